@@ -1,0 +1,100 @@
+"""What a method is given: the labelled, unlabelled, mixing and OOD parts of one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+#: Value of a mask pixel that belongs to no class.
+IGNORE = 255
+
+
+class _Part:
+    """Tensors that travel together; every transformation returns a new part."""
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Return the part with `function` applied to each tensor."""
+        return type(self)(**{f.name: _apply(getattr(self, f.name), function) for f in fields(self)})  # type: ignore[arg-type]
+
+
+def _apply(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, tuple):
+        return tuple(_apply(v, function) for v in value)
+    if isinstance(value, _Part):
+        return value.map(function)
+    return value
+
+
+@dataclass(frozen=True, eq=False)
+class Labeled(_Part):
+    """Labelled images.
+
+    image: (B, 3, H, W) float, normalised (uint8 between processes); mask: (B, H, W) int64, 255 = ignore;
+    strong: strong views (B, 3, H, W) of the same images (AllSpark only).
+    """
+
+    image: Tensor
+    mask: Tensor
+    strong: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Unlabeled(_Part):
+    """Unlabelled images.
+
+    weak: (B, 3, H, W); strong: strong views of the same geometry, each (B, 3, H, W); valid: (B, H, W) bool, False on
+    padding; boxes: one (B, 4) int64 per strong view, x0, y0, x1, y1 half-open, an empty box is all zeros.
+    """
+
+    weak: Tensor
+    strong: tuple[Tensor, ...]
+    valid: Tensor
+    boxes: tuple[Tensor, ...]
+
+    def rolled(self) -> Unlabeled:
+        """In-batch partners: image i is paired with image i - 1 (itself only in a batch of one, where mixing is identity)."""
+        return self.map(lambda t: t.roll(1, dims=0))
+
+
+@dataclass(frozen=True, eq=False)
+class OpenVocab(_Part):
+    """Images from elsewhere with labels of an open-vocabulary teacher.
+
+    weak, strong, valid as in `Unlabeled`; label: (B, H, W) int64 (any value where not valid); confidence:
+    (B, H, W) float in [0, 1] (uint8 / 255 between processes).
+    """
+
+    weak: Tensor
+    strong: tuple[Tensor, ...]
+    label: Tensor
+    confidence: Tensor
+    valid: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Batch(_Part):
+    """One step's images. `mixing` gives the CutMix partners (its boxes are not used); None = partners from the batch."""
+
+    labeled: Labeled
+    unlabeled: Unlabeled | None = None
+    mixing: Unlabeled | None = None
+    ood: OpenVocab | None = None
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
+        """Return the batch on `device`."""
+        return self.map(lambda t: t.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory (called by the loader)."""
+        return self.map(lambda t: t.pin_memory())
+
+    def images(self) -> int:
+        """Number of distinct images in the batch, all parts together (strong views not counted)."""
+        parts = (self.labeled.image, *(p.weak for p in (self.unlabeled, self.mixing, self.ood) if p is not None))
+        return sum(t.shape[0] for t in parts)

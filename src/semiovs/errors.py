@@ -1,0 +1,70 @@
+"""Every error a user can cause: one clear line (what, where, what next) and a documented exit code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class SemiovsError(Exception):
+    """Base of all expected errors; the command line prints its message alone and exits with `exit_code`."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(SemiovsError):
+    """A command, option or argument that cannot be taken (exit code 2)."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration that does not hold: unknown key, wrong type, values that contradict (exit code 2)."""
+
+
+class DataError(SemiovsError):
+    """Images, masks, lists or stores that are missing or wrong (exit code 3)."""
+
+    exit_code = 3
+
+
+class WeightsError(SemiovsError):
+    """Weights or checkpoints that are missing, damaged or of another model (exit code 4)."""
+
+    exit_code = 4
+
+
+class MissingExtraError(WeightsError):
+    """An optional package is needed; the message names the extra to install (exit code 4)."""
+
+
+class DivergedError(SemiovsError):
+    """Loss or gradients stopped being finite (exit code 5)."""
+
+    exit_code = 5
+
+
+class PreemptedError(SemiovsError):
+    """A signal asked the run to stop; a checkpoint was written (exit code 75)."""
+
+    exit_code = 75
+
+
+class InterruptedRunError(SemiovsError):
+    """Ctrl-C; a checkpoint was written where there was something to save (exit code 130)."""
+
+    exit_code = 130
+
+
+class SemiovsWarning(UserWarning):
+    """Something a user should know, that does not stop the work."""
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the nearest known name, or ``" (one of: a, b)"`` if none is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
+    if near:
+        return f" (did you mean '{near[0]}'?)"
+    return f" (one of: {', '.join(names)})" if names else ""

@@ -1,0 +1,61 @@
+"""The paper's loss as data: named, weighted terms, a normaliser, and extras that are not normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Term(NamedTuple):
+    """One summand: its weight (a number, or a tensor for a schedule) and its value (0-d tensor)."""
+
+    weight: float
+    value: Tensor
+
+
+class Terms(Mapping[str, Term]):
+    """name -> (weight, value). `total()` is the loss: Σ weight·value / normaliser + Σ extra weight·value."""
+
+    def __init__(
+        self,
+        terms: Mapping[str, tuple[float, Tensor]],
+        *,
+        normaliser: float = 1.0,
+        extras: Mapping[str, tuple[float, Tensor]] | None = None,
+    ) -> None:
+        self._terms = {name: Term(*term) for name, term in terms.items()}
+        self.normaliser = normaliser
+        self.extras = {name: Term(*term) for name, term in (extras or {}).items()}
+
+    def __getitem__(self, name: str) -> Term:
+        return self._terms[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._terms)
+
+    def __len__(self) -> int:
+        return len(self._terms)
+
+    def __repr__(self) -> str:
+        body = " + ".join(f"{term.weight:g}·{name}" for name, term in self.items())
+        extras = "".join(f" + {term.weight:g}·{name}" for name, term in self.extras.items())
+        return f"Terms(({body}) / {self.normaliser:g}{extras})"
+
+    def total(self) -> Tensor:
+        """The loss, a 0-d tensor."""
+        total = sum_of(self) / self.normaliser
+        return total + sum_of(self.extras) if self.extras else total
+
+    def plus(self, terms: Mapping[str, tuple[float, Tensor]]) -> Terms:
+        """Return these terms and `terms`; their weights are added to the normaliser."""
+        weight = sum(weight for weight, _ in terms.values())
+        merged: dict[str, tuple[float, Tensor]] = {**self._terms, **terms}
+        return Terms(merged, normaliser=self.normaliser + weight, extras=self.extras)
+
+
+def sum_of(terms: Mapping[str, Term]) -> Tensor:
+    """Σ weight · value."""
+    return torch.stack([term.weight * term.value for term in terms.values()]).sum()

@@ -1,0 +1,41 @@
+"""A segmenter has two verbs, `encode` and `decode`; everything else is composition."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+Features = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Per-channel mean and standard deviation of images in [0, 1] that an encoder was trained with."""
+
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+
+class Segmenter(nn.Module, ABC):
+    """Encoder and decoder. `backbone` is the encoder; every other parameter belongs to the head (optimiser groups).
+
+    normalization: what `encode` expects its images to be normalised with.
+    """
+
+    backbone: nn.Module
+    num_classes: int
+    normalization: Normalization = Normalization()
+
+    @abstractmethod
+    def encode(self, image: Tensor) -> Features:
+        """(B, 3, H, W) -> the feature maps that `decode` reads, in the order in which perturbations are drawn."""
+
+    @abstractmethod
+    def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:
+        """Feature maps -> logits (B, K, *size)."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) -> logits (B, K, H, W)."""
+        return self.decode(self.encode(image), (image.shape[-2], image.shape[-1]))

@@ -1,0 +1,96 @@
+"""What can be named in a configuration. A visible list; a row holds an import string, so nothing heavy is loaded.
+
+Adding a method, segmenter, teacher or data set is one file and one row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+from semiovs.errors import UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row: a public name, where its class or function lives, and what a user may set.
+
+    `options` maps each option to its default; the signature of the target must agree (a test checks it).
+    """
+
+    name: str
+    target: str
+    summary: str
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    segmenter: str | None = None
+    source: str = ""
+
+    def load(self) -> Any:
+        """Import and return the target."""
+        module, _, attribute = self.target.partition(":")
+        return getattr(import_module(module), attribute)
+
+    def as_json(self) -> dict[str, Any]:
+        """Row for ``semiovs list … --json``."""
+        row: dict[str, Any] = {"name": self.name, "summary": self.summary, "options": dict(self.options)}
+        if self.segmenter is not None:
+            row["segmenter"] = self.segmenter
+        if self.source:
+            row["source"] = self.source
+        return row
+
+
+def _table(*entries: Entry) -> Mapping[str, Entry]:
+    return MappingProxyType({entry.name: entry for entry in entries})
+
+
+#: Options every method has (see `semiovs.methods.base.Method`).
+_METHOD: dict[str, Any] = {"loss": "ce", "class_weights": None, "ohem_thresh": 0.7, "ohem_min_kept": 200_000}
+#: Options of every method that learns from its own pseudo-labels.
+_SELF_TRAINING: dict[str, Any] = {**_METHOD, "conf_thresh": 0.95, "ema_decay": None}
+
+METHODS = _table(
+    Entry("supervised", "semiovs.methods.supervised:Supervised", "labelled images only", _METHOD, "deeplabv3plus"),
+    Entry("fixmatch", "semiovs.methods.fixmatch:FixMatch", "one strong view, confidence threshold", _SELF_TRAINING,
+          "deeplabv3plus", "Sohn et al. 2020; UniMatch's segmentation variant"),
+    Entry("unimatch", "semiovs.methods.unimatch:UniMatch", "two strong views and feature perturbation", _SELF_TRAINING,
+          "deeplabv3plus", "Yang et al. 2023"),
+)  # fmt: skip
+
+SEGMENTERS = _table(
+    Entry("deeplabv3plus", "semiovs.models.decoders.deeplabv3plus:DeepLabV3Plus", "ASPP decoder on any timm encoder",
+          {"encoder": "resnet101s", "output_stride": 16, "dilations": (6, 12, 18), "channels": 256, "norm": "batch"},
+          source="Chen et al. 2018, as in UniMatch / PrevMatch / SemiOVS"),
+)  # fmt: skip
+
+TEACHERS = _table(
+    Entry("masks", "semiovs.ovs.masks:MasksTeacher", "ready-made masks or score maps from a folder",
+          {"root": None, "suffix": "", "encoding": "auto", "map": None}),
+)  # fmt: skip
+
+DATASETS = _table(
+    Entry("folder", "semiovs.datasets.folder:FolderDataset",
+          "your own folder: images/ masks/ unlabeled/ ood/ val/ or lists, class names in the YAML"),
+)  # fmt: skip
+
+
+def lookup(table: Mapping[str, Entry], name: str, *, kind: str) -> Entry:
+    """Return the row called `name`.
+
+    Raises:
+        UsageError: there is none; the message proposes the nearest name.
+    """
+    try:
+        return table[name]
+    except KeyError:
+        raise UsageError(f"{kind} '{name}' is not known{did_you_mean(name, table)}") from None
+
+
+def check_options(entry: Entry, options: Mapping[str, Any], *, kind: str) -> None:
+    """Raise UsageError for an option that `entry` does not have, with the nearest one it has."""
+    for key in options:
+        if key not in entry.options:
+            raise UsageError(f"{kind} '{entry.name}' has no option '{key}'{did_you_mean(key, entry.options)}")
