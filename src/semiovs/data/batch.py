@@ -96,5 +96,8 @@ class Batch(_Part):
 
     def images(self) -> int:
         """Number of distinct images in the batch, all parts together (strong views not counted)."""
-        parts = (self.labeled.image, *(p.weak for p in (self.unlabeled, self.mixing, self.ood) if p is not None))
+        parts = (
+            self.labeled.image,
+            *(p.weak for p in (self.unlabeled, self.mixing, self.ood) if p is not None),
+        )
         return sum(t.shape[0] for t in parts)

@@ -1,0 +1,242 @@
+"""The configuration: every knob with its default, type and meaning, frozen after loading.
+
+Sections are data; methods and segmenters take the free options that their registry rows declare.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from semiovs.registry import DATASETS, METHODS, SEGMENTERS, check_options, lookup
+
+
+class Section(BaseModel):
+    """Frozen; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class MaskConfig(Section):
+    """How mask files are read."""
+
+    encoding: Literal["auto", "id", "rgb"] = Field(
+        "auto",
+        description="id: palette, gray or 16-bit values are class ids; rgb: colours, named in `map`; auto: by file mode",
+    )
+    map: dict[str, int | str] | None = Field(
+        None,
+        description="value in the file ('7' or '128,64,0') -> class id, class name or 'ignore'; null: values are class ids",
+    )
+    reduce_zero_label: bool = Field(
+        False, description="value 0 becomes ignore, all others move down by one (ADE20K)"
+    )
+
+
+class DataConfig(Section):
+    """Images with masks, bare images, evaluation images."""
+
+    name: str = Field("folder", description="data set type (semiovs list datasets)")
+    root: str = Field(".", description="directory that relative paths below start from")
+    classes: list[str] | str | None = Field(
+        None, description="class names in the order of their ids, or a text/YAML file that lists them"
+    )
+    labeled: str | None = Field(
+        None, description="list or manifest of labelled images; null: images/ with masks/"
+    )
+    unlabeled: str | None = Field(
+        None, description="list, manifest or folder of bare images; null: unlabeled/ if it is there"
+    )
+    val: str | None = Field(
+        None,
+        description="list or manifest of evaluation images; null: val/images with val/masks if they are there",
+    )
+    masks: MaskConfig = MaskConfig()
+    crop_size: int = Field(321, ge=16, description="side of the training crops, pixels")
+    scale: tuple[float, float] = Field((0.5, 2.0), description="range of the random resize of the long side")
+    pipeline: Literal["reference"] = Field(
+        "reference", description="reference: PIL operations and draws as published"
+    )
+    workers: int = Field(2, ge=0, le=128, description="loader processes per rank")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        lookup(DATASETS, self.name, kind="data set")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError("scale: the range must be positive and ordered, like [0.5, 2.0]")
+        return self
+
+
+class OodConfig(Section):
+    """Out-of-distribution images with labels from elsewhere (SemiOVS)."""
+
+    images: str = Field("ood", description="folder, list or manifest of OOD images")
+    labels: str = Field(
+        "ood-labels", description="pseudo-label store written by `semiovs label` (or a folder of masks)"
+    )
+    weight: float | None = Field(None, ge=0, description="λ; null: the method's published value")
+    mode: Literal["ovs", "naive"] = Field(
+        "ovs", description="who labels: the store, or the student itself (for comparison)"
+    )
+    confidence: Literal["ones", "score"] = Field(
+        "ones", description="ones: as published; score: the store's confidence"
+    )
+    batch_size: int | None = Field(
+        None, ge=1, description="OOD images a step and rank; null: as many as unlabelled ones"
+    )
+
+
+class NamedSection(BaseModel):
+    """A registered component: its name and the options that its registry row declares."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options that were set, without those still at null."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class ModelConfig(NamedSection):
+    """The segmenter."""
+
+    name: str = Field(
+        "deeplabv3plus", description="segmenter (semiovs list segmenters); its options stand beside it"
+    )
+    pretrained: bool | str = Field(
+        False, description="encoder weights: false, true (timm's own, needs the hub or a cache) or a file"
+    )
+    init_from: str | None = Field(
+        None, description="run directory or checkpoint whose student the training starts from"
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        check_options(lookup(SEGMENTERS, self.name, kind="segmenter"), self.options, kind="segmenter")
+        return self
+
+
+class MethodConfig(NamedSection):
+    """The learner."""
+
+    name: str = Field("unimatch", description="method (semiovs list methods); its options stand beside it")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        check_options(lookup(METHODS, self.name, kind="method"), self.options, kind="method")
+        return self
+
+
+class OptimConfig(Section):
+    """Optimiser and schedule."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(
+        0.001, gt=0, description="learning rate of the encoder, for a total batch of `lr_batch_size`"
+    )
+    head_lr_multiplier: float = Field(
+        10.0, gt=0, description="everything but the encoder learns this much faster"
+    )
+    lr_batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="labelled images a step that `lr` was chosen for; the rate is scaled linearly; null: never scaled",
+    )
+    momentum: float = Field(0.9, ge=0, lt=1)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(1e-4, ge=0)
+    schedule: Literal["poly", "constant"] = "poly"
+    poly_power: float = Field(0.9, gt=0)
+    lag: int = Field(1, ge=0, le=1, description="1: step k uses the rate of step k - 1, as published")
+    clip_norm: float | None = Field(None, gt=0, description="clip the global gradient norm")
+
+
+class TrainConfig(Section):
+    """The loop."""
+
+    epochs: int | None = Field(
+        None, ge=1, description="passes over the unlabelled images (labelled ones for supervised)"
+    )
+    steps: int | None = Field(
+        None, ge=1, description="optimiser steps; wins over nothing: give either epochs or steps"
+    )
+    batch_size: int = Field(
+        8, ge=1, description="labelled (and as many unlabelled) images a micro-step and rank"
+    )
+    unlabeled_batch_size: int | None = Field(None, ge=1, description="null: as `batch_size`")
+    accumulate: int = Field(1, ge=1, description="micro-steps an optimiser step")
+    seed: int = Field(0, ge=0, lt=2**31)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="auto: bf16 where the hardware has it, else fp32; fp16 with a gradient scaler as published",
+    )
+    channels_last: bool = True
+    compile: bool = Field(False, description="torch.compile the student")
+    sync_batchnorm: bool = Field(True, description="SyncBN on more than one GPU")
+    deterministic: bool = Field(False, description="deterministic kernels only (GPU)")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
+    log_every: int = Field(10, ge=1, description="steps between two lines of metrics.jsonl")
+    eval_every: int | None = Field(
+        None, ge=1, description="steps between evaluations; null: every epoch, at most 20 times"
+    )
+    save_every: int = Field(500, ge=1, description="steps between checkpoints")
+    keep_every: int | None = Field(
+        None, ge=1, description="checkpoints at multiples of this are never removed"
+    )
+    keep_last: int = Field(2, ge=1, description="newest checkpoints that are kept")
+    nonfinite: Literal["raise", "skip"] = Field("raise", description="what to do when the loss is not finite")
+    max_skipped: int = Field(20, ge=0, description="skip: give up after this many in a row")
+
+    @model_validator(mode="after")
+    def _length(self) -> Self:
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("train: give either epochs or steps, not both")
+        return self
+
+
+class EvalConfig(Section):
+    """Evaluation and prediction."""
+
+    mode: Literal["whole", "sliding", "center_crop", "resize"] = Field(
+        "whole", description="whole image; sliding windows; centre crop; resized to a multiple"
+    )
+    window: int | None = Field(None, ge=16, description="side of window or centre crop; null: data.crop_size")
+    stride: int | None = Field(None, ge=1, description="step of the windows; null: two thirds of the window")
+    multiple: int = Field(32, ge=1, description="resize: image sides become the nearest multiple of this")
+    model: str | None = Field(None, description="student or ema; null: ema where the method has one")
+    max_images: int | None = Field(None, ge=1, description="evaluate only the first N images during training")
+
+
+class RunSection(Section):
+    """Where results go."""
+
+    dir: str | None = Field(None, description="run directory; null: runs/<name>/<time>-<method>")
+    name: str | None = Field(None, description="group of runs; null: the preset's or file's name")
+    overwrite: bool = False
+    tensorboard: bool = True
+
+
+def _by_name(value: Any) -> Any:
+    """Let ``method=unimatch`` stand for ``method.name=unimatch``."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _by_images(value: Any) -> Any:
+    """Let ``ood=DIR`` stand for ``ood.images=DIR``."""
+    return {"images": value} if isinstance(value, str) else value
+
+
+class Config(Section):
+    """A whole run."""
+
+    data: DataConfig = DataConfig()
+    ood: Annotated[OodConfig | None, BeforeValidator(_by_images)] = None
+    model: Annotated[ModelConfig, BeforeValidator(_by_name)] = ModelConfig()
+    method: Annotated[MethodConfig, BeforeValidator(_by_name)] = MethodConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+    run: RunSection = RunSection()
