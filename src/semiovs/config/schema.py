@@ -29,9 +29,7 @@ class MaskConfig(Section):
         None,
         description="value in the file ('7' or '128,64,0') -> class id, class name or 'ignore'; null: values are class ids",
     )
-    reduce_zero_label: bool = Field(
-        False, description="value 0 becomes ignore, all others move down by one (ADE20K)"
-    )
+    reduce_zero_label: bool = Field(False, description="value 0 becomes ignore, all others move down by one (ADE20K)")
 
 
 class DataConfig(Section):
@@ -42,9 +40,7 @@ class DataConfig(Section):
     classes: list[str] | str | None = Field(
         None, description="class names in the order of their ids, or a text/YAML file that lists them"
     )
-    labeled: str | None = Field(
-        None, description="list or manifest of labelled images; null: images/ with masks/"
-    )
+    labeled: str | None = Field(None, description="list or manifest of labelled images; null: images/ with masks/")
     unlabeled: str | None = Field(
         None, description="list, manifest or folder of bare images; null: unlabeled/ if it is there"
     )
@@ -55,9 +51,7 @@ class DataConfig(Section):
     masks: MaskConfig = MaskConfig()
     crop_size: int = Field(321, ge=16, description="side of the training crops, pixels")
     scale: tuple[float, float] = Field((0.5, 2.0), description="range of the random resize of the long side")
-    pipeline: Literal["reference"] = Field(
-        "reference", description="reference: PIL operations and draws as published"
-    )
+    pipeline: Literal["reference"] = Field("reference", description="reference: PIL operations and draws as published")
     workers: int = Field(2, ge=0, le=128, description="loader processes per rank")
 
     @model_validator(mode="after")
@@ -103,9 +97,7 @@ class NamedSection(BaseModel):
 class ModelConfig(NamedSection):
     """The segmenter."""
 
-    name: str = Field(
-        "deeplabv3plus", description="segmenter (semiovs list segmenters); its options stand beside it"
-    )
+    name: str = Field("deeplabv3plus", description="segmenter (semiovs list segmenters); its options stand beside it")
     pretrained: bool | str = Field(
         False, description="encoder weights: false, true (timm's own, needs the hub or a cache) or a file"
     )
@@ -134,12 +126,8 @@ class OptimConfig(Section):
     """Optimiser and schedule."""
 
     name: Literal["sgd", "adamw"] = "sgd"
-    lr: float = Field(
-        0.001, gt=0, description="learning rate of the encoder, for a total batch of `lr_batch_size`"
-    )
-    head_lr_multiplier: float = Field(
-        10.0, gt=0, description="everything but the encoder learns this much faster"
-    )
+    lr: float = Field(0.001, gt=0, description="learning rate of the encoder, for a total batch of `lr_batch_size`")
+    head_lr_multiplier: float = Field(10.0, gt=0, description="everything but the encoder learns this much faster")
     lr_batch_size: int | None = Field(
         None,
         ge=1,
@@ -160,12 +148,8 @@ class TrainConfig(Section):
     epochs: int | None = Field(
         None, ge=1, description="passes over the unlabelled images (labelled ones for supervised)"
     )
-    steps: int | None = Field(
-        None, ge=1, description="optimiser steps; wins over nothing: give either epochs or steps"
-    )
-    batch_size: int = Field(
-        8, ge=1, description="labelled (and as many unlabelled) images a micro-step and rank"
-    )
+    steps: int | None = Field(None, ge=1, description="optimiser steps; wins over nothing: give either epochs or steps")
+    batch_size: int = Field(8, ge=1, description="labelled (and as many unlabelled) images a micro-step and rank")
     unlabeled_batch_size: int | None = Field(None, ge=1, description="null: as `batch_size`")
     accumulate: int = Field(1, ge=1, description="micro-steps an optimiser step")
     seed: int = Field(0, ge=0, lt=2**31)
@@ -183,9 +167,7 @@ class TrainConfig(Section):
         None, ge=1, description="steps between evaluations; null: every epoch, at most 20 times"
     )
     save_every: int = Field(500, ge=1, description="steps between checkpoints")
-    keep_every: int | None = Field(
-        None, ge=1, description="checkpoints at multiples of this are never removed"
-    )
+    keep_every: int | None = Field(None, ge=1, description="checkpoints at multiples of this are never removed")
     keep_last: int = Field(2, ge=1, description="newest checkpoints that are kept")
     nonfinite: Literal["raise", "skip"] = Field("raise", description="what to do when the loss is not finite")
     max_skipped: int = Field(20, ge=0, description="skip: give up after this many in a row")

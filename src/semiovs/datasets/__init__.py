@@ -1,0 +1,1 @@
+"""Data sets: where the images and masks of a name lie."""

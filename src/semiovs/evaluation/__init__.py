@@ -1,0 +1,1 @@
+"""Confusion matrix, mIoU, evaluation."""

@@ -1,0 +1,1 @@
+"""Segmenters, encoders, weights."""

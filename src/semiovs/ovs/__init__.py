@@ -1,0 +1,1 @@
+"""Open-vocabulary teachers behind one interface."""
