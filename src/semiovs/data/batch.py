@@ -9,6 +9,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from semiovs.errors import UsageError
+
 #: Value of a mask pixel that belongs to no class.
 IGNORE = 255
 
@@ -85,6 +87,16 @@ class Batch(_Part):
     unlabeled: Unlabeled | None = None
     mixing: Unlabeled | None = None
     ood: OpenVocab | None = None
+
+    def pair(self) -> tuple[Unlabeled, Unlabeled]:
+        """The unlabelled images and their CutMix partners.
+
+        Raises:
+            UsageError: the batch brings no unlabelled images.
+        """
+        if self.unlabeled is None:
+            raise UsageError("the method learns from unlabelled images but the batch brings none")
+        return self.unlabeled, self.mixing if self.mixing is not None else self.unlabeled.rolled()
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """Return the batch on `device`."""

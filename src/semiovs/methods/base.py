@@ -1,0 +1,162 @@
+"""What a method is: a module that turns a batch into the terms of its loss, and owns all state that needs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from semiovs.config.schema import OptimConfig
+from semiovs.data import Batch, Views
+from semiovs.errors import UsageError
+from semiovs.methods.criterion import build_criterion, per_class
+from semiovs.methods.draws import Draws
+from semiovs.methods.maths import Target, Threshold
+from semiovs.methods.ood import OodStream
+from semiovs.methods.student import judging
+from semiovs.methods.teacher import follow, frozen_copy
+from semiovs.methods.terms import Terms
+from semiovs.models.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands; schedules are functions of it."""
+
+    step: int
+    total_steps: int
+    epoch: int = 0
+    total_epochs: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """What became of the riders: their clean and (where the method perturbs features) perturbed logits (B, K, H, W)."""
+
+    clean: Tensor
+    perturbed: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """Result of one step: the loss by terms, the pseudo-labels behind it, 0-d tensors to log, and the riders' logits."""
+
+    terms: Terms
+    pseudo: Mapping[str, Target] = field(default_factory=dict)
+    log: Mapping[str, Tensor] = field(default_factory=dict)
+    carried: Carried | None = None
+
+
+class Method(nn.Module, ABC):
+    """Base of all learners. A method writes `step`; `forward` adds the OOD stream where there is one.
+
+    consistency: names and weights of the method's terms on unlabelled images; the OOD terms mirror them.
+    strong: strong views of each unlabelled (and OOD) image.
+    """
+
+    consistency: ClassVar[Mapping[str, float]]
+    strong: ClassVar[int]
+    reads_unlabeled: ClassVar[bool] = True
+
+    threshold_per_class: Tensor | None
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        *,
+        num_classes: int,
+        ood: OodStream | None = None,
+        conf_thresh: float | Sequence[float] = 0.95,
+        loss: str = "ce",
+        class_weights: Sequence[float] | None = None,
+        ohem_thresh: float = 0.7,
+        ohem_min_kept: int = 200_000,
+        ema_decay: float | None = None,
+    ) -> None:
+        super().__init__()
+        if segmenter.num_classes != num_classes:
+            raise UsageError(f"the segmenter has {segmenter.num_classes} classes, the method {num_classes}")
+        self.student = segmenter
+        self.ema = frozen_copy(segmenter) if ema_decay is not None else None
+        self.ema_decay = ema_decay
+        self.criterion = build_criterion(loss, num_classes, class_weights, ohem_thresh, ohem_min_kept)
+        self.conf_thresh = conf_thresh
+        per = per_class("conf_thresh", conf_thresh, num_classes) if isinstance(conf_thresh, Sequence) else None
+        self.register_buffer("threshold_per_class", per, persistent=False)
+        self.ood = ood
+        self.draws = Draws()
+
+    @property
+    def views(self) -> Views:
+        """Streams and views that the loader must deliver."""
+        return Views(
+            unlabeled=self.strong if self.reads_unlabeled else None,
+            mixing=self.reads_unlabeled,
+            ood=self.strong if self.ood is not None else None,
+        )
+
+    @property
+    def threshold(self) -> Threshold:
+        """τ, one number or one a class."""
+        return float(self.conf_thresh) if self.threshold_per_class is None else self.threshold_per_class  # type: ignore[arg-type]
+
+    @abstractmethod
+    def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
+        """The paper's step. `riders` (at most one group of images) ride in the first gradient pass; see `Step.carried`."""
+
+    def forward(self, batch: Batch, progress: Progress) -> Step:
+        """Return the step of the method, with the OOD terms where the method has an OOD stream."""
+        if self.ood is None:
+            return self.step(batch, progress)
+        return self.ood.step(self, batch, progress)
+
+    def judge(self, image: Tensor, valid: Tensor) -> Target:
+        """Pseudo-labels in evaluation mode, without gradient: by the EMA teacher where there is one, else by the student."""
+        judge = self.student if self.ema is None else self.ema
+        with judging(judge):
+            return Target.of(judge(image), valid)
+
+    def believe(self, image: Tensor, logits: Tensor, valid: Tensor) -> Target:
+        """Pseudo-labels of images that the student saw in training mode: its own logits, or the EMA teacher's verdict."""
+        return Target.of(logits, valid) if self.ema is None else self.judge(image, valid)
+
+    def models(self) -> dict[str, Segmenter]:
+        """What evaluation and prediction may use, by name."""
+        return {"student": self.student} if self.ema is None else {"student": self.student, "ema": self.ema}
+
+    def optimizers(self, config: OptimConfig, *, lr_scale: float = 1.0) -> list[torch.optim.Optimizer]:
+        """One optimiser, two groups: the encoder at `lr`, everything else at `lr · head_lr_multiplier`."""
+        backbone = {id(p) for p in self.student.backbone.parameters()}
+        trained = [p for p in self.parameters() if p.requires_grad]
+        lr = config.lr * lr_scale
+        groups = [
+            {"params": [p for p in trained if id(p) in backbone], "lr": lr, "name": "encoder"},
+            {
+                "params": [p for p in trained if id(p) not in backbone],
+                "lr": lr * config.head_lr_multiplier,
+                "name": "head",
+            },
+        ]
+        groups = [{**group, "initial_lr": group["lr"]} for group in groups if group["params"]]
+        if config.name == "adamw":
+            return [torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay)]
+        return [torch.optim.SGD(groups, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay)]
+
+    def after_step(self, progress: Progress) -> None:
+        """Called after each optimiser step."""
+        if self.ema is not None and self.ema_decay is not None:
+            follow(self.ema, self.student, step=progress.step, decay=self.ema_decay)
+
+    def after_evaluate(self, metrics: Mapping[str, float]) -> None:
+        """Called after each evaluation."""
+
+    def train(self, mode: bool = True) -> Method:
+        """Set the training mode; the EMA teacher stays in evaluation mode."""
+        super().train(mode)
+        if self.ema is not None:
+            self.ema.eval()
+        return self

@@ -1,0 +1,93 @@
+"""Losses on labelled pixels: cross-entropy, with class weights, and online hard example mining."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semiovs.data import IGNORE
+from semiovs.errors import UsageError, did_you_mean
+
+
+class CrossEntropy(nn.Module):
+    """Mean cross-entropy over labelled pixels (ignore 255), weighted by class if asked; 0 where no pixel is labelled.
+
+    weights: (K,) or None. forward: logits (B, K, H, W), mask (B, H, W) int64 -> 0-d.
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, weights: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Σ w_y CE / Σ w_y."""
+        return self.mean(logits, mask, mask != IGNORE)
+
+    def mean(self, logits: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
+        """The mean over the pixels `keep` (B, H, W) bool."""
+        target = mask.where(keep, IGNORE)
+        total = F.cross_entropy(logits.float(), target, self.weights, ignore_index=IGNORE, reduction="sum")
+        if self.weights is None:
+            return total / keep.sum().clamp(min=1)
+        share = (self.weights[mask.where(keep, 0)] * keep).sum()
+        return total / share.clamp(min=torch.finfo(share.dtype).tiny)
+
+
+class OhemCrossEntropy(CrossEntropy):
+    """Cross-entropy over the hard pixels alone (Shrivastava et al. 2016), counted over the whole batch of the rank.
+
+    A labelled pixel is hard where the probability of its class is at most τ = max(thresh, the min_kept-th smallest
+    such probability). With fewer than `min_kept` labelled pixels, or with min_kept 0, every labelled pixel counts.
+    """
+
+    def __init__(self, thresh: float = 0.7, min_kept: int = 200_000, weights: Tensor | None = None) -> None:
+        super().__init__(weights)
+        self.thresh = thresh
+        self.min_kept = min_kept
+
+    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Mean over the hard pixels, 0-d."""
+        valid = mask != IGNORE
+        if self.min_kept == 0:
+            return self.mean(logits, mask, valid)
+        return self.mean(logits, mask, valid & self._hard(logits.detach().float(), mask.where(valid, 0), valid))
+
+    def _hard(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
+        probability = logits.softmax(dim=1).gather(1, label[:, None])[:, 0].where(valid, 1.0)
+        kth = probability.flatten().kthvalue(min(probability.numel(), self.min_kept)).values
+        few = valid.sum() < self.min_kept
+        return (probability <= kth.clamp(min=self.thresh)) | few
+
+
+def build_criterion(
+    name: str, num_classes: int, class_weights: Sequence[float] | None, ohem_thresh: float, ohem_min_kept: int
+) -> CrossEntropy:
+    """`ce` or `ohem`.
+
+    Raises:
+        UsageError: unknown name, or weights that do not fit the classes.
+    """
+    weights = None
+    if class_weights is not None:
+        weights = per_class("class_weights", class_weights, num_classes)
+    if name == "ce":
+        return CrossEntropy(weights)
+    if name == "ohem":
+        return OhemCrossEntropy(ohem_thresh, ohem_min_kept, weights)
+    raise UsageError(f"method.loss: '{name}' is not known{did_you_mean(name, ('ce', 'ohem'))}")
+
+
+def per_class(option: str, values: Sequence[float], num_classes: int) -> Tensor:
+    """(K,) float tensor from one number a class.
+
+    Raises:
+        UsageError: their number is not the number of classes.
+    """
+    if len(values) != num_classes:
+        raise UsageError(f"method.{option}: {len(values)} numbers for {num_classes} classes; give one a class")
+    return torch.tensor([float(v) for v in values])

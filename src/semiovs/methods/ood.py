@@ -1,0 +1,93 @@
+"""The OOD stream of SemiOVS: images from elsewhere, labelled by an open-vocabulary model, beside any method.
+
+Shin et al. 2025: L = (L_base · n + λ L_ood) / (n + λ), with L_ood of the same form as the base's terms on unlabelled images
+(deeplab_methods spec, section 4, SemiOVS).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from semiovs.data import Batch, OpenVocab
+from semiovs.errors import UsageError, did_you_mean
+from semiovs.methods.maths import Target, paste
+from semiovs.methods.student import segment
+
+if TYPE_CHECKING:
+    from semiovs.methods.base import Method, Progress, Step
+
+
+@dataclass(frozen=True)
+class OodStream:
+    """Composes with a method; holds no state, so checkpoints with and without it have the same keys.
+
+    weight: λ. mode: `ovs`, the labels of the open-vocabulary model; `naive`, the student labels these images itself, all
+    else equal (for comparison). confidence: `ones` as published, or `score`, what the batch brings.
+    """
+
+    weight: float = 1.0
+    mode: str = "ovs"
+    confidence: str = "ones"
+
+    def __post_init__(self) -> None:
+        for option, value, known in (
+            ("mode", self.mode, ("ovs", "naive")),
+            ("confidence", self.confidence, ("ones", "score")),
+        ):
+            if value not in known:
+                raise UsageError(f"ood.{option}: '{value}' is not known{did_you_mean(value, known)}")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> OodStream:
+        """Read ``{"weight": λ, "mode": …, "confidence": …}``; a weight of None is the published one."""
+        for key in options:
+            if key not in cls.__dataclass_fields__:
+                raise UsageError(f"ood: unknown option '{key}'{did_you_mean(key, cls.__dataclass_fields__)}")
+        return cls(**{key: value for key, value in options.items() if value is not None})
+
+    def step(self, method: Method, batch: Batch, progress: Progress) -> Step:
+        """The method's step with the OOD terms added to its loss and λ to its normaliser."""
+        o, u, τ = batch.ood, batch.unlabeled, method.threshold
+        if o is None:
+            raise UsageError("the method has an OOD stream but the batch brings no OOD images")
+
+        base = method.step(batch, progress, riders=(o.weak,))
+        assert base.carried is not None
+        y = self.target(method, o, base.carried.clean)
+
+        # OOD images take patches of the in-distribution views *before* those are mixed themselves
+        strong, targets = o.strong[: method.strong], [y] * method.strong
+        if u is not None:
+            y_w = base.pseudo["w"]
+            strong = tuple(paste(s_o, s, box) for s_o, s, box in zip(strong, u.strong, u.boxes, strict=False))
+            targets = [y.mix(y_w, box) for box in u.boxes[: method.strong]]
+
+        views = [name for name in method.consistency if name != "fp"]
+        logits = segment(method.student, *strong)
+        losses = {name: y_s.loss(p, τ) for name, y_s, p in zip(views, targets, logits, strict=True)}
+        if base.carried.perturbed is not None:
+            losses["fp"] = y.loss(base.carried.perturbed, τ)
+
+        pseudo = {"ood": y, **{f"ood_{name}": y_s for name, y_s in zip(views, targets, strict=True)}}
+        return replace(
+            base,
+            terms=base.terms.plus({f"ood_{name}": (w, losses[name]) for name, w in self.weights(method).items()}),
+            pseudo={**base.pseudo, **pseudo},
+            log={**base.log, "ood_mask_ratio": y.ratio(τ)},
+        )
+
+    def target(self, method: Method, o: OpenVocab, clean: Tensor) -> Target:
+        """Labels of the OOD images: given by the open-vocabulary model, or (naive) the student's own."""
+        if self.mode == "naive":
+            return method.believe(o.weak, clean, o.valid)
+        confidence = o.confidence.new_ones(o.confidence.shape) if self.confidence == "ones" else o.confidence
+        return Target.given(o.label, confidence, o.valid)
+
+    def weights(self, method: Method) -> dict[str, float]:
+        """The method's consistency weights, rescaled so that they sum to λ."""
+        total = sum(method.consistency.values())
+        return {name: self.weight * w / total for name, w in method.consistency.items()}

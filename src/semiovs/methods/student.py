@@ -1,0 +1,48 @@
+"""Passes through the student: groups of images that share one forward (and so one set of BatchNorm statistics)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from semiovs.methods.draws import Draws
+from semiovs.models.segmenter import Segmenter
+
+Logits = tuple[Tensor, ...]
+
+
+def segment(student: Segmenter, *groups: Tensor) -> Logits:
+    """One forward over all groups (B_i, 3, H, W) -> their logits (B_i, K, H, W)."""
+    return _split(student(torch.cat(groups)), groups)
+
+
+def segment_perturbed(student: Segmenter, draws: Draws, *groups: Tensor) -> tuple[Logits, Logits]:
+    """One encoding, one decoding of the clean and the perturbed features together -> clean logits, perturbed logits.
+
+    The decoder's BatchNorm sees clean and perturbed features of every group as one batch, as in UniMatch.
+    """
+    features = student.encode(torch.cat(groups))
+    perturbed = draws.channel_dropout(features)
+    both = tuple(torch.cat(pair) for pair in zip(features, perturbed, strict=True))
+    clean, dropped = student.decode(both, (groups[0].shape[-2], groups[0].shape[-1])).chunk(2)
+    return _split(clean, groups), _split(dropped, groups)
+
+
+def _split(logits: Tensor, groups: Sequence[Tensor]) -> Logits:
+    return tuple(torch.split(logits, [len(group) for group in groups]))
+
+
+@contextmanager
+def judging(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards each submodule has its own mode back."""
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for m, mode in modes:
+            m.training = mode

@@ -1,0 +1,48 @@
+"""UniMatch: two strong views and a feature perturbation learn what the weak view is sure of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from semiovs.data import Batch
+from semiovs.methods.base import Carried, Method, Progress, Step
+from semiovs.methods.maths import paste
+from semiovs.methods.student import segment, segment_perturbed
+from semiovs.methods.terms import Terms
+
+
+class UniMatch(Method):
+    """L = (CE(x) + ¼ L_s1 + ¼ L_s2 + ½ L_fp) / 2 (Yang et al. 2023, eq. 6; deeplab_methods spec, section 4)."""
+
+    consistency = {"s1": 0.25, "s2": 0.25, "fp": 0.5}
+    strong = 2
+
+    def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
+        """Label the CutMix partners, then learn from weak, perturbed and strong views."""
+        x, (u, m), τ = batch.labeled, batch.pair(), self.threshold
+        box1, box2 = u.boxes
+        s1, s2 = (paste(s, s_m, box) for s, s_m, box in zip(u.strong, m.strong, u.boxes, strict=True))
+
+        y_m = self.judge(m.weak, m.valid)
+        (p_x, p_w, *p_o), (_, p_fp, *fp_o) = segment_perturbed(self.student, self.draws, x.image, u.weak, *riders)
+        p_s1, p_s2 = segment(self.student, s1, s2)
+
+        y_w = self.believe(u.weak, p_w, u.valid)
+        y_s1, y_s2 = y_w.mix(y_m, box1), y_w.mix(y_m, box2)
+        terms = Terms(
+            {
+                "x": (1.0, self.criterion(p_x, x.mask)),
+                "s1": (0.25, y_s1.loss(p_s1, τ)),
+                "s2": (0.25, y_s2.loss(p_s2, τ)),
+                "fp": (0.50, y_w.loss(p_fp, τ)),
+            },
+            normaliser=2.0,
+        )
+        return Step(
+            terms,
+            pseudo={"w": y_w, "w_mix": y_m, "s1": y_s1, "s2": y_s2},
+            log={"mask_ratio": y_w.ratio(τ)},
+            carried=Carried(p_o[0], fp_o[0]) if p_o else None,
+        )
