@@ -1,0 +1,202 @@
+"""One optimiser step of each method against the numbers recorded from the reference programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from parity.keyfill import fill_
+from parity.step_inputs import GOLDENS, batch, dropout2d
+from semiovs.config.schema import OptimConfig
+from semiovs.methods import Method, Progress, Step, build_method
+from semiovs.models import build_segmenter
+
+CASES: dict[str, tuple[str, int | None, bool, dict[str, str]]] = {
+    # golden: method, strong views, OOD stream, our term -> the reference's name of its value
+    "supervised": ("supervised", None, False, {"x": "loss"}),
+    "fixmatch": ("fixmatch", 1, False, {"x": "loss_x", "s": "loss_u_s"}),
+    "unimatch": ("unimatch", 2, False, {"x": "loss_x", "s1": "loss_u_s1", "s2": "loss_u_s2", "fp": "loss_u_w_fp"}),
+    "semiovs_unimatch": (
+        "unimatch", 2, True,
+        {"x": "loss_x", "s1": "loss_u_s1", "s2": "loss_u_s2", "fp": "loss_u_w_fp",
+         "ood_s1": "loss_u_s1_ood", "ood_s2": "loss_u_s2_ood", "ood_fp": "loss_u_w_fp_ood"},
+    ),
+}  # fmt: skip
+
+MAPS = {
+    "fixmatch": {"mask_u_w": "w", "mask_u_w_mix": "w_mix", "mask_u_w_cutmixed": "s"},
+    "unimatch": {"mask_u_w": "w", "mask_u_w_mix": "w_mix", "mask_u_w_cutmixed1": "s1", "mask_u_w_cutmixed2": "s2"},
+    "semiovs_unimatch": {
+        "mask_u_w": "w", "mask_u_w_mix": "w_mix", "mask_u_w_cutmixed1": "s1", "mask_u_w_cutmixed2": "s2",
+        "mask_u_w_cutmixed1_ood": "ood_s1", "mask_u_w_cutmixed2_ood": "ood_s2",
+    },
+}  # fmt: skip
+
+IGNORES = {
+    "fixmatch": {"ignore_mask_cutmixed": "s"},
+    "unimatch": {"ignore_mask_cutmixed1": "s1", "ignore_mask_cutmixed2": "s2"},
+    "semiovs_unimatch": {
+        "ignore_mask_cutmixed1": "s1", "ignore_mask_cutmixed2": "s2",
+        "ignore_mask_cutmixed1_ood": "ood_s1", "ignore_mask_cutmixed2_ood": "ood_s2",
+    },
+}  # fmt: skip
+
+
+class Recorder:
+    """Keeps what enters and leaves the segmenter: the images and the logits of every pass, in order."""
+
+    def __init__(self, method: Method) -> None:
+        self.images: list[torch.Tensor] = []
+        self.logits: list[torch.Tensor] = []
+        encode, decode = method.student.encode, method.student.decode
+
+        def encode_(image: torch.Tensor) -> Any:
+            self.images.append(image.detach().clone())
+            return encode(image)
+
+        def decode_(features: Any, size: tuple[int, int], **context: torch.Tensor) -> torch.Tensor:
+            logits = decode(features, size, **context)
+            self.logits.append(logits.detach().clone())
+            return logits
+
+        method.student.encode = encode_  # type: ignore[method-assign]
+        method.student.decode = decode_  # type: ignore[method-assign]
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def ran(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, np.ndarray], Method, Step, Recorder]:
+    """Run the recorded step once."""
+    case = request.param
+    name, strong, ood, _ = CASES[case]
+    golden = np.load(GOLDENS / f"step_{case}.npz")
+    segmenter = build_segmenter("deeplabv3plus", num_classes=21, encoder="resnet50s")
+    fill_(segmenter, 0)
+    with torch.no_grad():
+        segmenter.classifier.weight *= float(golden["cfg/classifier_scale"])
+    options = {} if name == "supervised" else {"conf_thresh": float(golden["cfg/conf_thresh"])}
+    method = build_method(name, segmenter, num_classes=21, ood={"weight": 1.0} if ood else None, **options)
+    recorder = Recorder(method)
+    method.train()
+    (optimizer,) = method.optimizers(OptimConfig(lr=1e-3, head_lr_multiplier=10.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.functional, "dropout2d", dropout2d)
+        step = method(batch(unlabeled=strong, ood=ood), Progress(0, 100))
+    step.terms.total().backward()
+    optimizer.step()
+    return case, golden, method, step, recorder
+
+
+def test_losses(ran: Any) -> None:
+    case, golden, _, step, _ = ran
+    names = CASES[case][3]
+    assert set(step.terms) == set(names)
+    for ours, theirs in names.items():
+        np.testing.assert_allclose(step.terms[ours].value.item(), golden[f"loss/{theirs}"], rtol=2e-3, err_msg=ours)
+    np.testing.assert_allclose(step.terms.total().item(), golden["loss/total_loss"], rtol=2e-3)
+    if "loss/mask_ratio" in golden:
+        np.testing.assert_allclose(step.log["mask_ratio"].item(), golden["loss/mask_ratio"], atol=3e-4)
+
+
+def test_weights_and_normaliser(ran: Any) -> None:
+    case, golden, _, step, _ = ran
+    by_hand = sum(w * float(golden[f"loss/{CASES[case][3][n]}"]) for n, (w, _) in step.terms.items())
+    np.testing.assert_allclose(by_hand / step.terms.normaliser, golden["loss/total_loss"], rtol=2e-6)
+    assert step.terms.normaliser == {"supervised": 1, "fixmatch": 2, "unimatch": 2, "semiovs_unimatch": 3}[case]
+    if "loss/loss_ood" in golden:
+        ours = sum(w * v for n, (w, v) in step.terms.items() if n.startswith("ood_"))
+        np.testing.assert_allclose(float(ours), golden["loss/loss_ood"], rtol=2e-3)
+
+
+def test_gradients(ran: Any) -> None:
+    _, golden, method, _, _ = ran
+    gradients = {n: p.grad for n, p in method.student.named_parameters() if p.grad is not None}
+    for key in (k for k in golden if k.startswith("gradnorm/")):
+        name = key.removeprefix("gradnorm/")
+        ours = torch.stack([g.norm() for g in gradients.values()]).norm() if name == "ALL" else gradients[name].norm()
+        np.testing.assert_allclose(float(ours), golden[key], rtol=2e-2, err_msg=name)
+
+
+def test_parameters_and_buffers_after_the_step(ran: Any) -> None:
+    _, golden, method, _, _ = ran
+    state = method.student.state_dict()
+    for key in (k for k in golden if k.startswith("after/norm/")):
+        name = key.removeprefix("after/norm/")
+        np.testing.assert_allclose(float(state[name].norm()), golden[key], rtol=1e-3, err_msg=name)
+    assert state["backbone.bn1.num_batches_tracked"] == golden["after/num_batches_tracked"]
+    assert state["fuse.1.num_batches_tracked"] == golden["after/num_batches_tracked_head"]
+
+
+def test_pseudo_labels(ran: Any) -> None:
+    case, golden, _, step, _ = ran
+    recorded = {k.removeprefix("map/") for k in golden if k.startswith("map/")}
+    assert recorded == set(MAPS.get(case, {})) | set(IGNORES.get(case, {}))
+    for theirs, ours in MAPS.get(case, {}).items():
+        wrong = int((step.pseudo[ours].label.numpy() != golden[f"map/{theirs}"]).sum())
+        assert wrong <= 2, f"{theirs}: {wrong} pixels differ"
+    for theirs, ours in IGNORES.get(case, {}).items():
+        np.testing.assert_array_equal(~step.pseudo[ours].valid.numpy(), golden[f"map/{theirs}"] == 255, err_msg=theirs)
+    for theirs, ours in {"conf_u_w": "w", "conf_u_w_mix": "w_mix", "conf_u_w_cutmixed1_ood": "ood_s1"}.items():
+        if f"conf8/{theirs}" in golden:
+            confidence = step.pseudo[ours].confidence[:, ::8, ::8]
+            np.testing.assert_allclose(confidence, golden[f"conf8/{theirs}"], rtol=1e-3, atol=1e-4, err_msg=theirs)
+
+
+def test_logits_of_every_pass(ran: Any) -> None:
+    case, golden, _, _, recorder = ran
+    passes = [logits.split(2) for logits in recorder.logits]
+    ood = "semiovs" in case
+    first = {
+        "supervised": ["pred"],
+        "fixmatch": ["pred_x", "pred_u_w"],
+        "unimatch": ["pred_x", "pred_u_w", None, "pred_u_w_fp"],
+        "semiovs_unimatch": ["pred_x", "pred_u_w", "pred_u_w_ood", None, "pred_u_w_fp", "pred_u_w_fp_ood"],
+    }[case]
+    order = [first] if case == "supervised" else [["pred_u_w_mix"], first]
+    if case == "fixmatch":
+        order.append(["pred_u_s"])
+    elif case != "supervised":
+        order.append(["pred_u_s1", "pred_u_s2"])
+    if ood:
+        order.append(["pred_u_s1_ood", "pred_u_s2_ood"])
+    assert [len(p) for p in passes] == [len(names) for names in order]
+    compared = 0
+    for names, logits in zip(order, passes, strict=True):
+        for name, ours in zip(names, logits, strict=True):
+            if f"logit16/{name}" in golden:
+                theirs = golden[f"logit16/{name}"]
+                scale = np.abs(theirs).max()
+                np.testing.assert_allclose(ours[:, :, ::16, ::16] / scale, theirs / scale, atol=1e-3, err_msg=name)
+                compared += 1
+    assert compared == sum(k.startswith("logit16/") for k in golden)
+
+
+def test_strong_images_are_mixed_in_the_published_order(ran: Any) -> None:
+    case, golden, _, _, recorder = ran
+    names = {
+        "supervised": [],
+        "fixmatch": [(2, 0, "img_u_s")],
+        "unimatch": [(2, 0, "img_u_s1"), (2, 2, "img_u_s2")],
+        "semiovs_unimatch": [(2, 0, "img_u_s1"), (2, 2, "img_u_s2"), (3, 0, "img_u_s1_ood"), (3, 2, "img_u_s2_ood")],
+    }[case]
+    for number, start, name in names:
+        sums = recorder.images[number][start : start + 2].double().sum(dim=(1, 2, 3))
+        np.testing.assert_allclose(sums, golden[f"mixedsum/{name}"], rtol=1e-3, atol=0.05, err_msg=name)
+    assert len(names) == sum(k.startswith("mixedsum/") for k in golden)
+
+
+def test_dropout_masks_are_the_recorded_ones() -> None:
+    golden = np.load(GOLDENS / "step_semiovs_unimatch.npz")
+    for position, channels in enumerate((256, 2048)):
+        ours = dropout2d(torch.ones(6, channels, 1, 1))[:, :, 0, 0] > 0
+        np.testing.assert_array_equal(ours.numpy(), golden[f"dropout_mask/{position}_c{channels}"].astype(bool))
+
+
+def test_learning_rates_of_the_groups() -> None:
+    golden = np.load(GOLDENS / "step_unimatch.npz")
+    segmenter = build_segmenter("deeplabv3plus", num_classes=21, encoder="resnet50s")
+    (optimizer,) = build_method("unimatch", segmenter, num_classes=21).optimizers(OptimConfig(lr=1e-3))
+    np.testing.assert_allclose([g["lr"] for g in optimizer.param_groups], golden["lr_after"], rtol=1e-9)
