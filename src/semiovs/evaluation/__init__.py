@@ -1,1 +1,5 @@
-"""Confusion matrix, mIoU, evaluation."""
+"""Metrics and evaluation."""
+
+from semiovs.evaluation.confusion import ConfusionMatrix
+
+__all__ = ["ConfusionMatrix"]
