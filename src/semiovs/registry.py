@@ -48,15 +48,20 @@ def _table(*entries: Entry) -> Mapping[str, Entry]:
 
 
 #: Options every method has (see `semiovs.methods.base.Method`).
-_METHOD: dict[str, Any] = {"loss": "ce", "class_weights": None, "ohem_thresh": 0.7, "ohem_min_kept": 200_000}
-#: Options of every method that learns from its own pseudo-labels.
-_SELF_TRAINING: dict[str, Any] = {**_METHOD, "conf_thresh": 0.95, "ema_decay": None}
+_METHOD: dict[str, Any] = {
+    "conf_thresh": 0.95,
+    "ema_decay": None,
+    "loss": "ce",
+    "class_weights": None,
+    "ohem_thresh": 0.7,
+    "ohem_min_kept": 200_000,
+}
 
 METHODS = _table(
     Entry("supervised", "semiovs.methods.supervised:Supervised", "labelled images only", _METHOD, "deeplabv3plus"),
-    Entry("fixmatch", "semiovs.methods.fixmatch:FixMatch", "one strong view, confidence threshold", _SELF_TRAINING,
+    Entry("fixmatch", "semiovs.methods.fixmatch:FixMatch", "one strong view, confidence threshold", _METHOD,
           "deeplabv3plus", "Sohn et al. 2020; UniMatch's segmentation variant"),
-    Entry("unimatch", "semiovs.methods.unimatch:UniMatch", "two strong views and feature perturbation", _SELF_TRAINING,
+    Entry("unimatch", "semiovs.methods.unimatch:UniMatch", "two strong views and feature perturbation", _METHOD,
           "deeplabv3plus", "Yang et al. 2023"),
 )  # fmt: skip
 
