@@ -1,1 +1,27 @@
 """Segmenters, encoders, weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from semiovs.models.segmenter import Features, Normalization, Segmenter
+from semiovs.registry import SEGMENTERS, check_options, lookup
+
+__all__ = ["Features", "Normalization", "Segmenter", "build_segmenter"]
+
+
+def build_segmenter(name: str, *, num_classes: int, pretrained: bool | str | Path = False, **options: Any) -> Segmenter:
+    """Build the segmenter called `name` (`semiovs list segmenters`) for `num_classes` classes.
+
+    pretrained: False; True for the encoder's published weights (hub or its cache); or a file with encoder weights.
+
+    Raises:
+        UsageError: unknown name or option, or a value that cannot be taken.
+        WeightsError: encoder weights that are missing or do not fit.
+    """
+    entry = lookup(SEGMENTERS, name, kind="segmenter")
+    check_options(entry, options, kind="segmenter")
+    given = pretrained if isinstance(pretrained, bool) else str(pretrained)
+    segmenter: Segmenter = entry.load()(num_classes, pretrained=given, **{**entry.options, **options})
+    return segmenter

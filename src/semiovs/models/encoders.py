@@ -1,0 +1,162 @@
+"""Encoders by name: anything in timm that yields a stride-4 map and a dilated last map, and two of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import timm
+from torch import nn
+
+from semiovs.env import weights_dir
+from semiovs.errors import UsageError, WeightsError, did_you_mean
+from semiovs.models.pretrained import find_file, load_encoder
+from semiovs.models.segmenter import Normalization
+from semiovs.models.tiny import TinyEncoder
+from semiovs.models.xception import Xception65
+
+OUTPUT_STRIDES = (8, 16, 32)
+#: Stride of the map with fine detail.
+LOW_STRIDE = 4
+_INSTEAD = "use a convolutional encoder such as resnet101s, resnet18 or efficientnet_lite0"
+#: The published backbones; from scratch they start without timm's zeroed last BatchNorm of each block.
+_REFERENCE: dict[str, dict[str, Any]] = {
+    "resnet50s": {"zero_init_last": False},
+    "resnet101s": {"zero_init_last": False},
+}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A built encoder.
+
+    module: image -> list of maps; levels: which of them are the low (stride 4) and the high one; channels and strides: of those
+    two; normalization: what its images must be normalised with.
+    """
+
+    module: nn.Module
+    levels: tuple[int, int]
+    channels: tuple[int, int]
+    strides: tuple[int, int]
+    normalization: Normalization
+
+
+def build_encoder(
+    name: str, *, output_stride: int = 16, pretrained: bool | str = False, norm: str = "batch"
+) -> Encoder:
+    """Build the encoder called `name`: `tiny`, `xception65` (ours), else timm's.
+
+    output_stride: of the last map (8, 16 or 32); pretrained: False, True (timm's own weights: `SEMIOVS_WEIGHTS_DIR`,
+    the hub's cache or the hub), a file, or a name in `SEMIOVS_WEIGHTS_DIR`; norm: `group` is possible with `tiny` alone.
+
+    Raises:
+        UsageError: unknown name, or an option that this encoder does not have.
+        WeightsError: weights that are missing or of another network.
+    """
+    if output_stride not in OUTPUT_STRIDES:
+        raise UsageError(f"model.output_stride {output_stride}: must be one of {', '.join(map(str, OUTPUT_STRIDES))}")
+    if norm != "batch" and name != "tiny":
+        raise UsageError(f"model.norm '{norm}' needs model.encoder=tiny; '{name}' has its own normalisation layers")
+    if name in _OWN:
+        encoder = _OWN[name](output_stride, norm)
+        if pretrained is True:
+            raise WeightsError(
+                f"encoder '{name}' has no weights on the hub; set model.pretrained to a file, or to false"
+            )
+    else:
+        encoder = _timm(name, output_stride, hub=pretrained is True)
+    if isinstance(pretrained, str):
+        load_encoder(encoder.module, pretrained, encoder=name)
+    return encoder
+
+
+def encoder_names() -> list[str]:
+    """Every name that may be tried, ours first; not each of timm's has a stride-4 map."""
+    return [*_OWN, *(name for name in timm.list_models() if name not in _OWN)]
+
+
+def _tiny(output_stride: int, norm: str) -> Encoder:
+    if output_stride not in (8, 16):
+        raise UsageError(f"encoder 'tiny' has output stride 8 or 16, not {output_stride}")
+    module = TinyEncoder(output_stride=output_stride, norm=norm)
+    return Encoder(module, (0, 1), TinyEncoder.channels, (LOW_STRIDE, output_stride), Normalization())
+
+
+def _xception65(output_stride: int, norm: str) -> Encoder:  # noqa: ARG001 - same signature as its neighbour
+    if output_stride != 16:
+        raise UsageError(f"encoder 'xception65' has output stride 16 only, not {output_stride}")
+    return Encoder(Xception65(), (0, 1), (256, 2048), (LOW_STRIDE, 16), Normalization())
+
+
+_OWN: dict[str, Callable[[int, str], Encoder]] = {"tiny": _tiny, "xception65": _xception65}
+
+
+def _timm(name: str, output_stride: int, *, hub: bool) -> Encoder:
+    if not timm.is_model(name):
+        raise UsageError(f"encoder '{name}' is not known{_nearest(name)}")
+    make = partial(timm.create_model, name, features_only=True, **_REFERENCE.get(name, {}))
+    module = _dilated(make, name, output_stride)
+    reductions = [int(r) for r in module.feature_info.reduction()]
+    if LOW_STRIDE not in reductions:
+        raise UsageError(f"encoder '{name}' has maps at strides {reductions}, none at {LOW_STRIDE}; {_INSTEAD}")
+    if str(getattr(module, "output_fmt", None) or "NCHW") not in ("NCHW", "Format.NCHW"):
+        raise UsageError(f"encoder '{name}' gives maps with channels last and a fixed image size; {_INSTEAD}")
+    if reductions[-1] != output_stride:
+        raise UsageError(f"encoder '{name}' ends at stride {reductions[-1]}; set model.output_stride={reductions[-1]}")
+    if hub:
+        module = _published(make, module, name, output_stride)
+    levels = (max(i for i, r in enumerate(reductions) if r == LOW_STRIDE), len(reductions) - 1)
+    channels = module.feature_info.channels()
+    picture = module.pretrained_cfg
+    return Encoder(
+        module,
+        levels,
+        (int(channels[levels[0]]), int(channels[levels[1]])),
+        (LOW_STRIDE, output_stride),
+        Normalization(tuple(picture["mean"]), tuple(picture["std"])),
+    )
+
+
+def _dilated(make: Callable[..., Any], name: str, output_stride: int, **options: Any) -> Any:
+    """The timm encoder with `output_stride`; one that cannot be dilated is taken as it is at stride 32."""
+    try:
+        return make(output_stride=output_stride, **options)
+    except (TypeError, AssertionError, NotImplementedError, RuntimeError) as error:
+        if output_stride != 32:
+            raise UsageError(
+                f"encoder '{name}' cannot be dilated to output stride {output_stride}; "
+                "set model.output_stride=32, or use another encoder"
+            ) from None
+        reason = error
+    try:
+        return make(**options)
+    except (TypeError, AssertionError, NotImplementedError, RuntimeError):
+        raise UsageError(f"encoder '{name}' does not give feature maps ({reason})") from None
+
+
+def _published(make: Callable[..., Any], module: Any, name: str, output_stride: int) -> Any:
+    """The encoder with timm's own weights: a file in the weights directory, else the hub or its cache."""
+    record = timm.get_pretrained_cfg(name)
+    repository = (record and record.hf_hub_id) or ""
+    for candidate in dict.fromkeys((repository.rpartition("/")[2], name)):
+        if candidate and find_file(str(weights_dir() / candidate)):
+            load_encoder(module, str(weights_dir() / candidate), encoder=name)
+            return module
+    if not record or not (repository or record.url or record.file):
+        raise WeightsError(f"encoder '{name}' has no published weights; set model.pretrained to a file, or to false")
+    try:
+        return _dilated(partial(make, pretrained=True), name, output_stride)
+    except Exception as error:  # the hub's client raises many kinds: offline, proxy, missing, damaged
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        where = f"huggingface.co/{repository} (model.safetensors)" if repository else record.url
+        raise WeightsError(
+            f"weights of encoder '{name}' could not be had: {reason:.120}; download {where} and set model.pretrained=FILE, "
+            f"or put it into {weights_dir()} (SEMIOVS_WEIGHTS_DIR) as {repository.rpartition('/')[2] or name}.safetensors"
+        ) from None
+
+
+def _nearest(name: str) -> str:
+    near = did_you_mean(name, encoder_names())
+    return near if near.startswith(" (did") else "; see `semiovs list encoders`"

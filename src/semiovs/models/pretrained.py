@@ -1,0 +1,64 @@
+"""Weights of an encoder: from a file, from the user's weights directory, or from timm's hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from semiovs.env import weights_dir
+from semiovs.errors import WeightsError
+from semiovs.models.statedict import StateDict, compare, read_state, strip_prefix
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+#: Parts of a classifier that an encoder has no use for, and counters of the Xception training program.
+_LEFTOVER = re.compile(r"^(fc|classifier|head\w*|conv_head|bn2|norm|fc_norm|last_linear)\.|itr|tmp|track")
+
+
+def find_file(name: str) -> Path | None:
+    """The weight file that `name` means: a path, or a name (with or without suffix) in the weights directory."""
+    path = Path(name).expanduser()
+    for candidate in (path, weights_dir() / path):
+        for suffix in ("", *SUFFIXES):
+            file = candidate.with_name(candidate.name + suffix)
+            if file.is_file():
+                return file
+    return None
+
+
+def load_encoder(module: nn.Module, name: str, *, encoder: str) -> None:
+    """Load the file `name` (see `find_file`) into the encoder `module`: all of it, or an error.
+
+    Prefixes of wrappers and a classifier that is left over are dropped; of a whole segmenter the `backbone` is taken.
+
+    Raises:
+        WeightsError: no such file, a damaged one, or one of another network.
+    """
+    path = find_file(name)
+    if path is None:
+        raise WeightsError(
+            f"model.pretrained={name}: no such file, and none of that name in {weights_dir()} (SEMIOVS_WEIGHTS_DIR)"
+        )
+    expected = module.state_dict()
+    given = _renamed(_bare(read_state(path)), expected)
+    given = {key: value for key, value in given.items() if key in expected or not _LEFTOVER.search(key)}
+    fit = compare(expected, given)
+    if not fit.ok:
+        raise WeightsError(f"{path}: does not fit encoder '{encoder}': {fit}; is it a file of another encoder?")
+    module.load_state_dict(given, strict=False)
+
+
+def _bare(state: StateDict) -> StateDict:
+    """Names as the encoder's own: without ``module.``/``model.``, and without all that is not ``backbone.``."""
+    for prefix in ("module.", "model.", "student.", "module."):
+        state = strip_prefix(state, prefix)
+    inner = {name: value for name, value in state.items() if name.startswith("backbone.")}
+    return strip_prefix(inner or state, "backbone.")
+
+
+def _renamed(state: StateDict, expected: dict[str, Tensor]) -> StateDict:
+    """Names as timm's feature wrappers write them: ``stages.0.x`` of a file is ``stages_0.x`` (or ``model.stages…``) there."""
+    known = {name.removeprefix("model.").replace(".", "_"): name for name in expected}
+    return {known.get(name.replace(".", "_"), name): value for name, value in state.items()}

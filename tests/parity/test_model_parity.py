@@ -1,0 +1,110 @@
+"""The network computes what the published one computes: recorded features, logits, statistics, perturbed decoding."""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from parity.keyfill import fill_
+from semiovs.models import Segmenter, build_segmenter
+
+GOLDENS = Path(__file__).parent / "goldens" / "deeplab"
+#: name in the recording -> (encoder, classes, stride of the recorded logits, recorded levels among the backbone's maps)
+NETWORKS = {
+    "resnet50": ("resnet50s", 21, 4, (1, 2, 3, 4)),
+    "resnet101": ("resnet101s", 21, 4, (1, 2, 3, 4)),
+    "xception": ("xception65", 81, 8, (0, 1)),
+}
+CASES = [(name, size) for name in NETWORKS for size in ((65, 65), (96, 64)) if name != "xception" or size == (65, 65)]
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    with np.load(GOLDENS / "model_forward.npz") as file:
+        return dict(file)
+
+
+def generator(name: str) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64([7, zlib.crc32(name.encode())]))
+
+
+def image(size: tuple[int, int]) -> Tensor:
+    shape = (2, 3, *size)
+    values = generator(f"model_in_{size[0]}x{size[1]}").standard_normal(int(np.prod(shape)))
+    return torch.from_numpy(values.astype(np.float32).reshape(shape))
+
+
+def keep_mask(x: Tensor) -> Tensor:
+    keep = generator(f"dropout2d_c{x.shape[1]}").random(x.shape[0] * x.shape[1]).reshape(x.shape[:2]) < 0.5
+    return torch.from_numpy(keep)
+
+
+def perturbed_dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    assert (p, training, inplace) == (0.5, True, False)
+    return x * keep_mask(x)[:, :, None, None] * 2.0
+
+
+def network(name: str, training: bool) -> Segmenter:
+    encoder, classes, _, _ = NETWORKS[name]
+    model = build_segmenter("deeplabv3plus", num_classes=classes, encoder=encoder)
+    fill_(model, 0)
+    return model.train(training)
+
+
+def assert_near(actual: Tensor | float, expected: np.ndarray, rtol: float = 1e-3) -> None:
+    """Largest deviation below `rtol` of the largest magnitude (activations cross zero)."""
+    actual, expected = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= rtol * np.abs(expected).max()
+
+
+def test_inputs_follow_the_rule(recorded):
+    np.testing.assert_array_equal(image((65, 65)).flatten()[:16], recorded["input_sample/model_in_65x65"])
+    for channels in (256, 2048):
+        keep = keep_mask(torch.empty(2, channels, 1, 1))
+        np.testing.assert_array_equal(keep, recorded[f"dropout_keep/c{channels}_n2"])
+
+
+@pytest.mark.parametrize(("name", "size"), CASES)
+@torch.no_grad()
+def test_evaluation_forward(recorded, name, size):
+    model, x, prefix = network(name, training=False), image(size), f"{name}/{size[0]}x{size[1]}/eval"
+    _, _, stride, levels = NETWORKS[name]
+    maps = model.backbone(x)
+    for index, level in enumerate(levels):
+        feature = maps[level]
+        assert list(feature.shape) == recorded[f"{prefix}_feat{index}_shape"].tolist()
+        assert_near(feature.double().norm(), recorded[f"{prefix}_feat{index}_norm"])
+        sample = feature.flatten()[:: max(feature.numel() // 64, 1)][:64]
+        assert_near(sample, recorded[f"{prefix}_feat{index}_sample"])
+    logits = model(x)
+    assert_near(logits[:, :, ::stride, ::stride], recorded[f"{prefix}_logits_s{stride}"])
+    assert_near(logits.double().norm(), recorded[f"{prefix}_logits_norm"])
+
+
+@pytest.mark.parametrize(("name", "size"), CASES)
+@torch.no_grad()
+def test_training_forward_and_running_statistics(recorded, name, size):
+    model, prefix, stride = network(name, training=True), f"{name}/{size[0]}x{size[1]}/train", NETWORKS[name][2]
+    logits = model(image(size))
+    assert_near(logits[:, :, ::stride, ::stride], recorded[f"{prefix}_logits_s{stride}"])
+    assert_near(logits.double().norm(), recorded[f"{prefix}_logits_norm"])
+    assert_near(model.fuse[1].running_mean.double().norm(), recorded[f"{prefix}_after_running_mean_norm"])
+    assert_near(model.fuse[1].running_var.double().norm(), recorded[f"{prefix}_after_running_var_norm"])
+
+
+@pytest.mark.parametrize(("name", "size"), CASES)
+@torch.no_grad()
+def test_decoding_with_perturbed_features(recorded, monkeypatch, name, size):
+    """Clean and perturbed maps are decoded as one doubled batch: BatchNorm sees both."""
+    monkeypatch.setattr(torch.nn.functional, "dropout2d", perturbed_dropout)
+    model, prefix, stride = network(name, training=True), f"{name}/{size[0]}x{size[1]}/train", NETWORKS[name][2]
+    features = model.encode(image(size))
+    dropped = [torch.nn.functional.dropout2d(f, 0.5) for f in features]
+    doubled = tuple(torch.cat(pair) for pair in zip(features, dropped, strict=True))
+    clean, perturbed = model.decode(doubled, size).chunk(2)
+    assert_near(clean[:, :, ::stride, ::stride], recorded[f"{prefix}_fp_logits_s{stride}"])
+    assert_near(perturbed[:, :, ::stride, ::stride], recorded[f"{prefix}_fp_pert_logits_s{stride}"])
