@@ -1,0 +1,102 @@
+"""Where a configuration can come from: presets of the package, YAML files, run directories.
+
+Names come from users, so `os.path` is used here: its tests answer False where `pathlib` raises (names too long, null bytes).
+"""
+
+# ruff: noqa: PTH111, PTH112, PTH113, PTH118, PTH120, PTH208
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from semiovs.errors import ConfigError, did_you_mean
+
+SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One YAML text.
+
+    label: how errors and origins call it; name: the default of `run.name`; folder: directory of the file, None for presets.
+    """
+
+    label: str
+    name: str
+    text: str
+    folder: Path | None
+
+    def origin(self, line: int) -> str:
+        """Where a value on `line` comes from: ``my.yaml:12`` or ``preset pascal/92``."""
+        return self.label if self.folder is None else f"{self.label}:{line}"
+
+
+@cache
+def _presets() -> dict[str, Traversable]:
+    found: dict[str, Traversable] = {}
+
+    def walk(folder: Traversable, prefix: str) -> None:
+        for entry in sorted(folder.iterdir(), key=lambda e: e.name):
+            if entry.is_dir():
+                walk(entry, f"{prefix}{entry.name}/")
+            elif entry.name.endswith(".yaml"):
+                found[prefix + entry.name.removesuffix(".yaml")] = entry
+
+    walk(resources.files("semiovs.config") / "presets", "")
+    return found
+
+
+def list_presets() -> dict[str, str]:
+    """Name of each shipped preset -> what it is (the first comment line of its file)."""
+    return {name: _summary(entry.read_text("utf-8")) for name, entry in _presets().items()}
+
+
+def _summary(text: str) -> str:
+    first = text.split("\n", 1)[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+def find(name: str, *, folder: Path, cwd: Path, where: str = "") -> Source:
+    """Read the preset, YAML file or run directory called `name`.
+
+    folder: where relative paths start; cwd: what paths in messages are shown relative to; where: who asked, for errors.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
+    path = os.path.normpath(os.path.join(folder, os.path.expanduser(name)))
+    if not name.endswith(SUFFIXES):
+        preset = _presets().get(name)
+        if preset is not None:
+            return Source(f"preset {name}", name, preset.read_text("utf-8"), None)
+        if os.path.isfile(os.path.join(path, "config.yaml")):
+            path = os.path.join(path, "config.yaml")
+    if name and os.path.isfile(path):
+        return _file(Path(path), cwd)
+    if name and os.path.isdir(path):
+        raise ConfigError(f"config: '{name}' is a directory without config.yaml{where}")
+    raise ConfigError(f"config: no preset or file '{name}'{_nearest(name, os.path.dirname(path))}{where}")
+
+
+def _file(path: Path, cwd: Path) -> Source:
+    label = os.path.relpath(path, cwd)
+    label = str(path) if label.startswith("..") else label
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"config: {label}: cannot be read: {reason}") from None
+    return Source(label, path.stem, text, path.parent)
+
+
+def _nearest(name: str, folder: str) -> str:
+    beside = [entry for entry in os.listdir(folder) if entry.endswith(SUFFIXES)] if os.path.isdir(folder) else []
+    prefix = name.rpartition("/")[0]
+    files = [f"{prefix}/{file}" if prefix else file for file in beside]
+    hint = did_you_mean(name, [*_presets(), *files])
+    return hint if hint.startswith(" (did") else "; `semiovs list presets` shows the presets"

@@ -1,0 +1,159 @@
+"""From a preset or file and ``key=value`` arguments to a frozen, validated configuration that knows where each value is from.
+
+Schema defaults < presets and files named by ``extends:`` < the file itself < ``key=value``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from semiovs.config.catalog import find
+from semiovs.config.layers import (
+    DEFAULT,
+    Layer,
+    Leaf,
+    Reader,
+    join,
+    nested,
+    overlay,
+    sections,
+)
+from semiovs.config.paths import absolute
+from semiovs.config.problems import fail, invalid, unknown
+from semiovs.config.schema import Config
+from semiovs.config.source import inline
+from semiovs.errors import UsageError
+from semiovs.registry import METHODS, SEGMENTERS
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration with its provenance.
+
+    config: frozen and valid, with every option of model and method; origins: dotted key -> ``default``, ``preset pascal/92``,
+    ``my.yaml:12`` or ``command line``, one for each value; text: the YAML that was asked for, as it was read.
+    """
+
+    config: Config
+    origins: dict[str, str]
+    text: str = ""
+
+    def values(self) -> dict[str, Any]:
+        """Dotted key -> value, in the order of the schema."""
+        return flatten(self.config)
+
+    def dump(self) -> str:
+        """The whole configuration as YAML, the origin of each value beside it; `load_config` reads it back."""
+        lines: list[str] = []
+        _dump(self.config.model_dump(), "", self.origins, lines)
+        return "\n".join(lines) + "\n"
+
+
+def load_config(source: str | None, overrides: Sequence[str] = (), *, cwd: Path | None = None) -> Loaded:
+    """Load a preset (``pascal/92``), a YAML file or a run directory, with ``key=value`` arguments on top.
+
+    source: None for the schema's defaults; cwd: start of relative paths on the command line, the working directory by default.
+
+    Raises:
+        ConfigError: all that is wrong, one line a problem with key, file and line.
+    """
+    cwd = Path(os.path.abspath(cwd or Path.cwd()))  # noqa: PTH100 - links in the path are kept
+    reader = Reader(cwd)
+    layer: Layer = {}
+    text = ""
+    if source is not None:
+        found = find(source, folder=cwd, cwd=cwd)
+        layer, text = reader.chain(found), found.text
+        layer.setdefault("run.name", Leaf(found.name))
+    layer = overlay(layer, reader.command_line(overrides))
+    problems = list(reader.problems)
+    for path, problem in list(unknown(layer)):
+        problems.append(problem)
+        del layer[path]
+    layer = absolute(layer, cwd)
+    config = _validated(_with_options(layer), problems)
+    given = {path: leaf.origin for path, leaf in layer.items()}
+    return Loaded(config, {path: given.get(path, DEFAULT) for path in flatten(config)}, text)
+
+
+def _validated(layer: Layer, problems: list[str]) -> Config:
+    config = None
+    try:
+        config = Config.model_validate(nested(layer))
+    except ValidationError as error:
+        problems = [*problems, *invalid(error, layer)]
+    except UsageError as error:  # a check of the schema that `unknown` does not know
+        problems = [*problems, f"config: {error}"]
+    fail(problems)
+    assert config is not None
+    return config
+
+
+def _with_options(layer: Layer) -> Layer:
+    """The layer with the defaults of the options that its model and its method have."""
+    result = dict(layer)
+    for section, table in (("model", SEGMENTERS), ("method", METHODS)):
+        name = result.get(f"{section}.name", Leaf(sections()[section].model_fields["name"].default)).value
+        for option, default in table[name].options.items() if isinstance(name, str) else ():
+            result.setdefault(f"{section}.{option}", Leaf(list(default) if isinstance(default, tuple) else default))
+    return result
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Dotted key -> value, in the order of the schema; an absent section is one None."""
+    result: dict[str, Any] = {}
+
+    def walk(model: BaseModel, path: str) -> None:
+        for name, value in model:
+            key = join(path, name)
+            if isinstance(value, BaseModel):
+                walk(value, key)
+            else:
+                result[key] = value
+
+    walk(config, "")
+    return result
+
+
+def _dump(data: Mapping[str, Any], section: str, origins: Mapping[str, str], lines: list[str]) -> None:
+    indent = "  " * (section.count(".") + 1 if section else 0)
+    for name, value in data.items():
+        path = join(section, name)
+        if path in sections() and value is not None:
+            lines.append(f"{indent}{name}:")
+            _dump(value, path, origins, lines)
+        else:
+            plain = list(value) if isinstance(value, tuple) else value
+            lines.append(f"{f'{indent}{inline(name)}: {inline(plain)}':<48}  # {origins[path]}")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One key whose values differ; a key that one side does not have is ABSENT there."""
+
+    key: str
+    left: Any
+    right: Any
+
+
+ABSENT = "(absent)"
+
+
+def diff(left: Loaded, right: Loaded) -> list[Difference]:
+    """Keys whose values differ, in the order of the schema."""
+    a, b = left.values(), right.values()
+    pairs = ((key, a.get(key, ABSENT), b.get(key, ABSENT)) for key in {**a, **b})
+    return [Difference(*pair) for pair in pairs if pair[1] != pair[2]]
+
+
+def split_source(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Command-line arguments ``[SOURCE] [key=value …]`` -> (source or None, overrides)."""
+    if arguments and ("=" not in arguments[0] or os.path.isfile(arguments[0])):  # noqa: PTH113 - never raises
+        return arguments[0], list(arguments[1:])
+    return None, list(arguments)

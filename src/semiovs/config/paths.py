@@ -1,0 +1,62 @@
+"""Which keys hold paths, and what a relative one is relative to.
+
+Names come from users, so `os.path` is used: its tests answer False where `pathlib` raises (names too long, null bytes).
+"""
+
+# ruff: noqa: PTH110, PTH111, PTH117, PTH118
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+
+from semiovs.config.layers import COMMAND_LINE, Layer, Leaf
+
+
+class PathRule(Enum):
+    """What a relative path in the configuration is relative to.
+
+    ROOT: the file that says it (preset, default, command line: the working directory). DATA: `data.root`, and on the command line
+    first the working directory if the path exists there. WEIGHTS: the file that says it, on the command line the working directory,
+    where it exists; else it stays as it is (a name in `SEMIOVS_WEIGHTS_DIR`).
+    """
+
+    ROOT = "root"
+    DATA = "data"
+    WEIGHTS = "weights"
+
+
+#: Every key that holds a path.
+PATHS: Mapping[str, PathRule] = {
+    "data.root": PathRule.ROOT,
+    "data.classes": PathRule.DATA,
+    "data.labeled": PathRule.DATA,
+    "data.unlabeled": PathRule.DATA,
+    "data.val": PathRule.DATA,
+    "ood.images": PathRule.DATA,
+    "ood.labels": PathRule.DATA,
+    "model.pretrained": PathRule.WEIGHTS,
+    "model.init_from": PathRule.WEIGHTS,
+}
+
+
+def absolute(layer: Layer, cwd: Path) -> Layer:
+    """The layer with `PATHS` applied; `data.root` is always there and absolute."""
+    result = {"data.root": Leaf("."), **layer}
+    for key, rule in PATHS.items():
+        leaf = result.get(key)
+        if leaf is not None and isinstance(leaf.value, str) and (key != "data.classes" or Path(leaf.value).suffix):
+            result[key] = replace(leaf, value=_resolved(leaf.value, leaf, rule, cwd))
+    return result
+
+
+def _resolved(value: str, leaf: Leaf, rule: PathRule, cwd: Path) -> str:
+    path = os.path.expanduser(value)
+    candidate = os.path.normpath(os.path.join(leaf.folder or cwd, path))
+    if rule is PathRule.ROOT or os.path.isabs(path):
+        return candidate
+    said_here = leaf.origin == COMMAND_LINE or (rule is PathRule.WEIGHTS and leaf.folder is not None)
+    return candidate if said_here and os.path.exists(candidate) else value

@@ -1,0 +1,166 @@
+"""YAML with line numbers: what a file says, and where it says it.
+
+Scalars follow YAML 1.2: ``1e-3`` is a number, ``no`` and ``1_16`` are text, ``true``/``false`` are the only booleans. Tags,
+duplicate keys and self-references are refused; ``${`` has no meaning and is taken literally.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from semiovs.errors import ConfigError
+
+#: A document with more values than this is a mistake (or an alias bomb).
+MAX_VALUES = 100_000
+
+_SCALARS: tuple[tuple[str, str, str], ...] = (
+    ("tag:yaml.org,2002:null", r"(?:~|null|Null|NULL|)", "~nN"),
+    ("tag:yaml.org,2002:bool", r"(?:true|True|TRUE|false|False|FALSE)", "tTfF"),
+    ("tag:yaml.org,2002:int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    (
+        "tag:yaml.org,2002:float",
+        r"(?:[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))",
+        "-+.0123456789",
+    ),
+)
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict[Any, Any] = {}
+
+
+class _Dumper(yaml.SafeDumper):
+    yaml_implicit_resolvers: dict[Any, Any] = {}
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the library's signature
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = '"' if any(not c.isprintable() for c in text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+for _tag, _pattern, _first in _SCALARS:
+    for _class in (_Loader, _Dumper):
+        letters = [*_first, ""] if _tag.endswith("null") else list(_first)
+        _class.add_implicit_resolver(_tag, re.compile(rf"^{_pattern}$"), letters)
+_Dumper.add_representer(str, _represent_text)
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of a mapping with its line (from 1) and the node of its value."""
+
+    name: str
+    line: int
+    node: yaml.Node
+
+
+def compose(text: str, where: str) -> yaml.Node | None:
+    """Parse `text`; None if it holds nothing. `where` names it in errors.
+
+    Raises:
+        ConfigError: not YAML; the message has line and column.
+    """
+    try:
+        node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        hint = "; indent with spaces, not tabs" if "\\t" in (error.problem or "") else ""
+        raise ConfigError(f"config: {place}: not valid YAML: {error.problem or error.context}{hint}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config: {where}: not valid YAML: {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise ConfigError(f"config: {where}: nested too deeply") from None
+    return node
+
+
+def keys_of(node: yaml.MappingNode, where: str) -> Iterator[Key]:
+    """The keys of a mapping in file order.
+
+    Raises:
+        ConfigError: a key that is no plain word.
+    """
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise ConfigError(f"config: {where}:{line}: a key must be a word, not a list or mapping")
+        yield Key(key.value, line, value)
+
+
+def plain(node: yaml.Node, where: str) -> Any:
+    """The node as Python data (dict, list, str, int, float, bool, None).
+
+    Raises:
+        ConfigError: tags, duplicate keys, self-references, too many values.
+    """
+    try:
+        return _Construction(where).build(node)
+    except RecursionError:
+        raise ConfigError(f"config: {where}: nested too deeply") from None
+
+
+class _Construction:
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.count = 0
+        self.open: set[int] = set()
+
+    def build(self, node: yaml.Node) -> Any:
+        place = f"config: {self.where}:{node.start_mark.line + 1}"
+        self.count += 1
+        if self.count > MAX_VALUES:
+            raise ConfigError(f"{place}: more than {MAX_VALUES} values")
+        if id(node) in self.open:
+            raise ConfigError(f"{place}: a value that contains itself")
+        self.open.add(id(node))
+        try:
+            if isinstance(node, yaml.ScalarNode):
+                return _scalar(node, place)
+            if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
+                return [self.build(item) for item in node.value]
+            if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
+                return self.mapping(node)
+        finally:
+            self.open.discard(id(node))
+        raise ConfigError(f"{place}: tag '{node.tag}' is not supported")
+
+    def mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key in keys_of(node, self.where):
+            if key.name in result:
+                raise ConfigError(f"config: {self.where}:{key.line}: key '{key.name}' is given twice")
+            result[key.name] = self.build(key.node)
+        return result
+
+
+def _scalar(node: yaml.ScalarNode, place: str) -> Any:
+    text: str = node.value
+    try:
+        match node.tag.removeprefix("tag:yaml.org,2002:"):
+            case "str":
+                return text
+            case "null":
+                return None
+            case "bool":
+                return text.lower() == "true"
+            case "int":
+                return int(text)
+            case "float":
+                return float(text.replace(".inf", "inf").replace(".nan", "nan") if text[-1].isalpha() else text)
+    except ValueError:
+        raise ConfigError(f"{place}: '{text}' is not a number") from None
+    raise ConfigError(f"{place}: tag '{node.tag}' is not supported")
+
+
+def inline(value: Any) -> str:
+    """`value` as YAML on one line, in the form that `plain` reads back."""
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=10**9, sort_keys=False)
+    return text.removesuffix("\n").removesuffix("...").rstrip("\n")
