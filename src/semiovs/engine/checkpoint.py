@@ -1,0 +1,177 @@
+"""Checkpoints that survive: atomic, with checksums, falling back to the newest valid one."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import pickle
+import re
+import shutil
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, cast
+
+import torch
+
+from semiovs.errors import WeightsError
+from semiovs.files import atomic_write, sha256_of, sweep_temporaries, write_text
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"step-(\d{8,})\.pt")
+
+
+class Checkpoints:
+    """Directory with `step-%08d.pt`, a `.sha256` beside each, `last.pt` (a link) and `best.pt`.
+
+    Kept are the `keep_last` newest and those at multiples of `keep_every`.
+    """
+
+    def __init__(self, directory: Path, *, keep_last: int = 2, keep_every: int | None = None) -> None:
+        self.directory = directory
+        self.keep_last = keep_last
+        self.keep_every = keep_every
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half-written; called once at the start."""
+        removed = sweep_temporaries(self.directory)
+        if removed:
+            log.info("removed %d half-written file(s) of a killed process from %s", removed, self.directory)
+
+    def path(self, step: int) -> Path:
+        """File of the checkpoint after `step` optimiser steps."""
+        return self.directory / f"step-{step:08d}.pt"
+
+    def steps(self) -> list[int]:
+        """Steps that have a file, in order."""
+        found = (_NAME.fullmatch(entry.name) for entry in self.directory.glob("step-*.pt"))
+        return sorted(int(match[1]) for match in found if match)
+
+    def save(self, state: Mapping[str, Any], step: int, *, best: bool = False) -> Path:
+        """Write `state` for `step`; the checksum is on the disk before the checkpoint has its name.
+
+        Raises:
+            WeightsError: the disk is full or not writable; earlier checkpoints are untouched.
+        """
+        path = self.path(step)
+        try:
+            with atomic_write(path) as file:
+                hashing = _Hashing(file)
+                torch.save(dict(state), cast("IO[bytes]", hashing))
+                write_text(_sidecar(path), f"{hashing.hexdigest()}  {path.name}\n")
+            self._link(path, self.directory / "last.pt")
+            if best:
+                self._copy(path, self.directory / "best.pt")
+        except (OSError, RuntimeError) as error:
+            raise WeightsError(
+                f"{path}: the checkpoint could not be written: {error}; earlier ones are intact"
+            ) from error
+        self._retire()
+        return path
+
+    def newest(self) -> Path | None:
+        """Newest checkpoint by name, valid or not."""
+        steps = self.steps()
+        return self.path(steps[-1]) if steps else None
+
+    def latest(self) -> dict[str, Any] | None:
+        """State of the newest valid checkpoint; None if there never was one. Damaged ones are named on the log.
+
+        Raises:
+            WeightsError: there are checkpoints and all of them are damaged.
+        """
+        candidates = [self.path(step) for step in reversed(self.steps())]
+        if (self.directory / "best.pt").exists():
+            candidates.append(self.directory / "best.pt")
+        for path in candidates:
+            try:
+                return read(path)
+            except WeightsError as error:
+                log.warning("skipped a damaged checkpoint: %s", error)
+        if candidates:
+            raise WeightsError(
+                f"{self.directory}: all {len(candidates)} checkpoints are damaged (see the log above); start anew with "
+                "semiovs train --overwrite, or restore one from a backup"
+            )
+        return None
+
+    def _link(self, target: Path, link: Path) -> None:
+        temporary = link.with_name(f"{link.name}.{os.getpid()}")
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        try:
+            temporary.symlink_to(target.name)
+        except OSError:  # a file system without symbolic links
+            os.link(target, temporary)
+        temporary.replace(link)
+
+    def _copy(self, target: Path, copy: Path) -> None:
+        write_text(_sidecar(copy), f"{_recorded(target)}  {copy.name}\n")
+        temporary = copy.with_name(f"{copy.name}.{os.getpid()}")
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        try:
+            os.link(target, temporary)  # costs no space, and stays when the target is retired
+        except OSError:
+            shutil.copyfile(target, temporary)
+        temporary.replace(copy)
+
+    def _retire(self) -> None:
+        for step in self.steps()[: -self.keep_last]:
+            if self.keep_every and step % self.keep_every == 0:
+                continue
+            for path in (self.path(step), _sidecar(self.path(step))):
+                with suppress(OSError):  # a file that cannot be removed is no reason to stop training
+                    path.unlink()
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a checkpoint after checking its checksum. Nothing in the file is executed.
+
+    Raises:
+        WeightsError: missing, damaged or not a checkpoint.
+    """
+    try:
+        expected = _recorded(path)
+        if sha256_of(path) != expected:
+            raise WeightsError(f"{path}: the SHA-256 is not that of {_sidecar(path).name}: the file is damaged")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error}") from None
+    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path}: not a checkpoint: {str(error).splitlines()[0][:200]}") from None
+    if not isinstance(state, dict) or "step" not in state or "method" not in state:
+        raise WeightsError(f"{path}: not a training checkpoint")
+    return state
+
+
+class _Hashing:
+    """A file that knows the SHA-256 of what is written to it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _recorded(path: Path) -> str:
+    words = _sidecar(path).read_text("utf-8").split()
+    if not words:
+        raise WeightsError(f"{_sidecar(path)}: empty")
+    return words[0]

@@ -1,0 +1,150 @@
+"""One process or many: what `torchrun` says about this process, and the few collectives that training needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from semiovs.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from semiovs.data import Batch
+    from semiovs.methods import Method, Progress
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """The process among all others: its rank, their number, its device. Rank 0 alone writes files."""
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes."""
+        return self.rank == 0
+
+    def wrap(self, method: Method) -> Loss | nn.parallel.DistributedDataParallel:
+        """Return what the loop calls: batch -> loss; over more than one process the gradients are averaged.
+
+        Buffers are not broadcast: memories synchronise by their own collectives. Unused parameters are looked for, since
+        methods may leave some out of a step, and because gradient buckets then never change their order: a resumed run sums
+        over ranks exactly as an uninterrupted one.
+        """
+        loss = Loss(method)
+        if self.size == 1:
+            return loss
+        return nn.parallel.DistributedDataParallel(loss, broadcast_buffers=False, find_unused_parameters=True)
+
+    def sync_batchnorm(self, method: Method) -> Method:
+        """Make BatchNorm see all ranks; plain BatchNorm is kept in one process and on the CPU, which has no SyncBN."""
+        if self.size == 1 or self.device.type != "cuda":
+            return method
+        return cast("Method", nn.SyncBatchNorm.convert_sync_batchnorm(method))  # type: ignore[no-untyped-call]
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over the ranks, elementwise."""
+        if self.size > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+            values /= self.size
+        return values
+
+    def largest(self, number: int) -> int:
+        """Largest of the ranks' numbers (a host synchronisation)."""
+        if self.size == 1:
+            return number
+        value = torch.tensor(number, device=self.device)
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return int(value)
+
+    def from_main(self, value: T) -> T:
+        """Rank 0's value, on every rank."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def barrier(self) -> None:
+        """Wait for all ranks (only around files)."""
+        if self.size > 1:
+            dist.barrier()
+
+
+class Loss(nn.Module):
+    """A method as DDP wants it: one tensor to differentiate, and readings that carry no gradient."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, batch: Batch, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss, and by name: `loss`, `term/<name>` and the method's own log as `log/<name>`; all 0-d."""
+        step = self.method(batch, progress)
+        total = step.terms.total()
+        values = {f"term/{name}": value for name, (_, value) in {**step.terms, **step.terms.extras}.items()}
+        values |= {f"log/{name}": value for name, value in step.log.items()}
+        return total, {name: value.detach() for name, value in {"loss": total, **values}.items()}
+
+    def no_sync(self) -> AbstractContextManager[None]:
+        """There is nothing to synchronise in one process."""
+        return nullcontext()
+
+
+def pick_device(requested: str, local_rank: int = 0) -> torch.device:
+    """Device of this process.
+
+    Raises:
+        ConfigError: no such device; UsageError: more processes than GPUs.
+    """
+    if requested == "auto":
+        requested = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(requested)
+    except RuntimeError:
+        raise ConfigError(f"train.device: '{requested}' is not a device (auto, cpu, cuda, cuda:1, …)") from None
+    if device.type != "cuda":
+        return device
+    index = local_rank if device.index is None else device.index
+    if index >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        if found == 0:
+            raise ConfigError(f"train.device: '{requested}' was asked for, but no GPU is usable here; use auto or cpu")
+        raise UsageError(f"process {local_rank} wants GPU {index}, but there are {found}; lower --nproc-per-node")
+    return torch.device("cuda", index)
+
+
+@contextmanager
+def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> Iterator[World]:
+    """Join the processes that `torchrun` started (gloo on CPU, NCCL on GPUs); a single process without it."""
+    size = int(environment.get("WORLD_SIZE", "1"))
+    chosen = pick_device(device, int(environment.get("LOCAL_RANK", "0")))
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if size == 1:
+        yield World(chosen)
+        return
+    if chosen.type == "cuda":
+        dist.init_process_group("nccl", device_id=chosen)
+    else:
+        dist.init_process_group("gloo")
+    try:
+        yield World(chosen, dist.get_rank(), size)
+    finally:
+        dist.destroy_process_group()
+
+
+def restarts(environment: Mapping[str, str] = os.environ) -> int:
+    """How often `torchrun` has restarted the processes after a failure."""
+    return int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))

@@ -1,0 +1,164 @@
+"""What happens between steps: log lines, evaluations, checkpoints, polite stops.
+
+Each hook is called after every step, on all ranks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from semiovs.engine.checkpoint import Checkpoints
+from semiovs.engine.distributed import World
+from semiovs.engine.loop import Best, Learner, Recipe
+from semiovs.engine.signals import Signals, stop_error
+from semiovs.engine.state import Identity, pack
+from semiovs.engine.writers import Writer
+from semiovs.errors import DivergedError
+
+#: Evaluates one model on all ranks; returns plain values, `miou` in [0, 1] among them.
+Evaluator = Callable[[nn.Module], Mapping[str, Any]]
+
+#: Steps between two questions among the ranks whether one was asked to stop: each costs a host synchronisation.
+ASK_EVERY = 10
+
+#: A gradient scale below this means that fp16 overflows whatever the scale.
+_SMALLEST_SCALE = 2.0**-20
+
+
+class Log:
+    """Reads the meter every `every` steps and hands a row to the writers (rank 0 has some)."""
+
+    def __init__(self, recipe: Recipe, world: World, writers: Sequence[Writer], *, every: int, images: int) -> None:
+        self._recipe, self._world, self._writers = recipe, world, writers
+        self._every, self._images = every, images
+        self._since = self._begin = time.perf_counter()
+        self._steps = self._all_steps = 0
+
+    def __call__(self, learner: Learner) -> None:
+        """Write a row if one is due."""
+        self._steps += 1
+        self._all_steps += 1
+        if learner.step % self._every and learner.step != self._recipe.total_steps:
+            return
+        learner.guard.check()
+        row = self._row(learner)
+        for writer in self._writers:
+            writer.write(row)
+        self._steps, self._since = 0, time.perf_counter()
+
+    def _row(self, learner: Learner) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "kind": "train",
+            "step": learner.step,
+            "epoch": (learner.step - 1) // self._recipe.steps_per_epoch,
+            **learner.meter.read(self._world),
+        }
+        groups = [group for optimizer in learner.optimizers for group in optimizer.param_groups]
+        row |= {f"lr/{group.get('name', index)}": float(group["lr"]) for index, group in enumerate(groups)}
+        if learner.guard.policy == "skip":
+            row["skipped"] = learner.guard.skipped
+        if learner.scaler.is_enabled():
+            row["scale"] = _usable(learner.scaler.get_scale(), learner.step)
+        now = time.perf_counter()
+        seconds = max(now - self._since, 1e-9)
+        left = (self._recipe.total_steps - learner.step) * (now - self._begin) / self._all_steps
+        row |= {"wall/images_per_second": self._steps * self._images / seconds, "wall/eta_seconds": left}
+        row["wall/time"] = time.time()
+        if self._world.device.type == "cuda":
+            row["wall/memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        return row
+
+
+class Evaluate:
+    """Evaluates the models of the method every `every` steps and at the end.
+
+    best: the highest mIoU of the model called `default`, the earliest among equals.
+    """
+
+    def __init__(
+        self, evaluator: Evaluator, writers: Sequence[Writer], *, every: int, total_steps: int, default: str
+    ) -> None:
+        self._evaluator, self._writers = evaluator, writers
+        self._every, self._total, self._default = every, total_steps, default
+
+    def __call__(self, learner: Learner) -> None:
+        """Evaluate if it is due, and tell the method."""
+        if learner.step % self._every and learner.step != self._total:
+            return
+        learner.guard.check()
+        found = {name: dict(self._evaluator(model)) for name, model in learner.method.models().items()}
+        learner.method.train()
+        miou = float(found[self._default]["miou"])
+        is_best = learner.best is None or miou > learner.best.miou
+        if is_best:
+            learner.best = Best(miou, learner.step)
+        for name, values in found.items():
+            best = is_best and name == self._default
+            for writer in self._writers:
+                writer.write({"kind": "eval", "step": learner.step, "model": name, "best": best, **values})
+        metrics = {f"miou/{name}": float(values["miou"]) for name, values in found.items()}
+        learner.method.after_evaluate({"step": learner.step, "miou": miou, "best": float(is_best), **metrics})
+
+
+class Save:
+    """Writes a checkpoint every `every` steps, at each new best and at the end."""
+
+    def __init__(
+        self, checkpoints: Checkpoints, identity: Identity, world: World, *, every: int, total_steps: int
+    ) -> None:
+        self._checkpoints, self._identity, self._world = checkpoints, identity, world
+        self._every, self._total = every, total_steps
+        self._saved = -1
+
+    def __call__(self, learner: Learner) -> None:
+        """Save if it is due."""
+        best = learner.best is not None and learner.best.step == learner.step
+        if best or learner.step % self._every == 0 or learner.step == self._total:
+            self.save(learner, best=best)
+
+    def save(self, learner: Learner, *, best: bool = False) -> str:
+        """Save now, unless this step is saved already; returns the file. All ranks must call it.
+
+        Raises:
+            DivergedError: the state is not finite; WeightsError: it cannot be written.
+        """
+        path = self._checkpoints.path(learner.step)
+        if self._saved != learner.step:
+            learner.guard.check_weights(learner.method)
+            if self._world.is_main:
+                self._checkpoints.save(pack(learner, self._identity), learner.step, best=best)
+            self._world.barrier()
+            self._saved = learner.step
+        return str(path)
+
+
+class Stop:
+    """Ends the run at a step boundary after a signal, with a checkpoint.
+
+    Many ranks must agree: they ask each other every `ASK_EVERY` steps, so that a stop takes up to that many steps.
+    """
+
+    def __init__(self, signals: Signals, save: Save, world: World, *, total_steps: int) -> None:
+        self._signals, self._save, self._world, self._total = signals, save, world, total_steps
+
+    def __call__(self, learner: Learner) -> None:
+        """Raise PreemptedError or InterruptedRunError if a signal came; a finished run just ends."""
+        if learner.step == self._total or (self._world.size > 1 and learner.step % ASK_EVERY):
+            return
+        number = self._world.largest(self._signals.received)
+        if number:
+            path = self._save.save(learner)
+            raise stop_error(number, f"step {learner.step} is saved in {path}; continue with semiovs resume")
+
+
+def _usable(scale: float, step: int) -> float:
+    if scale < _SMALLEST_SCALE:
+        raise DivergedError(
+            f"training diverged at step {step}: fp16 gradients overflow at every scale; use bf16 or fp32"
+        )
+    return scale

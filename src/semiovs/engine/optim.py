@@ -1,0 +1,48 @@
+"""Learning rates as pure functions of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch.optim import Optimizer
+
+from semiovs.config.schema import OptimConfig
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Factor on every group's `initial_lr`.
+
+    poly: (1 - max(step - lag, 0) / total_steps) ** power. With the published lag of 1 the rate of index i is set after
+    step i, so that steps 0 and 1 both use the base rate (UniMatch, PrevMatch, SemiOVS).
+    """
+
+    total_steps: int
+    name: Literal["poly", "constant"] = "poly"
+    power: float = 0.9
+    lag: int = 1
+
+    @classmethod
+    def of(cls, config: OptimConfig, total_steps: int) -> Schedule:
+        """Schedule of a configuration."""
+        return cls(total_steps, config.schedule, config.poly_power, config.lag)
+
+    def factor(self, step: int) -> float:
+        """Factor that step number `step` (0 for the first) uses."""
+        if self.name == "constant":
+            return 1.0
+        return float((1 - max(step - self.lag, 0) / self.total_steps) ** self.power)
+
+    def apply(self, optimizers: Sequence[Optimizer], step: int) -> None:
+        """Set the rates of step `step`, before it is taken."""
+        factor = self.factor(step)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+
+def lr_scale(config: OptimConfig, labeled_images: int) -> float:
+    """Linear scaling: labelled images of one optimiser step (all ranks and micro-steps) over `lr_batch_size`."""
+    return 1.0 if config.lr_batch_size is None else labeled_images / config.lr_batch_size

@@ -1,0 +1,186 @@
+"""A run is a directory: configuration, environment, log, metrics, checkpoints, evaluation. Never overwritten silently."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from semiovs.errors import UsageError
+from semiovs.files import write_json, write_text
+
+_FILES = ("config.yaml", "env.json", "command.txt", "log.txt", "metrics.jsonl", "eval.json", "model.safetensors")
+_FOLDERS = ("checkpoints", "tensorboard")
+_PACKAGES = ("semiovs", "torch", "torchvision", "timm", "numpy", "pillow", "opencv-python-headless")
+
+
+class Run:
+    """One run's directory; only the main process writes to it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration, with the origin of each value."""
+        return self.directory / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line; fields that begin with `wall/` depend on the machine, all others on the mathematics."""
+        return self.directory / "metrics.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """The program's log."""
+        return self.directory / "log.txt"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Directory of the checkpoints."""
+        return self.directory / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Directory of the TensorBoard events."""
+        return self.directory / "tensorboard"
+
+    @property
+    def evaluation(self) -> Path:
+        """Last and best evaluation."""
+        return self.directory / "eval.json"
+
+    @property
+    def model(self) -> Path:
+        """Weights for prediction, written at the end."""
+        return self.directory / "model.safetensors"
+
+    @classmethod
+    def default_directory(cls, name: str, method: str, now: datetime) -> Path:
+        """``runs/<name>/<time>-<method>``, with a number behind it if it is taken."""
+        base = Path("runs") / name / f"{now:%Y%m%d-%H%M%S}-{method}"
+        taken = 1
+        path = base
+        while path.exists():
+            taken += 1
+            path = base.with_name(f"{base.name}-{taken}")
+        return path
+
+    @classmethod
+    def create(cls, directory: Path, config: str, command: Sequence[str], *, overwrite: bool = False) -> Run:
+        """Make the directory and write what is known before the first step.
+
+        Raises:
+            UsageError: the directory holds something already, and `overwrite` is off or it is not a run.
+        """
+        run = cls(directory)
+        run._make_room(overwrite)
+        try:
+            run.checkpoints.mkdir(parents=True, exist_ok=True)
+            write_text(run.config, config)
+            write_json(run.directory / "env.json", environment())
+            write_text(run.directory / "command.txt", " ".join(command) + "\n")
+        except OSError as error:
+            raise UsageError(f"run.dir: {directory} cannot be written: {error}") from None
+        return run
+
+    @classmethod
+    def open(cls, directory: Path) -> Run:
+        """An existing run.
+
+        Raises:
+            UsageError: no run there.
+        """
+        run = cls(directory)
+        if not run.config.is_file():
+            what = "is not a run directory (it has no config.yaml)" if directory.exists() else "does not exist"
+            raise UsageError(f"{directory} {what}; runs lie in runs/<name>/, the newest one is runs/<name>/latest")
+        return run
+
+    def point_latest(self) -> None:
+        """Let ``latest`` beside the run point to it."""
+        link = self.directory.with_name("latest")
+        temporary = self.directory.with_name(f"latest.{os.getpid()}")
+        with suppress(OSError):  # a convenience, which not every file system can hold
+            temporary.symlink_to(self.directory.name)
+            temporary.replace(link)
+
+    def cut_metrics(self, step: int) -> None:
+        """Drop the lines after `step`, which will be written again, and a line that was cut off."""
+        if not self.metrics.exists():
+            return
+        kept = [line for line in self.metrics.read_text("utf-8").splitlines() if _step_of(line) <= step]
+        write_text(self.metrics, "".join(f"{line}\n" for line in kept))
+
+    def _make_room(self, overwrite: bool) -> None:
+        if not self.directory.exists() or (self.directory.is_dir() and not any(self.directory.iterdir())):
+            return
+        if not self.config.is_file():
+            raise UsageError(f"run.dir: {self.directory} exists and is not a run; choose another directory")
+        if not overwrite:
+            raise UsageError(
+                f"run.dir: {self.directory} holds a run already; continue it with 'semiovs resume {self.directory}', "
+                "or start anew with --overwrite (or run.overwrite=true)"
+            )
+        for name in _FILES:
+            (self.directory / name).unlink(missing_ok=True)
+        for name in _FOLDERS:
+            shutil.rmtree(self.directory / name, ignore_errors=True)
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware of this process."""
+    gpus = (
+        [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    )
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "cuda": torch.version.cuda,
+        "cpu": {"machine": platform.machine(), "count": os.cpu_count(), "threads": torch.get_num_threads()},
+        "gpus": gpus,
+    }
+
+
+def command_line() -> list[str]:
+    """The command as the user typed it."""
+    return ["semiovs", *sys.argv[1:]]
+
+
+def read_metrics(path: Path) -> list[Mapping[str, Any]]:
+    """Rows of a metrics file; a line that was cut off is left out."""
+    if not path.exists():
+        return []
+    rows = (_parse(line) for line in path.read_text("utf-8").splitlines())
+    return [row for row in rows if row is not None]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _parse(line: str) -> Mapping[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+
+
+def _step_of(line: str) -> float:
+    row = _parse(line)
+    return float("inf") if row is None else float(row["step"])

@@ -1,0 +1,155 @@
+"""A learner as plain data and back: the content of a checkpoint.
+
+The bytes of a checkpoint are a pure function of what it means. Pickle writes an object that it meets twice as a reference, so two
+equal states built along different routes could differ in bytes; `canonical` rebuilds them in one form.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semiovs.config.schema import Config
+from semiovs.engine.loop import Best, Learner
+from semiovs.errors import ConfigError, WeightsError
+
+FORMAT = 1
+
+#: Keys that a resumed run may change: where things are and how often something is written.
+FREE = (
+    "run.",
+    "data.root",
+    "data.workers",
+    "train.device",
+    "train.log_every",
+    "train.save_every",
+    "train.keep_every",
+    "train.keep_last",
+    "train.nonfinite",
+    "train.max_skipped",
+)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a checkpoint belongs to.
+
+    card: describes the weights to whoever loads them (segmenter, classes, normalisation, evaluation, method); settings: every
+    key of the configuration that changes the mathematics, as JSON; world_size: number of processes.
+    """
+
+    card: Mapping[str, Any]
+    settings: Mapping[str, str]
+    world_size: int = 1
+
+
+def settings_of(config: Config) -> dict[str, str]:
+    """Keys that change the mathematics, dotted, with their values as JSON."""
+    flat = _flatten(config.model_dump(mode="json"))
+    return {key: value for key, value in sorted(flat.items()) if not key.startswith(FREE)}
+
+
+def pack(learner: Learner, identity: Identity) -> dict[str, Any]:
+    """Everything needed to continue, as tensors on the CPU and plain values."""
+    state = {
+        "format": FORMAT,
+        "step": learner.step,
+        "method": learner.method.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in learner.optimizers],
+        "scaler": learner.scaler.state_dict(),
+        "meter": learner.meter.state_dict(),
+        "best": None if learner.best is None else asdict(learner.best),
+        "card": {**identity.card, "step": learner.step},
+        "settings": dict(identity.settings),
+        "world_size": identity.world_size,
+    }
+    packed = canonical(state)
+    assert isinstance(packed, dict)
+    return packed
+
+
+def restore(learner: Learner, state: Mapping[str, Any], device: torch.device) -> None:
+    """Put `learner` back to where `pack` found it.
+
+    Raises:
+        WeightsError: the weights are of another model or method.
+    """
+    try:
+        learner.method.load_state_dict(state["method"])
+        for optimizer, saved in zip(learner.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise WeightsError(f"the checkpoint is of another model or method: {_first_lines(error)}") from None
+    learner.scaler.load_state_dict(state["scaler"])
+    learner.meter.load_state_dict(state["meter"], device)
+    learner.best = None if state["best"] is None else Best(**state["best"])
+    learner.step = int(state["step"])
+
+
+def check(state: Mapping[str, Any], identity: Identity) -> None:
+    """Refuse a checkpoint that the present configuration would not continue.
+
+    Raises:
+        WeightsError: other classes, or an unknown format; ConfigError: a key that changes the mathematics differs.
+    """
+    if state.get("format") != FORMAT:
+        raise WeightsError(
+            f"the checkpoint has format {state.get('format')}, this program reads {FORMAT}; start a new run"
+        )
+    there, here = state["card"].get("vocabulary"), identity.card.get("vocabulary")
+    if there != canonical(here):
+        raise WeightsError(
+            f"the checkpoint was trained on other classes ({_classes(there)}) than the configuration lists "
+            f"({_classes(here)}); resume with the same classes, or start a new run with model.init_from"
+        )
+    saved = state["settings"]
+    for key in sorted({*saved, *identity.settings}):
+        before, now = saved.get(key, "not set"), identity.settings.get(key, "not set")
+        if before != now:
+            raise ConfigError(
+                f"config: {key}: the run was started with {before}, now it is {now}; resume continues the same run, "
+                "so start a new one for this (semiovs train …)"
+            )
+
+
+def canonical(value: Any) -> Any:
+    """`value` rebuilt from fresh containers: keys sorted, strings interned, tensors on the CPU with storages of their own."""
+    if isinstance(value, Tensor):
+        tensor = value.detach().cpu()
+        whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+        return tensor if whole else tensor.clone()
+    if isinstance(value, Mapping):
+        keys = sorted(value, key=lambda key: (type(key).__name__, key))
+        return {sys.intern(k) if isinstance(k, str) else k: canonical(value[k]) for k in keys}
+    if isinstance(value, tuple):
+        return tuple([canonical(item) for item in value])
+    if isinstance(value, list):
+        return [canonical(item) for item in value]
+    return sys.intern(str(value)) if isinstance(value, str) else value
+
+
+def _flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value, sort_keys=True)
+    return flat
+
+
+def _classes(vocabulary: Any) -> str:
+    names = list((vocabulary or {}).get("names", ()))
+    shown = ", ".join(names[:4])
+    return f"{len(names)}: {shown}{', …' if len(names) > 4 else ''}"
+
+
+def _first_lines(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:300]

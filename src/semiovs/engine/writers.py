@@ -1,0 +1,106 @@
+"""Where rows of numbers go: metrics.jsonl, the console, TensorBoard. Each has one method, `write`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+Row = Mapping[str, Any]
+
+
+class Writer(Protocol):
+    """Takes rows with at least `kind` ("train" or "eval") and `step`."""
+
+    def write(self, row: Row) -> None:
+        """Take one row."""
+
+
+class JsonLines:
+    """Appends a JSON object a row; each line is with the system before the call returns."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, row: Row) -> None:
+        """Append `row`; numbers that JSON does not know become null."""
+        clean = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(clean) + "\n")
+
+
+class Lines:
+    """A line a row on standard error; on a terminal also a progress bar."""
+
+    def __init__(self, total_steps: int, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._total = total_steps
+        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, console=self._console, transient=True) if self._console.is_terminal else None
+        self._task = self._bar.add_task("training", total=total_steps) if self._bar else None
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def write(self, row: Row) -> None:
+        """Print `row`."""
+        text = _eval_line(row) if row["kind"] == "eval" else _train_line(row)
+        self._console.print(f"step {row['step']}/{self._total}  {text}", soft_wrap=True, markup=False)
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=row["step"])
+
+
+class TensorBoard:
+    """Scalars for TensorBoard."""
+
+    def __init__(self, directory: Path, *, after_step: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        # Events of a killed run that lie after its checkpoint will be written again: hide the old ones.
+        self._events = SummaryWriter(str(directory), purge_step=after_step + 1 if after_step else None)
+
+    def write(self, row: Row) -> None:
+        """Add the numbers of `row`."""
+        prefix = f"eval/{row['model']}" if row["kind"] == "eval" else "train"
+        for key, value in row.items():
+            if isinstance(value, float):
+                self._events.add_scalar(f"{prefix}/{key}", value, row["step"])
+        self._events.flush()
+
+
+def _train_line(row: Row) -> str:
+    parts = [f"epoch {row['epoch']}", f"loss {row.get('loss', math.nan):.4f}"]
+    parts += [f"{key.removeprefix('term/')} {value:.4f}" for key, value in row.items() if key.startswith("term/")]
+    parts += [f"{key.removeprefix('log/')} {value:.3g}" for key, value in row.items() if key.startswith("log/")]
+    parts.append("lr " + "/".join(f"{value:.2e}" for key, value in row.items() if key.startswith("lr/")))
+    if row.get("skipped"):
+        parts.append(f"skipped {row['skipped']}")
+    parts.append(f"{row['wall/images_per_second']:.1f} img/s")
+    if "wall/memory_gib" in row:
+        parts.append(f"{row['wall/memory_gib']:.1f} GiB")
+    parts.append(f"ETA {duration(row['wall/eta_seconds'])}")
+    return "  ".join(parts)
+
+
+def _eval_line(row: Row) -> str:
+    return f"evaluated {row['model']}: mIoU {100 * row['miou']:.2f}{'  (best)' if row.get('best') else ''}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
