@@ -1,0 +1,185 @@
+import hashlib
+import logging
+import os
+import pickle
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from semiovs.config.schema import Config
+from semiovs.engine.checkpoint import Checkpoints, read
+from semiovs.engine.loop import Best, Learner, fit
+from semiovs.engine.state import Identity, canonical, check, pack, restore, settings_of
+from semiovs.errors import ConfigError, WeightsError
+from unit.toy_learner import CPU, batches, learner_of, recipe_of
+
+IDENTITY = Identity({"vocabulary": {"names": ["a", "b"], "concepts": [], "colors": []}}, {"optim.lr": "0.1"})
+
+
+def trained(steps: int = 2, learner: Learner | None = None, **options) -> Learner:
+    learner = learner or learner_of(**options)
+    fit(learner, batches(learner.step), recipe_of(steps), CPU, ())
+    return learner
+
+
+def write(checkpoints: Checkpoints, *steps: int) -> None:
+    learner = trained()
+    for step in steps:
+        learner.step = step
+        checkpoints.save(pack(learner, IDENTITY), step)
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("scaler", [False, True])
+@pytest.mark.parametrize("at", [1, 4, 7])
+def test_a_resumed_run_ends_in_the_same_bytes(tmp_path, at, scaler):
+    straight, broken = Checkpoints(tmp_path / "a"), Checkpoints(tmp_path / "b")
+    learner = learner_of(scaler=scaler)
+    fit(learner, batches(), recipe_of(8), CPU, ())
+    expected = straight.save(pack(learner, IDENTITY), 8)
+
+    def kill(learner: Learner) -> None:
+        if learner.step == at:
+            broken.save(pack(learner, IDENTITY), at)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(learner_of(scaler=scaler), batches(), recipe_of(8), CPU, [kill])
+    torch.rand(3)
+    again = learner_of(scaler=scaler)
+    restore(again, broken.latest(), CPU.device)
+    assert again.step == at
+    fit(again, batches(at), recipe_of(8), CPU, ())
+    assert digest(broken.save(pack(again, IDENTITY), 8)) == digest(expected)
+
+
+def test_bytes_do_not_depend_on_the_route_to_a_state():
+    name = "".join(["st", "ep"])
+    first = canonical({"b": ["step", "step"], "a": {2: 1, 1: (torch.arange(4)[1:3],)}})
+    second = canonical({"a": {1: (torch.tensor([1, 2]),), 2: 1}, "b": [name, "".join(["s", "tep"])]})
+    assert pickle.dumps(list(first)) == pickle.dumps(list(second))
+    assert first["b"][0] is first["b"][1] is second["b"][0]
+    assert first["a"][1][0].untyped_storage().nbytes() == 16
+    assert list(first["a"]) == [1, 2]
+
+
+def test_retention_keeps_the_newest_the_multiples_and_the_best(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep_last=2, keep_every=30)
+    learner = trained()
+    for step in (10, 20, 30, 40, 50):
+        learner.step = step
+        checkpoints.save(pack(learner, IDENTITY), step, best=step == 20)
+    assert checkpoints.steps() == [30, 40, 50]
+    assert not (tmp_path / "step-00000010.pt.sha256").exists()
+    assert (tmp_path / "last.pt").readlink() == Path("step-00000050.pt")
+    assert read(tmp_path / "best.pt")["step"] == 20
+    assert sorted(p.name for p in tmp_path.iterdir() if "tmp" in p.name) == []
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "no sidecar", "empty sidecar", "text"])
+def test_a_damaged_newest_checkpoint_is_named_and_skipped(tmp_path, caplog, damage):
+    checkpoints = Checkpoints(tmp_path)
+    write(checkpoints, 10, 20)
+    newest = checkpoints.path(20)
+    data = bytearray(newest.read_bytes())
+    sidecar = newest.with_name(newest.name + ".sha256")
+    if damage == "truncate":
+        newest.write_bytes(data[: random.Random(1).randrange(1, len(data))])
+    elif damage == "flip":
+        data[len(data) // 2] ^= 1
+        newest.write_bytes(data)
+    elif damage == "empty":
+        newest.write_bytes(b"")
+    elif damage == "no sidecar":
+        sidecar.unlink()
+    elif damage == "empty sidecar":
+        sidecar.write_text("")
+    else:
+        newest.write_bytes(b"hello")
+        sidecar.write_text(digest(newest))
+    with caplog.at_level(logging.WARNING, logger="semiovs"):
+        state = checkpoints.latest()
+    assert state["step"] == 10
+    assert "step-00000020.pt" in caplog.text
+
+
+def test_all_damaged_is_an_error_and_none_is_none(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.latest() is None
+    write(checkpoints, 10, 20)
+    for step in (10, 20):
+        checkpoints.path(step).write_bytes(b"")
+    with pytest.raises(WeightsError, match="all 2 checkpoints are damaged"):
+        checkpoints.latest()
+
+
+def test_a_failing_disk_leaves_earlier_checkpoints_and_no_rubbish(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    write(checkpoints, 10)
+    before = {path.name: digest(path) for path in tmp_path.iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WeightsError, match=r"step-00000020\.pt.*No space left"):
+        write(checkpoints, 20)
+    monkeypatch.undo()
+    after = {path.name: digest(path) for path in tmp_path.iterdir() if "tmp-" not in path.name}
+    assert {name: after[name] for name in before} == before
+    assert checkpoints.latest()["step"] == 10
+    assert not list(tmp_path.glob("*.tmp-*"))
+
+
+def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
+    marker = tmp_path / "executed"
+
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(marker),)
+
+    path = tmp_path / "step-00000001.pt"
+    torch.save({"step": 1, "method": Evil()}, path)
+    path.with_name(path.name + ".sha256").write_text(digest(path))
+    with pytest.raises(WeightsError, match="not a checkpoint"):
+        read(path)
+    assert not marker.exists()
+
+
+def test_other_classes_other_settings_and_other_models_are_refused():
+    state = pack(trained(), IDENTITY)
+    check(state, IDENTITY)
+    with pytest.raises(WeightsError, match=r"other classes \(2: a, b\).*\(1: b\)"):
+        check(state, Identity({"vocabulary": {"names": ["b"], "concepts": [], "colors": []}}, IDENTITY.settings))
+    with pytest.raises(ConfigError, match=r"optim\.lr: the run was started with 0\.1, now it is 0\.2"):
+        check(state, Identity(IDENTITY.card, {"optim.lr": "0.2"}))
+    with pytest.raises(WeightsError, match="format 7"):
+        check({**state, "format": 7}, IDENTITY)
+    other = learner_of()
+    other.method.student[3] = torch.nn.Conv2d(4, 5, 1)
+    with pytest.raises(WeightsError, match="another model or method"):
+        restore(other, state, CPU.device)
+
+
+def test_settings_hold_what_changes_the_mathematics_and_nothing_else():
+    base = settings_of(Config())
+    assert "train.seed" in base
+    assert not [key for key in base if key.startswith(("run.", "data.workers", "train.save_every"))]
+    free = Config.model_validate(
+        {"data": {"workers": 7, "root": "/elsewhere"}, "train": {"device": "cpu", "log_every": 3}}
+    )
+    assert settings_of(free) == base
+    assert settings_of(Config.model_validate({"train": {"batch_size": 3}})) != base
+
+
+def test_best_travels():
+    learner = trained()
+    learner.best = Best(0.5, 1)
+    again = learner_of()
+    restore(again, pack(learner, IDENTITY), CPU.device)
+    assert again.best == Best(0.5, 1)
