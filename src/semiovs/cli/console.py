@@ -1,0 +1,134 @@
+"""What goes where: data on stdout, everything said to a person on stderr. rich is imported only for a terminal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import typer
+
+from semiovs.env import log_level
+from semiovs.errors import SemiovsWarning, UsageError, did_you_mean
+
+#: The ``--json`` switch of every verb that reports.
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def out(text: str) -> None:
+    """Print data."""
+    print(text, file=sys.stdout)
+
+
+def log(text: str) -> None:
+    """Tell the person."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def error(message: str) -> None:
+    """Print an error, ``error:`` before each of its lines."""
+    for line in message.splitlines() or [""]:
+        log(f"error: {line}")
+
+
+def report(data: Any, *, as_json: bool, text: str | None = None) -> None:
+    """Print a result: `data` as JSON, or `text` (as made by `table`) for a person."""
+    if as_json or text is None:
+        out(json.dumps(jsonable(data), indent=2, ensure_ascii=False))
+    else:
+        out(text)
+
+
+def jsonable(data: Any) -> Any:
+    """Plain data for JSON: tuples become lists, paths text, numbers that are not finite null."""
+    if isinstance(data, Mapping):
+        return {str(key): jsonable(value) for key, value in data.items()}
+    if isinstance(data, list | tuple | set | frozenset):
+        return [jsonable(value) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    return data if data is None or isinstance(data, str | int | float) else str(data)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> str:
+    """A table as text: ruled and as wide as the terminal, or plain aligned columns, never cut, where stdout is no terminal."""
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        return _ruled(columns, cells, title)
+    widths = [max(len(row[i]) for row in [list(columns), *cells]) for i in range(len(columns))]
+    lines = ["  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in [columns, *cells]]
+    return "\n".join([title, *lines] if title else lines)
+
+
+def _ruled(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None) -> str:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    ruled = Table(*columns, title=title, box=SIMPLE_HEAD, title_justify="left")
+    for row in rows:
+        ruled.add_row(*(Text(cell, overflow="fold") for cell in row))
+    console = Console(file=sys.stdout)
+    with console.capture() as captured:
+        console.print(ruled)
+    return captured.get().strip("\n")
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    """Set up stdout, the log and warnings for one command, and put them back after it.
+
+    Raises:
+        UsageError: `SEMIOVS_LOG_LEVEL` is no level.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        _never_raise(stream)
+    level = log_level()
+    if level not in _LEVELS:
+        raise UsageError(f"SEMIOVS_LOG_LEVEL '{level}' is not a level{did_you_mean(level, _LEVELS)}")
+    logger = logging.getLogger("semiovs")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _showing(warnings.showwarning)
+            yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def _never_raise(stream: TextIO) -> None:
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def _showing(others: Any) -> Any:
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
+        if issubclass(category, SemiovsWarning):
+            log(f"warning: {message}")
+        else:
+            others(message, category, *rest, **named)
+
+    return show
+
+
+def home(path: Path) -> str:
+    """`path` for a person: relative to the working directory where it is inside."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd().resolve())) or "."
+    except ValueError:
+        return str(path)
