@@ -10,6 +10,7 @@ from torch import Tensor
 
 from parity.keyfill import fill_
 from semiovs.models import Segmenter, build_segmenter
+from semiovs.models.tiling import covered, predict_logits
 
 GOLDENS = Path(__file__).parent / "goldens" / "deeplab"
 #: name in the recording -> (encoder, classes, stride of the recorded logits, recorded levels among the backbone's maps)
@@ -108,3 +109,54 @@ def test_decoding_with_perturbed_features(recorded, monkeypatch, name, size):
     clean, perturbed = model.decode(doubled, size).chunk(2)
     assert_near(clean[:, :, ::stride, ::stride], recorded[f"{prefix}_fp_logits_s{stride}"])
     assert_near(perturbed[:, :, ::stride, ::stride], recorded[f"{prefix}_fp_pert_logits_s{stride}"])
+
+
+class ContextNet(torch.nn.Module):
+    """The recorded network of the evaluation modes: its output depends on all of the image it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 19, 5, padding=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(torch.tanh(x + 3 * x.mean((2, 3), keepdim=True)))
+
+
+def iou_over(recorded: dict[str, np.ndarray], **how) -> np.ndarray:
+    """IoU in percent per class over the two recorded images; written out here, independent of the library's metric."""
+    net = ContextNet()
+    fill_(net, 4)
+    hits = np.zeros((19, 19))
+    for index in (0, 1):
+        image = torch.from_numpy(recorded[f"eval/img{index}"].astype(np.float32))
+        target = torch.from_numpy(recorded[f"eval/mask{index}"].astype(np.int64))
+        with torch.no_grad():
+            prediction = predict_logits(net, image, **how).argmax(1)
+        size = (image.shape[-2], image.shape[-1])
+        rows, columns = covered(size, mode=how["mode"], window=how.get("window"))
+        target = target[:, rows, columns]
+        valid = target != 255
+        pairs = target[valid] * 19 + prediction[valid]
+        hits += np.bincount(pairs.numpy(), minlength=19 * 19).reshape(19, 19)
+    intersection = np.diag(hits)
+    return 100 * intersection / (hits.sum(0) + hits.sum(1) - intersection + 1e-10)
+
+
+EVALUATIONS = {
+    "v1_original": {"mode": "whole"},
+    "v1_center_crop": {"mode": "center_crop", "window": 48},
+    "v1_sliding_window": {"mode": "sliding", "window": 48, "edge": "truncate"},
+    "v2_original_multNone": {"mode": "whole"},
+    "v2_original_mult14": {"mode": "resize", "multiple": 14},
+    "v2_original_mult512": {"mode": "resize", "size": (512, 512)},
+    "v2_sliding_window_multNone": {"mode": "sliding", "window": 48},
+}
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_evaluation_modes(name):
+    with np.load(GOLDENS / "functions.npz") as file:
+        recorded = {key: file[key] for key in file.files if key.startswith("eval/")}
+    iou = iou_over(recorded, **EVALUATIONS[name])
+    np.testing.assert_allclose(iou, recorded[f"eval/{name}_iou"], atol=1e-3)
+    np.testing.assert_allclose(iou.mean(), recorded[f"eval/{name}_mIoU"], atol=1e-3)

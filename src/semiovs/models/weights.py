@@ -1,0 +1,193 @@
+"""Trained models as files: a safetensors file with its card, a training checkpoint, or a whole run directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from semiovs.errors import ConfigError, UsageError, WeightsError
+from semiovs.files import sha256_of, write_bytes
+from semiovs.models import Normalization, Segmenter, build_segmenter
+from semiovs.models.statedict import StateDict, compare, load_pickle, read_state
+from semiovs.vocab.vocabulary import Vocabulary
+
+#: Key of the card in the metadata of a safetensors file.
+_METADATA = "semiovs"
+#: File of a run's final model.
+MODEL_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What must be known to use a model: how to build it, what its classes are, how images go in.
+
+    segmenter, options: as for `build_segmenter`; evaluation: mode, window, …, as for `tiling.predict_logits`; training: facts such
+    as step, method, score (free).
+    """
+
+    segmenter: str
+    num_classes: int
+    vocabulary: Vocabulary
+    options: Mapping[str, Any] = field(default_factory=dict)
+    normalization: Normalization = field(default_factory=Normalization)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` reads back; it also is what a training checkpoint keeps under ``card``."""
+        return {
+            "segmenter": self.segmenter,
+            "num_classes": self.num_classes,
+            "options": {k: list(v) if isinstance(v, tuple) else v for k, v in self.options.items()},
+            "vocabulary": self.vocabulary.as_json(),
+            "normalization": {"mean": list(self.normalization.mean), "std": list(self.normalization.std)},
+            "evaluation": dict(self.evaluation),
+            "training": dict(self.training),
+        }
+
+    @classmethod
+    def from_json(cls, data: Any, *, where: str = "the model card") -> ModelCard:
+        """Inverse of `as_json`; further keys are facts of the training.
+
+        Raises:
+            WeightsError: not a card; `where` names the file.
+        """
+        try:
+            picture = data["normalization"]
+            known = cls(
+                segmenter=str(data["segmenter"]),
+                num_classes=int(data["num_classes"]),
+                options=dict(data.get("options") or {}),
+                vocabulary=Vocabulary.from_json(data["vocabulary"]),
+                normalization=Normalization(tuple(picture["mean"]), tuple(picture["std"])),
+                evaluation=dict(data.get("evaluation") or {}),
+            )
+            further = {key: value for key, value in data.items() if key not in known.as_json()}
+            return replace(known, training={**(data.get("training") or {}), **further})
+        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+            raise WeightsError(
+                f"{where}: the model card cannot be read ({type(error).__name__}: {error}); "
+                "the file is damaged or of another version of semiovs"
+            ) from None
+
+
+def save_model(path: Path, segmenter: Segmenter, card: ModelCard) -> None:
+    """Write weights and card as one safetensors file, atomically."""
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in segmenter.state_dict().items()}
+    write_bytes(path, save(tensors, {_METADATA: json.dumps(card.as_json(), ensure_ascii=False, sort_keys=True)}))
+
+
+def load_model(
+    source: str | Path, *, which: str | None = None, device: torch.device | str = "cpu"
+) -> tuple[Segmenter, ModelCard]:
+    """Build the model in `source` and load its weights, in evaluation mode.
+
+    source: a run directory (its best checkpoint, else `model.safetensors`, else its newest checkpoint), a safetensors file of
+    `save_model`, or a training checkpoint. which: `student` or `ema`; None takes the EMA where there is one.
+
+    Raises:
+        WeightsError: nothing there, damaged, not ours, or without the model asked for; UsageError: `which` is neither.
+    """
+    if which not in (None, "student", "ema"):
+        raise UsageError(f"model '{which}': there are student and ema")
+    path = find_model(source)
+    card, state = _read_portable(path, which) if path.suffix == ".safetensors" else _read_training(path, which)
+    try:
+        segmenter = build_segmenter(card.segmenter, num_classes=card.num_classes, **card.options)
+    except UsageError as error:
+        raise WeightsError(f"{path}: its model cannot be built by this version of semiovs: {error}") from None
+    fit = compare(segmenter.state_dict(), state)
+    if not fit.ok:
+        raise WeightsError(
+            f"{path}: the weights are not those of its card ({card.segmenter}, {card.num_classes} classes): {fit}"
+        )
+    segmenter.load_state_dict(state, strict=False)
+    segmenter.normalization = card.normalization
+    return segmenter.to(device).eval(), card
+
+
+def find_model(source: str | Path) -> Path:
+    """The file that `source` means: itself, or the best there is in a run directory.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise WeightsError(f"{path}: neither a run directory nor a weight file")
+    steps = sorted((path / "checkpoints").glob("step-*.pt"), key=lambda file: (len(file.name), file.name))
+    for file in (path / "checkpoints" / "best.pt", path / MODEL_FILE, *reversed(steps)):
+        if file.is_file():
+            return file
+    raise WeightsError(
+        f"{path}: no checkpoints/best.pt, {MODEL_FILE} or checkpoints/step-*.pt; "
+        "is it a run directory, and has the run saved a checkpoint yet?"
+    )
+
+
+def read_checkpoint(path: Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
+    """Read a training checkpoint after checking the SHA-256 in ``<name>.sha256`` where that is; no code in it is run.
+
+    Raises:
+        WeightsError: missing, damaged, or not a training checkpoint.
+    """
+    sidecar = path.with_name(f"{path.name}.sha256")
+    if path.is_file() and sidecar.is_file():
+        recorded = sidecar.read_text("utf-8", errors="replace").split()
+        if not recorded or sha256_of(path) != recorded[0]:
+            raise WeightsError(
+                f"{path}: damaged: its SHA-256 is not the one in {sidecar.name}; take another checkpoint"
+            )
+    data = load_pickle(path, map_location=map_location)
+    if not isinstance(data, dict) or "card" not in data or not isinstance(data.get("method"), Mapping):
+        raise WeightsError(
+            f"{path}: not a checkpoint of semiovs (no card); published checkpoints are converted by "
+            "semiovs.models.convert.load_reference, encoder weights belong to model.pretrained"
+        )
+    return data
+
+
+def _read_training(path: Path, which: str | None) -> tuple[ModelCard, StateDict]:
+    data = read_checkpoint(path)
+    card = ModelCard.from_json(data["card"], where=str(path))
+    models = {name: _under(data["method"], f"{name}.") for name in ("ema", "student")}
+    present = [name for name, state in models.items() if state]
+    if not present or (which and which not in present):
+        raise WeightsError(f"{path}: holds no model '{which or 'student'}'; it holds {', '.join(present) or 'none'}")
+    chosen = which or present[0]
+    return replace(card, training={**card.training, "model": chosen}), models[chosen]
+
+
+def _read_portable(path: Path, which: str | None) -> tuple[ModelCard, StateDict]:
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(_METADATA)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: damaged or not a safetensors file ({error}); copy or download it again") from None
+    if text is None:
+        raise WeightsError(
+            f"{path}: not a model of semiovs (no card in it); encoder weights belong to model.pretrained, "
+            "published checkpoints are converted by semiovs.models.convert.load_reference"
+        )
+    try:
+        data = json.loads(text)
+    except ValueError:
+        raise WeightsError(f"{path}: the model card is not JSON; the file is damaged") from None
+    card = ModelCard.from_json(data, where=str(path))
+    held = card.training.get("model")
+    if which and held and which != held:
+        raise WeightsError(f"{path}: holds no model '{which}'; it holds {held}")
+    return card, read_state(path)
+
+
+def _under(state: Mapping[str, Any], prefix: str) -> StateDict:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
