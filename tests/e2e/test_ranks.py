@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from e2e import toy_ranks
+from e2e.launcher import ranks
+from semiovs.engine.randomness import step_seed
+from unit.toy_learner import ToyMethod, batch_of
+
+
+def gradients_of(rank: int, micro: int) -> tuple[list[torch.Tensor], float]:
+    method = ToyMethod()
+    method.train()
+    torch.manual_seed(step_seed(0, 0, micro, rank))
+    batch = batch_of(micro, rank=rank)
+    loss = torch.nn.functional.cross_entropy(method.student(batch.labeled.image), batch.labeled.mask)
+    loss.backward()
+    return [parameter.grad for parameter in method.student.parameters()], float(loss.detach())
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_ranks_step_along_the_mean_of_all_gradients(tmp_path, accumulate):
+    assert ranks(toy_ranks.average_gradients, str(tmp_path), accumulate, directory=tmp_path) == [0, 0]
+    ends = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    parts = [gradients_of(rank, micro) for rank in range(2) for micro in range(accumulate)]
+    for index, (name, before) in enumerate(ToyMethod().student.named_parameters()):
+        mean = sum(part[0][index] for part in parts) / len(parts)
+        torch.testing.assert_close(ends[0]["weights"][name], before.detach() - 0.1 * mean, rtol=1e-5, atol=1e-7)
+        assert torch.equal(ends[0]["weights"][name], ends[1]["weights"][name])
+    assert ends[0]["row"] == ends[1]["row"]
+    assert ends[0]["row"]["loss"] == pytest.approx(sum(part[1] for part in parts) / len(parts), rel=1e-5)
+
+
+def test_a_divergence_on_one_rank_is_everybodys(tmp_path):
+    assert ranks(toy_ranks.diverge_on_one_rank, str(tmp_path), "raise", directory=tmp_path) == [0, 0]
+    ends = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    assert all("diverged at step 2" in end["end"] for end in ends)
+    assert "term/x" in ends[1]["end"]
+
+
+def test_skipping_keeps_the_ranks_together(tmp_path):
+    assert ranks(toy_ranks.diverge_on_one_rank, str(tmp_path), "skip", directory=tmp_path) == [0, 0]
+    ends = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    assert [end["end"] for end in ends] == ["skipped 1", "skipped 1"]
+    for name, _ in ToyMethod().student.named_parameters():
+        assert torch.equal(ends[0]["weights"][name], ends[1]["weights"][name])
+
+
+def test_all_ranks_stop_at_the_same_step(tmp_path):
+    assert ranks(toy_ranks.stop_together, str(tmp_path), directory=tmp_path) == [0, 0]
+    assert sorted(path.name for path in tmp_path.glob("stopped-*")) == ["stopped-0-10", "stopped-1-10"]
+    assert (tmp_path / "step-00000010.pt").exists()

@@ -1,0 +1,64 @@
+"""What the ranks of `test_ranks.py` run."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import torch
+
+from semiovs.engine.checkpoint import Checkpoints
+from semiovs.engine.distributed import World, join
+from semiovs.engine.hooks import Save, Stop
+from semiovs.engine.loop import Learner, fit
+from semiovs.engine.signals import Signals
+from semiovs.engine.state import Identity
+from semiovs.errors import DivergedError, PreemptedError
+from unit.toy_learner import batches, learner_of, recipe_of
+
+IDENTITY = Identity({"vocabulary": None}, {}, world_size=2)
+
+
+def _train(
+    learner: Learner, world: World, *, total: int, accumulate: int = 1, bad: tuple[int, ...] = (), hooks: tuple = ()
+) -> None:
+    fit(learner, batches(rank=world.rank, bad=bad), recipe_of(total, accumulate=accumulate), world, hooks)
+
+
+def average_gradients(folder: str, accumulate: int) -> None:
+    """One step; each rank writes what it arrived at, and its own readings."""
+    with join("cpu") as world:
+        learner = learner_of(world)
+        _train(learner, world, total=1, accumulate=accumulate)
+        row = learner.meter.read(world)
+        torch.save({"weights": learner.method.student.state_dict(), "row": row}, Path(folder) / f"{world.rank}.pt")
+
+
+def diverge_on_one_rank(folder: str, policy: str) -> None:
+    """Rank 1 meets a NaN at step 2: all ranks must come to the same end."""
+    with join("cpu") as world:
+        learner = learner_of(world, policy=policy)
+        try:
+            _train(learner, world, total=4, bad=(2,) if world.rank == 1 else ())
+            learner.guard.check()
+            end = f"skipped {learner.guard.skipped}"
+        except DivergedError as error:
+            end = str(error)
+        torch.save({"end": end, "weights": learner.method.student.state_dict()}, Path(folder) / f"{world.rank}.pt")
+
+
+def stop_together(folder: str) -> None:
+    """A signal reaches rank 1 alone, at step 3: all stop at the same step, with one checkpoint."""
+    with join("cpu") as world, Signals() as signals:
+        save = Save(Checkpoints(Path(folder)), IDENTITY, world, every=1000, total_steps=40)
+
+        def signal_rank_one(learner: Learner) -> None:
+            if world.rank == 1 and learner.step == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        learner = learner_of(world)
+        try:
+            _train(learner, world, total=40, hooks=(signal_rank_one, save, Stop(signals, save, world, total_steps=40)))
+        except PreemptedError:
+            (Path(folder) / f"stopped-{world.rank}-{learner.step}").touch()
