@@ -48,10 +48,10 @@ class Loaded:
         """Dotted key -> value, in the order of the schema."""
         return flatten(self.config)
 
-    def dump(self) -> str:
+    def dump(self, *, origins: bool = True) -> str:
         """The whole configuration as YAML, the origin of each value beside it; `load_config` reads it back."""
         lines: list[str] = []
-        _dump(self.config.model_dump(), "", self.origins, lines)
+        _dump(self.config.model_dump(), "", self.origins if origins else {}, lines)
         return "\n".join(lines) + "\n"
 
 
@@ -130,7 +130,8 @@ def _dump(data: Mapping[str, Any], section: str, origins: Mapping[str, str], lin
             _dump(value, path, origins, lines)
         else:
             plain = list(value) if isinstance(value, tuple) else value
-            lines.append(f"{f'{indent}{inline(name)}: {inline(plain)}':<48}  # {origins[path]}")
+            text = f"{indent}{inline(name)}: {inline(plain)}"
+            lines.append(f"{text:<48}  # {origins[path]}" if path in origins else text)
 
 
 @dataclass(frozen=True)

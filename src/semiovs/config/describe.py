@@ -1,0 +1,65 @@
+"""The schema for readers: JSON schema for editors, and the reference table of the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic_core import PydanticUndefined
+
+from semiovs.config.layers import OPTIONAL, SHORT, join, sections
+from semiovs.config.problems import NAMES
+from semiovs.config.schema import Config
+from semiovs.config.source import inline
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of a configuration file, with ``extends`` and the short forms (``method: unimatch``)."""
+    schema = Config.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "semiovs configuration"
+    text = {"type": "string"}
+    schema["properties"]["extends"] = {
+        "anyOf": [text, {"type": "array", "items": text}],
+        "description": "presets or files (relative to this one) that this file builds on; later ones win",
+    }
+    for section, (_, known) in ((key.removesuffix(".name"), row) for key, row in NAMES.items()):
+        owner = schema["$defs"][sections()[section].__name__]
+        owner["properties"]["name"]["enum"] = list(known)
+        if section in SHORT:
+            whole = schema["properties"][section]
+            schema["properties"][section] = {"anyOf": [whole, {"enum": list(known)}]}
+    schema["properties"]["ood"]["anyOf"].append(text)
+    return schema
+
+
+def reference() -> str:
+    """Every key with default and meaning, as a Markdown table a section."""
+    return "\n\n".join(_section(path) for path in sections() if path and any(True for _ in _rows(path))) + "\n"
+
+
+def _section(path: str) -> str:
+    model = sections()[path]
+    note = " (absent by default)" if path in OPTIONAL else ""
+    lines = [
+        f"### `{path}`{note}",
+        "",
+        (model.__doc__ or "").strip(),
+        "",
+        "| key | default | meaning |",
+        "|---|---|---|",
+    ]
+    return "\n".join([*lines, *_rows(path)])
+
+
+def _rows(path: str) -> Iterator[str]:
+    for name, field in sections()[path].model_fields.items():
+        if join(path, name) in sections():
+            continue
+        default = field.default
+        shown = "" if default is PydanticUndefined else f"`{_inline(default)}`"
+        yield f"| `{name}` | {shown} | {(field.description or '').replace('|', chr(92) + '|')} |"
+
+
+def _inline(value: Any) -> str:
+    return inline(list(value) if isinstance(value, tuple) else value)
