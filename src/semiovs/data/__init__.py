@@ -1,6 +1,37 @@
 """Images, masks, lists, streams and batches."""
 
 from semiovs.data.batch import IGNORE, Batch, Labeled, OpenVocab, Unlabeled
+from semiovs.data.check import check_sources
+from semiovs.data.image import read_image
+from semiovs.data.loader import loader
+from semiovs.data.manifest import Manifest, Record
+from semiovs.data.masks import MaskReader
+from semiovs.data.normalize import normalize
+from semiovs.data.sources import LabelSource, MaskFiles, MaskFolder, Sources
+from semiovs.data.store import PseudoLabelStore
+from semiovs.data.streams import StepStream, batch_digest, steps_per_epoch
 from semiovs.data.views import Views
 
-__all__ = ["IGNORE", "Batch", "Labeled", "OpenVocab", "Unlabeled", "Views"]
+__all__ = [
+    "IGNORE",
+    "Batch",
+    "LabelSource",
+    "Labeled",
+    "Manifest",
+    "MaskFiles",
+    "MaskFolder",
+    "MaskReader",
+    "OpenVocab",
+    "PseudoLabelStore",
+    "Record",
+    "Sources",
+    "StepStream",
+    "Unlabeled",
+    "Views",
+    "batch_digest",
+    "check_sources",
+    "loader",
+    "normalize",
+    "read_image",
+    "steps_per_epoch",
+]

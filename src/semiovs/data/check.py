@@ -1,0 +1,187 @@
+"""Everything that can be wrong with the data is found before step 0, and told at once."""
+
+from __future__ import annotations
+
+import filecmp
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.data.batch import IGNORE
+from semiovs.data.image import shown_size
+from semiovs.data.manifest import Manifest, Record
+from semiovs.data.masks import ids_present
+from semiovs.data.sources import LabelSource, Sources
+from semiovs.errors import DataError
+
+#: done, total
+Progress = Callable[[int, int], None]
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """What one record showed: problems, and the ids in its mask (None where it has none)."""
+
+    problems: tuple[str, ...] = ()
+    present: tuple[int, ...] | None = None
+
+
+def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | None = None) -> None:
+    """Read every mask and OOD label, and every image's header.
+
+    Sizes must agree, values must be classes or ignore, OOD labels must exist, no image may be in two of labelled, unlabelled
+    and evaluation images.
+
+    Raises:
+        DataError: one error for all problems, the first ten of them listed.
+    """
+    problems: list[str] = []
+    jobs: list[tuple[str, Callable[[], _Finding]]] = []
+    for stream, manifest in _streams(sources):
+        if not manifest:
+            problems.append(f"no {stream} images: the list or folder is empty")
+        jobs += [(stream, _job(sources, stream, record)) for record in manifest]
+    problems += _overlaps(sources)
+    present: dict[str, set[int]] = {}
+    with ThreadPoolExecutor(threads) as pool:
+        findings = pool.map(lambda job: job[1](), jobs)
+        for done, ((stream, _), finding) in enumerate(zip(jobs, findings, strict=True), 1):
+            problems += finding.problems
+            if finding.present is not None:
+                present.setdefault(stream, set()).update(finding.present)
+            if progress is not None:
+                progress(done, len(jobs))
+    problems += _only_ignore(sources, present)
+    if problems:
+        raise DataError(_told(problems))
+
+
+def _streams(sources: Sources) -> Iterator[tuple[str, Manifest]]:
+    yield _LABELED, sources.labeled
+    for stream, manifest in ((_UNLABELED, sources.unlabeled), (_VAL, sources.val), (_OOD, sources.ood)):
+        if manifest is not None:
+            yield stream, manifest
+
+
+_LABELED, _UNLABELED, _VAL, _OOD = "labelled", "unlabelled", "evaluation", "OOD"
+
+
+def _job(sources: Sources, stream: str, record: Record) -> Callable[[], _Finding]:
+    if stream in {_LABELED, _VAL}:
+        return lambda: _with_mask(sources, record)
+    if stream == _OOD and sources.ood_labels is not None:
+        labels = sources.ood_labels
+        return lambda: _with_label(labels, record, len(sources.vocabulary))
+    return lambda: _bare(record)
+
+
+def _bare(record: Record) -> _Finding:
+    try:
+        shown_size(record.image)
+    except DataError as error:
+        return _Finding((str(error),))
+    return _Finding()
+
+
+def _with_mask(sources: Sources, record: Record) -> _Finding:
+    assert record.mask is not None
+    return _compared(record, str(record.mask), lambda: sources.masks(record.mask or Path()))
+
+
+def _with_label(labels: LabelSource, record: Record, classes: int) -> _Finding:
+    if record.id not in labels:
+        return _Finding((f"{record.image}: no label for id '{record.id}' in ood.labels",))
+    what = f"its OOD label '{record.id}'"
+    finding = _compared(record, what, lambda: labels.label(record.id))
+    wrong = [value for value in finding.present or () if classes <= value != IGNORE]
+    if wrong:
+        text = f"{record.image}: {what} holds {wrong[0]}, but class ids end at {classes - 1}"
+        return _Finding((*finding.problems, text))
+    return finding
+
+
+def _compared(record: Record, what: str, read: Callable[[], NDArray[np.uint8]]) -> _Finding:
+    problems, size, labels = [], None, None
+    try:
+        size = shown_size(record.image)
+    except DataError as error:
+        problems.append(str(error))
+    try:
+        labels = read()
+    except DataError as error:
+        problems.append(str(error))
+    if size is not None and labels is not None and size != labels.shape[::-1]:
+        height, width = labels.shape
+        text = f"{record.image}: is {size[0]}x{size[1]} pixels but {what} is {width}x{height}"
+        if size == (height, width):
+            text += " (turned: was the mask drawn without regard to the EXIF orientation?)"
+        problems.append(text)
+    return _Finding(tuple(problems), None if labels is None else tuple(ids_present(labels)))
+
+
+def _only_ignore(sources: Sources, present: dict[str, set[int]]) -> Iterator[str]:
+    """Masks of 0 and 255 alone: legal one by one, but 255 (ignore) was surely meant as a class."""
+    names = sources.vocabulary.names
+    for stream in (_LABELED, _VAL):
+        if present.get(stream) in ({0, IGNORE}, {IGNORE}) and len(names) > 1 and sources.masks.map is None:
+            yield (
+                f"the {stream} masks hold nothing but {' and '.join(map(str, sorted(present[stream])))}, and 255 means ignore; "
+                f"if 255 is a class, set data.masks.map={{'0': {names[0]}, '255': {names[1]}}}"
+            )
+
+
+def _overlaps(sources: Sources) -> Iterator[str]:
+    val, unlabeled = sources.val, sources.unlabeled
+    pairs = (
+        (_LABELED, sources.labeled, _VAL, val, "evaluation images must not be trained on"),
+        (_UNLABELED, unlabeled, _VAL, val, "evaluation images must not be trained on"),
+        (_LABELED, sources.labeled, _UNLABELED, unlabeled, "remove them from the unlabelled ones"),
+        (_OOD, sources.ood, _VAL, val, "evaluation images must not be trained on"),
+    )
+    for first, one, second, other, advice in pairs:
+        shared = _shared(one or (), other or ())
+        if shared:
+            few = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
+            yield f"{len(shared)} images are both {first} and {second}: {few}; {advice}"
+
+
+def _shared(one: Iterable[Record], other: Iterable[Record]) -> list[str]:
+    """Ids of `one` that are in `other` too: the same file, or a file of the same id and content.
+
+    The id alone does not tell: frame 0001 of two folders may be two pictures.
+    """
+    files = {_resolved(record.image) for record in other}
+    by_id = {record.id: record for record in other}
+    return [
+        record.id
+        for record in one
+        if _resolved(record.image) in files or (record.id in by_id and _same(record.image, by_id[record.id].image))
+    ]
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return filecmp.cmp(one, other, shallow=False)
+    except OSError:
+        return False
+
+
+def _told(problems: list[str]) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    lines = [f"{len(problems)} problems in the data:", *(f"  {problem}" for problem in problems[:_SHOWN])]
+    if len(problems) > _SHOWN:
+        lines.append(f"  … and {len(problems) - _SHOWN} more")
+    return "\n".join(lines)

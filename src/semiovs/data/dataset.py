@@ -1,0 +1,135 @@
+"""One item of each stream: read, augment, uint8 tensors. Batches are stacks of items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from semiovs.data.batch import IGNORE, Labeled, OpenVocab, Unlabeled
+from semiovs.data.draws import Draws
+from semiovs.data.image import read_image
+from semiovs.data.manifest import Record
+from semiovs.data.masks import MaskReader
+from semiovs.data.sources import LabelSource
+from semiovs.data.transforms import Geometry, cutmix_box, strong, to_tensor
+from semiovs.errors import DataError
+
+P = TypeVar("P", Labeled, Unlabeled, OpenVocab)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """The `reference` pipeline: square crops of side `crop_size`, long side resized by a factor in `scale`.
+
+    Its methods take the image that was read and return parts without batch dimension. Images are uint8 (3, S, S), masks and
+    confidences uint8 (S, S); `semiovs.data.normalize` turns a batch of them into what a method takes.
+    """
+
+    crop_size: int
+    scale: tuple[float, float] = (0.5, 2.0)
+
+    def labeled(self, image: Image.Image, mask: NDArray[np.uint8], views: int, draws: Draws) -> Labeled:
+        """`mask`: (H, W); `views`: number of strong views (of the same crop, without boxes)."""
+        geometry = self._geometry(image, draws)
+        crop = geometry.image(image)
+        pixels = torch.from_numpy(geometry.labels(mask, IGNORE))
+        return Labeled(to_tensor(crop), pixels, tuple(to_tensor(strong(crop, draws)) for _ in range(views)))
+
+    def unlabeled(self, image: Image.Image, views: int, draws: Draws) -> Unlabeled:
+        """`views`: number of strong views, each with a box; nothing is drawn for views that are not asked for."""
+        geometry = self._geometry(image, draws)
+        crop = geometry.image(image)
+        made, boxes = _strong_views(crop, views, draws)
+        return Unlabeled(to_tensor(crop), made, torch.from_numpy(geometry.valid()), boxes)
+
+    def ood(
+        self,
+        image: Image.Image,
+        label: NDArray[np.uint8],
+        confidence: NDArray[np.uint8] | None,
+        views: int,
+        draws: Draws,
+    ) -> OpenVocab:
+        """`label`, `confidence`: (H, W); where the label is 255 it becomes 0 and is not valid; boxes are drawn and dropped."""
+        geometry = self._geometry(image, draws)
+        crop = geometry.image(image)
+        labels = geometry.labels(label, IGNORE)
+        valid = labels != IGNORE
+        scores = np.full_like(labels, 255) if confidence is None else geometry.labels(confidence, 255)
+        made, _ = _strong_views(crop, views, draws)
+        return OpenVocab(
+            to_tensor(crop),
+            made,
+            torch.from_numpy(np.where(valid, labels, np.uint8(0))),
+            torch.from_numpy(scores),
+            torch.from_numpy(valid),
+        )
+
+    def _geometry(self, image: Image.Image, draws: Draws) -> Geometry:
+        return Geometry.draw(image.size, self.crop_size, self.scale, draws)
+
+
+def _strong_views(crop: Image.Image, views: int, draws: Draws) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    made, boxes = [], []
+    for _ in range(views):
+        made.append(to_tensor(strong(crop, draws)))
+        boxes.append(torch.tensor(cutmix_box(crop.width, draws)))
+    return tuple(made), tuple(boxes)
+
+
+def read_labeled(record: Record, masks: MaskReader) -> tuple[Image.Image, NDArray[np.uint8]]:
+    """Image and mask of a record.
+
+    Raises:
+        DataError: unreadable, or of different sizes.
+    """
+    if record.mask is None:
+        raise DataError(f"{record.image}: has no mask in its list")
+    image, mask = read_image(record.image), masks(record.mask)
+    _same_size(record, image, mask, str(record.mask))
+    return image, mask
+
+
+def read_ood(
+    record: Record, labels: LabelSource | None, *, scores: bool
+) -> tuple[Image.Image, NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Image, label and (if `scores`) confidence of an OOD record; without `labels` every pixel is valid with label 0.
+
+    Raises:
+        DataError: unreadable, no label, or of different sizes.
+    """
+    image = read_image(record.image)
+    if labels is None:
+        return image, np.zeros((image.height, image.width), np.uint8), None
+    if record.id not in labels:
+        raise DataError(f"{record.image}: no label for id '{record.id}' in ood.labels")
+    label = labels.label(record.id)
+    confidence = labels.confidence(record.id) if scores else None
+    for array in (label, confidence):
+        if array is not None:
+            _same_size(record, image, array, f"its OOD label '{record.id}'")
+    return image, label, confidence
+
+
+def _same_size(record: Record, image: Image.Image, array: NDArray[np.uint8], what: str) -> None:
+    if (image.height, image.width) != array.shape:
+        height, width = array.shape
+        raise DataError(f"{record.image}: is {image.width}x{image.height} pixels but {what} is {width}x{height}")
+
+
+def stack(items: Sequence[P]) -> P:
+    """Items -> one part with a batch dimension."""
+    return type(items[0])(**{f.name: _stacked([getattr(item, f.name) for item in items]) for f in fields(items[0])})
+
+
+def _stacked(values: list[Any]) -> Any:
+    if isinstance(values[0], tuple):
+        return tuple(torch.stack(column) for column in zip(*values, strict=True))
+    return torch.stack(values)

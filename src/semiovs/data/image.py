@@ -1,0 +1,104 @@
+"""Reading images: always RGB as shown, or one line that says which file is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from semiovs.errors import DataError
+
+#: Suffixes that count as images, lower case.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+#: Decoders that may run; the others Pillow has (EPS calls an external program) are not for training images.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_image(path: Path) -> Image.Image:
+    """RGB image as a viewer shows it (EXIF orientation applied).
+
+    Gray, palette, RGBA (alpha dropped) and CMYK are converted; 16-bit gray is scaled to 8 bit.
+
+    Raises:
+        DataError: missing, unreadable, truncated, damaged, or larger than Pillow's limit for one image.
+    """
+    with open_image(path) as image:
+        image.load()
+        shown = _rgb(image)
+        turn = _TURNS.get(orientation(image))
+        return shown if turn is None else shown.transpose(turn)
+
+
+def shown_size(path: Path) -> tuple[int, int]:
+    """(width, height) of the image that `read_image` returns; reads the header only.
+
+    Raises:
+        DataError: as `read_image`, for what the header shows.
+    """
+    with open_image(path) as image:
+        return (image.height, image.width) if orientation(image) >= 5 else image.size
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8; damaged EXIF data counts as 1, because the pixels are still good."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:
+        return 1
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Open an image file; whatever goes wrong inside the block becomes a DataError that names the file."""
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            yield image
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; cut it into tiles") from None
+    except Exception as error:  # decoders raise a dozen types on damaged bytes, OSError to zlib.error and SyntaxError
+        raise DataError(f"{path}: cannot be read as an image: {_reason(error, path)}") from None
+
+
+def _reason(error: Exception, path: Path) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "empty file" if path.stat().st_size == 0 else "damaged, or not an image format that is supported"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image.copy()
+    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+        return _from_deep(image)
+    if image.mode in {"P", "PA"} and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """16-bit gray -> 8 bit by scaling (Pillow's own conversion would clip everything above 255 to white)."""
+    values = np.asarray(image)
+    if image.mode == "F" or (values.size and not 0 <= values.min() <= values.max() <= 65535):
+        raise DataError(f"{image.filename}: 32-bit pixels; convert it to 8 or 16 bit")  # type: ignore[attr-defined]
+    scaled = (values.astype(np.uint32) + 128) // 257
+    return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")

@@ -1,0 +1,217 @@
+"""Reading masks: whatever the file holds becomes class ids and 255 = ignore, or one line says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semiovs.config.schema import MaskConfig
+from semiovs.data.batch import IGNORE
+from semiovs.data.image import open_image
+from semiovs.errors import ConfigError, DataError, did_you_mean
+from semiovs.vocab.vocabulary import Vocabulary
+
+#: Suffixes that are looked for beside images, in this order of preference (JPEG is lossy and never a mask).
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+
+_UNKNOWN = -1
+_DEEPEST = 65536
+_GRAY_MODES = ("1", "L", "P", "LA", "PA", "I")
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Value in the file -> class id, 255 or unknown. Colours are first reduced to their rank per channel (small table)."""
+
+    ids: NDArray[np.int16]
+    ranks: NDArray[np.int32] | None = None  # (3, 256), scaled so that their sum indexes `ids`
+
+    def __call__(self, values: NDArray[np.generic]) -> NDArray[np.int16]:
+        if self.ranks is None:
+            return np.asarray(self.ids[values])
+        index = self.ranks[0][values[..., 0]] + self.ranks[1][values[..., 1]] + self.ranks[2][values[..., 2]]
+        return np.asarray(self.ids[index])
+
+
+@dataclass(frozen=True)
+class MaskReader:
+    """Reads mask files to (H, W) uint8 of class ids, 255 = ignore.
+
+    names: class names in the order of their ids; encoding: ``id`` (palette, gray, 1-bit or 16-bit values), ``rgb`` (colours)
+    or ``auto`` (by `map` and file mode); map: value in the file (``"7"`` or ``"128,64,0"``) -> class id, class name or
+    ``"ignore"``, every other value but 255 is then an error; reduce_zero_label: 0 becomes ignore, the rest moves down by one;
+    origin: the configuration section that messages name.
+
+    Raises:
+        ConfigError: a map that does not hold or contradicts the rest.
+    """
+
+    names: tuple[str, ...]
+    encoding: Literal["auto", "id", "rgb"] = "auto"
+    map: Mapping[str, int | str] | None = None
+    reduce_zero_label: bool = False
+    origin: str = "data.masks"
+    _table: _Table = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_table", self._build())
+
+    @classmethod
+    def from_config(cls, config: MaskConfig, vocabulary: Vocabulary) -> Self:
+        """Reader of the configuration section `data.masks`."""
+        return cls(vocabulary.names, config.encoding, config.map, config.reduce_zero_label)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.names)
+
+    @property
+    def by_color(self) -> bool:
+        """Whether files are read as colours."""
+        return self._table.ranks is not None
+
+    def __call__(self, path: Path) -> NDArray[np.uint8]:
+        """Read one mask.
+
+        Raises:
+            DataError: unreadable, lossy, colours without a map, or values that are no class (value and pixel count are named).
+        """
+        values = self._values(path)
+        ids = self._table(np.minimum(values, _DEEPEST) if values.dtype.itemsize > 2 else values)
+        if ids.min(initial=0) < 0:
+            raise DataError(self._unknown(path, values, ids == _UNKNOWN))
+        return ids.astype(np.uint8)
+
+    def _values(self, path: Path) -> NDArray[np.generic]:
+        with open_image(path) as image:
+            if image.format in {"JPEG", "MPO"}:
+                raise DataError(f"{path}: a JPEG file cannot hold a mask, it changes the values; save masks as PNG")
+            if self.by_color:
+                return np.asarray(image.convert("RGB"))
+            if image.mode in {"RGB", "RGBA"}:
+                return self._equal_channels(path, image)
+            if image.mode in _GRAY_MODES or image.mode.startswith("I;16"):
+                values = np.asarray(image)
+                values = values[..., 0] if values.ndim == 3 else values
+                if values.size and values.min() < 0:
+                    raise DataError(f"{path}: negative mask values")
+                return values.astype(np.uint8) if values.dtype == np.bool_ else values
+            raise DataError(f"{path}: mode {image.mode} is not a mask; save class ids as an 8-bit PNG")
+
+    def _equal_channels(self, path: Path, image: Image.Image) -> NDArray[np.generic]:
+        rgb = np.asarray(image)[..., :3]
+        if (rgb[..., :1] == rgb).all():
+            return rgb[..., 0]
+        colors, counts = np.unique(rgb.reshape(-1, 3), axis=0, return_counts=True)
+        common = [",".join(map(str, colors[i])) for i in np.argsort(-counts, kind="stable")[:3]]
+        what = f"{path}: a colour mask, its commonest colours are {'; '.join(common)}"
+        if self.origin != "data.masks" or self.map is not None:
+            raise DataError(f"{what}; class ids (an 8-bit PNG) are expected by {self.origin}")
+        raise DataError(
+            f"{what}; name them in {self.origin}.map, for example {{'{common[0]}': {self.names[0]}, '{common[-1]}': ignore}}"
+        )
+
+    def _unknown(self, path: Path, values: NDArray[np.generic], unknown: NDArray[np.bool_]) -> str:
+        found, counts = np.unique(values[unknown], axis=0, return_counts=True)
+        shown = [f"{_text(value)} ({count:,} pixels)" for value, count in zip(found[:5], counts[:5], strict=True)]
+        more = f" and {len(found) - 5} more values" if len(found) > 5 else ""
+        legal = "the values of the map" if self.map is not None else self._legal()
+        return f"{path}: mask values {', '.join(shown)}{more} are not among {legal}; {self._advice(found)}"
+
+    def _legal(self) -> str:
+        first, last = (1, self.num_classes) if self.reduce_zero_label else (0, self.num_classes - 1)
+        return f"0..{last} and 255 = ignore" if first == 0 else f"0 = ignore, {first}..{last} and 255 = ignore"
+
+    def _advice(self, found: NDArray[np.generic]) -> str:
+        if self.map is not None:
+            return f"add them to {self.origin}.map"
+        if not self.reduce_zero_label and found.ndim == 1 and found.tolist() == [self.num_classes]:
+            return "is 0 'no class' here? then set data.masks.reduce_zero_label=true; else check the class list"
+        return f"check the class list, or say what each value means in {self.origin}.map (value: class name or ignore)"
+
+    def _build(self) -> _Table:
+        if self.map is None:
+            if self.encoding == "rgb":
+                raise ConfigError(
+                    "data.masks.encoding: rgb needs data.masks.map, like {'128,64,0': road, '0,0,0': ignore}"
+                )
+            return _Table(self._identity())
+        if self.reduce_zero_label:
+            raise ConfigError("data.masks: give either map or reduce_zero_label; a map can say '0: ignore' itself")
+        keys = {key: _parse_key(key) for key in self.map}
+        targets = {parsed: self._target(key, self.map[key]) for key, parsed in keys.items()}
+        lengths = {len(parsed) for parsed in targets}
+        if len(targets) != len(keys) or len(lengths) != 1:
+            raise ConfigError("data.masks.map: keys must be all ids ('7') or all colours ('128,64,0'), each once")
+        if (lengths == {3}) != (self.encoding == "rgb") and self.encoding != "auto":
+            raise ConfigError(f"data.masks: encoding {self.encoding} does not fit the keys of data.masks.map")
+        return _color_table(targets) if lengths == {3} else _id_table(targets)
+
+    def _identity(self) -> NDArray[np.int16]:
+        ids = np.full(_DEEPEST + 1, _UNKNOWN, np.int16)  # the last stands for all deeper values
+        first = 1 if self.reduce_zero_label else 0
+        ids[first : first + self.num_classes] = np.arange(self.num_classes)
+        ids[[0, IGNORE] if self.reduce_zero_label else [IGNORE]] = IGNORE
+        return ids
+
+    def _target(self, key: str, target: int | str) -> int:
+        text = str(target).strip()
+        if text in self.names:
+            return self.names.index(text)
+        if text == "ignore":
+            return IGNORE
+        if text.isascii() and text.isdigit():
+            if int(text) < self.num_classes or int(text) == IGNORE:
+                return int(text)
+            raise ConfigError(f"data.masks.map: '{key}' -> {text}, but class ids end at {self.num_classes - 1}")
+        raise ConfigError(f"data.masks.map: '{key}' -> '{text}': no such class{did_you_mean(text, self.names)}")
+
+
+def _parse_key(key: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in str(key).strip("()[] ").split(",")]
+    limit = _DEEPEST if len(parts) == 1 else 256
+    if len(parts) in {1, 3} and all(p.isascii() and p.isdigit() and len(p) < 6 and int(p) < limit for p in parts):
+        return tuple(int(part) for part in parts)
+    raise ConfigError(f"data.masks.map: key '{key}' is neither a value like '7' nor a colour like '128,64,0'")
+
+
+def _id_table(targets: Mapping[tuple[int, ...], int]) -> _Table:
+    ids = np.full(_DEEPEST + 1, _UNKNOWN, np.int16)
+    ids[IGNORE] = IGNORE
+    for (value,), target in targets.items():
+        ids[value] = target
+    return _Table(ids)
+
+
+def _color_table(targets: Mapping[tuple[int, ...], int]) -> _Table:
+    """Rank 0 of each channel stands for 'in no colour of the map'; `ids` covers all combinations of ranks."""
+    levels = [np.unique([color[channel] for color in targets]) for channel in range(3)]
+    strides = (
+        (len(levels[1]) + 1) * (len(levels[2]) + 1),
+        len(levels[2]) + 1,
+        1,
+    )
+    ranks = np.zeros((3, 256), np.int32)
+    for channel, stride in enumerate(strides):
+        ranks[channel, levels[channel]] = np.arange(1, len(levels[channel]) + 1) * stride
+    ids = np.full((len(levels[0]) + 1) * strides[0], _UNKNOWN, np.int16)
+    for color, target in targets.items():
+        ids[sum(int(ranks[channel, color[channel]]) for channel in range(3))] = target
+    return _Table(ids, ranks)
+
+
+def _text(value: NDArray[np.generic]) -> str:
+    return ",".join(str(part) for part in np.atleast_1d(value).tolist())
+
+
+def ids_present(mask: NDArray[np.uint8]) -> Sequence[int]:
+    """Values of a mask that `MaskReader` returned, ascending."""
+    present: list[int] = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()
+    return present

@@ -1,0 +1,52 @@
+"""From what travels between processes (uint8) to what a method takes, on the device of the batch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled
+
+
+def normalize(batch: Batch, mean: tuple[float, ...], std: tuple[float, ...]) -> Batch:
+    """Images (x / 255 - mean) / std in float32, confidences x / 255, masks and labels int64; what is float already stays.
+
+    The arithmetic is that of torchvision's ToTensor and Normalize, bit for bit.
+    """
+
+    def image(pixels: Tensor) -> Tensor:
+        return pixels if pixels.dtype != torch.uint8 else _image(pixels, mean, std)
+
+    def views(pixels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(image(view) for view in pixels)
+
+    def bare(part: Unlabeled | None) -> Unlabeled | None:
+        return part and replace(part, weak=image(part.weak), strong=views(part.strong))
+
+    def ood(part: OpenVocab | None) -> OpenVocab | None:
+        if part is None:
+            return None
+        confidence = part.confidence
+        if confidence.dtype == torch.uint8:
+            confidence = confidence.float().div_(255)
+        weak, strong = image(part.weak), views(part.strong)
+        return OpenVocab(weak, strong, part.label.long(), confidence, part.valid)
+
+    given = batch.labeled
+    labeled = Labeled(image(given.image), given.mask.long(), views(given.strong))
+    return Batch(labeled, bare(batch.unlabeled), bare(batch.mixing), ood(batch.ood))
+
+
+def _image(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    center, spread = _constants(mean, std, pixels.device)
+    return pixels.to(torch.float32).div_(255).sub_(center).div_(spread)
+
+
+@lru_cache(maxsize=32)
+def _constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Tensors on the device, made once: making them each step would wait for the device each step."""
+    center = torch.tensor(mean, dtype=torch.float32, device=device).view(-1, 1, 1)
+    return center, torch.tensor(std, dtype=torch.float32, device=device).view(-1, 1, 1)

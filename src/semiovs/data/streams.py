@@ -1,0 +1,165 @@
+"""Streams counted in steps: micro-step k gives one batch, whatever was read before and by how many workers."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled
+from semiovs.data.dataset import Augment, read_labeled, read_ood, stack
+from semiovs.data.draws import Draws, item_seed
+from semiovs.data.image import read_image
+from semiovs.data.manifest import Manifest
+from semiovs.data.sampler import PartnerSampler, Place, StreamSampler
+from semiovs.data.sources import Sources
+from semiovs.data.views import Views
+from semiovs.errors import DataError
+
+
+class StepStream(Dataset[Batch]):
+    """`stream[k]`: batch of micro-step k of this rank, a pure function of (seed, k, rank, world_size).
+
+    Images, masks and confidences are uint8 (see `normalize`); each stream cycles on its own.
+
+    views: what the method wants; batch_size, unlabeled_batch_size, ood_batch_size: images a micro-step and rank (None:
+    unlabelled as labelled, OOD as unlabelled); micro_steps_total: length; confidence: ``ones``, or ``score`` of the label source.
+
+    Raises:
+        DataError: a stream that `views` asks for has no images, or too few to find CutMix partners.
+    """
+
+    def __init__(
+        self,
+        sources: Sources,
+        views: Views,
+        *,
+        crop_size: int,
+        batch_size: int,
+        seed: int,
+        micro_steps_total: int,
+        scale: tuple[float, float] = (0.5, 2.0),
+        unlabeled_batch_size: int | None = None,
+        ood_batch_size: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        confidence: Literal["ones", "score"] = "ones",
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} of {world_size}")
+        self.sources = sources
+        self.views = views
+        self.augment = Augment(crop_size, scale)
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.micro_steps_total = micro_steps_total
+        self.scores = confidence == "score"
+        bare = unlabeled_batch_size or batch_size
+        self._labeled = self._order(sources.labeled, batch_size, "labeled")
+        self._unlabeled: StreamSampler | None = None
+        self._mixing: PartnerSampler | None = None
+        self._ood: StreamSampler | None = None
+        if views.unlabeled is not None:
+            self._unlabeled = self._order(sources.unlabeled, bare, "unlabeled")
+            if views.mixing:
+                self._mixing = _partners(self._unlabeled)
+        if views.ood is not None:
+            self._ood = self._order(sources.ood, ood_batch_size or bare, "ood")
+
+    def __len__(self) -> int:
+        return self.micro_steps_total
+
+    def __getitem__(self, step: int) -> Batch:
+        if not 0 <= step < self.micro_steps_total:
+            raise IndexError(f"micro-step {step} of {self.micro_steps_total}")
+        at = (step, self.rank, self.world_size)
+        unlabeled = mixing = ood = None
+        labeled = stack([self._labeled_item(place) for place in self._labeled.batch(*at)])
+        if self._unlabeled is not None:
+            unlabeled = stack([self._unlabeled_item(place, "unlabeled") for place in self._unlabeled.batch(*at)])
+        if self._mixing is not None:
+            mixing = stack([self._unlabeled_item(place, "mixing") for place in self._mixing.batch(*at)])
+        if self._ood is not None:
+            ood = stack([self._ood_item(place) for place in self._ood.batch(*at)])
+        return Batch(labeled, unlabeled, mixing, ood)
+
+    def _labeled_item(self, place: Place) -> Labeled:
+        image, mask = read_labeled(self.sources.labeled[place.item], self.sources.masks)
+        return self.augment.labeled(image, mask, self.views.labeled, self._draws("labeled", place))
+
+    def _unlabeled_item(self, place: Place, stream: str) -> Unlabeled:
+        assert self.sources.unlabeled is not None
+        assert self.views.unlabeled is not None
+        image = read_image(self.sources.unlabeled[place.item].image)
+        return self.augment.unlabeled(image, self.views.unlabeled, self._draws(stream, place))
+
+    def _ood_item(self, place: Place) -> OpenVocab:
+        assert self.sources.ood is not None
+        assert self.views.ood is not None
+        record = self.sources.ood[place.item]
+        image, label, confidence = read_ood(record, self.sources.ood_labels, scores=self.scores)
+        return self.augment.ood(image, label, confidence, self.views.ood, self._draws("ood", place))
+
+    def _draws(self, stream: str, place: Place) -> Draws:
+        return Draws(item_seed(self.seed, stream, place.epoch, place.item))
+
+    def _order(self, manifest: Manifest | None, batch_size: int, name: str) -> StreamSampler:
+        if not manifest:
+            raise DataError(f"the method needs {_WANTED[name]}, and there are none")
+        return StreamSampler(len(manifest), batch_size, self.seed, name)
+
+
+_WANTED = {
+    "labeled": "labelled images (data.labeled, or images/ with masks/)",
+    "unlabeled": "unlabelled images (data.unlabeled, or unlabeled/)",
+    "ood": "out-of-distribution images (ood.images)",
+}
+
+
+def _partners(unlabeled: StreamSampler) -> PartnerSampler:
+    if unlabeled.length < 2:
+        raise DataError("the method pastes between different unlabelled images, and there is only one; add more images")
+    sampler = StreamSampler(unlabeled.length, unlabeled.batch_size, unlabeled.seed, "mixing")
+    return PartnerSampler(sampler, unlabeled)
+
+
+def steps_per_epoch(
+    sources: Sources,
+    views: Views,
+    *,
+    batch_size: int,
+    unlabeled_batch_size: int | None = None,
+    world_size: int = 1,
+    accumulate: int = 1,
+) -> int:
+    """Optimiser steps of one pass over the unlabelled images (labelled ones if the method reads no others), at least 1."""
+    if views.unlabeled is None:
+        images, size = len(sources.labeled), batch_size
+    else:
+        images, size = len(sources.unlabeled or ()), unlabeled_batch_size or batch_size
+    return max(1, images // (size * world_size * accumulate))
+
+
+def batch_digest(batch: Batch) -> str:
+    """SHA-256 over all tensors of a batch, with their names, types and shapes (16 hex digits)."""
+    digest = hashlib.sha256()
+    _digest(digest, "batch", batch)
+    return digest.hexdigest()[:16]
+
+
+def _digest(digest: Any, name: str, value: Any) -> None:
+    if isinstance(value, Tensor):
+        array = np.ascontiguousarray(value.detach().cpu().numpy())
+        digest.update(f"{name}:{array.dtype}:{array.shape};".encode())
+        digest.update(array.tobytes())
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            _digest(digest, f"{name}.{index}", item)
+    elif is_dataclass(value):
+        for entry in fields(value):
+            _digest(digest, f"{name}.{entry.name}", getattr(value, entry.name))
