@@ -1,0 +1,157 @@
+"""The user's own data: folders by convention, or lists and manifests named in the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from semiovs.config.schema import DataConfig, OodConfig
+from semiovs.data.manifest import Manifest
+from semiovs.data.masks import MaskReader
+from semiovs.data.sources import LabelSource, MaskFiles, MaskFolder, NamedLabels, Sources
+from semiovs.env import data_dir
+from semiovs.errors import ConfigError, DataError
+from semiovs.vocab.vocabulary import Vocabulary
+
+_CLASS_FILES = ("classes.yaml", "classes.yml", "classes.txt")
+
+
+@dataclass(frozen=True)
+class FolderDataset:
+    """Images and masks under `data.root`.
+
+    By convention ``images/`` with ``masks/``, ``unlabeled/``, ``val/images`` with ``val/masks``, ``ood/`` and
+    ``classes.txt`` or ``classes.yaml``; each can be replaced by a folder, a list or a manifest in the configuration, relative
+    to the root or absolute.
+    """
+
+    data: DataConfig
+    ood: OodConfig | None = None
+
+    @property
+    def root(self) -> Path:
+        """`data.root`; a relative one that is not here is looked for in `SEMIOVS_DATA`.
+
+        Raises:
+            DataError: there is no such folder.
+        """
+        given = Path(self.data.root).expanduser()
+        base = data_dir()
+        if not given.is_dir() and not given.is_absolute() and base is not None and (base / given).is_dir():
+            return base / given
+        if not given.is_dir():
+            raise DataError(f"data.root: no such folder: {given}")
+        return given
+
+    def sources(self) -> Sources:
+        """Read lists and folders; images and masks are looked at by `check_sources`.
+
+        Raises:
+            DataError: missing or wrong lists and folders; ConfigError: no class list, or a mask map that does not hold.
+        """
+        root, vocabulary = self.root, self.vocabulary()
+        masks = MaskReader.from_config(self.data.masks, vocabulary)
+        ood = None if self.ood is None else self._bare("ood.images", self.ood.images, root)
+        return Sources(
+            vocabulary,
+            labeled=self._labeled(root),
+            masks=masks,
+            unlabeled=self._unlabeled(root),
+            val=self._val(root),
+            ood=None if ood is None else ood.without_masks(),
+            ood_labels=None if ood is None else self._ood_labels(ood, root, vocabulary),
+        )
+
+    def vocabulary(self) -> Vocabulary:
+        """Classes of `data.classes`, or of the class file in the root.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        given = self.data.classes
+        if isinstance(given, list):
+            return Vocabulary.of(given)
+        if given is not None:
+            inside = self.root / Path(given).expanduser()
+            return Vocabulary.load(inside if inside.is_file() else given)
+        for name in _CLASS_FILES:
+            if (self.root / name).is_file():
+                return Vocabulary.load(self.root / name)
+        raise ConfigError(
+            f"data.classes: not given, and {self.root} holds no {' or '.join(_CLASS_FILES[::2])}; "
+            "list the class names in the order of their ids, like data.classes=[road,car]"
+        )
+
+    def _labeled(self, root: Path) -> Manifest:
+        if self.data.labeled is not None:
+            return self._with_masks("data.labeled", self.data.labeled, root)
+        if not (root / "images").is_dir():
+            raise DataError(
+                f"{root / 'images'}: no such folder; put images there and masks in masks/, or set data.labeled"
+            )
+        return Manifest.from_folder(root / "images", root / "masks")
+
+    def _unlabeled(self, root: Path) -> Manifest | None:
+        if self.data.unlabeled is not None:
+            return self._bare("data.unlabeled", self.data.unlabeled, root).without_masks()
+        return Manifest.from_folder(root / "unlabeled") if (root / "unlabeled").is_dir() else None
+
+    def _val(self, root: Path) -> Manifest | None:
+        if self.data.val is not None:
+            return self._with_masks("data.val", self.data.val, root)
+        if not (root / "val" / "images").is_dir():
+            return None
+        return Manifest.from_folder(root / "val" / "images", root / "val" / "masks")
+
+    def _with_masks(self, key: str, given: str, root: Path) -> Manifest:
+        path = root / Path(given).expanduser()
+        if path.is_file():
+            return Manifest.read(path, root)
+        if not path.is_dir():
+            raise DataError(f"{key}: no such list or folder: {path}")
+        if (path / "images").is_dir():
+            return Manifest.from_folder(path / "images", path / "masks")
+        if (path.parent / "masks").is_dir():
+            return Manifest.from_folder(path, path.parent / "masks")
+        raise DataError(f"{key}: {path} has no images/ with masks/; name a list of 'image mask' lines otherwise")
+
+    def _bare(self, key: str, given: str, root: Path) -> Manifest:
+        path = root / Path(given).expanduser()
+        if path.is_dir():
+            inner = path / "images"
+            return Manifest.from_folder(inner if inner.is_dir() else path)
+        if path.is_file():
+            return _read_list(path, root)
+        raise DataError(f"{key}: no such list or folder: {path}")
+
+    def _ood_labels(self, images: Manifest, root: Path, vocabulary: Vocabulary) -> LabelSource | None:
+        """The store, the folder of masks, or the masks of the list, in this order; None if the student labels."""
+        assert self.ood is not None
+        if self.ood.mode == "naive":
+            return None
+        path = root / Path(self.ood.labels).expanduser()
+        if (path / "meta.json").is_file():
+            from semiovs.data.store import PseudoLabelStore
+
+            return NamedLabels(PseudoLabelStore.open(path, vocabulary), images)
+        if self.ood.confidence == "score":
+            raise ConfigError(
+                f"ood.confidence: score needs a pseudo-label store, and {path} is none; use ood.confidence=ones"
+            )
+        reader = MaskReader(vocabulary.names, origin="ood.labels")
+        if path.is_dir():
+            return NamedLabels(MaskFolder(path, reader), images)
+        paths = {record.id: record.mask for record in images if record.mask is not None}
+        if not paths:
+            raise DataError(f"ood.labels: no such store or folder of masks: {path}; `semiovs label` writes a store")
+        return MaskFiles(paths, reader)
+
+
+def _read_list(path: Path, root: Path) -> Manifest:
+    """Read a list from elsewhere: its paths start from the root of the data, or else from the folder the list is in."""
+    manifest = Manifest.read(path, root)
+    if manifest and not manifest[0].image.exists():
+        beside = Manifest.read(path, path.parent)
+        if beside[0].image.exists():
+            return beside
+    return manifest
