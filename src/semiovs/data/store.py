@@ -38,6 +38,11 @@ _META = "meta.json"
 _INDEX = "index.jsonl"
 _HINT = "`semiovs label` writes one"
 
+
+class StoreWriteError(DataError):
+    """The store itself cannot be written (disk full, rights): no other image will fare better."""
+
+
 Part = Literal["labels", "confidence"]
 
 
@@ -172,7 +177,7 @@ class PseudoLabelStore:
         image_hash: optional checksum of the image that was labelled, kept in the index.
 
         Raises:
-            DataError: an id that leaves the store, wrong shape, type or values, or a disk that is full.
+            DataError: an id that leaves the store, wrong shape, type or values; StoreWriteError: the disk does not take it.
         """
         pixels = self._checked(identifier, label)
         files: dict[Part, bytes] = {"labels": self._label_png(label)}
@@ -191,7 +196,7 @@ class PseudoLabelStore:
                 IndexRow(identifier, sums["labels"], sums.get("confidence"), (height, width), pixels, image_hash)
             )
         except OSError as error:
-            raise DataError(f"{self.root}: the label of '{identifier}' cannot be written: {error}") from None
+            raise StoreWriteError(f"{self.root}: the label of '{identifier}' cannot be written: {error}") from None
 
     def label(self, identifier: str) -> NDArray[np.uint8]:
         """(H, W) class ids, 255 = ignore.

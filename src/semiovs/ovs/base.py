@@ -1,0 +1,45 @@
+"""What labels images from elsewhere: an open-vocabulary segmenter, or anything that can answer like one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from semiovs.vocab.vocabulary import Vocabulary
+
+
+class OpenVocabModel(ABC):
+    """Class scores for images of any size, already aggregated over each class's concepts.
+
+    reads_ids: the teacher looks its answers up by image id and cannot do without `ids`.
+    """
+
+    reads_ids: ClassVar[bool] = False
+
+    @abstractmethod
+    def scores(
+        self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
+    ) -> list[Tensor]:
+        """Images, uint8 RGB (3, H, W) each -> scores (K, H, W) in [0, 1], each at its image's size."""
+
+    def label(
+        self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Images -> labels (H, W) uint8, 255 = no answer, and confidences (H, W) float in [0, 1], at full size.
+
+        By default the class with the highest score, and that score.
+        """
+        labels, confidences = [], []
+        for score in self.scores(images, vocabulary, ids=ids):
+            confidence, label = score.max(dim=0)
+            labels.append(label.to(torch.uint8))
+            confidences.append(confidence.float())
+        return labels, confidences
+
+    def describe(self) -> dict[str, Any]:
+        """Plain data that tells this teacher from others (options, weights hash): kept in the stores that it fills."""
+        return {}

@@ -1,0 +1,178 @@
+"""A teacher that has answered already: masks or score maps in a folder, found by image id."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semiovs.data.masks import MASK_SUFFIXES, MaskReader
+from semiovs.errors import DataError, UsageError
+from semiovs.ovs.base import OpenVocabModel
+from semiovs.vocab.vocabulary import Vocabulary
+
+_SCORE_SUFFIXES = (".npz", ".npy")
+_SUFFIXES = (*MASK_SUFFIXES, *_SCORE_SUFFIXES)
+
+
+class MasksTeacher(OpenVocabModel):
+    """Labels made elsewhere: by another model, another tool, or by hand.
+
+    root: the folder; it holds ``<id><suffix>.png`` (any mask `MaskReader` reads) or ``<id><suffix>.npy`` / ``.npz`` with class
+    scores (K, H, W) in [0, 1]. Where the id itself is not there, a file of the same name in any sub-folder is taken, if there is
+    only one. encoding, map: as in the configuration section `data.masks`.
+
+    Confidence is 1 everywhere for a mask, and the highest score for a score map. Sizes must be those of the images.
+
+    Raises:
+        UsageError: no folder is given; DataError: it is not there, or holds no such file.
+    """
+
+    reads_ids: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        suffix: str = "",
+        encoding: Literal["auto", "id", "rgb"] = "auto",
+        map: Mapping[str, int | str] | None = None,  # noqa: A002 - the name that users know from data.masks
+    ) -> None:
+        if root is None:
+            raise UsageError("teacher 'masks' needs the folder of its masks: --from DIR")
+        if encoding not in {"auto", "id", "rgb"}:
+            raise UsageError(f"teacher 'masks': encoding '{encoding}' is not one of auto, id, rgb")
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise DataError(f"{root}: no such folder of masks")
+        self.suffix, self.encoding, self.map = suffix, encoding, map
+        self._readers: dict[str, MaskReader] = {}
+
+    def describe(self) -> dict[str, Any]:
+        """Where the masks came from and how their values are read."""
+        read = None if self.map is None else {str(key): value for key, value in self.map.items()}
+        return {"root": str(self.root), "suffix": self.suffix, "encoding": self.encoding, "map": read}
+
+    def scores(
+        self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
+    ) -> list[Tensor]:
+        """Score maps as they stand; masks as 1 for the class and 0 for the others (all 0 where ignored)."""
+        found = []
+        for image, path in zip(images, self._paths(ids, len(images)), strict=True):
+            if path.suffix.lower() in _SCORE_SUFFIXES:
+                found.append(self._score_map(path, image, vocabulary))
+            else:
+                mask = self._mask(path, image, vocabulary)
+                found.append((mask[None] == torch.arange(len(vocabulary))[:, None, None]).float())
+        return found
+
+    def label(
+        self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Masks as they stand, 255 = ignore; the best class of score maps."""
+        labels, confidences = [], []
+        for image, path in zip(images, self._paths(ids, len(images)), strict=True):
+            if path.suffix.lower() in _SCORE_SUFFIXES:
+                confidence, label = self._score_map(path, image, vocabulary).max(dim=0)
+            else:
+                label = self._mask(path, image, vocabulary)
+                confidence = torch.ones(label.shape)
+            labels.append(label.to(torch.uint8))
+            confidences.append(confidence)
+        return labels, confidences
+
+    def find(self, identifier: str) -> Path:
+        """File that answers for an image.
+
+        Raises:
+            DataError: none, or several in different sub-folders.
+        """
+        for suffix in _SUFFIXES:
+            path = self.root / f"{identifier}{self.suffix}{suffix}"
+            if path.is_file():
+                return path
+        stem = f"{identifier.rpartition('/')[2]}{self.suffix}"
+        found = self._by_stem.get(stem, [])
+        if len(found) == 1:
+            return found[0]
+        if found:
+            several = " and ".join(str(path.relative_to(self.root)) for path in found[:2])
+            raise DataError(f"{self.root}: two masks could belong to image '{identifier}': {several}")
+        raise DataError(
+            f"{self.root}: no mask for image '{identifier}' (looked for {stem}.png, .npy, .npz){self._near()}"
+        )
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[Path]]:
+        """Files by bare name."""
+        table: dict[str, list[Path]] = defaultdict(list)
+        for path in sorted(self.root.rglob("*")):
+            if path.suffix.lower() in _SUFFIXES:
+                table[path.stem].append(path)
+        return dict(table)
+
+    def _near(self) -> str:
+        """What the folder holds instead."""
+        example = next(iter(self._by_stem), None)
+        return (
+            "; the folder holds no masks at all" if example is None else f"; the folder holds '{example}', for example"
+        )
+
+    def _paths(self, ids: Sequence[str] | None, count: int) -> list[Path]:
+        if ids is None or len(ids) != count:
+            raise UsageError("teacher 'masks' looks masks up by image id: pass `ids`, one an image")
+        return [self.find(identifier) for identifier in ids]
+
+    def _mask(self, path: Path, image: Tensor, vocabulary: Vocabulary) -> Tensor:
+        reader = self._readers.get(vocabulary.hash)
+        if reader is None:
+            reader = MaskReader(vocabulary.names, self.encoding, self.map, origin="the teacher's")
+            self._readers[vocabulary.hash] = reader
+        mask = torch.from_numpy(reader(path))
+        _require_size(path, mask, image)
+        return mask
+
+    def _score_map(self, path: Path, image: Tensor, vocabulary: Vocabulary) -> Tensor:
+        scores = _read_scores(path)
+        if scores.ndim != 3 or scores.shape[0] != len(vocabulary) or not np.issubdtype(scores.dtype, np.floating):
+            raise DataError(
+                f"{path}: {scores.dtype} array of shape {scores.shape}; "
+                f"class scores must be floats of shape ({len(vocabulary)}, height, width)"
+            )
+        tensor = torch.from_numpy(scores.astype(np.float32))
+        _require_size(path, tensor, image)
+        if not bool(((tensor >= 0) & (tensor <= 1)).all()):
+            raise DataError(f"{path}: scores must lie within [0, 1] (probabilities, not logits)")
+        return tensor
+
+
+def _read_scores(path: Path) -> NDArray[Any]:
+    """The array of a ``.npy`` file, or of an ``.npz`` file: the one called `scores`, or the only one."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            names = loaded.files
+            name = "scores" if "scores" in names else names[0] if len(names) == 1 else None
+            if name is None:
+                raise DataError(f"{path}: holds arrays {', '.join(names) or '(none)'}; one called 'scores' is expected")
+            array: NDArray[Any] = loaded[name]
+            return array
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read as an array: {error}") from None
+
+
+def _require_size(path: Path, answer: Tensor, image: Tensor) -> None:
+    if answer.shape[-2:] != image.shape[-2:]:
+        raise DataError(
+            f"{path}: {answer.shape[-1]}x{answer.shape[-2]}, but its image is {image.shape[-1]}x{image.shape[-2]}; "
+            "sizes must be equal (resize masks with nearest neighbour)"
+        )

@@ -1,0 +1,162 @@
+"""Labelling a list: resume, shards, bad images, sizes, memory."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from semiovs.data.manifest import Record
+from semiovs.data.store import PseudoLabelStore
+from semiovs.errors import DataError, UsageError
+from semiovs.ovs import OpenVocabModel
+from semiovs.ovs.label import label_images
+from semiovs.vocab import Vocabulary
+
+CLASSES = Vocabulary.of(["dark", "bright"])
+
+
+class Threshold(OpenVocabModel):
+    """Class by brightness; counts what it was asked."""
+
+    def __init__(self, memory=100):
+        self.asked, self.memory = [], memory
+
+    def scores(self, images, vocabulary, *, ids=None):
+        if len(images) > self.memory:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.asked += ids
+        bright = [image.float().mean(0) / 255 for image in images]
+        return [torch.stack([1 - b, b]) for b in bright]
+
+
+@pytest.fixture
+def records(tmp_path):
+    rng = np.random.default_rng(0)
+    found = []
+    for i in range(5):
+        path = tmp_path / f"images/{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (5 + i, 7, 3), np.uint8)).save(path)
+        found.append(Record(f"d/{i}", path))
+    return found
+
+
+def store_at(root):
+    return PseudoLabelStore.create(root, CLASSES, teacher={"name": "threshold"})
+
+
+def tree(root):
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(Path(root).rglob("*")) if p.is_file()}
+
+
+def test_labels_and_confidences_are_the_teachers(tmp_path, records):
+    store, seen = store_at(tmp_path / "s"), []
+    report = label_images(
+        Threshold(), records, CLASSES, store, batch_size=2, progress=lambda done, total: seen.append((done, total))
+    )
+    assert (report.listed, report.labeled, report.already, report.failed) == (5, 5, 0, [])
+    assert seen == [(2, 5), (4, 5), (5, 5)]
+    image = np.asarray(Image.open(records[3].image)).astype(np.float64).mean(2) / 255
+    assert (store.label("d/3") == (image > 0.5)).all()
+    assert np.abs(store.confidence("d/3") / 255 - np.maximum(image, 1 - image)).max() < 0.003
+    assert report.images_per_second > 0
+    assert report.as_json()["labeled"] == 5
+
+
+def test_running_again_does_nothing(tmp_path, records):
+    label_images(Threshold(), records, CLASSES, store_at(tmp_path / "s"))
+    before = tree(tmp_path / "s")
+    teacher = Threshold()
+    report = label_images(teacher, records, CLASSES, store_at(tmp_path / "s"))
+    assert (report.labeled, report.already, teacher.asked) == (0, 5, [])
+    assert tree(tmp_path / "s") == before
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_shards_together_are_the_whole(tmp_path, records, batch_size):
+    label_images(Threshold(), records, CLASSES, store_at(tmp_path / "whole"))
+    asked = []
+    for i in range(3):
+        teacher = Threshold()
+        label_images(teacher, records, CLASSES, store_at(tmp_path / "s"), shard=(i, 3), batch_size=batch_size)
+        asked += teacher.asked
+    assert sorted(asked) == [record.id for record in records]
+    whole, parts = tree(tmp_path / "whole"), tree(tmp_path / "s")
+    assert sorted(whole.pop("index.jsonl").splitlines()) == sorted(parts.pop("index.jsonl").splitlines())
+    assert whole == parts
+
+
+@pytest.mark.parametrize("shard", [(2, 2), (-1, 2), (0, 0)])
+def test_wrong_shards(tmp_path, records, shard):
+    with pytest.raises(UsageError, match="shard"):
+        label_images(Threshold(), records, CLASSES, store_at(tmp_path / "s"), shard=shard)
+
+
+def test_a_batch_that_is_too_large_is_halved(tmp_path, records):
+    label_images(Threshold(), records, CLASSES, store_at(tmp_path / "whole"))
+    label_images(Threshold(memory=1), records, CLASSES, store_at(tmp_path / "halves"), batch_size=5)
+    assert tree(tmp_path / "whole") == tree(tmp_path / "halves")
+    with pytest.raises(torch.OutOfMemoryError):
+        label_images(Threshold(memory=0), records, CLASSES, store_at(tmp_path / "none"))
+
+
+def test_bad_images_stop_or_are_listed(tmp_path, records):
+    records[1].image.write_bytes(b"no image")
+    records[3].image.unlink()
+    with pytest.raises(DataError, match=r"1\.png"):
+        label_images(Threshold(), records, CLASSES, store_at(tmp_path / "a"), batch_size=5)
+    report = label_images(Threshold(), records, CLASSES, store_at(tmp_path / "b"), batch_size=5, on_error="skip")
+    assert [identifier for identifier, _ in report.failed] == ["d/1", "d/3"]
+    assert report.labeled == 3
+    assert store_at(tmp_path / "b").ids() == ["d/0", "d/2", "d/4"]
+
+
+def test_one_wrong_answer_does_not_spoil_its_batch(tmp_path, records):
+    class Wrong(Threshold):
+        def scores(self, images, vocabulary, *, ids=None):
+            if "d/2" in ids:
+                raise DataError("no answer for d/2")
+            found = super().scores(images, vocabulary, ids=ids)
+            return [s[..., :-1] if i == "d/4" else s for s, i in zip(found, ids, strict=True)]
+
+    store = store_at(tmp_path / "s")
+    report = label_images(Wrong(), records, CLASSES, store, batch_size=5, on_error="skip")
+    assert dict(report.failed)["d/2"] == "no answer for d/2"
+    assert "image is 7x9, its label 6x9" in dict(report.failed)["d/4"]
+    assert store.ids() == ["d/0", "d/1", "d/3"]
+
+
+def test_a_full_disk_is_never_skipped(tmp_path, records, monkeypatch):
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    store = store_at(tmp_path / "s")
+    monkeypatch.setattr("semiovs.data.store.write_bytes", full)
+    with pytest.raises(DataError, match="No space left"):
+        label_images(Threshold(), records, CLASSES, store, on_error="skip")
+
+
+def test_repeated_entries_are_labelled_once(tmp_path, records):
+    teacher = Threshold()
+    report = label_images(teacher, [*records, records[0]], CLASSES, store_at(tmp_path / "s"))
+    assert (report.duplicates, len(teacher.asked)) == (1, 5)
+    with pytest.raises(DataError, match="two images have the id 'd/0'"):
+        label_images(teacher, [*records, Record("d/0", records[1].image)], CLASSES, store_at(tmp_path / "s"))
+
+
+def test_images_are_labelled_as_shown(tmp_path):
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    pixels[:2] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    store = store_at(tmp_path / "s")
+    label_images(Threshold(), [Record("a", tmp_path / "a.png")], CLASSES, store)
+    assert store.label("a").tolist() == [[0, 0, 1, 1]] * 6
+
+
+def test_a_store_of_other_classes(tmp_path, records):
+    with pytest.raises(DataError, match="vocabulary"):
+        label_images(Threshold(), records, Vocabulary.of(["a", "b"]), store_at(tmp_path / "s"))
