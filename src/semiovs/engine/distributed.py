@@ -148,3 +148,8 @@ def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> I
 def restarts(environment: Mapping[str, str] = os.environ) -> int:
     """How often `torchrun` has restarted the processes after a failure."""
     return int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def is_main(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process is rank 0, asked outside of `join`."""
+    return environment.get("RANK", "0") == "0"

@@ -84,7 +84,11 @@ class Run:
             UsageError: the directory holds something already, and `overwrite` is off or it is not a run.
         """
         run = cls(directory)
-        run._make_room(overwrite)
+        run.check_free(overwrite=overwrite)
+        for name in _FILES:
+            (directory / name).unlink(missing_ok=True)
+        for name in _FOLDERS:
+            shutil.rmtree(directory / name, ignore_errors=True)
         try:
             run.checkpoints.mkdir(parents=True, exist_ok=True)
             write_text(run.config, config)
@@ -115,6 +119,11 @@ class Run:
             temporary.symlink_to(self.directory.name)
             temporary.replace(link)
 
+    def note_command(self, command: Sequence[str]) -> None:
+        """Add the command that continues the run."""
+        with (self.directory / "command.txt").open("a", encoding="utf-8") as file:
+            file.write(" ".join(command) + "\n")
+
     def cut_metrics(self, step: int) -> None:
         """Drop the lines after `step`, which will be written again, and a line that was cut off."""
         if not self.metrics.exists():
@@ -122,7 +131,8 @@ class Run:
         kept = [line for line in self.metrics.read_text("utf-8").splitlines() if _step_of(line) <= step]
         write_text(self.metrics, "".join(f"{line}\n" for line in kept))
 
-    def _make_room(self, overwrite: bool) -> None:
+    def check_free(self, *, overwrite: bool = False) -> None:
+        """Raise UsageError unless a run can be created here."""
         if not self.directory.exists() or (self.directory.is_dir() and not any(self.directory.iterdir())):
             return
         if not self.config.is_file():
@@ -132,10 +142,6 @@ class Run:
                 f"run.dir: {self.directory} holds a run already; continue it with 'semiovs resume {self.directory}', "
                 "or start anew with --overwrite (or run.overwrite=true)"
             )
-        for name in _FILES:
-            (self.directory / name).unlink(missing_ok=True)
-        for name in _FOLDERS:
-            shutil.rmtree(self.directory / name, ignore_errors=True)
 
 
 def environment() -> dict[str, Any]:

@@ -1,0 +1,29 @@
+"""``semiovs resume``: a run goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semiovs.cli.console import Json
+from semiovs.cli.train import tell
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="Run directory, such as runs/NAME/latest.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="May change what does not touch the mathematics: data.root, data.workers, train.device, train.save_every, …",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Continue a run from its newest valid checkpoint; on a CPU the result is the same bit for bit."""
+    from semiovs.engine.run import command_line
+    from semiovs.engine.training import resume as continue_run
+
+    tell(continue_run(run, overrides or [], command_line()), as_json=as_json)

@@ -1,0 +1,66 @@
+"""``semiovs train``: from a preset or YAML to a run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semiovs.cli.console import Json, home, report
+
+if TYPE_CHECKING:
+    from semiovs.engine.training import Outcome
+
+
+def train(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CONFIG] [KEY=VALUE]...",
+            help="Preset (pascal/92), YAML file, or folder with a semiovs.yaml; then values on top.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check the data, take three steps, say shapes, memory and time; write nothing."),
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that lies in run.dir.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train. Works alone, or in many processes: torchrun --nproc-per-node 2 -m semiovs train …"""
+    from semiovs.config import load_config, split_source
+    from semiovs.engine import training, trial
+    from semiovs.engine.run import command_line
+
+    source, overrides = split_source(arguments or [])
+    loaded = load_config(_file_of(source), overrides)
+    if dry_run:
+        found = trial.dry_run(loaded.config)
+        report(found, as_json=as_json, text=trial.dry_run_text(found))
+        return
+    tell(training.train(loaded, command_line(), overwrite=overwrite), as_json=as_json)
+
+
+def tell(outcome: Outcome, *, as_json: bool) -> None:
+    """Print what a run came to, and what to do next; the main process alone speaks."""
+    from semiovs.engine.distributed import is_main
+
+    if not is_main():
+        return
+    run = home(outcome.directory)
+    lines = [f"{name}: mIoU {100 * miou:.2f} at the end (step {outcome.step})" for name, miou in outcome.last.items()]
+    if outcome.best is not None:
+        lines.append(
+            f"best: {outcome.best['model']} mIoU {100 * outcome.best['miou']:.2f} at step {outcome.best['step']}"
+        )
+    lines += [f"run: {run}", f"next: semiovs evaluate {run}", f"      semiovs predict {run} IMAGES…"]
+    report(outcome.as_json(), as_json=as_json, text="\n".join(lines))
+
+
+def _file_of(source: str | None) -> str | None:
+    """A folder stands for the semiovs.yaml in it (unless it is a run)."""
+    if source is None:
+        return None
+    inside = Path(source) / "semiovs.yaml"
+    return str(inside) if inside.is_file() and not (Path(source) / "config.yaml").is_file() else source

@@ -1,0 +1,247 @@
+"""From a configuration to everything that a training needs: images, model, method, optimisers, schedule."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from semiovs.config.schema import Config
+from semiovs.data import Batch, Sources, StepStream, check_sources, loader, normalize, steps_per_epoch
+from semiovs.engine.distributed import World
+from semiovs.engine.guard import Guard
+from semiovs.engine.loop import Learner, Recipe
+from semiovs.engine.optim import Schedule, lr_scale
+from semiovs.engine.precision import Precision
+from semiovs.engine.state import Identity, settings_of
+from semiovs.errors import ConfigError, SemiovsError, WeightsError
+from semiovs.methods import Method, build_method
+from semiovs.models import Segmenter, build_segmenter
+from semiovs.models.weights import ModelCard, load_model
+from semiovs.registry import DATASETS, lookup
+
+log = logging.getLogger(__name__)
+
+#: Epochs of a configuration that gives neither epochs nor steps.
+DEFAULT_EPOCHS = 20
+
+#: Evaluations of a run whose configuration does not say how many.
+MOST_EVALUATIONS = 20
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A configuration brought to life on one process; `learner` is what changes while training."""
+
+    config: Config
+    world: World
+    sources: Sources
+    stream: StepStream
+    learner: Learner
+    recipe: Recipe
+    identity: Identity
+
+    @classmethod
+    def build(cls, config: Config, world: World, *, check: bool = True) -> Experiment:
+        """Check the data (unless `check` is off: a run that is continued was checked at its start), then build everything.
+
+        Raises:
+            DataError, WeightsError, ConfigError: what is wrong, before step 0.
+        """
+        sources = _sources(config, world, check=check)
+        _seed(config, world)
+        method = _method(config, world, sources)
+        train = config.train
+        sizes = {"batch_size": train.batch_size, "unlabeled_batch_size": train.unlabeled_batch_size}
+        per_epoch = steps_per_epoch(
+            sources,
+            method.views,
+            world_size=world.size,
+            accumulate=train.accumulate,
+            **sizes,  # type: ignore[arg-type]
+        )
+        total = _total_steps(config, per_epoch)
+        scale = lr_scale(config.optim, train.batch_size * world.size * train.accumulate)
+        if scale != 1:
+            log.info("learning rates are scaled by %g (labelled images a step / optim.lr_batch_size)", scale)
+        precision = Precision.choose(train.precision, world.device)
+        guard = Guard(world, train.nonfinite, train.max_skipped)
+        learner = Learner(method, method.optimizers(config.optim, lr_scale=scale), precision.scaler(), guard)
+        recipe = Recipe(
+            Schedule.of(config.optim, total), precision, _preparation(method.student, config, world), per_epoch,
+            train.accumulate, config.optim.clip_norm, train.seed,
+        )  # fmt: skip
+        stream = StepStream(
+            sources,
+            method.views,
+            crop_size=config.data.crop_size,
+            scale=config.data.scale,
+            seed=train.seed,
+            micro_steps_total=total * train.accumulate,
+            ood_batch_size=config.ood.batch_size if config.ood else None,
+            confidence=config.ood.confidence if config.ood else "ones",
+            rank=world.rank,
+            world_size=world.size,
+            **sizes,  # type: ignore[arg-type]
+        )
+        identity = Identity(card_of(config, sources, method.student).as_json(), settings_of(config), world.size)
+        experiment = cls(config, world, sources, stream, learner, recipe, identity)
+        assert experiment.default_model
+        return experiment
+
+    def batches(self) -> Iterator[Batch]:
+        """Batches from where the learner stands to the end."""
+        start = self.learner.step * self.recipe.accumulate
+        return loader(self.stream, start, len(self.stream), workers=self.config.data.workers)
+
+    @property
+    def images_per_step(self) -> int:
+        """Images of one optimiser step, all streams and ranks together (CutMix partners not counted)."""
+        train, views = self.config.train, self.learner.method.views
+        bare = train.unlabeled_batch_size or train.batch_size
+        images = train.batch_size + (bare if views.unlabeled is not None else 0)
+        if views.ood is not None:
+            images += (self.config.ood.batch_size if self.config.ood else None) or bare
+        return images * train.accumulate * self.world.size
+
+    @property
+    def eval_every(self) -> int:
+        """Steps between evaluations."""
+        if self.config.train.eval_every:
+            return self.config.train.eval_every
+        epochs = -(-self.recipe.total_epochs // MOST_EVALUATIONS)
+        return epochs * self.recipe.steps_per_epoch
+
+    def summary(self) -> str:
+        """What is about to be trained, in one line."""
+        method, recipe, sources = self.learner.method, self.recipe, self.sources
+        parts = (
+            ("labelled", sources.labeled),
+            ("unlabelled", sources.unlabeled),
+            ("OOD", sources.ood),
+            ("evaluation", sources.val),
+        )
+        images = ", ".join(f"{len(manifest)} {name}" for name, manifest in parts if manifest is not None)
+        groups = [group for optimizer in self.learner.optimizers for group in optimizer.param_groups]
+        rates = ", ".join(f"{group.get('name', i)} {group['lr']:g}" for i, group in enumerate(groups))
+        return (
+            f"{self.config.method.name} on {self.config.model.name} ({parameters(method.student) / 1e6:.2f} M parameters), "
+            f"{len(sources.vocabulary)} classes; images: {images}; {recipe.total_steps} steps in {recipe.total_epochs} epochs; "
+            f"learning rates: {rates}; {self.world.size} process(es) on {self.world.device}, {recipe.precision.name}"
+        )
+
+    @property
+    def default_model(self) -> str:
+        """The model that decides which evaluation is the best: `eval.model`, else the EMA teacher, else the student.
+
+        Raises:
+            ConfigError: the method has no model of that name.
+        """
+        models = self.learner.method.models()
+        name = self.config.eval.model or ("ema" if "ema" in models else "student")
+        if name not in models:
+            raise ConfigError(f"eval.model: '{name}': this method has {', '.join(models)}")
+        return name
+
+
+def parameters(module: nn.Module, *, trained: bool = False) -> int:
+    """Number of parameters, or of those that are trained."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)
+
+
+def card_of(config: Config, sources: Sources, segmenter: Segmenter) -> ModelCard:
+    """What somebody must know who finds the weights."""
+    evaluation = config.eval.model_dump(include={"mode", "window", "stride", "multiple"})
+    if evaluation["window"] is None:
+        evaluation["window"] = config.data.crop_size
+    return ModelCard(
+        segmenter=config.model.name,
+        num_classes=len(sources.vocabulary),
+        vocabulary=sources.vocabulary,
+        options=config.model.options,
+        normalization=segmenter.normalization,
+        evaluation=evaluation,
+        training={"method": config.method.name},
+    )
+
+
+def _sources(config: Config, world: World, *, check: bool) -> Sources:
+    sources: Sources = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood).sources()
+    problem = None
+    if check and world.is_main:  # reading every mask once is enough; the others hear of it
+        try:
+            check_sources(sources)
+        except SemiovsError as error:
+            problem = error
+    problem = world.from_main(problem)
+    if problem is not None:
+        raise problem
+    return sources
+
+
+def _seed(config: Config, world: World) -> None:
+    torch.manual_seed(config.train.seed)
+    if config.train.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    if world.device.type == "cuda":
+        torch.backends.cudnn.benchmark = not config.train.deterministic
+
+
+def _method(config: Config, world: World, sources: Sources) -> Method:
+    classes = len(sources.vocabulary)
+    segmenter = build_segmenter(
+        config.model.name, num_classes=classes, pretrained=config.model.pretrained, **config.model.options
+    )
+    if config.model.init_from:
+        _start_from(segmenter, config.model.init_from)
+    ood = None if config.ood is None else config.ood.model_dump(include={"weight", "mode", "confidence"})
+    method = build_method(config.method.name, segmenter, num_classes=classes, ood=ood, **config.method.options)
+    if config.train.sync_batchnorm:
+        method = world.sync_batchnorm(method)
+    method = method.to(world.device)
+    if config.train.channels_last:
+        method = method.to(memory_format=torch.channels_last)
+    if config.train.compile:
+        for part in method.student.children():
+            part.compile()
+    return method
+
+
+def _start_from(segmenter: Segmenter, source: str) -> None:
+    trained, card = load_model(source, which=None if Path(source).suffix == ".safetensors" else "student")
+    try:
+        segmenter.load_state_dict(trained.state_dict())
+    except RuntimeError:
+        raise WeightsError(
+            f"model.init_from: {source} holds {card.segmenter} with {card.num_classes} classes "
+            f"and options {dict(card.options)}, which is not the model of this configuration"
+        ) from None
+
+
+def _total_steps(config: Config, per_epoch: int) -> int:
+    if config.train.steps is not None:
+        return config.train.steps
+    if config.train.epochs is None:
+        log.info("neither train.epochs nor train.steps is given: training for %d epochs", DEFAULT_EPOCHS)
+    return (config.train.epochs or DEFAULT_EPOCHS) * per_epoch
+
+
+def _preparation(segmenter: Segmenter, config: Config, world: World) -> Callable[[Batch], Batch]:
+    pixels = segmenter.normalization
+    kinds: dict[str, Any] = {"memory_format": torch.channels_last} if config.train.channels_last else {}
+
+    def image_like(tensor: Tensor) -> Tensor:
+        return tensor.contiguous(**kinds) if tensor.ndim == 4 else tensor
+
+    def prepare(batch: Batch) -> Batch:
+        """uint8 from the loader -> normalised images on the device."""
+        return normalize(batch.to(world.device, non_blocking=True), pixels.mean, pixels.std).map(image_like)
+
+    return prepare

@@ -1,0 +1,220 @@
+"""One run from its first to its last step: the loop with its hooks, and what is left behind at the end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from semiovs.config import Loaded, load_config
+from semiovs.config.schema import Config
+from semiovs.engine.checkpoint import Checkpoints
+from semiovs.engine.distributed import World, join, restarts
+from semiovs.engine.experiment import Experiment
+from semiovs.engine.hooks import Evaluate, Log, Save, Stop
+from semiovs.engine.loop import Hook, fit
+from semiovs.engine.run import Run, read_metrics
+from semiovs.engine.signals import Signals
+from semiovs.engine.state import check, restore
+from semiovs.engine.writers import JsonLines, Lines, TensorBoard, Writer
+from semiovs.errors import WeightsError
+from semiovs.files import write_json, write_text
+from semiovs.models.weights import load_model, save_model
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to. last: mIoU of each model at the end; best: of the default model, with its step."""
+
+    directory: Path
+    step: int
+    last: Mapping[str, float]
+    best: Mapping[str, Any] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        best = None if self.best is None else dict(self.best)
+        return {"run": str(self.directory), "step": self.step, "last": dict(self.last), "best": best}
+
+
+def train(loaded: Loaded, command: Sequence[str], *, overwrite: bool = False) -> Outcome:
+    """Train a configuration in a new run directory. After `torchrun` restarted the processes, go on where they were.
+
+    Raises:
+        UsageError: the run directory is taken; DataError, WeightsError, ConfigError: what is wrong, before step 0.
+        DivergedError, PreemptedError, InterruptedRunError: see `semiovs.errors`.
+    """
+    config = loaded.config
+    with join(config.train.device) as world:
+        run = _restarted(config, world)
+        if run is not None:
+            with _logging(run, world):
+                return _train(_continued(config, run, world), run)
+        run = _chosen(config, world)
+        overwrite = overwrite or config.run.overwrite
+        if world.is_main:
+            run.check_free(overwrite=overwrite)
+        experiment = Experiment.build(config, world)
+        if world.is_main:
+            Run.create(run.directory, loaded.dump(), command, overwrite=overwrite)
+            if config.run.dir is None:
+                run.point_latest()
+        world.barrier()
+        with _logging(run, world):
+            return _train(experiment, run)
+
+
+def resume(directory: Path, overrides: Sequence[str], command: Sequence[str]) -> Outcome:
+    """Continue a run from its newest valid checkpoint; `overrides` may change what `state.FREE` lists.
+
+    Raises:
+        UsageError: no run there; WeightsError: no valid checkpoint, or of other classes or another model;
+        ConfigError: a key that changes the mathematics differs. Others as `train`.
+    """
+    run = Run.open(directory)
+    if not run.checkpoints.is_dir() or not any(run.checkpoints.glob("step-*.pt")):
+        raise WeightsError(f"{directory}: no checkpoint yet; start anew with semiovs train --overwrite")
+    loaded = load_config(str(run.config), overrides)
+    with join(loaded.config.train.device) as world, _logging(run, world):
+        experiment = _continued(loaded.config, run, world)
+        if world.is_main:
+            run.note_command(command)
+            if overrides:
+                write_text(run.config, loaded.dump())
+        return _train(experiment, run)
+
+
+def _continued(config: Config, run: Run, world: World) -> Experiment:
+    experiment = Experiment.build(config, world, check=False)
+    state = _checkpoints(config, run).latest()
+    if state is None:  # torchrun restarted the processes before the first checkpoint
+        return experiment
+    check(state, experiment.identity)
+    if state["world_size"] != world.size:
+        log.warning(
+            "the run had %d process(es), now it has %d: it goes on, but not bit for bit as before",
+            state["world_size"], world.size,
+        )  # fmt: skip
+    restore(experiment.learner, state, world.device)
+    log.info("continuing after step %d of %d", experiment.learner.step, experiment.recipe.total_steps)
+    return experiment
+
+
+def _checkpoints(config: Config, run: Run) -> Checkpoints:
+    return Checkpoints(run.checkpoints, keep_last=config.train.keep_last, keep_every=config.train.keep_every)
+
+
+def _train(experiment: Experiment, run: Run) -> Outcome:
+    world, learner = experiment.world, experiment.learner
+    log.info("%s", experiment.summary())
+    checkpoints = _checkpoints(experiment.config, run)
+    learner.guard.last_good = lambda: _text(checkpoints.newest())
+    if world.is_main:
+        checkpoints.sweep()
+        run.cut_metrics(learner.step)
+    world.barrier()
+    with ExitStack() as stack:
+        writers = _writers(experiment, run, stack) if world.is_main else []
+        hooks = _hooks(experiment, checkpoints, writers, stack.enter_context(Signals()))
+        fit(learner, experiment.batches(), experiment.recipe, world, hooks)
+    return _finish(experiment, run)
+
+
+def _hooks(experiment: Experiment, checkpoints: Checkpoints, writers: Sequence[Writer], signals: Signals) -> list[Hook]:
+    recipe, world, config, total = experiment.recipe, experiment.world, experiment.config, experiment.recipe.total_steps
+    save = Save(checkpoints, experiment.identity, world, every=config.train.save_every, total_steps=total)
+    log_line = Log(recipe, world, writers, every=config.train.log_every, images=experiment.images_per_step)
+    hooks: list[Hook] = [log_line]
+    if experiment.sources.val:
+        evaluator = partial(_evaluated, experiment)
+        hooks.append(
+            Evaluate(
+                evaluator, writers, every=experiment.eval_every, total_steps=total, default=experiment.default_model
+            )
+        )
+    elif world.is_main:
+        log.info("no evaluation images (data.val): the run ends without a score")
+    return [*hooks, save, Stop(signals, save, world, total_steps=total)]
+
+
+def _evaluated(experiment: Experiment, model: nn.Module) -> dict[str, Any]:
+    raise NotImplementedError
+
+
+def _writers(experiment: Experiment, run: Run, stack: ExitStack) -> list[Writer]:
+    lines = stack.enter_context(Lines(experiment.recipe.total_steps))
+    writers: list[Writer] = [JsonLines(run.metrics), lines]
+    if experiment.config.run.tensorboard:
+        writers.append(TensorBoard(run.tensorboard, after_step=experiment.learner.step))
+    return writers
+
+
+def _finish(experiment: Experiment, run: Run) -> Outcome:
+    """Write eval.json and model.safetensors (of the best evaluation, where there was one)."""
+    learner = experiment.learner
+    rows = [row for row in read_metrics(run.metrics) if row["kind"] == "eval"]
+    last = {str(row["model"]): row for row in rows if row["step"] == learner.step}
+    best = next((row for row in rows if learner.best and row["step"] == learner.best.step and row["best"]), None)
+    if experiment.world.is_main:
+        if rows:
+            write_json(run.evaluation, {"last": last, "best": best})
+        segmenter, card = load_model(run.directory, which=experiment.default_model)
+        chosen = {"model": experiment.default_model, "miou": best["miou"] if best else None}
+        save_model(run.model, segmenter, replace(card, training={**card.training, **chosen}))
+    experiment.world.barrier()
+    summary = None if best is None else {"model": best["model"], "step": best["step"], "miou": best["miou"]}
+    return Outcome(run.directory, learner.step, {name: float(row["miou"]) for name, row in last.items()}, summary)
+
+
+def _chosen(config: Config, world: World) -> Run:
+    default = Run.default_directory(_group(config), config.method.name, datetime.now())
+    return Run(Path(world.from_main(config.run.dir or str(default))))
+
+
+def _restarted(config: Config, world: World) -> Run | None:
+    """The run that `torchrun` restarted, if it did and got as far as making its directory."""
+    directory = None
+    if restarts() and world.is_main:
+        given = Path(config.run.dir) if config.run.dir else Path("runs") / _group(config) / "latest"
+        directory = str(given.resolve()) if (given / "config.yaml").is_file() else None
+    directory = world.from_main(directory)
+    return None if directory is None else Run.open(Path(directory))
+
+
+def _group(config: Config) -> str:
+    return config.run.name or "run"
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+@contextmanager
+def _logging(run: Run, world: World) -> Iterator[None]:
+    """Copy the program's log into the run; other processes than the main one keep quiet."""
+    logger = logging.getLogger("semiovs")
+    before = logger.level
+    if not world.is_main:
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(before)
+        return
+    handler = logging.FileHandler(run.log, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
