@@ -32,7 +32,7 @@ def load_pickle(path: Path, *, map_location: str | torch.device = "cpu") -> Any:
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        if "nsupported" in str(error):
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
             raise WeightsError(
                 f"{path}: holds objects besides tensors, which could run code, so it is refused; "
                 "save the bare state dict again, as .safetensors for instance"
