@@ -1,0 +1,178 @@
+"""Score a segmenter on images with masks, at their native size."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.functional import pil_to_tensor
+
+from semiovs.config.schema import EvalConfig
+from semiovs.data.dataset import read_labeled
+from semiovs.data.manifest import Record
+from semiovs.data.masks import MaskReader
+from semiovs.errors import DataError
+from semiovs.evaluation.confusion import ConfusionMatrix
+from semiovs.models.segmenter import Normalization
+from semiovs.models.tiling import covered, predict_logits
+
+#: Called after each image with how many are done and how many there are.
+Progress = Callable[[int, int], None]
+#: Images that are read ahead of the model.
+_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores in percent.
+
+    miou: mean over all classes, an absent one counts 0, as published; miou_present: mean over those that occur in the masks;
+    iou, class_accuracy: one value a class; present: whether the class occurs; pixels: how many were counted.
+    """
+
+    miou: float
+    miou_present: float
+    iou: tuple[float, ...]
+    class_accuracy: tuple[float, ...]
+    present: tuple[bool, ...]
+    pixel_accuracy: float
+    images: int
+    pixels: int
+    seconds: float
+
+    def as_json(self, names: Sequence[str] | None = None) -> dict[str, Any]:
+        """Plain data; per-class values by name where `names` are given."""
+        keys = list(names) if names is not None else [str(i) for i in range(len(self.iou))]
+        return {
+            "miou": self.miou,
+            "miou_present": self.miou_present,
+            "pixel_accuracy": self.pixel_accuracy,
+            "iou": dict(zip(keys, self.iou, strict=True)),
+            "class_accuracy": dict(zip(keys, self.class_accuracy, strict=True)),
+            "absent": [key for key, present in zip(keys, self.present, strict=True) if not present],
+            "images": self.images,
+            "pixels": self.pixels,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def evaluate(
+    model: nn.Module,
+    records: Sequence[Record],
+    *,
+    masks: MaskReader,
+    normalization: Normalization,
+    settings: EvalConfig,
+    crop_size: int | None = None,
+    device: torch.device | str = "cpu",
+    rank: int = 0,
+    world_size: int = 1,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Predict each image at its own size, compare with its mask, return the scores of all.
+
+    model: (1, 3, H, W) -> logits (1, K, H, W), on `device`; its training mode is put back. settings: how images go through it
+    (``eval.*``; `max_images` is the caller's); crop_size: side of windows where ``eval.window`` is null. autocast: context of each
+    forward pass, fp32 by default.
+
+    Over several processes each takes every `world_size`-th image, none twice, and the counts are summed once: every rank
+    returns the same scores.
+
+    Raises:
+        DataError: no images; an image or mask that cannot be read, of different sizes, or with values that are no class.
+        UsageError: settings that do not hold.
+    """
+    if not records:
+        raise DataError("no images to evaluate; set data.val to a list or folder with masks")
+    start = time.monotonic()
+    matrix = ConfusionMatrix(masks.num_classes)
+    mode: dict[str, Any] = {"mode": settings.mode, "window": settings.window or crop_size}
+    through = {**mode, "stride": settings.stride, "multiple": settings.multiple}
+    mine = records[rank::world_size]
+    with _evaluating(model):
+        for done, (image, mask) in enumerate(_read_ahead(mine, masks), start=1):
+            with autocast():
+                logits = predict_logits(model, normalized(image, normalization, device), **through)
+            _require_classes(logits, masks)
+            rows, columns = covered((image.height, image.width), **mode)
+            target = mask[rows, columns].to(device, non_blocking=True)
+            matrix.update(logits[0].argmax(dim=0), target)
+            if progress is not None:
+                progress(done, len(mine))
+    matrix.reduce()
+    if not matrix.pixels:
+        raise DataError(f"all pixels of the {len(records)} masks are ignored: there is nothing to score")
+    return _scores(matrix, len(records), time.monotonic() - start)
+
+
+def normalized(image: Image.Image, normalization: Normalization, device: torch.device | str) -> Tensor:
+    """RGB image -> (1, 3, H, W) float32 on `device`: divided by 255, minus mean, divided by standard deviation."""
+    pixels = pil_to_tensor(image)[None].to(device, non_blocking=True)
+    mean = torch.tensor(normalization.mean, device=pixels.device).view(1, 3, 1, 1)
+    std = torch.tensor(normalization.std, device=pixels.device).view(1, 3, 1, 1)
+    scaled: Tensor = pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
+    return scaled
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; each module's own mode is put back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _read_ahead(records: Sequence[Record], masks: MaskReader) -> Iterator[tuple[Image.Image, Tensor]]:
+    """Images and masks in order, read by a thread while the model computes."""
+
+    def read(record: Record) -> tuple[Image.Image, Tensor]:
+        image, mask = read_labeled(record, masks)
+        return image, torch.from_numpy(mask)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="semiovs-read") as pool:
+        waiting = deque(pool.submit(read, record) for record in records[:_AHEAD])
+        try:
+            for record in [*records[_AHEAD:], *[None] * _AHEAD]:
+                if not waiting:
+                    return
+                found = waiting.popleft().result()
+                if record is not None:
+                    waiting.append(pool.submit(read, record))
+                yield found
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _require_classes(logits: Tensor, masks: MaskReader) -> None:
+    if logits.shape[1] != masks.num_classes:
+        raise DataError(
+            f"the model knows {logits.shape[1]} classes, the masks have {masks.num_classes}; check data.classes"
+        )
+
+
+def _scores(matrix: ConfusionMatrix, images: int, seconds: float) -> Evaluation:
+    return Evaluation(
+        miou=matrix.miou(),
+        miou_present=matrix.miou(present_only=True),
+        iou=tuple(matrix.iou().tolist()),
+        class_accuracy=tuple(matrix.class_accuracy().tolist()),
+        present=tuple(matrix.present().tolist()),
+        pixel_accuracy=matrix.pixel_accuracy(),
+        images=images,
+        pixels=matrix.pixels,
+        seconds=seconds,
+    )

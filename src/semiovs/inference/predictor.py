@@ -1,0 +1,164 @@
+"""Segment pictures with a trained model: path, PIL image or array in, labels out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from pydantic import ValidationError
+from torch import Tensor
+
+from semiovs.config.schema import EvalConfig
+from semiovs.data.batch import IGNORE
+from semiovs.data.image import read_image
+from semiovs.errors import DataError, UsageError
+from semiovs.evaluation.evaluate import normalized
+from semiovs.models.segmenter import Normalization, Segmenter
+from semiovs.models.tiling import covered, predict_probabilities
+from semiovs.models.weights import load_model
+from semiovs.vocab.vocabulary import Vocabulary
+
+Picture = str | Path | Image.Image | NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model sees in one picture, at the picture's size as a viewer shows it.
+
+    image: the picture, RGB; labels: (H, W) uint8 class ids (255 outside the centre crop, if the model is run on one);
+    confidence: (H, W) float32, probability of the label.
+    """
+
+    image: Image.Image
+    labels: NDArray[np.uint8]
+    confidence: NDArray[np.float32]
+    _again: Callable[[], NDArray[np.float32]] = field(repr=False, compare=False)
+
+    @cached_property
+    def scores(self) -> NDArray[np.float32]:
+        """(K, H, W) class probabilities; computed (a second pass) when first asked for, since they are large."""
+        return self._again()
+
+
+class Predictor:
+    """A trained segmenter, ready for pictures.
+
+    model: in evaluation mode, on the device to use; vocabulary: its classes; settings: how pictures go through it.
+    """
+
+    def __init__(
+        self,
+        model: Segmenter,
+        vocabulary: Vocabulary,
+        settings: EvalConfig | None = None,
+        normalization: Normalization | None = None,
+    ) -> None:
+        self.model = model.eval()
+        self.vocabulary = vocabulary
+        self.settings = settings or EvalConfig()
+        self.normalization = normalization or model.normalization
+        self.device = next(model.parameters()).device
+
+    @classmethod
+    def load(
+        cls, source: str | Path, *, which: str | None = None, device: torch.device | str = "auto", **settings: Any
+    ) -> Predictor:
+        """Load a run directory (its best checkpoint), a checkpoint or a safetensors file.
+
+        which: `student` or `ema`, None takes the EMA where there is one; device: auto takes the GPU where there is one;
+        settings: any of ``eval.*`` (mode, window, stride, multiple) over those that the model was trained with.
+
+        Raises:
+            WeightsError: nothing there, damaged, or not ours; UsageError: no such device, model or setting.
+        """
+        segmenter, card = load_model(source, which=which, device=pick_device(device))
+        known = {key: value for key, value in card.evaluation.items() if key in EvalConfig.model_fields}
+        return cls(
+            segmenter,
+            card.vocabulary,
+            _settings({**known, **{key: value for key, value in settings.items() if value is not None}}),
+            card.normalization,
+        )
+
+    def __call__(self, picture: Picture) -> Prediction:
+        """Segment one picture: a path, a PIL image (EXIF orientation is applied) or a uint8 RGB array (H, W, 3).
+
+        Raises:
+            DataError: unreadable, or an array of another shape or type.
+        """
+        image = _rgb(picture)
+        probabilities = self._probabilities(image)
+        confidence, labels = probabilities.max(dim=0)
+        whole_labels = torch.full((image.height, image.width), IGNORE, dtype=torch.uint8)
+        whole_confidence = torch.zeros(image.height, image.width)
+        rows, columns = self._covered(image)
+        whole_labels[rows, columns] = labels.to(torch.uint8).cpu()
+        whole_confidence[rows, columns] = confidence.cpu()
+        return Prediction(image, whole_labels.numpy(), whole_confidence.numpy(), lambda: self._scores(image))
+
+    def _scores(self, image: Image.Image) -> NDArray[np.float32]:
+        probabilities = self._probabilities(image)
+        whole = torch.zeros(probabilities.shape[0], image.height, image.width)
+        rows, columns = self._covered(image)
+        whole[:, rows, columns] = probabilities.cpu()
+        found: NDArray[np.float32] = whole.numpy()
+        return found
+
+    @torch.inference_mode()
+    def _probabilities(self, image: Image.Image) -> Tensor:
+        """(K, h, w) of the covered region, on the device."""
+        use = self.settings
+        return predict_probabilities(
+            self.model,
+            normalized(image, self.normalization, self.device),
+            mode=use.mode,
+            window=use.window,
+            stride=use.stride,
+            multiple=use.multiple,
+        )[0]
+
+    def _covered(self, image: Image.Image) -> tuple[slice, slice]:
+        return covered((image.height, image.width), mode=self.settings.mode, window=self.settings.window)
+
+
+def pick_device(requested: torch.device | str) -> torch.device:
+    """Device called `requested`; auto is the GPU where there is one.
+
+    Raises:
+        UsageError: no such device here.
+    """
+    if requested == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(requested)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UsageError(f"device '{requested}' is not there (auto, cpu, cuda, cuda:1, …)") from None
+    return device
+
+
+def _settings(given: dict[str, Any]) -> EvalConfig:
+    try:
+        return EvalConfig.model_validate(given)
+    except ValidationError as error:  # its own text takes several lines a problem
+        told = "; ".join(f"eval.{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
+        raise UsageError(told) from None
+
+
+def _rgb(picture: Picture) -> Image.Image:
+    if isinstance(picture, str | Path):
+        return read_image(Path(picture))
+    if isinstance(picture, Image.Image):
+        return ImageOps.exif_transpose(picture).convert("RGB")
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise DataError(
+            f"picture: {picture.dtype} array of shape {picture.shape}; must be uint8 RGB (height, width, 3)"
+        )
+    return Image.fromarray(np.ascontiguousarray(picture))

@@ -1,0 +1,154 @@
+"""Scoring a model on images with masks."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from semiovs.config.schema import EvalConfig
+from semiovs.data.manifest import Record
+from semiovs.data.masks import MaskReader
+from semiovs.errors import DataError, UsageError
+from semiovs.evaluation import evaluate
+from semiovs.models import Normalization
+
+NAMES = ("dark", "bright", "never")
+MASKS = MaskReader(NAMES)
+RAW = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+class Brightness(nn.Module):
+    """Class 1 above 0.5, class 0 below; has a BatchNorm so that training mode would show."""
+
+    def __init__(self, classes=3):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.classes, self.sizes = classes, []
+
+    def forward(self, image):
+        self.sizes.append(tuple(image.shape))
+        assert not torch.is_grad_enabled()
+        bright = image.mean(1, keepdim=True) - 0.5 + 0 * self.norm(image).mean()
+        return torch.cat([-bright, bright, *[bright - 9] * (self.classes - 2)], 1)
+
+
+@pytest.fixture
+def records(tmp_path):
+    rng = np.random.default_rng(0)
+    found = []
+    for i in range(7):
+        image = rng.integers(0, 256, (20 + i, 33, 3), np.uint8)
+        mask = (image.astype(float).mean(2) > 127.5).astype(np.uint8)
+        mask[:3] = 1 - mask[:3]  # three wrong rows
+        mask[5] = 255
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+        Image.fromarray(mask).save(tmp_path / f"{i}_m.png")
+        found.append(Record(str(i), tmp_path / f"{i}.png", tmp_path / f"{i}_m.png"))
+    return found
+
+
+def score(records, model=None, **changes):
+    settings = EvalConfig(**changes.pop("settings", {}))
+    given = {"masks": MASKS, "normalization": RAW, "settings": settings, **changes}
+    return evaluate(model or Brightness(), records, **given)
+
+
+def test_scores_are_those_of_the_pixels(records):
+    model = Brightness()
+    result = score(records, model)
+    right = sum(33 * (20 + i - 4) for i in range(7))
+    assert result.pixels == sum(33 * (20 + i - 1) for i in range(7))
+    assert result.pixel_accuracy == pytest.approx(100 * right / result.pixels)
+    assert result.present == (True, True, False)
+    assert result.iou[2] == 0
+    assert result.miou == pytest.approx(sum(result.iou) / 3)
+    assert result.miou_present == pytest.approx(sum(result.iou[:2]) / 2)
+    assert result.images == 7
+    assert model.sizes[3] == (1, 3, 23, 33)  # native size
+    plain = result.as_json(NAMES)
+    assert plain["iou"]["bright"] == result.iou[1]
+    assert plain["absent"] == ["never"]
+    assert 0 <= plain["miou"] <= 100
+
+
+def test_every_modules_own_mode_is_put_back(records):
+    model = Brightness().train()
+    model.norm.eval()
+    before = model.norm.running_mean.clone()
+    score(records, model)
+    assert model.training
+    assert not model.norm.training
+    assert torch.equal(model.norm.running_mean, before)
+    with pytest.raises(DataError):
+        score(records, model, masks=MaskReader(NAMES[:2]))
+    assert model.training
+
+
+def test_modes_of_inference(records):
+    model = Brightness()
+    whole = score(records)
+    assert score(records, model, settings={"mode": "sliding"}, crop_size=24).miou == pytest.approx(whole.miou)
+    assert set(model.sizes) == {(1, 3, 24, 24)}
+    cropped = score(records, settings={"mode": "center_crop", "window": 16})
+    assert cropped.pixels < whole.pixels
+    assert cropped.pixels >= 7 * 15 * 16
+    with pytest.raises(UsageError, match="window"):
+        score(records, settings={"mode": "sliding"})
+
+
+def test_normalisation_reaches_the_model(records):
+    shifted = score(records, normalization=Normalization((0.9,) * 3, (1.0,) * 3))
+    assert shifted.iou[1] < 20  # nearly all looks dark
+
+
+def test_shares_of_ranks_are_disjoint_and_complete(records):
+    seen = []
+    for rank in range(3):
+        model = Brightness()
+        score(records, model, rank=rank, world_size=3)
+        seen += [size[2] for size in model.sizes]
+    assert sorted(seen) == [20 + i for i in range(7)]
+
+
+def test_autocast_and_progress_are_used(records):
+    entered, told = [], []
+
+    @contextmanager
+    def autocast():
+        entered.append(1)
+        with torch.autocast("cpu", torch.bfloat16):
+            yield
+
+    score(records, autocast=autocast, progress=lambda done, total: told.append((done, total)))
+    assert len(entered) == 7
+    assert told == [(i, 7) for i in range(1, 8)]
+
+
+@pytest.mark.parametrize("damage", ["image", "mask", "size", "value", "ignored"])
+def test_bad_data_is_named(records, damage):
+    target = records[5]
+    if damage == "image":
+        target.image.write_bytes(b"x")
+    elif damage == "mask":
+        target.mask.unlink()
+    elif damage == "size":
+        Image.fromarray(np.zeros((3, 4), np.uint8)).save(target.mask)
+    elif damage == "value":
+        Image.fromarray(np.full((25, 33), 3, np.uint8)).save(target.mask)
+    else:
+        for record in records:
+            with Image.open(record.mask) as mask:
+                void = Image.new("L", mask.size, 255)
+            void.save(record.mask)
+    with pytest.raises(DataError, match=r"5(_m)?\.png|ignored"):
+        score(records)
+
+
+def test_no_images_and_other_classes(records):
+    with pytest.raises(DataError, match="no images to evaluate"):
+        score([])
+    with pytest.raises(DataError, match="the model knows 4 classes, the masks have 3"):
+        score(records, Brightness(4))
