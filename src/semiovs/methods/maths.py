@@ -15,6 +15,11 @@ from torch.nn import functional as F
 Threshold = float | Tensor
 
 
+def widened(logits: Tensor) -> Tensor:
+    """Logits in float32 where autocast left them in 16 bit; probabilities and losses are computed on these."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
 def inside(boxes: Tensor, height: int, width: int) -> Tensor:
     """(B, 4) int boxes x0, y0, x1, y1 half-open -> (B, H, W) bool, True inside."""
     x0, y0, x1, y1 = boxes[:, :, None, None].unbind(1)
@@ -43,7 +48,7 @@ class Target:
     @classmethod
     def of(cls, logits: Tensor, valid: Tensor) -> Target:
         """Pseudo-labels of logits (B, K, H, W): ŷ = argmax p, c = max p. No gradient flows through them."""
-        confidence, label = logits.detach().float().softmax(dim=1).max(dim=1)
+        confidence, label = widened(logits.detach()).softmax(dim=1).max(dim=1)
         return cls(label, confidence, valid)
 
     @classmethod
@@ -73,5 +78,5 @@ class Target:
 
         Σ [c ≥ τ] CE(logits, ŷ) / Σ [valid]  (deeplab_methods spec, section 3, `pixelwise`). Without a valid pixel it is 0.
         """
-        loss = F.cross_entropy(logits.float(), self.label, reduction="none")
+        loss = F.cross_entropy(widened(logits), self.label, reduction="none")
         return (loss * self.kept(threshold)).sum() / self.valid.sum().clamp(min=1)
