@@ -9,7 +9,6 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -124,11 +123,3 @@ def _showing(others: Any) -> Any:
             others(message, category, *rest, **named)
 
     return show
-
-
-def home(path: Path) -> str:
-    """`path` for a person: relative to the working directory where it is inside."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd().resolve())) or "."
-    except ValueError:
-        return str(path)

@@ -17,6 +17,8 @@ from pathlib import Path
 from semiovs.errors import ConfigError, did_you_mean
 
 SUFFIXES = (".yaml", ".yml")
+#: What a folder stands for: a run's resolved configuration, or what `semiovs init` wrote.
+_IN_FOLDERS = ("config.yaml", "semiovs.yaml")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def _summary(text: str) -> str:
 
 
 def find(name: str, *, folder: Path, cwd: Path, where: str = "") -> Source:
-    """Read the preset, YAML file or run directory called `name`.
+    """Read the preset, YAML file, run directory or folder with a semiovs.yaml called `name`.
 
     folder: where relative paths start; cwd: what paths in messages are shown relative to; where: who asked, for errors.
 
@@ -74,12 +76,12 @@ def find(name: str, *, folder: Path, cwd: Path, where: str = "") -> Source:
         preset = _presets().get(name)
         if preset is not None:
             return Source(f"preset {name}", name, preset.read_text("utf-8"), None)
-        if os.path.isfile(os.path.join(path, "config.yaml")):
-            path = os.path.join(path, "config.yaml")
+        inside = (os.path.join(path, file) for file in _IN_FOLDERS)
+        path = next((file for file in inside if os.path.isfile(file)), path)
     if name and os.path.isfile(path):
         return _file(Path(path), cwd)
     if name and os.path.isdir(path):
-        raise ConfigError(f"config: '{name}' is a directory without config.yaml{where}")
+        raise ConfigError(f"config: '{name}' is a directory without config.yaml or semiovs.yaml{where}")
     raise ConfigError(f"config: no preset or file '{name}'{_nearest(name, os.path.dirname(path))}{where}")
 
 

@@ -1,8 +1,13 @@
-"""The schema for readers: JSON schema for editors, and the reference table of the documentation."""
+"""The schema for readers: JSON schema for editors, and the reference tables of the documentation.
+
+``python -m semiovs.config.describe docs/reference/config.md`` writes the tables anew after a change of the schema.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import PydanticUndefined
@@ -11,6 +16,9 @@ from semiovs.config.layers import OPTIONAL, SHORT, join, sections
 from semiovs.config.problems import NAMES
 from semiovs.config.schema import Config
 from semiovs.config.source import inline
+
+#: The tables of a page follow this line.
+MARK = "<!-- generated: python -m semiovs.config.describe -->\n"
 
 
 def json_schema() -> dict[str, Any]:
@@ -58,8 +66,20 @@ def _rows(path: str) -> Iterator[str]:
             continue
         default = field.default
         shown = "" if default is PydanticUndefined else f"`{_inline(default)}`"
-        yield f"| `{name}` | {shown} | {(field.description or '').replace('|', chr(92) + '|')} |"
+        meaning = (field.description or "").replace("|", "\\|").replace("<", "&lt;")
+        yield f"| `{name}` | {shown} | {meaning} |"
 
 
 def _inline(value: Any) -> str:
     return inline(list(value) if isinstance(value, tuple) else value)
+
+
+def page(text: str) -> str:
+    """The page with its tables as they are now: all that follows `MARK`."""
+    head, mark, _ = text.partition(MARK)
+    return f"{head}{mark}\n{reference()}"
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        Path(name).write_text(page(Path(name).read_text("utf-8")), "utf-8")

@@ -79,7 +79,9 @@ def unknown(layer: Layer) -> Iterator[tuple[str, str]]:
                 yield path, line(path, what, leaf)
         else:
             wrong = key.split(".", 1)[0]
-            yield path, line(join(section, wrong), f"unknown key{_suggest(section, wrong, key)}", leaf)
+            whole = wrong in sections()[section].model_fields
+            what = "it is one value, give it whole" if whole else f"unknown key{_suggest(section, wrong, key)}"
+            yield path, line(join(section, wrong), what, leaf)
 
 
 def _hint(value: Any, table: Iterable[str]) -> str:
@@ -130,8 +132,7 @@ def _suggest(section: str, wrong: str, key: str) -> str:
         match = difflib.get_close_matches(word, every, n=1, cutoff=0.75)
         if match:
             return f" (did you mean '{every[match[0]]}'?)"
-    parent = section and join(section, wrong)
-    return f"; '{parent}' is one value" if parent in fields else near
+    return near
 
 
 def invalid(error: ValidationError, layer: Layer) -> Iterator[str]:

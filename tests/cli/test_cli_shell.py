@@ -1,0 +1,396 @@
+"""The shell: quick help, lazy verbs, exit codes, one line for every mistake, and the small verbs."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semiovs import errors
+from semiovs.cli import app, survey
+from semiovs.cli.app import BROKEN_PIPE, VERBS, Verb, main
+from semiovs.config import load_config
+
+HEAVY = "{'torch', 'timm', 'torchvision', 'cv2', 'numpy', 'pydantic', 'omegaconf', 'rich', 'yaml'}"
+
+
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (["--help"], HEAVY),
+        (["--version"], "{'torch', 'numpy', 'omegaconf', 'rich', 'yaml'}"),
+        (["trian"], "{'torch', 'numpy', 'omegaconf', 'rich', 'yaml'}"),
+        (["config", "show", "pascal/92"], "{'torch', 'timm', 'torchvision', 'cv2', 'numpy'}"),
+        (["config", "schema"], "{'torch', 'timm', 'torchvision', 'cv2', 'numpy'}"),
+        (["list", "presets"], "{'torch', 'timm', 'torchvision', 'cv2', 'numpy'}"),
+        (["list", "methods", "--json"], "{'torch', 'timm', 'torchvision', 'cv2', 'numpy'}"),
+    ],
+)
+def test_nothing_heavy_is_imported(arguments, heavy):
+    done = python(
+        f"import sys; from semiovs.cli import run; run(sys.argv[1:]); print('HEAVY', sorted({heavy} & set(sys.modules)))",
+        *arguments,
+    )
+    assert done.stdout.splitlines()[-1] == "HEAVY []", done.stderr
+
+
+def test_help_is_quick(record_property):
+    def once() -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "semiovs", "--help"], capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    median = statistics.median(once() for _ in range(5))
+    record_property("help_seconds", median)
+    print(f"semiovs --help: median {median:.3f} s")
+    assert median < 2.0
+
+
+def test_help_lists_every_verb_and_exit_code(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for verb, row in VERBS.items():
+        assert f"  {verb} " in text
+        assert row.help[:30] in text
+    for code in ("2 usage", "3 data", "4 weights", "5 diverged", "75 preempted", "130 interrupted"):
+        assert code in text.replace("\n ", "")
+
+
+def test_no_verb_shows_the_help(capsys):
+    assert main([]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["doctor", "list", "config", "init"])
+def test_a_verb_has_help(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: semiovs {verb} ")
+
+
+@pytest.fixture
+def verb(monkeypatch):
+    """A verb ``probe`` that does what the test says."""
+
+    def install(action) -> None:
+        def probe() -> None:
+            """Probe."""
+            action()
+
+        monkeypatch.setattr(sys.modules[__name__], "PROBE", probe, raising=False)
+        monkeypatch.setattr(app, "VERBS", {**VERBS, "probe": Verb(f"{__name__}:PROBE", "Probe.")})
+        monkeypatch.setattr(app, "import_module", lambda name: sys.modules[name])
+
+    return install
+
+
+def raising(error: BaseException):
+    def action() -> None:
+        raise error
+
+    return action
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.UsageError("what"), 2),
+        (errors.ConfigError("what"), 2),
+        (errors.DataError("what"), 3),
+        (errors.WeightsError("what"), 4),
+        (errors.MissingExtraError("what"), 4),
+        (errors.DivergedError("what"), 5),
+        (errors.PreemptedError("what"), 75),
+        (errors.InterruptedRunError("what"), 130),
+    ],
+)
+def test_each_of_our_errors_has_its_exit_code(error, code, verb, capsys):
+    verb(raising(error))
+    assert main(["probe"]) == code
+    assert capsys.readouterr() == ("", "error: what\n")
+
+
+def test_a_bug_is_one_line(verb, capsys, monkeypatch):
+    verb(raising(ValueError("odd")))
+    assert main(["probe"]) == 1
+    hint = "; run with SEMIOVS_LOG_LEVEL=DEBUG for the traceback"
+    assert capsys.readouterr().err == f"internal error: ValueError: odd{hint}\n"
+    monkeypatch.setenv("SEMIOVS_LOG_LEVEL", "debug")
+    assert main(["probe"]) == 1
+    text = capsys.readouterr().err
+    assert "Traceback" in text
+    assert text.endswith("internal error: ValueError: odd\n")
+
+
+def test_the_system_refuses(verb, capsys):
+    verb(raising(OSError(errno.ENOSPC, "No space left on device", "/there")))
+    assert main(["probe"]) == 3
+    assert capsys.readouterr().err == "error: No space left on device: /there\n"
+
+
+def test_ctrl_c(verb, capsys):
+    verb(raising(KeyboardInterrupt()))
+    assert main(["probe"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_success_and_warnings(verb, capsys):
+    def action() -> None:
+        warnings.simplefilter("always")
+        warnings.warn("look", errors.SemiovsWarning, stacklevel=1)
+
+    verb(action)
+    assert main(["probe"]) == 0
+    assert capsys.readouterr() == ("", "warning: look\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first"),
+    [
+        (["trian"], "error: No such command 'trian'. Did you mean 'train'?"),
+        (["--nonsense"], "error: No such option: --nonsense"),
+        (["list"], "error: Missing argument"),
+        (["config"], "error: Missing command."),
+        (["config", "show", "--jsn"], "error: No such option: --jsn"),
+        (["config", "show", "pascal/29"], "error: config: no preset or file 'pascal/29' (did you mean 'pascal/92'?)"),
+        (
+            ["config", "validate", "pascal/29"],
+            "error: config: no preset or file 'pascal/29' (did you mean 'pascal/92'?)",
+        ),
+    ],
+)
+def test_usage_mistakes_exit_with_2(arguments, first, capsys):
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.splitlines()[0].startswith(first)
+
+
+def test_a_wrong_log_level_is_a_usage_mistake(monkeypatch, capsys):
+    monkeypatch.setenv("SEMIOVS_LOG_LEVEL", "LOUD")
+    assert main(["--version"]) == 2
+    assert capsys.readouterr().err.startswith("error: SEMIOVS_LOG_LEVEL 'LOUD' is not a level")
+
+
+def test_a_reader_that_goes_away_is_no_traceback():
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "semiovs", "list", "presets"], stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (BROKEN_PIPE, b"")
+
+
+def test_the_installed_command_has_the_exit_code():
+    done = python("import sys; sys.argv = ['semiovs', 'trian']; from semiovs.__main__ import main; main()")
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("kind", ["methods", "segmenters", "teachers", "datasets", "vocabularies", "presets"])
+def test_list_is_json_with_names(kind, capsys):
+    assert main(["list", kind, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows
+    assert all(row["name"] for row in rows)
+    if kind == "methods":
+        assert {"unimatch", "fixmatch"} <= {row["name"] for row in rows}
+        assert all(row["segmenter"] and isinstance(row["options"], dict) for row in rows)
+    assert main(["list", kind]) == 0
+    assert all(row["name"] in capsys.readouterr().out for row in rows[:1])
+
+
+def test_list_encoders(capsys):
+    assert main(["list", "encoders", "--json"]) == 0
+    assert {"tiny", "xception65", "resnet101s"} <= {row["name"] for row in json.loads(capsys.readouterr().out)}
+
+
+def test_config_show(capsys):
+    assert main(["config", "show", "pascal/92", "train.seed=3", "--origins"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert "  seed: 3" in next(row for row in rows if "command line" in row)
+    assert main(["config", "show", "train.seed=3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["train"]["seed"] == 3
+    assert main(["config", "show", "--json", "--origins"]) == 0
+    assert json.loads(capsys.readouterr().out)["origins"]["train.seed"] == "default"
+
+
+def test_config_diff(capsys):
+    assert main(["config", "diff", "pascal/92", "pascal/183", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["key"] for row in rows] == ["data.labeled", "data.unlabeled", "run.name"]
+    assert rows[0]["left_origin"] == "preset pascal/92"
+    assert main(["config", "diff", "quick", "quick"]) == 0
+    assert capsys.readouterr().out == "no difference\n"
+
+
+def test_config_validate(tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_text("trian: 3\n")
+    assert main(["config", "validate", "quick", str(tmp_path / "bad.yaml"), "--json"]) == 2
+    captured = capsys.readouterr()
+    assert [row["ok"] for row in json.loads(captured.out)] == [True, False]
+    assert "trian: unknown key (did you mean 'train'?)" in captured.err
+
+
+def test_config_schema_describes_what_loads(capsys):
+    assert main(["config", "schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert {"extends", "data", "train"} <= set(schema["properties"])
+    assert {"supervised", "unimatch"} <= set(schema["properties"]["method"]["anyOf"][1]["enum"])
+    assert schema["$defs"]["TrainConfig"]["additionalProperties"] is False
+
+
+def test_doctor(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMIOVS_CACHE", str(tmp_path / "cache"))
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"torch", "timm", "jpeg decoder", "cache", "cores"} <= {row["name"] for row in found["findings"]}
+    assert found["next"].startswith("semiovs ")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_doctor_says_what_is_broken(capsys, monkeypatch):
+    from semiovs.cli import doctor
+
+    def broken():
+        raise RuntimeError("gone")
+        yield
+
+    monkeypatch.setattr(doctor, "CHECKS", (broken,))
+    assert main(["doctor"]) == 4
+    assert capsys.readouterr().out.splitlines()[-1].startswith("next: pip install")
+
+
+def picture(path, values, mode="L") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.asarray(values, np.uint8)
+    Image.fromarray(np.broadcast_to(array, (4, *array.shape)).copy(), mode).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a", "b"):
+        picture(tmp_path / f"mine/images/{name}.jpg", [0, 9, 30])
+        picture(tmp_path / f"mine/masks/{name}.png", [0, 2, 255])
+    picture(tmp_path / "mine/unlabeled/c.jpg", [0, 9, 30])
+    return tmp_path / "mine"
+
+
+def test_init_writes_a_file_that_loads(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    assert main(["init", "mine"]) == 0
+    assert "semiovs train mine/semiovs.yaml" in capsys.readouterr().out
+    config = load_config("mine/semiovs.yaml").config
+    assert config.data.root == str(folder)
+    assert config.data.classes == ["class_0", "class_1", "class_2"]
+    assert config.method.name == "unimatch"
+    assert config.train.batch_size == 2
+    assert config.ood is None
+    assert config.run.name == "mine"
+
+
+def test_init_never_overwrites(folder, capsys):
+    (folder / "semiovs.yaml").write_text("precious")
+    assert main(["init", str(folder)]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert (folder / "semiovs.yaml").read_text() == "precious"
+    assert main(["init", str(folder), "--force"]) == 0
+    out = folder.parent / "deep/er/my.yaml"
+    assert main(["init", str(folder), "--out", str(out), "--classes", "sky, road,car"]) == 0
+    config = load_config(str(out)).config
+    assert (config.data.root, config.data.classes) == (str(folder), ["sky", "road", "car"])
+
+
+def test_init_takes_names_and_lists_that_are_there(folder, capsys):
+    (folder / "classes.txt").write_text("sky\nroad\ncar\n")
+    for split in ("1_8", "1_4"):
+        (folder / "splits" / split).mkdir(parents=True)
+        (folder / "splits" / split / "labeled.txt").write_text("images/a.jpg masks/a.png\n")
+    (folder / "splits/val.txt").write_text("images/b.jpg masks/b.png\n")
+    picture(folder / "ood/x.jpg", [1, 2])
+    (folder / "ood-labels").mkdir()
+    assert main(["init", str(folder), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["found"]["images in ood/"] == 1
+    config = load_config(told["file"]).config
+    assert config.data.classes == "classes.txt"
+    assert (config.data.labeled, config.data.val) == ("splits/1_4/labeled.txt", "splits/val.txt")
+    assert config.ood is not None
+    assert config.ood.labels == "ood-labels"
+
+
+def test_init_reads_binary_masks(folder):
+    for mask in (folder / "masks").iterdir():
+        picture(mask, [0, 255])
+    assert main(["init", str(folder)]) == 0
+    data = load_config(str(folder / "semiovs.yaml")).config.data
+    assert data.classes == ["background", "foreground"]
+    assert data.masks.map == {"0": "background", "255": "foreground"}
+    assert main(["init", str(folder), "--force", "--classes", "no,yes"]) == 0
+    assert load_config(str(folder / "semiovs.yaml")).config.data.masks.map == {"0": "no", "255": "yes"}
+
+
+def test_init_reads_colours_and_far_apart_values(folder):
+    for mask in (folder / "masks").iterdir():
+        picture(mask, [[0, 0, 0], [200, 0, 0], [200, 0, 0], [200, 0, 0], [0, 90, 0]], "RGB")
+    assert main(["init", str(folder)]) == 0
+    data = load_config(str(folder / "semiovs.yaml")).config.data
+    assert data.masks.map is not None
+    assert set(data.masks.map) == {"0,0,0", "200,0,0", "0,90,0"}
+    assert data.masks.map["0,0,0"] == "background"
+    assert set(data.masks.map.values()) == set(data.classes or ())
+    for mask in (folder / "masks").iterdir():
+        picture(mask, [0, 100, 200])
+    assert main(["init", str(folder), "--force"]) == 0
+    again = load_config(str(folder / "semiovs.yaml")).config.data
+    assert set(again.masks.map or {}) == {"0", "100", "200"}
+
+
+def test_init_of_bare_images_says_what_is_missing(tmp_path, capsys):
+    picture(tmp_path / "x.jpg", [1, 2])
+    assert main(["init", str(tmp_path)]) == 0
+    assert "put labelled images into" in capsys.readouterr().out
+    assert load_config(str(tmp_path / "semiovs.yaml")).config.data.unlabeled == "."
+
+
+@pytest.mark.parametrize("name", ["empty", "missing"])
+def test_init_without_images(name, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["init", str(tmp_path / name)]) == 3
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not (tmp_path / name / "semiovs.yaml").exists()
+
+
+def test_init_warns_of_near_misses(folder, capsys):
+    (folder / "masks").rename(folder / "labels")
+    assert main(["init", str(folder), "--classes", "a,,b"]) == 2
+    assert main(["init", str(folder), "--classes", "a,b"]) == 0
+    assert "labels/ looks like masks" in capsys.readouterr().err
+
+
+def test_init_and_the_data_layer_mean_the_same_files():
+    from semiovs.data.image import IMAGE_SUFFIXES
+    from semiovs.data.masks import MASK_SUFFIXES
+
+    assert set(IMAGE_SUFFIXES) == survey.IMAGES
+    assert set(MASK_SUFFIXES) == survey.MASKS
+
+
+def test_init_does_not_import_torch(folder):
+    done = python(
+        "import sys; from semiovs.cli import run; run(['init', sys.argv[1]]); print('HEAVY', {'torch', 'cv2'} & set(sys.modules))",
+        str(folder),
+    )
+    assert done.stdout.splitlines()[-1] == "HEAVY set()", done.stderr
