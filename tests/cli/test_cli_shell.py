@@ -161,7 +161,7 @@ def test_success_and_warnings(verb, capsys):
 @pytest.mark.parametrize(
     ("arguments", "first"),
     [
-        (["trian"], "error: No such command 'trian'. Did you mean 'train'?"),
+        (["trian"], "error: no verb 'trian' (did you mean 'train'?); see semiovs --help"),
         (["--nonsense"], "error: No such option: --nonsense"),
         (["list"], "error: Missing argument"),
         (["config"], "error: Missing command."),

@@ -20,7 +20,7 @@ from typer.main import get_command
 from semiovs import __version__
 from semiovs.cli import console
 from semiovs.env import log_level
-from semiovs.errors import SemiovsError
+from semiovs.errors import SemiovsError, UsageError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class _Verbs(TyperGroup):
     """Lists verbs by their row alone, and imports the one that is called."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            raise UsageError(f"no verb '{args[0]}'{did_you_mean(args[0], self.commands)}; see semiovs --help")
         name, stub, rest = super().resolve_command(ctx, args)
         return name, (load(name) if name and name in VERBS else stub), rest
 
