@@ -140,13 +140,17 @@ def _role(found: Survey, role: str, default: str, there: bool) -> Iterator[str]:
 
 def _ood(found: Survey) -> Iterator[str]:
     """Active only where the labels are there already, so that the file trains as it is."""
-    labels = next((name for name in ("ood-labels", "ood_labels") if (found.folder / name).is_dir()), None)
+    labels = _ood_labels(found)
     mark = "" if labels and found.ood else "# "
     yield "# Images from elsewhere (out of distribution), labelled by an open-vocabulary model: semiovs label --help"
     yield f"{mark}ood:"
     yield f"{mark}  images: ood   # {found.ood} images here"
     yield f"{mark}  labels: {labels or 'ood-labels'}   # store written by semiovs label, or a folder of masks"
     yield ""
+
+
+def _ood_labels(found: Survey) -> str | None:
+    return next((name for name in ("ood-labels", "ood_labels") if (found.folder / name).is_dir()), None)
 
 
 def _recipe(found: Survey) -> Iterator[str]:
@@ -168,9 +172,11 @@ def next_steps(found: Survey, path: str) -> list[str]:
     """Commands to type next, in order."""
     quoted = f"'{path}'" if " " in path else path
     steps = [f"semiovs config show {quoted} --origins"]
-    if found.ood:
-        steps.append("semiovs label --help   # label the images in ood/")
+    labels = _ood_labels(found)
+    if found.ood and labels is None:
+        steps.append(f"semiovs label {quoted} ood=ood --from MASKS   # masks of the images in ood/, from any teacher")
     if found.labeled:
-        return [*steps, f"semiovs train {quoted} train.steps=200"]
+        with_ood = " ood=ood" if found.ood and labels is None else ""
+        return [*steps, f"semiovs train {quoted}{with_ood} train.steps=200"]
     return [*steps, f"# put labelled images into {found.folder}/images, their masks into {found.folder}/masks, then:",
             f"semiovs train {quoted}"]  # fmt: skip
