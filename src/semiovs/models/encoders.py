@@ -1,4 +1,4 @@
-"""Encoders by name: anything in timm that yields a stride-4 map and a dilated last map, and two of our own."""
+"""Encoders by name: anything in timm that yields a stride-4 map and a dilated last map, and three of our own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError, did_you_mean
 from semiovs.models.pretrained import find_file, load_encoder
 from semiovs.models.segmenter import Normalization
+from semiovs.models.small import SmallEncoder, shipped_weights
 from semiovs.models.tiny import TinyEncoder
 from semiovs.models.xception import Xception65
 
@@ -46,10 +47,11 @@ class Encoder:
 def build_encoder(
     name: str, *, output_stride: int = 16, pretrained: bool | str = False, norm: str = "batch"
 ) -> Encoder:
-    """Build the encoder called `name`: `tiny`, `xception65` (ours), else timm's.
+    """Build the encoder called `name`: `tiny`, `small`, `xception65` (ours), else timm's.
 
-    output_stride: of the last map (8, 16 or 32); pretrained: False, True (timm's own weights: `SEMIOVS_WEIGHTS_DIR`,
-    the hub's cache or the hub), a file, or a name in `SEMIOVS_WEIGHTS_DIR`; norm: `group` is possible with `tiny` alone.
+    output_stride: of the last map (8, 16 or 32); pretrained: False, True (those shipped with `small`, else timm's own:
+    `SEMIOVS_WEIGHTS_DIR`, the hub's cache or the hub), a file, or a name in `SEMIOVS_WEIGHTS_DIR`; norm: `group` is possible
+    with `tiny` alone.
 
     Raises:
         UsageError: unknown name, or an option that this encoder does not have.
@@ -61,7 +63,9 @@ def build_encoder(
         raise UsageError(f"model.norm '{norm}' needs model.encoder=tiny; '{name}' has its own normalisation layers")
     if name in _OWN:
         encoder = _OWN[name](output_stride, norm)
-        if pretrained is True:
+        if pretrained is True and name == "small":
+            pretrained = str(shipped_weights())
+        elif pretrained is True:
             raise WeightsError(
                 f"encoder '{name}' has no weights on the hub; set model.pretrained to a file, or to false"
             )
@@ -84,13 +88,20 @@ def _tiny(output_stride: int, norm: str) -> Encoder:
     return Encoder(module, (0, 1), TinyEncoder.channels, (LOW_STRIDE, output_stride), Normalization())
 
 
+def _small(output_stride: int, norm: str) -> Encoder:  # noqa: ARG001 - same signature as its neighbours
+    if output_stride not in (8, 16):
+        raise UsageError(f"encoder 'small' has output stride 8 or 16, not {output_stride}")
+    module = SmallEncoder(output_stride=output_stride)
+    return Encoder(module, (0, 1), SmallEncoder.channels, (LOW_STRIDE, output_stride), Normalization())
+
+
 def _xception65(output_stride: int, norm: str) -> Encoder:  # noqa: ARG001 - same signature as its neighbour
     if output_stride != 16:
         raise UsageError(f"encoder 'xception65' has output stride 16 only, not {output_stride}")
     return Encoder(Xception65(), (0, 1), (256, 2048), (LOW_STRIDE, 16), Normalization())
 
 
-_OWN: dict[str, Callable[[int, str], Encoder]] = {"tiny": _tiny, "xception65": _xception65}
+_OWN: dict[str, Callable[[int, str], Encoder]] = {"tiny": _tiny, "small": _small, "xception65": _xception65}
 
 
 def _timm(name: str, output_stride: int, *, hub: bool) -> Encoder:

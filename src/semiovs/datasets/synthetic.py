@@ -1,0 +1,308 @@
+"""A world to try the program on: scenes of textured objects with true masks, drawn from a seed in a few seconds.
+
+A class is a texture (`textures.NAMED`), whatever its colours, scale, direction and outline. Clutter, shadows, light and occlusion
+hide parts. The target domain is what labels exist for; the OOD domain has other grounds and colours, and beside the
+classes objects of textures that no class list names (`textures.FOREIGN`): their truth is background.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semiovs.data.palette import palette
+from semiovs.datasets.textures import FOREIGN, NAMED, Field, Plane, Texture, clamped, pixels
+from semiovs.errors import DataError, UsageError
+
+Pixels = NDArray[np.uint8]
+Ground = str
+
+#: Class names in the order of their ids; 0 is everything that is not a named texture.
+CLASSES = ("background", *NAMED)
+
+#: Their colours in pictures.
+COLORS = (
+    (44, 47, 54), (78, 121, 167), (242, 142, 43), (225, 87, 89), (118, 183, 178), (89, 161, 79), (237, 201, 72), (176, 122, 161)
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Statistics of a world.
+
+    textures: what objects are made of, with the id of each (0: its truth is background) and how often it comes; grounds: kinds
+    of background; saturation, brightness: ranges of colours; tint: strength of a common colour cast; periods: of the
+    textures, pixels; noise: standard deviation, in [0, 1].
+    """
+
+    name: str
+    textures: Sequence[tuple[Texture, int, float]]
+    grounds: tuple[Ground, ...]
+    saturation: tuple[float, float]
+    brightness: tuple[float, float]
+    tint: float
+    periods: tuple[float, float] = (7.0, 12.0)
+    noise: float = 0.03
+    contrast: tuple[float, float] = (0.3, 0.7)
+
+
+_CLASSES = [(texture, number, 1.0) for number, texture in enumerate(NAMED.values(), start=1)]
+
+TARGET = Domain("target", _CLASSES, ("clouds", "slope"), (0.2, 0.8), (0.25, 0.9), 0.0)
+
+OOD = Domain(
+    "ood",
+    [*_CLASSES, *((texture, 0, 0.8) for texture in FOREIGN.values())],
+    ("patches", "bands", "grain"),
+    (0.0, 0.45),
+    (0.1, 0.75),
+    0.35,
+    periods=(6.0, 13.0),
+    noise=0.05,
+    contrast=(0.25, 0.6),
+)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and its truth.
+
+    image: (H, W, 3) uint8; mask: (H, W) uint8 class ids; objects: (H, W) uint8, number of the object (of a named or an unnamed
+    texture), 0 for none.
+    """
+
+    image: Pixels
+    mask: Pixels
+    objects: Pixels
+
+
+def render(domain: Domain, side: int, rng: np.random.Generator) -> Scene:
+    """Draw one scene of side² pixels: ground, clutter, two to four objects in painter's order, twigs, light, noise."""
+    image = _ground(domain, side, rng)
+    mask, objects = np.zeros((side, side), np.uint8), np.zeros((side, side), np.uint8)
+    for _ in range(rng.integers(0, 4)):
+        _paint(image, _outline(side, (0.04, 0.12), rng), _color(domain, rng))
+    weights = np.array([weight for _, _, weight in domain.textures])
+    for number in range(1, rng.integers(2, 5) + 1):
+        texture, label, _ = domain.textures[rng.choice(len(weights), p=weights / weights.sum())]
+        inside = _outline(side, (0.17, 0.3), rng)
+        shadow = np.roll(inside, tuple(rng.integers(-3, 4, 2)), (0, 1))
+        _paint(image, shadow * np.float32(0.5), np.zeros(3, np.float32))
+        _paint(image, inside, _surface(texture, domain, side, rng))
+        hit = inside > 0.5
+        mask[hit], objects[hit] = label, number
+    for _ in range(rng.integers(0, 3)):
+        twig = _twig(side, rng)
+        _paint(image, twig, _color(domain, rng))
+        mask[twig > 0.5] = objects[twig > 0.5] = 0
+    return Scene(_lit(image, domain, rng), mask, objects)
+
+
+def _surface(texture: Texture, domain: Domain, side: int, rng: np.random.Generator) -> Field:
+    """(H, W, 3): a texture in two colours of enough contrast; either may be the brighter one."""
+    pattern = texture(Plane.draw(side, domain.periods, rng))[..., None]
+    first, second = _color(domain, rng), _color(domain, rng)
+    gap = rng.uniform(*domain.contrast) * rng.choice((-1, 1))
+    middle = np.clip((first.mean() + second.mean()) / 2, abs(gap) / 2, 1 - abs(gap) / 2)
+    first, second = first - first.mean() + middle + gap / 2, second - second.mean() + middle - gap / 2
+    return np.asarray(first * pattern + second * (1 - pattern), np.float32)
+
+
+def _color(domain: Domain, rng: np.random.Generator) -> Field:
+    """(3,) RGB of any hue, in the domain's ranges."""
+    hue = rng.uniform(0, 2 * np.pi) + np.array([0, 2, 4]) * np.pi / 3
+    brightness, saturation = rng.uniform(*domain.brightness), rng.uniform(*domain.saturation)
+    return np.asarray(brightness * (1 + 0.6 * saturation * np.cos(hue)), np.float32)
+
+
+def _paint(image: Field, alpha: Field, color: Field) -> None:
+    """Blend (H, W, 3) or (3,) `color` into the image."""
+    image += alpha[..., None] * (color - image)
+
+
+def _ground(domain: Domain, side: int, rng: np.random.Generator) -> Field:
+    kind = domain.grounds[rng.integers(len(domain.grounds))]
+    plane = Plane.draw(side, (0.3 * side, 0.6 * side), rng)
+    if kind == "clouds":
+        pattern = 0.7 * plane.noise() + 0.3 * plane.scaled(2.3).noise()
+    elif kind == "slope":
+        pattern = (plane.u - plane.u.min()) / np.ptp(plane.u)
+    elif kind == "patches":
+        pattern = plane.scaled(1.5).sites()[2]
+    elif kind == "bands":
+        pattern = 0.5 + 0.5 * np.sin(2 * np.pi * plane.u + 2 * plane.noise())
+    else:
+        pattern = 0.5 * plane.scaled(4).noise() + 0.5 * plane.scaled(9).noise()
+    pattern = pattern[..., None].astype(np.float32)
+    return np.asarray(_color(domain, rng) * pattern + _color(domain, rng) * (1 - pattern), np.float32)
+
+
+def _outline(side: int, radii: tuple[float, float], rng: np.random.Generator) -> Field:
+    """(H, W) in [0, 1]: a smooth blob or a polygon somewhere in the picture; `radii` as shares of the side."""
+    y, x = pixels(side) - rng.uniform(0.1, 0.9, (2, 1, 1)).astype(np.float32) * side
+    radius, stretch, angle = rng.uniform(*radii) * side, rng.uniform(0.75, 1.33), rng.uniform(0, 2 * np.pi)
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    x, y = (cos * x + sin * y) * np.float32(stretch), (cos * y - sin * x) / np.float32(stretch)
+    far, around = np.hypot(x, y), np.arctan2(y, x)
+    if rng.random() < 0.5:
+        edge = np.ones_like(far)
+        for lobes in (2, 3, 5):
+            edge += np.float32(rng.uniform(0, 0.4 / lobes)) * np.cos(lobes * around + np.float32(rng.uniform(0, 6.3)))
+    else:
+        corners = rng.integers(3, 7)
+        sector = np.float32(2 * np.pi / corners)
+        edge = np.float32(1.05 * np.cos(sector / 2)) / np.cos(np.mod(around, sector) - sector / 2)
+    return clamped(0.5 - (far - np.float32(radius) * edge))
+
+
+def _twig(side: int, rng: np.random.Generator) -> Field:
+    """(H, W) in [0, 1]: a thin bent line across the picture."""
+    plane = Plane.draw(side, (side, side), rng)
+    line = plane.u - plane.u.mean() + np.float32(rng.uniform(-0.3, 0.3) + 0.1 * np.sin(rng.uniform(0, 6.3)))
+    bend = np.float32(rng.uniform(0.02, 0.1)) * np.sin(plane.v * np.float32(rng.uniform(4, 9)))
+    return clamped(np.float32(rng.uniform(1.0, 2.2)) - np.abs(line + bend) * side)
+
+
+def _lit(image: Field, domain: Domain, rng: np.random.Generator) -> Pixels:
+    """Light that falls off across the picture, colour cast, noise; to 8 bits."""
+    side = image.shape[0]
+    plane = Plane.draw(side, (side, side), rng)
+    light = 1 + np.float32(rng.uniform(0, 0.6)) * (plane.u - plane.u.mean())
+    cast = 1 + domain.tint * rng.uniform(-1, 1, 3)
+    grain = rng.standard_normal(image.shape, np.float32) * np.float32(domain.noise)
+    out = image * light[..., None] * cast.astype(np.float32) + grain
+    return np.asarray(clamped(out) * 255 + 0.5, np.uint8)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """How the stand-in teacher errs: it is a corrupted copy of the truth.
+
+    confuse, drop: share of objects that it calls by another name, or does not see; invent: share of objects of unnamed
+    textures that it calls by some name; bend: displacement of outlines, pixels (standard deviation).
+    """
+
+    confuse: float = 0.06
+    drop: float = 0.05
+    invent: float = 0.05
+    bend: float = 1.0
+
+    def labels(self, scene: Scene, classes: int, rng: np.random.Generator) -> Pixels:
+        """(H, W) uint8 class ids, as wrong as the rates say."""
+        labels = scene.mask.copy()
+        for number in range(1, int(scene.objects.max()) + 1):
+            where = scene.objects == number
+            if not where.any():
+                continue
+            true, chance, other = int(scene.mask[where][0]), rng.random(), int(rng.integers(1, classes))
+            if true == 0:
+                labels[where] = other if chance < self.invent else 0
+            elif chance < self.confuse:
+                labels[where] = other
+            elif chance < self.confuse + self.drop:
+                labels[where] = 0
+        return self._bent(labels, rng)
+
+    def _bent(self, labels: Pixels, rng: np.random.Generator) -> Pixels:
+        side = labels.shape[0]
+        y, x = pixels(side)
+        dy, dx = (2 * Plane.draw(side, (side / 8, side / 5), rng).noise() - 1 for _ in range(2))
+        reach = 2.2 * self.bend  # value noise in [-1, 1] has a standard deviation near 1 / 2.2
+        moved = (np.clip(np.rint(c + reach * d), 0, side - 1).astype(np.int64) for c, d in ((y, dy), (x, dx)))
+        return np.asarray(labels[tuple(moved)])
+
+
+@dataclass(frozen=True)
+class WorldSize:
+    """Numbers of pictures, and their side in pixels."""
+
+    labeled: int = 24
+    unlabeled: int = 400
+    ood: int = 400
+    val: int = 150
+    side: int = 64
+
+    def __post_init__(self) -> None:
+        for name, least in (("labeled", 1), ("unlabeled", 1), ("ood", 1), ("val", 1), ("side", 32)):
+            if getattr(self, name) < least:
+                raise UsageError(f"synthetic world: {name} {getattr(self, name)} must be at least {least}")
+
+
+#: Folders of images, and of the masks that belong to them: the layout of the data set `folder`, and two folders more.
+_PARTS = ("labeled", "unlabeled", "val", "ood")
+
+
+def write_world(
+    root: str | Path,
+    seed: int,
+    *,
+    size: WorldSize = WorldSize(),
+    teacher: Teacher = Teacher(),
+) -> Path:
+    """Write a world as a `folder` data set and return its root; the folder appears whole or not at all.
+
+    images/ with masks/, unlabeled/, val/images with val/masks, ood/, classes.txt; beside them ood-truth/ (what is really on the OOD
+    images, for measuring alone) and ood-teacher/ (what the stand-in teacher says is on them).
+
+    Raises:
+        UsageError: a seed below 0, or `root` is there and not empty.
+        DataError: it cannot be written.
+    """
+    root = Path(root)
+    if seed < 0:
+        raise UsageError(f"seed {seed}: must not be negative")
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise UsageError(f"{root} is there already and not empty; choose another folder")
+    partial = root.with_name(f".{root.name}.{uuid.uuid4().hex}")
+    try:
+        _write(partial, seed, size, teacher)
+        if root.exists():
+            root.rmdir()
+        partial.rename(root)
+    except OSError as error:
+        raise DataError(f"{root}: the synthetic world cannot be written: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(partial)
+    return root
+
+
+def _write(root: Path, seed: int, size: WorldSize, teacher: Teacher) -> None:
+    for folder in ("images", "masks", "unlabeled", "val/images", "val/masks", "ood", "ood-truth", "ood-teacher"):
+        (root / folder).mkdir(parents=True)
+    (root / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES))
+    colors = palette().tobytes()
+    for name, scene, _ in _scenes("labeled", seed, size.labeled, size.side):
+        _save(root / "images" / name, scene.image)
+        _save(root / "masks" / name, scene.mask, colors)
+    for name, scene, _ in _scenes("unlabeled", seed, size.unlabeled, size.side):
+        _save(root / "unlabeled" / name, scene.image)
+    for name, scene, _ in _scenes("val", seed, size.val, size.side):
+        _save(root / "val/images" / name, scene.image)
+        _save(root / "val/masks" / name, scene.mask, colors)
+    for name, scene, rng in _scenes("ood", seed, size.ood, size.side):
+        _save(root / "ood" / name, scene.image)
+        _save(root / "ood-truth" / name, scene.mask, colors)
+        _save(root / "ood-teacher" / name, teacher.labels(scene, len(CLASSES), rng), colors)
+
+
+def _scenes(part: str, seed: int, count: int, side: int) -> Iterator[tuple[str, Scene, np.random.Generator]]:
+    """File names, scenes and generators of one part; scene i is the same whatever the count."""
+    for index in range(count):
+        rng = np.random.default_rng([seed, _PARTS.index(part), index])
+        yield f"{part}-{index:04d}.png", render(OOD if part == "ood" else TARGET, side, rng), rng
+
+
+def _save(path: Path, pixels: Pixels, colors: bytes | None = None) -> None:
+    image = Image.fromarray(pixels)
+    if colors is not None:
+        image.putpalette(colors)
+    image.save(path, compress_level=1)
