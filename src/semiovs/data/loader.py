@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +15,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from semiovs.data.batch import Batch
-from semiovs.errors import SemiovsError
+from semiovs.errors import DataError, SemiovsError
 
 #: Batches that each worker prepares ahead.
 PREFETCH = 2
+#: How often killed workers are replaced.
+RESTARTS = 3
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,35 @@ class _Guarded(Dataset[Batch | _Failure]):
 def loader(stream: Dataset[Batch], start: int, total: int, *, workers: int = 0) -> Iterator[Batch]:
     """Batches of micro-steps `start` to `total` - 1 in order, in page-locked memory where there is a GPU.
 
+    Killed workers are replaced `RESTARTS` times; the batches stay the same, because each depends on its step alone.
+
     Raises:
-        SemiovsError: as raised in a worker, at the step it belongs to.
+        SemiovsError: as raised in a worker, at the step it belongs to; DataError: workers are killed again and again.
     """
+    step, deaths = start, 0
+    while step < total:
+        try:
+            for batch in _started(stream, range(step, total), workers):
+                if isinstance(batch, _Failure):
+                    raise batch.error
+                yield batch
+                step += 1
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            deaths += 1
+            if deaths > RESTARTS:
+                raise DataError(
+                    f"loader processes were killed {deaths} times, now at micro-step {step} (out of memory?); "
+                    f"use fewer of them: data.workers={workers // 2}"
+                ) from None
+
+
+def _started(stream: Dataset[Batch], steps: range, workers: int) -> Iterator[Batch | _Failure]:
     batches = DataLoader(
         _Guarded(stream),
         batch_size=None,
-        sampler=range(start, total),
+        sampler=steps,
         num_workers=workers,
         collate_fn=_as_it_is,
         pin_memory=torch.cuda.is_available(),
@@ -53,10 +80,24 @@ def loader(stream: Dataset[Batch], start: int, total: int, *, workers: int = 0) 
         worker_init_fn=_start_worker,
         generator=torch.Generator(),  # else the loader draws from the global generator, which belongs to the model
     )
-    for batch in batches:
-        if isinstance(batch, _Failure):
-            raise batch.error
-        yield batch
+    with _own_child_handler():
+        return iter(batches)
+
+
+@contextmanager
+def _own_child_handler() -> Iterator[None]:
+    """Undo torch's SIGCHLD handler, which raises wherever the main process happens to be when a worker dies.
+
+    Without it the death is seen by the next request for a batch, where it can be dealt with.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -64,9 +105,20 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start_worker(_: int) -> None:
-    """One thread a worker; signals are the main process's business (it checkpoints, then stops its workers)."""
+    """One thread a worker. Signals to the whole job are the main process's business: it checkpoints, then ends its workers."""
     torch.set_num_threads(1)
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(1)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_parent_asks, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_when_parent_asks(parent: int) -> None:
+    """Obey SIGTERM only from the main process; a scheduler sends it to all processes of a job alike."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
