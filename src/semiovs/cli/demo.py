@@ -1,0 +1,110 @@
+"""``semiovs demo``: the whole story on made-up images, on a CPU, in minutes."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semiovs.cli import console
+from semiovs.cli.console import Json, report, table
+from semiovs.errors import InterruptedRunError, PreemptedError, UsageError
+from semiovs.files import write_json, write_text
+
+if TYPE_CHECKING:
+    from semiovs.study.demo import DemoResult
+
+#: A folder with this file is a demo's, and may be replaced by the next one.
+MARKER = ".semiovs-demo"
+_EXAMPLES = 5
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for everything; an earlier demo's is replaced.", metavar="DIR")
+    ] = Path("semiovs-demo"),
+    seed: Annotated[int, typer.Option("--seed", help="Another world, other draws.", min=0, max=2**31 - 1)] = 0,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Steps of each training; default: as many as fit 4 minutes.", min=5)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a small world of textured objects, train four students on it, show whether the OOD images helped."""
+    with fresh_folder(out):
+        console.log(f"demo in {out}, seed {seed}; takes about 4 minutes on 2 CPU cores")
+        # imported late: torch alone takes seconds, and a wrong folder should be told at once
+        from semiovs.report.demo import write_report
+        from semiovs.study.demo import examples, run_demo
+
+        result = run_demo(out, seed, steps=steps, say=console.log)
+        write_report(out / "report.html", result, *examples(out, _EXAMPLES))
+        write_json(out / "results.json", result.as_json())
+    report(result.as_json(), as_json=as_json, text=_text(result))
+
+
+@contextmanager
+def fresh_folder(out: Path) -> Iterator[None]:
+    """Give the body an empty folder `out`; if the body fails, nothing of it is left and an earlier demo is back.
+
+    Raises:
+        UsageError: `out` holds something that is no demo, or cannot be made.
+        InterruptedRunError, PreemptedError: the body was stopped.
+    """
+    before = _set_aside(out)
+    try:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            write_text(out / MARKER, "made by `semiovs demo`, which may replace this folder\n")
+        except OSError as error:
+            raise UsageError(f"--out: {out} cannot be written: {error.strerror or error}") from None
+        yield
+    except BaseException as error:
+        with suppress(OSError):
+            shutil.rmtree(out)
+        if before is not None:
+            before.rename(out)
+        kept = f"{out} is as it was" if before is not None else f"nothing is left in {out}"
+        if isinstance(error, InterruptedRunError | KeyboardInterrupt):
+            raise InterruptedRunError(f"demo stopped; {kept}") from None
+        if isinstance(error, PreemptedError):
+            raise PreemptedError(f"demo stopped by a signal; {kept}") from None
+        raise
+    for old in out.parent.glob(f".{out.name}.*"):  # the earlier one, and what a killed demo set aside
+        if (old / MARKER).is_file():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _set_aside(out: Path) -> Path | None:
+    """Rename an earlier demo, so that it can be put back; None where there is nothing."""
+    try:
+        if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+            return None
+        if not (out / MARKER).is_file():
+            raise UsageError(f"--out: {out} exists and is not an earlier demo; choose another folder")
+        aside = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
+        return out.rename(aside)
+    except OSError as error:
+        raise UsageError(f"--out: {out} cannot be replaced: {error.strerror or error}") from None
+
+
+def _text(result: DemoResult) -> str:
+    from semiovs.study.demo import ARMS
+
+    scores = result.miou
+    rows = [(arm.title, f"{scores[arm.name]:.1f}", arm.learns_from) for arm in ARMS]
+    rows.append(("(teacher)", f"{result.teacher:.1f}", "a corrupted copy of the truth; measured on the OOD images"))
+    where = result.root
+    return "\n".join(
+        [
+            table(("student", "mIoU %", "learns from"), rows),
+            f"{result.steps} steps each, {result.seconds:.0f} s in all",
+            f"report: {where}/report.html",
+            f"next: semiovs predict {where}/runs/semiovs {where}/world/ood",
+            "      semiovs init FOLDER-OF-YOUR-OWN-IMAGES",
+        ]
+    )

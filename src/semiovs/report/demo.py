@@ -1,0 +1,112 @@
+"""The demo's page: table, curves, per-class IoU, predictions side by side."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from semiovs.datasets.synthetic import CLASSES, COLORS
+from semiovs.files import write_text
+from semiovs.study.demo import ARMS, DemoResult, Example
+
+#: Colour of each arm's line and bar; the last arm is the one to look at.
+_INK = ("#8a8f98", "#3b7dd8", "#d9822b", "#1f9d63")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A table row: an arm, its mIoU, the width of its bar in percent."""
+
+    title: str
+    learns_from: str
+    miou: float
+    ink: str
+
+
+def write_report(path: Path, result: DemoResult, target: Sequence[Example], ood: Sequence[Example]) -> None:
+    """Write the page to `path`; examples of the target domain and of the OOD domain are shown as they come."""
+    loader = jinja2.PackageLoader("semiovs.report", "templates")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    scores = result.miou
+    page = environment.get_template("demo.html").render(
+        result=result,
+        facts=result.as_json(),
+        rows=[_Row(arm.title, arm.learns_from, scores[arm.name], ink) for arm, ink in zip(ARMS, _INK, strict=True)],
+        best=max(scores.values()),
+        curves=_curves(result),
+        classes=list(zip(CLASSES, (_css(color) for color in COLORS), strict=True)),
+        heat={arm.name: {name: _heat(value) for name, value in result.curves[arm.name].iou.items()} for arm in ARMS},
+        arms=ARMS,
+        target=[_strip(example) for example in target],
+        ood=[_strip(example) for example in ood],
+    )
+    write_text(path, page)
+
+
+def _curves(result: DemoResult) -> str:
+    """Curves of mIoU over steps, as SVG that takes the font of the page."""
+    figure = Figure(figsize=(5.2, 3.5), layout="constrained")
+    axes = figure.add_subplot()
+    for arm, ink in zip(ARMS, _INK, strict=True):
+        curve = result.curves[arm.name]
+        axes.plot(curve.steps, curve.miou, color=ink, linewidth=2.2, marker="o", markersize=4, label=arm.title)
+    axes.set_xlabel("step")
+    axes.set_ylabel("mIoU, %")
+    axes.set_ylim(bottom=0)
+    axes.grid(color="#e4e6ea", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.legend(frameon=False, fontsize=10, loc="outside lower center", ncols=2)
+    out = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "semiovs", "font.size": 10}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    svg = out.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+def _strip(example: Example) -> list[Mapping[str, Any]]:
+    """The pictures of one row with their captions; predictions carry the share of pixels that are right."""
+    strip: list[Mapping[str, Any]] = [
+        {"caption": "image", "src": _png(example.image), "right": None},
+        {"caption": "truth", "src": _png(_painted(example.truth)), "right": None},
+    ]
+    for caption, labels in example.labels.items():
+        right = 100 * float((labels == example.truth).mean())
+        strip.append({"caption": caption, "src": _png(_painted(labels)), "right": right})
+    return strip
+
+
+def _painted(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    table = np.array([*COLORS, *[(255, 255, 255)] * (256 - len(COLORS))], dtype=np.uint8)
+    return table[labels]
+
+
+def _png(pixels: NDArray[np.uint8]) -> str:
+    """RGB pixels as a data URL."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _css(color: Sequence[int]) -> str:
+    return "rgb({}, {}, {})".format(*color)
+
+
+def _heat(percent: float) -> str:
+    """Background of a table cell: white at 0, green at 100."""
+    share = min(max(percent / 100, 0.0), 1.0)
+    return f"rgba(31, 157, 99, {0.75 * share:.2f})"

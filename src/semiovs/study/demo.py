@@ -1,0 +1,256 @@
+"""The demo: one synthetic world, four trainings that differ in what they learn from, one table.
+
+Everything goes through the same parts as a user's own project: a `folder` data set, `label_images` into a store, configurations,
+`train`. Only the teacher is made up: its labels are a corrupted copy of the truth (`synthetic.Teacher`).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from semiovs.config import load_config
+from semiovs.data import Manifest
+from semiovs.data.masks import MaskReader
+from semiovs.data.store import PseudoLabelStore
+from semiovs.datasets.synthetic import WorldSize, write_world
+from semiovs.engine import training, trial
+from semiovs.engine.precision import Precision
+from semiovs.engine.run import read_metrics
+from semiovs.evaluation import ConfusionMatrix
+from semiovs.files import write_text
+from semiovs.inference import Predictor
+from semiovs.ovs import build_ovs
+from semiovs.ovs.label import label_images
+from semiovs.vocab.vocabulary import Vocabulary
+
+#: The world of the demo.
+SIZE = WorldSize()
+
+#: Seconds that the four trainings may take together, and the steps that they need.
+BUDGET, MOST_STEPS, LEAST_STEPS = 150.0, 300, 20
+#: What the four trainings cost together, in steps of the dearest.
+ALL_ARMS = 2.9
+EVALUATIONS = 5
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training: its name in results.json, its line in the table, its column, what it adds to the configuration."""
+
+    name: str
+    title: str
+    short: str
+    learns_from: str
+    settings: tuple[str, ...]
+
+
+ARMS = (
+    Arm("supervised", "Supervised", "Supervised", "the labelled images", ("method=supervised",)),
+    Arm("unimatch", "UniMatch", "UniMatch", "+ its own labels on unlabelled images", ("method.name=unimatch",)),
+    Arm(
+        "unimatch_naive_ood",
+        "UniMatch + naive OOD",
+        "naive OOD",
+        "+ its own labels on OOD images",
+        ("method.name=unimatch", "ood.images=ood", "ood.mode=naive"),
+    ),
+    Arm(
+        "semiovs",
+        "SemiOVS",
+        "SemiOVS",
+        "+ the teacher's labels on OOD images",
+        ("method.name=unimatch", "ood.images=ood", "ood.labels=ood-labels"),
+    ),
+)
+
+_YAML = """\
+# The world of `semiovs demo`, ready to be played with:
+#   semiovs train {root} method=fixmatch run.dir={root}/runs/mine
+data: {{root: world, crop_size: 64, scale: [0.8, 1.3], workers: 0}}
+model: {{name: deeplabv3plus, encoder: small, pretrained: true, output_stride: 8, dilations: [1, 2, 4], channels: 64}}
+method: {{name: unimatch, conf_thresh: 0.9}}
+optim: {{name: adamw, lr: 0.001, head_lr_multiplier: 3, weight_decay: 0.01}}
+train:
+  {{steps: {steps}, batch_size: 8, seed: {seed}, device: cpu, precision: {precision}, eval_every: {every},
+   save_every: 1000000, log_every: 50, keep_last: 1}}
+run: {{tensorboard: false}}
+"""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One arm's evaluation during training: steps and mIoU (percent), and per-class IoU at the end."""
+
+    steps: list[int]
+    miou: list[float]
+    iou: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture (H, W, 3), its true labels (H, W), and what others say: caption -> labels (H, W)."""
+
+    image: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    labels: Mapping[str, NDArray[np.uint8]]
+
+
+@dataclass
+class DemoResult:
+    """Everything that the table and the report show. miou: percent, by arm; teacher: of its labels on the OOD images."""
+
+    root: Path
+    size: WorldSize
+    seed: int
+    steps: int
+    precision: str
+    teacher: float
+    curves: dict[str, Curve] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def miou(self) -> dict[str, float]:
+        """Score of each arm at the last step."""
+        return {name: curve.miou[-1] for name, curve in self.curves.items()}
+
+    def as_json(self) -> dict[str, Any]:
+        """What results.json holds."""
+        return {
+            **{name: round(value, 2) for name, value in self.miou.items()},
+            "teacher": round(self.teacher, 2),
+            "seconds": round(self.seconds, 1),
+            "seed": self.seed,
+            "steps": self.steps,
+            "iou": {n: {c: round(v, 2) for c, v in curve.iou.items()} for n, curve in self.curves.items()},
+            "seconds_of_arms": {name: round(curve.seconds, 1) for name, curve in self.curves.items()},
+            "hardware": hardware(self.precision),
+        }
+
+
+def run_demo(
+    root: Path, seed: int, *, steps: int | None = None, say: Say = print, size: WorldSize | None = None
+) -> DemoResult:
+    """Make the world in ``root/world`` (which must not be there), train the four arms, return their scores.
+
+    steps: of each training; None: as many as fit the time, by a short timing.
+
+    Raises:
+        UsageError: a seed or size that cannot be taken; others as `write_world`, `label_images` and `training.train`.
+    """
+    begin, size = time.perf_counter(), size or SIZE
+    write_world(root / "world", seed, size=size)
+    say(f"world: {size.labeled} labelled, {size.unlabeled} unlabelled, {size.ood} OOD, {size.val} evaluation images")
+    teacher = label_ood(root / "world")
+    say(f"teacher: a corrupted copy of the truth stands in for a real one; mIoU {teacher:.1f} on the OOD images")
+    steps, precision = (steps, _precision()) if steps else choose_steps(root, seed, say)
+    result = DemoResult(root, size, seed, steps, precision, teacher)
+    write_text(root / "semiovs.yaml", _yaml(root.name, seed, steps, precision))
+    for number, arm in enumerate(ARMS, start=1):
+        say(f"{number}/{len(ARMS)} {arm.title}: {arm.learns_from}")
+        result.curves[arm.name] = train_arm(root, arm)
+    result.seconds = time.perf_counter() - begin
+    return result
+
+
+def label_ood(world: Path) -> float:
+    """Label the OOD images of a world through the store, as ``semiovs label`` does; return the mIoU of the labels (percent)."""
+    vocabulary = Vocabulary.load(world / "classes.txt")
+    teacher = build_ovs("masks", root=str(world / "ood-teacher"))
+    identity = {"name": "masks", "note": "corrupted copy of the truth", **teacher.describe(), "root": "ood-teacher"}
+    store = PseudoLabelStore.create(world / "ood-labels", vocabulary, teacher=identity)
+    label_images(teacher, Manifest.from_folder(world / "ood"), vocabulary, store, batch_size=16)
+    truth, matrix = MaskReader(vocabulary.names), ConfusionMatrix(len(vocabulary))
+    for identifier in store.ids():
+        matrix.update(store.label(identifier), truth(world / "ood-truth" / f"{identifier}.png"))
+    return matrix.miou()
+
+
+def choose_steps(root: Path, seed: int, say: Say) -> tuple[int, str]:
+    """Number of steps that fits `BUDGET`, and the faster precision, from a few steps of the dearest arm."""
+    seconds = {}
+    for precision in dict.fromkeys(("fp32", _precision())):
+        write_text(root / "semiovs.yaml", _yaml(root.name, seed, LEAST_STEPS, precision))
+        found = trial.dry_run(_loaded(root, ARMS[-1]).config)
+        seconds[precision] = float(found["seconds_per_step"])
+    precision = min(seconds, key=lambda name: seconds[name])
+    fitting = int(BUDGET / (ALL_ARMS * seconds[precision]))
+    steps = max(LEAST_STEPS, min(MOST_STEPS, fitting // EVALUATIONS * EVALUATIONS))
+    times = ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
+    say(f"timing: {times} a step of SemiOVS; {steps} steps an arm in {precision}")
+    return steps, precision
+
+
+def train_arm(root: Path, arm: Arm) -> Curve:
+    """Train one arm in ``runs/<name>`` and read its curve."""
+    begin = time.perf_counter()
+    outcome = training.train(_loaded(root, arm), ["semiovs", "demo"])
+    rows = [row for row in read_metrics(outcome.directory / "metrics.jsonl") if row["kind"] == "eval"]
+    last: Mapping[str, float] = rows[-1]["iou"]
+    return Curve(
+        [int(row["step"]) for row in rows],
+        [float(row["miou"]) for row in rows],
+        {name: float(value) for name, value in last.items()},
+        time.perf_counter() - begin,
+    )
+
+
+def examples(root: Path, count: int) -> tuple[list[Example], list[Example]]:
+    """The first `count` evaluation and OOD images with what the arms, after their last step, see in them."""
+    world = root / "world"
+    predictors = {
+        arm: Predictor.load(root / "runs" / arm.name / "checkpoints" / "last.pt", device="cpu") for arm in ARMS
+    }
+
+    def of(folder: str, truth: str, teacher: str | None, arms: Sequence[Arm]) -> list[Example]:
+        found = []
+        for path in sorted((world / folder).iterdir())[:count]:
+            labels = {} if teacher is None else {"teacher": _pixels(world / teacher / path.name)}
+            labels |= {arm.short: predictors[arm](path).labels for arm in arms}
+            found.append(Example(_pixels(path), _pixels(world / truth / path.name), labels))
+        return found
+
+    return of("val/images", "val/masks", None, ARMS), of("ood", "ood-truth", "ood-teacher", ARMS[1:])
+
+
+def _pixels(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def hardware(precision: str) -> dict[str, Any]:
+    """What the times depend on."""
+    return {
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "precision": precision,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _loaded(root: Path, arm: Arm) -> Any:
+    return load_config(str(root / "semiovs.yaml"), [*arm.settings, f"run.dir={root / 'runs' / arm.name}"])
+
+
+def _yaml(name: str, seed: int, steps: int, precision: str) -> str:
+    every = max(1, -(-steps // EVALUATIONS))
+    return _YAML.format(root=name, seed=seed, steps=steps, precision=precision, every=every)
+
+
+def _precision() -> Literal["fp32", "bf16", "fp16"]:
+    return Precision.choose("auto", torch.device("cpu")).name

@@ -1,0 +1,171 @@
+"""``semiovs demo``: the whole of it on a very small world, and the folder it may and may not touch."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from semiovs.cli.app import main
+from semiovs.cli.demo import MARKER, fresh_folder
+from semiovs.datasets.synthetic import WorldSize
+from semiovs.errors import InterruptedRunError, UsageError
+from semiovs.study import demo as study
+
+ARMS = ["supervised", "unimatch", "unimatch_naive_ood", "semiovs"]
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    monkeypatch.setattr(study, "SIZE", WorldSize(labeled=8, unlabeled=9, ood=9, val=3))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def unlearned(tiny, monkeypatch):
+    """A demo whose trainings cost nothing, for all that happens around them."""
+    monkeypatch.setattr(study, "train_arm", lambda root, arm: study.Curve([5], [50.0], {"background": 50.0}, 0.1))
+    monkeypatch.setattr(study, "examples", lambda root, count: ([], []))
+    monkeypatch.setattr("semiovs.report.demo.write_report", lambda path, *_: path.write_text("report"))
+    return tiny
+
+
+@pytest.mark.slow
+def test_the_whole_demo(tiny, capsys):
+    assert main(["demo", "--out", "d", "--seed", "3", "--steps", "5", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    written = json.loads((tiny / "d" / "results.json").read_text())
+    assert printed == written
+    assert (written["seed"], written["steps"]) == (3, 5)
+    assert all(0 < written[arm] < 100 for arm in ARMS)
+    assert 40 < written["teacher"] < 100
+    assert written["seconds"] > 0
+
+    page = (tiny / "d" / "report.html").read_text()
+    assert not re.search(r"""(src|href)=["'](?!data:)|url\(\s*["']?http|@import|<script""", page)
+    assert all(
+        title in page for title in ("Supervised", "UniMatch + naive OOD", "SemiOVS", "corrupted copy of the truth")
+    )
+    assert page.count('<img src="data:image/png') == 6 * (3 + 5)
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", page)
+
+    runs = {name: (tiny / "d" / "runs" / name / "config.yaml").read_text() for name in ARMS}
+    assert "mode: naive" in runs["unimatch_naive_ood"]
+    assert "mode: ovs" in runs["semiovs"]
+    assert len({re.sub(r"(?s)ood:.*?\nmodel:|name: \w+|dir: \S+|#.*", "", text) for text in runs.values()}) == 1
+    assert len(list((tiny / "d" / "world" / "ood-labels" / "labels").iterdir())) == 9
+
+
+def test_table_and_report_are_named(unlearned, capsys):
+    assert main(["demo", "--steps", "5"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"SemiOVS +50\.0", out)
+    assert "semiovs-demo/report.html" in out
+    assert (unlearned / "semiovs-demo" / "report.html").read_text() == "report"
+
+
+def test_second_demo_replaces_the_first_wholly(unlearned):
+    assert main(["demo", "--steps", "5"]) == 0
+    (unlearned / "semiovs-demo" / "stale.txt").write_text("from before")
+    assert main(["demo", "--steps", "5", "--seed", "1"]) == 0
+    assert not (unlearned / "semiovs-demo" / "stale.txt").exists()
+    assert json.loads((unlearned / "semiovs-demo" / "results.json").read_text())["seed"] == 1
+    assert [p.name for p in unlearned.iterdir()] == ["semiovs-demo"]
+
+
+def test_folder_that_is_no_demo_is_refused(unlearned, capsys):
+    (unlearned / "mine").mkdir()
+    (unlearned / "mine" / "thesis.tex").write_text("years of work")
+    assert main(["demo", "--out", "mine"]) == 2
+    assert "not an earlier demo" in capsys.readouterr().err
+    assert [p.name for p in (unlearned / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_folder_that_cannot_be_made(unlearned, capsys):
+    (unlearned / "file").write_text("a file")
+    assert main(["demo", "--out", "file/demo"]) == 2
+    err = capsys.readouterr().err
+    assert err.splitlines()[0].startswith("error: --out: file/demo cannot be")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("option", "value"), [("--seed", "-1"), ("--seed", "x"), ("--steps", "0")])
+def test_values_that_cannot_be_taken(unlearned, capsys, option, value):
+    assert main(["demo", option, value]) == 2
+    assert option in capsys.readouterr().err
+    assert not list(unlearned.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (KeyboardInterrupt(), 130, "demo stopped; nothing is left"),
+        (InterruptedRunError("stopped by SIGINT; step 3 is saved"), 130, "demo stopped; nothing is left"),
+        (OSError(28, "No space left on device"), 3, "No space left on device"),
+    ],
+)
+def test_a_demo_that_stops_leaves_nothing(unlearned, monkeypatch, capsys, error, code, told):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(study, "train_arm", fail)
+    assert main(["demo", "--steps", "5"]) == code
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert told in last
+    assert not list(unlearned.iterdir())
+
+
+def _interrupted(out):
+    with fresh_folder(out):
+        (out / "results.json").write_text("second")
+        raise KeyboardInterrupt
+
+
+def test_a_demo_that_stops_gives_the_earlier_one_back(tmp_path):
+    out = tmp_path / "d"
+    with fresh_folder(out):
+        (out / "results.json").write_text("first")
+    with pytest.raises(InterruptedRunError, match="as it was"):
+        _interrupted(out)
+    assert (out / "results.json").read_text() == "first"
+    assert [p.name for p in tmp_path.iterdir()] == ["d"]
+
+
+def test_what_a_killed_demo_left_is_swept(tmp_path):
+    left, foreign = tmp_path / ".d.0123", tmp_path / ".d.cache"
+    for folder in (left, foreign):
+        folder.mkdir()
+    (left / MARKER).write_text("")
+    with fresh_folder(tmp_path / "d"):
+        pass
+    assert not left.exists()
+    assert foreign.is_dir()
+
+
+def test_marker_is_there_from_the_start(tmp_path):
+    with fresh_folder(tmp_path / "d"):
+        assert (tmp_path / "d" / MARKER).is_file()
+    with pytest.raises(UsageError, match="not an earlier demo"), fresh_folder(tmp_path):
+        pass
+
+
+def test_steps_fit_the_time(monkeypatch, tmp_path):
+    monkeypatch.setattr(study, "_precision", lambda: "bf16")
+    monkeypatch.setattr(
+        study, "_loaded", lambda root, arm: type("L", (), {"config": (root / "semiovs.yaml").read_text()})
+    )
+
+    def timed(config):
+        return {"seconds_per_step": slow if "bf16" in config else 1.5 * slow}
+
+    monkeypatch.setattr(study.trial, "dry_run", timed)
+    said = []
+    slow = 0.001
+    assert study.choose_steps(tmp_path, 0, said.append) == (study.MOST_STEPS, "bf16")
+    slow = study.BUDGET / study.ALL_ARMS / 103
+    assert study.choose_steps(tmp_path, 0, said.append) == (100, "bf16")
+    slow = 1000.0
+    assert study.choose_steps(tmp_path, 0, said.append) == (study.LEAST_STEPS, "bf16")
+    assert "20 steps" in said[-1]
