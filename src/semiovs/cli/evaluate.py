@@ -1,0 +1,175 @@
+"""``semiovs evaluate``: per-class IoU of a run's checkpoints, or of weights, on images with masks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semiovs.cli.console import Json, report, table
+from semiovs.cli.progress import progress
+from semiovs.errors import DataError, UsageError, WeightsError
+
+if TYPE_CHECKING:
+    from semiovs.config import Config
+    from semiovs.data import Sources
+    from semiovs.evaluation import Evaluation
+    from semiovs.vocab import Vocabulary
+
+_NAMED = ("best", "last")
+
+
+class Split(StrEnum):
+    """Which images."""
+
+    VAL = "val"
+    LABELED = "labeled"
+
+
+def evaluate(
+    source: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, checkpoint or .safetensors file.")],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="Instead of the run's own configuration; values on top."),
+    ] = None,
+    split: Annotated[Split, typer.Option(help="Which images.")] = Split.VAL,
+    which: Annotated[
+        str | None, typer.Option("--model", metavar="student|ema", help="Default: eval.model, else ema where there is one.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="best|last|PATH", help="Of a run; default: best and last.")
+    ] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Score a run's best and last checkpoint; the result is also kept in the run's eval.json."""
+    from semiovs.config import load_config, split_source
+
+    given, overrides = split_source(arguments or [])
+    files = _files(source, checkpoint)
+    config = load_config(given or _config_of(source, overrides), overrides).config
+    sources = _sources(config)
+    manifest = sources.labeled if split is Split.LABELED else sources.val
+    if manifest is None:
+        raise DataError("no images to evaluate: set data.val to a list or folder with masks, or use --split labeled")
+    found: dict[str, dict[str, Any]] = {}
+    scored: dict[Path, tuple[dict[str, Any], Evaluation]] = {}
+    for name, path in files.items():
+        same = path.resolve()
+        if same not in scored:
+            scored[same] = _score(path, which or config.eval.model, config, sources, manifest)
+        facts, result = scored[same]
+        found[name] = {**facts, **result.as_json(sources.vocabulary.names)}
+    if source.is_dir():
+        _keep(source / "eval.json", split.value, found)
+    data = {"source": str(source), "split": split.value, **found}
+    report(data, as_json=as_json, text=_text(found, sources.vocabulary.names, f"{split.value}, {len(manifest)} images"))
+
+
+def _files(source: Path, checkpoint: str | None) -> dict[str, Path]:
+    """Name -> weight file of each checkpoint that is asked for."""
+    from semiovs.models.weights import find_model
+
+    if not source.is_dir():
+        if checkpoint is not None:
+            raise UsageError(f"--checkpoint: {source} is no run directory")
+        return {source.stem: find_model(source)}
+    folder = source / "checkpoints"
+    there = {name: folder / f"{name}.pt" for name in _NAMED if (folder / f"{name}.pt").is_file()}
+    if checkpoint is None:
+        return there or {"model": find_model(source)}
+    if checkpoint in _NAMED:
+        if checkpoint not in there:
+            raise WeightsError(
+                f"{folder / checkpoint}.pt: not there; this run has {', '.join(there) or 'no checkpoint'}"
+            )
+        return {checkpoint: there[checkpoint]}
+    for path in (Path(checkpoint), folder / checkpoint, folder / f"{checkpoint}.pt"):
+        if path.is_file():
+            return {path.stem: path}
+    raise WeightsError(f"--checkpoint {checkpoint}: no such file, and not in {folder}")
+
+
+def _config_of(source: Path, overrides: Sequence[str]) -> str | None:
+    """The configuration of the run that `source` is, or lies in."""
+    for folder in (source, source.parent, source.parent.parent):
+        if (folder / "config.yaml").is_file():
+            return str(folder)
+    if overrides:
+        return None
+    raise UsageError(f"{source} lies in no run: name a configuration after it, or give data.root=DIR")
+
+
+def _sources(config: Config) -> Sources:
+    """Images with masks of the configuration; what the OOD part says does not matter here."""
+    from semiovs.registry import DATASETS, lookup
+
+    sources: Sources = lookup(DATASETS, config.data.name, kind="data set").load()(config.data).sources()
+    return sources
+
+
+def _score(
+    path: Path, which: str | None, config: Config, sources: Sources, manifest: Any
+) -> tuple[dict[str, Any], Evaluation]:
+    """Facts about a weight file, and its scores."""
+    from semiovs.evaluation import evaluate as score
+    from semiovs.inference import pick_device
+    from semiovs.models.weights import load_model
+
+    device = pick_device(config.train.device)
+    segmenter, card = load_model(path, which=which, device=device)
+    _same_classes(path, card.vocabulary, sources.vocabulary)
+    with progress(f"evaluating {path.name}") as show:
+        result = score(
+            segmenter,
+            manifest,
+            masks=sources.masks,
+            normalization=card.normalization,
+            settings=config.eval,
+            crop_size=config.data.crop_size,
+            device=device,
+            progress=show,
+        )
+    return {"file": str(path), "model": card.training.get("model"), "step": card.training.get("step")}, result
+
+
+def _same_classes(path: Path, trained: Vocabulary, wanted: Vocabulary) -> None:
+    if trained.names == wanted.names:
+        return
+    pairs = zip(trained.names, wanted.names, strict=False)
+    first = next((f"class {i} is '{a}' there, '{b}' here" for i, (a, b) in enumerate(pairs) if a != b), None)
+    raise DataError(f"{path}: trained on other classes: {first or f'{len(trained)} there, {len(wanted)} here'}")
+
+
+def _keep(path: Path, split: str, found: Mapping[str, Any]) -> None:
+    """Add the scores to ``eval.json``, beside what is there."""
+    from semiovs.files import write_json
+
+    try:
+        old = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        old = {}
+    kept = old.get(split) if isinstance(old, dict) else None
+    write_json(path, {**(old if isinstance(old, dict) else {}), split: {**(kept or {}), **found}})
+
+
+def _text(found: Mapping[str, Mapping[str, Any]], names: Sequence[str], title: str) -> str:
+    """IoU a class and checkpoint, then the means; all in percent."""
+    columns = [f"{name} (step {r['step']})" if r["step"] is not None else name for name, r in found.items()]
+    results = list(found.values())
+    rows = [[name, *(_cell(name, result) for result in results)] for name in names]
+    means = {"mIoU": "miou", "mIoU, present classes": "miou_present", "pixel accuracy": "pixel_accuracy"}
+    rows += [[label, *(f"{result[key]:.2f}" for result in results)] for label, key in means.items()]
+    lines = [table(["class", *columns], rows, title=f"IoU in percent: {title}")]
+    if any(result["absent"] for result in results):
+        lines.append(
+            "-: not in the masks; counts 0 in mIoU, as published, and not at all in the mean over present classes"
+        )
+    return "\n".join(lines)
+
+
+def _cell(name: str, result: Mapping[str, Any]) -> str:
+    return "-" if name in result["absent"] else f"{result['iou'][name]:.2f}"

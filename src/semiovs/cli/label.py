@@ -1,0 +1,202 @@
+"""``semiovs label``: OOD images and a teacher in, a pseudo-label store out."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from semiovs.cli.console import Json, error, report
+from semiovs.cli.progress import progress
+from semiovs.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from semiovs.data.manifest import Manifest
+    from semiovs.ovs import OpenVocabModel
+    from semiovs.vocab import Vocabulary
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What to label, with which classes, where to; next: the command that uses the labels."""
+
+    images: Manifest
+    vocabulary: Vocabulary
+    out: Path
+    next: str
+
+
+def label(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="Labels the images of ood.images into ood.labels."),
+    ] = None,
+    teacher: Annotated[str, typer.Option(help="Who labels (semiovs list teachers).")] = "masks",
+    from_: Annotated[
+        Path | None, typer.Option("--from", metavar="DIR", help="Teacher masks: folder of ready-made masks or score maps.")
+    ] = None,
+    map_: Annotated[
+        str | None,
+        typer.Option("--map", help="Teacher masks: meaning of values, '7=road,8=ignore', or a YAML file that says it."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Any other option of the teacher.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights of the teacher.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder, list or manifest, instead of ood.images.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Without CONFIG: file of class names, shipped vocabulary, or a,b,c.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The store, instead of ood.labels.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that the teacher sees at once.")] = 1,
+    shard: Annotated[str, typer.Option(metavar="I/N", help="Label every N-th image from the I-th on (from 0).")] = "0/1",
+    on_error: Annotated[str, typer.Option(metavar="skip|fail", help="What to do about a bad image.")] = "fail",
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Label images with a teacher, into a pseudo-label store. Killed or repeated, it does what is left."""
+    from semiovs.data.store import PseudoLabelStore
+    from semiovs.ovs import build_ovs
+    from semiovs.ovs.label import label_images
+
+    handling, share = on_error_of(on_error), _shard(shard)
+    options = _options(from_, map_, set_ or [])
+    task = _task(arguments or [], images, classes, out)
+    who = build_ovs(teacher, weights=weights, **options)
+    store = PseudoLabelStore.create(task.out, task.vocabulary, teacher=_described(teacher, who))
+    with progress("labelling") as show:
+        done = label_images(
+            who, task.images, task.vocabulary, store,
+            batch_size=batch_size, on_error=handling, shard=share, progress=show,
+        )  # fmt: skip
+    for identifier, reason in done.failed:
+        error(f"{identifier}: left out: {reason}")
+    stats = PseudoLabelStore.open(task.out).stats()
+    data = {"store": str(task.out), **done.as_json(), "stats": stats.as_json()}
+    absent = [name for name, pixels in stats.pixels.items() if not pixels]
+    lines = [
+        f"{task.out}: {done.labeled} images labelled, {done.already} were there, {len(done.failed)} left out",
+        f"classes that never occur: {', '.join(absent)}" if absent and stats.images else None,
+        f"next: {task.next}",
+    ]
+    report(data, as_json=as_json, text="\n".join(line for line in lines if line))
+
+
+def on_error_of(text: str) -> Literal["fail", "skip"]:
+    """Value of ``--on-error``."""
+    if text == "fail":
+        return "fail"
+    if text == "skip":
+        return "skip"
+    raise UsageError(f"--on-error {text}: skip or fail")
+
+
+def _task(arguments: Sequence[str], images: Path | None, classes: str | None, out: Path | None) -> _Task:
+    from semiovs.config import load_config, split_source
+    from semiovs.config.schema import OodConfig
+    from semiovs.registry import DATASETS, lookup
+
+    source, overrides = split_source(arguments)
+    if source is None and not overrides:
+        return _task_without_config(images, classes, out)
+    if classes is not None:
+        raise UsageError("--classes: the classes are those of the configuration; leave one of the two away")
+    config = load_config(_file_of(source), overrides).config
+    ood = config.ood or (OodConfig() if images is not None else None)
+    if ood is None:
+        raise UsageError("nothing to label: give --images DIR, or set ood.images (ood=DIR)")
+    if images is not None:
+        ood = ood.model_copy(update={"images": str(images.expanduser().absolute())})
+    # The labels are about to be made: `naive` is the mode that reads images alone.
+    dataset = lookup(DATASETS, config.data.name, kind="data set").load()(
+        config.data, ood.model_copy(update={"mode": "naive"})
+    )
+    sources = dataset.sources()
+    typed = [*arguments, f"ood.images={images}" if images else "", f"ood.labels={out}" if out else ""]
+    command = shlex.join(["semiovs", "train", *filter(None, typed)])
+    return _Task(sources.ood, sources.vocabulary, out or dataset.root / ood.labels, command)
+
+
+def _task_without_config(images: Path | None, classes: str | None, out: Path | None) -> _Task:
+    from semiovs.data.manifest import Manifest
+    from semiovs.vocab import Vocabulary
+
+    if images is None or classes is None or out is None:
+        raise UsageError("give a configuration, or --images DIR, --classes FILE and --out DIR")
+    if "," in classes and not Path(classes).is_file():
+        vocabulary = Vocabulary.of([name.strip() for name in classes.split(",")])
+    else:
+        vocabulary = Vocabulary.load(classes)
+    manifest = Manifest.read(images, images.parent) if images.is_file() else Manifest.from_folder(images)
+    return _Task(
+        manifest, vocabulary, out, f"semiovs train CONFIG {shlex.join([f'ood.images={images}', f'ood.labels={out}'])}"
+    )
+
+
+def _file_of(source: str | None) -> str | None:
+    """A folder stands for the semiovs.yaml in it (unless it is a run)."""
+    if source is None:
+        return None
+    inside = Path(source) / "semiovs.yaml"
+    return str(inside) if inside.is_file() and not (Path(source) / "config.yaml").is_file() else source
+
+
+def _options(folder: Path | None, mapping: str | None, pairs: Sequence[str]) -> dict[str, Any]:
+    """Options of the teacher from ``--from``, ``--map`` and ``--set``."""
+    import yaml
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {pair}: expected option=value")
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            options[key] = value
+    if folder is not None:
+        options["root"] = str(folder)
+    if mapping is not None:
+        options["map"] = _map(mapping)
+    return options
+
+
+def _map(text: str) -> dict[str, int | str]:
+    """``7=road,8=ignore`` or ``128,64,128=road;0,0,0=ignore``, or a YAML file with a mapping."""
+    import yaml
+
+    path = Path(text)
+    if path.suffix in {".yaml", ".yml"}:
+        try:
+            data = yaml.safe_load(path.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
+            raise ConfigError(f"--map {text}: cannot be read: {failure}") from None
+        if not isinstance(data, dict):
+            raise ConfigError(f"--map {text}: expected lines 'value: class'")
+        return {str(key): value for key, value in data.items()}
+    mapping: dict[str, int | str] = {}
+    key: list[str] = []
+    for part in re.split("[,;]", text):
+        value, equals, name = part.partition("=")
+        key.append(value.strip())
+        if equals:
+            mapping[",".join(key)] = name.strip()
+            key = []
+    if key or not all(name for name in mapping.values()):
+        raise UsageError(f"--map {text}: expected '7=road,8=ignore' or a YAML file")
+    return mapping
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    if not match:
+        raise UsageError(f"--shard {text}: expected I/N, like 0/4")
+    return int(match[1]), int(match[2])
+
+
+def _described(name: str, teacher: OpenVocabModel) -> dict[str, Any]:
+    return {"name": name, **teacher.describe()}
