@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semiovs.data.image import read_image, shown_size
+from semiovs.errors import DataError
+
+
+@pytest.fixture
+def picture():
+    values = np.random.default_rng(0).integers(0, 256, (24, 16, 3), np.uint8)
+    return Image.fromarray(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "exact"), [("a.png", True), ("a.bmp", True), ("a.tif", True), ("A.JPG", False), ("a.webp", False)]
+)
+def test_formats(tmp_path, picture, name, exact):
+    picture.save(tmp_path / name)
+    image = read_image(tmp_path / name)
+    assert (image.mode, image.size) == ("RGB", (16, 24))
+    if exact:
+        assert np.array_equal(np.asarray(image), np.asarray(picture))
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "CMYK"])
+def test_modes_become_rgb(tmp_path, picture, mode):
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    picture.convert(mode).save(path)
+    assert read_image(path).mode == "RGB"
+    assert np.array_equal(np.asarray(read_image(path)), np.asarray(picture.convert(mode).convert("RGB")))
+
+
+def test_palette_with_transparency_warns_nobody(tmp_path, picture, recwarn):
+    picture.convert("P").save(tmp_path / "a.png", transparency=bytes(range(256)))
+    assert read_image(tmp_path / "a.png").mode == "RGB"
+    assert not list(recwarn)
+
+
+def test_deep_gray_is_scaled_not_clipped(tmp_path):
+    Image.fromarray(np.array([[0, 257, 32896, 65535]], np.uint16)).save(tmp_path / "a.png")
+    assert np.asarray(read_image(tmp_path / "a.png"))[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_floating_point_images_are_refused(tmp_path):
+    Image.fromarray(np.full((2, 2), 0.5, np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif: 32-bit pixels"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_read_as_shown(tmp_path, picture, orientation):
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture.save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as file:
+        expected = ImageOps.exif_transpose(file)
+    image = read_image(tmp_path / "a.png")
+    assert np.array_equal(np.asarray(image), np.asarray(expected))
+    assert shown_size(tmp_path / "a.png") == image.size
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_damaged_exif_does_not_cost_the_image(tmp_path, picture):
+    picture.save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(range(40)))
+    assert read_image(tmp_path / "a.jpg").size == (16, 24)
+    assert shown_size(tmp_path / "a.jpg") == (16, 24)
+
+
+def encoded(picture: Image.Image, form: str) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, form)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "WEBP", "TIFF"])
+@pytest.mark.parametrize("keep", [0, 4, 0.5, 0.9])
+def test_truncated_files(tmp_path, picture, form, keep):
+    data = encoded(picture, form)
+    path = tmp_path / "cut"
+    path.write_bytes(data[: int(len(data) * keep) if isinstance(keep, float) else keep])
+    with pytest.raises(DataError, match=r"cut: cannot be read as an image: \w+") as caught:
+        read_image(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's about the metadata
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP", "JPEG"])
+def test_damaged_bytes_give_an_image_or_our_error(tmp_path, picture, form):
+    data = bytearray(encoded(picture, form))
+    random = np.random.default_rng(1)
+    refused = 0
+    for _ in range(150):
+        broken = bytearray(data)
+        for place in random.integers(0, len(data), 8):
+            broken[place] = random.integers(0, 256)
+        (tmp_path / "x").write_bytes(broken)
+        try:
+            assert read_image(tmp_path / "x").mode == "RGB"
+        except DataError:
+            refused += 1
+    assert refused > 20
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"", "empty file"), (b"hello " * 50, "damaged, or not an image format")]
+)
+def test_no_image_at_all(tmp_path, content, words):
+    (tmp_path / "a.jpg").write_bytes(content)
+    for read in (read_image, shown_size):
+        with pytest.raises(DataError, match=words):
+            read(tmp_path / "a.jpg")
+
+
+def test_missing_files_and_folders(tmp_path):
+    with pytest.raises(DataError, match=r"gone\.png: no such file"):
+        read_image(tmp_path / "gone.png")
+    with pytest.raises(DataError, match="cannot be read as an image: Is a directory"):
+        shown_size(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_decompression_bombs_are_refused_unread(tmp_path, picture, monkeypatch):
+    picture.save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for read in (read_image, shown_size):
+        with pytest.raises(DataError, match=r"a\.png: more than 200 pixels; cut it into tiles"):
+            read(tmp_path / "a.png")
