@@ -3,14 +3,14 @@
 from semiovs.data.batch import IGNORE, Batch, Labeled, OpenVocab, Unlabeled
 from semiovs.data.check import check_sources
 from semiovs.data.image import read_image
-from semiovs.data.loader import loader
 from semiovs.data.manifest import Manifest, Record
 from semiovs.data.masks import MaskReader
-from semiovs.data.normalize import normalize
+from semiovs.data.normalization import normalize
 from semiovs.data.sources import LabelSource, MaskFiles, MaskFolder, Sources
 from semiovs.data.store import PseudoLabelStore
 from semiovs.data.streams import StepStream, batch_digest, steps_per_epoch
 from semiovs.data.views import Views
+from semiovs.data.workers import loader
 
 __all__ = [
     "IGNORE",

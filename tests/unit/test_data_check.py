@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from semiovs.data import Manifest, MaskReader, Record, check_sources
+from semiovs.errors import DataError
+from unit import toy_data
+
+
+@pytest.fixture
+def root(tmp_path):
+    return toy_data.make(tmp_path)
+
+
+def problems(sources) -> str:
+    with pytest.raises(DataError) as caught:
+        check_sources(sources)
+    return str(caught.value)
+
+
+def test_good_data_passes_and_reports_progress(root):
+    seen = []
+    check_sources(toy_data.sources(root), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(i, 18) for i in range(1, 19)]
+
+
+def test_only_labelled_images_are_enough(root):
+    check_sources(toy_data.sources(root, unlabeled=None, val=None, ood=None, ood_labels=None))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (
+            lambda r: toy_data.mask(r / "masks/l1.png", 0, (30, 40)),
+            "l1.png: is 40x30 pixels but .*masks/l1.png is 30x40 .turned:",
+        ),
+        (
+            lambda r: toy_data.mask(r / "val/masks/v0.png", 0, (40, 31)),
+            "v0.png: is 40x30 pixels but .*v0.png is 40x31$",
+        ),
+        (lambda r: toy_data.mask(r / "masks/l2.png", 0, values=(0, 9)), r"masks/l2.png: mask values 9 \(\d+ pixels\)"),
+        (lambda r: (r / "masks/l0.png").write_bytes(b"x"), "masks/l0.png: cannot be read as an image"),
+        (lambda r: (r / "images/l0.png").unlink(), "images/l0.png: no such file"),
+        (lambda r: (r / "unlabeled/u3.png").write_bytes(b""), "u3.png: cannot be read as an image: empty file"),
+        (lambda r: (r / "ood/o1.png").write_bytes(b""), "o1.png: cannot be read as an image"),
+        (lambda r: toy_data.mask(r / "ood-labels/o1.png", 0, values=(0, 3)), "ood-labels/o1.png: mask values 3"),
+        (
+            lambda r: toy_data.mask(r / "ood-labels/o1.png", 0, (7, 7)),
+            "o1.png: is 40x30 pixels but its OOD label 'o1' is 7x7",
+        ),
+    ],
+)
+def test_each_problem_is_named(root, break_it, words):
+    sources = toy_data.sources(root)
+    break_it(root)
+    message = problems(sources)
+    import re
+
+    assert re.search(words, message), message
+    assert "\n" not in message
+
+
+def test_missing_ood_labels(root):
+    (root / "ood-labels/o2.png").unlink()
+    assert "o2.png: no label for id 'o2' in ood.labels" in problems(toy_data.sources(root))
+    check_sources(toy_data.sources(root, ood_labels=None))  # the student labels
+
+
+def test_ood_labels_beyond_the_classes(root):
+    wide = toy_data.MaskFolder(root / "ood-labels", MaskReader((*toy_data.NAMES, "bus")))
+    toy_data.mask(root / "ood-labels/o1.png", 0, values=(0, 3))
+    assert "its OOD label 'o1' holds 3, but class ids end at 2" in problems(toy_data.sources(root, ood_labels=wide))
+
+
+def test_all_problems_are_told_at_once(root):
+    sources = toy_data.sources(root)
+    for path in [*(root / "masks").iterdir(), *(root / "unlabeled").iterdir()]:
+        path.write_bytes(b"")
+    lines = problems(sources).splitlines()
+    assert lines[0] == "12 problems in the data:"
+    assert len(lines) == 12
+    assert lines[-1] == "  … and 2 more"
+
+
+def test_orientation_counts(root):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(root / "images/l0.png") as file:
+        file.save(root / "images/l0.png", exif=exif)
+    assert "turned: was the mask drawn without regard to the EXIF" in problems(toy_data.sources(root))
+    toy_data.mask(root / "masks/l0.png", 0, (30, 40))
+    check_sources(toy_data.sources(root))
+
+
+def test_binary_masks_are_recognised(root):
+    for path in (root / "masks").iterdir():
+        toy_data.mask(path, 0, values=(0, 255))
+    message = problems(toy_data.sources(root))
+    assert "the labelled masks hold nothing but 0 and 255" in message
+    assert "data.masks.map={'0': sky, '255': road}" in message
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_evaluation_images_may_not_be_trained_on(root, link):
+    for stream, name in (("images", "x"), ("unlabeled", "y")):
+        target = root / "val/images/v0.png" if link else root / f"val/images/{name}.png"
+        if not link:
+            toy_data.image(target, 500 + len(name))
+            toy_data.mask(root / f"val/masks/{name}.png", 0)
+            shutil.copy(target, root / stream / f"{name}.png")
+        else:
+            (root / stream / f"{name}.png").symlink_to(target)
+    toy_data.mask(root / "masks/x.png", 0)
+    message = problems(toy_data.sources(root))
+    assert "1 images are both labelled and evaluation: x; evaluation images must not be trained on" in message
+    assert "1 images are both unlabelled and evaluation: y" in message
+
+
+def test_labelled_images_may_not_be_unlabelled_too(root):
+    sources = toy_data.sources(root)
+    both = Manifest([*sources.unlabeled, Record("again", sources.labeled[0].image)])
+    assert "1 images are both labelled and unlabelled: l0; remove them" in problems(replace(sources, unlabeled=both))
+
+
+def test_the_same_name_for_different_pictures_is_fine(root):
+    shutil.move(root / "unlabeled/u0.png", root / "unlabeled/l0.png")
+    check_sources(toy_data.sources(root))
+
+
+def test_empty_streams(root):
+    message = problems(toy_data.sources(root, labeled=Manifest([]), unlabeled=Manifest([]), ood=Manifest([])))
+    for stream in ("labelled", "unlabelled", "OOD"):
+        assert f"no {stream} images: the list or folder is empty" in message
+
+
+def test_labelled_records_need_masks(root):
+    bare = Manifest.from_folder(root / "images")
+    with pytest.raises(DataError, match="5 labelled images have no mask in their list: l0, l1, l2, l3, l4"):
+        toy_data.sources(root, labeled=bare)
