@@ -114,7 +114,7 @@ def test_wrong_labels_are_refused(tmp_path, label, confidence, message):
 
 
 def test_other_classes_are_refused_by_name_and_hash(tmp_path):
-    make(tmp_path)
+    make(tmp_path).add("a", sample(0)[0])
     other = Vocabulary.of(["sky", "lane", "car"])
     with pytest.raises(DataError, match="class 1 is 'road' there, 'lane' wanted") as caught:
         PseudoLabelStore.open(tmp_path, other)
@@ -127,8 +127,16 @@ def test_other_classes_are_refused_by_name_and_hash(tmp_path):
         PseudoLabelStore.open(tmp_path, concepts)
 
 
-def test_another_teacher_or_an_existing_store_is_refused(tmp_path):
+def test_an_empty_store_may_get_another_teacher(tmp_path):
     make(tmp_path)
+    other = Vocabulary.of(["a", "b"])
+    PseudoLabelStore.create(tmp_path, other, teacher={"name": "sed"}).add("x", np.ones((1, 1), np.uint8))
+    store = PseudoLabelStore.open(tmp_path, other)
+    assert (store.ids(), store.teacher) == (["x"], {"name": "sed"})
+
+
+def test_another_teacher_or_an_existing_store_is_refused(tmp_path):
+    make(tmp_path).add("a", sample(0)[0])
     with pytest.raises(DataError, match="name: 'masks' there, 'sed' now"):
         PseudoLabelStore.create(tmp_path, CLASSES, teacher={**TEACHER, "name": "sed"})
     with pytest.raises(DataError, match="already"):

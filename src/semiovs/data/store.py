@@ -105,18 +105,14 @@ class PseudoLabelStore:
         """
         root = Path(root)
         given = json.loads(json.dumps(dict(teacher)))
-        if (root / _META).exists():
-            if not resume:
-                raise DataError(f"{root}: there is a pseudo-label store already; choose another folder")
-            store = cls.open(root, vocabulary)
-            if store.teacher != given:
-                raise DataError(
-                    f"{root}: labelled by another teacher ({_difference(store.teacher, given)}); choose another folder"
-                )
-            for directory in (root, *(p for part in ("labels", "confidence") for p in _folders(root / part))):
-                sweep_temporaries(directory)
-            return store
-        _require_empty(root)
+        for directory in _folders(root):
+            sweep_temporaries(directory)
+        if not (root / _META).exists():
+            _require_empty(root)
+        elif not resume:
+            raise DataError(f"{root}: there is a pseudo-label store already; choose another folder")
+        elif len(cls.open(root)):  # an empty one may get another teacher: its first command line was wrong
+            return cls._continued(root, vocabulary, given)
         meta = {
             "format": FORMAT,
             "vocabulary": {"hash": vocabulary.hash, **vocabulary.as_json()},
@@ -127,6 +123,15 @@ class PseudoLabelStore:
             return cls(root, vocabulary, given, Index.open(root / _INDEX))
         except OSError as error:
             raise DataError(f"{root}: a pseudo-label store cannot be made here: {error}") from None
+
+    @classmethod
+    def _continued(cls, root: Path, vocabulary: Vocabulary, teacher: dict[str, Any]) -> PseudoLabelStore:
+        store = cls.open(root, vocabulary)
+        if store.teacher != teacher:
+            raise DataError(
+                f"{root}: labelled by another teacher ({_difference(store.teacher, teacher)}); choose another folder"
+            )
+        return store
 
     @classmethod
     def open(cls, root: str | Path, vocabulary: Vocabulary | None = None) -> PseudoLabelStore:
@@ -346,8 +351,12 @@ def _require_empty(root: Path) -> None:
         )
 
 
-def _folders(top: Path) -> Iterator[Path]:
-    return (Path(folder) for folder, _, _ in os.walk(top))
+def _folders(root: Path) -> Iterator[Path]:
+    """Folders of a store, which may not be there yet; nothing of a folder that is no store."""
+    if (root / _META).exists():
+        yield root
+        for part in ("labels", "confidence"):
+            yield from (Path(folder) for folder, _, _ in os.walk(root / part))
 
 
 def _encodable(text: str) -> bool:

@@ -58,7 +58,7 @@ class MasksTeacher(OpenVocabModel):
     def describe(self) -> dict[str, Any]:
         """Where the masks came from and how their values are read."""
         read = None if self.map is None else {str(key): value for key, value in self.map.items()}
-        return {"root": str(self.root), "suffix": self.suffix, "encoding": self.encoding, "map": read}
+        return {"root": str(self.root.absolute()), "suffix": self.suffix, "encoding": self.encoding, "map": read}
 
     def scores(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
