@@ -167,6 +167,15 @@ def test_hash_follows_content_not_place(tmp_path):
     assert here.without_masks()[0].mask is None
 
 
+@pytest.mark.parametrize("root", [".", "sub/..", "absolute"])
+def test_every_way_to_write_the_root_gives_the_same_ids(tmp_path, monkeypatch, root):
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path / "l", f"a/b.jpg\nx/../c.jpg\n{tmp_path}/d.jpg\n/far/e.jpg\n")
+    manifest = Manifest.read(path, tmp_path if root == "absolute" else root)
+    assert [r.id for r in manifest] == ["a/b", "c", "d", "far/e"]
+    assert manifest.hash == Manifest.read(path, tmp_path).hash
+
+
 def test_slices_are_manifests(tmp_path):
     manifest = Manifest.read(write(tmp_path / "l", "a.jpg\nb.jpg\nc.jpg"), tmp_path)
     assert [r.id for r in manifest[1:]] == ["b", "c"]

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import overload
 
 from semiovs.data.image import IMAGE_SUFFIXES
@@ -180,7 +180,7 @@ def _from_json(line: str, root: Path) -> Record:
     if not isinstance(row.get("image"), str) or not isinstance(mask, str | None) or not isinstance(source, str):
         raise DataError("'image' must be a path, 'mask' a path or null, 'source' a text")
     image = _inside(row["image"], root)
-    name = row.get("id", _id_of(row["image"], root))
+    name = row.get("id", _id_of(image, root))
     if not isinstance(name, str) or not _is_id(name):
         raise DataError("'id' must be a relative path without '..', like 'train/0001'")
     _storable(source)
@@ -189,7 +189,8 @@ def _from_json(line: str, root: Path) -> Record:
 
 def _from_text(line: str, root: Path) -> Record:
     image, mask = _columns(line)
-    path, name = _inside(image, root), _id_of(image, root)
+    path = _inside(image, root)
+    name = _id_of(path, root)
     if not _is_id(name):
         raise DataError(f"no id can be made of '{_brief(image)}'; use JSONL with an 'id'")
     return Record(name, path, None if mask is None else _inside(mask, root))
@@ -199,6 +200,9 @@ def _columns(line: str) -> tuple[str, str | None]:
     """(image, mask or None) of one line of a text list."""
     if len(line) > _LONGEST:
         raise DataError(f"{len(line):,} characters in one line; is this a list of images?")
+    first, space, second = line.partition(" ")
+    if space and " " not in second and "\t" not in line and _is_image(first) and _is_image(second):
+        return first, second
     splits = {(line[:i].rstrip(), line[i:].strip()) for i, char in enumerate(line) if char in " \t"}
     pairs = [(a, b) for a, b in splits if _is_image(a) and (_is_image(b) or b == "None")]
     if len(pairs) > 1:
@@ -217,6 +221,8 @@ def _is_image(text: str) -> bool:
 
 
 def _storable(text: str) -> None:
+    if text.isascii() and text.isprintable():
+        return
     if "\0" in text or "\n" in text:
         raise DataError("a path holds a NUL or a line break")
     try:
@@ -230,14 +236,15 @@ def _inside(text: str, root: Path) -> Path:
     _storable(text)
     if not text.strip():
         raise DataError("an empty path")
-    if not Path(text).is_absolute() and Path(os.path.normpath(text)).parts[:1] == (os.pardir,):
+    if ".." in text and not Path(text).is_absolute() and Path(os.path.normpath(text)).parts[:1] == (os.pardir,):
         raise DataError(f"'{_brief(text)}' leads out of the root folder {root}; give an absolute path if that is meant")
     return root / text
 
 
-def _id_of(image: str, root: Path) -> str:
-    path = PurePosixPath(_relative(Path(image), root) if Path(image).is_absolute() else os.path.normpath(image))
-    return str(path.with_suffix("") if path.suffix else path).lstrip("/")
+def _id_of(image: Path, root: Path) -> str:
+    name = _relative(image, root)
+    stem, dot, suffix = name.rpartition(".")
+    return (stem if dot and stem and not stem.endswith("/") and "/" not in suffix else name).lstrip("/")
 
 
 def _is_id(name: str) -> bool:
@@ -248,6 +255,10 @@ def _is_id(name: str) -> bool:
 
 def _relative(path: Path, root: Path) -> str:
     """POSIX path from `root` if `path` lies in it, else as it is."""
+    text, base_text = path.as_posix(), root.as_posix()
+    prefix = "" if base_text == "." else f"{base_text}/"
+    if text.startswith(prefix) and ".." not in text and not (prefix == "" and text.startswith("/")):
+        return text[len(prefix) :]
     whole, base = Path(os.path.abspath(path)), Path(os.path.abspath(root))  # noqa: PTH100 (symlinks stay)
     return (whole.relative_to(base) if whole.is_relative_to(base) else whole).as_posix()
 
