@@ -18,6 +18,7 @@ from semiovs.errors import ConfigError, UsageError
 if TYPE_CHECKING:
     from semiovs.data.manifest import Manifest
     from semiovs.ovs import OpenVocabModel
+    from semiovs.ovs.label import LabelReport
     from semiovs.vocab import Vocabulary
 
 
@@ -73,6 +74,13 @@ def label(
             who, task.images, task.vocabulary, store,
             batch_size=batch_size, on_error=handling, shard=share, progress=show,
         )  # fmt: skip
+    _tell(task, done, as_json=as_json)
+
+
+def _tell(task: _Task, done: LabelReport, *, as_json: bool) -> None:
+    """Print what was done, what the store holds now (other shards' work too), and the next command."""
+    from semiovs.data.store import PseudoLabelStore
+
     for identifier, reason in done.failed:
         error(f"{identifier}: left out: {reason}")
     stats = PseudoLabelStore.open(task.out).stats()
