@@ -30,7 +30,7 @@ _server.set_forkserver_preload(
 def start(
     function: Callable[..., object], *arguments: object, log: Path, environment: Mapping[str, str] | None = None
 ) -> ForkServerProcess:
-    """Start `function(*arguments)` with its output in `log`."""
+    """Start `function(*arguments)` with its standard output in `log` and its standard error in `log`.err."""
     process = _server.Process(target=_call, args=(function, arguments, str(log), dict(environment or {})))
     process.start()
     return process
@@ -99,9 +99,8 @@ def _call(
 ) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(environment)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+    for number, name in ((1, log), (2, f"{log}.err")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     import torch
 
     torch.set_num_threads(1)

@@ -49,3 +49,12 @@ def test_all_ranks_stop_at_the_same_step(tmp_path):
     assert ranks(toy_ranks.stop_together, str(tmp_path), directory=tmp_path) == [0, 0]
     assert sorted(path.name for path in tmp_path.glob("stopped-*")) == ["stopped-0-10", "stopped-1-10"]
     assert (tmp_path / "step-00000010.pt").exists()
+
+
+def test_each_rank_goes_on_with_its_own_statistics(tmp_path):
+    assert ranks(toy_ranks.stop_and_go_on, str(tmp_path), directory=tmp_path) == [0, 0]
+    ends = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    assert not torch.equal(ends[0]["mean"], ends[1]["mean"])
+    for end in ends:
+        assert end["same"]
+        assert end["rows"][0] == end["rows"][1] != {}

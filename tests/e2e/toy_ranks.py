@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from semiovs.engine.distributed import World, join
 from semiovs.engine.hooks import Save, Stop
 from semiovs.engine.loop import Learner, fit
 from semiovs.engine.signals import Signals
-from semiovs.engine.state import Identity
+from semiovs.engine.state import Identity, restore
 from semiovs.errors import DivergedError, PreemptedError
 from unit.toy_learner import batches, learner_of, recipe_of
 
@@ -46,6 +47,31 @@ def diverge_on_one_rank(folder: str, policy: str) -> None:
         except DivergedError as error:
             end = str(error)
         torch.save({"end": end, "weights": learner.method.student.state_dict()}, Path(folder) / f"{world.rank}.pt")
+
+
+def stop_and_go_on(folder: str) -> None:
+    """Six steps at once, and three, a checkpoint, three: every rank must end with its own statistics and readings."""
+    with join("cpu") as world:
+        straight = learner_of(world)
+        _train(straight, world, total=6)
+        checkpoints = Checkpoints(Path(folder))
+        save = Save(checkpoints, IDENTITY, world, every=3, total_steps=6)
+
+        def break_off(learner: Learner) -> None:
+            if learner.step == 3:
+                raise KeyboardInterrupt
+
+        with suppress(KeyboardInterrupt):
+            _train(learner_of(world), world, total=6, hooks=(save, break_off))
+        again = learner_of(world)
+        restore(again, checkpoints.latest() or {}, world.device, world.rank)
+        fit(again, batches(3, rank=world.rank), recipe_of(6), world, ())
+        ends = [learner.method.state_dict() for learner in (straight, again)]
+        same = all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+        rows = [learner.meter.read(world) for learner in (straight, again)]
+        torch.save(
+            {"same": same, "rows": rows, "mean": ends[0]["student.1.running_mean"]}, Path(folder) / f"{world.rank}.pt"
+        )
 
 
 def stop_together(folder: str) -> None:

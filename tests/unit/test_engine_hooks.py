@@ -176,7 +176,7 @@ def test_console_lines_and_tensorboard(tmp_path):
     lines = Lines(4, Console(file=out, width=400))
     events = TensorBoard(tmp_path)
     fit(learner_of(), batches(), recipe, CPU, [Log(recipe, CPU, [lines, events], every=4, images=2)])
-    lines.write({"kind": "eval", "step": 4, "model": "ema", "miou": 0.5, "best": True})
+    lines.write({"kind": "eval", "step": 4, "model": "ema", "miou": 50.0, "best": True})
     text = out.getvalue()
     assert "step 4/4" in text
     assert "odd " in text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semiovs.cli.console import Json, home, report
+from semiovs.cli.console import Json, report
 
 if TYPE_CHECKING:
     from semiovs.engine.training import Outcome
@@ -48,12 +48,10 @@ def tell(outcome: Outcome, *, as_json: bool) -> None:
 
     if not is_main():
         return
-    run = home(outcome.directory)
-    lines = [f"{name}: mIoU {100 * miou:.2f} at the end (step {outcome.step})" for name, miou in outcome.last.items()]
+    run = outcome.directory
+    lines = [f"{name}: mIoU {miou:.2f} at the end (step {outcome.step})" for name, miou in outcome.last.items()]
     if outcome.best is not None:
-        lines.append(
-            f"best: {outcome.best['model']} mIoU {100 * outcome.best['miou']:.2f} at step {outcome.best['step']}"
-        )
+        lines.append(f"best: {outcome.best['model']} mIoU {outcome.best['miou']:.2f} at step {outcome.best['step']}")
     lines += [f"run: {run}", f"next: semiovs evaluate {run}", f"      semiovs predict {run} IMAGES…"]
     report(outcome.as_json(), as_json=as_json, text="\n".join(lines))
 

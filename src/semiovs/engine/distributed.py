@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from semiovs.errors import ConfigError, UsageError
 
@@ -44,7 +47,12 @@ class World:
         loss = Loss(method)
         if self.size == 1:
             return loss
-        return nn.parallel.DistributedDataParallel(loss, broadcast_buffers=False, find_unused_parameters=True)
+        for parameter in method.parameters():
+            dist.broadcast(parameter.data, src=0)  # not the buffers, which DDP would: a resumed rank has its own
+        known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+        buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
+        options: dict[str, Any] = {buffers: False, "init_sync": False, "find_unused_parameters": True}
+        return nn.parallel.DistributedDataParallel(loss, **options)
 
     def sync_batchnorm(self, method: Method) -> Method:
         """Make BatchNorm see all ranks; plain BatchNorm is kept in one process and on the CPU, which has no SyncBN."""
@@ -75,6 +83,30 @@ class World:
         box = [value]
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks, in their order, on rank 0; nothing on the others."""
+        if self.size == 1:
+            return [value]
+        box: list[Any] | None = [None] * self.size if self.is_main else None
+        dist.gather_object(value, box)
+        return box or []
+
+    @contextmanager
+    def agreeing(self, module: nn.Module) -> Iterator[None]:
+        """Let every rank use rank 0's buffers for a while (BatchNorm statistics differ where it is not synchronised)."""
+        if self.size == 1:
+            yield
+            return
+        buffers = list(module.buffers())
+        own = [buffer.clone() for buffer in buffers]
+        for buffer in buffers:
+            dist.broadcast(buffer, src=0)
+        try:
+            yield
+        finally:
+            for buffer, kept in zip(buffers, own, strict=True):
+                buffer.copy_(kept)
 
     def barrier(self) -> None:
         """Wait for all ranks (only around files)."""
@@ -135,12 +167,16 @@ def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> I
     if size == 1:
         yield World(chosen)
         return
+    store, rank, size = next(rendezvous("env://"))
+    # A restarted group may meet the same store again, with addresses of processes that are gone: give each attempt its own keys.
+    store = PrefixStore(f"semiovs/{restarts(environment)}", store)
+    group: dict[str, Any] = {"store": store, "rank": rank, "world_size": size}
     if chosen.type == "cuda":
-        dist.init_process_group("nccl", device_id=chosen)
+        dist.init_process_group("nccl", device_id=chosen, **group)
     else:
-        dist.init_process_group("gloo")
+        dist.init_process_group("gloo", **group)
     try:
-        yield World(chosen, dist.get_rank(), size)
+        yield World(chosen, rank, size)
     finally:
         dist.destroy_process_group()
 

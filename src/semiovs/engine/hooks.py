@@ -16,11 +16,11 @@ from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.distributed import World
 from semiovs.engine.loop import Best, Learner, Recipe
 from semiovs.engine.signals import Signals, stop_error
-from semiovs.engine.state import Identity, pack
+from semiovs.engine.state import Identity, of_rank, pack
 from semiovs.engine.writers import Writer
 from semiovs.errors import DivergedError
 
-#: Evaluates one model on all ranks; returns plain values, `miou` in [0, 1] among them.
+#: Evaluates one model on all ranks; returns plain values, `miou` in percent among them.
 Evaluator = Callable[[nn.Module], Mapping[str, Any]]
 
 #: Steps between two questions among the ranks whether one was asked to stop: each costs a host synchronisation.
@@ -130,8 +130,9 @@ class Save:
         path = self._checkpoints.path(learner.step)
         if self._saved != learner.step:
             learner.guard.check_weights(learner.method)
+            ranks = self._world.gather(of_rank(learner)) if self._world.size > 1 else []
             if self._world.is_main:
-                self._checkpoints.save(pack(learner, self._identity), learner.step, best=best)
+                self._checkpoints.save(pack(learner, self._identity, ranks[1:]), learner.step, best=best)
             self._world.barrier()
             self._saved = learner.step
         return str(path)

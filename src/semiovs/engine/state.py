@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,8 +55,18 @@ def settings_of(config: Config) -> dict[str, str]:
     return {key: value for key, value in sorted(flat.items()) if not key.startswith(FREE)}
 
 
-def pack(learner: Learner, identity: Identity) -> dict[str, Any]:
-    """Everything needed to continue, as tensors on the CPU and plain values."""
+def of_rank(learner: Learner) -> dict[str, Any]:
+    """What may differ between ranks: readings, and buffers such as the statistics of a BatchNorm that is not synchronised."""
+    names = {name for name, _ in learner.method.named_buffers()}
+    buffers = {name: value for name, value in learner.method.state_dict().items() if name in names}
+    local = canonical({"meter": learner.meter.state_dict(), "buffers": buffers})
+    assert isinstance(local, dict)
+    return local
+
+
+def pack(learner: Learner, identity: Identity, others: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Everything needed to continue, as tensors on the CPU and plain values; `others`: `of_rank` of ranks 1, 2, …"""
+    own = of_rank(learner)["buffers"] if others else {}
     state = {
         "format": FORMAT,
         "step": learner.step,
@@ -68,14 +78,21 @@ def pack(learner: Learner, identity: Identity) -> dict[str, Any]:
         "card": {**identity.card, "step": learner.step},
         "settings": dict(identity.settings),
         "world_size": identity.world_size,
+        "ranks": [
+            {
+                "meter": other["meter"],
+                "buffers": {name: v for name, v in other["buffers"].items() if not torch.equal(v, own[name])},
+            }
+            for other in others
+        ],
     }
     packed = canonical(state)
     assert isinstance(packed, dict)
     return packed
 
 
-def restore(learner: Learner, state: Mapping[str, Any], device: torch.device) -> None:
-    """Put `learner` back to where `pack` found it.
+def restore(learner: Learner, state: Mapping[str, Any], device: torch.device, rank: int = 0) -> None:
+    """Put `learner` back to where `pack` found it; a rank that did not exist then starts as rank 0, without readings.
 
     Raises:
         WeightsError: the weights are of another model or method.
@@ -87,7 +104,10 @@ def restore(learner: Learner, state: Mapping[str, Any], device: torch.device) ->
     except (RuntimeError, ValueError, KeyError) as error:
         raise WeightsError(f"the checkpoint is of another model or method: {_first_lines(error)}") from None
     learner.scaler.load_state_dict(state["scaler"])
-    learner.meter.load_state_dict(state["meter"], device)
+    ranks = [state, *state["ranks"]]
+    mine = ranks[rank] if rank < len(ranks) else {"meter": []}
+    learner.meter.load_state_dict(mine["meter"], device)
+    learner.method.load_state_dict(mine.get("buffers", {}), strict=False)
     learner.best = None if state["best"] is None else Best(**state["best"])
     learner.step = int(state["step"])
 

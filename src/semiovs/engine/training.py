@@ -24,7 +24,8 @@ from semiovs.engine.run import Run, read_metrics
 from semiovs.engine.signals import Signals
 from semiovs.engine.state import check, restore
 from semiovs.engine.writers import JsonLines, Lines, TensorBoard, Writer
-from semiovs.errors import WeightsError
+from semiovs.errors import SemiovsError, WeightsError
+from semiovs.evaluation import evaluate
 from semiovs.files import write_json, write_text
 from semiovs.models.weights import load_model, save_model
 
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to. last: mIoU of each model at the end; best: of the default model, with its step."""
+    """What a run came to. last: mIoU of each model at the end, in percent; best: of the default model, with its step."""
 
     directory: Path
     step: int
@@ -104,7 +105,7 @@ def _continued(config: Config, run: Run, world: World) -> Experiment:
             "the run had %d process(es), now it has %d: it goes on, but not bit for bit as before",
             state["world_size"], world.size,
         )  # fmt: skip
-    restore(experiment.learner, state, world.device)
+    restore(experiment.learner, state, world.device, world.rank)
     log.info("continuing after step %d of %d", experiment.learner.step, experiment.recipe.total_steps)
     return experiment
 
@@ -147,7 +148,24 @@ def _hooks(experiment: Experiment, checkpoints: Checkpoints, writers: Sequence[W
 
 
 def _evaluated(experiment: Experiment, model: nn.Module) -> dict[str, Any]:
-    raise NotImplementedError
+    """Scores of one model in percent, as the fields of a row."""
+    config, world, sources = experiment.config, experiment.world, experiment.sources
+    assert sources.val is not None
+    with world.agreeing(model):
+        found = evaluate(
+            model,
+            sources.val[: config.eval.max_images],
+            masks=sources.masks,
+            normalization=experiment.learner.method.student.normalization,
+            settings=config.eval,
+            crop_size=config.data.crop_size,
+            device=world.device,
+            rank=world.rank,
+            world_size=world.size,
+            autocast=experiment.recipe.precision.autocast,
+        ).as_json(sources.vocabulary.names)
+    found["wall/seconds"] = found.pop("seconds")
+    return found
 
 
 def _writers(experiment: Experiment, run: Run, stack: ExitStack) -> list[Writer]:
@@ -215,6 +233,9 @@ def _logging(run: Run, world: World) -> Iterator[None]:
     logger.addHandler(handler)
     try:
         yield
+    except SemiovsError as error:  # whoever called tells the user; the run remembers it too
+        handler.emit(logging.LogRecord("semiovs", logging.ERROR, __file__, 0, str(error), None, None))
+        raise
     finally:
         logger.removeHandler(handler)
         handler.close()

@@ -94,7 +94,7 @@ def _train_line(row: Row) -> str:
 
 
 def _eval_line(row: Row) -> str:
-    return f"evaluated {row['model']}: mIoU {100 * row['miou']:.2f}{'  (best)' if row.get('best') else ''}"
+    return f"evaluated {row['model']}: mIoU {row['miou']:.2f}{'  (best)' if row.get('best') else ''}"
 
 
 def duration(seconds: float) -> str:
