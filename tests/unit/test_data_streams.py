@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from semiovs.data import Manifest, StepStream, Views, batch_digest, loader, normalize, steps_per_epoch
+from semiovs.data import Manifest, StepStream, Views, batch_digest, loader, normalize, reference, steps_per_epoch
 from semiovs.data.draws import Draws, item_seed
 from semiovs.data.sampler import PartnerSampler, StreamSampler
 from semiovs.data.transforms import Geometry, cutmix_box
@@ -271,7 +271,7 @@ def test_geometry_of_odd_images(size, scale):
     labels = np.ones(size[::-1], np.uint8)
     for seed in range(20):
         geometry = Geometry.draw(size, 33, scale, Draws(seed))
-        crop, mask, valid = geometry.image(picture), geometry.labels(labels, 255), geometry.valid()
+        crop, mask, valid = reference.crop(picture, geometry), reference.labels(labels, geometry, 255), geometry.valid()
         assert crop.size == (33, 33)
         assert np.array_equal(mask == 1, valid)
         assert np.array_equal(np.asarray(crop)[..., 0] == 9, valid)

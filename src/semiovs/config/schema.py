@@ -51,7 +51,10 @@ class DataConfig(Section):
     masks: MaskConfig = MaskConfig()
     crop_size: int = Field(321, ge=16, description="side of the training crops, pixels")
     scale: tuple[float, float] = Field((0.5, 2.0), description="range of the random resize of the long side")
-    pipeline: Literal["reference"] = Field("reference", description="reference: PIL operations and draws as published")
+    pipeline: Literal["reference", "fast"] = Field(
+        "reference",
+        description="reference: PIL operations and draws as published; fast: same draws by OpenCV, pixels within a few levels",
+    )
     workers: int = Field(2, ge=0, le=128, description="loader processes per rank")
 
     @model_validator(mode="after")

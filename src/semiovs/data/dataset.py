@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -12,21 +12,25 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from semiovs.data import fast, reference
 from semiovs.data.batch import IGNORE, Labeled, OpenVocab, Unlabeled
 from semiovs.data.draws import Draws
 from semiovs.data.image import read_image
 from semiovs.data.manifest import Record
 from semiovs.data.masks import MaskReader
 from semiovs.data.sources import LabelSource
-from semiovs.data.transforms import Geometry, cutmix_box, strong, to_tensor
+from semiovs.data.transforms import Geometry, Look, Pipeline, cutmix_box
 from semiovs.errors import DataError
 
 P = TypeVar("P", Labeled, Unlabeled, OpenVocab)
 
+#: How the draws are carried out (`data.pipeline`).
+PIPELINES: Mapping[str, Pipeline[Any]] = {"reference": reference, "fast": fast}
+
 
 @dataclass(frozen=True)
 class Augment:
-    """The `reference` pipeline: square crops of side `crop_size`, long side resized by a factor in `scale`.
+    """Square crops of side `crop_size`, long side resized by a factor in `scale`, made by a `pipeline`.
 
     Its methods take the image that was read and return parts without batch dimension. Images are uint8 (3, S, S), masks and
     confidences uint8 (S, S); `semiovs.data.normalize` turns a batch of them into what a method takes.
@@ -34,20 +38,22 @@ class Augment:
 
     crop_size: int
     scale: tuple[float, float] = (0.5, 2.0)
+    pipeline: str = "reference"
 
     def labeled(self, image: Image.Image, mask: NDArray[np.uint8], views: int, draws: Draws) -> Labeled:
         """`mask`: (H, W); `views`: number of strong views (of the same crop, without boxes)."""
-        geometry = self._geometry(image, draws)
-        crop = geometry.image(image)
-        pixels = torch.from_numpy(geometry.labels(mask, IGNORE))
-        return Labeled(to_tensor(crop), pixels, tuple(to_tensor(strong(crop, draws)) for _ in range(views)))
+        make, geometry = self._drawn(image, draws)
+        crop = make.crop(image, geometry)
+        pixels = torch.from_numpy(make.labels(mask, geometry, IGNORE))
+        strong = tuple(make.to_tensor(make.strong(crop, Look.draw(draws))) for _ in range(views))
+        return Labeled(make.to_tensor(crop), pixels, strong)
 
     def unlabeled(self, image: Image.Image, views: int, draws: Draws) -> Unlabeled:
         """`views`: number of strong views, each with a box; nothing is drawn for views that are not asked for."""
-        geometry = self._geometry(image, draws)
-        crop = geometry.image(image)
-        made, boxes = _strong_views(crop, views, draws)
-        return Unlabeled(to_tensor(crop), made, torch.from_numpy(geometry.valid()), boxes)
+        make, geometry = self._drawn(image, draws)
+        crop = make.crop(image, geometry)
+        strong, boxes = self._strong(crop, views, draws)
+        return Unlabeled(make.to_tensor(crop), strong, torch.from_numpy(geometry.valid()), boxes)
 
     def ood(
         self,
@@ -58,30 +64,29 @@ class Augment:
         draws: Draws,
     ) -> OpenVocab:
         """`label`, `confidence`: (H, W); where the label is 255 it becomes 0 and is not valid; boxes are drawn and dropped."""
-        geometry = self._geometry(image, draws)
-        crop = geometry.image(image)
-        labels = geometry.labels(label, IGNORE)
+        make, geometry = self._drawn(image, draws)
+        crop = make.crop(image, geometry)
+        labels = make.labels(label, geometry, IGNORE)
         valid = labels != IGNORE
-        scores = np.full_like(labels, 255) if confidence is None else geometry.labels(confidence, 255)
-        made, _ = _strong_views(crop, views, draws)
+        scores = np.full_like(labels, 255) if confidence is None else make.labels(confidence, geometry, 255)
+        strong, _ = self._strong(crop, views, draws)
         return OpenVocab(
-            to_tensor(crop),
-            made,
+            make.to_tensor(crop),
+            strong,
             torch.from_numpy(np.where(valid, labels, np.uint8(0))),
             torch.from_numpy(scores),
             torch.from_numpy(valid),
         )
 
-    def _geometry(self, image: Image.Image, draws: Draws) -> Geometry:
-        return Geometry.draw(image.size, self.crop_size, self.scale, draws)
+    def _drawn(self, image: Image.Image, draws: Draws) -> tuple[Pipeline[Any], Geometry]:
+        return PIPELINES[self.pipeline], Geometry.draw(image.size, self.crop_size, self.scale, draws)
 
-
-def _strong_views(crop: Image.Image, views: int, draws: Draws) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    made, boxes = [], []
-    for _ in range(views):
-        made.append(to_tensor(strong(crop, draws)))
-        boxes.append(torch.tensor(cutmix_box(crop.width, draws)))
-    return tuple(made), tuple(boxes)
+    def _strong(self, crop: Any, views: int, draws: Draws) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        make, made, boxes = PIPELINES[self.pipeline], [], []
+        for _ in range(views):
+            made.append(make.to_tensor(make.strong(crop, Look.draw(draws))))
+            boxes.append(torch.tensor(cutmix_box(self.crop_size, draws)))
+        return tuple(made), tuple(boxes)
 
 
 def read_labeled(record: Record, masks: MaskReader) -> tuple[Image.Image, NDArray[np.uint8]]:

@@ -27,7 +27,8 @@ class StepStream(Dataset[Batch]):
     Images, masks and confidences are uint8 (see `normalize`); each stream cycles on its own.
 
     views: what the method wants; batch_size, unlabeled_batch_size, ood_batch_size: images a micro-step and rank (None:
-    unlabelled as labelled, OOD as unlabelled); micro_steps_total: length; confidence: ``ones``, or ``score`` of the label source.
+    unlabelled as labelled, OOD as unlabelled); micro_steps_total: length; confidence: ``ones``, or ``score`` of the label source;
+    pipeline: who carries the draws out.
 
     Raises:
         DataError: a stream that `views` asks for has no images, or too few to find CutMix partners.
@@ -48,12 +49,13 @@ class StepStream(Dataset[Batch]):
         rank: int = 0,
         world_size: int = 1,
         confidence: Literal["ones", "score"] = "ones",
+        pipeline: Literal["reference", "fast"] = "reference",
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of {world_size}")
         self.sources = sources
         self.views = views
-        self.augment = Augment(crop_size, scale)
+        self.augment = Augment(crop_size, scale, pipeline)
         self.seed = seed
         self.rank = rank
         self.world_size = world_size

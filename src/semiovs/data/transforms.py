@@ -1,20 +1,17 @@
-"""The `reference` augmentation: PIL operations and order of draws as published (UniMatch; deeplab_methods spec 2.2, 2.3).
+"""What is drawn for one item (UniMatch; deeplab_methods spec 2.2, 2.3); `reference` and `fast` carry it out alike.
 
-Geometry is drawn once per item and applied alike to image, mask and confidence; photometric changes make the strong views.
+Geometry is drawn once per item and applied alike to image, mask and confidence; looks make the strong views.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Protocol, Self, TypeVar
 
 import numpy as np
-import torch
-import torchvision.transforms.functional as tv
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 from torch import Tensor
 
 from semiovs.data.draws import Draws
@@ -23,12 +20,17 @@ Pixels = NDArray[np.uint8]
 #: x0, y0, x1, y1, half-open; an empty box is all zeros.
 Box = tuple[int, int, int, int]
 
-_JITTER: tuple[tuple[Callable[[Image.Image, float], Image.Image], float, float], ...] = (
-    (tv.adjust_brightness, 0.5, 1.5),
-    (tv.adjust_contrast, 0.5, 1.5),
-    (tv.adjust_saturation, 0.5, 1.5),
-    (tv.adjust_hue, -0.25, 0.25),
-)
+#: A crop in the form that a pipeline works on.
+Crop = TypeVar("Crop")
+
+Jitter = Literal["brightness", "contrast", "saturation", "hue"]
+
+_RANGES: dict[Jitter, tuple[float, float]] = {
+    "brightness": (0.5, 1.5),
+    "contrast": (0.5, 1.5),
+    "saturation": (0.5, 1.5),
+    "hue": (-0.25, 0.25),
+}
 
 
 @dataclass(frozen=True)
@@ -49,27 +51,49 @@ class Geometry:
         y = draws.integer(0, max(resized[1], crop) - crop)
         return cls(resized, crop, x, y, flip=draws.chance() < 0.5)
 
-    def image(self, image: Image.Image) -> Image.Image:
-        """RGB image -> RGB crop; padding is black."""
-        resized = image.resize(self.size, Image.Resampling.BILINEAR)
-        return self._flipped(resized.crop((self.x, self.y, self.x + self.crop, self.y + self.crop)))
-
-    def labels(self, labels: Pixels, fill: int) -> Pixels:
-        """(H, W) uint8 -> (crop, crop), nearest neighbour; padding is `fill`."""
-        resized = np.asarray(Image.fromarray(labels).resize(self.size, Image.Resampling.NEAREST))
-        window = resized[self.y : self.y + self.crop, self.x : self.x + self.crop]
-        out = np.full((self.crop, self.crop), fill, np.uint8)
-        out[: window.shape[0], : window.shape[1]] = window
-        return np.ascontiguousarray(out[:, ::-1]) if self.flip else out
+    @property
+    def visible(self) -> tuple[int, int]:
+        """(width, height) of the part of the crop that shows the image; the rest is padding."""
+        return min(self.size[0] - self.x, self.crop), min(self.size[1] - self.y, self.crop)
 
     def valid(self) -> NDArray[np.bool_]:
         """(crop, crop), False on padding. Needs no mask: the extent follows from the sizes."""
+        width, height = self.visible
         out = np.zeros((self.crop, self.crop), np.bool_)
-        out[: max(self.size[1] - self.y, 0), : max(self.size[0] - self.x, 0)] = True
-        return np.ascontiguousarray(out[:, ::-1]) if self.flip else out
+        out[:height, self.crop - width if self.flip else 0 :][:, :width] = True
+        return out
 
-    def _flipped(self, image: Image.Image) -> Image.Image:
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip else image
+
+@dataclass(frozen=True)
+class Look:
+    """Colours and sharpness of a strong view: jitter (in this order), then gray, then a blur of this radius, in pixels."""
+
+    jitter: tuple[tuple[Jitter, float], ...] = ()
+    gray: bool = False
+    radius: float | None = None
+
+    @classmethod
+    def draw(cls, draws: Draws) -> Self:
+        """Jitter in 80 %, gray in 20 % and blur in half of the cases."""
+        jitter = draw_jitter(draws) if draws.chance() < 0.8 else ()
+        gray = draws.torch_uniform() < 0.2
+        return cls(jitter, gray, draw_radius(draws))
+
+
+class Pipeline(Protocol[Crop]):
+    """Operations on pixels; the module `reference` and the module `fast` are two of them."""
+
+    def crop(self, image: Image.Image, geometry: Geometry) -> Crop:
+        """RGB image -> RGB crop; padding is black."""
+
+    def labels(self, labels: Pixels, geometry: Geometry, fill: int) -> Pixels:
+        """(H, W) uint8 -> (crop, crop), nearest neighbour; padding is `fill`."""
+
+    def strong(self, crop: Crop, look: Look) -> Crop:
+        """Strong view of an RGB crop."""
+
+    def to_tensor(self, crop: Crop) -> Tensor:
+        """RGB crop -> (3, H, W) uint8."""
 
 
 def random_size(size: tuple[int, int], scale: tuple[float, float], draws: Draws) -> tuple[int, int]:
@@ -81,29 +105,17 @@ def random_size(size: tuple[int, int], scale: tuple[float, float], draws: Draws)
     return (short_side, long_side) if height > width else (long_side, short_side)
 
 
-def strong(image: Image.Image, draws: Draws) -> Image.Image:
-    """Strong view of an RGB crop: colour jitter, gray, blur, with their published probabilities."""
-    if draws.chance() < 0.8:
-        image = color_jitter(image, draws)
-    if draws.torch_uniform() < 0.2:
-        image = tv.rgb_to_grayscale(image, num_output_channels=3)
-    return random_blur(image, draws)
-
-
-def color_jitter(image: Image.Image, draws: Draws) -> Image.Image:
+def draw_jitter(draws: Draws) -> tuple[tuple[Jitter, float], ...]:
     """Brightness, contrast, saturation (each ±50 %) and hue (±0.25) in random order; the order is drawn first."""
-    order = draws.permutation(len(_JITTER))
-    amounts = [draws.torch_uniform(low, high) for _, low, high in _JITTER]
-    for index in order:
-        image = _JITTER[index][0](image, amounts[index])
-    return image
+    names = list(_RANGES)
+    order = draws.permutation(len(names))
+    amounts = [draws.torch_uniform(*_RANGES[name]) for name in names]
+    return tuple((names[index], amounts[index]) for index in order)
 
 
-def random_blur(image: Image.Image, draws: Draws) -> Image.Image:
-    """Gaussian blur of radius 0.1 to 2 in half of the cases."""
-    if draws.chance() < 0.5:
-        image = image.filter(ImageFilter.GaussianBlur(radius=draws.uniform(0.1, 2.0)))
-    return image
+def draw_radius(draws: Draws) -> float | None:
+    """Radius of the Gaussian blur, 0.1 to 2, in half of the cases."""
+    return draws.uniform(0.1, 2.0) if draws.chance() < 0.5 else None
 
 
 def cutmix_box(side: int, draws: Draws) -> Box:
@@ -117,8 +129,3 @@ def cutmix_box(side: int, draws: Draws) -> Box:
         x, y = draws.below(side), draws.below(side)
         if x + width <= side and y + height <= side:
             return (x, y, x + width, y + height)
-
-
-def to_tensor(image: Image.Image) -> Tensor:
-    """RGB image -> (3, H, W) uint8."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

@@ -82,6 +82,7 @@ class Experiment:
             method.views,
             crop_size=config.data.crop_size,
             scale=config.data.scale,
+            pipeline=config.data.pipeline,
             seed=train.seed,
             micro_steps_total=total * train.accumulate,
             ood_batch_size=config.ood.batch_size if config.ood else None,
