@@ -129,9 +129,10 @@ def _saturation(pixels: Pixels, factor: float) -> Pixels:
 def _hue(pixels: Pixels, shift: float) -> Pixels:
     """PIL counts hue in 255 steps that wrap at 256, OpenCV in 256 steps: a table goes from one to the other and back."""
     hue = (np.arange(256) * 255 // 256 + int(shift * 255)) % 256
-    table = np.stack([np.rint(hue * 256 / 255) % 256, np.arange(256), np.arange(256)], axis=-1)[None].astype(np.uint8)
-    turned = cv2.LUT(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV_FULL), table)
-    return _uint8(cv2.cvtColor(turned, cv2.COLOR_HSV2RGB_FULL))
+    table = (np.rint(hue * 256 / 255) % 256).astype(np.uint8)
+    colors = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV_FULL)
+    cv2.insertChannel(cv2.LUT(cv2.extractChannel(colors, 0), table), colors, 0)
+    return _uint8(cv2.cvtColor(colors, cv2.COLOR_HSV2RGB_FULL))
 
 
 def _gray(pixels: Pixels) -> Pixels:
