@@ -95,6 +95,21 @@ def test_other_checkpoints_models_images(folder, capsys):
     assert scores("eval.mode=center_crop", "eval.window=16")["best"]["pixels"] == 3 * 16 * 16
     kept = json.loads((folder / "run/eval.json").read_text())
     assert set(kept) == {"last", "val", "labeled"}
+    assert kept["val"]["best"]["pixels"] > 3 * 16 * 16  # scores with other settings are not the run's own
+
+
+def test_one_file_under_two_names_is_scored_once(folder, capsys, monkeypatch):
+    import semiovs.evaluation
+
+    (folder / "run/checkpoints/best.pt").unlink()
+    (folder / "run/checkpoints/best.pt").hardlink_to(folder / "run/checkpoints/last.pt")
+    calls = []
+    real = semiovs.evaluation.evaluate
+    monkeypatch.setattr(semiovs.evaluation, "evaluate", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
+    assert main(["evaluate", "run", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["best"] == data["last"]
+    assert len(calls) == 1
 
 
 def test_weights_alone(folder, capsys):
@@ -124,8 +139,8 @@ def test_a_damaged_eval_json_is_replaced(folder):
         (["data", "run/config.yaml"], 4, "is it a run directory"),
         (["run", "--checkpoint", "step-9"], 4, "step-9"),
         (["run", "--model", "teacher"], 2, "student and ema"),
-        (["run", "data.classes=[sky,lane,car]"], 3, "class 1 is 'road' there, 'lane' here"),
-        (["run", "data.classes=[sky,road]"], 3, "3 there, 2 here"),
+        (["run", "data.classes=[sky,lane,car]"], 3, "class 1 is 'road' there, 'lane' wanted"),
+        (["run", "data.classes=[sky,road]"], 3, "3 classes there, 2 wanted"),
         (["run", "data.root=nowhere"], 3, "no such folder"),
         (["run", "data.val=nowhere"], 3, "data.val"),
         (["run", "eval.mod=whole"], 2, "did you mean"),

@@ -3,16 +3,19 @@ import logging
 import os
 import pickle
 import random
+import resource
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 from semiovs.config.schema import Config
-from semiovs.engine.checkpoint import Checkpoints, read
+from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.loop import Best, Learner, fit
 from semiovs.engine.state import Identity, canonical, check, pack, restore, settings_of
 from semiovs.errors import ConfigError, WeightsError
+from semiovs.models.weights import read_checkpoint
 from unit.toy_learner import CPU, batches, learner_of, recipe_of
 
 IDENTITY = Identity({"vocabulary": {"names": ["a", "b"], "concepts": [], "colors": []}}, {"optim.lr": "0.1"})
@@ -77,7 +80,7 @@ def test_retention_keeps_the_newest_the_multiples_and_the_best(tmp_path):
     assert checkpoints.steps() == [30, 40, 50]
     assert not (tmp_path / "step-00000010.pt.sha256").exists()
     assert (tmp_path / "last.pt").readlink() == Path("step-00000050.pt")
-    assert read(tmp_path / "best.pt")["step"] == 20
+    assert read_checkpoint(tmp_path / "best.pt")["step"] == 20
     assert sorted(p.name for p in tmp_path.iterdir() if "tmp" in p.name) == []
 
 
@@ -136,6 +139,19 @@ def test_a_failing_disk_leaves_earlier_checkpoints_and_no_rubbish(tmp_path, monk
     assert not list(tmp_path.glob("*.tmp-*"))
 
 
+def test_a_full_disk_is_called_a_full_disk(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(WeightsError, match=r"could not be written: .*File too large; earlier ones are intact"):
+            Checkpoints(tmp_path).save({"method": {"w": torch.zeros(100_000)}}, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.glob("step-*.pt"))
+
+
 def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
     marker = tmp_path / "executed"
 
@@ -146,8 +162,8 @@ def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
     path = tmp_path / "step-00000001.pt"
     torch.save({"step": 1, "method": Evil()}, path)
     path.with_name(path.name + ".sha256").write_text(digest(path))
-    with pytest.raises(WeightsError, match="not a checkpoint"):
-        read(path)
+    with pytest.raises(WeightsError, match="could run code"):
+        read_checkpoint(path)
     assert not marker.exists()
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from semiovs.engine.checkpoint import Checkpoints, read
+from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.hooks import Evaluate, Log, Save, Stop
 from semiovs.engine.loop import Best, Learner, fit
 from semiovs.engine.run import Run, read_metrics
@@ -20,6 +20,7 @@ from semiovs.engine.signals import Signals
 from semiovs.engine.state import Identity
 from semiovs.engine.writers import JsonLines, Lines, TensorBoard, duration
 from semiovs.errors import DivergedError, InterruptedRunError, PreemptedError, UsageError
+from semiovs.models.weights import read_checkpoint
 from unit.toy_learner import CPU, batches, learner_of, recipe_of
 
 IDENTITY = Identity({"vocabulary": None}, {})
@@ -72,7 +73,7 @@ def test_saves_on_time_at_a_new_best_and_at_the_end(tmp_path):
 
     fit(learner_of(), batches(), recipe_of(8), CPU, [crown, saver(tmp_path, every=3)])
     assert Checkpoints(tmp_path).steps() == [6, 8]
-    assert read(tmp_path / "best.pt")["step"] == 4
+    assert read_checkpoint(tmp_path / "best.pt")["step"] == 4
 
 
 def test_what_is_not_finite_is_never_saved(tmp_path):

@@ -45,7 +45,7 @@ def evaluate(
     ] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Score a run's best and last checkpoint; the result is also kept in the run's eval.json."""
+    """Score a run's best and last checkpoint; with the run's own configuration, the result is also kept in its eval.json."""
     from semiovs.config import load_config, split_source
 
     given, overrides = split_source(arguments or [])
@@ -56,14 +56,15 @@ def evaluate(
     if manifest is None:
         raise DataError("no images to evaluate: set data.val to a list or folder with masks, or use --split labeled")
     found: dict[str, dict[str, Any]] = {}
-    scored: dict[Path, tuple[dict[str, Any], Evaluation]] = {}
+    scored: dict[tuple[int, int], tuple[dict[str, Any], Evaluation]] = {}
     for name, path in files.items():
-        same = path.resolve()
+        there = path.stat()
+        same = (there.st_dev, there.st_ino)  # best.pt is a hard link, last.pt a symbolic one
         if same not in scored:
             scored[same] = _score(path, which or config.eval.model, config, sources, manifest)
         facts, result = scored[same]
         found[name] = {**facts, **result.as_json(sources.vocabulary.names)}
-    if source.is_dir():
+    if source.is_dir() and not (given or overrides):
         _keep(source / "eval.json", split.value, found)
     data = {"source": str(source), "split": split.value, **found}
     report(data, as_json=as_json, text=_text(found, sources.vocabulary.names, f"{split.value}, {len(manifest)} images"))
@@ -137,11 +138,8 @@ def _score(
 
 
 def _same_classes(path: Path, trained: Vocabulary, wanted: Vocabulary) -> None:
-    if trained.names == wanted.names:
-        return
-    pairs = zip(trained.names, wanted.names, strict=False)
-    first = next((f"class {i} is '{a}' there, '{b}' here" for i, (a, b) in enumerate(pairs) if a != b), None)
-    raise DataError(f"{path}: trained on other classes: {first or f'{len(trained)} there, {len(wanted)} here'}")
+    if difference := trained.difference(wanted):
+        raise DataError(f"{path}: trained on other classes: {difference}")
 
 
 def _keep(path: Path, split: str, found: Mapping[str, Any]) -> None:

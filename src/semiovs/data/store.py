@@ -96,7 +96,7 @@ class PseudoLabelStore:
     def create(
         cls, root: str | Path, vocabulary: Vocabulary, *, teacher: Mapping[str, Any], resume: bool = True
     ) -> PseudoLabelStore:
-        """Make a store, or go on with one of the same vocabulary and teacher.
+        """Make a store, or go on with one of the same vocabulary (concepts too) and teacher.
 
         teacher: plain JSON data that identifies who labels (name, options, weights hash).
 
@@ -127,6 +127,11 @@ class PseudoLabelStore:
     @classmethod
     def _continued(cls, root: Path, vocabulary: Vocabulary, teacher: dict[str, Any]) -> PseudoLabelStore:
         store = cls.open(root, vocabulary)
+        if store.vocabulary.hash != vocabulary.hash:
+            raise DataError(
+                f"{root}: labelled with other concepts of the same classes (vocabulary {store.vocabulary.hash} there, "
+                f"{vocabulary.hash} now); choose another folder"
+            )
         if store.teacher != teacher:
             raise DataError(
                 f"{root}: labelled by another teacher ({_difference(store.teacher, teacher)}); choose another folder"
@@ -135,7 +140,9 @@ class PseudoLabelStore:
 
     @classmethod
     def open(cls, root: str | Path, vocabulary: Vocabulary | None = None) -> PseudoLabelStore:
-        """Open a store; the torn last line that a killed writer may leave is removed.
+        """Open a store to read; the torn last line that a killed writer may leave is removed.
+
+        vocabulary: the classes wanted; names and their order count, concepts do not (they matter to the teacher alone).
 
         Raises:
             DataError: no store, an unreadable one, or its classes are not those of `vocabulary`.
@@ -147,8 +154,8 @@ class PseudoLabelStore:
             teacher = dict(meta["teacher"])
         except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise DataError(f"{root / _META}: not the description of a pseudo-label store: {error!r}") from None
-        if vocabulary is not None and vocabulary.hash != own.hash:
-            raise DataError(f"{root}: its labels are of other classes: {_class_difference(own, vocabulary)}")
+        if vocabulary is not None and (difference := own.difference(vocabulary)):
+            raise DataError(f"{root}: its labels are of other classes: {difference}")
         return cls(root, own, teacher, Index.open(root / _INDEX))
 
     def __contains__(self, identifier: object) -> bool:
@@ -371,14 +378,3 @@ def _encodable(text: str) -> bool:
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
     return ", ".join(f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in keys)
-
-
-def _class_difference(there: Vocabulary, wanted: Vocabulary) -> str:
-    """First difference of two vocabularies, in words, with both hashes."""
-    hashes = f"(vocabulary {there.hash} there, {wanted.hash} wanted)"
-    if len(there) != len(wanted):
-        return f"{len(there)} classes there, {len(wanted)} wanted {hashes}"
-    for index, (old, new) in enumerate(zip(there.names, wanted.names, strict=True)):
-        if old != new:
-            return f"class {index} is '{old}' there, '{new}' wanted {hashes}"
-    return f"same names, other concepts {hashes}"

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import pickle
 import re
 import shutil
-import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +15,8 @@ from typing import IO, Any, cast
 import torch
 
 from semiovs.errors import WeightsError
-from semiovs.files import atomic_write, sha256_of, sweep_temporaries, write_text
+from semiovs.files import atomic_write, sweep_temporaries, write_text
+from semiovs.models.weights import checksum_file, read_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +59,8 @@ class Checkpoints:
         try:
             with atomic_write(path) as file:
                 hashing = _Hashing(file)
-                torch.save(dict(state), cast("IO[bytes]", hashing))
-                write_text(_sidecar(path), f"{hashing.hexdigest()}  {path.name}\n")
+                hashing.take(state)
+                write_text(checksum_file(path), f"{hashing.hexdigest()}  {path.name}\n")
             self._link(path, self.directory / "last.pt")
             if best:
                 self._copy(path, self.directory / "best.pt")
@@ -88,7 +87,7 @@ class Checkpoints:
             candidates.append(self.directory / "best.pt")
         for path in candidates:
             try:
-                return read(path)
+                return read_checkpoint(path, checksum_required=True)
             except WeightsError as error:
                 log.warning("skipped a damaged checkpoint: %s", error)
         if candidates:
@@ -109,7 +108,8 @@ class Checkpoints:
         temporary.replace(link)
 
     def _copy(self, target: Path, copy: Path) -> None:
-        write_text(_sidecar(copy), f"{_recorded(target)}  {copy.name}\n")
+        checksum = checksum_file(target).read_text("utf-8").split()[0]
+        write_text(checksum_file(copy), f"{checksum}  {copy.name}\n")
         temporary = copy.with_name(f"{copy.name}.{os.getpid()}")
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -123,29 +123,9 @@ class Checkpoints:
         for step in self.steps()[: -self.keep_last]:
             if self.keep_every and step % self.keep_every == 0:
                 continue
-            for path in (self.path(step), _sidecar(self.path(step))):
+            for path in (self.path(step), checksum_file(self.path(step))):
                 with suppress(OSError):  # a file that cannot be removed is no reason to stop training
                     path.unlink()
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Read a checkpoint after checking its checksum. Nothing in the file is executed.
-
-    Raises:
-        WeightsError: missing, damaged or not a checkpoint.
-    """
-    try:
-        expected = _recorded(path)
-        if sha256_of(path) != expected:
-            raise WeightsError(f"{path}: the SHA-256 is not that of {_sidecar(path).name}: the file is damaged")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error}") from None
-    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path}: not a checkpoint: {str(error).splitlines()[0][:200]}") from None
-    if not isinstance(state, dict) or "step" not in state or "method" not in state:
-        raise WeightsError(f"{path}: not a training checkpoint")
-    return state
 
 
 class _Hashing:
@@ -154,24 +134,24 @@ class _Hashing:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._hash = hashlib.sha256()
+        self._failure: OSError | None = None
+
+    def take(self, state: Mapping[str, Any]) -> None:
+        try:
+            torch.save(dict(state), cast("IO[bytes]", self))
+        except RuntimeError as error:  # torch's writer hides why the disk did not take it
+            raise self._failure or error from None
 
     def write(self, data: bytes) -> int:
         self._hash.update(data)
-        return self._file.write(data)
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self._failure = error
+            raise
 
     def flush(self) -> None:
         self._file.flush()
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
-
-
-def _sidecar(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")
-
-
-def _recorded(path: Path) -> str:
-    words = _sidecar(path).read_text("utf-8").split()
-    if not words:
-        raise WeightsError(f"{_sidecar(path)}: empty")
-    return words[0]

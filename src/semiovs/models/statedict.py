@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ def load_pickle(path: Path, *, map_location: str | torch.device = "cpu") -> Any:
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+        if re.search(r"unsupported (global|class)", str(error), re.IGNORECASE):
             raise WeightsError(
                 f"{path}: holds objects besides tensors, which could run code, so it is refused; "
                 "save the bare state dict again, as .safetensors for instance"

@@ -134,19 +134,22 @@ def find_model(source: str | Path) -> Path:
     )
 
 
-def read_checkpoint(path: Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
+def checksum_file(path: Path) -> Path:
+    """Where the SHA-256 of a checkpoint is written."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def read_checkpoint(
+    path: Path, map_location: str | torch.device = "cpu", *, checksum_required: bool = False
+) -> dict[str, Any]:
     """Read a training checkpoint after checking the SHA-256 in ``<name>.sha256`` where that is; no code in it is run.
+
+    checksum_required: a checkpoint without that file counts as damaged.
 
     Raises:
         WeightsError: missing, damaged, or not a training checkpoint.
     """
-    sidecar = path.with_name(f"{path.name}.sha256")
-    if path.is_file() and sidecar.is_file():
-        recorded = sidecar.read_text("utf-8", errors="replace").split()
-        if not recorded or sha256_of(path) != recorded[0]:
-            raise WeightsError(
-                f"{path}: damaged: its SHA-256 is not the one in {sidecar.name}; take another checkpoint"
-            )
+    _check_sum(path, required=checksum_required)
     data = load_pickle(path, map_location=map_location)
     if not isinstance(data, dict) or "card" not in data or not isinstance(data.get("method"), Mapping):
         raise WeightsError(
@@ -154,6 +157,19 @@ def read_checkpoint(path: Path, map_location: str | torch.device = "cpu") -> dic
             "semiovs.models.convert.load_reference, encoder weights belong to model.pretrained"
         )
     return data
+
+
+def _check_sum(path: Path, *, required: bool) -> None:
+    sidecar = checksum_file(path)
+    if not path.is_file() or (not required and not sidecar.is_file()):
+        return
+    try:
+        recorded = sidecar.read_text("utf-8", errors="replace").split()
+        right = bool(recorded) and sha256_of(path) == recorded[0]
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read with its checksum: {error}") from None
+    if not right:
+        raise WeightsError(f"{path}: damaged: its SHA-256 is not the one in {sidecar.name}; take another checkpoint")
 
 
 def _read_training(path: Path, which: str | None) -> tuple[ModelCard, StateDict]:

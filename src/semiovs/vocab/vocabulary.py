@@ -22,7 +22,8 @@ class Vocabulary:
     names: one per class, in the order of the ids; concepts: per class one or more entries, each a comma-separated list of
     synonyms; colors: optional RGB triples.
 
-    Stores, manifests and checkpoints carry `hash` and refuse a different one.
+    Whoever reads labels or weights needs the same names in the same order (`difference`); whoever adds labels to a store needs
+    the same `hash`, because a teacher that was asked with other concepts answers differently.
     """
 
     names: tuple[str, ...]
@@ -61,6 +62,15 @@ class Vocabulary:
         """First 16 hex digits of the SHA-256 of names and concepts (colours do not count)."""
         text = json.dumps([self.names, self.concepts], ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def difference(self, wanted: Vocabulary) -> str | None:
+        """First difference of the names from those of `wanted`, in words; None if class ids mean the same in both."""
+        if len(self) != len(wanted):
+            return f"{len(self)} classes there, {len(wanted)} wanted"
+        pairs = enumerate(zip(self.names, wanted.names, strict=True))
+        return next(
+            (f"class {i} is '{own}' there, '{other}' wanted" for i, (own, other) in pairs if own != other), None
+        )
 
     def index(self, name: str) -> int:
         """Id of the class called `name`.
