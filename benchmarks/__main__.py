@@ -1,0 +1,83 @@
+"""`python -m benchmarks [--out docs/results/bench-cpu.json] [subject …]`: measure, print a table, write JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import machine
+from benchmarks.measure import Row, Size
+
+OUT = Path("docs/results/bench-cpu.json")
+
+#: Each is a module with a function `rows`.
+SUBJECTS = ("loader", "step", "counts", "cutmix", "precision")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("subjects", nargs="*", metavar="subject", help=f"any of {', '.join(SUBJECTS)}; none: all")
+    parser.add_argument("--out", type=Path, help=f"JSON file to write; {OUT} when all subjects are measured")
+    parser.add_argument("--runs", type=int, default=5, help="interleaved runs of each variant")
+    parser.add_argument(
+        "--tiny", action="store_true", help="seconds, to see that everything runs; numbers mean nothing"
+    )
+    given = parser.parse_args(arguments)
+    unknown = [name for name in given.subjects if name not in SUBJECTS]
+    if unknown:
+        parser.error(f"unknown subject '{unknown[0]}'; known are {', '.join(SUBJECTS)}")
+    if given.runs < 1:
+        parser.error("--runs must be at least 1")
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    result = run([s for s in SUBJECTS if s in given.subjects] or list(SUBJECTS), Size(given.runs, given.tiny))
+    out: Path | None = given.out or (None if given.subjects or given.tiny else OUT)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        print(f"written to {out}")
+    return 0
+
+
+def run(subjects: Sequence[str], size: Size) -> dict[str, Any]:
+    before = machine.load()
+    result: dict[str, list[dict[str, Any]]] = {}
+    for subject in subjects:
+        measure: Callable[[Size], list[Row]] = import_module(f"benchmarks.{subject}").rows
+        rows = measure(size)
+        result[subject] = [row.as_json() for row in rows]
+        show(subject, rows)
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "tiny": size.tiny,
+        "time": "CPU time of one thread",
+        "hardware": machine.hardware(),
+        "load": {"before": before, "after": machine.load()},
+        "versions": machine.versions(),
+        "subjects": result,
+    }
+
+
+def show(subject: str, rows: Sequence[Row]) -> None:
+    table = Table(title=subject, title_justify="left")
+    for name in ("what", "ours", "baseline", "unit", "ratio", "runs"):
+        table.add_column(name, justify="left" if name in {"what", "unit"} else "right")
+    for row in rows:
+        ratio = f"{row.ratio:.2f} ({row.low:.2f}–{row.high:.2f})"
+        table.add_row(row.name, f"{row.ours:.4g}", f"{row.baseline:.4g}", row.unit, ratio, str(row.runs))
+    Console(width=150 if not sys.stdout.isatty() else None).print(table)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,54 @@
+"""What the numbers were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "bf16")
+_PACKAGES = ("semiovs", "torch", "torchvision", "timm", "opencv-python-headless", "pillow", "numpy")
+
+
+def hardware() -> dict[str, Any]:
+    info = _cpuinfo()
+    flags = set((info.get("flags") or info.get("Features") or "").split())
+    family = [f"{key} {info[key]}" for key in ("cpu family", "model") if key in info]
+    return {
+        "cpu": info.get("model name") or platform.processor() or platform.machine(),
+        "family": ", ".join(family),
+        "cores": os.cpu_count(),
+        "flags": [flag for flag in _FLAGS if flag in flags],
+        "memory_gb": _memory(),
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def load() -> list[float]:
+    """Load averages of the last 1, 5 and 15 minutes; empty where the system has none."""
+    return [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else []
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
+
+
+def _cpuinfo() -> dict[str, str]:
+    """Entries of the first core; empty where there is no such file."""
+    file = Path("/proc/cpuinfo")
+    if not file.exists():
+        return {}
+    first = file.read_text("utf-8", "replace").split("\n\n")[0]
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+
+
+def _memory() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):
+        return None
