@@ -117,7 +117,7 @@ def test_labels_are_equal_where_the_closed_formula_is_not():
     assert unlike
 
 
-@pytest.mark.parametrize(("scale", "mean", "most"), [((0.4, 1.0), 0.1, 3), ((1.0, 1.0), 0.0, 0), ((1.0, 2.5), 0.3, 4)])
+@pytest.mark.parametrize(("scale", "mean", "most"), [((0.4, 1.0), 0.1, 3), ((1.0, 1.0), 0.0, 0), ((1.0, 2.5), 0.5, 4)])
 def test_crops_are_within_their_bounds(picture, scale, mean, most):
     for seed in range(40):
         geometry = Geometry.draw(picture.size, CROP, scale, Draws(seed))
@@ -192,7 +192,7 @@ def test_a_stream_of_the_fast_pipeline(sources):
         assert torch.equal(a.ood.label, b.ood.label)
         assert torch.equal(a.ood.valid, b.ood.valid)
         assert torch.equal(a.unlabeled.boxes[1], b.unlabeled.boxes[1])
-        assert difference(a.mixing.weak, b.mixing.weak).max() <= 4
+        assert difference(a.mixing.weak, b.mixing.weak).max() <= 8
         assert batch_digest(b) == batch_digest(again[k])
     assert batch_digest(slow[0]) != batch_digest(quick[0])
 
