@@ -41,8 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--runs must be at least 1")
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    result = run([s for s in SUBJECTS if s in given.subjects] or list(SUBJECTS), Size(given.runs, given.tiny))
     out: Path | None = given.out or (None if given.subjects or given.tiny else OUT)
+    old = {} if out is None or not given.subjects else _measured_alike(out, parser)
+    result = run([s for s in SUBJECTS if s in given.subjects] or list(SUBJECTS), Size(given.runs, given.tiny))
+    subjects = old | result["subjects"]
+    result["subjects"] = {name: subjects[name] for name in SUBJECTS if name in subjects}
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -51,22 +54,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(subjects: Sequence[str], size: Size) -> dict[str, Any]:
-    before = machine.load()
-    result: dict[str, list[dict[str, Any]]] = {}
+    result: dict[str, dict[str, Any]] = {}
     for subject in subjects:
         measure: Callable[[Size], list[Row]] = import_module(f"benchmarks.{subject}").rows
+        before = machine.load()
         rows = measure(size)
-        result[subject] = [row.as_json() for row in rows]
+        load = {"before": before, "after": machine.load()}
+        date = time.strftime("%Y-%m-%d", time.gmtime())
+        result[subject] = {"date": date, "load": load, "rows": [row.as_json() for row in rows]}
         show(subject, rows)
     return {
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "tiny": size.tiny,
         "time": "CPU time of one thread",
+        "tiny": size.tiny,
         "hardware": machine.hardware(),
-        "load": {"before": before, "after": machine.load()},
         "versions": machine.versions(),
         "subjects": result,
     }
+
+
+def _measured_alike(out: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """Subjects of an earlier file, which those measured now replace one by one; all must come from one machine."""
+    if not out.exists():
+        return {}
+    old = json.loads(out.read_text("utf-8"))
+    if (old["hardware"], old["versions"]) != (machine.hardware(), machine.versions()):
+        parser.error(
+            f"{out} was measured on another machine or with other versions; measure all subjects, or give --out"
+        )
+    subjects: dict[str, Any] = old["subjects"]
+    return subjects
 
 
 def show(subject: str, rows: Sequence[Row]) -> None:
