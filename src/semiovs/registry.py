@@ -47,6 +47,12 @@ def _table(*entries: Entry) -> Mapping[str, Entry]:
     return MappingProxyType({entry.name: entry for entry in entries})
 
 
+#: Options of methods that take one number, or a list with one a class; all are probabilities.
+PER_CLASS = frozenset({"conf_thresh"})
+
+#: What an option looks like whose default, None, does not show it.
+EXAMPLES: Mapping[str, Any] = MappingProxyType({"ema_decay": 0.99, "class_weights": (1.0,)})
+
 #: Options every method has (see `semiovs.methods.base.Method`).
 _METHOD: dict[str, Any] = {
     "conf_thresh": 0.95,
@@ -55,6 +61,7 @@ _METHOD: dict[str, Any] = {
     "class_weights": None,
     "ohem_thresh": 0.7,
     "ohem_min_kept": 200_000,
+    "normalise": "rank",
 }
 
 METHODS = _table(

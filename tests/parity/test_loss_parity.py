@@ -8,7 +8,7 @@ import torch
 
 from parity.step_inputs import GOLDENS
 from semiovs.methods.criterion import CrossEntropy, OhemCrossEntropy
-from semiovs.methods.maths import Target
+from semiovs.methods.maths import Target, Threshold
 
 FUNCTIONS = np.load(GOLDENS / "functions.npz")
 OHEM = sorted(k for k in FUNCTIONS if k.startswith("ohem/thresh"))
@@ -36,7 +36,7 @@ def test_confidence_weighted_loss(key: str) -> None:
     other = torch.log(torch.expm1(loss))  # log(1 + e^other) = loss
     logits = torch.stack([torch.zeros_like(other), other], dim=1)
     target = Target(torch.zeros_like(valid, dtype=torch.int64), confidence, valid)
-    ours = target.loss(logits, float(key.split("_thr")[1]))
+    ours = target.loss(logits, Threshold(float(key.split("_thr")[1])))
     np.testing.assert_allclose(ours.item(), float(FUNCTIONS[key]), rtol=1e-5)
 
 
@@ -69,5 +69,5 @@ def test_no_labelled_pixel_is_loss_zero(criterion: CrossEntropy) -> None:
 def test_no_valid_pixel_is_loss_zero() -> None:
     logits = torch.randn(1, 3, 4, 4)
     target = Target.of(logits, torch.zeros(1, 4, 4, dtype=torch.bool))
-    assert target.loss(logits, 0.0).item() == 0
-    assert target.ratio(0.0).item() == 0
+    assert target.loss(logits, Threshold(0.0)).item() == 0
+    assert target.ratio(Threshold(0.0)).item() == 0

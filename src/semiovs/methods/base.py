@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from semiovs.config.schema import OptimConfig
 from semiovs.data import Batch, Views
-from semiovs.errors import UsageError
+from semiovs.errors import UsageError, did_you_mean
 from semiovs.methods.criterion import build_criterion, per_class
 from semiovs.methods.draws import Draws
 from semiovs.methods.maths import Target, Threshold
@@ -21,6 +21,9 @@ from semiovs.methods.student import judging
 from semiovs.methods.teacher import follow, frozen_copy
 from semiovs.methods.terms import Terms
 from semiovs.models.segmenter import Segmenter
+
+#: Losses are means over the pixels of each rank (as in the references), or of all ranks.
+NORMALISE = ("rank", "global")
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Method(nn.Module, ABC):
         ohem_thresh: float = 0.7,
         ohem_min_kept: int = 200_000,
         ema_decay: float | None = None,
+        normalise: str = "rank",
     ) -> None:
         super().__init__()
         if segmenter.num_classes != num_classes:
@@ -83,7 +87,17 @@ class Method(nn.Module, ABC):
         self.student = segmenter
         self.ema = frozen_copy(segmenter) if ema_decay is not None else None
         self.ema_decay = ema_decay
-        self.criterion = build_criterion(loss, num_classes, class_weights, ohem_thresh, ohem_min_kept)
+        if normalise not in NORMALISE:
+            raise UsageError(f"method.normalise: '{normalise}' is not known{did_you_mean(normalise, NORMALISE)}")
+        self.pooled = normalise == "global"
+        self.criterion = build_criterion(
+            loss,
+            num_classes,
+            class_weights,
+            ohem_thresh=ohem_thresh,
+            ohem_min_kept=ohem_min_kept,
+            pooled=self.pooled,
+        )
         self.conf_thresh = conf_thresh
         per = per_class("conf_thresh", conf_thresh, num_classes) if isinstance(conf_thresh, Sequence) else None
         self.register_buffer("threshold_per_class", per, persistent=False)
@@ -102,7 +116,8 @@ class Method(nn.Module, ABC):
     @property
     def threshold(self) -> Threshold:
         """τ, one number or one a class."""
-        return float(self.conf_thresh) if self.threshold_per_class is None else self.threshold_per_class  # type: ignore[arg-type]
+        per_class = self.threshold_per_class
+        return Threshold(float(self.conf_thresh) if per_class is None else per_class, self.pooled)  # type: ignore[arg-type]
 
     @abstractmethod
     def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:

@@ -10,19 +10,21 @@ from torch.nn import functional as F
 
 from semiovs.data import IGNORE
 from semiovs.errors import UsageError, did_you_mean
-from semiovs.methods.maths import widened
+from semiovs.methods.maths import denominator, widened
 
 
 class CrossEntropy(nn.Module):
     """Mean cross-entropy over labelled pixels (ignore 255), weighted by class if asked; 0 where no pixel is labelled.
 
-    weights: (K,) or None. forward: logits (B, K, H, W), mask (B, H, W) int64 -> 0-d.
+    weights: (K,) or None; pooled: the mean is over the pixels of all ranks, not of this one.
+    forward: logits (B, K, H, W), mask (B, H, W) int64 -> 0-d.
     """
 
     weights: Tensor | None
 
-    def __init__(self, weights: Tensor | None = None) -> None:
+    def __init__(self, weights: Tensor | None = None, *, pooled: bool = False) -> None:
         super().__init__()
+        self.pooled = pooled
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -34,9 +36,9 @@ class CrossEntropy(nn.Module):
         target = mask.where(keep, IGNORE)
         total = F.cross_entropy(widened(logits), target, self.weights, ignore_index=IGNORE, reduction="sum")
         if self.weights is None:
-            return total / keep.sum().clamp(min=1)
+            return total / denominator(keep.sum(), self.pooled)
         share = (self.weights[mask.where(keep, 0)] * keep).sum()
-        return total / share.clamp(min=torch.finfo(share.dtype).tiny)
+        return total / denominator(share, self.pooled, least=torch.finfo(torch.float32).tiny)
 
 
 class OhemCrossEntropy(CrossEntropy):
@@ -46,8 +48,10 @@ class OhemCrossEntropy(CrossEntropy):
     such probability). With fewer than `min_kept` labelled pixels, or with min_kept 0, every labelled pixel counts.
     """
 
-    def __init__(self, thresh: float = 0.7, min_kept: int = 200_000, weights: Tensor | None = None) -> None:
-        super().__init__(weights)
+    def __init__(
+        self, thresh: float = 0.7, min_kept: int = 200_000, weights: Tensor | None = None, *, pooled: bool = False
+    ) -> None:
+        super().__init__(weights, pooled=pooled)
         self.thresh = thresh
         self.min_kept = min_kept
 
@@ -66,9 +70,15 @@ class OhemCrossEntropy(CrossEntropy):
 
 
 def build_criterion(
-    name: str, num_classes: int, class_weights: Sequence[float] | None, ohem_thresh: float, ohem_min_kept: int
+    name: str,
+    num_classes: int,
+    class_weights: Sequence[float] | None,
+    *,
+    ohem_thresh: float,
+    ohem_min_kept: int,
+    pooled: bool,
 ) -> CrossEntropy:
-    """`ce` or `ohem`.
+    """`ce` or `ohem`; `pooled`: means over the pixels of all ranks (which pixels are hard, each rank decides for itself).
 
     Raises:
         UsageError: unknown name, or weights that do not fit the classes.
@@ -77,9 +87,9 @@ def build_criterion(
     if class_weights is not None:
         weights = per_class("class_weights", class_weights, num_classes)
     if name == "ce":
-        return CrossEntropy(weights)
+        return CrossEntropy(weights, pooled=pooled)
     if name == "ohem":
-        return OhemCrossEntropy(ohem_thresh, ohem_min_kept, weights)
+        return OhemCrossEntropy(ohem_thresh, ohem_min_kept, weights, pooled=pooled)
     raise UsageError(f"method.loss: '{name}' is not known{did_you_mean(name, ('ce', 'ohem'))}")
 
 

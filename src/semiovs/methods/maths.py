@@ -9,10 +9,36 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch import distributed as dist
 from torch.nn import functional as F
 
-#: One number, or a (K,) tensor with a number per class.
-Threshold = float | Tensor
+
+@dataclass(frozen=True, eq=False)
+class Threshold:
+    """τ: which pseudo-labels count, and over which pixels their loss is a mean.
+
+    value: one number, or a (K,) tensor with a number per class; pooled: the mean is over the pixels of all ranks, not of this one.
+    """
+
+    value: float | Tensor
+    pooled: bool = False
+
+    def admits(self, confidence: Tensor, label: Tensor) -> Tensor:
+        """[c ≥ τ_ŷ], (B, H, W) bool."""
+        return confidence >= (self.value[label] if isinstance(self.value, Tensor) else self.value)
+
+
+def denominator(count: Tensor, pooled: bool, *, least: float = 1.0) -> Tensor:
+    """What a sum over this rank's pixels is divided by: their `count` (0-d, at least `least`), or its mean over the ranks.
+
+    DDP averages gradients over W ranks, so with D / W (D the pixels of all ranks) the average is that of one process
+    with all images.
+    """
+    if pooled and dist.is_available() and dist.is_initialized():
+        count = count.detach().float().clone()
+        dist.all_reduce(count)
+        return count.clamp(min=least) / dist.get_world_size()
+    return count.clamp(min=least)
 
 
 def widened(logits: Tensor) -> Tensor:
@@ -66,8 +92,7 @@ class Target:
 
     def kept(self, threshold: Threshold) -> Tensor:
         """(B, H, W) bool: valid pixels whose confidence reaches the threshold (of their class)."""
-        limit = threshold[self.label] if isinstance(threshold, Tensor) else threshold
-        return (self.confidence >= limit) & self.valid
+        return threshold.admits(self.confidence, self.label) & self.valid
 
     def ratio(self, threshold: Threshold) -> Tensor:
         """Share of the valid pixels that are kept, 0-d."""
@@ -79,4 +104,4 @@ class Target:
         Σ [c ≥ τ] CE(logits, ŷ) / Σ [valid]  (deeplab_methods spec, section 3, `pixelwise`). Without a valid pixel it is 0.
         """
         loss = F.cross_entropy(widened(logits), self.label, reduction="none")
-        return (loss * self.kept(threshold)).sum() / self.valid.sum().clamp(min=1)
+        return (loss * self.kept(threshold)).sum() / denominator(self.valid.sum(), threshold.pooled)

@@ -1,0 +1,106 @@
+"""Two gloo ranks against one process: averaged half-batch gradients, and (normalise=global) the doubled batch."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, multiprocessing
+
+from contract.toy import ARMS, METHOD_NAMES, toy_batch, toy_method
+from semiovs.data import Batch
+from semiovs.engine.distributed import World
+from semiovs.methods import Method, Progress
+from semiovs.methods.draws import Draws
+
+PROGRESS = Progress(1, 10)
+CASES = [(name, arm, normalise) for name in METHOD_NAMES for arm in ARMS for normalise in ("rank", "global")]
+
+
+class FixedDraws(Draws):
+    """Drops every third channel: the same in half a batch and in the whole one."""
+
+    def channel_dropout(self, features: tuple[Tensor, ...], p: float = 0.5) -> tuple[Tensor, ...]:
+        return tuple(f * (torch.arange(f.shape[1]) % 3 > 0).to(f)[None, :, None, None] / p for f in features)
+
+
+def build(name: str, arm: str, normalise: str) -> tuple[Method, list[Batch]]:
+    """The same method everywhere, and the two ranks' batches, whose numbers of valid pixels differ."""
+    method = toy_method(name, ARMS[arm], norm="group", normalise=normalise).double()
+    method.draws = FixedDraws()
+    batches = [toy_batch(method, seed=seed, dtype=torch.float64) for seed in (1, 2)]
+
+    def fewer(tensor: Tensor) -> Tensor:
+        tensor = tensor.clone()
+        if tensor.dtype == torch.bool:
+            tensor[:, 9:] = False
+        if tensor.dtype == torch.int64 and tensor.shape[-1] > 4:
+            tensor[:, 12:] = 255
+        return tensor
+
+    return method, [batches[0], batches[1].map(fewer)]
+
+
+def gradients(method: Method) -> Tensor:
+    return torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None])
+
+
+def rank_main(rank: int, directory: str) -> None:
+    """One of two ranks: every case through DDP as in training; rank 0 keeps the gradients."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{directory}/store", rank=rank, world_size=2)
+    found: dict[tuple[str, str, str], Tensor] = {}
+    for case in CASES:
+        method, batches = build(*case)
+        model = World(torch.device("cpu"), rank, 2).wrap(method)
+        loss, _ = model(batches[rank], PROGRESS)
+        loss.backward()
+        found[case] = gradients(method)
+    if rank == 0:
+        torch.save({"/".join(case): g for case, g in found.items()}, Path(directory) / "gradients.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two_ranks() -> Any:
+    """Gradients of every case, averaged over two ranks by DDP."""
+    with tempfile.TemporaryDirectory() as directory:
+        multiprocessing.spawn(rank_main, args=(directory,), nprocs=2)
+        yield torch.load(Path(directory) / "gradients.pt", weights_only=True)
+
+
+def concatenated(a: Any, b: Any) -> Any:
+    """Two parts of a batch, or two batches, as one of doubled size."""
+    if isinstance(a, Tensor):
+        return torch.cat([a, b])
+    if isinstance(a, tuple):
+        return tuple(concatenated(x, y) for x, y in zip(a, b, strict=True))
+    if a is None:
+        return None
+    return type(a)(**{key: concatenated(value, vars(b)[key]) for key, value in vars(a).items()})
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_two_ranks(case: tuple[str, str, str], two_ranks: dict[str, Tensor]) -> None:
+    _, _, normalise = case
+    if normalise == "rank":
+        halves = []
+        for index in range(2):
+            method, batches = build(*case)
+            method(batches[index], PROGRESS).terms.total().backward()
+            halves.append(gradients(method))
+        expected = (halves[0] + halves[1]) / 2
+    else:
+        method, batches = build(*case)
+        method(concatenated(*batches), PROGRESS).terms.total().backward()
+        expected = gradients(method)
+    torch.testing.assert_close(two_ranks["/".join(case)], expected, rtol=1e-5, atol=1e-9)
+
+
+def test_the_normalisers_differ(two_ranks: dict[str, Tensor]) -> None:
+    assert not torch.allclose(two_ranks["unimatch/ovs/rank"], two_ranks["unimatch/ovs/global"], rtol=1e-3)
