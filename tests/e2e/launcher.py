@@ -97,6 +97,9 @@ def _command(*arguments: str) -> None:
 def _call(
     function: Callable[..., object], arguments: tuple[object, ...], log: str, environment: dict[str, str]
 ) -> None:
+    mp.set_start_method(
+        None, force=True
+    )  # a fork server's child would start its loaders by the server; users' processes do not
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(environment)
     for number, name in ((1, log), (2, f"{log}.err")):

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -92,6 +93,24 @@ def test_a_polite_stop_saves_and_continues(data, straight, tmp_path, number, cod
     assert_same(run, straight)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the loader through /proc")
+def test_killed_loaders_are_replaced_and_change_nothing(data, straight, tmp_path):
+    run = tmp_path / "run"
+    process = start_command("train", *settings(data, run, **OPTIONS, data__workers=1), log=tmp_path / "log")
+    for step in (3, 9):
+        wait_until(lambda step=step: step_of(run) >= step, process)
+        os.kill(loader_of(process.pid), signal.SIGKILL)
+    assert finish(process) == 0, (tmp_path / "log.err").read_text()
+    assert_same(run, straight)
+
+
+def loader_of(process: int) -> int:
+    """The child that has the command line of its parent: it was forked and never became another program."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    names = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in (str(process), *children)}
+    return next(int(child) for child in children if names[child] == names[str(process)])
+
+
 def test_a_damaged_newest_checkpoint_falls_back(data, straight, tmp_path):
     run = tmp_path / "run"
     assert stop_at(run, 7, signal.SIGKILL, "train", *settings(data, run, **OPTIONS)) == -signal.SIGKILL
@@ -100,7 +119,7 @@ def test_a_damaged_newest_checkpoint_falls_back(data, straight, tmp_path):
     content[len(content) // 3] ^= 255
     newest.write_bytes(content)
     assert command("resume", str(run), log=tmp_path / "log") == 0
-    assert f"{newest.name}: the SHA-256" in (tmp_path / "log.err").read_text()
+    assert f"{newest.name}: damaged" in (tmp_path / "log.err").read_text()
     assert_same(run, straight)
 
 

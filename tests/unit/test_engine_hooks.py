@@ -121,6 +121,13 @@ def test_a_second_signal_ends_the_process_at_once():
     assert time.monotonic() - begin < 29
 
 
+def test_a_launchers_echo_of_a_signal_is_no_second_one():
+    with Signals(grace=60) as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.received == signal.SIGINT
+
+
 def test_a_run_is_never_overwritten_silently(tmp_path):
     run = Run.create(tmp_path / "run", "a: 1\n", ["semiovs", "train"])
     assert json.loads((run.directory / "env.json").read_text())["packages"]["torch"]

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from semiovs.engine.loop import Learner, fit
 from semiovs.engine.randomness import step_seed
@@ -113,3 +114,26 @@ def test_a_poisoned_buffer_is_found_before_a_checkpoint():
     learner.method.student[1].running_var[0] = math.nan
     with pytest.raises(DivergedError, match="nothing was saved"):
         learner.guard.check_weights(learner.method)
+
+
+class Synchronisations(TorchDispatchMode):
+    """Counts what would make the host wait for a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        if name in {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero"}:
+            self.found.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+def test_the_hot_loop_reads_nothing_from_the_device(monkeypatch):
+    learner = learner_of()
+    monkeypatch.setattr(learner.guard, "check", lambda: None)  # which the CPU alone does at every step
+    with Synchronisations() as seen:
+        assert float(torch.ones(())) == 1
+        train(learner, recipe_of(4, accumulate=2, clip_norm=1.0))
+    assert seen.found == ["_local_scalar_dense"]

@@ -31,13 +31,15 @@ def train(
     """Train. Works alone, or in many processes: torchrun --nproc-per-node 2 -m semiovs train …"""
     from semiovs.config import load_config, split_source
     from semiovs.engine import training, trial
+    from semiovs.engine.distributed import is_main
     from semiovs.engine.run import command_line
 
     source, overrides = split_source(arguments or [])
     loaded = load_config(_file_of(source), overrides)
     if dry_run:
         found = trial.dry_run(loaded.config)
-        report(found, as_json=as_json, text=trial.dry_run_text(found))
+        if is_main():
+            report(found, as_json=as_json, text=trial.dry_run_text(found))
         return
     tell(training.train(loaded, command_line(), overwrite=overwrite), as_json=as_json)
 

@@ -57,8 +57,8 @@ def loader(stream: Dataset[Batch], start: int, total: int, *, workers: int = 0) 
                     raise batch.error
                 yield batch
                 step += 1
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, EOFError, OSError) as error:
+            if not _is_death(error):
                 raise
             deaths += 1
             if deaths > RESTARTS:
@@ -66,6 +66,11 @@ def loader(stream: Dataset[Batch], start: int, total: int, *, workers: int = 0) 
                     f"loader processes were killed {deaths} times, now at micro-step {step} (out of memory?); "
                     f"use fewer of them: data.workers={workers // 2}"
                 ) from None
+
+
+def _is_death(error: Exception) -> bool:
+    """Whether a worker is gone, not an error that it raised ("Caught …"): torch says so, or it died while handing over a batch."""
+    return "DataLoader worker (pid" in str(error) or not (isinstance(error, RuntimeError) or "Caught" in str(error))
 
 
 def _started(stream: Dataset[Batch], steps: range, workers: int) -> Iterator[Batch | _Failure]:

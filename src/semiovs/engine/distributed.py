@@ -189,3 +189,8 @@ def restarts(environment: Mapping[str, str] = os.environ) -> int:
 def is_main(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this process is rank 0, asked outside of `join`."""
     return environment.get("RANK", "0") == "0"
+
+
+def launched(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether `torchrun` started this process."""
+    return "TORCHELASTIC_RUN_ID" in environment

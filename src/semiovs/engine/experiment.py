@@ -130,7 +130,9 @@ class Experiment:
         )
         images = ", ".join(f"{len(manifest)} {name}" for name, manifest in parts if manifest is not None)
         groups = [group for optimizer in self.learner.optimizers for group in optimizer.param_groups]
-        rates = ", ".join(f"{group.get('name', i)} {group['lr']:g}" for i, group in enumerate(groups))
+        rates = ", ".join(
+            f"{group.get('name', i)} {group.get('initial_lr', group['lr']):g}" for i, group in enumerate(groups)
+        )
         return (
             f"{self.config.method.name} on {self.config.model.name} ({parameters(method.student) / 1e6:.2f} M parameters), "
             f"{len(sources.vocabulary)} classes; images: {images}; {recipe.total_steps} steps in {recipe.total_epochs} epochs; "

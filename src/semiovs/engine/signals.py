@@ -5,23 +5,32 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from semiovs.engine.distributed import launched
 from semiovs.errors import InterruptedRunError, PreemptedError, SemiovsError
 
 #: Signals that schedulers send before they take the machine away; Windows has only the first.
 _PREEMPTIONS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
+#: Seconds within which a launcher forwards a signal.
+_GRACE = 3.0
+
 
 class Signals:
     """While entered, remembers SIGTERM, SIGUSR1 (exit code 75 after a checkpoint) and SIGINT (130); then restores the handlers.
 
-    A second signal ends the process at once with 128 + its number, without a checkpoint.
+    A second signal ends the process at once with 128 + its number, without a checkpoint. `torchrun` forwards to its processes
+    what the terminal or the scheduler has sent them already: under it, what comes within `grace` seconds of the first signal
+    is the same request. (The exit code of `torchrun` itself is its own.)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float | None = None) -> None:
         self.received = 0
+        self.grace = grace if grace is not None else (_GRACE if launched() else 0.0)
+        self._at = 0.0
         self._process = os.getpid()
         self._before: dict[int, Any] = {}
 
@@ -41,9 +50,10 @@ class Signals:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a loader's worker: its parent decides
             return
-        if self.received:
+        if not self.received:
+            self.received, self._at = number, time.monotonic()
+        elif time.monotonic() - self._at >= self.grace:
             os._exit(128 + number)
-        self.received = number
 
 
 def stop_error(number: int, where: str) -> SemiovsError:

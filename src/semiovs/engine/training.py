@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from semiovs.config import Loaded, load_config
@@ -24,7 +25,7 @@ from semiovs.engine.run import Run, read_metrics
 from semiovs.engine.signals import Signals
 from semiovs.engine.state import check, restore
 from semiovs.engine.writers import JsonLines, Lines, TensorBoard, Writer
-from semiovs.errors import SemiovsError, WeightsError
+from semiovs.errors import ConfigError, SemiovsError, WeightsError
 from semiovs.evaluation import evaluate
 from semiovs.files import write_json, write_text
 from semiovs.models.weights import load_model, save_model
@@ -126,6 +127,7 @@ def _train(experiment: Experiment, run: Run) -> Outcome:
     with ExitStack() as stack:
         writers = _writers(experiment, run, stack) if world.is_main else []
         hooks = _hooks(experiment, checkpoints, writers, stack.enter_context(Signals()))
+        stack.enter_context(_explained(experiment))
         fit(learner, experiment.batches(), experiment.recipe, world, hooks)
     return _finish(experiment, run)
 
@@ -191,6 +193,19 @@ def _finish(experiment: Experiment, run: Run) -> Outcome:
     experiment.world.barrier()
     summary = None if best is None else {"model": best["model"], "step": best["step"], "miou": best["miou"]}
     return Outcome(run.directory, learner.step, {name: float(row["miou"]) for name, row in last.items()}, summary)
+
+
+@contextmanager
+def _explained(experiment: Experiment) -> Iterator[None]:
+    """Say in one line what torch says in many, where the user can do something about it."""
+    learner, train = experiment.learner, experiment.config.train
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise ConfigError(
+            f"out of GPU memory at step {learner.step} with train.batch_size={train.batch_size} and "
+            f"data.crop_size={experiment.config.data.crop_size}: lower one of them (train.accumulate keeps the total batch)"
+        ) from None
 
 
 def _chosen(config: Config, world: World) -> Run:

@@ -1,0 +1,90 @@
+"""`make bench` on inputs so small that the numbers mean nothing: everything runs, and every comparison still compares equals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def rows_of(result):
+    return [row for part in result["subjects"].values() for row in part["rows"]]
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    out = tmp_path_factory.mktemp("bench") / "new" / "bench.json"
+    done = run("benchmarks", "--tiny", "--runs", "1", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert f"written to {out}" in done.stdout.replace("\n", "")
+    return json.loads(out.read_text("utf-8"))
+
+
+def test_every_subject_gives_rows(result):
+    assert list(result["subjects"]) == ["loader", "step", "counts", "cutmix", "precision"]
+    rows = rows_of(result)
+    assert len({row["name"] for row in rows}) == len(rows)
+    for row in rows:
+        assert set(row) == {"name", "ours", "baseline", "ratio", "unit", "runs", "low", "high"}
+        assert row["ours"] > 0
+        assert row["baseline"] > 0
+        assert row["low"] <= row["ratio"] <= row["high"]
+    assert result["tiny"]
+    assert result["hardware"]["cores"] >= 1
+    assert result["versions"]["torch"]
+    assert all(set(part) == {"date", "load", "rows"} for part in result["subjects"].values())
+
+
+def test_ratios_say_how_many_times_better(result):
+    for row in rows_of(result):
+        better = row["ours"] / row["baseline"] if "CPU s" in row["unit"] else row["baseline"] / row["ours"]
+        assert row["ratio"] == pytest.approx(better, rel=2e-3)
+
+
+def test_the_committed_results_have_the_same_rows(result):
+    committed = json.loads((ROOT / "docs/results/bench-cpu.json").read_text("utf-8"))
+    assert not committed["tiny"]
+    assert list(committed["subjects"]) == list(result["subjects"])
+    for subject in ("loader", "counts", "cutmix"):
+        names = [[row["name"] for row in r["subjects"][subject]["rows"]] for r in (committed, result)]
+        assert names[0] == names[1], "run: python -m benchmarks"
+    assert all(row["runs"] >= 5 or "size" in row["name"] for row in rows_of(committed))
+
+
+def test_the_page_shows_the_committed_results():
+    assert run("benchmarks.draw", "--check").returncode == 0, "run: python -m benchmarks.draw"
+
+
+def test_one_subject_replaces_its_rows_alone(result, tmp_path):
+    out = tmp_path / "bench.json"
+    old = result | {"subjects": {name: part | {"date": "1970-01-01"} for name, part in result["subjects"].items()}}
+    out.write_text(json.dumps(old), "utf-8")
+    assert run("benchmarks", "cutmix", "--tiny", "--runs", "1", "--out", str(out)).returncode == 0
+    new = json.loads(out.read_text("utf-8"))["subjects"]
+    assert [name for name, part in new.items() if part["date"] != "1970-01-01"] == ["cutmix"]
+    assert list(new) == list(result["subjects"])
+    out.write_text(json.dumps(old | {"versions": {}}), "utf-8")
+    done = run("benchmarks", "cutmix", "--tiny", "--out", str(out))
+    assert done.returncode == 2
+    assert "was measured on another machine or with other versions" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [(["lodaer"], "unknown subject 'lodaer'; known are loader"), (["--runs", "0"], "--runs must be at least 1")],
+)
+def test_wrong_arguments(arguments, expected):
+    done = run("benchmarks", *arguments)
+    assert done.returncode == 2
+    assert expected in done.stderr
