@@ -42,15 +42,17 @@ Times = Mapping[str, list[float]]
 
 
 def alternately(size: Size, **variants: Callable[[], object]) -> Times:
-    """CPU seconds of each variant, A B C A B C …, after one run of each that does not count."""
+    """CPU seconds of each variant, after one run of each that does not count; A B C, B C A, …, so that none is always the last."""
     for variant in variants.values():
         variant()
     times: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(size.runs):
-        for name, variant in variants.items():
+    names = list(variants)
+    for turn in range(size.runs):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
             gc.collect()
             start = time.process_time()
-            variant()
+            variants[name]()
             times[name].append(max(time.process_time() - start, 1e-9))
     return times
 
