@@ -142,6 +142,25 @@ def test_every_mistake_is_one_line(folder, capsys, arguments, code, message):
     assert not (folder / "labels/labels").exists()
 
 
+def test_no_label_at_all_is_a_failure_that_does_not_flood(folder, capsys):
+    (folder / "labels-of-others").mkdir()
+    Image.new("L", (3, 3)).save(folder / "labels-of-others/x.png")
+    for number in range(20):
+        Image.new("RGB", (8, 8)).save(folder / f"ood/more{number}.png")
+    assert main(["label", "my.yaml", "--from", "labels-of-others", "--on-error", "skip", "--json"]) == 3
+    done = capsys.readouterr()
+    assert done.out == ""
+    lines = done.err.strip().splitlines()
+    assert len(lines) == 12
+    assert lines[-2:] == ["error: … and 14 more left out", "error: none of the 24 images could be labelled"]
+
+
+def test_a_folder_stands_for_the_configuration_in_it(folder):
+    (folder / "my.yaml").rename(folder / "semiovs.yaml")
+    assert main(["label", ".", "--from", "made"]) == 0
+    assert len(PseudoLabelStore.open("labels")) == 4
+
+
 def test_a_wrong_first_try_does_not_block_the_next(folder, capsys):
     assert main(["label", "my.yaml", "--from", "foreign"]) == 3
     assert main(["label", "my.yaml", "--from", "made"]) == 0

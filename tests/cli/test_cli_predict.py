@@ -1,6 +1,8 @@
 """``semiovs predict``: what is written where, what is never overwritten, and every mistake."""
 
 import json
+import resource
+import signal
 
 import numpy as np
 import pytest
@@ -95,6 +97,7 @@ def test_unreadable_pictures(folder, capsys):
     assert main(["predict", "m.safetensors", "in", "--out", "a"]) == 3
     err = capsys.readouterr().err
     assert "in/a.jpg" in err
+    assert "(0 of 2 pictures are done; --on-error skip goes past bad ones)" in err
     assert len(err.strip().splitlines()) == 1
     assert main(["predict", "m.safetensors", "in", "--out", "b", "--on-error", "skip", "--json"]) == 0
     done = capsys.readouterr()
@@ -103,6 +106,29 @@ def test_unreadable_pictures(folder, capsys):
     assert [item["image"] for item in data["images"]] == ["in/b.png"]
     assert "left out" in done.err
     assert main(["predict", "m.safetensors", "in/a.jpg", "--out", "c", "--on-error", "skip"]) == 3
+
+
+def test_a_picture_named_twice_is_segmented_once(folder, capsys):
+    assert main(["predict", "m.safetensors", "in/a.jpg", "in", "./in/a.jpg", "--out", "out", "--json"]) == 0
+    assert sorted(item["image"] for item in json.loads(capsys.readouterr().out)["images"]) == ["in/a.jpg", "in/b.png"]
+    assert (folder / "out/a.png").is_file()
+
+
+def test_a_disk_that_takes_half_a_file_leaves_none(folder, capsys):
+    Image.effect_noise((400, 400), 90).convert("RGB").save(folder / "in/noise.png")
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    try:
+        assert main(["predict", "m.safetensors", "in/noise.png", "--out", "out"]) == 3
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "File too large" in capsys.readouterr().err
+    for path in (folder / "out").iterdir():
+        assert ".tmp-" not in path.name
+        with Image.open(path) as image:
+            image.load()
 
 
 def test_settings_change_how_pictures_go_through(folder, capsys):
@@ -125,6 +151,7 @@ def test_settings_change_how_pictures_go_through(folder, capsys):
         (["m.safetensors", "in", "train.seed=1", "--out", "out"], 2, "predict takes eval.*"),
         (["m.safetensors", "in", "--device", "gpu", "--out", "out"], 2, "device 'gpu'"),
         (["m.safetensors", "in", "--model", "teacher", "--out", "out"], 2, "student and ema"),
+        (["m.safetensors", "in/b.png", "--out", "in/a.jpg"], 2, "in/a.jpg is a file"),
     ],
 )
 def test_every_mistake_is_one_line(folder, capsys, arguments, code, message):

@@ -56,9 +56,29 @@ def problems_of(text: str | None = None, *overrides: str, folder=None, name: str
             "method:\n  conf_tresh: 0.9\n",
             "config: method.conf_tresh: method 'unimatch' has no such option (did you mean 'conf_thresh'?) in my.yaml:2",
         ),
-        ("method: {conf_thresh: hi}\n", "config: method.conf_thresh: expected a number, got 'hi' in my.yaml:1"),
+        (
+            "method: {conf_thresh: hi}\n",
+            "config: method.conf_thresh: expected a number, or a list with one a class, got 'hi' in my.yaml:1",
+        ),
+        ("method: {conf_thresh: [0.9, 95]}\n", "config: method.conf_thresh: must be from 0 to 1, got 95 in my.yaml:1"),
+        ("train: {epochs: true}\n", "config: train.epochs: expected an integer, got True in my.yaml:1"),
+        ("optim: {clip_norm: false}\n", "config: optim.clip_norm: expected a number, got False in my.yaml:1"),
+        ("data: {scale: [true, 2]}\n", "config: data.scale: expected a number, got True in my.yaml:1"),
         ("model: {encoder: [1]}\n", "config: model.encoder: expected text, got [1] in my.yaml:1"),
-        ("model: {dilations: 6}\n", "config: model.dilations: expected a list, got 6 in my.yaml:1"),
+        ("model: {dilations: 6}\n", "config: model.dilations: expected a list like [6, 12, 18], got 6 in my.yaml:1"),
+        (
+            "model: {dilations: [a]}\n",
+            "config: model.dilations: expected a list like [6, 12, 18], got ['a'] in my.yaml:1",
+        ),
+        ("method: {ema_decay: a}\n", "config: method.ema_decay: expected a number, got 'a' in my.yaml:1"),
+        (
+            "method: {class_weights: [a]}\n",
+            "config: method.class_weights: expected a list like [1.0], got ['a'] in my.yaml:1",
+        ),
+        (
+            "eval: {mode: sliding,\n  stride: 400}\n",
+            "config: eval.stride: must be at most the window, 321, got 400 in my.yaml:2",
+        ),
         ("train:\n  seed: 1\n  seed: 2\n", "config: train.seed: given twice in my.yaml:3"),
         ("train: {seed: 1}\ntrain: {seed: 2}\n", "config: train: given twice in my.yaml:2"),
         (

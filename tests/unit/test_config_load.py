@@ -71,6 +71,17 @@ def test_ood_can_be_switched_off_and_on(write):
     assert (both.images, both.weight) == ("other", 0.5)
 
 
+def test_null_is_the_default_of_an_option():
+    loaded = load_config(None, ["method.conf_thresh=null", "model.channels=null"])
+    assert loaded.config.method.options["conf_thresh"] == 0.95
+    assert loaded.config.model.options["channels"] == 256
+
+
+def test_a_threshold_a_class():
+    loaded = load_config(None, ["method.conf_thresh=[0.9, 0, 1]"])
+    assert loaded.config.method.options["conf_thresh"] == [0.9, 0, 1]
+
+
 def test_an_empty_section_is_no_section(write):
     assert load_config(write("my.yaml", "train:\n  # epochs: 3\nood:\n")).values() == {
         **load_config(None).values(),

@@ -135,7 +135,31 @@ def test_the_same_name_for_different_pictures_is_fine(root):
 def test_empty_streams(root):
     message = problems(toy_data.sources(root, labeled=Manifest([]), unlabeled=Manifest([]), ood=Manifest([])))
     for stream in ("labelled", "unlabelled", "OOD"):
-        assert f"no {stream} images: the list or folder is empty" in message
+        assert f"no {stream} images: the list or folder of " in message
+    assert "of data.labeled is empty" in message
+
+
+def test_masks_without_a_labelled_pixel_are_said_with_any_map(root):
+    for path in (root / "masks").iterdir():
+        toy_data.mask(path, 0, values=(255,))
+    sources = toy_data.sources(root)
+    message = "the labelled masks (data.labeled) label no pixel"
+    assert message in problems(sources)
+    reader = replace(sources.masks, map={str(i): name for i, name in enumerate(sources.vocabulary.names)})
+    assert message in problems(replace(sources, masks=reader))
+
+
+@pytest.mark.parametrize("form", ["jpg", "png"])
+def test_images_that_are_cut_off_are_found_before_the_first_step(root, form):
+    path = root / f"unlabeled/cut.{form}"
+    with Image.open(root / "unlabeled/u0.png") as file:
+        file.convert("RGB").resize((200, 200)).save(path)
+    whole = path.read_bytes()
+    check_sources(toy_data.sources(root))
+    path.write_bytes(whole + b"trailer of some camera" * 9)
+    check_sources(toy_data.sources(root))
+    path.write_bytes(whole[: len(whole) // 2])
+    assert f"cut.{form}: cannot be read as an image" in problems(toy_data.sources(root))
 
 
 def test_labelled_records_need_masks(root):

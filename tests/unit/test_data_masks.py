@@ -109,7 +109,7 @@ def test_zero_label(tmp_path):
         (np.array([[0, 8]], np.uint8), MaskReader(NAMES, map={"0": 0}), "8 .1 pixels. are not .* values of the map; add them"),
         (rgb(IDS), MaskReader(NAMES), r"commonest colours are .*; name them in data.masks.map, .*\{'10,20,3"),
         (rgb(IDS), MaskReader(NAMES, "id", {"7": 0}), "class ids .* are expected"),
-        (rgb(IDS), MaskReader(NAMES, origin="ood.labels"), "class ids .* are expected by ood.labels"),
+        (rgb(IDS), MaskReader(NAMES, map_key="--map"), r"commonest colours are .*; name them in --map, "),
         (rgb(IDS) + 1, MaskReader(NAMES, map=COLOR_MAP), r"1,1,1 \(1 pixels\), 11,21,31 \(2 pixels\).* add them to data.masks.map"),
     ],
 )  # fmt: skip

@@ -137,7 +137,7 @@ def _run(arguments: list[str]) -> int:
     except typer.Exit as done:
         return int(done.exit_code)
     except _CLICK_ERROR as wrong:
-        console.error(wrong.format_message())
+        console.error(" ".join(wrong.format_message().replace("Value error, ", "").split()))  # some take several lines
         context = getattr(wrong, "ctx", None)
         console.log(f"try: {context.command_path if context else 'semiovs'} --help")
         return int(wrong.exit_code)

@@ -13,13 +13,16 @@ import typer
 
 from semiovs.cli.console import Json, error, report
 from semiovs.cli.progress import progress
-from semiovs.errors import ConfigError, UsageError
+from semiovs.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.data.manifest import Manifest
     from semiovs.ovs import OpenVocabModel
     from semiovs.ovs.label import LabelReport
     from semiovs.vocab import Vocabulary
+
+#: Images that were left out and are named; all of them are in the JSON report.
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,12 @@ def _tell(task: _Task, done: LabelReport, *, as_json: bool) -> None:
     """Print what was done, what the store holds now (other shards' work too), and the next command."""
     from semiovs.data.store import PseudoLabelStore
 
-    for identifier, reason in done.failed:
-        error(f"{identifier}: left out: {reason}")
+    for _, reason in done.failed[:_SHOWN]:
+        error(f"left out: {reason}")
+    if len(done.failed) > _SHOWN:
+        error(f"… and {len(done.failed) - _SHOWN} more left out")
+    if done.failed and not (done.labeled or done.already):
+        raise DataError(f"none of the {len(done.failed)} images could be labelled")
     stats = PseudoLabelStore.open(task.out).stats()
     data = {"store": str(task.out), **done.as_json(), "stats": stats.as_json()}
     absent = [name for name, pixels in stats.pixels.items() if not pixels]
@@ -113,7 +120,7 @@ def _task(arguments: Sequence[str], images: Path | None, classes: str | None, ou
         return _task_without_config(images, classes, out)
     if classes is not None:
         raise UsageError("--classes: the classes are those of the configuration; leave one of the two away")
-    config = load_config(_file_of(source), overrides).config
+    config = load_config(source, overrides).config
     ood = config.ood or (OodConfig() if images is not None else None)
     if ood is None:
         raise UsageError("nothing to label: give --images DIR, or set ood.images (ood=DIR)")
@@ -143,14 +150,6 @@ def _task_without_config(images: Path | None, classes: str | None, out: Path | N
     return _Task(
         manifest, vocabulary, out, f"semiovs train CONFIG {shlex.join([f'ood.images={images}', f'ood.labels={out}'])}"
     )
-
-
-def _file_of(source: str | None) -> str | None:
-    """A folder stands for the semiovs.yaml in it (unless it is a run)."""
-    if source is None:
-        return None
-    inside = Path(source) / "semiovs.yaml"
-    return str(inside) if inside.is_file() and not (Path(source) / "config.yaml").is_file() else source
 
 
 def _options(folder: Path | None, mapping: str | None, pairs: Sequence[str]) -> dict[str, Any]:

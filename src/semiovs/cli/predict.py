@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,8 @@ def predict(
                 written.append(_one(job, predictor, pictures=overlay, scores=scores))
             except DataError as failure:
                 if handling == "fail":
-                    raise
+                    rest = f" ({done - 1} of {len(jobs)} pictures are done; --on-error skip goes past bad ones)"
+                    raise DataError(f"{failure}{rest if len(jobs) > 1 else ''}") from None
                 failed.append({"image": str(job.image), "reason": str(failure)})
             show(done, len(jobs))
     for item in failed:
@@ -82,7 +84,7 @@ def _one(job: _Job, predictor: Predictor, *, pictures: bool, scores: bool) -> di
     """Segment one picture and write its results."""
     import numpy as np
 
-    from semiovs.files import atomic_write
+    from semiovs.files import atomic_write, write_bytes
     from semiovs.inference import id_png, palette_png
     from semiovs.inference import overlay as tinted
 
@@ -96,8 +98,9 @@ def _one(job: _Job, predictor: Predictor, *, pictures: bool, scores: bool) -> di
     if pictures:
         made["overlay"] = (tinted(found.image, found.labels, colors=colors, names=names), "JPEG")
     for kind, (image, form) in made.items():
-        with atomic_write(files[kind]) as file:
-            image.save(file, form, quality=90)
+        encoded = io.BytesIO()  # Pillow writes to files itself, and does not notice when a full disk takes only a part
+        image.save(encoded, form, quality=90)
+        write_bytes(files[kind], encoded.getvalue())
     if scores:
         with atomic_write(files["scores"]) as file:
             np.savez_compressed(file, scores=found.scores.astype(np.float16))
@@ -165,6 +168,7 @@ def _jobs(paths: Sequence[Path], out: Path, *, recursive: bool) -> Iterator[_Job
             raise DataError(f"{path}: no pictures in this folder ({', '.join(IMAGE_SUFFIXES)}){deeper}")
         above = Path(path.resolve().name) if several else Path()
         found += [(image, above / image.relative_to(path).with_suffix("")) for image in images]
+    found = list({image.resolve(): (image, target) for image, target in reversed(found)}.values())[::-1]
     names = Counter(target for _, target in found)
     for image, target in found:
         # a.jpg beside a.png: both keep their ending
@@ -173,6 +177,9 @@ def _jobs(paths: Sequence[Path], out: Path, *, recursive: bool) -> Iterator[_Job
 
 def _check(jobs: Sequence[_Job], *, pictures: bool, scores: bool, overwrite: bool) -> None:
     """Raise UsageError if a result would replace a picture, another result, or (without `overwrite`) any file."""
+    for job in jobs:
+        if job.target.parent.exists() and not job.target.parent.is_dir():
+            raise UsageError(f"--out: {job.target.parent} is a file; name a folder")
     inputs = {job.image.resolve() for job in jobs}
     owners: dict[Path, Path] = {}
     there = 0

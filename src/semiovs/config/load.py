@@ -96,12 +96,15 @@ def _validated(layer: Layer, problems: list[str]) -> Config:
 
 
 def _with_options(layer: Layer) -> Layer:
-    """The layer with the defaults of the options that its model and its method have."""
+    """The layer with the defaults of the options that its model and its method have; null stands for the default too."""
     result = dict(layer)
     for section, table in (("model", SEGMENTERS), ("method", METHODS)):
         name = result.get(f"{section}.name", Leaf(sections()[section].model_fields["name"].default)).value
         for option, default in table[name].options.items() if isinstance(name, str) else ():
-            result.setdefault(f"{section}.{option}", Leaf(list(default) if isinstance(default, tuple) else default))
+            path = f"{section}.{option}"
+            if path not in result or result[path].value is None:
+                origin = result[path].origin if path in result else DEFAULT
+                result[path] = Leaf(list(default) if isinstance(default, tuple) else default, origin)
     return result
 
 

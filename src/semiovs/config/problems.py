@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from semiovs.config.layers import COMMAND_LINE, DEFAULT, SHORT, Layer, Leaf, join, sections, split
 from semiovs.errors import ConfigError, did_you_mean
-from semiovs.registry import DATASETS, METHODS, SEGMENTERS, Entry
+from semiovs.registry import DATASETS, EXAMPLES, METHODS, PER_CLASS, SEGMENTERS, Entry
 
 #: Lines that one error message may have.
 MOST = 10
@@ -100,8 +100,22 @@ def _option(section: str, key: str, layer: Layer) -> str | None:
         declared = [k for k in sections()[section].model_fields if k != "name"]
         return f"{kind} '{name}' has no such option{did_you_mean(key, [*entry.options, *declared])}"
     value, default = layer[join(section, key)].value, entry.options[key]
-    expected = expected_like(value, default)
+    if section == "method" and key in PER_CLASS:
+        return _probabilities(value)
+    expected = expected_like(value, EXAMPLES.get(key, default))
     return f"expected {expected}, got {shown(value)}" if expected else None
+
+
+def _probabilities(value: Any) -> str | None:
+    """What is wrong with an option that is a probability, or a list with one a class."""
+    if value is None:
+        return None
+    for number in value if isinstance(value, list | tuple) else [value]:
+        if expected_like(number, 0.0):
+            return f"expected a number, or a list with one a class, got {shown(value)}"
+        if not 0 <= number <= 1:
+            return f"must be from 0 to 1, got {shown(number)}"
+    return None
 
 
 def expected_like(value: Any, default: Any) -> str | None:
@@ -117,7 +131,10 @@ def expected_like(value: Any, default: Any) -> str | None:
     if isinstance(default, str):
         return None if isinstance(value, str) else "text"
     if isinstance(default, list | tuple):
-        return None if isinstance(value, list | tuple) else "a list"
+        right = isinstance(value, list | tuple) and not any(
+            expected_like(item, default[0]) for item in value if default
+        )
+        return None if right else f"a list like {list(default)}"
     return None
 
 
@@ -156,7 +173,7 @@ def _at(path: str, what: str, layer: Layer) -> str:
     if path in sections():
         if colon and named == path:
             what = rest
-        elif colon and named in sections()[path].model_fields:
+        elif colon and split(join(path, named))[1] in sections()[split(join(path, named))[0]].model_fields:
             path, what = join(path, named), rest
     given = [p for p in layer if p == path or p.startswith(f"{path}.")]
     mentioned = [p for p in given if p.rpartition(".")[2] in what] or given

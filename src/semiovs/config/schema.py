@@ -8,8 +8,24 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from semiovs.registry import DATASETS, METHODS, SEGMENTERS, check_options, lookup
+
+
+def _no_bool(kind: str) -> BeforeValidator:
+    """Refuse true and false, which Python counts as 1 and 0."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise PydanticCustomError(kind, "true and false are no numbers")
+        return value
+
+    return BeforeValidator(check)
+
+
+Int = Annotated[int, _no_bool("int_type")]
+Float = Annotated[float, _no_bool("float_type")]
 
 
 class Section(BaseModel):
@@ -25,7 +41,7 @@ class MaskConfig(Section):
         "auto",
         description="id: palette, gray or 16-bit values are class ids; rgb: colours, named in `map`; auto: by file mode",
     )
-    map: dict[str, int | str] | None = Field(
+    map: dict[str, Int | str] | None = Field(
         None,
         description="value in the file ('7' or '128,64,0') -> class id, class name or 'ignore'; null: values are class ids",
     )
@@ -49,13 +65,13 @@ class DataConfig(Section):
         description="list or manifest of evaluation images; null: val/images with val/masks if they are there",
     )
     masks: MaskConfig = MaskConfig()
-    crop_size: int = Field(321, ge=16, description="side of the training crops, pixels")
-    scale: tuple[float, float] = Field((0.5, 2.0), description="range of the random resize of the long side")
+    crop_size: Int = Field(321, ge=16, description="side of the training crops, pixels")
+    scale: tuple[Float, Float] = Field((0.5, 2.0), description="range of the random resize of the long side")
     pipeline: Literal["reference", "fast"] = Field(
         "reference",
         description="reference: PIL operations and draws as published; fast: same draws by OpenCV, pixels within a few levels",
     )
-    workers: int = Field(2, ge=0, le=128, description="loader processes per rank")
+    workers: Int = Field(2, ge=0, le=128, description="loader processes per rank")
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -72,14 +88,14 @@ class OodConfig(Section):
     labels: str = Field(
         "ood-labels", description="pseudo-label store written by `semiovs label` (or a folder of masks)"
     )
-    weight: float | None = Field(None, ge=0, description="λ; null: the method's published value")
+    weight: Float | None = Field(None, ge=0, description="λ; null: the method's published value")
     mode: Literal["ovs", "naive"] = Field(
         "ovs", description="who labels: the store, or the student itself (for comparison)"
     )
     confidence: Literal["ones", "score"] = Field(
         "ones", description="ones: as published; score: the store's confidence"
     )
-    batch_size: int | None = Field(
+    batch_size: Int | None = Field(
         None, ge=1, description="OOD images a step and rank; null: as many as unlabelled ones"
     )
 
@@ -129,33 +145,33 @@ class OptimConfig(Section):
     """Optimiser and schedule."""
 
     name: Literal["sgd", "adamw"] = "sgd"
-    lr: float = Field(0.001, gt=0, description="learning rate of the encoder, for a total batch of `lr_batch_size`")
-    head_lr_multiplier: float = Field(10.0, gt=0, description="everything but the encoder learns this much faster")
-    lr_batch_size: int | None = Field(
+    lr: Float = Field(0.001, gt=0, description="learning rate of the encoder, for a total batch of `lr_batch_size`")
+    head_lr_multiplier: Float = Field(10.0, gt=0, description="everything but the encoder learns this much faster")
+    lr_batch_size: Int | None = Field(
         None,
         ge=1,
         description="labelled images a step that `lr` was chosen for; the rate is scaled linearly; null: never scaled",
     )
-    momentum: float = Field(0.9, ge=0, lt=1)
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = Field(1e-4, ge=0)
+    momentum: Float = Field(0.9, ge=0, lt=1)
+    betas: tuple[Float, Float] = (0.9, 0.999)
+    weight_decay: Float = Field(1e-4, ge=0)
     schedule: Literal["poly", "constant"] = "poly"
-    poly_power: float = Field(0.9, gt=0)
-    lag: int = Field(1, ge=0, le=1, description="1: step k uses the rate of step k - 1, as published")
-    clip_norm: float | None = Field(None, gt=0, description="clip the global gradient norm")
+    poly_power: Float = Field(0.9, gt=0)
+    lag: Int = Field(1, ge=0, le=1, description="1: step k uses the rate of step k - 1, as published")
+    clip_norm: Float | None = Field(None, gt=0, description="clip the global gradient norm")
 
 
 class TrainConfig(Section):
     """The loop."""
 
-    epochs: int | None = Field(
+    epochs: Int | None = Field(
         None, ge=1, description="passes over the unlabelled images (labelled ones for supervised)"
     )
-    steps: int | None = Field(None, ge=1, description="optimiser steps; wins over nothing: give either epochs or steps")
-    batch_size: int = Field(8, ge=1, description="labelled (and as many unlabelled) images a micro-step and rank")
-    unlabeled_batch_size: int | None = Field(None, ge=1, description="null: as `batch_size`")
-    accumulate: int = Field(1, ge=1, description="micro-steps an optimiser step")
-    seed: int = Field(0, ge=0, lt=2**31)
+    steps: Int | None = Field(None, ge=1, description="optimiser steps; wins over nothing: give either epochs or steps")
+    batch_size: Int = Field(8, ge=1, description="labelled (and as many unlabelled) images a micro-step and rank")
+    unlabeled_batch_size: Int | None = Field(None, ge=1, description="null: as `batch_size`")
+    accumulate: Int = Field(1, ge=1, description="micro-steps an optimiser step")
+    seed: Int = Field(0, ge=0, lt=2**31)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
         description="auto: bf16 where the hardware has it, else fp32; fp16 with a gradient scaler as published",
@@ -165,15 +181,15 @@ class TrainConfig(Section):
     sync_batchnorm: bool = Field(True, description="SyncBN on more than one GPU")
     deterministic: bool = Field(False, description="deterministic kernels only (GPU)")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
-    log_every: int = Field(10, ge=1, description="steps between two lines of metrics.jsonl")
-    eval_every: int | None = Field(
+    log_every: Int = Field(10, ge=1, description="steps between two lines of metrics.jsonl")
+    eval_every: Int | None = Field(
         None, ge=1, description="steps between evaluations; null: every epoch, at most 20 times"
     )
-    save_every: int = Field(500, ge=1, description="steps between checkpoints")
-    keep_every: int | None = Field(None, ge=1, description="checkpoints at multiples of this are never removed")
-    keep_last: int = Field(2, ge=1, description="newest checkpoints that are kept")
+    save_every: Int = Field(500, ge=1, description="steps between checkpoints")
+    keep_every: Int | None = Field(None, ge=1, description="checkpoints at multiples of this are never removed")
+    keep_last: Int = Field(2, ge=1, description="newest checkpoints that are kept")
     nonfinite: Literal["raise", "skip"] = Field("raise", description="what to do when the loss is not finite")
-    max_skipped: int = Field(20, ge=0, description="skip: give up after this many in a row")
+    max_skipped: Int = Field(20, ge=0, description="skip: give up after this many in a row")
 
     @model_validator(mode="after")
     def _length(self) -> Self:
@@ -188,11 +204,11 @@ class EvalConfig(Section):
     mode: Literal["whole", "sliding", "center_crop", "resize"] = Field(
         "whole", description="whole image; sliding windows; centre crop; resized to a multiple"
     )
-    window: int | None = Field(None, ge=16, description="side of window or centre crop; null: data.crop_size")
-    stride: int | None = Field(None, ge=1, description="step of the windows; null: two thirds of the window")
-    multiple: int = Field(32, ge=1, description="resize: image sides become the nearest multiple of this")
+    window: Int | None = Field(None, ge=16, description="side of window or centre crop; null: data.crop_size")
+    stride: Int | None = Field(None, ge=1, description="step of the windows; null: two thirds of the window")
+    multiple: Int = Field(32, ge=1, description="resize: image sides become the nearest multiple of this")
     model: str | None = Field(None, description="student or ema; null: ema where the method has one")
-    max_images: int | None = Field(None, ge=1, description="evaluate only the first N images during training")
+    max_images: Int | None = Field(None, ge=1, description="evaluate only the first N images during training")
 
 
 class RunSection(Section):
@@ -225,3 +241,10 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
     run: RunSection = RunSection()
+
+    @model_validator(mode="after")
+    def _windows(self) -> Self:
+        window = self.eval.window or self.data.crop_size
+        if self.eval.mode == "sliding" and (self.eval.stride or 1) > window:
+            raise ValueError(f"eval.stride: must be at most the window, {window}, got {self.eval.stride}")
+        return self

@@ -32,7 +32,7 @@ class _Finding:
 
 
 def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | None = None) -> None:
-    """Read every mask and OOD label, and every image's header.
+    """Read every mask and OOD label, and every image's header and end.
 
     Sizes must agree, values must be classes or ignore, OOD labels must exist, no image may be in two of labelled, unlabelled
     and evaluation images.
@@ -44,7 +44,7 @@ def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | No
     jobs: list[tuple[str, Callable[[], _Finding]]] = []
     for stream, manifest in _streams(sources):
         if not manifest:
-            problems.append(f"no {stream} images: the list or folder is empty")
+            problems.append(f"no {stream} images: the list or folder of {_KEYS[stream]} is empty")
         jobs += [(stream, _job(sources, stream, record)) for record in manifest]
     problems += _overlaps(sources)
     present: dict[str, set[int]] = {}
@@ -69,6 +69,7 @@ def _streams(sources: Sources) -> Iterator[tuple[str, Manifest]]:
 
 
 _LABELED, _UNLABELED, _VAL, _OOD = "labelled", "unlabelled", "evaluation", "OOD"
+_KEYS = {_LABELED: "data.labeled", _UNLABELED: "data.unlabeled", _VAL: "data.val", _OOD: "ood.images"}
 
 
 def _job(sources: Sources, stream: str, record: Record) -> Callable[[], _Finding]:
@@ -125,12 +126,17 @@ def _compared(record: Record, what: str, read: Callable[[], NDArray[np.uint8]]) 
 
 
 def _only_ignore(sources: Sources, present: dict[str, set[int]]) -> Iterator[str]:
-    """Masks of 0 and 255 alone: legal one by one, but 255 (ignore) was surely meant as a class."""
+    """Masks of 255 alone teach nothing; of 0 and 255 alone: legal one by one, but 255 was surely meant as a class."""
     names = sources.vocabulary.names
     for stream in (_LABELED, _VAL):
-        if present.get(stream) in ({0, IGNORE}, {IGNORE}) and len(names) > 1 and sources.masks.map is None:
+        if present.get(stream) == {IGNORE}:
             yield (
-                f"the {stream} masks hold nothing but {' and '.join(map(str, sorted(present[stream])))}, and 255 means ignore; "
+                f"the {stream} masks ({_KEYS[stream]}) label no pixel: all hold nothing but 'ignore'; "
+                "check data.masks and the class list"
+            )
+        elif present.get(stream) == {0, IGNORE} and len(names) > 1 and sources.masks.map is None:
+            yield (
+                f"the {stream} masks hold nothing but 0 and 255, and 255 means ignore; "
                 f"if 255 is a class, set data.masks.map={{'0': {names[0]}, '255': {names[1]}}}"
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 #: Decoders that may run; the others Pillow has (EPS calls an external program) are not for training images.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 _ORIENTATION = 0x0112
+#: What stands among the last bytes of a whole file.
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,13 +47,24 @@ def read_image(path: Path) -> Image.Image:
 
 
 def shown_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the image that `read_image` returns; reads the header only.
+    """(width, height) of the image that `read_image` returns; reads header and end, decodes where the end is not a file's end.
 
     Raises:
-        DataError: as `read_image`, for what the header shows.
+        DataError: as `read_image`, but for damage in the middle of a file.
     """
     with open_image(path) as image:
-        return (image.height, image.width) if orientation(image) >= 5 else image.size
+        size = (image.height, image.width) if orientation(image) >= 5 else image.size
+        end = _ENDS.get(image.format or "")
+        if end is not None and end not in _tail(path):
+            image.load()
+    return size
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - 32))
+        return file.read()
 
 
 def orientation(image: Image.Image) -> int:

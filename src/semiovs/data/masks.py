@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -38,6 +40,23 @@ class _Table:
         index = self.ranks[0][values[..., 0]] + self.ranks[1][values[..., 1]] + self.ranks[2][values[..., 2]]
         return np.asarray(self.ids[index])
 
+    @cached_property
+    def bytes(self) -> tuple[NDArray[np.uint8], int] | None:
+        """The table for 8-bit values in 8 bits, and what stands there for unknown; None for colours, or if no value is free."""
+        ids = self.ids[:256]
+        free = np.setdiff1d(np.arange(256), ids)
+        if self.ranks is not None or not free.size:
+            return None
+        return np.where(ids == _UNKNOWN, free[-1], ids).astype(np.uint8), int(free[-1])
+
+    def quick(self, values: NDArray[Any]) -> NDArray[np.uint8] | None:
+        """What calling gives for 8-bit values that are all known, four times as fast; else None."""
+        if values.dtype != np.uint8 or not values.size or self.bytes is None:
+            return None
+        table, unknown = self.bytes
+        ids: NDArray[np.uint8] = np.asarray(cv2.LUT(values, table), np.uint8)
+        return None if bool((ids == unknown).any()) else ids
+
 
 @dataclass(frozen=True)
 class MaskReader:
@@ -46,7 +65,7 @@ class MaskReader:
     names: class names in the order of their ids; encoding: ``id`` (palette, gray, 1-bit or 16-bit values), ``rgb`` (colours)
     or ``auto`` (by `map` and file mode); map: value in the file (``"7"`` or ``"128,64,0"``) -> class id, class name or
     ``"ignore"``, every other value but 255 is then an error; reduce_zero_label: 0 becomes ignore, the rest moves down by one;
-    origin: the configuration section that messages name.
+    origin, map_key: the configuration section, and where a map can be given, as messages name them.
 
     Raises:
         ConfigError: a map that does not hold or contradicts the rest.
@@ -57,6 +76,7 @@ class MaskReader:
     map: Mapping[str, int | str] | None = None
     reduce_zero_label: bool = False
     origin: str = "data.masks"
+    map_key: str = "data.masks.map"
     _table: _Table = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -84,6 +104,9 @@ class MaskReader:
             DataError: unreadable, lossy, colours without a map, or values that are no class (value and pixel count are named).
         """
         values = self._values(path)
+        quick = self._table.quick(values)
+        if quick is not None:
+            return quick
         ids = self._table(np.minimum(values, _DEEPEST) if values.dtype.itemsize > 2 else values)
         if ids.min(initial=0) < 0:
             raise DataError(self._unknown(path, values, ids == _UNKNOWN))
@@ -112,10 +135,10 @@ class MaskReader:
         colors, counts = np.unique(rgb.reshape(-1, 3), axis=0, return_counts=True)
         common = [",".join(map(str, colors[i])) for i in np.argsort(-counts, kind="stable")[:3]]
         what = f"{path}: a colour mask, its commonest colours are {'; '.join(common)}"
-        if self.origin != "data.masks" or self.map is not None:
+        if self.map is not None:
             raise DataError(f"{what}; class ids (an 8-bit PNG) are expected by {self.origin}")
         raise DataError(
-            f"{what}; name them in {self.origin}.map, for example {{'{common[0]}': {self.names[0]}, '{common[-1]}': ignore}}"
+            f"{what}; name them in {self.map_key}, for example {{'{common[0]}': {self.names[0]}, '{common[-1]}': ignore}}"
         )
 
     def _unknown(self, path: Path, values: NDArray[np.generic], unknown: NDArray[np.bool_]) -> str:
@@ -131,10 +154,10 @@ class MaskReader:
 
     def _advice(self, found: NDArray[np.generic]) -> str:
         if self.map is not None:
-            return f"add them to {self.origin}.map"
+            return f"add them to {self.map_key}"
         if not self.reduce_zero_label and found.ndim == 1 and found.tolist() == [self.num_classes]:
             return "is 0 'no class' here? then set data.masks.reduce_zero_label=true; else check the class list"
-        return f"check the class list, or say what each value means in {self.origin}.map (value: class name or ignore)"
+        return f"check the class list, or say what each value means in {self.map_key} (value: class name or ignore)"
 
     def _build(self) -> _Table:
         if self.map is None:

@@ -108,7 +108,7 @@ class FolderDataset:
         if path.is_file():
             return Manifest.read(path, root)
         if not path.is_dir():
-            raise DataError(f"{key}: no such list or folder: {path}")
+            raise _absent(key, path)
         if (path / "images").is_dir():
             return Manifest.from_folder(path / "images", path / "masks")
         if (path.parent / "masks").is_dir():
@@ -122,7 +122,7 @@ class FolderDataset:
             return Manifest.from_folder(inner if inner.is_dir() else path)
         if path.is_file():
             return _read_list(path, root)
-        raise DataError(f"{key}: no such list or folder: {path}")
+        raise _absent(key, path)
 
     def _ood_labels(self, images: Manifest, root: Path, vocabulary: Vocabulary) -> LabelSource | None:
         """The store, the folder of masks, or the masks of the list, in this order; None if the student labels."""
@@ -138,13 +138,17 @@ class FolderDataset:
             raise ConfigError(
                 f"ood.confidence: score needs a pseudo-label store, and {path} is none; use ood.confidence=ones"
             )
-        reader = MaskReader(vocabulary.names, origin="ood.labels")
+        reader = MaskReader(vocabulary.names, origin="ood.labels", map_key="`semiovs label --map`")
         if path.is_dir():
             return NamedLabels(MaskFolder(path, reader), images)
         paths = {record.id: record.mask for record in images if record.mask is not None}
         if not paths:
             raise DataError(f"ood.labels: no such store or folder of masks: {path}; `semiovs label` writes a store")
         return MaskFiles(paths, reader)
+
+
+def _absent(key: str, path: Path) -> DataError:
+    return DataError(f"{key}: no such list or folder: {path}; set {key}, or data.root where the path starts")
 
 
 def _read_list(path: Path, root: Path) -> Manifest:

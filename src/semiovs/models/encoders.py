@@ -12,6 +12,7 @@ from torch import nn
 
 from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError, did_you_mean
+from semiovs.models.hub import hub
 from semiovs.models.pretrained import find_file, load_encoder
 from semiovs.models.segmenter import Normalization
 from semiovs.models.small import SmallEncoder, shipped_weights
@@ -70,7 +71,7 @@ def build_encoder(
                 f"encoder '{name}' has no weights on the hub; set model.pretrained to a file, or to false"
             )
     else:
-        encoder = _timm(name, output_stride, hub=pretrained is True)
+        encoder = _timm(name, output_stride, published=pretrained is True)
     if isinstance(pretrained, str):
         load_encoder(encoder.module, pretrained, encoder=name)
     return encoder
@@ -104,7 +105,7 @@ def _xception65(output_stride: int, norm: str) -> Encoder:  # noqa: ARG001 - sam
 _OWN: dict[str, Callable[[int, str], Encoder]] = {"tiny": _tiny, "small": _small, "xception65": _xception65}
 
 
-def _timm(name: str, output_stride: int, *, hub: bool) -> Encoder:
+def _timm(name: str, output_stride: int, *, published: bool) -> Encoder:
     if not timm.is_model(name):
         raise UsageError(f"encoder '{name}' is not known{_nearest(name)}")
     make = partial(timm.create_model, name, features_only=True, **_REFERENCE.get(name, {}))
@@ -116,7 +117,7 @@ def _timm(name: str, output_stride: int, *, hub: bool) -> Encoder:
         raise UsageError(f"encoder '{name}' gives maps with channels last and a fixed image size; {_INSTEAD}")
     if reductions[-1] != output_stride:
         raise UsageError(f"encoder '{name}' ends at stride {reductions[-1]}; set model.output_stride={reductions[-1]}")
-    if hub:
+    if published:
         module = _published(make, module, name, output_stride)
     levels = (max(i for i, r in enumerate(reductions) if r == LOW_STRIDE), len(reductions) - 1)
     channels = module.feature_info.channels()
@@ -158,12 +159,13 @@ def _published(make: Callable[..., Any], module: Any, name: str, output_stride: 
     if not record or not (repository or record.url or record.file):
         raise WeightsError(f"encoder '{name}' has no published weights; set model.pretrained to a file, or to false")
     try:
-        return _dilated(partial(make, pretrained=True), name, output_stride)
+        with hub():
+            return _dilated(partial(make, pretrained=True), name, output_stride)
     except Exception as error:  # the hub's client raises many kinds: offline, proxy, missing, damaged
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(" .")
         where = f"huggingface.co/{repository} (model.safetensors)" if repository else record.url
         raise WeightsError(
-            f"weights of encoder '{name}' could not be had: {reason:.120}; download {where} and set model.pretrained=FILE, "
+            f"weights of encoder '{name}' could not be had: {reason}; download {where} and set model.pretrained=FILE, "
             f"or put it into {weights_dir()} (SEMIOVS_WEIGHTS_DIR) as {repository.rpartition('/')[2] or name}.safetensors"
         ) from None
 

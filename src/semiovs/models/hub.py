@@ -1,0 +1,35 @@
+"""Good manners towards the model hub: no minutes of retries where there is no network, no warnings in between."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from huggingface_hub import constants
+
+
+@contextmanager
+def hub() -> Iterator[None]:
+    """Inside, the hub's client keeps quiet, and uses its cache alone if the hub's host cannot be found."""
+    logger = logging.getLogger("huggingface_hub")
+    level, offline = logger.level, constants.HF_HUB_OFFLINE
+    logger.setLevel(logging.ERROR)
+    constants.HF_HUB_OFFLINE = offline or not _has_address(urlsplit(constants.ENDPOINT).hostname)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        constants.HF_HUB_OFFLINE = offline
+
+
+def _has_address(host: str | None) -> bool:
+    if getproxies():  # the proxy knows addresses that this machine need not know
+        return True
+    try:
+        return bool(socket.getaddrinfo(host, 443))
+    except OSError:
+        return False
