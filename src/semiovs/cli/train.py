@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,7 +34,7 @@ def train(
     from semiovs.engine.run import command_line
 
     source, overrides = split_source(arguments or [])
-    loaded = load_config(_file_of(source), overrides)
+    loaded = load_config(source, overrides)
     if dry_run:
         found = trial.dry_run(loaded.config)
         if is_main():
@@ -56,11 +55,3 @@ def tell(outcome: Outcome, *, as_json: bool) -> None:
         lines.append(f"best: {outcome.best['model']} mIoU {outcome.best['miou']:.2f} at step {outcome.best['step']}")
     lines += [f"run: {run}", f"next: semiovs evaluate {run}", f"      semiovs predict {run} IMAGES…"]
     report(outcome.as_json(), as_json=as_json, text="\n".join(lines))
-
-
-def _file_of(source: str | None) -> str | None:
-    """A folder stands for the semiovs.yaml in it (unless it is a run)."""
-    if source is None:
-        return None
-    inside = Path(source) / "semiovs.yaml"
-    return str(inside) if inside.is_file() and not (Path(source) / "config.yaml").is_file() else source
