@@ -40,7 +40,7 @@ class Domain:
 
     textures: what objects are made of, with the id of each (0: its truth is background) and how often it comes; grounds: kinds
     of background; saturation, brightness: ranges of colours; tint: strength of a common colour cast; periods: of the
-    textures, pixels; noise: standard deviation, in [0, 1].
+    textures, pixels; noise: standard deviation, in [0, 1]; contrast: between the two colours of a texture.
     """
 
     name: str
@@ -56,7 +56,14 @@ class Domain:
 
 _CLASSES = [(texture, number, 1.0) for number, texture in enumerate(NAMED.values(), start=1)]
 
-TARGET = Domain("target", _CLASSES, ("clouds", "slope"), (0.2, 0.8), (0.25, 0.9), 0.0)
+TARGET = Domain(
+    "target",
+    [*_CLASSES, *((texture, 0, 0.15) for texture in FOREIGN.values())],
+    ("clouds", "slope"),
+    (0.2, 0.8),
+    (0.25, 0.9),
+    0.0,
+)
 
 OOD = Domain(
     "ood",

@@ -79,12 +79,12 @@ ARMS = (
 _YAML = """\
 # The world of `semiovs demo`, ready to be played with:
 #   semiovs train {root} method=fixmatch run.dir={root}/runs/mine
-data: {{root: world, crop_size: 64, scale: [0.8, 1.3], workers: 0}}
-model: {{name: deeplabv3plus, encoder: small, pretrained: true, output_stride: 8, dilations: [1, 2, 4], channels: 64}}
+data: {{root: world, crop_size: 64, scale: [0.8, 1.3], pipeline: fast, workers: 0}}
+model: {{name: deeplabv3plus, encoder: small, pretrained: true, output_stride: 16, dilations: [1, 2, 4], channels: 64}}
 method: {{name: unimatch, conf_thresh: 0.9}}
 optim: {{name: adamw, lr: 0.001, head_lr_multiplier: 3, weight_decay: 0.01}}
 train:
-  {{steps: {steps}, batch_size: 8, seed: {seed}, device: cpu, precision: {precision}, eval_every: {every},
+  {{steps: {steps}, batch_size: 8, unlabeled_batch_size: 4, seed: {seed}, device: cpu, precision: {precision}, eval_every: {every},
    save_every: 1000000, log_every: 50, keep_last: 1}}
 run: {{tensorboard: false}}
 """
