@@ -151,19 +151,17 @@ def test_marker_is_there_from_the_start(tmp_path):
         pass
 
 
-def test_steps_fit_the_time(monkeypatch, tmp_path):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_steps_fit_the_time(monkeypatch, tmp_path, threads):
+    now = [threads]
+    monkeypatch.setattr(study.torch, "get_num_threads", lambda: now[-1])
+    monkeypatch.setattr(study.torch, "set_num_threads", now.append)
     monkeypatch.setattr(study, "_precision", lambda: "bf16")
-    monkeypatch.setattr(
-        study, "_loaded", lambda root, arm: type("L", (), {"config": (root / "semiovs.yaml").read_text()})
-    )
-
-    def timed(config):
-        return {"seconds_per_step": slow if "bf16" in config else 1.5 * slow}
-
-    monkeypatch.setattr(study.trial, "dry_run", timed)
+    monkeypatch.setattr(study, "_timed", lambda root, seed, name: slow * (1.5 if name == "fp32" else 1) * now[-1])
     said = []
     slow = 0.001
     assert study.choose_steps(tmp_path, 0, said.append) == (study.MOST_STEPS, "bf16")
+    assert now[-1] == 1  # two threads that are slower than one are not used
     slow = study.BUDGET / study.ALL_ARMS / 103
     assert study.choose_steps(tmp_path, 0, said.append) == (100, "bf16")
     slow = 1000.0
