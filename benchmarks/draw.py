@@ -1,0 +1,145 @@
+"""`python -m benchmarks.draw`: the tables of docs/performance.md and its chart, from docs/results/bench-cpu.json."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+PAGE = Path("docs/performance.md")
+RESULT = Path("docs/results/bench-cpu.json")
+CHART = Path("docs/results/bench-cpu.svg")
+
+_TITLES = {
+    "loader": "Loader",
+    "step": "Training step",
+    "counts": "Metric",
+    "cutmix": "CutMix",
+    "precision": "bf16 or fp32",
+}
+#: End or whole of a row's name -> (wanted ratio, the goal in words). `bf16` counts only where the hardware computes in it.
+_GOALS = {
+    "unlabelled sample, fast pipeline": (3.5, "fast pipeline at least 3.5 times the plain one"),
+    "OOD sample, fast pipeline": (3.5, "the same where both read a label"),
+    "unlabelled sample, size between processes": (5.0, "at most a fifth of the bytes between processes"),
+    ", fp32": (1.0, "fp32 step not slower than the plain one"),
+    "step, bf16": (1.3, "bf16 step 1.3 times the plain one, where the hardware has bf16"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """With `--check` nothing is written; the exit code tells whether the page is what the results say."""
+    check = "--check" in (sys.argv[1:] if arguments is None else arguments)
+    result = json.loads(RESULT.read_text("utf-8"))
+    before = PAGE.read_text("utf-8")
+    after = page(before, result)
+    if check:
+        return int(before != after)
+    PAGE.write_text(after, "utf-8")
+    chart(result, CHART)
+    print(f"written: {PAGE}, {CHART}")
+    return 0
+
+
+def page(text: str, result: Mapping[str, Any]) -> str:
+    """The text with what stands between each pair of markers drawn anew."""
+    for name, lines in (("machine", machine(result)), ("goals", goals(result)), ("tables", tables(result))):
+        begin, end = f"<!-- {name}: begin, drawn by python -m benchmarks.draw -->", f"<!-- {name}: end -->"
+        head, found, rest = text.partition(begin)
+        _, closed, tail = rest.partition(end)
+        if not found or not closed:
+            raise SystemExit(f"{PAGE}: the markers of '{name}' are gone: {begin} … {end}")
+        text = "\n".join([head + begin, *lines, end + tail])
+    return text
+
+
+def machine(result: Mapping[str, Any]) -> list[str]:
+    """What it was measured on, as a sentence or two."""
+    hardware, subjects = result["hardware"], result["subjects"].values()
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    loads = [load for subject in subjects for load in (*subject["load"]["before"][:1], *subject["load"]["after"][:1])]
+    busy = f"load average {min(loads):.1f} to {max(loads):.1f}" if loads else "load unknown"
+    return [
+        f"Measured on {max(subject['date'] for subject in subjects)}: {hardware['cpu']} ({hardware['family']}; "
+        f"{', '.join(hardware['flags'])}), {hardware['cores']} cores shared with other work ({busy}), "
+        f"{hardware['memory_gb']} GB, {hardware['threads']} thread.",
+        f"Versions: {versions}.",
+    ]
+
+
+def goals(result: Mapping[str, Any]) -> list[str]:
+    """Each goal with what was reached."""
+    lines = ["| goal | row | reached | |", "|---|---|---:|---|"]
+    for row in _rows(result):
+        for key, (wanted, words) in _GOALS.items():
+            if _belongs(row["name"], key):
+                verdict = "met" if row["ratio"] >= wanted else "**missed**"
+                lines.append(f"| {words} | {row['name']} | {row['ratio']:.2f}× | {verdict} |")
+    return lines
+
+
+def tables(result: Mapping[str, Any]) -> list[str]:
+    """One table a subject."""
+    lines: list[str] = []
+    for subject, measured in result["subjects"].items():
+        lines += ["", f"### {_TITLES[subject]}", "", "| what | ours | plain | unit | ratio | smallest–largest |"]
+        lines.append("|---|---:|---:|---|---:|---:|")
+        lines += [
+            f"| {r['name']} | {_number(r['ours'])} | {_number(r['baseline'])} | {r['unit']} | {r['ratio']:.2f}× | {_range(r)} |"
+            for r in measured["rows"]
+        ]
+    return [*lines, ""]
+
+
+def chart(result: Mapping[str, Any], path: Path) -> None:
+    """Bars of the ratios; the line at 1 is the plain version."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams.update({"svg.hashsalt": "semiovs", "svg.fonttype": "none", "font.size": 9})
+    from matplotlib import pyplot as plt
+
+    rows = list(reversed(_rows(result)))
+    figure, axes = plt.subplots(figsize=(8, 0.28 * len(rows) + 0.8), layout="constrained")
+    ratios = [row["ratio"] for row in rows]
+    axes.barh(
+        [row["name"] for row in rows],
+        [r - 1 for r in ratios],
+        left=1,
+        color=["#3b6ea5" if r >= 1 else "#c0504d" for r in ratios],
+    )
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_xscale("log")
+    ticks = [t for t in (0.5, 1, 2, 5, 10, 20) if t <= 1.2 * max(ratios)]
+    axes.set_xticks(ticks, [f"{t:g}×" for t in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("times better than the plain version")
+    axes.spines[["top", "right"]].set_visible(False)
+    for index, ratio in enumerate(ratios):
+        axes.text(max(ratio, 1) * 1.03, index, f"{ratio:.2f}", va="center", fontsize=8)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    plt.close(figure)
+
+
+def _rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [row for measured in result["subjects"].values() for row in measured["rows"]]
+
+
+def _belongs(name: str, key: str) -> bool:
+    if key == "step, bf16":
+        return " step, " in name and name.endswith(", bf16 channels_last")
+    return name == key or (key.startswith(",") and name.endswith(key))
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _range(row: Mapping[str, Any]) -> str:
+    return "counted" if row["unit"] == "MB" else f"{row['low']:.2f}–{row['high']:.2f}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
