@@ -207,6 +207,12 @@ def test_unknown_options_are_refused(name: str) -> None:
         toy_method(name, class_weigths=[1.0])
     with pytest.raises(UsageError, match="2 numbers for 4 classes"):
         toy_method(name, class_weights=[1.0, 2.0])
+    with pytest.raises(UsageError, match="must not be negative"):
+        toy_method(name, class_weights=[1.0, 1.0, 1.0, -1.0])
+    with pytest.raises(UsageError, match=r"ema_decay: 7"):
+        toy_method(name, ema_decay=7)
+    with pytest.raises(UsageError, match="normalise: 'glob' is not known"):
+        toy_method(name, normalise="glob")
     with pytest.raises(UsageError, match="did you mean 'naive'"):
         toy_method(name, {"mode": "naiv"})
 

@@ -121,6 +121,11 @@ class Save:
         if best or learner.step % self._every == 0 or learner.step == self._total:
             self.save(learner, best=best)
 
+    @property
+    def run(self) -> str:
+        """The run directory that the checkpoints lie in."""
+        return str(self._checkpoints.directory.parent)
+
     def save(self, learner: Learner, *, best: bool = False) -> str:
         """Save now, unless this step is saved already; returns the file. All ranks must call it.
 
@@ -154,7 +159,9 @@ class Stop:
         number = self._world.largest(self._signals.received)
         if number:
             path = self._save.save(learner)
-            raise stop_error(number, f"step {learner.step} is saved in {path}; continue with semiovs resume")
+            raise stop_error(
+                number, f"step {learner.step} is saved in {path}; continue with semiovs resume {self._save.run}"
+            )
 
 
 def _usable(scale: float, step: int) -> float:

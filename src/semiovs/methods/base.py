@@ -89,6 +89,8 @@ class Method(nn.Module, ABC):
         self.ema_decay = ema_decay
         if normalise not in NORMALISE:
             raise UsageError(f"method.normalise: '{normalise}' is not known{did_you_mean(normalise, NORMALISE)}")
+        if ema_decay is not None and not 0 <= ema_decay < 1:
+            raise UsageError(f"method.ema_decay: {ema_decay} must be at least 0 and below 1, like 0.996")
         self.pooled = normalise == "global"
         self.criterion = build_criterion(
             loss,

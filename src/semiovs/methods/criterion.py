@@ -86,6 +86,8 @@ def build_criterion(
     weights = None
     if class_weights is not None:
         weights = per_class("class_weights", class_weights, num_classes)
+        if bool((weights < 0).any()) or not bool(weights.any()):
+            raise UsageError("method.class_weights: weights must not be negative, nor all be 0")
     if name == "ce":
         return CrossEntropy(weights, pooled=pooled)
     if name == "ohem":
