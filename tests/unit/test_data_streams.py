@@ -288,3 +288,17 @@ def test_boxes_lie_inside_and_have_the_published_area():
     assert areas[filled].min() >= 100
     assert areas[filled].max() <= 4000
     assert all(a != b for a, b in pairwise(areas[filled].tolist()[:20]))
+
+
+def test_workers_start_after_opencv_used_threads(sources):
+    """A pool of OpenCV threads in the main process must not reach the workers, where nobody would run it."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    try:
+        cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 3.0)
+        assert len(list(loader(stream(sources), 0, 3, workers=1))) == 3
+        assert cv2.getNumThreads() == 4
+    finally:
+        cv2.setNumThreads(before)

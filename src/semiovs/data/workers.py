@@ -85,8 +85,23 @@ def _started(stream: Dataset[Batch], steps: range, workers: int) -> Iterator[Bat
         worker_init_fn=_start_worker,
         generator=torch.Generator(),  # else the loader draws from the global generator, which belongs to the model
     )
-    with _own_child_handler():
+    with _own_child_handler(), _opencv_without_threads():
         return iter(batches)
+
+
+@contextmanager
+def _opencv_without_threads() -> Iterator[None]:
+    """Fork while OpenCV has no threads: a worker that inherits its pool without the threads waits for them forever."""
+    cv2 = sys.modules.get("cv2")
+    if cv2 is None:
+        yield
+        return
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(0)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 @contextmanager
@@ -112,8 +127,6 @@ def _as_it_is(batch: Any) -> Any:
 def _start_worker(_: int) -> None:
     """One thread a worker. Signals to the whole job are the main process's business: it checkpoints, then ends its workers."""
     torch.set_num_threads(1)
-    if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(1)
     for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
