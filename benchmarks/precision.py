@@ -15,7 +15,7 @@ _ENCODERS = ("small", "tf_efficientnet_lite0", "resnet50s")
 def rows(size: Size) -> list[Row]:
     out = []
     for encoder in _ENCODERS[: size.of(3, 1)]:
-        side, count = (size.of(64, 33), size.of(16, 2)) if encoder == "small" else (65, 2)
+        side, count = (size.of(64, 33), size.of(16, 2)) if encoder == "small" else (129, 2)
         times = alternately(
             size, bf16=_pass(encoder, side, count, bf16=True), fp32=_pass(encoder, side, count, bf16=False)
         )
