@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help venv test check format docs bench clean
+.PHONY: help venv test check format demo docs bench clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,6 +30,9 @@ format: $(STAMP) ## rewrite the code in the house format
 
 test: check ## check, then all tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations 10
+
+demo: $(STAMP) ## the story on made-up images, in semiovs-demo/report.html (a few minutes)
+	env -u OMP_NUM_THREADS $(BIN)/semiovs demo
 
 docs: $(STAMP) ## HTML documentation in docs/_build/html
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[docs]'
