@@ -207,7 +207,10 @@ def test_killed_workers_are_replaced(sources):
     assert got == want
 
 
-def test_signals_to_the_whole_job_do_not_end_workers(sources):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_signals_to_the_whole_job_do_not_end_workers(sources, threads):
+    """With two threads torch starts one in the worker before our hook runs there; it must block SIGTERM too."""
+    torch.set_num_threads(threads)
     batches = loader(stream(sources, micro_steps_total=40), 0, 40, workers=1)
     next(batches)
     (worker,) = multiprocessing.active_children()

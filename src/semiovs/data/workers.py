@@ -85,8 +85,24 @@ def _started(stream: Dataset[Batch], steps: range, workers: int) -> Iterator[Bat
         worker_init_fn=_start_worker,
         generator=torch.Generator(),  # else the loader draws from the global generator, which belongs to the model
     )
-    with _own_child_handler(), _opencv_without_threads():
+    with _own_child_handler(), _opencv_without_threads(), _termination_blocked():
         return iter(batches)
+
+
+@contextmanager
+def _termination_blocked() -> Iterator[None]:
+    """Fork while SIGTERM is blocked: every thread of a worker inherits that, also those that torch starts before `_start_worker`.
+
+    One thread that does not block it would let the signal end the worker.
+    """
+    if not hasattr(signal, "sigwaitinfo"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -131,7 +147,7 @@ def _start_worker(_: int) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # where workers are spawned, nothing was inherited
         threading.Thread(target=_end_when_parent_asks, args=(os.getppid(),), daemon=True).start()
 
 
