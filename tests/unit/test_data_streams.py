@@ -207,7 +207,7 @@ def test_killed_workers_are_replaced(sources):
     assert got == want
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [2, 1])
 def test_signals_to_the_whole_job_do_not_end_workers(sources, threads):
     """With two threads torch starts one in the worker before our hook runs there; it must block SIGTERM too."""
     torch.set_num_threads(threads)
