@@ -20,7 +20,8 @@ class Vocabulary:
     """Class names, the concepts (prompts) of each, and colours for pictures.
 
     names: one per class, in the order of the ids; concepts: per class one or more entries, each a comma-separated list of
-    synonyms; colors: optional RGB triples.
+    synonyms; colors: optional RGB triples; background: constant score of class 0 in place of concepts (None: class 0 is asked for
+    like any other); templates: sentences with a ``{}`` for the concept (empty: the teacher's own).
 
     Whoever reads labels or weights needs the same names in the same order (`difference`); whoever adds labels to a store needs
     the same `hash`, because a teacher that was asked with other concepts answers differently.
@@ -29,6 +30,8 @@ class Vocabulary:
     names: tuple[str, ...]
     concepts: tuple[tuple[str, ...], ...] = ()
     colors: tuple[tuple[int, int, int], ...] = ()
+    background: float | None = None
+    templates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -58,9 +61,22 @@ class Vocabulary:
         return iter(self.names)
 
     @property
+    def prompts(self) -> tuple[str, ...]:
+        """The concepts of all classes in one row, class by class: one map of a teacher each."""
+        return tuple(concept for concepts in self.concepts for concept in concepts)
+
+    @property
+    def owners(self) -> tuple[int, ...]:
+        """Class id of each prompt."""
+        return tuple(index for index, concepts in enumerate(self.concepts) for _ in concepts)
+
+    @property
     def hash(self) -> str:
-        """First 16 hex digits of the SHA-256 of names and concepts (colours do not count)."""
-        text = json.dumps([self.names, self.concepts], ensure_ascii=False, separators=(",", ":"))
+        """First 16 hex digits of the SHA-256 of names, concepts, background and templates (colours do not count)."""
+        facts: list[Any] = [self.names, self.concepts]
+        if self.background is not None or self.templates:
+            facts += [self.background, self.templates]
+        text = json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def difference(self, wanted: Vocabulary) -> str | None:

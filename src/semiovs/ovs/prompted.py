@@ -1,0 +1,49 @@
+"""Teachers that are asked with words: what they share beside their networks."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from semiovs.ovs.base import OpenVocabModel
+from semiovs.ovs.pooling import Pooling
+from semiovs.vocab.vocabulary import Vocabulary
+
+
+class PromptedModel(OpenVocabModel):
+    """Answers each prompt of a vocabulary with a map of probabilities; from those, classes are pooled at full size."""
+
+    @abstractmethod
+    def maps(self, images: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:
+        """Images, uint8 RGB (3, H, W) each -> one map (T, h, w) in [0, 1] each, at any resolution, over the whole image.
+
+        Map t answers ``vocabulary.prompts[t]``.
+        """
+
+    def scores(
+        self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
+    ) -> list[Tensor]:
+        """Class scores (K, H, W) in [0, 1]: the maximum over each class's concepts."""
+        pooling = pooling_of(vocabulary)
+        pairs = zip(images, self.maps(images, vocabulary), strict=True)
+        return [pooling.scores(maps, _size(image)) for image, maps in pairs]
+
+    def label(
+        self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """As `scores` and argmax, without ever holding concepts x H x W."""
+        pooling = pooling_of(vocabulary)
+        pairs = zip(images, self.maps(images, vocabulary), strict=True)
+        found = [pooling.label(maps, _size(image)) for image, maps in pairs]
+        return [label for label, _ in found], [confidence for _, confidence in found]
+
+
+def pooling_of(vocabulary: Vocabulary) -> Pooling:
+    """How the concepts of a vocabulary become its classes."""
+    return Pooling(vocabulary.owners, len(vocabulary), vocabulary.background)
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    return image.shape[-2], image.shape[-1]
