@@ -1,7 +1,7 @@
 """From concept maps to classes, streamed: the maps of a few concepts at a time are resized, and only the best so far is kept.
 
 A class owns one or more concepts; its score at a pixel is the maximum over their maps *at full size*. Taking the maximum before
-the resize is cheaper and gives other labels (bilinear interpolation and maximum do not commute): it is never done (SED spec, 9 row 10).
+the resize is cheaper and gives other labels, because the two do not commute (SED spec, section 9, row 10).
 """
 
 from __future__ import annotations
