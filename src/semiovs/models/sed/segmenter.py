@@ -28,10 +28,10 @@ class SedSegmenter(Segmenter):
     No weight depends on the classes: `prompt` makes the same model answer for others.
 
     encoder, stride: image encoder, ``open_clip/NAME`` or timm's (see `build_dense`); resolution: side of the square that every
-    image is resized to (SED: 768), None: its own size, brought to multiples of `stride`; text: clip, sentence or words, with text_model,
-    text_weights and text_dim as for `build_text`; templates: sentences with a ``{}``, None: CLIP's 80 (their number is that of the
-    first convolution's channels); the rest as for `Aggregator`. pretrained: of the encoder; true takes the image tower of
-    `text_weights` if the encoder is a CLIP tower.
+    image is resized to (SED: 768), None: its own size, brought to multiples of `stride`; text: clip, sentence or words, with
+    text_model, text_weights and text_dim as for `build_text`; templates: sentences with a ``{}``, None: CLIP's 80 (their number is
+    that of the first convolution's channels); the rest as for `Aggregator`. pretrained: of the encoder; true takes the image
+    tower of `text_weights` if the encoder is a CLIP tower.
 
     Raises:
         UsageError: what cannot be built; WeightsError: weights or a text encoder that are missing or do not fit.
