@@ -22,9 +22,16 @@ class ConvNext(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """X + γ · MLP(LN(dw(x)))."""
+        return torch.addcmul(x, self.gamma[:, None, None], self._mlp(x))
+
+    def update_(self, x: Tensor) -> None:
+        """As `forward`, but in the memory of `x`."""
+        x.addcmul_(self.gamma[:, None, None], self._mlp(x))
+
+    def _mlp(self, x: Tensor) -> Tensor:
         y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
         y = self.pwconv2(F.gelu(self.pwconv1(y)))
-        return torch.addcmul(x, self.gamma[:, None, None], y.permute(0, 3, 1, 2))
+        return y.permute(0, 3, 1, 2)
 
 
 class Sums(NamedTuple):
@@ -95,7 +102,7 @@ class ConceptAttention(nn.Module):
         """Second pass: the block's output for these concepts."""
         p = p + self.attention.read(self.norm1(p), sums, total)
         mixed: Tensor = self.MLP(self.norm2(p))
-        return p + mixed
+        return mixed.add_(p)
 
 
 class DoubleConv(nn.Module):

@@ -75,7 +75,7 @@ def _first_pass(decoder: Decoder, x: Tensor, chunk: int) -> Sums:
     """Run the convolutional block on all concepts, in place, and add up what the attention must know of them."""
     total: Sums | None = None
     for part in x.split(chunk):
-        part.copy_(decoder.cnext(part))
+        decoder.cnext.update_(part)
         sums = decoder.attention.sums(_pixels(part), len(x))
         total = sums if total is None else total.add_(sums)
     assert total is not None
