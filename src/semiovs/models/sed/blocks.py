@@ -31,7 +31,8 @@ class ConvNext(nn.Module):
     def _mlp(self, x: Tensor) -> Tensor:
         y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
         y = self.pwconv2(F.gelu(self.pwconv1(y)))
-        return y.permute(0, 3, 1, 2)
+        out: Tensor = y.permute(0, 3, 1, 2)
+        return out
 
 
 class Sums(NamedTuple):
@@ -86,7 +87,9 @@ class ConceptAttention(nn.Module):
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
         self.attention = LinearAttention(channels, heads)
-        self.MLP = nn.Sequential(nn.Linear(channels, 4 * channels), nn.ReLU(inplace=True), nn.Linear(4 * channels, channels))
+        self.MLP = nn.Sequential(
+            nn.Linear(channels, 4 * channels), nn.ReLU(inplace=True), nn.Linear(4 * channels, channels)
+        )
         self.norm1 = nn.LayerNorm(channels)
         self.norm2 = nn.LayerNorm(channels)
 

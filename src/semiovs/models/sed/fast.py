@@ -23,16 +23,15 @@ from semiovs.models.sed.rejection import survivors
 
 #: Concepts at a time on a CPU: small enough for its caches.
 CPU_CHUNK = 8
-#: Bytes that the maps of the concepts in hand may take elsewhere, and floats per pixel of the result that one concept needs.
+#: Bytes that the maps of the concepts in hand may take, and floats that one concept needs for each pixel of the result.
 BUDGET = 2 * 2**30
 _FLOATS = 160
 
 
 def chunk_for(device: torch.device, pixels: int, *, budget: int = BUDGET, itemsize: int = 4) -> int:
-    """Concepts at a time for results of `pixels` pixels on `device`."""
-    if device.type == "cpu":
-        return CPU_CHUNK
-    return max(budget // (_FLOATS * itemsize * pixels), 1)
+    """Concepts at a time for results of `pixels` pixels on `device`, within `budget` bytes."""
+    fitting = max(budget // (_FLOATS * itemsize * pixels), 1)
+    return min(fitting, CPU_CHUNK) if device.type == "cpu" else fitting
 
 
 def aggregate(
@@ -43,18 +42,21 @@ def aggregate(
     *,
     chunk: int | None = None,
     topk: int | None = None,
+    budget: int = BUDGET,
 ) -> Tensor:
     """One image's features (C, h, w), text (T, P, C), its maps (c, 2h, 2w), (c, 4h, 4w), (c, 8h, 8w) -> probabilities (T, 8h, 8w).
 
-    chunk: concepts at a time (None: `chunk_for`); topk: concepts per pixel that survive each stage (None: all do, which is exact);
-    a rejected concept has probability 0 everywhere.
+    text: each vector of length 1, unlike in `Aggregator.forward`, since it serves many images; chunk: concepts at a time (None:
+    as many as `chunk_for` says with `budget`); topk: concepts per pixel that survive each stage (None: all do, which is exact); a
+    rejected concept has probability 0 everywhere.
 
     Raises:
         ValueError: shapes that do not belong together.
     """
     model.check(features[None], text, [guide[None] for guide in guides])
     height, width = features.shape[1:]
-    chunk = chunk or chunk_for(features.device, 64 * height * width, itemsize=features.element_size())
+    pixels, itemsize = 64 * height * width, features.element_size()
+    chunk = chunk or chunk_for(features.device, pixels, budget=budget, itemsize=itemsize)
     kept = torch.arange(len(text), device=text.device)
     correlation = correlate(features[None], text)
     x = _by_parts(model.conv1, correlation, chunk)
@@ -74,7 +76,7 @@ def aggregate(
 def _first_pass(decoder: Decoder, x: Tensor, chunk: int) -> Sums:
     """Run the convolutional block on all concepts, in place, and add up what the attention must know of them."""
     total: Sums | None = None
-    for part in x.split(chunk):
+    for part in torch.split(x, chunk):
         decoder.cnext.update_(part)
         sums = decoder.attention.sums(_pixels(part), len(x))
         total = sums if total is None else total.add_(sums)
@@ -89,7 +91,7 @@ def _second_pass(
     decoder, project = model.decoders[index], model.decoder_corr_guidance_projection[index]
     last = index == len(model.decoders) - 1
     maps, guidance = _Filled(len(x)), _Filled(len(x))
-    for part, similar in zip(x.split(chunk), correlation.split(chunk), strict=True):
+    for part, similar in zip(torch.split(x, chunk), torch.split(correlation, chunk), strict=True):
         p = decoder.attention.read(_pixels(part), sums, len(x)).view(1, len(part), *part.shape[2:], -1)[0]
         similar = project(similar)
         y = decoder.conv(decoder.up(part + p.permute(0, 3, 1, 2)), similar, image)
@@ -102,7 +104,7 @@ def _second_pass(
 def _by_parts(layer: Callable[[Tensor], Tensor], x: Tensor, chunk: int) -> Tensor:
     """A layer on every concept (T, c, h, w) -> (T, c', h, w), a few at a time."""
     filled = _Filled(len(x))
-    for part in x.split(chunk):
+    for part in torch.split(x, chunk):
         filled.append(layer(part.contiguous(memory_format=torch.channels_last)))
     return filled.whole
 

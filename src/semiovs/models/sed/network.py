@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from semiovs.models.sed.aggregator import Aggregator
 from semiovs.models.sed.dense import Dense, DenseEncoder, build_dense
-from semiovs.models.sed.fast import aggregate
+from semiovs.models.sed.fast import BUDGET, aggregate
 from semiovs.models.segmenter import Normalization
 
 
@@ -45,22 +45,20 @@ class Sed(nn.Module):
 
     @torch.no_grad()
     def probabilities(
-        self, image: Tensor, text: Tensor, *, topk: int | None = None, chunk: int | None = None
+        self, image: Tensor, text: Tensor, *, topk: int | None = None, budget: int = BUDGET
     ) -> list[Tensor]:
         """As `forward` and a sigmoid, for inference: image (B, 3, H, W), text (T, P, C) -> B maps (T, h, w) in [0, 1].
 
         The encoder sees the images together, the aggregator one by one (`semiovs.models.sed.fast.aggregate`, with `topk` and
-        `chunk` as there).
+        `budget` as there).
 
         Raises:
             ValueError: as `forward`.
         """
         features, guides = self.encode(image)
-        prompts = F.normalize(text, dim=-1).to(features.dtype)
+        prompts = F.normalize(text.float(), dim=-1)
         each = zip(features, *guides, strict=True)
-        return [
-            aggregate(self.aggregator, own, prompts, levels, chunk=chunk, topk=topk) for own, *levels in each
-        ]
+        return [aggregate(self.aggregator, own, prompts, levels, topk=topk, budget=budget) for own, *levels in each]
 
     def encode(self, image: Tensor) -> Dense:
         """What the aggregator reads of images (B, 3, H, W)."""
