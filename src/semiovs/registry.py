@@ -98,6 +98,9 @@ SEGMENTERS = _table(
 TEACHERS = _table(
     Entry("masks", "semiovs.ovs.masks:MasksTeacher", "ready-made masks or score maps from a folder",
           {"root": None, "suffix": "", "encoding": "auto", "map": None}),
+    Entry("sed", "semiovs.ovs.sed:SedTeacher", "SED: the published weights, or your own from semiovs ovs train",
+          {"weights": None, "variant": None, "precision": "fp32", "topk": None, "resolution": None, "memory_gb": 2.0,
+           "device": "auto"}, source="Xie et al. 2024"),
 )  # fmt: skip
 
 DATASETS = _table(
