@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from semiovs.errors import UsageError
 from semiovs.models.sed.dense import CLIP_PREFIX
+from semiovs.models.sed.fast import aggregate
 from semiovs.models.sed.network import build_sed
 from semiovs.models.segmenter import Features, Segmenter
 from semiovs.models.text import TextCache, TextEncoder, build_text, embed_concepts, imagenet_templates, width_of
@@ -133,7 +134,8 @@ class SedSegmenter(Segmenter):
             raise UsageError(
                 "method.sample needs classes of one concept each; set it to null, or make each concept a class"
             )
-        return self.network(self.fitted(image), text[chosen])
+        asked: list[Tensor] = self.network(self.fitted(image), text[chosen])
+        return asked
 
     def encode(self, image: Tensor) -> Features:
         """(B, 3, H, W) -> dense features and three guides, of the image at network resolution."""
@@ -143,9 +145,17 @@ class SedSegmenter(Segmenter):
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:  # noqa: ARG002 - as all
         """-> log-odds (B, K, *size) of the class probabilities, which are resized and pooled as a teacher does."""
         vocabulary = self._asked()
-        maps = self.network.aggregator(features[0], self._features(), features[1:])[0]
         ground = None if vocabulary.background is None else torch.tensor(vocabulary.background)
-        return _by_class(maps.float().sigmoid(), vocabulary, ground, size).logit(eps=EPSILON)
+        return _by_class(self._probabilities(features), vocabulary, ground, size).logit(eps=EPSILON)
+
+    def _probabilities(self, features: Features) -> Tensor:
+        """Concept maps (B, T, ·, ·) in [0, 1]; where nothing is learnt, in the teacher's quick and small way."""
+        text, aggregator = self._features(), self.network.aggregator
+        learning = self.training or torch.is_grad_enabled() or torch.is_autocast_enabled(text.device.type)
+        if learning:
+            maps: Tensor = aggregator(features[0], text, features[1:])[0]
+            return maps.float().sigmoid()
+        return torch.stack([aggregate(aggregator, own, text, guides) for own, *guides in zip(*features, strict=True)])
 
     def fitted(self, image: Tensor) -> Tensor:
         """Image at the resolution of the network, bilinear without antialiasing (SED spec, section 1, step 6)."""
