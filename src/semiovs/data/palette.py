@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,11 @@ from semiovs.vocab.colors import voc_color
 
 def voc_palette() -> NDArray[np.uint8]:
     """(256, 3) colours of the VOC devkit (`voc_color`)."""
+    return _voc().copy()
+
+
+@cache
+def _voc() -> NDArray[np.uint8]:
     return np.array([voc_color(index) for index in range(256)], dtype=np.uint8)
 
 

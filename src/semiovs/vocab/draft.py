@@ -81,8 +81,10 @@ class Draft:
         """Make one class of `parts`: at the place of the first in the order of ids, with the concepts of all.
 
         Raises:
-            ConfigError: a part that is no class, or `new` is a class that is no part.
+            ConfigError: no parts, a part that is no class, or `new` is a class that is no part.
         """
+        if not parts:
+            raise ConfigError(f"vocabulary: {place}: merge: '{new}' of no classes; name those that become one")
         for part in parts:
             self._require(part, "merge", place)
         self._free(new, parts, "merge", place)

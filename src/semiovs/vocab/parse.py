@@ -33,6 +33,11 @@ class Text:
     text: str
     folder: Path
 
+    @property
+    def identity(self) -> str:
+        """The same for every way to write a path."""
+        return os.path.realpath(self.label)
+
 
 def load(name_or_path: str | Path) -> Vocabulary:
     """The vocabulary of that name or file (see `Vocabulary.load`)."""
@@ -62,7 +67,7 @@ def _find(name: str, folder: Path, asked: str = "") -> Text:
 
 
 def _draft(source: Text, above: tuple[str, ...]) -> Draft:
-    if source.label in above:
+    if source.identity in above:
         raise ConfigError(f"vocabulary: {source.label}: extends itself (through {len(above)} file(s))")
     if source.label.endswith(".txt"):
         lines = enumerate(source.text.splitlines(), 1)
@@ -114,7 +119,7 @@ class _Document:
         node = keys["extends"].node
         asked = f"{self._nodes.at(node)}: extends: "
         parent = _find(self._nodes.text(node, "extends"), self.source.folder, asked)
-        return _draft(parent, (*self.above, self.source.label))
+        return _draft(parent, (*self.above, self.source.identity))
 
     def _own_classes(self, keys: Mapping[str, Key], draft: Draft) -> list[Row]:
         if "classes" in keys and "names" in keys:
