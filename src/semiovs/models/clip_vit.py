@@ -28,11 +28,11 @@ class DenseClipViT(nn.Module):
         UsageError: a tower of another kind, or a tap that it does not have.
     """
 
-    def __init__(self, tower: nn.Module, taps: Sequence[int] = ()) -> None:
+    def __init__(self, tower: Any, taps: Sequence[int] = ()) -> None:
         super().__init__()
         _require_plain(tower)
-        self.tower: Any = tower
-        self.patch = int(tower.conv1.kernel_size[0])  # type: ignore[union-attr, index, arg-type]
+        self.tower = tower
+        self.patch = int(self.tower.conv1.kernel_size[0])
         self.dim = int(self.tower.proj.shape[1])
         depth = len(self.tower.transformer.resblocks)
         if wrong := [tap for tap in taps if not 0 <= tap < depth]:
@@ -84,27 +84,27 @@ def resize_positions(table: Tensor, grid: tuple[int, int], wanted: tuple[int, in
     """
     if tuple(grid) == tuple(wanted):
         return table
-    first, patches = table[:, :1], table[:, 1:].unflatten(1, tuple(grid)).movedim(-1, 1)
+    first, patches = table[:, :1], table[:, 1:].transpose(1, 2).reshape(1, table.shape[2], *grid)
     resized = F.interpolate(patches, size=wanted, mode="bicubic", align_corners=False)
     return torch.cat([first, resized.flatten(2).transpose(1, 2)], dim=1)
 
 
-def as_semivl(tower: nn.Module, *, ln_eps: float = 1e-6) -> nn.Module:
+def as_semivl(tower: Any, *, ln_eps: float = 1e-6) -> Any:
     """Make a tower compute as SemiVL's: exact GELU and another ε in its LayerNorms (SemiVL spec, section 13.2). In place."""
     for module in tower.modules():
         if isinstance(module, nn.LayerNorm):
             module.eps = ln_eps
-    for block in tower.transformer.resblocks:  # type: ignore[union-attr]
+    for block in tower.transformer.resblocks:
         block.mlp.gelu = nn.GELU()
     return tower
 
 
 def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """(B, 1 + h·w, C) -> (B, C, h, w), without the class token."""
-    return tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
+    return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), tokens.shape[2], *grid)
 
 
-def _require_plain(tower: nn.Module) -> None:
+def _require_plain(tower: Any) -> None:
     """Raise UsageError unless the parts that are read here are there, and nothing besides them."""
     from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
