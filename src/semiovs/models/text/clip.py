@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -35,26 +35,18 @@ class ClipText:
 
     @classmethod
     def open(cls, model: str, weights: str | Path | None) -> ClipText:
-        """Text tower of the open_clip model called `model`.
-
-        weights: a file (or a name in `SEMIOVS_WEIGHTS_DIR`), a pretrained tag of that model (hub or its cache), or None: random.
+        """Text tower of the open_clip model called `model`; weights as for `open_model`.
 
         Raises:
-            UsageError: no such model; WeightsError: weights that are missing or of another model.
+            UsageError: no such model, or no weights; WeightsError: weights that are missing or of another model.
         """
         import open_clip
 
-        if model not in open_clip.list_models():
+        if weights is None:
             raise UsageError(
-                f"CLIP model '{model}' is not known to open_clip{did_you_mean(model, open_clip.list_models())}"
+                f"CLIP text encoder {model} without weights knows no words: set model.text_weights to a pretrained tag or a file"
             )
-        file = find_file(str(weights)) if weights is not None else None
-        if weights is None or file is not None:
-            clip = open_clip.create_model(model, pretrained=None)
-        else:
-            clip = _published(model, str(weights))
-        if file is not None:
-            _load(clip, file, model)
+        clip = open_model(model, weights)
         clip.visual = None
         return cls(clip.eval().requires_grad_(False), open_clip.get_tokenizer(model))
 
@@ -63,6 +55,11 @@ class ClipText:
         """Hash of the text weights: equal for the same tower from the hub, a file, or a checkpoint of SED."""
         state = {k: v for k, v in self.clip.state_dict().items() if not k.startswith(_NOT_TEXT)}
         return f"clip:{fingerprint(state)}"
+
+    def to(self, device: torch.device) -> Self:
+        """Move the weights."""
+        self.clip.to(device)
+        return self
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
@@ -93,6 +90,41 @@ class ClipText:
             return pooled
         projected: Tensor = projection(pooled) if isinstance(projection, nn.Module) else pooled @ projection
         return projected
+
+
+def open_model(model: str, weights: str | Path) -> Any:
+    """The open_clip model called `model`.
+
+    weights: a file (or a name in `SEMIOVS_WEIGHTS_DIR`), or a pretrained tag of that model (from the hub or its cache).
+
+    Raises:
+        UsageError: no such model; WeightsError: weights that are missing or of another model.
+    """
+    import open_clip
+
+    width_of_model(model)
+    file = find_file(str(weights))
+    if file is None:
+        return _published(model, str(weights))
+    clip = open_clip.create_model(model, pretrained=None)
+    _load(clip, file, model)
+    return clip
+
+
+def width_of_model(model: str) -> int:
+    """Length of the embeddings of an open_clip model.
+
+    Raises:
+        UsageError: no such model.
+    """
+    import open_clip
+
+    config = open_clip.get_model_config(model)
+    if config is None:
+        raise UsageError(
+            f"CLIP model '{model}' is not known to open_clip{did_you_mean(model, open_clip.list_models())}"
+        )
+    return int(config["embed_dim"])
 
 
 def _published(model: str, tag: str) -> nn.Module:

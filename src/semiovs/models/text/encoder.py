@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ class TextEncoder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """N sentences -> (N, C) float32, not normalised."""
+
+    def to(self, device: torch.device) -> Self:
+        """Compute on `device` from now on."""
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:

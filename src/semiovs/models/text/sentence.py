@@ -5,11 +5,12 @@ Such an encoder has not seen images: it gives a teacher that is asked with words
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -57,6 +58,11 @@ class SentenceText:
         """Hash of the weights."""
         return f"sentence:{fingerprint(self.model.state_dict())}"
 
+    def to(self, device: torch.device) -> Self:
+        """Move the weights."""
+        self.model.to(device)
+        return self
+
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
         """N sentences -> (N, C) float32 on the model's device."""
@@ -70,6 +76,19 @@ class SentenceText:
         real = tokens["attention_mask"][..., None].to(hidden)
         mean: Tensor = (hidden * real).sum(dim=1) / real.sum(dim=1).clamp_min(1)
         return mean
+
+
+def width_of_directory(source: str) -> int:
+    """Length of the vectors of the encoder in `source`, which is not loaded.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    file = directory_of(source) / "config.json"
+    try:
+        return int(json.loads(file.read_text("utf-8"))["hidden_size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise WeightsError(f"{file}: does not say hidden_size: not a sentence encoder of transformers") from None
 
 
 def directory_of(source: str) -> Path:
