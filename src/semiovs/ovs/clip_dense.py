@@ -103,9 +103,7 @@ class DenseClip(PromptedModel):
 def concept_probabilities(similarity: Tensor, owners: Tensor, scale: float) -> Tensor:
     """Cosines (B, T, h, w) and the class of each concept (T,) -> probabilities (B, T, h, w), see `DenseClip`."""
     logits = similarity.float() * scale
-    classes = int(owners.max()) + 1
-    best = logits.new_full((len(logits), classes, *logits.shape[2:]), -torch.inf)
-    best = best.index_reduce(1, owners, logits, "amax")
+    best = torch.stack([logits[:, owners == k].amax(dim=1) for k in torch.unique(owners)], dim=1)
     return (logits - best.logsumexp(dim=1, keepdim=True)).exp().clamp_(max=1)
 
 

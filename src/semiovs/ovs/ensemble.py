@@ -43,7 +43,9 @@ class Ensemble(OpenVocabModel):
     def __init__(self, members: Sequence[Mapping[str, Any]] | str | Path = ()) -> None:
         rows = _read(Path(members)) if isinstance(members, str | Path) else members
         if isinstance(rows, Mapping) or not isinstance(rows, Sequence) or not rows:
-            raise UsageError("teacher 'ensemble' needs members: a list of {name: …, weight: …}, or a YAML file with one")
+            raise UsageError(
+                "teacher 'ensemble' needs members: a list of {name: …, weight: …}, or a YAML file with one"
+            )
         self.members = tuple(_member(row, f"teacher 'ensemble': member {i}") for i, row in enumerate(rows, start=1))
         self.reads_ids = any(member.teacher.reads_ids for member in self.members)
 
@@ -75,7 +77,10 @@ class Ensemble(OpenVocabModel):
         answers = [planes_of(member.teacher, images, vocabulary, ids) for member in self.members]
         for own in zip(*answers, strict=True):
             yield (
-                sum((m.weight / total * plane.float().cpu() for m, plane in zip(self.members, parts, strict=True)), torch.zeros(()))
+                sum(
+                    (m.weight / total * plane.float().cpu() for m, plane in zip(self.members, parts, strict=True)),
+                    torch.zeros(()),
+                )
                 for parts in zip(*own, strict=True)
             )
 

@@ -7,16 +7,18 @@ thing is in the image at all.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from semiovs.errors import MissingExtraError, UsageError, WeightsError
+from semiovs.errors import MissingExtraError, SemiovsError, UsageError, WeightsError
 from semiovs.models.device import pick_device
 from semiovs.models.hub import hub
+from semiovs.models.statedict import first_of
 from semiovs.models.text.concepts import SYNONYMS, prompts_of
 from semiovs.models.text.encoder import fingerprint
 from semiovs.ovs.prompted import PromptedModel
@@ -113,7 +115,7 @@ class ClipSeg(Network):
         )
         layers = [seen.hidden_states[index + 1] for index in self.model.extract_layers]
         logits = []
-        for concepts in self._concepts.split(_CHUNK):
+        for concepts in torch.split(self._concepts, _CHUNK):
             repeated = [layer.expand(len(concepts), -1, -1) for layer in layers]
             found = self.model.decoder(repeated, concepts).logits
             logits.append(found.reshape(len(concepts), *found.shape[-2:]))
@@ -152,7 +154,7 @@ class Sam3(Network):
         return torch.stack([torch.stack(own).mean(dim=0) for own in _grouped(maps, self._counts)])
 
 
-def _grouped(maps: Sequence[Tensor], counts: Sequence[int]) -> list[Sequence[Tensor]]:
+def _grouped(maps: list[Tensor], counts: Sequence[int]) -> list[list[Tensor]]:
     ends = torch.tensor(counts).cumsum(0).tolist()
     return [maps[end - count : end] for end, count in zip(ends, counts, strict=True)]
 
@@ -168,26 +170,47 @@ def _load(source: str, device: torch.device) -> Network:
     try:
         with hub(), _quiet(transformers):
             kind = transformers.AutoConfig.from_pretrained(source).model_type
-            model_name, network = _known(source, kind)
-            loader = getattr(transformers, model_name, None)
-            if loader is None:
-                raise MissingExtraError(f"{source}: this transformers has no {model_name}; pip install -U transformers")
-            processor = transformers.AutoProcessor.from_pretrained(source)
-            return network(loader.from_pretrained(source), processor, device)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+            names, network = _known(source, kind)
+            if lacking := [name for name in names if not hasattr(transformers, name)]:
+                raise MissingExtraError(f"{source}: this transformers has no {lacking[0]}; pip install -U transformers")
+            model, info = getattr(transformers, names[0]).from_pretrained(source, output_loading_info=True)
+            processor = getattr(transformers, names[1]).from_pretrained(source)
+    except SemiovsError:
+        raise
+    except Exception as error:  # transformers raises whatever its files and the hub's client raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(" .")
         raise WeightsError(
             f"teacher 'huggingface': {source}: cannot be loaded: {reason}; --weights takes a directory with config.json, "
             "model.safetensors, preprocessor_config.json and the tokenizer's files, or a name on the hub"
         ) from None
+    if missing := sorted(info["missing_keys"]):  # transformers would go on with random numbers
+        raise WeightsError(f"{source}: weights of {names[0]} lack {len(missing)} tensors ({first_of(missing)})")
+    return network(model, processor, device)
 
 
-def _known(source: str, kind: str) -> tuple[str, type[Network]]:
-    table: dict[str, tuple[str, type[Network]]] = {
-        "clipseg": ("CLIPSegForImageSegmentation", ClipSeg),
-        "sam3": ("Sam3Model", Sam3),
-        "sam3_video": ("Sam3Model", Sam3),
+def _known(source: str, kind: str) -> tuple[tuple[str, str], type[Network]]:
+    """Classes of transformers (model, processor) for a model of this type, and our adapter."""
+    sam3 = (("Sam3Model", "Sam3Processor"), Sam3)
+    table: dict[str, tuple[tuple[str, str], type[Network]]] = {
+        "clipseg": (("CLIPSegForImageSegmentation", "CLIPSegProcessor"), ClipSeg),
+        "sam3": sam3,
+        "sam3_video": sam3,  # as published, image and video model share one file
     }
     if kind not in table:
         raise UsageError(f"{source}: a model of type '{kind}'; teacher 'huggingface' knows {', '.join(table)}")
     return table[kind]
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Inside, transformers says nothing but errors and draws no bars."""
+    settings = transformers.utils.logging
+    level, bars = settings.get_verbosity(), settings.is_progress_bar_enabled()
+    settings.set_verbosity_error()
+    settings.disable_progress_bar()
+    try:
+        yield
+    finally:
+        settings.set_verbosity(level)
+        if bars:
+            settings.enable_progress_bar()

@@ -25,8 +25,8 @@ class Views:
     """How often, and how closely, a teacher looks at an image.
 
     tile: side of square windows, pixels; null: the image as a whole. stride: from one window to the next; null: two thirds of it.
-    scales, flip: looks at other sizes, and mirrored; probabilities are averaged. A teacher that resizes every image to a size of its
-    own sees the same at each scale, unless `tile` is set.
+    scales, flip: looks at other sizes, and mirrored; probabilities are averaged. A teacher that resizes every image to a size of
+    its own sees the same at each scale, unless `tile` is set.
 
     Raises:
         UsageError: numbers that cannot be.
@@ -38,9 +38,11 @@ class Views:
     flip: bool = False
 
     def __post_init__(self) -> None:
-        scales = self.scales if isinstance(self.scales, Sequence) and not isinstance(self.scales, str) else (self.scales,)
-        if not scales or not all(_is_number(scale) and 0.1 <= scale <= 10 for scale in scales):
-            raise UsageError(f"teacher option scales={self.scales}: a list of numbers between 0.1 and 10, like [0.75, 1, 1.25]")
+        scales: Any = self.scales
+        if not isinstance(scales, list | tuple) or not scales or not all(map(_is_scale, scales)):
+            raise UsageError(
+                f"teacher option scales={self.scales}: a list of numbers between 0.1 and 10, like [0.75, 1, 1.25]"
+            )
         object.__setattr__(self, "scales", tuple(float(scale) for scale in scales))
         if not isinstance(self.flip, bool):
             raise UsageError(f"teacher option flip={self.flip}: true or false")
@@ -48,16 +50,16 @@ class Views:
             if self.stride is not None:
                 raise UsageError("teacher option stride: only together with tile")
             return
-        for name, value, low, high in (("tile", self.tile, 32, 8192), ("stride", self.steps, GRAIN, self.tile)):
-            if not isinstance(value, int) or not low <= value <= high or value % GRAIN:
-                raise UsageError(f"teacher option {name}={value}: a multiple of {GRAIN} between {low} and {high} pixels")
+        _require_side("tile", self.tile, 32, 8192)
+        if self.stride is not None:
+            _require_side("stride", self.stride, GRAIN, self.tile)
 
     @property
     def steps(self) -> int:
         """Pixels from one window to the next."""
         if self.stride is not None:
             return self.stride
-        return max(GRAIN, int(self.tile or 0) * 2 // 3 // GRAIN * GRAIN)
+        return max(GRAIN, (self.tile or 0) * 2 // 3 // GRAIN * GRAIN)
 
     def changed(self) -> dict[str, Any]:
         """Options that are not at their defaults."""
@@ -81,7 +83,9 @@ class Viewed(PromptedModel):
         def once(view: Tensor) -> Tensor:
             return self._tiled(view, vocabulary) if self.views.tile else self._asked(view, vocabulary)
 
-        return [mean_over_views(once, image[None], scales=self.views.scales, flip=self.views.flip)[0] for image in images]
+        return [
+            mean_over_views(once, image[None], scales=self.views.scales, flip=self.views.flip)[0] for image in images
+        ]
 
     def _asked(self, image: Tensor, vocabulary: Vocabulary) -> Tensor:
         return self.teacher.maps([image[0]], vocabulary)[0][None]
@@ -89,7 +93,9 @@ class Viewed(PromptedModel):
     def _tiled(self, image: Tensor, vocabulary: Vocabulary) -> Tensor:
         def window(part: Tensor) -> Tensor:
             size = (part.shape[-2] // GRAIN, part.shape[-1] // GRAIN)
-            return F.interpolate(self._asked(part, vocabulary), size, mode="bilinear", align_corners=False, antialias=True)
+            return F.interpolate(
+                self._asked(part, vocabulary), size, mode="bilinear", align_corners=False, antialias=True
+            )
 
         assert self.views.tile is not None  # the caller has looked
         whole = [max(1, round(side / GRAIN)) * GRAIN for side in image.shape[-2:]]
@@ -97,5 +103,10 @@ class Viewed(PromptedModel):
         return average_windows(window, even, window=self.views.tile, stride=self.views.steps, grain=GRAIN)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _require_side(name: str, value: Any, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high or value % GRAIN:
+        raise UsageError(f"teacher option {name}={value}: a multiple of {GRAIN} between {low} and {high} pixels")
+
+
+def _is_scale(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.1 <= value <= 10
