@@ -128,6 +128,12 @@ def test_weights_that_are_not_there(tmp_path, monkeypatch):
         assert "\n" not in str(caught.value)
 
 
+def test_weights_by_their_name_in_the_weights_directory(clipseg, monkeypatch):
+    monkeypatch.setenv("SEMIOVS_WEIGHTS_DIR", str(clipseg.parent))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert build_ovs("huggingface", weights=clipseg.name, device="cpu").describe()["kind"] == "clipseg"
+
+
 def test_a_model_of_another_kind(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(UsageError, match="type 'bert'; teacher 'huggingface' knows clipseg, sam3"):

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semiovs.env import weights_dir
 from semiovs.errors import MissingExtraError, SemiovsError, UsageError, WeightsError
 from semiovs.models.device import pick_device
 from semiovs.models.hub import hub
@@ -29,7 +30,8 @@ _CHUNK = 16
 
 
 class HuggingFace(PromptedModel):
-    """weights: directory that `save_pretrained` (or a download from the hub) has filled, or the name of a model on the hub.
+    """weights: directory that `save_pretrained` (or a download from the hub) has filled, its name in the weights directory, or
+    the name of a model on the hub.
 
     Each concept has a sigmoid of its own: probabilities of different classes do not sum to 1, and a vocabulary with a constant
     background score fits (`Vocabulary.background`).
@@ -165,8 +167,8 @@ def _load(source: str, device: torch.device) -> Network:
         import transformers
     except ImportError:
         raise MissingExtraError("teacher 'huggingface' needs transformers; pip install 'semiovs[hf]'") from None
-    if Path(source).expanduser().is_dir():
-        source = str(Path(source).expanduser())
+    folders = (Path(source).expanduser(), weights_dir() / source)
+    source = next((str(folder) for folder in folders if folder.is_dir()), source)
     try:
         with hub(), _quiet(transformers):
             kind = transformers.AutoConfig.from_pretrained(source).model_type
