@@ -35,6 +35,7 @@ VERBS: Mapping[str, Verb] = {
     "doctor": Verb("semiovs.cli.doctor:doctor", "Check this machine: versions, GPU, disk, weights."),
     "list": Verb("semiovs.cli.listing:list_", "What can be named: methods, encoders, presets, vocabularies, …"),
     "config": Verb("semiovs.cli.config:config", "Show, compare, validate configurations; print the schema."),
+    "vocab": Verb("semiovs.cli.vocab:vocab", "Show, check and compare vocabularies: classes, concepts, colours."),
     "init": Verb("semiovs.cli.init:init", "Look at a folder of images and write a commented starter YAML."),
     "label": Verb("semiovs.cli.label:label", "Label images with an open-vocabulary teacher, into a store."),
     "train": Verb("semiovs.cli.train:train", "Train from a preset or YAML, with key=value on top."),

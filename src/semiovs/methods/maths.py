@@ -5,6 +5,7 @@ Everything is functional: new tensors, no host synchronisation, no randomness.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -83,6 +84,10 @@ class Target:
     def given(cls, label: Tensor, confidence: Tensor, valid: Tensor, weight: Tensor | None = None) -> Target:
         """Labels from elsewhere; where they are not valid they may hold any value."""
         return cls(label.where(valid, 0), confidence, valid, weight)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Target:
+        """The target with `function` applied to each tensor."""
+        return Target(function(self.label), function(self.confidence), function(self.valid))
 
     def mix(self, other: Target, boxes: Tensor) -> Target:
         """The target of images that were pasted with the same boxes."""
