@@ -92,8 +92,10 @@ class OodConfig(Section):
     mode: Literal["ovs", "naive"] = Field(
         "ovs", description="who labels: the store, or the student itself (for comparison)"
     )
-    confidence: Literal["ones", "score"] = Field(
-        "ones", description="ones: as published; score: the store's confidence"
+    confidence: Literal["ones", "score", "calibrated"] = Field(
+        "ones",
+        description="ones: as published; score: the store's confidence, compared with method.conf_thresh; "
+        "calibrated: the store's probabilities (`semiovs label --calibration`) as weights",
     )
     batch_size: Int | None = Field(
         None, ge=1, description="OOD images a step and rank; null: as many as unlabelled ones"
