@@ -19,7 +19,7 @@ try:
 except ImportError:  # pragma: no cover - Windows: one process at a time
     fcntl = None  # type: ignore[assignment]
 
-#: A line as `IndexRow.to_line` writes it, with nothing escaped: its id is found without parsing the rest (a million lines: seconds).
+#: A line as `IndexRow.to_line` writes it, with nothing escaped: its id is found without parsing the rest.
 _LINE = re.compile(
     rb'\{"id":"([^"\\]+)","label":"[0-9a-f]{64}","confidence":(?:null|"[0-9a-f]{64}"),"size":\[\d+,\d+\],'
     rb'"pixels":\{(?:"\d{1,3}":\d+,?)*\}(?:,"image":"[^"\\]*")?\}\n'
@@ -232,7 +232,7 @@ def _lock(path: Path) -> int:
         try:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX)
-            there, ours = os.stat(path), os.fstat(file)
+            there, ours = path.stat(), os.fstat(file)
             if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
                 return file
         except FileNotFoundError:

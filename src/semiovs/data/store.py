@@ -270,7 +270,7 @@ class PseudoLabelStore:
 
     @contextmanager
     def merging(self) -> Iterator[Callable[[Mapping[str, bytes]], None]]:
-        """Keep other writers out; the function that is given takes lines whose files are in place, all in one piece, as the last act.
+        """Keep other writers out; the function that is given takes lines whose files are in place, in one piece, as the last act.
 
         Raises:
             StoreWriteError: the disk does not take it.

@@ -138,14 +138,14 @@ class StoreWriter:
                 failure = failure or error
             except DataError as error:
                 news.refused.append((identifier, error))
-            except BaseException as error:  # noqa: BLE001 - a bug in a thread must not hang the job
+            except BaseException as error:  # a bug in a thread must not hang the job
                 failure = failure or error
         try:
             if failure is None:
                 news.added = self._store.commit(ready)
                 mine = set(news.added)
                 news.others = [item.row.id for item in ready if item.row.id not in mine]
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             failure = error
         finally:
             for item in ready:
