@@ -107,6 +107,9 @@ TEACHERS = _table(
           {"weights": None, "device": "auto", **VIEWS}, source="Lüddecke and Ecker 2022; Carion et al. 2025"),
     Entry("masks", "semiovs.ovs.masks:MasksTeacher", "ready-made masks or score maps from a folder",
           {"root": None, "suffix": "", "encoding": "auto", "map": None}),
+    Entry("sed", "semiovs.ovs.sed:SedTeacher", "SED: the published weights, or your own from semiovs ovs train",
+          {"weights": None, "variant": None, "precision": "fp32", "topk": None, "resolution": None, "memory_gb": 2.0,
+           "device": "auto"}, source="Xie et al. 2024"),
 )  # fmt: skip
 
 DATASETS = _table(
