@@ -89,7 +89,7 @@ SEGMENTERS = _table(
           {"encoder": "resnet101s", "output_stride": 16, "dilations": (6, 12, 18), "channels": 256, "norm": "batch"},
           source="Chen et al. 2018, as in UniMatch / PrevMatch / SemiOVS"),
     Entry("sed", "semiovs.models.sed.segmenter:SedSegmenter", "cost aggregation between pixels and words: any vocabulary",
-          {"encoder": "open_clip/convnext_base_w_320", "stride": 32, "resolution": 768, "text": "clip", "text_model": None,
+          {"encoder": "open_clip/convnext_base_w_320", "stride": 32, "resolution": None, "text": "clip", "text_model": None,
            "text_weights": None, "text_dim": 64, "templates": None, "hidden": 128, "decoder_dims": (64, 32, 16),
            "guides": (32, 16, 8), "kernel": 9, "heads": 4, "pool": 2},
           source="Xie et al. 2024"),
