@@ -95,7 +95,16 @@ SEGMENTERS = _table(
           source="Xie et al. 2024"),
 )  # fmt: skip
 
+#: Options of every teacher that is asked with words; `semiovs.ovs.views.Views` takes them off its hands.
+VIEWS: dict[str, Any] = {"tile": None, "stride": None, "scales": (1.0,), "flip": False}
+
 TEACHERS = _table(
+    Entry("clip-dense", "semiovs.ovs.clip_dense:DenseClip", "CLIP's ViT asked at every patch, without training",
+          {"weights": None, "model": "ViT-B-16-quickgelu", "size": 448, "logit_scale": 100.0, "device": "auto", **VIEWS},
+          source="Zhou et al. 2022 (MaskCLIP)"),
+    Entry("ensemble", "semiovs.ovs.ensemble:Ensemble", "weighted mean of other teachers' scores", {"members": ()}),
+    Entry("huggingface", "semiovs.ovs.huggingface:HuggingFace", "CLIPSeg or SAM 3 by transformers, from a directory or the hub",
+          {"weights": None, "device": "auto", **VIEWS}, source="Lüddecke and Ecker 2022; Carion et al. 2025"),
     Entry("masks", "semiovs.ovs.masks:MasksTeacher", "ready-made masks or score maps from a folder",
           {"root": None, "suffix": "", "encoding": "auto", "map": None}),
     Entry("sed", "semiovs.ovs.sed:SedTeacher", "SED: the published weights, or your own from semiovs ovs train",
