@@ -75,7 +75,11 @@ class Sed(Method):
 
     def asked(self, mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Mask (B, H, W) -> ids of the classes that are asked for (count,), and their positions (B, H, W), `NONE` or `IGNORE`."""
-        classes = self.student.num_classes
+        vocabulary, classes = self.student.vocabulary, self.student.num_classes
+        if vocabulary is not None and len(vocabulary.prompts) != classes:
+            raise UsageError(
+                "method.sample needs classes of one concept each; set it to null, or make each concept a class"
+            )
         seen = torch.zeros(IGNORE + 1, dtype=torch.bool, device=mask.device)
         seen[mask.flatten()] = True
         chosen = self.draws.classes(seen[:classes], count)
