@@ -15,7 +15,7 @@ from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError
 from semiovs.files import sha256_of
 from semiovs.models.pretrained import find_file
-from semiovs.models.sed.checkpoint import Published, from_state
+from semiovs.models.sed.checkpoint import Published, check_variant, from_state
 from semiovs.models.sed.layout import VARIANTS
 from semiovs.models.sed.network import Sed
 from semiovs.models.statedict import load_pickle, read_state, unwrap
@@ -67,6 +67,7 @@ def open_source(weights: str | Path | None, *, variant: str | None = None) -> Se
     Raises:
         WeightsError: nothing there, damaged, or anything else than SED; UsageError: no such variant.
     """
+    check_variant(variant)
     path = _find(weights, variant)
     if path.is_dir() or _is_ours(path):
         return _trained(path)
