@@ -109,7 +109,7 @@ TEACHERS = _table(
           {"root": None, "suffix": "", "encoding": "auto", "map": None}),
     Entry("sed", "semiovs.ovs.sed:SedTeacher", "SED: the published weights, or your own from semiovs ovs train",
           {"weights": None, "variant": None, "precision": "fp32", "topk": None, "resolution": None, "memory_gb": 2.0,
-           "device": "auto"}, source="Xie et al. 2024"),
+           "device": "auto", **VIEWS}, source="Xie et al. 2024"),
 )  # fmt: skip
 
 DATASETS = _table(

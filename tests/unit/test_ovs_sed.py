@@ -80,13 +80,13 @@ def test_very_long_images(source, size):
     assert label.shape == size
 
 
-def test_one_concept_and_a_background_without_any(source):
+def test_one_concept_alone_and_beside_a_background_without_any(source):
     teacher = SedTeacher.of(source)
-    (score,) = teacher.scores([image(20, 20)], Vocabulary(("cat",)))
-    assert score.shape == (1, 20, 20)
-    alone = Vocabulary(("background",), ((),), background=0.5)
-    with pytest.raises(UsageError, match="no concept to ask for"):
-        teacher.scores([image(20, 20)], alone)
+    (alone,) = teacher.scores([image(20, 20)], Vocabulary(("cat",)))
+    assert alone.shape == (1, 20, 20)
+    (beside,) = teacher.scores([image(20, 20)], Vocabulary(("background", "cat"), ((), ("cat",)), background=0.5))
+    assert (beside[0] == 0.5).all()
+    torch.testing.assert_close(beside[1], alone[0])
 
 
 @pytest.mark.parametrize(

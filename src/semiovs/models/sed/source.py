@@ -46,11 +46,9 @@ class SedSource:
         """Text features (T, P, C) of a vocabulary, from the cache on disk where the text encoder is fixed.
 
         Raises:
-            UsageError: a vocabulary with no concepts, or with another number of templates than the network reads.
+            UsageError: a vocabulary with another number of templates than the network reads.
         """
         wanted, given = self.network.aggregator.prompts, len(vocabulary.templates)
-        if not vocabulary.prompts:
-            raise UsageError("teacher 'sed': the vocabulary holds no concept to ask for")
         if given and given != wanted:
             raise UsageError(
                 f"teacher 'sed': the vocabulary has {given} templates, but these weights read {wanted}; leave templates away"
