@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import yaml
 
-from semiovs.datasets.synthetic import OOD, TARGET, Domain, Material, Scene, any_two, color, render
+from semiovs.data.palette import palette
+from semiovs.datasets.synthetic import OOD, TARGET, Domain, Material, Scene, any_two, color, new_folder, render, save_png
 from semiovs.datasets.textures import FOREIGN, NAMED, OTHER, Field, Texture
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -100,3 +103,27 @@ def held_out_scene(seed: int, index: int, side: int = 64) -> Scene:
     rng = np.random.default_rng([seed, 2000, index])
     materials = [Material(TEXTURES[name], 1 + i, 1.0, of_hue(HUES[hue])) for i, (hue, name) in enumerate(HELD_OUT)]
     return render(replace(VIVID, materials=materials), side, rng)
+
+
+def write_named_world(root: str | Path, seed: int, *, train: int, val: int, side: int = 64) -> Path:
+    """Write a world as a `folder` data set and return its root; the folder appears whole or not at all.
+
+    images/ with masks/, val/images with val/masks, classes.yaml.
+
+    Raises:
+        UsageError: a seed below 0, or `root` is there and not empty.
+        DataError: it cannot be written.
+    """
+    colors = palette().tobytes()
+    with new_folder(Path(root), seed) as partial:
+        for part, count, folder in (("train", train, partial), ("val", val, partial / "val")):
+            (folder / "images").mkdir(parents=True)
+            (folder / "masks").mkdir()
+            for index in range(count):
+                scene = named_scene(seed, part, index, side)
+                save_png(folder / "images" / f"{part}-{index:05d}.png", scene.image)
+                save_png(folder / "masks" / f"{part}-{index:05d}.png", scene.mask, colors)
+        rows = zip(VOCABULARY.names, VOCABULARY.concepts, strict=True)
+        classes = [{"name": name, "concepts": list(concepts)} for name, concepts in rows]
+        (partial / "classes.yaml").write_text(yaml.safe_dump({"classes": classes}, sort_keys=False))
+    return Path(root)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -282,14 +282,27 @@ def write_world(
         UsageError: a seed below 0, or `root` is there and not empty.
         DataError: it cannot be written.
     """
-    root = Path(root)
+    with new_folder(Path(root), seed) as partial:
+        _write(partial, seed, size, teacher)
+    return Path(root)
+
+
+@contextmanager
+def new_folder(root: Path, seed: int) -> Iterator[Path]:
+    """Give the body a folder to fill, which is called `root` once it is full; if the body fails, nothing is left.
+
+    Raises:
+        UsageError: a seed below 0, or `root` is there and not empty.
+        DataError: it cannot be written.
+    """
     if seed < 0:
         raise UsageError(f"seed {seed}: must not be negative")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(f"{root} is there already and not empty; choose another folder")
     partial = root.with_name(f".{root.name}.{uuid.uuid4().hex}")
     try:
-        _write(partial, seed, size, teacher)
+        partial.mkdir(parents=True)
+        yield partial
         if root.exists():
             root.rmdir()
         partial.rename(root)
@@ -298,7 +311,6 @@ def write_world(
     finally:
         with suppress(OSError):
             shutil.rmtree(partial)
-    return root
 
 
 def _write(root: Path, seed: int, size: WorldSize, teacher: Teacher) -> None:
@@ -307,17 +319,17 @@ def _write(root: Path, seed: int, size: WorldSize, teacher: Teacher) -> None:
     (root / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES))
     colors = palette().tobytes()
     for name, scene, _ in _scenes("labeled", seed, size.labeled, size.side):
-        _save(root / "images" / name, scene.image)
-        _save(root / "masks" / name, scene.mask, colors)
+        save_png(root / "images" / name, scene.image)
+        save_png(root / "masks" / name, scene.mask, colors)
     for name, scene, _ in _scenes("unlabeled", seed, size.unlabeled, size.side):
-        _save(root / "unlabeled" / name, scene.image)
+        save_png(root / "unlabeled" / name, scene.image)
     for name, scene, _ in _scenes("val", seed, size.val, size.side):
-        _save(root / "val/images" / name, scene.image)
-        _save(root / "val/masks" / name, scene.mask, colors)
+        save_png(root / "val/images" / name, scene.image)
+        save_png(root / "val/masks" / name, scene.mask, colors)
     for name, scene, rng in _scenes("ood", seed, size.ood, size.side):
-        _save(root / "ood" / name, scene.image)
-        _save(root / "ood-truth" / name, scene.mask, colors)
-        _save(root / "ood-teacher" / name, teacher.labels(scene, len(CLASSES), rng), colors)
+        save_png(root / "ood" / name, scene.image)
+        save_png(root / "ood-truth" / name, scene.mask, colors)
+        save_png(root / "ood-teacher" / name, teacher.labels(scene, len(CLASSES), rng), colors)
 
 
 def _scenes(part: str, seed: int, count: int, side: int) -> Iterator[tuple[str, Scene, np.random.Generator]]:
@@ -327,7 +339,8 @@ def _scenes(part: str, seed: int, count: int, side: int) -> Iterator[tuple[str, 
         yield f"{part}-{index:04d}.png", render(OOD if part == "ood" else TARGET, side, rng), rng
 
 
-def _save(path: Path, pixels: Pixels, colors: bytes | None = None) -> None:
+def save_png(path: Path, pixels: Pixels, colors: bytes | None = None) -> None:
+    """Write an image, or a mask with its palette."""
     image = Image.fromarray(pixels)
     if colors is not None:
         image.putpalette(colors)
