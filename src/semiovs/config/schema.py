@@ -155,7 +155,9 @@ class OptimConfig(Section):
     momentum: Float = Field(0.9, ge=0, lt=1)
     betas: tuple[Float, Float] = (0.9, 0.999)
     weight_decay: Float = Field(1e-4, ge=0)
-    schedule: Literal["poly", "constant"] = "poly"
+    schedule: Literal["poly", "cosine", "constant"] = Field(
+        "poly", description="poly: (1 - t/T)^poly_power; cosine: half a wave, down to 0; constant"
+    )
     poly_power: Float = Field(0.9, gt=0)
     lag: Int = Field(1, ge=0, le=1, description="1: step k uses the rate of step k - 1, as published")
     clip_norm: Float | None = Field(None, gt=0, description="clip the global gradient norm")
