@@ -16,7 +16,18 @@ import numpy as np
 import yaml
 
 from semiovs.data.palette import palette
-from semiovs.datasets.synthetic import OOD, TARGET, Domain, Material, Scene, any_two, color, new_folder, render, save_png
+from semiovs.datasets.synthetic import (
+    OOD,
+    TARGET,
+    Domain,
+    Material,
+    Scene,
+    any_two,
+    color,
+    new_folder,
+    render,
+    save_png,
+)
 from semiovs.datasets.textures import FOREIGN, NAMED, OTHER, Field, Texture
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -64,7 +75,9 @@ def _weight(name: str) -> float:
     return 1.0 if name in OTHER else 2.0
 
 
-_ALONE = [Material(texture, 1 + index, _weight(name), any_two) for index, (name, texture) in enumerate(TEXTURES.items())]
+_ALONE = [
+    Material(texture, 1 + index, _weight(name), any_two) for index, (name, texture) in enumerate(TEXTURES.items())
+]
 
 #: Strong colours, of one hue or of two.
 VIVID = Domain(

@@ -45,7 +45,10 @@ def any_two(domain: Domain, rng: np.random.Generator) -> tuple[Field, Field]:
 
 @dataclass(frozen=True)
 class Material:
-    """What an object may be made of: a texture, the id of its class (0: its truth is background), how often it comes, its colours."""
+    """What an object may be made of.
+
+    label: id of its class, 0 if its truth is background; weight: how often it comes; colors: draws the texture's two colours.
+    """
 
     texture: Texture
     label: int
