@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from PIL import Image
 
 from semiovs.cli.app import main
 from semiovs.cli.demo import MARKER, fresh_folder
@@ -29,6 +30,7 @@ def unlearned(tiny, monkeypatch):
     monkeypatch.setattr(study, "train_arm", lambda root, arm: study.Curve([5], [50.0], {"background": 50.0}, 0.1))
     monkeypatch.setattr(study, "examples", lambda root, count: ([], []))
     monkeypatch.setattr("semiovs.report.demo.write_report", lambda path, *_: path.write_text("report"))
+    monkeypatch.setattr("semiovs.report.strips.write_strips", lambda path, *_: path.write_text("picture"))
     return tiny
 
 
@@ -48,6 +50,8 @@ def test_the_whole_demo(tiny, capsys):
     assert all(
         title in page for title in ("Supervised", "UniMatch + naive OOD", "SemiOVS", "corrupted copy of the truth")
     )
+    with Image.open(tiny / "d" / "predictions.png") as picture:
+        assert picture.width > 6 * 100
     assert page.count('<img src="data:image/png') == 6 * (3 + 5)
     assert "nan" not in re.sub(r"base64,[^\"]*", "", page)
 

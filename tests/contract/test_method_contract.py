@@ -273,4 +273,16 @@ def test_ood_pastes_the_views_before_they_are_mixed(monkeypatch: Any) -> None:
     assert batch.unlabeled is not None
     for (a, b), o, u in zip(seen, batch.ood.strong, batch.unlabeled.strong, strict=True):
         assert a is o
-        assert b is u
+        assert torch.equal(b, u)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@method_names
+def test_other_numbers_of_ood_images_than_of_unlabelled_ones(name: str, count: int) -> None:
+    """`ood.batch_size` is free: partners for the patches are taken in turn."""
+    method = toy_method(name, ARMS["ovs"])
+    batch = toy_batch(method, count=3)
+    more = toy_batch(method, count=count, seed=2)
+    step = run(method, replace(batch, ood=more.ood))
+    assert torch.isfinite(step.terms.total())
+    assert len(step.pseudo["ood"].label) == count

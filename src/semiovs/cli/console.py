@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from semiovs.errors import SemiovsWarning, UsageError, did_you_mean
 #: The ``--json`` switch of every verb that reports.
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
+#: Start of a coloured cell: set the background to the colour that follows.
+_SWATCH = "\x1b[48;2;"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -75,11 +78,28 @@ def _ruled(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | N
 
     ruled = Table(*columns, title=title, box=SIMPLE_HEAD, title_justify="left")
     for row in rows:
-        ruled.add_row(*(Text(cell, overflow="fold") for cell in row))
+        ruled.add_row(*(_cell(Text, cell) for cell in row))
     console = Console(file=sys.stdout)
     with console.capture() as captured:
         console.print(ruled)
     return captured.get().strip("\n")
+
+
+def _cell(text: Any, cell: str) -> Any:
+    """A cell that may hold colours (`swatch`); anything else is taken literally."""
+    made = text.from_ansi(cell) if cell.startswith(_SWATCH) else text(cell)
+    made.overflow = "fold"
+    return made
+
+
+def swatch(color: tuple[int, int, int]) -> str:
+    """A colour as a cell of `table`: its hex code, after a patch of it on a terminal that takes colours (NO_COLOR is respected)."""
+    from semiovs.vocab.colors import hex_of
+
+    code = hex_of(color)
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return code
+    return f"{_SWATCH}{';'.join(map(str, color))}m   \x1b[0m {code}"
 
 
 @contextmanager

@@ -39,10 +39,13 @@ def demo(
         console.log(f"demo in {out}, seed {seed}; takes about 4 minutes on 2 CPU cores")
         # imported late: torch alone takes seconds, and a wrong folder should be told at once
         from semiovs.report.demo import write_report
+        from semiovs.report.strips import write_strips
         from semiovs.study.demo import examples, run_demo
 
         result = run_demo(out, seed, steps=steps, say=console.log)
-        write_report(out / "report.html", result, *examples(out, _EXAMPLES))
+        target, ood = examples(out, _EXAMPLES)
+        write_report(out / "report.html", result, target, ood)
+        write_strips(out / "predictions.png", target)
         write_json(out / "results.json", result.as_json())
     report(result.as_json(), as_json=as_json, text=_text(result))
 

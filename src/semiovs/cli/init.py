@@ -15,6 +15,10 @@ from semiovs.config.source import inline
 from semiovs.errors import UsageError
 
 _PLACEHOLDER = Classes(("background", "thing"), None, "no masks to guess from")
+#: What a teacher that is asked with words needs beyond names.
+_CONCEPTS = (
+    "  # ^ or a YAML file with other words for a teacher to look for, colours, background: semiovs vocab show voc21 --yaml",
+)
 #: With fewer labelled images than this the recipe takes smaller steps of fewer images.
 _FEW = 8
 
@@ -103,11 +107,13 @@ def _data(found: Survey, classes: str | Classes, root: str) -> Iterator[str]:
     yield f"  root: {inline(root)}   # relative to this file; paths below are relative to it"
     if isinstance(classes, str):
         yield f"  classes: {inline(classes)}   # names in the order of their ids"
+        yield from _CONCEPTS
     else:
         yield f"  classes: {inline(list(classes.names))}"
         yield f"  # ^ in the order of their ids; {classes.source}" + (
             "" if classes.source == "--classes" else ". RENAME THEM."
         )
+        yield from _CONCEPTS
     yield from _role(
         found,
         "labeled",

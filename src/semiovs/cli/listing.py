@@ -52,11 +52,17 @@ def _presets() -> list[Row]:
 
 
 def _vocabularies() -> list[Row]:
-    from semiovs.vocab.vocabulary import Vocabulary, shipped_vocabularies
+    from semiovs.vocab import Vocabulary, shipped_vocabularies
 
     loaded = {name: Vocabulary.load(name) for name in shipped_vocabularies()}
     return [
-        {"name": name, "summary": f"{len(v)} classes: {', '.join(v.names[:4])}, …", "classes": len(v), "hash": v.hash}
+        {
+            "name": name,
+            "summary": f"{len(v)} classes, {len(v.prompts)} concepts: {', '.join(v.names[:4])}, …",
+            "classes": len(v),
+            "concepts": len(v.prompts),
+            "hash": v.hash,
+        }
         for name, v in loaded.items()
     ]
 

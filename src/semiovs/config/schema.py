@@ -92,8 +92,10 @@ class OodConfig(Section):
     mode: Literal["ovs", "naive"] = Field(
         "ovs", description="who labels: the store, or the student itself (for comparison)"
     )
-    confidence: Literal["ones", "score"] = Field(
-        "ones", description="ones: as published; score: the store's confidence"
+    confidence: Literal["ones", "score", "calibrated"] = Field(
+        "ones",
+        description="ones: as published; score: the store's confidence, compared with method.conf_thresh; "
+        "calibrated: the store's probabilities (`semiovs label --calibration`) as weights",
     )
     batch_size: Int | None = Field(
         None, ge=1, description="OOD images a step and rank; null: as many as unlabelled ones"
@@ -209,8 +211,20 @@ class EvalConfig(Section):
     window: Int | None = Field(None, ge=16, description="side of window or centre crop; null: data.crop_size")
     stride: Int | None = Field(None, ge=1, description="step of the windows; null: two thirds of the window")
     multiple: Int = Field(32, ge=1, description="resize: image sides become the nearest multiple of this")
+    scales: tuple[Float, ...] = Field(
+        (1.0,), min_length=1, description="sizes at which the image is looked at; probabilities are averaged"
+    )
+    flip: bool = Field(False, description="look at the mirrored image too")
     model: str | None = Field(None, description="student or ema; null: ema where the method has one")
     max_images: Int | None = Field(None, ge=1, description="evaluate only the first N images during training")
+
+    @model_validator(mode="after")
+    def _views(self) -> Self:
+        if wrong := [scale for scale in self.scales if not 0.1 <= scale <= 10]:
+            raise ValueError(f"scales: {wrong[0]:g} is not between 0.1 and 10")
+        if self.mode == "center_crop" and (self.flip or self.scales != (1.0,)):
+            raise ValueError("scales, flip: a centre crop is looked at once")
+        return self
 
 
 class RunSection(Section):

@@ -65,7 +65,8 @@ class MaskReader:
     names: class names in the order of their ids; encoding: ``id`` (palette, gray, 1-bit or 16-bit values), ``rgb`` (colours)
     or ``auto`` (by `map` and file mode); map: value in the file (``"7"`` or ``"128,64,0"``) -> class id, class name or
     ``"ignore"``, every other value but 255 is then an error; reduce_zero_label: 0 becomes ignore, the rest moves down by one;
-    origin, map_key: the configuration section, and where a map can be given, as messages name them.
+    origin, map_key: the configuration section, and where a map can be given, as messages name them; ignore: further names in
+    `map` that mean ignore.
 
     Raises:
         ConfigError: a map that does not hold or contradicts the rest.
@@ -77,6 +78,7 @@ class MaskReader:
     reduce_zero_label: bool = False
     origin: str = "data.masks"
     map_key: str = "data.masks.map"
+    ignore: tuple[str, ...] = ()
     _table: _Table = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -85,7 +87,7 @@ class MaskReader:
     @classmethod
     def from_config(cls, config: MaskConfig, vocabulary: Vocabulary) -> Self:
         """Reader of the configuration section `data.masks`."""
-        return cls(vocabulary.names, config.encoding, config.map, config.reduce_zero_label)
+        return cls(vocabulary.names, config.encoding, config.map, config.reduce_zero_label, ignore=vocabulary.ignore)
 
     @property
     def num_classes(self) -> int:
@@ -188,7 +190,7 @@ class MaskReader:
         text = str(target).strip()
         if text in self.names:
             return self.names.index(text)
-        if text == "ignore":
+        if text == "ignore" or text in self.ignore:
             return IGNORE
         if text.isascii() and text.isdigit():
             if int(text) < self.num_classes or int(text) == IGNORE:

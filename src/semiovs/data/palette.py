@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semiovs.vocab.colors import voc_color
+
 
 def voc_palette() -> NDArray[np.uint8]:
-    """(256, 3) colours of the VOC devkit: the bits of an id, lowest first, fill red, green and blue from the highest bit down."""
-    ids = np.arange(256)
-    colors = np.zeros((256, 3), dtype=np.uint8)
-    for level in range(8):
-        for channel in range(3):
-            bit = (ids >> (3 * level + channel)) & 1
-            colors[:, channel] |= (bit << (7 - level)).astype(np.uint8)
-    return colors
+    """(256, 3) colours of the VOC devkit (`voc_color`)."""
+    return _voc().copy()
+
+
+@cache
+def _voc() -> NDArray[np.uint8]:
+    return np.array([voc_color(index) for index in range(256)], dtype=np.uint8)
 
 
 def palette(colors: Sequence[tuple[int, int, int]] = ()) -> NDArray[np.uint8]:

@@ -27,8 +27,8 @@ class StepStream(Dataset[Batch]):
     Images, masks and confidences are uint8 (see `normalize`); each stream cycles on its own.
 
     views: what the method wants; batch_size, unlabeled_batch_size, ood_batch_size: images a micro-step and rank (None:
-    unlabelled as labelled, OOD as unlabelled); micro_steps_total: length; confidence: ``ones``, or ``score`` of the label source;
-    pipeline: who carries the draws out.
+    unlabelled as labelled, OOD as unlabelled); micro_steps_total: length; confidence: ``ones``, or
+    what the label source says (``score``, ``calibrated``); pipeline: who carries the draws out.
 
     Raises:
         DataError: a stream that `views` asks for has no images, or too few to find CutMix partners.
@@ -48,7 +48,7 @@ class StepStream(Dataset[Batch]):
         ood_batch_size: int | None = None,
         rank: int = 0,
         world_size: int = 1,
-        confidence: Literal["ones", "score"] = "ones",
+        confidence: Literal["ones", "score", "calibrated"] = "ones",
         pipeline: Literal["reference", "fast"] = "reference",
     ) -> None:
         if not 0 <= rank < world_size:
@@ -60,7 +60,7 @@ class StepStream(Dataset[Batch]):
         self.rank = rank
         self.world_size = world_size
         self.micro_steps_total = micro_steps_total
-        self.scores = confidence == "score"
+        self.scores = confidence != "ones"
         bare = unlabeled_batch_size or batch_size
         self._labeled = self._order(sources.labeled, batch_size, "labeled")
         self._unlabeled: StreamSampler | None = None

@@ -62,6 +62,15 @@ class FolderDataset:
             ood_labels=None if ood is None else self._ood_labels(ood, root, vocabulary),
         )
 
+    def labeled(self) -> Sources:
+        """The labelled images alone: what is for evaluation is not even listed.
+
+        Raises:
+            DataError, ConfigError: as `sources`.
+        """
+        vocabulary = self.vocabulary()
+        return Sources(vocabulary, self._labeled(self.root), MaskReader.from_config(self.data.masks, vocabulary))
+
     def vocabulary(self) -> Vocabulary:
         """Classes of `data.classes`, or of the class file in the root.
 
@@ -133,10 +142,17 @@ class FolderDataset:
         if (path / "meta.json").is_file():
             from semiovs.data.store import PseudoLabelStore
 
-            return NamedLabels(PseudoLabelStore.open(path, vocabulary), images)
-        if self.ood.confidence == "score":
+            store = PseudoLabelStore.open(path, vocabulary)
+            if self.ood.confidence == "calibrated" and "calibration" not in store.teacher:
+                raise ConfigError(
+                    f"ood.confidence: calibrated needs calibrated labels, and {path} holds raw ones; label with "
+                    "`semiovs label --calibration FILE` (`semiovs calibrate` writes the file), or use score or ones"
+                )
+            return NamedLabels(store, images)
+        if self.ood.confidence != "ones":
             raise ConfigError(
-                f"ood.confidence: score needs a pseudo-label store, and {path} is none; use ood.confidence=ones"
+                f"ood.confidence: {self.ood.confidence} needs a pseudo-label store, and {path} is none; "
+                "use ood.confidence=ones"
             )
         reader = MaskReader(vocabulary.names, origin="ood.labels", map_key="`semiovs label --map`")
         if path.is_dir():

@@ -160,7 +160,7 @@ def parameters(module: nn.Module, *, trained: bool = False) -> int:
 
 def card_of(config: Config, sources: Sources, segmenter: Segmenter) -> ModelCard:
     """What somebody must know who finds the weights."""
-    evaluation = config.eval.model_dump(include={"mode", "window", "stride", "multiple"})
+    evaluation = config.eval.model_dump(include={"mode", "window", "stride", "multiple", "scales", "flip"})
     if evaluation["window"] is None:
         evaluation["window"] = config.data.crop_size
     return ModelCard(

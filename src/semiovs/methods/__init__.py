@@ -20,7 +20,8 @@ def build_method(
 ) -> Method:
     """Build a registered method around `segmenter`.
 
-    ood: None, or ``{"weight": λ, "mode": "ovs" | "naive", "confidence": "ones" | "score"}``; an absent weight is the published one.
+    ood: None, or ``{"weight": λ, "mode": "ovs" | "naive", "confidence": "ones" | "score" | "calibrated"}``;
+        an absent weight is the published one.
 
     Raises:
         UsageError: unknown method or option, or class counts that differ.

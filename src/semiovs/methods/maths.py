@@ -5,6 +5,7 @@ Everything is functional: new tensors, no host synchronisation, no randomness.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -64,12 +65,14 @@ def paste(a: Tensor, b: Tensor, boxes: Tensor) -> Tensor:
 class Target:
     """Labels that somebody believes in: the student, a teacher, or an open-vocabulary model.
 
-    label: (B, H, W) int64, always a class; confidence: (B, H, W) float in [0, 1]; valid: (B, H, W) bool.
+    label: (B, H, W) int64, always a class; confidence: (B, H, W) float in [0, 1]; valid: (B, H, W) bool; weight: (B, H, W) float
+    in [0, 1], how much a pixel counts where it is kept, None = fully.
     """
 
     label: Tensor
     confidence: Tensor
     valid: Tensor
+    weight: Tensor | None = None
 
     @classmethod
     def of(cls, logits: Tensor, valid: Tensor) -> Target:
@@ -78,30 +81,45 @@ class Target:
         return cls(label, confidence, valid)
 
     @classmethod
-    def given(cls, label: Tensor, confidence: Tensor, valid: Tensor) -> Target:
+    def given(cls, label: Tensor, confidence: Tensor, valid: Tensor, weight: Tensor | None = None) -> Target:
         """Labels from elsewhere; where they are not valid they may hold any value."""
-        return cls(label.where(valid, 0), confidence, valid)
+        return cls(label.where(valid, 0), confidence, valid, weight)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Target:
+        """The target with `function` applied to each tensor."""
+        return Target(function(self.label), function(self.confidence), function(self.valid))
 
     def mix(self, other: Target, boxes: Tensor) -> Target:
         """The target of images that were pasted with the same boxes."""
+        weighted = self.weight is not None or other.weight is not None
         return Target(
             paste(self.label, other.label, boxes),
             paste(self.confidence, other.confidence, boxes),
             paste(self.valid, other.valid, boxes),
+            paste(self.weights(), other.weights(), boxes) if weighted else None,
         )
+
+    def weights(self) -> Tensor:
+        """(B, H, W) float, `weight` or ones."""
+        return torch.ones_like(self.confidence) if self.weight is None else self.weight
 
     def kept(self, threshold: Threshold) -> Tensor:
         """(B, H, W) bool: valid pixels whose confidence reaches the threshold (of their class)."""
         return threshold.admits(self.confidence, self.label) & self.valid
 
     def ratio(self, threshold: Threshold) -> Tensor:
-        """Share of the valid pixels that are kept, 0-d."""
-        return self.kept(threshold).sum() / self.valid.sum().clamp(min=1)
+        """Share of the valid pixels that are kept, by weight, 0-d."""
+        return self.counted(threshold).sum() / self.valid.sum().clamp(min=1)
+
+    def counted(self, threshold: Threshold) -> Tensor:
+        """(B, H, W) w · [c ≥ τ], how much each pixel counts."""
+        kept = self.kept(threshold)
+        return kept if self.weight is None else kept * self.weight
 
     def loss(self, logits: Tensor, threshold: Threshold) -> Tensor:
         """Confidence-masked cross-entropy, one mean over the valid pixels of the whole batch, 0-d.
 
-        Σ [c ≥ τ] CE(logits, ŷ) / Σ [valid]  (deeplab_methods spec, section 3, `pixelwise`). Without a valid pixel it is 0.
+        Σ w [c ≥ τ] CE(logits, ŷ) / Σ [valid]  (deeplab_methods spec, section 3, `pixelwise`: w = 1). Without a valid pixel it is 0.
         """
         loss = F.cross_entropy(widened(logits), self.label, reduction="none")
-        return (loss * self.kept(threshold)).sum() / denominator(self.valid.sum(), threshold.pooled)
+        return (loss * self.counted(threshold)).sum() / denominator(self.valid.sum(), threshold.pooled)

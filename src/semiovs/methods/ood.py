@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from semiovs.data import Batch, OpenVocab
@@ -26,7 +27,8 @@ class OodStream:
     """Composes with a method; holds no state, so checkpoints with and without it have the same keys.
 
     weight: λ. mode: `ovs`, the labels of the open-vocabulary model; `naive`, the student labels these images itself, all
-    else equal (for comparison). confidence: `ones` as published, or `score`, what the batch brings.
+    else equal (for comparison). confidence: `ones` as published; `score`, what the batch brings, against the method's threshold;
+    `calibrated`, what it brings is the probability that the label is right, and weighs the pixel.
     """
 
     weight: float = 1.0
@@ -36,7 +38,7 @@ class OodStream:
     def __post_init__(self) -> None:
         for option, value, known in (
             ("mode", self.mode, ("ovs", "naive")),
-            ("confidence", self.confidence, ("ones", "score")),
+            ("confidence", self.confidence, ("ones", "score", "calibrated")),
         ):
             if value not in known:
                 raise UsageError(f"ood.{option}: '{value}' is not known{did_you_mean(value, known)}")
@@ -62,7 +64,8 @@ class OodStream:
         # OOD images take patches of the in-distribution views *before* those are mixed themselves
         strong, targets = o.strong[: method.strong], [y] * method.strong
         if u is not None:
-            y_w = base.pseudo["w"]
+            partner = torch.arange(len(o.weak), device=o.weak.device) % len(u.weak)
+            u, y_w = u.map(lambda t: t[partner]), base.pseudo["w"].map(lambda t: t[partner])
             strong = tuple(paste(s_o, s, box) for s_o, s, box in zip(strong, u.strong, u.boxes, strict=False))
             targets = [y.mix(y_w, box) for box in u.boxes[: method.strong]]
 
@@ -84,8 +87,10 @@ class OodStream:
         """Labels of the OOD images: given by the open-vocabulary model, or (naive) the student's own."""
         if self.mode == "naive":
             return method.believe(o.weak, clean, o.valid)
-        confidence = o.confidence.new_ones(o.confidence.shape) if self.confidence == "ones" else o.confidence
-        return Target.given(o.label, confidence, o.valid)
+        if self.confidence == "score":
+            return Target.given(o.label, o.confidence, o.valid)
+        weight = o.confidence if self.confidence == "calibrated" else None
+        return Target.given(o.label, torch.ones_like(o.confidence), o.valid, weight)
 
     def weights(self, method: Method) -> dict[str, float]:
         """The method's consistency weights, rescaled so that they sum to λ."""

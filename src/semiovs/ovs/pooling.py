@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semiovs.vocab.vocabulary import check_channels
+
 #: Concepts that are held at full size at once.
 CHUNK = 16
 
@@ -53,8 +55,8 @@ class Pooling:
 
     def _resized(self, maps: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
         """First concept and full-size maps of each chunk."""
-        if len(maps) != len(self.owners):
-            raise ValueError(f"{len(maps)} concept maps for {len(self.owners)} concepts")
+        check_channels(len(maps), len(self.owners), "teacher")
         for first in range(0, len(maps), CHUNK):
             part = maps[None, first : first + CHUNK]
-            yield first, F.interpolate(part, size=size, mode="bilinear", align_corners=False)[0]
+            full = F.interpolate(part, size=size, mode="bilinear", align_corners=False)[0]
+            yield first, full.clamp_(0, 1)  # rounding in the resize may exceed 1 by a hair

@@ -18,6 +18,7 @@ from PIL import Image
 
 from semiovs.datasets.synthetic import CLASSES, COLORS
 from semiovs.files import write_text
+from semiovs.report.strips import painted
 from semiovs.study.demo import ARMS, DemoResult, Example
 
 #: Colour of each arm's line and bar; the last arm is the one to look at.
@@ -82,17 +83,12 @@ def _strip(example: Example) -> list[Mapping[str, Any]]:
     """The pictures of one row with their captions; predictions carry the share of pixels that are right."""
     strip: list[Mapping[str, Any]] = [
         {"caption": "image", "src": _png(example.image), "right": None},
-        {"caption": "truth", "src": _png(_painted(example.truth)), "right": None},
+        {"caption": "truth", "src": _png(painted(example.truth)), "right": None},
     ]
     for caption, labels in example.labels.items():
         right = 100 * float((labels == example.truth).mean())
-        strip.append({"caption": caption, "src": _png(_painted(labels)), "right": right})
+        strip.append({"caption": caption, "src": _png(painted(labels)), "right": right})
     return strip
-
-
-def _painted(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    table = np.array([*COLORS, *[(255, 255, 255)] * (256 - len(COLORS))], dtype=np.uint8)
-    return table[labels]
 
 
 def _png(pixels: NDArray[np.uint8]) -> str:

@@ -38,7 +38,7 @@ from semiovs.vocab.vocabulary import Vocabulary
 SIZE = WorldSize()
 
 #: Seconds that the four trainings may take together, and the steps that they need.
-BUDGET, MOST_STEPS, LEAST_STEPS = 150.0, 300, 20
+BUDGET, MOST_STEPS, LEAST_STEPS = 170.0, 300, 20
 #: What the four trainings cost together, in steps of the dearest.
 ALL_ARMS = 2.9
 EVALUATIONS = 5
@@ -65,14 +65,14 @@ ARMS = (
         "UniMatch + naive OOD",
         "naive OOD",
         "+ its own labels on OOD images",
-        ("method.name=unimatch", "ood.images=ood", "ood.mode=naive"),
+        ("method.name=unimatch", "ood.images=ood", "ood.batch_size=4", "ood.mode=naive"),
     ),
     Arm(
         "semiovs",
         "SemiOVS",
         "SemiOVS",
         "+ the teacher's labels on OOD images",
-        ("method.name=unimatch", "ood.images=ood", "ood.labels=ood-labels"),
+        ("method.name=unimatch", "ood.images=ood", "ood.batch_size=4", "ood.labels=ood-labels"),
     ),
 )
 
@@ -81,10 +81,10 @@ _YAML = """\
 #   semiovs train {root} method=fixmatch run.dir={root}/runs/mine
 data: {{root: world, crop_size: 64, scale: [0.8, 1.3], pipeline: fast, workers: 0}}
 model: {{name: deeplabv3plus, encoder: small, pretrained: true, output_stride: 16, dilations: [1, 2, 4], channels: 64}}
-method: {{name: unimatch, conf_thresh: 0.9}}
+method: {{name: unimatch, conf_thresh: 0.8}}
 optim: {{name: adamw, lr: 0.001, head_lr_multiplier: 3, weight_decay: 0.01}}
 train:
-  {{steps: {steps}, batch_size: 8, unlabeled_batch_size: 4, seed: {seed}, device: cpu, precision: {precision}, eval_every: {every},
+  {{steps: {steps}, batch_size: 8, unlabeled_batch_size: 8, seed: {seed}, device: cpu, precision: {precision}, eval_every: {every},
    save_every: 1000000, log_every: 50, keep_last: 1}}
 run: {{tensorboard: false}}
 """

@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
+from semiovs.errors import ConfigError, DataError, did_you_mean
+from semiovs.vocab.rules import check
 
-from semiovs.errors import ConfigError, did_you_mean
+RGB = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -20,39 +20,30 @@ class Vocabulary:
     """Class names, the concepts (prompts) of each, and colours for pictures.
 
     names: one per class, in the order of the ids; concepts: per class one or more entries, each a comma-separated list of
-    synonyms; colors: optional RGB triples; background: constant score of class 0 in place of concepts (None: class 0 is asked for
-    like any other); templates: sentences with a ``{}`` for the concept (empty: the teacher's own).
+    synonyms (empty: the names); colors: optional RGB triples; background: constant score of class 0, which then has no concepts
+    (None: class 0 is asked for like any other); templates: sentences with a ``{}`` for the concept (empty: the teacher's own);
+    ignore: names that in maps of mask values mean 255.
 
     Whoever reads labels or weights needs the same names in the same order (`difference`); whoever adds labels to a store needs
     the same `hash`, because a teacher that was asked with other concepts answers differently.
+
+    Raises:
+        ConfigError: a rule of `semiovs.vocab.rules` is broken.
     """
 
     names: tuple[str, ...]
     concepts: tuple[tuple[str, ...], ...] = ()
-    colors: tuple[tuple[int, int, int], ...] = ()
+    colors: tuple[RGB, ...] = ()
     background: float | None = None
     templates: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.names:
-            raise ConfigError("vocabulary: no classes; list their names in the order of their ids")
-        seen: set[str] = set()
-        for index, name in enumerate(self.names):
-            if not name.strip():
-                raise ConfigError(f"vocabulary: class {index} has an empty name")
-            if name in seen:
-                raise ConfigError(f"vocabulary: class '{name}' is listed twice")
-            seen.add(name)
-        if len(self.names) > 255:
-            raise ConfigError(
-                f"vocabulary: {len(self.names)} classes; at most 255 are possible (255 is the ignore value)"
-            )
         if not self.concepts:
-            object.__setattr__(self, "concepts", tuple((name,) for name in self.names))
-        if len(self.concepts) != len(self.names):
-            raise ConfigError(f"vocabulary: {len(self.names)} names but concepts for {len(self.concepts)}")
-        if self.colors and len(self.colors) != len(self.names):
-            raise ConfigError(f"vocabulary: {len(self.names)} names but {len(self.colors)} colours")
+            constant = self.background is not None
+            asked = (() if constant and index == 0 else (name,) for index, name in enumerate(self.names))
+            object.__setattr__(self, "concepts", tuple(asked))
+        check(self)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -98,19 +89,38 @@ class Vocabulary:
             raise ConfigError(f"class '{name}' is not in the vocabulary{did_you_mean(name, self.names)}")
         return self.names.index(name)
 
+    def check_channels(self, maps: int, where: str) -> None:
+        """Refuse an answer of `maps` maps that is not one for each prompt; `where` says whose.
+
+        Raises:
+            DataError: the numbers differ.
+        """
+        check_channels(maps, len(self.prompts), where)
+
     def as_json(self) -> dict[str, Any]:
-        """Plain data that `from_json` reads back."""
-        return {
+        """Plain data that `from_json` reads back; background, templates and ignore only where they are set."""
+        data: dict[str, Any] = {
             "names": list(self.names),
             "concepts": [list(c) for c in self.concepts],
             "colors": [list(c) for c in self.colors],
         }
+        if self.background is not None:
+            data["background"] = self.background
+        further = {"templates": self.templates, "ignore": self.ignore}
+        return data | {key: list(value) for key, value in further.items() if value}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Vocabulary:
         """Inverse of `as_json`."""
-        colors = tuple((int(r), int(g), int(b)) for r, g, b in data.get("colors", ()))
-        return cls(tuple(data["names"]), tuple(tuple(c) for c in data.get("concepts", ())), colors)
+        background = data.get("background")
+        return cls(
+            tuple(data["names"]),
+            tuple(tuple(c) for c in data.get("concepts", ())),
+            tuple((int(r), int(g), int(b)) for r, g, b in data.get("colors", ())),
+            None if background is None else float(background),
+            tuple(data.get("templates", ())),
+            tuple(data.get("ignore", ())),
+        )
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Vocabulary:
@@ -119,59 +129,24 @@ class Vocabulary:
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Vocabulary:
-        """Read a shipped vocabulary by name, a YAML file (``classes:`` list or mapping) or a text file with a name a line.
+        """Read a shipped vocabulary by name, a YAML file (docs/reference/vocabulary.md) or a text file with a name a line.
 
         Raises:
-            ConfigError: no such vocabulary, or a file that holds none.
+            ConfigError: no such vocabulary, or a file that holds none; file, line and key are named.
         """
-        path = Path(name_or_path)
-        if path.suffix in {".yaml", ".yml", ".txt"} or path.is_file():
-            return cls._read(path)
-        shipped = {entry.name.removesuffix(".yaml"): entry for entry in _shipped()}
-        if str(name_or_path) not in shipped:
-            raise ConfigError(
-                f"vocabulary '{name_or_path}' is neither a file nor shipped{did_you_mean(str(name_or_path), shipped)}"
-            )
-        return cls._parse(yaml.safe_load(shipped[str(name_or_path)].read_text("utf-8")), str(name_or_path))
+        from semiovs.vocab.parse import load
 
-    @classmethod
-    def _read(cls, path: Path) -> Vocabulary:
-        try:
-            text = path.read_text("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read as a class list: {error}") from None
-        if path.suffix == ".txt":
-            return cls.of([line.strip() for line in text.splitlines() if line.strip()])
-        try:
-            return cls._parse(yaml.safe_load(text), str(path))
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: not valid YAML: {error}") from None
-
-    @classmethod
-    def _parse(cls, data: Any, where: str) -> Vocabulary:
-        classes = data.get("classes", data.get("names")) if isinstance(data, Mapping) else data
-        if isinstance(classes, Mapping):
-            classes = [classes[key] for key in sorted(classes)] if all(isinstance(k, int) for k in classes) else [
-                {"name": name, "concepts": concepts} for name, concepts in classes.items()
-            ]  # fmt: skip
-        if not isinstance(classes, Sequence) or isinstance(classes, str):
-            raise ConfigError(f"{where}: expected a list of class names under 'classes'")
-        names, concepts, colors = [], [], []
-        for item in classes:
-            row = item if isinstance(item, Mapping) else {"name": item}
-            names.append(str(row["name"]))
-            given = row.get("concepts") or [str(row["name"])]
-            concepts.append((given,) if isinstance(given, str) else tuple(str(c) for c in given))
-            if row.get("color"):
-                red, green, blue = row["color"]
-                colors.append((int(red), int(green), int(blue)))
-        return cls(tuple(names), tuple(concepts), tuple(colors))
+        return load(name_or_path)
 
 
-def _shipped() -> list[Any]:
-    return sorted((resources.files("semiovs.vocab") / "data").iterdir(), key=lambda entry: entry.name)
+def check_channels(maps: int, prompts: int, where: str) -> None:
+    """The one test that a teacher gave exactly one map for each prompt: one too many or few would shift every class after it.
 
-
-def shipped_vocabularies() -> list[str]:
-    """Names of the vocabularies in the package."""
-    return [entry.name.removesuffix(".yaml") for entry in _shipped() if entry.name.endswith(".yaml")]
+    Raises:
+        DataError: the numbers differ.
+    """
+    if maps != prompts:
+        raise DataError(
+            f"{where}: {maps} concept maps for {prompts} prompts of the vocabulary; "
+            "the teacher has to answer each prompt with one map, in their order (semiovs vocab show)"
+        )

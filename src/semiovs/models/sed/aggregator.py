@@ -83,7 +83,7 @@ class Aggregator(nn.Module):
         self.check(dense, text, guides)
         pool = pool or (self.pool if self.training else 1)
         batch = len(dense)
-        correlation = correlate(dense, text)
+        correlation = correlate(dense, F.normalize(text.float(), dim=-1))
         x = self.conv1(correlation)
         features = [x]
         for index, decoder in enumerate(self.decoders):
@@ -108,12 +108,14 @@ class Aggregator(nn.Module):
                 )
 
 
-def correlate(dense: Tensor, text: Tensor) -> Tensor:
-    """Cosine similarity of each pixel (B, C, h, w) and each prompt (T, P, C): (B·T, P, h, w). CLIP's scale has no part in it."""
-    pixels = F.normalize(dense, dim=1).flatten(2)
-    prompts = F.normalize(text, dim=-1)
-    similar = prompts.flatten(0, 1) @ pixels
-    return similar.view(-1, text.shape[1], *dense.shape[2:])
+def correlate(dense: Tensor, prompts: Tensor) -> Tensor:
+    """Cosine similarity of each pixel (B, C, h, w) and each prompt (T, P, C) of length 1: (B·T, P, h, w).
+
+    CLIP's scale has no part in it. Lengths are taken in fp32.
+    """
+    pixels = F.normalize(dense.float(), dim=1).flatten(2).to(dense.dtype)
+    similar = prompts.flatten(0, 1).to(dense.dtype) @ pixels
+    return similar.view(-1, prompts.shape[1], *dense.shape[2:])
 
 
 def _check(widths: Sequence[int], guide_dims: Sequence[int], guides: Sequence[int], kernel: int, heads: int) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from semiovs.models.sed.aggregator import Aggregator
-from semiovs.models.sed.dense import DenseEncoder, build_dense
+from semiovs.models.sed.dense import Dense, DenseEncoder, build_dense
+from semiovs.models.sed.fast import BUDGET, aggregate
 from semiovs.models.segmenter import Normalization
 
 
@@ -36,12 +39,34 @@ class Sed(nn.Module):
         Raises:
             ValueError: sides that the encoder's stride does not divide, or text of other prompts or channels.
         """
+        features, guides = self.encode(image)
+        logits: list[Tensor] = self.aggregator(features, text, guides, pool=pool)
+        return logits
+
+    @torch.no_grad()
+    def probabilities(
+        self, image: Tensor, text: Tensor, *, topk: int | None = None, budget: int = BUDGET
+    ) -> list[Tensor]:
+        """As `forward` and a sigmoid, for inference: image (B, 3, H, W), text (T, P, C) -> B maps (T, h, w) in [0, 1].
+
+        The encoder sees the images together, the aggregator one by one (`semiovs.models.sed.fast.aggregate`, with `topk` and
+        `budget` as there).
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        features, guides = self.encode(image)
+        prompts = F.normalize(text.float(), dim=-1)
+        each = zip(features, *guides, strict=True)
+        return [aggregate(self.aggregator, own, prompts, levels, topk=topk, budget=budget) for own, *levels in each]
+
+    def encode(self, image: Tensor) -> Dense:
+        """What the aggregator reads of images (B, 3, H, W)."""
         height, width = image.shape[-2:]
         if height % self.backbone.stride or width % self.backbone.stride:
             raise ValueError(f"image of {width}x{height}: sides must be multiples of {self.backbone.stride}")
-        features, guides = self.backbone(image)
-        logits: list[Tensor] = self.aggregator(features, text, guides, pool=pool)
-        return logits
+        dense: Dense = self.backbone(image)
+        return dense
 
 
 def build_sed(

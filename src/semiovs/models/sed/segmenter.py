@@ -28,7 +28,7 @@ class SedSegmenter(Segmenter):
     No weight depends on the classes: `prompt` makes the same model answer for others.
 
     encoder, stride: image encoder, ``open_clip/NAME`` or timm's (see `build_dense`); resolution: side of the square that every
-    image is resized to, None: its own size, brought to multiples of `stride`; text: clip, sentence or words, with text_model,
+    image is resized to (SED: 768), None: its own size, brought to multiples of `stride`; text: clip, sentence or words, with text_model,
     text_weights and text_dim as for `build_text`; templates: sentences with a ``{}``, None: CLIP's 80 (their number is that of the
     first convolution's channels); the rest as for `Aggregator`. pretrained: of the encoder; true takes the image tower of
     `text_weights` if the encoder is a CLIP tower.
@@ -44,7 +44,7 @@ class SedSegmenter(Segmenter):
         pretrained: bool | str = False,
         encoder: str = "open_clip/convnext_base_w_320",
         stride: int = 32,
-        resolution: int | None = 768,
+        resolution: int | None = None,
         text: str = "clip",
         text_model: str | None = None,
         text_weights: str | None = None,
@@ -91,12 +91,10 @@ class SedSegmenter(Segmenter):
         """Ask for the classes of `vocabulary` from now on.
 
         Raises:
-            UsageError: its number is not `num_classes`, or it brings another number of templates.
+            UsageError: it brings another number of templates than the model reads.
             WeightsError: the text encoder is missing.
         """
-        if len(vocabulary) != self.num_classes:
-            raise UsageError(f"the vocabulary has {len(vocabulary)} classes, the model {self.num_classes}")
-        self.vocabulary = vocabulary
+        self.vocabulary, self.num_classes = vocabulary, len(vocabulary)
         if self.words is None:
             encoder = self.text_encoder()
             self._embedded = self.embed(vocabulary, encoder).to(self._device)
@@ -128,8 +126,14 @@ class SedSegmenter(Segmenter):
         maximum over its concepts, taken before any resize, which is cheaper than the other way round.
         """
         vocabulary, text = self._asked(), self._features()
-        maps = self.network(self.fitted(image), text if chosen is None else text[chosen])
-        return [m if chosen is not None else torch.cat(_by_class(m, vocabulary), dim=1) for m in maps]
+        if chosen is None:
+            ground = None if vocabulary.background is None else torch.tensor(vocabulary.background).logit(eps=EPSILON)
+            return [_by_class(maps, vocabulary, ground) for maps in self.network(self.fitted(image), text)]
+        if len(text) != self.num_classes:
+            raise UsageError(
+                "method.sample needs classes of one concept each; set it to null, or make each concept a class"
+            )
+        return self.network(self.fitted(image), text[chosen])
 
     def encode(self, image: Tensor) -> Features:
         """(B, 3, H, W) -> dense features and three guides, of the image at network resolution."""
@@ -140,8 +144,8 @@ class SedSegmenter(Segmenter):
         """-> log-odds (B, K, *size) of the class probabilities, which are resized and pooled as a teacher does."""
         vocabulary = self._asked()
         maps = self.network.aggregator(features[0], self._features(), features[1:])[0]
-        parts = _by_class(maps.float().sigmoid(), vocabulary, size)
-        return torch.cat(parts, dim=1).logit(eps=EPSILON)
+        ground = None if vocabulary.background is None else torch.tensor(vocabulary.background)
+        return _by_class(maps.float().sigmoid(), vocabulary, ground, size).logit(eps=EPSILON)
 
     def fitted(self, image: Tensor) -> Tensor:
         """Image at the resolution of the network, bilinear without antialiasing (SED spec, section 1, step 6)."""
@@ -190,11 +194,19 @@ def _checked(templates: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(templates)
 
 
-def _by_class(maps: Tensor, vocabulary: Vocabulary, size: tuple[int, int] | None = None) -> list[Tensor]:
-    """Concept maps (B, T, h, w) -> per class the maximum over its concepts (B, 1, ·, ·), resized to `size` before."""
-    counts = [len(concepts) for concepts in vocabulary.concepts]
+def _by_class(
+    maps: Tensor, vocabulary: Vocabulary, ground: Tensor | None, size: tuple[int, int] | None = None
+) -> Tensor:
+    """Concept maps (B, T, h, w), resized to `size` -> per class the maximum over its concepts (B, K, ·, ·).
+
+    ground: what stands for class 0 (0-d) where the vocabulary gives it a constant score in place of concepts.
+    """
     parts = []
-    for part in torch.split(maps, counts, dim=1):
+    for part in torch.split(maps, [len(concepts) for concepts in vocabulary.concepts], dim=1):
+        if not part.shape[1]:
+            assert ground is not None  # the vocabulary allows no other class without concepts
+            parts.append(ground.to(maps).expand(len(maps), 1, *(size or maps.shape[2:])))
+            continue
         full = part if size is None else F.interpolate(part, size=size, mode="bilinear", align_corners=False)
         parts.append(full.amax(dim=1, keepdim=True))
-    return parts
+    return torch.cat(parts, dim=1)

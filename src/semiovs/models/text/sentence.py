@@ -6,7 +6,8 @@ Such an encoder has not seen images: it gives a teacher that is asked with words
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,10 +45,11 @@ class SentenceText:
         except ImportError:
             raise MissingExtraError("a sentence encoder needs transformers; pip install 'semiovs[hf]'") from None
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
-            model = AutoModel.from_pretrained(
-                str(directory), local_files_only=True, trust_remote_code=False, use_safetensors=True
-            )
+            with _without_bars():
+                tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+                model = AutoModel.from_pretrained(
+                    str(directory), local_files_only=True, trust_remote_code=False, use_safetensors=True
+                )
         except Exception as error:  # transformers raises whatever its files raise
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
             raise WeightsError(f"{directory}: cannot be loaded as a sentence encoder: {reason}") from None
@@ -76,6 +78,21 @@ class SentenceText:
         real = tokens["attention_mask"][..., None].to(hidden)
         mean: Tensor = (hidden * real).sum(dim=1) / real.sum(dim=1).clamp_min(1)
         return mean
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep transformers' progress bars out of our log."""
+    from transformers.utils import logging as untyped
+
+    logging: Any = untyped
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def width_of_directory(source: str) -> int:

@@ -1,0 +1,229 @@
+"""How far a teacher can be trusted, and whether its calibration keeps its word on images that it was not fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.errors import DataError
+from semiovs.ovs.calibrate import folds_of, miou
+from semiovs.ovs.calibration import Calibration
+from semiovs.ovs.risk import FLOOR_OF_CLASS, FLOOR_OF_IMAGE, images_needed, kept_from
+from semiovs.ovs.tally import LEVELS, Table, Tally
+
+#: Bins of the reliability diagram.
+BINS = 10
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Pixels by what was said of them. confidence, accuracy: (bins,) mean of each bin, NaN where empty; share: of all pixels."""
+
+    confidence: Floats
+    accuracy: Floats
+    share: Floats
+
+    @classmethod
+    def of(cls, right: Counts, total: Counts, bins: int = BINS) -> Reliability:
+        """right, total: (256,) pixels by confidence level."""
+        bin_of = np.minimum(np.arange(LEVELS) * bins // (LEVELS - 1), bins - 1)
+        pixels = np.bincount(bin_of, total, bins)
+        said = np.bincount(bin_of, total * np.arange(LEVELS) / (LEVELS - 1), bins)
+        held = np.bincount(bin_of, right, bins)
+        with np.errstate(invalid="ignore"):
+            return cls(said / pixels, held / pixels, pixels / max(pixels.sum(), 1))
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error, in [0, 1]: Σ share · |accuracy - confidence| (Guo et al. 2017, eq. 3)."""
+        return float(np.nansum(self.share * np.abs(self.accuracy - self.confidence)))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        parts = {"confidence": self.confidence, "accuracy": self.accuracy, "share": self.share}
+        rounded = {name: [_rounded(v) for v in values.tolist()] for name, values in parts.items()}
+        return {"ece": round(self.ece, 5), **rounded}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision against coverage of one class as its threshold rises: (257,) each; precision is NaN where nothing is kept."""
+
+    coverage: Floats
+    precision: Floats
+
+
+def precision_coverage(tally: Tally, k: int) -> Curve:
+    """Coverage is the share of the pixels predicted as class `k` that is kept, precision the share of those that is right."""
+    counts = tally.table.of_class(k)
+    right, wrong = kept_from(counts.right.sum(axis=0)), kept_from(counts.wrong.sum(axis=0))
+    kept = right + wrong
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Curve(kept / max(int(kept[0]), 1), right / kept)
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class; shares in [0, 1], NaN where there is nothing to divide by.
+
+    iou: raw, in percent; truth: share of the known pixels that are of the class; images: in which the teacher saw it; precision:
+    raw; kept_precision, coverage, loss: of the calibrated labels on left-out images, loss as in `ovs.risk` (its mean over images
+    is what was promised to be at most the risk).
+    """
+
+    iou: float
+    truth: float
+    images: int
+    precision: float
+    kept_precision: float = float("nan")
+    coverage: float = float("nan")
+    loss: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Held:
+    """The calibrated labels, each image judged by a calibration that was fitted without it.
+
+    miou: over the kept pixels; miou_strict: with the ignored pixels counted as wrong (both percent, over classes in the masks);
+    coverage, precision: as shares over all classes; reliability: of the confidences of all pixels, kept or not.
+    """
+
+    folds: int
+    miou: float
+    miou_strict: float
+    coverage: float
+    precision: float
+    reliability: Reliability
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        numbers = {name: round(getattr(self, name), 5) for name in ("miou", "miou_strict", "coverage", "precision")}
+        return {"folds": self.folds, **numbers, "reliability": self.reliability.as_json()}
+
+
+@dataclass(frozen=True)
+class TeacherScore:
+    """A teacher on the labelled images: raw, and (`held`, None with too few images) calibrated by cross-validation."""
+
+    miou: float
+    precision: float
+    reliability: Reliability
+    held: Held | None
+    classes: tuple[ClassScore, ...]
+    image_accuracy: Floats
+
+
+def score_teacher(tally: Tally, refit: Callable[[Tally], Calibration], *, risk: float, folds: int = 5) -> TeacherScore:
+    """Score the raw labels, and the calibrated ones by cross-validation; `refit` fits a calibration to some of the images."""
+    table = tally.table
+    right, total = _by_level(table, table.level)
+    confusion = table.confusion()
+    kept = _cross_validated(tally, refit, images_needed(risk), folds)
+    return TeacherScore(
+        miou=miou(confusion),
+        precision=float(right.sum() / max(total.sum(), 1)),
+        reliability=Reliability.of(right, total),
+        held=None if kept is None else _held(table, *kept),
+        classes=tuple(
+            _class_score(tally, k, confusion, None if kept is None else kept[0]) for k in range(tally.classes)
+        ),
+        image_accuracy=_image_accuracy(table),
+    )
+
+
+def _cross_validated(
+    tally: Tally, refit: Callable[[Tally], Calibration], needed: int, folds: int
+) -> tuple[NDArray[np.bool_], NDArray[np.uint8], int] | None:
+    """For each row of the table: whether it is kept, and its confidence; by the calibration of the other folds."""
+    n = len(tally)
+    if n - -(-n // folds) < needed:
+        folds = n  # one image left out at a time is the most that few images can give
+    fold = folds_of([image.id for image in tally.images], folds)
+    kept, confidence = np.zeros(len(tally.table.count), np.bool_), np.zeros(len(tally.table.count), np.uint8)
+    if fold.max(initial=0) == 0:
+        return None
+    for f in range(fold.max() + 1):
+        try:
+            calibration = refit(tally.subset(np.flatnonzero(fold != f).tolist()))
+        except DataError:
+            return None
+        rows = np.isin(tally.table.image, np.flatnonzero(fold == f))
+        left_out = tally.subset(np.flatnonzero(fold == f).tolist()).table  # its rows stand in the same order
+        kept[rows], confidence[rows] = calibration.keeps(left_out), calibration.confidences(left_out)
+    return kept, confidence, int(fold.max()) + 1
+
+
+def _held(table: Table, kept: NDArray[np.bool_], confidence: NDArray[np.uint8], folds: int) -> Held:
+    strict = table.confusion(kept)
+    loose = strict.copy()
+    loose[:, -1] = 0
+    hit, judged = int(np.diagonal(strict).sum()), int(loose.sum())
+    return Held(
+        folds=folds,
+        miou=miou(loose),
+        miou_strict=miou(strict),
+        coverage=judged / max(int(strict.sum()), 1),
+        precision=hit / max(judged, 1),
+        reliability=Reliability.of(*_by_level(table, confidence)),
+    )
+
+
+def _class_score(tally: Tally, k: int, confusion: Counts, kept: NDArray[np.bool_] | None) -> ClassScore:
+    hit, truth, predicted = int(confusion[k, k]), int(confusion[k].sum()), int(confusion[:, k].sum())
+    score = ClassScore(
+        iou=100 * hit / max(truth + predicted - hit, 1),
+        truth=truth / max(int(confusion.sum()), 1),
+        images=len(tally.table.of_class(k).judged().images),
+        precision=_share(hit, predicted),
+    )
+    if kept is None:
+        return score
+    table = tally.table
+    mine = (table.label == k) & (table.truth < tally.classes)
+    parts = (mine & kept & (table.truth == k), mine & kept & (table.truth != k), mine)
+    good, bad, all_ = (np.bincount(table.image[part], table.count[part], table.images) for part in parts)
+    floor = np.maximum(all_ * FLOOR_OF_CLASS, table.area * FLOOR_OF_IMAGE)
+    loss = (bad / np.maximum(np.maximum(good + bad, floor), 1e-9))[all_ > 0]
+    return ClassScore(
+        score.iou, score.truth, score.images, score.precision,
+        kept_precision=_share(good.sum(), good.sum() + bad.sum()),
+        coverage=_share(good.sum() + bad.sum(), all_.sum()),
+        loss=float(loss.mean()) if loss.size else float("nan"),
+    )  # fmt: skip
+
+
+def _by_level(table: Table, level: NDArray[Any]) -> tuple[Counts, Counts]:
+    """Right and all pixels (256,) by `level`, of those that have a label and a known truth."""
+    judged = (table.label < table.classes) & (table.truth < table.classes)
+    right = judged & (table.label == table.truth)
+    cells = [np.bincount(level[part], table.count[part], LEVELS).astype(np.int64) for part in (right, judged)]
+    return cells[0], cells[1]
+
+
+def _image_accuracy(table: Table) -> Floats:
+    """(images,) share of the known pixels that are labelled rightly; NaN where none is known."""
+    right = (table.label == table.truth) & (table.truth < table.classes)
+    with np.errstate(invalid="ignore"):
+        accuracy: Floats = np.bincount(table.image[right], table.count[right], table.images) / table.area
+    return accuracy
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole else float("nan")
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 5)
+
+
+def worst(scores: Floats, count: int) -> Sequence[int]:
+    """Indices of the images with the lowest accuracy, lowest first; those without a known pixel left out."""
+    order = np.argsort(np.where(np.isnan(scores), np.inf, scores), kind="stable")
+    return [int(i) for i in order[:count] if not np.isnan(scores[i])]

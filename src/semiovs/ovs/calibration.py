@@ -1,0 +1,290 @@
+"""What the labelled images taught about a teacher: which of its pixels to trust, and how far. Plain data; it streams."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semiovs.data.batch import IGNORE
+from semiovs.errors import ConfigError, DataError
+from semiovs.files import write_json
+from semiovs.ovs.base import OpenVocabModel
+from semiovs.ovs.risk import NEVER
+from semiovs.ovs.tally import LEVELS, Table, levels, percentile
+from semiovs.vocab.vocabulary import Vocabulary
+
+FORMAT = 1
+
+#: controlled: its own threshold keeps the promise; global: too few images, the threshold of all classes; few: too few images,
+#: ignored; unusable: enough images, but nothing worth keeping at the wanted risk.
+Status = Literal["controlled", "global", "few", "unusable"]
+Rare = Literal["global", "ignore"]
+
+
+@dataclass(frozen=True)
+class ClassRule:
+    """What happens to the pixels that the teacher gives to one class. Levels are scores times 255.
+
+    threshold: lowest level that is kept, 256 = none; presence: the 99th percentile of the class's levels in an image must reach it,
+    else all its pixels there are ignored; curve: (256,) level -> probability times 255 that the label is right.
+    images: labelled images that the teacher saw it in; coverage, precision: share of its pixels there that are kept, and share of
+    the kept ones that are right (measured on the very images it was fitted on; the card measures on others).
+    """
+
+    name: str
+    threshold: int
+    presence: int
+    curve: tuple[int, ...]
+    status: Status
+    images: int = 0
+    coverage: float = 0.0
+    precision: float = 0.0
+
+    def __post_init__(self) -> None:
+        rising = all(a <= b for a, b in pairwise(self.curve))
+        if len(self.curve) != LEVELS or not rising or not 0 <= min(self.curve) <= max(self.curve) <= 255:
+            raise ValueError(f"class '{self.name}': its curve must rise from 0 to 255 over 256 levels")
+        if not (0 <= self.threshold <= NEVER and 0 <= self.presence < LEVELS and self.status in get_args(Status)):
+            raise ValueError(f"class '{self.name}': threshold, presence or status out of range")
+
+    @property
+    def ignored(self) -> bool:
+        """Whether no pixel of the class is ever kept."""
+        return self.threshold == NEVER
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data; the curve as its steps [level, value]."""
+        steps = [[i, v] for i, v in enumerate(self.curve) if i == 0 or v != self.curve[i - 1]]
+        shown = {"images": self.images, "coverage": round(self.coverage, 6), "precision": round(self.precision, 6)}
+        fixed = {"name": self.name, "status": self.status, "threshold": self.threshold, "presence": self.presence}
+        return {**fixed, **shown, "curve": steps}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ClassRule:
+        """Inverse of `as_json`."""
+        starts = [int(level) for level, _ in data["curve"]]
+        if starts[:1] != [0] or any(a >= b for a, b in pairwise([*starts, LEVELS])):
+            raise ValueError(f"class '{data['name']}': the steps of its curve must start at 0 and ascend")
+        lengths = [b - a for a, b in pairwise([*starts, LEVELS])]
+        curve = tuple(int(v) for (_, v), n in zip(data["curve"], lengths, strict=True) for _ in range(n))
+        return cls(
+            str(data["name"]), int(data["threshold"]), int(data["presence"]), curve, data["status"],
+            int(data["images"]), float(data["coverage"]), float(data["precision"]),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A function (label, score) -> (label with an ignore band, confidence), made by `calibrate` from labelled images.
+
+    vocabulary: what the teacher must be asked with (the chosen candidate); teacher: who, see `identity`; classes: one rule each;
+    risk, rare: what was asked for; fitted_on: images and checksums of the data; choice: scores of the candidates, if several.
+    """
+
+    vocabulary: Vocabulary
+    teacher: Mapping[str, Any]
+    risk: float
+    rare: Rare
+    classes: tuple[ClassRule, ...]
+    fitted_on: Mapping[str, Any]
+    choice: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if [rule.name for rule in self.classes] != list(self.vocabulary.names):
+            raise ValueError("the rules are not those of the vocabulary's classes")
+
+    def apply(
+        self, label: NDArray[np.uint8], score: NDArray[Any], where: str = "scores"
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Label (H, W), 255 = no answer, and raw score (H, W) in [0, 1] (or uint8, as a store keeps it) of one image
+        -> label with 255 where it is not to be trusted, and 255 times the probability that it is right, 0 where ignored.
+
+        Raises:
+            DataError: scores or labels that are none.
+        """
+        if label.shape != score.shape:
+            raise DataError(f"{where}: label {label.shape} and score {score.shape} differ in size")
+        index = label.astype(np.int32) * LEVELS + levels(score, where)
+        self._require_classes(label, where)
+        keep, curve = self._tables
+        if self._presence.any():
+            counts = np.bincount(index.ravel(), minlength=keep.size).reshape(keep.shape)
+            keep = keep & (percentile(counts) >= self._presence)[:, None]
+        kept = keep.ravel()[index]
+        return np.where(kept, label, np.uint8(IGNORE)), np.where(kept, curve.ravel()[index], np.uint8(0))
+
+    def keeps(self, table: Table) -> NDArray[np.bool_]:
+        """(rows,) the same decision on counts."""
+        kept = self._tables[0][np.minimum(table.label, IGNORE), table.level] & (table.label < table.classes)
+        for k in np.flatnonzero(self._presence):
+            counts = table.of_class(int(k))
+            absent = counts.images[counts.presence < self._presence[k]]
+            kept &= ~((table.label == k) & np.isin(table.image, absent))
+        return kept
+
+    def confidences(self, table: Table) -> NDArray[np.uint8]:
+        """(rows,) 255 times the probability that a row's label is right, kept or not."""
+        return np.asarray(self._tables[1][np.minimum(table.label, IGNORE), table.level])
+
+    @cached_property
+    def _tables(self) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+        """(256, 256) by label and level: kept, and confidence."""
+        keep, curve = np.zeros((LEVELS, LEVELS), np.bool_), np.zeros((LEVELS, LEVELS), np.uint8)
+        for k, rule in enumerate(self.classes):
+            keep[k, rule.threshold :] = True
+            curve[k] = rule.curve
+        return keep, curve
+
+    @cached_property
+    def _presence(self) -> NDArray[np.int64]:
+        presence = np.zeros(LEVELS, np.int64)
+        presence[: len(self.classes)] = [rule.presence for rule in self.classes]
+        return presence
+
+    def _require_classes(self, label: NDArray[np.uint8], where: str) -> None:
+        strange = label[(label >= len(self.classes)) & (label != IGNORE)]
+        if strange.size:
+            raise DataError(f"{where}: label {strange[0]} is no class of 0..{len(self.classes) - 1}")
+
+    @property
+    def hash(self) -> str:
+        """First 16 hex digits of the SHA-256 of everything it is made of."""
+        text = json.dumps(self._body(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def ignored(self) -> list[str]:
+        """Names of the classes that are never kept."""
+        return [rule.name for rule in self.classes if rule.ignored]
+
+    def require(self, vocabulary: Vocabulary, teacher: Mapping[str, Any]) -> None:
+        """Raise DataError unless it was fitted for these classes and this teacher (as by `identity`)."""
+        if difference := self.vocabulary.difference(vocabulary):
+            raise DataError(f"the calibration is for other classes: {difference}; run `semiovs calibrate` again")
+        given = _plain(teacher)
+        different = sorted(key for key in {*self.teacher, *given} if self.teacher.get(key) != given.get(key))
+        if different:
+            pairs = ", ".join(f"{key}: {self.teacher.get(key)!r} there, {given.get(key)!r} now" for key in different)
+            raise DataError(f"the calibration was fitted for another teacher ({pairs}); run `semiovs calibrate` again")
+
+    def _body(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "vocabulary": {"hash": self.vocabulary.hash, **self.vocabulary.as_json()},
+            "teacher": _plain(self.teacher),
+            "risk": self.risk,
+            "rare": self.rare,
+            "fitted_on": _plain(self.fitted_on),
+            "choice": None if self.choice is None else _plain(self.choice),
+            "classes": [rule.as_json() for rule in self.classes],
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` reads back."""
+        return {"hash": self.hash, **self._body()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Calibration:
+        """Inverse of `as_json`.
+
+        Raises:
+            ValueError, KeyError, TypeError: data that is none, or was changed by hand.
+        """
+        if data["format"] != FORMAT:
+            raise ValueError(f"format {data['format']!r}; this version reads format {FORMAT}")
+        risk, rare = float(data["risk"]), data["rare"]
+        if not 0 < risk < 1 or rare not in get_args(Rare):
+            raise ValueError("risk must lie between 0 and 1, rare be global or ignore")
+        made = cls(
+            Vocabulary.from_json(data["vocabulary"]), dict(data["teacher"]), risk, rare,
+            tuple(ClassRule.from_json(row) for row in data["classes"]), dict(data["fitted_on"]), data["choice"],
+        )  # fmt: skip
+        if made.hash != data["hash"]:
+            raise ValueError("its checksum does not fit; it was changed after it was written")
+        return made
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON."""
+        try:
+            write_json(Path(path), self.as_json())
+        except OSError as error:
+            raise DataError(f"{path}: cannot be written: {error}") from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Calibration:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: not there, no calibration, or changed.
+        """
+        try:
+            return cls.from_json(json.loads(Path(path).read_text("utf-8")))
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(f"{path}: cannot be read ({reason}); `semiovs calibrate` writes calibrations") from None
+        except (ValueError, KeyError, TypeError, AttributeError, ConfigError, RecursionError) as error:
+            told = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+            raise DataError(f"{path}: no calibration of `semiovs calibrate`: {told}") from None
+
+
+class CalibratedTeacher(OpenVocabModel):
+    """Any teacher with a calibration on top: its labels have an ignore band, its confidences are probabilities."""
+
+    def __init__(self, teacher: OpenVocabModel, calibration: Calibration) -> None:
+        self.teacher, self.calibration = teacher, calibration
+
+    def scores(
+        self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
+    ) -> list[Tensor]:
+        """(K, H, W): the probability at the label, 0 at the other classes and where the label is ignored."""
+        pairs = zip(*self.label(images, vocabulary, ids=ids), strict=True)
+        classes = torch.arange(len(vocabulary), dtype=torch.uint8)[:, None, None]
+        return [(label.cpu() == classes) * confidence.cpu() for label, confidence in pairs]
+
+    def label(
+        self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Labels (H, W) uint8, 255 = not to be trusted, and the probability that each is right."""
+        if vocabulary.hash != self.calibration.vocabulary.hash:
+            raise DataError(
+                f"asked with vocabulary {vocabulary.hash}, but the calibration was fitted with "
+                f"{self.calibration.vocabulary.hash}; use the calibration's own vocabulary"
+            )
+        labels, confidences = [], []
+        names = ids if ids is not None else [f"image {i}" for i in range(len(images))]
+        for name, label, score in zip(names, *self.teacher.label(images, vocabulary, ids=ids), strict=True):
+            kept, level = self.calibration.apply(label.cpu().numpy(), score.float().cpu().numpy(), f"image '{name}'")
+            labels.append(torch.from_numpy(kept))
+            confidences.append(torch.from_numpy(level).float() / 255)
+        return labels, confidences
+
+    def describe(self) -> dict[str, Any]:
+        """The teacher's, and the calibration's hash, so that stores refuse to mix."""
+        note = {"hash": self.calibration.hash, "risk": self.calibration.risk}
+        return {**self.teacher.describe(), "calibration": note}
+
+
+def identity(name: str, teacher: OpenVocabModel) -> dict[str, Any]:
+    """Plain data that tells teachers apart: name, options, weights.
+
+    The folder of ready-made answers is no part of it: those for the labelled images may lie elsewhere than those to be labelled.
+    """
+    facts = {"name": name, **teacher.describe()}
+    return _plain({key: value for key, value in facts.items() if not (teacher.reads_ids and key == "root")})
+
+
+def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON reads it back."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(data), default=str))
+    return plain

@@ -1,0 +1,193 @@
+"""What a teacher got right on labelled images, counted: per image, predicted class, true class and level of the score.
+
+Everything that calibration needs is in these counts, so no pixel is kept, and thresholds, folds and candidates are tried without
+asking the teacher again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.data.batch import IGNORE
+from semiovs.errors import DataError
+
+#: A score in [0, 1] is rounded to 0..255, exactly as a store keeps it: labelling and later reading agree bit for bit.
+LEVELS = 256
+
+Counts = NDArray[np.int64]
+
+
+def levels(score: NDArray[Any], where: str = "scores") -> NDArray[np.uint8]:
+    """Scores (H, W) in [0, 1] -> (H, W) uint8; uint8 (what a store holds) stays.
+
+    Raises:
+        DataError: NaN, or outside [0, 1].
+    """
+    if score.dtype == np.uint8:
+        return score
+    if np.isnan(score).any():
+        raise DataError(
+            f"{where}: the teacher's scores hold NaN; there is something wrong with its weights or precision"
+        )
+    if score.size and not 0 <= float(score.min()) <= float(score.max()) <= 1:
+        raise DataError(
+            f"{where}: the teacher's scores lie in [{score.min():.3g}, {score.max():.3g}], not within [0, 1]"
+        )
+    found: NDArray[np.uint8] = np.rint(score.astype(np.float32) * 255.0).astype(np.uint8)
+    return found
+
+
+def percentile(counts: Counts, share: float = 0.99) -> Counts:
+    """Counts by level (..., 256) -> the level that a `share` of the pixels does not exceed (...); 0 where there are no pixels."""
+    below = counts.cumsum(axis=-1)
+    found: Counts = (below < share * below[..., -1:]).sum(axis=-1)
+    return found
+
+
+@dataclass(frozen=True)
+class ImageCounts:
+    """One image. keys: (predicted · (K + 1) + true) · 256 + level, ascending, with K for ignored; counts: pixels of each."""
+
+    id: str
+    keys: NDArray[np.int32]
+    counts: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """Pixels that were predicted as one class, by level, in the images where there are any.
+
+    images: (n,) index of the image; right, wrong, void: (n, 256), void where the truth is unknown; area: (n,) pixels of the image
+    whose truth is known.
+    """
+
+    images: Counts
+    right: Counts
+    wrong: Counts
+    void: Counts
+    area: Counts
+
+    @property
+    def presence(self) -> Counts:
+        """(n,) how sure the teacher is that the class is in the image: the 99th percentile of its levels."""
+        return percentile(self.right + self.wrong + self.void)
+
+    def judged(self) -> ClassCounts:
+        """Images alone that have a pixel of the class whose truth is known."""
+        some = (self.right + self.wrong).any(axis=1)
+        return ClassCounts(*(part[some] for part in (self.images, self.right, self.wrong, self.void, self.area)))
+
+
+class Tally:
+    """Counts of a list of images for K classes; grows by `add`."""
+
+    def __init__(self, classes: int, images: Sequence[ImageCounts] = ()) -> None:
+        self.classes = classes
+        self.images = list(images)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def add(self, name: str, label: NDArray[np.uint8], score: NDArray[Any], truth: NDArray[np.uint8]) -> None:
+        """Count an image: label and truth (H, W) uint8 with 255 = ignore, score (H, W) in [0, 1] (or uint8 levels).
+
+        Raises:
+            DataError: different shapes, values that are no class, scores that are none.
+        """
+        if not label.shape == score.shape == truth.shape:
+            raise DataError(
+                f"image '{name}': label {label.shape}, score {score.shape} and mask {truth.shape} differ in size"
+            )
+        side = self.classes + 1
+        index = self._known(name, label).astype(np.int32) * side + self._known(name, truth)
+        keys, counts = np.unique(index * LEVELS + levels(score, f"image '{name}'"), return_counts=True)
+        self.images.append(ImageCounts(name, keys.astype(np.int32), counts.astype(np.int32)))
+        self.__dict__.pop("table", None)
+
+    def subset(self, indices: Sequence[int]) -> Tally:
+        """The counts of some images."""
+        return Tally(self.classes, [self.images[i] for i in indices])
+
+    @cached_property
+    def table(self) -> Table:
+        """All counts in columns."""
+        keys = np.concatenate([image.keys for image in self.images] or [np.zeros(0, np.int32)]).astype(np.int64)
+        counts = np.concatenate([image.counts for image in self.images] or [np.zeros(0, np.int32)]).astype(np.int64)
+        of = np.repeat(np.arange(len(self.images)), [len(image.keys) for image in self.images])
+        pair, level = np.divmod(keys, LEVELS)
+        label, truth = np.divmod(pair, self.classes + 1)
+        return Table(self.classes, len(self), of, label, truth, level, counts)
+
+    @property
+    def digest(self) -> str:
+        """First 16 hex digits of the SHA-256 of ids and counts: what exactly a calibration was fitted on."""
+        digest = hashlib.sha256(f"{self.classes};".encode())
+        for image in self.images:
+            digest.update(f"{image.id};".encode() + image.keys.tobytes() + image.counts.tobytes())
+        return digest.hexdigest()[:16]
+
+    def _known(self, name: str, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Ids with K for ignored."""
+        clean = np.where(ids == IGNORE, np.uint8(self.classes), ids)
+        if clean.size and clean.max() > self.classes:
+            raise DataError(f"image '{name}': value {clean.max()} is no class of 0..{self.classes - 1}")
+        return clean
+
+
+@dataclass(frozen=True)
+class Table:
+    """One row a (image, predicted, true, level) that occurs; every column (rows,) int64, K = ignored."""
+
+    classes: int
+    images: int
+    image: Counts
+    label: Counts
+    truth: Counts
+    level: Counts
+    count: Counts
+
+    @cached_property
+    def area(self) -> Counts:
+        """(images,) pixels of each image whose truth is known."""
+        known = self.truth < self.classes
+        return np.bincount(self.image[known], self.count[known], self.images).astype(np.int64)
+
+    @cached_property
+    def _by_label(self) -> Counts:
+        return np.argsort(self.label, kind="stable")
+
+    def of_class(self, k: int) -> ClassCounts:
+        """The pixels that were predicted as class `k`."""
+        order = self.label[self._by_label]
+        return self._counts(self._by_label[np.searchsorted(order, k) : np.searchsorted(order, k, "right")])
+
+    def all_classes(self) -> ClassCounts:
+        """The pixels of every predicted class together."""
+        return self._counts(np.flatnonzero(self.label < self.classes))
+
+    def confusion(self, kept: NDArray[np.bool_] | None = None) -> Counts:
+        """(K, K + 1) pixels: row = true class, column = predicted one, the last: none, or a row that is not `kept`."""
+        column = self.label if kept is None else np.where(kept, self.label, self.classes)
+        known = self.truth < self.classes
+        side = self.classes + 1
+        cells = np.bincount((self.truth * side + column)[known], self.count[known], self.classes * side)
+        return cells.astype(np.int64).reshape(self.classes, side)
+
+    def _counts(self, rows: Counts) -> ClassCounts:
+        images, place = np.unique(self.image[rows], return_inverse=True)
+        label, truth, cell = self.label[rows], self.truth[rows], place * LEVELS + self.level[rows]
+
+        def by_level(part: NDArray[np.bool_]) -> Counts:
+            cells = np.bincount(cell[part], self.count[rows][part], len(images) * LEVELS)
+            return cells.astype(np.int64).reshape(len(images), LEVELS)
+
+        known = truth < self.classes
+        right = by_level(truth == label)
+        return ClassCounts(images, right, by_level((truth != label) & known), by_level(~known), self.area[images])

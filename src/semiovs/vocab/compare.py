@@ -1,0 +1,97 @@
+"""What two vocabularies have in common: which class went where, whether labels and stores may be shared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from semiovs.vocab.rules import meaning
+from semiovs.vocab.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Change:
+    """One class that differs. kind: added, removed, moved, renamed, merged or concepts; left, right: its id on each side."""
+
+    kind: str
+    name: str
+    left: int | None
+    right: int | None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`left` against `right`."""
+
+    left: Vocabulary
+    right: Vocabulary
+
+    @property
+    def same_labels(self) -> bool:
+        """Whether a class id means the same in both: masks, stores and weights of one can be read with the other."""
+        return self.left.difference(self.right) is None
+
+    @property
+    def same_store(self) -> bool:
+        """Whether a teacher would be asked the same: labels may be added to each other's stores."""
+        return self.left.hash == self.right.hash
+
+    @cached_property
+    def targets(self) -> tuple[int | None, ...]:
+        """For each class on the left its id on the right: by name, else the one class that has all its concepts; None: gone."""
+        return tuple(self._target(index) for index in range(len(self.left)))
+
+    def _target(self, index: int) -> int | None:
+        name = self.left.names[index]
+        if name in self.right.names:
+            return self.right.names.index(name)
+        wanted = _meanings(self.left, index)
+        heirs = (i for i in range(len(self.right)) if wanted and wanted <= _meanings(self.right, i))
+        return next(heirs, None)
+
+    @cached_property
+    def changes(self) -> list[Change]:
+        """Every class that differs, in the order of the left ids; then those that are only on the right."""
+        found = [change for index in range(len(self.left)) for change in self._class(index)]
+        return found + [
+            Change("added", name, None, index)
+            for index, name in enumerate(self.right.names)
+            if index not in self.targets and name not in self.left.names
+        ]
+
+    def _class(self, index: int) -> list[Change]:
+        name, target = self.left.names[index], self.targets[index]
+        if target is None:
+            return [Change("removed", name, index, None)]
+        new = self.right.names[target]
+        if new != name:
+            kind = "merged" if self.targets.count(target) > 1 else "renamed"
+            return [Change(kind, name, index, target, f"now {new}")]
+        moved = [Change("moved", name, index, target)] if target != index else []
+        before, after = self.left.concepts[index], self.right.concepts[target]
+        if before == after:
+            return moved
+        parts = [f"- {c}" for c in before if c not in after] + [f"+ {c}" for c in after if c not in before]
+        return [*moved, Change("concepts", name, index, target, "; ".join(parts) or "in another order")]
+
+    @property
+    def settings(self) -> dict[str, tuple[object, object]]:
+        """Background and templates where they differ: what the left has, what the right has."""
+        pairs: dict[str, tuple[object, object]] = {
+            "background threshold": (self.left.background, self.right.background),
+            "templates": (self.left.templates, self.right.templates),
+        }
+        return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+    @property
+    def mask_map(self) -> dict[str, str]:
+        """`data.masks.map` that reads masks with the ids of the left as classes of the right."""
+        return {
+            str(index): "ignore" if target is None else self.right.names[target]
+            for index, target in enumerate(self.targets)
+        }
+
+
+def _meanings(vocabulary: Vocabulary, index: int) -> set[tuple[str, ...]]:
+    return {meaning(concept) for concept in vocabulary.concepts[index]}
