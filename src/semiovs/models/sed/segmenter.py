@@ -120,10 +120,10 @@ class SedSegmenter(Segmenter):
         ).to(self._device)  # fmt: skip
 
     def heads(self, image: Tensor, chosen: Tensor | None = None) -> list[Tensor]:
-        """(B, 3, H, W) -> class logits of the result and of the three auxiliary heads, each (B, K, ·, ·), for training.
+        """(B, 3, H, W) -> class logits of the result and of the auxiliary heads, each (B, K, ·, ·), for training.
 
-        chosen: ids of the classes that are asked for, which then must have one concept each -> (B, len(chosen), ·, ·). With
-        several concepts, the maximum is taken before any resize, which is cheaper than the other way round.
+        chosen: positions of the prompts that are asked -> (B, len(chosen), ·, ·), a map a prompt. Without it a class's map is the
+        maximum over its concepts, taken before any resize, which is cheaper than the other way round.
         """
         vocabulary, text = self._asked(), self._features()
         if chosen is None:
