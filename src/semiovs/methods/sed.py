@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -18,9 +19,12 @@ from semiovs.methods.ood import OodStream
 from semiovs.methods.terms import Terms
 from semiovs.models.sed.segmenter import SedSegmenter
 from semiovs.models.segmenter import Segmenter
+from semiovs.vocab.vocabulary import Vocabulary
 
 #: What becomes of unlabelled pixels: they do not count, or count as none of the classes (as in the reference).
 IGNORE_MODES = ("mask", "negative")
+#: What the questions are about: a class as a whole, or each of its concepts.
+QUESTIONS = ("classes", "concepts")
 #: Target of a labelled pixel whose class is not among those asked for.
 NONE = -1
 _UNDECAYED = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.Embedding)
@@ -32,7 +36,9 @@ class Sed(Method):
     Each is a mean over pixels and classes. A class with several concepts is asked as a whole: its logit is that of its best
     concept, as at inference, so that a "background" need not be all its concepts at once.
 
-    ignore: mask or negative (`IGNORE_MODES`); sample: classes asked for in each step, those in the batch first, the rest at
+    ask: classes or concepts (`QUESTIONS`). Asked for concepts, each different concept is a question of its own, and the answer is
+    yes for every concept of a pixel's class: what is a "red brick" is also a "brick" and "red".
+    ignore: mask or negative (`IGNORE_MODES`); sample: questions in each step, those with a yes in the batch first, the rest at
     random; None: all. With a hundred names, some sixteen a step train as well for a fraction of the price.
     """
 
@@ -47,6 +53,7 @@ class Sed(Method):
         *,
         num_classes: int,
         ood: OodStream | None = None,
+        ask: str = "classes",
         ignore: str = "mask",
         sample: int | None = None,
         ema_decay: float | None = None,
@@ -56,22 +63,35 @@ class Sed(Method):
             raise UsageError("method sed trains an open-vocabulary teacher: set model.name=sed")
         if ood is not None:
             raise UsageError("method sed learns from labelled images alone: take the ood section out")
+        if ask not in QUESTIONS:
+            raise UsageError(f"method.ask: '{ask}' is not known{did_you_mean(ask, QUESTIONS)}")
         if ignore not in IGNORE_MODES:
             raise UsageError(f"method.ignore: '{ignore}' is not known{did_you_mean(ignore, IGNORE_MODES)}")
         if sample is not None and sample < 1:
             raise UsageError(f"method.sample: {sample} must be at least 1, or null for all classes")
         super().__init__(segmenter, num_classes=num_classes, ema_decay=ema_decay, normalise=normalise)
-        self.ignore = ignore
-        self.sample = sample if sample is not None and sample < num_classes else None
+        self.ask, self.ignore, self.sample = ask, ignore, sample
 
     def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
         """One pass over the labelled images."""
         x = batch.labeled
-        chosen, target = (None, x.mask) if self.sample is None else self.asked(x.mask, self.sample)
+        chosen, loss = self.about_concepts(x.mask) if self.ask == "concepts" else self.about_classes(x.mask)
         p_x, *p_early = self.student.heads(x.image, chosen)
-        terms = {"x": (1.0, self.loss(p_x, target))}
-        terms |= {f"x{i}": (1.0, self.loss(p, target)) for i, p in enumerate(p_early)}
+        terms = {"x": (1.0, loss(p_x))}
+        terms |= {f"x{i}": (1.0, loss(p)) for i, p in enumerate(p_early)}
         return Step(Terms(terms))
+
+    def about_classes(self, mask: Tensor) -> tuple[Tensor | None, Callable[[Tensor], Tensor]]:
+        """Ids of the classes that are asked for (None: all), and the loss of their logits."""
+        if self.sample is None or self.sample >= self.student.num_classes:
+            return None, partial(self.loss, target=mask)
+        chosen, target = self.asked(mask, self.sample)
+        return chosen, partial(self.loss, target=target)
+
+    def about_concepts(self, mask: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Positions of the prompts that are asked, and the loss of their logits."""
+        chosen, yes = self.concepts(mask)
+        return chosen, partial(self.loss_of_concepts, yes=yes, labelled=mask != IGNORE)
 
     def asked(self, mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Mask (B, H, W) -> ids of the classes that are asked for (count,), and their positions (B, H, W), `NONE` or `IGNORE`."""
@@ -87,6 +107,24 @@ class Sed(Method):
         position[chosen] = torch.arange(count, dtype=mask.dtype, device=mask.device)
         position[IGNORE] = IGNORE
         return chosen, position[mask]
+
+    def concepts(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask (B, H, W) -> positions of the prompts that are asked (Q,), and where the answer is yes (B, Q, H, W) bool."""
+        vocabulary = self.student.vocabulary
+        assert vocabulary is not None  # `heads` says so in words
+        first, of_class = (table.to(mask.device) for table in questions(vocabulary))
+        seen = torch.zeros(IGNORE + 1, dtype=torch.bool, device=mask.device)
+        seen[mask.flatten()] = True
+        count = min(self.sample or len(first), len(first))
+        chosen = self.draws.classes((of_class & seen).any(dim=1), count)
+        return first[chosen], of_class[chosen][:, mask].transpose(0, 1)
+
+    def loss_of_concepts(self, logits: Tensor, yes: Tensor, labelled: Tensor) -> Tensor:
+        """As `loss`, with any number of right answers per pixel: yes (B, Q, H, W), labelled (B, H, W)."""
+        z = widened(F.interpolate(logits, size=yes.shape[2:], mode="bilinear", align_corners=False))
+        pixels = (F.softplus(z) - z * yes).sum(dim=1)
+        counted = labelled if self.ignore == "mask" else torch.ones_like(labelled)
+        return (pixels * counted).sum() / denominator(counted.sum() * logits.shape[1], self.pooled)
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits (B, K, h, w), resized to the target's (B, H, W) -> mean binary cross-entropy, 0-d.
@@ -116,3 +154,14 @@ class Sed(Method):
         decayed = [{**g, "params": [p for p in g["params"] if id(p) not in free]} for g in groups]
         bare = [{**g, "params": [p for p in g["params"] if id(p) in free], "weight_decay": 0.0} for g in groups]
         return [*decayed, *({**g, "name": f"{g['name']} norms"} for g in bare)]
+
+
+@lru_cache(maxsize=4)
+def questions(vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
+    """Position of each different prompt (Q,), and which mask values it is true of (Q, 256) bool."""
+    prompts = vocabulary.prompts
+    different = list(dict.fromkeys(prompts))
+    true = torch.zeros(len(different), IGNORE + 1, dtype=torch.bool)
+    for prompt, owner in zip(prompts, vocabulary.owners, strict=True):
+        true[different.index(prompt), owner] = True
+    return torch.tensor([prompts.index(prompt) for prompt in different]), true
