@@ -117,7 +117,7 @@ def test_shapes_that_do_not_belong_together(model, change, message):
     ("options", "message"),
     [
         ({"decoder_dims": (30, 16, 16)}, "4 heads do not divide 30 channels"),
-        ({"decoder_dims": (64, 32)}, "three decoder stages"),
+        ({"decoder_dims": (64, 32)}, "3 maps of the encoder, 2 decoder_dims, 3 guides"),
         ({"decoder_dims": (64, 36, 16)}, "36 must be a multiple of 16"),
         ({"guides": (128, 16, 8)}, "128 channels of guidance in a stage of 128"),
         ({"kernel": 8}, "kernel 8 must be odd"),
@@ -149,12 +149,23 @@ def test_timm_encoders(encoder, stride):
         network(torch.zeros(1, 3, 64, 100), text)
 
 
+@torch.no_grad()
+def test_two_stages():
+    sizes = {"hidden": 32, "decoder_dims": (32, 16), "guides": (16, 8), "kernel": 5}
+    network = build_sed("small", dim=10, prompts=2, stride=8, **sizes).eval()
+    image, text = torch.randn(2, 3, 32, 48), torch.randn(4, 2, 10)
+    logits = network(image, text)
+    assert [one.shape[2:] for one in logits] == [(16, 24), (4, 6), (8, 12)]
+    for ours, plain in zip(network.probabilities(image, text), logits[0].sigmoid(), strict=True):
+        torch.testing.assert_close(ours, plain, atol=3e-6, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("encoder", "stride", "message"),
     [
         ("convnext_atto", 16, "SED at stride 16 needs 2 too|cannot be dilated"),
         ("resnet17", 32, "'resnet17' is not known"),
-        ("small", 16, "SED at stride 16 needs"),
+        ("small", 16, "encoder 'small' of a teacher has stride 8"),
         ("open_clip/convnext_bse_w", 32, "CLIP model 'convnext_bse_w' is not known to open_clip"),
         ("open_clip/convnext_base_w", 16, "a CLIP tower has stride 32"),
         ("open_clip/convnext_base_w", 32, "embeddings of 640 channels, the texts have 10"),
