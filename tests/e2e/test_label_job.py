@@ -104,14 +104,18 @@ def test_two_teachers_never_mix(images, clean, tmp_path):
     assert len(said.strip().splitlines()) == 1
     store = PseudoLabelStore.open(out)
     assert store.teacher["kind"] == "ab"[codes.index(0)]
-    assert {p: d for p, d in tree(out).items() if p != "meta.json"} == {p: d for p, d in clean.items() if p != "meta.json"}
+    assert {p: d for p, d in tree(out).items() if p != "meta.json"} == {
+        p: d for p, d in clean.items() if p != "meta.json"
+    }
 
 
 @pytest.mark.parametrize("together", [True, False])
 def test_two_shards(images, clean, tmp_path, together, capsys):
     outs = [tmp_path / "store"] * 2 if together else [tmp_path / "a", tmp_path / "b"]
     both = [
-        start(toy_label.label, *options(images, out), "--batch-size", "4", "--shard", f"{i}/2", log=tmp_path / f"log{i}")
+        start(
+            toy_label.label, *options(images, out), "--batch-size", "4", "--shard", f"{i}/2", log=tmp_path / f"log{i}"
+        )
         for i, out in enumerate(outs)
     ]
     assert [finish(process) for process in both] == [0, 0]

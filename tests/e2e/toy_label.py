@@ -25,7 +25,7 @@ class Slow(OpenVocabModel):
     def describe(self) -> dict[str, Any]:
         return {"kind": self.kind}
 
-    def scores(self, images, vocabulary, *, ids=None):  # noqa: ARG002
+    def scores(self, images, vocabulary, *, ids=None):
         time.sleep(self.delay * len(images))
         bright = [image.float().mean(0) / 255 for image in images]
         return [torch.stack([1 - b, b]) for b in bright]

@@ -138,7 +138,7 @@ def test_a_commit_is_all_or_nothing(tmp_path, monkeypatch):
     items = [store.prepare(name, label(1)) for name in "bcd"]
     write = os.write
     monkeypatch.setattr(os, "write", lambda file, data: write(file, data[: len(data) // 2]))
-    with pytest.raises(StoreWriteError, match="labels of 'b', 'c', 'd' cannot be written: .*No space"):
+    with pytest.raises(StoreWriteError, match=r"labels of 'b', 'c', 'd' cannot be written: .*No space"):
         store.commit(items)
     monkeypatch.undo()
     assert PseudoLabelStore.open(tmp_path).ids() == ["a"]

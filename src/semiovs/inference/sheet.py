@@ -31,7 +31,7 @@ class Tile:
 def contact_sheet(
     tiles: Sequence[Tile], *, names: Sequence[str], colors: Colors = (), side: int = 240, columns: int = 2
 ) -> Image.Image:
-    """Tiles row by row, each as photo, tinted photo (or the label alone) and, where any has it, confidence; below, a legend of classes.
+    """Tiles row by row: photo, tinted photo (or the label alone), and confidence if any tile has it; below, a legend of classes.
 
     side: pixels of the longer side of each picture; columns: tiles a row.
 
