@@ -37,6 +37,8 @@ VERBS: Mapping[str, Verb] = {
     "config": Verb("semiovs.cli.config:config", "Show, compare, validate configurations; print the schema."),
     "vocab": Verb("semiovs.cli.vocab:vocab", "Show, check and compare vocabularies: classes, concepts, colours."),
     "init": Verb("semiovs.cli.init:init", "Look at a folder of images and write a commented starter YAML."),
+    "card": Verb("semiovs.cli.card:card", "What a teacher is worth on the labelled images, as a page."),
+    "calibrate": Verb("semiovs.cli.calibrate:calibrate", "Fit a teacher's thresholds and confidences on the labelled images."),
     "label": Verb("semiovs.cli.label:label", "Label images with an open-vocabulary teacher, into a store."),
     "train": Verb("semiovs.cli.train:train", "Train from a preset or YAML, with key=value on top."),
     "resume": Verb("semiovs.cli.resume:resume", "Continue a run from its newest valid checkpoint."),
