@@ -22,7 +22,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     The temporary name holds host, process and a random part, so that two jobs never share one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}{_TEMPORARY}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}")
+    temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -34,6 +34,28 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink()
         raise
     sync_directory(path.parent)
+
+
+def stage(directory: Path, data: bytes) -> Path:
+    """Write `data` to a new temporary file in `directory`, flushed to disk; renaming it makes it count.
+
+    A file that nobody renames is removed by `sweep_temporaries` once its process is gone.
+    """
+    temporary = _temporary(directory / "staged")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    return temporary
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{path.name}{_TEMPORARY}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}")
 
 
 def sync_directory(directory: Path) -> None:

@@ -51,7 +51,17 @@ def _table(*entries: Entry) -> Mapping[str, Entry]:
 PER_CLASS = frozenset({"conf_thresh"})
 
 #: What an option looks like whose default, None, does not show it.
-EXAMPLES: Mapping[str, Any] = MappingProxyType({"ema_decay": 0.99, "class_weights": (1.0,)})
+EXAMPLES: Mapping[str, Any] = MappingProxyType(
+    {
+        "ema_decay": 0.99,
+        "class_weights": (1.0,),
+        "sample": 16,
+        "resolution": 768,
+        "text_model": "convnext_base_w_320",
+        "text_weights": "laion_aesthetic_s13b_b82k",
+        "templates": ("a photo of a {}.",),
+    }
+)
 
 #: Options every method has (see `semiovs.methods.base.Method`).
 _METHOD: dict[str, Any] = {
@@ -70,17 +80,36 @@ METHODS = _table(
           "deeplabv3plus", "Sohn et al. 2020; UniMatch's segmentation variant"),
     Entry("unimatch", "semiovs.methods.unimatch:UniMatch", "two strong views and feature perturbation", _METHOD,
           "deeplabv3plus", "Yang et al. 2023"),
+    Entry("sed", "semiovs.methods.sed:Sed", "trains an open-vocabulary teacher (semiovs ovs train)",
+          {"ignore": "mask", "sample": None, "ema_decay": None, "normalise": "rank"}, "sed", "Xie et al. 2024"),
 )  # fmt: skip
 
 SEGMENTERS = _table(
     Entry("deeplabv3plus", "semiovs.models.decoders.deeplabv3plus:DeepLabV3Plus", "ASPP decoder on any timm encoder",
           {"encoder": "resnet101s", "output_stride": 16, "dilations": (6, 12, 18), "channels": 256, "norm": "batch"},
           source="Chen et al. 2018, as in UniMatch / PrevMatch / SemiOVS"),
+    Entry("sed", "semiovs.models.sed.segmenter:SedSegmenter", "cost aggregation between pixels and words: any vocabulary",
+          {"encoder": "open_clip/convnext_base_w_320", "stride": 32, "resolution": None, "text": "clip", "text_model": None,
+           "text_weights": None, "text_dim": 64, "templates": None, "hidden": 128, "decoder_dims": (64, 32, 16),
+           "guides": (32, 16, 8), "kernel": 9, "heads": 4, "pool": 2},
+          source="Xie et al. 2024"),
 )  # fmt: skip
 
+#: Options of every teacher that is asked with words; `semiovs.ovs.views.Views` takes them off its hands.
+VIEWS: dict[str, Any] = {"tile": None, "stride": None, "scales": (1.0,), "flip": False}
+
 TEACHERS = _table(
+    Entry("clip-dense", "semiovs.ovs.clip_dense:DenseClip", "CLIP's ViT asked at every patch, without training",
+          {"weights": None, "model": "ViT-B-16-quickgelu", "size": 448, "logit_scale": 100.0, "device": "auto", **VIEWS},
+          source="Zhou et al. 2022 (MaskCLIP)"),
+    Entry("ensemble", "semiovs.ovs.ensemble:Ensemble", "weighted mean of other teachers' scores", {"members": ()}),
+    Entry("huggingface", "semiovs.ovs.huggingface:HuggingFace", "CLIPSeg or SAM 3 by transformers, from a directory or the hub",
+          {"weights": None, "device": "auto", **VIEWS}, source="Lüddecke and Ecker 2022; Carion et al. 2025"),
     Entry("masks", "semiovs.ovs.masks:MasksTeacher", "ready-made masks or score maps from a folder",
           {"root": None, "suffix": "", "encoding": "auto", "map": None}),
+    Entry("sed", "semiovs.ovs.sed:SedTeacher", "SED: the published weights, or your own from semiovs ovs train",
+          {"weights": None, "variant": None, "precision": "fp32", "topk": None, "resolution": None, "memory_gb": 2.0,
+           "device": "auto"}, source="Xie et al. 2024"),
 )  # fmt: skip
 
 DATASETS = _table(

@@ -9,6 +9,7 @@ import pytest
 from semiovs.config import diff, load_config, split_source
 from semiovs.config.paths import PATHS
 from semiovs.errors import ConfigError
+from semiovs.registry import SEGMENTERS
 
 
 @pytest.fixture
@@ -186,7 +187,7 @@ def test_home_is_understood(monkeypatch, tmp_path):
 
 
 def test_every_path_key_exists():
-    known = {*load_config(None, ["ood=x"]).values()}
+    known = {key for model in SEGMENTERS for key in load_config(None, ["ood=x", f"model.name={model}"]).values()}
     assert set(PATHS) <= known
 
 

@@ -59,6 +59,18 @@ def score(records, model=None, **changes):
     return evaluate(model or Brightness(), records, **given)
 
 
+def test_each_view_is_one_look_and_mirrored_looks_agree(records):
+    plain, often = Brightness(), Brightness()
+    once = score(records[:1], plain)
+    more = score(records[:1], often, settings={"flip": True, "scales": [1.0, 2.0]})
+    assert plain.sizes == [(1, 3, 20, 33)]
+    assert often.sizes == [(1, 3, 20, 33)] * 2 + [(1, 3, 40, 66)] * 2
+    assert (
+        score(records[:1], settings={"flip": True}).iou == once.iou
+    )  # a pixel's class does not depend on its neighbours here
+    assert more.pixels == once.pixels
+
+
 def test_scores_are_those_of_the_pixels(records):
     model = Brightness()
     result = score(records, model)

@@ -80,7 +80,7 @@ def test_ids_stay_inside(tmp_path, identifier):
     store = make(tmp_path / "s")
     with pytest.raises(DataError, match="cannot be an image id"):
         store.add(identifier, sample(0)[0])
-    assert set(tree(tmp_path)) == {"s/meta.json"}
+    assert set(tree(tmp_path)) == {"s/meta.json", "s/index.jsonl"}
 
 
 def test_links_out_of_the_store_are_not_followed(tmp_path):
@@ -110,7 +110,7 @@ def test_wrong_labels_are_refused(tmp_path, label, confidence, message):
     with pytest.raises(DataError, match=message):
         store.add("a", label, confidence)
     assert len(store) == 0
-    assert set(tree(tmp_path)) == {"meta.json"}
+    assert set(tree(tmp_path)) == {"meta.json", "index.jsonl"}
 
 
 def test_other_classes_are_refused_by_name(tmp_path):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from semiovs.cli.console import Json, error, report
+from semiovs.cli.console import Json, error, log, report
 from semiovs.cli.progress import progress
 from semiovs.errors import ConfigError, DataError, UsageError
 
@@ -60,54 +60,120 @@ def label(
         str | None, typer.Option(help="Without CONFIG: file of class names, shipped vocabulary, or a,b,c.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The store, instead of ood.labels.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that the teacher sees at once.")] = 1,
-    shard: Annotated[str, typer.Option(metavar="I/N", help="Label every N-th image from the I-th on (from 0).")] = "0/1",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that the teacher sees at once; fewer where memory is short.")] = 1,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Label every N-th image from the I-th on (from 0); torchrun's processes share it.")
+    ] = "0/1",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="So many read images, and so many write labels; default: one a core.")
+    ] = None,
     on_error: Annotated[str, typer.Option(metavar="skip|fail", help="What to do about a bad image.")] = "fail",
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Label images with a teacher, into a pseudo-label store. Killed or repeated, it does what is left."""
     from semiovs.cli.calibrate import calibrated, vocabulary_of
-    from semiovs.data.store import PseudoLabelStore
     from semiovs.ovs import build_ovs
-    from semiovs.ovs.label import label_images
 
-    handling, share = on_error_of(on_error), _shard(shard)
-    options = _options(from_, map_, set_ or [])
+    work = {"batch_size": batch_size, "on_error": on_error_of(on_error), "threads": threads}
+    share, options = _shard(shard), _options(from_, map_, set_ or [])
     task = _task(arguments or [], images, classes, out)
     if calibration is not None:
         use = f"{task.next} ood.confidence=calibrated"
         task = replace(task, vocabulary=vocabulary_of(calibration, task.vocabulary), next=use)
-    who = build_ovs(teacher, weights=weights, **options)
-    if calibration is not None:
-        who = calibrated(calibration, teacher, who, task.vocabulary)
-    store = PseudoLabelStore.create(task.out, task.vocabulary, teacher=_described(teacher, who))
-    with progress("labelling") as show:
-        done = label_images(
-            who, task.images, task.vocabulary, store,
-            batch_size=batch_size, on_error=handling, shard=share, progress=show,
-        )  # fmt: skip
-    _tell(task, done, as_json=as_json)
+
+    def build() -> tuple[OpenVocabModel, dict[str, Any]]:
+        who = build_ovs(teacher, weights=weights, **options)
+        if calibration is not None:
+            who = calibrated(calibration, teacher, who, task.vocabulary)
+        return who, _described(teacher, who)
+
+    _label(task, build, share, work, as_json=as_json)
 
 
-def _tell(task: _Task, done: LabelReport, *, as_json: bool) -> None:
-    """Print what was done, what the store holds now (other shards' work too), and the next command."""
+def _label(
+    task: _Task,
+    build: Callable[[], tuple[OpenVocabModel, dict[str, Any]]],
+    share: tuple[int, int],
+    work: dict[str, Any],
+    *,
+    as_json: bool,
+) -> None:
+    """Do this process's part; rank 0 tells what all did. build: teacher and its description, once the process has its GPU."""
+    from semiovs.data.store import PseudoLabelStore
+    from semiovs.engine.crew import crew
+    from semiovs.engine.signals import Signals
+    from semiovs.ovs.label import label_images
+
+    with crew() as ranks, Signals() as signals:
+
+        def stop() -> bool:
+            return bool(signals.received)
+
+        who, description = build()
+        store = PseudoLabelStore.create(task.out, task.vocabulary, teacher=description)
+        with progress(_what(ranks.size), shown=ranks.is_main) as show:
+            done = label_images(
+                who, task.images, task.vocabulary, store, shard=ranks.share(share), progress=show, stop=stop, **work
+            )
+        reports = ranks.reports(done.as_json(), stop)
+        _require_end(task, done, signals.received)
+        if ranks.is_main:
+            _tell(task, reports, work["batch_size"], as_json=as_json)
+
+
+def _what(processes: int) -> str:
+    return "labelling" if processes == 1 else f"labelling, process 0 of {processes}"
+
+
+def _require_end(task: _Task, done: LabelReport, signal: int) -> None:
+    """Raise what a stopped job ends with."""
+    from semiovs.engine.signals import stop_error
+
+    if signal:
+        raise stop_error(
+            signal, f"{done.done} of {done.listed} images are done and in {task.out}; the same command does the rest"
+        )
+
+
+def _tell(task: _Task, reports: Sequence[dict[str, Any]], batch_size: int, *, as_json: bool) -> None:
+    """Print what was done by all processes, what the store holds now (other shards' work too), and the next command."""
     from semiovs.data.store import PseudoLabelStore
 
-    for _, reason in done.failed[:_SHOWN]:
-        error(f"left out: {reason}")
-    if len(done.failed) > _SHOWN:
-        error(f"… and {len(done.failed) - _SHOWN} more left out")
-    if done.failed and not (done.labeled or done.already):
-        raise DataError(f"none of the {len(done.failed)} images could be labelled")
+    done = _together(reports)
+    for item in done["failed"][:_SHOWN]:
+        error(f"left out: {item['reason']}")
+    if len(done["failed"]) > _SHOWN:
+        error(f"… and {len(done['failed']) - _SHOWN} more left out")
+    if done["failed"] and not (done["labeled"] or done["already"]):
+        raise DataError(f"none of the {len(done['failed'])} images could be labelled")
+    if done["smallest_batch"]:
+        log(f"memory was short: batches of {done['smallest_batch']}, not {batch_size}")
     stats = PseudoLabelStore.open(task.out).stats()
-    data = {"store": str(task.out), **done.as_json(), "stats": stats.as_json()}
+    data = {"store": str(task.out), **done, "stats": stats.as_json()}
     absent = [name for name, pixels in stats.pixels.items() if not pixels]
+    speed = f", {done['images_per_second']:.1f} a second" if done["labeled"] else ""
     lines = [
-        f"{task.out}: {done.labeled} images labelled, {done.already} were there, {len(done.failed)} left out",
+        f"{task.out}: {done['labeled']} images labelled{speed}, {done['already']} were there, "
+        f"{len(done['failed'])} left out",
         f"classes that never occur: {', '.join(absent)}" if absent and stats.images else None,
         f"next: {task.next}",
     ]
     report(data, as_json=as_json, text="\n".join(line for line in lines if line))
+
+
+def _together(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One report of all processes, which worked at the same time."""
+    total = {key: sum(r[key] for r in reports) for key in ("listed", "labeled", "already")}
+    batches = [r["smallest_batch"] for r in reports if r["smallest_batch"]]
+    return {
+        **total,
+        "duplicates": reports[0]["duplicates"],  # of the whole list, which every process reads
+        "failed": [item for r in reports for item in r["failed"]],
+        "seconds": max(r["seconds"] for r in reports),
+        "images_per_second": round(sum(r["images_per_second"] for r in reports), 2),
+        "smallest_batch": min(batches, default=None),
+        "processes": len(reports),
+    }
 
 
 def on_error_of(text: str) -> Literal["fail", "skip"]:

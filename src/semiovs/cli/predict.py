@@ -142,7 +142,7 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Path]]:
     given = [key for key, origin in loaded.origins.items() if origin == "command line"]
     foreign = [key for key in given if not key.startswith("eval.")]
     if foreign:
-        raise UsageError(f"{foreign[0]}: predict takes eval.* (mode, window, stride, multiple)")
+        raise UsageError(f"{foreign[0]}: predict takes eval.* (mode, window, stride, multiple, scales, flip)")
     values = loaded.values()
     return {key.removeprefix("eval."): values[key] for key in given}, paths
 

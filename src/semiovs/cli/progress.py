@@ -16,9 +16,11 @@ Progress = Callable[[int, int], None]
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Progress]:
-    """Function to call with (done, total) after each image; shows speed and time left."""
-    if sys.stderr.isatty():
+def progress(what: str, *, shown: bool = True) -> Iterator[Progress]:
+    """Function to call with (done, total) after each image; shows speed and time left (nothing unless `shown`)."""
+    if not shown:
+        yield lambda done, total: None  # noqa: ARG005
+    elif sys.stderr.isatty():
         with _bar(what) as show:
             yield show
     else:
@@ -31,10 +33,30 @@ def _bar(what: str) -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
+    left = (TextColumn("{task.fields[speed]} time left"), TimeRemainingColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), *left)
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task, speed = bar.add_task(what, total=None, speed=""), _Speed()
+
+        def show(done: int, total: int) -> None:
+            found = speed(done)
+            bar.update(task, completed=done, total=total, speed=f"{found:.1f} a second," if found else "")
+
+        yield show
+
+
+class _Speed:
+    """Images a second since the first call; what was done before it took no time."""
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+        self._first: int | None = None
+
+    def __call__(self, done: int) -> float:
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._begin = done, now
+        return (done - self._first) / max(now - self._begin, 1e-9)
 
 
 class _Lines:
@@ -42,18 +64,14 @@ class _Lines:
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._begin = self._last = time.monotonic()
-        self._first: int | None = None
+        self._last = time.monotonic()
+        self._speed = _Speed()
 
     def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first = done  # what was there already took no time
-            self._begin = now
+        now, speed = time.monotonic(), self._speed(done)
         if now - self._last < _EVERY or done >= total:
             return
         self._last = now
-        speed = (done - self._first) / max(now - self._begin, 1e-9)
         left = f", {duration((total - done) / speed)} left" if speed else ""
         log(f"{self._what}: {done} of {total} images, {speed:.1f} a second{left}")
 

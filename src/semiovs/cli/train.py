@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,19 +29,28 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train. Works alone, or in many processes: torchrun --nproc-per-node 2 -m semiovs train …"""
+    outcome = trained(arguments or [], dry_run=dry_run, overwrite=overwrite, as_json=as_json)
+    if outcome is not None:
+        tell(outcome, as_json=as_json)
+
+
+def trained(
+    arguments: Sequence[str], *, first: Sequence[str] = (), dry_run: bool, overwrite: bool, as_json: bool
+) -> Outcome | None:
+    """Train, or (with `dry_run`) report what it would be and return None; first: values under those of `arguments`."""
     from semiovs.config import load_config, split_source
     from semiovs.engine import training, trial
     from semiovs.engine.distributed import is_main
     from semiovs.engine.run import command_line
 
-    source, overrides = split_source(arguments or [])
-    loaded = load_config(source, overrides)
-    if dry_run:
-        found = trial.dry_run(loaded.config)
-        if is_main():
-            report(found, as_json=as_json, text=trial.dry_run_text(found))
-        return
-    tell(training.train(loaded, command_line(), overwrite=overwrite), as_json=as_json)
+    source, overrides = split_source(arguments)
+    loaded = load_config(source, [*first, *overrides])
+    if not dry_run:
+        return training.train(loaded, command_line(), overwrite=overwrite)
+    found = trial.dry_run(loaded.config)
+    if is_main():
+        report(found, as_json=as_json, text=trial.dry_run_text(found))
+    return None
 
 
 def tell(outcome: Outcome, *, as_json: bool) -> None:

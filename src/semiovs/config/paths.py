@@ -40,6 +40,8 @@ PATHS: Mapping[str, PathRule] = {
     "ood.labels": PathRule.DATA,
     "model.pretrained": PathRule.WEIGHTS,
     "model.init_from": PathRule.WEIGHTS,
+    "model.text_model": PathRule.WEIGHTS,
+    "model.text_weights": PathRule.WEIGHTS,
 }
 
 

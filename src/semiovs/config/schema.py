@@ -157,7 +157,9 @@ class OptimConfig(Section):
     momentum: Float = Field(0.9, ge=0, lt=1)
     betas: tuple[Float, Float] = (0.9, 0.999)
     weight_decay: Float = Field(1e-4, ge=0)
-    schedule: Literal["poly", "constant"] = "poly"
+    schedule: Literal["poly", "cosine", "constant"] = Field(
+        "poly", description="poly: (1 - t/T)^poly_power; cosine: half a wave, down to 0; constant"
+    )
     poly_power: Float = Field(0.9, gt=0)
     lag: Int = Field(1, ge=0, le=1, description="1: step k uses the rate of step k - 1, as published")
     clip_norm: Float | None = Field(None, gt=0, description="clip the global gradient norm")
@@ -209,8 +211,20 @@ class EvalConfig(Section):
     window: Int | None = Field(None, ge=16, description="side of window or centre crop; null: data.crop_size")
     stride: Int | None = Field(None, ge=1, description="step of the windows; null: two thirds of the window")
     multiple: Int = Field(32, ge=1, description="resize: image sides become the nearest multiple of this")
+    scales: tuple[Float, ...] = Field(
+        (1.0,), min_length=1, description="sizes at which the image is looked at; probabilities are averaged"
+    )
+    flip: bool = Field(False, description="look at the mirrored image too")
     model: str | None = Field(None, description="student or ema; null: ema where the method has one")
     max_images: Int | None = Field(None, ge=1, description="evaluate only the first N images during training")
+
+    @model_validator(mode="after")
+    def _views(self) -> Self:
+        if wrong := [scale for scale in self.scales if not 0.1 <= scale <= 10]:
+            raise ValueError(f"scales: {wrong[0]:g} is not between 0.1 and 10")
+        if self.mode == "center_crop" and (self.flip or self.scales != (1.0,)):
+            raise ValueError("scales, flip: a centre crop is looked at once")
+        return self
 
 
 class RunSection(Section):

@@ -1,24 +1,32 @@
-"""The append-only index of a pseudo-label store: one JSON line an image, written in one piece, under a lock."""
+"""The index of a pseudo-label store: one JSON line an image, appended under a lock, put in order by id when a job is done."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from semiovs.errors import DataError
+from semiovs.files import atomic_write
 
 try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows: one process at a time
     fcntl = None  # type: ignore[assignment]
 
+#: A line as `IndexRow.to_line` writes it, with nothing escaped: its id is found without parsing the rest.
+_LINE = re.compile(
+    rb'\{"id":"([^"\\]+)","label":"[0-9a-f]{64}","confidence":(?:null|"[0-9a-f]{64}"),"size":\[\d+,\d+\],'
+    rb'"pixels":\{(?:"\d{1,3}":\d+,?)*\}(?:,"image":"[^"\\]*")?\}\n'
+)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class IndexRow:
     """One labelled image.
 
@@ -66,37 +74,44 @@ class IndexRow:
 
 
 class Index:
-    """Rows by id; the last line of an id counts."""
+    """Lines by id; the last line of an id counts. Lines are kept as they stand, about 0.45 GB a million, and parsed when asked for.
 
-    def __init__(self, path: Path, rows: dict[str, IndexRow]) -> None:
+    Made by `open`. Writers hold `locked`, within which everything that other processes wrote is known.
+    """
+
+    def __init__(self, path: Path, damaged: list[int] | None = None) -> None:
         self.path = path
-        self._rows = rows
+        self._damaged = damaged
+        self._forget()
+
+    def _forget(self) -> None:
+        self._rows: dict[str, bytes] = {}
+        self._end = self._lines = 0
+        self._file: tuple[int, int] | None = None
+        self._last, self._ordered = "", True
 
     @classmethod
-    def open(cls, path: Path) -> Index:
+    def open(cls, path: Path, *, damaged: list[int] | None = None) -> Index:
         """Read the lines; a last line without its newline is what a killed writer left, and is removed.
 
+        damaged: filled with the numbers of lines that are not ours, which are then left out.
+
         Raises:
-            DataError: a line in the middle that is not one of ours.
+            DataError: unreadable; without `damaged`, a line that is not one of ours.
         """
-        rows: dict[str, IndexRow] = {}
-        if not path.exists():
-            return cls(path, rows)
+        index = cls(path, damaged)
         try:
-            data = path.read_bytes()
+            if index._follow() > index._end:
+                with index.locked():  # so no writer is in the middle of that line
+                    pass
+        except FileNotFoundError:
+            pass
+        except PermissionError as error:  # a store that may only be read
+            if not os.access(path, os.R_OK):
+                raise DataError(f"{path}: cannot be read: {error.strerror}") from None
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-        if data and not data.endswith(b"\n"):
-            data = _repair(path)
-        for number, line in enumerate(data.splitlines(keepends=True), start=1):
-            try:
-                row = IndexRow.from_line(line)
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise DataError(
-                    f"{path}:{number}: damaged line; remove it and run `semiovs label` again: it redoes that image"
-                ) from None
-            rows[row.id] = row
-        return cls(path, rows)
+        return index
 
     def __contains__(self, identifier: object) -> bool:
         return identifier in self._rows
@@ -109,48 +124,120 @@ class Index:
 
     def get(self, identifier: str) -> IndexRow | None:
         """Row of an id, or None."""
+        line = self._rows.get(identifier)
+        return None if line is None else self._parsed(identifier, line)
+
+    def line(self, identifier: str) -> bytes | None:
+        """Line of an id, or None."""
         return self._rows.get(identifier)
 
     def rows(self) -> Iterator[IndexRow]:
         """All rows, in the order in which their ids were first added."""
-        return iter(self._rows.values())
+        return (self._parsed(identifier, line) for identifier, line in self._rows.items())
 
-    def append(self, row: IndexRow) -> None:
-        """Add a row: one write at the end of the file; a write that the disk cuts short is taken back (OSError)."""
-        line = row.to_line()
-        with _locked(self.path) as file:
-            end = os.fstat(file).st_size
-            try:
-                if os.write(file, line) != len(line):
-                    raise OSError("no space left on the device")
-            except OSError:
-                os.ftruncate(file, end)
-                raise
-        self._rows[row.id] = row
+    @contextmanager
+    def locked(self) -> Iterator[int]:
+        """Keep other writers out, take in what they wrote before, and yield the open file for `append`; OSError where it fails."""
+        file = _lock(self.path)
+        try:
+            status = os.fstat(file)
+            if self._file not in {None, (status.st_dev, status.st_ino)} or status.st_size < self._end:
+                self._forget()  # somebody put another file in its place
+            self._follow()
+            if os.fstat(file).st_size > self._end:
+                os.ftruncate(file, self._end)  # the torn line of a writer that was killed
+            yield file
+        finally:
+            os.close(file)
+
+    def append(self, file: int, rows: Iterable[IndexRow]) -> None:
+        """Add rows within `locked`: one durable write; one that the disk cuts short is taken back (OSError)."""
+        lines = [(row.id, row.to_line()) for row in rows]
+        data = b"".join(line for _, line in lines)
+        try:
+            if os.write(file, data) != len(data):
+                raise OSError(28, "No space left on device")
+            os.fsync(file)
+        except OSError:
+            os.ftruncate(file, self._end)
+            raise
+        for identifier, line in lines:
+            self._take(identifier, line)
+
+    def settle(self, *, drop: Iterable[str] = (), take: Iterable[tuple[str, bytes]] = ()) -> None:
+        """Put the file in order by id, one line an id, if it is not; without the ids `drop` and with the lines `take`.
+
+        Within `locked`; the file is replaced in one piece. A store then holds the same bytes whoever wrote it in which order.
+        """
+        before = len(self._rows)
+        for identifier in drop:
+            self._rows.pop(identifier, None)
+        new = dict(take)
+        self._rows.update(new)
+        if self._ordered and self._lines == len(self._rows) == before and not new and not self._damaged:
+            return
+        with atomic_write(self.path) as file:
+            file.writelines(self._rows[identifier] for identifier in sorted(self._rows))
+        self._forget()
+        if self._damaged is not None:
+            self._damaged = []
+        self._follow()
+
+    def _follow(self) -> int:
+        """Take in the lines after those that are known; returns the size of the file."""
+        with self.path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            self._file = (status.st_dev, status.st_ino)
+            file.seek(self._end)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._take(self._id_of(line), line)
+            return os.fstat(file.fileno()).st_size
+
+    def _take(self, identifier: str | None, line: bytes) -> None:
+        self._lines += 1
+        self._end += len(line)
+        if identifier is not None:
+            self._ordered = self._ordered and identifier > self._last
+            self._last = identifier
+            self._rows[identifier] = line
+
+    def _id_of(self, line: bytes) -> str | None:
+        """Id of a line; None for a damaged one, which is noted."""
+        try:
+            match = _LINE.fullmatch(line)
+            return IndexRow.from_line(line).id if match is None else match[1].decode()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            number = self._lines + 1
+            if self._damaged is None:
+                raise DataError(
+                    f"{self.path}:{number}: damaged line; `semiovs labels verify {self.path.parent} --fix` removes it, "
+                    "then `semiovs label` redoes that image"
+                ) from None
+            self._damaged.append(number)
+            return None
+
+    def _parsed(self, identifier: str, line: bytes) -> IndexRow:
+        try:
+            return IndexRow.from_line(line)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise DataError(f"{self.path}: the line of '{identifier}' is damaged") from None
 
 
-def _repair(path: Path) -> bytes:
-    """Cut the file after its last newline and return the rest; under the lock, so no writer is in the middle of a line."""
-    try:
-        with _locked(path) as file:
-            whole = _whole_lines(path)
-            os.ftruncate(file, len(whole))
-            return whole
-    except PermissionError:  # a store that may only be read
-        return _whole_lines(path)
-
-
-def _whole_lines(path: Path) -> bytes:
-    data = path.read_bytes()
-    return data[: data.rfind(b"\n") + 1]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    try:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
-    finally:
+def _lock(path: Path) -> int:
+    """Open the file for appending with the lock on it, even if it is replaced in between."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            there, ours = path.stat(), os.fstat(file)
+            if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(file)
+            raise
         os.close(file)

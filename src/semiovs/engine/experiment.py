@@ -160,7 +160,7 @@ def parameters(module: nn.Module, *, trained: bool = False) -> int:
 
 def card_of(config: Config, sources: Sources, segmenter: Segmenter) -> ModelCard:
     """What somebody must know who finds the weights."""
-    evaluation = config.eval.model_dump(include={"mode", "window", "stride", "multiple"})
+    evaluation = config.eval.model_dump(include={"mode", "window", "stride", "multiple", "scales", "flip"})
     if evaluation["window"] is None:
         evaluation["window"] = config.data.crop_size
     return ModelCard(
@@ -170,7 +170,7 @@ def card_of(config: Config, sources: Sources, segmenter: Segmenter) -> ModelCard
         options=config.model.options,
         normalization=segmenter.normalization,
         evaluation=evaluation,
-        training={"method": config.method.name},
+        training={"method": config.method.name, **segmenter.facts()},
     )
 
 
@@ -211,6 +211,8 @@ def _method(config: Config, world: World, sources: Sources) -> Method:
     method = method.to(world.device)
     if config.train.channels_last:
         method = method.to(memory_format=torch.channels_last)
+    for model in method.models().values():
+        model.prompt(sources.vocabulary)
     if config.train.compile:
         for part in method.student.children():
             part.compile()

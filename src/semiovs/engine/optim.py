@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,11 +17,12 @@ class Schedule:
     """Factor on every group's `initial_lr`.
 
     poly: (1 - max(step - lag, 0) / total_steps) ** power. With the published lag of 1 the rate of index i is set after
-    step i, so that steps 0 and 1 both use the base rate (UniMatch, PrevMatch, SemiOVS).
+    step i, so that steps 0 and 1 both use the base rate (UniMatch, PrevMatch, SemiOVS). cosine: (1 + cos(π t / T)) / 2 of
+    the same t (SED has lag 0).
     """
 
     total_steps: int
-    name: Literal["poly", "constant"] = "poly"
+    name: Literal["poly", "cosine", "constant"] = "poly"
     power: float = 0.9
     lag: int = 1
 
@@ -33,7 +35,10 @@ class Schedule:
         """Factor that step number `step` (0 for the first) uses."""
         if self.name == "constant":
             return 1.0
-        return float((1 - max(step - self.lag, 0) / self.total_steps) ** self.power)
+        done = max(step - self.lag, 0) / self.total_steps
+        if self.name == "cosine":
+            return (1 + math.cos(math.pi * done)) / 2
+        return float((1 - done) ** self.power)
 
     def apply(self, optimizers: Sequence[Optimizer], step: int) -> None:
         """Set the rates of step `step`, before it is taken."""

@@ -96,7 +96,7 @@ def evaluate(
     start = time.monotonic()
     matrix = ConfusionMatrix(masks.num_classes)
     mode: dict[str, Any] = {"mode": settings.mode, "window": settings.window or crop_size}
-    through = {**mode, "stride": settings.stride, "multiple": settings.multiple}
+    through = {**mode, **{key: getattr(settings, key) for key in ("stride", "multiple", "scales", "flip")}}
     mine = records[rank::world_size]
     with _evaluating(model):
         for done, (image, mask) in enumerate(_read_ahead(mine, masks), start=1):

@@ -20,6 +20,7 @@ from semiovs.data.batch import IGNORE
 from semiovs.data.image import read_image
 from semiovs.errors import DataError, UsageError
 from semiovs.evaluation.evaluate import normalized
+from semiovs.models.device import pick_device
 from semiovs.models.segmenter import Normalization, Segmenter
 from semiovs.models.tiling import covered, predict_probabilities
 from semiovs.models.weights import load_model
@@ -73,7 +74,7 @@ class Predictor:
         """Load a run directory (its best checkpoint), a checkpoint or a safetensors file.
 
         which: `student` or `ema`, None takes the EMA where there is one; device: auto takes the GPU where there is one;
-        settings: any of ``eval.*`` (mode, window, stride, multiple) over those that the model was trained with.
+        settings: any of ``eval.*`` (mode, window, stride, multiple, scales, flip) over those that the model was trained with.
 
         Raises:
             WeightsError: nothing there, damaged, or not ours; UsageError: no such device, model or setting.
@@ -122,26 +123,12 @@ class Predictor:
             window=use.window,
             stride=use.stride,
             multiple=use.multiple,
+            scales=use.scales,
+            flip=use.flip,
         )[0]
 
     def _covered(self, image: Image.Image) -> tuple[slice, slice]:
         return covered((image.height, image.width), mode=self.settings.mode, window=self.settings.window)
-
-
-def pick_device(requested: torch.device | str) -> torch.device:
-    """Device called `requested`; auto is the GPU where there is one.
-
-    Raises:
-        UsageError: no such device here.
-    """
-    if requested == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(requested)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise UsageError(f"device '{requested}' is not there (auto, cpu, cuda, cuda:1, …)") from None
-    return device
 
 
 def _settings(given: dict[str, Any]) -> EvalConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -146,7 +146,15 @@ class Method(nn.Module, ABC):
         return {"student": self.student} if self.ema is None else {"student": self.student, "ema": self.ema}
 
     def optimizers(self, config: OptimConfig, *, lr_scale: float = 1.0) -> list[torch.optim.Optimizer]:
-        """One optimiser, two groups: the encoder at `lr`, everything else at `lr · head_lr_multiplier`."""
+        """One optimiser over the method's `parameter_groups`."""
+        groups = [g for g in self.parameter_groups(config, lr_scale=lr_scale) if g["params"]]
+        if config.name == "adamw":
+            return [torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay)]
+        lr = config.lr * lr_scale
+        return [torch.optim.SGD(groups, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay)]
+
+    def parameter_groups(self, config: OptimConfig, *, lr_scale: float = 1.0) -> list[dict[str, Any]]:
+        """Two groups: the encoder at `lr`, everything else at `lr · head_lr_multiplier`."""
         backbone = {id(p) for p in self.student.backbone.parameters()}
         trained = [p for p in self.parameters() if p.requires_grad]
         lr = config.lr * lr_scale
@@ -158,10 +166,7 @@ class Method(nn.Module, ABC):
                 "name": "head",
             },
         ]
-        groups = [{**group, "initial_lr": group["lr"]} for group in groups if group["params"]]
-        if config.name == "adamw":
-            return [torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay)]
-        return [torch.optim.SGD(groups, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay)]
+        return [{**group, "initial_lr": group["lr"]} for group in groups]
 
     def after_step(self, progress: Progress) -> None:
         """Called after each optimiser step."""

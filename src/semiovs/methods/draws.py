@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,3 +16,7 @@ class Draws:
         Drawn independently for each map, in order, and active whatever the module's mode is.
         """
         return tuple(F.dropout2d(feature, p, training=True) for feature in features)
+
+    def classes(self, present: Tensor, count: int) -> Tensor:
+        """Ids of `count` of K classes, ascending: those that are `present` (K,) bool first, the others at random."""
+        return (torch.rand(len(present), device=present.device) + present.float()).topk(count).indices.sort().values

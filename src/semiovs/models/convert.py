@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from semiovs.errors import UsageError, WeightsError, did_you_mean
+from semiovs.models.sed import layout
 from semiovs.models.segmenter import Segmenter
 from semiovs.models.statedict import Fit, StateDict, compare, first_of, strip_prefix, unwrap
 
@@ -102,6 +103,7 @@ FAMILIES: dict[str, Family] = {
     "deeplabv3plus": Family(
         ("supervised", "fixmatch", "unimatch", "prevmatch", "semiovs"), _deeplabv3plus, _describe_deeplabv3plus
     ),
+    "sed": Family((), layout.to_segmenter, layout.describe),
 }  # fmt: skip
 
 

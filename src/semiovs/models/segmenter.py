@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from semiovs.vocab.vocabulary import Vocabulary
+
 Features = tuple[Tensor, ...]
 
 
@@ -35,6 +37,13 @@ class Segmenter(nn.Module, ABC):
     @abstractmethod
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:
         """Feature maps -> logits (B, K, *size)."""
+
+    def prompt(self, vocabulary: Vocabulary) -> None:
+        """Hear the names of the classes, before the first image; of use to segmenters that are asked with words."""
+
+    def facts(self) -> dict[str, str]:
+        """What the model card must say beside the options, and a loaded model must agree with."""
+        return {}
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) -> logits (B, K, H, W)."""

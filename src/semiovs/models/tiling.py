@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semiovs.errors import UsageError, did_you_mean
+from semiovs.models.tta import is_single, mean_over_views
 
 Mode = Literal["whole", "sliding", "center_crop", "resize"]
 Edge = Literal["shift", "truncate"]
@@ -26,6 +27,8 @@ def predict_logits(
     multiple: int = 32,
     size: tuple[int, int] | None = None,
     edge: Edge = "shift",
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
 ) -> Tensor:
     """(B, 3, H, W), normalised -> logits (B, K, H, W), or (B, K, h, w) of the `covered` region for `center_crop`.
 
@@ -34,14 +37,26 @@ def predict_logits(
     images are padded), or truncated as UniMatch does. center_crop: the middle `window`. resize: sides become the nearest
     `multiple` (half up), or `size` (height, width); the logits are resized back.
 
+    scales, flip: the image goes through in this way at each scale, and mirrored too; softmax averaged over these views, and the
+    result is its logarithm.
+
     Raises:
         UsageError: unknown mode, a window that is needed and not given, numbers that cannot be.
     """
     if mode not in MODES:
         raise UsageError(f"eval.mode '{mode}' is not known{did_you_mean(str(mode), MODES)}")
+    if not is_single(scales, flip=flip):
+        if mode == "center_crop":
+            raise UsageError("eval.mode 'center_crop' looks once: leave eval.scales and eval.flip away")
+
+        def once(view: Tensor) -> Tensor:
+            return predict_probabilities(
+                model, view, mode=mode, window=window, stride=stride, multiple=multiple, size=size, edge=edge
+            )
+
+        return _log(mean_over_views(once, image, scales=scales, flip=flip, size=_size(image)))
     if mode == "sliding":
-        averaged = _sliding(model, image, _need(window, mode), stride, edge)
-        return averaged.clamp_min(torch.finfo(averaged.dtype).tiny).log()
+        return _log(_sliding(model, image, _need(window, mode), stride, edge))
     if mode == "center_crop":
         rows, columns = covered(_size(image), mode=mode, window=window)
         return model(image[..., rows, columns])
@@ -61,11 +76,14 @@ def predict_probabilities(
     multiple: int = 32,
     size: tuple[int, int] | None = None,
     edge: Edge = "shift",
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
 ) -> Tensor:
     """As `predict_logits`, but class probabilities in float32."""
     logits = predict_logits(
-        model, image, mode=mode, window=window, stride=stride, multiple=multiple, size=size, edge=edge
-    )
+        model, image,
+        mode=mode, window=window, stride=stride, multiple=multiple, size=size, edge=edge, scales=scales, flip=flip,
+    )  # fmt: skip
     return logits.float().softmax(dim=1)
 
 
@@ -85,6 +103,36 @@ def nearest_multiple(length: int, multiple: int) -> int:
     return max(1, int(length / multiple + 0.5)) * multiple
 
 
+def average_windows(
+    scores: Callable[[Tensor], Tensor],
+    image: Tensor,
+    *,
+    window: int,
+    stride: int,
+    edge: Edge = "shift",
+    grain: int = 1,
+) -> Tensor:
+    """Mean (B, K, H / grain, W / grain) over square windows, of an image (B, 3, H, W).
+
+    scores: a window (B, 3, h, w) -> (B, K, h / grain, w / grain). A side of the image that is shorter than the window is covered by
+    windows of its own length. grain: pixels a cell of the answer; it divides the image's sides, `window` and `stride`.
+    """
+    total: Tensor | None = None
+    count: Tensor | None = None
+    for rows in _spans(image.shape[-2], window, stride, edge):
+        for columns in _spans(image.shape[-1], window, stride, edge):
+            found = scores(image[..., rows, columns])
+            if total is None or count is None:
+                size = (image.shape[-2] // grain, image.shape[-1] // grain)
+                total, count = found.new_zeros(*found.shape[:2], *size), found.new_zeros(size)
+            cells = (_cells(rows, grain), _cells(columns, grain))
+            total[..., cells[0], cells[1]] += found
+            count[cells] += 1
+    assert total is not None  # an image has at least one window
+    assert count is not None
+    return total / count
+
+
 def _sliding(model: Callable[[Tensor], Tensor], image: Tensor, window: int, stride: int | None, edge: Edge) -> Tensor:
     """Mean over the windows of the softmax (B, K, H, W), float32."""
     step = max(1, int(window * 2 / 3)) if stride is None else stride
@@ -93,17 +141,10 @@ def _sliding(model: Callable[[Tensor], Tensor], image: Tensor, window: int, stri
     height, width = _size(image)
     if edge == "shift":
         image = F.pad(image, (0, max(0, window - width), 0, max(0, window - height)))
-    total: Tensor | None = None
-    count = image.new_zeros(_size(image), dtype=torch.float32)
-    for rows in _spans(image.shape[-2], window, step, edge):
-        for columns in _spans(image.shape[-1], window, step, edge):
-            scores = model(image[..., rows, columns]).float().softmax(dim=1)
-            if total is None:
-                total = scores.new_zeros(*scores.shape[:2], *_size(image))
-            total[..., rows, columns] += scores
-            count[rows, columns] += 1
-    assert total is not None  # an image has at least one window
-    return (total / count)[..., :height, :width]
+    averaged = average_windows(
+        lambda part: model(part).float().softmax(dim=1), image, window=window, stride=step, edge=edge
+    )
+    return averaged[..., :height, :width]
 
 
 def _spans(length: int, window: int, stride: int, edge: Edge) -> Iterator[slice]:
@@ -111,10 +152,18 @@ def _spans(length: int, window: int, stride: int, edge: Edge) -> Iterator[slice]
         for start in range(0, length, stride):
             yield slice(start, min(start + window, length))
         return
-    last = length - window
+    last = max(0, length - window)
     for start in range(0, last, stride):
         yield slice(start, start + window)
     yield slice(last, length)
+
+
+def _cells(pixels: slice, grain: int) -> slice:
+    return slice(pixels.start // grain, pixels.stop // grain)
+
+
+def _log(probabilities: Tensor) -> Tensor:
+    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
 def _need(window: int | None, mode: str) -> int:

@@ -110,7 +110,12 @@ def load_model(
         )
     segmenter.load_state_dict(state, strict=False)
     segmenter.normalization = card.normalization
-    return segmenter.to(device).eval(), card
+    segmenter = segmenter.to(device).eval()
+    segmenter.prompt(card.vocabulary)
+    for key, fact in segmenter.facts().items():
+        if card.training.get(key, fact) != fact:
+            raise WeightsError(f"{path}: was trained with {key} encoder {card.training[key]}, but here it is {fact}")
+    return segmenter, card
 
 
 def find_model(source: str | Path) -> Path:

@@ -7,7 +7,9 @@ from typing import Any
 
 from semiovs.errors import UsageError
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.registry import TEACHERS, check_options, lookup
+from semiovs.ovs.prompted import PromptedModel
+from semiovs.ovs.views import Viewed, Views
+from semiovs.registry import TEACHERS, VIEWS, check_options, lookup
 
 __all__ = ["OpenVocabModel", "build_ovs"]
 
@@ -15,7 +17,8 @@ __all__ = ["OpenVocabModel", "build_ovs"]
 def build_ovs(name: str, *, weights: str | Path | None = None, **options: Any) -> OpenVocabModel:
     """Build the teacher called `name` (``semiovs list teachers``).
 
-    weights: file of its weights, for teachers that have any; options: as its registry row declares.
+    weights: file of its weights, for teachers that have any; options: as its registry row declares. Those of `Views` are the same
+    for all teachers that are asked with words.
 
     Raises:
         UsageError: no such teacher or option; a teacher's own errors for options that do not hold.
@@ -26,5 +29,6 @@ def build_ovs(name: str, *, weights: str | Path | None = None, **options: Any) -
         if "weights" not in entry.options:
             raise UsageError(f"teacher '{name}' has no weights; leave `weights` away")
         options["weights"] = weights
+    views = Views(**{key: options.pop(key) for key in VIEWS if key in options})
     teacher: OpenVocabModel = entry.load()(**options)
-    return teacher
+    return Viewed(teacher, views) if views != Views() and isinstance(teacher, PromptedModel) else teacher

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ class OpenVocabModel(ABC):
     reads_ids: the teacher looks its answers up by image id and cannot do without `ids`.
     """
 
-    reads_ids: ClassVar[bool] = False
+    reads_ids: bool = False
 
     @abstractmethod
     def scores(

@@ -1,9 +1,11 @@
-"""Label a list of images into a store: resumable, in shards, one bad file does not stop the rest."""
+"""Label a list of images into a store: read ahead, written behind, resumable, in shards; one bad file does not stop the rest."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,15 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semiovs.data.image import read_image
 from semiovs.data.manifest import Record
 from semiovs.data.store import PseudoLabelStore, StoreWriteError
+from semiovs.data.store_writer import Answer, StoreWriter
 from semiovs.errors import DataError, UsageError
 from semiovs.ovs.base import OpenVocabModel
+from semiovs.ovs.feed import Loaded, feed
+from semiovs.ovs.memory import BatchFit, is_out_of_memory, release
 from semiovs.vocab.vocabulary import Vocabulary
 
 OnError = Literal["fail", "skip"]
-#: Called after each image with how many are done and how many there are.
+#: Called now and then with how many images of the shard are done and how many there are.
 Progress = Callable[[int, int], None]
 
 
@@ -27,7 +31,9 @@ Progress = Callable[[int, int], None]
 class LabelReport:
     """What `label_images` did with the images of its shard.
 
-    failed: (id, reason) of images that were left out; duplicates: repeated entries of the list.
+    already: were in the store, or came in from another job meanwhile; failed: (id, reason) of images that were left out;
+    duplicates: repeated entries of the list; smallest_batch: images that fitted the memory at once, where it was too small for
+    the batch size; stopped: `stop` said so before the end.
     """
 
     listed: int
@@ -35,12 +41,19 @@ class LabelReport:
     already: int = 0
     duplicates: int = 0
     seconds: float = 0.0
+    smallest_batch: int | None = None
+    stopped: bool = False
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def images_per_second(self) -> float:
         """Speed of this call, images that were already there not counted."""
         return self.labeled / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def done(self) -> int:
+        """Images that need no more work."""
+        return self.already + self.labeled + len(self.failed)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -52,6 +65,7 @@ class LabelReport:
             "failed": [{"id": identifier, "reason": reason} for identifier, reason in self.failed],
             "seconds": round(self.seconds, 3),
             "images_per_second": round(self.images_per_second, 2),
+            "smallest_batch": self.smallest_batch,
         }
 
 
@@ -64,16 +78,21 @@ def label_images(
     batch_size: int = 1,
     on_error: OnError = "fail",
     shard: tuple[int, int] = (0, 1),
+    threads: int | None = None,
     progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> LabelReport:
     """Label the images that the store lacks and add them to it; running it again does what is left.
 
     shard: (i, n) labels every n-th image from the i-th on, so n processes share the work; the same list gives the same shares.
-    A batch that does not fit the memory is labelled in halves, with the same labels.
+    Batches are cut from the shard, not from what is left of it, so that a resumed job asks the teacher the same questions. A
+    batch that does not fit the memory is labelled in smaller ones. threads: as many read, and as many write; None: one a core, up
+    to 8. stop: asked between batches; once it is true, what the teacher has answered is written and the call returns.
 
     Raises:
         UsageError: a shard that does not exist.
-        DataError: an image or its label cannot be read (with on_error="fail"); two images of one id; a store of other classes.
+        DataError: an image or its label cannot be read (with on_error="fail"; what came before is stored); two images of one id; a
+            store of other classes; StoreWriteError: the store cannot be written, whatever on_error says.
     """
     index, count = shard
     if not 0 <= index < count:
@@ -82,16 +101,31 @@ def label_images(
         raise DataError(f"{store.root}: its labels are of vocabulary {store.vocabulary.hash}, not {vocabulary.hash}")
     unique, duplicates = _unique(records)
     mine = unique[index::count]
-    waiting = [record for record in mine if record.id not in store]
-    report = LabelReport(len(mine), already=len(mine) - len(waiting), duplicates=duplicates)
-    job = _Job(teacher, vocabulary, store, on_error, report)
-    start = time.monotonic()
-    for first in range(0, len(waiting), batch_size):
-        job.run(waiting[first : first + batch_size])
-        report.seconds = time.monotonic() - start
-        if progress is not None:
-            progress(report.already + report.labeled + len(report.failed), report.listed)
+    waiting = [record.id not in store for record in mine]
+    report = LabelReport(len(mine), already=waiting.count(False), duplicates=duplicates)
+    if any(waiting):
+        job = _Job(teacher, vocabulary, store, on_error, report, BatchFit(batch_size), progress, stop)
+        job.run(_batches(mine, waiting, batch_size), threads or default_threads())
+        if len(report.failed) > 1:
+            order = {record.id: number for number, record in enumerate(mine)}
+            report.failed.sort(key=lambda item: order[item[0]])
+    if not report.stopped:
+        store.settle()
     return report
+
+
+def _batches(records: Sequence[Record], waiting: Sequence[bool], size: int) -> Iterator[list[Record]]:
+    """The images that wait, in batches of the whole list."""
+    for first in range(0, len(records), size):
+        batch = [records[i] for i in range(first, min(first + size, len(records))) if waiting[i]]
+        if batch:
+            yield batch
+
+
+def default_threads() -> int:
+    """Cores that this process may use, at most 8: more do not make a disk faster."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 8)
 
 
 @dataclass
@@ -103,65 +137,128 @@ class _Job:
     store: PseudoLabelStore
     on_error: OnError
     report: LabelReport
+    fit: BatchFit
+    progress: Progress | None
+    stop: Callable[[], bool]
 
-    def run(self, records: Sequence[Record]) -> None:
-        """Read, label and store a batch."""
-        images, good = [], []
-        for record in records:
-            try:
-                images.append(_tensor(record))
-                good.append(record)
-            except DataError as error:
-                self._failed(record, error)
-        if good:
-            self._label(good, images)
+    def run(self, batches: Iterable[Sequence[Record]], threads: int) -> None:
+        """Read, label and store batch after batch."""
+        self._start = time.monotonic()
+        with (
+            StoreWriter(self.store, threads=threads) as writer,
+            closing(feed(self._wanted(batches), threads=threads)) as loaded,
+        ):
+            for batch in loaded:
+                if self.stop():
+                    self.report.stopped = True
+                    break
+                answers: list[Answer] = []
+                try:
+                    self._batch(batch, answers)
+                finally:
+                    writer.put(answers)
+                self._tell(writer)
+        self._tell(writer)
 
-    def _label(self, records: Sequence[Record], images: Sequence[Tensor]) -> None:
+    def _wanted(self, batches: Iterable[Sequence[Record]]) -> Iterator[Sequence[Record]]:
+        """Batches without the images that another job has added meanwhile."""
+        for batch in batches:
+            left = [record for record in batch if record.id not in self.store]
+            self.report.already += len(batch) - len(left)
+            if left:
+                yield left
+
+    def _tell(self, writer: StoreWriter) -> None:
+        news = writer.news()
+        self.report.labeled += len(news.added)
+        self.report.already += len(news.others)
+        self.report.seconds = time.monotonic() - self._start
+        self.report.smallest_batch = self.fit.smallest
+        for identifier, error in news.refused:
+            self._failed(identifier, error)
+        if self.progress is not None:
+            self.progress(self.report.done, self.report.listed)
+
+    def _batch(self, loaded: Loaded, answers: list[Answer]) -> None:
+        """Ask the teacher about the images that could be read, as many at once as fit."""
+        records, images = [], []
+        for record, image in zip(loaded.records, loaded.images, strict=True):
+            if isinstance(image, DataError):
+                self._failed(record.id, image)
+            else:
+                records.append(record)
+                images.append(image)
+        first = 0
+        while first < len(records):
+            last = min(first + self.fit.size, len(records))
+            if self._fits(records[first:last], images[first:last], answers):
+                self.fit.fitted(last - first)
+                first = last
+            elif last - first > 1:
+                self.fit.failed(last - first)
+            else:
+                self._failed(records[first].id, _too_large(records[first], images[first]))
+                first = last
+
+    def _fits(self, records: Sequence[Record], images: Sequence[Tensor], answers: list[Answer]) -> bool:
+        """Label images at once; False if the memory is too small for that."""
+        known, failed = len(answers), len(self.report.failed)
+        try:
+            self._label(records, images, answers)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return True
+        del answers[known:], self.report.failed[failed:]
+        release()  # after the exception and the tensors that it holds
+        return False
+
+    def _label(self, records: Sequence[Record], images: Sequence[Tensor], answers: list[Answer]) -> None:
         ids = [record.id for record in records]
         try:
             labels, confidences = self.teacher.label(images, self.vocabulary, ids=ids)
-        except (DataError, torch.OutOfMemoryError) as error:
-            self._in_halves(records, images, error)
+        except DataError as error:
+            if len(records) == 1:
+                self._failed(records[0].id, error)
+                return
+            middle = len(records) // 2  # find the one image of the batch that is wrong
+            self._label(records[:middle], images[:middle], answers)
+            self._label(records[middle:], images[middle:], answers)
             return
         for record, image, label, confidence in zip(records, images, labels, confidences, strict=True):
             try:
-                self._add(record, image, label, confidence)
+                answers.append(_answer(record, image, label, confidence))
             except DataError as error:
-                self._failed(record, error)
+                self._failed(record.id, error)
 
-    def _in_halves(self, records: Sequence[Record], images: Sequence[Tensor], error: Exception) -> None:
-        """Find the one image of the batch that is wrong, or use less memory."""
-        if len(records) > 1:
-            middle = len(records) // 2
-            self._label(records[:middle], images[:middle])
-            self._label(records[middle:], images[middle:])
-        elif isinstance(error, DataError):
-            self._failed(records[0], error)
-        else:
-            raise error
-
-    def _add(self, record: Record, image: Tensor, label: Tensor, confidence: Tensor) -> None:
-        if label.shape != image.shape[1:]:
-            raise DataError(
-                f"{record.image}: image is {image.shape[2]}x{image.shape[1]}, "
-                f"its label {label.shape[1]}x{label.shape[0]}; they must be equal"
-            )
-        certain = bool((confidence == 1).all())
-        self.store.add(
-            record.id, label.cpu().numpy(), None if certain else confidence.clamp(0, 1).float().cpu().numpy()
-        )
-        self.report.labeled += 1
-
-    def _failed(self, record: Record, error: DataError) -> None:
+    def _failed(self, identifier: str, error: DataError) -> None:
         if self.on_error == "fail" or isinstance(error, StoreWriteError):
             raise error
-        self.report.failed.append((record.id, str(error)))
+        self.report.failed.append((identifier, str(error)))
 
 
-def _tensor(record: Record) -> Tensor:
-    """uint8 RGB (3, H, W), as shown."""
-    pixels = np.array(read_image(record.image), dtype=np.uint8)
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+def _answer(record: Record, image: Tensor, label: Tensor, confidence: Tensor) -> Answer:
+    """What the store takes: confidence as round(255 * c), or none where it is 1 everywhere."""
+    if label.shape != image.shape[1:]:
+        raise DataError(
+            f"{record.image}: image is {image.shape[2]}x{image.shape[1]}, "
+            f"its label {label.shape[1]}x{label.shape[0]}; they must be equal"
+        )
+    if confidence.isnan().any():
+        raise DataError(f"{record.image}: the teacher's confidence is not a number (NaN)")
+    pixels = label.cpu().numpy()
+    if bool((confidence == 1).all()):
+        return Answer(record.id, pixels)
+    graded = confidence.float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return Answer(record.id, pixels, np.asarray(graded.cpu().numpy()))
+
+
+def _too_large(record: Record, image: Tensor) -> DataError:
+    return DataError(
+        f"{record.image}: {image.shape[2]}x{image.shape[1]} pixels do not fit the memory, even as a batch of one; "
+        "free memory, use a smaller teacher or tiles, or leave it out with --on-error skip"
+    )
 
 
 def _unique(records: Iterable[Record]) -> tuple[list[Record], int]:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ class MasksTeacher(OpenVocabModel):
         UsageError: no folder is given; DataError: it is not there, or holds no such file.
     """
 
-    reads_ids: ClassVar[bool] = True
+    reads_ids: bool = True
 
     def __init__(
         self,

@@ -58,4 +58,5 @@ class Pooling:
         check_channels(len(maps), len(self.owners), "teacher")
         for first in range(0, len(maps), CHUNK):
             part = maps[None, first : first + CHUNK]
-            yield first, F.interpolate(part, size=size, mode="bilinear", align_corners=False)[0]
+            full = F.interpolate(part, size=size, mode="bilinear", align_corners=False)[0]
+            yield first, full.clamp_(0, 1)  # rounding in the resize may exceed 1 by a hair

@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
+from semiovs.errors import DataError
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.pooling import Pooling
 from semiovs.vocab.vocabulary import Vocabulary
@@ -26,6 +28,7 @@ class PromptedModel(OpenVocabModel):
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
     ) -> list[Tensor]:
         """Class scores (K, H, W) in [0, 1]: the maximum over each class's concepts."""
+        require_images(images)
         pooling = pooling_of(vocabulary)
         pairs = zip(images, self.maps(images, vocabulary), strict=True)
         return [pooling.scores(maps, _size(image)) for image, maps in pairs]
@@ -34,6 +37,7 @@ class PromptedModel(OpenVocabModel):
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
     ) -> tuple[list[Tensor], list[Tensor]]:
         """As `scores` and argmax, without ever holding concepts x H x W."""
+        require_images(images)
         pooling = pooling_of(vocabulary)
         pairs = zip(images, self.maps(images, vocabulary), strict=True)
         found = [pooling.label(maps, _size(image)) for image, maps in pairs]
@@ -43,6 +47,14 @@ class PromptedModel(OpenVocabModel):
 def pooling_of(vocabulary: Vocabulary) -> Pooling:
     """How the concepts of a vocabulary become its classes."""
     return Pooling(vocabulary.owners, len(vocabulary), vocabulary.background)
+
+
+def require_images(images: Sequence[Tensor]) -> None:
+    """Raise DataError unless each is a uint8 RGB image (3, H, W) with at least one pixel."""
+    for index, image in enumerate(images):
+        if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3 or not image.numel():
+            kind = str(image.dtype).removeprefix("torch.")
+            raise DataError(f"image {index}: {kind} tensor of shape {tuple(image.shape)}; must be uint8 RGB (3, H, W)")
 
 
 def _size(image: Tensor) -> tuple[int, int]:

@@ -28,7 +28,7 @@ _SIDE = 360
 _RAW, _CALIBRATED, _BAD = "#8a8f98", "#1f9d63", "#d9822b"
 
 _MEANING = {
-    "controlled": "own threshold",
+    "controlled": "",
     "global": "few images: threshold of all classes",
     "few": "few images: ignored",
     "unusable": "unusable at any threshold: ignored",
@@ -51,7 +51,7 @@ def write_card(path: Path, card: Card) -> None:
         images=card.calibration.fitted_on["images"],
         risk=card.calibration.risk,
         rows=[_class_row(rule, score, colors[k]) for k, (rule, score) in enumerate(card.rows)],
-        curves=_curves([(card.rows[k][0], card.curves[k]) for k in drawn], card.calibration.risk) if drawn else "",
+        curves=[_curve(card.rows[k][0], card.curves[k], card.calibration.risk) for k in drawn],
         left_out=sum(1 for _, score in card.rows if score.images) - len(drawn),
         reliability=_reliability(card.score.reliability, None if held is None else held.reliability),
         strips=[_strip(example, colors) for example in card.worst],
@@ -76,30 +76,23 @@ def _class_row(rule: ClassRule, score: Any, color: NDArray[np.uint8]) -> dict[st
     }
 
 
-def _curves(rows: Sequence[tuple[ClassRule, Curve]], risk: float) -> str:
-    """Small multiples of precision against coverage, the threshold as a dot."""
-    columns = 4
-    lines = -(-len(rows) // columns)
-    figure = Figure(figsize=(8.4, 1.9 * lines + 0.3), layout="constrained")
-    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    for axes, (rule, curve) in zip(grid.flat, rows, strict=False):
-        axes.axhline(100 * (1 - risk), color="#c9ccd2", linewidth=1, linestyle=(0, (4, 3)))
-        axes.plot(100 * curve.coverage, 100 * curve.precision, color=_CALIBRATED, linewidth=1.8)
-        if rule.ignored:
-            axes.text(50, 8, "ignored", color=_BAD, ha="center", fontsize=9)
-        else:
-            at = rule.threshold
-            axes.plot(100 * curve.coverage[at], 100 * curve.precision[at], "o", color=_BAD, markersize=5)
-        axes.set_title(rule.name, fontsize=9, loc="left", pad=3)
-        _bare(axes)
-    for axes in grid.flat[len(rows) :]:
-        axes.set_visible(False)
-    grid[0, 0].set_xlim(0, 101)
-    grid[0, 0].set_ylim(0, 103)
-    grid[0, 0].set_xticks([0, 50, 100])
-    grid[0, 0].set_yticks([0, 50, 100])
-    figure.supxlabel("coverage: share of the class's pixels that is kept, %", fontsize=9)
-    figure.supylabel("precision, %", fontsize=9)
+def _curve(rule: ClassRule, curve: Curve, risk: float) -> str:
+    """Precision against coverage of one class, the threshold as a dot."""
+    figure = Figure(figsize=(2.5, 1.9), layout="constrained")
+    axes = figure.add_subplot()
+    axes.axhline(100 * (1 - risk), color="#c9ccd2", linewidth=1, linestyle=(0, (4, 3)))
+    axes.plot(100 * curve.coverage, 100 * curve.precision, color=_CALIBRATED, linewidth=1.8)
+    if rule.ignored:
+        axes.text(50, 8, "ignored", color=_BAD, ha="center", fontsize=9)
+    else:
+        at = rule.threshold
+        axes.plot(100 * curve.coverage[at], 100 * curve.precision[at], "o", color=_BAD, markersize=5, clip_on=False)
+    axes.set_title(rule.name, fontsize=9.5, loc="left", pad=4)
+    axes.set_xlim(0, 101)
+    axes.set_ylim(0, 103)
+    axes.set_xticks([0, 50, 100])
+    axes.set_yticks([0, 50, 100])
+    _bare(axes)
     return _svg(figure)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from semiovs.datasets.synthetic import CLASSES, COLORS
 from semiovs.files import write_bytes
 from semiovs.study.demo import Example
+from semiovs.vocab.colors import hex_of
 
 #: Inches of one picture, and pixels an inch.
 _SIDE, _DPI = 1.35, 110

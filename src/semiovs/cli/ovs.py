@@ -1,0 +1,58 @@
+"""``semiovs ovs``: open-vocabulary teachers of one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semiovs.cli.console import Json, report
+
+if TYPE_CHECKING:
+    from semiovs.engine.training import Outcome
+
+ovs = typer.Typer(help="Train an open-vocabulary teacher.", add_completion=False, rich_markup_mode=None)
+
+#: What makes a training that of a teacher; the rest is `semiovs train`.
+TEACHER = ("method.name=sed", "model.name=sed")
+
+
+@ovs.callback()
+def group() -> None:
+    """Train an open-vocabulary teacher."""
+
+
+@ovs.command()
+def train(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="Preset (modern/ovs-small), YAML or folder; then values on top."),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check the data, take three steps, say shapes, memory and time; write nothing."),
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that lies in run.dir.")] = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Train SED on labelled images with class names: `semiovs train` with method=sed and model=sed."""
+    from semiovs.cli.train import trained
+
+    outcome = trained(arguments or [], first=TEACHER, dry_run=dry_run, overwrite=overwrite, as_json=as_json)
+    if outcome is not None:
+        tell(outcome, as_json=as_json)
+
+
+def tell(outcome: Outcome, *, as_json: bool) -> None:
+    """Print what a run came to, and what to do next; the main process alone speaks."""
+    from semiovs.engine.distributed import is_main
+
+    if not is_main():
+        return
+    run = outcome.directory
+    lines = [f"{name}: mIoU {miou:.2f} at the end (step {outcome.step})" for name, miou in outcome.last.items()]
+    lines += [
+        f"run: {run}",
+        f"next: semiovs label --teacher sed --weights {run} --images DIR --classes NAMES --out STORE",
+    ]
+    report(outcome.as_json(), as_json=as_json, text="\n".join(lines))

@@ -1,0 +1,151 @@
+"""Several stores into one, with the proof that nothing is lost, double or mixed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from semiovs.data.store import PseudoLabelStore, StoreWriteError
+from semiovs.errors import DataError, UsageError
+from semiovs.files import sync_directory
+
+#: Progress is told after so many images.
+_GROUP = 256
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What came together: images of each store that was merged, how many were new, equal twice, and how many there are now."""
+
+    merged: dict[str, int]
+    added: int
+    equal: int
+    before: int
+    images: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def merge_stores(
+    out: Path,
+    sources: Sequence[Path],
+    *,
+    copy: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> MergeReport:
+    """Put all images of `sources` into the store `out`, which may be new, or a store of the same vocabulary and teacher.
+
+    Every file is checked against its index on the way. Files are linked where the file system can (`copy`: never). The index of
+    `out` changes in one piece, at the end; killed before, `out` is as it was, and the same call does the rest. The result is,
+    byte for byte, what one job over all the images writes.
+
+    Raises:
+        UsageError: no sources; DataError: a source that is no store, of another vocabulary or teacher, with a missing or damaged
+        file, or an image that two of the stores label differently; StoreWriteError: the disk does not take it.
+    """
+    if not sources:
+        raise UsageError("nothing to merge: name the stores after the folder for the result")
+    stores = [PseudoLabelStore.open(source) for source in _distinct(out, sources)]
+    for store in stores[1:]:
+        store.meta.require_same(store.root, stores[0].meta)
+    target = PseudoLabelStore.create_as(out, stores[0].meta) if stores else PseudoLabelStore.open(out)
+    with target.merging() as adopt:
+        before = len(target)
+        owners, equal = _owners(target, stores)
+        mover = _Mover(target, copy)
+        for done, (identifier, store) in enumerate(owners.items(), start=1):
+            mover.take(store, identifier)
+            if progress is not None and (done % _GROUP == 0 or done == len(owners)):
+                progress(done, len(owners))
+        mover.sync()
+        adopt({identifier: _line(store, identifier) for identifier, store in owners.items()})
+    target.settle()
+    lost = [identifier for store in stores for identifier in store if identifier not in target]
+    if lost:
+        raise DataError(f"{out}: '{lost[0]}' and {len(lost) - 1} others are missing after the merge; merge again")
+    return MergeReport({str(s.root): len(s) for s in stores}, len(owners), equal, before, len(target))
+
+
+def _distinct(out: Path, sources: Sequence[Path]) -> list[Path]:
+    """Sources once each, and without `out`, whose images stay anyway."""
+    known = {source.resolve(): source for source in reversed(sources)}
+    known.pop(out.resolve(), None)
+    return list(reversed(known.values()))
+
+
+def _owners(target: PseudoLabelStore, stores: Sequence[PseudoLabelStore]) -> tuple[dict[str, PseudoLabelStore], int]:
+    """Which store gives each image that `target` lacks, and how many images are there twice, equal."""
+    owners: dict[str, PseudoLabelStore] = {}
+    equal = 0
+    for store in stores:
+        for identifier in store:
+            first = target if target.line(identifier) is not None else owners.get(identifier)
+            if first is None:
+                owners[identifier] = store
+            elif first.line(identifier) != store.line(identifier):
+                raise DataError(
+                    f"'{identifier}' is labelled differently in {first.root} and in {store.root}; "
+                    "remove one of the two stores from the list, or label the image again"
+                )
+            else:
+                equal += 1
+    return owners, equal
+
+
+def _line(store: PseudoLabelStore, identifier: str) -> bytes:
+    line = store.line(identifier)
+    if line is None:
+        raise DataError(f"{store.root}: '{identifier}' was removed during the merge; merge again")
+    return line
+
+
+class _Mover:
+    """Brings files into the target; what is there already with the right bytes stays."""
+
+    def __init__(self, target: PseudoLabelStore, copy: bool) -> None:
+        self._target, self._copy = target, copy
+        self._touched: set[Path] = set()
+
+    def take(self, store: PseudoLabelStore, identifier: str) -> None:
+        """Check the files of one image and link or copy them."""
+        row = store.row(identifier)
+        for (source, checksum), (path, _) in zip(store.files(row), self._target.files(row), strict=True):
+            try:
+                data = source.read_bytes()
+            except OSError as error:
+                raise DataError(f"{source}: cannot be read ({error.strerror}); {_verify(store)}") from None
+            if hashlib.sha256(data).hexdigest() != checksum:
+                raise DataError(f"{source}: damaged; {_verify(store)}")
+            try:
+                self._target.make_room(path)
+                self._bring(source, path, data)
+            except OSError as error:
+                raise StoreWriteError(f"{path}: cannot be written: {error}") from None
+            self._touched.add(path.parent)
+        if row.confidence is None:
+            self._target.path("confidence", identifier).unlink(missing_ok=True)
+
+    def sync(self) -> None:
+        """Make what was brought durable."""
+        for folder in self._touched:
+            sync_directory(folder)
+
+    def _bring(self, source: Path, path: Path, data: bytes) -> None:
+        if path.exists():  # of a merge that was killed, or a stray
+            path.unlink()
+        if not self._copy:
+            with suppress(OSError):  # another file system, or one without links
+                os.link(source, path)
+                return
+        self._target.stage(data).replace(path)
+
+
+def _verify(store: PseudoLabelStore) -> str:
+    return f"see `semiovs labels verify {store.root}`"

@@ -1,0 +1,111 @@
+"""What a pseudo-label store says about itself: `meta.json`, and whether a folder may become a store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semiovs.errors import ConfigError, DataError
+from semiovs.files import sweep_temporaries, write_bytes
+from semiovs.vocab.vocabulary import Vocabulary
+
+FORMAT = 1
+META, INDEX = "meta.json", "index.jsonl"
+#: What the messages about a folder without labels end with.
+HINT = "`semiovs label` writes one"
+
+
+@dataclass(frozen=True)
+class StoreMeta:
+    """Classes of the labels, and who made them (plain JSON data); `data` is the file that says so, byte for byte."""
+
+    vocabulary: Vocabulary
+    teacher: dict[str, Any]
+    data: bytes
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, teacher: Mapping[str, Any]) -> StoreMeta:
+        """Meta data of a new store."""
+        given = json.loads(json.dumps(dict(teacher)))
+        meta = {
+            "format": FORMAT,
+            "vocabulary": {"hash": vocabulary.hash, **vocabulary.as_json()},
+            "teacher": given,
+        }
+        return cls(vocabulary, given, (json.dumps(meta, indent=2, ensure_ascii=False) + "\n").encode())
+
+    @classmethod
+    def read(cls, root: Path) -> StoreMeta:
+        """Raises DataError: no store, or not one that can be read."""
+        path = root / META
+        try:
+            data = path.read_bytes()
+            meta = json.loads(data)
+        except FileNotFoundError:
+            raise DataError(f"{root}: not a pseudo-label store (no {META}); {HINT}") from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read: {error}") from None
+        found = meta.get("format") if isinstance(meta, dict) else None
+        if found != FORMAT:
+            raise DataError(f"{path}: store format {found!r}; this version reads format {FORMAT}")
+        try:
+            return cls(Vocabulary.from_json(meta["vocabulary"]), dict(meta["teacher"]), data)
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            raise DataError(f"{path}: not the description of a pseudo-label store: {error!r}") from None
+
+    def holds_in(self, root: Path) -> bool:
+        """Whether the file still says the same."""
+        try:
+            return (root / META).read_bytes() == self.data
+        except OSError:
+            return False
+
+    def write(self, root: Path) -> None:
+        """Write the file, if it does not say so already."""
+        if not self.holds_in(root):
+            write_bytes(root / META, self.data)
+
+    def require_same(self, root: Path, other: StoreMeta) -> None:
+        """Raise DataError if the labels of `root`, which `self` describes, are not of the same kind as those of `other`."""
+        if difference := self.vocabulary.difference(other.vocabulary):
+            raise DataError(f"{root}: its labels are of other classes: {difference}")
+        if self.vocabulary.hash != other.vocabulary.hash:
+            raise DataError(
+                f"{root}: labelled with other concepts of the same classes (vocabulary {self.vocabulary.hash} there, "
+                f"{other.vocabulary.hash} now); choose another folder"
+            )
+        if self.teacher != other.teacher:
+            raise DataError(
+                f"{root}: labelled by another teacher ({_difference(self.teacher, other.teacher)}); "
+                "choose another folder"
+            )
+
+
+def prepare_folder(root: Path) -> None:
+    """Remove what killed jobs left in a store; a folder that is none must be empty.
+
+    Raises:
+        DataError: a file, or a folder with something else in it.
+    """
+    if root.exists() and not root.is_dir():
+        raise DataError(f"{root}: a file, where a folder for pseudo-labels is wanted")
+    strangers = [path for path in root.iterdir() if not _beginning(path)] if root.is_dir() else []
+    if (root / META).exists():  # asked after the listing: another job may be making the store at this moment
+        sweep_temporaries(root)
+        sweep_temporaries(root / "incoming")
+    elif strangers:
+        first = min(path.name for path in strangers)
+        raise DataError(f"{root}: not empty and no pseudo-label store (holds '{first}'); choose another folder")
+
+
+def _beginning(path: Path) -> bool:
+    """What a job leaves that was killed while it wrote the very first files."""
+    return path.name.startswith(META) or (path.name == INDEX and path.is_file() and path.stat().st_size == 0)
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+    return ", ".join(f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in keys)

@@ -1,0 +1,131 @@
+"""What is in a store: classes counted from the index, and confidences from a sample of the files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from semiovs.data.batch import IGNORE
+from semiovs.errors import DataError
+
+if TYPE_CHECKING:
+    from semiovs.data.store import PseudoLabelStore
+
+#: Bars of the histogram of confidences: [0, 0.1), …, [0.9, 1].
+BARS = 10
+
+
+@dataclass(frozen=True)
+class StoreStats:
+    """What a store holds: images, pixels of each class (by name), ignored pixels, in how many images each class occurs."""
+
+    images: int
+    pixels: dict[str, int]
+    ignored: int
+    images_with: dict[str, int]
+
+    @property
+    def ignored_share(self) -> float:
+        """Ignored pixels of all pixels."""
+        total = sum(self.pixels.values()) + self.ignored
+        return self.ignored / total if total else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ConfidenceStats:
+    """Confidence of the pixels that are not ignored, over a sample of the images.
+
+    mean: in [0, 1], None where all is ignored; by_class: mean of each class that occurs; histogram: share of the pixels in each of
+    ten equal bars; with_confidence: images of the sample that have a confidence at all (the others count as 1).
+    """
+
+    sampled: int
+    with_confidence: int
+    mean: float | None
+    by_class: dict[str, float]
+    histogram: list[float]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def count_classes(store: PseudoLabelStore) -> StoreStats:
+    """Count classes, from the index alone."""
+    pixels = np.zeros(256, dtype=np.int64)
+    images = np.zeros(256, dtype=np.int64)
+    for row in store.rows():
+        for value, count in row.pixels.items():
+            pixels[value] += count
+            images[value] += 1
+    names = store.vocabulary.names
+    return StoreStats(
+        len(store),
+        {name: int(pixels[i]) for i, name in enumerate(names)},
+        int(pixels[IGNORE]),
+        {name: int(images[i]) for i, name in enumerate(names)},
+    )
+
+
+def confidence_stats(
+    store: PseudoLabelStore, ids: Sequence[str], *, progress: Callable[[int, int], None] | None = None
+) -> ConfidenceStats:
+    """Read labels and confidences of the images `ids`.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    table = np.zeros((256, 256), dtype=np.int64)  # class x confidence
+    graded = 0
+    for done, identifier in enumerate(ids, start=1):
+        label, confidence = store.label(identifier), store.confidence(identifier)
+        graded += confidence is not None
+        known = label != IGNORE
+        value = np.full(label.shape, 255, np.uint8) if confidence is None else confidence
+        if value.shape != label.shape:
+            raise DataError(f"{store.root}: label and confidence of '{identifier}' differ in size")
+        pairs = label[known].astype(np.int32) * 256 + value[known]
+        table += np.bincount(pairs, minlength=65536).reshape(256, 256)
+        if progress is not None:
+            progress(done, len(ids))
+    values = np.arange(256) / 255
+    by_class = {
+        name: float(table[i] @ values / table[i].sum())
+        for i, name in enumerate(store.vocabulary.names)
+        if table[i].any()
+    }
+    total = table.sum(0)
+    number = max(int(total.sum()), 1)
+    bars = np.bincount(np.minimum((values * BARS).astype(int), BARS - 1), weights=total, minlength=BARS)
+    mean = float(total @ values / number) if total.any() else None
+    return ConfidenceStats(len(ids), graded, mean, by_class, [float(share) for share in bars / number])
+
+
+def spread(ids: Sequence[str], count: int) -> list[str]:
+    """`count` ids, evenly over the list; all of them if there are no more."""
+    if count >= len(ids):
+        return list(ids)
+    return [ids[(2 * i + 1) * len(ids) // (2 * count)] for i in range(count)]
+
+
+def bytes_on_disk(root: Path) -> int:
+    """Size of all files of a store."""
+    return sum(_sizes(root))
+
+
+def _sizes(root: Path) -> Iterator[int]:
+    for folder, _, names in os.walk(root):
+        for name in names:
+            try:
+                yield (Path(folder) / name).stat().st_size
+            except OSError:  # moved in at this moment
+                continue

@@ -1,0 +1,116 @@
+"""Is a store whole? Every file against its checksum; and what may be done about it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semiovs.data.index import Index, IndexRow
+from semiovs.data.store_meta import INDEX, prepare_folder
+from semiovs.errors import DataError
+
+if TYPE_CHECKING:
+    from semiovs.data.store import PseudoLabelStore
+
+#: Images that are looked at together; bounds the memory of the thread pool's queue.
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class StoreReport:
+    """What `verify` found; the lists hold ids (missing, damaged), line numbers of the index (lines) and paths (stray)."""
+
+    checked: int
+    missing: list[str]
+    damaged: list[str]
+    stray: list[str]
+    lines: list[int] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every image of the index is there and unchanged (stray files do no harm)."""
+        return not self.missing and not self.damaged and not self.lines
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def damaged_lines(root: Path) -> list[int]:
+    """Numbers of the lines of the index that cannot be read."""
+    lines: list[int] = []
+    Index.open(root / INDEX, damaged=lines)
+    return lines
+
+
+def verify(
+    store: PseudoLabelStore, *, threads: int = 2, progress: Callable[[int, int], None] | None = None
+) -> StoreReport:
+    """Compare every file of the store with its checksum in the index."""
+    missing, damaged, done = [], [], 0
+    expected: set[str] = set()
+    rows = store.rows()
+    with ThreadPoolExecutor(threads) as pool:
+        while chunk := list(islice(rows, _CHUNK)):
+            for row, state in zip(chunk, pool.map(lambda row: _state(store, row), chunk), strict=True):
+                expected.update(str(path) for path, _ in store.files(row))
+                if state == "missing":
+                    missing.append(row.id)
+                elif state == "damaged":
+                    damaged.append(row.id)
+            done += len(chunk)
+            if progress is not None:
+                progress(done, len(store))
+    stray = sorted(str(path.relative_to(store.root)) for path in _found(store.root) if str(path) not in expected)
+    return StoreReport(len(store), missing, damaged, stray)
+
+
+def repair(root: Path) -> StoreReport:
+    """Take images whose files are missing or damaged, and damaged lines, out of the index, so that `semiovs label` redoes them.
+
+    Damaged files are removed with their line; stray files stay. Returns what was found.
+
+    Raises:
+        DataError: no store, or one that cannot be written.
+    """
+    from semiovs.data.store import PseudoLabelStore
+
+    lines: list[int] = []
+    try:
+        prepare_folder(root)
+        index = Index.open(root / INDEX, damaged=lines)
+        found = list(lines)
+        with index.locked():
+            index.settle()
+        store = PseudoLabelStore.open(root)
+        report = verify(store)
+        store.remove([*report.missing, *report.damaged])
+    except OSError as error:
+        raise DataError(f"{root}: cannot be repaired: {error}") from None
+    return StoreReport(report.checked, report.missing, report.damaged, report.stray, found)
+
+
+def _state(store: PseudoLabelStore, row: IndexRow) -> str:
+    state = "good"
+    for path, checksum in store.files(row):
+        try:
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != checksum:
+                    state = "damaged"
+        except FileNotFoundError:
+            return "missing"
+        except OSError:  # the disk does not give it
+            state = "damaged"
+    return state
+
+
+def _found(root: Path) -> Iterator[Path]:
+    for part in ("labels", "confidence", "incoming"):
+        with suppress(FileNotFoundError):
+            yield from (path for path in (root / part).rglob("*") if path.is_file())

@@ -1,0 +1,159 @@
+"""Writing labels while the teacher goes on: encoded by a few threads, moved into the store by one, in the order they came."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.data.store import Prepared, PseudoLabelStore, StoreWriteError
+from semiovs.errors import DataError
+
+#: Labels and confidences that may wait, in bytes; one batch may be larger than that.
+WAITING = 256 * 2**20
+#: Images that come into the store with one write of the index, at most, if single batches are smaller.
+_GROUP = 128
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A label (H, W) uint8 and its confidence (H, W), uint8 times 255 or float in [0, 1], for one image."""
+
+    id: str
+    label: NDArray[np.uint8]
+    confidence: NDArray[Any] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return self.label.nbytes + (0 if self.confidence is None else self.confidence.nbytes)
+
+
+@dataclass
+class Written:
+    """What happened since it was last asked: ids that came in, ids another process had added, (id, error) of refused labels."""
+
+    added: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    refused: list[tuple[str, DataError]] = field(default_factory=list)
+
+
+@dataclass
+class _Batch:
+    futures: list[tuple[str, Future[Prepared]]]
+    nbytes: int
+
+
+class StoreWriter:
+    """Put batches of answers; leaving the block waits until all of them are in the store.
+
+    A batch comes in whole or not at all, except for single labels that the store refuses. Memory is bounded: `put` waits while
+    more than `waiting` bytes are on their way. If the block is left by an exception, what was put is still written.
+    """
+
+    def __init__(self, store: PseudoLabelStore, *, threads: int, waiting: int = WAITING) -> None:
+        self._store, self._limit = store, waiting
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="write")
+        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._changed = threading.Condition()
+        self._held = 0
+        self._news, self._failure = Written(), None
+        self._mover = threading.Thread(target=self._move, name="index", daemon=True)
+
+    _failure: BaseException | None
+
+    def __enter__(self) -> Self:
+        self._mover.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._queue.put(None)
+        self._mover.join()
+        self._pool.shutdown()
+        if error is None:
+            self._raise()
+
+    def put(self, answers: Sequence[Answer]) -> None:
+        """Take a batch.
+
+        Raises:
+            StoreWriteError: an earlier batch could not be written.
+        """
+        size = sum(answer.nbytes for answer in answers)
+        with self._changed:
+            while self._held and self._held + size > self._limit and self._failure is None:
+                self._changed.wait()
+            self._raise()
+            self._held += size
+        prepare = self._store.prepare
+        futures = [(a.id, self._pool.submit(prepare, a.id, a.label, a.confidence)) for a in answers]
+        self._queue.put(_Batch(futures, size))
+
+    def news(self) -> Written:
+        """What happened since the last call.
+
+        Raises:
+            StoreWriteError: a batch could not be written.
+        """
+        with self._changed:
+            self._raise()
+            found, self._news = self._news, Written()
+        return found
+
+    def _raise(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _move(self) -> None:
+        """The mover's thread: batches that are ready go in together, so that small ones do not pay for the disk one by one."""
+        last = False
+        while not last and (batch := self._queue.get()) is not None:
+            group = [batch]
+            while not last and sum(len(b.futures) for b in group) < _GROUP:
+                try:
+                    following = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                last = following is None
+                if following is not None:
+                    group.append(following)
+            self._commit(group)
+
+    def _commit(self, group: Sequence[_Batch]) -> None:
+        news, ready = Written(), []
+        failure: BaseException | None = self._failure
+        for identifier, future in (pair for batch in group for pair in batch.futures):
+            try:
+                ready.append(future.result())
+            except StoreWriteError as error:
+                failure = failure or error
+            except DataError as error:
+                news.refused.append((identifier, error))
+            except BaseException as error:  # a bug in a thread must not hang the job
+                failure = failure or error
+        try:
+            if failure is None:
+                news.added = self._store.commit(ready)
+                mine = set(news.added)
+                news.others = [item.row.id for item in ready if item.row.id not in mine]
+        except BaseException as error:
+            failure = error
+        finally:
+            for item in ready:
+                item.discard()
+        with self._changed:
+            self._failure = failure
+            self._held -= sum(batch.nbytes for batch in group)
+            self._news.added += news.added
+            self._news.others += news.others
+            self._news.refused += news.refused
+            self._changed.notify_all()

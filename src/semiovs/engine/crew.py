@@ -1,0 +1,81 @@
+"""Processes of one launch that need no collectives: each does its share, and rank 0 hears when the others are done."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
+
+from semiovs.engine.distributed import restarts
+from semiovs.errors import UsageError
+
+#: Seconds between two looks for what other ranks say.
+_EVERY = 0.2
+
+
+@dataclass(frozen=True)
+class Crew:
+    """A process among those that `torchrun` started, or alone."""
+
+    rank: int = 0
+    size: int = 1
+    store: Store | None = None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process speaks for all."""
+        return self.rank == 0
+
+    def share(self, shard: tuple[int, int]) -> tuple[int, int]:
+        """The part of shard (i, n) that is this process's, as a shard: the parts of all ranks are the whole shard."""
+        index, count = shard
+        return index + count * self.rank, count * self.size
+
+    def reports(self, own: dict[str, Any], stop: Callable[[], bool] = lambda: False) -> list[dict[str, Any]]:
+        """Tell rank 0 plain data; on rank 0, all that the ranks said, however long they take (a collective would time out).
+
+        stop: asked while waiting; once it is true, what was said so far is returned. Other ranks get their own data back.
+        """
+        if self.store is None:
+            return [own]
+        self.store.set(f"report/{self.rank}", json.dumps(own))
+        if not self.is_main:
+            return [own]
+        found = [own]
+        for rank in range(1, self.size):
+            while not self.store.check([f"report/{rank}"]):
+                if stop():
+                    return found
+                time.sleep(_EVERY)
+            found.append(json.loads(self.store.get(f"report/{rank}")))
+        return found
+
+
+@contextmanager
+def crew(environment: Mapping[str, str] = os.environ) -> Iterator[Crew]:
+    """Meet the processes of this launch; with GPUs, each process gets its own as the current one.
+
+    Raises:
+        UsageError: RANK and WORLD_SIZE are set, but not what `torchrun` sets beside them.
+    """
+    if int(environment.get("WORLD_SIZE", "1")) == 1:
+        yield Crew()
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(environment.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    try:
+        store, rank, size = next(rendezvous("env://", timeout=timedelta(minutes=30)))
+    except ValueError as error:
+        raise UsageError(
+            f"WORLD_SIZE is set, but {error}; start with torchrun, or unset WORLD_SIZE and give --shard I/N"
+        ) from None
+    yield Crew(rank, size, PrefixStore(f"semiovs/label/{restarts(environment)}", store))

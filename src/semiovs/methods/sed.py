@@ -1,0 +1,114 @@
+"""SED's training: every pixel and every concept is a yes-or-no question, put to the result and to the three auxiliary heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semiovs.config.schema import OptimConfig
+from semiovs.data import IGNORE, Batch
+from semiovs.errors import UsageError, did_you_mean
+from semiovs.methods.base import Method, Progress, Step
+from semiovs.methods.maths import denominator, widened
+from semiovs.methods.ood import OodStream
+from semiovs.methods.terms import Terms
+from semiovs.models.sed.segmenter import SedSegmenter
+from semiovs.models.segmenter import Segmenter
+
+#: What becomes of unlabelled pixels: they do not count, or count as none of the classes (as in the reference).
+IGNORE_MODES = ("mask", "negative")
+#: Target of a labelled pixel whose class is not among those asked for.
+NONE = -1
+_UNDECAYED = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.Embedding)
+
+
+class Sed(Method):
+    """L = BCE(x) + BCE(x0) + BCE(x1) + BCE(x2) on the labelled images (SED spec, section 7).
+
+    Each is a mean over pixels and classes. A class with several concepts is asked as a whole: its logit is that of its best
+    concept, as at inference, so that a "background" need not be all its concepts at once.
+
+    ignore: mask or negative (`IGNORE_MODES`); sample: classes asked for in each step, those in the batch first, the rest at
+    random; None: all. With a hundred names, some sixteen a step train as well for a fraction of the price.
+    """
+
+    consistency = {}
+    strong = 0
+    reads_unlabeled = False
+    student: SedSegmenter
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        *,
+        num_classes: int,
+        ood: OodStream | None = None,
+        ignore: str = "mask",
+        sample: int | None = None,
+        ema_decay: float | None = None,
+        normalise: str = "rank",
+    ) -> None:
+        if not isinstance(segmenter, SedSegmenter):
+            raise UsageError("method sed trains an open-vocabulary teacher: set model.name=sed")
+        if ood is not None:
+            raise UsageError("method sed learns from labelled images alone: take the ood section out")
+        if ignore not in IGNORE_MODES:
+            raise UsageError(f"method.ignore: '{ignore}' is not known{did_you_mean(ignore, IGNORE_MODES)}")
+        if sample is not None and sample < 1:
+            raise UsageError(f"method.sample: {sample} must be at least 1, or null for all classes")
+        super().__init__(segmenter, num_classes=num_classes, ema_decay=ema_decay, normalise=normalise)
+        self.ignore = ignore
+        self.sample = sample if sample is not None and sample < num_classes else None
+
+    def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
+        """One pass over the labelled images."""
+        x = batch.labeled
+        chosen, target = (None, x.mask) if self.sample is None else self.asked(x.mask, self.sample)
+        p_x, *p_early = self.student.heads(x.image, chosen)
+        terms = {"x": (1.0, self.loss(p_x, target))}
+        terms |= {f"x{i}": (1.0, self.loss(p, target)) for i, p in enumerate(p_early)}
+        return Step(Terms(terms))
+
+    def asked(self, mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Mask (B, H, W) -> ids of the classes that are asked for (count,), and their positions (B, H, W), `NONE` or `IGNORE`."""
+        classes = self.student.num_classes
+        seen = torch.zeros(IGNORE + 1, dtype=torch.bool, device=mask.device)
+        seen[mask.flatten()] = True
+        chosen = self.draws.classes(seen[:classes], count)
+        position = torch.full((IGNORE + 1,), NONE, dtype=mask.dtype, device=mask.device)
+        position[chosen] = torch.arange(count, dtype=mask.dtype, device=mask.device)
+        position[IGNORE] = IGNORE
+        return chosen, position[mask]
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits (B, K, h, w), resized to the target's (B, H, W) -> mean binary cross-entropy, 0-d.
+
+        BCE(z, y) = softplus(z) - y·z; y is 1 for the pixel's class alone, so that no one-hot volume is needed.
+        """
+        z = widened(F.interpolate(logits, size=target.shape[1:], mode="bilinear", align_corners=False))
+        labelled = target != IGNORE
+        positive = labelled & (target != NONE)
+        own = z.gather(1, target.where(positive, 0)[:, None])[:, 0]
+        pixels = F.softplus(z).sum(dim=1) - own * positive
+        counted = labelled if self.ignore == "mask" else torch.ones_like(labelled)
+        return (pixels * counted).sum() / denominator(counted.sum() * logits.shape[1], self.pooled)
+
+    def parameter_groups(self, config: OptimConfig, *, lr_scale: float = 1.0) -> list[dict[str, Any]]:
+        """As `Method.parameter_groups`, without weight decay on normalisation layers and embeddings.
+
+        The norm of the aggregator's ConvNeXt blocks is decayed all the same, as in the reference.
+        """
+        free = {
+            id(parameter)
+            for name, module in self.named_modules()
+            if isinstance(module, _UNDECAYED) and not name.endswith("cnext.norm")
+            for parameter in module.parameters(recurse=False)
+        }
+        groups = super().parameter_groups(config, lr_scale=lr_scale)
+        decayed = [{**g, "params": [p for p in g["params"] if id(p) not in free]} for g in groups]
+        bare = [{**g, "params": [p for p in g["params"] if id(p) in free], "weight_decay": 0.0} for g in groups]
+        return [*decayed, *({**g, "name": f"{g['name']} norms"} for g in bare)]

@@ -1,0 +1,132 @@
+"""SED's cost aggregation: the similarity of each pixel and each concept, refined into a map per concept (Xie et al., CVPR 2024).
+
+Written from the SED spec, section 4; names of parameters are those of the published checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semiovs.errors import UsageError
+from semiovs.models.sed.blocks import Decoder
+
+
+class Aggregator(nn.Module):
+    """Dense image features and text embeddings -> one map of logits per concept.
+
+    prompts: templates per concept, P; guide_dims: channels of the image's maps at twice, four and eight times the resolution of
+    the dense features; hidden: channels after the first convolution; decoder_dims: after each stage; guides: channels to which
+    image and correlation are projected at each stage; pool: pixels (a side) that share their attention in training.
+
+    Raises:
+        UsageError: channels that `heads` or the guidance do not divide or fit.
+    """
+
+    def __init__(
+        self,
+        prompts: int,
+        guide_dims: Sequence[int],
+        *,
+        hidden: int = 128,
+        decoder_dims: Sequence[int] = (64, 32, 16),
+        guides: Sequence[int] = (32, 16, 8),
+        kernel: int = 9,
+        heads: int = 4,
+        pool: int = 2,
+    ) -> None:
+        super().__init__()
+        widths = (hidden, *decoder_dims)
+        _check(widths, guide_dims, guides, kernel, heads)
+        self.prompts, self.pool = prompts, pool
+        self.conv1 = nn.Conv2d(prompts, hidden, 7, padding=3)
+        self.decoder_guidance_projection = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(dim, guide, 3, padding=1), nn.ReLU())
+            for dim, guide in zip(guide_dims, guides, strict=True)
+        )
+        self.decoder_corr_guidance_projection = nn.ModuleList(
+            nn.Sequential(nn.ConvTranspose2d(before, guide, 2, 2), nn.ReLU())
+            for before, guide in zip((prompts, *guides[:-1]), guides, strict=True)
+        )
+        stages = [
+            Decoder(widths[i], widths[i + 1], guide, guide, kernel=kernel, heads=heads)
+            for i, guide in enumerate(guides)
+        ]
+        self.decoder1, self.decoder2, self.decoder3 = stages
+        self.head0, self.head1, self.head2, self.head = (nn.Conv2d(width, 1, 3, padding=1) for width in widths)
+
+    @property
+    def decoders(self) -> list[Decoder]:
+        """The three stages."""
+        return [self.decoder1, self.decoder2, self.decoder3]
+
+    @property
+    def early_heads(self) -> list[nn.Conv2d]:
+        """The auxiliary heads: on the output of `conv1` and of the first two stages."""
+        return [self.head0, self.head1, self.head2]
+
+    def forward(
+        self, dense: Tensor, text: Tensor, guides: Sequence[Tensor], *, pool: int | None = None
+    ) -> list[Tensor]:
+        """Dense features (B, C, h, w), text (T, P, C), image maps at (2h, 2w), (4h, 4w), (8h, 8w) -> four maps of logits.
+
+        They are (B, T, 8h, 8w), then those of the auxiliary heads at h, 2h and 4h, which train themselves alone. Guides send no
+        gradient back. pool: None takes the module's own in training and 1 otherwise.
+
+        Raises:
+            ValueError: shapes that do not belong together.
+        """
+        self.check(dense, text, guides)
+        pool = pool or (self.pool if self.training else 1)
+        batch = len(dense)
+        correlation = correlate(dense, F.normalize(text.float(), dim=-1))
+        x = self.conv1(correlation)
+        features = [x]
+        for index, decoder in enumerate(self.decoders):
+            correlation = self.decoder_corr_guidance_projection[index](correlation)
+            guide = self.decoder_guidance_projection[index](guides[index].detach())
+            x = decoder(x, guide, correlation, pool)
+            features.append(x)
+        early = [head(feature.detach()) for head, feature in zip(self.early_heads, features, strict=False)]
+        return [logits.view(batch, -1, *logits.shape[2:]) for logits in (self.head(x), *early)]
+
+    def check(self, dense: Tensor, text: Tensor, guides: Sequence[Tensor]) -> None:
+        """Raise ValueError for shapes that do not belong together."""
+        batch, channels, height, width = dense.shape
+        if text.ndim != 3 or text.shape[0] < 1 or text.shape[1:] != (self.prompts, channels):
+            raise ValueError(f"text of shape {tuple(text.shape)}; (concepts, {self.prompts}, {channels}) is expected")
+        for index, guide in enumerate(guides):
+            scale = 2 ** (index + 1)
+            if guide.shape[0] != batch or guide.shape[2:] != (scale * height, scale * width):
+                raise ValueError(
+                    f"guide {index} of shape {tuple(guide.shape)} beside dense features of {tuple(dense.shape)}: "
+                    f"its sides must be {scale} times theirs"
+                )
+
+
+def correlate(dense: Tensor, prompts: Tensor) -> Tensor:
+    """Cosine similarity of each pixel (B, C, h, w) and each prompt (T, P, C) of length 1: (B·T, P, h, w).
+
+    CLIP's scale has no part in it. Lengths are taken in fp32.
+    """
+    pixels = F.normalize(dense.float(), dim=1).flatten(2).to(dense.dtype)
+    similar = prompts.flatten(0, 1).to(dense.dtype) @ pixels
+    return similar.view(-1, prompts.shape[1], *dense.shape[2:])
+
+
+def _check(widths: Sequence[int], guide_dims: Sequence[int], guides: Sequence[int], kernel: int, heads: int) -> None:
+    if not len(widths) - 1 == len(guide_dims) == len(guides) == 3:
+        raise UsageError("SED has three decoder stages: give three decoder_dims, three guides and three guide_dims")
+    for width in widths[:3]:
+        if width % heads:
+            raise UsageError(f"SED: {heads} heads do not divide {width} channels; set heads, hidden or decoder_dims")
+    for width, guide in zip(widths, guides, strict=False):
+        if not 0 < guide < width:
+            raise UsageError(f"SED: {guide} channels of guidance in a stage of {width}; there must be fewer, and some")
+    for width in widths[1:]:
+        if width > 16 and width % 16:
+            raise UsageError(f"SED: decoder_dims {width} must be a multiple of 16 (groups of 16 channels)")
+    if kernel % 2 == 0:
+        raise UsageError(f"SED: kernel {kernel} must be odd")

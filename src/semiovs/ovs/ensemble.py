@@ -1,0 +1,134 @@
+"""`ensemble`: the weighted mean of other teachers' class scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from semiovs.errors import ConfigError, UsageError, did_you_mean
+from semiovs.ovs import build_ovs
+from semiovs.ovs.base import OpenVocabModel
+from semiovs.ovs.pooling import Pooling
+from semiovs.ovs.prompted import PromptedModel, require_images
+from semiovs.vocab.vocabulary import Vocabulary
+
+_KEYS = ("name", "weights", "weight", "options")
+
+
+@dataclass(frozen=True)
+class Member:
+    """A teacher and its say: its share of the sum of all weights."""
+
+    name: str
+    teacher: OpenVocabModel
+    weight: float = 1.0
+
+
+class Ensemble(OpenVocabModel):
+    """members: list of {name, weights, weight, options}, or a YAML file with such a list; all but `name` may be left away.
+
+    Scores are averaged at full size, one class at a time. Teachers whose probabilities mean different things (softmax over the
+    classes, a sigmoid a concept) are averaged as they are: let the weights, or a calibration, account for it.
+
+    Raises:
+        UsageError: no members, or one that cannot be; what a member's own teacher raises.
+    """
+
+    def __init__(self, members: Sequence[Mapping[str, Any]] | str | Path = ()) -> None:
+        rows = _read(Path(members)) if isinstance(members, str | Path) else members
+        if isinstance(rows, Mapping) or not isinstance(rows, Sequence) or not rows:
+            raise UsageError(
+                "teacher 'ensemble' needs members: a list of {name: …, weight: …}, or a YAML file with one"
+            )
+        self.members = tuple(_member(row, f"teacher 'ensemble': member {i}") for i, row in enumerate(rows, start=1))
+        self.reads_ids = any(member.teacher.reads_ids for member in self.members)
+
+    def describe(self) -> dict[str, Any]:
+        """Each member's own description and its weight."""
+        return {
+            "members": [{"name": m.name, "weight": m.weight, "options": m.teacher.describe()} for m in self.members]
+        }
+
+    def scores(
+        self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
+    ) -> list[Tensor]:
+        """Weighted mean of the members' class scores (K, H, W)."""
+        return [torch.stack(list(planes)) for planes in self._planes(images, vocabulary, ids)]
+
+    def label(
+        self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """As `scores` and argmax, one class at a time; 255 where no member gives any class a score."""
+        found = [_best(planes) for planes in self._planes(images, vocabulary, ids)]
+        return [label for label, _ in found], [score for _, score in found]
+
+    def _planes(
+        self, images: Sequence[Tensor], vocabulary: Vocabulary, ids: Sequence[str] | None
+    ) -> Iterator[Iterator[Tensor]]:
+        """For each image the mean scores (H, W), class by class."""
+        require_images(images)
+        total = sum(member.weight for member in self.members)
+        answers = [planes_of(member.teacher, images, vocabulary, ids) for member in self.members]
+        for own in zip(*answers, strict=True):
+            yield (
+                sum(
+                    (m.weight / total * plane.float().cpu() for m, plane in zip(self.members, parts, strict=True)),
+                    torch.zeros(()),
+                )
+                for parts in zip(*own, strict=True)
+            )
+
+
+def planes_of(
+    teacher: OpenVocabModel, images: Sequence[Tensor], vocabulary: Vocabulary, ids: Sequence[str] | None
+) -> list[Iterator[Tensor]]:
+    """For each image a teacher's scores (H, W), class by class; of one that is asked with words only one is held at full size."""
+    if not isinstance(teacher, PromptedModel):
+        return [iter(scores) for scores in teacher.scores(images, vocabulary, ids=ids)]
+    pairs = zip(images, teacher.maps(images, vocabulary), strict=True)
+    return [_pooled(maps, (image.shape[-2], image.shape[-1]), vocabulary) for image, maps in pairs]
+
+
+def _pooled(maps: Tensor, size: tuple[int, int], vocabulary: Vocabulary) -> Iterator[Tensor]:
+    owners = torch.tensor(vocabulary.owners, device=maps.device)
+    for k in range(len(vocabulary)):
+        own = maps[owners == k]
+        yield Pooling((0,) * len(own), 1, vocabulary.background if k == 0 else None).scores(own, size)[0]
+
+
+def _best(planes: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
+    """Label (H, W) uint8 and score (H, W); the lowest class wins a tie."""
+    best = next(planes)
+    label = torch.zeros(best.shape, dtype=torch.uint8)
+    for k, plane in enumerate(planes, start=1):
+        label[plane > best] = k
+        best = torch.maximum(best, plane)
+    label[best <= 0] = 255
+    return label, best
+
+
+def _member(row: Any, where: str) -> Member:
+    if not isinstance(row, Mapping) or not isinstance(row.get("name"), str):
+        raise UsageError(f"{where}: expected {{name: TEACHER, …}}, got {row!r:.60}")
+    if unknown := [key for key in row if key not in _KEYS]:
+        raise UsageError(f"{where}: no key '{unknown[0]}'{did_you_mean(str(unknown[0]), _KEYS)}")
+    weight, options = row.get("weight", 1.0), row.get("options") or {}
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+        raise UsageError(f"{where}: weight {weight}: must be a number above 0")
+    if not isinstance(options, Mapping):
+        raise UsageError(f"{where}: options: expected a mapping of the teacher's options")
+    return Member(row["name"], build_ovs(row["name"], weights=row.get("weights"), **options), float(weight))
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{path}: cannot be read as a list of teachers: {reason}") from None

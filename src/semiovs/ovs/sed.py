@@ -1,0 +1,178 @@
+"""`sed`: SED, the teacher of SemiOVS. Images go in as its published predictor lets them in (SED spec, section 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from semiovs.errors import UsageError, did_you_mean
+from semiovs.models.device import pick_device
+from semiovs.models.sed.source import PUBLISHED_EDGES, SedSource, open_source
+from semiovs.models.tiling import nearest_multiple
+from semiovs.ovs.prompted import PromptedModel, require_images
+from semiovs.vocab.vocabulary import Vocabulary
+
+PRECISIONS = ("fp32", "tf32", "bf16")
+
+
+class SedTeacher(PromptedModel):
+    """Cost aggregation between the pixels of a CLIP tower and the concepts (Xie et al., CVPR 2024).
+
+    weights: a published file, a model or run of `semiovs ovs train`; None: the published file in `SEMIOVS_WEIGHTS_DIR`. variant:
+    large or base, None: whatever the file is. precision: fp32 is exact; tf32 (GPU) and bf16 change a few labels. topk: early
+    rejection: a concept that is nowhere among this many best of a pixel is not refined further and scores 0; None: exact.
+    resolution: side of the square that the network sees, None: that of the weights. memory_gb: for the concepts in hand; decides
+    how many are computed together and nothing else.
+
+    Raises:
+        UsageError: a value that cannot be taken; WeightsError: weights that are missing or of something else.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | None = None,
+        variant: str | None = None,
+        precision: str = "fp32",
+        topk: int | None = None,
+        resolution: int | None = None,
+        memory_gb: float = 2.0,
+        device: str = "auto",
+    ) -> None:
+        self._configure(precision, topk, resolution, memory_gb, device)
+        self._open(open_source(weights, variant=variant))
+
+    @classmethod
+    def of(
+        cls,
+        source: SedSource,
+        *,
+        precision: str = "fp32",
+        topk: int | None = None,
+        memory_gb: float = 2.0,
+        device: str = "auto",
+    ) -> Self:
+        """Teacher with a network that is built already."""
+        teacher = cls.__new__(cls)
+        teacher._configure(precision, topk, None, memory_gb, device)
+        teacher._open(source)
+        return teacher
+
+    def _configure(
+        self, precision: str, topk: int | None, resolution: int | None, memory_gb: float, device: str
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise UsageError(
+                f"teacher 'sed': precision '{precision}' is not known{did_you_mean(precision, PRECISIONS)}"
+            )
+        if topk is not None and topk < 1:
+            raise UsageError(f"teacher 'sed': topk {topk}: at least one concept a pixel must survive")
+        if not 0.01 <= memory_gb <= 1000:
+            raise UsageError(f"teacher 'sed': memory_gb {memory_gb} is not between 0.01 and 1000")
+        self.device = pick_device(device)
+        if precision == "tf32" and self.device.type != "cuda":
+            raise UsageError("teacher 'sed': precision tf32 is of NVIDIA GPUs; use fp32 or bf16 here")
+        self.precision, self.topk, self.resolution = precision, topk, resolution
+        self._budget = int(memory_gb * 2**30)
+
+    def _open(self, source: SedSource) -> None:
+        self.source = source
+        stride = source.network.backbone.stride
+        if self.resolution is not None and (self.resolution < stride or self.resolution % stride):
+            raise UsageError(f"teacher 'sed': resolution {self.resolution} is not a multiple of {stride}")
+        self._size = (self.resolution, self.resolution) if self.resolution else source.size
+        kind = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        self.network = source.network.to(self.device, kind).to(memory_format=torch.channels_last).eval()
+        look = self.network.normalization
+        self._mean, self._std = (
+            255 * torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (look.mean, look.std)
+        )
+        self._asked: tuple[str, Tensor] | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """SHA-256 of the weights, and the options that change answers."""
+        own = {"precision": self.precision, "topk": self.topk, "resolution": list(self._size) if self._size else None}
+        return {**self.source.facts, **own}
+
+    @torch.inference_mode()
+    def maps(self, images: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:
+        """One map (T, h, w) in [0, 1] an image, at a quarter of the network's resolution (192×192 for 768×768 at stride 32).
+
+        The sigmoid comes before any resize. The maps cover the whole image: the network's input has no padding, so nothing is
+        cut off (the published predictor cuts maps of images with sides of more than 13 to 1; SED spec, section 8, bug 8).
+        """
+        require_images(images)
+        text = self._text(vocabulary)
+        prepared = [self.prepared(image) for image in images]
+        alike: dict[torch.Size, list[int]] = {}
+        for index, image in enumerate(prepared):
+            alike.setdefault(image.shape, []).append(index)
+        found: dict[int, Tensor] = {}
+        with _arithmetic(self.precision, self.device):
+            for members in alike.values():
+                batch = torch.cat([prepared[index] for index in members])
+                answers = self.network.probabilities(batch, text, topk=self.topk, budget=self._budget)
+                found |= zip(members, answers, strict=True)
+        return [found[index] for index in range(len(images))]
+
+    def prepared(self, image: Tensor) -> Tensor:
+        """Image, uint8 RGB (3, H, W) -> (1, 3, *size), normalised, at the network's resolution."""
+        edges, size, (height, width) = self.source.edges, self._size, image.shape[1:]
+        if edges is None and size is None and max(height, width) > PUBLISHED_EDGES[1]:
+            edges = (
+                min(height, width),
+                PUBLISHED_EDGES[1],
+            )  # a network that sees images as they are would need them all
+        if edges is not None:
+            image = _resized(image, shortest_edge(height, width, *edges))
+        x = (image.to(self.device)[None].float() - self._mean) / self._std
+        stride = self.network.backbone.stride
+        height, width = size or (nearest_multiple(x.shape[2], stride), nearest_multiple(x.shape[3], stride))
+        x = F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
+        dtype = next(self.network.parameters()).dtype
+        return x.to(dtype, memory_format=torch.channels_last)
+
+    def _text(self, vocabulary: Vocabulary) -> Tensor:
+        if self._asked is None or self._asked[0] != vocabulary.hash:
+            self._asked = (vocabulary.hash, self.source.features(vocabulary).float().to(self.device))
+        return self._asked[1]
+
+
+def shortest_edge(height: int, width: int, short: int, longest: int) -> tuple[int, int]:
+    """Size of an image whose short side becomes `short`, unless the long one then exceeds `longest` (SED spec, section 1)."""
+    scale = short / min(height, width)
+    rows, columns = (float(short), scale * width) if height < width else (scale * height, float(short))
+    if max(rows, columns) > longest:
+        scale = longest / max(rows, columns)
+        rows, columns = rows * scale, columns * scale
+    return max(int(rows + 0.5), 1), max(int(columns + 0.5), 1)
+
+
+def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 (3, H, W), resized by Pillow, bilinear with antialiasing."""
+    if image.shape[1:] == size:
+        return image
+    picture = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
+    pixels = np.array(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+@contextmanager
+def _arithmetic(precision: str, device: torch.device) -> Iterator[None]:
+    """Matrix products and convolutions of fp32 tensors in fp32, or in TF32; the process's own setting comes back afterwards."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -1,0 +1,112 @@
+"""Any teacher that is asked with words, looking through sliding windows, at several scales, at mirrored images too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from semiovs.errors import UsageError
+from semiovs.models.tiling import average_windows
+from semiovs.models.tta import mean_over_views, resized
+from semiovs.ovs.prompted import PromptedModel
+from semiovs.vocab.vocabulary import Vocabulary
+
+#: Pixels of the image a cell of the averaged maps: concepts x H x W would be too much to hold.
+GRAIN = 4
+
+
+@dataclass(frozen=True)
+class Views:
+    """How often, and how closely, a teacher looks at an image.
+
+    tile: side of square windows, pixels; null: the image as a whole. stride: from one window to the next; null: two thirds of it.
+    scales, flip: looks at other sizes, and mirrored; probabilities are averaged. A teacher that resizes every image to a size of
+    its own sees the same at each scale, unless `tile` is set.
+
+    Raises:
+        UsageError: numbers that cannot be.
+    """
+
+    tile: int | None = None
+    stride: int | None = None
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        scales: Any = self.scales
+        if not isinstance(scales, list | tuple) or not scales or not all(map(_is_scale, scales)):
+            raise UsageError(
+                f"teacher option scales={self.scales}: a list of numbers between 0.1 and 10, like [0.75, 1, 1.25]"
+            )
+        object.__setattr__(self, "scales", tuple(float(scale) for scale in scales))
+        if not isinstance(self.flip, bool):
+            raise UsageError(f"teacher option flip={self.flip}: true or false")
+        if self.tile is None:
+            if self.stride is not None:
+                raise UsageError("teacher option stride: only together with tile")
+            return
+        _require_side("tile", self.tile, 32, 8192)
+        if self.stride is not None:
+            _require_side("stride", self.stride, GRAIN, self.tile)
+
+    @property
+    def steps(self) -> int:
+        """Pixels from one window to the next."""
+        if self.stride is not None:
+            return self.stride
+        return max(GRAIN, (self.tile or 0) * 2 // 3 // GRAIN * GRAIN)
+
+    def changed(self) -> dict[str, Any]:
+        """Options that are not at their defaults."""
+        return {f.name: asdict(self)[f.name] for f in fields(self) if getattr(self, f.name) != f.default}
+
+
+class Viewed(PromptedModel):
+    """`teacher`, looking through `views`; windows are seen one at a time."""
+
+    def __init__(self, teacher: PromptedModel, views: Views) -> None:
+        self.teacher, self.views = teacher, views
+
+    def describe(self) -> dict[str, Any]:
+        """As the teacher, and how it looks."""
+        return {**self.teacher.describe(), **self.views.changed()}
+
+    @torch.inference_mode()
+    def maps(self, images: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:
+        """Mean over the views, at the resolution of the teacher's answer (a quarter of the image's with `tile`)."""
+
+        def once(view: Tensor) -> Tensor:
+            return self._tiled(view, vocabulary) if self.views.tile else self._asked(view, vocabulary)
+
+        return [
+            mean_over_views(once, image[None], scales=self.views.scales, flip=self.views.flip)[0] for image in images
+        ]
+
+    def _asked(self, image: Tensor, vocabulary: Vocabulary) -> Tensor:
+        return self.teacher.maps([image[0]], vocabulary)[0][None]
+
+    def _tiled(self, image: Tensor, vocabulary: Vocabulary) -> Tensor:
+        def window(part: Tensor) -> Tensor:
+            size = (part.shape[-2] // GRAIN, part.shape[-1] // GRAIN)
+            return F.interpolate(
+                self._asked(part, vocabulary), size, mode="bilinear", align_corners=False, antialias=True
+            )
+
+        assert self.views.tile is not None  # the caller has looked
+        whole = [max(1, round(side / GRAIN)) * GRAIN for side in image.shape[-2:]]
+        even = resized(image, (whole[0], whole[1]))
+        return average_windows(window, even, window=self.views.tile, stride=self.views.steps, grain=GRAIN)
+
+
+def _require_side(name: str, value: Any, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high or value % GRAIN:
+        raise UsageError(f"teacher option {name}={value}: a multiple of {GRAIN} between {low} and {high} pixels")
+
+
+def _is_scale(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.1 <= value <= 10

@@ -1,0 +1,61 @@
+"""``semiovs label`` with networks that are asked with words."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semiovs.cli.app import main
+from semiovs.data.store import PseudoLabelStore
+from unit.tiny_clip import NAME, save_clip
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    (tmp_path / "web").mkdir()
+    for i, size in enumerate([(30, 40, 3), (1, 1, 3), (600, 4, 3)]):
+        Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(tmp_path / "web" / f"{i}.png")
+    (tmp_path / "classes.yaml").write_text("classes: [{name: rest, concepts: [wall, 'sky, air']}, car]\n")
+    monkeypatch.setenv("SEMIOVS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+COMMON = ["label", "--images", "web", "--classes", "classes.yaml", "--out", "out"]
+
+
+def test_clip_dense(folder, capsys):
+    weights = save_clip(folder)
+    options = ["--set", f"model={NAME}", "--set", "size=32", "--set", "device=cpu", "--set", "tile=32"]
+    command = [*COMMON, "--teacher", "clip-dense", "--weights", str(weights), *options, "--batch-size", "2"]
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["labeled"] == 3
+    store = PseudoLabelStore.open("out")
+    assert [store.label(i).shape for i in store.ids()] == [(30, 40), (1, 1), (600, 4)]
+    assert set(np.unique(store.label("0"))) <= {0, 1}
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["already"] == 3
+
+
+@pytest.mark.parametrize(
+    ("teacher", "code", "said"),
+    [
+        (["huggingface"], 2, "--weights DIR"),
+        (["huggingface", "--weights", "nowhere/x"], 4, "nowhere/x: cannot be loaded"),
+        (["clip-dense", "--weights", "nothing.pt"], 4, "--weights FILE"),
+        (["ensemble"], 2, "needs members"),
+        (["ensemble", "--set", "members=none.yaml"], 2, "none.yaml: cannot be read"),
+        (["masks", "--set", "flip=true"], 2, "no option 'flip'"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(folder, capsys, teacher, code, said):
+    if teacher[0] == "huggingface":
+        pytest.importorskip("transformers")
+    assert main([*COMMON, "--teacher", *teacher]) == code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert not (folder / "out").exists()
