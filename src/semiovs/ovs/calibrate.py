@@ -23,7 +23,7 @@ from semiovs.ovs.tally import ClassCounts, Tally
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: A threshold that keeps a smaller share of the class's pixels than this is not worth its name.
-LEAST_COVERAGE = 0.01
+LEAST_COVERAGE = 0.05
 #: Presence is only believed in where it clears at least so many labelled images.
 LEAST_ABSENT = 3
 
