@@ -37,6 +37,8 @@ VERBS: Mapping[str, Verb] = {
     "config": Verb("semiovs.cli.config:config", "Show, compare, validate configurations; print the schema."),
     "vocab": Verb("semiovs.cli.vocab:vocab", "Show, check and compare vocabularies: classes, concepts, colours."),
     "init": Verb("semiovs.cli.init:init", "Look at a folder of images and write a commented starter YAML."),
+    "card": Verb("semiovs.cli.card:card", "What a teacher is worth on the labelled images, as a page."),
+    "calibrate": Verb("semiovs.cli.calibrate:calibrate", "Fit a teacher's thresholds and confidences on the labelled images."),
     "label": Verb("semiovs.cli.label:label", "Label images with an open-vocabulary teacher, into a store."),
     "labels": Verb("semiovs.cli.labels:labels", "Look into stores of labels: stats, verify, merge, view."),
     "ovs": Verb("semiovs.cli.ovs:ovs", "Train an open-vocabulary teacher on labelled images with class names."),

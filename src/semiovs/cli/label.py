@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -52,6 +52,9 @@ def label(
         list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Any other option of the teacher.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights of the teacher.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of `semiovs calibrate`: doubtful pixels become ignore.")
+    ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder, list or manifest, instead of ood.images.")] = None,
     classes: Annotated[
         str | None, typer.Option(help="Without CONFIG: file of class names, shipped vocabulary, or a,b,c.")
@@ -68,14 +71,20 @@ def label(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Label images with a teacher, into a pseudo-label store. Killed or repeated, it does what is left."""
+    from semiovs.cli.calibrate import calibrated, vocabulary_of
     from semiovs.ovs import build_ovs
 
     work = {"batch_size": batch_size, "on_error": on_error_of(on_error), "threads": threads}
     share, options = _shard(shard), _options(from_, map_, set_ or [])
     task = _task(arguments or [], images, classes, out)
+    if calibration is not None:
+        use = f"{task.next} ood.confidence=calibrated"
+        task = replace(task, vocabulary=vocabulary_of(calibration, task.vocabulary), next=use)
 
     def build() -> tuple[OpenVocabModel, dict[str, Any]]:
         who = build_ovs(teacher, weights=weights, **options)
+        if calibration is not None:
+            who = calibrated(calibration, teacher, who, task.vocabulary)
         return who, _described(teacher, who)
 
     _label(task, build, share, work, as_json=as_json)

@@ -3,7 +3,7 @@
 The loss of image i for class k at threshold t, with K kept pixels, W of them wrong, P predicted ones and A pixels in the image
 (all where the truth is known), is
 
-    l_i(t) = W_i(t) / max(K_i(t), P_i / 4, A_i / 1000)            in [0, 1]
+    l_i(t) = W_i(t) / max(K_i(t), P_i / 10, A_i / 1000)            in [0, 1]
 
 the share of wrong pixels among the kept ones, unless so few are kept that the share says nothing. It is not monotone in t, so its
 envelope L_i(t) = max over t' >= t of l_i(t') is controlled in its place; L is monotone and never below l.
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from semiovs.ovs.tally import LEVELS, ClassCounts
 
 #: Kept pixels below this share of the predicted ones (of the image) count as if they were so many.
-FLOOR_OF_CLASS = 0.25
+FLOOR_OF_CLASS = 0.1
 FLOOR_OF_IMAGE = 0.001
 
 #: The threshold that no level reaches.

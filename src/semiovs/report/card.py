@@ -1,0 +1,174 @@
+"""The teacher card's page: advice, classes, precision against coverage, reliability, worst images."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from semiovs.data.palette import palette
+from semiovs.evaluation.calibration import Curve, Reliability
+from semiovs.files import write_text
+from semiovs.ovs.calibration import ClassRule
+from semiovs.study.card import Card, Example
+
+#: Classes whose curves are drawn: those with the most pixels in the masks.
+_DRAWN = 24
+#: Long side of the pictures, pixels.
+_SIDE = 360
+_RAW, _CALIBRATED, _BAD = "#8a8f98", "#1f9d63", "#d9822b"
+
+_MEANING = {
+    "controlled": "",
+    "global": "few images: threshold of all classes",
+    "few": "few images: ignored",
+    "unusable": "unusable at any threshold: ignored",
+}
+
+
+def write_card(path: Path, card: Card) -> None:
+    """Write the page to `path`."""
+    loader = jinja2.PackageLoader("semiovs.report", "templates")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    colors = palette(card.vocabulary.colors)
+    drawn = sorted(range(len(card.rows)), key=lambda k: -card.rows[k][1].truth)[:_DRAWN]
+    drawn = sorted(k for k in drawn if card.rows[k][1].images)
+    held = card.score.held
+    page = environment.get_template("card.html").render(
+        card=card,
+        held=held,
+        images=card.calibration.fitted_on["images"],
+        risk=card.calibration.risk,
+        rows=[_class_row(rule, score, colors[k]) for k, (rule, score) in enumerate(card.rows)],
+        curves=[_curve(card.rows[k][0], card.curves[k], card.calibration.risk) for k in drawn],
+        left_out=sum(1 for _, score in card.rows if score.images) - len(drawn),
+        reliability=_reliability(card.score.reliability, None if held is None else held.reliability),
+        strips=[_strip(example, colors) for example in card.worst],
+        legend=[(name, _css(colors[k])) for k, name in enumerate(card.vocabulary.names) if _seen(card, k)],
+    )
+    write_text(path, page)
+
+
+def _class_row(rule: ClassRule, score: Any, color: NDArray[np.uint8]) -> dict[str, Any]:
+    threshold = "-" if rule.ignored else f"{rule.threshold / 255:.2f}"
+    return {
+        "name": rule.name,
+        "css": _css(color),
+        "iou": f"{score.iou:.0f}",
+        "images": score.images,
+        "precision": _percent(score.precision),
+        "kept_precision": _percent(score.kept_precision),
+        "coverage": _percent(score.coverage),
+        "threshold": threshold + (f" (presence {rule.presence / 255:.2f})" if rule.presence else ""),
+        "rule": _MEANING[rule.status],
+        "ignored": rule.ignored,
+    }
+
+
+def _curve(rule: ClassRule, curve: Curve, risk: float) -> str:
+    """Precision against coverage of one class, the threshold as a dot."""
+    figure = Figure(figsize=(2.5, 1.9), layout="constrained")
+    axes = figure.add_subplot()
+    axes.axhline(100 * (1 - risk), color="#c9ccd2", linewidth=1, linestyle=(0, (4, 3)))
+    axes.plot(100 * curve.coverage, 100 * curve.precision, color=_CALIBRATED, linewidth=1.8)
+    if rule.ignored:
+        axes.text(50, 8, "ignored", color=_BAD, ha="center", fontsize=9)
+    else:
+        at = rule.threshold
+        axes.plot(100 * curve.coverage[at], 100 * curve.precision[at], "o", color=_BAD, markersize=5, clip_on=False)
+    axes.set_title(rule.name, fontsize=9.5, loc="left", pad=4)
+    axes.set_xlim(0, 101)
+    axes.set_ylim(0, 103)
+    axes.set_xticks([0, 50, 100])
+    axes.set_yticks([0, 50, 100])
+    _bare(axes)
+    return _svg(figure)
+
+
+def _reliability(raw: Reliability, held: Reliability | None) -> str:
+    """Share that is right against what was said, and how many pixels were said so."""
+    figure = Figure(figsize=(4.6, 4.4), layout="constrained")
+    top, low = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    top.plot([0, 100], [0, 100], color="#c9ccd2", linewidth=1, linestyle=(0, (4, 3)))
+    shown = [("raw score", raw, _RAW), *([] if held is None else [("calibrated, left-out images", held, _CALIBRATED)])]
+    for i, (name, found, ink) in enumerate(shown):
+        there = found.share > 0
+        top.plot(
+            100 * found.confidence[there], 100 * found.accuracy[there], "o-", color=ink, linewidth=1.8, markersize=4,
+            label=f"{name} (error {100 * found.ece:.1f})",
+        )  # fmt: skip
+        bins = len(found.share)
+        low.bar((np.arange(bins) + 0.3 + 0.4 * i) * 100 / bins, 100 * found.share, width=36 / bins, color=ink)
+    top.set_ylabel("of these, right, %")
+    top.set_ylim(0, 103)
+    low.set_ylabel("pixels, %")
+    low.set_xlabel("the label is said to be right with, %")
+    low.set_xlim(0, 101)
+    for axes in (top, low):
+        _bare(axes)
+    figure.legend(frameon=False, fontsize=9, loc="outside lower center")
+    return _svg(figure)
+
+
+def _bare(axes: Any) -> None:
+    axes.grid(color="#eceef1", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8, length=0)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#c9ccd2")
+
+
+def _svg(figure: Figure) -> str:
+    """Inline SVG that takes the font of the page."""
+    out = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "semiovs", "font.size": 10}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    svg = out.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+def _strip(example: Example, colors: NDArray[np.uint8]) -> dict[str, Any]:
+    """The pictures of one image."""
+    height, width = example.truth.shape
+    every = max(1, -(-max(height, width) // _SIDE))
+    white = colors.copy()
+    white[255] = 255
+    maps = (("truth", example.truth), ("teacher", example.label), ("kept", example.kept))
+    cells = [{"caption": "image", "src": _url(example.pixels[::every, ::every], "JPEG")}]
+    cells += [{"caption": name, "src": _url(white[ids[::every, ::every]], "PNG")} for name, ids in maps]
+    return {"name": example.name, "accuracy": f"{100 * example.accuracy:.0f}", "cells": cells}
+
+
+def _url(pixels: NDArray[np.uint8], kind: str) -> str:
+    out = io.BytesIO()
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    if kind == "PNG":
+        image.quantize(256).save(out, "PNG", optimize=True)
+    else:
+        image.save(out, kind, quality=80)
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _seen(card: Card, k: int) -> bool:
+    return any((ids == k).any() for example in card.worst for ids in (example.truth, example.label))
+
+
+def _percent(share: float) -> str:
+    return "-" if np.isnan(share) else f"{100 * share:.0f}"
+
+
+def _css(color: Sequence[int] | NDArray[np.uint8]) -> str:
+    return "rgb({}, {}, {})".format(*(int(c) for c in color))

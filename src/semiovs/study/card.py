@@ -1,0 +1,175 @@
+"""The teacher's report card: what it is worth on the labelled images, before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semiovs.data.dataset import read_labeled
+from semiovs.data.manifest import Manifest
+from semiovs.data.masks import MaskReader
+from semiovs.evaluation.calibration import ClassScore, Curve, TeacherScore, precision_coverage, score_teacher, worst
+from semiovs.ovs.base import OpenVocabModel
+from semiovs.ovs.calibrate import Progress, fit, measure
+from semiovs.ovs.calibration import Calibration, ClassRule, Rare
+from semiovs.vocab.vocabulary import Vocabulary
+
+#: Names that a sentence lists before it says how many more there are.
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Example:
+    """A labelled image. pixels (H, W, 3); truth, label, kept (H, W): mask, raw label, calibrated label."""
+
+    name: str
+    accuracy: float
+    pixels: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    label: NDArray[np.uint8]
+    kept: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything the page shows. calibration: fitted on all labelled images; curves: one a class; worst: lowest accuracy first."""
+
+    score: TeacherScore
+    calibration: Calibration
+    curves: tuple[Curve, ...]
+    worst: tuple[Example, ...]
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes."""
+        return self.calibration.vocabulary
+
+    @property
+    def rows(self) -> list[tuple[ClassRule, ClassScore]]:
+        """Rule and score of each class."""
+        return list(zip(self.calibration.classes, self.score.classes, strict=True))
+
+    @property
+    def advice(self) -> str:
+        """One sentence."""
+        score, images = self.score, self.calibration.fitted_on["images"]
+        parts = [f"the teacher alone already scores {score.miou:.1f} mIoU on the {images} labelled images"]
+        for status, words in (
+            ("unusable", "{are} unusable at any threshold and will be ignored"),
+            ("few", "{were} found in too few labelled images to be trusted and will be ignored"),
+        ):
+            names = [rule.name for rule in self.calibration.classes if rule.ignored and rule.status == status]
+            if names:
+                one = len(names) == 1
+                verbs = {"are": "is" if one else "are", "were": "was" if one else "were"}
+                parts.append(f"{listed(names)} {words.format(**verbs)}")
+        if score.held is None:
+            parts.append("there are too few images to say how well the calibrated labels would do on new ones")
+        else:
+            kept, right = 100 * score.held.coverage, 100 * score.held.precision
+            parts.append(
+                f"calibrated, it keeps {kept:.0f} % of the pixels, of which {right:.0f} % are right "
+                f"({100 * score.precision:.0f} % before)"
+            )
+        text = "; ".join(parts)
+        return f"{text[0].upper()}{text[1:]}."
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data; shares in [0, 1], IoU in percent, thresholds as scores."""
+        held = self.score.held
+        return {
+            "advice": self.advice,
+            "teacher": dict(self.calibration.teacher),
+            "vocabulary": self.vocabulary.hash,
+            "images": self.calibration.fitted_on["images"],
+            "risk": self.calibration.risk,
+            "raw": {
+                "miou": round(self.score.miou, 4),
+                "precision": round(self.score.precision, 5),
+                "reliability": self.score.reliability.as_json(),
+            },
+            "calibrated": None if held is None else held.as_json(),
+            "classes": [_row(rule, score) for rule, score in self.rows],
+            "ignored": self.calibration.ignored,
+            "worst": [{"id": example.name, "accuracy": round(example.accuracy, 4)} for example in self.worst],
+        }
+
+
+def make_card(
+    teacher: OpenVocabModel,
+    who: Mapping[str, Any],
+    labeled: Manifest,
+    masks: MaskReader,
+    vocabulary: Vocabulary,
+    *,
+    risk: float = 0.1,
+    rare: Rare = "global",
+    folds: int = 5,
+    examples: int = 6,
+    batch_size: int = 1,
+    progress: Progress | None = None,
+) -> Card:
+    """Ask the teacher about the labelled images, fit, cross-validate, and look at its worst images again.
+
+    who: as by `identity`; folds: of the cross-validation; examples: number of worst images.
+
+    Raises:
+        DataError, UsageError: as `measure` and `fit`.
+    """
+    tally = measure(teacher, labeled, masks, vocabulary, batch_size=batch_size, progress=progress)
+    refit = partial(fit, vocabulary=vocabulary, teacher=who, risk=risk, rare=rare, manifest=labeled.hash)
+    calibration = refit(tally)
+    score = score_teacher(tally, refit, risk=risk, folds=folds)
+    shown = worst(score.image_accuracy, examples)
+    return Card(
+        score,
+        calibration,
+        tuple(precision_coverage(tally, k) for k in range(len(vocabulary))),
+        tuple(_example(teacher, labeled, masks, calibration, i, float(score.image_accuracy[i])) for i in shown),
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``, ``a, b, c and 4 more``."""
+    shown = list(names[:_NAMED])
+    if len(names) > _NAMED:
+        shown.append(f"{len(names) - _NAMED} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def _example(
+    teacher: OpenVocabModel, labeled: Manifest, masks: MaskReader, calibration: Calibration, index: int, accuracy: float
+) -> Example:
+    record = labeled[index]
+    image, truth = read_labeled(record, masks)
+    pixels = np.array(image, np.uint8)
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    labels, scores = teacher.label([tensor], calibration.vocabulary, ids=[record.id])
+    label = labels[0].cpu().numpy()
+    kept, _ = calibration.apply(label, scores[0].float().cpu().numpy(), f"image '{record.id}'")
+    return Example(record.id, accuracy, pixels, truth, label, kept)
+
+
+def _row(rule: ClassRule, score: ClassScore) -> dict[str, Any]:
+    shares = {
+        "precision": score.precision,
+        "coverage": score.coverage,
+        "kept_precision": score.kept_precision,
+        "loss": score.loss,
+    }
+    return {
+        "name": rule.name,
+        "status": rule.status,
+        "ignored": rule.ignored,
+        "iou": round(score.iou, 3),
+        "images": score.images,
+        "threshold": None if rule.ignored else round(rule.threshold / 255, 4),
+        "presence": round(rule.presence / 255, 4),
+        **{name: None if np.isnan(value) else round(value, 5) for name, value in shares.items()},
+    }
