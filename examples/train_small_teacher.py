@@ -49,7 +49,7 @@ MODEL: dict[str, Any] = {
 _YAML = """\
 data: {{root: {root}, crop_size: {side}, scale: [0.85, 1.2], pipeline: fast, workers: 0}}
 model: {model}
-method: {{name: sed, ask: concepts, sample: {sample}}}
+method: {{name: sed, nested: true, sample: {sample}}}
 optim: {{name: adamw, lr: 1.0e-4, head_lr_multiplier: 10, weight_decay: 0.01, schedule: cosine, lag: 0, clip_norm: 1.0}}
 train: {{steps: {steps}, batch_size: 16, seed: {seed}, device: cpu, precision: {precision}, save_every: 100, log_every: 20, keep_last: 1}}
 run: {{tensorboard: false, dir: {run}}}
@@ -110,7 +110,7 @@ def misread(
 def answers() -> tuple[Tensor, Tensor]:
     """Class id -> number of its texture (ground is 0), and of its pair (ground is 0; -1: named by its texture alone)."""
     words, pairs = [GROUND, *TEXTURES], [GROUND, *(f"{hue} {name}" for hue, name in PAIRS)]
-    texture = [words.index(concepts[-1]) for concepts in VOCABULARY.concepts]
+    texture = [words.index(name.split()[-1]) for name in VOCABULARY.names]
     pair = [pairs.index(name) if name in pairs else -1 for name in VOCABULARY.names]
     return torch.tensor(texture), torch.tensor(pair)
 

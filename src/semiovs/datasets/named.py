@@ -13,7 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-import yaml
 
 from semiovs.data.palette import palette
 from semiovs.datasets.synthetic import (
@@ -47,11 +46,8 @@ HELD_OUT = tuple((tuple(HUES)[(2 * index) % len(HUES)], name) for index, name in
 #: Pairs that scenes show.
 PAIRS = tuple((hue, name) for name in TEXTURES for hue in HUES if (hue, name) not in HELD_OUT)
 
-#: The classes: a pair is also an instance of its texture, so it has two concepts.
-VOCABULARY = Vocabulary(
-    (GROUND, *TEXTURES, *(f"{hue} {name}" for hue, name in PAIRS)),
-    ((GROUND,), *((name,) for name in TEXTURES), *((f"{hue} {name}", name) for hue, name in PAIRS)),
-)
+#: The classes. What is called "red stripes" is "stripes" too (``method.nested``).
+VOCABULARY = Vocabulary.of([GROUND, *TEXTURES, *(f"{hue} {name}" for hue, name in PAIRS)])
 
 
 def of_hue(turn: float) -> Callable[[Domain, np.random.Generator], tuple[Field, Field]]:
@@ -121,7 +117,7 @@ def held_out_scene(seed: int, index: int, side: int = 64) -> Scene:
 def write_named_world(root: str | Path, seed: int, *, train: int, val: int, side: int = 64) -> Path:
     """Write a world as a `folder` data set and return its root; the folder appears whole or not at all.
 
-    images/ with masks/, val/images with val/masks, classes.yaml.
+    images/ with masks/, val/images with val/masks, classes.txt.
 
     Raises:
         UsageError: a seed below 0, or `root` is there and not empty.
@@ -136,7 +132,5 @@ def write_named_world(root: str | Path, seed: int, *, train: int, val: int, side
                 scene = named_scene(seed, part, index, side)
                 save_png(folder / "images" / f"{part}-{index:05d}.png", scene.image)
                 save_png(folder / "masks" / f"{part}-{index:05d}.png", scene.mask, colors)
-        rows = zip(VOCABULARY.names, VOCABULARY.concepts, strict=True)
-        classes = [{"name": name, "concepts": list(concepts)} for name, concepts in rows]
-        (partial / "classes.yaml").write_text(yaml.safe_dump({"classes": classes}, sort_keys=False))
+        (partial / "classes.txt").write_text("".join(f"{name}\n" for name in VOCABULARY))
     return Path(root)

@@ -19,12 +19,10 @@ from semiovs.methods.ood import OodStream
 from semiovs.methods.terms import Terms
 from semiovs.models.sed.segmenter import SedSegmenter
 from semiovs.models.segmenter import Segmenter
-from semiovs.vocab.vocabulary import Vocabulary
+from semiovs.models.text.words import words_of
 
 #: What becomes of unlabelled pixels: they do not count, or count as none of the classes (as in the reference).
 IGNORE_MODES = ("mask", "negative")
-#: What the questions are about: a class as a whole, or each of its concepts.
-QUESTIONS = ("classes", "concepts")
 #: Target of a labelled pixel whose class is not among those asked for.
 NONE = -1
 _UNDECAYED = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.Embedding)
@@ -36,8 +34,7 @@ class Sed(Method):
     Each is a mean over pixels and classes. A class with several concepts is asked as a whole: its logit is that of its best
     concept, as at inference, so that a "background" need not be all its concepts at once.
 
-    ask: classes or concepts (`QUESTIONS`). Asked for concepts, each different concept is a question of its own, and the answer is
-    yes for every concept of a pixel's class: what is a "red brick" is also a "brick" and "red".
+    nested: a name is true of a pixel if all its words are in the name of the pixel's class: a "red brick" is also a "brick".
     ignore: mask or negative (`IGNORE_MODES`); sample: questions in each step, those with a yes in the batch first, the rest at
     random; None: all. With a hundred names, some sixteen a step train as well for a fraction of the price.
     """
@@ -53,7 +50,7 @@ class Sed(Method):
         *,
         num_classes: int,
         ood: OodStream | None = None,
-        ask: str = "classes",
+        nested: bool = False,
         ignore: str = "mask",
         sample: int | None = None,
         ema_decay: float | None = None,
@@ -63,35 +60,38 @@ class Sed(Method):
             raise UsageError("method sed trains an open-vocabulary teacher: set model.name=sed")
         if ood is not None:
             raise UsageError("method sed learns from labelled images alone: take the ood section out")
-        if ask not in QUESTIONS:
-            raise UsageError(f"method.ask: '{ask}' is not known{did_you_mean(ask, QUESTIONS)}")
         if ignore not in IGNORE_MODES:
             raise UsageError(f"method.ignore: '{ignore}' is not known{did_you_mean(ignore, IGNORE_MODES)}")
         if sample is not None and sample < 1:
             raise UsageError(f"method.sample: {sample} must be at least 1, or null for all classes")
         super().__init__(segmenter, num_classes=num_classes, ema_decay=ema_decay, normalise=normalise)
-        self.ask, self.ignore, self.sample = ask, ignore, sample
+        self.nested, self.ignore, self.sample = nested, ignore, sample
 
     def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
         """One pass over the labelled images."""
         x = batch.labeled
-        chosen, loss = self.about_concepts(x.mask) if self.ask == "concepts" else self.about_classes(x.mask)
+        chosen, loss = self.names(x.mask) if self.nested else self.classes(x.mask)
         p_x, *p_early = self.student.heads(x.image, chosen)
         terms = {"x": (1.0, loss(p_x))}
         terms |= {f"x{i}": (1.0, loss(p)) for i, p in enumerate(p_early)}
         return Step(Terms(terms))
 
-    def about_classes(self, mask: Tensor) -> tuple[Tensor | None, Callable[[Tensor], Tensor]]:
-        """Ids of the classes that are asked for (None: all), and the loss of their logits."""
+    def classes(self, mask: Tensor) -> tuple[Tensor | None, Callable[[Tensor], Tensor]]:
+        """Ids of the classes that are asked for (None: all), and the loss of their logits: a pixel is of one class."""
         if self.sample is None or self.sample >= self.student.num_classes:
             return None, partial(self.loss, target=mask)
         chosen, target = self.asked(mask, self.sample)
         return chosen, partial(self.loss, target=target)
 
-    def about_concepts(self, mask: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Positions of the prompts that are asked, and the loss of their logits."""
-        chosen, yes = self.concepts(mask)
-        return chosen, partial(self.loss_of_concepts, yes=yes, labelled=mask != IGNORE)
+    def names(self, mask: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Ids of the classes whose names are asked for, and the loss of their logits: a pixel may have many names."""
+        vocabulary = self.student.vocabulary
+        if vocabulary is None or len(vocabulary.prompts) != len(vocabulary):
+            raise UsageError("method.nested: needs a vocabulary with one concept a class")
+        true = nesting(vocabulary.prompts).to(mask.device)
+        chosen = self.draws.classes((true & _seen(mask)).any(dim=1), min(self.sample or len(true), len(true)))
+        yes = true[chosen][:, mask].transpose(0, 1)
+        return chosen, partial(self.loss_of_names, yes=yes, labelled=mask != IGNORE)
 
     def asked(self, mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Mask (B, H, W) -> ids of the classes that are asked for (count,), and their positions (B, H, W), `NONE` or `IGNORE`."""
@@ -100,27 +100,14 @@ class Sed(Method):
             raise UsageError(
                 "method.sample needs classes of one concept each; set it to null, or make each concept a class"
             )
-        seen = torch.zeros(IGNORE + 1, dtype=torch.bool, device=mask.device)
-        seen[mask.flatten()] = True
-        chosen = self.draws.classes(seen[:classes], count)
+        chosen = self.draws.classes(_seen(mask)[:classes], count)
         position = torch.full((IGNORE + 1,), NONE, dtype=mask.dtype, device=mask.device)
         position[chosen] = torch.arange(count, dtype=mask.dtype, device=mask.device)
         position[IGNORE] = IGNORE
         return chosen, position[mask]
 
-    def concepts(self, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Mask (B, H, W) -> positions of the prompts that are asked (Q,), and where the answer is yes (B, Q, H, W) bool."""
-        vocabulary = self.student.vocabulary
-        assert vocabulary is not None  # `heads` says so in words
-        first, of_class = (table.to(mask.device) for table in questions(vocabulary))
-        seen = torch.zeros(IGNORE + 1, dtype=torch.bool, device=mask.device)
-        seen[mask.flatten()] = True
-        count = min(self.sample or len(first), len(first))
-        chosen = self.draws.classes((of_class & seen).any(dim=1), count)
-        return first[chosen], of_class[chosen][:, mask].transpose(0, 1)
-
-    def loss_of_concepts(self, logits: Tensor, yes: Tensor, labelled: Tensor) -> Tensor:
-        """As `loss`, with any number of right answers per pixel: yes (B, Q, H, W), labelled (B, H, W)."""
+    def loss_of_names(self, logits: Tensor, yes: Tensor, labelled: Tensor) -> Tensor:
+        """As `loss`, with any number of right answers per pixel: yes (B, Q, H, W) bool, labelled (B, H, W) bool."""
         z = widened(F.interpolate(logits, size=yes.shape[2:], mode="bilinear", align_corners=False))
         pixels = (F.softplus(z) - z * yes).sum(dim=1)
         counted = labelled if self.ignore == "mask" else torch.ones_like(labelled)
@@ -157,11 +144,18 @@ class Sed(Method):
 
 
 @lru_cache(maxsize=4)
-def questions(vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
-    """Position of each different prompt (Q,), and which mask values it is true of (Q, 256) bool."""
-    prompts = vocabulary.prompts
-    different = list(dict.fromkeys(prompts))
-    true = torch.zeros(len(different), IGNORE + 1, dtype=torch.bool)
-    for prompt, owner in zip(prompts, vocabulary.owners, strict=True):
-        true[different.index(prompt), owner] = True
-    return torch.tensor([prompts.index(prompt) for prompt in different]), true
+def nesting(names: tuple[str, ...]) -> Tensor:
+    """Which names are true of which mask values: (K, 256) bool; of a class, every name whose words are all in its own."""
+    words = [frozenset(words_of(name)) for name in names]
+    true = torch.zeros(len(names), IGNORE + 1, dtype=torch.bool)
+    for name, own in enumerate(words):
+        for label, others in enumerate(words):
+            true[name, label] = own <= others
+    return true
+
+
+def _seen(mask: Tensor) -> Tensor:
+    """Values that occur in a mask: (256,) bool."""
+    seen = torch.zeros(IGNORE + 1, dtype=torch.bool, device=mask.device)
+    seen[mask.flatten()] = True
+    return seen
