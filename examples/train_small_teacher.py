@@ -17,7 +17,6 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +25,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semiovs.config import load_config
 from semiovs.data import Manifest
 from semiovs.data.image import read_image
 from semiovs.data.masks import MaskReader
-from semiovs.datasets.named import GROUND, HELD_OUT, PAIRS, TEXTURES, VOCABULARY, held_out_scene, write_named_world
-from semiovs.datasets.synthetic import OOD, Scene, render
-from semiovs.engine import training
-from semiovs.evaluation import ConfusionMatrix
-from semiovs.files import sha256_of, write_json, write_text
+from semiovs.datasets.named import GROUND, PAIRS, TEXTURES, VOCABULARY, write_named_world
 from semiovs.models import build_segmenter
 from semiovs.models.sed.segmenter import SedSegmenter
 from semiovs.models.text import embed_concepts
-from semiovs.models.weights import ModelCard, load_model, save_model
+from semiovs.models.weights import ModelCard, save_model
 
 SIDE = 64
 #: The network; 0.9 million parameters.
