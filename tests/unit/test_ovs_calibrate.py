@@ -318,8 +318,8 @@ def test_what_cannot_be_measured_is_told(labeled, tmp_path):
         measure(Broken(float("nan")), labeled, reader, GOOD)
     with pytest.raises(DataError, match=r"image 'i00'.*not within \[0, 1\]"):
         measure(Broken(1.5), labeled, reader, GOOD)
+    teacher = CalibratedTeacher(Broken(float("nan")), fit(measure(Toy(), labeled, reader, GOOD), GOOD, WHO))
     with pytest.raises(DataError, match="hold NaN"):
-        teacher = CalibratedTeacher(Broken(float("nan")), fit(measure(Toy(), labeled, reader, GOOD), GOOD, WHO))
         teacher.label([torch.zeros(3, 8, 8, dtype=torch.uint8)], GOOD)
     blank = Tally(3)
     blank.add("x", np.zeros((2, 2), np.uint8), np.ones((2, 2), np.float32), np.full((2, 2), 255, np.uint8))
