@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from semiovs.datasets.synthetic import Domain, render
+from semiovs.datasets.synthetic import Domain, Material, render
 from semiovs.datasets.textures import OTHER
 from semiovs.evaluation import ConfusionMatrix
 from semiovs.files import sha256_of
@@ -29,7 +29,7 @@ from semiovs.models import Segmenter, build_segmenter
 SIDE = 64
 DOMAIN = Domain(
     "pretraining",
-    [(texture, number, 1.0) for number, texture in enumerate(OTHER.values(), start=1)],
+    [Material(texture, number) for number, texture in enumerate(OTHER.values(), start=1)],
     ("clouds", "slope", "patches"),
     (0.0, 0.9),
     (0.15, 0.95),

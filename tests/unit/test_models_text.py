@@ -178,7 +178,7 @@ def test_wrong_encoders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs the name of its model"):
         build_text("sentence")
     with pytest.raises(UsageError, match=r"did you mean 'ViT-B-32"):
-        build_text("clip", model="ViT-B-23")
+        build_text("clip", model="ViT-B-23", weights="x")
     with pytest.raises(WeightsError, match="neither a directory nor an installed package"):
         directory_of("no_such_package_of_words")
     with pytest.raises(WeightsError, match=r"no config\.json"):

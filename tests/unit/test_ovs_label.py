@@ -1,5 +1,7 @@
 """Labelling a list: resume, shards, bad images, sizes, memory."""
 
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,12 @@ from PIL import Image
 
 from semiovs.data.manifest import Record
 from semiovs.data.store import PseudoLabelStore
+from semiovs.data.store_writer import Answer, StoreWriter
 from semiovs.errors import DataError, UsageError
 from semiovs.ovs import OpenVocabModel
+from semiovs.ovs.feed import feed
 from semiovs.ovs.label import label_images
+from semiovs.ovs.memory import BatchFit
 from semiovs.vocab import Vocabulary
 
 CLASSES = Vocabulary.of(["dark", "bright"])
@@ -161,3 +166,189 @@ def test_images_are_labelled_as_shown(tmp_path):
 def test_a_store_of_other_classes(tmp_path, records):
     with pytest.raises(DataError, match="vocabulary"):
         label_images(Threshold(), records, Vocabulary.of(["a", "b"]), store_at(tmp_path / "s"))
+
+
+class Recorder(Threshold):
+    """Remembers its batches; memory: pixels that fit at once."""
+
+    def __init__(self, pixels=10**9, error=torch.OutOfMemoryError):
+        super().__init__()
+        self.batches, self.pixels, self.error = [], pixels, error
+
+    def scores(self, images, vocabulary, *, ids=None):
+        self.batches.append(list(ids))
+        if sum(image[0].numel() for image in images) > self.pixels:
+            raise self.error("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+        return super().scores(images, vocabulary, ids=ids)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError, MemoryError])
+def test_a_smaller_batch_stays_small(tmp_path, records, error):
+    teacher = Recorder(pixels=2 * 7 * 9, error=error)
+    report = label_images(teacher, records, CLASSES, store_at(tmp_path / "s"), batch_size=4)
+    assert [len(batch) for batch in teacher.batches] == [4, 2, 2, 1]
+    assert (report.labeled, report.smallest_batch) == (5, 2)
+    whole = Recorder()
+    assert label_images(whole, records, CLASSES, store_at(tmp_path / "w"), batch_size=4).smallest_batch is None
+    assert tree(tmp_path / "w") == tree(tmp_path / "s")
+
+
+def test_other_errors_of_the_teacher_are_not_taken_for_memory(tmp_path, records):
+    class Broken(Threshold):
+        def scores(self, images, vocabulary, *, ids=None):
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        label_images(Broken(), records, CLASSES, store_at(tmp_path / "s"), batch_size=4, on_error="skip")
+
+
+def test_one_image_that_does_not_fit_is_left_out(tmp_path, records):
+    report = label_images(
+        Recorder(pixels=7 * 8), records, CLASSES, store_at(tmp_path / "s"), batch_size=4, on_error="skip"
+    )
+    assert [identifier for identifier, _ in report.failed] == ["d/4"]
+    assert "7x9 pixels do not fit" in report.failed[0][1]
+    assert report.labeled == 4
+
+
+def test_the_batch_grows_again_after_patience_that_doubles():
+    fit = BatchFit(8)
+    fit.failed(8)
+    assert (fit.size, fit.smallest) == (4, 4)
+    for _ in range(32):
+        fit.fitted(3)  # the last, smaller batch of a list says nothing
+        fit.fitted(4)
+    assert fit.size == 8
+    fit.failed(8)
+    for _ in range(63):
+        fit.fitted(4)
+    assert fit.size == 4
+    fit.fitted(4)
+    assert fit.size == 8
+    fit.fitted(8)
+    assert fit.size == 8
+
+
+def test_a_resumed_job_asks_the_same_questions(tmp_path, records):
+    whole = Recorder()
+    label_images(whole, records, CLASSES, store_at(tmp_path / "w"), batch_size=2)
+    first, second = Recorder(), Recorder()
+    label_images(first, records, CLASSES, store_at(tmp_path / "s"), batch_size=2, stop=lambda: len(first.batches) >= 1)
+    report = label_images(second, records, CLASSES, store_at(tmp_path / "s"), batch_size=2)
+    assert first.batches + second.batches == whole.batches == [["d/0", "d/1"], ["d/2", "d/3"], ["d/4"]]
+    assert (report.already, report.labeled) == (2, 3)
+    assert tree(tmp_path / "s") == tree(tmp_path / "w")
+
+
+def test_stopped_before_the_first_image(tmp_path, records):
+    teacher = Recorder()
+    report = label_images(teacher, records, CLASSES, store_at(tmp_path / "s"), stop=lambda: True)
+    assert (report.stopped, report.labeled, teacher.batches) == (True, 0, [])
+
+
+def test_images_of_another_job_are_not_asked_for_twice(tmp_path, records):
+    class Beaten(Recorder):
+        """While it thinks about the first image, another job does all the rest."""
+
+        def scores(self, images, vocabulary, *, ids=None):
+            if not self.batches:
+                label_images(Threshold(), records, CLASSES, store_at(tmp_path / "s"))
+            return super().scores(images, vocabulary, ids=ids)
+
+    report = label_images(Beaten(), records, CLASSES, store_at(tmp_path / "s"))
+    assert (report.labeled, report.already) == (0, 5)
+    label_images(Threshold(), records, CLASSES, store_at(tmp_path / "w"))
+    assert tree(tmp_path / "s") == tree(tmp_path / "w")
+
+
+def test_a_failure_keeps_what_came_before_it(tmp_path, records):
+    records[3].image.write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"3\.png"):
+        label_images(Threshold(), records, CLASSES, store_at(tmp_path / "s"), batch_size=1)
+    assert store_at(tmp_path / "s").ids() == ["d/0", "d/1", "d/2"]
+    assert store_at(tmp_path / "s").verify().stray == []
+
+
+def test_a_confidence_that_is_no_number_is_refused(tmp_path, records):
+    class Broken(Threshold):
+        def label(self, images, vocabulary, *, ids=None):
+            labels, confidences = super().label(images, vocabulary, ids=ids)
+            return labels, [torch.full_like(c, torch.nan) for c in confidences]
+
+    with pytest.raises(DataError, match=r"0\.png: the teacher's confidence is not a number"):
+        label_images(Broken(), records, CLASSES, store_at(tmp_path / "s"))
+
+
+def test_labels_outside_the_classes_are_listed_in_order(tmp_path, records):
+    class Wild(Threshold):
+        def label(self, images, vocabulary, *, ids=None):
+            labels, confidences = super().label(images, vocabulary, ids=ids)
+            return [x + 7 if i in {"d/1", "d/3"} else x for x, i in zip(labels, ids, strict=True)], confidences
+
+    records[2].image.unlink()
+    report = label_images(Wild(), records, CLASSES, store_at(tmp_path / "s"), batch_size=3, on_error="skip")
+    assert [identifier for identifier, _ in report.failed] == ["d/1", "d/2", "d/3"]
+    assert "is no class of 0..1" in report.failed[0][1]
+    assert store_at(tmp_path / "s").ids() == ["d/0", "d/4"]
+    assert store_at(tmp_path / "s").verify().stray == []
+
+
+def test_reading_ahead_is_bounded(tmp_path, monkeypatch):
+    started = []
+
+    def read(path):
+        started.append(path)
+        return Image.new("RGB", (100, 10))
+
+    monkeypatch.setattr("semiovs.ovs.feed.read_image", read)
+    batches = [[Record(f"{i}", tmp_path / f"{i}")] for i in range(50)]
+
+    def most_ahead(waiting):
+        started.clear()
+        most = 0
+        for number, _ in enumerate(feed(batches, threads=2, waiting=waiting)):
+            time.sleep(0.005)
+            most = max(most, len(started) - number - 1)
+        assert len(started) == 50
+        return most
+
+    assert 1 <= most_ahead(10**9) <= 4
+    assert most_ahead(1) <= 1
+
+
+def test_writing_behind_is_bounded_and_in_order(tmp_path, monkeypatch):
+    store = store_at(tmp_path / "s")
+    release, prepare, put = threading.Event(), store.prepare, []
+
+    def slow(identifier, label, confidence):
+        release.wait(10)
+        return prepare(identifier, label, confidence)
+
+    monkeypatch.setattr(store, "prepare", slow)
+
+    def fill(writer):
+        for i in range(6):
+            writer.put([Answer(f"{9 - i}", np.zeros((10, 10), np.uint8))])
+            put.append(i)
+
+    with StoreWriter(store, threads=4, waiting=250) as writer:
+        filler = threading.Thread(target=fill, args=(writer,))
+        filler.start()
+        filler.join(0.3)
+        assert put == [0, 1]
+        release.set()
+        filler.join(10)
+    assert writer.news().added == store.ids() == ["9", "8", "7", "6", "5", "4"]
+
+
+def test_a_failure_behind_reaches_the_job(tmp_path, monkeypatch):
+    store = store_at(tmp_path / "s")
+
+    def broken(*_):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(store, "prepare", broken)
+    with pytest.raises(ZeroDivisionError), StoreWriter(store, threads=1, waiting=1) as writer:  # noqa: PT012
+        for i in range(100):
+            writer.put([Answer(f"{i}", np.zeros((2, 2), np.uint8))])
+    assert len(store) == 0

@@ -74,6 +74,16 @@ def test_a_constant_background_needs_no_concept() -> None:
     assert torch.isfinite(method(batch(2), PROGRESS).terms.total())
 
 
+def test_the_quick_way_is_the_plain_one() -> None:
+    segmenter = build(RICH).eval()
+    image = torch.randn(2, 3, 40, 56)
+    plain = segmenter(image)
+    with torch.inference_mode():
+        torch.testing.assert_close(segmenter(image), plain, atol=1e-5, rtol=1e-5)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert (segmenter(image) - plain).abs().mean() < 0.1
+
+
 def test_own_resolution_follows_the_image() -> None:
     segmenter = build(resolution=None)
     assert segmenter.fitted(torch.zeros(1, 3, 50, 130)).shape[2:] == (64, 128)

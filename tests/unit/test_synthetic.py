@@ -132,7 +132,7 @@ def test_nothing_is_left_half_written(tmp_path, monkeypatch, error):
         if len(calls) > 6:
             raise error
 
-    monkeypatch.setattr(synthetic, "_save", fail)
+    monkeypatch.setattr(synthetic, "save_png", fail)
     expected = DataError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected) as caught:
         write_world(tmp_path / "w", 0, size=SMALL)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,17 +34,39 @@ COLORS = (
 )  # fmt: skip
 
 
+#: Two RGB colours, (3,) each, for the two ends of a pattern; drawn in the ranges of a domain.
+Pair = Callable[["Domain", np.random.Generator], tuple[Field, Field]]
+
+
+def any_two(domain: Domain, rng: np.random.Generator) -> tuple[Field, Field]:
+    """Two colours that have nothing to do with each other."""
+    return color(domain, rng), color(domain, rng)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What an object may be made of.
+
+    label: id of its class, 0 if its truth is background; weight: how often it comes; colors: draws the texture's two colours.
+    """
+
+    texture: Texture
+    label: int
+    weight: float = 1.0
+    colors: Pair = any_two
+
+
 @dataclass(frozen=True)
 class Domain:
     """Statistics of a world.
 
-    textures: what objects are made of, with the id of each (0: its truth is background) and how often it comes; grounds: kinds
-    of background; saturation, brightness: ranges of colours; tint: strength of a common colour cast; periods: of the
-    textures, pixels; noise: standard deviation, in [0, 1]; contrast: between the two colours of a texture.
+    materials: what objects are made of; grounds: kinds of background; saturation, brightness: ranges of colours; tint: strength
+    of a common colour cast; periods: of the textures, pixels; noise: standard deviation, in [0, 1]; contrast: between the two
+    colours of a texture.
     """
 
     name: str
-    textures: Sequence[tuple[Texture, int, float]]
+    materials: Sequence[Material]
     grounds: tuple[Ground, ...]
     saturation: tuple[float, float]
     brightness: tuple[float, float]
@@ -54,11 +76,11 @@ class Domain:
     contrast: tuple[float, float] = (0.3, 0.7)
 
 
-_CLASSES = [(texture, number, 1.0) for number, texture in enumerate(NAMED.values(), start=1)]
+_CLASSES = [Material(texture, number) for number, texture in enumerate(NAMED.values(), start=1)]
 
 TARGET = Domain(
     "target",
-    [*_CLASSES, *((texture, 0, 0.15) for texture in FOREIGN.values())],
+    [*_CLASSES, *(Material(texture, 0, 0.15) for texture in FOREIGN.values())],
     ("clouds", "slope"),
     (0.2, 0.8),
     (0.25, 0.9),
@@ -67,7 +89,7 @@ TARGET = Domain(
 
 OOD = Domain(
     "ood",
-    [*_CLASSES, *((texture, 0, 0.8) for texture in FOREIGN.values())],
+    [*_CLASSES, *(Material(texture, 0, 0.8) for texture in FOREIGN.values())],
     ("patches", "bands", "grain"),
     (0.0, 0.45),
     (0.1, 0.75),
@@ -96,36 +118,36 @@ def render(domain: Domain, side: int, rng: np.random.Generator) -> Scene:
     image = _ground(domain, side, rng)
     mask, objects = np.zeros((side, side), np.uint8), np.zeros((side, side), np.uint8)
     for _ in range(rng.integers(0, 4)):
-        _paint(image, _outline(side, (0.04, 0.12), rng), _color(domain, rng))
-    weights = np.array([weight for _, _, weight in domain.textures])
+        _paint(image, _outline(side, (0.04, 0.12), rng), color(domain, rng))
+    weights = np.array([material.weight for material in domain.materials])
     for number in range(1, rng.integers(2, 5) + 1):
-        texture, label, _ = domain.textures[rng.choice(len(weights), p=weights / weights.sum())]
+        material = domain.materials[rng.choice(len(weights), p=weights / weights.sum())]
         inside = _outline(side, (0.17, 0.3), rng)
         shadow = np.roll(inside, tuple(rng.integers(-3, 4, 2)), (0, 1))
         _paint(image, shadow * np.float32(0.5), np.zeros(3, np.float32))
-        _paint(image, inside, _surface(texture, domain, side, rng))
+        _paint(image, inside, _surface(material, domain, side, rng))
         hit = inside > 0.5
-        mask[hit], objects[hit] = label, number
+        mask[hit], objects[hit] = material.label, number
     for _ in range(rng.integers(0, 3)):
         twig = _twig(side, rng)
-        _paint(image, twig, _color(domain, rng))
+        _paint(image, twig, color(domain, rng))
         mask[twig > 0.5] = objects[twig > 0.5] = 0
     return Scene(_lit(image, domain, rng), mask, objects)
 
 
-def _surface(texture: Texture, domain: Domain, side: int, rng: np.random.Generator) -> Field:
+def _surface(material: Material, domain: Domain, side: int, rng: np.random.Generator) -> Field:
     """(H, W, 3): a texture in two colours of enough contrast; either may be the brighter one."""
-    pattern = texture(Plane.draw(side, domain.periods, rng))[..., None]
-    first, second = _color(domain, rng), _color(domain, rng)
+    pattern = material.texture(Plane.draw(side, domain.periods, rng))[..., None]
+    first, second = material.colors(domain, rng)
     gap = rng.uniform(*domain.contrast) * rng.choice((-1, 1))
     middle = np.clip((first.mean() + second.mean()) / 2, abs(gap) / 2, 1 - abs(gap) / 2)
     first, second = first - first.mean() + middle + gap / 2, second - second.mean() + middle - gap / 2
     return np.asarray(first * pattern + second * (1 - pattern), np.float32)
 
 
-def _color(domain: Domain, rng: np.random.Generator) -> Field:
-    """(3,) RGB of any hue, in the domain's ranges."""
-    hue = rng.uniform(0, 2 * np.pi) + np.array([0, 2, 4]) * np.pi / 3
+def color(domain: Domain, rng: np.random.Generator, turns: tuple[float, float] = (0.0, 1.0)) -> Field:
+    """(3,) RGB in the domain's ranges; its hue lies between two shares of the circle red (0), blue, green, red (1)."""
+    hue = rng.uniform(2 * np.pi * turns[0], 2 * np.pi * turns[1]) + np.array([0, 2, 4]) * np.pi / 3
     brightness, saturation = rng.uniform(*domain.brightness), rng.uniform(*domain.saturation)
     return np.asarray(brightness * (1 + 0.6 * saturation * np.cos(hue)), np.float32)
 
@@ -149,7 +171,7 @@ def _ground(domain: Domain, side: int, rng: np.random.Generator) -> Field:
     else:
         pattern = 0.5 * plane.scaled(4).noise() + 0.5 * plane.scaled(9).noise()
     pattern = pattern[..., None].astype(np.float32)
-    return np.asarray(_color(domain, rng) * pattern + _color(domain, rng) * (1 - pattern), np.float32)
+    return np.asarray(color(domain, rng) * pattern + color(domain, rng) * (1 - pattern), np.float32)
 
 
 def _outline(side: int, radii: tuple[float, float], rng: np.random.Generator) -> Field:
@@ -263,14 +285,27 @@ def write_world(
         UsageError: a seed below 0, or `root` is there and not empty.
         DataError: it cannot be written.
     """
-    root = Path(root)
+    with new_folder(Path(root), seed) as partial:
+        _write(partial, seed, size, teacher)
+    return Path(root)
+
+
+@contextmanager
+def new_folder(root: Path, seed: int) -> Iterator[Path]:
+    """Give the body a folder to fill, which is called `root` once it is full; if the body fails, nothing is left.
+
+    Raises:
+        UsageError: a seed below 0, or `root` is there and not empty.
+        DataError: it cannot be written.
+    """
     if seed < 0:
         raise UsageError(f"seed {seed}: must not be negative")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(f"{root} is there already and not empty; choose another folder")
     partial = root.with_name(f".{root.name}.{uuid.uuid4().hex}")
     try:
-        _write(partial, seed, size, teacher)
+        partial.mkdir(parents=True)
+        yield partial
         if root.exists():
             root.rmdir()
         partial.rename(root)
@@ -279,7 +314,6 @@ def write_world(
     finally:
         with suppress(OSError):
             shutil.rmtree(partial)
-    return root
 
 
 def _write(root: Path, seed: int, size: WorldSize, teacher: Teacher) -> None:
@@ -288,17 +322,17 @@ def _write(root: Path, seed: int, size: WorldSize, teacher: Teacher) -> None:
     (root / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES))
     colors = palette().tobytes()
     for name, scene, _ in _scenes("labeled", seed, size.labeled, size.side):
-        _save(root / "images" / name, scene.image)
-        _save(root / "masks" / name, scene.mask, colors)
+        save_png(root / "images" / name, scene.image)
+        save_png(root / "masks" / name, scene.mask, colors)
     for name, scene, _ in _scenes("unlabeled", seed, size.unlabeled, size.side):
-        _save(root / "unlabeled" / name, scene.image)
+        save_png(root / "unlabeled" / name, scene.image)
     for name, scene, _ in _scenes("val", seed, size.val, size.side):
-        _save(root / "val/images" / name, scene.image)
-        _save(root / "val/masks" / name, scene.mask, colors)
+        save_png(root / "val/images" / name, scene.image)
+        save_png(root / "val/masks" / name, scene.mask, colors)
     for name, scene, rng in _scenes("ood", seed, size.ood, size.side):
-        _save(root / "ood" / name, scene.image)
-        _save(root / "ood-truth" / name, scene.mask, colors)
-        _save(root / "ood-teacher" / name, teacher.labels(scene, len(CLASSES), rng), colors)
+        save_png(root / "ood" / name, scene.image)
+        save_png(root / "ood-truth" / name, scene.mask, colors)
+        save_png(root / "ood-teacher" / name, teacher.labels(scene, len(CLASSES), rng), colors)
 
 
 def _scenes(part: str, seed: int, count: int, side: int) -> Iterator[tuple[str, Scene, np.random.Generator]]:
@@ -308,7 +342,8 @@ def _scenes(part: str, seed: int, count: int, side: int) -> Iterator[tuple[str, 
         yield f"{part}-{index:04d}.png", render(OOD if part == "ood" else TARGET, side, rng), rng
 
 
-def _save(path: Path, pixels: Pixels, colors: bytes | None = None) -> None:
+def save_png(path: Path, pixels: Pixels, colors: bytes | None = None) -> None:
+    """Write an image, or a mask with its palette."""
     image = Image.fromarray(pixels)
     if colors is not None:
         image.putpalette(colors)

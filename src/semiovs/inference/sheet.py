@@ -31,7 +31,7 @@ class Tile:
 def contact_sheet(
     tiles: Sequence[Tile], *, names: Sequence[str], colors: Colors = (), side: int = 240, columns: int = 2
 ) -> Image.Image:
-    """Tiles row by row, each as photo, tinted photo (or the label alone) and confidence, above a legend of the classes that occur.
+    """Tiles row by row: photo, tinted photo (or the label alone), and confidence if any tile has it; below, a legend of classes.
 
     side: pixels of the longer side of each picture; columns: tiles a row.
 
@@ -41,7 +41,8 @@ def contact_sheet(
     if not tiles:
         raise ValueError("a contact sheet needs at least one tile")
     table = palette(colors)
-    strips = [_strip(tile, table, colors, side) for tile in tiles]
+    graded = any(tile.confidence is not None for tile in tiles)
+    strips = [_strip(tile, table, colors, side, graded=graded) for tile in tiles]
     width, height = max(s.width for s in strips), max(s.height for s in strips)
     columns = min(columns, len(strips))
     rows = -(-len(strips) // columns)
@@ -62,7 +63,7 @@ def confidence_picture(label: NDArray[np.uint8], confidence: NDArray[np.uint8] |
     return Image.fromarray(np.where((label == IGNORE)[..., None], 255, ramp[value]).astype(np.uint8))
 
 
-def _strip(tile: Tile, table: NDArray[np.uint8], colors: Colors, side: int) -> Image.Image:
+def _strip(tile: Tile, table: NDArray[np.uint8], colors: Colors, side: int, *, graded: bool) -> Image.Image:
     """The pictures of one tile beside each other, the caption above."""
     if tile.photo is not None and tile.photo.size != tile.label.shape[::-1]:
         raise ValueError(f"{tile.caption}: the photo is not of the label's size")
@@ -72,7 +73,8 @@ def _strip(tile: Tile, table: NDArray[np.uint8], colors: Colors, side: int) -> I
         pictures = [Image.fromarray(shown)]
     else:
         pictures = [small.photo, overlay(small.photo, small.label, 0.6, colors=colors)]
-    pictures.append(confidence_picture(small.label, small.confidence))
+    if graded:
+        pictures.append(confidence_picture(small.label, small.confidence))
     line = _TEXT + 6
     strip = Image.new("RGB", (len(pictures) * (side + 2), max(p.height for p in pictures) + line), "white")
     ImageDraw.Draw(strip).text((0, 1), _cut(tile.caption, strip.width), fill="black", font=_font())

@@ -20,19 +20,26 @@ class SmallEncoder(nn.Module):
     """(B, 3, H, W) -> maps of 48 channels at stride 4 and 128 channels at `output_stride` (8 or 16)."""
 
     channels = (48, 128)
+    #: Channels of the finest map of `pyramid`.
+    fine = 24
 
     def __init__(self, *, output_stride: int = 16) -> None:
         super().__init__()
         dilation = 16 // output_stride
-        self.stem = nn.Sequential(*_conv(3, 24, stride=2), *_conv(24, 24))
+        self.stem = nn.Sequential(*_conv(3, self.fine, stride=2), *_conv(self.fine, self.fine))
         self.layer1 = nn.Sequential(_Residual(24, 48, stride=2), _Residual(48, 48))
         self.layer2 = nn.Sequential(_Residual(48, 96, stride=2), _Residual(96, 96))
         self.layer3 = nn.Sequential(_Residual(96, 128, stride=2 // dilation), _Residual(128, 128, dilation=dilation))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Low and high map."""
-        low = self.layer1(self.stem(image))
-        return [low, self.layer3(self.layer2(low))]
+        return self.pyramid(image)[1:]
+
+    def pyramid(self, image: Tensor) -> list[Tensor]:
+        """Maps at strides 2 and 4, and the high one."""
+        fine = self.stem(image)
+        low = self.layer1(fine)
+        return [fine, low, self.layer3(self.layer2(low))]
 
 
 def shipped_weights() -> Path:

@@ -27,36 +27,50 @@ class Loaded:
     images: Sequence[Tensor | DataError]
 
 
-def feed(batches: Iterable[Sequence[Record]], *, threads: int, waiting: int = WAITING) -> Generator[Loaded, None, None]:
-    """Decode batch after batch; at least one batch, and `2 * threads` images, are read ahead while memory allows.
+_Ahead = deque[tuple[Sequence[Record], list[Future[Tensor | DataError]]]]
 
-    waiting: bytes of decoded images that may lie ready before more are read.
+
+def feed(batches: Iterable[Sequence[Record]], *, threads: int, waiting: int = WAITING) -> Generator[Loaded, None, None]:
+    """Decode batch after batch; one batch is read ahead, and as many as give `2 * threads` images where memory allows.
+
+    waiting: bytes of decoded images beyond one batch; those that are being read count as much as the largest so far.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
-        ahead: deque[tuple[Sequence[Record], list[Future[Tensor | DataError]]]] = deque()
-        source = iter(batches)
+        ahead: _Ahead = deque()
+        source, largest = iter(batches), waiting
+
+        def start() -> bool:
+            batch = next(source, None)
+            if batch is not None:
+                ahead.append((batch, [pool.submit(_read, record) for record in batch]))
+            return batch is not None
+
         try:
-            while True:
-                while _room(ahead, threads, waiting) and (batch := next(source, None)) is not None:
-                    ahead.append((batch, [pool.submit(_read, record) for record in batch]))
-                if not ahead:
-                    return
+            while ahead or start():
+                while _room(ahead, threads, largest, waiting) and start():
+                    pass
                 records, futures = ahead.popleft()
-                if not ahead and (batch := next(source, None)) is not None:  # large images: still one batch ahead
-                    ahead.append((batch, [pool.submit(_read, record) for record in batch]))
-                yield Loaded(records, [future.result() for future in futures])
+                if not ahead:
+                    start()
+                loaded = Loaded(records, [future.result() for future in futures])
+                size = max(_bytes(image) for image in loaded.images)
+                largest = size if largest == waiting else max(largest, size)
+                yield loaded
         finally:
             for _, futures in ahead:
                 for future in futures:
                     future.cancel()
 
 
-def _room(ahead: Sequence[tuple[Sequence[Record], list[Future[Tensor | DataError]]]], threads: int, limit: int) -> bool:
+def _room(ahead: _Ahead, threads: int, largest: int, limit: int) -> bool:
     futures = [future for _, found in ahead for future in found]
     if len(ahead) >= 2 and len(futures) >= 2 * threads:
         return False
-    ready = [future.result() for future in futures if future.done() and not future.cancelled()]
-    return sum(image.nbytes for image in ready if isinstance(image, Tensor)) < limit
+    return sum(_bytes(future.result()) if future.done() else largest for future in futures) < limit
+
+
+def _bytes(image: Tensor | DataError) -> int:
+    return image.nbytes if isinstance(image, Tensor) else 0
 
 
 def _read(record: Record) -> Tensor | DataError:

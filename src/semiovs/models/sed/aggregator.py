@@ -6,6 +6,7 @@ Written from the SED spec, section 4; names of parameters are those of the publi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,9 +18,10 @@ from semiovs.models.sed.blocks import Decoder
 class Aggregator(nn.Module):
     """Dense image features and text embeddings -> one map of logits per concept.
 
-    prompts: templates per concept, P; guide_dims: channels of the image's maps at twice, four and eight times the resolution of
-    the dense features; hidden: channels after the first convolution; decoder_dims: after each stage; guides: channels to which
-    image and correlation are projected at each stage; pool: pixels (a side) that share their attention in training.
+    prompts: templates per concept, P; guide_dims: channels of the image's maps at twice, four, … times the resolution of the
+    dense features, one a stage (SED has three stages); hidden: channels after the first convolution; decoder_dims: after each
+    stage; guides: channels to which image and correlation are projected at each stage; pool: pixels (a side) that share their
+    attention in training.
 
     Raises:
         UsageError: channels that `heads` or the guidance do not divide or fit.
@@ -40,7 +42,7 @@ class Aggregator(nn.Module):
         super().__init__()
         widths = (hidden, *decoder_dims)
         _check(widths, guide_dims, guides, kernel, heads)
-        self.prompts, self.pool = prompts, pool
+        self.prompts, self.pool, self.stages = prompts, pool, len(guides)
         self.conv1 = nn.Conv2d(prompts, hidden, 7, padding=3)
         self.decoder_guidance_projection = nn.ModuleList(
             nn.Sequential(nn.Conv2d(dim, guide, 3, padding=1), nn.ReLU())
@@ -50,30 +52,30 @@ class Aggregator(nn.Module):
             nn.Sequential(nn.ConvTranspose2d(before, guide, 2, 2), nn.ReLU())
             for before, guide in zip((prompts, *guides[:-1]), guides, strict=True)
         )
-        stages = [
-            Decoder(widths[i], widths[i + 1], guide, guide, kernel=kernel, heads=heads)
-            for i, guide in enumerate(guides)
-        ]
-        self.decoder1, self.decoder2, self.decoder3 = stages
-        self.head0, self.head1, self.head2, self.head = (nn.Conv2d(width, 1, 3, padding=1) for width in widths)
+        for number, (before, after, guide) in enumerate(zip(widths, decoder_dims, guides, strict=False), start=1):
+            decoder = Decoder(before, after, guide, guide, kernel=kernel, heads=heads)
+            self.add_module(f"decoder{number}", decoder)
+        for number, width in enumerate(widths[:-1]):
+            self.add_module(f"head{number}", nn.Conv2d(width, 1, 3, padding=1))
+        self.head = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
     @property
     def decoders(self) -> list[Decoder]:
-        """The three stages."""
-        return [self.decoder1, self.decoder2, self.decoder3]
+        """The stages."""
+        return [cast(Decoder, self.get_submodule(f"decoder{number + 1}")) for number in range(self.stages)]
 
     @property
     def early_heads(self) -> list[nn.Conv2d]:
-        """The auxiliary heads: on the output of `conv1` and of the first two stages."""
-        return [self.head0, self.head1, self.head2]
+        """The auxiliary heads: on the output of `conv1` and of each stage but the last."""
+        return [cast(nn.Conv2d, self.get_submodule(f"head{number}")) for number in range(self.stages)]
 
     def forward(
         self, dense: Tensor, text: Tensor, guides: Sequence[Tensor], *, pool: int | None = None
     ) -> list[Tensor]:
-        """Dense features (B, C, h, w), text (T, P, C), image maps at (2h, 2w), (4h, 4w), (8h, 8w) -> four maps of logits.
+        """Dense features (B, C, h, w), text (T, P, C), image maps at (2h, 2w), (4h, 4w), … -> maps of logits.
 
-        They are (B, T, 8h, 8w), then those of the auxiliary heads at h, 2h and 4h, which train themselves alone. Guides send no
-        gradient back. pool: None takes the module's own in training and 1 otherwise.
+        With three stages: the result (B, T, 8h, 8w), then those of the auxiliary heads at h, 2h and 4h, which train themselves
+        alone. Guides send no gradient back. pool: None takes the module's own in training and 1 otherwise.
 
         Raises:
             ValueError: shapes that do not belong together.
@@ -117,9 +119,12 @@ def correlate(dense: Tensor, prompts: Tensor) -> Tensor:
 
 
 def _check(widths: Sequence[int], guide_dims: Sequence[int], guides: Sequence[int], kernel: int, heads: int) -> None:
-    if not len(widths) - 1 == len(guide_dims) == len(guides) == 3:
-        raise UsageError("SED has three decoder stages: give three decoder_dims, three guides and three guide_dims")
-    for width in widths[:3]:
+    if not len(widths) - 1 == len(guide_dims) == len(guides) > 0:
+        raise UsageError(
+            f"SED: {len(guide_dims)} maps of the encoder, {len(widths) - 1} decoder_dims, {len(guides)} guides; "
+            "there must be as many of each, three with a published encoder"
+        )
+    for width in widths[:-1]:
         if width % heads:
             raise UsageError(f"SED: {heads} heads do not divide {width} channels; set heads, hidden or decoder_dims")
     for width, guide in zip(widths, guides, strict=False):

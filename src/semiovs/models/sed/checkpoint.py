@@ -85,10 +85,15 @@ def load_published(path: Path, *, variant: str | None = None) -> Published:
     return from_state(read_state(path), variant=variant, where=str(path))
 
 
-def from_state(state: Mapping[str, Tensor], *, variant: str | None, where: str) -> Published:
-    """As `load_published`, for the tensors of the file `where`."""
+def check_variant(variant: str | None) -> None:
+    """Raise UsageError unless it is a published size, or None."""
     if variant is not None and variant not in VARIANTS:
         raise UsageError(f"SED variant '{variant}' is not known{did_you_mean(variant, VARIANTS)}")
+
+
+def from_state(state: Mapping[str, Tensor], *, variant: str | None, where: str) -> Published:
+    """As `load_published`, for the tensors of the file `where`."""
+    check_variant(variant)
     state = strip_prefix(state, "module.")
     found = variant_of(state)
     chosen = variant or found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
 
 from semiovs.errors import UsageError
 from semiovs.models.encoders import build_encoder
 from semiovs.models.segmenter import Normalization
+from semiovs.models.small import SmallEncoder
 
 #: Mean and deviation of the images all CLIP models were trained with.
 CLIP_NORMALIZATION = Normalization((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -20,11 +21,11 @@ CLIP_PREFIX = "open_clip/"
 class Dense(NamedTuple):
     """What the aggregator reads of an image.
 
-    features: (B, dim, h, w); guides: maps with twice, four and eight times its sides.
+    features: (B, dim, h, w); guides: maps with twice, four, … times its sides, one for each stage of the aggregator.
     """
 
     features: Tensor
-    guides: tuple[Tensor, Tensor, Tensor]
+    guides: tuple[Tensor, ...]
 
 
 class DenseEncoder(nn.Module, ABC):
@@ -34,7 +35,7 @@ class DenseEncoder(nn.Module, ABC):
     """
 
     dim: int
-    guide_dims: tuple[int, int, int]
+    guide_dims: tuple[int, ...]
     stride: int
     normalization: Normalization
 
@@ -113,8 +114,28 @@ class TimmDense(DenseEncoder):
         return Dense(self.project(maps[-1]), (first, second, third))
 
 
+class SmallDense(DenseEncoder):
+    """The encoder `small`, its last map (stride 8) projected to the texts' space; guides at strides 4 and 2, for two stages."""
+
+    stride = 8
+
+    def __init__(self, *, dim: int, pretrained: bool | str = False) -> None:
+        super().__init__()
+        built = build_encoder("small", output_stride=self.stride, pretrained=pretrained)
+        self.body = cast(SmallEncoder, built.module)
+        self.project = nn.Conv2d(built.channels[-1], dim, 1)
+        self.dim, self.normalization = dim, built.normalization
+        self.guide_dims = (built.channels[0], SmallEncoder.fine)
+
+    def forward(self, image: Tensor) -> Dense:
+        """Projected last map, and two maps before it."""
+        fine, low, high = self.body.pyramid(image)
+        return Dense(self.project(high), (low, fine))
+
+
 def build_dense(name: str, *, dim: int, stride: int = 32, pretrained: bool | str = False) -> DenseEncoder:
-    """Encoder by name: ``open_clip/convnext_base_w_320`` is a CLIP image tower without weights, anything else timm's.
+    """Encoder by name: ``open_clip/convnext_base_w_320`` is a CLIP image tower without weights, ``small`` is ours,
+    anything else timm's.
 
     A tower comes with the weights of the CLIP model it is taken from (`semiovs.models.sed.checkpoint`), so `pretrained` is
     for timm's names alone.
@@ -122,6 +143,10 @@ def build_dense(name: str, *, dim: int, stride: int = 32, pretrained: bool | str
     Raises:
         UsageError: unknown name, or an encoder that SED cannot use; WeightsError: `pretrained` does not fit.
     """
+    if name == "small":
+        if stride != SmallDense.stride:
+            raise UsageError(f"encoder 'small' of a teacher has stride {SmallDense.stride}; set stride to it")
+        return SmallDense(dim=dim, pretrained=pretrained)
     if not name.startswith(CLIP_PREFIX):
         return TimmDense(name, dim=dim, stride=stride, pretrained=pretrained)
     if stride != ClipDense.stride or pretrained:

@@ -54,9 +54,8 @@ def aggregate(
         ValueError: shapes that do not belong together.
     """
     model.check(features[None], text, [guide[None] for guide in guides])
-    height, width = features.shape[1:]
-    pixels, itemsize = 64 * height * width, features.element_size()
-    chunk = chunk or chunk_for(features.device, pixels, budget=budget, itemsize=itemsize)
+    height, width = guides[-1].shape[1:]
+    chunk = chunk or chunk_for(features.device, height * width, budget=budget, itemsize=features.element_size())
     kept = torch.arange(len(text), device=text.device)
     correlation = correlate(features[None], text)
     x = _by_parts(model.conv1, correlation, chunk)

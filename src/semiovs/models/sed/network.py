@@ -31,10 +31,10 @@ class Sed(nn.Module):
         return self.backbone.normalization
 
     def forward(self, image: Tensor, text: Tensor, *, pool: int | None = None) -> list[Tensor]:
-        """Image (B, 3, H, W), normalised, at network resolution, and text (T, P, C) -> logits (B, T, ·, ·) of four heads.
+        """Image (B, 3, H, W), normalised, at network resolution, and text (T, P, C) -> logits (B, T, ·, ·) of each head.
 
-        They are the result, at an eighth of the encoder's stride (192×192 for 768×768 at stride 32), then those of the three
-        auxiliary heads at 8, 4 and 2 times that stride. Text need not be normalised. pool: as for `Aggregator`.
+        With three stages these are the result, at an eighth of the encoder's stride (192×192 for 768×768 at stride 32), then
+        those of the three auxiliary heads at 8, 4 and 2 times that stride. Text need not be normalised. pool: as for `Aggregator`.
 
         Raises:
             ValueError: sides that the encoder's stride does not divide, or text of other prompts or channels.

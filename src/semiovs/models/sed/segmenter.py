@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from semiovs.errors import UsageError
 from semiovs.models.sed.dense import CLIP_PREFIX
+from semiovs.models.sed.fast import aggregate
 from semiovs.models.sed.network import build_sed
 from semiovs.models.segmenter import Features, Segmenter
 from semiovs.models.text import TextCache, TextEncoder, build_text, embed_concepts, imagenet_templates, width_of
@@ -28,10 +29,10 @@ class SedSegmenter(Segmenter):
     No weight depends on the classes: `prompt` makes the same model answer for others.
 
     encoder, stride: image encoder, ``open_clip/NAME`` or timm's (see `build_dense`); resolution: side of the square that every
-    image is resized to (SED: 768), None: its own size, brought to multiples of `stride`; text: clip, sentence or words, with text_model,
-    text_weights and text_dim as for `build_text`; templates: sentences with a ``{}``, None: CLIP's 80 (their number is that of the
-    first convolution's channels); the rest as for `Aggregator`. pretrained: of the encoder; true takes the image tower of
-    `text_weights` if the encoder is a CLIP tower.
+    image is resized to (SED: 768), None: its own size, brought to multiples of `stride`; text: clip, sentence or words, with
+    text_model, text_weights and text_dim as for `build_text`; templates: sentences with a ``{}``, None: CLIP's 80 (their number is
+    that of the first convolution's channels); the rest as for `Aggregator`. pretrained: of the encoder; true takes the image
+    tower of `text_weights` if the encoder is a CLIP tower.
 
     Raises:
         UsageError: what cannot be built; WeightsError: weights or a text encoder that are missing or do not fit.
@@ -120,20 +121,17 @@ class SedSegmenter(Segmenter):
         ).to(self._device)  # fmt: skip
 
     def heads(self, image: Tensor, chosen: Tensor | None = None) -> list[Tensor]:
-        """(B, 3, H, W) -> class logits of the result and of the three auxiliary heads, each (B, K, ·, ·), for training.
+        """(B, 3, H, W) -> class logits of the result and of the auxiliary heads, each (B, K, ·, ·), for training.
 
-        chosen: ids of the classes that are asked for, which then must have one concept each -> (B, len(chosen), ·, ·). With
-        several concepts, the maximum is taken before any resize, which is cheaper than the other way round.
+        chosen: positions of the prompts that are asked -> (B, len(chosen), ·, ·), a map a prompt. Without it a class's map is the
+        maximum over its concepts, taken before any resize, which is cheaper than the other way round.
         """
         vocabulary, text = self._asked(), self._features()
         if chosen is None:
             ground = None if vocabulary.background is None else torch.tensor(vocabulary.background).logit(eps=EPSILON)
             return [_by_class(maps, vocabulary, ground) for maps in self.network(self.fitted(image), text)]
-        if len(text) != self.num_classes:
-            raise UsageError(
-                "method.sample needs classes of one concept each; set it to null, or make each concept a class"
-            )
-        return self.network(self.fitted(image), text[chosen])
+        asked: list[Tensor] = self.network(self.fitted(image), text[chosen])
+        return asked
 
     def encode(self, image: Tensor) -> Features:
         """(B, 3, H, W) -> dense features and three guides, of the image at network resolution."""
@@ -143,9 +141,17 @@ class SedSegmenter(Segmenter):
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:  # noqa: ARG002 - as all
         """-> log-odds (B, K, *size) of the class probabilities, which are resized and pooled as a teacher does."""
         vocabulary = self._asked()
-        maps = self.network.aggregator(features[0], self._features(), features[1:])[0]
         ground = None if vocabulary.background is None else torch.tensor(vocabulary.background)
-        return _by_class(maps.float().sigmoid(), vocabulary, ground, size).logit(eps=EPSILON)
+        return _by_class(self._probabilities(features), vocabulary, ground, size).logit(eps=EPSILON)
+
+    def _probabilities(self, features: Features) -> Tensor:
+        """Concept maps (B, T, ·, ·) in [0, 1]; where nothing is learnt, in the teacher's quick and small way."""
+        text, aggregator = self._features(), self.network.aggregator
+        learning = self.training or torch.is_grad_enabled() or torch.is_autocast_enabled(text.device.type)
+        if learning:
+            maps: Tensor = aggregator(features[0], text, features[1:])[0]
+            return maps.float().sigmoid()
+        return torch.stack([aggregate(aggregator, own, text, guides) for own, *guides in zip(*features, strict=True)])
 
     def fitted(self, image: Tensor) -> Tensor:
         """Image at the resolution of the network, bilinear without antialiasing (SED spec, section 1, step 6)."""

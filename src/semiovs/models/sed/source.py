@@ -15,7 +15,7 @@ from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError
 from semiovs.files import sha256_of
 from semiovs.models.pretrained import find_file
-from semiovs.models.sed.checkpoint import Published, from_state
+from semiovs.models.sed.checkpoint import Published, check_variant, from_state
 from semiovs.models.sed.layout import VARIANTS
 from semiovs.models.sed.network import Sed
 from semiovs.models.statedict import load_pickle, read_state, unwrap
@@ -46,11 +46,9 @@ class SedSource:
         """Text features (T, P, C) of a vocabulary, from the cache on disk where the text encoder is fixed.
 
         Raises:
-            UsageError: a vocabulary with no concepts, or with another number of templates than the network reads.
+            UsageError: a vocabulary with another number of templates than the network reads.
         """
         wanted, given = self.network.aggregator.prompts, len(vocabulary.templates)
-        if not vocabulary.prompts:
-            raise UsageError("teacher 'sed': the vocabulary holds no concept to ask for")
         if given and given != wanted:
             raise UsageError(
                 f"teacher 'sed': the vocabulary has {given} templates, but these weights read {wanted}; leave templates away"
@@ -67,6 +65,7 @@ def open_source(weights: str | Path | None, *, variant: str | None = None) -> Se
     Raises:
         WeightsError: nothing there, damaged, or anything else than SED; UsageError: no such variant.
     """
+    check_variant(variant)
     path = _find(weights, variant)
     if path.is_dir() or _is_ours(path):
         return _trained(path)
