@@ -93,7 +93,9 @@ def calibrate(
     )  # fmt: skip
     made.save(out)
     data = {"calibration": str(out), **made.as_json(), "ignored": made.ignored}
-    report(data, as_json=as_json, text=_text(out, made, choice, arguments or [], teacher))
+    said = [*(arguments or []), "--teacher", teacher, *(["--weights", str(weights)] if weights else [])]
+    said += [part for pair in set_ or [] for part in ("--set", pair)]
+    report(data, as_json=as_json, text=_text(out, made, choice, said))
 
 
 def examined(
@@ -179,16 +181,16 @@ def _candidates(first: Vocabulary, others: Sequence[str]) -> dict[str, Vocabular
     return found
 
 
-def _text(out: Path, made: Calibration, choice: Choice | None, arguments: Sequence[str], teacher: str) -> str:
-    said = {"controlled": "", "global": "few images: threshold of all classes", "few": "few images: ignored"}
-    said["unusable"] = "unusable at any threshold: ignored"
+def _text(out: Path, made: Calibration, choice: Choice | None, said: Sequence[str]) -> str:
+    words = {"controlled": "", "global": "few images: threshold of all classes", "few": "few images: ignored"}
+    words["unusable"] = "unusable at any threshold: ignored"
     rows = [
         [
             rule.name, rule.images,
             "-" if rule.ignored else f"{rule.threshold / 255:.2f}",
             f"{rule.presence / 255:.2f}" if rule.presence else "",
             f"{100 * rule.coverage:.0f}", "-" if rule.ignored else f"{100 * rule.precision:.0f}",
-            said[rule.status],
+            words[rule.status],
         ]
         for rule in made.classes
     ]  # fmt: skip
@@ -198,7 +200,7 @@ def _text(out: Path, made: Calibration, choice: Choice | None, arguments: Sequen
         *([] if choice is None else _chosen(choice)),
         f"{out}: calibration {made.hash}; kept % and right % are of the images it was fitted on, "
         "`semiovs card` measures on left-out ones",
-        f"next: {shlex.join(['semiovs', 'label', *arguments, '--teacher', teacher, '--calibration', str(out)])}",
+        f"next: {shlex.join(['semiovs', 'label', *said, '--calibration', str(out)])}",
     ]  # fmt: skip
     return "\n".join(lines)
 

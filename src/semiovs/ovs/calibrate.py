@@ -136,7 +136,7 @@ def _rule(name: str, tally: Tally, k: int, everyone: Floats, risk: float, fallba
     curve = pooled(probability(counts), images, everyone)
     return ClassRule(
         name, threshold, presence, tuple(int(v) for v in np.rint(curve * 255)), status, images,
-        (kept_right + kept_wrong) / max(total, 1), kept_right / max(kept_right + kept_wrong, 1),
+        round((kept_right + kept_wrong) / max(total, 1), 6), round(kept_right / max(kept_right + kept_wrong, 1), 6),
     )  # fmt: skip
 
 

@@ -66,7 +66,7 @@ class ClassRule:
     def as_json(self) -> dict[str, Any]:
         """Plain data; the curve as its steps [level, value]."""
         steps = [[i, v] for i, v in enumerate(self.curve) if i == 0 or v != self.curve[i - 1]]
-        shown = {"images": self.images, "coverage": round(self.coverage, 6), "precision": round(self.precision, 6)}
+        shown = {"images": self.images, "coverage": self.coverage, "precision": self.precision}
         fixed = {"name": self.name, "status": self.status, "threshold": self.threshold, "presence": self.presence}
         return {**fixed, **shown, "curve": steps}
 

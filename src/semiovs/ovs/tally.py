@@ -135,10 +135,10 @@ class Tally:
 
     def _known(self, name: str, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Ids with K for ignored."""
-        clean = np.where(ids == IGNORE, np.uint8(self.classes), ids)
-        if clean.size and clean.max() > self.classes:
-            raise DataError(f"image '{name}': value {clean.max()} is no class of 0..{self.classes - 1}")
-        return clean
+        strange = ids[(ids >= self.classes) & (ids != IGNORE)]
+        if strange.size:
+            raise DataError(f"image '{name}': value {strange[0]} is no class of 0..{self.classes - 1}")
+        return np.where(ids == IGNORE, np.uint8(self.classes), ids)
 
 
 @dataclass(frozen=True)

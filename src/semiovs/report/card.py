@@ -31,7 +31,7 @@ _MEANING = {
     "controlled": "",
     "global": "few images: threshold of all classes",
     "few": "few images: ignored",
-    "unusable": "unusable at any threshold: ignored",
+    "unusable": "unusable: ignored",
 }
 
 
