@@ -71,15 +71,12 @@ def label(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Label images with a teacher, into a pseudo-label store. Killed or repeated, it does what is left."""
-    from semiovs.cli.calibrate import calibrated, vocabulary_of
+    from semiovs.cli.calibrate import calibrated
     from semiovs.ovs import build_ovs
 
     work = {"batch_size": batch_size, "on_error": on_error_of(on_error), "threads": threads}
     share, options = _shard(shard), _options(from_, map_, set_ or [])
-    task = _task(arguments or [], images, classes, out)
-    if calibration is not None:
-        use = f"{task.next} ood.confidence=calibrated"
-        task = replace(task, vocabulary=vocabulary_of(calibration, task.vocabulary), next=use)
+    task = _calibrated(_task(arguments or [], images, classes, out), calibration)
 
     def build() -> tuple[OpenVocabModel, dict[str, Any]]:
         who = build_ovs(teacher, weights=weights, **options)
@@ -88,6 +85,19 @@ def label(
         return who, _described(teacher, who)
 
     _label(task, build, share, work, as_json=as_json)
+
+
+def _calibrated(task: _Task, calibration: Path | None) -> _Task:
+    """The task with the concepts that a calibration was fitted with, and its confidences named in the next command."""
+    from semiovs.cli.calibrate import vocabulary_of
+
+    if calibration is None:
+        return task
+    return replace(
+        task,
+        vocabulary=vocabulary_of(calibration, task.vocabulary),
+        next=f"{task.next} ood.confidence=calibrated",
+    )
 
 
 def _label(
