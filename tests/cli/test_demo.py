@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 
 import pytest
 from PIL import Image
@@ -135,6 +137,15 @@ def test_a_demo_that_stops_gives_the_earlier_one_back(tmp_path):
         _interrupted(out)
     assert (out / "results.json").read_text() == "first"
     assert [p.name for p in tmp_path.iterdir()] == ["d"]
+
+
+def test_a_demo_that_is_terminated_leaves_nothing(unlearned, monkeypatch, capsys):
+    monkeypatch.setattr(study, "train_arm", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["demo", "--steps", "5"]) == 75
+    assert "demo stopped by a signal; nothing is left" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert not list(unlearned.iterdir())
 
 
 def test_what_a_killed_demo_left_is_swept(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,7 +67,8 @@ def fresh_folder(out: Path) -> Iterator[None]:
             write_text(out / MARKER, "made by `semiovs demo`, which may replace this folder\n")
         except OSError as error:
             raise UsageError(f"--out: {out} cannot be written: {error.strerror or error}") from None
-        yield
+        with _terminable():
+            yield
     except BaseException as error:
         with suppress(OSError):
             shutil.rmtree(out)
@@ -80,6 +83,23 @@ def fresh_folder(out: Path) -> Iterator[None]:
     for old in out.parent.glob(f".{out.name}.*"):  # the earlier one, and what a killed demo set aside
         if (old / MARKER).is_file():
             shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM raise where it comes, as Ctrl-C does, so that cleaning up is done (the training loop has its own way)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: object) -> None:
+        raise PreemptedError("stopped by SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _set_aside(out: Path) -> Path | None:

@@ -1,0 +1,83 @@
+"""SED on two gloo ranks: the gradients of one process with both batches (normalise=global), or the mean of the ranks' own."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, multiprocessing
+
+from semiovs.data import Batch, Labeled
+from semiovs.engine.distributed import World
+from semiovs.methods import Method, Progress, build_method
+from semiovs.models import build_segmenter
+from semiovs.vocab import Vocabulary
+
+PROGRESS = Progress(1, 10)
+CASES = [(ask, normalise) for ask in ("classes", "concepts") for normalise in ("rank", "global")]
+VOCABULARY = Vocabulary(("ground", "car"), (("road", "grass"), ("car",)))
+
+
+def build(ask: str, normalise: str) -> tuple[Method, list[Batch]]:
+    """The same method everywhere, and two batches with different numbers of labelled pixels."""
+    torch.manual_seed(0)
+    segmenter = build_segmenter(
+        "sed", num_classes=2, encoder="test_convnext", text="words", text_dim=8, templates=["{}", "a {}."], hidden=16,
+        decoder_dims=[16, 16, 16], guides=[4, 4, 4], kernel=3,
+    )  # fmt: skip
+    segmenter.prompt(VOCABULARY)
+    method = build_method("sed", segmenter, num_classes=2, ask=ask, normalise=normalise).train()
+    batches = []
+    for rows in (0, 40):
+        g = torch.Generator().manual_seed(rows)
+        mask = torch.randint(0, 2, (1, 64, 64), generator=g)
+        mask[:, :rows] = 255
+        batches.append(Batch(Labeled(torch.randn(1, 3, 64, 64, generator=g), mask)))
+    return method, batches
+
+
+def gradients(method: Method) -> Tensor:
+    return torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None])
+
+
+def rank_main(rank: int, directory: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{directory}/store", rank=rank, world_size=2)
+    found = {}
+    for case in CASES:
+        method, batches = build(*case)
+        model = World(torch.device("cpu"), rank, 2).wrap(method)
+        loss, _ = model(batches[rank], PROGRESS)
+        loss.backward()
+        found["/".join(case)] = gradients(method)
+    if rank == 0:
+        torch.save(found, Path(directory) / "gradients.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two_ranks() -> Any:
+    with tempfile.TemporaryDirectory() as directory:
+        multiprocessing.spawn(rank_main, args=(directory,), nprocs=2)
+        yield torch.load(Path(directory) / "gradients.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_two_ranks(case: tuple[str, str], two_ranks: dict[str, Tensor]) -> None:
+    method, batches = build(*case)
+    if case[1] == "rank":
+        for batch in batches:
+            (method(batch, PROGRESS).terms.total() / 2).backward()
+    else:
+        labeled = [batch.labeled for batch in batches]
+        both = Labeled(torch.cat([x.image for x in labeled]), torch.cat([x.mask for x in labeled]))
+        method(Batch(both), PROGRESS).terms.total().backward()
+    expected = gradients(method)
+    torch.testing.assert_close(two_ranks["/".join(case)], expected, atol=2e-5 * expected.abs().max().item(), rtol=1e-4)
+    other = two_ranks["/".join((case[0], "global" if case[1] == "rank" else "rank"))]
+    assert not other.allclose(expected, atol=1e-3 * expected.abs().max().item())
