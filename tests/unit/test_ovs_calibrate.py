@@ -362,9 +362,7 @@ def test_the_folder_of_ready_made_answers_is_no_part_of_the_teacher(tmp_path):
     here, there = (MasksTeacher(tmp_path / name) for name in ("a", "b"))
     assert identity("masks", here) == identity("masks", there)
     assert identity("masks", here) != identity("masks", MasksTeacher(tmp_path / "a", suffix="_x"))
-    both = [
-        Ensemble(members=[{"name": "masks", "options": {"root": str(tmp_path / name)}}]) for name in ("a", "b")
-    ]
+    both = [Ensemble(members=[{"name": "masks", "options": {"root": str(tmp_path / name)}}]) for name in ("a", "b")]
     assert identity("ensemble", both[0]) == identity("ensemble", both[1])
     assert CalibratedTeacher(here, fit(noisy(20), WORDS, WHO)).reads_ids
 
