@@ -17,7 +17,9 @@ from semiovs.data.store import PseudoLabelStore
 from semiovs.errors import DataError, UsageError
 from semiovs.ovs.calibrate import choose, fit, folds_of, measure
 from semiovs.ovs.calibration import CalibratedTeacher, Calibration, identity
+from semiovs.ovs.ensemble import Ensemble
 from semiovs.ovs.label import label_images
+from semiovs.ovs.masks import MasksTeacher
 from semiovs.ovs.prompted import PromptedModel
 from semiovs.ovs.risk import NEVER
 from semiovs.ovs.tally import Tally
@@ -351,6 +353,18 @@ def test_a_teacher_without_scores_still_gets_rules():
     assert (made["sky"].threshold, made["sky"].coverage, made["sky"].precision) == (0, 1, 1)
     assert made["road"].status == "unusable"
     assert made["road"].curve[255] / 255 == pytest.approx(1 / 1.3, abs=0.03)
+
+
+def test_the_folder_of_ready_made_answers_is_no_part_of_the_teacher(tmp_path):
+    """Those for the labelled images lie elsewhere than those to be labelled; other options count."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    here, there = (MasksTeacher(tmp_path / name) for name in ("a", "b"))
+    assert identity("masks", here) == identity("masks", there)
+    assert identity("masks", here) != identity("masks", MasksTeacher(tmp_path / "a", suffix="_x"))
+    both = [Ensemble(members=[{"name": "masks", "options": {"root": str(tmp_path / name)}}]) for name in ("a", "b")]
+    assert identity("ensemble", both[0]) == identity("ensemble", both[1])
+    assert CalibratedTeacher(here, fit(noisy(20), WORDS, WHO)).reads_ids
 
 
 def test_everything_is_json(tmp_path):

@@ -130,8 +130,8 @@ def rare_of(text: str) -> Rare:
     raise UsageError(f"--rare {text}: global or ignore")
 
 
-def calibrated(path: Path, name: str, teacher: OpenVocabModel, vocabulary: Vocabulary) -> OpenVocabModel:
-    """The teacher with the calibration of a file, for `semiovs label`.
+def calibrated(path: Path | None, name: str, teacher: OpenVocabModel, vocabulary: Vocabulary) -> OpenVocabModel:
+    """The teacher with the calibration of a file (none: as it is), for `semiovs label`.
 
     Raises:
         DataError: the file is none, or was made for another teacher or other classes.
@@ -139,6 +139,8 @@ def calibrated(path: Path, name: str, teacher: OpenVocabModel, vocabulary: Vocab
     from semiovs.errors import DataError
     from semiovs.ovs.calibration import CalibratedTeacher, Calibration, identity
 
+    if path is None:
+        return teacher
     calibration = Calibration.load(path)
     try:
         calibration.require(vocabulary, identity(name, teacher))

@@ -243,6 +243,7 @@ class CalibratedTeacher(OpenVocabModel):
 
     def __init__(self, teacher: OpenVocabModel, calibration: Calibration) -> None:
         self.teacher, self.calibration = teacher, calibration
+        self.reads_ids = teacher.reads_ids
 
     def scores(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
@@ -280,8 +281,16 @@ def identity(name: str, teacher: OpenVocabModel) -> dict[str, Any]:
 
     The folder of ready-made answers is no part of it: those for the labelled images may lie elsewhere than those to be labelled.
     """
-    facts = {"name": name, **teacher.describe()}
-    return _plain({key: value for key, value in facts.items() if not (teacher.reads_ids and key == "root")})
+    facts = _plain({"name": name, **teacher.describe()})
+    found: dict[str, Any] = _without_root(facts) if teacher.reads_ids else facts
+    return found
+
+
+def _without_root(data: Any) -> Any:
+    """Plain data without the key 'root', also inside an ensemble's members."""
+    if isinstance(data, dict):
+        return {key: _without_root(value) for key, value in data.items() if key != "root"}
+    return [_without_root(value) for value in data] if isinstance(data, list) else data
 
 
 def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
