@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from semiovs.ovs.label import LabelReport
     from semiovs.vocab import Vocabulary
 
-CalibrationFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Of `semiovs calibrate`: doubtful pixels become ignore.")
-]
 #: Images that were left out and are named; all of them are in the JSON report.
 _SHOWN = 10
 
@@ -55,7 +52,9 @@ def label(
         list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Any other option of the teacher.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights of the teacher.")] = None,
-    calibration: CalibrationFile = None,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of `semiovs calibrate`: doubtful pixels become ignore.")
+    ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder, list or manifest, instead of ood.images.")] = None,
     classes: Annotated[
         str | None, typer.Option(help="Without CONFIG: file of class names, shipped vocabulary, or a,b,c.")
@@ -77,13 +76,28 @@ def label(
 
     work = {"batch_size": batch_size, "on_error": on_error_of(on_error), "threads": threads}
     share, options = _shard(shard), _options(from_, map_, set_ or [])
-    task = _with_calibration(_task(arguments or [], images, classes, out), calibration)
+    task = _calibrated(_task(arguments or [], images, classes, out), calibration)
 
     def build() -> tuple[OpenVocabModel, dict[str, Any]]:
-        who = calibrated(calibration, teacher, build_ovs(teacher, weights=weights, **options), task.vocabulary)
+        who = build_ovs(teacher, weights=weights, **options)
+        if calibration is not None:
+            who = calibrated(calibration, teacher, who, task.vocabulary)
         return who, _described(teacher, who)
 
     _label(task, build, share, work, as_json=as_json)
+
+
+def _calibrated(task: _Task, calibration: Path | None) -> _Task:
+    """The task with the concepts that a calibration was fitted with, and its confidences named in the next command."""
+    from semiovs.cli.calibrate import vocabulary_of
+
+    if calibration is None:
+        return task
+    return replace(
+        task,
+        vocabulary=vocabulary_of(calibration, task.vocabulary),
+        next=f"{task.next} ood.confidence=calibrated",
+    )
 
 
 def _label(
@@ -205,16 +219,6 @@ def _task(arguments: Sequence[str], images: Path | None, classes: str | None, ou
     typed = [*arguments, f"ood.images={images}" if images else "", f"ood.labels={out}" if out else ""]
     command = shlex.join(["semiovs", "train", *filter(None, typed)])
     return _Task(sources.ood, sources.vocabulary, out or dataset.root / ood.labels, command)
-
-
-def _with_calibration(task: _Task, file: Path | None) -> _Task:
-    """The task with the vocabulary that the calibration was fitted with."""
-    from semiovs.cli.calibrate import vocabulary_of
-
-    if file is None:
-        return task
-    use = f"{task.next} ood.confidence=calibrated"
-    return replace(task, vocabulary=vocabulary_of(file, task.vocabulary), next=use)
 
 
 def _task_without_config(images: Path | None, classes: str | None, out: Path | None) -> _Task:
