@@ -34,7 +34,7 @@ def result(tmp_path_factory):
 
 
 def test_every_subject_gives_rows(result):
-    assert list(result["subjects"]) == ["loader", "step", "counts", "cutmix", "precision"]
+    assert list(result["subjects"]) == ["loader", "step", "counts", "cutmix", "precision", "label"]
     rows = rows_of(result)
     assert len({row["name"] for row in rows}) == len(rows)
     for row in rows:

@@ -16,6 +16,7 @@ import numpy as np
 
 from semiovs.data.palette import palette
 from semiovs.datasets.synthetic import (
+    GROUND,
     OOD,
     TARGET,
     Domain,
@@ -29,9 +30,6 @@ from semiovs.datasets.synthetic import (
 )
 from semiovs.datasets.textures import FOREIGN, NAMED, OTHER, Field, Texture
 from semiovs.vocab.vocabulary import Vocabulary
-
-#: What everything is called that is no object.
-GROUND = "ground"
 
 #: Every texture by its name.
 TEXTURES: Mapping[str, Texture] = MappingProxyType({**NAMED, **FOREIGN, **OTHER})
@@ -114,10 +112,10 @@ def held_out_scene(seed: int, index: int, side: int = 64) -> Scene:
     return render(replace(VIVID, materials=materials), side, rng)
 
 
-def write_named_world(root: str | Path, seed: int, *, train: int, val: int, side: int = 64) -> Path:
+def write_named_world(root: str | Path, seed: int, *, train: int, val: int = 0, side: int = 64) -> Path:
     """Write a world as a `folder` data set and return its root; the folder appears whole or not at all.
 
-    images/ with masks/, val/images with val/masks, classes.txt.
+    images/ with masks/, val/images with val/masks (where `val` is not 0), classes.txt.
 
     Raises:
         UsageError: a seed below 0, or `root` is there and not empty.
@@ -126,6 +124,8 @@ def write_named_world(root: str | Path, seed: int, *, train: int, val: int, side
     colors = palette().tobytes()
     with new_folder(Path(root), seed) as partial:
         for part, count, folder in (("train", train, partial), ("val", val, partial / "val")):
+            if not count:
+                continue
             (folder / "images").mkdir(parents=True)
             (folder / "masks").mkdir()
             for index in range(count):

@@ -21,6 +21,7 @@ from PIL import Image
 from semiovs.data.palette import palette
 from semiovs.datasets.textures import FOREIGN, NAMED, Field, Plane, Texture, clamped, pixels
 from semiovs.errors import DataError, UsageError
+from semiovs.vocab.vocabulary import Vocabulary
 
 Pixels = NDArray[np.uint8]
 Ground = str
@@ -28,11 +29,17 @@ Ground = str
 #: Class names in the order of their ids; 0 is everything that is not a named texture.
 CLASSES = ("background", *NAMED)
 
+#: Word for everything that is no object.
+GROUND = "ground"
+
 #: Their colours in pictures.
 COLORS = (
     (44, 47, 54), (78, 121, 167), (242, 142, 43), (225, 87, 89), (118, 183, 178), (89, 161, 79), (237, 201, 72), (176, 122, 161)
 )  # fmt: skip
 
+
+#: What a teacher is asked for in a world of this kind: unnamed textures are concepts of the background.
+VOCABULARY = Vocabulary(CLASSES, ((GROUND, *FOREIGN), *((name,) for name in NAMED)), COLORS)
 
 #: Two RGB colours, (3,) each, for the two ends of a pattern; drawn in the ranges of a domain.
 Pair = Callable[["Domain", np.random.Generator], tuple[Field, Field]]
