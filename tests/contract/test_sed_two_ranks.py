@@ -18,8 +18,11 @@ from semiovs.models import build_segmenter
 from semiovs.vocab import Vocabulary
 
 PROGRESS = Progress(1, 10)
-CASES = [(ask, normalise) for ask in ("classes", "concepts") for normalise in ("rank", "global")]
-VOCABULARY = Vocabulary(("ground", "car"), (("road", "grass"), ("car",)))
+CASES = [(ask, normalise) for ask in ("classes", "nested") for normalise in ("rank", "global")]
+VOCABULARIES = {
+    "classes": Vocabulary(("ground", "car"), (("road", "grass"), ("car",))),
+    "nested": Vocabulary.of(("car", "red car")),
+}
 
 
 def build(ask: str, normalise: str) -> tuple[Method, list[Batch]]:
@@ -29,8 +32,8 @@ def build(ask: str, normalise: str) -> tuple[Method, list[Batch]]:
         "sed", num_classes=2, encoder="test_convnext", text="words", text_dim=8, templates=["{}", "a {}."], hidden=16,
         decoder_dims=[16, 16, 16], guides=[4, 4, 4], kernel=3,
     )  # fmt: skip
-    segmenter.prompt(VOCABULARY)
-    method = build_method("sed", segmenter, num_classes=2, ask=ask, normalise=normalise).train()
+    segmenter.prompt(VOCABULARIES[ask])
+    method = build_method("sed", segmenter, num_classes=2, nested=ask == "nested", normalise=normalise).train()
     batches = []
     for rows in (0, 40):
         g = torch.Generator().manual_seed(rows)
