@@ -17,7 +17,7 @@ from semiovs.data.store import Prepared, PseudoLabelStore, StoreWriteError
 from semiovs.errors import DataError
 
 #: Labels and confidences that may wait, in bytes; one batch may be larger than that.
-WAITING = 256 * 2**20
+WAITING = 128 * 2**20
 #: Images that come into the store with one write of the index, at most, if single batches are smaller.
 _GROUP = 128
 

@@ -16,7 +16,7 @@ from semiovs.data.manifest import Record
 from semiovs.errors import DataError
 
 #: Decoded pixels that may wait, in bytes; one image may be larger than that.
-WAITING = 256 * 2**20
+WAITING = 128 * 2**20
 
 
 @dataclass(frozen=True)
