@@ -128,8 +128,8 @@ def score(run: Path, facades: Path, classes: Path, count: int | None) -> None:
         settings=EvalConfig(), crop_size=256,
     )  # fmt: skip
     for name, iou, present in zip(vocabulary.names, found.iou, found.present, strict=True):
-        print(f"{name:>12} {100 * iou:6.2f}" + ("" if present else "  (not in these masks)"))
-    print(f"mIoU of the classes in the masks {100 * found.miou_present:.2f}, pixels {100 * found.pixel_accuracy:.2f}")
+        print(f"{name:>12} {iou:6.2f}" + ("" if present else "  (not in these masks)"))
+    print(f"mIoU of the classes in the masks {found.miou_present:.2f}, pixels {found.pixel_accuracy:.2f} %")
 
 
 def read(path: Path) -> list[str]:
