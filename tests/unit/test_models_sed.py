@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from semiovs.errors import UsageError
 from semiovs.models.sed import Aggregator, build_dense, build_sed
+from semiovs.models.sed.blocks import in_blocks
 from semiovs.models.sed.fast import CPU_CHUNK, aggregate, chunk_for
 from semiovs.models.sed.rejection import survivors
 
@@ -147,6 +148,21 @@ def test_timm_encoders(encoder, stride):
         torch.testing.assert_close(ours, plain, atol=3e-6, rtol=0)
     with pytest.raises(ValueError, match=f"100x64: sides must be multiples of {stride}"):
         network(torch.zeros(1, 3, 64, 100), text)
+
+
+def test_mlps_in_blocks_are_mlps():
+    """More rows than go in at once, and not a multiple of them; with gradients, all at once."""
+    mlp, x = (
+        torch.nn.Sequential(torch.nn.Linear(32, 8), torch.nn.GELU(), torch.nn.Linear(8, 32)),
+        torch.randn(1, 2, 4500, 32),
+    )
+    whole, seen = mlp(x), []
+    mlp.register_forward_pre_hook(lambda _, given: seen.append(given[0].numel() // 32))
+    with torch.no_grad():
+        torch.testing.assert_close(in_blocks(mlp, x), whole)
+    assert seen == [4096, 4096, 808]
+    in_blocks(mlp, x).sum().backward()
+    assert seen[3:] == [9000]
 
 
 @torch.no_grad()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+#: Floats that go into an MLP at once on a CPU.
+_BLOCK = 2**17
 
 
 class ConvNext(nn.Module):
@@ -29,10 +33,11 @@ class ConvNext(nn.Module):
         x.addcmul_(self.gamma[:, None, None], self._mlp(x))
 
     def _mlp(self, x: Tensor) -> Tensor:
-        y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
-        y = self.pwconv2(F.gelu(self.pwconv1(y)))
-        out: Tensor = y.permute(0, 3, 1, 2)
-        return out
+        def mlp(y: Tensor) -> Tensor:
+            out: Tensor = self.pwconv2(F.gelu(self.pwconv1(self.norm(y))))
+            return out
+
+        return in_blocks(mlp, self.dwconv(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class Sums(NamedTuple):
@@ -104,8 +109,7 @@ class ConceptAttention(nn.Module):
     def read(self, p: Tensor, sums: Sums, total: int) -> Tensor:
         """Second pass: the block's output for these concepts."""
         p = p + self.attention.read(self.norm1(p), sums, total)
-        mixed: Tensor = self.MLP(self.norm2(p))
-        return mixed.add_(p)
+        return in_blocks(lambda rows: self.MLP(self.norm2(rows)), p).add_(p)
 
 
 class DoubleConv(nn.Module):
@@ -176,6 +180,20 @@ class Decoder(nn.Module):
         if pool > 1:
             p = F.interpolate(p, size=size, mode="bilinear", align_corners=True)
         return x + p
+
+
+def in_blocks(mlp: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """An MLP on rows (…, C). On a CPU, where nothing is to be differentiated, on a few at a time: what lies between its layers is
+    four times as wide, and so never leaves the cache (a third of the time for 32 channels).
+    """
+    if torch.is_grad_enabled() or x.device.type != "cpu":
+        return mlp(x)
+    rows = x.reshape(-1, x.shape[-1])
+    out = torch.empty_like(rows)
+    count = max(_BLOCK // x.shape[-1], 1)
+    for part, place in zip(torch.split(rows, count), torch.split(out, count), strict=True):
+        place.copy_(mlp(part))
+    return out.view(x.shape)
 
 
 def _phi(z: Tensor) -> Tensor:

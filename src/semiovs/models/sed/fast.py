@@ -23,6 +23,8 @@ from semiovs.models.sed.rejection import survivors
 
 #: Concepts at a time on a CPU: small enough for its caches.
 CPU_CHUNK = 8
+#: Of these again, as many at a time in convolutions: what they leave behind is handed on while it still is in the cache.
+CPU_FEW = 2
 #: Bytes that the maps of the concepts in hand may take, and floats that one concept needs for each pixel of the result.
 BUDGET = 2 * 2**30
 _FLOATS = 160
@@ -62,7 +64,8 @@ def aggregate(
     for index, decoder in enumerate(model.decoders):
         if topk is not None and topk < len(x):
             alive = survivors(_by_parts(model.early_heads[index], x, chunk)[:, 0], topk)
-            x, correlation, kept = x[alive], correlation[alive], kept[alive]
+            x = x[alive].contiguous(memory_format=torch.channels_last)
+            correlation, kept = correlation[alive], kept[alive]
         image = decoder.conv.image_part(model.decoder_guidance_projection[index](guides[index][None]))
         sums = _first_pass(decoder, x, chunk)
         x, correlation = _second_pass(model, index, x, correlation, image, sums, chunk)
@@ -76,7 +79,8 @@ def _first_pass(decoder: Decoder, x: Tensor, chunk: int) -> Sums:
     """Run the convolutional block on all concepts, in place, and add up what the attention must know of them."""
     total: Sums | None = None
     for part in torch.split(x, chunk):
-        decoder.cnext.update_(part)
+        for some in torch.split(part, _few(part)):
+            decoder.cnext.update_(some)
         sums = decoder.attention.sums(_pixels(part), len(x))
         total = sums if total is None else total.add_(sums)
     assert total is not None
@@ -86,18 +90,23 @@ def _first_pass(decoder: Decoder, x: Tensor, chunk: int) -> Sums:
 def _second_pass(
     model: Aggregator, index: int, x: Tensor, correlation: Tensor, image: Tensor, sums: Sums, chunk: int
 ) -> tuple[Tensor, Tensor]:
-    """Attention, and twice the resolution. The last stage gives logits instead of maps, and hands no correlation on."""
+    """Attention, in place, and twice the resolution. The last stage gives logits, and hands no correlation on."""
     decoder, project = model.decoders[index], model.decoder_corr_guidance_projection[index]
     last = index == len(model.decoders) - 1
     maps, guidance = _Filled(len(x)), _Filled(len(x))
     for part, similar in zip(torch.split(x, chunk), torch.split(correlation, chunk), strict=True):
-        p = decoder.attention.read(_pixels(part), sums, len(x)).view(1, len(part), *part.shape[2:], -1)[0]
-        similar = project(similar)
-        y = decoder.conv(decoder.up(part + p.permute(0, 3, 1, 2)), similar, image)
-        maps.append(model.head(y) if last else y)
-        if not last:
-            guidance.append(similar)
-    return maps.whole, similar if last else guidance.whole
+        _pixels(part).add_(decoder.attention.read(_pixels(part), sums, len(x)))
+        for some, own in zip(torch.split(part, _few(part)), torch.split(similar, _few(part)), strict=True):
+            guide = project(own)
+            y = decoder.conv(decoder.up(some), guide, image)
+            maps.append(model.head(y) if last else y)
+            if not last:
+                guidance.append(guide)
+    return maps.whole, correlation if last else guidance.whole
+
+
+def _few(part: Tensor) -> int:
+    return CPU_FEW if part.device.type == "cpu" else len(part)
 
 
 def _by_parts(layer: Callable[[Tensor], Tensor], x: Tensor, chunk: int) -> Tensor:
@@ -110,7 +119,7 @@ def _by_parts(layer: Callable[[Tensor], Tensor], x: Tensor, chunk: int) -> Tenso
 
 def _pixels(x: Tensor) -> Tensor:
     """Maps (t, C, h, w), channels last in memory -> (1, t, h·w, C), the same memory."""
-    return x.permute(0, 2, 3, 1).flatten(1, 2)[None]
+    return x.permute(0, 2, 3, 1).view(1, len(x), -1, x.shape[1])
 
 
 class _Filled:
@@ -123,6 +132,7 @@ class _Filled:
 
     def append(self, part: Tensor) -> None:
         if not self.done:
-            self.whole = part.new_empty((self.total, *part.shape[1:])).to(memory_format=torch.channels_last)
+            shape = (self.total, *part.shape[1:])
+            self.whole = torch.empty(shape, dtype=part.dtype, device=part.device, memory_format=torch.channels_last)
         self.whole[self.done : self.done + len(part)] = part
         self.done += len(part)
