@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,10 +61,19 @@ def test_importing_the_package_is_cheap() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def _keywords(target: Any) -> dict[str, Any]:
+    """Parameters with their defaults; a class that takes `**options` hands them to its base, whose parameters count too."""
+    found: dict[str, Any] = {}
+    for owner in target.__mro__ if inspect.isclass(target) else (target,):
+        parameters = inspect.signature(owner).parameters.values()
+        found = {p.name: p.default for p in parameters} | found
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found
+
+
 def test_registry_rows_agree_with_their_targets() -> None:
     """Every option of a row is a keyword of the class or its bases, with the same default, and the reverse."""
-    import inspect
-
     from semiovs.ovs.prompted import PromptedModel
     from semiovs.ovs.views import Views
     from semiovs.registry import METHODS, SEGMENTERS, TEACHERS, VIEWS
@@ -73,9 +84,7 @@ def test_registry_rows_agree_with_their_targets() -> None:
     for table in (METHODS, SEGMENTERS, TEACHERS):
         for entry in table.values():
             target = entry.load()
-            accepted = {
-                p.name: p.default for p in inspect.signature(target).parameters.values() if p.name not in plumbing
-            }
+            accepted = {name: default for name, default in _keywords(target).items() if name not in plumbing}
             if inspect.isclass(target) and issubclass(target, PromptedModel):
                 assert entry.options.items() >= VIEWS.items(), f"{entry.name}: add **VIEWS, build_ovs takes them"
                 accepted |= VIEWS

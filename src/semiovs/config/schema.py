@@ -64,6 +64,11 @@ class DataConfig(Section):
         None,
         description="list or manifest of evaluation images; null: val/images with val/masks if they are there",
     )
+    held_out: Int | str | None = Field(
+        None,
+        description="labelled images kept aside for decisions while training (method.prev_snapshot=held-out), never trained on: "
+        "how many of data.labeled (a pure choice by id), or a list or manifest",
+    )
     masks: MaskConfig = MaskConfig()
     crop_size: Int = Field(321, ge=16, description="side of the training crops, pixels")
     scale: tuple[Float, Float] = Field((0.5, 2.0), description="range of the random resize of the long side")
