@@ -22,10 +22,13 @@ CASES = [(name, arm, normalise) for name in METHOD_NAMES for arm in ARMS for nor
 
 
 class FixedDraws(Draws):
-    """Drops every third channel: the same in half a batch and in the whole one."""
+    """Drops every third channel and asks two models: the same in half a batch and in the whole one."""
 
     def channel_dropout(self, features: tuple[Tensor, ...], p: float = 0.5) -> tuple[Tensor, ...]:
         return tuple(f * (torch.arange(f.shape[1]) % 3 > 0).to(f)[None, :, None, None] / p for f in features)
+
+    def ensemble(self, available: int, most: int, *, vary: bool, seed: int | None = None) -> list[tuple[int, float]]:
+        return [(1, 0.3), (0, 0.7)]
 
 
 def build(name: str, arm: str, normalise: str) -> tuple[Method, list[Batch]]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from semiovs.data import Batch, Labeled, OpenVocab, Unlabeled
 from semiovs.methods import Method, build_method
-from semiovs.models import build_segmenter
+from semiovs.models import Segmenter, build_segmenter
 from semiovs.registry import METHODS
 
 K = 4
@@ -21,14 +21,26 @@ ARMS: dict[str, dict[str, Any] | None] = {
 METHOD_NAMES = sorted(name for name, entry in METHODS.items() if entry.segmenter == "deeplabv3plus")
 
 
+def toy_segmenter(seed: int = 0, *, norm: str = "batch") -> Segmenter:
+    """The tiny segmenter with weights of `seed`."""
+    torch.manual_seed(seed)
+    return build_segmenter("deeplabv3plus", num_classes=K, encoder="tiny", channels=16, norm=norm)
+
+
 def toy_method(
     name: str, ood: dict[str, Any] | None = None, *, norm: str = "batch", seed: int = 0, **options: Any
 ) -> Method:
-    """A method around the tiny segmenter with weights of `seed`."""
-    torch.manual_seed(seed)
-    segmenter = build_segmenter("deeplabv3plus", num_classes=K, encoder="tiny", channels=16, norm=norm)
+    """A method around the tiny segmenter with weights of `seed`; PrevMatch remembers two others, who are sure of themselves."""
+    former = [toy_segmenter(seed + i, norm=norm) for i in (1, 2)] if name == "prevmatch" else []
+    segmenter = toy_segmenter(seed, norm=norm)
     options.setdefault("conf_thresh", 0.3)
-    return build_method(name, segmenter, num_classes=K, ood=ood, **options).train()
+    if name == "prevmatch":
+        options.setdefault("prev_conf_thresh", 0.3)
+    method = build_method(name, segmenter, num_classes=K, ood=ood, **options).train()
+    for model in former:
+        model.classifier.weight.data *= 64  # type: ignore[operator, union-attr]
+        method.previous.remember(model)  # type: ignore[operator, union-attr]
+    return method
 
 
 def toy_batch(
