@@ -47,7 +47,58 @@ def test_published_settings():
     assert voc.data.labeled == "splits/pascal/183/labeled.txt"
 
 
-@pytest.mark.parametrize("name", ["quick", "modern/small", "paper/voc", "paper/cityscapes"])
+PREVMATCH = [name for name in PRESETS if name.startswith("prevmatch/")]
+
+
+def test_published_settings_of_prevmatch():
+    keys = ("prev_list_max", "prev_models_max", "prev_conf_thresh", "base_only_epoch", "prev_weighting", "parity")
+    wanted = {
+        "voc": (8, 3, 0.9, 0, "pixelwise", False),
+        "cityscapes": (8, 3, 0, 0, "pixelavg", True),
+        "coco": (5, 3, 0.9, 5, "pixelwise", False),
+        "ade20k": (5, 3, 0.9, 5, "pixelwise", False),
+    }
+    assert {f"prevmatch/{name}" for name in wanted} == set(PREVMATCH)
+    for name, values in wanted.items():
+        options = load_config(f"prevmatch/{name}").config.method.options
+        assert tuple(options[key] for key in keys) == values
+        assert (options["random_select"], options["prev_snapshot"]) == (True, "paper")
+    city, coco, ade = (load_config(f"prevmatch/{name}").config for name in ("cityscapes", "coco", "ade20k"))
+    assert (city.method.options["loss"], city.optim.head_lr_multiplier, city.method.options["conf_thresh"]) == (
+        "ohem",
+        1,
+        0,
+    )
+    assert (coco.model.options["encoder"], coco.train.epochs, coco.data.crop_size) == ("xception65", 30, 513)
+    assert (ade.model.options["encoder"], ade.train.epochs, ade.optim.lr) == ("resnet50s", 40, 0.004)
+    assert ade.data.masks.reduce_zero_label
+
+
+def test_a_split_with_another_method_keeps_the_recipe():
+    config = load_config("pascal/92", ["method=prevmatch"]).config
+    assert config.method.options == load_config("prevmatch/voc").config.method.options
+
+
+@pytest.mark.parametrize("name", PREVMATCH)
+def test_two_steps_of_a_shrunk_prevmatch(name):
+    import torch
+
+    from contract.toy import toy_batch, toy_method
+    from semiovs.methods import Progress
+
+    options = {**load_config(name).config.method.options, "ohem_min_kept": 100}
+    method = toy_method("prevmatch", **options)  # two models are in its ring
+    (optimizer,) = method.optimizers(load_config(name).config.optim)
+    for number in range(2):
+        step = method(toy_batch(method, seed=number), Progress(number, 2, 1, 4))
+        step.terms.total().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        assert torch.isfinite(step.terms.total())
+        assert step.terms.normaliser == 2.5
+
+
+@pytest.mark.parametrize("name", ["quick", "modern/small", "paper/voc", "paper/cityscapes", *PREVMATCH])
 def test_model_and_method_of_a_preset_can_be_built(name):
     from semiovs.methods import build_method
     from semiovs.models import build_segmenter

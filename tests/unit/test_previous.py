@@ -156,7 +156,9 @@ def test_another_model_is_refused_in_one_line() -> None:
     foreign.previous.remember(other)  # type: ignore[operator, union-attr]
     state = {**prevmatch(1).state_dict(), **{k: v for k, v in foreign.state_dict().items() if "previous.0" in k}}
     target = prevmatch(2)
-    with pytest.raises(WeightsError, match=r"snapshot 0 of the checkpoint is not of the student's kind: 2 of another") as caught:
+    with pytest.raises(
+        WeightsError, match=r"snapshot 0 of the checkpoint is not of the student's kind: 2 of another"
+    ) as caught:
         target.load_state_dict(state)
     assert caught.value.exit_code == 4
     assert "\n" not in str(caught.value)

@@ -156,7 +156,10 @@ def test_ranks_that_share_a_number_choose_alike_and_leave_other_draws_alone() ->
         ({"prev_conf_thresh": 1.5}, r"method\.prev_conf_thresh: 1\.5 must be from 0 to 1"),
         ({"base_only_epoch": -1}, r"method\.base_only_epoch: -1 must be at least 0"),
         ({"prev_every": 0}, r"method\.prev_every: 0 must be at least 1"),
-        ({"prev_weighting": "pixelavrg"}, r"method\.prev_weighting: 'pixelavrg' is not known \(did you mean 'pixelavg'"),
+        (
+            {"prev_weighting": "pixelavrg"},
+            r"method\.prev_weighting: 'pixelavrg' is not known \(did you mean 'pixelavg'",
+        ),
         ({"prev_snapshot": "heldout"}, r"method\.prev_snapshot: 'heldout' is not known \(did you mean 'held-out'"),
         ({"prev_storage": "disk"}, r"method\.prev_storage: 'disk' is not known \(one of: cpu, device, half"),
         ({"prev_listmax": 8}, r"did you mean 'prev_list_max'"),
