@@ -81,7 +81,8 @@ METHODS = _table(
     Entry("unimatch", "semiovs.methods.unimatch:UniMatch", "two strong views and feature perturbation", _METHOD,
           "deeplabv3plus", "Yang et al. 2023"),
     Entry("sed", "semiovs.methods.sed:Sed", "trains an open-vocabulary teacher (semiovs ovs train)",
-          {"nested": False, "ignore": "mask", "sample": None, "ema_decay": None, "normalise": "rank"}, "sed", "Xie et al. 2024"),
+          {"nested": False, "ignore": "mask", "sample": None, "locked": False, "ema_decay": None, "normalise": "rank"},
+          "sed", "Xie et al. 2024"),
 )  # fmt: skip
 
 SEGMENTERS = _table(
@@ -110,6 +111,8 @@ TEACHERS = _table(
     Entry("sed", "semiovs.ovs.sed:SedTeacher", "SED: the published weights, or your own from semiovs ovs train",
           {"weights": None, "variant": None, "precision": "fp32", "topk": None, "resolution": None, "memory_gb": 2.0,
            "device": "auto", **VIEWS}, source="Xie et al. 2024"),
+    Entry("small", "semiovs.ovs.small:SmallTeacher", "knows textures and colours; its weights are in the package, for the demo",
+          {"precision": "fp32", "device": "auto", **VIEWS}),
 )  # fmt: skip
 
 DATASETS = _table(
