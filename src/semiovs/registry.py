@@ -77,10 +77,12 @@ _METHOD: dict[str, Any] = {
 
 METHODS = _table(
     Entry("supervised", "semiovs.methods.supervised:Supervised", "labelled images only", _METHOD, "deeplabv3plus"),
-    Entry("fixmatch", "semiovs.methods.fixmatch:FixMatch", "one strong view, confidence threshold", _METHOD,
+    Entry("fixmatch", "semiovs.methods.fixmatch:FixMatch", "one strong view, confidence threshold", {"one_pass": False, **_METHOD},
           "deeplabv3plus", "Sohn et al. 2020; UniMatch's segmentation variant"),
     Entry("unimatch", "semiovs.methods.unimatch:UniMatch", "two strong views and feature perturbation", _METHOD,
           "deeplabv3plus", "Yang et al. 2023"),
+    Entry("unimatch-v2", "semiovs.methods.unimatch_v2:UniMatchV2", "EMA teacher, two strong views that share out the channels",
+          {**_METHOD, "ema_decay": 0.996}, "dpt", "Yang et al. 2025"),
     Entry("sed", "semiovs.methods.sed:Sed", "trains an open-vocabulary teacher (semiovs ovs train)",
           {"nested": False, "ignore": "mask", "sample": None, "ema_decay": None, "normalise": "rank"}, "sed", "Xie et al. 2024"),
 )  # fmt: skip

@@ -39,7 +39,9 @@ class Patches:
     def maps(self, vit: Any, image: Tensor) -> Features:
         """(B, 3, H, W), sides multiples of the patch -> for each level, normalised by the last norm, (B, C, H/side, W/side)."""
         if not self.dinov2:
-            return tuple(vit.forward_intermediates(image, indices=list(self.levels), norm=True, intermediates_only=True))
+            return tuple(
+                vit.forward_intermediates(image, indices=list(self.levels), norm=True, intermediates_only=True)
+            )
         tokens = vit.patch_embed(image)
         grid = (tokens.shape[1], tokens.shape[2])
         tokens = torch.cat([vit.cls_token.expand(len(image), -1, -1), tokens.flatten(1, 2)], dim=1)
@@ -55,8 +57,8 @@ class Patches:
 def build_vit(name: str, *, pretrained: bool | str = False) -> tuple[nn.Module, Patches, Normalization]:
     """The encoder called `name`, how it is read, and what its images must be normalised with.
 
-    pretrained: False, True (timm's weights: `SEMIOVS_WEIGHTS_DIR`, the hub's cache or the hub), a file (timm's, or Meta's DINOv2), or
-    a name in `SEMIOVS_WEIGHTS_DIR`.
+    pretrained: False, True (timm's weights: `SEMIOVS_WEIGHTS_DIR`, the hub's cache or the hub), a file (timm's, or Meta's of
+    DINOv2 without registers), or a name in `SEMIOVS_WEIGHTS_DIR`.
 
     Raises:
         UsageError: timm does not know it, or it is no plain ViT; WeightsError: weights that are missing or of another network.
@@ -89,7 +91,7 @@ def vit_names() -> list[str]:
 
 
 def levels_of(depth: int) -> tuple[int, ...]:
-    """The four blocks that are read: 2, 5, 8, 11 of 12; 4, 11, 17, 23 of 24; 9, 19, 29, 39 of 40 (deeplab_methods spec, section 7)."""
+    """The four blocks that are read: 2, 5, 8, 11 of 12; 4, 11, 17, 23 of 24; 9, 19, 29, 39 of 40 (deeplab_methods spec, 7)."""
     return _PUBLISHED_LEVELS.get(depth) or tuple(max(depth * quarter // 4 - 1, 0) for quarter in (1, 2, 3, 4))
 
 
