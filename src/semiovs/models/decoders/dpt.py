@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semiovs.errors import UsageError
+from semiovs.errors import DataError, UsageError
 from semiovs.models.decoders.deeplabv3plus import resize
 from semiovs.models.segmenter import Features, Segmenter
 from semiovs.models.vit import build_vit, layers_of
@@ -66,11 +66,11 @@ class Dpt(Segmenter):
         """(B, 3, H, W) -> four maps of patch tokens (B, C, ⌈H/patch⌉, ⌈W/patch⌉).
 
         Raises:
-            UsageError: an image smaller than a patch.
+            DataError: an image smaller than a patch.
         """
         (height, width), side = image.shape[-2:], self.patches.side
         if min(height, width) < side:
-            raise UsageError(
+            raise DataError(
                 f"an image of {width} x {height} pixels is smaller than a patch of the encoder, {side} x {side}; "
                 "leave it out or enlarge it"
             )
