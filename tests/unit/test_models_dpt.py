@@ -44,6 +44,14 @@ def test_an_image_that_is_no_multiple_of_the_patch_is_padded_and_cut_back() -> N
     assert model(image).equal(model(padded)[..., :33, :47])
 
 
+@torch.no_grad()
+def test_decoding_to_another_size() -> None:
+    model, image = dpt(), torch.randn(1, 3, 32, 48)
+    features = model.encode(image)
+    assert model.decode(features, (10, 70)).shape == (1, 3, 10, 70)
+    torch.testing.assert_close(model.decode(features, (32, 48)), model(image))
+
+
 def test_an_image_smaller_than_a_patch_is_refused() -> None:
     with pytest.raises(
         DataError, match=r"an image of 40 x 15 pixels is smaller than a patch of the encoder, 16 x 16"

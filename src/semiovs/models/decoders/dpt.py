@@ -79,12 +79,13 @@ class Dpt(Segmenter):
             return self.patches.maps(self.backbone, image)
 
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:
-        """Four maps -> logits (B, K, *size), where `size` is that of the image."""
+        """Four maps -> logits (B, K, *size): padding is cut off where `size` is that of the image; else they are resized."""
         if context:
             raise UsageError(f"dpt does not read {', '.join(sorted(context))}")
-        logits = self.head(features)
-        whole = tuple(length * self.patches.side for length in features[0].shape[-2:])
-        return resize(logits, whole)[..., : size[0], : size[1]]
+        side = self.patches.side
+        whole = tuple(length * side for length in features[0].shape[-2:])
+        padded = all(0 <= length - wanted < side for length, wanted in zip(whole, size, strict=True))
+        return resize(self.head(features), whole if padded else size)[..., : size[0], : size[1]]
 
     def layers(self) -> tuple[list[nn.Parameter], ...]:
         """Embeddings and blocks."""
