@@ -119,9 +119,13 @@ def test_unimatch_v2_on_a_vision_transformer(data, tmp_path):
     arguments = [a for a in arguments if not a.startswith("model.dilations")]
     assert command("train", *arguments, "--json", log=tmp_path / "log") == 0, (tmp_path / "log.err").read_text()
     terms = [row for row in read_metrics(run / "metrics.jsonl") if row["kind"] == "train"][-1]
-    assert {key for key in terms if key.startswith("term/")} == {f"term/{t}" for t in ("x", "s1", "s2", "ood_s1", "ood_s2")}
+    assert {key for key in terms if key.startswith("term/")} == {
+        f"term/{t}" for t in ("x", "s1", "s2", "ood_s1", "ood_s2")
+    }
     segmenter, card = load_model(run)
     assert (card.segmenter, card.training["model"]) == ("dpt", "ema")
     assert segmenter.normalization.mean == (0.5, 0.5, 0.5)
     out = tmp_path / "out"
-    assert command("predict", f"{run}", f"{data}/val/images", "--out", f"{out}", log=tmp_path / "log") == 0, (tmp_path / "log.err").read_text()
+    assert command("predict", f"{run}", f"{data}/val/images", "--out", f"{out}", log=tmp_path / "log") == 0, (
+        tmp_path / "log.err"
+    ).read_text()

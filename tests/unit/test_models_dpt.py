@@ -170,6 +170,7 @@ def test_normalisation_is_that_of_the_weights() -> None:
     [
         ({"encoder": "vit_small_patch14_dino2"}, r"did you mean 'vit_small_patch14_dinov2'"),
         ({"encoder": "vit_smal_patch16_dinov3"}, r"did you mean 'vit_small_patch16_dinov3'"),
+        ({"encoder": "qqqqqq"}, "is not known; see `semiovs list encoders`"),
         ({"encoder": "resnet18"}, "no plain vision transformer; .* model.name=deeplabv3plus"),
         ({"encoder": "swin_tiny_patch4_window7_224"}, "no plain vision transformer"),
         ({"channels": 2}, "model.channels 2: must be at least 8"),

@@ -64,7 +64,9 @@ def build_vit(name: str, *, pretrained: bool | str = False) -> tuple[nn.Module, 
         UsageError: timm does not know it, or it is no plain ViT; WeightsError: weights that are missing or of another network.
     """
     if not timm.is_model(name):
-        raise UsageError(f"encoder '{name}' is not known{did_you_mean(name, vit_names())}")
+        near = did_you_mean(name, vit_names())
+        hint = near if near.startswith(" (did") else "; see `semiovs list encoders`"
+        raise UsageError(f"encoder '{name}' is not known{hint}")
     make = partial(timm.create_model, name, num_classes=0, global_pool="", dynamic_img_size=True)
     try:
         module = make()
