@@ -7,6 +7,7 @@ import inspect
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,14 @@ def test_importing_the_package_is_cheap() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def _keywords(target: Any) -> dict[str, Any]:
-    """Parameters with their defaults; a class that takes `**options` hands them to its base, whose parameters count too."""
+def _keywords(target: Callable[..., Any]) -> dict[str, Any]:
+    """Keywords of a function or class, and of its bases as long as ``**options`` are handed on to them; the class's own win."""
+    classes = [c for c in target.__mro__ if "__init__" in vars(c)] if isinstance(target, type) else []
     found: dict[str, Any] = {}
-    for owner in target.__mro__ if inspect.isclass(target) else (target,):
-        parameters = inspect.signature(owner).parameters.values()
+    for taker in [c.__init__ for c in classes] or [target]:
+        parameters = inspect.signature(taker).parameters.values()
         found = {p.name: p.default for p in parameters} | found
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
             break
     return found
 

@@ -76,7 +76,9 @@ def test_published_settings_of_prevmatch():
 
 def test_a_split_with_another_method_keeps_the_recipe():
     config = load_config("pascal/92", ["method=prevmatch"]).config
-    assert config.method.options == load_config("prevmatch/voc").config.method.options
+    laid = load_config("pascal/92", ["extends=prevmatch/voc"]).config
+    assert config.method.options == laid.method.options == load_config("prevmatch/voc").config.method.options
+    assert config.data.labeled == laid.data.labeled == "splits/pascal/92/labeled.txt"
 
 
 @pytest.mark.parametrize("name", PREVMATCH)

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from semiovs.errors import UsageError, WeightsError, did_you_mean
+from semiovs.models import dpt_layout
 from semiovs.models.sed import layout
 from semiovs.models.segmenter import Segmenter
 from semiovs.models.statedict import Fit, StateDict, compare, first_of, strip_prefix, unwrap
@@ -81,7 +82,7 @@ def detect_family(state_dict: Mapping[str, Any]) -> str | None:
         description = row.describe(state)
         if description is not None:
             return description
-    encoder = _resnet(state, "") or _xception(state, "")
+    encoder = _resnet(state, "") or _xception(state, "") or dpt_layout.encoder(state, "")
     return f"bare {encoder} encoder (for model.pretrained)" if encoder else None
 
 
@@ -103,6 +104,7 @@ FAMILIES: dict[str, Family] = {
     "deeplabv3plus": Family(
         ("supervised", "fixmatch", "unimatch", "prevmatch", "semiovs"), _deeplabv3plus, _describe_deeplabv3plus
     ),
+    "unimatch_v2": Family(("unimatch-v2",), dpt_layout.to_segmenter, dpt_layout.describe),
     "sed": Family((), layout.to_segmenter, layout.describe),
 }  # fmt: skip
 
