@@ -60,6 +60,9 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
         "text_model": "convnext_base_w_320",
         "text_weights": "laion_aesthetic_s13b_b82k",
         "templates": ("a photo of a {}.",),
+        "stem": "resnet101c",
+        "text_embeddings": "voc12_wbg_single.npy",
+        "guide_embeddings": "voc12_wbg_concept4_single.npy",
     }
 )
 
@@ -80,6 +83,9 @@ METHODS = _table(
           "deeplabv3plus", "Sohn et al. 2020; UniMatch's segmentation variant"),
     Entry("unimatch", "semiovs.methods.unimatch:UniMatch", "two strong views and feature perturbation", _METHOD,
           "deeplabv3plus", "Yang et al. 2023"),
+    Entry("semivl", "semiovs.methods.semivl:SemiVL", "UniMatch on CLIP, guided by its untrained copy",
+          {**_METHOD, "guidance": (0.1, 0.0), "guide_thresh": 0.9, "guide_asked": "concepts", "guide_embeddings": None},
+          "semivl", "Hoyer et al. 2024"),
     Entry("sed", "semiovs.methods.sed:Sed", "trains an open-vocabulary teacher (semiovs ovs train)",
           {"nested": False, "ignore": "mask", "sample": None, "ema_decay": None, "normalise": "rank"}, "sed", "Xie et al. 2024"),
 )  # fmt: skip
@@ -93,6 +99,12 @@ SEGMENTERS = _table(
            "text_weights": None, "text_dim": 64, "templates": None, "hidden": 128, "decoder_dims": (64, 32, 16),
            "guides": (32, 16, 8), "kernel": 9, "heads": 4, "pool": 2},
           source="Xie et al. 2024"),
+    Entry("semivl", "semiovs.models.semivl.segmenter:SemiVLSegmenter", "CLIP ViT and a decoder guided by the classes' names",
+          {"encoder": "ViT-B-16-quickgelu", "image_size": 512, "taps": (0, 4), "stem": None, "act": "gelu", "ln_eps": 1e-6,
+           "renorm": False, "trained": "attention", "channels": 128, "up_channels": (64, 32), "skip_channels": (32, 16),
+           "layers": 2, "heads": 4, "pool": 4, "dilations": (6, 12, 18), "text": "clip", "text_model": None, "text_weights": None,
+           "text_embeddings": None, "asked": "names", "templates": ("a photo of a {}",), "parity": False},
+          source="Hoyer et al. 2024"),
 )  # fmt: skip
 
 #: Options of every teacher that is asked with words; `semiovs.ovs.views.Views` takes them off its hands.

@@ -211,8 +211,7 @@ def _method(config: Config, world: World, sources: Sources) -> Method:
     method = method.to(world.device)
     if config.train.channels_last:
         method = method.to(memory_format=torch.channels_last)
-    for model in method.models().values():
-        model.prompt(sources.vocabulary)
+    method.prompt(sources.vocabulary)
     if config.train.compile:
         for part in method.student.children():
             part.compile()

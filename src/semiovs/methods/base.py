@@ -21,6 +21,7 @@ from semiovs.methods.student import judging
 from semiovs.methods.teacher import follow, frozen_copy
 from semiovs.methods.terms import Terms
 from semiovs.models.segmenter import Segmenter
+from semiovs.vocab.vocabulary import Vocabulary
 
 #: Losses are means over the pixels of each rank (as in the references), or of all ranks.
 NORMALISE = ("rank", "global")
@@ -58,12 +59,13 @@ class Method(nn.Module, ABC):
     """Base of all learners. A method writes `step`; `forward` adds the OOD stream where there is one.
 
     consistency: names and weights of the method's terms on unlabelled images; the OOD terms mirror them.
-    strong: strong views of each unlabelled (and OOD) image.
+    strong: strong views of each unlabelled (and OOD) image; ood_weight: λ where the user gives none.
     """
 
     consistency: ClassVar[Mapping[str, float]]
     strong: ClassVar[int]
     reads_unlabeled: ClassVar[bool] = True
+    ood_weight: ClassVar[float] = 1.0
 
     threshold_per_class: Tensor | None
 
@@ -103,7 +105,7 @@ class Method(nn.Module, ABC):
         self.conf_thresh = conf_thresh
         per = per_class("conf_thresh", conf_thresh, num_classes) if isinstance(conf_thresh, Sequence) else None
         self.register_buffer("threshold_per_class", per, persistent=False)
-        self.ood = ood
+        self.ood = ood and ood.weighted(self.ood_weight)
         self.draws = Draws()
 
     @property
@@ -140,6 +142,11 @@ class Method(nn.Module, ABC):
     def believe(self, image: Tensor, logits: Tensor, valid: Tensor) -> Target:
         """Pseudo-labels of images that the student saw in training mode: its own logits, or the EMA teacher's verdict."""
         return Target.of(logits, valid) if self.ema is None else self.judge(image, valid)
+
+    def prompt(self, vocabulary: Vocabulary) -> None:
+        """Hear the names of the classes, before the first batch."""
+        for model in self.models().values():
+            model.prompt(vocabulary)
 
     def models(self) -> dict[str, Segmenter]:
         """What evaluation and prediction may use, by name."""

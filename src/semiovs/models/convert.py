@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from semiovs.errors import UsageError, WeightsError, did_you_mean
 from semiovs.models.sed import layout
 from semiovs.models.segmenter import Segmenter
+from semiovs.models.semivl import layout as semivl
+from semiovs.models.semivl.guide import Guide
 from semiovs.models.statedict import Fit, StateDict, compare, first_of, strip_prefix, unwrap
 
 
@@ -44,20 +46,22 @@ class Family:
     """One key layout: names of the methods whose checkpoints have it, how its names become ours, and how it is recognised.
 
     rename: state dict without wrappers and DDP prefix -> state dict with the segmenter's names;
-    describe: the same -> what it is in words, or None if it is of another family.
+    describe: the same -> what it is in words, or None if it is of another family;
+    guide: the same -> the tensors of a method's frozen guide, where a family has one.
     """
 
     methods: tuple[str, ...]
     rename: Callable[[StateDict], StateDict]
     describe: Callable[[StateDict], str | None]
+    guide: Callable[[StateDict], StateDict] | None = None
 
 
 def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: str, strict: bool = True) -> LoadReport:
     """Load a published checkpoint of `family` into a segmenter, or into the student of a method.
 
     state_dict: the tensors, or the training program's dict with them under ``model``; a DDP prefix is taken off and counters of
-    BatchNorm may be absent. With `strict` nothing is loaded unless everything fits. An EMA teacher is not touched: load before
-    the method is built, so that its teacher starts as a copy.
+    BatchNorm may be absent. With `strict` nothing is loaded unless everything fits. A method's frozen guide takes the file's, where
+    it holds one. An EMA teacher is not touched: load before the method is built, so that its teacher starts as a copy.
 
     Raises:
         UsageError: unknown family; WeightsError: not a state dict, or one that does not fit (`strict`).
@@ -65,12 +69,14 @@ def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: 
     name, row = _family(family)
     target = _target(module)
     state = row.rename(plain := _plain(state_dict))
-    expected = target.state_dict()
+    expected = {key: value for key, value in target.state_dict().items() if key not in target.prompted}
     fit = compare(expected, state)
     report = LoadReport(name, fit.matched, fit.missing, fit.unexpected, fit.mismatched, _renamed(plain, state))
     if strict and not report.ok:
         raise WeightsError(_explain(report, plain, expected))
     target.load_state_dict({key: state[key] for key in fit.matched}, strict=False)
+    if row.guide and isinstance(guide := getattr(module, "guide", None), Guide) and (tensors := row.guide(plain)):
+        guide.take(tensors)
     return report
 
 
@@ -104,6 +110,7 @@ FAMILIES: dict[str, Family] = {
         ("supervised", "fixmatch", "unimatch", "prevmatch", "semiovs"), _deeplabv3plus, _describe_deeplabv3plus
     ),
     "sed": Family((), layout.to_segmenter, layout.describe),
+    "semivl": Family((), semivl.to_segmenter, semivl.describe, semivl.guide_of),
 }  # fmt: skip
 
 
