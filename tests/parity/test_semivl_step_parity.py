@@ -18,6 +18,13 @@ from semiovs.methods import Progress, build_method
 from semiovs.methods.draws import Draws
 from semiovs.models.convert import load_reference
 
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread(_threads_of_the_recordings: None) -> None:
+    """No BatchNorm here: the last digits of sums do not matter, and a busy machine is three times slower with two."""
+    torch.set_num_threads(1)
+
+
 TERMS = {"x": "loss_x", "s1": "loss_s1", "s2": "loss_s2", "fp": "loss_fp"}
 GUIDED = {"mc_s1": "loss_mc_s1", "mc_s2": "loss_mc_s2", "mc_fp": "loss_mc_fp"}
 #: The reference's name of a parameter -> ours.

@@ -61,10 +61,15 @@ def _bare(encoder: str) -> Any:
 
     if encoder == TINY:
         return VisionTransformer(64, 8, width=64, layers=3, heads=4, mlp_ratio=4, output_dim=64)
-    if open_clip.get_model_config(encoder) is None:
+    config = open_clip.get_model_config(encoder)
+    if config is None:
         near = did_you_mean(encoder, [TINY, *open_clip.list_models()])
         raise UsageError(f"encoder '{encoder}' is not known to open_clip{near if near.startswith(' (did') else ''}")
-    return open_clip.create_model(encoder, pretrained=None).visual
+    vision = {"mlp_ratio": 4.0, "head_width": 64, **config["vision_cfg"]}
+    width, head_width = vision.pop("width", 0), vision.pop("head_width")
+    if set(vision) != {"image_size", "layers", "patch_size", "mlp_ratio"} or not isinstance(vision["layers"], int):
+        raise UsageError(f"encoder '{encoder}': dense features are read from CLIP's plain ViTs only, like ViT-B-16")
+    return VisionTransformer(width=width, heads=width // head_width, output_dim=int(config["embed_dim"]), **vision)
 
 
 def _with_weights(encoder: str, pretrained: bool | str) -> Any:
