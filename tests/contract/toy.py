@@ -11,6 +11,7 @@ from semiovs.data import Batch, Labeled, OpenVocab, Unlabeled
 from semiovs.methods import Method, build_method
 from semiovs.models import build_segmenter
 from semiovs.registry import METHODS
+from semiovs.vocab import Vocabulary
 
 K = 4
 ARMS: dict[str, dict[str, Any] | None] = {
@@ -18,7 +19,15 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "ovs": {"weight": 1.0},
     "naive": {"weight": 1.0, "mode": "naive"},
 }
-METHOD_NAMES = sorted(name for name, entry in METHODS.items() if entry.segmenter == "deeplabv3plus")
+METHOD_NAMES = sorted(name for name, entry in METHODS.items() if entry.segmenter in ("deeplabv3plus", "semivl"))
+#: Segmenter of a method -> how to build a small one.
+SMALL: dict[str, dict[str, Any]] = {
+    "deeplabv3plus": {"encoder": "tiny", "channels": 16},
+    "semivl": {
+        "encoder": "tiny", "image_size": 32, "trained": "all", "text": "words", "taps": [0, 1], "channels": 16,
+        "up_channels": [16, 16], "skip_channels": [8, 8], "layers": 1, "pool": 2, "dilations": [1],
+    },
+}  # fmt: skip
 
 
 def toy_method(
@@ -26,7 +35,10 @@ def toy_method(
 ) -> Method:
     """A method around the tiny segmenter with weights of `seed`."""
     torch.manual_seed(seed)
-    segmenter = build_segmenter("deeplabv3plus", num_classes=K, encoder="tiny", channels=16, norm=norm)
+    kind = METHODS[name].segmenter or "deeplabv3plus"
+    small = SMALL[kind] | ({"norm": norm} if kind == "deeplabv3plus" else {})
+    segmenter = build_segmenter(kind, num_classes=K, **small)
+    segmenter.prompt(Vocabulary(tuple("abcd"), (("a", "x"), ("b",), ("c", "y", "z"), ("d",))))
     options.setdefault("conf_thresh", 0.3)
     return build_method(name, segmenter, num_classes=K, ood=ood, **options).train()
 

@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from parity.keyfill import state_dict_for, tensor_for
 from parity.semivl_inputs import GOLDENS, fill_tower, gauss, image, ints, made_up_text
-from parity.semivl_model import COUNTS, published, recorded_batch, small_segmenter
-from semiovs.data import normalize
+from parity.semivl_model import COUNTS, published, small_segmenter
 from semiovs.data.fast import crop as fast_crop
 from semiovs.data.fast import labels as fast_labels
 from semiovs.data.reference import crop, labels

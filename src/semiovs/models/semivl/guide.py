@@ -22,9 +22,9 @@ class Guide(nn.Module):
     """Image (B, 3, H, W) -> logits (B, K, H, W): 100 · max over a class's concepts of the cosine, resized.
 
     The tower is frozen, and no child of this module: optimisers, DDP and `parameters()` do not see it, but `.to()` does. The state
-    holds a hash of its weights if they can be had again from where they came, else the weights.
+    holds a hash of its weights if they can be had again from where they came, else the weights and the concepts.
 
-    tower: dense image tower; known: whether its weights can be had again; given, wanted: how images come normalised, and how the
+    tower: dense image tower; known: whether it can be had again; given, wanted: how images come normalised, and how the
     tower wants them (None: as they come, which is what SemiVL does on all data sets but Cityscapes).
     """
 
@@ -73,6 +73,8 @@ class Guide(nn.Module):
             destination[f"{prefix}hash"] = torch.tensor(self._hash)
         else:
             destination |= {f"{prefix}tower.{k}": v.detach() for k, v in self.tower.tower.state_dict().items()}
+            if self.concepts is not None:
+                destination |= {f"{prefix}concepts": self.concepts, f"{prefix}counts": torch.tensor(self.counts)}
 
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, _local: Any, _strict: bool,
@@ -86,6 +88,8 @@ class Guide(nn.Module):
                 self.take(whole)
             except RuntimeError:
                 error_msgs.append("the guide's tower has another shape")
+            if (concepts := state_dict.get(f"{prefix}concepts")) is not None:
+                self.tell(concepts.to(next(self.tower.parameters())), tuple(state_dict[f"{prefix}counts"].tolist()))
         elif recorded is None:
             missing_keys.append(f"{prefix}hash")
         elif not self.known or int(recorded) != self._hash:

@@ -136,10 +136,11 @@ class SemiVLSegmenter(Segmenter):
 
     def guide(self) -> Guide:
         """CLIP as it was before any training, frozen: opened anew where its weights came from, else a copy of the present tower."""
-        known = bool(self._origin["pretrained"])
-        tower = open_tower(**self._origin) if known else copy.deepcopy(self.backbone.clip)
+        published = bool(self._origin["pretrained"])
+        tower = open_tower(**self._origin) if published else copy.deepcopy(self.backbone.clip)
         tower.taps = ()
         device = next(self.parameters()).device
+        known = published and self.texts.words is None
         return Guide(tower, known=known, given=self.normalization, wanted=self._wanted).to(device)
 
 
