@@ -13,7 +13,6 @@ from semiovs.errors import UsageError, WeightsError, did_you_mean
 from semiovs.models.sed import layout
 from semiovs.models.segmenter import Segmenter
 from semiovs.models.semivl import layout as semivl
-from semiovs.models.semivl.guide import Guide
 from semiovs.models.statedict import Fit, StateDict, compare, first_of, strip_prefix, unwrap
 
 
@@ -75,8 +74,8 @@ def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: 
     if strict and not report.ok:
         raise WeightsError(_explain(report, plain, expected))
     target.load_state_dict({key: state[key] for key in fit.matched}, strict=False)
-    if row.guide and isinstance(guide := getattr(module, "guide", None), Guide) and (tensors := row.guide(plain)):
-        guide.take(tensors)
+    if row.guide and (tensors := row.guide(plain)):
+        _give_guide(module, tensors)
     return report
 
 
@@ -127,6 +126,13 @@ def _target(module: nn.Module) -> Segmenter:
     if not isinstance(student, Segmenter):
         raise UsageError(f"a checkpoint is loaded into a Segmenter or a Method, not into {type(module).__name__}")
     return student
+
+
+def _give_guide(module: nn.Module, tensors: StateDict) -> None:
+    from semiovs.models.semivl.guide import Guide
+
+    if isinstance(guide := getattr(module, "guide", None), Guide):
+        guide.take(tensors)
 
 
 def _plain(state_dict: Mapping[str, Any]) -> StateDict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,17 @@ class Stem(nn.Module):
 
 def renormalized(image: Tensor, given: Normalization, wanted: Normalization) -> Tensor:
     """Image normalised by `given` -> the same image normalised by `wanted`."""
-    (mean, std), (mean_to, std_to) = (
-        (torch.tensor(n.mean, device=image.device).view(3, 1, 1), torch.tensor(n.std, device=image.device).view(3, 1, 1))
-        for n in (given, wanted)
-    )  # fmt: skip
-    return (image * std.to(image) + (mean - mean_to).to(image)) / std_to.to(image)
+    scale, shift = _change(given, wanted, image.device, image.dtype)
+    return image * scale + shift
+
+
+@lru_cache(maxsize=8)
+def _change(
+    given: Normalization, wanted: Normalization, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Factor and summand (3, 1, 1), made once: making them each step would wait for the device each step."""
+    mean, std, mean_to, std_to = (
+        torch.tensor(values, dtype=torch.float64).view(3, 1, 1)
+        for values in (given.mean, given.std, wanted.mean, wanted.std)
+    )
+    return (std / std_to).to(device, dtype), ((mean - mean_to) / std_to).to(device, dtype)
