@@ -66,6 +66,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (optimizer,) = method.train().optimizers(
         OptimConfig(name="adamw", lr=1e-6, head_lr_multiplier=1000, weight_decay=0.01)
     )
+    logits, decode = [], segmenter.decode
+    segmenter.decode = lambda *given: logits.append(decode(*given)) or logits[-1]
     step = method(recorded_batch()[0], Progress(facts["iters"], facts["total_iters"]))
     step.terms.total().backward()
     before = {name: p.detach().clone() for name, p in segmenter.named_parameters()}
@@ -84,6 +86,19 @@ def test_losses(ran: Any) -> None:
     assert terms.extras["mc_fp"].weight == pytest.approx(0.5 * recorded["current_mcc_lambda"])
     assert terms.total().item() == pytest.approx(recorded["loss"], rel=1e-5)
     assert terms.normaliser == 2
+
+
+def test_logits_of_every_pass(ran: Any) -> None:
+    """In the order in which they are decoded; strong images were mixed in the published order, or these would differ."""
+    strong1, _ = ran["logits"][-1].detach().chunk(2)
+    passes = dict(zip(("pred_w_other", "pred_x", "pred_w_fp", "pred_w"), ran["logits"], strict=False)) | {
+        "pred_s1": strong1
+    }
+    for name, ours in passes.items():
+        theirs = ran["golden"][name].astype(np.float32)
+        scale = np.abs(theirs).max()
+        np.testing.assert_allclose(ours.detach()[:, :, ::8, ::8] / scale, theirs / scale, atol=1e-3, err_msg=name)
+    assert set(passes) == {name for name in ran["golden"] if name.startswith("pred")}
 
 
 def test_gradients(ran: Any) -> None:
