@@ -23,6 +23,7 @@ from semiovs.engine.state import Identity, settings_of
 from semiovs.errors import ConfigError, SemiovsError, WeightsError
 from semiovs.methods import Method, build_method
 from semiovs.models import Segmenter, build_segmenter
+from semiovs.models.tiling import VIEWING
 from semiovs.models.weights import ModelCard, load_model
 from semiovs.registry import DATASETS, lookup
 
@@ -83,6 +84,7 @@ class Experiment:
             method.views,
             crop_size=config.data.crop_size,
             scale=config.data.scale,
+            fit=config.data.fit,
             pipeline=config.data.pipeline,
             seed=train.seed,
             micro_steps_total=total * train.accumulate,
@@ -162,7 +164,7 @@ def parameters(module: nn.Module, *, trained: bool = False) -> int:
 
 def card_of(config: Config, sources: Sources, segmenter: Segmenter) -> ModelCard:
     """What somebody must know who finds the weights."""
-    evaluation = config.eval.model_dump(include={"mode", "window", "stride", "multiple", "scales", "flip"})
+    evaluation = config.eval.model_dump(include=set(VIEWING))
     if evaluation["window"] is None:
         evaluation["window"] = config.data.crop_size
     return ModelCard(

@@ -64,13 +64,14 @@ class Method(nn.Module, ABC):
     """Base of all learners. A method writes `step`; `forward` adds the OOD stream where there is one.
 
     consistency: names and weights of the method's terms on unlabelled images; the OOD terms mirror them.
-    strong: strong views of each unlabelled (and OOD) image. carries: whether `step` takes riders.
+    strong: strong views of each unlabelled (and OOD) image; carries: whether `step` takes riders; ood_weight: λ by default.
     """
 
     consistency: ClassVar[Mapping[str, float]]
     strong: ClassVar[int]
     reads_unlabeled: ClassVar[bool] = True
     carries: ClassVar[bool] = True
+    ood_weight: ClassVar[float] = 1.0
 
     #: Images whose scores steer the training itself (`after_evaluate`): "val", "held_out", or None for none.
     steered_by: str | None = None
@@ -113,7 +114,7 @@ class Method(nn.Module, ABC):
         self.conf_thresh = conf_thresh
         per = per_class("conf_thresh", conf_thresh, num_classes) if isinstance(conf_thresh, Sequence) else None
         self.register_buffer("threshold_per_class", per, persistent=False)
-        self.ood = ood
+        self.ood = ood and ood.weighted(self.ood_weight)
         self.draws = Draws()
 
     @property
