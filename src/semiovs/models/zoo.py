@@ -45,10 +45,10 @@ class Package:
 class Weights:
     """One row of the catalogue.
 
-    kind: encoder, text, teacher or checkpoint; use: what to type; licence, megabytes, sha256: None where not known; file: name in the
-    weights directory; hub, hub_file: repository on the hub and the file in it (None: all of it, a directory); url: direct link;
-    page: where a person finds the link; package: see `Package`; encoder: name of the encoder whose `pretrained: true` this is; clip:
-    ``model/tag`` of open_clip.
+    kind: encoder, text, teacher or checkpoint; use: what to type; licence, megabytes, sha256: None where not known; file: name in
+    the weights directory; hub, hub_file: repository on the hub and the file in it (None: all of it, a directory); url: direct
+    link; page: where a person finds the link; package: see `Package`; encoder: name of the encoder whose `pretrained: true` this
+    is; clip: ``model/tag`` of open_clip.
     """
 
     name: str
