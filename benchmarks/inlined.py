@@ -79,6 +79,29 @@ def unimatch(method: Method, batch: Batch, progress: Progress) -> Tensor:
     ) / 3
 
 
+def unimatch_v2(method: Method, batch: Batch, progress: Progress) -> Tensor:
+    model, x, u, o, teacher = method.student, batch.labeled, batch.unlabeled, batch.ood, method.ema
+    assert u is not None
+    assert teacher is not None
+    tau = float(method.conf_thresh)  # type: ignore[arg-type]
+    inside = [box(boxes, u.weak) for boxes in u.boxes]
+    with torch.no_grad():
+        y_w = believed(teacher(u.weak), u.valid)
+    y_m = (y_w[0].flip(0), y_w[1].flip(0), y_w[2].flip(0))
+    s = [torch.where(b[:, None], own.flip(0), own) for b, own in zip(inside, u.strong, strict=True)]
+    p_x = model(x.image)
+    p_s1, p_s2 = complementary(model, torch.cat(s))
+    l_s1, l_s2 = (masked(p, *mixed(y_w, y_m, b), tau) for p, b in ((p_s1, inside[0]), (p_s2, inside[1])))
+    loss = labelled(p_x, x.mask) + 0.5 * l_s1 + 0.5 * l_s2
+    if method.ood is None or o is None:
+        return loss / 2
+    y_o = given(batch)
+    s_o = [torch.where(b[:, None], own, other) for b, own, other in zip(inside, u.strong, o.strong, strict=True)]
+    p_o1, p_o2 = complementary(model, torch.cat(s_o))
+    l_o1, l_o2 = (masked(p, *mixed(y_o, y_w, b), tau) for p, b in ((p_o1, inside[0]), (p_o2, inside[1])))
+    return (loss + 0.5 * l_o1 + 0.5 * l_o2) / 3
+
+
 def labelled(logits: Tensor, mask: Tensor) -> Tensor:
     return F.cross_entropy(logits, mask, ignore_index=255)
 
@@ -114,6 +137,16 @@ def perturbed(model: Segmenter, images: Tensor) -> tuple[Tensor, Tensor]:
     both = tuple(torch.cat((f, F.dropout2d(f, 0.5, training=True))) for f in features)
     clean, dropped = model.decode(both, (images.shape[-2], images.shape[-1])).chunk(2)
     return clean, dropped
+
+
+def complementary(model: Segmenter, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of two views, each with the channels that the other lacks; half of the samples keep all."""
+    features, n = model.encode(images), len(images) // 2
+    whole = torch.randperm(n, device=images.device)[:, None] < n // 2
+    m1 = (2.0 * (torch.rand(n, features[0].shape[1], device=images.device) < 0.5)).masked_fill(whole, 1.0)
+    mask = torch.cat((m1, 2 - m1))[:, :, None, None]
+    first, second = model.decode(tuple(f * mask for f in features), (images.shape[-2], images.shape[-1])).chunk(2)
+    return first, second
 
 
 def box(boxes: Tensor, like: Tensor) -> Tensor:

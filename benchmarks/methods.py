@@ -54,8 +54,21 @@ _DEEPLAB = {
         Model("R-101", "deeplabv3plus", {"encoder": "resnet101s"}, 321, 8),
     ),
 }
+_DPT = {
+    "cpu": (
+        Model("ViT-T", "dpt", {"encoder": "vit_tiny_patch16_224", "channels": 32}, 64, 8),
+        Model("DINOv2-S", "dpt", {"encoder": "vit_small_patch14_dinov2"}, 126, 2),
+    ),
+    "cuda": (
+        Model("ViT-T", "dpt", {"encoder": "vit_tiny_patch16_224", "channels": 32}, 64, 8),
+        Model("DINOv2-S", "dpt", {"encoder": "vit_small_patch14_dinov2"}, 518, 4),
+    ),
+}
 #: What is measured with `--tiny`.
-_TINY = {"deeplabv3plus": Model("tiny", "deeplabv3plus", {"encoder": "tiny", "channels": 16}, 33, 2)}
+_TINY = {
+    "deeplabv3plus": Model("tiny", "deeplabv3plus", {"encoder": "tiny", "channels": 16}, 33, 2),
+    "dpt": Model("tiny", "dpt", {"encoder": "test_vit", "channels": 16}, 32, 2),
+}
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,7 @@ CASES = (
     Case("supervised", inlined.supervised),
     Case("fixmatch", inlined.fixmatch),
     Case("unimatch", inlined.unimatch),
+    Case("unimatch-v2", inlined.unimatch_v2, _DPT),
 )
 
 
@@ -131,7 +145,7 @@ def _plain(case: Case, method: Method, given: Batch) -> Callable[[], Tensor]:
 
 def _step(method: Method, compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
     trained = [p for p in method.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(trained, lr=1e-4, momentum=0.9, weight_decay=1e-4)
+    optimizer = torch.optim.SGD(trained, lr=1e-2, momentum=0.9, weight_decay=1e-4)
 
     def run() -> Tensor:
         torch.manual_seed(0)

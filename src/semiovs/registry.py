@@ -55,6 +55,7 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
     {
         "ema_decay": 0.99,
         "class_weights": (1.0,),
+        "channels": 64,
         "sample": 16,
         "resolution": 768,
         "text_model": "convnext_base_w_320",
@@ -76,18 +77,24 @@ _METHOD: dict[str, Any] = {
 
 METHODS = _table(
     Entry("supervised", "semiovs.methods.supervised:Supervised", "labelled images only", _METHOD, "deeplabv3plus"),
-    Entry("fixmatch", "semiovs.methods.fixmatch:FixMatch", "one strong view, confidence threshold", _METHOD,
+    Entry("fixmatch", "semiovs.methods.fixmatch:FixMatch", "one strong view, confidence threshold", {"one_pass": False, **_METHOD},
           "deeplabv3plus", "Sohn et al. 2020; UniMatch's segmentation variant"),
     Entry("unimatch", "semiovs.methods.unimatch:UniMatch", "two strong views and feature perturbation", _METHOD,
           "deeplabv3plus", "Yang et al. 2023"),
+    Entry("unimatch-v2", "semiovs.methods.unimatch_v2:UniMatchV2", "EMA teacher, two strong views that share out the channels",
+          {**_METHOD, "ema_decay": 0.996}, "dpt", "Yang et al. 2025"),
     Entry("sed", "semiovs.methods.sed:Sed", "trains an open-vocabulary teacher (semiovs ovs train)",
-          {"nested": False, "ignore": "mask", "sample": None, "ema_decay": None, "normalise": "rank"}, "sed", "Xie et al. 2024"),
+          {"nested": False, "ignore": "mask", "sample": None, "locked": False, "ema_decay": None, "normalise": "rank"},
+          "sed", "Xie et al. 2024"),
 )  # fmt: skip
 
 SEGMENTERS = _table(
     Entry("deeplabv3plus", "semiovs.models.decoders.deeplabv3plus:DeepLabV3Plus", "ASPP decoder on any timm encoder",
           {"encoder": "resnet101s", "output_stride": 16, "dilations": (6, 12, 18), "channels": 256, "norm": "batch"},
           source="Chen et al. 2018, as in UniMatch / PrevMatch / SemiOVS"),
+    Entry("dpt", "semiovs.models.decoders.dpt:Dpt", "four levels of a vision transformer (DINOv2, DINOv3), fused",
+          {"encoder": "vit_base_patch14_dinov2", "channels": None, "locked": False},
+          source="Ranftl et al. 2021, as in UniMatch V2"),
     Entry("sed", "semiovs.models.sed.segmenter:SedSegmenter", "cost aggregation between pixels and words: any vocabulary",
           {"encoder": "open_clip/convnext_base_w_320", "stride": 32, "resolution": None, "text": "clip", "text_model": None,
            "text_weights": None, "text_dim": 64, "templates": None, "hidden": 128, "decoder_dims": (64, 32, 16),
@@ -110,6 +117,8 @@ TEACHERS = _table(
     Entry("sed", "semiovs.ovs.sed:SedTeacher", "SED: the published weights, or your own from semiovs ovs train",
           {"weights": None, "variant": None, "precision": "fp32", "topk": None, "resolution": None, "memory_gb": 2.0,
            "device": "auto", **VIEWS}, source="Xie et al. 2024"),
+    Entry("small", "semiovs.ovs.small:SmallTeacher", "knows textures and colours; its weights are in the package, for the demo",
+          {"precision": "fp32", "device": "auto", **VIEWS}),
 )  # fmt: skip
 
 DATASETS = _table(

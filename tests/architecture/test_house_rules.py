@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,10 +62,20 @@ def test_importing_the_package_is_cheap() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def _keywords(target: Callable[..., Any]) -> dict[str, Any]:
+    """Keywords of a function or class, and of its bases as long as ``**options`` are handed on to them; the class's own win."""
+    classes = [c for c in target.__mro__ if "__init__" in vars(c)] if isinstance(target, type) else []
+    found: dict[str, Any] = {}
+    for taker in [c.__init__ for c in classes] or [target]:
+        parameters = inspect.signature(taker).parameters.values()
+        found = {p.name: p.default for p in parameters} | found
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            break
+    return found
+
+
 def test_registry_rows_agree_with_their_targets() -> None:
     """Every option of a row is a keyword of the class or its bases, with the same default, and the reverse."""
-    import inspect
-
     from semiovs.ovs.prompted import PromptedModel
     from semiovs.ovs.views import Views
     from semiovs.registry import METHODS, SEGMENTERS, TEACHERS, VIEWS
@@ -73,9 +86,7 @@ def test_registry_rows_agree_with_their_targets() -> None:
     for table in (METHODS, SEGMENTERS, TEACHERS):
         for entry in table.values():
             target = entry.load()
-            accepted = {
-                p.name: p.default for p in inspect.signature(target).parameters.values() if p.name not in plumbing
-            }
+            accepted = {name: default for name, default in _keywords(target).items() if name not in plumbing}
             if inspect.isclass(target) and issubclass(target, PromptedModel):
                 assert entry.options.items() >= VIEWS.items(), f"{entry.name}: add **VIEWS, build_ovs takes them"
                 accepted |= VIEWS

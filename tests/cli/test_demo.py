@@ -12,6 +12,7 @@ from PIL import Image
 
 from semiovs.cli.app import main
 from semiovs.cli.demo import MARKER, fresh_folder
+from semiovs.datasets import synthetic
 from semiovs.datasets.synthetic import WorldSize
 from semiovs.errors import InterruptedRunError, UsageError
 from semiovs.study import demo as study
@@ -21,7 +22,7 @@ ARMS = ["supervised", "unimatch", "unimatch_naive_ood", "semiovs"]
 
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
-    monkeypatch.setattr(study, "SIZE", WorldSize(labeled=8, unlabeled=9, ood=9, val=3))
+    monkeypatch.setattr(study, "SIZE", WorldSize(labeled=10, unlabeled=9, ood=9, val=3))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -45,12 +46,19 @@ def test_the_whole_demo(tiny, capsys):
     assert (written["seed"], written["steps"]) == (3, 5)
     assert all(0 < written[arm] < 100 for arm in ARMS)
     assert 40 < written["teacher"] < 100
+    labels = written["teacher_labels"]
+    assert (labels["images"], labels["concepts"]) == (9, len(synthetic.VOCABULARY.prompts))
+    assert sum(labels["share"].values()) == pytest.approx(1, abs=1e-3)
+    assert set(labels["confidence"]) <= set(synthetic.CLASSES)
+    card = (tiny / "d" / "teacher.html").read_text()
+    assert "Is a 90 % a 90 %?" in card
     assert written["seconds"] > 0
 
     page = (tiny / "d" / "report.html").read_text()
     assert not re.search(r"""(src|href)=["'](?!data:|#)|url\(\s*["']?http|@import|<script""", page)
     assert all(
-        title in page for title in ("Supervised", "UniMatch + naive OOD", "SemiOVS", "corrupted copy of the truth")
+        title in page
+        for title in ("Supervised", "UniMatch + naive OOD", "SemiOVS", "open-vocabulary teacher", "The teacher alone")
     )
     with Image.open(tiny / "d" / "predictions.png") as picture:
         assert picture.width > 6 * 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, multiprocessing
 
 from contract.toy import ARMS, METHOD_NAMES, toy_batch, toy_method
-from semiovs.data import Batch
+from semiovs.data import Batch, flipped
 from semiovs.engine.distributed import World
 from semiovs.methods import Method, Progress
 from semiovs.methods.draws import Draws
@@ -22,10 +23,18 @@ CASES = [(name, arm, normalise) for name in METHOD_NAMES for arm in ARMS for nor
 
 
 class FixedDraws(Draws):
-    """Drops every third channel: the same in half a batch and in the whole one."""
+    """Drops every third channel, or every second for one view and the others for the other: the same whatever the batch."""
 
     def channel_dropout(self, features: tuple[Tensor, ...], p: float = 0.5) -> tuple[Tensor, ...]:
         return tuple(f * (torch.arange(f.shape[1]) % 3 > 0).to(f)[None, :, None, None] / p for f in features)
+
+    def complementary_dropout(self, features: tuple[Tensor, ...], p: float = 0.5) -> tuple[Tensor, ...]:
+        def halved(f: Tensor) -> Tensor:
+            m1 = 2.0 * (torch.arange(f.shape[1]) % 2).to(f)[None, :, None, None]
+            s1, s2 = f.chunk(2)
+            return torch.cat([s1 * m1, s2 * (2 - m1)])
+
+        return tuple(halved(f) for f in features)
 
 
 def build(name: str, arm: str, normalise: str) -> tuple[Method, list[Batch]]:
@@ -42,7 +51,12 @@ def build(name: str, arm: str, normalise: str) -> tuple[Method, list[Batch]]:
             tensor[:, 12:] = 255
         return tensor
 
-    return method, [batches[0], batches[1].map(fewer)]
+    batches = [batches[0], batches[1].map(fewer)]
+    if (
+        not method.views.mixing
+    ):  # partners from the batch itself are others in the doubled batch: give those of the halves
+        batches = [b if b.unlabeled is None else replace(b, mixing=b.unlabeled.map(flipped)) for b in batches]
+    return method, batches
 
 
 def gradients(method: Method) -> Tensor:

@@ -17,12 +17,16 @@ from semiovs.engine.trial import dry_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "presets.md"
 
-#: Segmenter -> options of a small one; those of the preset's model are left behind.
+#: Segmenter -> options of a small one; those of the preset's model are left behind, but for `KEPT`.
 SMALL = {
     "deeplabv3plus": {"encoder": "tiny", "channels": 16, "dilations": (1, 2)},
+    "dpt": {"encoder": "test_vit", "channels": 16},
     "sed": {"encoder": "small", "stride": 8, "text": "words", "text_dim": 16, "templates": ("{}",), "hidden": 16,
             "decoder_dims": (16, 8), "guides": (8, 4), "kernel": 3},
 }  # fmt: skip
+
+#: Options that change what is trained.
+KEPT = ("locked",)
 
 COMMANDS = sorted({*((name, ()) for name in list_presets()), *(c for group in published() for c in group.commands())})
 
@@ -32,10 +36,13 @@ def shrunk(preset: str, changes: tuple[str, ...]) -> Config:
     values = load_config(preset, changes).config.model_dump()
     values["data"] |= {"labeled": None, "unlabeled": None, "val": None, "crop_size": 24, "workers": 0}
     values["data"]["root"] = "."
-    values["model"] = {"name": values["model"]["name"], **SMALL[values["model"]["name"]]}
+    model = values["model"]
+    kept = {key: model[key] for key in KEPT if key in model}
+    values["model"] = {"name": model["name"], **kept, **SMALL[model["name"]]}
     values["train"] |= {"batch_size": 2, "device": "cpu", "precision": "fp32"}
     values["eval"] |= {"window": 24, "stride": 16}
-    values["ood"] = values["ood"] and values["ood"] | {"images": "ood", "labels": "ood-labels"}
+    labels = {"images": "ood", "labels": "ood-labels", "confidence": "ones"}  # others need a store
+    values["ood"] = values["ood"] and values["ood"] | labels
     return Config.model_validate(values)
 
 
@@ -44,6 +51,8 @@ def recipes() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Distinct small configurations -> the first command that comes to it; what only a larger run would notice is left out."""
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
     for preset, changes in COMMANDS:
+        if load_config(preset, changes).config.model.name not in SMALL:
+            continue  # found by `test_every_segmenter_has_a_small_one`
         values = shrunk(preset, changes).model_dump(exclude={"run": True, "train": {"epochs", "steps"}})
         found.setdefault(json.dumps(values, sort_keys=True), (preset, changes))
     return found
@@ -83,7 +92,17 @@ def test_the_recipe_trains(preset, changes, images, monkeypatch):
         config.method.name not in ("supervised", "sed")
     )
     rates = found["learning_rates"]
-    assert rates["head"] == pytest.approx(rates["encoder"] * config.optim.head_lr_multiplier)
+    assert ("encoder" in rates) != config.model.options.get("locked", False)
+    assert rates["head"] == pytest.approx(config.optim.lr * config.optim.head_lr_multiplier * scale(config))
+
+
+def scale(config):
+    """Of the learning rates, by two images a step."""
+    return 2 / config.optim.lr_batch_size if config.optim.lr_batch_size else 1
+
+
+def test_every_segmenter_has_a_small_one():
+    assert {load_config(*command).config.model.name for command in COMMANDS} <= set(SMALL), "add a row to SMALL"
 
 
 def test_numbers_are_complete():

@@ -83,3 +83,17 @@ def test_several_concepts_a_class_are_refused():
     method.student.prompt(Vocabulary(("ground", "brick"), (("ground", "sky"), ("brick",))))
     with pytest.raises(UsageError, match="one concept a class"):
         method.names(torch.zeros(1, 8, 8, dtype=torch.long))
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_locked_towers_stay_as_they_are(locked):
+    method, batch = _method(nested=True, locked=locked), _batch()
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], lr=0.01)
+    method.train()
+    method(batch, Progress(0, 10, 0, 1)).terms.total().backward()
+    optimizer.step()
+    changed = {name for name, value in method.state_dict().items() if not torch.equal(value, before[name])}
+    towers = {name for name in before if name.startswith(("student.network.backbone.", "student.words."))}
+    assert changed - towers
+    assert bool(changed & towers) is not locked

@@ -40,13 +40,17 @@ def demo(
     with fresh_folder(out):
         console.log(f"demo in {out}, seed {seed}; takes about 4 minutes on 2 CPU cores")
         # imported late: torch alone takes seconds, and a wrong folder should be told at once
+        from semiovs.report.card import write_card
         from semiovs.report.demo import write_report
         from semiovs.report.strips import write_strips
         from semiovs.study.demo import examples, run_demo
+        from semiovs.study.teacher import teacher_card
 
         result = run_demo(out, seed, steps=steps, say=console.log)
+        card = teacher_card(out / "world")
+        write_card(out / "teacher.html", card)
         target, ood = examples(out, _EXAMPLES)
-        write_report(out / "report.html", result, target, ood)
+        write_report(out / "report.html", result, card.advice, target, ood)
         write_strips(out / "predictions.png", target)
         write_json(out / "results.json", result.as_json())
     report(result.as_json(), as_json=as_json, text=_text(result))
@@ -120,13 +124,13 @@ def _text(result: DemoResult) -> str:
 
     scores = result.miou
     rows = [(arm.title, f"{scores[arm.name]:.1f}", arm.learns_from) for arm in ARMS]
-    rows.append(("(teacher)", f"{result.teacher:.1f}", "a corrupted copy of the truth; measured on the OOD images"))
+    rows.append(("(teacher)", f"{result.teacher.miou:.1f}", "words; measured on the OOD images"))
     where = result.root
     return "\n".join(
         [
             table(("student", "mIoU %", "learns from"), rows),
             f"{result.steps} steps each, {result.seconds:.0f} s in all",
-            f"report: {where}/report.html",
+            f"report: {where}/report.html; the teacher's card: {where}/teacher.html",
             f"next: semiovs predict {where}/runs/semiovs {where}/world/ood",
             "      semiovs init FOLDER-OF-YOUR-OWN-IMAGES",
         ]

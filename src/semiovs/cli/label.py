@@ -18,6 +18,7 @@ from semiovs.errors import ConfigError, DataError, UsageError
 if TYPE_CHECKING:
     from semiovs.data.manifest import Manifest
     from semiovs.ovs import OpenVocabModel
+    from semiovs.ovs.agreement import Agreement
     from semiovs.ovs.label import LabelReport
     from semiovs.vocab import Vocabulary
 
@@ -121,6 +122,7 @@ def _label(
 
         who, description = build()
         store = PseudoLabelStore.create(task.out, task.vocabulary, teacher=description)
+        agreement = _agreement(who, task) if ranks.is_main else None
         with progress(_what(ranks.size), shown=ranks.is_main) as show:
             done = label_images(
                 who, task.images, task.vocabulary, store, shard=ranks.share(share), progress=show, stop=stop, **work
@@ -128,7 +130,21 @@ def _label(
         reports = ranks.reports(done.as_json(), stop)
         _require_end(task, done, signals.received)
         if ranks.is_main:
-            _tell(task, reports, work["batch_size"], as_json=as_json)
+            _tell(task, reports, work["batch_size"], agreement, as_json=as_json)
+
+
+def _agreement(who: OpenVocabModel, task: _Task) -> Agreement | None:
+    """Measure and say what a teacher's shortcuts change, where it takes any."""
+    from semiovs.ovs.agreement import measure_agreement
+
+    exact = who.exact()
+    found = None if exact is None else measure_agreement(who, exact, task.images, task.vocabulary)
+    if found is not None:
+        log(
+            f"{found.percent:.2f} % of the pixels of {found.images} images get the label that exact arithmetic gives them "
+            "(fp32, nothing rejected early)"
+        )
+    return found
 
 
 def _what(processes: int) -> str:
@@ -145,7 +161,9 @@ def _require_end(task: _Task, done: LabelReport, signal: int) -> None:
         )
 
 
-def _tell(task: _Task, reports: Sequence[dict[str, Any]], batch_size: int, *, as_json: bool) -> None:
+def _tell(
+    task: _Task, reports: Sequence[dict[str, Any]], batch_size: int, agreement: Agreement | None, *, as_json: bool
+) -> None:
     """Print what was done by all processes, what the store holds now (other shards' work too), and the next command."""
     from semiovs.data.store import PseudoLabelStore
 
@@ -160,6 +178,8 @@ def _tell(task: _Task, reports: Sequence[dict[str, Any]], batch_size: int, *, as
         log(f"memory was short: batches of {done['smallest_batch']}, not {batch_size}")
     stats = PseudoLabelStore.open(task.out).stats()
     data = {"store": str(task.out), **done, "stats": stats.as_json()}
+    if agreement is not None:
+        data["agreement"] = agreement.as_json()
     absent = [name for name, pixels in stats.pixels.items() if not pixels]
     speed = f", {done['images_per_second']:.1f} a second" if done["labeled"] else ""
     lines = [

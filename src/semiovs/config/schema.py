@@ -149,6 +149,12 @@ class OptimConfig(Section):
     name: Literal["sgd", "adamw"] = "sgd"
     lr: Float = Field(0.001, gt=0, description="learning rate of the encoder, for a total batch of `lr_batch_size`")
     head_lr_multiplier: Float = Field(10.0, gt=0, description="everything but the encoder learns this much faster")
+    layer_decay: Float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="each layer of the encoder learns at this times the rate of the next one; null: all at `lr`",
+    )
     lr_batch_size: Int | None = Field(
         None,
         ge=1,

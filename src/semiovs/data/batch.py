@@ -33,6 +33,19 @@ def _apply(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
+def rolled(tensor: Tensor) -> Tensor:
+    """In-batch partners: image i is paired with image i - 1 (itself only in a batch of one, where mixing is identity)."""
+    return tensor.roll(1, dims=0)
+
+
+def flipped(tensor: Tensor) -> Tensor:
+    """In-batch partners: image i of B is paired with image B - 1 - i; the middle one of an odd batch with the next, not itself."""
+    backward, middle = tensor.flip(0), len(tensor) // 2
+    if len(tensor) % 2 == 0 or len(tensor) == 1:
+        return backward
+    return torch.cat([backward[:middle], tensor[middle + 1 : middle + 2], backward[middle + 1 :]])
+
+
 @dataclass(frozen=True, eq=False)
 class Labeled(_Part):
     """Labelled images.
@@ -59,10 +72,6 @@ class Unlabeled(_Part):
     valid: Tensor
     boxes: tuple[Tensor, ...]
 
-    def rolled(self) -> Unlabeled:
-        """In-batch partners: image i is paired with image i - 1 (itself only in a batch of one, where mixing is identity)."""
-        return self.map(lambda t: t.roll(1, dims=0))
-
 
 @dataclass(frozen=True, eq=False)
 class OpenVocab(_Part):
@@ -88,15 +97,15 @@ class Batch(_Part):
     mixing: Unlabeled | None = None
     ood: OpenVocab | None = None
 
-    def pair(self) -> tuple[Unlabeled, Unlabeled]:
-        """The unlabelled images and their CutMix partners.
+    def pair(self, partners: Callable[[Tensor], Tensor] = rolled) -> tuple[Unlabeled, Unlabeled]:
+        """The unlabelled images and their CutMix partners: `mixing`, else `partners` among themselves.
 
         Raises:
             UsageError: the batch brings no unlabelled images.
         """
         if self.unlabeled is None:
             raise UsageError("the method learns from unlabelled images but the batch brings none")
-        return self.unlabeled, self.mixing if self.mixing is not None else self.unlabeled.rolled()
+        return self.unlabeled, self.mixing if self.mixing is not None else self.unlabeled.map(partners)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """Return the batch on `device`."""

@@ -154,7 +154,9 @@ class FolderDataset:
                 f"ood.confidence: {self.ood.confidence} needs a pseudo-label store, and {path} is none; "
                 "use ood.confidence=ones"
             )
-        reader = MaskReader(vocabulary.names, origin="ood.labels", map_key="`semiovs label --map`")
+        reader = MaskReader(
+            vocabulary.names, origin="ood.labels", map_key="`semiovs label --map`", ignore=vocabulary.ignore
+        )
         if path.is_dir():
             return NamedLabels(MaskFolder(path, reader), images)
         paths = {record.id: record.mask for record in images if record.mask is not None}

@@ -21,6 +21,7 @@ from PIL import Image
 from semiovs.data.palette import palette
 from semiovs.datasets.textures import FOREIGN, NAMED, Field, Plane, Texture, clamped, pixels
 from semiovs.errors import DataError, UsageError
+from semiovs.vocab.document import to_yaml
 from semiovs.vocab.vocabulary import Vocabulary
 
 Pixels = NDArray[np.uint8]
@@ -38,7 +39,7 @@ COLORS = (
 )  # fmt: skip
 
 
-#: What a teacher is asked for in a world of this kind: unnamed textures are concepts of the background.
+#: What a teacher is asked for in this world: the textures that no class is named after are concepts of the background.
 VOCABULARY = Vocabulary(CLASSES, ((GROUND, *FOREIGN), *((name,) for name in NAMED)), COLORS)
 
 #: Two RGB colours, (3,) each, for the two ends of a pattern; drawn in the ranges of a domain.
@@ -219,44 +220,6 @@ def _lit(image: Field, domain: Domain, rng: np.random.Generator) -> Pixels:
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """How the stand-in teacher errs: it is a corrupted copy of the truth.
-
-    confuse, drop: share of objects that it calls by another name, or does not see; invent: share of objects of unnamed
-    textures that it calls by some name; bend: displacement of outlines, pixels (standard deviation).
-    """
-
-    confuse: float = 0.06
-    drop: float = 0.05
-    invent: float = 0.05
-    bend: float = 1.0
-
-    def labels(self, scene: Scene, classes: int, rng: np.random.Generator) -> Pixels:
-        """(H, W) uint8 class ids, as wrong as the rates say."""
-        labels = scene.mask.copy()
-        for number in range(1, int(scene.objects.max()) + 1):
-            where = scene.objects == number
-            if not where.any():
-                continue
-            true, chance, other = int(scene.mask[where][0]), rng.random(), int(rng.integers(1, classes))
-            if true == 0:
-                labels[where] = other if chance < self.invent else 0
-            elif chance < self.confuse:
-                labels[where] = other
-            elif chance < self.confuse + self.drop:
-                labels[where] = 0
-        return self._bent(labels, rng)
-
-    def _bent(self, labels: Pixels, rng: np.random.Generator) -> Pixels:
-        side = labels.shape[0]
-        y, x = pixels(side)
-        dy, dx = (2 * Plane.draw(side, (side / 8, side / 5), rng).noise() - 1 for _ in range(2))
-        reach = 2.2 * self.bend  # value noise in [-1, 1] has a standard deviation near 1 / 2.2
-        moved = (np.clip(np.rint(c + reach * d), 0, side - 1).astype(np.int64) for c, d in ((y, dy), (x, dx)))
-        return np.asarray(labels[tuple(moved)])
-
-
-@dataclass(frozen=True)
 class WorldSize:
     """Numbers of pictures, and their side in pixels."""
 
@@ -281,19 +244,18 @@ def write_world(
     seed: int,
     *,
     size: WorldSize = WorldSize(),
-    teacher: Teacher = Teacher(),
 ) -> Path:
     """Write a world as a `folder` data set and return its root; the folder appears whole or not at all.
 
-    images/ with masks/, unlabeled/, val/images with val/masks, ood/, classes.txt; beside them ood-truth/ (what is really on the OOD
-    images, for measuring alone) and ood-teacher/ (what the stand-in teacher says is on them).
+    images/ with masks/, unlabeled/, val/images with val/masks, ood/, classes.yaml (`VOCABULARY`: what a teacher is asked
+    for); beside them ood-truth/ (what is really on the OOD images, for measuring alone).
 
     Raises:
         UsageError: a seed below 0, or `root` is there and not empty.
         DataError: it cannot be written.
     """
     with new_folder(Path(root), seed) as partial:
-        _write(partial, seed, size, teacher)
+        _write(partial, seed, size)
     return Path(root)
 
 
@@ -323,30 +285,29 @@ def new_folder(root: Path, seed: int) -> Iterator[Path]:
             shutil.rmtree(partial)
 
 
-def _write(root: Path, seed: int, size: WorldSize, teacher: Teacher) -> None:
-    for folder in ("images", "masks", "unlabeled", "val/images", "val/masks", "ood", "ood-truth", "ood-teacher"):
+def _write(root: Path, seed: int, size: WorldSize) -> None:
+    for folder in ("images", "masks", "unlabeled", "val/images", "val/masks", "ood", "ood-truth"):
         (root / folder).mkdir(parents=True)
-    (root / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES))
+    (root / "classes.yaml").write_text(to_yaml(VOCABULARY))
     colors = palette().tobytes()
-    for name, scene, _ in _scenes("labeled", seed, size.labeled, size.side):
+    for name, scene in _scenes("labeled", seed, size.labeled, size.side):
         save_png(root / "images" / name, scene.image)
         save_png(root / "masks" / name, scene.mask, colors)
-    for name, scene, _ in _scenes("unlabeled", seed, size.unlabeled, size.side):
+    for name, scene in _scenes("unlabeled", seed, size.unlabeled, size.side):
         save_png(root / "unlabeled" / name, scene.image)
-    for name, scene, _ in _scenes("val", seed, size.val, size.side):
+    for name, scene in _scenes("val", seed, size.val, size.side):
         save_png(root / "val/images" / name, scene.image)
         save_png(root / "val/masks" / name, scene.mask, colors)
-    for name, scene, rng in _scenes("ood", seed, size.ood, size.side):
+    for name, scene in _scenes("ood", seed, size.ood, size.side):
         save_png(root / "ood" / name, scene.image)
         save_png(root / "ood-truth" / name, scene.mask, colors)
-        save_png(root / "ood-teacher" / name, teacher.labels(scene, len(CLASSES), rng), colors)
 
 
-def _scenes(part: str, seed: int, count: int, side: int) -> Iterator[tuple[str, Scene, np.random.Generator]]:
-    """File names, scenes and generators of one part; scene i is the same whatever the count."""
+def _scenes(part: str, seed: int, count: int, side: int) -> Iterator[tuple[str, Scene]]:
+    """File names and scenes of one part; scene i is the same whatever the count."""
     for index in range(count):
         rng = np.random.default_rng([seed, _PARTS.index(part), index])
-        yield f"{part}-{index:04d}.png", render(OOD if part == "ood" else TARGET, side, rng), rng
+        yield f"{part}-{index:04d}.png", render(OOD if part == "ood" else TARGET, side, rng)
 
 
 def save_png(path: Path, pixels: Pixels, colors: bytes | None = None) -> None:

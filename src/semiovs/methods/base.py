@@ -17,7 +17,8 @@ from semiovs.methods.criterion import build_criterion, per_class
 from semiovs.methods.draws import Draws
 from semiovs.methods.maths import Target, Threshold
 from semiovs.methods.ood import OodStream
-from semiovs.methods.student import judging
+from semiovs.methods.rates import encoder_groups
+from semiovs.methods.student import Logits, judging, segment
 from semiovs.methods.teacher import follow, frozen_copy
 from semiovs.methods.terms import Terms
 from semiovs.models.segmenter import Segmenter
@@ -58,12 +59,13 @@ class Method(nn.Module, ABC):
     """Base of all learners. A method writes `step`; `forward` adds the OOD stream where there is one.
 
     consistency: names and weights of the method's terms on unlabelled images; the OOD terms mirror them.
-    strong: strong views of each unlabelled (and OOD) image.
+    strong: strong views of each unlabelled (and OOD) image. carries: whether `step` takes riders.
     """
 
     consistency: ClassVar[Mapping[str, float]]
     strong: ClassVar[int]
     reads_unlabeled: ClassVar[bool] = True
+    carries: ClassVar[bool] = True
 
     threshold_per_class: Tensor | None
 
@@ -131,6 +133,10 @@ class Method(nn.Module, ABC):
             return self.step(batch, progress)
         return self.ood.step(self, batch, progress)
 
+    def strong_pass(self, *views: Tensor) -> Logits:
+        """The gradient pass over strong views (B, 3, H, W): of the method's own images, and of the OOD images alike."""
+        return segment(self.student, *views)
+
     def judge(self, image: Tensor, valid: Tensor) -> Target:
         """Pseudo-labels in evaluation mode, without gradient: by the EMA teacher where there is one, else by the student."""
         judge = self.student if self.ema is None else self.ema
@@ -154,17 +160,13 @@ class Method(nn.Module, ABC):
         return [torch.optim.SGD(groups, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay)]
 
     def parameter_groups(self, config: OptimConfig, *, lr_scale: float = 1.0) -> list[dict[str, Any]]:
-        """Two groups: the encoder at `lr`, everything else at `lr · head_lr_multiplier`."""
+        """The encoder at `lr` (by layers with `layer_decay`), everything else at `lr · head_lr_multiplier`."""
         backbone = {id(p) for p in self.student.backbone.parameters()}
-        trained = [p for p in self.parameters() if p.requires_grad]
+        head = [p for p in self.parameters() if p.requires_grad and id(p) not in backbone]
         lr = config.lr * lr_scale
         groups = [
-            {"params": [p for p in trained if id(p) in backbone], "lr": lr, "name": "encoder"},
-            {
-                "params": [p for p in trained if id(p) not in backbone],
-                "lr": lr * config.head_lr_multiplier,
-                "name": "head",
-            },
+            *encoder_groups(self.student, lr, config.layer_decay),
+            {"params": head, "lr": lr * config.head_lr_multiplier, "name": "head"},
         ]
         return [{**group, "initial_lr": group["lr"]} for group in groups]
 

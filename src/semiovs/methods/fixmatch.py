@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -11,24 +12,38 @@ from semiovs.methods.base import Carried, Method, Progress, Step
 from semiovs.methods.maths import paste
 from semiovs.methods.student import segment
 from semiovs.methods.terms import Terms
+from semiovs.models.segmenter import Segmenter
 
 
 class FixMatch(Method):
-    """L = (CE(x) + L_s) / 2 (Sohn et al. 2020; deeplab_methods spec, section 4)."""
+    """L = (CE(x) + L_s) / 2 (Sohn et al. 2020; deeplab_methods spec, section 4).
+
+    one_pass: UniMatch V2's form (section 7): x and s share the one gradient pass, and w is labelled without one, by the EMA
+    teacher where there is one (`ema_decay`), else by the student in evaluation mode.
+    """
 
     consistency = {"s": 1.0}
     strong = 1
+
+    def __init__(self, segmenter: Segmenter, *, one_pass: bool = False, **options: Any) -> None:
+        super().__init__(segmenter, **options)
+        self.one_pass = one_pass
 
     def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
         """Label the CutMix partners, then learn from weak and strong views."""
         x, (u, m), τ = batch.labeled, batch.pair(), self.threshold
         (box,), (s,), (s_m,) = u.boxes[:1], u.strong[:1], m.strong[:1]
+        s = paste(s, s_m, box)
 
         y_m = self.judge(m.weak, m.valid)
-        p_x, p_w, *p_o = segment(self.student, x.image, u.weak, *riders)
-        (p_s,) = segment(self.student, paste(s, s_m, box))
+        if self.one_pass:
+            y_w = self.judge(u.weak, u.valid)
+            p_x, p_s, *p_o = segment(self.student, x.image, s, *riders)
+        else:
+            p_x, p_w, *p_o = segment(self.student, x.image, u.weak, *riders)
+            y_w = self.believe(u.weak, p_w, u.valid)
+            (p_s,) = self.strong_pass(s)
 
-        y_w = self.believe(u.weak, p_w, u.valid)
         y_s = y_w.mix(y_m, box)
         terms = Terms(
             {

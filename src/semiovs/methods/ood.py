@@ -11,15 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from semiovs.data import Batch, OpenVocab
 from semiovs.errors import UsageError, did_you_mean
 from semiovs.methods.maths import Target, paste
-from semiovs.methods.student import segment
 
 if TYPE_CHECKING:
-    from semiovs.methods.base import Method, Progress, Step
+    from semiovs.methods.base import Carried, Method, Progress, Step
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,8 @@ class OodStream:
         if o is None:
             raise UsageError("the method has an OOD stream but the batch brings no OOD images")
 
-        base = method.step(batch, progress, riders=(o.weak,))
-        assert base.carried is not None
-        y = self.target(method, o, base.carried.clean)
+        base = method.step(batch, progress, riders=(o.weak,) if method.carries else ())
+        y = self.target(method, o, base.carried)
 
         # OOD images take patches of the in-distribution views *before* those are mixed themselves
         strong, targets = o.strong[: method.strong], [y] * method.strong
@@ -70,9 +67,9 @@ class OodStream:
             targets = [y.mix(y_w, box) for box in u.boxes[: method.strong]]
 
         views = [name for name in method.consistency if name != "fp"]
-        logits = segment(method.student, *strong)
+        logits = method.strong_pass(*strong)
         losses = {name: y_s.loss(p, τ) for name, y_s, p in zip(views, targets, logits, strict=True)}
-        if base.carried.perturbed is not None:
+        if base.carried is not None and base.carried.perturbed is not None:
             losses["fp"] = y.loss(base.carried.perturbed, τ)
 
         pseudo = {"ood": y, **{f"ood_{name}": y_s for name, y_s in zip(views, targets, strict=True)}}
@@ -83,10 +80,10 @@ class OodStream:
             log={**base.log, "ood_mask_ratio": y.ratio(τ)},
         )
 
-    def target(self, method: Method, o: OpenVocab, clean: Tensor) -> Target:
+    def target(self, method: Method, o: OpenVocab, carried: Carried | None) -> Target:
         """Labels of the OOD images: given by the open-vocabulary model, or (naive) the student's own."""
         if self.mode == "naive":
-            return method.believe(o.weak, clean, o.valid)
+            return method.judge(o.weak, o.valid) if carried is None else method.believe(o.weak, carried.clean, o.valid)
         if self.confidence == "score":
             return Target.given(o.label, o.confidence, o.valid)
         weight = o.confidence if self.confidence == "calibrated" else None

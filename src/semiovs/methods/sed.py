@@ -36,7 +36,8 @@ class Sed(Method):
 
     nested: a name is true of a pixel if all its words are in the name of the pixel's class: a "red brick" is also a "brick".
     ignore: mask or negative (`IGNORE_MODES`); sample: questions in each step, those with a yes in the batch first, the rest at
-    random; None: all. With a hundred names, some sixteen a step train as well for a fraction of the price.
+    random; None: all. With a hundred names, some sixteen a step train as well for a fraction of the price. locked: the image and
+    text towers stay as they are (BatchNorm too), and the comparison alone learns: for towers that were brought together before.
     """
 
     consistency = {}
@@ -53,6 +54,7 @@ class Sed(Method):
         nested: bool = False,
         ignore: str = "mask",
         sample: int | None = None,
+        locked: bool = False,
         ema_decay: float | None = None,
         normalise: str = "rank",
     ) -> None:
@@ -66,6 +68,16 @@ class Sed(Method):
             raise UsageError(f"method.sample: {sample} must be at least 1, or null for all classes")
         super().__init__(segmenter, num_classes=num_classes, ema_decay=ema_decay, normalise=normalise)
         self.nested, self.ignore, self.sample = nested, ignore, sample
+        self._locked = [tower for tower in segmenter.towers if locked]
+        for tower in self._locked:
+            tower.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Sed:
+        """Set the training mode; locked towers stay in evaluation mode."""
+        super().train(mode)
+        for tower in self._locked:
+            tower.eval()
+        return self
 
     def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
         """One pass over the labelled images."""

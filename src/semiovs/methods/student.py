@@ -31,6 +31,12 @@ def segment_perturbed(student: Segmenter, draws: Draws, *groups: Tensor) -> tupl
     return _split(clean, groups), _split(dropped, groups)
 
 
+def segment_complementary(student: Segmenter, draws: Draws, s1: Tensor, s2: Tensor) -> Logits:
+    """One forward over two views (B, 3, H, W) of the same images, each with the feature channels that the other lacks."""
+    features = draws.complementary_dropout(student.encode(torch.cat((s1, s2))))
+    return _split(student.decode(features, (s1.shape[-2], s1.shape[-1])), (s1, s2))
+
+
 def _split(logits: Tensor, groups: Sequence[Tensor]) -> Logits:
     return tuple(torch.split(logits, [len(group) for group in groups]))
 

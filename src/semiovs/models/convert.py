@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from semiovs.errors import UsageError, WeightsError, did_you_mean
+from semiovs.models import dpt_layout
 from semiovs.models.sed import layout
 from semiovs.models.segmenter import Segmenter
 from semiovs.models.statedict import Fit, StateDict, compare, first_of, strip_prefix, unwrap
@@ -61,8 +62,8 @@ class Family:
     methods: tuple[str, ...]
     rename: Callable[[StateDict], StateDict]
     describe: Callable[[StateDict], str | None]
-    blueprint: Callable[[StateDict], Blueprint | None] | None = None
-    export: Callable[[StateDict], StateDict] | None = None
+    blueprint: Callable[[StateDict], Blueprint | None] | None = field(default=None, kw_only=True)
+    export: Callable[[StateDict], StateDict] | None = field(default=None, kw_only=True)
 
 
 def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: str, strict: bool = True) -> LoadReport:
@@ -93,7 +94,7 @@ def detect_family(state_dict: Mapping[str, Any]) -> str | None:
     name = recognise(state)
     if name is not None:
         return FAMILIES[name].describe(state)
-    encoder = _resnet(state, "") or _xception(state, "")
+    encoder = _resnet(state, "") or _xception(state, "") or dpt_layout.encoder(state, "")
     return f"bare {encoder} encoder (for model.pretrained)" if encoder else None
 
 
@@ -137,11 +138,25 @@ def _blueprint_deeplabv3plus(state: StateDict) -> Blueprint | None:
     return Blueprint("deeplabv3plus", state["classifier.weight"].shape[0], {"encoder": encoder})
 
 
+def _blueprint_unimatch_v2(state: StateDict) -> Blueprint | None:
+    """DINOv2 or DINOv3 by timm's name, and classes."""
+    family, _, size = (dpt_layout.encoder(state, "backbone.") or "").lower().partition("-")
+    name = {"s": "small", "b": "base", "l": "large", "g": "giant"}.get(size)
+    if name is None:
+        return None
+    registers = "_reg4" if family == "dinov2" and "backbone.reg_token" in state else ""
+    encoder = f"vit_{name}_patch{14 if family == 'dinov2' else 16}{registers}_{family}"
+    return Blueprint("dpt", state["head.scratch.output_conv.2.weight"].shape[0], {"encoder": encoder})
+
+
 #: Key layouts. A new family is one function that renames, one that recognises, and a row.
 FAMILIES: dict[str, Family] = {
     "deeplabv3plus": Family(
         ("supervised", "fixmatch", "unimatch", "prevmatch", "semiovs"), _deeplabv3plus, _describe_deeplabv3plus,
         blueprint=_blueprint_deeplabv3plus, export=_deeplabv3plus,
+    ),
+    "unimatch_v2": Family(
+        ("unimatch-v2",), dpt_layout.to_segmenter, dpt_layout.describe, blueprint=_blueprint_unimatch_v2
     ),
     "sed": Family((), layout.to_segmenter, layout.describe),
 }  # fmt: skip

@@ -133,7 +133,7 @@ def _timm(name: str, output_stride: int, *, published: bool) -> Encoder:
     if reductions[-1] != output_stride:
         raise UsageError(f"encoder '{name}' ends at stride {reductions[-1]}; set model.output_stride={reductions[-1]}")
     if published:
-        module = _published(make, module, name, output_stride)
+        module = published_weights(partial(_dilated, make, name, output_stride), module, name)
     levels = (max(i for i, r in enumerate(reductions) if r == LOW_STRIDE), len(reductions) - 1)
     channels = module.feature_info.channels()
     picture = module.pretrained_cfg
@@ -163,8 +163,14 @@ def _dilated(make: Callable[..., Any], name: str, output_stride: int, **options:
         raise UsageError(f"encoder '{name}' does not give feature maps ({reason})") from None
 
 
-def _published(make: Callable[..., Any], module: Any, name: str, output_stride: int) -> Any:
-    """The encoder with its published weights: from the weights directory, an installed package, the hub's cache, or the hub."""
+def published_weights(make: Callable[..., Any], module: Any, name: str) -> Any:
+    """The encoder with its published weights: from the weights directory, an installed package, the hub's cache, or the hub.
+
+    make: builds it anew, and takes ``pretrained=True``; module: the encoder without weights.
+
+    Raises:
+        WeightsError: timm has none for it, or they could not be had, or they are of another network.
+    """
     record = timm.get_pretrained_cfg(name)
     repository = (record and record.hf_hub_id) or ""
     local = _copy_here(name, repository.rpartition("/")[2])
@@ -175,7 +181,7 @@ def _published(make: Callable[..., Any], module: Any, name: str, output_stride: 
         raise WeightsError(f"encoder '{name}' has no published weights; set model.pretrained to a file, or to false")
     try:
         with hub():
-            return _dilated(partial(make, pretrained=True), name, output_stride)
+            return make(pretrained=True)
     except Exception as error:  # the hub's client raises many kinds: offline, proxy, missing, damaged
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(" .")
         where = f"huggingface.co/{repository} (model.safetensors)" if repository else record.url

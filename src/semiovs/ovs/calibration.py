@@ -275,6 +275,11 @@ class CalibratedTeacher(OpenVocabModel):
         note = {"hash": self.calibration.hash, "risk": self.calibration.risk}
         return {**self.teacher.describe(), "calibration": note}
 
+    def exact(self) -> CalibratedTeacher | None:
+        """The teacher's, with the same calibration."""
+        inner = self.teacher.exact()
+        return None if inner is None else CalibratedTeacher(inner, self.calibration)
+
 
 def identity(name: str, teacher: OpenVocabModel) -> dict[str, Any]:
     """Plain data that tells teachers apart: name, options, weights.

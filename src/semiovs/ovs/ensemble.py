@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,17 @@ class Ensemble(OpenVocabModel):
         return {
             "members": [{"name": m.name, "weight": m.weight, "options": m.teacher.describe()} for m in self.members]
         }
+
+    def exact(self) -> Ensemble | None:
+        """Every member's, where one takes a shortcut."""
+        inner = [member.teacher.exact() for member in self.members]
+        if not any(inner):
+            return None
+        both = copy.copy(self)
+        both.members = tuple(
+            replace(m, teacher=own) if own is not None else m for m, own in zip(self.members, inner, strict=True)
+        )
+        return both
 
     def scores(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None

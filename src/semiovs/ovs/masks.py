@@ -133,7 +133,9 @@ class MasksTeacher(OpenVocabModel):
     def _mask(self, path: Path, image: Tensor, vocabulary: Vocabulary) -> Tensor:
         reader = self._readers.get(vocabulary.hash)
         if reader is None:
-            reader = MaskReader(vocabulary.names, self.encoding, self.map, origin="--from", map_key="--map")
+            reader = MaskReader(
+                vocabulary.names, self.encoding, self.map, origin="--from", map_key="--map", ignore=vocabulary.ignore
+            )
             self._readers[vocabulary.hash] = reader
         mask = torch.from_numpy(reader(path))
         _require_size(path, mask, image)

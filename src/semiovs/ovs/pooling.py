@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semiovs.errors import DataError
 from semiovs.vocab.vocabulary import check_channels
 
 #: Concepts that are held at full size at once.
@@ -56,6 +57,10 @@ class Pooling:
     def _resized(self, maps: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
         """First concept and full-size maps of each chunk."""
         check_channels(len(maps), len(self.owners), "teacher")
+        if not bool(torch.isfinite(maps).all()):  # a comparison with NaN would silently give the first class
+            raise DataError(
+                "the teacher's answer holds NaN or infinity; try --set precision=fp32, or check its weights"
+            )
         for first in range(0, len(maps), CHUNK):
             part = maps[None, first : first + CHUNK]
             full = F.interpolate(part, size=size, mode="bilinear", align_corners=False)[0]

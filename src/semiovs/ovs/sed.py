@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,6 +49,7 @@ class SedTeacher(PromptedModel):
         device: str = "auto",
     ) -> None:
         self._configure(precision, topk, resolution, memory_gb, device)
+        self._reopen = partial(SedTeacher, weights, variant, resolution=resolution, memory_gb=memory_gb, device=device)
         self._open(open_source(weights, variant=variant))
 
     @classmethod
@@ -62,6 +65,8 @@ class SedTeacher(PromptedModel):
         """Teacher with a network that is built already."""
         teacher = cls.__new__(cls)
         teacher._configure(precision, topk, None, memory_gb, device)
+        kept = copy.deepcopy(source) if precision == "bf16" else source  # casting is in place
+        teacher._reopen = partial(SedTeacher.of, kept, memory_gb=memory_gb, device=device)
         teacher._open(source)
         return teacher
 
@@ -100,6 +105,10 @@ class SedTeacher(PromptedModel):
         """SHA-256 of the weights, and the options that change answers."""
         own = {"precision": self.precision, "topk": self.topk, "resolution": list(self._size) if self._size else None}
         return {**self.source.facts, **own}
+
+    def exact(self) -> SedTeacher | None:
+        """In fp32, with every concept refined at every pixel; from the same weights, opened once more."""
+        return None if self.precision == "fp32" and self.topk is None else self._reopen()
 
     @torch.inference_mode()
     def maps(self, images: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:

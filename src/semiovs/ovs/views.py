@@ -76,6 +76,11 @@ class Viewed(PromptedModel):
         """As the teacher, and how it looks."""
         return {**self.teacher.describe(), **self.views.changed()}
 
+    def exact(self) -> Viewed | None:
+        """The teacher's, with the same looks."""
+        inner = self.teacher.exact()
+        return Viewed(inner, self.views) if isinstance(inner, PromptedModel) else None
+
     @torch.inference_mode()
     def maps(self, images: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:
         """Mean over the views, at the resolution of the teacher's answer (a quarter of the image's with `tile`)."""

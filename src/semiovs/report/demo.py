@@ -35,8 +35,10 @@ class _Row:
     ink: str
 
 
-def write_report(path: Path, result: DemoResult, target: Sequence[Example], ood: Sequence[Example]) -> None:
-    """Write the page to `path`; examples of the target domain and of the OOD domain are shown as they come."""
+def write_report(
+    path: Path, result: DemoResult, advice: str, target: Sequence[Example], ood: Sequence[Example]
+) -> None:
+    """Write the page to `path`; advice: of the teacher's card; examples of the target and OOD domain are shown as they come."""
     loader = jinja2.PackageLoader("semiovs.report", "templates")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -44,6 +46,7 @@ def write_report(path: Path, result: DemoResult, target: Sequence[Example], ood:
     scores = result.miou
     page = environment.get_template("demo.html").render(
         result=result,
+        advice=advice,
         facts=result.as_json(),
         rows=[_Row(arm.title, arm.learns_from, scores[arm.name], ink) for arm, ink in zip(ARMS, _INK, strict=True)],
         best=max(scores.values()),

@@ -1,7 +1,7 @@
 """The demo: one synthetic world, four trainings that differ in what they learn from, one table.
 
-Everything goes through the same parts as a user's own project: a `folder` data set, `label_images` into a store, configurations,
-`train`. Only the teacher is made up: its labels are a corrupted copy of the truth (`synthetic.Teacher`).
+Everything goes through the same parts as a user's own project: a `folder` data set, an open-vocabulary teacher (`study/teacher.py`)
+that labels into a store, configurations, `train`.
 """
 
 from __future__ import annotations
@@ -20,19 +20,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.config import load_config
-from semiovs.data import Manifest
-from semiovs.data.masks import MaskReader
 from semiovs.data.store import PseudoLabelStore
 from semiovs.datasets.synthetic import WorldSize, write_world
 from semiovs.engine import training, trial
 from semiovs.engine.precision import Precision
 from semiovs.engine.run import read_metrics
-from semiovs.evaluation import ConfusionMatrix
 from semiovs.files import write_text
 from semiovs.inference import Predictor
-from semiovs.ovs import build_ovs
-from semiovs.ovs.label import label_images
-from semiovs.vocab.vocabulary import Vocabulary
+from semiovs.study.teacher import OodLabels, label_ood
 
 #: The world of the demo.
 SIZE = WorldSize()
@@ -111,14 +106,14 @@ class Example:
 
 @dataclass
 class DemoResult:
-    """Everything that the table and the report show. miou: percent, by arm; teacher: of its labels on the OOD images."""
+    """Everything that the table and the report show. miou: percent, by arm; teacher: its labels on the OOD images."""
 
     root: Path
     size: WorldSize
     seed: int
     steps: int
     precision: str
-    teacher: float
+    teacher: OodLabels
     curves: dict[str, Curve] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -131,7 +126,8 @@ class DemoResult:
         """What results.json holds."""
         return {
             **{name: round(value, 2) for name, value in self.miou.items()},
-            "teacher": round(self.teacher, 2),
+            "teacher": round(self.teacher.miou, 2),
+            "teacher_labels": self.teacher.as_json(),
             "seconds": round(self.seconds, 1),
             "seed": self.seed,
             "steps": self.steps,
@@ -155,7 +151,10 @@ def run_demo(
     write_world(root / "world", seed, size=size)
     say(f"world: {size.labeled} labelled, {size.unlabeled} unlabelled, {size.ood} OOD, {size.val} evaluation images")
     teacher = label_ood(root / "world")
-    say(f"teacher: a corrupted copy of the truth stands in for a real one; mIoU {teacher:.1f} on the OOD images")
+    say(
+        f"teacher: asked with {teacher.concepts} words, it labelled {teacher.images} OOD images in {teacher.seconds:.0f} s; "
+        f"mIoU {teacher.miou:.1f}"
+    )
     steps, precision = (steps, _precision()) if steps else choose_steps(root, seed, say)
     result = DemoResult(root, size, seed, steps, precision, teacher)
     write_text(root / "semiovs.yaml", _yaml(root.name, seed, steps, precision))
@@ -164,19 +163,6 @@ def run_demo(
         result.curves[arm.name] = train_arm(root, arm)
     result.seconds = time.perf_counter() - begin
     return result
-
-
-def label_ood(world: Path) -> float:
-    """Label the OOD images of a world through the store, as ``semiovs label`` does; return the mIoU of the labels (percent)."""
-    vocabulary = Vocabulary.load(world / "classes.txt")
-    teacher = build_ovs("masks", root=str(world / "ood-teacher"))
-    identity = {"name": "masks", "note": "corrupted copy of the truth", **teacher.describe(), "root": "ood-teacher"}
-    store = PseudoLabelStore.create(world / "ood-labels", vocabulary, teacher=identity)
-    label_images(teacher, Manifest.from_folder(world / "ood"), vocabulary, store, batch_size=16)
-    truth, matrix = MaskReader(vocabulary.names), ConfusionMatrix(len(vocabulary))
-    for identifier in store.ids():
-        matrix.update(store.label(identifier), truth(world / "ood-truth" / f"{identifier}.png"))
-    return matrix.miou()
 
 
 def choose_steps(root: Path, seed: int, say: Say) -> tuple[int, str]:
@@ -226,15 +212,17 @@ def examples(root: Path, count: int) -> tuple[list[Example], list[Example]]:
         arm: Predictor.load(root / "runs" / arm.name / "checkpoints" / "last.pt", device="cpu") for arm in ARMS
     }
 
-    def of(folder: str, truth: str, teacher: str | None, arms: Sequence[Arm]) -> list[Example]:
+    teacher = PseudoLabelStore.open(world / "ood-labels")
+
+    def of(folder: str, truth: str, arms: Sequence[Arm], *, labelled: bool) -> list[Example]:
         found = []
         for path in sorted((world / folder).iterdir())[:count]:
-            labels = {} if teacher is None else {"teacher": _pixels(world / teacher / path.name)}
+            labels = {"teacher": teacher.label(path.stem)} if labelled else {}
             labels |= {arm.short: predictors[arm](path).labels for arm in arms}
             found.append(Example(_pixels(path), _pixels(world / truth / path.name), labels))
         return found
 
-    return of("val/images", "val/masks", None, ARMS), of("ood", "ood-truth", "ood-teacher", ARMS[1:])
+    return of("val/images", "val/masks", ARMS, labelled=False), of("ood", "ood-truth", ARMS[1:], labelled=True)
 
 
 def _pixels(path: Path) -> NDArray[np.uint8]:

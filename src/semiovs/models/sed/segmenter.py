@@ -88,6 +88,11 @@ class SedSegmenter(Segmenter):
         body: nn.Module = getattr(self.network.backbone, "body", self.network.backbone)
         return body
 
+    @property
+    def towers(self) -> list[nn.Module]:
+        """What makes vectors of one space from images and words: encoder with its projection; the words where they are trained."""
+        return [self.network.backbone, *([self.words] if self.words is not None else [])]
+
     def prompt(self, vocabulary: Vocabulary) -> None:
         """Ask for the classes of `vocabulary` from now on.
 

@@ -1,0 +1,58 @@
+"""What faster arithmetic changes: labels of a few images from a teacher as asked for, and from the same one in exact arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from semiovs.data.image import read_image
+from semiovs.data.manifest import Record
+from semiovs.errors import DataError
+from semiovs.ovs.base import OpenVocabModel
+from semiovs.vocab.vocabulary import Vocabulary
+
+#: Images that are labelled twice.
+IMAGES = 8
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Pixels of `images` images, and how many of them got the same label both times."""
+
+    images: int
+    pixels: int
+    same: int
+
+    @property
+    def percent(self) -> float:
+        """Of the pixels."""
+        return 100 * self.same / self.pixels
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "percent": round(self.percent, 4)}
+
+
+def measure_agreement(
+    teacher: OpenVocabModel,
+    exact: OpenVocabModel,
+    records: Iterable[Record],
+    vocabulary: Vocabulary,
+    *,
+    images: int = IMAGES,
+) -> Agreement | None:
+    """Label the first `images` records that can be read with both; None if there is none."""
+    found = Agreement(0, 0, 0)
+    for record in islice(records, images):
+        try:
+            pixels = torch.from_numpy(np.array(read_image(record.image))).permute(2, 0, 1).contiguous()
+        except DataError:  # the job itself says which images cannot be read
+            continue
+        own, other = (who.label([pixels], vocabulary, ids=[record.id])[0][0].cpu() for who in (teacher, exact))
+        found = Agreement(found.images + 1, found.pixels + own.numel(), found.same + int((own == other).sum()))
+    return found if found.images else None

@@ -1,0 +1,33 @@
+"""`small`: an open-vocabulary teacher of 0.9 million parameters whose weights are in the package.
+
+It knows textures and colours and nothing else: SED's cost aggregation on the encoder `small` and a tower of words, trained on the
+world of many names (`datasets/named.py`) by `examples/train_small_teacher.py`. For the demo, for trying the program, and for tests.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from semiovs.ovs.sed import SedTeacher
+
+#: File with the shipped weights (fp16), inside the package.
+WEIGHTS = "data/small_teacher.safetensors"
+
+
+class SmallTeacher(SedTeacher):
+    """`sed` with the shipped weights (Xie et al., CVPR 2024; docs/teachers/small.md).
+
+    precision, device: as for `sed`.
+
+    Raises:
+        UsageError: a value that cannot be taken.
+    """
+
+    def __init__(self, precision: str = "fp32", device: str = "auto") -> None:
+        super().__init__(shipped_teacher(), precision=precision, device=device)
+
+
+def shipped_teacher() -> Path:
+    """Where the weights of the package lie; the record of their training lies beside them, as ``.json``."""
+    return Path(str(resources.files("semiovs.models") / WEIGHTS))
