@@ -23,29 +23,37 @@ OUT = Path("docs/results/bench-cpu.json")
 
 #: Each is a module with a function `rows`.
 SUBJECTS = ("loader", "step", "counts", "cutmix", "precision", "label")
+#: Long, so measured only when named, on the CPU or a GPU; give each device a file of its own.
+LONG = ("methods",)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("subjects", nargs="*", metavar="subject", help=f"any of {', '.join(SUBJECTS)}; none: all")
+    parser.add_argument(
+        "subjects", nargs="*", metavar="subject", help=f"any of {', '.join(SUBJECTS + LONG)}; none: all but {LONG[0]}"
+    )
     parser.add_argument("--out", type=Path, help=f"JSON file to write; {OUT} when all subjects are measured")
     parser.add_argument("--runs", type=int, default=5, help="interleaved runs of each variant")
     parser.add_argument(
         "--tiny", action="store_true", help="seconds, to see that everything runs; numbers mean nothing"
     )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where `methods` runs")
     given = parser.parse_args(arguments)
-    unknown = [name for name in given.subjects if name not in SUBJECTS]
+    unknown = [name for name in given.subjects if name not in SUBJECTS + LONG]
     if unknown:
-        parser.error(f"unknown subject '{unknown[0]}'; known are {', '.join(SUBJECTS)}")
+        parser.error(f"unknown subject '{unknown[0]}'; known are {', '.join(SUBJECTS + LONG)}")
+    if given.device != "cpu" and set(given.subjects) != set(LONG):
+        parser.error(f"--device {given.device} is for {', '.join(LONG)} alone")
     if given.runs < 1:
         parser.error("--runs must be at least 1")
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     out: Path | None = given.out or (None if given.subjects or given.tiny else OUT)
     old = {} if out is None or not given.subjects else _measured_alike(out, parser)
-    result = run([s for s in SUBJECTS if s in given.subjects] or list(SUBJECTS), Size(given.runs, given.tiny))
+    chosen = [s for s in SUBJECTS + LONG if s in given.subjects] or list(SUBJECTS)
+    result = run(chosen, Size(given.runs, given.tiny, given.device))
     subjects = old | result["subjects"]
-    result["subjects"] = {name: subjects[name] for name in SUBJECTS if name in subjects}
+    result["subjects"] = {name: subjects[name] for name in SUBJECTS + LONG if name in subjects}
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -64,7 +72,7 @@ def run(subjects: Sequence[str], size: Size) -> dict[str, Any]:
         result[subject] = {"date": date, "load": load, "rows": [row.as_json() for row in rows]}
         show(subject, rows)
     return {
-        "time": "CPU time of one thread",
+        "time": "CPU time of one thread" if size.device == "cpu" else f"wall time, {machine.accelerator()}",
         "tiny": size.tiny,
         "hardware": machine.hardware(),
         "versions": machine.versions(),

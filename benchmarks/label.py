@@ -84,12 +84,12 @@ def _peak_here(name: str, concepts: int, side: int) -> float:
     variants: dict[str, Callable[[Inputs], Tensor]] = {"ours": ours, "plain": plain}
     variants[name](inputs(2, 3))  # libraries are loaded, kernels built
     given = inputs(concepts, side)
-    before = _peak_of_process()
+    before = peak_of_process()
     variants[name](given)
-    return max(_peak_of_process() - before, 1) / 1024
+    return max(peak_of_process() - before, 1) / 1024
 
 
-def _peak_of_process() -> int:
+def peak_of_process() -> int:
     """Most kilobytes this process has held. `getrusage` also counts what its parent held, so the file is asked first."""
     status = Path("/proc/self/status")
     found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.exists() else None

@@ -29,6 +29,11 @@ def hardware() -> dict[str, Any]:
     }
 
 
+def accelerator() -> str:
+    """Name of the first GPU."""
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
+
+
 def load() -> list[float]:
     """Load averages of the last 1, 5 and 15 minutes; empty where the system has none."""
     return [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else []

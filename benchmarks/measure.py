@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Size:
-    """How long to measure. tiny: the smallest inputs that still run everything; the numbers then mean nothing."""
+    """How long to measure, and where. tiny: the smallest inputs that still run everything; the numbers then mean nothing."""
 
     runs: int = 5
     tiny: bool = False
+    device: str = "cpu"
 
     def of(self, full: int, tiny: int) -> int:
         return tiny if self.tiny else full
@@ -41,8 +42,13 @@ class Row:
 Times = Mapping[str, list[float]]
 
 
-def alternately(size: Size, **variants: Callable[[], object]) -> Times:
-    """CPU seconds of each variant, after one run of each that does not count; A B C, B C A, …, so that none is always the last."""
+def alternately(
+    size: Size, clock: Callable[[], float] = time.process_time, /, **variants: Callable[[], object]
+) -> Times:
+    """Seconds of each variant by `clock` (CPU time), after one run of each that does not count.
+
+    They run in turn, A B C, B C A, …, so that none is always the last.
+    """
     for variant in variants.values():
         variant()
     times: dict[str, list[float]] = {name: [] for name in variants}
@@ -51,9 +57,9 @@ def alternately(size: Size, **variants: Callable[[], object]) -> Times:
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             gc.collect()
-            start = time.process_time()
+            start = clock()
             variants[name]()
-            times[name].append(max(time.process_time() - start, 1e-9))
+            times[name].append(max(clock() - start, 1e-9))
     return times
 
 

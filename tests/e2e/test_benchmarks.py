@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from semiovs.registry import METHODS
 
 pytestmark = pytest.mark.slow
 
@@ -85,9 +88,48 @@ def test_one_subject_replaces_its_rows_alone(result, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
-    [(["lodaer"], "unknown subject 'lodaer'; known are loader"), (["--runs", "0"], "--runs must be at least 1")],
+    [
+        (["lodaer"], "unknown subject 'lodaer'; known are loader"),
+        (["--runs", "0"], "--runs must be at least 1"),
+        (["step", "--device", "cuda"], "--device cuda is for methods alone"),
+    ],
 )
 def test_wrong_arguments(arguments, expected):
     done = run("benchmarks", *arguments)
     assert done.returncode == 2
     assert expected in done.stderr
+
+
+@pytest.fixture
+def methods(monkeypatch):
+    """The subject `methods`; peak memory takes a fresh process, so here it is measured once."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    subject = importlib.import_module("benchmarks.methods")
+    measured = subject.peak
+
+    def peak(device, name, model, variant, *, ood):
+        once = (name, variant, ood) == ("fixmatch", "ours", False)
+        return measured(device, name, model, variant, ood=ood) if once else 1.0
+
+    monkeypatch.setattr(subject, "peak", peak)
+    return subject
+
+
+def test_every_method_equals_its_formula_inlined(methods):
+    """Losses are compared before anything is timed; a method of the registry without a row is found here."""
+    trained = {name for name, entry in METHODS.items() if entry.segmenter != "sed"}
+    assert {case.method for case in methods.CASES} == trained, "add a row to benchmarks/methods.py"
+    rows = methods.rows(methods.Size(runs=1, tiny=True))
+    assert len(rows) == 4 * len(trained)
+    assert all(row.ours > 0 and row.baseline > 0 for row in rows)
+    (memory,) = [row for row in rows if row.name.startswith("fixmatch, ") and row.name.endswith("memory of a step")]
+    assert 0 < memory.ours < 500
+
+
+def test_a_formula_that_differs_is_found(methods):
+    from dataclasses import replace
+
+    case = methods.CASES[0]
+    wrong = replace(case, formula=lambda *given: 1.01 * case.formula(*given))
+    with pytest.raises(AssertionError, match="supervised, tiny 33²×2: the inlined formula has losses"):
+        methods._rows(wrong, methods._TINY["deeplabv3plus"], methods.Size(1, tiny=True), ood=False)

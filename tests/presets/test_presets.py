@@ -100,6 +100,29 @@ def test_two_steps_of_a_shrunk_prevmatch(name):
         assert step.terms.normaliser == 2.5
 
 
+@pytest.mark.parametrize(
+    ("name", "classes", "crop", "epochs", "lr", "encoder"),
+    [
+        ("pascal/u2pl_1_8", 21, 513, 80, 0.001, "resnet101s"),
+        ("context/1_32", 60, 321, 80, 0.001, "resnet101s"),
+        ("coco/1_512", 81, 513, 30, 0.004, "xception65"),
+        ("ade20k/1_16", 150, 513, 40, 0.004, "resnet50s"),
+    ],
+)
+def test_other_published_settings(name, classes, crop, epochs, lr, encoder):
+    config = load_config(name).config
+    assert len(Vocabulary.load(config.data.classes)) == classes
+    assert (config.data.crop_size, config.train.epochs, config.train.batch_size) == (crop, epochs, 8)
+    assert (config.optim.lr, config.optim.head_lr_multiplier, config.optim.name) == (lr, 10, "sgd")
+    assert (config.model.options["encoder"], config.method.options["conf_thresh"]) == (encoder, 0.95)
+    assert config.data.masks.reduce_zero_label == name.startswith("ade20k")
+
+
+def test_context_without_background():
+    config = load_config("context/1_4", ["data.classes=context59", "data.masks.reduce_zero_label=true"]).config
+    assert Vocabulary.load(config.data.classes).names == Vocabulary.load("context60").names[1:]
+
+
 @pytest.mark.parametrize("name", ["quick", "modern/small", "paper/voc", "paper/cityscapes", *PREVMATCH])
 def test_model_and_method_of_a_preset_can_be_built(name):
     from semiovs.methods import build_method

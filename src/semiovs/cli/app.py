@@ -35,6 +35,8 @@ VERBS: Mapping[str, Verb] = {
     "doctor": Verb("semiovs.cli.doctor:doctor", "Check this machine: versions, GPU, disk, weights."),
     "list": Verb("semiovs.cli.listing:list_", "What can be named: methods, encoders, presets, vocabularies, …"),
     "config": Verb("semiovs.cli.config:config", "Show, compare, validate configurations; print the schema."),
+    "weights": Verb("semiovs.cli.weights:weights", "Weights: which there are, fetch them, check them."),
+    "convert": Verb("semiovs.cli.convert:convert", "A published checkpoint into a model of ours, and back."),
     "vocab": Verb("semiovs.cli.vocab:vocab", "Show, check and compare vocabularies: classes, concepts, colours."),
     "init": Verb("semiovs.cli.init:init", "Look at a folder of images and write a commented starter YAML."),
     "card": Verb("semiovs.cli.card:card", "What a teacher is worth on the labelled images, as a page."),

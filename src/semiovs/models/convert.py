@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -42,18 +42,31 @@ class LoadReport:
 
 
 @dataclass(frozen=True)
+class Blueprint:
+    """The segmenter that a checkpoint was trained on, as far as its tensors tell: arguments of `build_segmenter`."""
+
+    segmenter: str
+    num_classes: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Family:
     """One key layout: names of the methods whose checkpoints have it, how its names become ours, and how it is recognised.
 
     rename: state dict without wrappers and DDP prefix -> state dict with the segmenter's names;
     describe: the same -> what it is in words, or None if it is of another family;
-    guide: the same -> the tensors of a method's frozen guide, where a family has one.
+    guide: the same -> the tensors of a method's frozen guide, where a family has one;
+    blueprint: the same -> the segmenter to build for it, or None if that cannot be told (None: `semiovs convert` leaves it alone);
+    export: state dict of the segmenter -> the published names (None: there is no way back).
     """
 
     methods: tuple[str, ...]
     rename: Callable[[StateDict], StateDict]
     describe: Callable[[StateDict], str | None]
-    guide: Callable[[StateDict], StateDict] | None = None
+    blueprint: Callable[[StateDict], Blueprint | None] | None = field(default=None, kw_only=True)
+    export: Callable[[StateDict], StateDict] | None = field(default=None, kw_only=True)
+    guide: Callable[[StateDict], StateDict] | None = field(default=None, kw_only=True)
 
 
 def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: str, strict: bool = True) -> LoadReport:
@@ -66,7 +79,7 @@ def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: 
     Raises:
         UsageError: unknown family; WeightsError: not a state dict, or one that does not fit (`strict`).
     """
-    name, row = _family(family)
+    name, row = family_of(family)
     target = _target(module)
     state = row.rename(plain := _plain(state_dict))
     expected = {key: value for key, value in target.state_dict().items() if key not in target.prompted}
@@ -83,12 +96,30 @@ def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: 
 def detect_family(state_dict: Mapping[str, Any]) -> str | None:
     """What a checkpoint is, in words (``resnet101s DeepLabV3+ checkpoint with 21 classes``); None if no family knows it."""
     state = _plain(state_dict)
-    for row in FAMILIES.values():
-        description = row.describe(state)
-        if description is not None:
-            return description
+    name = recognise(state)
+    if name is not None:
+        return FAMILIES[name].describe(state)
     encoder = _resnet(state, "") or _xception(state, "") or dpt_layout.encoder(state, "")
     return f"bare {encoder} encoder (for model.pretrained)" if encoder else None
+
+
+def recognise(state_dict: Mapping[str, Any]) -> str | None:
+    """Name of the family that a checkpoint is of (a key of `FAMILIES`); None if no family knows it."""
+    state = _plain(state_dict)
+    return next((name for name, row in FAMILIES.items() if row.describe(state) is not None), None)
+
+
+def family_of(name: str) -> tuple[str, Family]:
+    """The family called `name`, or that of the method `name`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for family, row in FAMILIES.items():
+        if name == family or name in row.methods:
+            return family, row
+    known = [label for family, row in FAMILIES.items() for label in (family, *row.methods)]
+    raise UsageError(f"checkpoint family '{name}' is not known{did_you_mean(name, known)}")
 
 
 def _deeplabv3plus(state: StateDict) -> StateDict:
@@ -104,23 +135,37 @@ def _describe_deeplabv3plus(state: StateDict) -> str | None:
     return f"{f'{encoder} ' if encoder else ''}DeepLabV3+ checkpoint with {classifier.shape[0]} classes"
 
 
+def _blueprint_deeplabv3plus(state: StateDict) -> Blueprint | None:
+    """Encoder and classes. Output stride and dilations leave no trace in the weights: 16 and 6, 12, 18, as published."""
+    encoder = _resnet(state, "backbone.") or _xception(state, "backbone.")
+    if encoder is None:
+        return None
+    return Blueprint("deeplabv3plus", state["classifier.weight"].shape[0], {"encoder": encoder})
+
+
+def _blueprint_unimatch_v2(state: StateDict) -> Blueprint | None:
+    """DINOv2 or DINOv3 by timm's name, and classes."""
+    family, _, size = (dpt_layout.encoder(state, "backbone.") or "").lower().partition("-")
+    name = {"s": "small", "b": "base", "l": "large", "g": "giant"}.get(size)
+    if name is None:
+        return None
+    registers = "_reg4" if family == "dinov2" and "backbone.reg_token" in state else ""
+    encoder = f"vit_{name}_patch{14 if family == 'dinov2' else 16}{registers}_{family}"
+    return Blueprint("dpt", state["head.scratch.output_conv.2.weight"].shape[0], {"encoder": encoder})
+
+
 #: Key layouts. A new family is one function that renames, one that recognises, and a row.
 FAMILIES: dict[str, Family] = {
     "deeplabv3plus": Family(
-        ("supervised", "fixmatch", "unimatch", "prevmatch", "semiovs"), _deeplabv3plus, _describe_deeplabv3plus
+        ("supervised", "fixmatch", "unimatch", "prevmatch", "semiovs"), _deeplabv3plus, _describe_deeplabv3plus,
+        blueprint=_blueprint_deeplabv3plus, export=_deeplabv3plus,
     ),
-    "unimatch_v2": Family(("unimatch-v2",), dpt_layout.to_segmenter, dpt_layout.describe),
+    "unimatch_v2": Family(
+        ("unimatch-v2",), dpt_layout.to_segmenter, dpt_layout.describe, blueprint=_blueprint_unimatch_v2
+    ),
     "sed": Family((), layout.to_segmenter, layout.describe),
-    "semivl": Family((), semivl.to_segmenter, semivl.describe, semivl.guide_of),
+    "semivl": Family((), semivl.to_segmenter, semivl.describe, guide=semivl.guide_of),
 }  # fmt: skip
-
-
-def _family(name: str) -> tuple[str, Family]:
-    for family, row in FAMILIES.items():
-        if name == family or name in row.methods:
-            return family, row
-    known = [label for family, row in FAMILIES.items() for label in (family, *row.methods)]
-    raise UsageError(f"checkpoint family '{name}' is not known{did_you_mean(name, known)}")
 
 
 def _target(module: nn.Module) -> Segmenter:

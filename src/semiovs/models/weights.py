@@ -159,7 +159,7 @@ def read_checkpoint(
     if not isinstance(data, dict) or "card" not in data or not isinstance(data.get("method"), Mapping):
         raise WeightsError(
             f"{path}: not a checkpoint of semiovs (no card); published checkpoints are converted by "
-            "semiovs.models.convert.load_reference, encoder weights belong to model.pretrained"
+            "`semiovs convert` (in Python: semiovs.models.convert.load_reference), encoder weights belong to model.pretrained"
         )
     return data
 
@@ -197,7 +197,7 @@ def _read_portable(path: Path, which: str | None) -> tuple[ModelCard, StateDict]
     if text is None:
         raise WeightsError(
             f"{path}: not a model of semiovs (no card in it); encoder weights belong to model.pretrained, "
-            "published checkpoints are converted by semiovs.models.convert.load_reference"
+            "published checkpoints are converted by `semiovs convert` (in Python: semiovs.models.convert.load_reference)"
         )
     try:
         data = json.loads(text)

@@ -15,6 +15,7 @@ from semiovs.models.hub import hub
 from semiovs.models.pretrained import find_file
 from semiovs.models.statedict import compare, read_state, strip_prefix
 from semiovs.models.text.encoder import fingerprint
+from semiovs.models.zoo import advice, in_directory, of_clip
 
 #: Prompts that are encoded at once.
 BATCH = 512
@@ -103,7 +104,7 @@ def open_model(model: str, weights: str | Path) -> Any:
     import open_clip
 
     width_of_model(model)
-    file = find_file(str(weights))
+    file = find_file(str(weights)) or _copy_here(model, str(weights))
     if file is None:
         return _published(model, str(weights))
     clip = open_clip.create_model(model, pretrained=None)
@@ -127,6 +128,13 @@ def width_of_model(model: str) -> int:
     return int(config["embed_dim"])
 
 
+def _copy_here(model: str, tag: str) -> Path | None:
+    """The catalogue's file of a pretrained tag, where it lies in the weights directory."""
+    row = of_clip(model, tag)
+    place = None if row is None else in_directory(row)
+    return None if place is None else place.path
+
+
 def _published(model: str, tag: str) -> nn.Module:
     import open_clip
 
@@ -140,8 +148,10 @@ def _published(model: str, tag: str) -> nn.Module:
             clip: nn.Module = open_clip.create_model(model, pretrained=tag)
     except Exception as error:  # the hub's client raises many kinds: offline, proxy, missing, damaged
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(" .")
+        row = of_clip(model, tag)
         raise WeightsError(
-            f"weights '{tag}' of CLIP {model} could not be had: {reason}; download them and give the file instead of the tag"
+            f"weights '{tag}' of CLIP {model} could not be had: {reason}; {advice(row) if row else 'download them'}, "
+            "or give the file instead of the tag"
         ) from None
     return clip
 

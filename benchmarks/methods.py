@@ -1,0 +1,200 @@
+"""A step of each method, alone and with OOD: time and peak memory, against its own formula inlined (losses, gradients, optimiser).
+
+A method comes in by a row of `CASES`. Small models everywhere; the paper's model at a size that the device can take.
+"""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks import inlined
+from benchmarks.label import peak_of_process
+from benchmarks.measure import Row, Size, alternately, counted, row
+from benchmarks.step import batch
+from semiovs.data import Batch
+from semiovs.methods import Method, Progress, build_method
+from semiovs.models import build_segmenter
+
+_CLASSES = 21
+_PROGRESS = Progress(step=50, total_steps=100, epoch=5, total_epochs=10)
+
+Formula = Callable[[Method, Batch, Progress], Tensor]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A segmenter, and the images of a step: side, and how many of each stream."""
+
+    name: str
+    segmenter: str
+    options: Mapping[str, Any]
+    side: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.side}²×{self.count}"
+
+
+#: Device -> models; the smallest first (the only one of a tiny measurement).
+_DEEPLAB = {
+    "cpu": (
+        Model("small", "deeplabv3plus", {"encoder": "small"}, 64, 8),
+        Model("R-101", "deeplabv3plus", {"encoder": "resnet101s"}, 129, 2),
+    ),
+    "cuda": (
+        Model("small", "deeplabv3plus", {"encoder": "small"}, 64, 8),
+        Model("R-101", "deeplabv3plus", {"encoder": "resnet101s"}, 321, 8),
+    ),
+}
+_DPT = {
+    "cpu": (
+        Model("ViT-T", "dpt", {"encoder": "vit_tiny_patch16_224", "channels": 32}, 64, 8),
+        Model("DINOv2-S", "dpt", {"encoder": "vit_small_patch14_dinov2"}, 126, 2),
+    ),
+    "cuda": (
+        Model("ViT-T", "dpt", {"encoder": "vit_tiny_patch16_224", "channels": 32}, 64, 8),
+        Model("DINOv2-S", "dpt", {"encoder": "vit_small_patch14_dinov2"}, 518, 4),
+    ),
+}
+#: What is measured with `--tiny`.
+_TINY = {
+    "deeplabv3plus": Model("tiny", "deeplabv3plus", {"encoder": "tiny", "channels": 16}, 33, 2),
+    "dpt": Model("tiny", "dpt", {"encoder": "test_vit", "channels": 16}, 32, 2),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method of the registry and its formula: a function of (a built method, whose modules it uses and whose `step` it does not;
+    batch; progress) to the loss.
+
+    options: of the method; ready: what the method needs before its first step (previous models, a vocabulary).
+    """
+
+    method: str
+    formula: Formula
+    models: Mapping[str, tuple[Model, ...]] = field(default_factory=lambda: _DEEPLAB)
+    options: Mapping[str, Any] = field(
+        default_factory=lambda: {"conf_thresh": 0.07}
+    )  # an untrained model is sure of little
+    ready: Callable[[Method], None] | None = None
+
+
+CASES = (
+    Case("supervised", inlined.supervised),
+    Case("fixmatch", inlined.fixmatch),
+    Case("unimatch", inlined.unimatch),
+    Case("unimatch-v2", inlined.unimatch_v2, _DPT),
+)
+
+
+def rows(size: Size) -> list[Row]:
+    out = []
+    for case in CASES:
+        models = case.models[size.device]
+        for model in (_TINY[models[0].segmenter],) if size.tiny else models:
+            for ood in (False, True):
+                out += _rows(case, model, size, ood=ood)
+    return out
+
+
+def _rows(case: Case, model: Model, size: Size, *, ood: bool) -> list[Row]:
+    what = f"{case.method}{' + OOD' if ood else ''}, {model}"
+    method = built(case, model, size.device, ood=ood)
+    given = images(model, method, size.device)
+    runs = {"ours": _ours(method, given), "plain": _plain(case, copy.deepcopy(method), given)}
+    _check(what, runs)
+    clock = time.process_time if size.device == "cpu" else _synchronised
+    times = alternately(size, clock, **runs)
+    memory = [peak(size.device, case.method, model, variant, ood=ood) for variant in ("ours", "plain")]
+    return [row(f"{what}, step", times, "ours", "plain", "ms"), counted(f"{what}, memory of a step", *memory, "MB")]
+
+
+def built(case: Case, model: Model, device: str, *, ood: bool) -> Method:
+    torch.manual_seed(0)
+    segmenter = build_segmenter(model.segmenter, num_classes=_CLASSES, **model.options)
+    stream = {"weight": 1.0} if ood else None
+    method = build_method(case.method, segmenter, num_classes=_CLASSES, ood=stream, **case.options).train().to(device)
+    if case.ready is not None:
+        case.ready(method)
+    return method
+
+
+def images(model: Model, method: Method, device: str) -> Batch:
+    """What the method's views ask for."""
+    made = batch(model.side, model.count).to(device)
+    reads = method.views.unlabeled is not None
+    return made if reads else replace(made, unlabeled=None, mixing=None)
+
+
+def _ours(method: Method, given: Batch) -> Callable[[], Tensor]:
+    return _step(method, lambda: method(given, _PROGRESS).terms.total())
+
+
+def _plain(case: Case, method: Method, given: Batch) -> Callable[[], Tensor]:
+    return _step(method, lambda: case.formula(method, given, _PROGRESS))
+
+
+def _step(method: Method, compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    trained = [p for p in method.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=1e-2, momentum=0.9, weight_decay=1e-4)
+
+    def run() -> Tensor:
+        torch.manual_seed(0)
+        optimizer.zero_grad()
+        loss = compute()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.detach()
+
+    return run
+
+
+def _check(what: str, runs: Mapping[str, Callable[[], Tensor]]) -> None:
+    """Two steps of each: equal losses, and a second one that the first's gradients have changed alike."""
+    losses = {name: [float(run()) for _ in range(2)] for name, run in runs.items()}
+    for ours, plain in zip(losses["ours"], losses["plain"], strict=True):
+        assert abs(ours - plain) <= 2e-4 * abs(plain), (
+            f"{what}: the inlined formula has losses {losses['plain']}, ours {losses['ours']}"
+        )
+    assert losses["ours"][0] != losses["ours"][1], f"{what}: a step changes nothing"
+
+
+def _synchronised() -> float:
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def peak(device: str, name: str, model: Model, variant: str, *, ood: bool) -> float:
+    """Megabytes that a fresh process needs at most during a step, above what it held with the model and the batch in place."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_here, (device, name, model, variant, ood))
+
+
+def _peak_here(device: str, name: str, model: Model, variant: str, ood: bool) -> float:
+    torch.set_num_threads(1)
+    case = next(case for case in CASES if case.method == name)
+    _runs(case, _TINY[model.segmenter], device, ood)[variant]()  # libraries are loaded, kernels built
+    run = _runs(case, model, device, ood)[variant]
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return max(torch.cuda.max_memory_allocated() - before, 1) / 2**20
+    before = peak_of_process()
+    run()
+    return max(peak_of_process() - before, 1) / 1024
+
+
+def _runs(case: Case, model: Model, device: str, ood: bool) -> dict[str, Callable[[], Tensor]]:
+    method = built(case, model, device, ood=ood)
+    given = images(model, method, device)
+    return {"ours": _ours(method, given), "plain": _plain(case, method, given)}

@@ -1,0 +1,88 @@
+"""Published settings: which preset and which changes, and the number that was published. Data in ``published.yaml``.
+
+``python -m semiovs.config.published docs/reference/presets.md`` writes the tables anew after a change of the data.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import yaml
+
+#: The tables of a page follow this line.
+MARK = "<!-- generated: python -m semiovs.config.published -->\n"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to train: changes on the command line after the preset; one mIoU (%) a column, None: not published or not read."""
+
+    name: str
+    change: str
+    miou: tuple[float | None, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """The settings of one data set and split. columns: heading -> preset."""
+
+    title: str
+    columns: Mapping[str, str]
+    settings: tuple[Setting, ...]
+
+    def commands(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """(preset, changes) of every published setting."""
+        for setting in self.settings:
+            for preset in self.columns.values():
+                yield preset, tuple(setting.change.split())
+
+
+@cache
+def published() -> tuple[Group, ...]:
+    """Every group, in the order of the file."""
+    data = yaml.safe_load((resources.files("semiovs.config") / "published.yaml").read_text("utf-8"))
+    return tuple(
+        Group(
+            group["title"],
+            {str(heading): preset for heading, preset in group["columns"].items()},
+            tuple(Setting(r["name"], r["change"], tuple(r["miou"]), r["source"]) for r in group["rows"]),
+        )
+        for group in data
+    )
+
+
+def page(text: str) -> str:
+    """The page with its tables as they are now: all that follows `MARK`."""
+    head, mark, _ = text.partition(MARK)
+    return f"{head}{mark}\n" + "\n\n".join(_section(group) for group in published()) + "\n"
+
+
+def _section(group: Group) -> str:
+    folder = next(iter(group.columns.values())).rpartition("/")[0]
+    presets = ", ".join(f"`{preset.removeprefix(f'{folder}/')}`" for preset in group.columns.values())
+    lines = [
+        f"### {group.title}",
+        "",
+        f"Presets `{folder}/…`: {presets}.",
+        "",
+        f"| setting | after the preset | {' | '.join(group.columns)} | source |",
+        f"|---|---|{'---|' * len(group.columns)}---|",
+    ]
+    return "\n".join([*lines, *(_row(setting) for setting in group.settings)])
+
+
+def _row(setting: Setting) -> str:
+    numbers = " | ".join("–" if value is None else f"{value:.1f}" for value in setting.miou)
+    change = f"`{setting.change}`" if setting.change else ""
+    return f"| {setting.name} | {change} | {numbers} | {setting.source} |"
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        Path(name).write_text(page(Path(name).read_text("utf-8")), "utf-8")
