@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semiovs import registry
 from semiovs.data import Batch, Labeled, OpenVocab, Unlabeled
 from semiovs.methods import Method, build_method
 from semiovs.models import Segmenter, build_segmenter
@@ -43,7 +44,7 @@ def toy_method(
     name: str, ood: dict[str, Any] | None = None, *, norm: str = "batch", seed: int = 0, **options: Any
 ) -> Method:
     """A method around a small segmenter with weights of `seed`; PrevMatch remembers two others, who are sure of themselves."""
-    kind = "semivl" if METHODS[name].segmenter == "semivl" else "deeplabv3plus"
+    kind = "semivl" if registry.METHODS[name].segmenter == "semivl" else "deeplabv3plus"
     former = [toy_segmenter(seed + i, kind, norm=norm) for i in (1, 2)] if name == "prevmatch" else []
     segmenter = toy_segmenter(seed, kind, norm=norm)
     options.setdefault("conf_thresh", 0.3)

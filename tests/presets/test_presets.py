@@ -135,7 +135,7 @@ def test_model_and_method_of_a_preset_can_be_built(name):
     assert ("ema" in method.models()) == (name == "modern/small")
 
 
-@pytest.mark.parametrize("name", ["voc", "coco", "ade", "cityscapes"])
+@pytest.mark.parametrize("name", ["voc", "coco", "ade20k", "cityscapes"])
 def test_semivl_settings_and_two_small_steps(name):
     import torch
 
@@ -143,13 +143,13 @@ def test_semivl_settings_and_two_small_steps(name):
     from semiovs.methods import Progress, build_method
     from semiovs.models import build_segmenter
 
-    config = load_config(f"paper/semivl-{name}").config
+    config = load_config(f"semivl/{name}").config
     optim, model = config.optim, config.model.options
-    published = {"voc": (1e-4, 0.01), "coco": (4e-4, 0.001), "ade": (4e-4, 0.001), "cityscapes": (5e-5, 0.1)}[name]
+    published = {"voc": (1e-4, 0.01), "coco": (4e-4, 0.001), "ade20k": (4e-4, 0.001), "cityscapes": (5e-5, 0.1)}[name]
     assert optim.lr == pytest.approx(published[0] * published[1])
     assert optim.lr * optim.head_lr_multiplier == pytest.approx(published[0] * 10)
     assert (optim.weight_decay, config.train.batch_size, config.data.crop_size) == (0.01, 8, model["image_size"])
-    assert config.train.epochs == {"voc": 80, "coco": 10, "ade": 40, "cityscapes": 240}[name]
+    assert config.train.epochs == {"voc": 80, "coco": 10, "ade20k": 40, "cityscapes": 240}[name]
     stem = {"stem": "resnet18", "taps": [1]} if model.get("stem") else {}
     small = {**model, **SMALL["semivl"], **stem}
     vocabulary = Vocabulary.load(config.data.classes)
@@ -166,7 +166,7 @@ def test_semivl_settings_and_two_small_steps(name):
 
 
 def test_semivl_composes_with_a_split(tmp_path):
-    (tmp_path / "my.yaml").write_text("extends: [pascal/92, paper/semivl-voc]\n")
+    (tmp_path / "my.yaml").write_text("extends: [pascal/92, semivl/voc]\n")
     config = load_config("my.yaml", cwd=tmp_path).config
     assert (config.model.name, config.method.name, config.data.fit) == ("semivl", "semivl", (2048, 512))
     assert config.data.labeled == "splits/pascal/92/labeled.txt"
