@@ -142,3 +142,17 @@ def test_a_segmenter_without_published_layout_is_refused(tmp_path):
 def test_every_family_that_exports_recognises_what_it_wrote(published):
     assert recognise(published[1]) == "deeplabv3plus"
     assert any(row.export is not None for row in FAMILIES.values())
+
+
+def test_a_unimatch_v2_checkpoint_becomes_a_dpt(tmp_path):
+    state = state_dict_for(json.loads((LAYOUTS / "unimatch_v2_small.json").read_text("utf-8")))
+    torch.save({"model": {}, "model_ema": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "v2.pth")
+    read = read_published(tmp_path / "v2.pth", key="model_ema")
+    assert read.blueprint.options == {"encoder": "vit_small_patch14_dinov2"}
+    assert read.blueprint.segmenter == "dpt"
+    assert read.report.family == "unimatch_v2"
+    own = read.segmenter.state_dict()
+    assert all(v.equal(state[k]) for k, v in own.items() if k in state)
+    assert own["head.scratch.layer1_rn.weight"].equal(state["head.scratch.layer1_rn.weight"])
+    with pytest.raises(UsageError, match="no published layout to be exported to"):
+        write_published(tmp_path / "x.pth", read.segmenter)
