@@ -83,8 +83,9 @@ METHODS = _table(
           "deeplabv3plus", "Yang et al. 2023"),
     Entry("unimatch-v2", "semiovs.methods.unimatch_v2:UniMatchV2", "EMA teacher, two strong views that share out the channels",
           {**_METHOD, "ema_decay": 0.996}, "dpt", "Yang et al. 2025"),
-    Entry("allspark", "semiovs.methods.allspark:AllSpark", "labelled features made anew from unlabelled channels, class-wise memory",
-          {"warmup_epoch": 5, "grouping": "logits", "parity": False, **_METHOD, "conf_thresh": 0.0}, "segformer", "Wang et al. 2024"),
+    Entry("allspark", "semiovs.methods.allspark:AllSpark", "labelled features made of unlabelled channels, class-wise memory",
+          {"warmup_epoch": 5, "grouping": "logits", "parity": False, **_METHOD, "conf_thresh": 0.0}, "segformer",
+          "Wang et al. 2024"),
     Entry("sed", "semiovs.methods.sed:Sed", "trains an open-vocabulary teacher (semiovs ovs train)",
           {"nested": False, "ignore": "mask", "sample": None, "ema_decay": None, "normalise": "rank"}, "sed", "Xie et al. 2024"),
 )  # fmt: skip
@@ -109,7 +110,9 @@ SEGMENTERS = _table(
 VIEWS: dict[str, Any] = {"tile": None, "stride": None, "scales": (1.0,), "flip": False}
 
 #: What a method puts between encoder and decoder (`Segmenter.neck`); a trained model's card names it.
-NECKS = _table(Entry("allspark", "semiovs.models.bottleneck:Bottleneck", "AllSpark's bottleneck: attention between channels"))
+NECKS = _table(
+    Entry("allspark", "semiovs.models.bottleneck:Bottleneck", "AllSpark's bottleneck: attention between channels")
+)
 
 TEACHERS = _table(
     Entry("clip-dense", "semiovs.ovs.clip_dense:DenseClip", "CLIP's ViT asked at every patch, without training",

@@ -18,7 +18,9 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "ovs": {"weight": 1.0},
     "naive": {"weight": 1.0, "mode": "naive"},
 }
-METHOD_NAMES = sorted(name for name, entry in METHODS.items() if entry.segmenter in ("deeplabv3plus", "dpt"))
+METHOD_NAMES = sorted(
+    name for name, entry in METHODS.items() if entry.segmenter in ("deeplabv3plus", "dpt", "segformer")
+)
 
 
 def toy_method(

@@ -171,6 +171,7 @@ def card_of(config: Config, sources: Sources, segmenter: Segmenter) -> ModelCard
         normalization=segmenter.normalization,
         evaluation=evaluation,
         training={"method": config.method.name, **segmenter.facts()},
+        neck=None if segmenter.neck is None else segmenter.neck.name,
     )
 
 

@@ -48,7 +48,9 @@ class AllSpark(Method):
         **options: Any,
     ) -> None:
         if not segmenter.channels:
-            raise UsageError("allspark makes the last feature map anew, which this model does not show; set model.name=segformer")
+            raise UsageError(
+                "allspark makes the last feature map anew, which this model does not show; set model.name=segformer"
+            )
         if grouping not in GROUPINGS:
             raise UsageError(f"method.grouping: '{grouping}' is not known{did_you_mean(grouping, GROUPINGS)}")
         channels = segmenter.channels[-1]
@@ -72,23 +74,23 @@ class AllSpark(Method):
         """Label the unlabelled images, then learn them beside the labelled ones, which are made of their channels."""
         x, (u, _), τ = batch.labeled, batch.pair(), self.threshold
         (x_s,) = x.strong or (x.image,)
-        size = (x_s.shape[-2], x_s.shape[-1])
+        labeled, size = len(x_s), (x_s.shape[-2], x_s.shape[-1])
 
         z = self.ask(u.weak)
         y = Target.of(z, torch.ones_like(u.valid) if self.parity else u.valid)
 
         *fine, feature = self.student.encode(torch.cat([x_s, u.weak]))
         e, n = self.neck.enter(feature)
-        n_x, n_u = n.split([len(x_s), len(u.weak)])
+        n_x, n_u = n[:labeled], n[labeled:]
         self.memory.remember(n_u, z.softmax(1) if self.grouping == "softmax" else z, feature.shape[-2:])
         sources = self.memory.sources() if progress.epoch >= self.warmup_epoch else (n_u,)
         a = torch.cat([self.neck.attn.cross(n_x, *sources), self.neck.attn.itself(n_u)])
-        p_x, p_u = self.student.decode((*fine, self.neck.leave(a + e, feature)), size).split([len(x_s), len(u.weak)])
+        p = self.student.decode((*fine, self.neck.leave(a + e, feature)), size)
 
         terms = Terms(
             {
-                "x": (1.0, self.criterion(p_x, x.mask)),
-                "u": (1.0, y.loss(p_u, τ)),
+                "x": (1.0, self.criterion(p[:labeled], x.mask)),
+                "u": (1.0, y.loss(p[labeled:], τ)),
             },
             normaliser=2.0,
         )
@@ -98,7 +100,8 @@ class AllSpark(Method):
         """Logits (B, K, H, W) of the teacher: the EMA where there is one, else the student, in evaluation mode."""
         teacher = self.student if self.ema is None else self.ema
         with judging(teacher):
-            return teacher(image)
+            logits: Tensor = teacher(image)
+        return logits
 
     def strong_pass(self, *views: Tensor) -> Logits:
         """OOD images are learnt as unlabelled ones are: of their own channels, which the memory does not take."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,8 +19,8 @@ _NOISE = 0
 class Memory(nn.Module):
     """A ring of C channels a class, each a vector over the N tokens of the last feature map (Wang et al. 2024, section 3.3).
 
-    Its size is fixed, K · C · N numbers, and so is N from the first batch, or from a checkpoint, on: 12 MB for 21 classes, 512 channels
-    and crops of 513 pixels (17 x 17 tokens). All ranks' channels go into each rank's memory. noise: an empty memory is
+    Its size is K · C · N numbers; N is that of the first batch, or of the checkpoint, and stays: 12 MB for 21 classes, 512
+    channels and crops of 513 pixels (17 x 17 tokens). All ranks' channels go into each rank's memory. noise: an empty memory is
     normal noise, as published, instead of nothing.
     """
 
@@ -38,7 +38,7 @@ class Memory(nn.Module):
         return self.channels.transpose(1, 2), self.channels.flatten(1).any(1)
 
     @torch.no_grad()
-    def remember(self, tokens: Tensor, scores: Tensor, size: tuple[int, int]) -> Tensor:
+    def remember(self, tokens: Tensor, scores: Tensor, size: Sequence[int]) -> Tensor:
         """Put the channels of unlabelled images where they belong, and return their classes (B, C) of this rank.
 
         tokens: (B, N, C) with N = h · w of `size`; scores: (B, K, H, W), what the teacher said of the images.
@@ -69,7 +69,7 @@ class Memory(nn.Module):
         self.channels.copy_(torch.where(writer < 0, self.channels, given[writer.squeeze(2).clamp(min=0)]))
         self.pointer.copy_((self.pointer + member.sum(0)) % length)
 
-    def _fit(self, size: tuple[int, int]) -> None:
+    def _fit(self, size: Sequence[int]) -> None:
         kinds, length, tokens = self.channels.shape
         if tokens == 0:
             empty = self.channels.new_zeros(kinds, length, size[0] * size[1])
@@ -89,12 +89,12 @@ class Memory(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def classes_of(tokens: Tensor, scores: Tensor, size: tuple[int, int]) -> Tensor:
+def classes_of(tokens: Tensor, scores: Tensor, size: Sequence[int]) -> Tensor:
     """The class that each channel shows: the one whose map it resembles most (AllSpark spec, section 2).
 
     tokens: (B, N, C); scores: (B, K, H, W). Both are vectors over the tokens; the largest cosine wins. -> (B, C) int64.
     """
-    maps = F.interpolate(scores.float(), size, mode="bilinear", align_corners=False).flatten(2)
+    maps = F.interpolate(scores.float(), tuple(size), mode="bilinear", align_corners=False).flatten(2)
     cosine = F.normalize(maps, dim=2) @ F.normalize(tokens.float(), dim=1)  # (B, K, C)
     return cosine.argmax(1)
 

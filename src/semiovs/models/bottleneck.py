@@ -6,16 +6,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semiovs.models.segmenter import Neck
+
 #: The fused kernels want tokens in multiples of this; zeros in between change no product.
 _PAD = 8
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Neck):
     """Attention between channels, each a vector over the tokens of the map (Wang et al. 2024, section 3; AllSpark spec, section 2).
 
     channels: C of the map; couple: a map to predict is made from all maps of the batch, as the published program does, instead of
     from itself alone.
     """
+
+    name = "allspark"
 
     def __init__(self, channels: int, *, heads: int = 2, dropout: float = 0.1, couple: bool = False) -> None:
         super().__init__()
@@ -39,7 +43,7 @@ class Bottleneck(nn.Module):
 
     def leave(self, tokens: Tensor, like: Tensor) -> Tensor:
         """Tokens a + e (B, N, C) -> map (B, C, h, w), of the size of `like`."""
-        feature = self.encoder_norm(tokens).transpose(1, 2).unflatten(2, like.shape[-2:])
+        feature = self.encoder_norm(tokens).transpose(1, 2).reshape(like.shape)
         return self.map_out(feature)  # type: ignore[no-any-return]
 
 
@@ -58,17 +62,17 @@ class ChannelAttention(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
 
     def itself(self, n: Tensor) -> Tensor:
-        """n (B, N, C) -> (B, N, C): each head attends from the channels of an image to the same image's."""
+        """Tokens n (B, N, C) -> (B, N, C): each head attends from the channels of an image to the same image's."""
 
         def split(tokens: Tensor) -> Tensor:  # (B, N, H·C), a head after the other -> (B, H, C, N)
-            return tokens.transpose(1, 2).unflatten(1, (self.heads, -1))
+            return tokens.transpose(1, 2).reshape(len(n), self.heads, -1, n.shape[1])
 
         a = self._attend(split(self.q_u(n)), split(self.k_u(n)), split(self.v_u(n)))
         tokens = a.permute(0, 3, 2, 1).flatten(2)  # the head varies fastest: the published order of `out_u`
         return self.out_dropout(self.out_u(tokens))  # type: ignore[no-any-return]
 
     def cross(self, n: Tensor, sources: Tensor | None, filled: Tensor | None = None) -> Tensor:
-        """n (B, N, C) -> (B, N, C): the channels of all heads together attend to those of S sources.
+        """Tokens n (B, N, C) -> (B, N, C): the channels of all heads together attend to those of S sources.
 
         sources: (S, N, C), the same for every image; None: each image is its own. filled: (S,) bool, the sources that count.
         """

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from semiovs.errors import UsageError, WeightsError, did_you_mean
-from semiovs.models import dpt_layout
+from semiovs.models import dpt_layout, segformer_layout
 from semiovs.models.sed import layout
 from semiovs.models.segmenter import Segmenter
 from semiovs.models.statedict import Fit, StateDict, compare, first_of, strip_prefix, unwrap
@@ -45,12 +45,14 @@ class Family:
     """One key layout: names of the methods whose checkpoints have it, how its names become ours, and how it is recognised.
 
     rename: state dict without wrappers and DDP prefix -> state dict with the segmenter's names;
-    describe: the same -> what it is in words, or None if it is of another family.
+    describe: the same -> what it is in words, or None if it is of another family;
+    aside: what names begin with that belong to the method beside its student, and are of no use without it.
     """
 
     methods: tuple[str, ...]
     rename: Callable[[StateDict], StateDict]
     describe: Callable[[StateDict], str | None]
+    aside: tuple[str, ...] = ()
 
 
 def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: str, strict: bool = True) -> LoadReport:
@@ -67,11 +69,18 @@ def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: 
     target = _target(module)
     state = row.rename(plain := _plain(state_dict))
     expected = target.state_dict()
+    if target is module:
+        state = {key: value for key, value in state.items() if not (row.aside and key.startswith(row.aside))}
+    else:
+        expected |= {
+            key: value for key, value in module.state_dict().items() if row.aside and key.startswith(row.aside)
+        }
     fit = compare(expected, state)
     report = LoadReport(name, fit.matched, fit.missing, fit.unexpected, fit.mismatched, _renamed(plain, state))
     if strict and not report.ok:
         raise WeightsError(_explain(report, plain, expected))
-    target.load_state_dict({key: state[key] for key in fit.matched}, strict=False)
+    for owner in dict.fromkeys((target, module)):
+        owner.load_state_dict({key: state[key] for key in fit.matched}, strict=False)
     return report
 
 
@@ -83,6 +92,7 @@ def detect_family(state_dict: Mapping[str, Any]) -> str | None:
         if description is not None:
             return description
     encoder = _resnet(state, "") or _xception(state, "") or dpt_layout.encoder(state, "")
+    encoder = encoder or segformer_layout.encoder(state, "")
     return f"bare {encoder} encoder (for model.pretrained)" if encoder else None
 
 
@@ -105,6 +115,7 @@ FAMILIES: dict[str, Family] = {
         ("supervised", "fixmatch", "unimatch", "prevmatch", "semiovs"), _deeplabv3plus, _describe_deeplabv3plus
     ),
     "unimatch_v2": Family(("unimatch-v2",), dpt_layout.to_segmenter, dpt_layout.describe),
+    "allspark": Family((), segformer_layout.to_method, segformer_layout.describe, aside=("memory.",)),
     "sed": Family((), layout.to_segmenter, layout.describe),
 }  # fmt: skip
 

@@ -43,7 +43,7 @@ class Pyramid:
     normalization: Normalization
 
 
-class MixTransformer(PyramidVisionTransformerV2):  # type: ignore[misc]
+class MixTransformer(PyramidVisionTransformerV2):
     """MiT is timm's PVT v2 with MLPs of ratio 4 (AllSpark spec, section 2: the same tensors, the same epsilons)."""
 
     def __init__(self, channels: tuple[int, ...], depths: tuple[int, ...]) -> None:
@@ -113,7 +113,7 @@ def _timm(name: str) -> Callable[..., Any]:
     if not timm.is_model(name):
         raise UsageError(f"encoder '{name}' is not known{did_you_mean(name, pyramid_names())}")
     try:
-        module = timm.create_model(name, features_only=True)
+        module: Any = timm.create_model(name, features_only=True)
         reductions = [int(r) for r in module.feature_info.reduction()]
     except (TypeError, AssertionError, NotImplementedError, RuntimeError, AttributeError):
         module, reductions = None, []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -20,6 +21,12 @@ class Normalization:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
 
+class Neck(nn.Module):
+    """What a method puts between encoder and decoder: map (B, C, h, w) -> map of the same shape. name: its row in `NECKS`."""
+
+    name: ClassVar[str]
+
+
 class Segmenter(nn.Module, ABC):
     """Encoder and decoder. `backbone` is the encoder; every other parameter belongs to the head (optimiser groups).
 
@@ -34,7 +41,7 @@ class Segmenter(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.neck: nn.Module | None = None
+        self.neck: Neck | None = None
 
     @abstractmethod
     def encode(self, image: Tensor) -> Features:

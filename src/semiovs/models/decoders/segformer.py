@@ -64,6 +64,7 @@ class Head(nn.Module):
         nn.init.kaiming_normal_(self.fuse[0].weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
 
     def forward(self, features: Features) -> Tensor:
+        """See the class."""
         size = features[0].shape[-2:]
         levels = [resized(project(f), size) for project, f in zip(self.projects, features, strict=True)]
         fused = self.fuse(torch.cat(levels[::-1], dim=1))  # the coarsest first, as in the published weights
