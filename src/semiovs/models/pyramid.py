@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError, did_you_mean
-from semiovs.models.encoders import published
+from semiovs.models.encoders import published_weights
 from semiovs.models.hub import hub
 from semiovs.models.pretrained import find_file, load_encoder
 from semiovs.models.segmenter import Normalization
@@ -79,7 +79,7 @@ def build_pyramid(name: str, *, pretrained: bool | str = False) -> Pyramid:
     make = _timm(name)
     module = make()
     if pretrained is True:
-        module = published(make, module, name)
+        module = published_weights(make, module, name)
     elif pretrained:
         load_encoder(module, pretrained, encoder=name)
     channels = tuple(int(c) for c in module.feature_info.channels())
