@@ -222,6 +222,7 @@ def _method(config: Config, world: World, sources: Sources) -> Method:
 
 def _start_from(segmenter: Segmenter, source: str) -> None:
     trained, card = load_model(source, which=None if Path(source).suffix == ".safetensors" else "student")
+    segmenter.neck = trained.neck
     try:
         segmenter.load_state_dict(trained.state_dict())
     except RuntimeError:

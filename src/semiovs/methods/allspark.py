@@ -54,7 +54,9 @@ class AllSpark(Method):
         if grouping not in GROUPINGS:
             raise UsageError(f"method.grouping: '{grouping}' is not known{did_you_mean(grouping, GROUPINGS)}")
         channels = segmenter.channels[-1]
-        segmenter.neck = Bottleneck(channels, couple=parity)
+        neck = segmenter.neck if isinstance(segmenter.neck, Bottleneck) else Bottleneck(channels)
+        neck.couple = parity
+        segmenter.neck = neck
         super().__init__(segmenter, num_classes=num_classes, conf_thresh=conf_thresh, **options)
         self.memory = Memory(num_classes, channels, noise=parity)
         self.warmup_epoch, self.grouping, self.parity = warmup_epoch, grouping, parity
