@@ -95,6 +95,9 @@ METHODS = _table(
     Entry("semivl", "semiovs.methods.semivl:SemiVL", "UniMatch on CLIP, guided by its untrained copy",
           {**_METHOD, "guidance": (0.1, 0.0), "guide_thresh": 0.9, "guide_asked": "concepts", "guide_embeddings": None},
           "semivl", "Hoyer et al. 2024"),
+    Entry("allspark", "semiovs.methods.allspark:AllSpark", "labelled features made of unlabelled channels, class-wise memory",
+          {"warmup_epoch": 5, "grouping": "logits", "parity": False, **_METHOD, "conf_thresh": 0.0}, "segformer",
+          "Wang et al. 2024"),
     Entry("sed", "semiovs.methods.sed:Sed", "trains an open-vocabulary teacher (semiovs ovs train)",
           {"nested": False, "ignore": "mask", "sample": None, "locked": False, "ema_decay": None, "normalise": "rank"},
           "sed", "Xie et al. 2024"),
@@ -107,6 +110,8 @@ SEGMENTERS = _table(
     Entry("dpt", "semiovs.models.decoders.dpt:Dpt", "four levels of a vision transformer (DINOv2, DINOv3), fused",
           {"encoder": "vit_base_patch14_dinov2", "channels": None, "locked": False},
           source="Ranftl et al. 2021, as in UniMatch V2"),
+    Entry("segformer", "semiovs.models.decoders.segformer:Segformer", "all-MLP head on four maps of MiT or any timm pyramid",
+          {"encoder": "mit_b5", "channels": 768}, source="Xie et al. 2021, as in AllSpark"),
     Entry("sed", "semiovs.models.sed.segmenter:SedSegmenter", "cost aggregation between pixels and words: any vocabulary",
           {"encoder": "open_clip/convnext_base_w_320", "stride": 32, "resolution": None, "text": "clip", "text_model": None,
            "text_weights": None, "text_dim": 64, "templates": None, "hidden": 128, "decoder_dims": (64, 32, 16),
@@ -122,6 +127,11 @@ SEGMENTERS = _table(
 
 #: Options of every teacher that is asked with words; `semiovs.ovs.views.Views` takes them off its hands.
 VIEWS: dict[str, Any] = {"tile": None, "stride": None, "scales": (1.0,), "flip": False}
+
+#: What a method puts between encoder and decoder (`Segmenter.neck`); a trained model's card names it.
+NECKS = _table(
+    Entry("allspark", "semiovs.models.bottleneck:Bottleneck", "AllSpark's bottleneck: attention between channels")
+)
 
 TEACHERS = _table(
     Entry("clip-dense", "semiovs.ovs.clip_dense:DenseClip", "CLIP's ViT asked at every patch, without training",

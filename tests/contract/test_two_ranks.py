@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ import torch.distributed as dist
 from torch import Tensor, multiprocessing
 
 from contract.toy import ARMS, METHOD_NAMES, toy_batch, toy_method
+from parity.allspark_inputs import without_dropout
 from semiovs.data import Batch, flipped
 from semiovs.engine.distributed import World
-from semiovs.methods import Method, Progress
+from semiovs.methods import Method, Progress, memory
+from semiovs.methods.allspark import AllSpark
 from semiovs.methods.draws import Draws
 
 PROGRESS = Progress(1, 10)
@@ -57,11 +61,28 @@ def build(name: str, arm: str, normalise: str) -> tuple[Method, list[Batch]]:
         return tensor
 
     batches = [batches[0], batches[1].map(fewer)]
+    if isinstance(method, AllSpark):  # its memory, which all ranks fill, is read at once
+        method.warmup_epoch = 0
+        without_dropout(method)
     if (
         not method.views.mixing
     ):  # partners from the batch itself are others in the doubled batch: give those of the halves
         batches = [b if b.unlabeled is None else replace(b, mixing=b.unlabeled.map(flipped)) for b in batches]
     return method, batches
+
+
+@contextmanager
+def alone(case: tuple[str, str, str]) -> Iterator[None]:
+    """Inside, what ranks gather is what the two would have sent, though each is played by one process in turn."""
+    sent: list[tuple[Tensor, Tensor]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "gathered", lambda *own: sent.append(own) or own)
+        for index in range(2):
+            method, batches = build(*case)
+            method(batches[index], PROGRESS)
+        if sent:
+            patch.setattr(memory, "gathered", lambda *_: tuple(torch.cat(both) for both in zip(*sent, strict=True)))
+        yield
 
 
 def gradients(method: Method) -> Tensor:
@@ -109,10 +130,11 @@ def test_two_ranks(case: tuple[str, str, str], two_ranks: dict[str, Tensor]) -> 
     _, _, normalise = case
     if normalise == "rank":
         halves = []
-        for index in range(2):
-            method, batches = build(*case)
-            method(batches[index], PROGRESS).terms.total().backward()
-            halves.append(gradients(method))
+        with alone(case):
+            for index in range(2):
+                method, batches = build(*case)
+                method(batches[index], PROGRESS).terms.total().backward()
+                halves.append(gradients(method))
         expected = (halves[0] + halves[1]) / 2
     else:
         method, batches = build(*case)

@@ -20,7 +20,9 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "ovs": {"weight": 1.0},
     "naive": {"weight": 1.0, "mode": "naive"},
 }
-METHOD_NAMES = sorted(name for name, entry in METHODS.items() if entry.segmenter in ("deeplabv3plus", "dpt", "semivl"))
+METHOD_NAMES = sorted(
+    name for name, entry in METHODS.items() if entry.segmenter in ("deeplabv3plus", "dpt", "segformer", "semivl")
+)
 #: Segmenter of a method -> how to build a small one.
 SMALL: dict[str, dict[str, Any]] = {
     "deeplabv3plus": {"encoder": "tiny", "channels": 16},

@@ -23,6 +23,7 @@ SMALL = {
     "dpt": {"encoder": "test_vit", "channels": 16},
     "sed": {"encoder": "small", "stride": 8, "text": "words", "text_dim": 16, "templates": ("{}",), "hidden": 16,
             "decoder_dims": (16, 8), "guides": (8, 4), "kernel": 3},
+    "segformer": {"encoder": "mit_b0", "channels": 16},
     "semivl": {"encoder": "tiny", "image_size": 32, "text": "words", "taps": (0, 1), "channels": 16, "up_channels": (16, 16),
                "skip_channels": (8, 8), "layers": 1, "pool": 2, "dilations": (1,)},
 }  # fmt: skip
@@ -36,13 +37,13 @@ COMMANDS = sorted({*((name, ()) for name in list_presets()), *(c for group in pu
 def shrunk(preset: str, changes: tuple[str, ...]) -> Config:
     """Method, loss, optimiser, schedule and masks of the preset; a small model, small images, small batches."""
     values = load_config(preset, changes).config.model_dump()
-    values["data"] |= {"labeled": None, "unlabeled": None, "val": None, "crop_size": 24, "workers": 0}
+    values["data"] |= {"labeled": None, "unlabeled": None, "val": None, "crop_size": 32, "workers": 0}
     values["data"]["root"] = "."
     model = values["model"]
     kept = {key: model[key] for key in KEPT if key in model}
     values["model"] = {"name": model["name"], **kept, **SMALL[model["name"]]}
     values["train"] |= {"batch_size": 2, "device": "cpu", "precision": "fp32"}
-    values["eval"] |= {"window": 24, "stride": 16}
+    values["eval"] |= {"window": 32, "stride": 16}
     labels = {"images": "ood", "labels": "ood-labels", "confidence": "ones"}  # others need a store
     values["ood"] = values["ood"] and values["ood"] | labels
     return Config.model_validate(values)
@@ -66,9 +67,9 @@ def images(tmp_path_factory):
     root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for part, masks in (("images", "masks"), ("unlabeled", None), ("ood", "ood-labels"), ("val/images", "val/masks")):
         for index in range(4):
-            _save(root / part / f"{index}.png", rng.integers(0, 256, (24, 30, 3)))
+            _save(root / part / f"{index}.png", rng.integers(0, 256, (32, 38, 3)))
             if masks:
-                mask = rng.integers(0, 3, (24, 30))
+                mask = rng.integers(0, 3, (32, 38))
                 mask[:2] = 255
                 _save(root / masks / f"{index}.png", mask)
     (root / "classes.txt").write_text("ground\nred\nblue\n")

@@ -175,6 +175,7 @@ def card_of(config: Config, sources: Sources, segmenter: Segmenter) -> ModelCard
         normalization=segmenter.normalization,
         evaluation=evaluation,
         training={"method": config.method.name, **segmenter.facts()},
+        neck=None if segmenter.neck is None else segmenter.neck.name,
     )
 
 
@@ -235,6 +236,7 @@ def _method(config: Config, world: World, sources: Sources) -> Method:
 
 def _start_from(segmenter: Segmenter, source: str) -> None:
     trained, card = load_model(source, which=None if Path(source).suffix == ".safetensors" else "student")
+    segmenter.neck = trained.neck
     try:
         segmenter.load_state_dict(trained.state_dict())
     except RuntimeError:

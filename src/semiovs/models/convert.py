@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from semiovs.errors import UsageError, WeightsError, did_you_mean
-from semiovs.models import dpt_layout
+from semiovs.models import dpt_layout, segformer_layout
 from semiovs.models.sed import layout
 from semiovs.models.segmenter import Segmenter
 from semiovs.models.semivl import layout as semivl
@@ -58,7 +58,8 @@ class Family:
     describe: the same -> what it is in words, or None if it is of another family;
     guide: the same -> the tensors of a method's frozen guide, where a family has one;
     blueprint: the same -> the segmenter to build for it, or None if that cannot be told (None: `semiovs convert` leaves it alone);
-    export: state dict of the segmenter -> the published names (None: there is no way back).
+    export: state dict of the segmenter -> the published names (None: there is no way back);
+    aside: what names begin with that belong to the method beside its student, and are of no use without it.
     """
 
     methods: tuple[str, ...]
@@ -67,6 +68,7 @@ class Family:
     blueprint: Callable[[StateDict], Blueprint | None] | None = field(default=None, kw_only=True)
     export: Callable[[StateDict], StateDict] | None = field(default=None, kw_only=True)
     guide: Callable[[StateDict], StateDict] | None = field(default=None, kw_only=True)
+    aside: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: str, strict: bool = True) -> LoadReport:
@@ -83,11 +85,18 @@ def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: 
     target = _target(module)
     state = row.rename(plain := _plain(state_dict))
     expected = {key: value for key, value in target.state_dict().items() if key not in target.prompted}
+    if target is module:
+        state = {key: value for key, value in state.items() if not (row.aside and key.startswith(row.aside))}
+    else:
+        expected |= {
+            key: value for key, value in module.state_dict().items() if row.aside and key.startswith(row.aside)
+        }
     fit = compare(expected, state)
     report = LoadReport(name, fit.matched, fit.missing, fit.unexpected, fit.mismatched, _renamed(plain, state))
     if strict and not report.ok:
         raise WeightsError(_explain(report, plain, expected))
-    target.load_state_dict({key: state[key] for key in fit.matched}, strict=False)
+    for owner in dict.fromkeys((target, module) if row.aside else (target,)):
+        owner.load_state_dict({key: state[key] for key in fit.matched}, strict=False)
     if row.guide and (tensors := row.guide(plain)):
         _give_guide(module, tensors)
     return report
@@ -100,6 +109,7 @@ def detect_family(state_dict: Mapping[str, Any]) -> str | None:
     if name is not None:
         return FAMILIES[name].describe(state)
     encoder = _resnet(state, "") or _xception(state, "") or dpt_layout.encoder(state, "")
+    encoder = encoder or segformer_layout.encoder(state, "")
     return f"bare {encoder} encoder (for model.pretrained)" if encoder else None
 
 
@@ -163,6 +173,7 @@ FAMILIES: dict[str, Family] = {
     "unimatch_v2": Family(
         ("unimatch-v2",), dpt_layout.to_segmenter, dpt_layout.describe, blueprint=_blueprint_unimatch_v2
     ),
+    "allspark": Family((), segformer_layout.to_method, segformer_layout.describe, aside=("memory.",)),
     "sed": Family((), layout.to_segmenter, layout.describe),
     "semivl": Family((), semivl.to_segmenter, semivl.describe, guide=semivl.guide_of),
 }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -42,10 +42,13 @@ def find_file(name: str) -> Path | None:
     return None
 
 
-def load_encoder(module: nn.Module, name: str, *, encoder: str) -> None:
+def load_encoder(
+    module: nn.Module, name: str, *, encoder: str, rename: Callable[[StateDict], StateDict] = dict
+) -> None:
     """Load the file `name` (see `find_file`) into the encoder `module`: all of it, or an error.
 
-    Prefixes of wrappers and a classifier that is left over are dropped; of a whole segmenter the `backbone` is taken.
+    Prefixes of wrappers and a classifier that is left over are dropped; of a whole segmenter the `backbone` is taken; `rename`
+    turns published names into the module's.
 
     Raises:
         WeightsError: no such file, a damaged one, or one of another network.
@@ -56,7 +59,7 @@ def load_encoder(module: nn.Module, name: str, *, encoder: str) -> None:
             f"model.pretrained={name}: no such file, and none of that name in {weights_dir()} (SEMIOVS_WEIGHTS_DIR)"
         )
     expected = module.state_dict()
-    given = _renamed(_lite(_bare(read_state(path)), expected), expected)
+    given = _renamed(_lite(rename(_bare(read_state(path))), expected), expected)
     given = {key: value for key, value in given.items() if key in expected or not _LEFTOVER.search(key)}
     fit = compare(expected, given)
     if not fit.ok:

@@ -21,11 +21,18 @@ class Normalization:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
 
+class Neck(nn.Module):
+    """What a method puts between encoder and decoder: map (B, C, h, w) -> map of the same shape. name: its row in `NECKS`."""
+
+    name: ClassVar[str]
+
+
 class Segmenter(nn.Module, ABC):
     """Encoder and decoder. `backbone` is the encoder; every other parameter belongs to the head (optimiser groups).
 
-    normalization: what `encode` expects its images to be normalised with; prompted: names in the state that `prompt` fills, which
-    no published checkpoint has.
+    normalization: what `encode` expects its images to be normalised with; channels: of the maps that `encode` gives, where they
+    are known; neck: what a method puts between the two, if anything: it makes the last map anew (AllSpark's bottleneck);
+    prompted: names in the state that `prompt` fills, which no published checkpoint has.
     """
 
     prompted: ClassVar[tuple[str, ...]] = ()
@@ -33,6 +40,11 @@ class Segmenter(nn.Module, ABC):
     backbone: nn.Module
     num_classes: int
     normalization: Normalization = Normalization()
+    channels: tuple[int, ...] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.neck: Neck | None = None
 
     @abstractmethod
     def encode(self, image: Tensor) -> Features:
@@ -55,4 +67,7 @@ class Segmenter(nn.Module, ABC):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) -> logits (B, K, H, W)."""
-        return self.decode(self.encode(image), (image.shape[-2], image.shape[-1]))
+        features = self.encode(image)
+        if self.neck is not None:
+            features = (*features[:-1], self.neck(features[-1]))
+        return self.decode(features, (image.shape[-2], image.shape[-1]))

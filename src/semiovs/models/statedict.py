@@ -104,10 +104,13 @@ class Fit:
 
 
 def compare(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Fit:
-    """Compare names and shapes; BatchNorm's `num_batches_tracked` may be absent (older files have none)."""
+    """Compare names and shapes; BatchNorm's `num_batches_tracked` may be absent (older files have none).
+
+    A side of length 0 is one that takes its length from the file.
+    """
     absent = (name for name in expected if name not in given)
     both = [name for name in given if name in expected]
-    matched = [name for name in both if given[name].shape == expected[name].shape]
+    matched = [name for name in both if _takes(expected[name], given[name])]
     return Fit(
         matched=tuple(matched),
         missing=tuple(name for name in absent if not name.endswith("num_batches_tracked")),
@@ -115,8 +118,14 @@ def compare(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Fit:
         mismatched=tuple(
             f"{name}: {shape_of(given[name])} instead of {shape_of(expected[name])}"
             for name in both
-            if given[name].shape != expected[name].shape
+            if not _takes(expected[name], given[name])
         ),
+    )
+
+
+def _takes(own: Tensor, given: Tensor) -> bool:
+    return own.ndim == given.ndim and all(
+        side in (0, other) for side, other in zip(own.shape, given.shape, strict=True)
     )
 
 

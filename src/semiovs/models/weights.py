@@ -28,8 +28,8 @@ MODEL_FILE = "model.safetensors"
 class ModelCard:
     """What must be known to use a model: how to build it, what its classes are, how images go in.
 
-    segmenter, options: as for `build_segmenter`; evaluation: mode, window, …, as for `tiling.predict_logits`; training: facts such
-    as step, method, score (free).
+    segmenter, options, neck: as for `build_segmenter`; evaluation: mode, window, …, as for `tiling.predict_logits`; training: facts
+    such as step, method, score (free).
     """
 
     segmenter: str
@@ -39,6 +39,7 @@ class ModelCard:
     normalization: Normalization = field(default_factory=Normalization)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    neck: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back; it also is what a training checkpoint keeps under ``card``."""
@@ -50,6 +51,7 @@ class ModelCard:
             "normalization": {"mean": list(self.normalization.mean), "std": list(self.normalization.std)},
             "evaluation": dict(self.evaluation),
             "training": dict(self.training),
+            **({"neck": self.neck} if self.neck else {}),
         }
 
     @classmethod
@@ -68,6 +70,7 @@ class ModelCard:
                 vocabulary=Vocabulary.from_json(data["vocabulary"]),
                 normalization=Normalization(tuple(picture["mean"]), tuple(picture["std"])),
                 evaluation=dict(data.get("evaluation") or {}),
+                neck=data.get("neck"),
             )
             further = {key: value for key, value in data.items() if key not in known.as_json()}
             return replace(known, training={**(data.get("training") or {}), **further})
@@ -100,7 +103,7 @@ def load_model(
     path = find_model(source)
     card, state = _read_portable(path, which) if path.suffix == ".safetensors" else _read_training(path, which)
     try:
-        segmenter = build_segmenter(card.segmenter, num_classes=card.num_classes, **card.options)
+        segmenter = build_segmenter(card.segmenter, num_classes=card.num_classes, neck=card.neck, **card.options)
     except UsageError as error:
         raise WeightsError(f"{path}: its model cannot be built by this version of semiovs: {error}") from None
     fit = compare(segmenter.state_dict(), state)
