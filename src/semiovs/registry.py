@@ -57,10 +57,14 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
         "class_weights": (1.0,),
         "channels": 64,
         "sample": 16,
+        "prev_every": 500,
         "resolution": 768,
         "text_model": "convnext_base_w_320",
         "text_weights": "laion_aesthetic_s13b_b82k",
         "templates": ("a photo of a {}.",),
+        "stem": "resnet101c",
+        "text_embeddings": "voc12_wbg_single.npy",
+        "guide_embeddings": "voc12_wbg_concept4_single.npy",
     }
 )
 
@@ -81,8 +85,16 @@ METHODS = _table(
           "deeplabv3plus", "Sohn et al. 2020; UniMatch's segmentation variant"),
     Entry("unimatch", "semiovs.methods.unimatch:UniMatch", "two strong views and feature perturbation", _METHOD,
           "deeplabv3plus", "Yang et al. 2023"),
+    Entry("prevmatch", "semiovs.methods.prevmatch:PrevMatch", "UniMatch, and the labels of a random ensemble of previous models",
+          {**_METHOD, "prev_list_max": 8, "prev_models_max": 3, "prev_conf_thresh": 0.9, "random_select": True,
+           "base_only_epoch": 0, "prev_weighting": "pixelwise", "parity": False, "prev_snapshot": "paper", "prev_every": None,
+           "prev_storage": "device"},
+          "deeplabv3plus", "Shin et al. 2024"),
     Entry("unimatch-v2", "semiovs.methods.unimatch_v2:UniMatchV2", "EMA teacher, two strong views that share out the channels",
           {**_METHOD, "ema_decay": 0.996}, "dpt", "Yang et al. 2025"),
+    Entry("semivl", "semiovs.methods.semivl:SemiVL", "UniMatch on CLIP, guided by its untrained copy",
+          {**_METHOD, "guidance": (0.1, 0.0), "guide_thresh": 0.9, "guide_asked": "concepts", "guide_embeddings": None},
+          "semivl", "Hoyer et al. 2024"),
     Entry("sed", "semiovs.methods.sed:Sed", "trains an open-vocabulary teacher (semiovs ovs train)",
           {"nested": False, "ignore": "mask", "sample": None, "locked": False, "ema_decay": None, "normalise": "rank"},
           "sed", "Xie et al. 2024"),
@@ -100,6 +112,12 @@ SEGMENTERS = _table(
            "text_weights": None, "text_dim": 64, "templates": None, "hidden": 128, "decoder_dims": (64, 32, 16),
            "guides": (32, 16, 8), "kernel": 9, "heads": 4, "pool": 2},
           source="Xie et al. 2024"),
+    Entry("semivl", "semiovs.models.semivl.segmenter:SemiVLSegmenter", "CLIP ViT and a decoder guided by the classes' names",
+          {"encoder": "ViT-B-16-quickgelu", "image_size": 512, "taps": (0, 4), "stem": None, "act": "gelu", "ln_eps": 1e-6,
+           "renorm": False, "trained": "attention", "channels": 128, "up_channels": (64, 32), "skip_channels": (32, 16),
+           "layers": 2, "heads": 4, "pool": 4, "dilations": (6, 12, 18), "text": "clip", "text_model": None, "text_weights": None,
+           "text_embeddings": None, "asked": "names", "templates": ("a photo of a {}",), "parity": False},
+          source="Hoyer et al. 2024"),
 )  # fmt: skip
 
 #: Options of every teacher that is asked with words; `semiovs.ovs.views.Views` takes them off its hands.

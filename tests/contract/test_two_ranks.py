@@ -23,10 +23,15 @@ CASES = [(name, arm, normalise) for name in METHOD_NAMES for arm in ARMS for nor
 
 
 class FixedDraws(Draws):
-    """Drops every third channel, or every second for one view and the others for the other: the same whatever the batch."""
+    """Drops every third channel, or every second for one view and the others for the other, and asks two models: the same
+    whatever the batch.
+    """
 
     def channel_dropout(self, features: tuple[Tensor, ...], p: float = 0.5) -> tuple[Tensor, ...]:
         return tuple(f * (torch.arange(f.shape[1]) % 3 > 0).to(f)[None, :, None, None] / p for f in features)
+
+    def ensemble(self, available: int, most: int, *, vary: bool, seed: int | None = None) -> list[tuple[int, float]]:
+        return [(1, 0.3), (0, 0.7)]
 
     def complementary_dropout(self, features: tuple[Tensor, ...], p: float = 0.5) -> tuple[Tensor, ...]:
         def halved(f: Tensor) -> Tensor:

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semiovs import registry
 from semiovs.data import Batch, Labeled, OpenVocab, Unlabeled
 from semiovs.methods import Method, build_method
-from semiovs.models import build_segmenter
+from semiovs.models import Segmenter, build_segmenter
 from semiovs.registry import METHODS
+from semiovs.vocab import Vocabulary
 
 K = 4
 ARMS: dict[str, dict[str, Any] | None] = {
@@ -18,17 +20,41 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "ovs": {"weight": 1.0},
     "naive": {"weight": 1.0, "mode": "naive"},
 }
-METHOD_NAMES = sorted(name for name, entry in METHODS.items() if entry.segmenter in ("deeplabv3plus", "dpt"))
+METHOD_NAMES = sorted(name for name, entry in METHODS.items() if entry.segmenter in ("deeplabv3plus", "dpt", "semivl"))
+#: Segmenter of a method -> how to build a small one.
+SMALL: dict[str, dict[str, Any]] = {
+    "deeplabv3plus": {"encoder": "tiny", "channels": 16},
+    "semivl": {
+        "encoder": "tiny", "image_size": 32, "trained": "all", "text": "words", "taps": [0, 1], "channels": 16,
+        "up_channels": [16, 16], "skip_channels": [8, 8], "layers": 1, "pool": 2, "dilations": [1],
+    },
+}  # fmt: skip
+
+
+def toy_segmenter(seed: int = 0, kind: str = "deeplabv3plus", *, norm: str = "batch") -> Segmenter:
+    """A small segmenter of a kind with weights of `seed`, which knows its classes."""
+    torch.manual_seed(seed)
+    small = SMALL[kind] | ({"norm": norm} if kind == "deeplabv3plus" else {})
+    segmenter = build_segmenter(kind, num_classes=K, **small)
+    segmenter.prompt(Vocabulary(tuple("abcd"), (("a", "x"), ("b",), ("c", "y", "z"), ("d",))))
+    return segmenter
 
 
 def toy_method(
     name: str, ood: dict[str, Any] | None = None, *, norm: str = "batch", seed: int = 0, **options: Any
 ) -> Method:
-    """A method around the tiny segmenter with weights of `seed`."""
-    torch.manual_seed(seed)
-    segmenter = build_segmenter("deeplabv3plus", num_classes=K, encoder="tiny", channels=16, norm=norm)
+    """A method around a small segmenter with weights of `seed`; PrevMatch remembers two others, who are sure of themselves."""
+    kind = "semivl" if registry.METHODS[name].segmenter == "semivl" else "deeplabv3plus"
+    former = [toy_segmenter(seed + i, kind, norm=norm) for i in (1, 2)] if name == "prevmatch" else []
+    segmenter = toy_segmenter(seed, kind, norm=norm)
     options.setdefault("conf_thresh", 0.3)
-    return build_method(name, segmenter, num_classes=K, ood=ood, **options).train()
+    if name == "prevmatch":
+        options.setdefault("prev_conf_thresh", 0.3)
+    method = build_method(name, segmenter, num_classes=K, ood=ood, **options).train()
+    for model in former:
+        model.classifier.weight.data *= 64  # type: ignore[operator, union-attr]
+        method.previous.remember(model)  # type: ignore[operator, union-attr]
+    return method
 
 
 def toy_batch(

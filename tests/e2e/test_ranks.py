@@ -58,3 +58,16 @@ def test_each_rank_goes_on_with_its_own_statistics(tmp_path):
     for end in ends:
         assert end["same"]
         assert end["rows"][0] == end["rows"][1] != {}
+
+
+def test_all_ranks_remember_rank_0_s_models_and_ask_the_same_ones(tmp_path):
+    assert ranks(toy_ranks.remember_alike, str(tmp_path), directory=tmp_path) == [0, 0]
+    ends = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    assert len(ends[0]["ring"]) == 4
+    for one, other in zip(ends[0]["ring"], ends[1]["ring"], strict=True):
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
+    newest = ends[1]["ring"][-1]
+    assert all(torch.equal(value, newest[name]) for name, value in ends[0]["own"].items())
+    assert not all(torch.equal(value, newest[name]) for name, value in ends[1]["own"].items())  # its own statistics
+    assert ends[0]["asked"] == ends[1]["asked"]
+    assert len({len(choice) for choice in ends[0]["asked"]}) > 1

@@ -6,11 +6,15 @@ import os
 import signal
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from contract.toy import toy_batch, toy_method
+from semiovs.config.schema import OptimConfig
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.distributed import World, join
+from semiovs.engine.guard import Guard
 from semiovs.engine.hooks import Save, Stop
 from semiovs.engine.loop import Learner, fit
 from semiovs.engine.signals import Signals
@@ -88,3 +92,23 @@ def stop_together(folder: str) -> None:
             _train(learner, world, total=40, hooks=(signal_rank_one, save, Stop(signals, save, world, total_steps=40)))
         except PreemptedError:
             (Path(folder) / f"stopped-{world.rank}-{learner.step}").touch()
+
+
+def remember_alike(folder: str) -> None:
+    """PrevMatch with a snapshot after each step, other images and BatchNorm statistics on each rank."""
+    with join("cpu") as world:
+        method = toy_method("prevmatch", prev_snapshot="schedule", prev_every=1, prev_list_max=4)
+        asked: list[list[tuple[int, float]]] = []
+        choose = method.draws.ensemble
+
+        def noted(*arguments: Any, **options: Any) -> list[tuple[int, float]]:
+            asked.append(choose(*arguments, **options))
+            return asked[-1]
+
+        method.draws.ensemble = noted  # type: ignore[method-assign]
+        learner = Learner(
+            method, method.optimizers(OptimConfig(lr=0.01)), torch.amp.GradScaler(enabled=False), Guard(world)
+        )
+        fit(learner, (toy_batch(method, seed=10 * s + world.rank) for s in range(6)), recipe_of(6), world, ())
+        own = method.student.state_dict()
+        torch.save({"ring": method.previous.snapshots, "own": own, "asked": asked}, Path(folder) / f"{world.rank}.pt")

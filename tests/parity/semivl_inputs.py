@@ -36,6 +36,12 @@ def gauss(name: str, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(draws.standard_normal(math.prod(shape)).astype(np.float32).reshape(shape))
 
 
+def ints(name: str, shape: tuple[int, ...], high: int) -> np.ndarray:
+    """Uniform int64 numbers of `name`, below `high`."""
+    draws = np.random.Generator(np.random.PCG64([7, zlib.crc32(name.encode())]))
+    return draws.integers(0, high, size=math.prod(shape)).reshape(shape)
+
+
 def image(name: str, batch: int, height: int, width: int) -> Tensor:
     """Blocks of 16 x 16 pixels with noise of 0.3, as if normalised: (B, 3, H, W)."""
     coarse = gauss(f"{name}.blocks", (batch, 3, -(-height // 16), -(-width // 16)))

@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from parity.step_inputs import GOLDENS
+from semiovs.methods import Progress
 from semiovs.methods.criterion import CrossEntropy, OhemCrossEntropy
 from semiovs.methods.maths import Target, Threshold
+from semiovs.methods.prevmatch import ramp
+from semiovs.methods.weighting import build_weighting
 
 FUNCTIONS = np.load(GOLDENS / "functions.npz")
 OHEM = sorted(k for k in FUNCTIONS if k.startswith("ohem/thresh"))
-WEIGHTED = sorted(k for k in FUNCTIONS if k.startswith("cwl/pixelwise"))
+WEIGHTED = sorted(k for k in FUNCTIONS if k.startswith("cwl/pixel"))
 
 
 @pytest.mark.parametrize("key", OHEM)
@@ -27,22 +30,52 @@ def test_ohem(key: str) -> None:
     np.testing.assert_allclose([loss.item(), logits.grad.norm().item(), pixels], FUNCTIONS[key], rtol=1e-5, err_msg=key)
 
 
-@pytest.mark.parametrize("key", WEIGHTED)
-def test_confidence_weighted_loss(key: str) -> None:
-    """The recorded losses enter as logits of a two-class problem whose cross-entropy they are."""
+def recorded() -> tuple[Target, torch.Tensor]:
+    """The recorded losses as logits of a two-class problem whose cross-entropy they are, and the target."""
     loss = torch.from_numpy(FUNCTIONS["cwl/loss"].astype(np.float64))
     confidence = torch.from_numpy(FUNCTIONS["cwl/conf"].astype(np.float64))
     valid = torch.from_numpy(FUNCTIONS["cwl/ignore"].astype(np.int64)) != 255
     other = torch.log(torch.expm1(loss))  # log(1 + e^other) = loss
     logits = torch.stack([torch.zeros_like(other), other], dim=1)
-    target = Target(torch.zeros_like(valid, dtype=torch.int64), confidence, valid)
-    ours = target.loss(logits, Threshold(float(key.split("_thr")[1])))
+    return Target(torch.zeros_like(valid, dtype=torch.int64), confidence, valid), logits
+
+
+@pytest.mark.parametrize("key", WEIGHTED)
+def test_confidence_weighted_loss(key: str) -> None:
+    mode, threshold = key.removeprefix("cwl/").split("_thr")
+    ours = build_weighting(mode, published=True)(*recorded(), Threshold(float(threshold)))
     np.testing.assert_allclose(ours.item(), float(FUNCTIONS[key]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["pixelwise", "pixelratio", "pixelavg"])
+def test_corrected_weighting(mode: str) -> None:
+    """Where nothing is known about single pixels (all confidences of an image equal), the modes are what they say."""
+    target, logits = recorded()
+    loss = torch.from_numpy(FUNCTIONS["cwl/loss"].astype(np.float64))
+    confidence = torch.tensor([0.2, 0.6, 0.9], dtype=torch.float64)[:, None, None].expand_as(target.confidence)
+    even = Target(target.label, confidence, target.valid)
+    share = confidence if mode == "pixelavg" else (confidence >= 0.5).double()
+    wanted = (share * loss)[target.valid].sum() / target.valid.sum()
+    ours = build_weighting(mode, published=False)(even, logits, Threshold(0.5))
+    torch.testing.assert_close(ours, wanted)
+    garbage = torch.where(target.valid, target.confidence, 0.99)
+    changed = [logits.where(target.valid[:, None], 7.0), logits]
+    values = [
+        build_weighting(mode, published=False)(Target(target.label, c, target.valid), z, Threshold(0.5))
+        for c, z in zip((garbage, target.confidence), changed, strict=True)
+    ]
+    assert values[0].equal(values[1])  # pixels that are not valid have no say
+
+
+@pytest.mark.parametrize("epochs", [5, 80])
+def test_schedule_of_previous_models(epochs: int) -> None:
+    ours = [ramp(Progress(step=0, total_steps=1, epoch=e, total_epochs=epochs)) for e in range(epochs)]
+    np.testing.assert_allclose(ours, FUNCTIONS[f"lambda_schedule/total{epochs}"], rtol=1e-6)
 
 
 def test_there_are_goldens() -> None:
     assert len(OHEM) >= 3
-    assert len(WEIGHTED) >= 2
+    assert len(WEIGHTED) == 9
 
 
 def test_cross_entropy_is_torch_s_mean() -> None:

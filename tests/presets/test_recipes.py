@@ -23,10 +23,12 @@ SMALL = {
     "dpt": {"encoder": "test_vit", "channels": 16},
     "sed": {"encoder": "small", "stride": 8, "text": "words", "text_dim": 16, "templates": ("{}",), "hidden": 16,
             "decoder_dims": (16, 8), "guides": (8, 4), "kernel": 3},
+    "semivl": {"encoder": "tiny", "image_size": 32, "text": "words", "taps": (0, 1), "channels": 16, "up_channels": (16, 16),
+               "skip_channels": (8, 8), "layers": 1, "pool": 2, "dilations": (1,)},
 }  # fmt: skip
 
 #: Options that change what is trained.
-KEPT = ("locked",)
+KEPT = ("locked", "trained", "renorm", "asked")
 
 COMMANDS = sorted({*((name, ()) for name in list_presets()), *(c for group in published() for c in group.commands())})
 
@@ -60,9 +62,9 @@ def recipes() -> dict[str, tuple[str, tuple[str, ...]]]:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Images, masks (ids 0 to 2, some ignored), bare images, OOD images with masks."""
+    """Images, masks (ids 0 to 2, some ignored), bare images, OOD and evaluation images with masks."""
     root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for part, masks in (("images", "masks"), ("unlabeled", None), ("ood", "ood-labels")):
+    for part, masks in (("images", "masks"), ("unlabeled", None), ("ood", "ood-labels"), ("val/images", "val/masks")):
         for index in range(4):
             _save(root / part / f"{index}.png", rng.integers(0, 256, (24, 30, 3)))
             if masks:

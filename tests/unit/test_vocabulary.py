@@ -16,12 +16,14 @@ from semiovs.vocab.compare import Comparison
 COUNTS = {
     "ade150": (150, 150),
     "cityscapes19": (19, 19),
+    "cityscapes19-semivl": (19, 54),
     "coco81": (81, 171),
     "cocostuff171": (171, 171),
     "context59": (59, 59),
     "context60": (60, 162),
     "voc21": (21, 171),
     "voc21-plain": (21, 171),
+    "voc21-semivl": (21, 98),
 }
 
 
@@ -30,6 +32,8 @@ def test_what_is_shipped():
     assert {name: (len(v), len(v.prompts)) for name, v in loaded.items()} == COUNTS
     assert Comparison(loaded["voc21"], loaded["voc21-plain"]).same_labels
     assert not Comparison(loaded["voc21"], loaded["voc21-plain"]).same_store
+    assert Comparison(loaded["voc21"], loaded["voc21-semivl"]).same_labels
+    assert Comparison(loaded["cityscapes19"], loaded["cityscapes19-semivl"]).same_labels
     assert loaded["context59"].names == loaded["context60"].names[1:]
     assert loaded["coco81"].names[1:] == loaded["cocostuff171"].names[:80]
     assert loaded["coco81"].concepts[0] == loaded["cocostuff171"].names[80:]

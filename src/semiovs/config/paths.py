@@ -36,6 +36,7 @@ PATHS: Mapping[str, PathRule] = {
     "data.labeled": PathRule.DATA,
     "data.unlabeled": PathRule.DATA,
     "data.val": PathRule.DATA,
+    "data.held_out": PathRule.DATA,
     "ood.images": PathRule.DATA,
     "ood.labels": PathRule.DATA,
     "model.pretrained": PathRule.WEIGHTS,

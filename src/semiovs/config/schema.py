@@ -64,9 +64,19 @@ class DataConfig(Section):
         None,
         description="list or manifest of evaluation images; null: val/images with val/masks if they are there",
     )
+    held_out: Int | str | None = Field(
+        None,
+        description="labelled images kept aside for decisions while training (method.prev_snapshot=held-out), never trained on: "
+        "how many of data.labeled (a pure choice by id), or a list or manifest",
+    )
     masks: MaskConfig = MaskConfig()
     crop_size: Int = Field(321, ge=16, description="side of the training crops, pixels")
     scale: tuple[Float, Float] = Field((0.5, 2.0), description="range of the random resize of the long side")
+    fit: tuple[Int, Int] | None = Field(
+        None,
+        description="sides (long, short) that images are made to fit, times a factor in `scale`, as SemiVL: [2048, 512]; null: "
+        "`scale` times their own size",
+    )
     pipeline: Literal["reference", "fast"] = Field(
         "reference",
         description="reference: PIL operations and draws as published; fast: same draws by OpenCV, pixels within a few levels",
@@ -78,6 +88,8 @@ class DataConfig(Section):
         lookup(DATASETS, self.name, kind="data set")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError("scale: the range must be positive and ordered, like [0.5, 2.0]")
+        if self.fit is not None and not 16 <= self.fit[1] <= self.fit[0]:
+            raise ValueError("fit: the long side comes first, and no side is below 16, like [2048, 512]")
         return self
 
 
@@ -216,6 +228,12 @@ class EvalConfig(Section):
     )
     window: Int | None = Field(None, ge=16, description="side of window or centre crop; null: data.crop_size")
     stride: Int | None = Field(None, ge=1, description="step of the windows; null: two thirds of the window")
+    average: Literal["probabilities", "logits"] = Field(
+        "probabilities", description="sliding: what is averaged where windows overlap; logits as SemiVL"
+    )
+    short_side: Int | None = Field(
+        None, ge=16, description="images are first resized to this short side, pixels, and what is seen back; null: not"
+    )
     multiple: Int = Field(32, ge=1, description="resize: image sides become the nearest multiple of this")
     scales: tuple[Float, ...] = Field(
         (1.0,), min_length=1, description="sizes at which the image is looked at; probabilities are averaged"
@@ -228,6 +246,8 @@ class EvalConfig(Section):
     def _views(self) -> Self:
         if wrong := [scale for scale in self.scales if not 0.1 <= scale <= 10]:
             raise ValueError(f"scales: {wrong[0]:g} is not between 0.1 and 10")
+        if self.mode == "center_crop" and self.short_side is not None:
+            raise ValueError("short_side: a centre crop is looked at as it is")
         if self.mode == "center_crop" and (self.flip or self.scales != (1.0,)):
             raise ValueError("scales, flip: a centre crop is looked at once")
         return self

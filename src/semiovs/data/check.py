@@ -34,8 +34,8 @@ class _Finding:
 def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | None = None) -> None:
     """Read every mask and OOD label, and every image's header and end.
 
-    Sizes must agree, values must be classes or ignore, OOD labels must exist, no image may be in two of labelled, unlabelled
-    and evaluation images.
+    Sizes must agree, values must be classes or ignore, OOD labels must exist, no image may be in two of labelled, held-out,
+    unlabelled and evaluation images.
 
     Raises:
         DataError: one error for all problems, the first ten of them listed.
@@ -63,17 +63,28 @@ def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | No
 
 def _streams(sources: Sources) -> Iterator[tuple[str, Manifest]]:
     yield _LABELED, sources.labeled
-    for stream, manifest in ((_UNLABELED, sources.unlabeled), (_VAL, sources.val), (_OOD, sources.ood)):
+    for stream, manifest in (
+        (_HELD_OUT, sources.held_out),
+        (_UNLABELED, sources.unlabeled),
+        (_VAL, sources.val),
+        (_OOD, sources.ood),
+    ):
         if manifest is not None:
             yield stream, manifest
 
 
-_LABELED, _UNLABELED, _VAL, _OOD = "labelled", "unlabelled", "evaluation", "OOD"
-_KEYS = {_LABELED: "data.labeled", _UNLABELED: "data.unlabeled", _VAL: "data.val", _OOD: "ood.images"}
+_LABELED, _HELD_OUT, _UNLABELED, _VAL, _OOD = "labelled", "held-out", "unlabelled", "evaluation", "OOD"
+_KEYS = {
+    _LABELED: "data.labeled",
+    _HELD_OUT: "data.held_out",
+    _UNLABELED: "data.unlabeled",
+    _VAL: "data.val",
+    _OOD: "ood.images",
+}
 
 
 def _job(sources: Sources, stream: str, record: Record) -> Callable[[], _Finding]:
-    if stream in {_LABELED, _VAL}:
+    if stream in {_LABELED, _HELD_OUT, _VAL}:
         return lambda: _with_mask(sources, record)
     if stream == _OOD and sources.ood_labels is not None:
         labels = sources.ood_labels
@@ -128,7 +139,7 @@ def _compared(record: Record, what: str, read: Callable[[], NDArray[np.uint8]]) 
 def _only_ignore(sources: Sources, present: dict[str, set[int]]) -> Iterator[str]:
     """Masks of 255 alone teach nothing; of 0 and 255 alone: legal one by one, but 255 was surely meant as a class."""
     names = sources.vocabulary.names
-    for stream in (_LABELED, _VAL):
+    for stream in (_LABELED, _HELD_OUT, _VAL):
         if present.get(stream) == {IGNORE}:
             yield (
                 f"the {stream} masks ({_KEYS[stream]}) label no pixel: all hold nothing but 'ignore'; "
@@ -142,12 +153,16 @@ def _only_ignore(sources: Sources, present: dict[str, set[int]]) -> Iterator[str
 
 
 def _overlaps(sources: Sources) -> Iterator[str]:
-    val, unlabeled = sources.val, sources.unlabeled
+    val, unlabeled, aside = sources.val, sources.unlabeled, sources.held_out
     pairs = (
         (_LABELED, sources.labeled, _VAL, val, "evaluation images must not be trained on"),
         (_UNLABELED, unlabeled, _VAL, val, "evaluation images must not be trained on"),
         (_LABELED, sources.labeled, _UNLABELED, unlabeled, "remove them from the unlabelled ones"),
         (_OOD, sources.ood, _VAL, val, "evaluation images must not be trained on"),
+        (_HELD_OUT, aside, _VAL, val, "take them from the labelled images"),
+        (_HELD_OUT, aside, _LABELED, sources.labeled, "held-out images must not be trained on"),
+        (_HELD_OUT, aside, _UNLABELED, unlabeled, "held-out images must not be trained on"),
+        (_HELD_OUT, aside, _OOD, sources.ood, "held-out images must not be trained on"),
     )
     for first, one, second, other, advice in pairs:
         shared = _shared(one or (), other or ())

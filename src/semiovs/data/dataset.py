@@ -30,7 +30,7 @@ PIPELINES: Mapping[str, Pipeline[Any]] = {"reference": reference, "fast": fast}
 
 @dataclass(frozen=True)
 class Augment:
-    """Square crops of side `crop_size`, long side resized by a factor in `scale`, made by a `pipeline`.
+    """Square crops of side `crop_size`, resized by a factor in `scale` (and `fit`: see `Geometry.draw`), made by a `pipeline`.
 
     Its methods take the image that was read and return parts without batch dimension. Images are uint8 (3, S, S), masks and
     confidences uint8 (S, S); `semiovs.data.normalize` turns a batch of them into what a method takes.
@@ -39,6 +39,7 @@ class Augment:
     crop_size: int
     scale: tuple[float, float] = (0.5, 2.0)
     pipeline: str = "reference"
+    fit: tuple[int, int] | None = None
 
     def labeled(self, image: Image.Image, mask: NDArray[np.uint8], views: int, draws: Draws) -> Labeled:
         """`mask`: (H, W); `views`: number of strong views (of the same crop, without boxes)."""
@@ -79,7 +80,8 @@ class Augment:
         )
 
     def _drawn(self, image: Image.Image, draws: Draws) -> tuple[Pipeline[Any], Geometry]:
-        return PIPELINES[self.pipeline], Geometry.draw(image.size, self.crop_size, self.scale, draws)
+        geometry = Geometry.draw(image.size, self.crop_size, self.scale, draws, fit=self.fit)
+        return PIPELINES[self.pipeline], geometry
 
     def _strong(self, crop: Any, views: int, draws: Draws) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         make, made, boxes = PIPELINES[self.pipeline], [], []

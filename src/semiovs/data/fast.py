@@ -30,7 +30,7 @@ _CUT_OFF = -0.499
 
 def crop(image: Image.Image, geometry: Geometry) -> Pixels:
     """RGB image -> RGB crop (crop, crop, 3); padding is black. Only the part of the image that the crop shows is resized."""
-    enlarged = geometry.size[0] >= image.width and geometry.size[1] >= image.height
+    enlarged = geometry.plain or (geometry.size[0] >= image.width and geometry.size[1] >= image.height)
     window = _enlarged(image, geometry) if enlarged else _resized(image, geometry)
     width, height = geometry.visible
     side = geometry.crop
@@ -44,8 +44,9 @@ def crop(image: Image.Image, geometry: Geometry) -> Pixels:
 def labels(labels: Pixels, geometry: Geometry, fill: int) -> Pixels:
     """(H, W) uint8 -> (crop, crop), nearest neighbour; padding is `fill`."""
     width, height = geometry.visible
-    rows = _nearest(labels.shape[0], geometry.size[1], geometry.y, height)
-    columns = _nearest(labels.shape[1], geometry.size[0], geometry.x, width)
+    nearest = _floored if geometry.plain else _nearest
+    rows = nearest(labels.shape[0], geometry.size[1], geometry.y, height)
+    columns = nearest(labels.shape[1], geometry.size[0], geometry.x, width)
     window = labels[rows][:, columns[::-1] if geometry.flip else columns]
     side = geometry.crop
     if (width, height) == (side, side):
@@ -76,7 +77,7 @@ def blurred(pixels: Pixels, radius: float) -> Pixels:
 
 
 def _enlarged(image: Image.Image, geometry: Geometry) -> Pixels:
-    """Bilinear: when nothing shrinks there is no antialiasing to do, so OpenCV gives what PIL gives."""
+    """Bilinear without antialiasing: what OpenCV gives, and PIL too where nothing shrinks."""
     (left, right), (from_x, step_x) = _source(image.width, geometry.size[0], geometry.x, geometry.visible[0])
     (top, bottom), (from_y, step_y) = _source(image.height, geometry.size[1], geometry.y, geometry.visible[1])
     pixels = np.asarray(image.crop((left, top, right, bottom)))
@@ -111,6 +112,12 @@ def _nearest(length: int, resized: int, start: int, count: int) -> NDArray[np.in
     steps = np.full(start + count, length / resized)
     steps[0] *= 0.5
     return np.add.accumulate(steps)[start:].astype(np.intp)
+
+
+def _floored(length: int, resized: int, start: int, count: int) -> NDArray[np.intp]:
+    """Indices that OpenCV's nearest neighbour reads."""
+    found: NDArray[np.intp] = np.floor(np.arange(start, start + count) * (length / resized)).astype(np.intp)
+    return found.clip(max=length - 1)
 
 
 def _brightness(pixels: Pixels, factor: float) -> Pixels:

@@ -125,6 +125,17 @@ class Manifest(Sequence[Record]):
         """The same images as bare images."""
         return Manifest((replace(record, mask=None) for record in self._records), self.root)
 
+    def aside(self, count: int) -> Manifest:
+        """`count` of the records, in their order: those whose ids have the smallest hashes, so that a longer list keeps most."""
+        ranked = sorted(self._records, key=lambda record: hashlib.sha256(record.id.encode()).digest())
+        chosen = {record.id for record in ranked[:count]}
+        return Manifest((record for record in self._records if record.id in chosen), self.root)
+
+    def without(self, other: Iterable[Record]) -> Manifest:
+        """The records whose image is none of those of `other`."""
+        images = {record.image for record in other}
+        return Manifest((record for record in self._records if record.image not in images), self.root)
+
     def write_jsonl(self, path: Path | str) -> None:
         """Write the records as JSONL, paths relative to the root where they lie in it."""
         text = "".join(json.dumps(self._row(record), ensure_ascii=False) + "\n" for record in self._records)

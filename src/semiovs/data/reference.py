@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import torch
 import torchvision.transforms.functional as tv
@@ -23,13 +24,20 @@ _JITTER: dict[Jitter, Callable[[Image.Image, float], Image.Image]] = {
 def crop(image: Image.Image, geometry: Geometry) -> Image.Image:
     """RGB image -> RGB crop; padding is black."""
     x, y, side = geometry.x, geometry.y, geometry.crop
-    out = image.resize(geometry.size, Image.Resampling.BILINEAR).crop((x, y, x + side, y + side))
+    if geometry.plain:
+        resized = Image.fromarray(cv2.resize(np.asarray(image), geometry.size, interpolation=cv2.INTER_LINEAR))
+    else:
+        resized = image.resize(geometry.size, Image.Resampling.BILINEAR)
+    out = resized.crop((x, y, x + side, y + side))
     return out.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if geometry.flip else out
 
 
 def labels(labels: Pixels, geometry: Geometry, fill: int) -> Pixels:
     """(H, W) uint8 -> (crop, crop), nearest neighbour; padding is `fill`."""
-    resized = np.asarray(Image.fromarray(labels).resize(geometry.size, Image.Resampling.NEAREST))
+    if geometry.plain:
+        resized = cv2.resize(labels, geometry.size, interpolation=cv2.INTER_NEAREST)
+    else:
+        resized = np.asarray(Image.fromarray(labels).resize(geometry.size, Image.Resampling.NEAREST))
     window = resized[geometry.y : geometry.y + geometry.crop, geometry.x : geometry.x + geometry.crop]
     out = np.full((geometry.crop, geometry.crop), fill, np.uint8)
     out[: window.shape[0], : window.shape[1]] = window

@@ -105,8 +105,9 @@ class NamedLabels:
 class Sources:
     """Everything a training reads.
 
-    labeled and val need masks (read by `masks`), unlabeled and ood are bare; ood_labels: labels of the OOD images, None if the
-    student labels them itself (``ood.mode: naive``).
+    labeled, val and held_out need masks (read by `masks`), unlabeled and ood are bare; held_out: labelled images that are not
+    trained on, for decisions while training; ood_labels: labels of the OOD images, None if the student labels them itself
+    (``ood.mode: naive``).
 
     Raises:
         DataError: a record that needs a mask has none.
@@ -119,9 +120,10 @@ class Sources:
     val: Manifest | None = None
     ood: Manifest | None = None
     ood_labels: LabelSource | None = None
+    held_out: Manifest | None = None
 
     def __post_init__(self) -> None:
-        for stream, manifest in (("labelled", self.labeled), ("evaluation", self.val)):
+        for stream, manifest in (("labelled", self.labeled), ("evaluation", self.val), ("held-out", self.held_out)):
             lacking = [record.id for record in manifest or () if record.mask is None]
             if lacking:
                 few = ", ".join(lacking[:5]) + (", …" if len(lacking) > 5 else "")

@@ -28,7 +28,7 @@ class StepStream(Dataset[Batch]):
 
     views: what the method wants; batch_size, unlabeled_batch_size, ood_batch_size: images a micro-step and rank (None:
     unlabelled as labelled, OOD as unlabelled); micro_steps_total: length; confidence: ``ones``, or
-    what the label source says (``score``, ``calibrated``); pipeline: who carries the draws out.
+    what the label source says (``score``, ``calibrated``); pipeline: who carries the draws out; fit: see `Geometry.draw`.
 
     Raises:
         DataError: a stream that `views` asks for has no images, or too few to find CutMix partners.
@@ -50,12 +50,13 @@ class StepStream(Dataset[Batch]):
         world_size: int = 1,
         confidence: Literal["ones", "score", "calibrated"] = "ones",
         pipeline: Literal["reference", "fast"] = "reference",
+        fit: tuple[int, int] | None = None,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of {world_size}")
         self.sources = sources
         self.views = views
-        self.augment = Augment(crop_size, scale, pipeline)
+        self.augment = Augment(crop_size, scale, pipeline, fit)
         self.seed = seed
         self.rank = rank
         self.world_size = world_size

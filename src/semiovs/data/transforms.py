@@ -35,21 +35,36 @@ _RANGES: dict[Jitter, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Geometry:
-    """Resize to `size` (width, height), take the crop of side `crop` at (x, y), flip; right and bottom are padded."""
+    """Resize to `size` (width, height), take the crop of side `crop` at (x, y), flip; right and bottom are padded.
+
+    plain: shrink as OpenCV does, without antialiasing, as published with `fit`.
+    """
 
     size: tuple[int, int]
     crop: int
     x: int
     y: int
     flip: bool
+    plain: bool = False
 
     @classmethod
-    def draw(cls, size: tuple[int, int], crop: int, scale: tuple[float, float], draws: Draws) -> Self:
-        """Draw the geometry of an image of `size` (width, height): long side times `scale`, position, flip."""
-        resized = random_size(size, scale, draws)
+    def draw(
+        cls,
+        size: tuple[int, int],
+        crop: int,
+        scale: tuple[float, float],
+        draws: Draws,
+        *,
+        fit: tuple[int, int] | None = None,
+    ) -> Self:
+        """Draw the geometry of an image of `size` (width, height): long side times `scale`, position, flip.
+
+        fit: the image is made to fit these sides (long, short) times `scale` instead.
+        """
+        resized = random_size(size, scale, draws) if fit is None else fitted_size(size, fit, draws.uniform(*scale))
         x = draws.integer(0, max(resized[0], crop) - crop)
         y = draws.integer(0, max(resized[1], crop) - crop)
-        return cls(resized, crop, x, y, flip=draws.chance() < 0.5)
+        return cls(resized, crop, x, y, flip=draws.chance() < 0.5, plain=fit is not None)
 
     @property
     def visible(self) -> tuple[int, int]:
@@ -103,6 +118,14 @@ def random_size(size: tuple[int, int], scale: tuple[float, float], draws: Draws)
     long_side = max(1, draws.integer(int(longest * scale[0]), int(longest * scale[1])))
     short_side = max(1, int(min(size) * long_side / longest + 0.5))
     return (short_side, long_side) if height > width else (long_side, short_side)
+
+
+def fitted_size(size: tuple[int, int], fit: tuple[int, int], factor: float) -> tuple[int, int]:
+    """(width, height) of an image of `size` whose long and short side just fit `fit` times `factor` (SemiVL spec, section 9)."""
+    longest, shortest = (int(side * factor) for side in fit)
+    ratio = min(longest / max(size), shortest / min(size))
+    width, height = (max(1, int(side * ratio + 0.5)) for side in size)
+    return width, height
 
 
 def draw_jitter(draws: Draws) -> tuple[tuple[Jitter, float], ...]:

@@ -52,9 +52,11 @@ class FolderDataset:
         root, vocabulary = self.root, self.vocabulary()
         masks = MaskReader.from_config(self.data.masks, vocabulary)
         ood = None if self.ood is None else self._bare("ood.images", self.ood.images, root)
+        labeled, held_out = self._labeled(root)
         return Sources(
             vocabulary,
-            labeled=self._labeled(root),
+            labeled=labeled,
+            held_out=held_out,
             masks=masks,
             unlabeled=self._unlabeled(root),
             val=self._val(root),
@@ -63,13 +65,13 @@ class FolderDataset:
         )
 
     def labeled(self) -> Sources:
-        """The labelled images alone: what is for evaluation is not even listed.
+        """The labelled images that are trained on, alone: what is for evaluation is not even listed.
 
         Raises:
             DataError, ConfigError: as `sources`.
         """
         vocabulary = self.vocabulary()
-        return Sources(vocabulary, self._labeled(self.root), MaskReader.from_config(self.data.masks, vocabulary))
+        return Sources(vocabulary, self._labeled(self.root)[0], MaskReader.from_config(self.data.masks, vocabulary))
 
     def vocabulary(self) -> Vocabulary:
         """Classes of `data.classes`, or of the class file in the root.
@@ -91,7 +93,22 @@ class FolderDataset:
             "list the class names in the order of their ids, like data.classes=[road,car]"
         )
 
-    def _labeled(self, root: Path) -> Manifest:
+    def _labeled(self, root: Path) -> tuple[Manifest, Manifest | None]:
+        """The labelled images that are trained on, and those that `data.held_out` keeps aside."""
+        every, given = self._every_labeled(root), self.data.held_out
+        if given is None:
+            return every, None
+        if isinstance(given, str):
+            held_out = self._with_masks("data.held_out", given, root)
+        elif 0 < given < len(every):
+            held_out = every.aside(given)
+        else:
+            raise ConfigError(
+                f"data.held_out: {given} of {len(every)} labelled images cannot be kept aside; give 1 to {len(every) - 1}"
+            )
+        return every.without(held_out), held_out
+
+    def _every_labeled(self, root: Path) -> Manifest:
         if self.data.labeled is not None:
             return self._with_masks("data.labeled", self.data.labeled, root)
         if not (root / "images").is_dir():

@@ -23,6 +23,7 @@ from semiovs.engine.state import Identity, settings_of
 from semiovs.errors import ConfigError, SemiovsError, WeightsError
 from semiovs.methods import Method, build_method
 from semiovs.models import Segmenter, build_segmenter
+from semiovs.models.tiling import VIEWING
 from semiovs.models.weights import ModelCard, load_model
 from semiovs.registry import DATASETS, lookup
 
@@ -57,6 +58,7 @@ class Experiment:
         sources = _sources(config, world, check=check)
         _seed(config, world)
         method = _method(config, world, sources)
+        _check_steering(method, sources)
         train = config.train
         sizes = {"batch_size": train.batch_size, "unlabeled_batch_size": train.unlabeled_batch_size}
         per_epoch = steps_per_epoch(
@@ -82,6 +84,7 @@ class Experiment:
             method.views,
             crop_size=config.data.crop_size,
             scale=config.data.scale,
+            fit=config.data.fit,
             pipeline=config.data.pipeline,
             seed=train.seed,
             micro_steps_total=total * train.accumulate,
@@ -127,6 +130,7 @@ class Experiment:
             ("unlabelled", sources.unlabeled),
             ("OOD", sources.ood),
             ("evaluation", sources.val),
+            ("kept aside", sources.held_out),
         )
         images = ", ".join(f"{len(manifest)} {name}" for name, manifest in parts if manifest is not None)
         groups = [group for optimizer in self.learner.optimizers for group in optimizer.param_groups]
@@ -160,7 +164,7 @@ def parameters(module: nn.Module, *, trained: bool = False) -> int:
 
 def card_of(config: Config, sources: Sources, segmenter: Segmenter) -> ModelCard:
     """What somebody must know who finds the weights."""
-    evaluation = config.eval.model_dump(include={"mode", "window", "stride", "multiple", "scales", "flip"})
+    evaluation = config.eval.model_dump(include=set(VIEWING))
     if evaluation["window"] is None:
         evaluation["window"] = config.data.crop_size
     return ModelCard(
@@ -188,6 +192,17 @@ def _sources(config: Config, world: World, *, check: bool) -> Sources:
     return sources
 
 
+def _check_steering(method: Method, sources: Sources) -> None:
+    """A method that waits for scores must get some; scores of evaluation images stop being independent when it does."""
+    if method.steered_by == "val" and sources.val is not None:
+        log.info("scores on data.val steer this training (method.prev_snapshot=paper), so they are no fair test of it")
+    elif method.steered_by is not None and not getattr(sources, method.steered_by):
+        raise ConfigError(
+            f"method.prev_snapshot: no data.{method.steered_by}, so no model would ever be kept; set it, or take "
+            "method.prev_snapshot=schedule"
+        )
+
+
 def _seed(config: Config, world: World) -> None:
     torch.manual_seed(config.train.seed)
     if config.train.deterministic:
@@ -211,8 +226,7 @@ def _method(config: Config, world: World, sources: Sources) -> Method:
     method = method.to(world.device)
     if config.train.channels_last:
         method = method.to(memory_format=torch.channels_last)
-    for model in method.models().values():
-        model.prompt(sources.vocabulary)
+    method.prompt(sources.vocabulary)
     if config.train.compile:
         for part in method.student.children():
             part.compile()

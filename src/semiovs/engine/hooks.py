@@ -105,6 +105,27 @@ class Evaluate:
         learner.method.after_evaluate({"step": learner.step, "miou": miou, "best": float(is_best), **metrics})
 
 
+class HeldOut:
+    """Evaluates the student on the labelled images that are kept aside, as often as `Evaluate`, and tells the method alone.
+
+    Nothing here looks at the evaluation images, and the best checkpoint is not chosen by it.
+    """
+
+    def __init__(self, evaluator: Evaluator, writers: Sequence[Writer], *, every: int, total_steps: int) -> None:
+        self._evaluator, self._writers, self._every, self._total = evaluator, writers, every, total_steps
+
+    def __call__(self, learner: Learner) -> None:
+        """Evaluate if it is due."""
+        if learner.step % self._every and learner.step != self._total:
+            return
+        learner.guard.check()
+        miou = float(self._evaluator(learner.method.student)["miou"])
+        learner.method.train()
+        for writer in self._writers:
+            writer.write({"kind": "held_out", "step": learner.step, "model": "student", "miou": miou})
+        learner.method.after_evaluate({"step": learner.step, "held_out": miou})
+
+
 class Save:
     """Writes a checkpoint every `every` steps, at each new best and at the end."""
 

@@ -20,7 +20,7 @@ from semiovs.engine.guard import Guard
 from semiovs.engine.meter import Meter, Names
 from semiovs.engine.optim import Schedule
 from semiovs.engine.precision import Precision
-from semiovs.engine.randomness import reseed
+from semiovs.engine.randomness import SHARED, reseed, step_seed
 from semiovs.methods import Progress
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ def differentiate(
     learner: Learner, model: nn.Module, batches: Iterator[Batch], recipe: Recipe, world: World, step: int
 ) -> tuple[Names, Tensor]:
     """Accumulate and clip the gradients of one optimiser step; return the names and values (N,) of its readings."""
-    progress = progress_of(recipe, step)
     readings: dict[str, Tensor] = {}
     for micro in range(recipe.accumulate):
         reseed(recipe.seed, step, micro, world.rank)
+        progress = progress_of(recipe, step, micro)
         batch = recipe.prepare(next(batches))
         with nullcontext() if micro == recipe.accumulate - 1 else model.no_sync():  # type: ignore[operator]
             with recipe.precision.autocast():
@@ -133,6 +133,7 @@ def clip(learner: Learner, limit: float | None) -> Tensor:
     return norm
 
 
-def progress_of(recipe: Recipe, step: int) -> Progress:
-    """Where step number `step` (0 for the first) stands."""
-    return Progress(step, recipe.total_steps, step // recipe.steps_per_epoch, recipe.total_epochs)
+def progress_of(recipe: Recipe, step: int, micro: int = 0) -> Progress:
+    """Where micro-step `micro` of step number `step` (0 for the first) stands."""
+    shared = step_seed(recipe.seed, step, micro, SHARED)
+    return Progress(step, recipe.total_steps, step // recipe.steps_per_epoch, recipe.total_epochs, shared)

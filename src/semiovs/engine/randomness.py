@@ -7,9 +7,12 @@ import struct
 
 import torch
 
+#: In place of a rank: what all ranks draw alike.
+SHARED = -1
+
 
 def step_seed(seed: int, step: int, micro: int, rank: int) -> int:
-    """Seed of one micro-step on one rank: 63 well-mixed bits."""
+    """Seed of one micro-step on one rank (`SHARED`: on all of them): 63 well-mixed bits."""
     digest = hashlib.blake2b(struct.pack("<4q", seed, step, micro, rank), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 

@@ -130,7 +130,10 @@ def check(state: Mapping[str, Any], identity: Identity) -> None:
         )
     saved = state["settings"]
     for key in sorted({*saved, *identity.settings}):
-        before, now = saved.get(key, "not set"), identity.settings.get(key, "not set")
+        before, now = (
+            saved.get(key, "null"),
+            identity.settings.get(key, "null"),
+        )  # a key of another version is one not set
         if before != now:
             raise ConfigError(
                 f"config: {key}: the run was started with {before}, now it is {now}; resume continues the same run, "

@@ -16,10 +16,11 @@ from torch import nn
 
 from semiovs.config import Loaded, load_config
 from semiovs.config.schema import Config
+from semiovs.data import Manifest
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.distributed import World, join, restarts
 from semiovs.engine.experiment import Experiment
-from semiovs.engine.hooks import Evaluate, Log, Save, Stop
+from semiovs.engine.hooks import Evaluate, HeldOut, Log, Save, Stop
 from semiovs.engine.loop import Hook, fit
 from semiovs.engine.run import Run, read_metrics
 from semiovs.engine.signals import Signals
@@ -137,26 +138,24 @@ def _hooks(experiment: Experiment, checkpoints: Checkpoints, writers: Sequence[W
     save = Save(checkpoints, experiment.identity, world, every=config.train.save_every, total_steps=total)
     log_line = Log(recipe, world, writers, every=config.train.log_every, images=experiment.images_per_step)
     hooks: list[Hook] = [log_line]
+    often: dict[str, Any] = {"every": experiment.eval_every, "total_steps": total}
+    if experiment.sources.held_out and experiment.learner.method.steered_by == "held_out":
+        hooks.append(HeldOut(partial(_evaluated, experiment, experiment.sources.held_out), writers, **often))
     if experiment.sources.val:
-        evaluator = partial(_evaluated, experiment)
-        hooks.append(
-            Evaluate(
-                evaluator, writers, every=experiment.eval_every, total_steps=total, default=experiment.default_model
-            )
-        )
+        evaluator = partial(_evaluated, experiment, experiment.sources.val[: config.eval.max_images])
+        hooks.append(Evaluate(evaluator, writers, default=experiment.default_model, **often))
     elif world.is_main:
         log.info("no evaluation images (data.val): the run ends without a score")
     return [*hooks, save, Stop(signals, save, world, total_steps=total)]
 
 
-def _evaluated(experiment: Experiment, model: nn.Module) -> dict[str, Any]:
-    """Scores of one model in percent, as the fields of a row."""
+def _evaluated(experiment: Experiment, images: Manifest, model: nn.Module) -> dict[str, Any]:
+    """Scores of one model on `images` in percent, as the fields of a row."""
     config, world, sources = experiment.config, experiment.world, experiment.sources
-    assert sources.val is not None
     with world.agreeing(model):
         found = evaluate(
             model,
-            sources.val[: config.eval.max_images],
+            images,
             masks=sources.masks,
             normalization=experiment.learner.method.student.normalization,
             settings=config.eval,

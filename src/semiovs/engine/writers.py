@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 
 
 class Writer(Protocol):
-    """Takes rows with at least `kind` ("train" or "eval") and `step`."""
+    """Takes rows with at least `kind` ("train", "eval" or "held_out") and `step`."""
 
     def write(self, row: Row) -> None:
         """Take one row."""
@@ -55,7 +55,7 @@ class Lines:
 
     def write(self, row: Row) -> None:
         """Print `row`."""
-        text = _eval_line(row) if row["kind"] == "eval" else _train_line(row)
+        text = _train_line(row) if row["kind"] == "train" else _eval_line(row)
         self._console.print(f"step {row['step']}/{self._total}  {text}", soft_wrap=True, markup=False)
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=row["step"])
@@ -72,7 +72,7 @@ class TensorBoard:
 
     def write(self, row: Row) -> None:
         """Add the numbers of `row`."""
-        prefix = f"eval/{row['model']}" if row["kind"] == "eval" else "train"
+        prefix = "train" if row["kind"] == "train" else f"{row['kind']}/{row['model']}"
         for key, value in row.items():
             if isinstance(value, float):
                 self._events.add_scalar(f"{prefix}/{key}", value, row["step"])
@@ -95,7 +95,8 @@ def _train_line(row: Row) -> str:
 
 
 def _eval_line(row: Row) -> str:
-    return f"evaluated {row['model']}: mIoU {row['miou']:.2f}{'  (best)' if row.get('best') else ''}"
+    where = " on held-out labels" if row["kind"] == "held_out" else ""
+    return f"evaluated {row['model']}{where}: mIoU {row['miou']:.2f}{'  (best)' if row.get('best') else ''}"
 
 
 def duration(seconds: float) -> str:

@@ -22,7 +22,7 @@ from semiovs.data.masks import MaskReader
 from semiovs.errors import DataError, about
 from semiovs.evaluation.confusion import ConfusionMatrix
 from semiovs.models.segmenter import Normalization
-from semiovs.models.tiling import covered, predict_logits
+from semiovs.models.tiling import VIEWING, covered, predict_logits
 
 #: Called after each image with how many are done and how many there are.
 Progress = Callable[[int, int], None]
@@ -96,7 +96,7 @@ def evaluate(
     start = time.monotonic()
     matrix = ConfusionMatrix(masks.num_classes)
     mode: dict[str, Any] = {"mode": settings.mode, "window": settings.window or crop_size}
-    through = {**mode, **{key: getattr(settings, key) for key in ("stride", "multiple", "scales", "flip")}}
+    through = {**{key: getattr(settings, key) for key in VIEWING}, **mode}
     mine = records[rank::world_size]
     with _evaluating(model):
         for done, (image, mask) in enumerate(_read_ahead(mine, masks), start=1):

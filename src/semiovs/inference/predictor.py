@@ -23,7 +23,7 @@ from semiovs.errors import DataError, UsageError, about
 from semiovs.evaluation.evaluate import normalized
 from semiovs.models.device import pick_device
 from semiovs.models.segmenter import Normalization, Segmenter
-from semiovs.models.tiling import covered, predict_probabilities
+from semiovs.models.tiling import VIEWING, covered, predict_probabilities
 from semiovs.models.weights import load_model
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -75,7 +75,7 @@ class Predictor:
         """Load a run directory (its best checkpoint), a checkpoint or a safetensors file.
 
         which: `student` or `ema`, None takes the EMA where there is one; device: auto takes the GPU where there is one;
-        settings: any of ``eval.*`` (mode, window, stride, multiple, scales, flip) over those that the model was trained with.
+        settings: any of ``eval.*`` (`tiling.VIEWING`) over those that the model was trained with.
 
         Raises:
             WeightsError: nothing there, damaged, or not ours; UsageError: no such device, model or setting.
@@ -117,17 +117,8 @@ class Predictor:
     @torch.inference_mode()
     def _probabilities(self, image: Image.Image) -> Tensor:
         """(K, h, w) of the covered region, on the device."""
-        use = self.settings
-        return predict_probabilities(
-            self.model,
-            normalized(image, self.normalization, self.device),
-            mode=use.mode,
-            window=use.window,
-            stride=use.stride,
-            multiple=use.multiple,
-            scales=use.scales,
-            flip=use.flip,
-        )[0]
+        through = {key: getattr(self.settings, key) for key in VIEWING}
+        return predict_probabilities(self.model, normalized(image, self.normalization, self.device), **through)[0]
 
     def _covered(self, image: Image.Image) -> tuple[slice, slice]:
         return covered((image.height, image.width), mode=self.settings.mode, window=self.settings.window)

@@ -22,6 +22,7 @@ from semiovs.methods.student import Logits, judging, segment
 from semiovs.methods.teacher import follow, frozen_copy
 from semiovs.methods.terms import Terms
 from semiovs.models.segmenter import Segmenter
+from semiovs.vocab.vocabulary import Vocabulary
 
 #: Losses are means over the pixels of each rank (as in the references), or of all ranks.
 NORMALISE = ("rank", "global")
@@ -29,12 +30,16 @@ NORMALISE = ("rank", "global")
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands; schedules are functions of it."""
+    """Where training stands; schedules are functions of it.
+
+    seed: of draws that all ranks share, another one each micro-step; None: such draws come from torch's global generator.
+    """
 
     step: int
     total_steps: int
     epoch: int = 0
     total_epochs: int = 1
+    seed: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +64,17 @@ class Method(nn.Module, ABC):
     """Base of all learners. A method writes `step`; `forward` adds the OOD stream where there is one.
 
     consistency: names and weights of the method's terms on unlabelled images; the OOD terms mirror them.
-    strong: strong views of each unlabelled (and OOD) image. carries: whether `step` takes riders.
+    strong: strong views of each unlabelled (and OOD) image; carries: whether `step` takes riders; ood_weight: λ by default.
     """
 
     consistency: ClassVar[Mapping[str, float]]
     strong: ClassVar[int]
     reads_unlabeled: ClassVar[bool] = True
     carries: ClassVar[bool] = True
+    ood_weight: ClassVar[float] = 1.0
+
+    #: Images whose scores steer the training itself (`after_evaluate`): "val", "held_out", or None for none.
+    steered_by: str | None = None
 
     threshold_per_class: Tensor | None
 
@@ -105,7 +114,7 @@ class Method(nn.Module, ABC):
         self.conf_thresh = conf_thresh
         per = per_class("conf_thresh", conf_thresh, num_classes) if isinstance(conf_thresh, Sequence) else None
         self.register_buffer("threshold_per_class", per, persistent=False)
-        self.ood = ood
+        self.ood = ood and ood.weighted(self.ood_weight)
         self.draws = Draws()
 
     @property
@@ -147,6 +156,11 @@ class Method(nn.Module, ABC):
         """Pseudo-labels of images that the student saw in training mode: its own logits, or the EMA teacher's verdict."""
         return Target.of(logits, valid) if self.ema is None else self.judge(image, valid)
 
+    def prompt(self, vocabulary: Vocabulary) -> None:
+        """Let every segmenter of the method hear the names of the classes, before the first step."""
+        for model in self.models().values():
+            model.prompt(vocabulary)
+
     def models(self) -> dict[str, Segmenter]:
         """What evaluation and prediction may use, by name."""
         return {"student": self.student} if self.ema is None else {"student": self.student, "ema": self.ema}
@@ -176,7 +190,9 @@ class Method(nn.Module, ABC):
             follow(self.ema, self.student, step=progress.step, decay=self.ema_decay)
 
     def after_evaluate(self, metrics: Mapping[str, float]) -> None:
-        """Called after each evaluation."""
+        """Called after each evaluation on all ranks, with the same numbers: `step`, and in percent `miou`, `miou/<model>` of
+        the evaluation images, or `held_out` of the images that are kept aside.
+        """
 
     def train(self, mode: bool = True) -> Method:
         """Set the training mode; the EMA teacher stays in evaluation mode."""

@@ -116,10 +116,14 @@ class Target:
         kept = self.kept(threshold)
         return kept if self.weight is None else kept * self.weight
 
+    def cross_entropy(self, logits: Tensor) -> Tensor:
+        """CE(logits, ŷ) of each pixel, (B, H, W)."""
+        return F.cross_entropy(widened(logits), self.label, reduction="none")
+
     def loss(self, logits: Tensor, threshold: Threshold) -> Tensor:
         """Confidence-masked cross-entropy, one mean over the valid pixels of the whole batch, 0-d.
 
         Σ w [c ≥ τ] CE(logits, ŷ) / Σ [valid]  (deeplab_methods spec, section 3, `pixelwise`: w = 1). Without a valid pixel it is 0.
         """
-        loss = F.cross_entropy(widened(logits), self.label, reduction="none")
-        return (loss * self.counted(threshold)).sum() / denominator(self.valid.sum(), threshold.pooled)
+        total = (self.cross_entropy(logits) * self.counted(threshold)).sum()
+        return total / denominator(self.valid.sum(), threshold.pooled)

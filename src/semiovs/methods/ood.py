@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 class OodStream:
     """Composes with a method; holds no state, so checkpoints with and without it have the same keys.
 
-    weight: λ. mode: `ovs`, the labels of the open-vocabulary model; `naive`, the student labels these images itself, all
-    else equal (for comparison). confidence: `ones` as published; `score`, what the batch brings, against the method's threshold;
-    `calibrated`, what it brings is the probability that the label is right, and weighs the pixel.
+    weight: λ, None: the method's published one. mode: `ovs`, the labels of the open-vocabulary model; `naive`, the student labels
+    these images itself, all else equal (for comparison). confidence: `ones` as published; `score`, what the batch brings, against
+    the method's threshold; `calibrated`, what it brings is the probability that the label is right, and weighs the pixel.
     """
 
-    weight: float = 1.0
+    weight: float | None = None
     mode: str = "ovs"
     confidence: str = "ones"
 
@@ -48,6 +48,10 @@ class OodStream:
             if key not in cls.__dataclass_fields__:
                 raise UsageError(f"ood: unknown option '{key}'{did_you_mean(key, cls.__dataclass_fields__)}")
         return cls(**{key: value for key, value in options.items() if value is not None})
+
+    def weighted(self, published: float) -> OodStream:
+        """The same stream with λ filled in where it is None."""
+        return self if self.weight is not None else replace(self, weight=published)
 
     def step(self, method: Method, batch: Batch, progress: Progress) -> Step:
         """The method's step with the OOD terms added to its loss and λ to its normaliser."""
@@ -91,5 +95,6 @@ class OodStream:
 
     def weights(self, method: Method) -> dict[str, float]:
         """The method's consistency weights, rescaled so that they sum to λ."""
+        assert self.weight is not None
         total = sum(method.consistency.values())
         return {name: self.weight * w / total for name, w in method.consistency.items()}

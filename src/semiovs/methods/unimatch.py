@@ -9,7 +9,7 @@ from torch import Tensor
 from semiovs.data import Batch
 from semiovs.methods.base import Carried, Method, Progress, Step
 from semiovs.methods.maths import paste
-from semiovs.methods.student import segment, segment_perturbed
+from semiovs.methods.student import Logits, segment, segment_perturbed
 from semiovs.methods.terms import Terms
 
 
@@ -21,6 +21,10 @@ class UniMatch(Method):
 
     def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
         """Label the CutMix partners, then learn from weak, perturbed and strong views."""
+        return self.unimatch(batch, riders)[0]
+
+    def unimatch(self, batch: Batch, riders: Sequence[Tensor] = ()) -> tuple[Step, Logits]:
+        """The step, and what the student said of s1, s2 and the perturbed w, for methods that learn more from the same passes."""
         x, (u, m), τ = batch.labeled, batch.pair(), self.threshold
         box1, box2 = u.boxes
         s1, s2 = (paste(s, s_m, box) for s, s_m, box in zip(u.strong, m.strong, u.boxes, strict=True))
@@ -40,9 +44,10 @@ class UniMatch(Method):
             },
             normaliser=2.0,
         )
-        return Step(
+        step = Step(
             terms,
             pseudo={"w": y_w, "w_mix": y_m, "s1": y_s1, "s2": y_s2},
             log={"mask_ratio": y_w.ratio(τ)},
             carried=Carried(p_o[0], fp_o[0]) if p_o else None,
         )
+        return step, (p_s1, p_s2, p_fp)

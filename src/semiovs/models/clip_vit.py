@@ -89,14 +89,26 @@ def resize_positions(table: Tensor, grid: tuple[int, int], wanted: tuple[int, in
     return torch.cat([first, resized.flatten(2).transpose(1, 2)], dim=1)
 
 
-def as_semivl(tower: Any, *, ln_eps: float = 1e-6) -> Any:
-    """Make a tower compute as SemiVL's: exact GELU and another ε in its LayerNorms (SemiVL spec, section 13.2). In place."""
+def as_semivl(tower: Any, *, act: str = "gelu", ln_eps: float = 1e-6) -> Any:
+    """Make a tower compute as SemiVL's: exact GELU and another ε in its LayerNorms (SemiVL spec, section 13.2). In place.
+
+    act: gelu, or quickgelu, with which OpenAI trained CLIP (and with ln_eps 1e-5).
+    """
+    from open_clip.transformer import QuickGELU
+
     for module in tower.modules():
         if isinstance(module, nn.LayerNorm):
             module.eps = ln_eps
     for block in tower.transformer.resblocks:
-        block.mlp.gelu = nn.GELU()
+        block.mlp.gelu = nn.GELU() if act == "gelu" else QuickGELU()
     return tower
+
+
+def fit_positions(tower: Any, grid: tuple[int, int]) -> None:
+    """Give a tower a position table of its own for `grid` (h, w) patches. In place."""
+    table = resize_positions(tower.positional_embedding.detach()[None], tower.grid_size, grid)
+    tower.positional_embedding = nn.Parameter(table[0].clone())
+    tower.grid_size = grid
 
 
 def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:

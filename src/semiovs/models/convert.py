@@ -13,6 +13,7 @@ from semiovs.errors import UsageError, WeightsError, did_you_mean
 from semiovs.models import dpt_layout
 from semiovs.models.sed import layout
 from semiovs.models.segmenter import Segmenter
+from semiovs.models.semivl import layout as semivl
 from semiovs.models.statedict import Fit, StateDict, compare, first_of, strip_prefix, unwrap
 
 
@@ -55,6 +56,7 @@ class Family:
 
     rename: state dict without wrappers and DDP prefix -> state dict with the segmenter's names;
     describe: the same -> what it is in words, or None if it is of another family;
+    guide: the same -> the tensors of a method's frozen guide, where a family has one;
     blueprint: the same -> the segmenter to build for it, or None if that cannot be told (None: `semiovs convert` leaves it alone);
     export: state dict of a segmenter -> the published names, or None if the reference has no such network (None: no way back).
     """
@@ -64,14 +66,15 @@ class Family:
     describe: Callable[[StateDict], str | None]
     blueprint: Callable[[StateDict], Blueprint | None] | None = field(default=None, kw_only=True)
     export: Callable[[StateDict], StateDict | None] | None = field(default=None, kw_only=True)
+    guide: Callable[[StateDict], StateDict] | None = field(default=None, kw_only=True)
 
 
 def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: str, strict: bool = True) -> LoadReport:
     """Load a published checkpoint of `family` into a segmenter, or into the student of a method.
 
     state_dict: the tensors, or the training program's dict with them under ``model``; a DDP prefix is taken off and counters of
-    BatchNorm may be absent. With `strict` nothing is loaded unless everything fits. An EMA teacher is not touched: load before
-    the method is built, so that its teacher starts as a copy.
+    BatchNorm may be absent. With `strict` nothing is loaded unless everything fits. A method's frozen guide takes the file's, where
+    it holds one. An EMA teacher is not touched: load before the method is built, so that its teacher starts as a copy.
 
     Raises:
         UsageError: unknown family; WeightsError: not a state dict, or one that does not fit (`strict`).
@@ -79,12 +82,14 @@ def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: 
     name, row = family_of(family)
     target = _target(module)
     state = row.rename(plain := _plain(state_dict))
-    expected = target.state_dict()
+    expected = {key: value for key, value in target.state_dict().items() if key not in target.prompted}
     fit = compare(expected, state)
     report = LoadReport(name, fit.matched, fit.missing, fit.unexpected, fit.mismatched, _renamed(plain, state))
     if strict and not report.ok:
         raise WeightsError(_explain(report, plain, expected))
     target.load_state_dict({key: state[key] for key in fit.matched}, strict=False)
+    if row.guide and (tensors := row.guide(plain)):
+        _give_guide(module, tensors)
     return report
 
 
@@ -168,6 +173,7 @@ FAMILIES: dict[str, Family] = {
         ("unimatch-v2",), dpt_layout.to_segmenter, dpt_layout.describe, blueprint=_blueprint_unimatch_v2
     ),
     "sed": Family((), layout.to_segmenter, layout.describe),
+    "semivl": Family((), semivl.to_segmenter, semivl.describe, guide=semivl.guide_of),
 }  # fmt: skip
 
 
@@ -176,6 +182,13 @@ def _target(module: nn.Module) -> Segmenter:
     if not isinstance(student, Segmenter):
         raise UsageError(f"a checkpoint is loaded into a Segmenter or a Method, not into {type(module).__name__}")
     return student
+
+
+def _give_guide(module: nn.Module, tensors: StateDict) -> None:
+    from semiovs.models.semivl.guide import Guide
+
+    if isinstance(guide := getattr(module, "guide", None), Guide):
+        guide.take(tensors)
 
 
 def _plain(state_dict: Mapping[str, Any]) -> StateDict:

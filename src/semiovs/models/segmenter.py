@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -23,8 +24,11 @@ class Normalization:
 class Segmenter(nn.Module, ABC):
     """Encoder and decoder. `backbone` is the encoder; every other parameter belongs to the head (optimiser groups).
 
-    normalization: what `encode` expects its images to be normalised with.
+    normalization: what `encode` expects its images to be normalised with; prompted: names in the state that `prompt` fills, which
+    no published checkpoint has.
     """
+
+    prompted: ClassVar[tuple[str, ...]] = ()
 
     backbone: nn.Module
     num_classes: int

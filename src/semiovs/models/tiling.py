@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,7 +15,11 @@ from semiovs.models.tta import is_single, mean_over_views
 
 Mode = Literal["whole", "sliding", "center_crop", "resize"]
 Edge = Literal["shift", "truncate"]
+Average = Literal["probabilities", "logits"]
 MODES = ("whole", "sliding", "center_crop", "resize")
+AVERAGES = ("probabilities", "logits")
+#: Options of `predict_logits` that a configuration sets (``eval.*``).
+VIEWING = ("mode", "window", "stride", "average", "short_side", "multiple", "scales", "flip")
 
 
 def predict_logits(
@@ -24,6 +29,8 @@ def predict_logits(
     mode: Mode | str = "whole",
     window: int | None = None,
     stride: int | None = None,
+    average: Average | str = "probabilities",
+    short_side: int | None = None,
     multiple: int = 32,
     size: tuple[int, int] | None = None,
     edge: Edge = "shift",
@@ -35,56 +42,41 @@ def predict_logits(
     whole: the image as it is. sliding: square windows every `stride` pixels (two thirds of the window by default), softmax
     averaged; the result is its logarithm. `edge`: windows at the border are shifted inwards and stay full size (smaller
     images are padded), or truncated as UniMatch does. center_crop: the middle `window`. resize: sides become the nearest
-    `multiple` (half up), or `size` (height, width); the logits are resized back.
-
-    scales, flip: the image goes through in this way at each scale, and mirrored too; softmax averaged over these views, and the
-    result is its logarithm.
+    `multiple` (half up), or `size` (height, width); the logits are resized back. average: `logits`, the mean of the windows'
+    logits, and images smaller than a window are not padded (SemiVL). short_side: the image is resized to this short side first
+    (bilinear, not antialiased), and its logits back (aligned corners). scales, flip: the image goes through in this way at each
+    scale, and mirrored too; softmax averaged over these views, and the result is its logarithm.
 
     Raises:
         UsageError: unknown mode, a window that is needed and not given, numbers that cannot be.
     """
-    if mode not in MODES:
-        raise UsageError(f"eval.mode '{mode}' is not known{did_you_mean(str(mode), MODES)}")
+    for option, value, known in (("mode", mode, MODES), ("average", average, AVERAGES)):
+        if value not in known:
+            raise UsageError(f"eval.{option} '{value}' is not known{did_you_mean(str(value), known)}")
+    once: dict[str, Any] = {
+        "mode": mode, "window": window, "stride": stride, "average": average, "multiple": multiple, "size": size, "edge": edge
+    }  # fmt: skip
+    if short_side is not None:
+        seen = predict_logits(model, _with_short_side(image, short_side), scales=scales, flip=flip, **once)
+        return _bilinear(seen, _size(image))
     if not is_single(scales, flip=flip):
         if mode == "center_crop":
             raise UsageError("eval.mode 'center_crop' looks once: leave eval.scales and eval.flip away")
-
-        def once(view: Tensor) -> Tensor:
-            return predict_probabilities(
-                model, view, mode=mode, window=window, stride=stride, multiple=multiple, size=size, edge=edge
-            )
-
-        return _log(mean_over_views(once, image, scales=scales, flip=flip, size=_size(image)))
+        view = partial(predict_probabilities, model, **once)
+        return _log(mean_over_views(view, image, scales=scales, flip=flip, size=_size(image)))
     if mode == "sliding":
-        return _log(_sliding(model, image, _need(window, mode), stride, edge))
+        return _sliding(model, image, _need(window, mode), stride, edge, average)
     if mode == "center_crop":
         rows, columns = covered(_size(image), mode=mode, window=window)
         return model(image[..., rows, columns])
     if mode == "resize":
-        inner = size or tuple(nearest_multiple(side, multiple) for side in _size(image))
-        return _bilinear(model(_bilinear(image, inner)), _size(image))
+        return _resized(model, image, size or tuple(nearest_multiple(side, multiple) for side in _size(image)))
     return model(image)
 
 
-def predict_probabilities(
-    model: Callable[[Tensor], Tensor],
-    image: Tensor,
-    *,
-    mode: Mode | str = "whole",
-    window: int | None = None,
-    stride: int | None = None,
-    multiple: int = 32,
-    size: tuple[int, int] | None = None,
-    edge: Edge = "shift",
-    scales: Sequence[float] = (1.0,),
-    flip: bool = False,
-) -> Tensor:
-    """As `predict_logits`, but class probabilities in float32."""
-    logits = predict_logits(
-        model, image,
-        mode=mode, window=window, stride=stride, multiple=multiple, size=size, edge=edge, scales=scales, flip=flip,
-    )  # fmt: skip
-    return logits.float().softmax(dim=1)
+def predict_probabilities(model: Callable[[Tensor], Tensor], image: Tensor, **through: Any) -> Tensor:
+    """As `predict_logits`, with its options, but class probabilities in float32."""
+    return predict_logits(model, image, **through).float().softmax(dim=1)
 
 
 def covered(size: tuple[int, int], *, mode: Mode | str = "whole", window: int | None = None) -> tuple[slice, slice]:
@@ -133,18 +125,38 @@ def average_windows(
     return total / count
 
 
-def _sliding(model: Callable[[Tensor], Tensor], image: Tensor, window: int, stride: int | None, edge: Edge) -> Tensor:
-    """Mean over the windows of the softmax (B, K, H, W), float32."""
+def _sliding(
+    model: Callable[[Tensor], Tensor],
+    image: Tensor,
+    window: int,
+    stride: int | None,
+    edge: Edge,
+    average: Average | str,
+) -> Tensor:
+    """Mean over the windows (B, K, H, W): of the logits, or the logarithm of that of the softmax in float32."""
     step = max(1, int(window * 2 / 3)) if stride is None else stride
     if not 1 <= step <= window:
         raise UsageError(f"eval.stride {step}: must be between 1 and the window, {window}")
+    if average == "logits":
+        return average_windows(model, image, window=window, stride=step, edge=edge)
     height, width = _size(image)
     if edge == "shift":
         image = F.pad(image, (0, max(0, window - width), 0, max(0, window - height)))
     averaged = average_windows(
         lambda part: model(part).float().softmax(dim=1), image, window=window, stride=step, edge=edge
     )
-    return averaged[..., :height, :width]
+    return _log(averaged[..., :height, :width])
+
+
+def _resized(model: Callable[[Tensor], Tensor], image: Tensor, size: tuple[int, ...]) -> Tensor:
+    return _bilinear(model(_bilinear(image, size)), _size(image))
+
+
+def _with_short_side(image: Tensor, side: int) -> Tensor:
+    """The image with its short side at `side` pixels, bilinear without antialiasing, as OpenCV resizes."""
+    factor = side / min(_size(image))
+    size = tuple(int(length * factor + 0.5) for length in _size(image))
+    return F.interpolate(image, size=size, mode="bilinear", align_corners=False)
 
 
 def _spans(length: int, window: int, stride: int, edge: Edge) -> Iterator[slice]:
