@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from semiovs.data import Batch
@@ -48,6 +52,40 @@ def fixmatch(method: Method, batch: Batch, progress: Progress) -> Tensor:
 
 
 def unimatch(method: Method, batch: Batch, progress: Progress) -> Tensor:
+    terms, _ = unimatch_terms(method, batch)
+    return terms / (2 if method.ood is None else 3)
+
+
+def prevmatch(method: Method, batch: Batch, progress: Progress) -> Tensor:
+    """Previous models are run with the student's code and their weights."""
+    model, u, m = method.student, batch.unlabeled, batch.mixing
+    assert u is not None
+    assert m is not None
+    previous: Any = method.previous
+    terms, (p_s1, p_s2, p_fp) = unimatch_terms(method, batch)
+    warm, tau = progress.total_epochs // 2, method.prev_threshold.value
+    rise = progress.epoch / warm
+    fall = 1 - (progress.epoch - warm) / (progress.total_epochs - warm)
+    weight = rise if progress.epoch < warm else fall
+    chosen = method.draws.ensemble(len(previous), method.prev_models_max, vary=True, seed=progress.seed)  # type: ignore[arg-type]
+    model.eval()
+    with torch.no_grad():
+        images = torch.cat((u.weak, m.weak))
+        votes = [share * functional_call(model, previous.snapshots[i], (images,)) for i, share in chosen]
+    model.train()
+    p_w, p_m = torch.stack(votes).sum(0).chunk(2)
+    y_w, y_m = believed(p_w, u.valid), believed(p_m, m.valid)
+    inside = [box(boxes, u.weak) for boxes in u.boxes]
+    again = (
+        0.25 * masked(p_s1, *mixed(y_w, y_m, inside[0]), tau)
+        + 0.25 * masked(p_s2, *mixed(y_w, y_m, inside[1]), tau)
+        + 0.50 * masked(p_fp, *y_w, tau)
+    )
+    return (terms + weight * again) / ((2 if method.ood is None else 3) + weight)
+
+
+def unimatch_terms(method: Method, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Sum of the weighted terms, with OOD images where the method has them; logits of s1, s2 and of the dropped features."""
     model, x, u, m, o = method.student, batch.labeled, batch.unlabeled, batch.mixing, batch.ood
     assert u is not None
     assert m is not None
@@ -59,24 +97,83 @@ def unimatch(method: Method, batch: Batch, progress: Progress) -> Tensor:
     groups = (x.image, u.weak, o.weak) if with_ood else (x.image, u.weak)  # type: ignore[union-attr]
     clean, dropped = perturbed(model, torch.cat(groups))
     p_s1, p_s2 = model(torch.cat(s)).chunk(2)
-    y_w = believed(clean[n : n + k].detach(), u.valid)
+    p_fp, y_w = dropped[n : n + k], believed(clean[n : n + k].detach(), u.valid)
     loss = (
         labelled(clean[:n], x.mask)
         + 0.25 * masked(p_s1, *mixed(y_w, y_m, inside[0]), tau)
         + 0.25 * masked(p_s2, *mixed(y_w, y_m, inside[1]), tau)
-        + 0.50 * masked(dropped[n : n + k], *y_w, tau)
+        + 0.50 * masked(p_fp, *y_w, tau)
     )
-    if not with_ood:
-        return loss / 2
-    y_o = given(batch)
-    s_o = [torch.where(b[:, None], own, other) for b, own, other in zip(inside, u.strong, o.strong, strict=True)]  # type: ignore[union-attr]
-    p_o1, p_o2 = model(torch.cat(s_o)).chunk(2)
+    if with_ood:
+        loss = loss + foreign(model, batch, y_w, inside, dropped[n + k :], tau)
+    return loss, (p_s1, p_s2, p_fp)
+
+
+def foreign(
+    model: Segmenter, batch: Batch, y_w: Believed, inside: Sequence[Tensor], p_fp: Tensor, tau: float
+) -> Tensor:
+    """Terms of the OOD images: strong views with patches of the un-mixed views, and perturbed features."""
+    u, o, y_o = batch.unlabeled, batch.ood, given(batch)
+    assert u is not None
+    assert o is not None
+    strong = [torch.where(b[:, None], own, other) for b, own, other in zip(inside, u.strong, o.strong, strict=True)]
+    p_o1, p_o2 = model(torch.cat(strong)).chunk(2)
     return (
-        loss
-        + 0.25 * masked(p_o1, *mixed(y_o, y_w, inside[0]), tau)
+        0.25 * masked(p_o1, *mixed(y_o, y_w, inside[0]), tau)
         + 0.25 * masked(p_o2, *mixed(y_o, y_w, inside[1]), tau)
-        + 0.50 * masked(dropped[n + k :], *y_o, tau)
-    ) / 3
+        + 0.50 * masked(p_fp, *y_o, tau)
+    )
+
+
+def semivl(method: Method, batch: Batch, progress: Progress) -> Tensor:
+    """What is not learnt from is encoded with the rest, and decoded without gradient or not at all."""
+    model, x, u, m, o = method.student, batch.labeled, batch.unlabeled, batch.mixing, batch.ood
+    assert u is not None
+    assert m is not None
+    n, k, tau = len(x.image), len(u.weak), float(method.conf_thresh)  # type: ignore[arg-type]
+    size = (u.weak.shape[-2], u.weak.shape[-1])
+    inside = [box(boxes, u.weak) for boxes in u.boxes]
+    y_m = judged(model, m.weak, m.valid)
+    s = [torch.where(b[:, None], other, own) for b, other, own in zip(inside, m.strong, u.strong, strict=True)]
+    with_ood = method.ood is not None and o is not None
+    groups = (x.image, u.weak, o.weak) if with_ood else (x.image, u.weak)  # type: ignore[union-attr]
+    features = model.encode(torch.cat(groups))
+    dropped = tuple(F.dropout2d(f, 0.5, training=True) for f in features)
+    p_x = model.decode(tuple(f[:n] for f in features), size)
+    p_fp = model.decode(tuple(f[n : n + k] for f in dropped), size)
+    with torch.no_grad():
+        y_w = believed(model.decode(tuple(f[n : n + k] for f in features), size), u.valid)
+    p_s1, p_s2 = model(torch.cat(s)).chunk(2)
+    loss = (
+        labelled(p_x, x.mask)
+        + 0.25 * masked(p_s1, *mixed(y_w, y_m, inside[0]), tau)
+        + 0.25 * masked(p_s2, *mixed(y_w, y_m, inside[1]), tau)
+        + 0.50 * masked(p_fp, *y_w, tau)
+    )
+    if with_ood:
+        p_o = model.decode(tuple(f[n + k :] for f in dropped), size)
+        loss = loss + foreign(model, batch, y_w, inside, p_o, tau)
+    g_w, g_m = (guided(method, view.weak, view.valid) for view in (u, m))
+    guidance = (
+        0.25 * followed(p_s1, mixed(g_w, g_m, inside[0]))
+        + 0.25 * followed(p_s2, mixed(g_w, g_m, inside[1]))
+        + 0.50 * followed(p_fp, g_w)
+    )
+    done = progress.step / progress.total_steps
+    first, last = method.guidance  # type: ignore[misc]
+    return loss / (3 if with_ood else 2) + (first * (1 - done) + last * done) * guidance
+
+
+def guided(method: Method, images: Tensor, valid: Tensor) -> Believed:
+    """The frozen guide's labels, valid where it is sure."""
+    with torch.no_grad():
+        label, confidence, _ = believed(method.guide(images), valid)  # type: ignore[operator]
+    return label, confidence, valid & (confidence >= method.guide_thresh)
+
+
+def followed(logits: Tensor, target: Believed) -> Tensor:
+    """A mean over all pixels, valid or not."""
+    return (F.cross_entropy(logits, target[0], reduction="none") * target[2]).mean()
 
 
 def unimatch_v2(method: Method, batch: Batch, progress: Progress) -> Tensor:

@@ -22,6 +22,7 @@ from benchmarks.step import batch
 from semiovs.data import Batch
 from semiovs.methods import Method, Progress, build_method
 from semiovs.models import build_segmenter
+from semiovs.vocab import Vocabulary
 
 _CLASSES = 21
 _PROGRESS = Progress(step=50, total_steps=100, epoch=5, total_epochs=10)
@@ -64,10 +65,19 @@ _DPT = {
         Model("DINOv2-S", "dpt", {"encoder": "vit_small_patch14_dinov2"}, 518, 4),
     ),
 }
+_SEMIVL = {
+    "cpu": (Model("CLIP ViT-B", "semivl", {"image_size": 96, "text": "words"}, 96, 2),),
+    "cuda": (Model("CLIP ViT-B", "semivl", {"image_size": 512, "text": "words"}, 512, 2),),
+}
+_TINY_SEMIVL = {
+    "encoder": "tiny", "image_size": 32, "text": "words", "taps": (0, 1), "channels": 16, "up_channels": (16, 16),
+    "skip_channels": (8, 8), "layers": 1, "pool": 2, "dilations": (1,),
+}  # fmt: skip
 #: What is measured with `--tiny`.
 _TINY = {
     "deeplabv3plus": Model("tiny", "deeplabv3plus", {"encoder": "tiny", "channels": 16}, 33, 2),
     "dpt": Model("tiny", "dpt", {"encoder": "test_vit", "channels": 16}, 32, 2),
+    "semivl": Model("tiny", "semivl", _TINY_SEMIVL, 32, 2),
 }
 
 
@@ -88,10 +98,34 @@ class Case:
     ready: Callable[[Method], None] | None = None
 
 
+_NAMES = Vocabulary.of([f"class {index}" for index in range(_CLASSES)])
+
+
+def remembers(method: Method) -> None:
+    """Three previous models, of random weights."""
+    torch.manual_seed(1)
+    for _ in range(3):
+        former = copy.deepcopy(method.student)
+        with torch.no_grad():
+            for parameter in former.parameters():
+                parameter.add_(0.01 * torch.randn_like(parameter))
+        method.previous.remember(former)  # type: ignore[operator, union-attr]
+
+
+def hears(method: Method) -> None:
+    """The names of the classes."""
+    method.prompt(_NAMES)
+
+
+#: Of 21 classes one has at least 1/21 = 0.0476 of the probability.
+_SURE_OF_LITTLE = {"conf_thresh": 0.07}
+
 CASES = (
     Case("supervised", inlined.supervised),
     Case("fixmatch", inlined.fixmatch),
     Case("unimatch", inlined.unimatch),
+    Case("prevmatch", inlined.prevmatch, options={**_SURE_OF_LITTLE, "prev_conf_thresh": 0.048}, ready=remembers),
+    Case("semivl", inlined.semivl, _SEMIVL, {**_SURE_OF_LITTLE, "guide_thresh": 0.05}, hears),
     Case("unimatch-v2", inlined.unimatch_v2, _DPT),
 )
 
@@ -110,6 +144,7 @@ def _rows(case: Case, model: Model, size: Size, *, ood: bool) -> list[Row]:
     what = f"{case.method}{' + OOD' if ood else ''}, {model}"
     method = built(case, model, size.device, ood=ood)
     given = images(model, method, size.device)
+    _felt(what, copy.deepcopy(method), given)
     runs = {"ours": _ours(method, given), "plain": _plain(case, copy.deepcopy(method), given)}
     _check(what, runs)
     clock = time.process_time if size.device == "cpu" else _synchronised
@@ -166,6 +201,12 @@ def _check(what: str, runs: Mapping[str, Callable[[], Tensor]]) -> None:
             f"{what}: the inlined formula has losses {losses['plain']}, ours {losses['ours']}"
         )
     assert losses["ours"][0] != losses["ours"][1], f"{what}: a step changes nothing"
+
+
+def _felt(what: str, method: Method, given: Batch) -> None:
+    terms = method(given, _PROGRESS).terms
+    zero = [name for name, term in {**terms, **terms.extras}.items() if not float(term.value) > 0]
+    assert not zero, f"{what}: {zero} are zero, so they are not compared"
 
 
 def _synchronised() -> float:

@@ -129,13 +129,10 @@ def test_classes_that_must_be_said(tmp_path):
     assert convert._vocabulary(None, 19).names[0] == "road"
 
 
-def test_a_segmenter_without_published_layout_is_refused(tmp_path):
-    class Other(torch.nn.Module):
-        def state_dict(self):
-            return {"weight": torch.zeros(1)}
-
-    with pytest.raises(UsageError, match="no published layout"):
-        write_published(tmp_path / "x.pth", Other())
+@pytest.mark.parametrize("options", [{"encoder": "tiny"}, {"encoder": "resnet50s", "channels": 16}])
+def test_a_segmenter_that_the_reference_does_not_have_is_refused(tmp_path, options):
+    with pytest.raises(UsageError, match="no published layout to be exported to; there are: deeplabv3plus"):
+        write_published(tmp_path / "x.pth", build_segmenter("deeplabv3plus", num_classes=3, **options))
     assert not list(tmp_path.iterdir())
 
 

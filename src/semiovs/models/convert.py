@@ -58,7 +58,7 @@ class Family:
     describe: the same -> what it is in words, or None if it is of another family;
     guide: the same -> the tensors of a method's frozen guide, where a family has one;
     blueprint: the same -> the segmenter to build for it, or None if that cannot be told (None: `semiovs convert` leaves it alone);
-    export: state dict of the segmenter -> the published names (None: there is no way back);
+    export: state dict of a segmenter -> the published names, or None if the reference has no such network (None: no way back);
     aside: what names begin with that belong to the method beside its student, and are of no use without it.
     """
 
@@ -66,7 +66,7 @@ class Family:
     rename: Callable[[StateDict], StateDict]
     describe: Callable[[StateDict], str | None]
     blueprint: Callable[[StateDict], Blueprint | None] | None = field(default=None, kw_only=True)
-    export: Callable[[StateDict], StateDict] | None = field(default=None, kw_only=True)
+    export: Callable[[StateDict], StateDict | None] | None = field(default=None, kw_only=True)
     guide: Callable[[StateDict], StateDict] | None = field(default=None, kw_only=True)
     aside: tuple[str, ...] = field(default=(), kw_only=True)
 
@@ -153,6 +153,12 @@ def _blueprint_deeplabv3plus(state: StateDict) -> Blueprint | None:
     return Blueprint("deeplabv3plus", state["classifier.weight"].shape[0], {"encoder": encoder})
 
 
+def _export_deeplabv3plus(state: StateDict) -> StateDict | None:
+    """The same names, if the reference programs have that encoder and width."""
+    known = _describe_deeplabv3plus(state) is not None and _blueprint_deeplabv3plus(state) is not None
+    return state if known and state["head.b0.0.weight"].shape[0] == _PUBLISHED_WIDTH else None
+
+
 def _blueprint_unimatch_v2(state: StateDict) -> Blueprint | None:
     """DINOv2 or DINOv3 by timm's name, and classes."""
     family, _, size = (dpt_layout.encoder(state, "backbone.") or "").lower().partition("-")
@@ -164,11 +170,14 @@ def _blueprint_unimatch_v2(state: StateDict) -> Blueprint | None:
     return Blueprint("dpt", state["head.scratch.output_conv.2.weight"].shape[0], {"encoder": encoder})
 
 
+#: Channels of the published decoder.
+_PUBLISHED_WIDTH = 256
+
 #: Key layouts. A new family is one function that renames, one that recognises, and a row.
 FAMILIES: dict[str, Family] = {
     "deeplabv3plus": Family(
         ("supervised", "fixmatch", "unimatch", "prevmatch", "semiovs"), _deeplabv3plus, _describe_deeplabv3plus,
-        blueprint=_blueprint_deeplabv3plus, export=_deeplabv3plus,
+        blueprint=_blueprint_deeplabv3plus, export=_export_deeplabv3plus,
     ),
     "unimatch_v2": Family(
         ("unimatch-v2",), dpt_layout.to_segmenter, dpt_layout.describe, blueprint=_blueprint_unimatch_v2

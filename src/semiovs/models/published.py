@@ -70,7 +70,8 @@ def write_published(path: Path, segmenter: Segmenter, *, ddp: bool = False) -> s
     """
     own: StateDict = {name: value.detach().cpu().contiguous().clone() for name, value in segmenter.state_dict().items()}
     for name, row in FAMILIES.items():
-        if row.export is not None and (state := _exported(row.export, own)) is not None and recognise(state) == name:
+        state = None if row.export is None else row.export(own)
+        if state is not None:
             data = {f"module.{key}" if ddp else key: value for key, value in state.items()}
             buffer = io.BytesIO()
             torch.save({"model": data}, buffer)
@@ -78,15 +79,6 @@ def write_published(path: Path, segmenter: Segmenter, *, ddp: bool = False) -> s
             return name
     known = ", ".join(name for name, row in FAMILIES.items() if row.export is not None)
     raise UsageError(f"this segmenter has no published layout to be exported to; there are: {known}")
-
-
-def _exported(export: Any, own: StateDict) -> StateDict | None:
-    """The renamed state, or None where the names are not those that `export` knows."""
-    try:
-        state: StateDict = export(own)
-    except KeyError:
-        return None
-    return state
 
 
 def _entry(path: Path, key: str | None) -> StateDict:
