@@ -25,6 +25,8 @@ from semiovs.models import build_segmenter
 from semiovs.vocab import Vocabulary
 
 _CLASSES = 21
+#: A threshold that an untrained model passes: of 21 classes, the best has at least 1/21 = 0.0476 of the probability.
+_LITTLE = 0.048
 _PROGRESS = Progress(step=50, total_steps=100, epoch=5, total_epochs=10)
 
 Formula = Callable[[Method, Batch, Progress], Tensor]
@@ -92,9 +94,7 @@ class Case:
     method: str
     formula: Formula
     models: Mapping[str, tuple[Model, ...]] = field(default_factory=lambda: _DEEPLAB)
-    options: Mapping[str, Any] = field(
-        default_factory=lambda: {"conf_thresh": 0.07}
-    )  # an untrained model is sure of little
+    options: Mapping[str, Any] = field(default_factory=lambda: {"conf_thresh": _LITTLE})
     ready: Callable[[Method], None] | None = None
 
 
@@ -117,15 +117,14 @@ def hears(method: Method) -> None:
     method.prompt(_NAMES)
 
 
-#: Of 21 classes one has at least 1/21 = 0.0476 of the probability.
-_SURE_OF_LITTLE = {"conf_thresh": 0.07}
-
 CASES = (
     Case("supervised", inlined.supervised),
     Case("fixmatch", inlined.fixmatch),
     Case("unimatch", inlined.unimatch),
-    Case("prevmatch", inlined.prevmatch, options={**_SURE_OF_LITTLE, "prev_conf_thresh": 0.048}, ready=remembers),
-    Case("semivl", inlined.semivl, _SEMIVL, {**_SURE_OF_LITTLE, "guide_thresh": 0.05}, hears),
+    Case(
+        "prevmatch", inlined.prevmatch, options={"conf_thresh": _LITTLE, "prev_conf_thresh": _LITTLE}, ready=remembers
+    ),
+    Case("semivl", inlined.semivl, _SEMIVL, {"conf_thresh": _LITTLE, "guide_thresh": _LITTLE}, hears),
     Case("unimatch-v2", inlined.unimatch_v2, _DPT),
 )
 
