@@ -290,3 +290,12 @@ def test_other_numbers_of_ood_images_than_of_unlabelled_ones(name: str, count: i
     step = run(method, replace(batch, ood=more.ood))
     assert torch.isfinite(step.terms.total())
     assert len(step.pseudo["ood"].label) == count
+
+
+def test_supervised_with_ood_leaves_unlabelled_images_alone():
+    """No patch is pasted from them, even where a batch brings them (design, OOD semantics)."""
+    batch = toy_batch(toy_method("unimatch", {"weight": 1.0}))
+    bare = replace(batch, unlabeled=None, mixing=None)
+    with_u, without = (toy_method("supervised", {"weight": 1.0})(b, PROGRESS).terms for b in (batch, bare))
+    assert with_u.total().item() == pytest.approx(without.total().item(), rel=1e-6)
+    assert with_u.normaliser == 2

@@ -64,7 +64,7 @@ class OodStream:
 
         # OOD images take patches of the in-distribution views *before* those are mixed themselves
         strong, targets = o.strong[: method.strong], [y] * method.strong
-        if u is not None and u.strong:
+        if u is not None and u.strong and method.reads_unlabeled:
             partner = torch.arange(len(o.weak), device=o.weak.device) % len(u.weak)
             u, y_w = u.map(lambda t: t[partner]), base.pseudo["w"].map(lambda t: t[partner])
             strong = tuple(paste(s_o, s, box) for s_o, s, box in zip(strong, u.strong, u.boxes, strict=False))
