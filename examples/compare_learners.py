@@ -47,6 +47,7 @@ MODELS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 #: What a method needs beside its name.
 METHODS: dict[str, dict[str, Any]] = {
+    "allspark": {"warmup_epoch": 1},  # of three
     "prevmatch": {"prev_conf_thresh": 0.8, "prev_snapshot": "schedule", "prev_every": 15},
     "semivl": {"guidance": [0.0, 0.0]},  # there is no trained CLIP that could guide
     "unimatch-v2": {"ema_decay": 0.99},  # 0.996 is for longer runs
@@ -155,7 +156,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--methods", nargs="+", default=["fixmatch", "unimatch", "prevmatch", "unimatch-v2", "semivl"])
+    parser.add_argument(
+        "--methods", nargs="+", default=["unimatch", "fixmatch", "prevmatch", "unimatch-v2", "allspark", "semivl"]
+    )
     options = parser.parse_args()
     for seed in options.seeds:
         root = options.out / f"seed-{seed}"
