@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from semiovs.errors import UsageError, WeightsError, did_you_mean
-from semiovs.models import dpt_layout
+from semiovs.models import ddfp_layout, dpt_layout
 from semiovs.models.sed import layout
 from semiovs.models.segmenter import Segmenter
 from semiovs.models.statedict import Fit, StateDict, compare, first_of, strip_prefix, unwrap
@@ -105,6 +105,7 @@ FAMILIES: dict[str, Family] = {
         ("supervised", "fixmatch", "unimatch", "prevmatch", "semiovs"), _deeplabv3plus, _describe_deeplabv3plus
     ),
     "unimatch_v2": Family(("unimatch-v2",), dpt_layout.to_segmenter, dpt_layout.describe),
+    "ddfp": Family((), ddfp_layout.to_segmenter, ddfp_layout.describe),
     "sed": Family((), layout.to_segmenter, layout.describe),
 }  # fmt: skip
 
