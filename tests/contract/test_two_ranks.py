@@ -28,6 +28,9 @@ class FixedDraws(Draws):
     def channel_dropout(self, features: tuple[Tensor, ...], p: float = 0.5) -> tuple[Tensor, ...]:
         return tuple(f * (torch.arange(f.shape[1]) % 3 > 0).to(f)[None, :, None, None] / p for f in features)
 
+    def noise(self, like: Tensor, std: float) -> Tensor:
+        return torch.zeros_like(like)
+
     def complementary_dropout(self, features: tuple[Tensor, ...], p: float = 0.5) -> tuple[Tensor, ...]:
         def halved(f: Tensor) -> Tensor:
             m1 = 2.0 * (torch.arange(f.shape[1]) % 2).to(f)[None, :, None, None]
@@ -41,6 +44,9 @@ def build(name: str, arm: str, normalise: str) -> tuple[Method, list[Batch]]:
     """The same method everywhere, and the two ranks' batches, whose numbers of valid pixels differ."""
     method = toy_method(name, ARMS[arm], norm="group", normalise=normalise).double()
     method.draws = FixedDraws()
+    for module in method.modules():
+        if isinstance(module, torch.nn.Dropout2d):
+            module.p = 0.0
     batches = [toy_batch(method, seed=seed, dtype=torch.float64) for seed in (1, 2)]
 
     def fewer(tensor: Tensor) -> Tensor:

@@ -18,7 +18,9 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "ovs": {"weight": 1.0},
     "naive": {"weight": 1.0, "mode": "naive"},
 }
-METHOD_NAMES = sorted(name for name, entry in METHODS.items() if entry.segmenter in ("deeplabv3plus", "dpt"))
+#: Default segmenter of a method -> the segmenter that it is tested on.
+SEGMENTERS = {"deeplabv3plus": "deeplabv3plus", "dpt": "deeplabv3plus", "deeplabv3plus-dual": "deeplabv3plus-dual"}
+METHOD_NAMES = sorted(name for name, entry in METHODS.items() if entry.segmenter in SEGMENTERS)
 
 
 def toy_method(
@@ -26,7 +28,8 @@ def toy_method(
 ) -> Method:
     """A method around the tiny segmenter with weights of `seed`."""
     torch.manual_seed(seed)
-    segmenter = build_segmenter("deeplabv3plus", num_classes=K, encoder="tiny", channels=16, norm=norm)
+    own = SEGMENTERS[METHODS[name].segmenter or ""]
+    segmenter = build_segmenter(own, num_classes=K, encoder="tiny", channels=16, norm=norm)
     options.setdefault("conf_thresh", 0.3)
     return build_method(name, segmenter, num_classes=K, ood=ood, **options).train()
 
