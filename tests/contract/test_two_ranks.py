@@ -112,12 +112,12 @@ def test_two_ranks(case: tuple[str, str, str], two_ranks: dict[str, Tensor]) -> 
         halves = []
         for index in range(2):
             method, batches = build(*case)
-            method(batches[index], PROGRESS).terms.total().backward()
+            method(batches[index], PROGRESS).terms.objective().backward()
             halves.append(gradients(method))
         expected = (halves[0] + halves[1]) / 2
     else:
         method, batches = build(*case)
-        method(concatenated(*batches), PROGRESS).terms.total().backward()
+        method(concatenated(*batches), PROGRESS).terms.objective().backward()
         expected = gradients(method)
     torch.testing.assert_close(two_ranks["/".join(case)], expected, rtol=1e-5, atol=1e-9)
 
