@@ -33,6 +33,16 @@ SUPERVISED, JOINT, PERTURBED = (Progress(4 * epoch, 80, epoch, 20) for epoch in 
 every = pytest.mark.parametrize("arm", list(ARMS))
 
 
+class Everything(Draws):
+    """All pixels, no noise."""
+
+    def pixels(self, wanted: Tensor, most: int) -> Tensor:
+        return torch.arange(len(wanted))
+
+    def noise(self, like: Tensor, std: float) -> Tensor:
+        return torch.zeros_like(like)
+
+
 def run(method: Any, batch: Batch, progress: Progress = PERTURBED, seed: int = 5) -> Step:
     torch.manual_seed(seed)
     step: Step = method(batch, progress)
@@ -152,7 +162,7 @@ def test_the_flow_never_sees_ood_images() -> None:
     with_ood: Any = toy_method("ddfp", ARMS["ovs"])
     alone: Any = toy_method("ddfp")
     for method in (with_ood, alone):
-        method.draws.noise = lambda like, std: torch.zeros_like(like)
+        method.draws = Everything()
     batch = toy_batch(with_ood)
     assert run(with_ood, batch).terms["flow"].value.equal(run(alone, replace(batch, ood=None)).terms["flow"].value)
 
@@ -168,7 +178,7 @@ def test_what_the_flow_learns_from() -> None:
                 seen.append((x, label))
             return x.sum(1)
 
-    method.flow = Spy()
+    method.flow, method.draws = Spy(), Everything()
     batch = toy_batch(method)
     assert batch.unlabeled is not None
     run(method, batch)
@@ -191,7 +201,23 @@ def test_draws_of_pixels_and_noise() -> None:
     assert wanted[few].sum() == wanted.sum() == 334  # all of them, then others, which do not count
     assert torch.equal(Draws().pixels(wanted, 1000), torch.arange(1000))
     assert Draws().noise(torch.zeros(10_000), NOISE).std() == pytest.approx(NOISE, rel=0.05)
-    assert MOST_PIXELS == 20_480
+
+
+def test_how_many_pixels_the_flow_learns_from() -> None:
+    """At most 20480, and no larger a share than they are of the published batch; parity: all that are fewer."""
+    asked: list[int] = []
+
+    class Spy(Draws):
+        def pixels(self, wanted: Tensor, most: int) -> Tensor:
+            asked.append(most)
+            return super().pixels(wanted, most)
+
+    for parity in (False, True):
+        method = toy_method("ddfp", parity=parity)
+        method.draws = Spy()
+        run(method, toy_batch(method))
+    assert asked == [4 * 9 * 9 // 6, MOST_PIXELS]
+    assert MOST_PIXELS == 20_480 < 8 * 129 * 129 / 6  # four labelled and four unlabelled images of 513²
 
 
 def test_the_teacher_is_an_average_and_no_alias() -> None:

@@ -28,6 +28,9 @@ class FixedDraws(Draws):
     def channel_dropout(self, features: tuple[Tensor, ...], p: float = 0.5) -> tuple[Tensor, ...]:
         return tuple(f * (torch.arange(f.shape[1]) % 3 > 0).to(f)[None, :, None, None] / p for f in features)
 
+    def pixels(self, wanted: Tensor, most: int) -> Tensor:
+        return torch.arange(len(wanted))
+
     def noise(self, like: Tensor, std: float) -> Tensor:
         return torch.zeros_like(like)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -23,8 +24,9 @@ from semiovs.models.decoders.dual import DualDeepLab
 from semiovs.models.flow import ANY, Flow
 from semiovs.models.segmenter import Segmenter
 
-#: Pixels of a step that the flow learns from, at most; and what is added to their features.
-MOST_PIXELS = 20_480
+#: Pixels of a step that the flow learns from, at most, and their share (as large a one as they are of the published batch).
+MOST_PIXELS, SHARE = 20_480, 1 / 6
+#: Standard deviation of what is added to their features.
 NOISE = 0.05
 #: Adam of the flow: its rate falls to a hundredth by the end, an epoch at a time (DDFP spec, section 5).
 FLOW_OPTIM: dict[str, Any] = {"lr": 1e-3, "betas": (0.5, 0.9)}
@@ -175,11 +177,13 @@ class Ddfp(Method):
         """-log p of the teacher's features f (2B, C, h, w) of x and w, 0-d: labelled pixels under their class, others under any."""
         label = torch.cat((mask, torch.where(valid, ANY, IGNORE)))
         label = _rows(F.interpolate(label[:, None].float(), f.shape[-2:], mode="nearest"))[:, 0].long()
-        chosen = self.draws.pixels(label != IGNORE, MOST_PIXELS)
+        most = MOST_PIXELS if self.parity else min(MOST_PIXELS, math.ceil(SHARE * len(label)))
+        chosen = self.draws.pixels(label != IGNORE, most)
         x, label = _rows(f)[chosen], label[chosen]
         log_p = self.flow(x + self.draws.noise(x, NOISE), label)
         counted = label != IGNORE
-        return -(log_p * counted).sum() / denominator(counted.sum(), self.pooled)
+        nll: Tensor = -(log_p * counted).sum() / denominator(counted.sum(), self.pooled)
+        return nll
 
     def agree(self, names: Sequence[str], y: Target, passes: Sequence[Tensor], weight: float = 1.0) -> dict[str, Any]:
         """Terms of one set of images: `weight` is shared out to its passes."""
