@@ -67,6 +67,10 @@ _DPT = {
         Model("DINOv2-S", "dpt", {"encoder": "vit_small_patch14_dinov2"}, 518, 4),
     ),
 }
+_DUAL = {
+    "cpu": (Model("small", "deeplabv3plus-dual", {"encoder": "small"}, 64, 8),),
+    "cuda": (Model("R-101", "deeplabv3plus-dual", {"encoder": "resnet101s"}, 321, 8),),
+}
 _SEMIVL = {
     "cpu": (Model("CLIP ViT-B", "semivl", {"image_size": 96, "text": "words"}, 96, 2),),
     "cuda": (Model("CLIP ViT-B", "semivl", {"image_size": 512, "text": "words"}, 512, 2),),
@@ -78,6 +82,7 @@ _TINY_SEMIVL = {
 #: What is measured with `--tiny`.
 _TINY = {
     "deeplabv3plus": Model("tiny", "deeplabv3plus", {"encoder": "tiny", "channels": 16}, 33, 2),
+    "deeplabv3plus-dual": Model("tiny", "deeplabv3plus-dual", {"encoder": "tiny", "channels": 16}, 33, 2),
     "dpt": Model("tiny", "dpt", {"encoder": "test_vit", "channels": 16}, 32, 2),
     "semivl": Model("tiny", "semivl", _TINY_SEMIVL, 32, 2),
 }
@@ -129,6 +134,7 @@ CASES = (
     Case("semivl", inlined.semivl, _SEMIVL, {"conf_thresh": _LITTLE, "guide_thresh": _LITTLE}, hears),
     Case("unimatch-v2", inlined.unimatch_v2, _DPT),
     Case("allspark", inlined.labels_only, least=True),
+    Case("ddfp", inlined.labels_only, _DUAL, least=True),
 )
 
 
@@ -178,7 +184,7 @@ def images(model: Model, method: Method, device: str) -> Batch:
 
 
 def _ours(method: Method, given: Batch) -> Callable[[], Tensor]:
-    return _step(method, lambda: method(given, _PROGRESS).terms.total())
+    return _step(method, lambda: method(given, _PROGRESS).terms.objective())
 
 
 def _plain(case: Case, method: Method, given: Batch) -> Callable[[], Tensor]:

@@ -38,8 +38,9 @@ run: {{tensorboard: false}}
 _MODEL: dict[str, Any] = {
     "name": "deeplabv3plus", "encoder": "small", "pretrained": True, "output_stride": 16, "dilations": [1, 2, 4], "channels": 64,
 }  # fmt: skip
-#: Other networks, for methods that are tied to one; they start from nothing.
+#: Other networks, for methods that are tied to one; SemiVL's starts from nothing.
 MODELS: dict[str, dict[str, Any]] = {
+    "ddfp": {**_MODEL, "name": "deeplabv3plus-dual"},
     "semivl": {
         "name": "semivl", "encoder": "tiny", "image_size": 64, "trained": "all", "text": "words", "taps": [0, 1], "channels": 32,
         "up_channels": [32, 16], "skip_channels": [16, 8], "layers": 1, "pool": 2, "dilations": [1, 2],
@@ -48,6 +49,7 @@ MODELS: dict[str, dict[str, Any]] = {
 #: What a method needs beside its name.
 METHODS: dict[str, dict[str, Any]] = {
     "allspark": {"warmup_epoch": 1},  # of three
+    "ddfp": {"warmup": [1, 0], "ema_decay": 0.99},  # an epoch of labels alone, then all of it
     "prevmatch": {"prev_conf_thresh": 0.8, "prev_snapshot": "schedule", "prev_every": 15},
     "semivl": {"guidance": [0.0, 0.0]},  # there is no trained CLIP that could guide
     "unimatch-v2": {"ema_decay": 0.99},  # 0.996 is for longer runs
@@ -157,7 +159,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument(
-        "--methods", nargs="+", default=["unimatch", "fixmatch", "prevmatch", "unimatch-v2", "allspark", "semivl"]
+        "--methods",
+        nargs="+",
+        default=["unimatch", "fixmatch", "prevmatch", "unimatch-v2", "allspark", "ddfp", "semivl"],
     )
     options = parser.parse_args()
     for seed in options.seeds:

@@ -20,12 +20,16 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "ovs": {"weight": 1.0},
     "naive": {"weight": 1.0, "mode": "naive"},
 }
-METHOD_NAMES = sorted(
-    name for name, entry in METHODS.items() if entry.segmenter in ("deeplabv3plus", "dpt", "segformer", "semivl")
-)
+#: Default segmenter of a method -> the one that it is tested on.
+SEGMENTERS = {
+    **dict.fromkeys(("deeplabv3plus", "dpt", "segformer"), "deeplabv3plus"),
+    **{kind: kind for kind in ("deeplabv3plus-dual", "semivl")},
+}
+METHOD_NAMES = sorted(name for name, entry in METHODS.items() if entry.segmenter in SEGMENTERS)
 #: Segmenter of a method -> how to build a small one.
 SMALL: dict[str, dict[str, Any]] = {
     "deeplabv3plus": {"encoder": "tiny", "channels": 16},
+    "deeplabv3plus-dual": {"encoder": "tiny", "channels": 16},
     "semivl": {
         "encoder": "tiny", "image_size": 32, "trained": "all", "text": "words", "taps": [0, 1], "channels": 16,
         "up_channels": [16, 16], "skip_channels": [8, 8], "layers": 1, "pool": 2, "dilations": [1],
@@ -36,7 +40,7 @@ SMALL: dict[str, dict[str, Any]] = {
 def toy_segmenter(seed: int = 0, kind: str = "deeplabv3plus", *, norm: str = "batch") -> Segmenter:
     """A small segmenter of a kind with weights of `seed`, which knows its classes."""
     torch.manual_seed(seed)
-    small = SMALL[kind] | ({"norm": norm} if kind == "deeplabv3plus" else {})
+    small = SMALL[kind] | ({"norm": norm} if kind.startswith("deeplabv3plus") else {})
     segmenter = build_segmenter(kind, num_classes=K, **small)
     segmenter.prompt(Vocabulary(tuple("abcd"), (("a", "x"), ("b",), ("c", "y", "z"), ("d",))))
     return segmenter
@@ -46,9 +50,12 @@ def toy_method(
     name: str, ood: dict[str, Any] | None = None, *, norm: str = "batch", seed: int = 0, **options: Any
 ) -> Method:
     """A method around a small segmenter with weights of `seed`; PrevMatch remembers two others, who are sure of themselves."""
-    kind = "semivl" if registry.METHODS[name].segmenter == "semivl" else "deeplabv3plus"
+    kind = SEGMENTERS[registry.METHODS[name].segmenter or ""]
     former = [toy_segmenter(seed + i, kind, norm=norm) for i in (1, 2)] if name == "prevmatch" else []
     segmenter = toy_segmenter(seed, kind, norm=norm)
+    if kind == "deeplabv3plus-dual":  # whose teacher, in evaluation mode, would be sure of nothing yet
+        with torch.no_grad():
+            segmenter.classifier.weight *= 8.0  # type: ignore[operator, union-attr]
     options.setdefault("conf_thresh", 0.3)
     if name == "prevmatch":
         options.setdefault("prev_conf_thresh", 0.3)

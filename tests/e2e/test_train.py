@@ -129,3 +129,24 @@ def test_unimatch_v2_on_a_vision_transformer(data, tmp_path):
     assert command("predict", f"{run}", f"{data}/val/images", "--out", f"{out}", log=tmp_path / "log") == 0, (
         tmp_path / "log.err"
     ).read_text()
+
+
+def test_ddfp_through_its_three_phases(data, tmp_path):
+    """Two optimisers in one run: four epochs of three steps, the flow waits for the second."""
+    run = tmp_path / "run"
+    choice = {"method__name": "ddfp", "model__name": "deeplabv3plus-dual", "train__log_every": 1}
+    assert command("train", *settings(data, run, **choice), "--json", log=tmp_path / "log") == 0, (
+        tmp_path / "log.err"
+    ).read_text()
+    rows = [row for row in read_metrics(run / "metrics.jsonl") if row["kind"] == "train"]
+    terms = [{key.removeprefix("term/") for key in row if key.startswith("term/")} for row in rows]
+    assert terms[:3] == [{"x", "ood_s"}] * 3
+    assert terms[3:6] == [{"x", "ood_s", "u", "flow"}] * 3
+    assert terms[6:] == [{"x", "ood_s", "u", "flow", "u_pt", "ood_pt"}] * 6
+    assert ["grad_norm/flow" in row for row in rows] == [False] * 3 + [True] * 9
+    assert "flow 0.001" in (run / "log.txt").read_text()
+    assert load_model(run)[1].training["model"] == "ema"
+    out = tmp_path / "out"
+    assert command("predict", f"{run}", f"{data}/val/images", "--out", f"{out}", log=tmp_path / "log") == 0, (
+        tmp_path / "log.err"
+    ).read_text()

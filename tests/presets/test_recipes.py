@@ -20,6 +20,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "presets.md"
 #: Segmenter -> options of a small one; those of the preset's model are left behind, but for `KEPT`.
 SMALL = {
     "deeplabv3plus": {"encoder": "tiny", "channels": 16, "dilations": (1, 2)},
+    "deeplabv3plus-dual": {"encoder": "tiny", "channels": 16, "dilations": (1, 2)},
     "dpt": {"encoder": "test_vit", "channels": 16},
     "sed": {"encoder": "small", "stride": 8, "text": "words", "text_dim": 16, "templates": ("{}",), "hidden": 16,
             "decoder_dims": (16, 8), "guides": (8, 4), "kernel": 3},

@@ -305,3 +305,23 @@ def test_workers_start_after_opencv_used_threads(sources):
         assert cv2.getNumThreads() == 4
     finally:
         cv2.setNumThreads(before)
+
+
+def test_boxes_of_half_the_area_for_a_whole_batch_or_for_none(sources):
+    views = Views(unlabeled=1, box="half")
+    batches = [stream(sources, views, micro_steps_total=60)[k] for k in range(60)]
+    cut = [bool(batch.unlabeled.boxes[0].any()) for batch in batches]
+    assert 15 < sum(cut) < 45
+    for batch, some in zip(batches, cut, strict=True):
+        for x0, y0, x1, y1 in batch.unlabeled.boxes[0].tolist():
+            if some:
+                assert 0 <= x0 < x1 <= 33
+                assert 0 <= y0 < y1 <= 33
+                assert x1 - x0 >= 17
+                assert abs((x1 - x0) * (y1 - y0) - 33 * 33 / 2) <= 17
+            else:
+                assert (x0, y0, x1, y1) == (0, 0, 0, 0)
+    plain = stream(sources, Views(unlabeled=1), micro_steps_total=60)[7]
+    assert torch.equal(plain.unlabeled.weak, batches[7].unlabeled.weak)
+    assert torch.equal(plain.unlabeled.strong[0], batches[7].unlabeled.strong[0])
+    assert batch_digest(stream(sources, views, micro_steps_total=60)[7]) == batch_digest(batches[7])

@@ -42,3 +42,17 @@ def test_apply_sets_each_group_from_its_own_base_whatever_it_was_before():
 def test_linear_scaling():
     assert lr_scale(OptimConfig(), 64) == 1.0
     assert lr_scale(OptimConfig(lr_batch_size=16), 8) == 0.5
+
+
+def test_a_group_with_a_rate_of_its_own_falls_by_epochs():
+    weight, other = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+    student = torch.optim.SGD([{"params": [weight], "lr": 0.1}])
+    flow = torch.optim.Adam([{"params": [other], "lr": 1e-3, "final_factor": 0.01}])
+    schedule = Schedule(40, lag=0, steps_per_epoch=10)
+    rates = []
+    for step in (0, 9, 10, 39, 0):
+        schedule.apply([student, flow], step)
+        rates.append(flow.param_groups[0]["lr"])
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-3 * 0.01**0.25, 1e-3 * 0.01**0.75, 1e-3])
+    schedule.apply([student, flow], 20)
+    assert student.param_groups[0]["lr"] == pytest.approx(0.1 * schedule.factor(20))

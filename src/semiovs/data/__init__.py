@@ -1,6 +1,6 @@
 """Images, masks, lists, streams and batches."""
 
-from semiovs.data.batch import IGNORE, Batch, Labeled, OpenVocab, Unlabeled, flipped
+from semiovs.data.batch import IGNORE, Batch, Labeled, OpenVocab, Unlabeled, flipped, followed
 from semiovs.data.check import check_sources
 from semiovs.data.image import read_image
 from semiovs.data.manifest import Manifest, Record
@@ -31,6 +31,7 @@ __all__ = [
     "batch_digest",
     "check_sources",
     "flipped",
+    "followed",
     "loader",
     "normalize",
     "read_image",

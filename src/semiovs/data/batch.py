@@ -46,6 +46,11 @@ def flipped(tensor: Tensor) -> Tensor:
     return torch.cat([backward[:middle], tensor[middle + 1 : middle + 2], backward[middle + 1 :]])
 
 
+def followed(tensor: Tensor) -> Tensor:
+    """In-batch partners: image i is paired with image i + 1, the last one with the first."""
+    return tensor.roll(-1, dims=0)
+
+
 @dataclass(frozen=True, eq=False)
 class Labeled(_Part):
     """Labelled images.

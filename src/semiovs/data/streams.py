@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -17,6 +18,7 @@ from semiovs.data.image import read_image
 from semiovs.data.manifest import Manifest
 from semiovs.data.sampler import PartnerSampler, Place, StreamSampler
 from semiovs.data.sources import Sources
+from semiovs.data.transforms import half_box
 from semiovs.data.views import Views
 from semiovs.errors import DataError
 
@@ -85,6 +87,8 @@ class StepStream(Dataset[Batch]):
         labeled = stack([self._labeled_item(place) for place in self._labeled.batch(*at)])
         if self._unlabeled is not None:
             unlabeled = stack([self._unlabeled_item(place, "unlabeled") for place in self._unlabeled.batch(*at)])
+            if self.views.box == "half":
+                unlabeled = self._boxed(unlabeled, step)
         if self._mixing is not None:
             mixing = stack([self._unlabeled_item(place, "mixing") for place in self._mixing.batch(*at)])
         if self._ood is not None:
@@ -100,6 +104,16 @@ class StepStream(Dataset[Batch]):
         assert self.views.unlabeled is not None
         image = read_image(self.sources.unlabeled[place.item].image)
         return self.augment.unlabeled(image, self.views.unlabeled, self._draws(stream, place))
+
+    def _boxed(self, unlabeled: Unlabeled, step: int) -> Unlabeled:
+        """The images with boxes of half the area, in half of the batches; in the others with none."""
+        draws, count = Draws(item_seed(self.seed, "box", step, self.rank)), len(unlabeled.weak)
+        cut = draws.chance() < 0.5
+        boxes = [
+            torch.tensor([half_box(self.augment.crop_size, draws) if cut else (0, 0, 0, 0) for _ in range(count)])
+            for _ in unlabeled.boxes
+        ]
+        return replace(unlabeled, boxes=tuple(boxes))
 
     def _ood_item(self, place: Place) -> OpenVocab:
         assert self.sources.ood is not None

@@ -152,3 +152,11 @@ def cutmix_box(side: int, draws: Draws) -> Box:
         x, y = draws.below(side), draws.below(side)
         if x + width <= side and y + height <= side:
             return (x, y, x + width, y + height)
+
+
+def half_box(side: int, draws: Draws) -> Box:
+    """Box of half the area of a square of `side`, at least half as wide (DDFP spec, section 5)."""
+    width = draws.integer(side // 2 + 1, side - 1)
+    height = round(side * side / 2 / width)
+    x, y = draws.integer(0, side - width), draws.integer(0, side - height)
+    return (x, y, x + width, y + height)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -11,10 +12,12 @@ class Views:
 
     labeled: strong views of labelled images (0 for all but AllSpark); unlabeled: strong views of unlabelled images, None if the
     method reads none; mixing: an independent second stream of unlabelled images supplies CutMix partners; ood: strong views of the
-    OOD images, None without OOD stream.
+    OOD images, None without OOD stream; box: each image draws its own (`cutmix_box`), or all images of a batch have one of half the
+    area, or none has (`half_box`; DDFP).
     """
 
     labeled: int = 0
     unlabeled: int | None = None
     mixing: bool = False
     ood: int | None = None
+    box: Literal["each", "half"] = "each"

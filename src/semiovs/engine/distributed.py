@@ -122,12 +122,12 @@ class Loss(nn.Module):
         self.method = method
 
     def forward(self, batch: Batch, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss, and by name: `loss`, `term/<name>` and the method's own log as `log/<name>`; all 0-d."""
+        """Return what to differentiate, and by name: `loss`, `term/<name>` and the method's own log as `log/<name>`; all 0-d."""
         step = self.method(batch, progress)
         total = step.terms.total()
         values = {f"term/{name}": value for name, (_, value) in {**step.terms, **step.terms.extras}.items()}
         values |= {f"log/{name}": value for name, value in step.log.items()}
-        return total, {name: value.detach() for name, value in {"loss": total, **values}.items()}
+        return step.terms.objective(), {name: value.detach() for name, value in {"loss": total, **values}.items()}
 
     def no_sync(self) -> AbstractContextManager[None]:
         """There is nothing to synchronise in one process."""

@@ -76,7 +76,7 @@ class Experiment:
         guard = Guard(world, train.nonfinite, train.max_skipped)
         learner = Learner(method, method.optimizers(config.optim, lr_scale=scale), precision.scaler(), guard)
         recipe = Recipe(
-            Schedule.of(config.optim, total), precision, _preparation(method.student, config, world), per_epoch,
+            Schedule.of(config.optim, total, per_epoch), precision, _preparation(method.student, config, world), per_epoch,
             train.accumulate, config.optim.clip_norm, train.seed,
         )  # fmt: skip
         stream = StepStream(

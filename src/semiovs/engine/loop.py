@@ -90,7 +90,7 @@ def fit(learner: Learner, batches: Iterator[Batch], recipe: Recipe, world: World
         names, values = differentiate(learner, model, batches, recipe, world, step)
         if learner.guard.admits(learner.method, step, names, values):
             learner.meter.add(names, values)
-            for optimizer in learner.optimizers:
+            for optimizer in filter(gradients, learner.optimizers):
                 learner.scaler.step(optimizer)  # with fp16, this reads whether a gradient overflowed
             learner.method.after_step(progress_of(recipe, step))
         learner.scaler.update()
@@ -116,21 +116,35 @@ def differentiate(
             learner.scaler.scale(loss / recipe.accumulate).backward()
         for name, value in values.items():
             readings[name] = readings.get(name, 0) + value.float() / recipe.accumulate
-    norm = clip(learner, recipe.clip_norm)
+    norms = clip(learner, recipe.clip_norm)
     if not learner.scaler.is_enabled():  # the scaler meets infinite gradients by design, and skips their step itself
-        readings["grad_norm"] = norm
+        readings |= norms
     return tuple(readings), torch.stack(list(readings.values()))
 
 
-def clip(learner: Learner, limit: float | None) -> Tensor:
-    """Unscale and clip the gradients; return their global norm (0-d)."""
+def gradients(optimizer: Optimizer) -> list[Tensor]:
+    """The gradients that an optimiser has to work with; none where its parameters took no part in the step."""
+    return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+
+def clip(learner: Learner, limit: float | None) -> dict[str, Tensor]:
+    """Unscale and clip the gradients of each optimiser by itself; return their global norms (0-d) by name.
+
+    limit: of the norm; an optimiser whose first group brings `clip_norm` has a limit of its own.
+    """
+    norms: dict[str, Tensor] = {}
     for optimizer in learner.optimizers:
+        found, first = gradients(optimizer), optimizer.param_groups[0]
+        if not found:
+            continue
         learner.scaler.unscale_(optimizer)
-    trained = [p for o in learner.optimizers for group in o.param_groups for p in group["params"]]
-    norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
-    if limit is not None:
-        nn.utils.clip_grads_with_norm_(trained, limit, norm)
-    return norm
+        norm = nn.utils.get_total_norm(found)
+        norms["grad_norm" if not norms else f"grad_norm/{first['name']}"] = norm
+        own = first.get("clip_norm", limit)
+        if own is not None:
+            trained = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grads_with_norm_(trained, own, norm)
+    return norms
 
 
 def progress_of(recipe: Recipe, step: int, micro: int = 0) -> Progress:

@@ -19,17 +19,20 @@ class Schedule:
     poly: (1 - max(step - lag, 0) / total_steps) ** power. With the published lag of 1 the rate of index i is set after
     step i, so that steps 0 and 1 both use the base rate (UniMatch, PrevMatch, SemiOVS). cosine: (1 + cos(π t / T)) / 2 of
     the same t (SED has lag 0).
+
+    A group that brings `final_factor` has a rate of its own, which falls to that factor by epochs, each by the same share.
     """
 
     total_steps: int
     name: Literal["poly", "cosine", "constant"] = "poly"
     power: float = 0.9
     lag: int = 1
+    steps_per_epoch: int = 1
 
     @classmethod
-    def of(cls, config: OptimConfig, total_steps: int) -> Schedule:
+    def of(cls, config: OptimConfig, total_steps: int, steps_per_epoch: int = 1) -> Schedule:
         """Schedule of a configuration."""
-        return cls(total_steps, config.schedule, config.poly_power, config.lag)
+        return cls(total_steps, config.schedule, config.poly_power, config.lag, steps_per_epoch)
 
     def factor(self, step: int) -> float:
         """Factor that step number `step` (0 for the first) uses."""
@@ -42,10 +45,11 @@ class Schedule:
 
     def apply(self, optimizers: Sequence[Optimizer], step: int) -> None:
         """Set the rates of step `step`, before it is taken."""
-        factor = self.factor(step)
+        factor, done = self.factor(step), step // self.steps_per_epoch * self.steps_per_epoch / self.total_steps
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+                own = group["final_factor"] ** done if "final_factor" in group else factor
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * own
 
 
 def lr_scale(config: OptimConfig, labeled_images: int) -> float:

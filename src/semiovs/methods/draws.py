@@ -32,6 +32,19 @@ class Draws:
             masks[channels] = torch.cat([m1, 2 - m1])[:, :, None, None]
         return tuple(feature * masks[feature.shape[1]].to(feature.dtype) for feature in features)
 
+    def pixels(self, wanted: Tensor, most: int) -> Tensor:
+        """Positions of `most` of N things, at random among those `wanted` (N,) bool; of all N where they are no more.
+
+        With fewer wanted than `most` the others fill up: how many there are is known to the device alone.
+        """
+        if len(wanted) <= most:
+            return torch.arange(len(wanted), device=wanted.device)
+        return (torch.rand(len(wanted), device=wanted.device) + wanted.float()).topk(most).indices
+
+    def noise(self, like: Tensor, std: float) -> Tensor:
+        """Gaussian noise in the shape of `like`."""
+        return std * torch.randn_like(like)
+
     def classes(self, present: Tensor, count: int) -> Tensor:
         """Ids of `count` of K classes, ascending: those that are `present` (K,) bool first, the others at random."""
         return (torch.rand(len(present), device=present.device) + present.float()).topk(count).indices.sort().values

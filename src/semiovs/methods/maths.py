@@ -125,5 +125,11 @@ class Target:
 
         Σ w [c ≥ τ] CE(logits, ŷ) / Σ [valid]  (deeplab_methods spec, section 3, `pixelwise`: w = 1). Without a valid pixel it is 0.
         """
-        total = (self.cross_entropy(logits) * self.counted(threshold)).sum()
-        return total / denominator(self.valid.sum(), threshold.pooled)
+        return self._sum(logits, threshold) / denominator(self.valid.sum(), threshold.pooled)
+
+    def loss_of_kept(self, logits: Tensor, threshold: Threshold) -> Tensor:
+        """The same sum as a mean over the kept pixels alone, 0-d; 0 where none is kept (DDFP spec, section 5)."""
+        return self._sum(logits, threshold) / denominator(self.kept(threshold).sum(), threshold.pooled)
+
+    def _sum(self, logits: Tensor, threshold: Threshold) -> Tensor:
+        return (self.cross_entropy(logits) * self.counted(threshold)).sum()

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from semiovs.data import Batch, OpenVocab
+from semiovs.data import Batch, OpenVocab, Unlabeled
 from semiovs.errors import UsageError, did_you_mean
 from semiovs.methods.maths import Target, paste
 
@@ -55,21 +56,11 @@ class OodStream:
 
     def step(self, method: Method, batch: Batch, progress: Progress) -> Step:
         """The method's step with the OOD terms added to its loss and λ to its normaliser."""
-        o, u, τ = batch.ood, batch.unlabeled, method.threshold
-        if o is None:
-            raise UsageError("the method has an OOD stream but the batch brings no OOD images")
-
+        o, τ = self.images(batch), method.threshold
         base = method.step(batch, progress, riders=(o.weak,) if method.carries else ())
         y = self.target(method, o, base.carried)
-
-        # OOD images take patches of the in-distribution views *before* those are mixed themselves
-        strong, targets = o.strong[: method.strong], [y] * method.strong
-        if u is not None and u.strong and method.reads_unlabeled:
-            partner = torch.arange(len(o.weak), device=o.weak.device) % len(u.weak)
-            u, y_w = u.map(lambda t: t[partner]), base.pseudo["w"].map(lambda t: t[partner])
-            strong = tuple(paste(s_o, s, box) for s_o, s, box in zip(strong, u.strong, u.boxes, strict=False))
-            targets = [y.mix(y_w, box) for box in u.boxes[: method.strong]]
-
+        u = batch.unlabeled if method.reads_unlabeled else None
+        strong, targets = self.pasted(o, u, y, base.pseudo.get("w"), method.strong)
         views = [name for name in method.consistency if name != "fp"]
         logits = method.strong_pass(*strong)
         losses = {name: y_s.loss(p, τ) for name, y_s, p in zip(views, targets, logits, strict=True)}
@@ -83,6 +74,31 @@ class OodStream:
             pseudo={**base.pseudo, **pseudo},
             log={**base.log, "ood_mask_ratio": y.ratio(τ)},
         )
+
+    def images(self, batch: Batch) -> OpenVocab:
+        """The OOD images of a batch.
+
+        Raises:
+            UsageError: it brings none.
+        """
+        if batch.ood is None:
+            raise UsageError("the method has an OOD stream but the batch brings no OOD images")
+        return batch.ood
+
+    def pasted(
+        self, o: OpenVocab, u: Unlabeled | None, y: Target, y_w: Target | None, count: int
+    ) -> tuple[tuple[Tensor, ...], list[Target]]:
+        """The first `count` strong OOD views and their targets, with patches of the unlabelled views (labelled y_w), if there are.
+
+        OOD images take patches of the in-distribution views *before* those are mixed themselves.
+        """
+        strong, targets = o.strong[:count], [y] * count
+        if u is None or y_w is None or not u.strong:
+            return strong, targets
+        partner = torch.arange(len(o.weak), device=o.weak.device) % len(u.weak)
+        u, y_w = u.map(lambda t: t[partner]), y_w.map(lambda t: t[partner])
+        strong = tuple(paste(s_o, s, box) for s_o, s, box in zip(strong, u.strong, u.boxes, strict=False))
+        return strong, [y.mix(y_w, box) for box in u.boxes[:count]]
 
     def target(self, method: Method, o: OpenVocab, carried: Carried | None) -> Target:
         """Labels of the OOD images: given by the open-vocabulary model, or (naive) the student's own."""

@@ -42,13 +42,27 @@ def _split(logits: Tensor, groups: Sequence[Tensor]) -> Logits:
 
 
 @contextmanager
-def judging(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards each submodule has its own mode back."""
+def judging(module: nn.Module, *, training: bool = False) -> Iterator[None]:
+    """Evaluation mode (or training mode) without gradients; afterwards each submodule has its own mode back."""
     modes = [(m, m.training) for m in module.modules()]
-    module.eval()
+    module.train(training)
     try:
         with torch.no_grad():
             yield
     finally:
         for m, mode in modes:
             m.training = mode
+
+
+@contextmanager
+def untracked(module: nn.Module) -> Iterator[None]:
+    """BatchNorm uses the statistics of the batch without keeping them."""
+    layers = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    kept = [layer.track_running_stats for layer in layers]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer, value in zip(layers, kept, strict=True):
+            layer.track_running_stats = value

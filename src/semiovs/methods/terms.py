@@ -17,7 +17,10 @@ class Term(NamedTuple):
 
 
 class Terms(Mapping[str, Term]):
-    """name -> (weight, value). `total()` is the loss: Σ weight·value / normaliser + Σ extra weight·value."""
+    """name -> (weight, value). `total()` is the loss: Σ weight·value / normaliser + Σ extra weight·value.
+
+    apart: values that the loss does not hold, of modules with an optimiser of their own (DDFP's flow); listed with weight 0.
+    """
 
     def __init__(
         self,
@@ -25,8 +28,11 @@ class Terms(Mapping[str, Term]):
         *,
         normaliser: float = 1.0,
         extras: Mapping[str, tuple[float, Tensor]] | None = None,
+        apart: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self._terms = {name: Term(*term) for name, term in terms.items()}
+        self._weighted = {name: Term(*term) for name, term in terms.items()}
+        self.apart = dict(apart or {})
+        self._terms = self._weighted | {name: Term(0.0, value) for name, value in self.apart.items()}
         self.normaliser = normaliser
         self.extras = {name: Term(*term) for name, term in (extras or {}).items()}
 
@@ -46,14 +52,22 @@ class Terms(Mapping[str, Term]):
 
     def total(self) -> Tensor:
         """The loss, a 0-d tensor."""
-        total = sum_of(self) / self.normaliser
+        total = sum_of(self._weighted) / self.normaliser
         return total + sum_of(self.extras) if self.extras else total
 
+    def objective(self) -> Tensor:
+        """What is differentiated, 0-d: the loss, and beside it what stands `apart`, which shares no parameter with it."""
+        return torch.stack([self.total(), *self.apart.values()]).sum() if self.apart else self.total()
+
     def plus(self, terms: Mapping[str, tuple[float, Tensor]]) -> Terms:
-        """Return these terms and `terms`; their weights are added to the normaliser."""
-        weight = sum(weight for weight, _ in terms.values())
-        merged: dict[str, tuple[float, Tensor]] = {**self._terms, **terms}
-        return Terms(merged, normaliser=self.normaliser + weight, extras=self.extras)
+        """Return these terms and `terms`, whose weights count as those that are there do.
+
+        A weighted mean stays one: the new weights are added to the normaliser. A plain sum (DDFP) keeps its total weight.
+        """
+        weight, before = (sum(w for w, _ in group.values()) for group in (terms, self._weighted))
+        merged: dict[str, tuple[float, Tensor]] = {**self._weighted, **terms}
+        normaliser = self.normaliser + weight * (self.normaliser / before)
+        return Terms(merged, normaliser=normaliser, extras=self.extras, apart=self.apart)
 
 
 def sum_of(terms: Mapping[str, Term]) -> Tensor:

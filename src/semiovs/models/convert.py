@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from semiovs.errors import UsageError, WeightsError, did_you_mean
-from semiovs.models import dpt_layout, segformer_layout
+from semiovs.models import ddfp_layout, dpt_layout, segformer_layout
 from semiovs.models.sed import layout
 from semiovs.models.segmenter import Segmenter
 from semiovs.models.semivl import layout as semivl
@@ -183,6 +183,7 @@ FAMILIES: dict[str, Family] = {
         ("unimatch-v2",), dpt_layout.to_segmenter, dpt_layout.describe, blueprint=_blueprint_unimatch_v2
     ),
     "allspark": Family((), segformer_layout.to_method, segformer_layout.describe, aside=("memory.",)),
+    "ddfp": Family((), ddfp_layout.to_segmenter, ddfp_layout.describe),
     "sed": Family((), layout.to_segmenter, layout.describe),
     "semivl": Family((), semivl.to_segmenter, semivl.describe, guide=semivl.guide_of),
 }  # fmt: skip

@@ -58,9 +58,10 @@ class DeepLabV3Plus(Segmenter):
         self._levels = built.levels
         self.backbone = built.module
         self.head = _Pyramid(high, channels, dilations, norm)
-        self.reduce = nn.Sequential(*_conv(low, _LOW_CHANNELS, norm))
+        self.reduce = nn.Sequential(*conv_block(low, _LOW_CHANNELS, norm))
         self.fuse = nn.Sequential(
-            *_conv(_LOW_CHANNELS + channels, channels, norm, kernel=3), *_conv(channels, channels, norm, kernel=3)
+            *conv_block(_LOW_CHANNELS + channels, channels, norm, kernel=3),
+            *conv_block(channels, channels, norm, kernel=3),
         )
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
@@ -86,24 +87,25 @@ class _Pyramid(nn.Module):
     def __init__(self, inputs: int, channels: int, dilations: Sequence[int], norm: str) -> None:
         super().__init__()
         self.names = tuple(f"b{index}" for index in range(len(dilations) + 2))
-        self.add_module("b0", nn.Sequential(*_conv(inputs, channels, norm)))
+        self.add_module("b0", nn.Sequential(*conv_block(inputs, channels, norm)))
         for name, dilation in zip(self.names[1:], dilations, strict=False):
-            self.add_module(name, nn.Sequential(*_conv(inputs, channels, norm, kernel=3, dilation=dilation)))
-        self.add_module(self.names[-1], _Pooling(inputs, channels, norm))
-        self.project = nn.Sequential(*_conv(len(self.names) * channels, channels, norm))
+            self.add_module(name, nn.Sequential(*conv_block(inputs, channels, norm, kernel=3, dilation=dilation)))
+        self.add_module(self.names[-1], Pooling(inputs, channels, norm))
+        self.project = nn.Sequential(*conv_block(len(self.names) * channels, channels, norm))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.project(torch.cat([self.get_submodule(name)(x) for name in self.names], dim=1))  # type: ignore[no-any-return]
 
 
-class _Pooling(nn.Module):
+class Pooling(nn.Module):
     """Global average, projected and spread over the map again."""
 
     def __init__(self, inputs: int, channels: int, norm: str) -> None:
         super().__init__()
-        self.gap = nn.Sequential(nn.AdaptiveAvgPool2d(1), *_conv(inputs, channels, norm))
+        self.gap = nn.Sequential(nn.AdaptiveAvgPool2d(1), *conv_block(inputs, channels, norm))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, h, w) -> (B, channels, h, w)."""
         if self.training and x.shape[0] == 1 and isinstance(self.gap[2], nn.BatchNorm2d):
             raise UsageError(
                 "one image a step is too few for the BatchNorm behind the global pooling; "
@@ -112,7 +114,8 @@ class _Pooling(nn.Module):
         return resize(self.gap(x), x.shape[-2:])
 
 
-def _conv(inputs: int, outputs: int, norm: str, *, kernel: int = 1, dilation: int = 1) -> list[nn.Module]:
+def conv_block(inputs: int, outputs: int, norm: str, *, kernel: int = 1, dilation: int = 1) -> list[nn.Module]:
+    """Convolution without bias, normalisation, ReLU."""
     padding = dilation * (kernel // 2)
     conv = nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False)
     return [conv, norm_layer(norm, outputs), nn.ReLU(inplace=True)]
