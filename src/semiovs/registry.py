@@ -83,6 +83,8 @@ METHODS = _table(
           "deeplabv3plus", "Yang et al. 2023"),
     Entry("unimatch-v2", "semiovs.methods.unimatch_v2:UniMatchV2", "EMA teacher, two strong views that share out the channels",
           {**_METHOD, "ema_decay": 0.996}, "dpt", "Yang et al. 2025"),
+    Entry("corrmatch", "semiovs.methods.corrmatch:CorrMatch", "pixels that look alike are believed together; a moving threshold",
+          {**_METHOD, "conf_thresh": 0.85, "thresh_momentum": 0.999, "parity": False}, "deeplabv3plus", "Sun et al. 2024"),
     Entry("sed", "semiovs.methods.sed:Sed", "trains an open-vocabulary teacher (semiovs ovs train)",
           {"nested": False, "ignore": "mask", "sample": None, "ema_decay": None, "normalise": "rank"}, "sed", "Xie et al. 2024"),
 )  # fmt: skip

@@ -32,6 +32,10 @@ class Draws:
             masks[channels] = torch.cat([m1, 2 - m1])[:, :, None, None]
         return tuple(feature * masks[feature.shape[1]].to(feature.dtype) for feature in features)
 
+    def positions(self, count: int, total: int, device: torch.device) -> Tensor:
+        """`count` of `total` positions of a map, each drawn from all of them, (count,) int64."""
+        return torch.randint(total, (count,), device=device)
+
     def classes(self, present: Tensor, count: int) -> Tensor:
         """Ids of `count` of K classes, ascending: those that are `present` (K,) bool first, the others at random."""
         return (torch.rand(len(present), device=present.device) + present.float()).topk(count).indices.sort().values

@@ -45,16 +45,18 @@ class Family:
     """One key layout: names of the methods whose checkpoints have it, how its names become ours, and how it is recognised.
 
     rename: state dict without wrappers and DDP prefix -> state dict with the segmenter's names;
-    describe: the same -> what it is in words, or None if it is of another family.
+    describe: the same -> what it is in words, or None if it is of another family;
+    aside: what names begin with that belong to the method beside its student, and are of no use without it.
     """
 
     methods: tuple[str, ...]
     rename: Callable[[StateDict], StateDict]
     describe: Callable[[StateDict], str | None]
+    aside: tuple[str, ...] = ()
 
 
 def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: str, strict: bool = True) -> LoadReport:
-    """Load a published checkpoint of `family` into a segmenter, or into the student of a method.
+    """Load a published checkpoint of `family` into a segmenter, or into a method: its student, and its heads if the file has any.
 
     state_dict: the tensors, or the training program's dict with them under ``model``; a DDP prefix is taken off and counters of
     BatchNorm may be absent. With `strict` nothing is loaded unless everything fits. An EMA teacher is not touched: load before
@@ -67,11 +69,18 @@ def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: 
     target = _target(module)
     state = row.rename(plain := _plain(state_dict))
     expected = target.state_dict()
+    if target is module:
+        state = {key: value for key, value in state.items() if not (row.aside and key.startswith(row.aside))}
+    else:
+        expected |= {
+            key: value for key, value in module.state_dict().items() if row.aside and key.startswith(row.aside)
+        }
     fit = compare(expected, state)
     report = LoadReport(name, fit.matched, fit.missing, fit.unexpected, fit.mismatched, _renamed(plain, state))
     if strict and not report.ok:
         raise WeightsError(_explain(report, plain, expected))
-    target.load_state_dict({key: state[key] for key in fit.matched}, strict=False)
+    for owner in dict.fromkeys((target, module)):
+        owner.load_state_dict({key: state[key] for key in fit.matched}, strict=False)
     return report
 
 
@@ -99,8 +108,14 @@ def _describe_deeplabv3plus(state: StateDict) -> str | None:
     return f"{f'{encoder} ' if encoder else ''}DeepLabV3+ checkpoint with {classifier.shape[0]} classes"
 
 
-#: Key layouts. A new family is one function that renames, one that recognises, and a row.
+def _describe_corrmatch(state: StateDict) -> str | None:
+    plain = _describe_deeplabv3plus(state)
+    return f"CorrMatch's {plain}" if plain and "corr.conv1.weight" in state else None
+
+
+#: Key layouts, the special before the general. A new family is one function that renames, one that recognises, and a row.
 FAMILIES: dict[str, Family] = {
+    "corrmatch": Family((), _deeplabv3plus, _describe_corrmatch, aside=("corr.", "proj.")),
     "deeplabv3plus": Family(
         ("supervised", "fixmatch", "unimatch", "prevmatch", "semiovs"), _deeplabv3plus, _describe_deeplabv3plus
     ),

@@ -23,12 +23,15 @@ class Normalization:
 class Segmenter(nn.Module, ABC):
     """Encoder and decoder. `backbone` is the encoder; every other parameter belongs to the head (optimiser groups).
 
-    normalization: what `encode` expects its images to be normalised with.
+    normalization: what `encode` expects its images to be normalised with; channels: of the maps that `encode` gives, where they
+    are known; norm: the kind of its normalisation layers (`norm_layer`), for heads that a method puts beside it.
     """
 
     backbone: nn.Module
     num_classes: int
     normalization: Normalization = Normalization()
+    channels: tuple[int, ...] = ()
+    norm: str = "batch"
 
     @abstractmethod
     def encode(self, image: Tensor) -> Features:

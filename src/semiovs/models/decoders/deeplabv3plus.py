@@ -53,6 +53,8 @@ class DeepLabV3Plus(Segmenter):
         built = build_encoder(encoder, output_stride=output_stride, pretrained=pretrained, norm=norm)
         low, high = built.channels
         self.num_classes = num_classes
+        self.channels = built.channels
+        self.norm = norm
         self.normalization = built.normalization
         self._levels = built.levels
         self.backbone = built.module

@@ -57,6 +57,7 @@ class Dpt(Segmenter):
         width = self.patches.width
         fusion, levels = _WIDTHS.get(width) or (64, tuple(max(width // part, 8) for part in (8, 4, 2, 1)))
         self.num_classes = num_classes
+        self.channels = (width,) * len(levels)
         self.locked = locked
         self.head = _Head(width, levels, channels or fusion, num_classes)
         if locked:
