@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -59,6 +60,15 @@ class InterruptedRunError(SemiovsError):
 
 class SemiovsWarning(UserWarning):
     """Something a user should know, that does not stop the work."""
+
+
+@contextmanager
+def about(what: object) -> Iterator[None]:
+    """Put `what`, such as the path of an image, before the message of a DataError that is raised inside."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{what}: {error}") from None
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:

@@ -110,3 +110,22 @@ def test_a_folder_with_a_yaml_is_a_configuration(data, tmp_path):
     ).read_text()
     assert "semiovs.yaml" in (tmp_path / "run" / "config.yaml").read_text()
     assert "step 3" in (tmp_path / "log").read_text()
+
+
+def test_unimatch_v2_on_a_vision_transformer(data, tmp_path):
+    run = tmp_path / "run"
+    choice = {"method__name": "unimatch-v2", "model__name": "dpt", "model__encoder": "test_vit", "optim__name": "adamw"}
+    arguments = settings(data, run, **choice, optim__lr=1e-3, optim__layer_decay=0.8, eval__mode="sliding")
+    arguments = [a for a in arguments if not a.startswith("model.dilations")]
+    assert command("train", *arguments, "--json", log=tmp_path / "log") == 0, (tmp_path / "log.err").read_text()
+    terms = [row for row in read_metrics(run / "metrics.jsonl") if row["kind"] == "train"][-1]
+    assert {key for key in terms if key.startswith("term/")} == {
+        f"term/{t}" for t in ("x", "s1", "s2", "ood_s1", "ood_s2")
+    }
+    segmenter, card = load_model(run)
+    assert (card.segmenter, card.training["model"]) == ("dpt", "ema")
+    assert segmenter.normalization.mean == (0.5, 0.5, 0.5)
+    out = tmp_path / "out"
+    assert command("predict", f"{run}", f"{data}/val/images", "--out", f"{out}", log=tmp_path / "log") == 0, (
+        tmp_path / "log.err"
+    ).read_text()

@@ -160,7 +160,7 @@ def test_all_problems_are_told_but_not_without_end(tmp_path):
             "config: data.masks.map: it is one value, give it whole on the command line",
         ),
         ("train={epohcs: 1}", "config: train.epohcs: unknown key (did you mean 'epochs'?) on the command line"),
-        ("extends=quick", "config: extends: unknown key"),
+        ("extends=7", "config: extends: expected a preset or file, got '7' on the command line"),
     ],
 )
 def test_problems_of_the_command_line(override, expected):

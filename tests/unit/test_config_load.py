@@ -241,3 +241,32 @@ def test_the_reference_page_is_up_to_date():
 def test_the_reference_page_names_every_path():
     text = (Path(__file__).parents[2] / "docs/reference/config.md").read_text("utf-8")
     assert all(f"`{key}`" in text for key in PATHS)
+
+
+def test_extends_on_the_command_line_lies_over_the_source_and_under_the_values(write, tmp_path):
+    write("recipe.yaml", "extends: base.yaml\noptim: {lr: 0.5}\ntrain: {seed: 7}\n")
+    write("base.yaml", "data: {crop_size: 99}\n")
+    loaded = load_config("pascal/92", ["train.seed=8", "extends=recipe.yaml"], cwd=tmp_path)
+    config = loaded.config
+    assert (config.data.crop_size, config.optim.lr, config.train.seed, config.train.epochs) == (99, 0.5, 8, 80)
+    assert loaded.origins["optim.lr"] == "recipe.yaml:2"
+    assert loaded.origins["data.labeled"] == "preset pascal/92"
+    assert config.run.name == "pascal/92"
+    both = load_config("pascal/92", ["extends=[recipe.yaml, cityscapes/1_8]"], cwd=tmp_path).config
+    assert (both.data.crop_size, both.train.seed) == (801, 7)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        (
+            "extends=pascal/29",
+            r"no preset or file 'pascal/29' \(did you mean 'pascal/92'\?\) \(extends\) on the command line",
+        ),
+        ("extends=3", "extends: expected a preset or file, got '3' on the command line"),
+        ("extends=[a", "not valid YAML"),
+    ],
+)
+def test_extends_on_the_command_line_that_cannot_be(argument, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config("quick", [argument])

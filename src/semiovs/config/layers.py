@@ -130,6 +130,24 @@ class Reader:
             else:
                 put(layer, path, Leaf(plain(key.node, source.label), origin, source.folder))
 
+    def extends_of(self, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+        """``key=value`` arguments -> what is named by ``extends=``, and the others."""
+        names: list[str] = []
+        others: list[str] = []
+        for text in overrides:
+            path, equals, value = text.partition("=")
+            if path.strip() != "extends" or not equals:
+                others.append(text)
+                continue
+            node = compose(value, f"on the {COMMAND_LINE}")
+            found = None if node is None else plain(node, f"on the {COMMAND_LINE}")
+            listed: list[Any] = found if isinstance(found, list) else [found]
+            if not all(isinstance(name, str) for name in listed):
+                self.problems.append(f"config: extends: expected a preset or file, got {value!r} on the {COMMAND_LINE}")
+                continue
+            names.extend(listed)
+        return names, others
+
     def command_line(self, overrides: Sequence[str]) -> Layer:
         """The layer of ``key=value`` arguments; of two for one key the later counts."""
         layer: Layer = {}

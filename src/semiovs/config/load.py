@@ -1,6 +1,6 @@
 """From a preset or file and ``key=value`` arguments to a frozen, validated configuration that knows where each value is from.
 
-Schema defaults < presets and files named by ``extends:`` < the file itself < ``key=value``.
+Schema defaults < presets and files named by ``extends:`` < the file itself < those of ``extends=…`` < ``key=value``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from semiovs.config.catalog import find
 from semiovs.config.layers import (
+    COMMAND_LINE,
     DEFAULT,
     Layer,
     Leaf,
@@ -58,6 +59,8 @@ class Loaded:
 def load_config(source: str | None, overrides: Sequence[str] = (), *, cwd: Path | None = None) -> Loaded:
     """Load a preset (``pascal/92``), a YAML file or a run directory, with ``key=value`` arguments on top.
 
+    ``extends=NAME`` (or a list) among the arguments lays further presets or files over `source`: a method's recipe over a split.
+
     source: None for the schema's defaults; cwd: start of relative paths on the command line, the working directory by default.
 
     Raises:
@@ -71,7 +74,10 @@ def load_config(source: str | None, overrides: Sequence[str] = (), *, cwd: Path 
         found = find(source, folder=cwd, cwd=cwd)
         layer, text = reader.chain(found), found.text
         layer.setdefault("run.name", Leaf(found.name))
-    layer = overlay(layer, reader.command_line(overrides))
+    further, values = reader.extends_of(overrides)
+    for name in further:
+        layer = overlay(layer, reader.chain(find(name, folder=cwd, cwd=cwd, where=f" (extends) on the {COMMAND_LINE}")))
+    layer = overlay(layer, reader.command_line(values))
     problems = list(reader.problems)
     for path, problem in list(unknown(layer)):
         problems.append(problem)

@@ -39,7 +39,7 @@ def rolled(tensor: Tensor) -> Tensor:
 
 
 def flipped(tensor: Tensor) -> Tensor:
-    """In-batch partners: image i of B is paired with image B - 1 - i; the middle one of an odd batch with the next, not with itself."""
+    """In-batch partners: image i of B is paired with image B - 1 - i; the middle one of an odd batch with the next, not itself."""
     backward, middle = tensor.flip(0), len(tensor) // 2
     if len(tensor) % 2 == 0 or len(tensor) == 1:
         return backward

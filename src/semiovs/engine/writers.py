@@ -83,7 +83,8 @@ def _train_line(row: Row) -> str:
     parts = [f"epoch {row['epoch']}", f"loss {row.get('loss', math.nan):.4f}"]
     parts += [f"{key.removeprefix('term/')} {value:.4f}" for key, value in row.items() if key.startswith("term/")]
     parts += [f"{key.removeprefix('log/')} {value:.3g}" for key, value in row.items() if key.startswith("log/")]
-    parts.append("lr " + "/".join(f"{value:.2e}" for key, value in row.items() if key.startswith("lr/")))
+    rates = [f"{value:.2e}" for key, value in row.items() if key.startswith("lr/")]
+    parts.append(f"lr {'/'.join(rates) if len(rates) <= 3 else f'{rates[0]} … {rates[-1]}'}")
     if row.get("skipped"):
         parts.append(f"skipped {row['skipped']}")
     parts.append(f"{row['wall/images_per_second']:.1f} img/s")

@@ -19,7 +19,7 @@ from semiovs.config.schema import EvalConfig
 from semiovs.data.dataset import read_labeled
 from semiovs.data.manifest import Record
 from semiovs.data.masks import MaskReader
-from semiovs.errors import DataError
+from semiovs.errors import DataError, about
 from semiovs.evaluation.confusion import ConfusionMatrix
 from semiovs.models.segmenter import Normalization
 from semiovs.models.tiling import covered, predict_logits
@@ -100,7 +100,7 @@ def evaluate(
     mine = records[rank::world_size]
     with _evaluating(model):
         for done, (image, mask) in enumerate(_read_ahead(mine, masks), start=1):
-            with autocast():
+            with autocast(), about(mine[done - 1].image):
                 logits = predict_logits(model, normalized(image, normalization, device), **through)
             _require_classes(logits, masks)
             rows, columns = covered((image.height, image.width), **mode)

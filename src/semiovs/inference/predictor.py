@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor
 from semiovs.config.schema import EvalConfig
 from semiovs.data.batch import IGNORE
 from semiovs.data.image import read_image
-from semiovs.errors import DataError, UsageError
+from semiovs.errors import DataError, UsageError, about
 from semiovs.evaluation.evaluate import normalized
 from semiovs.models.device import pick_device
 from semiovs.models.segmenter import Normalization, Segmenter
@@ -95,7 +96,8 @@ class Predictor:
             DataError: unreadable, or an array of another shape or type.
         """
         image = _rgb(picture)
-        probabilities = self._probabilities(image)
+        with about(picture) if isinstance(picture, str | Path) else nullcontext():
+            probabilities = self._probabilities(image)
         confidence, labels = probabilities.max(dim=0)
         whole_labels = torch.full((image.height, image.width), IGNORE, dtype=torch.uint8)
         whole_confidence = torch.zeros(image.height, image.width)

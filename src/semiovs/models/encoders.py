@@ -118,7 +118,7 @@ def _timm(name: str, output_stride: int, *, published: bool) -> Encoder:
     if reductions[-1] != output_stride:
         raise UsageError(f"encoder '{name}' ends at stride {reductions[-1]}; set model.output_stride={reductions[-1]}")
     if published:
-        module = published(partial(_dilated, make, name, output_stride), module, name)
+        module = published_weights(partial(_dilated, make, name, output_stride), module, name)
     levels = (max(i for i, r in enumerate(reductions) if r == LOW_STRIDE), len(reductions) - 1)
     channels = module.feature_info.channels()
     picture = module.pretrained_cfg
@@ -148,7 +148,7 @@ def _dilated(make: Callable[..., Any], name: str, output_stride: int, **options:
         raise UsageError(f"encoder '{name}' does not give feature maps ({reason})") from None
 
 
-def published(make: Callable[..., Any], module: Any, name: str) -> Any:
+def published_weights(make: Callable[..., Any], module: Any, name: str) -> Any:
     """The encoder with timm's own weights: a file in the weights directory, else the hub or its cache.
 
     make: builds it anew, and takes ``pretrained=True``; module: the encoder without weights.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semiovs.errors import UsageError, did_you_mean
-from semiovs.models.encoders import published
+from semiovs.models.encoders import published_weights
 from semiovs.models.pretrained import load_encoder
 from semiovs.models.segmenter import Features, Normalization
 
@@ -64,7 +64,9 @@ def build_vit(name: str, *, pretrained: bool | str = False) -> tuple[nn.Module, 
         UsageError: timm does not know it, or it is no plain ViT; WeightsError: weights that are missing or of another network.
     """
     if not timm.is_model(name):
-        raise UsageError(f"encoder '{name}' is not known{did_you_mean(name, vit_names())}")
+        near = did_you_mean(name, vit_names())
+        hint = near if near.startswith(" (did") else "; see `semiovs list encoders`"
+        raise UsageError(f"encoder '{name}' is not known{hint}")
     make = partial(timm.create_model, name, num_classes=0, global_pool="", dynamic_img_size=True)
     try:
         module = make()
@@ -76,10 +78,10 @@ def build_vit(name: str, *, pretrained: bool | str = False) -> tuple[nn.Module, 
             "or model.name=deeplabv3plus for a convolutional encoder"
         )
     if pretrained is True:
-        module = published(make, module, name)
+        module = published_weights(make, module, name)
     elif pretrained:
         load_encoder(module, pretrained, encoder=name)
-    picture = module.pretrained_cfg
+    picture: dict[str, Any] = module.pretrained_cfg  # type: ignore[assignment]
     dinov2 = "dinov2" in name and getattr(module, "reg_token", None) is None
     patches = Patches(levels_of(len(module.blocks)), module.patch_embed.patch_size[0], module.embed_dim, dinov2)
     return module, patches, Normalization(tuple(picture["mean"]), tuple(picture["std"]))
@@ -112,7 +114,7 @@ def resized_positions(table: Tensor, old: tuple[int, int], new: tuple[int, int])
     """
     if old == new:
         return table
-    grid = table[:, 1:].float().transpose(1, 2).unflatten(2, old)
+    grid = table[:, 1:].float().transpose(1, 2).reshape(1, -1, *old)
     scale = ((new[0] + 0.1) / old[0], (new[1] + 0.1) / old[1])
     grid = F.interpolate(grid, scale_factor=scale, mode="bicubic")
     return torch.cat([table[:, :1], grid.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)

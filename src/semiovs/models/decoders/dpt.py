@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semiovs.errors import UsageError
+from semiovs.errors import DataError, UsageError
 from semiovs.models.decoders.deeplabv3plus import resize
 from semiovs.models.segmenter import Features, Segmenter
 from semiovs.models.vit import build_vit, layers_of
@@ -67,11 +67,11 @@ class Dpt(Segmenter):
         """(B, 3, H, W) -> four maps of patch tokens (B, C, ⌈H/patch⌉, ⌈W/patch⌉).
 
         Raises:
-            UsageError: an image smaller than a patch.
+            DataError: an image smaller than a patch.
         """
         (height, width), side = image.shape[-2:], self.patches.side
         if min(height, width) < side:
-            raise UsageError(
+            raise DataError(
                 f"an image of {width} x {height} pixels is smaller than a patch of the encoder, {side} x {side}; "
                 "leave it out or enlarge it"
             )
@@ -80,12 +80,13 @@ class Dpt(Segmenter):
             return self.patches.maps(self.backbone, image)
 
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:
-        """Four maps -> logits (B, K, *size), where `size` is that of the image."""
+        """Four maps -> logits (B, K, *size): padding is cut off where `size` is that of the image; else they are resized."""
         if context:
             raise UsageError(f"dpt does not read {', '.join(sorted(context))}")
-        logits = self.head(features)
-        whole = tuple(length * self.patches.side for length in features[0].shape[-2:])
-        return resize(logits, whole)[..., : size[0], : size[1]]
+        side = self.patches.side
+        whole = tuple(length * side for length in features[0].shape[-2:])
+        padded = all(0 <= length - wanted < side for length, wanted in zip(whole, size, strict=True))
+        return resize(self.head(features), whole if padded else size)[..., : size[0], : size[1]]
 
     def layers(self) -> tuple[list[nn.Parameter], ...]:
         """Embeddings and blocks."""
