@@ -12,6 +12,7 @@ from torch import Tensor
 
 from semiovs.data import Batch, Labeled, Unlabeled
 from semiovs.methods.draws import Draws
+from semiovs.methods.propagation import packed
 
 GOLDENS = Path(__file__).parent / "goldens" / "corrmatch"
 
@@ -30,6 +31,11 @@ def expected() -> Any:
 def unpacked(bits: np.ndarray, shape: tuple[int, ...]) -> Tensor:
     """Booleans of packed bits."""
     return torch.from_numpy(np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape))
+
+
+def eight_a_byte(maps: Tensor) -> Tensor:
+    """(B, M, H, W) bool -> (B, H, W, M / 8) uint8, as `propagate` takes it."""
+    return packed(maps.permute(0, 2, 3, 1).contiguous())
 
 
 def box_of(mask: np.ndarray) -> Tensor:

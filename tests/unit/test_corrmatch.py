@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from contract.toy import ARMS, K, toy_batch, toy_method
+from parity.corrmatch_inputs import eight_a_byte
 from semiovs.data import Batch
 from semiovs.errors import UsageError
 from semiovs.methods import Progress, Step
 from semiovs.methods.correlation import Alike
 from semiovs.methods.corrmatch import CorrMatch, divergence
 from semiovs.methods.maths import Target, Threshold
-from semiovs.methods.propagation import propagate
+from semiovs.methods.propagation import packed, propagate
 from semiovs.models import build_segmenter
 
 PROGRESS = Progress(step=3, total_steps=10)
@@ -40,7 +41,7 @@ def one_after_the_other(y: Target, shapes: Tensor, τ: float) -> tuple[Tensor, T
     label, kept = y.label.clone(), (y.confidence >= τ) & y.valid
     believed = kept.clone()
     for b in range(len(label)):
-        for shape in shapes[:, b]:
+        for shape in shapes[b]:
             voters = label[b][shape & kept[b]]
             if len(voters) == 0 or len(voters) / int(shape.sum()) < τ:
                 continue
@@ -56,16 +57,22 @@ def test_propagation_is_that_of_a_loop(τ: float) -> None:
     g = torch.Generator().manual_seed(int(100 * τ))
     label = torch.randint(0, 3, (3, 4, 5), generator=g).repeat_interleave(4, 1).repeat_interleave(4, 2)
     y = Target(label, torch.rand(3, 16, 20, generator=g) ** 0.3, torch.rand(3, 16, 20, generator=g) > 0.1)
-    shapes = torch.zeros(24, 3, 16, 20, dtype=torch.bool)
+    shapes = torch.zeros(3, 24, 16, 20, dtype=torch.bool)
     for shape in shapes.flatten(0, 1)[:-2]:  # the last two stay empty
         (top, left), (high, wide) = torch.randint(0, 10, (2,), generator=g), torch.randint(1, 9, (2,), generator=g)
         shape[top : top + high, left : left + wide] = True
-    shapes &= y.valid
-    ours, (label, believed) = propagate(y, shapes, Threshold(τ), 3), one_after_the_other(y, shapes, τ)
+    shapes &= y.valid[:, None]
+    ours, (label, believed) = propagate(y, eight_a_byte(shapes), Threshold(τ), 3), one_after_the_other(y, shapes, τ)
     assert torch.equal(ours.label, label)
     assert torch.equal(ours.kept(Threshold(τ)), believed)
     assert not label.equal(y.label)
     assert not believed.equal(y.kept(Threshold(τ)))
+
+
+def test_eight_masks_a_byte() -> None:
+    masks = torch.rand(5, 7, 24, generator=torch.Generator().manual_seed(0)) < 0.5
+    bits = packed(masks)[..., None] >> torch.arange(8, dtype=torch.uint8) & 1
+    assert torch.equal(bits.flatten(2).bool(), masks)
 
 
 def test_without_a_sure_pixel_nothing_is_spread() -> None:
@@ -74,14 +81,14 @@ def test_without_a_sure_pixel_nothing_is_spread() -> None:
     )
     for τ in (0.0, 0.5):
         nothing = replace(y, valid=torch.zeros_like(y.valid)) if τ == 0 else y
-        after = propagate(nothing, torch.ones(4, 2, 8, 8, dtype=torch.bool), Threshold(τ), K)
+        after = propagate(nothing, torch.full((2, 8, 8, 2), 255, dtype=torch.uint8), Threshold(τ), K)
         assert after.label.equal(y.label)
         assert after.confidence.equal(y.confidence)
 
 
 def test_a_constant_map_is_the_empty_shape() -> None:
     flat = Alike(torch.full((1, 16, 16), 1 / 16), (4, 4))
-    assert not flat.shapes(torch.arange(3), (13, 13)).any()
+    assert not flat.shapes(torch.arange(8), (13, 13)).any()
 
 
 def test_logits_go_where_pixels_are_alike() -> None:
@@ -238,5 +245,5 @@ def test_no_step_waits_for_the_device(arm: str) -> None:
     assert watch.seen == []
     with Watch() as watch:
         y = Target.of(torch.randn(1, K, 4, 4), torch.ones(1, 4, 4, dtype=torch.bool))
-        one_after_the_other(y, torch.ones(1, 1, 4, 4, dtype=torch.bool), 0.0)
+        one_after_the_other(y, torch.ones(1, 8, 4, 4, dtype=torch.bool), 0.0)
     assert watch.seen  # the loop is caught

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from semiovs.methods.propagation import packed
 from semiovs.models.decoders.deeplabv3plus import resize
 
 
@@ -30,14 +31,14 @@ class Alike:
         return out.view(*out.shape[:2], *self.side)
 
     def shapes(self, positions: Tensor, size: tuple[int, int]) -> Tensor:
-        """What each of M positions is like, by more than half of the range: (M, B, *size) bool.
+        """What each of M positions is like, by more than half of the range: (B, *size, M / 8) uint8, eight shapes a byte.
 
         positions: (M,), the same for every image. Where all is alike the shape is empty. One image after the other, because
         the maps of all at full size would be M B H W floats.
         """
         rows = self.matrix.detach()[:, positions]
-        maps = rows.view(*rows.shape[:2], *self.side)
-        return torch.stack([_upper_half(resize(m[None], size)[0]) for m in maps], dim=1)
+        maps = rows.view(*rows.shape[:2], *self.side).contiguous(memory_format=torch.channels_last)
+        return torch.stack([packed(_upper_half(resize(m, size)[0].permute(1, 2, 0))) for m in torch.split(maps, 1)])
 
     def of(self, images: slice) -> Alike:
         """That of some images."""
@@ -60,6 +61,6 @@ class Correlation(nn.Module):
 
 
 def _upper_half(maps: Tensor) -> Tensor:
-    """(M, H, W) -> bool: (m - min) / (max - min) > ½, without the division."""
-    middle = (maps.amin(dim=(1, 2)) + maps.amax(dim=(1, 2))) / 2
-    return maps > middle[:, None, None]
+    """(H, W, M) -> bool: (m - min) / (max - min) > ½, without the division."""
+    middle = (maps.amin(dim=(0, 1)) + maps.amax(dim=(0, 1))) / 2
+    return (maps > middle).contiguous()

@@ -95,7 +95,7 @@ class CorrMatch(Method):
         self.follow_confidence(y_w, y_mix.valid if parity else y_w.valid)
         τ = self.threshold
         own = y_mix.valid & ~inside(box, *y_mix.label.shape[-2:])
-        y_s = propagate(y_mix, p.shapes & own, τ, self.student.num_classes)
+        y_s = propagate(y_mix, p.shapes * own[..., None], τ, self.student.num_classes)
 
         π = widened(p.w.detach()).softmax(1)
         π = π if parity else paste(π, widened(p_m).softmax(1), box)
