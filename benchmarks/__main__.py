@@ -22,7 +22,7 @@ from benchmarks.measure import Row, Size
 OUT = Path("docs/results/bench-cpu.json")
 
 #: Each is a module with a function `rows`.
-SUBJECTS = ("loader", "step", "counts", "cutmix", "precision", "label")
+SUBJECTS = ("loader", "step", "counts", "cutmix", "precision", "label", "methods")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
