@@ -24,7 +24,7 @@ OUT = Path("docs/results/bench-cpu.json")
 #: Each is a module with a function `rows`.
 SUBJECTS = ("loader", "step", "counts", "cutmix", "precision", "label")
 #: Long, so measured only when named, on the CPU or a GPU; give each device a file of its own.
-LONG = ("methods",)
+LONG = ("methods", "corrmatch")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -134,6 +134,7 @@ CASES = (
     Case("semivl", inlined.semivl, _SEMIVL, {"conf_thresh": _LITTLE, "guide_thresh": _LITTLE}, hears),
     Case("unimatch-v2", inlined.unimatch_v2, _DPT),
     Case("allspark", inlined.labels_only, least=True),
+    Case("corrmatch", inlined.labels_only, least=True),
     Case("ddfp", inlined.labels_only, _DUAL, least=True),
 )
 

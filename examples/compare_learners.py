@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument(
         "--methods",
         nargs="+",
-        default=["unimatch", "fixmatch", "prevmatch", "unimatch-v2", "allspark", "ddfp", "semivl"],
+        default=["unimatch", "fixmatch", "prevmatch", "unimatch-v2", "corrmatch", "allspark", "ddfp", "semivl"],
     )
     options = parser.parse_args()
     for seed in options.seeds:

@@ -101,6 +101,8 @@ METHODS = _table(
     Entry("ddfp", "semiovs.methods.ddfp:Ddfp", "EMA teacher; features pushed to where a density flow knows few",
           {"eps": 4.0, "warmup": (1, 1), "teacher": "ema", "parity": False, **_METHOD, "ema_decay": 0.999},
           "deeplabv3plus-dual", "Wang et al. 2024"),
+    Entry("corrmatch", "semiovs.methods.corrmatch:CorrMatch", "pixels that look alike are believed together; a moving threshold",
+          {**_METHOD, "conf_thresh": 0.85, "thresh_momentum": 0.999, "parity": False}, "deeplabv3plus", "Sun et al. 2024"),
     Entry("sed", "semiovs.methods.sed:Sed", "trains an open-vocabulary teacher (semiovs ovs train)",
           {"nested": False, "ignore": "mask", "sample": None, "locked": False, "ema_decay": None, "normalise": "rank"},
           "sed", "Xie et al. 2024"),

@@ -18,12 +18,14 @@ from contract.toy import ARMS, METHOD_NAMES, toy_batch, toy_method
 from parity.allspark_inputs import without_dropout
 from semiovs.data import Batch, flipped
 from semiovs.engine.distributed import World
-from semiovs.methods import Method, Progress, memory
+from semiovs.methods import Method, Progress, corrmatch, memory
 from semiovs.methods.allspark import AllSpark
 from semiovs.methods.draws import Draws
 
 PROGRESS = Progress(1, 10)
 CASES = [(name, arm, normalise) for name in METHOD_NAMES for arm in ARMS for normalise in ("rank", "global")]
+#: A threshold that moves far enough in one step for the ranks to notice whose confidence it follows.
+OPTIONS: dict[str, dict[str, Any]] = {"corrmatch": {"thresh_momentum": 0.5}}
 
 
 class FixedDraws(Draws):
@@ -51,10 +53,13 @@ class FixedDraws(Draws):
 
         return tuple(halved(f) for f in features)
 
+    def positions(self, count: int, total: int, device: torch.device) -> Tensor:
+        return (7 * torch.arange(count, device=device) + 3) % total
+
 
 def build(name: str, arm: str, normalise: str) -> tuple[Method, list[Batch]]:
     """The same method everywhere, and the two ranks' batches, whose numbers of valid pixels differ."""
-    method = toy_method(name, ARMS[arm], norm="group", normalise=normalise).double()
+    method = toy_method(name, ARMS[arm], norm="group", normalise=normalise, **OPTIONS.get(name, {})).double()
     method.draws = FixedDraws()
     for module in method.modules():
         if isinstance(module, torch.nn.Dropout2d):
@@ -134,16 +139,32 @@ def concatenated(a: Any, b: Any) -> Any:
     return type(a)(**{key: concatenated(value, vars(b)[key]) for key, value in vars(a).items()})
 
 
+def gradients_of_halves(case: tuple[str, str, str]) -> list[Tensor]:
+    """Each rank's own gradients, in one process. What the ranks would tell each other on the way is heard in a first round."""
+
+    def run(index: int) -> Tensor:
+        method, batches = build(*case)
+        method(batches[index], PROGRESS).terms.objective().backward()
+        return gradients(method)
+
+    if case[0] != "corrmatch":
+        with alone(case):
+            return [run(index) for index in range(2)]
+    told: list[Tensor] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corrmatch, "largest_of_ranks", lambda values: told.append(values) or values)
+        apart = [run(index) for index in range(2)]
+        patch.setattr(corrmatch, "largest_of_ranks", lambda _: torch.stack(told).amax(0))
+        together = [run(index) for index in range(2)]
+    assert any(not a.equal(b) for a, b in zip(apart, together, strict=True))  # so the test can tell the difference
+    return together
+
+
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_two_ranks(case: tuple[str, str, str], two_ranks: dict[str, Tensor]) -> None:
     _, _, normalise = case
     if normalise == "rank":
-        halves = []
-        with alone(case):
-            for index in range(2):
-                method, batches = build(*case)
-                method(batches[index], PROGRESS).terms.objective().backward()
-                halves.append(gradients(method))
+        halves = gradients_of_halves(case)
         expected = (halves[0] + halves[1]) / 2
     else:
         method, batches = build(*case)

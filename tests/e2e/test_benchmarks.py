@@ -37,7 +37,7 @@ def result(tmp_path_factory):
 
 
 def test_every_subject_gives_rows(result):
-    assert list(result["subjects"]) == ["loader", "step", "counts", "cutmix", "precision", "label"]
+    assert list(result["subjects"]) == ["loader", "step", "counts", "cutmix", "precision", "label", "methods"]
     rows = rows_of(result)
     assert len({row["name"] for row in rows}) == len(rows)
     for row in rows:
@@ -64,7 +64,7 @@ def test_the_committed_results_have_the_same_rows(result):
     for subject in ("loader", "counts", "cutmix"):
         names = [[row["name"] for row in r["subjects"][subject]["rows"]] for r in (committed, result)]
         assert names[0] == names[1], "run: python -m benchmarks"
-    once = ("size", "memory")  # the same in every run
+    once = ("size", "memory", "operators")  # the same in every run
     assert all(row["runs"] >= 5 or any(word in row["name"] for word in once) for row in rows_of(committed))
 
 

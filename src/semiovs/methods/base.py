@@ -44,10 +44,18 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Carried:
-    """What became of the riders: their clean and (where the method perturbs features) perturbed logits (B, K, H, W)."""
+    """What became of the riders: their clean logits (B, K, H, W), and where the method has them, those of perturbed features
+    and those by correlation (CorrMatch).
+    """
 
     clean: Tensor
     perturbed: Tensor | None
+    correlated: Tensor | None = None
+
+    def learnt(self) -> dict[str, Tensor]:
+        """The logits that OOD terms are made of, by term."""
+        found = {"fp": self.perturbed, "w_corr": self.correlated}
+        return {name: logits for name, logits in found.items() if logits is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +156,13 @@ class Method(nn.Module, ABC):
 
     def judge(self, image: Tensor, valid: Tensor) -> Target:
         """Pseudo-labels in evaluation mode, without gradient: by the EMA teacher where there is one, else by the student."""
+        return Target.of(self.verdict(image), valid)
+
+    def verdict(self, image: Tensor) -> Tensor:
+        """Logits (B, K, H, W) in evaluation mode, without gradient, of whoever judges."""
         judge = self.student if self.ema is None else self.ema
         with judging(judge):
-            return Target.of(judge(image), valid)
+            return judge(image)  # type: ignore[no-any-return]
 
     def believe(self, image: Tensor, logits: Tensor, valid: Tensor) -> Target:
         """Pseudo-labels of images that the student saw in training mode: its own logits, or the EMA teacher's verdict."""

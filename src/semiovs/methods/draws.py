@@ -45,6 +45,10 @@ class Draws:
         """Gaussian noise in the shape of `like`."""
         return std * torch.randn_like(like)
 
+    def positions(self, count: int, total: int, device: torch.device) -> Tensor:
+        """`count` of `total` positions of a map, each drawn from all of them, (count,) int64."""
+        return torch.randint(total, (count,), device=device)
+
     def classes(self, present: Tensor, count: int) -> Tensor:
         """Ids of `count` of K classes, ascending: those that are `present` (K,) bool first, the others at random."""
         return (torch.rand(len(present), device=present.device) + present.float()).topk(count).indices.sort().values

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 class Threshold:
     """τ: which pseudo-labels count, and over which pixels their loss is a mean.
 
-    value: one number, or a (K,) tensor with a number per class; pooled: the mean is over the pixels of all ranks, not of this one.
+    value: one number (a 0-d tensor if the method moves it), or a (K,) tensor with a number per class; pooled: the mean is over the
+    pixels of all ranks, not of this one.
     """
 
     value: float | Tensor
@@ -26,7 +27,7 @@ class Threshold:
 
     def admits(self, confidence: Tensor, label: Tensor) -> Tensor:
         """[c ≥ τ_ŷ], (B, H, W) bool."""
-        return confidence >= (self.value[label] if isinstance(self.value, Tensor) else self.value)
+        return confidence >= (self.value[label] if isinstance(self.value, Tensor) and self.value.ndim else self.value)
 
 
 def denominator(count: Tensor, pooled: bool, *, least: float = 1.0) -> Tensor:

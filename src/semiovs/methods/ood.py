@@ -61,11 +61,12 @@ class OodStream:
         y = self.target(method, o, base.carried)
         u = batch.unlabeled if method.reads_unlabeled else None
         strong, targets = self.pasted(o, u, y, base.pseudo.get("w"), method.strong)
-        views = [name for name in method.consistency if name != "fp"]
+        weak = {} if base.carried is None else base.carried.learnt()
+        views = [name for name in method.consistency if name not in weak]
         logits = method.strong_pass(*strong)
+        targets *= len(views) // method.strong  # a view may have several predictions
         losses = {name: y_s.loss(p, τ) for name, y_s, p in zip(views, targets, logits, strict=True)}
-        if base.carried is not None and base.carried.perturbed is not None:
-            losses["fp"] = y.loss(base.carried.perturbed, τ)
+        losses |= {name: y.loss(p, τ) for name, p in weak.items()}
 
         pseudo = {"ood": y, **{f"ood_{name}": y_s for name, y_s in zip(views, targets, strict=True)}}
         return replace(

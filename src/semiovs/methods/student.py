@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from semiovs.methods.draws import Draws
-from semiovs.models.segmenter import Segmenter
+from semiovs.models.segmenter import Features, Segmenter
 
 Logits = tuple[Tensor, ...]
 
@@ -24,7 +24,13 @@ def segment_perturbed(student: Segmenter, draws: Draws, *groups: Tensor) -> tupl
 
     The decoder's BatchNorm sees clean and perturbed features of every group as one batch, as in UniMatch.
     """
-    features = student.encode(torch.cat(groups))
+    return decode_perturbed(student, draws, student.encode(torch.cat(groups)), groups)
+
+
+def decode_perturbed(
+    student: Segmenter, draws: Draws, features: Features, groups: Sequence[Tensor]
+) -> tuple[Logits, Logits]:
+    """The second half of `segment_perturbed`, for methods that read the features (of all groups) themselves."""
     perturbed = draws.channel_dropout(features)
     both = tuple(torch.cat(pair) for pair in zip(features, perturbed, strict=True))
     clean, dropped = student.decode(both, (groups[0].shape[-2], groups[0].shape[-1])).chunk(2)

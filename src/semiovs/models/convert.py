@@ -72,7 +72,7 @@ class Family:
 
 
 def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: str, strict: bool = True) -> LoadReport:
-    """Load a published checkpoint of `family` into a segmenter, or into the student of a method.
+    """Load a published checkpoint of `family` into a segmenter, or into a method: its student, and its heads if the file has any.
 
     state_dict: the tensors, or the training program's dict with them under ``model``; a DDP prefix is taken off and counters of
     BatchNorm may be absent. With `strict` nothing is loaded unless everything fits. A method's frozen guide takes the file's, where
@@ -173,8 +173,15 @@ def _blueprint_unimatch_v2(state: StateDict) -> Blueprint | None:
 #: Channels of the published decoder.
 _PUBLISHED_WIDTH = 256
 
-#: Key layouts. A new family is one function that renames, one that recognises, and a row.
+
+def _describe_corrmatch(state: StateDict) -> str | None:
+    plain = _describe_deeplabv3plus(state)
+    return f"CorrMatch's {plain}" if plain and "corr.conv1.weight" in state else None
+
+
+#: Key layouts, the special before the general. A new family is one function that renames, one that recognises, and a row.
 FAMILIES: dict[str, Family] = {
+    "corrmatch": Family((), _deeplabv3plus, _describe_corrmatch, aside=("corr.", "proj.")),
     "deeplabv3plus": Family(
         ("supervised", "fixmatch", "unimatch", "prevmatch", "semiovs"), _deeplabv3plus, _describe_deeplabv3plus,
         blueprint=_blueprint_deeplabv3plus, export=_export_deeplabv3plus,

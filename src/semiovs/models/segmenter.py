@@ -31,8 +31,9 @@ class Segmenter(nn.Module, ABC):
     """Encoder and decoder. `backbone` is the encoder; every other parameter belongs to the head (optimiser groups).
 
     normalization: what `encode` expects its images to be normalised with; channels: of the maps that `encode` gives, where they
-    are known; neck: what a method puts between the two, if anything: it makes the last map anew (AllSpark's bottleneck);
-    prompted: names in the state that `prompt` fills, which no published checkpoint has.
+    are known; norm: the kind of its normalisation layers (`norm_layer`), for heads that a method puts beside it; neck: what a
+    method puts between the two, if anything: it makes the last map anew (AllSpark's bottleneck); prompted: names in the state
+    that `prompt` fills, which no published checkpoint has.
     """
 
     prompted: ClassVar[tuple[str, ...]] = ()
@@ -41,6 +42,7 @@ class Segmenter(nn.Module, ABC):
     num_classes: int
     normalization: Normalization = Normalization()
     channels: tuple[int, ...] = ()
+    norm: str = "batch"
 
     def __init__(self) -> None:
         super().__init__()

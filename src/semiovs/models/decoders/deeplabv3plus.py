@@ -54,6 +54,7 @@ class DeepLabV3Plus(Segmenter):
         low, high = built.channels
         self.num_classes = num_classes
         self.channels = built.channels
+        self.norm = norm
         self.normalization = built.normalization
         self._levels = built.levels
         self.backbone = built.module

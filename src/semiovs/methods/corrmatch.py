@@ -1,0 +1,169 @@
+"""CorrMatch: pixels that look alike are believed together; the threshold follows the student's own confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn import functional as F
+
+from semiovs.data import Batch
+from semiovs.errors import UsageError
+from semiovs.methods.base import Carried, Method, Progress, Step
+from semiovs.methods.correlation import Alike, Correlation
+from semiovs.methods.maths import Target, Threshold, denominator, inside, paste, widened
+from semiovs.methods.propagation import propagate
+from semiovs.methods.student import Logits, decode_perturbed
+from semiovs.methods.terms import Terms
+from semiovs.models.decoders.deeplabv3plus import resize
+from semiovs.models.norms import norm_layer
+from semiovs.models.segmenter import Segmenter
+
+#: Channels of the map that is correlated, the dropout on it, and how many of its positions draw a shape a step.
+CHANNELS, DROPOUT, SHAPES = 256, 0.1, 128
+
+
+class Weak(NamedTuple):
+    """The pass over weak views: logits (B, K, H, W) of x, w and w with channels dropped; those by correlation; shapes of w."""
+
+    x: Tensor
+    w: Tensor
+    fp: Tensor
+    x_corr: Tensor
+    w_corr: Tensor
+    shapes: Tensor
+    carried: Carried | None
+
+
+class CorrMatch(Method):
+    """L = (½ CE(x) + ½ CE(x_corr) + ¼ L_s + ¼ L_kl + ¼ L_fp + ⅛ L_s_corr + ⅛ L_w_corr) / 2 (Sun et al. 2024; corrmatch spec, 4).
+
+    conf_thresh: τ at the first step; it then moves with `thresh_momentum` towards the student's confidence. parity: as the
+    published program computes, where that differs (docs/methods/corrmatch.md, Quirks).
+    """
+
+    #: Of the OOD stream. Labels that are given have no distribution to diverge from: the weight of `kl` is the strong view's.
+    consistency = {"s": 0.5, "fp": 0.25, "s_corr": 0.125, "w_corr": 0.125}
+    strong = 1
+
+    moving_threshold: Tensor
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        *,
+        num_classes: int,
+        conf_thresh: float = 0.85,
+        thresh_momentum: float = 0.999,
+        parity: bool = False,
+        **options: Any,
+    ) -> None:
+        if isinstance(conf_thresh, Sequence):
+            raise UsageError(
+                "method.conf_thresh: corrmatch moves one threshold for all classes; give a number, like 0.85"
+            )
+        if not 0 <= thresh_momentum <= 1:
+            raise UsageError(f"method.thresh_momentum: {thresh_momentum} must be from 0 to 1, like 0.999")
+        if not segmenter.channels:
+            raise UsageError("corrmatch correlates the encoder's last map; use model.name=deeplabv3plus or dpt")
+        super().__init__(segmenter, num_classes=num_classes, conf_thresh=conf_thresh, **options)
+        self.thresh_momentum, self.parity = thresh_momentum, parity
+        self.register_buffer("moving_threshold", torch.tensor(float(conf_thresh)))
+        conv = nn.Conv2d(segmenter.channels[-1], CHANNELS, 3, padding=1)
+        self.proj = nn.Sequential(conv, norm_layer(segmenter.norm, CHANNELS), nn.ReLU())
+        self.corr = Correlation(CHANNELS, num_classes)
+
+    @property
+    def threshold(self) -> Threshold:
+        """τ as it stands."""
+        return Threshold(self.moving_threshold, self.pooled)
+
+    def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
+        """Label the CutMix partners, then learn from weak, perturbed and strong views, directly and through correlation."""
+        x, (u, m), parity = batch.labeled, batch.pair(), self.parity
+        (box,), (s,), (s_m,) = u.boxes[:1], u.strong[:1], m.strong[:1]
+
+        p_m = self.verdict(m.weak)
+        p = self.weak_pass(x.image, u.weak, *riders)
+        p_s, q_s = self.strong_pass(paste(s, s_m, box))
+
+        y_w, y_m = self.believe(u.weak, p.w, u.valid), Target.of(p_m, m.valid)
+        y_mix = y_w.mix(y_m, box)
+        self.follow_confidence(y_w, y_mix.valid if parity else y_w.valid)
+        τ = self.threshold
+        own = y_mix.valid & ~inside(box, *y_mix.label.shape[-2:])
+        y_s = propagate(y_mix, p.shapes * own[..., None], τ, self.student.num_classes)
+
+        π = widened(p.w.detach()).softmax(1)
+        π = π if parity else paste(π, widened(p_m).softmax(1), box)
+        terms = Terms(
+            {
+                "x": (0.5, self.criterion(p.x, x.mask)),
+                "x_corr": (0.5, self.criterion(p.x_corr, x.mask)),
+                "s": (0.25, y_s.loss(p_s, τ)),
+                "kl": (0.25, divergence(π, p_s, y_mix, τ)),
+                "fp": (0.25, y_w.loss(p.fp, τ)),
+                "s_corr": (0.125, y_s.loss(q_s, τ)),
+                "w_corr": (0.125, y_w.loss(p.w_corr, τ)),
+            },
+            normaliser=2.0,
+        )
+        log = {"mask_ratio": y_w.ratio(τ), "spread_ratio": y_s.ratio(τ), "threshold": self.moving_threshold.clone()}
+        return Step(terms, pseudo={"w": y_w, "w_mix": y_m, "mix": y_mix, "s": y_s}, log=log, carried=p.carried)
+
+    def weak_pass(self, *groups: Tensor) -> Weak:
+        """One pass over x, w and riders; the decoder reads clean and perturbed features together, correlation the clean ones."""
+        sizes, size = [len(group) for group in groups], (groups[1].shape[-2], groups[1].shape[-1])
+        features = self.student.encode(torch.cat(groups))
+        p, fp = decode_perturbed(self.student, self.draws, features, groups)
+        alike = self.correlate(features[-1])
+        q = torch.split(resize(alike.spread(torch.cat(p)), size), sizes)
+
+        total = alike.matrix.shape[-1]
+        positions = self.draws.positions(SHAPES, max(total - self.parity, 1), p[1].device)
+        shapes = alike.of(slice(sizes[0], sizes[0] + sizes[1])).shapes(positions, size)
+        carried = Carried(p[2], fp[2], correlated=q[2]) if len(groups) > 2 else None
+        return Weak(p[0], p[1], fp[1], q[0], q[1], shapes, carried)
+
+    def strong_pass(self, *views: Tensor) -> Logits:
+        """The strong view -> its logits, and those by correlation; OOD images are learnt in the same way."""
+        (s,) = views
+        size, features = (s.shape[-2], s.shape[-1]), self.student.encode(s)
+        p_s = self.student.decode(features, size)
+        return p_s, resize(self.correlate(features[-1]).spread(p_s), size)
+
+    def correlate(self, feature: Tensor) -> Alike:
+        """The encoder's last map, projected, every position with every other."""
+        (projected,) = self.draws.channel_dropout((self.proj(feature),), DROPOUT)
+        alike: Alike = self.corr(projected)
+        return alike
+
+    @torch.no_grad()
+    def follow_confidence(self, y: Target, valid: Tensor) -> None:
+        """τ <- m τ + (1 - m) mean over the classes of the largest confidence in each, on all ranks (corrmatch spec, 4).
+
+        Classes that no valid pixel of any rank is labelled with do not count; without any τ stays.
+        """
+        surest = y.confidence.new_zeros(self.student.num_classes)
+        surest.scatter_reduce_(0, y.label.flatten(), (y.confidence * valid).flatten(), "amax")
+        surest = largest_of_ranks(surest)
+        present = surest > 0
+        mean = surest.sum() / present.sum().clamp(min=1)
+        τ = self.moving_threshold
+        τ.copy_(torch.where(present.any(), self.thresh_momentum * τ + (1 - self.thresh_momentum) * mean, τ))
+
+
+def divergence(probabilities: Tensor, logits: Tensor, target: Target, threshold: Threshold) -> Tensor:
+    """Σ [kept] KL(π ‖ softmax(p)) / Σ [valid], 0-d; probabilities π and logits p are (B, K, H, W)."""
+    divergence = F.kl_div(widened(logits).log_softmax(1), probabilities, reduction="none").sum(1)
+    return (divergence * target.kept(threshold)).sum() / denominator(target.valid.sum(), threshold.pooled)
+
+
+def largest_of_ranks(values: Tensor) -> Tensor:
+    """The elementwise maximum over all ranks."""
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(values, op=dist.ReduceOp.MAX)
+    return values
