@@ -37,7 +37,7 @@ def result(tmp_path_factory):
 
 
 def test_every_subject_gives_rows(result):
-    assert list(result["subjects"]) == ["loader", "step", "counts", "cutmix", "precision", "label", "methods"]
+    assert list(result["subjects"]) == ["loader", "step", "counts", "cutmix", "precision", "label"]
     rows = rows_of(result)
     assert len({row["name"] for row in rows}) == len(rows)
     for row in rows:
@@ -60,7 +60,7 @@ def test_ratios_say_how_many_times_better(result):
 def test_the_committed_results_have_the_same_rows(result):
     committed = json.loads((ROOT / "docs/results/bench-cpu.json").read_text("utf-8"))
     assert not committed["tiny"]
-    assert [name for name in committed["subjects"] if name != "methods"] == list(result["subjects"])
+    assert [name for name in committed["subjects"] if name not in ("methods", "corrmatch")] == list(result["subjects"])
     for subject in ("loader", "counts", "cutmix"):
         names = [[row["name"] for row in r["subjects"][subject]["rows"]] for r in (committed, result)]
         assert names[0] == names[1], "run: python -m benchmarks"
@@ -98,6 +98,14 @@ def test_wrong_arguments(arguments, expected):
     done = run("benchmarks", *arguments)
     assert done.returncode == 2
     assert expected in done.stderr
+
+
+def test_region_propagation_equals_the_loop(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    subject = importlib.import_module("benchmarks.corrmatch")
+    rows = subject.rows(subject.Size(runs=1, tiny=True))
+    assert any(row.name.startswith("CorrMatch, propagation, ") for row in rows)
+    assert all(row.ours > 0 for row in rows)
 
 
 @pytest.fixture
