@@ -21,6 +21,7 @@ _TITLES = {
     "label": "Labelling",
     "methods": "Methods, against their formulas inlined",
     "corrmatch": "CorrMatch",
+    "flow": "DDFP's flow",
 }
 #: End or whole of a row's name -> (wanted ratio, the goal in words). `bf16` counts only where the hardware computes in it.
 _GOALS = {
