@@ -24,9 +24,9 @@ OUT = Path("docs/results/bench-cpu.json")
 #: Each is a module with a function `rows`.
 SUBJECTS = ("loader", "step", "counts", "cutmix", "precision", "label")
 #: Long, so measured only when named.
-LONG = ("methods", "corrmatch", "flow")
+LONG = ("methods", "paper", "corrmatch", "flow")
 #: Those that a GPU can be asked for too; give each device a file of its own.
-ANYWHERE = ("methods",)
+ANYWHERE = ("methods", "paper")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

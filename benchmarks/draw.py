@@ -20,6 +20,7 @@ _TITLES = {
     "precision": "bf16 or fp32",
     "label": "Labelling",
     "methods": "Methods, against their formulas inlined",
+    "paper": "Methods, with the papers' models",
     "corrmatch": "CorrMatch",
     "flow": "DDFP's flow",
 }

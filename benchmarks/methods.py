@@ -1,6 +1,6 @@
 """A step of each method, alone and with OOD: time and peak memory, against its own formula inlined (losses, gradients, optimiser).
 
-A method comes in by a row of `CASES`. Small models everywhere; the paper's model at a size that the device can take.
+A method comes in by a row of `CASES`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -68,17 +68,24 @@ _DPT = {
     ),
 }
 _DUAL = {
-    "cpu": (Model("small", "deeplabv3plus-dual", {"encoder": "small"}, 64, 8),),
-    "cuda": (Model("R-101", "deeplabv3plus-dual", {"encoder": "resnet101s"}, 321, 8),),
-}
-_SEMIVL = {
-    "cpu": (Model("CLIP ViT-B", "semivl", {"image_size": 96, "text": "words"}, 96, 2),),
-    "cuda": (Model("CLIP ViT-B", "semivl", {"image_size": 512, "text": "words"}, 512, 2),),
+    "cpu": (
+        Model("small", "deeplabv3plus-dual", {"encoder": "small"}, 64, 8),
+        Model("R-101", "deeplabv3plus-dual", {"encoder": "resnet101s"}, 129, 2),
+    ),
+    "cuda": (
+        Model("small", "deeplabv3plus-dual", {"encoder": "small"}, 64, 8),
+        Model("R-101", "deeplabv3plus-dual", {"encoder": "resnet101s"}, 321, 8),
+    ),
 }
 _TINY_SEMIVL = {
     "encoder": "tiny", "image_size": 32, "text": "words", "taps": (0, 1), "channels": 16, "up_channels": (16, 16),
     "skip_channels": (8, 8), "layers": 1, "pool": 2, "dilations": (1,),
 }  # fmt: skip
+_SMALL_SEMIVL = Model("small", "semivl", {**_TINY_SEMIVL, "image_size": 64, "channels": 32}, 64, 8)
+_SEMIVL = {
+    "cpu": (_SMALL_SEMIVL, Model("CLIP ViT-B", "semivl", {"image_size": 96, "text": "words"}, 96, 2)),
+    "cuda": (_SMALL_SEMIVL, Model("CLIP ViT-B", "semivl", {"image_size": 512, "text": "words"}, 512, 2)),
+}
 #: What is measured with `--tiny`.
 _TINY = {
     "deeplabv3plus": Model("tiny", "deeplabv3plus", {"encoder": "tiny", "channels": 16}, 33, 2),
@@ -140,12 +147,16 @@ CASES = (
 
 
 def rows(size: Size) -> list[Row]:
-    out = []
-    for case in CASES:
-        models = case.models[size.device]
-        for model in (_TINY[models[0].segmenter],) if size.tiny else models:
-            for ood in (False, True):
-                out += _rows(case, model, size, ood=ood)
+    """With small models; `benchmarks.paper` has the larger ones."""
+    return [row for case in CASES for row in of_models(case, case.models[size.device][:1], size)]
+
+
+def of_models(case: Case, models: Sequence[Model], size: Size) -> list[Row]:
+    """Rows of a method with each of the models, alone and with OOD."""
+    out: list[Row] = []
+    for model in models:
+        for ood in (False, True):
+            out += _rows(case, _TINY[model.segmenter] if size.tiny else model, size, ood=ood)
     return out
 
 

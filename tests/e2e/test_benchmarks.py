@@ -60,7 +60,9 @@ def test_ratios_say_how_many_times_better(result):
 def test_the_committed_results_have_the_same_rows(result):
     committed = json.loads((ROOT / "docs/results/bench-cpu.json").read_text("utf-8"))
     assert not committed["tiny"]
-    assert [name for name in committed["subjects"] if name not in ("methods", "corrmatch", "flow")] == list(result["subjects"])
+    assert [name for name in committed["subjects"] if name not in ("methods", "paper", "corrmatch", "flow")] == list(
+        result["subjects"]
+    )
     for subject in ("loader", "counts", "cutmix"):
         names = [[row["name"] for row in r["subjects"][subject]["rows"]] for r in (committed, result)]
         assert names[0] == names[1], "run: python -m benchmarks"
@@ -91,7 +93,7 @@ def test_one_subject_replaces_its_rows_alone(result, tmp_path):
     [
         (["lodaer"], "unknown subject 'lodaer'; known are loader"),
         (["--runs", "0"], "--runs must be at least 1"),
-        (["step", "--device", "cuda"], "--device cuda is for methods alone"),
+        (["step", "--device", "cuda"], "--device cuda is for methods, paper alone"),
     ],
 )
 def test_wrong_arguments(arguments, expected):
