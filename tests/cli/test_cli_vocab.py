@@ -145,7 +145,7 @@ def test_a_wrong_name(verb, capsys):
 def test_list(capsys):
     assert main(["list", "vocabularies", "--json"]) == 0
     rows = {row["name"]: (row["classes"], row["concepts"]) for row in json.loads(capsys.readouterr().out)}
-    assert len(rows) == 8
+    assert len(rows) == 10
     assert (rows["voc21"], rows["context60"]) == ((21, 171), (60, 162))
 
 
