@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,6 @@ from semiovs.data import Batch
 from semiovs.errors import UsageError
 from semiovs.methods.base import Carried, Method, Progress, Step
 from semiovs.methods.maths import Target, paste, widened
-from semiovs.methods.ood import OodStream
 from semiovs.methods.student import segment
 from semiovs.methods.terms import Terms
 from semiovs.models.segmenter import Segmenter
@@ -40,29 +40,18 @@ class SemiVL(Method):
         self,
         segmenter: Segmenter,
         *,
-        num_classes: int,
-        ood: OodStream | None = None,
         guidance: Sequence[float] = (0.1, 0.0),
         guide_thresh: float = 0.9,
         guide_asked: str = "concepts",
         guide_embeddings: str | None = None,
-        conf_thresh: float | Sequence[float] = 0.95,
-        loss: str = "ce",
-        class_weights: Sequence[float] | None = None,
-        ohem_thresh: float = 0.7,
-        ohem_min_kept: int = 200_000,
-        ema_decay: float | None = None,
-        normalise: str = "rank",
+        **options: Any,
     ) -> None:
         if not isinstance(segmenter, SemiVLSegmenter):
             raise UsageError("method semivl needs a student that is asked with words: set model.name=semivl")
         check_asked(guide_asked, ("concepts", "names"), "method.guide_asked")
         if len(guidance) != 2 or min(guidance) < 0:
             raise UsageError(f"method.guidance: {list(guidance)} must be two weights, not negative, like [0.1, 0.0]")
-        super().__init__(
-            segmenter, num_classes=num_classes, ood=ood, conf_thresh=conf_thresh, loss=loss, class_weights=class_weights,
-            ohem_thresh=ohem_thresh, ohem_min_kept=ohem_min_kept, ema_decay=ema_decay, normalise=normalise,
-        )  # fmt: skip
+        super().__init__(segmenter, **options)
         self.guidance, self.guide_thresh = tuple(guidance), guide_thresh
         self.guide_asked, self.guide_embeddings = guide_asked, guide_embeddings
         self.guide = segmenter.guide() if any(guidance) else None
