@@ -27,16 +27,17 @@ class ConfigError(UsageError):
 class DataError(SemiovsError):
     """Images, masks, lists or stores that are missing or wrong (exit code 3).
 
-    problems: every single thing that is wrong, one line each.
+    problems: every single thing that is wrong, one line each; kind: a word for what is wrong (`semiovs data check` lists them).
     """
 
     exit_code = 3
     #: How many of many problems stand in the message.
     shown: ClassVar[int] = 100
 
-    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, problems: Sequence[str] = (), *, kind: str = "") -> None:
         super().__init__(message)
         self.problems = tuple(problems) or (message,)
+        self.kind = kind
 
     @classmethod
     def of(cls, problems: Sequence[str], heading: str | None = None) -> Self:
@@ -87,7 +88,7 @@ def about(what: object) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise DataError(f"{what}: {error}") from None
+        raise DataError(f"{what}: {error}", kind=error.kind) from None
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:

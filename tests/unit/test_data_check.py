@@ -116,14 +116,17 @@ def test_evaluation_images_may_not_be_trained_on(root, link):
             (root / stream / f"{name}.png").symlink_to(target)
     toy_data.mask(root / "masks/x.png", 0)
     message = problems(toy_data.sources(root))
-    assert "1 images are both labelled and evaluation: x; evaluation images must not be trained on" in message
-    assert "1 images are both unlabelled and evaluation: y" in message
+    for stream, name in (("labelled", "x"), ("unlabelled", "y")):
+        assert f"{name}.png: is both {stream} and evaluation (id '{name}'; there {root}/val/images/" in message
+    assert message.count("evaluation images must not be trained on") == 2
 
 
 def test_labelled_images_may_not_be_unlabelled_too(root):
     sources = toy_data.sources(root)
     both = Manifest([*sources.unlabeled, Record("again", sources.labeled[0].image)])
-    assert "1 images are both labelled and unlabelled: l0; remove them" in problems(replace(sources, unlabeled=both))
+    message = problems(replace(sources, unlabeled=both))
+    assert f"{root}/images/l0.png: is both unlabelled and labelled (id 'again'; there {root}/images/l0.png)" in message
+    assert message.endswith("; remove it from the unlabelled ones")
 
 
 def test_the_same_name_for_different_pictures_is_fine(root):

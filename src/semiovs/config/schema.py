@@ -69,6 +69,9 @@ class DataConfig(Section):
         description="labelled images kept aside for decisions while training (method.prev_snapshot=held-out), never trained on: "
         "how many of data.labeled (a pure choice by id), or a list or manifest",
     )
+    outside: bool = Field(
+        False, description="lists may name files outside of `root` (absolute paths, links that lead out of it)"
+    )
     masks: MaskConfig = MaskConfig()
     crop_size: Int = Field(321, ge=16, description="side of the training crops, pixels")
     scale: tuple[Float, Float] = Field((0.5, 2.0), description="range of the random resize of the long side")

@@ -2,198 +2,74 @@
 
 from __future__ import annotations
 
-import filecmp
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.data.batch import IGNORE
-from semiovs.data.image import shown_size
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import ids_present
-from semiovs.data.record import Record
-from semiovs.data.sources import LabelSource, Sources
-from semiovs.errors import DataError
+from semiovs.data.collection import KEYS, MASKED, Collection
+from semiovs.data.findings import Finding, refuse
+from semiovs.data.inspection import Inspector
+from semiovs.data.overlaps import shared_images
+from semiovs.data.sources import Sources
 
 #: done, total
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class _Finding:
-    """What one record showed: problems, and the ids in its mask (None where it has none)."""
-
-    problems: tuple[str, ...] = ()
-    present: tuple[int, ...] | None = None
 
 
 def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | None = None) -> None:
     """Read every mask and OOD label, and every image's header and end.
 
     Sizes must agree, values must be classes or ignore, OOD labels must exist, no image may be in two of labelled, held-out,
-    unlabelled and evaluation images.
+    unlabelled and evaluation images. (`audit` looks deeper, and goes on where this ends.)
 
     Raises:
         DataError: one error for all problems.
     """
-    problems: list[str] = []
-    jobs: list[tuple[str, Callable[[], _Finding]]] = []
-    for stream, manifest in _streams(sources):
-        if not manifest:
-            problems.append(f"no {stream} images: the list or folder of {_KEYS[stream]} is empty")
-        jobs += [(stream, _job(sources, stream, record)) for record in manifest]
-    problems += _overlaps(sources)
-    present: dict[str, set[int]] = {}
+    collection = Collection.of(sources)
+    inspect = Inspector(collection, "header")
+    findings = [*empty_streams(collection), *shared_images(collection)]
+    jobs = [(stream, record) for stream in collection.streams.values() for record in stream.manifest]
+    present: dict[str, NDArray[np.int64]] = {}
     with ThreadPoolExecutor(threads) as pool:
-        findings = pool.map(lambda job: job[1](), jobs)
-        for done, ((stream, _), finding) in enumerate(zip(jobs, findings, strict=True), 1):
-            problems += finding.problems
-            if finding.present is not None:
-                present.setdefault(stream, set()).update(finding.present)
+        found = pool.map(lambda job: inspect(*job), jobs)
+        for done, ((stream, _), inspection) in enumerate(zip(jobs, found, strict=True), 1):
+            findings += inspection.findings
+            if inspection.labels is not None:
+                present[stream.name] = present.get(stream.name, 0) + inspection.labels.counts
             if progress is not None:
                 progress(done, len(jobs))
-    problems += _only_ignore(sources, present)
-    if problems:
-        raise DataError.of(problems)
+    findings += meaningless_masks(collection, present)
+    refuse(findings)
 
 
-def _streams(sources: Sources) -> Iterator[tuple[str, Manifest]]:
-    yield _LABELED, sources.labeled
-    for stream, manifest in (
-        (_HELD_OUT, sources.held_out),
-        (_UNLABELED, sources.unlabeled),
-        (_VAL, sources.val),
-        (_OOD, sources.ood),
-    ):
-        if manifest is not None:
-            yield stream, manifest
+def empty_streams(collection: Collection) -> Iterator[Finding]:
+    """Streams without an image."""
+    for name, stream in collection.streams.items():
+        if not stream.listed:
+            yield Finding("list-empty", "error", f"no {name} images: the list or folder of {KEYS[name]} is empty", name)
 
 
-_LABELED, _HELD_OUT, _UNLABELED, _VAL, _OOD = "labelled", "held-out", "unlabelled", "evaluation", "OOD"
-_KEYS = {
-    _LABELED: "data.labeled",
-    _HELD_OUT: "data.held_out",
-    _UNLABELED: "data.unlabeled",
-    _VAL: "data.val",
-    _OOD: "ood.images",
-}
+def meaningless_masks(collection: Collection, present: dict[str, NDArray[np.int64]]) -> Iterator[Finding]:
+    """Masks of 255 alone teach nothing; of 0 and 255 alone: legal one by one, but 255 was surely meant as a class.
 
-
-def _job(sources: Sources, stream: str, record: Record) -> Callable[[], _Finding]:
-    if stream in {_LABELED, _HELD_OUT, _VAL}:
-        return lambda: _with_mask(sources, record)
-    if stream == _OOD and sources.ood_labels is not None:
-        labels = sources.ood_labels
-        return lambda: _with_label(labels, record, len(sources.vocabulary))
-    return lambda: _bare(record)
-
-
-def _bare(record: Record) -> _Finding:
-    try:
-        shown_size(record.image)
-    except DataError as error:
-        return _Finding((str(error),))
-    return _Finding()
-
-
-def _with_mask(sources: Sources, record: Record) -> _Finding:
-    assert record.mask is not None
-    return _compared(record, str(record.mask), lambda: sources.masks(record.mask or Path()))
-
-
-def _with_label(labels: LabelSource, record: Record, classes: int) -> _Finding:
-    if record.id not in labels:
-        return _Finding((f"{record.image}: no label for id '{record.id}' in ood.labels",))
-    what = f"its OOD label '{record.id}'"
-    finding = _compared(record, what, lambda: labels.label(record.id))
-    wrong = [value for value in finding.present or () if classes <= value != IGNORE]
-    if wrong:
-        text = f"{record.image}: {what} holds {wrong[0]}, but class ids end at {classes - 1}"
-        return _Finding((*finding.problems, text))
-    return finding
-
-
-def _compared(record: Record, what: str, read: Callable[[], NDArray[np.uint8]]) -> _Finding:
-    problems, size, labels = [], None, None
-    try:
-        size = shown_size(record.image)
-    except DataError as error:
-        problems.append(str(error))
-    try:
-        labels = read()
-    except DataError as error:
-        problems.append(str(error))
-    if size is not None and labels is not None and size != labels.shape[::-1]:
-        height, width = labels.shape
-        text = f"{record.image}: is {size[0]}x{size[1]} pixels but {what} is {width}x{height}"
-        if size == (height, width):
-            text += " (turned: was the mask drawn without regard to the EXIF orientation?)"
-        problems.append(text)
-    return _Finding(tuple(problems), None if labels is None else tuple(ids_present(labels)))
-
-
-def _only_ignore(sources: Sources, present: dict[str, set[int]]) -> Iterator[str]:
-    """Masks of 255 alone teach nothing; of 0 and 255 alone: legal one by one, but 255 was surely meant as a class."""
-    names = sources.vocabulary.names
-    for stream in (_LABELED, _HELD_OUT, _VAL):
-        if present.get(stream) == {IGNORE}:
-            yield (
-                f"the {stream} masks ({_KEYS[stream]}) label no pixel: all hold nothing but 'ignore'; "
-                "check data.masks and the class list"
-            )
-        elif present.get(stream) == {0, IGNORE} and len(names) > 1 and sources.masks.map is None:
-            yield (
-                f"the {stream} masks hold nothing but 0 and 255, and 255 means ignore; "
-                f"if 255 is a class, set data.masks.map={{'0': {names[0]}, '255': {names[1]}}}"
-            )
-
-
-def _overlaps(sources: Sources) -> Iterator[str]:
-    val, unlabeled, aside = sources.val, sources.unlabeled, sources.held_out
-    pairs = (
-        (_LABELED, sources.labeled, _VAL, val, "evaluation images must not be trained on"),
-        (_UNLABELED, unlabeled, _VAL, val, "evaluation images must not be trained on"),
-        (_LABELED, sources.labeled, _UNLABELED, unlabeled, "remove them from the unlabelled ones"),
-        (_OOD, sources.ood, _VAL, val, "evaluation images must not be trained on"),
-        (_HELD_OUT, aside, _VAL, val, "take them from the labelled images"),
-        (_HELD_OUT, aside, _LABELED, sources.labeled, "held-out images must not be trained on"),
-        (_HELD_OUT, aside, _UNLABELED, unlabeled, "held-out images must not be trained on"),
-        (_HELD_OUT, aside, _OOD, sources.ood, "held-out images must not be trained on"),
-    )
-    for first, one, second, other, advice in pairs:
-        shared = _shared(one or (), other or ())
-        if shared:
-            few = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
-            yield f"{len(shared)} images are both {first} and {second}: {few}; {advice}"
-
-
-def _shared(one: Iterable[Record], other: Iterable[Record]) -> list[str]:
-    """Ids of `one` that are in `other` too: the same file, or a file of the same id and content.
-
-    The id alone does not tell: frame 0001 of two folders may be two pictures.
+    present: stream -> (256,) pixels of each id.
     """
-    files = {_resolved(record.image) for record in other}
-    by_id = {record.id: record for record in other}
-    return [
-        record.id
-        for record in one
-        if _resolved(record.image) in files or (record.id in by_id and _same(record.image, by_id[record.id].image))
-    ]
+    names = collection.vocabulary.names
+    for stream in MASKED:
+        values = _values(present.get(stream, ()))
+        if values == {IGNORE}:
+            text = f"the {stream} masks ({KEYS[stream]}) label no pixel: all hold nothing but 'ignore'"
+            yield Finding("mask-ignored", "error", text, stream, fix="check data.masks and the class list")
+        elif values == {0, IGNORE} and len(names) > 1 and collection.masks.map is None:
+            meant = {"0": names[0], "255": names[1]}
+            text = f"the {stream} masks hold nothing but 0 and 255, and 255 means ignore"
+            fix = f"if 255 is a class, set data.masks.map={{'0': {names[0]}, '255': {names[1]}}}"
+            setting = {"data.masks.map": meant} if len(names) == 2 else {}
+            yield Finding("mask-binary", "error", text, stream, fix=fix, setting=setting)
 
 
-def _resolved(path: Path) -> Path:
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError):
-        return path
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return filecmp.cmp(one, other, shallow=False)
-    except OSError:
-        return False
+def _values(counts: Iterable[int] | NDArray[np.int64]) -> set[int]:
+    return {int(value) for value in np.flatnonzero(np.asarray(counts))}

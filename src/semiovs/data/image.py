@@ -84,11 +84,12 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     except DataError:
         raise
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+        raise DataError(f"{path}: no such file", kind="missing") from None
     except Image.DecompressionBombError:
-        raise DataError(f"{path}: more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; cut it into tiles") from None
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise DataError(f"{path}: more than {limit:,} pixels; cut it into tiles", kind="bomb") from None
     except Exception as error:  # decoders raise a dozen types on damaged bytes, OSError to zlib.error and SyntaxError
-        raise DataError(f"{path}: cannot be read as an image: {_reason(error, path)}") from None
+        raise DataError(f"{path}: cannot be read as an image: {_reason(error, path)}", kind="unreadable") from None
 
 
 def _reason(error: Exception, path: Path) -> str:

@@ -6,9 +6,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from semiovs.data.bounds import Bounds
+from semiovs.data.findings import Finding, refuse, some
 from semiovs.data.image import IMAGE_SUFFIXES
 from semiovs.data.masks import MASK_SUFFIXES
+from semiovs.data.record import Record
+from semiovs.data.record_lines import CONTROL, brief
 from semiovs.errors import DataError
+
+_JPEG = (".jpg", ".jpeg")
 
 
 def image_files(folder: Path, *, recursive: bool = True) -> dict[str, Path]:
@@ -17,33 +23,121 @@ def image_files(folder: Path, *, recursive: bool = True) -> dict[str, Path]:
     Raises:
         DataError: no such folder, no images in it, or two images of one id.
     """
-    found = _by_id(folder, IMAGE_SUFFIXES, recursive)
+    found, findings = _by_id(folder, IMAGE_SUFFIXES, recursive)
+    refuse(findings)
     if not found:
-        raise DataError(f"{folder}: no images in this folder ({', '.join(IMAGE_SUFFIXES)})")
+        raise _without_images(folder)
     return found
 
 
 def mask_files(folder: Path, *, recursive: bool = True) -> dict[str, Path]:
     """As `image_files`, for files that can hold masks; an empty folder gives an empty mapping."""
-    return _by_id(folder, MASK_SUFFIXES, recursive)
+    found, findings = _by_id(folder, MASK_SUFFIXES, recursive)
+    refuse(findings)
+    return found
 
 
-def _by_id(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> dict[str, Path]:
+def folder_records(
+    images: Path, masks: Path | None, *, recursive: bool = True, within: Bounds | None = None
+) -> tuple[list[Record], list[Finding]]:
+    """Records of a folder of images, with the masks of the same names if asked for, and what is wrong with the rest.
+
+    Raises:
+        DataError: no such folder, or no images in it.
+    """
+    found, findings = _by_id(images, IMAGE_SUFFIXES, recursive)
+    if not found and not findings:
+        raise _without_images(images)
+    known: dict[str, Path] = {}
+    if masks is not None:
+        known, further = _by_id(masks, MASK_SUFFIXES, recursive)
+        findings += further
+    lacking = [] if masks is None else [i for i in found if i not in known]
+    if masks is not None and lacking:
+        findings.append(_lacking(images, masks, lacking, len(found)))
+    if stray := [i for i in known if i not in found]:
+        text = f"{masks}: {len(stray)} of {len(known)} masks belong to no image in {images}: {some(stray)}"
+        findings.append(Finding("mask-stray", "warning", text, where=str(masks)))
+    records = []
+    for name, path in found.items():
+        if masks is not None and name not in known:
+            continue
+        record = Record(name, path, known.get(name))
+        outside = None if within is None else _outside(record, within)
+        if outside is None:
+            records.append(record)
+        else:
+            findings.append(outside)
+    return records, findings
+
+
+def _lacking(images: Path, masks: Path, lacking: list[str], total: int) -> Finding:
+    text = f"{images}: {len(lacking)} of {total} images have no mask in {masks} (expected <id>.png): {some(lacking)}"
+    lossy = [i for i in lacking if any((masks / f"{i}{suffix}").is_file() for suffix in _JPEG)]
+    if lossy:
+        text += f"; {len(lossy)} have a JPEG file there, which cannot hold a mask: save masks as PNG"
+    fix = "move images without masks to the unlabelled folder"
+    return Finding("mask-missing", "error", text, where=str(images), fix=fix, ids=tuple(lacking))
+
+
+def _outside(record: Record, within: Bounds) -> Finding | None:
+    try:
+        for path in filter(None, (record.image, record.mask)):
+            within.check(path)
+    except DataError as error:
+        return Finding("line-outside", "error", str(error), where=str(record.image), file=str(record.image), ids=(record.id,))
+    return None
+
+
+def _without_images(folder: Path) -> DataError:
+    return DataError(f"{folder}: no images in this folder ({', '.join(IMAGE_SUFFIXES)})", kind="list-empty")
+
+
+def _by_id(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> tuple[dict[str, Path], list[Finding]]:
+    """Files by id, sorted; and a finding for each file whose name cannot be taken."""
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
+        raise DataError(f"{folder}: no such folder", kind="list-missing")
     found: dict[str, Path] = {}
+    findings: list[Finding] = []
     for path in _files(folder, recursive):
         if path.suffix.lower() not in suffixes or path.name.startswith("."):
             continue
         name = path.relative_to(folder).with_suffix("").as_posix()
-        if name in found:
-            raise DataError(f"{path}: has the same name as {found[name].name}; names without suffix must be unique")
+        if (problem := _problem(name, path, found)) is not None:
+            findings.append(problem)
+            continue
         found[name] = path
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items())), findings
+
+
+def _problem(name: str, path: Path, found: dict[str, Path]) -> Finding | None:
+    shown = brief(str(path))
+    if name in found:
+        text = f"{shown}: has the same name as {found[name].name}; names without suffix must be unique"
+        return Finding("id-twice", "error", text, where=shown, file=shown, ids=(name,))
+    if CONTROL.search(name) or not _is_text(name):
+        text = f"{brief(shown.encode('utf-8', 'backslashreplace').decode())}: a control character, or no UTF-8, in the name"
+        return Finding("name-control", "error", text, where=shown, file=shown, fix="rename the file", ids=(brief(name),))
+    return None
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _files(folder: Path, recursive: bool) -> Iterator[Path]:
     for directory, inner, names in os.walk(folder, followlinks=True):
-        inner[:] = sorted(name for name in inner if not name.startswith(".")) if recursive else []
+        kept = sorted(name for name in inner if not name.startswith(".")) if recursive else []
+        inner[:] = [name for name in kept if not _turns_back(directory, name)]
         for name in sorted(names):
             yield Path(directory) / name
+
+
+def _turns_back(directory: str, name: str) -> bool:
+    """Whether a folder is a link to one that it lies in: walking into it would never end."""
+    path = Path(directory, name)
+    return path.is_symlink() and Path(directory).resolve().is_relative_to(path.resolve())

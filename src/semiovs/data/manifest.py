@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
-from semiovs.data.listing import image_files, mask_files
+from semiovs.data.bounds import Bounds
+from semiovs.data.findings import Finding, refuse
+from semiovs.data.listing import folder_records
 from semiovs.data.record import Record
 from semiovs.data.record_lines import brief, columns, line_of, lines_of, record_of, relative
 from semiovs.errors import DataError
@@ -87,23 +89,33 @@ class Manifest(Sequence[Record]):
         Raises:
             DataError: the file cannot be read, or is no text.
         """
+        manifest, findings = cls.examine(path, root)
+        return manifest, [finding.line for finding in findings]
+
+    @classmethod
+    def examine(
+        cls, path: Path | str, root: Path | str, *, within: Bounds | None = None
+    ) -> tuple[Manifest, list[Finding]]:
+        """As `scan`, but with a finding for each line that does not hold; within: where all files have to lie.
+
+        Raises:
+            DataError: the file cannot be read, or is no text.
+        """
         path, root = Path(path), Path(root)
         records: list[Record] = []
-        problems: list[str] = []
+        findings: list[Finding] = []
         numbers: dict[str, int] = {}
         for number, line in lines_of(path):
             try:
-                if isinstance(line, DataError):
-                    raise line
-                record = record_of(line, root, number)
+                record = _held(line, root, number, within)
                 if record.id in numbers:
-                    raise DataError(f"id '{brief(record.id)}' is already in line {numbers[record.id]}")
+                    raise DataError(f"id '{brief(record.id)}' is already in line {numbers[record.id]}", kind="id-twice")
             except DataError as error:
-                problems.append(f"{path}:{number}: {error}")
+                findings.append(_line_finding(path, number, error))
                 continue
             numbers[record.id] = number
             records.append(record)
-        return cls(records, root, origin=path), problems
+        return cls(records, root, origin=path), findings
 
     @classmethod
     def from_folder(cls, images: Path | str, masks: Path | str | None = None, *, recursive: bool = True) -> Manifest:
@@ -112,19 +124,23 @@ class Manifest(Sequence[Record]):
         Raises:
             DataError: no folder, no images, two images or masks with one id, or images without mask.
         """
+        manifest, findings = cls.examine_folder(images, masks, recursive=recursive)
+        refuse(findings)
+        return manifest
+
+    @classmethod
+    def examine_folder(
+        cls, images: Path | str, masks: Path | str | None = None, *, recursive: bool = True, within: Bounds | None = None
+    ) -> tuple[Manifest, list[Finding]]:
+        """As `from_folder`, but what does not hold comes as findings; within: where all files have to lie.
+
+        Raises:
+            DataError: no such folder, or no images in it.
+        """
         images = Path(images)
-        found = image_files(images, recursive=recursive)
-        if masks is None:
-            return cls((Record(i, p) for i, p in found.items()), images.parent)
-        known = mask_files(Path(masks), recursive=recursive)
-        lacking = [i for i in found if i not in known]
-        if lacking:
-            few = ", ".join(lacking[:5]) + (", …" if len(lacking) > 5 else "")
-            raise DataError(
-                f"{images}: {len(lacking)} of {len(found)} images have no mask in {masks} (expected <id>.png): {few}; "
-                "move images without masks to the unlabelled folder"
-            )
-        return cls((Record(i, p, known[i]) for i, p in found.items()), images.parent)
+        folder = None if masks is None else Path(masks)
+        records, findings = folder_records(images, folder, recursive=recursive, within=within)
+        return cls(records, images.parent), findings
 
     def without_masks(self) -> Manifest:
         """The same images as bare images."""
@@ -135,6 +151,10 @@ class Manifest(Sequence[Record]):
         ranked = sorted(self._records, key=lambda record: hashlib.sha256(record.id.encode()).digest())
         chosen = {record.id for record in ranked[:count]}
         return self._with(record for record in self._records if record.id in chosen)
+
+    def having(self, condition: Callable[[Record], bool]) -> Manifest:
+        """The records for which `condition` holds."""
+        return self._with(record for record in self._records if condition(record))
 
     def without(self, other: Iterable[Record]) -> Manifest:
         """The records whose image is none of those of `other`."""
@@ -167,3 +187,19 @@ class Manifest(Sequence[Record]):
 
     def _with(self, records: Iterable[Record]) -> Manifest:
         return Manifest(records, self.root, origin=self.origin)
+
+
+def _held(line: str | DataError, root: Path, number: int, within: Bounds | None) -> Record:
+    """The record of a line."""
+    if isinstance(line, DataError):
+        raise line
+    record = record_of(line, root, number)
+    if within is not None:
+        for path in filter(None, (record.image, record.mask)):
+            within.check(path)
+    return record
+
+
+def _line_finding(path: Path, number: int, error: DataError) -> Finding:
+    kind = error.kind if error.kind.startswith("id-") else f"line-{error.kind}" if error.kind else "line"
+    return Finding(kind, "error", f"{path}:{number}: {error}", where=f"{path}:{number}", ids=(f"line {number}",))

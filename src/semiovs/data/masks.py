@@ -111,13 +111,13 @@ class MaskReader:
             return quick
         ids = self._table(np.minimum(values, _DEEPEST) if values.dtype.itemsize > 2 else values)
         if ids.min(initial=0) < 0:
-            raise DataError(self._unknown(path, values, ids == _UNKNOWN))
+            raise DataError(self._unknown(path, values, ids == _UNKNOWN), kind="values")
         return ids.astype(np.uint8)
 
     def _values(self, path: Path) -> NDArray[np.generic]:
         with open_image(path) as image:
             if image.format in {"JPEG", "MPO"}:
-                raise DataError(f"{path}: a JPEG file cannot hold a mask, it changes the values; save masks as PNG")
+                raise DataError(f"{path}: a JPEG file cannot hold a mask, it changes the values; save masks as PNG", kind="jpeg")
             if self.by_color:
                 return np.asarray(image.convert("RGB"))
             if image.mode in {"RGB", "RGBA"}:
@@ -126,9 +126,9 @@ class MaskReader:
                 values = np.asarray(image)
                 values = values[..., 0] if values.ndim == 3 else values
                 if values.size and values.min() < 0:
-                    raise DataError(f"{path}: negative mask values")
+                    raise DataError(f"{path}: negative mask values", kind="values")
                 return values.astype(np.uint8) if values.dtype == np.bool_ else values
-            raise DataError(f"{path}: mode {image.mode} is not a mask; save class ids as an 8-bit PNG")
+            raise DataError(f"{path}: mode {image.mode} is not a mask; save class ids as an 8-bit PNG", kind="mode")
 
     def _equal_channels(self, path: Path, image: Image.Image) -> NDArray[np.generic]:
         rgb = np.asarray(image)[..., :3]
@@ -138,9 +138,10 @@ class MaskReader:
         common = [",".join(map(str, colors[i])) for i in np.argsort(-counts, kind="stable")[:3]]
         what = f"{path}: a colour mask, its commonest colours are {'; '.join(common)}"
         if self.map is not None:
-            raise DataError(f"{what}; class ids (an 8-bit PNG) are expected by {self.origin}")
+            raise DataError(f"{what}; class ids (an 8-bit PNG) are expected by {self.origin}", kind="colors")
         raise DataError(
-            f"{what}; name them in {self.map_key}, for example {{'{common[0]}': {self.names[0]}, '{common[-1]}': ignore}}"
+            f"{what}; name them in {self.map_key}, for example {{'{common[0]}': {self.names[0]}, '{common[-1]}': ignore}}",
+            kind="colors",
         )
 
     def _unknown(self, path: Path, values: NDArray[np.generic], unknown: NDArray[np.bool_]) -> str:

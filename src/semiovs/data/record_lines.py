@@ -16,6 +16,8 @@ from semiovs.errors import DataError
 _TEXTS = ("source", "license", "sha256")  # in the order of Record
 _KEYS = ("id", "image", "mask", *_TEXTS)
 _SHA256 = re.compile("[0-9a-f]{64}")
+#: Characters that belong in no name: a terminal obeys them.
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _COLUMN_SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
 _LONGEST = 8192
 _LONGEST_JSON = 65536
@@ -34,13 +36,13 @@ def lines_of(path: Path) -> Iterator[tuple[int, str | DataError]]:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a list of images: {getattr(error, 'strerror', error)}") from None
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path}:1: UTF-16 text; save the list as UTF-8")
+        raise DataError(f"{path}:1: UTF-16 text; save the list as UTF-8", kind="list-encoding")
     data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     for number, line in enumerate(data.split(b"\n"), 1):
         try:
             text = line.decode().strip()
         except UnicodeDecodeError:
-            yield number, DataError("not UTF-8 text; is this a list of images?")
+            yield number, DataError("not UTF-8 text; is this a list of images?", kind="encoding")
             continue
         if text:
             yield number, text
@@ -66,20 +68,20 @@ def line_of(record: Record, root: Path) -> dict[str, str]:
 
 def _from_json(line: str, root: Path) -> Record:
     if len(line) > _LONGEST_JSON:
-        raise DataError(f"{len(line):,} characters in one line; is this a list of images?")
+        raise DataError(f"{len(line):,} characters in one line; is this a list of images?", kind="long")
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"not valid JSON: {error}") from None
+        raise DataError(f"not valid JSON: {error}", kind="json") from None
     if unknown := sorted(set(row) - set(_KEYS)):
-        raise DataError(f"unknown key '{brief(unknown[0])}' (known: {', '.join(_KEYS)})")
+        raise DataError(f"unknown key '{brief(unknown[0])}' (known: {', '.join(_KEYS)})", kind="json")
     mask = row.get("mask")
     if not isinstance(row.get("image"), str) or not isinstance(mask, str | None):
-        raise DataError("'image' must be a path, 'mask' a path or null")
+        raise DataError("'image' must be a path, 'mask' a path or null", kind="json")
     image = inside(row["image"], root)
     name = row.get("id", id_of(image, root))
     if not isinstance(name, str) or not is_id(name):
-        raise DataError("'id' must be a relative path without '..', like 'train/0001'")
+        raise DataError("'id' must be a relative path without '..', like 'train/0001'", kind="id")
     return Record(name, image, None if mask is None else inside(mask, root), *_texts(row))
 
 
@@ -87,10 +89,10 @@ def _texts(row: Mapping[str, object]) -> Iterator[str]:
     for key in _TEXTS:
         text = row.get(key) or ""
         if not isinstance(text, str):
-            raise DataError(f"'{key}' must be a text")
+            raise DataError(f"'{key}' must be a text", kind="json")
         storable(text)
         if key == "sha256" and text and not _SHA256.fullmatch(text):
-            raise DataError("'sha256' must be 64 hex digits")
+            raise DataError("'sha256' must be 64 hex digits", kind="json")
         yield text
 
 
@@ -99,26 +101,27 @@ def _from_text(line: str, root: Path) -> Record:
     path = inside(image, root)
     name = id_of(path, root)
     if not is_id(name):
-        raise DataError(f"no id can be made of '{brief(image)}'; use JSONL with an 'id'")
+        raise DataError(f"no id can be made of '{brief(image)}'; use JSONL with an 'id'", kind="id")
     return Record(name, path, None if mask is None else inside(mask, root))
 
 
 def columns(line: str) -> tuple[str, str | None]:
     """(image, mask or None) of one line of a text list."""
     if len(line) > _LONGEST:
-        raise DataError(f"{len(line):,} characters in one line; is this a list of images?")
+        raise DataError(f"{len(line):,} characters in one line; is this a list of images?", kind="long")
     first, space, second = line.partition(" ")
     if space and " " not in second and "\t" not in line and _is_image(first) and _is_image(second):
         return first, second
     splits = {(line[:i].rstrip(), line[i:].strip()) for i, char in enumerate(line) if char in " \t"}
     pairs = [(a, b) for a, b in splits if _is_image(a) and (_is_image(b) or b == "None")]
     if len(pairs) > 1:
-        raise DataError(f"'{brief(line)}' can be split in {len(pairs)} ways; use JSONL for paths with spaces")
+        raise DataError(f"'{brief(line)}' can be split in {len(pairs)} ways; use JSONL for paths with spaces", kind="columns")
     if pairs:
         image, mask = pairs[0]
         return image, None if mask == "None" else mask
     if not _is_image(line):
-        raise DataError(f"expected 'image mask' or 'image', got '{brief(line)}' (images: {', '.join(IMAGE_SUFFIXES)})")
+        known = ", ".join(IMAGE_SUFFIXES)
+        raise DataError(f"expected 'image mask' or 'image', got '{brief(line)}' (images: {known})", kind="columns")
     return line, None
 
 
@@ -132,20 +135,24 @@ def storable(text: str) -> None:
     if text.isascii() and text.isprintable():
         return
     if "\0" in text or "\n" in text:
-        raise DataError("a path holds a NUL or a line break")
+        raise DataError("a path holds a NUL or a line break", kind="control")
+    if control := CONTROL.search(text):
+        raise DataError(f"a name holds the control character U+{ord(control[0]):04X}", kind="control")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise DataError("a path holds half a character (a lone surrogate)") from None
+        raise DataError("a path holds half a character (a lone surrogate)", kind="encoding") from None
 
 
 def inside(text: str, root: Path) -> Path:
     """Path of `text`, which may be absolute; a relative one must not climb out of `root`."""
     storable(text)
     if not text.strip():
-        raise DataError("an empty path")
+        raise DataError("an empty path", kind="columns")
     if ".." in text and not Path(text).is_absolute() and Path(os.path.normpath(text)).parts[:1] == (os.pardir,):
-        raise DataError(f"'{brief(text)}' leads out of the root folder {root}; give an absolute path if that is meant")
+        raise DataError(
+            f"'{brief(text)}' leads out of the root folder {root}; give an absolute path if that is meant", kind="outside"
+        )
     return root / text
 
 
@@ -174,5 +181,6 @@ def relative(path: Path, root: Path) -> str:
 
 
 def brief(text: str) -> str:
-    """The text, shortened to 120 characters."""
-    return text if len(text) <= 120 else text[:117] + "…"
+    """The text, shortened to 120 characters, without characters that a terminal obeys."""
+    short = text if len(text) <= 120 else text[:117] + "…"
+    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", short)

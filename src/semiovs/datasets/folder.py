@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semiovs.config.schema import DataConfig, OodConfig
+from semiovs.data.bounds import Bounds
+from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection, Stream
+from semiovs.data.findings import Finding, of_error
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
 from semiovs.data.sources import LabelSource, MaskFiles, MaskFolder, NamedLabels, Sources
 from semiovs.env import data_dir
 from semiovs.errors import ConfigError, DataError
 from semiovs.vocab.vocabulary import Vocabulary
+
+#: The good records of a list or folder, and what is wrong with the rest.
+Reading = tuple[Manifest, Sequence[Finding]]
 
 _CLASS_FILES = ("classes.yaml", "classes.yml", "classes.txt")
 
@@ -49,20 +56,31 @@ class FolderDataset:
         Raises:
             DataError: missing or wrong lists and folders; ConfigError: no class list, or a mask map that does not hold.
         """
-        root, vocabulary = self.root, self.vocabulary()
-        masks = MaskReader.from_config(self.data.masks, vocabulary)
-        ood = None if self.ood is None else self._bare("ood.images", self.ood.images, root)
-        labeled, held_out = self._labeled(root)
-        return Sources(
-            vocabulary,
-            labeled=labeled,
-            held_out=held_out,
-            masks=masks,
-            unlabeled=self._unlabeled(root),
-            val=self._val(root),
-            ood=None if ood is None else ood.without_masks(),
-            ood_labels=None if ood is None else self._ood_labels(ood, root, vocabulary),
-        )
+        return self.collect().sources()
+
+    def collect(self, vocabulary: Vocabulary | None = None, masks: MaskReader | None = None) -> Collection:
+        """As `sources`, but what is wrong with lists and folders comes as findings beside what is good.
+
+        vocabulary, masks: used in the place of the configuration's.
+
+        Raises:
+            DataError: no `data.root`; ConfigError: as `sources`.
+        """
+        root, vocabulary = self.root, vocabulary or self.vocabulary()
+        found = Collection(vocabulary, masks or MaskReader.from_config(self.data.masks, vocabulary))
+        labeled = found.add(LABELED, lambda: self._every_labeled(root))
+        if self.data.held_out is not None:
+            self._set_aside(found, labeled, root)
+        found.add(UNLABELED, lambda: self._unlabeled(root))
+        found.add(VAL, lambda: self._val(root))
+        if self.ood is not None:
+            given = self.ood.images
+            ood = found.add(OOD, lambda: self._bare("ood.images", given, root))
+            try:
+                found.labels = None if ood is None else self._ood_labels(ood, root, vocabulary)
+            except DataError as error:
+                found.findings += of_error(error, "ood-labels", stream=OOD)
+        return found
 
     def labeled(self) -> Sources:
         """The labelled images that are trained on, alone: what is for evaluation is not even listed.
@@ -70,8 +88,13 @@ class FolderDataset:
         Raises:
             DataError, ConfigError: as `sources`.
         """
-        vocabulary = self.vocabulary()
-        return Sources(vocabulary, self._labeled(self.root)[0], MaskReader.from_config(self.data.masks, vocabulary))
+        vocabulary, root = self.vocabulary(), self.root
+        found = Collection(vocabulary, MaskReader.from_config(self.data.masks, vocabulary))
+        labeled = found.add(LABELED, lambda: self._every_labeled(root))
+        if self.data.held_out is not None:
+            self._set_aside(found, labeled, root)
+            found.streams.pop(HELD_OUT, None)
+        return found.sources()
 
     def vocabulary(self) -> Vocabulary:
         """Classes of `data.classes`, or of the class file in the root.
@@ -93,62 +116,81 @@ class FolderDataset:
             "list the class names in the order of their ids, like data.classes=[road,car]"
         )
 
-    def _labeled(self, root: Path) -> tuple[Manifest, Manifest | None]:
-        """The labelled images that are trained on, and those that `data.held_out` keeps aside."""
-        every, given = self._every_labeled(root), self.data.held_out
-        if given is None:
-            return every, None
+    def _set_aside(self, found: Collection, every: Manifest | None, root: Path) -> None:
+        """Take the images of `data.held_out` from the labelled ones."""
+        given = self.data.held_out
         if isinstance(given, str):
-            held_out = self._with_masks("data.held_out", given, root)
-        elif 0 < given < len(every):
+            held_out = found.add(HELD_OUT, lambda: self._with_masks("data.held_out", given, root))
+        elif every is None:
+            return
+        elif given is not None and 0 < given < len(every):
             held_out = every.aside(given)
+            found.streams[HELD_OUT] = Stream(HELD_OUT, held_out)
         else:
             raise ConfigError(
                 f"data.held_out: {given} of {len(every)} labelled images cannot be kept aside; give 1 to {len(every) - 1}"
             )
-        return every.without(held_out), held_out
+        if every is not None and held_out is not None:
+            found.streams[LABELED] = replace(found.streams[LABELED], manifest=every.without(held_out))
 
-    def _every_labeled(self, root: Path) -> Manifest:
+    def _every_labeled(self, root: Path) -> Reading:
         if self.data.labeled is not None:
             return self._with_masks("data.labeled", self.data.labeled, root)
         if not (root / "images").is_dir():
             raise DataError(
                 f"{root / 'images'}: no such folder; put images there and masks in masks/, or set data.labeled"
             )
-        return Manifest.from_folder(root / "images", root / "masks")
+        return self._folder(root, root / "images", root / "masks")
 
-    def _unlabeled(self, root: Path) -> Manifest | None:
+    def _unlabeled(self, root: Path) -> Reading | None:
         if self.data.unlabeled is not None:
-            return self._bare("data.unlabeled", self.data.unlabeled, root).without_masks()
-        return Manifest.from_folder(root / "unlabeled") if (root / "unlabeled").is_dir() else None
+            return self._bare("data.unlabeled", self.data.unlabeled, root)
+        return self._folder(root, root / "unlabeled") if (root / "unlabeled").is_dir() else None
 
-    def _val(self, root: Path) -> Manifest | None:
+    def _val(self, root: Path) -> Reading | None:
         if self.data.val is not None:
             return self._with_masks("data.val", self.data.val, root)
         if not (root / "val" / "images").is_dir():
             return None
-        return Manifest.from_folder(root / "val" / "images", root / "val" / "masks")
+        return self._folder(root, root / "val" / "images", root / "val" / "masks")
 
-    def _with_masks(self, key: str, given: str, root: Path) -> Manifest:
+    def _with_masks(self, key: str, given: str, root: Path) -> Reading:
         path = root / Path(given).expanduser()
         if path.is_file():
-            return Manifest.read(path, root)
+            return Manifest.examine(path, root, within=self._bounds(root))
         if not path.is_dir():
             raise _absent(key, path)
         if (path / "images").is_dir():
-            return Manifest.from_folder(path / "images", path / "masks")
+            return self._folder(root, path / "images", path / "masks")
         if (path.parent / "masks").is_dir():
-            return Manifest.from_folder(path, path.parent / "masks")
+            return self._folder(root, path, path.parent / "masks")
         raise DataError(f"{key}: {path} has no images/ with masks/; name a list of 'image mask' lines otherwise")
 
-    def _bare(self, key: str, given: str, root: Path) -> Manifest:
+    def _bare(self, key: str, given: str, root: Path) -> Reading:
         path = root / Path(given).expanduser()
         if path.is_dir():
             inner = path / "images"
-            return Manifest.from_folder(inner if inner.is_dir() else path)
+            return self._folder(root, inner if inner.is_dir() else path)
         if path.is_file():
-            return _read_list(path, root)
+            return self._read_list(path, root)
         raise _absent(key, path)
+
+    def _read_list(self, path: Path, root: Path) -> Reading:
+        """Read a list from elsewhere: its paths start from the root of the data, or else from the folder the list is in."""
+        within = self._bounds(root, path.parent)
+        manifest, findings = Manifest.examine(path, root, within=within)
+        if manifest and not manifest[0].image.exists():
+            beside = Manifest.examine(path, path.parent, within=within)
+            if beside[0] and beside[0][0].image.exists():
+                return beside
+        return manifest, findings
+
+    def _folder(self, root: Path, images: Path, masks: Path | None = None) -> Reading:
+        return Manifest.examine_folder(images, masks, within=self._bounds(root, images, *filter(None, [masks])))
+
+    def _bounds(self, *folders: Path) -> Bounds | None:
+        """Where files of a list or folder have to lie: in what the user named."""
+        return None if self.data.outside else Bounds(folders)
 
     def _ood_labels(self, images: Manifest, root: Path, vocabulary: Vocabulary) -> LabelSource | None:
         """The store, the folder of masks, or the masks of the list, in this order; None if the student labels."""
@@ -184,13 +226,3 @@ class FolderDataset:
 
 def _absent(key: str, path: Path) -> DataError:
     return DataError(f"{key}: no such list or folder: {path}; set {key}, or data.root where the path starts")
-
-
-def _read_list(path: Path, root: Path) -> Manifest:
-    """Read a list from elsewhere: its paths start from the root of the data, or else from the folder the list is in."""
-    manifest = Manifest.read(path, root)
-    if manifest and not manifest[0].image.exists():
-        beside = Manifest.read(path, path.parent)
-        if beside[0].image.exists():
-            return beside
-    return manifest

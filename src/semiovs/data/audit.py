@@ -1,0 +1,160 @@
+"""One pass over all images and masks of a collection: every byte decoded once, every finding told, memory bounded."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+import cv2
+from PIL import Image
+
+from semiovs.data.batch import IGNORE
+from semiovs.data.check import empty_streams, meaningless_masks
+from semiovs.data.collection import Collection, Stream
+from semiovs.data.copies import Prints, copies
+from semiovs.data.findings import Finding, counted
+from semiovs.data.inspection import Inspection, Inspector
+from semiovs.data.list_form import list_form
+from semiovs.data.overlaps import shared_images
+from semiovs.data.record import Record
+from semiovs.data.tally import Tally
+
+#: done, total
+Progress = Callable[[int, int], None]
+
+#: Records that a thread takes at a time; and how many such portions wait for each thread.
+_PORTION, _AHEAD = 8, 4
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What one pass found. tallies: facts of each stream; bad: ids of each stream's records (and lines) that are bad."""
+
+    collection: Collection
+    tallies: dict[str, Tally]
+    findings: list[Finding]
+    bad: dict[str, frozenset[str]]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no error."""
+        return not counted(self.findings)["error"]
+
+    def good(self, name: str) -> list[Record]:
+        """Records of a stream about which nothing is an error."""
+        bad = self.bad[name]
+        return [record for record in self.collection.streams[name].manifest if record.id not in bad]
+
+    def accounts(self) -> dict[str, dict[str, int]]:
+        """Stream -> how many are listed, good and bad; good and bad are all that are listed."""
+        found = {}
+        for name, stream in self.collection.streams.items():
+            good = len(self.good(name))
+            found[name] = {"listed": stream.listed, "good": good, "bad": len(stream.bad) + len(stream.manifest) - good}
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        vocabulary = self.collection.vocabulary
+        accounts = self.accounts()
+        streams = {name: accounts[name] | tally.as_json(vocabulary) for name, tally in self.tallies.items()}
+        return {
+            "ok": self.ok,
+            "findings": counted(self.findings),
+            "streams": streams,
+            "list": [finding.as_json() for finding in self.findings],
+        }
+
+
+def audit(
+    collection: Collection, *, threads: int | None = None, named: bool = True, progress: Progress | None = None
+) -> Audit:
+    """Look at everything.
+
+    threads: as many as there are processors by default (decoders release the interpreter); named: the classes are the user's, not
+    numbers that stand in for them.
+    """
+    inspect = Inspector(collection, "whole")
+    tallies = {name: Tally(stream) for name, stream in collection.streams.items()}
+    prints = Prints(collection)
+    findings = [*collection.findings, *empty_streams(collection)]
+    for stream in collection.streams.values():
+        findings += list_form(stream)
+    shared = list(shared_images(collection))
+    findings += shared
+    total = len(prints.read)
+    with _one_thread_each(), ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        found = _portions(pool, lambda job: (*job, inspect(*job)), _jobs(collection), 2 * (threads or os.cpu_count() or 1))
+        for row, (stream, record, inspection) in enumerate(found):
+            tallies[stream.name].add(record, inspection)
+            prints.add(row, inspection)
+            findings += inspection.findings
+            findings += _empty_mask(stream, record, inspection)
+            if progress is not None:
+                progress(row + 1, total)
+    for tally in tallies.values():
+        findings += tally.findings(collection.vocabulary, named=named)
+    if named:
+        findings += meaningless_masks(collection, {name: tally.counts for name, tally in tallies.items()})
+    findings += copies(prints, shared)
+    return Audit(collection, tallies, findings, _bad(collection, findings))
+
+
+def _jobs(collection: Collection) -> Iterator[tuple[Stream, Record]]:
+    for stream in collection.streams.values():
+        for record in stream.manifest:
+            yield stream, record
+
+
+def _portions(
+    pool: ThreadPoolExecutor, function: Callable[[_In], _Out], jobs: Iterable[_In], ahead: int
+) -> Iterator[_Out]:
+    """Results in order; only a few jobs are in the pool at any time."""
+    jobs = iter(jobs)
+    waiting: deque[Future[list[_Out]]] = deque()
+    while True:
+        while len(waiting) < max(_AHEAD, ahead) and (portion := list(islice(jobs, _PORTION))):
+            waiting.append(pool.submit(lambda part: [function(job) for job in part], portion))
+        if not waiting:
+            return
+        yield from waiting.popleft().result()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """OpenCV without threads of its own; and no Python warning for each large image, which becomes a finding."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _empty_mask(stream: Stream, record: Record, found: Inspection) -> Iterator[Finding]:
+    if found.labels is not None and not found.labels.counts[:IGNORE].any():
+        file = str(record.mask or record.image)
+        text = f"{file}: its mask labels no pixel, all are 'ignore'"
+        yield Finding("mask-empty", "warning", text, stream.name, stream.manifest.where(record), file, "label it, or take it out")
+
+
+def _bad(collection: Collection, findings: Iterable[Finding]) -> dict[str, frozenset[str]]:
+    bad: dict[str, set[str]] = defaultdict(set)
+    for finding in findings:
+        if finding.severity == "error":
+            bad[finding.stream].update(finding.ids)
+    return {name: frozenset(bad[name]) for name in collection.streams}
+
+

@@ -1,0 +1,55 @@
+"""Where files really are, and which ones a list may name: those under its root, wherever links lead.
+
+A list from somewhere must not make the program read the rest of the disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from semiovs.data.record_lines import brief
+from semiovs.errors import DataError
+
+
+class Links:
+    """Follows links; folders are resolved once each, so that a file costs one look at itself."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+
+    def real(self, path: Path) -> str:
+        """Absolute path of the file once all links are followed."""
+        text = str(path)
+        folder, name = os.path.split(text)
+        if os.path.islink(text) or name in {"", os.curdir, os.pardir}:  # noqa: PTH114 - never raises
+            return _real(text)
+        if folder not in self._folders:
+            self._folders[folder] = _real(folder)
+        return os.path.join(self._folders[folder], name)  # noqa: PTH118
+
+
+class Bounds:
+    """Folders within which files have to lie."""
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        self.folders = tuple(folders)
+        self._within = tuple(_real(folder).rstrip("/") + "/" for folder in self.folders)
+        self._links = Links()
+
+    def check(self, path: Path) -> None:
+        """Raise a DataError for a file that lies elsewhere."""
+        real = self._links.real(path)
+        if real.startswith(self._within):
+            return
+        named = any(str(path).startswith(f"{folder}{os.sep}") for folder in self.folders)
+        what = f"{brief(str(path))} is a link to {brief(real)}, which" if named else brief(str(path))
+        raise DataError(f"{what} lies outside of {self.folders[0]}; data.outside=true allows it", kind="outside")
+
+
+def _real(path: Path | str) -> str:
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):  # a name that no file can have: it will be missing
+        return os.path.abspath(path)  # noqa: PTH100

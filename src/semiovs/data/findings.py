@@ -1,0 +1,82 @@
+"""What is wrong or worth knowing about images, masks and lists: one form for all checks, from a list's line to a leak."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from semiovs.errors import DataError
+
+#: error: training would fail or mislead, exit code 3; warning: probably a mistake; note: a fact worth knowing.
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One finding.
+
+    kind: a stable word (`list-…`, `line-…`, `image-…`, `mask-…`, …); text: what is wrong, one line; stream: which images; where:
+    ``list:line`` where a list names the record, else the file or folder; file: the image or mask; fix: what to do about it; ids: the
+    records that are bad because of it (empty for a finding about more than single records); setting: YAML keys that `--fix` writes.
+    """
+
+    kind: str
+    severity: Severity
+    text: str
+    stream: str = ""
+    where: str = ""
+    file: str = ""
+    fix: str = ""
+    ids: tuple[str, ...] = ()
+    setting: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def line(self) -> str:
+        """The finding for a person, in one line; where a list named the file, the place in the list comes first."""
+        place = "" if not self.where or self.text.startswith(self.where) else f"{self.where}: "
+        return place + self.text + (f"; {self.fix}" if self.fix else "")
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data; what is empty is left out, but for the first four."""
+        always = {"kind": self.kind, "severity": self.severity, "text": self.text, "where": self.where}
+        rest = {"stream": self.stream, "file": self.file, "fix": self.fix, "ids": list(self.ids)}
+        return always | {key: value for key, value in rest.items() if value} | _setting(self.setting)
+
+
+def _setting(setting: Mapping[str, Any]) -> dict[str, Any]:
+    return {"setting": dict(setting)} if setting else {}
+
+
+def of_error(error: DataError, kind: str, *, stream: str = "", where: str = "") -> list[Finding]:
+    """An error that stopped a list or folder, as one finding for each of its problems."""
+    return [Finding(error.kind or kind, "error", text, stream, where) for text in error.problems]
+
+
+def refuse(findings: Iterable[Finding], heading: str | None = None) -> None:
+    """Raise one DataError for all findings that are errors, if there are any."""
+    lines = [finding.line for finding in findings if finding.severity == "error"]
+    if lines:
+        raise DataError.of(lines, heading)
+
+
+def counted(findings: Sequence[Finding]) -> dict[Severity, int]:
+    """Number of findings of each severity."""
+    numbers = Counter(finding.severity for finding in findings)
+    return {severity: numbers[severity] for severity in SEVERITIES}
+
+
+def by_kind(findings: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:
+    """Findings of one kind and severity together: errors first, then in the order in which the kinds appeared."""
+    groups: dict[tuple[Severity, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.severity, finding.kind), []).append(finding)
+    ordered = sorted(groups.items(), key=lambda item: SEVERITIES.index(item[0][0]))
+    return [(kind, group) for (_, kind), group in ordered]
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first few names."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -1,0 +1,175 @@
+"""One image and what belongs to it: the checks that training makes before step 0, and the deeper ones of `semiovs data check`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.data.batch import IGNORE
+from semiovs.data.collection import Collection, Stream
+from semiovs.data.findings import Finding, Severity
+from semiovs.data.image import shown_size
+from semiovs.data.picture import Picture, checksums
+from semiovs.data.record import Record
+from semiovs.data.record_lines import brief
+from semiovs.errors import DataError
+
+#: header: an image's header and end; whole: every byte of it decoded.
+Depth = Literal["header", "whole"]
+
+#: Sides (pixels), ratio of the sides and number of pixels beyond which an image is unusual.
+TINY, LONG, HUGE = 32, 8.0, 50_000_000
+#: Pixels up to which OpenCV's histogram, which counts in float32, is exact.
+_EXACT = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What a mask holds. counts: (256,) pixels of each id (255: ignore); digest: of size and ids, 8 bytes."""
+
+    size: tuple[int, int]
+    counts: NDArray[np.int64]
+    digest: bytes = b""
+
+
+@dataclass
+class Inspection:
+    """What one record showed. size: of the image as shown, None if it cannot be read; picture: only where it was decoded."""
+
+    size: tuple[int, int] | None = None
+    picture: Picture | None = None
+    labels: Labels | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing about the record is an error."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+
+class Inspector:
+    """Looks at records of a collection, one at a time; may be called by many threads."""
+
+    def __init__(self, collection: Collection, depth: Depth) -> None:
+        self.collection = collection
+        self.depth = depth
+
+    def __call__(self, stream: Stream, record: Record) -> Inspection:
+        """Look at a record of a stream."""
+        found = Inspection()
+        say = _Voice(stream, record, found.findings)
+        self._image(record, found, say)
+        match self.collection.label_of(stream.name):
+            case "mask" if record.mask is not None:
+                path = record.mask
+                self._labels(record, str(path), lambda: self.collection.masks(path), found, say)
+                if self.depth == "whole":
+                    _whole_file(path, say)
+            case "label":
+                self._ood_label(record, found, say)
+        return found
+
+    def _image(self, record: Record, found: Inspection, say: _Voice) -> None:
+        try:
+            if self.depth == "header":
+                found.size = shown_size(record.image)
+                return
+            found.picture = Picture.read(record.image)
+        except DataError as error:
+            say.error(f"image-{error.kind or 'unreadable'}", str(error), record.image)
+            return
+        found.size = found.picture.size
+        if found.picture.damage:
+            text = f"{record.image}: damaged inside: {found.picture.damage}"
+            say.error("image-damaged", text, record.image, "look at it; save it again if the picture is whole, else get it again")
+        _shape(record, found.picture.size, say)
+
+    def _labels(
+        self, record: Record, what: str, read: Callable[[], NDArray[np.uint8]], found: Inspection, say: _Voice
+    ) -> None:
+        try:
+            ids = read()
+        except DataError as error:
+            say.error(f"mask-{error.kind or 'unreadable'}", str(error), record.mask or record.image)
+            return
+        size = (ids.shape[1], ids.shape[0])
+        found.labels = Labels(size, _histogram(ids), _digest(ids) if self.depth == "whole" else b"")
+        if found.size is not None and found.size != size:
+            say.error(*_misfit(record, what, found.size, size), record.mask or record.image)
+
+    def _ood_label(self, record: Record, found: Inspection, say: _Voice) -> None:
+        source = self.collection.labels
+        assert source is not None
+        if record.id not in source:
+            say.error("label-missing", f"{record.image}: no label for id '{record.id}' in ood.labels", record.image)
+            return
+        what, classes = f"its OOD label '{record.id}'", len(self.collection.vocabulary)
+        self._labels(record, what, lambda: source.label(record.id), found, say)
+        counts = np.zeros(256, np.int64) if found.labels is None else found.labels.counts
+        wrong = classes + np.flatnonzero(counts[classes:IGNORE])
+        if wrong.size:
+            text = f"{record.image}: {what} holds {wrong[0]}, but class ids end at {classes - 1}"
+            say.error("mask-values", text, record.image)
+
+
+class _Voice:
+    """Says what is wrong with a record, with the place in its list."""
+
+    def __init__(self, stream: Stream, record: Record, findings: list[Finding]) -> None:
+        self.stream, self.record, self.findings = stream, record, findings
+
+    def error(self, kind: str, text: str, file: Path, fix: str = "") -> None:
+        """The record is bad."""
+        self._say(kind, "error", text, file, fix, (self.record.id,))
+
+    def warn(self, kind: str, text: str, file: Path, fix: str = "") -> None:
+        """The record is odd."""
+        self._say(kind, "warning", text, file, fix, ())
+
+    def _say(self, kind: str, severity: Severity, text: str, file: Path, fix: str, ids: tuple[str, ...]) -> None:
+        where = brief(self.stream.manifest.where(self.record))
+        self.findings.append(Finding(kind, severity, text, self.stream.name, where, brief(str(file)), fix, ids))
+
+
+def _shape(record: Record, size: tuple[int, int], say: _Voice) -> None:
+    short, long = sorted(size)
+    text = f"{record.image}: is {size[0]}x{size[1]} pixels"
+    if short < TINY:
+        say.warn("image-tiny", f"{text}, smaller than {TINY}", record.image, "a thumbnail by mistake? take it out")
+    elif long > LONG * short:
+        say.warn("image-long", f"{text}, more than {LONG:.0f} times as long as wide", record.image, "cut it into tiles")
+    if short * long > HUGE:
+        say.warn("image-huge", f"{text}, {short * long / 1e6:.0f} million", record.image, "cut it into tiles or make it smaller")
+
+
+def _misfit(record: Record, what: str, size: tuple[int, int], mask: tuple[int, int]) -> tuple[str, str]:
+    """Kind and text for a mask of another size."""
+    text = f"{record.image}: is {size[0]}x{size[1]} pixels but {what} is {mask[0]}x{mask[1]}"
+    if size == mask[::-1]:
+        return "mask-turned", f"{text} (turned: was the mask drawn without regard to the EXIF orientation?)"
+    return "mask-size", text
+
+
+def _whole_file(path: Path, say: _Voice) -> None:
+    """Checksums of a mask, which decoders do not all look at."""
+    if path.suffix.lower() != ".png" or any(finding.kind.startswith("mask-") for finding in say.findings):
+        return
+    if wrong := checksums(path.read_bytes()):
+        say.error("mask-damaged", f"{path}: damaged inside: {wrong}", path, "get it again")
+
+
+def _histogram(ids: NDArray[np.uint8]) -> NDArray[np.int64]:
+    if 0 < ids.size < _EXACT:
+        return np.asarray(cv2.calcHist([ids], [0], None, [256], [0, 256])).ravel().astype(np.int64)
+    return np.bincount(ids.ravel(), minlength=256)
+
+
+def _digest(ids: NDArray[np.uint8]) -> bytes:
+    return hashlib.sha256(repr(ids.shape).encode() + np.ascontiguousarray(ids).tobytes()).digest()[:8]

@@ -1,0 +1,42 @@
+"""How a list is written: what is understood all the same, but worth knowing; and ids that only some file systems tell apart."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from semiovs.data.collection import Stream
+from semiovs.data.findings import Finding, some
+
+
+def list_form(stream: Stream) -> Iterator[Finding]:
+    """Notes about the text of the list, and warnings about its ids."""
+    path = stream.manifest.origin
+    if path is not None:
+        data = path.read_bytes()
+        for kind, what in _forms(data):
+            yield Finding(kind, "note", f"{path}: {what}", stream.name, str(path))
+    yield from _letters(stream)
+
+
+def _forms(data: bytes) -> Iterator[tuple[str, str]]:
+    if data.startswith(b"\xef\xbb\xbf"):
+        yield "list-bom", "starts with a byte order mark; it is left out"
+    if b"\r" in data:
+        yield "list-crlf", "has line ends of another system (CR); they are understood"
+    lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").removesuffix(b"\n").split(b"\n")
+    blank = [number for number, line in enumerate(lines, 1) if not line.strip()]
+    if blank and data:
+        yield "list-blank", f"has {len(blank)} blank lines, which are left out: {some([str(number) for number in blank])}"
+
+
+def _letters(stream: Stream) -> Iterator[Finding]:
+    alike = defaultdict(list)
+    for record in stream.manifest:
+        alike[record.id.casefold()].append(record)
+    for records in alike.values():
+        if len(records) > 1:
+            where = stream.manifest.where(records[-1])
+            text = f"{records[-1].image}: ids that differ in upper and lower case alone: {some([r.id for r in records])}"
+            fix = "rename one: on some systems their labels would be one file"
+            yield Finding("id-case", "warning", text, stream.name, where, str(records[-1].image), fix)

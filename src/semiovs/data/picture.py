@@ -1,0 +1,165 @@
+"""What an image file holds, known from decoding all of it once: size, mode, hashes, mean colours; and damage that decoders pass over."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import zlib
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semiovs.data.duplicates import perceptual_hash, thumbnail
+from semiovs.data.image import open_image, orientation, read_image
+
+Pixels = NDArray[np.uint8]
+
+#: Images of more pixels than this are decoded one at a time, whatever the number of threads: memory stays bounded.
+LARGE = 24_000_000
+#: Files of more bytes than this are not held in memory as a whole.
+_BIG_FILE = 64 << 20
+#: Side from which on the hash's small copy is made in two steps, the first of them whole-numbered and quick.
+_SMALL = 96
+_ALONE = threading.Lock()
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TURNED: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a.swapaxes(0, 1)[:, ::-1],
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: a.swapaxes(0, 1)[::-1],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One image file.
+
+    size: (width, height) as shown; mode: as stored (Pillow's word, ``I;16`` and the like for 16 bit); orientation: EXIF, 1 to 8;
+    opaque: no pixel is transparent; bytes: of the file; digest: first 16 bytes of its SHA-256; hash, small: perceptual hash and
+    thumbnail of the shown image (`duplicates`); mean, std: of the channels R, G, B, 0 to 255; damage: what a strict decoder said
+    (empty: nothing).
+    """
+
+    size: tuple[int, int]
+    mode: str
+    format: str
+    orientation: int
+    opaque: bool
+    bytes: int
+    digest: bytes
+    hash: int
+    small: Pixels
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    damage: str = ""
+
+    @classmethod
+    def read(cls, path: Path) -> Picture:
+        """Decode the file.
+
+        Raises:
+            DataError: missing, unreadable, truncated, or larger than Pillow's limit for one image.
+        """
+        with open_image(path) as image:
+            (width, height), mode, kind = image.size, image.mode, image.format or ""
+            turn = orientation(image)
+            with _ALONE if width * height > LARGE else nullcontext():
+                data = path.read_bytes() if path.stat().st_size <= _BIG_FILE else None
+                pixels, damage = _strict(image, data) or _lenient(path, image)
+                opaque = _opaque(image)
+                gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels
+                mean, std = cv2.meanStdDev(pixels)
+        if kind == "PNG" and data is not None:
+            damage = checksums(data)
+        small = _shown(_reduced(gray), turn)
+        return cls(
+            (height, width) if turn >= 5 else (width, height), mode, kind, turn, opaque, path.stat().st_size,
+            _digest(path, data), perceptual_hash(small), thumbnail(small), _three(mean), _three(std), damage,
+        )  # fmt: skip
+
+
+def _strict(image: Image.Image, data: bytes | None) -> tuple[Pixels, str] | None:
+    """Pixels of a JPEG file, (H, W, 3) or (H, W), as stored, and what is wrong inside; None where this decoder is no use.
+
+    Pillow and torchvision pass over most damage inside JPEG data, because libjpeg only warns of it.
+    """
+    if data is None or image.format not in {"JPEG", "MPO"} or image.mode not in {"RGB", "L"}:
+        return None
+    import simplejpeg
+
+    gray = image.mode == "L"
+    try:
+        pixels = simplejpeg.decode_jpeg(data, "GRAY" if gray else "RGB")
+    except ValueError as error:
+        if "nsupported" in str(error):
+            return None
+        image.load()  # Pillow refuses what cannot be read at all
+        return np.asarray(image), str(error)
+    return (pixels[..., 0] if gray else pixels), ""
+
+
+def _lenient(path: Path, image: Image.Image) -> tuple[Pixels, str]:
+    image.load()
+    if image.mode in {"RGB", "L"}:
+        return np.asarray(image), ""
+    shown = np.asarray(read_image(path))
+    turn = orientation(image)
+    return _shown(shown, {6: 8, 8: 6}.get(turn, turn)), ""  # as stored, like the other: 6 and 8 undo each other, the rest themselves
+
+
+def _shown(pixels: Pixels, turn: int) -> Pixels:
+    turned = _TURNED.get(turn)
+    return pixels if turned is None else np.ascontiguousarray(turned(pixels))
+
+
+def _opaque(image: Image.Image) -> bool:
+    if image.mode not in {"RGBA", "LA"}:
+        return True
+    low, _ = image.getchannel("A").getextrema()
+    return low == 255
+
+
+def _reduced(gray: Pixels) -> Pixels:
+    """A smaller copy by a whole factor, at least `_SMALL` on its short side."""
+    factor = min(gray.shape) // _SMALL
+    if factor < 2:
+        return gray
+    height, width = (side // factor for side in gray.shape)
+    whole = gray[: height * factor, : width * factor]
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _digest(path: Path, data: bytes | None) -> bytes:
+    if data is not None:
+        return hashlib.sha256(data).digest()[:16]
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()[:16]
+
+
+def _three(values: Any) -> tuple[float, float, float]:
+    found = [float(value) for value in values.ravel()]
+    first, second, third = found if len(found) == 3 else found * 3
+    return first, second, third
+
+
+def checksums(data: bytes) -> str:
+    """What is wrong with the checksums of a PNG file; empty: nothing. Decoders notice most damage, but not all."""
+    at = len(_PNG)
+    while data[at + 4 : at + 8] != b"IEND":
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        if end + 4 > len(data):
+            return "a part is cut off"
+        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return f"wrong checksum in part {data[at + 4 : at + 8].decode('latin-1')!r}"
+        at = end + 4
+    return ""

@@ -1,0 +1,166 @@
+"""What the images and masks of a stream come to: sizes, formats, colours, classes. Grows with the kinds of things, not with images."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.data.batch import IGNORE
+from semiovs.data.collection import MASKED, Stream
+from semiovs.data.findings import Finding
+from semiovs.data.inspection import Inspection
+from semiovs.data.record import Record
+from semiovs.vocab.vocabulary import Vocabulary
+
+_AS_READ = {"RGB": "", "L": "gray", "1": "black and white", "P": "palette", "CMYK": "CMYK", "RGBA": "RGB with transparency"}
+
+
+@dataclass
+class Tally:
+    """Facts of one stream.
+
+    seen: records looked at; read: images that could be decoded; counts: (256,) pixels of each class id; images_with: (256,) masks in
+    which an id occurs; masks: masks that could be read.
+    """
+
+    stream: Stream
+    seen: int = 0
+    read: int = 0
+    masks: int = 0
+    bytes: int = 0
+    widths: array[int] = field(default_factory=lambda: array("i"))
+    heights: array[int] = field(default_factory=lambda: array("i"))
+    formats: Counter[str] = field(default_factory=Counter)
+    modes: Counter[str] = field(default_factory=Counter)
+    turned: int = 0
+    transparent: int = 0
+    examples: dict[str, str] = field(default_factory=dict)
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    images_with: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    of_one_class: int = 0
+    _weight: float = 0.0
+    _sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, 3)))
+
+    def add(self, record: Record, found: Inspection) -> None:
+        """Count a record."""
+        self.seen += 1
+        if found.picture is not None:
+            self._add_picture(record, found)
+        if found.labels is not None:
+            there = found.labels.counts > 0
+            self.masks += 1
+            self.counts += found.labels.counts
+            self.images_with += there
+            if np.count_nonzero(there[:IGNORE]) == 1 and not there[IGNORE]:
+                self.of_one_class += 1
+                self.examples.setdefault("one class", str(record.mask or record.image))
+
+    def _add_picture(self, record: Record, found: Inspection) -> None:
+        picture = found.picture
+        assert picture is not None
+        self.read += 1
+        self.bytes += picture.bytes
+        width, height = picture.size
+        self.widths.append(width)
+        self.heights.append(height)
+        self.formats[picture.format] += 1
+        self.modes[picture.mode] += 1
+        self.examples.setdefault(picture.mode, str(record.image))
+        if picture.orientation > 1:
+            self.turned += 1
+            self.examples.setdefault("turned", str(record.image))
+        if not picture.opaque:
+            self.transparent += 1
+            self.examples.setdefault("transparent", str(record.image))
+        mean, std = np.array(picture.mean), np.array(picture.std)
+        self._weight += width * height
+        self._sums += np.stack([mean, std**2 + mean**2]) * (width * height)
+
+    @property
+    def mean_std(self) -> tuple[list[float], list[float]] | None:
+        """Mean and standard deviation of R, G, B over all pixels, in [0, 1]; None without images."""
+        if not self._weight:
+            return None
+        mean, square = self._sums / self._weight
+        std = np.sqrt(np.maximum(square - mean**2, 0))
+        return [round(float(v) / 255, 4) for v in mean], [round(float(v) / 255, 4) for v in std]
+
+    def shares(self, vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
+        """Class -> its share of the labelled pixels, and in how many images it is; empty without masks."""
+        if not self.masks:
+            return {}
+        total = max(int(self.counts[:IGNORE].sum()), 1)
+        return {
+            name: {"pixels": round(int(self.counts[i]) / total, 6), "images": int(self.images_with[i])}
+            for i, name in enumerate(vocabulary.names)
+        }
+
+    def as_json(self, vocabulary: Vocabulary) -> dict[str, Any]:
+        """Plain data."""
+        facts: dict[str, Any] = {"images": self.read, "bytes": self.bytes}
+        if self.read:
+            facts |= {
+                "formats": dict(self.formats.most_common()),
+                "modes": dict(self.modes.most_common()),
+                "turned_by_exif": self.turned,
+                "width": _spread(self.widths),
+                "height": _spread(self.heights),
+                "sizes": len(set(zip(self.widths, self.heights, strict=True))),
+            }
+        if (found := self.mean_std) is not None:
+            facts |= {"mean": found[0], "std": found[1]}
+        if self.masks:
+            pixels = int(self.counts.sum())
+            facts |= {
+                "masks": self.masks,
+                "ignored": round(int(self.counts[IGNORE]) / max(pixels, 1), 6),
+                "classes": self.shares(vocabulary),
+            }
+        return facts
+
+    def findings(self, vocabulary: Vocabulary, *, named: bool) -> Iterator[Finding]:
+        """What the stream as a whole shows. named: the classes are the user's, not mere numbers."""
+        yield from self._modes()
+        if self.stream.named_masks:
+            text = f"{self.stream.named_masks} {self.stream.name} lines name masks; they are never opened"
+            yield Finding("masks-unused", "note", text, self.stream.name, str(self.stream.manifest.origin or ""))
+        if not self.masks:
+            return
+        if self.of_one_class:
+            text = f"{self.of_one_class} of {self.masks} {self.stream.name} masks are of one class alone, like {self.examples['one class']}"
+            yield Finding("mask-one-class", "note", text, self.stream.name)
+        if named and self.stream.name in MASKED:
+            for i, name in enumerate(vocabulary.names):
+                if not self.images_with[i]:
+                    yield _absent(name, self.stream.name)
+
+    def _modes(self) -> Iterator[Finding]:
+        for mode, number in self.modes.most_common():
+            if mode != "RGB":
+                said = _AS_READ.get(mode, f"mode {mode}")
+                yield self._note("image-mode", number, f"are {said}; they are read as RGB", mode)
+        if self.transparent:
+            yield self._note("image-transparent", self.transparent, "have transparent pixels; transparency is dropped", "transparent")
+        if self.turned:
+            yield self._note("image-turned", self.turned, "are turned by EXIF; masks have to fit them as shown", "turned")
+
+    def _note(self, kind: str, number: int, what: str, example: str) -> Finding:
+        text = f"{number} of {self.read} {self.stream.name} images {what} (like {self.examples[example]})"
+        return Finding(kind, "note", text, self.stream.name)
+
+
+def _absent(name: str, stream: str) -> Finding:
+    text = f"class '{name}' never occurs in the {stream} masks"
+    means = "its IoU there says nothing" if stream == "evaluation" else "nothing can be learned of it there"
+    return Finding("class-absent", "warning", text, stream, fix=f"{means}; check the class list, or label some")
+
+
+def _spread(values: array[int]) -> dict[str, float]:
+    found = np.frombuffer(values, np.int32)
+    return {"min": int(found.min()), "median": float(np.median(found)), "max": int(found.max())}
