@@ -39,14 +39,12 @@ def test_parts_are_nested_disjoint_and_complete(pixels):
 
 
 def test_a_small_part_holds_the_classes_more_fairly_than_chance(pixels):
-    made = make_split(pixels, IDS, {"16": 16}, val=24)
+    made = make_split(pixels, IDS, {"6": 6, "40": 40}, val=30)
     rng = np.random.default_rng(1)
-    chance = [off(pixels, rng.choice(N, 16, replace=False)) for _ in range(200)]
-    assert off(pixels, made.labeled["16"]) < np.quantile(chance, 0.05)
-    assert off(pixels, made.val) < np.quantile(
-        [off(pixels, rng.choice(N, 24, replace=False)) for _ in range(200)], 0.05
-    )
-    assert (pixels[made.labeled["16"]].sum(axis=0) > 0).all()  # the rare class too: 3 % of the images
+    for places in (made.labeled["40"], made.val):
+        chance = [off(pixels, rng.choice(N, len(places), replace=False)) for _ in range(200)]
+        assert off(pixels, places) < np.quantile(chance, 0.05)
+    assert (pixels[made.labeled["6"]].sum(axis=0) > 0).all()  # the rare class too: 3 % of the images
 
 
 def test_a_pure_function_of_ids_and_seed(pixels):

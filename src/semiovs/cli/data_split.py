@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from semiovs.data.manifest import Manifest
+    from semiovs.data.measure import Measured
     from semiovs.data.sources import Sources
     from semiovs.data.split import Split
 
@@ -52,12 +53,11 @@ def split(
     Copies (exact or near) stay on one side of the evaluation and held-out parts.
     """
     from semiovs.config import load_config, split_source
-    from semiovs.data.measure import measure
-    from semiovs.data.split import connected, make_split
     from semiovs.files import write_json
     from semiovs.registry import DATASETS, lookup
 
     asked = _asked(sizes)
+    parts = {"val": _share("--val", val), "held_out": _share("--held-out", held_out)}
     source, overrides = split_source(arguments or [])
     config = load_config(source, overrides).config
     dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data)
@@ -65,24 +65,28 @@ def split(
     place = out or dataset.root / "splits" / "own"
     if (place / _FACTS).exists() and not force:
         raise UsageError(f"{place / _FACTS}: there is a split already; --force replaces it, --out DIR writes another")
-    with progress("reading masks") as show:
-        found = measure(sources.labeled, sources.masks, progress=show)
-    ids = [record.id for record in sources.labeled]
-    ties = _with_groups(found.copies, ids, group)
-    made = make_split(
-        found.pixels, ids, asked, val=_share("--val", val), held_out=_share("--held-out", held_out), seed=seed,
-        together=connected(len(ids), ties),
-    )  # fmt: skip
+    found, made = _made(sources, asked, parts, seed, group)
     lists = _written(made, sources.labeled, dataset.unlabeled(), place, dataset.root)
-    facts = _facts(
-        made, found.pixels, sources, {name: path.relative_to(place).as_posix() for name, path in lists.items()}
-    )
-    facts |= {"seed": seed, "group": group, "copies": len(found.copies)}
+    facts = {"seed": seed, "group": group, "copies": len(found.copies), **_facts(made, found.pixels, sources)}
+    facts["lists"] = {name: path.relative_to(place).as_posix() for name, path in lists.items()}
     write_json(place / _FACTS, facts)
     for part, about in facts["parts"].items():
         if about["missing"]:
             log(f"note: {part} has no pixel of {', '.join(about['missing'])}")
     report({"out": str(place), **facts}, as_json=as_json, text=_text(facts, lists, place, source))
+
+
+def _made(
+    sources: Sources, sizes: Mapping[str, float | int], parts: Mapping[str, float | int], seed: int, group: str | None
+) -> tuple[Measured, Split]:
+    from semiovs.data.measure import measure
+    from semiovs.data.split import connected, make_split
+
+    ids = [record.id for record in sources.labeled]
+    with progress("reading masks") as show:
+        found = measure(sources.labeled, sources.masks, progress=show)
+    together = connected(len(ids), _with_groups(found.copies, ids, group))
+    return found, make_split(found.pixels, ids, sizes, **parts, seed=seed, together=together)
 
 
 def _asked(sizes: str) -> dict[str, float | int]:
@@ -148,7 +152,7 @@ def _written(made: Split, labeled: Manifest, bare: Manifest | None, place: Path,
     return {name: manifest.write(place / name, root) for name, manifest in parts.items()}
 
 
-def _facts(made: Split, pixels: NDArray[np.int64], sources: Sources, lists: dict[str, str]) -> dict[str, Any]:
+def _facts(made: Split, pixels: NDArray[np.int64], sources: Sources) -> dict[str, Any]:
     """What split.json holds: of each part its images, class shares, how far these are off the whole, and classes it lacks."""
     whole, names = _shares(pixels, range(len(pixels))), sources.vocabulary.names
     parts: dict[str, Any] = {}
@@ -163,7 +167,7 @@ def _facts(made: Split, pixels: NDArray[np.int64], sources: Sources, lists: dict
             "missing": [name for name, share, all_ in zip(names, shares, whole, strict=True) if share == 0 < all_],
         }
     labeled = {"images": len(sources.labeled), "hash": sources.labeled.hash}
-    return {"labelled": labeled, "parts": parts, "lists": lists}
+    return {"labelled": labeled, "parts": parts}
 
 
 def _shares(pixels: NDArray[np.int64], places: Sequence[int]) -> NDArray[np.float64]:
@@ -179,7 +183,7 @@ def _text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, sour
         default=None,
     )  # fmt: skip
     lines = [table(["part", "images", "class shares off by"], rows), f"lists: {place}"]
-    if facts["labelled"]["copies"]:
+    if facts["copies"]:
         lines.append(f"{facts['copies']} pairs of images are copies; each pair is on one side of val and held_out")
     if smallest is not None:
         keys = {"data.labeled": smallest, "data.unlabeled": smallest.replace("/labeled", "/unlabeled")}
