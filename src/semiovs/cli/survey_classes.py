@@ -17,11 +17,15 @@ _VOID = frozenset({"unlabeled", "unlabelled", "void", "ignore", "ignored", "unkn
 
 @dataclass(frozen=True)
 class Classes:
-    """Class names guessed from masks. map: value in the file -> name, None where values are ids; source: how it was guessed."""
+    """Class names guessed from masks, or given.
+
+    map: value in the file -> class name, None where values are ids; source: how they were found; named: by a person.
+    """
 
     names: tuple[str, ...]
     map: dict[str, str] | None = None
     source: str = ""
+    named: bool = False
 
 
 def numbered_classes(path: Path) -> Classes | None:
