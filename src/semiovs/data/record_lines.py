@@ -82,18 +82,18 @@ def _from_json(line: str, root: Path) -> Record:
     name = row.get("id", id_of(image, root))
     if not isinstance(name, str) or not is_id(name):
         raise DataError("'id' must be a relative path without '..', like 'train/0001'", kind="id")
-    return Record(name, image, None if mask is None else inside(mask, root), *_texts(row))
+    source, terms, digest = (_text(row, key) for key in _TEXTS)
+    return Record(name, image, None if mask is None else inside(mask, root), source, terms, digest)
 
 
-def _texts(row: Mapping[str, object]) -> Iterator[str]:
-    for key in _TEXTS:
-        text = row.get(key) or ""
-        if not isinstance(text, str):
-            raise DataError(f"'{key}' must be a text", kind="json")
-        storable(text)
-        if key == "sha256" and text and not _SHA256.fullmatch(text):
-            raise DataError("'sha256' must be 64 hex digits", kind="json")
-        yield text
+def _text(row: Mapping[str, object], key: str) -> str:
+    text = row.get(key) or ""
+    if not isinstance(text, str):
+        raise DataError(f"'{key}' must be a text", kind="json")
+    storable(text)
+    if key == "sha256" and text and not _SHA256.fullmatch(text):
+        raise DataError("'sha256' must be 64 hex digits", kind="json")
+    return text
 
 
 def _from_text(line: str, root: Path) -> Record:

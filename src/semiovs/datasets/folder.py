@@ -9,7 +9,7 @@ from pathlib import Path
 from semiovs.config.schema import DataConfig, OodConfig
 from semiovs.data.bounds import Bounds
 from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection, Stream
-from semiovs.data.findings import Finding, of_error
+from semiovs.data.findings import Finding, of_error, refuse
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
 from semiovs.data.sources import LabelSource, MaskFiles, MaskFolder, NamedLabels, Sources
@@ -95,6 +95,19 @@ class FolderDataset:
             self._set_aside(found, labeled, root)
             found.streams.pop(HELD_OUT, None)
         return found.sources()
+
+    def unlabeled(self) -> Manifest | None:
+        """The bare images, or None.
+
+        Raises:
+            DataError: as `sources`.
+        """
+        found = self._unlabeled(self.root)
+        if found is None:
+            return None
+        manifest, findings = found
+        refuse(findings)
+        return manifest.without_masks()
 
     def vocabulary(self) -> Vocabulary:
         """Classes of `data.classes`, or of the class file in the root.
