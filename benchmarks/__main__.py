@@ -22,7 +22,7 @@ from benchmarks.measure import Row, Size
 OUT = Path("docs/results/bench-cpu.json")
 
 #: Each is a module with a function `rows`.
-SUBJECTS = ("loader", "step", "counts", "cutmix", "precision", "label")
+SUBJECTS = ("loader", "step", "counts", "cutmix", "precision", "label", "data")
 #: Long, so measured only when named.
 LONG = ("methods", "paper", "corrmatch", "flow")
 #: Those that a GPU can be asked for too; give each device a file of its own.

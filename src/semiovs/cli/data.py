@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import typer
 
+from semiovs.cli.data_check import check
 from semiovs.cli.data_split import split
+from semiovs.cli.data_stats import stats
 
 data = typer.Typer(
     help="Images and masks: check them, count them, split them, prepare benchmarks.",
     add_completion=False,
     rich_markup_mode=None,
 )
+data.command()(check)
+data.command()(stats)
 data.command()(split)
 
 

@@ -39,7 +39,7 @@ def init(
     if path.exists() and not force:
         raise UsageError(f"{path} is there already; --force replaces it, --out FILE writes another")
     found = survey(folder)
-    text = starter(found, _classes(found, classes), root=_relative(folder, path.parent))
+    text = starter(found, chosen_classes(found, classes), root=_relative(folder, path.parent))
     for name, lines in found.made.items():
         write_text(folder / name, lines)
     write_text(path, text)
@@ -62,7 +62,7 @@ def init(
     out("\n".join(f"  {step}" for step in steps))
 
 
-def _classes(found: Survey, given: str | None) -> str | Classes:
+def chosen_classes(found: Survey, given: str | None) -> str | Classes:
     """A file with names, names given on the command line, or a guess from the masks."""
     guess = _guess(found) if given is not None or found.class_file is None else None
     if given is not None:

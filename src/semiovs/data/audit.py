@@ -23,6 +23,7 @@ from semiovs.data.findings import Finding, counted
 from semiovs.data.inspection import Inspection, Inspector
 from semiovs.data.list_form import list_form
 from semiovs.data.overlaps import shared_images
+from semiovs.data.proposals import proposals
 from semiovs.data.record import Record
 from semiovs.data.tally import Tally
 
@@ -106,7 +107,7 @@ def audit(
         findings += tally.findings(collection.vocabulary, named=named)
     if named:
         findings += meaningless_masks(collection, {name: tally.counts for name, tally in tallies.items()})
-    findings += copies(prints, shared)
+    findings += [*proposals(collection, findings), *copies(prints, shared)]
     return Audit(collection, tallies, findings, _bad(collection, findings))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.data.batch import IGNORE
-from semiovs.data.collection import MASKED, Stream
+from semiovs.data.collection import MASKED, VAL, Stream
 from semiovs.data.findings import Finding
 from semiovs.data.inspection import Inspection
 from semiovs.data.record import Record
@@ -136,9 +136,9 @@ class Tally:
             text = f"{self.of_one_class} of {self.masks} {self.stream.name} masks are of one class alone, like {self.examples['one class']}"
             yield Finding("mask-one-class", "note", text, self.stream.name)
         if named and self.stream.name in MASKED:
-            for i, name in enumerate(vocabulary.names):
-                if not self.images_with[i]:
-                    yield _absent(name, self.stream.name)
+            absent = [name for i, name in enumerate(vocabulary.names) if not self.images_with[i]]
+            if absent:
+                yield _absent(absent, len(vocabulary), self.stream.name)
 
     def _modes(self) -> Iterator[Finding]:
         for mode, number in self.modes.most_common():
@@ -155,9 +155,9 @@ class Tally:
         return Finding(kind, "note", text, self.stream.name)
 
 
-def _absent(name: str, stream: str) -> Finding:
-    text = f"class '{name}' never occurs in the {stream} masks"
-    means = "its IoU there says nothing" if stream == "evaluation" else "nothing can be learned of it there"
+def _absent(names: list[str], classes: int, stream: str) -> Finding:
+    text = f"{len(names)} of {classes} classes never occur in the {stream} masks: {', '.join(names)}"
+    means = "their IoU there says nothing" if stream == VAL else "nothing can be learned of them there"
     return Finding("class-absent", "warning", text, stream, fix=f"{means}; check the class list, or label some")
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,6 +18,7 @@ from semiovs.data.palette import palette
 from semiovs.evaluation.calibration import Curve, Reliability
 from semiovs.files import write_text
 from semiovs.ovs.calibration import ClassRule
+from semiovs.report.figures import bare, svg
 from semiovs.study.card import Card, Example
 
 #: Classes whose curves are drawn: those with the most pixels in the masks.
@@ -92,8 +92,8 @@ def _curve(rule: ClassRule, curve: Curve, risk: float) -> str:
     axes.set_ylim(0, 103)
     axes.set_xticks([0, 50, 100])
     axes.set_yticks([0, 50, 100])
-    _bare(axes)
-    return _svg(figure)
+    bare(axes)
+    return svg(figure)
 
 
 def _reliability(raw: Reliability, held: Reliability | None) -> str:
@@ -116,28 +116,9 @@ def _reliability(raw: Reliability, held: Reliability | None) -> str:
     low.set_xlabel("the label is said to be right with, %")
     low.set_xlim(0, 101)
     for axes in (top, low):
-        _bare(axes)
+        bare(axes)
     figure.legend(frameon=False, fontsize=9, loc="outside lower center")
-    return _svg(figure)
-
-
-def _bare(axes: Any) -> None:
-    axes.grid(color="#eceef1", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8, length=0)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#c9ccd2")
-
-
-def _svg(figure: Figure) -> str:
-    """Inline SVG that takes the font of the page."""
-    out = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "semiovs", "font.size": 10}):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    svg = out.getvalue()
-    return svg[svg.index("<svg") :]
+    return svg(figure)
 
 
 def _strip(example: Example, colors: NDArray[np.uint8]) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""The page of `data check` and `data stats`: what is wrong, what to do, and what the images and masks hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
+
+from semiovs.data.audit import Audit
+from semiovs.data.batch import IGNORE
+from semiovs.data.findings import Finding, by_kind, counted
+from semiovs.data.palette import palette
+from semiovs.data.tally import Tally
+from semiovs.files import write_text
+from semiovs.report.figures import bare, svg
+
+#: Findings of one kind on the page, and classes in the picture.
+_SHOWN, _CLASSES = 200, 40
+_INKS = ("#1f6f9d", "#1f9d63", "#8a8f98", "#d9822b", "#7a4fa3")
+
+
+def write_check(path: Path, audit: Audit, *, source: str, facts: bool = False) -> None:
+    """Write the page to `path`; facts: the numbers alone, without findings."""
+    loader = jinja2.PackageLoader("semiovs.report", "templates")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    accounts = audit.accounts()
+    masked = {name: tally for name, tally in audit.tallies.items() if tally.masks}
+    page = environment.get_template("check.html").render(
+        source=source,
+        facts=facts,
+        numbers=counted(audit.findings),
+        listed=sum(account["listed"] for account in accounts.values()),
+        good=sum(account["good"] for account in accounts.values()),
+        groups=[_group(kind, group) for kind, group in by_kind(audit.findings)],
+        streams=[_stream(name, accounts[name], tally) for name, tally in audit.tallies.items()],
+        classes=_classes(audit, masked),
+        masked=list(masked),
+        ignored=[f"{100 * int(t.counts[IGNORE]) / max(int(t.counts.sum()), 1):.1f}" for t in masked.values()],
+        sizes=_sizes(audit.tallies),
+        shares=_shares(audit, masked),
+    )
+    write_text(path, page)
+
+
+def _group(kind: str, group: list[Finding]) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "severity": group[0].severity,
+        "count": len(group),
+        "rows": [{"where": f.where, "text": f.text, "fix": f.fix} for f in group[:_SHOWN]],
+        "left": max(0, len(group) - _SHOWN),
+    }
+
+
+def _stream(name: str, account: Mapping[str, int], tally: Tally) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": name, **account, "size": "-", "formats": "-", "megabytes": "-", "mean": "-", "std": "-"}
+    found = tally.mean_std
+    if found is not None:
+        widths, heights = (np.frombuffer(v, np.int32) for v in (tally.widths, tally.heights))
+        row |= {
+            "size": f"{np.median(widths):.0f}x{np.median(heights):.0f}",
+            "formats": ", ".join(f"{kind} {number}" for kind, number in tally.formats.most_common()),
+            "megabytes": f"{tally.bytes / 2**20:.1f}",
+            "mean": " ".join(f"{value:.3f}" for value in found[0]),
+            "std": " ".join(f"{value:.3f}" for value in found[1]),
+        }
+    return row
+
+
+def _classes(audit: Audit, masked: Mapping[str, Tally]) -> list[dict[str, Any]]:
+    """Rows of the class table; ids without a name only where they occur."""
+    vocabulary = audit.collection.vocabulary
+    colors = palette(vocabulary.colors)
+    every = len(vocabulary) < IGNORE
+    rows = []
+    for i, name in enumerate(vocabulary.names):
+        cells = []
+        for tally in masked.values():
+            total = max(int(tally.counts[:IGNORE].sum()), 1)
+            cells += [f"{100 * int(tally.counts[i]) / total:.2f}", int(tally.images_with[i])]
+        if every or any(tally.images_with[i] for tally in masked.values()):
+            css = "rgb({}, {}, {})".format(*(int(c) for c in colors[i]))
+            rows.append({"name": name, "css": css, "cells": cells, "absent": not all(cells[1::2])})
+    return rows
+
+
+def _shares(audit: Audit, masked: Mapping[str, Tally]) -> str:
+    """Share of each class in the labelled pixels, on a scale by powers of ten, because classes differ by as much."""
+    names = audit.collection.vocabulary.names
+    total = sum((tally.counts[:IGNORE] for tally in masked.values()), np.zeros(IGNORE, np.int64))
+    order = [int(i) for i in np.argsort(-total[: len(names)], kind="stable") if total[i]][:_CLASSES]
+    if not order:
+        return ""
+    figure = Figure(figsize=(7.2, 0.9 + 0.22 * len(order)), layout="constrained")
+    axes = figure.add_subplot()
+    height = 0.8 / len(masked)
+    for k, (name, tally) in enumerate(masked.items()):
+        share = 100 * tally.counts[order] / max(int(tally.counts[:IGNORE].sum()), 1)
+        axes.barh(np.arange(len(order)) + (k - (len(masked) - 1) / 2) * height, share, height, color=_INKS[k], label=name)
+    axes.set_yticks(range(len(order)), [names[i] for i in order])
+    axes.set_xscale("log")
+    axes.set_xlim(0.001, 100)
+    axes.set_xlabel("share of the labelled pixels, %", fontsize=9)
+    axes.invert_yaxis()
+    bare(axes)
+    if len(masked) > 1:
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
+    return svg(figure)
+
+
+def _sizes(tallies: Mapping[str, Tally]) -> str:
+    """Widths and heights; a larger dot for more images of one size."""
+    figure = Figure(figsize=(4.8, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    shown, sizes = 0, set[tuple[int, int]]()
+    for ink, (name, tally) in zip(_INKS, tallies.items(), strict=False):
+        if tally.read:
+            pairs = np.stack([np.frombuffer(tally.widths, np.int32), np.frombuffer(tally.heights, np.int32)])
+            places, number = np.unique(pairs, axis=1, return_counts=True)
+            area = 12 + 160 * np.sqrt(number / number.max())
+            axes.scatter(*places[:, :3000], area[:3000], color=ink, alpha=0.5, linewidths=0, label=f"{name} ({tally.read})")
+            shown += 1
+            sizes.update(zip(*places.tolist(), strict=True))
+    if not shown or len(sizes) < 2:
+        return ""
+    axes.set_xlabel("width, pixels", fontsize=9)
+    axes.set_ylabel("height, pixels", fontsize=9)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    bare(axes)
+    legend = axes.legend(frameon=False, fontsize=8)
+    for handle in legend.legend_handles:
+        handle.set_sizes([40])
+    return svg(figure)

@@ -1,0 +1,29 @@
+"""Figures inside pages: SVG that takes the page's font, with few lines."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+
+def bare(axes: Any) -> None:
+    """Take away what is no data: frame, ticks; a light grid stays."""
+    axes.grid(color="#eceef1", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8, length=0)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#c9ccd2")
+
+
+def svg(figure: Figure) -> str:
+    """Inline SVG that takes the font of the page."""
+    out = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "semiovs", "font.size": 10}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    text = out.getvalue()
+    return text[text.index("<svg") :]
