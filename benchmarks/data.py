@@ -26,7 +26,7 @@ from semiovs.vocab import Vocabulary
 
 _CLASSES = tuple(str(i) for i in range(21))
 #: Goals: images a second on two cores; seconds for 100,000 hashes.
-_IMAGES_A_SECOND, _SEARCH = 300.0, 20.0
+_IMAGES_A_SECOND, _CORES, _SEARCH = 300.0, 2, 20.0
 
 
 def rows(size: Size) -> list[Row]:
@@ -39,20 +39,36 @@ def _check(files: list[tuple[Path, Path]], size: Size) -> list[Row]:
     work = size.of(192, 6)
     collection = _collection(files, work)
     times = alternately(size, plain=lambda: _plain(files, work), check=lambda: _audited(collection, 1))
-    wall = alternately(size, time.perf_counter, check=lambda: _audited(collection, 2))
-    best = min(wall["check"])
-    goal = _IMAGES_A_SECOND
-    reached = work / best
+    two = alternately(size, check=lambda: _audited(collection, 2))
+    two = {**two, "goal": [work / _IMAGES_A_SECOND * _CORES] * size.runs}
+    wall = alternately(size, time.perf_counter, check=lambda: _audited(collection, _CORES))
+    wall = {**wall, "goal": [work / _IMAGES_A_SECOND] * size.runs}
     return [
         rate("data check, one thread, against decoding alone", times, "check", "plain", "images / CPU s", work=work),
-        Row("data check, two threads, against the goal (best run)", reached, goal, reached / goal, "images / s", size.runs,
-            work / max(wall["check"]) / goal, reached / goal),
-    ]  # fmt: skip
+        rate(
+            "data check, two threads, against the goal for one of two cores",
+            two,
+            "check",
+            "goal",
+            "images / CPU s",
+            work=work,
+        ),
+        rate(
+            "data check, two threads, against the goal (what else runs here counts)",
+            wall,
+            "check",
+            "goal",
+            "images / s",
+            work=work,
+        ),
+    ]
 
 
 def _memory(files: list[tuple[Path, Path]], size: Size) -> list[Row]:
     few, many = size.of(500, 3), size.of(5000, 6)
-    return [counted(f"peak memory of {many} images, against that of {few}", _peak(files, many), _peak(files, few), "MB")]
+    return [
+        counted(f"peak memory of {many} images, against that of {few}", _peak(files, many), _peak(files, few), "MB")
+    ]
 
 
 def _near(size: Size) -> list[Row]:

@@ -89,8 +89,18 @@ def missing(c: Corpus) -> None:
 
 
 def unreadable(c: Corpus) -> None:
-    contents = [b"", b"\0" * 500, b"<html>404 Not Found</html>", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM" + b"\0" * 60,
-                os.urandom(300), b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", b"%PDF-1.4"]  # fmt: skip
+    contents = [
+        b"",
+        b"\0" * 500,
+        b"<html>404 Not Found</html>",
+        b"\xff\xd8\xff",
+        b"\x89PNG\r\n\x1a\n",
+        b"GIF89a",
+        b"BM" + b"\0" * 60,
+        os.urandom(300),
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+        b"%PDF-1.4",
+    ]
     for i, content in enumerate(contents):
         line = c.pair(f"u{i}")
         (c.root / line.split()[0]).write_bytes(content)
@@ -201,16 +211,34 @@ def absent_masks(c: Corpus) -> None:
 
 
 def climbing(c: Corpus) -> None:
-    for path in ("../x.png", "../../x.png", "a/../../x.png", "./../x.png", "a/b/../../../x.png", "../own/x.png", "images/../../x.png",
-                 "../../../../../../etc/x.png", "..//x.png", "a/../b/../../x.png"):  # fmt: skip
+    for path in (
+        "../x.png",
+        "../../x.png",
+        "a/../../x.png",
+        "./../x.png",
+        "a/b/../../../x.png",
+        "../own/x.png",
+        "images/../../x.png",
+        "../../../../../../etc/x.png",
+        "..//x.png",
+        "a/../b/../../x.png",
+    ):
         c.bad("line-outside", f"{path} masks/x.png")
     for path in ("../m.png", "masks/../../m.png"):
         c.bad("line-outside", f"images/x.png {path}")
 
 
 def absolute(c: Corpus) -> None:
-    for path in ("/etc/x.png", "/x.png", f"{c.root}-other/x.png", f"{c.root.parent}/x.png", "/proc/self/x.png", "//etc/x.png",
-                 f"{c.root}/../x.png", f"{c.root}/images/../../x.png"):  # fmt: skip
+    for path in (
+        "/etc/x.png",
+        "/x.png",
+        f"{c.root}-other/x.png",
+        f"{c.root.parent}/x.png",
+        "/proc/self/x.png",
+        "//etc/x.png",
+        f"{c.root}/../x.png",
+        f"{c.root}/images/../../x.png",
+    ):
         c.bad("line-outside", f"{path} masks/x.png")
     c.bad("line-outside", "images/x.png /etc/m.png")
     c.bad("line-outside", json.dumps({"id": "q", "image": "/etc/q.png", "mask": "masks/x.png"}))
@@ -240,7 +268,9 @@ def control(c: Corpus) -> None:
 
 
 def encodings(c: Corpus) -> None:
-    for i, raw in enumerate((b"\xe9", b"\xff", b"\xc3", b"\x80", b"\xed\xa0\x80", b"\xf8\x88\x80", b"\xc0\xaf", b"\xfe\xff")):
+    for i, raw in enumerate(
+        (b"\xe9", b"\xff", b"\xc3", b"\x80", b"\xed\xa0\x80", b"\xf8\x88\x80", b"\xc0\xaf", b"\xfe\xff")
+    ):
         c.bad("line-encoding", b"images/%d" % i + raw + b".png masks/x.png")
     c.bad("line-encoding", '{"image": "a\\ud800.png", "mask": "masks/x.png"}')
     c.bad("line-encoding", '{"image": "a.png", "mask": "m\\udfff.png"}')
@@ -254,15 +284,36 @@ def long_lines(c: Corpus) -> None:
 
 
 def columns(c: Corpus) -> None:
-    for line in ("images/a", "a b c", "images/a.png masks", "a.png b.png c.png d.png", ".png", "images/a.txt masks/a.txt", "https://x.org/a",
-                 "img:a, mask:b", "a.png,b.png;c", "# comment"):  # fmt: skip
+    for line in (
+        "images/a",
+        "a b c",
+        "images/a.png masks",
+        "a.png b.png c.png d.png",
+        ".png",
+        "images/a.txt masks/a.txt",
+        "https://x.org/a",
+        "img:a, mask:b",
+        "a.png,b.png;c",
+        "# comment",
+    ):
         c.bad("line-columns", line)
 
 
 def jsons(c: Corpus) -> None:
-    for line in ('{"image": "a.png"', "{}", '{"image": 3}', '{"image": null}', '{"image": ["a.png"]}', '{"image": "a.png", "mask": 1}',
-                 '{"image": "a.png", "msk": "b.png"}', "{'image': 'a.png'}", '{"image": "a.png", "sha256": "0"}', '{"image": "a.png",}',
-                 '{"image": "a.png", "license": 4}', '{"image": ' + "[" * 50_000):  # fmt: skip
+    for line in (
+        '{"image": "a.png"',
+        "{}",
+        '{"image": 3}',
+        '{"image": null}',
+        '{"image": ["a.png"]}',
+        '{"image": "a.png", "mask": 1}',
+        '{"image": "a.png", "msk": "b.png"}',
+        "{'image': 'a.png'}",
+        '{"image": "a.png", "sha256": "0"}',
+        '{"image": "a.png",}',
+        '{"image": "a.png", "license": 4}',
+        '{"image": ' + "[" * 50_000,
+    ):
         c.bad("line-json", line)
 
 
@@ -356,10 +407,39 @@ def forms(c: Corpus) -> None:
 
 
 BUILDERS: tuple[Callable[[Corpus], None], ...] = (
-    missing, unreadable, truncated, damaged_jpeg, damaged_png, bombs, sizes, turned, values, jpeg_masks, color_masks, broken_masks,
-    absent_masks, climbing, absolute, links, control, encodings, long_lines, columns, jsons, ids, twice, shared, copied, near, doubled,
-    wrong_masks, empty_masks, letters, shapes, forms,
-)  # fmt: skip
+    missing,
+    unreadable,
+    truncated,
+    damaged_jpeg,
+    damaged_png,
+    bombs,
+    sizes,
+    turned,
+    values,
+    jpeg_masks,
+    color_masks,
+    broken_masks,
+    absent_masks,
+    climbing,
+    absolute,
+    links,
+    control,
+    encodings,
+    long_lines,
+    columns,
+    jsons,
+    ids,
+    twice,
+    shared,
+    copied,
+    near,
+    doubled,
+    wrong_masks,
+    empty_masks,
+    letters,
+    shapes,
+    forms,
+)
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

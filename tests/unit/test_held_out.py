@@ -62,7 +62,7 @@ def test_masks_are_needed_and_overlaps_found(root: Any) -> None:
     with pytest.raises(DataError, match=r"bare\.txt:1: .*l1\.png: held-out images need a mask"):
         sources(root, held_out="bare.txt")
     (root / "val.txt").write_text("val/images/v0.png val/masks/v0.png\n")
-    with pytest.raises(DataError, match="v0.png: is both held-out and evaluation"):
+    with pytest.raises(DataError, match=r"v0\.png: is both held-out and evaluation"):
         check_sources(sources(root, held_out="val.txt"))
     with pytest.raises(DataError, match=r"data\.held_out: no such list or folder"):
         sources(root, held_out="nothing.txt")

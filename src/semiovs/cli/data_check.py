@@ -23,7 +23,7 @@ _SHOWN = 20
 def check(
     arguments: Arguments = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write check.json and check.html there.")] = None,
-    fix: Annotated[bool, typer.Option("--fix", help="Write what is certain into the YAML; keeps a copy, shows the change.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Write what is certain into the YAML; keeps a copy.")] = False,
     clean: Annotated[Path | None, typer.Option("--clean", metavar="DIR", help="Write lists of the good images there.")] = None,
     every: Annotated[bool, typer.Option("--all", help=f"Print all findings, not {_SHOWN} of a kind.")] = False,
     threads: Threads = 0,
@@ -62,7 +62,11 @@ def _text(result: Audit, data: Mapping[str, Any], *, every: bool) -> str:
     lines += [f"written: {path}" for path in data.get("files", [])]
     lines += [f"list: {path}" for path in data.get("clean", {}).values()]
     if fixes := [finding.fix for finding in result.findings if finding.setting]:
-        lines.append(f"next: --fix writes {len(fixes)} of the proposals into the YAML" if "fixed" not in data else "next: check again")
+        lines.append(
+            f"next: --fix writes {len(fixes)} of the proposals into the YAML"
+            if "fixed" not in data
+            else "next: check again"
+        )
     return "\n".join(lines)
 
 
@@ -100,7 +104,9 @@ def _fixed(result: Audit, found: Given) -> list[str]:
     except UsageError:
         write_bytes(found.yaml, raw)
         raise
-    change = difflib.unified_diff(before.splitlines(), after.splitlines(), str(backup), str(found.yaml), lineterm="", n=1)
+    change = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), str(backup), str(found.yaml), lineterm="", n=1
+    )
     log("\n".join(change))
     return list(settings)
 

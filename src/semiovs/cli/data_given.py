@@ -34,8 +34,10 @@ _ABOVE = 4
 
 @dataclass(frozen=True)
 class Given:
-    """source: as it was typed; yaml: the file that it stands for, if it is one; collection: the images; named: whether the classes are
-    the user's, not numbers in their place; root: what relative paths start from.
+    """What to look at.
+
+    source: as it was typed; collection: the images; root: what relative paths start from; yaml: the file that the source is, if
+    any; named: whether the classes are the user's, not numbers in their place.
     """
 
     source: str
@@ -57,7 +59,11 @@ def given(arguments: Sequence[str]) -> Given:
     path = None if source is None else Path(source).expanduser()
     if path is not None and path.is_file() and path.suffix.lower() not in {".yaml", ".yml"}:
         return _of_list(path, overrides)
-    if path is not None and path.is_dir() and not any((path / name).is_file() for name in ("config.yaml", "semiovs.yaml")):
+    if (
+        path is not None
+        and path.is_dir()
+        and not any((path / name).is_file() for name in ("config.yaml", "semiovs.yaml"))
+    ):
         return _of_folder(path, overrides)
     config = load_config(source, overrides).config
     collection, root, named = _collected(config)

@@ -14,7 +14,9 @@ from semiovs.cli.data_given import Arguments, Threads, audited, given
 
 def stats(
     arguments: Arguments = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write stats.json and stats.html there.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write stats.json and stats.html there.")
+    ] = None,
     threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
@@ -59,7 +61,16 @@ def _row(facts: Mapping[str, Any]) -> list[Any]:
     formats = ", ".join(f"{name} {number}" for name, number in facts["formats"].items())
     median = f"{facts['width']['median']:.0f}x{facts['height']['median']:.0f}"
     mean, std = (" ".join(f"{value:.3f}" for value in facts[key]) for key in ("mean", "std"))
-    return [facts["listed"], facts["images"], facts["sizes"], median, formats, f"{facts['bytes'] / 2**20:.1f}", mean, std]
+    return [
+        facts["listed"],
+        facts["images"],
+        facts["sizes"],
+        median,
+        formats,
+        f"{facts['bytes'] / 2**20:.1f}",
+        mean,
+        std,
+    ]
 
 
 def _share(found: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Setting keys in a YAML text without touching the rest: comments, order and layout stay; what comes out is proved by reading it."""
+"""Setting keys in a YAML text without touching the rest: comments and layout stay; what comes out is proved by reading it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def with_settings(text: str, settings: Mapping[str, Any], where: str) -> str:
         wanted = _wanted(_data(text, where), key.split("."), value)
         text = _edited(text, key.split("."), value, where)
         if _data(text, where) != wanted:
-            raise ConfigError(f"config: {where}: {key} cannot be set without risk in this layout; write {key}: {inline(value)}")
+            raise ConfigError(
+                f"config: {where}: {key} cannot be set without risk in this layout; write {key}: {inline(value)}"
+            )
     return text
 
 

@@ -95,7 +95,9 @@ def audit(
     findings += shared
     total = len(prints.read)
     with _one_thread_each(), ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        found = _portions(pool, lambda job: (*job, inspect(*job)), _jobs(collection), 2 * (threads or os.cpu_count() or 1))
+        found = _portions(
+            pool, lambda job: (*job, inspect(*job)), _jobs(collection), 2 * (threads or os.cpu_count() or 1)
+        )
         for row, (stream, record, inspection) in enumerate(found):
             tallies[stream.name].add(record, inspection)
             prints.add(row, inspection)
@@ -148,7 +150,9 @@ def _empty_mask(stream: Stream, record: Record, found: Inspection) -> Iterator[F
     if found.labels is not None and not found.labels.counts[:IGNORE].any():
         file = str(record.mask or record.image)
         text = f"{file}: its mask labels no pixel, all are 'ignore'"
-        yield Finding("mask-empty", "warning", text, stream.name, stream.manifest.where(record), file, "label it, or take it out")
+        yield Finding(
+            "mask-empty", "warning", text, stream.name, stream.manifest.where(record), file, "label it, or take it out"
+        )
 
 
 def _bad(collection: Collection, findings: Iterable[Finding]) -> dict[str, frozenset[str]]:
@@ -157,5 +161,3 @@ def _bad(collection: Collection, findings: Iterable[Finding]) -> dict[str, froze
         if finding.severity == "error":
             bad[finding.stream].update(finding.ids)
     return {name: frozenset(bad[name]) for name in collection.streams}
-
-

@@ -34,8 +34,8 @@ Partner = Literal["mask", "label", "nothing"]
 class Stream:
     """The images of one role.
 
-    manifest: the good records; bad: the ids (or lines) of the list or folder that do not hold; named_masks: records of a bare stream
-    whose list names masks, which are never opened.
+    manifest: the good records; bad: the ids (or lines) of the list or folder that do not hold; named_masks: records of a bare
+    stream whose list names masks, which are never opened.
     """
 
     name: str

@@ -22,7 +22,7 @@ _LEAKS = tuple((one, other) for other in (VAL, HELD_OUT) for one in (LABELED, UN
 #: Pairs in which a picture is only said twice.
 _TWICE = ((UNLABELED, LABELED), (OOD, LABELED), (OOD, UNLABELED))
 #: Pairs of pictures that are compared together; pictures of a hash that are tried as the twin of one.
-_TOGETHER, _TRIED = 8192, 4
+_TOGETHER, _TRIED = 1024, 4
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,9 @@ def _exact(prints: Prints, rows: list[int], told: set[tuple[str, str]]) -> Itera
         by_stream[place.stream].append(place)
     for name, places in by_stream.items():
         if len(places) > 1:
-            text = f"{places[0].record.image}: {len(places)} {name} images are one file: {some([p.said for p in places])}"
+            text = (
+                f"{places[0].record.image}: {len(places)} {name} images are one file: {some([p.said for p in places])}"
+            )
             where = places[0].manifest.where(places[0].record)
             yield Finding("copy-exact", "warning", text, name, where, str(places[0].record.image), "keep one of them")
     severity: Severity
@@ -199,7 +201,7 @@ def _alike(prints: Prints, pairs: Sequence[tuple[int, int]]) -> list[bool]:
 
 def _centred(small: NDArray[np.uint8]) -> NDArray[np.float64]:
     values = small.astype(np.float64)
-    return values - values.mean(1, keepdims=True)
+    return np.asarray(values - values.mean(1, keepdims=True), np.float64)
 
 
 def _joined(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
@@ -229,7 +231,9 @@ def _masks(prints: Prints) -> Iterator[Finding]:
         if others:
             places = [prints.place(row) for row in (rows[0], *others)]
             first = places[0]
-            text = f"{first.record.mask}: {len(places)} different images have this mask: {some([p.said for p in places])}"
+            text = (
+                f"{first.record.mask}: {len(places)} different images have this mask: {some([p.said for p in places])}"
+            )
             advice = "look at them: at most one can be right"
             where = first.manifest.where(first.record)
             yield Finding("mask-copied", "warning", text, first.stream, where, str(first.record.mask), advice)

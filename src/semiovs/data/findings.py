@@ -19,8 +19,8 @@ class Finding:
     """One finding.
 
     kind: a stable word (`list-…`, `line-…`, `image-…`, `mask-…`, …); text: what is wrong, one line; stream: which images; where:
-    ``list:line`` where a list names the record, else the file or folder; file: the image or mask; fix: what to do about it; ids: the
-    records that are bad because of it (empty for a finding about more than single records); setting: YAML keys that `--fix` writes.
+    ``list:line`` where a list names the record, else the file or folder; file: the image or mask; fix: what to do about it; ids:
+    the records that are bad because of it (empty if it is about more than single records); setting: YAML keys that `--fix` writes.
     """
 
     kind: str

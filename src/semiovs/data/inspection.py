@@ -88,7 +88,12 @@ class Inspector:
         found.size = found.picture.size
         if found.picture.damage:
             text = f"{record.image}: damaged inside: {found.picture.damage}"
-            say.error("image-damaged", text, record.image, "look at it; save it again if the picture is whole, else get it again")
+            say.error(
+                "image-damaged",
+                text,
+                record.image,
+                "look at it; save it again if the picture is whole, else get it again",
+            )
         _shape(record, found.picture.size, say)
 
     def _labels(
@@ -146,7 +151,12 @@ def _shape(record: Record, size: tuple[int, int], say: _Voice) -> None:
     elif long > LONG * short:
         say.warn("image-long", f"{text}, more than {LONG:.0f} times as long as wide", record.image, "cut it into tiles")
     if short * long > HUGE:
-        say.warn("image-huge", f"{text}, {short * long / 1e6:.0f} million", record.image, "cut it into tiles or make it smaller")
+        say.warn(
+            "image-huge",
+            f"{text}, {short * long / 1e6:.0f} million",
+            record.image,
+            "cut it into tiles or make it smaller",
+        )
 
 
 def _misfit(record: Record, what: str, size: tuple[int, int], mask: tuple[int, int]) -> tuple[str, str]:

@@ -27,7 +27,10 @@ def _forms(data: bytes) -> Iterator[tuple[str, str]]:
     lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").removesuffix(b"\n").split(b"\n")
     blank = [number for number, line in enumerate(lines, 1) if not line.strip()]
     if blank and data:
-        yield "list-blank", f"has {len(blank)} blank lines, which are left out: {some([str(number) for number in blank])}"
+        yield (
+            "list-blank",
+            f"has {len(blank)} blank lines, which are left out: {some([str(number) for number in blank])}",
+        )
 
 
 def _letters(stream: Stream) -> Iterator[Finding]:
@@ -37,6 +40,8 @@ def _letters(stream: Stream) -> Iterator[Finding]:
     for records in alike.values():
         if len(records) > 1:
             where = stream.manifest.where(records[-1])
-            text = f"{records[-1].image}: ids that differ in upper and lower case alone: {some([r.id for r in records])}"
+            text = (
+                f"{records[-1].image}: ids that differ in upper and lower case alone: {some([r.id for r in records])}"
+            )
             fix = "rename one: on some systems their labels would be one file"
             yield Finding("id-case", "warning", text, stream.name, where, str(records[-1].image), fix)

@@ -85,7 +85,9 @@ def _outside(record: Record, within: Bounds) -> Finding | None:
         for path in filter(None, (record.image, record.mask)):
             within.check(path)
     except DataError as error:
-        return Finding("line-outside", "error", str(error), where=str(record.image), file=str(record.image), ids=(record.id,))
+        return Finding(
+            "line-outside", "error", str(error), where=str(record.image), file=str(record.image), ids=(record.id,)
+        )
     return None
 
 
@@ -117,7 +119,9 @@ def _problem(name: str, path: Path, found: dict[str, Path]) -> Finding | None:
         return Finding("id-twice", "error", text, where=shown, file=shown, ids=(name,))
     if CONTROL.search(name) or not _is_text(name):
         text = f"{brief(shown.encode('utf-8', 'backslashreplace').decode())}: a control character, or no UTF-8, in the name"
-        return Finding("name-control", "error", text, where=shown, file=shown, fix="rename the file", ids=(brief(name),))
+        return Finding(
+            "name-control", "error", text, where=shown, file=shown, fix="rename the file", ids=(brief(name),)
+        )
     return None
 
 

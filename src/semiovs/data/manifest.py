@@ -130,7 +130,12 @@ class Manifest(Sequence[Record]):
 
     @classmethod
     def examine_folder(
-        cls, images: Path | str, masks: Path | str | None = None, *, recursive: bool = True, within: Bounds | None = None
+        cls,
+        images: Path | str,
+        masks: Path | str | None = None,
+        *,
+        recursive: bool = True,
+        within: Bounds | None = None,
     ) -> tuple[Manifest, list[Finding]]:
         """As `from_folder`, but what does not hold comes as findings; within: where all files have to lie.
 

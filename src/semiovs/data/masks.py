@@ -117,7 +117,9 @@ class MaskReader:
     def _values(self, path: Path) -> NDArray[np.generic]:
         with open_image(path) as image:
             if image.format in {"JPEG", "MPO"}:
-                raise DataError(f"{path}: a JPEG file cannot hold a mask, it changes the values; save masks as PNG", kind="jpeg")
+                raise DataError(
+                    f"{path}: a JPEG file cannot hold a mask, it changes the values; save masks as PNG", kind="jpeg"
+                )
             if self.by_color:
                 return np.asarray(image.convert("RGB"))
             if image.mode in {"RGB", "RGBA"}:

@@ -1,4 +1,4 @@
-"""What an image file holds, known from decoding all of it once: size, mode, hashes, mean colours; and damage that decoders pass over."""
+"""What an image file holds, from decoding all of it once: size, mode, hashes, colours; and damage that decoders pass over."""
 
 from __future__ import annotations
 
@@ -44,10 +44,9 @@ _TURNED: dict[int, Callable[[Pixels], Pixels]] = {
 class Picture:
     """One image file.
 
-    size: (width, height) as shown; mode: as stored (Pillow's word, ``I;16`` and the like for 16 bit); orientation: EXIF, 1 to 8;
-    opaque: no pixel is transparent; bytes: of the file; digest: first 16 bytes of its SHA-256; hash, small: perceptual hash and
-    thumbnail of the shown image (`duplicates`); mean, std: of the channels R, G, B, 0 to 255; damage: what a strict decoder said
-    (empty: nothing).
+    size: (width, height) as shown; mode: as stored (Pillow's word); orientation: EXIF, 1 to 8; opaque: no pixel is transparent;
+    length: bytes of the file; digest: first 16 bytes of its SHA-256; hash, small: perceptual hash and thumbnail of the shown image
+    (`duplicates`); mean, std: of R, G, B, 0 to 255; damage: what a strict decoder said (empty: nothing).
     """
 
     size: tuple[int, int]
@@ -55,7 +54,7 @@ class Picture:
     format: str
     orientation: int
     opaque: bool
-    bytes: int
+    length: int
     digest: bytes
     hash: int
     small: Pixels
@@ -77,7 +76,7 @@ class Picture:
                 data = path.read_bytes() if path.stat().st_size <= _BIG_FILE else None
                 pixels, damage = _strict(image, data) or _lenient(path, image)
                 opaque = _opaque(image)
-                gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels
+                gray = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels, np.uint8)
                 mean, std = cv2.meanStdDev(pixels)
         if kind == "PNG" and data is not None:
             damage = checksums(data)
@@ -114,7 +113,9 @@ def _lenient(path: Path, image: Image.Image) -> tuple[Pixels, str]:
         return np.asarray(image), ""
     shown = np.asarray(read_image(path))
     turn = orientation(image)
-    return _shown(shown, {6: 8, 8: 6}.get(turn, turn)), ""  # as stored, like the other: 6 and 8 undo each other, the rest themselves
+    return _shown(
+        shown, {6: 8, 8: 6}.get(turn, turn)
+    ), ""  # as stored, like the other: 6 and 8 undo each other, the rest themselves
 
 
 def _shown(pixels: Pixels, turn: int) -> Pixels:

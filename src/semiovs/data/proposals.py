@@ -58,7 +58,11 @@ def _of_colors(collection: Collection, files: list[Path]) -> Iterator[Finding]:
     text = f"the colour masks hold {len(colors)} colours"
     if own and set(colors) <= set(own):
         every = {",".join(map(str, color)): name for color, name in own.items()}
-        yield _proposal(f"{text}, all of them colours of your classes", f"set data.masks.map={inline(every)}", {"data.masks.map": every})
+        yield _proposal(
+            f"{text}, all of them colours of your classes",
+            f"set data.masks.map={inline(every)}",
+            {"data.masks.map": every},
+        )
     elif len(colors) > _MOST:
         yield _proposal(text, "so many are no classes: were the masks resized or saved as JPEG on the way?")
     else:

@@ -115,7 +115,9 @@ def columns(line: str) -> tuple[str, str | None]:
     splits = {(line[:i].rstrip(), line[i:].strip()) for i, char in enumerate(line) if char in " \t"}
     pairs = [(a, b) for a, b in splits if _is_image(a) and (_is_image(b) or b == "None")]
     if len(pairs) > 1:
-        raise DataError(f"'{brief(line)}' can be split in {len(pairs)} ways; use JSONL for paths with spaces", kind="columns")
+        raise DataError(
+            f"'{brief(line)}' can be split in {len(pairs)} ways; use JSONL for paths with spaces", kind="columns"
+        )
     if pairs:
         image, mask = pairs[0]
         return image, None if mask == "None" else mask
@@ -151,7 +153,8 @@ def inside(text: str, root: Path) -> Path:
         raise DataError("an empty path", kind="columns")
     if ".." in text and not Path(text).is_absolute() and Path(os.path.normpath(text)).parts[:1] == (os.pardir,):
         raise DataError(
-            f"'{brief(text)}' leads out of the root folder {root}; give an absolute path if that is meant", kind="outside"
+            f"'{brief(text)}' leads out of the root folder {root}; give an absolute path if that is meant",
+            kind="outside",
         )
     return root / text
 

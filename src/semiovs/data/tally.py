@@ -1,4 +1,4 @@
-"""What the images and masks of a stream come to: sizes, formats, colours, classes. Grows with the kinds of things, not with images."""
+"""What the images and masks of a stream come to: sizes, formats, colours, classes."""
 
 from __future__ import annotations
 
@@ -18,19 +18,25 @@ from semiovs.data.inspection import Inspection
 from semiovs.data.record import Record
 from semiovs.vocab.vocabulary import Vocabulary
 
-_AS_READ = {"RGB": "", "L": "gray", "1": "black and white", "P": "palette", "CMYK": "CMYK", "RGBA": "RGB with transparency"}
+_AS_READ = {
+    "RGB": "",
+    "L": "gray",
+    "1": "black and white",
+    "P": "palette",
+    "CMYK": "CMYK",
+    "RGBA": "RGB with transparency",
+}
 
 
 @dataclass
 class Tally:
     """Facts of one stream.
 
-    seen: records looked at; read: images that could be decoded; counts: (256,) pixels of each class id; images_with: (256,) masks in
-    which an id occurs; masks: masks that could be read.
+    read: images that could be decoded; masks: masks that could be read; counts: (256,) pixels of each class id; images_with: (256,)
+    masks in which an id occurs; examples: one file for each odd thing.
     """
 
     stream: Stream
-    seen: int = 0
     read: int = 0
     masks: int = 0
     bytes: int = 0
@@ -49,7 +55,6 @@ class Tally:
 
     def add(self, record: Record, found: Inspection) -> None:
         """Count a record."""
-        self.seen += 1
         if found.picture is not None:
             self._add_picture(record, found)
         if found.labels is not None:
@@ -65,7 +70,7 @@ class Tally:
         picture = found.picture
         assert picture is not None
         self.read += 1
-        self.bytes += picture.bytes
+        self.bytes += picture.length
         width, height = picture.size
         self.widths.append(width)
         self.heights.append(height)
@@ -133,7 +138,8 @@ class Tally:
         if not self.masks:
             return
         if self.of_one_class:
-            text = f"{self.of_one_class} of {self.masks} {self.stream.name} masks are of one class alone, like {self.examples['one class']}"
+            shown = f"(like {self.examples['one class']})"
+            text = f"{self.of_one_class} of {self.masks} {self.stream.name} masks are of one class alone {shown}"
             yield Finding("mask-one-class", "note", text, self.stream.name)
         if named and self.stream.name in MASKED:
             absent = [name for i, name in enumerate(vocabulary.names) if not self.images_with[i]]
@@ -146,9 +152,13 @@ class Tally:
                 said = _AS_READ.get(mode, f"mode {mode}")
                 yield self._note("image-mode", number, f"are {said}; they are read as RGB", mode)
         if self.transparent:
-            yield self._note("image-transparent", self.transparent, "have transparent pixels; transparency is dropped", "transparent")
+            yield self._note(
+                "image-transparent", self.transparent, "have transparent pixels; transparency is dropped", "transparent"
+            )
         if self.turned:
-            yield self._note("image-turned", self.turned, "are turned by EXIF; masks have to fit them as shown", "turned")
+            yield self._note(
+                "image-turned", self.turned, "are turned by EXIF; masks have to fit them as shown", "turned"
+            )
 
     def _note(self, kind: str, number: int, what: str, example: str) -> Finding:
         text = f"{number} of {self.read} {self.stream.name} images {what} (like {self.examples[example]})"

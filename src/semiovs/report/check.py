@@ -18,8 +18,8 @@ from semiovs.data.tally import Tally
 from semiovs.files import write_text
 from semiovs.report.figures import bare, svg
 
-#: Findings of one kind on the page, and classes in the picture.
-_SHOWN, _CLASSES = 200, 40
+#: Findings of one kind on the page, and classes and sizes in the pictures.
+_SHOWN, _CLASSES, _DOTS = 200, 40, 2000
 _INKS = ("#1f6f9d", "#1f9d63", "#8a8f98", "#d9822b", "#7a4fa3")
 
 
@@ -59,7 +59,15 @@ def _group(kind: str, group: list[Finding]) -> dict[str, Any]:
 
 
 def _stream(name: str, account: Mapping[str, int], tally: Tally) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": name, **account, "size": "-", "formats": "-", "megabytes": "-", "mean": "-", "std": "-"}
+    row: dict[str, Any] = {
+        "name": name,
+        **account,
+        "size": "-",
+        "formats": "-",
+        "megabytes": "-",
+        "mean": "-",
+        "std": "-",
+    }
     found = tally.mean_std
     if found is not None:
         widths, heights = (np.frombuffer(v, np.int32) for v in (tally.widths, tally.heights))
@@ -102,7 +110,9 @@ def _shares(audit: Audit, masked: Mapping[str, Tally]) -> str:
     height = 0.8 / len(masked)
     for k, (name, tally) in enumerate(masked.items()):
         share = 100 * tally.counts[order] / max(int(tally.counts[:IGNORE].sum()), 1)
-        axes.barh(np.arange(len(order)) + (k - (len(masked) - 1) / 2) * height, share, height, color=_INKS[k], label=name)
+        axes.barh(
+            np.arange(len(order)) + (k - (len(masked) - 1) / 2) * height, share, height, color=_INKS[k], label=name
+        )
     axes.set_yticks(range(len(order)), [names[i] for i in order])
     axes.set_xscale("log")
     axes.set_xlim(0.001, 100)
@@ -123,8 +133,9 @@ def _sizes(tallies: Mapping[str, Tally]) -> str:
         if tally.read:
             pairs = np.stack([np.frombuffer(tally.widths, np.int32), np.frombuffer(tally.heights, np.int32)])
             places, number = np.unique(pairs, axis=1, return_counts=True)
-            area = 12 + 160 * np.sqrt(number / number.max())
-            axes.scatter(*places[:, :3000], area[:3000], color=ink, alpha=0.5, linewidths=0, label=f"{name} ({tally.read})")
+            kept = np.argsort(-number, kind="stable")[:_DOTS]
+            area, label = 12 + 160 * np.sqrt(number[kept] / number.max()), f"{name} ({tally.read})"
+            axes.scatter(places[0, kept], places[1, kept], area, color=ink, alpha=0.5, linewidths=0, label=label)
             shown += 1
             sizes.update(zip(*places.tolist(), strict=True))
     if not shown or len(sizes) < 2:
@@ -134,7 +145,7 @@ def _sizes(tallies: Mapping[str, Tally]) -> str:
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     bare(axes)
-    legend = axes.legend(frameon=False, fontsize=8)
+    legend: Any = axes.legend(frameon=False, fontsize=8)
     for handle in legend.legend_handles:
         handle.set_sizes([40])
     return svg(figure)
