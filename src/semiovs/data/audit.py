@@ -19,10 +19,10 @@ from semiovs.data.batch import IGNORE
 from semiovs.data.check import empty_streams, meaningless_masks
 from semiovs.data.collection import Collection, Stream
 from semiovs.data.copies import Prints, copies
-from semiovs.data.findings import Finding, counted
+from semiovs.data.findings import SEVERITIES, Finding, counted
 from semiovs.data.inspection import Inspection, Inspector
 from semiovs.data.list_form import list_form
-from semiovs.data.overlaps import shared_images
+from semiovs.data.overlaps import shared_ids, shared_images
 from semiovs.data.proposals import proposals
 from semiovs.data.record import Record
 from semiovs.data.tally import Tally
@@ -39,7 +39,7 @@ _Out = TypeVar("_Out")
 
 @dataclass(frozen=True)
 class Audit:
-    """What one pass found. tallies: facts of each stream; bad: ids of each stream's records (and lines) that are bad."""
+    """What one pass found. tallies: facts of each stream; bad: ids of the records of each stream that are bad."""
 
     collection: Collection
     tallies: dict[str, Tally]
@@ -92,7 +92,7 @@ def audit(
     for stream in collection.streams.values():
         findings += list_form(stream)
     shared = list(shared_images(collection))
-    findings += shared
+    findings += [*shared, *shared_ids(collection, shared)]
     total = len(prints.read)
     with _one_thread_each(), ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         found = _portions(
@@ -110,7 +110,8 @@ def audit(
     if named:
         findings += meaningless_masks(collection, {name: tally.counts for name, tally in tallies.items()})
     findings += [*proposals(collection, findings), *copies(prints, shared)]
-    return Audit(collection, tallies, findings, _bad(collection, findings))
+    bad = _bad(collection, findings[len(collection.findings) :])
+    return Audit(collection, tallies, sorted(findings, key=lambda f: SEVERITIES.index(f.severity)), bad)
 
 
 def _jobs(collection: Collection) -> Iterator[tuple[Stream, Record]]:
@@ -156,6 +157,7 @@ def _empty_mask(stream: Stream, record: Record, found: Inspection) -> Iterator[F
 
 
 def _bad(collection: Collection, findings: Iterable[Finding]) -> dict[str, frozenset[str]]:
+    """Records that are bad by what the pass found; what lists and folders lost before is counted by the streams."""
     bad: dict[str, set[str]] = defaultdict(set)
     for finding in findings:
         if finding.severity == "error":

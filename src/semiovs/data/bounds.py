@@ -44,7 +44,7 @@ class Bounds:
         if real.startswith(self._within):
             return
         named = any(str(path).startswith(f"{folder}{os.sep}") for folder in self.folders)
-        what = f"{brief(str(path))} is a link to {brief(real)}, which" if named else brief(str(path))
+        what = f"{brief(str(path))} leads to {brief(real)}, which" if named else brief(str(path))
         raise DataError(f"{what} lies outside of {self.folders[0]}; data.outside=true allows it", kind="outside")
 
 

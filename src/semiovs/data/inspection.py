@@ -18,7 +18,7 @@ from semiovs.data.findings import Finding, Severity
 from semiovs.data.image import shown_size
 from semiovs.data.picture import Picture, checksums
 from semiovs.data.record import Record
-from semiovs.data.record_lines import brief
+from semiovs.data.record_lines import printable
 from semiovs.errors import DataError
 
 #: header: an image's header and end; whole: every byte of it decoded.
@@ -139,8 +139,8 @@ class _Voice:
         self._say(kind, "warning", text, file, fix, ())
 
     def _say(self, kind: str, severity: Severity, text: str, file: Path, fix: str, ids: tuple[str, ...]) -> None:
-        where = brief(self.stream.manifest.where(self.record))
-        self.findings.append(Finding(kind, severity, text, self.stream.name, where, brief(str(file)), fix, ids))
+        where = printable(self.stream.manifest.where(self.record))
+        self.findings.append(Finding(kind, severity, text, self.stream.name, where, printable(str(file)), fix, ids))
 
 
 def _shape(record: Record, size: tuple[int, int], say: _Voice) -> None:

@@ -11,7 +11,7 @@ from semiovs.data.findings import Finding, refuse, some
 from semiovs.data.image import IMAGE_SUFFIXES
 from semiovs.data.masks import MASK_SUFFIXES
 from semiovs.data.record import Record
-from semiovs.data.record_lines import CONTROL, brief
+from semiovs.data.record_lines import CONTROL, printable
 from semiovs.errors import DataError
 
 _JPEG = (".jpg", ".jpeg")
@@ -113,14 +113,14 @@ def _by_id(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> tuple[di
 
 
 def _problem(name: str, path: Path, found: dict[str, Path]) -> Finding | None:
-    shown = brief(str(path))
+    shown = printable(str(path))
     if name in found:
         text = f"{shown}: has the same name as {found[name].name}; names without suffix must be unique"
         return Finding("id-twice", "error", text, where=shown, file=shown, ids=(name,))
     if CONTROL.search(name) or not _is_text(name):
-        text = f"{brief(shown.encode('utf-8', 'backslashreplace').decode())}: a control character, or no UTF-8, in the name"
+        text = f"{shown}: a control character, or no UTF-8, in the name"
         return Finding(
-            "name-control", "error", text, where=shown, file=shown, fix="rename the file", ids=(brief(name),)
+            "name-control", "error", text, where=shown, file=shown, fix="rename the file", ids=(printable(name),)
         )
     return None
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from semiovs.data.bounds import Links
 from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection
-from semiovs.data.findings import Finding, Severity
+from semiovs.data.findings import Finding, Severity, some
 from semiovs.data.manifest import Manifest
 from semiovs.data.record import Record
 
@@ -46,6 +46,18 @@ def shared_images(collection: Collection) -> Iterator[Finding]:
                 twin = by_id[record.id]
             if twin is not None:
                 yield leak("leak-shared", "error", (first, one, record), (second, other, twin), advice)
+
+
+def shared_ids(collection: Collection, told: Iterable[Finding]) -> Iterator[Finding]:
+    """A note for each pair of streams in which one id stands for two pictures; told: what `shared_images` found."""
+    known = {(finding.stream, name) for finding in told for name in finding.ids}
+    for first, second, _ in PAIRS:
+        one, other = collection.manifest(first), collection.manifest(second)
+        there = {record.id for record in other or ()}
+        ids = [record.id for record in one or () if record.id in there and (first, record.id) not in known]
+        if ids:
+            text = f"{len(ids)} ids stand for different {first} and {second} images: {some(ids)}"
+            yield Finding("id-shared", "note", text, first, fix="rename one of them if it is confusing")
 
 
 def leak(

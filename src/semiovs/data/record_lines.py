@@ -184,6 +184,11 @@ def relative(path: Path, root: Path) -> str:
 
 
 def brief(text: str) -> str:
-    """The text, shortened to 120 characters, without characters that a terminal obeys."""
-    short = text if len(text) <= 120 else text[:117] + "…"
-    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", short)
+    """The text, shortened to 120 characters, as `printable`."""
+    return printable(text if len(text) <= 120 else text[:117] + "…")
+
+
+def printable(text: str) -> str:
+    """The text without characters that a terminal obeys or that UTF-8 cannot hold; they are spelled out."""
+    spelled = CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return spelled.encode("utf-8", "backslashreplace").decode()

@@ -151,7 +151,8 @@ class FolderDataset:
             return self._with_masks("data.labeled", self.data.labeled, root)
         if not (root / "images").is_dir():
             raise DataError(
-                f"{root / 'images'}: no such folder; put images there and masks in masks/, or set data.labeled"
+                f"{root / 'images'}: no such folder; put images there and masks in masks/, or set data.labeled",
+                kind="list-missing",
             )
         return self._folder(root, root / "images", root / "masks")
 
@@ -238,4 +239,6 @@ class FolderDataset:
 
 
 def _absent(key: str, path: Path) -> DataError:
-    return DataError(f"{key}: no such list or folder: {path}; set {key}, or data.root where the path starts")
+    return DataError(
+        f"{key}: no such list or folder: {path}; set {key}, or data.root where the path starts", kind="list-missing"
+    )
