@@ -39,36 +39,21 @@ def _check(files: list[tuple[Path, Path]], size: Size) -> list[Row]:
     work = size.of(192, 6)
     collection = _collection(files, work)
     times = alternately(size, plain=lambda: _plain(files, work), check=lambda: _audited(collection, 1))
-    two = alternately(size, check=lambda: _audited(collection, 2))
-    two = {**two, "goal": [work / _IMAGES_A_SECOND * _CORES] * size.runs}
-    wall = alternately(size, time.perf_counter, check=lambda: _audited(collection, _CORES))
-    wall = {**wall, "goal": [work / _IMAGES_A_SECOND] * size.runs}
+    two = alternately(size, check=lambda: _audited(collection, _CORES))
+    share = {**two, "goal": [work / _IMAGES_A_SECOND * _CORES] * size.runs}
+    clock = alternately(size, time.perf_counter, check=lambda: _audited(collection, _CORES))
+    wall = {**clock, "goal": [work / _IMAGES_A_SECOND] * size.runs}
+    unit = "images / CPU s"
     return [
-        rate("data check, one thread, against decoding alone", times, "check", "plain", "images / CPU s", work=work),
-        rate(
-            "data check, two threads, against the goal for one of two cores",
-            two,
-            "check",
-            "goal",
-            "images / CPU s",
-            work=work,
-        ),
-        rate(
-            "data check, two threads, against the goal (what else runs here counts)",
-            wall,
-            "check",
-            "goal",
-            "images / s",
-            work=work,
-        ),
+        rate("data check, one thread, against decoding alone", times, "check", "plain", unit, work=work),
+        rate("data check, one of two cores", share, "check", "goal", unit, work=work),
+        row("data check, an image, two cores, wall time", wall, "check", "goal", "ms", work=work),
     ]
 
 
 def _memory(files: list[tuple[Path, Path]], size: Size) -> list[Row]:
     few, many = size.of(500, 3), size.of(5000, 6)
-    return [
-        counted(f"peak memory of {many} images, against that of {few}", _peak(files, many), _peak(files, few), "MB")
-    ]
+    return [counted(f"data check, memory of {many} images, against {few}", _peak(files, many), _peak(files, few), "MB")]
 
 
 def _near(size: Size) -> list[Row]:
@@ -77,7 +62,7 @@ def _near(size: Size) -> list[Row]:
     assert {tuple(p) for p in near_pairs(few).tolist()} == _by_hand(few)
     times = alternately(size, search=lambda: near_pairs(hashes), goal=lambda: None)
     goal = {"search": times["search"], "goal": [_SEARCH] * size.runs}
-    return [row(f"near copies among {len(hashes):,} hashes, against the goal", goal, "search", "goal", "s")]
+    return [row(f"near copies among {len(hashes):,} hashes", goal, "search", "goal", "s")]
 
 
 def _hashes(number: int) -> Hashes:
@@ -118,7 +103,7 @@ def _plain(files: list[tuple[Path, Path]], work: int) -> None:
 
 
 def _peak(files: list[tuple[Path, Path]], work: int) -> float:
-    """MB that a process of its own takes at most, once everything is imported."""
+    """MB that a process of its own takes at most."""
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(files, work, send.send))
@@ -130,10 +115,8 @@ def _peak(files: list[tuple[Path, Path]], work: int) -> float:
 
 
 def _measure(files: list[tuple[Path, Path]], work: int, tell: Callable[[float], None]) -> None:
-    _audited(_collection(files, 16), 2)  # what is allocated once
-    before = _resident()
-    _audited(_collection(files, work), 2)
-    tell(max(_resident() - before, 0.1))
+    _audited(_collection(files, work), _CORES)
+    tell(_resident())
 
 
 def _resident() -> float:

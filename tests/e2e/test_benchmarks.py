@@ -60,9 +60,9 @@ def test_ratios_say_how_many_times_better(result):
 def test_the_committed_results_have_the_same_rows(result):
     committed = json.loads((ROOT / "docs/results/bench-cpu.json").read_text("utf-8"))
     assert not committed["tiny"]
-    assert [name for name in committed["subjects"] if name not in ("methods", "paper", "corrmatch", "flow")] == list(
-        result["subjects"]
-    )
+    assert [
+        name for name in committed["subjects"] if name not in ("methods", "paper", "corrmatch", "flow", "data")
+    ] == list(result["subjects"])
     for subject in ("loader", "counts", "cutmix"):
         names = [[row["name"] for row in r["subjects"][subject]["rows"]] for r in (committed, result)]
         assert names[0] == names[1], "run: python -m benchmarks"
@@ -100,6 +100,14 @@ def test_wrong_arguments(arguments, expected):
     done = run("benchmarks", *arguments)
     assert done.returncode == 2
     assert expected in done.stderr
+
+
+def test_the_data_check_is_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    subject = importlib.import_module("benchmarks.data")
+    rows = subject.rows(subject.Size(runs=1, tiny=True))
+    assert [row.unit for row in rows] == ["images / CPU s", "images / CPU s", "ms", "MB", "s"]
+    assert all(row.ours > 0 for row in rows)
 
 
 def test_region_propagation_equals_the_loop(monkeypatch):

@@ -20,6 +20,8 @@ from semiovs.vocab.vocabulary import Vocabulary
 #: The good records of a list or folder, and what is wrong with the rest.
 Reading = tuple[Manifest, Sequence[Finding]]
 
+#: Folders in which data sets keep their lists.
+_LIST_FOLDERS = ("splits", "lists")
 _CLASS_FILES = ("classes.yaml", "classes.yml", "classes.txt")
 
 
@@ -190,14 +192,17 @@ class FolderDataset:
         raise _absent(key, path)
 
     def _read_list(self, path: Path, root: Path) -> Reading:
-        """Read a list from elsewhere: its paths start from the root of the data, or else from the folder the list is in."""
-        within = self._bounds(root, path.parent)
-        manifest, findings = Manifest.examine(path, root, within=within)
-        if manifest and not manifest[0].image.exists():
-            beside = Manifest.examine(path, path.parent, within=within)
-            if beside[0] and beside[0][0].image.exists():
-                return beside
-        return manifest, findings
+        """Read a list from elsewhere.
+
+        Its paths start from the root of the data, or else from the folder the list is in, or the one above if it
+        is a folder of lists.
+        """
+        starts = [root, path.parent, *([path.parent.parent] if path.parent.name in _LIST_FOLDERS else [])]
+        readings = (Manifest.examine(path, start, within=self._bounds(root, start)) for start in starts)
+        first = next(readings)
+        if not first[0] or first[0][0].image.exists():
+            return first
+        return next((found for found in readings if found[0] and found[0][0].image.exists()), first)
 
     def _folder(self, root: Path, images: Path, masks: Path | None = None) -> Reading:
         return Manifest.examine_folder(images, masks, within=self._bounds(root, images, *filter(None, [masks])))
