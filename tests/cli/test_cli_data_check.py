@@ -254,6 +254,14 @@ def test_names_in_a_folder(root, capsys):
     assert "\x1b" not in capsys.readouterr().out
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_not_waited_for(root, capsys):
+    os.mkfifo(root / "unlabeled/pipe.png")
+    code, found = checked(capsys, root / "own.yaml")
+    assert (code, kinds(found)) == (3, ["image-unreadable"])
+    assert "a pipe or device, no file" in found["list"][0]["text"]
+
+
 def test_links_that_go_round(root, capsys):
     (root / "unlabeled/again").symlink_to("..", target_is_directory=True)
     (root / "unlabeled/self").symlink_to(".", target_is_directory=True)

@@ -79,6 +79,8 @@ def orientation(image: Image.Image) -> int:
 def open_image(path: Path) -> Iterator[Image.Image]:
     """Open an image file; whatever goes wrong inside the block becomes a DataError that names the file."""
     try:
+        if not (path.is_file() or path.is_dir()) and path.exists():
+            raise DataError(f"{path}: a pipe or device, no file", kind="unreadable")  # opening it could wait forever
         with Image.open(path, formats=_FORMATS) as image:
             yield image
     except DataError:
