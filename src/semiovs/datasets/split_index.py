@@ -1,9 +1,9 @@
 """Index coding: the lists of one data set as its lines, once, and numbers. 12 MB of published lists become some 150 KB.
 
 Lines differ in their numbers alone, so a line is a template and its numbers; sorted numbers are kept as differences. A list is
-``rise`` (its indices ascend; differences), ``pick`` (indices in the order of the file) or ``from`` (the lines of another list in its
-order, without those of a third). The order of a long list of bare images is kept where others follow from it; elsewhere its
-lines come back sorted.
+``rise`` (sorted; differences of its indices), ``pick`` (indices in the order of the file) or ``from`` (the lines of another list in
+its order, without those of a third). The order of a list of bare images is kept where others follow from it; elsewhere its lines
+come back sorted.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def _groups(universe: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
     for template, members in rows.items():
         members.sort()
         columns = zip(*(numbers for numbers, _ in members), strict=True)
-        groups.append({"line": template, "count": len(members), "columns": [_differences(column) for column in columns]})
+        groups.append(
+            {"line": template, "count": len(members), "columns": [_differences(column) for column in columns]}
+        )
         order += [line for _, line in members]
     return groups, order
 

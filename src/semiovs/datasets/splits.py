@@ -96,12 +96,14 @@ class PublishedList:
 class PublishedData:
     """A data set that lists are published for.
 
-    name: as in ``data.name``; universe: images of its training set; family: lists of one family are about the same images.
+    name: as in ``data.name``; classes: the vocabulary; universe: images of its training set; family: lists of one family are about
+    the same images.
     """
 
     key: str
     what: str
     name: str
+    classes: str
     universe: int
     family: str
 
@@ -118,7 +120,7 @@ class Catalogue:
     def of(cls, data: Mapping[str, Any]) -> Self:
         """From the document of ``data/splits.yaml``."""
         datasets = {
-            key: PublishedData(key, row["what"], row["name"], row["universe"], row.get("path", key))
+            key: PublishedData(key, row["what"], row["name"], row["classes"], row["universe"], row.get("path", key))
             for key, row in data["datasets"].items()
         }
         lists = {}
