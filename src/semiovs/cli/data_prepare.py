@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, log, report, table
+from semiovs.cli.console import Json, report, table
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from semiovs.datasets.benchmark import Benchmark
+    from semiovs.datasets.inventory import Making
 
 #: A preset to begin with, by data set.
 _FIRST = {
@@ -40,19 +41,18 @@ def prepare(
     from semiovs.config.schema import DataConfig
 
     dataset = _known(name)(DataConfig(name=name, root=str(root.expanduser())))
-    made = _make(dataset) if write else None
-    if made:
-        dataset = type(dataset)(dataset.data)  # what is on disk is looked at anew
+    makings, problems = _makings(dataset)
+    made = [_make(making) for making in makings] if write else []
+    waiting = [(making.what, left) for making in makings if (left := len(making.left()))]
+    dataset = type(dataset)(dataset.data)  # what is on disk is looked at anew
     parts = dataset.parts()
     lacking = [part for part in parts if part.needed and part.found < part.expected]
-    waiting = [(making.what, len(making.left())) for making in dataset.makings()]
-    waiting = [(what, count) for what, count in waiting if count]
-    problems = _sample(dataset)
-    written = _write(dataset) if write and not lacking else []
+    problems += _sample(dataset) if lacking else [*_absent(dataset), *_sample(dataset)]
+    written = _write(dataset) if write else []
     facts = {
         "name": name, "root": str(dataset.root), "content": str(dataset.home), "complete": not lacking and not problems,
         "parts": [part.as_json() for part in parts], "to make": [{"what": w, "masks": n} for w, n in waiting],
-        "made": made or [], "problems": problems, "written": [str(path) for path in written],
+        "made": made, "problems": problems, "written": [str(path) for path in written],
         "splits": _splits(dataset), "next": _next(dataset, waiting, bool(lacking), written),
     }  # fmt: skip
     report(facts, as_json=as_json, text=_text(facts))
@@ -71,13 +71,18 @@ def _known(name: str) -> type[Benchmark]:
     return found
 
 
-def _make(dataset: Benchmark) -> list[dict[str, Any]]:
-    made = []
-    for making in dataset.makings():
-        with progress(making.what) as show:
-            count, problems = making.run(show)
-        made.append({"what": making.what, "folder": str(making.folder), "masks": count, "problems": problems})
-    return made
+def _makings(dataset: Benchmark) -> tuple[list[Making], list[str]]:
+    """Masks that can be made, or why it cannot be told."""
+    try:
+        return dataset.makings(), []
+    except DataError as error:
+        return [], [str(error)]
+
+
+def _make(making: Making) -> dict[str, Any]:
+    with progress(making.what) as show:
+        count, problems = making.run(show)
+    return {"what": making.what, "folder": str(making.folder), "masks": count, "problems": problems}
 
 
 def _sample(dataset: Benchmark) -> list[str]:
@@ -93,6 +98,23 @@ def _sample(dataset: Benchmark) -> list[str]:
     return found
 
 
+def _absent(dataset: Benchmark) -> list[str]:
+    """Images that official and published lists name, and that are not there though their number is right."""
+    from semiovs.datasets.split_cache import SplitCache
+
+    cache = SplitCache()
+    lists = {f"the official {part} list": dataset.official(part) for part in ("train", "val")}
+    for one in cache.known.family(dataset.key):
+        if cache.check(one).ok:
+            lists[one.name] = cache.lines(one)
+    absent = {what: dataset.absent(lines) for what, lines in lists.items()}
+    return [
+        f"{what} names {len(names):,} images that are not there, like {names[0]}"
+        for what, names in absent.items()
+        if names
+    ]
+
+
 def _splits(dataset: Benchmark) -> dict[str, Any]:
     from semiovs.datasets.split_cache import SplitCache
 
@@ -102,18 +124,18 @@ def _splits(dataset: Benchmark) -> dict[str, Any]:
 
 
 def _write(dataset: Benchmark) -> list[Path]:
-    """Lists of the official parts that are whole on disk, and a configuration; files that are there stay."""
+    """Lists of what is there of the official parts, and a configuration; files that are there stay."""
     from semiovs.files import write_text
 
     written = []
     for part in ("train", "val"):
         path = dataset.root / "splits" / "official" / f"{part}.txt"
-        lines = dataset.official(part)
+        lines = dataset.whole(part)
         if lines and not path.exists():
             write_text(path, "".join(f"{line}\n" for line in lines))
             written.append(path)
     path = dataset.root / "semiovs.yaml"
-    if not path.exists():
+    if written and not path.exists():
         text = (
             f"# {dataset.data.name}, written by `semiovs data prepare`. Other presets: semiovs list presets\n"
             f"extends: {_FIRST[dataset.data.name]}   # its lists: semiovs splits fetch {dataset.key}\n"
@@ -161,5 +183,5 @@ def _text(facts: dict[str, Any]) -> str:
 
 def _verdict(dataset: Benchmark, lacking: list[str], problems: list[str]) -> str:
     what = [f"incomplete: {', '.join(lacking)}"] if lacking else []
-    what += [f"{len(problems)} masks of those looked at do not hold"] if problems else []
+    what += [f"{len(problems)} problems"] if problems else []
     return f"{dataset.home}: {'; '.join(what)}"

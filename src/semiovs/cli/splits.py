@@ -43,7 +43,10 @@ def fetch(
     ] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Get lists from their repositories at fixed commits, check each, keep them in the cache. Exit code 3 if one is refused or missing."""
+    """Get lists from their repositories at fixed commits, check each, keep them in the cache.
+
+    Exit code 3 if one is refused or missing.
+    """
     from semiovs.datasets.split_cache import SplitCache
     from semiovs.datasets.split_fetch import fetch as get
 
@@ -84,7 +87,7 @@ def list_(names: _Names = None, as_json: Json = False) -> None:
     cache = SplitCache()
     found = cache.known.select(names or ())
     here = {one.name: cache.check(one).ok for one in found}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": split,
             "lists": {one.name.rpartition("/")[2]: one.count for one in lists},

@@ -9,11 +9,10 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from semiovs.config.schema import MaskConfig
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MASK_SUFFIXES, MaskReader
 from semiovs.data.record import Record
-from semiovs.data.record_lines import record_of, relative
+from semiovs.data.record_lines import columns, record_of, relative
 from semiovs.data.sources import Sources
 from semiovs.datasets.folder import FolderDataset
 from semiovs.datasets.inventory import Making, Part
@@ -122,6 +121,22 @@ class Benchmark(FolderDataset):
         """The bare images, found where they are."""
         return self._found("data.unlabeled", super().unlabeled(), None)
 
+    def whole(self, part: str) -> list[str]:
+        """Lines of the official part whose image and mask are both there."""
+        lines = self.official(part)
+        records = [record_of(line, self.root) for line in lines]
+        kind, gone = self._kind([Manifest(records, self.root)]), set(self.absent(lines))
+        return [
+            line
+            for line, record in zip(lines, records, strict=True)
+            if columns(line)[0] not in gone and self._mask(record, kind) is not None
+        ]
+
+    def absent(self, lines: Iterable[str]) -> list[str]:
+        """Images named by lines ("image mask") that are not there."""
+        names = (columns(line)[0] for line in lines)
+        return [name for name in names if self.shelf.find(self.images(name)) is None]
+
     def misread(self, manifest: Manifest) -> list[str]:
         """What is wrong with the masks of a few records: one line each that cannot be read, or has other values than classes."""
         kind = self._kind([manifest])
@@ -168,10 +183,8 @@ class Benchmark(FolderDataset):
         cache = SplitCache()
         return cache.lines(cache.known.lists[name]) if name in cache.known.lists else None
 
-    def _kind(self, manifests: Iterable[Manifest | None]) -> MaskKind | None:
-        """The first form in which all masks are there, else the one in which most are; None: the configuration says how to read."""
-        if self.data.masks != MaskConfig() and self.data.masks.map is not None:
-            return None
+    def _kind(self, manifests: Iterable[Manifest | None]) -> MaskKind:
+        """The first form in which all masks are there, else the one in which most are: one table has to hold for all."""
         records = [record for manifest in manifests if manifest is not None for record in manifest]
         counts = []
         for kind in self.kinds():
@@ -181,34 +194,32 @@ class Benchmark(FolderDataset):
             counts.append((found, kind))
         return max(counts, key=lambda pair: pair[0])[1]
 
-    def _reader(self, kind: MaskKind | None, vocabulary: Vocabulary) -> MaskReader:
-        """How masks of the form are read; a form that says nothing about it is read as the configuration says."""
-        if kind is None or not kind.options:
+    def _reader(self, kind: MaskKind, vocabulary: Vocabulary) -> MaskReader:
+        """How masks of the form are read; a map of the user's own wins, and is what a form without options asks for."""
+        if self.data.masks.map is not None or not kind.options:
             return MaskReader.from_config(self.data.masks, vocabulary)
         return MaskReader(vocabulary.names, ignore=vocabulary.ignore, **kind.options)
 
-    def _mask(self, record: Record, kind: MaskKind | None) -> Path | None:
+    def _mask(self, record: Record, kind: MaskKind) -> Path | None:
         if record.mask is None:
             return None
         name = relative(record.mask, self.root)
-        places = [place for one in ([kind] if kind else self.kinds()) for place in one.places(name)]
-        found = self.shelf.find(places, MASK_SUFFIXES)
+        found = self.shelf.find(kind.places(name), MASK_SUFFIXES)
         return found or (record.mask if name.startswith("/") and record.mask.exists() else None)
 
     def _found(self, key: str, manifest: Manifest | None, kind: MaskKind | None) -> Manifest | None:
         return None if manifest is None else self._placed(key, manifest, kind)
 
     def _placed(self, key: str, manifest: Manifest, kind: MaskKind | None) -> Manifest:
-        """The manifest with the paths that its files have here."""
-        bare = key == "data.unlabeled"
+        """The manifest with the paths that its files have here; kind: None for bare images."""
         records, lacking, unmasked = [], [], []
         for record in manifest:
             name = relative(record.image, self.root)
             image = self.shelf.find(self.images(name)) or (record.image if record.image.exists() else None)
-            mask = None if bare else self._mask(record, kind)
+            mask = None if kind is None else self._mask(record, kind)
             if image is None:
                 lacking.append(name)
-            elif mask is None and not bare and record.mask is not None:
+            elif mask is None and kind is not None and record.mask is not None:
                 unmasked.append(relative(record.mask, self.root))
             records.append(replace(record, image=image or record.image, mask=mask))
         problems = [

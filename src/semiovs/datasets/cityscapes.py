@@ -35,9 +35,10 @@ class Cityscapes(Benchmark):
 
     def kinds(self) -> Sequence[MaskKind]:
         """Train ids, or ids."""
-        plain = MaskKind("labelTrainIds", lambda name: [name])
+        plain = MaskKind("labelTrainIds", lambda name: [name.replace(_IDS, _TRAIN_IDS)])
         ids = MaskKind("labelIds", lambda name: [name.replace(_TRAIN_IDS, _IDS)], {"map": TRAIN_IDS})
-        return (plain, ids) if len(self.vocabulary()) == len(_EVALUATED) else (plain,)
+        known = len(self.vocabulary()) == len(_EVALUATED) or self.data.masks.map is not None
+        return (plain, ids) if known else (plain,)
 
     def official(self, part: str) -> list[str]:
         """All images of the part."""

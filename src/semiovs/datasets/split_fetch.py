@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -145,7 +143,9 @@ def _of_tar(source: Path, done: Fetched) -> Iterator[tuple[str, bytes]]:
                 elif member.name.endswith(".txt"):
                     file = archive.extractfile(member)
                     yield member.name, file.read() if file else b""
-    except (tarfile.TarError, EOFError, LZMAError, zlib.error, OSError, ValueError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # damaged bytes raise a dozen types, TypeError among them
         raise DataError(f"{source}: cannot be read as an archive of lists: {error}") from None
 
 
@@ -162,7 +162,9 @@ def _of_zip(source: Path, done: Fetched) -> Iterator[tuple[str, bytes]]:
                     done.refused.append((_shown(member.filename), reason))
                 elif member.filename.endswith(".txt"):
                     yield member.filename, archive.read(member)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error, EOFError, OSError, ValueError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # as above
         raise DataError(f"{source}: cannot be read as an archive of lists: {error}") from None
 
 
