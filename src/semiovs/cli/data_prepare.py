@@ -46,7 +46,7 @@ def prepare(
     waiting = [(making.what, left) for making in makings if (left := len(making.left()))]
     dataset = type(dataset)(dataset.data)  # what is on disk is looked at anew
     parts = dataset.parts()
-    lacking = [part for part in parts if part.needed and part.found < part.expected]
+    lacking = [part for part in parts if part.needed and part.lacking]
     problems += _sample(dataset) if lacking else [*_absent(dataset), *_sample(dataset)]
     written = _write(dataset) if write else []
     facts = {
@@ -107,7 +107,8 @@ def _absent(dataset: Benchmark) -> list[str]:
     for one in cache.known.family(dataset.key):
         if cache.check(one).ok:
             lists[one.name] = cache.lines(one)
-    absent = {what: dataset.absent(lines) for what, lines in lists.items()}
+    known = tuple(f"{part.place}/" for part in dataset.parts() if part.lacking)  # said already
+    absent = {what: [n for n in dataset.absent(lines) if not n.startswith(known)] for what, lines in lists.items()}
     return [
         f"{what} names {len(names):,} images that are not there, like {names[0]}"
         for what, names in absent.items()

@@ -55,6 +55,11 @@ class Benchmark(FolderDataset):
     asides: ClassVar[tuple[str, ...]] = ()
 
     @cached_property
+    def root(self) -> Path:
+        """As `FolderDataset.root`."""
+        return super().root
+
+    @cached_property
     def home(self) -> Path:
         """The folder that paths of published lists start from."""
         root = self.root

@@ -53,13 +53,16 @@ class Context(Benchmark):
         """Images and masks."""
         train, val = (self.shelf.stems(f"{_FOLDER}/{part}") for part in ("train", "val"))
         flat = self.shelf.stems(_FOLDER, "SegmentationClassContext")
-        parts = [Part("images", "JPEGImages", self.shelf.count("JPEGImages"), 10103, _DEVKIT)]
+        parts = [Part("images", "JPEGImages", self.shelf.count("JPEGImages"), 10103, _DEVKIT, enough=10100)]
         if flat:
-            return [*parts, Part("masks", "SegmentationClassContext", len(flat | train | val), 10103, _MASKS)]
+            return [
+                *parts,
+                Part("masks", "SegmentationClassContext", len(flat | train | val), 10103, _MASKS, enough=10100),
+            ]
         return [
             *parts,
-            Part("training masks", f"{_FOLDER}/train", len(train), 4998, _MASKS),
-            Part("evaluation masks", f"{_FOLDER}/val", len(val), 5105, _MASKS),
+            Part("training masks", f"{_FOLDER}/train", len(train), 4998, _MASKS, enough=4996),
+            Part("evaluation masks", f"{_FOLDER}/val", len(val), 5105, _MASKS, enough=5104),
         ]
 
     def makings(self) -> list[Making]:

@@ -19,8 +19,9 @@ Progress = Callable[[int, int], None]
 class Part:
     """One part of a benchmark.
 
-    what: in words; place: folder or file in the data set; found, expected: how many there are and should be; origin: the official
-    file and its page, in words; needed: whether nothing can be trained without it.
+    what: in words; place: folder or file in the data set; found, expected: how many there are, and are official; origin: the
+    official file and its page, in words; needed: whether nothing can be trained without it; enough: so many are named by the
+    published lists, None: all.
     """
 
     what: str
@@ -29,13 +30,21 @@ class Part:
     expected: int
     origin: str
     needed: bool = True
+    enough: int | None = None
 
     @property
     def status(self) -> str:
-        """``ok``, ``short`` (some are missing), ``more`` (there are more than officially), or ``missing``."""
+        """``ok``, ``enough`` (for the lists), ``short`` (some are missing), ``more`` (than officially), or ``missing``."""
         if not self.found:
             return "missing"
-        return "ok" if self.found == self.expected else "more" if self.found > self.expected else "short"
+        if self.found >= self.expected:
+            return "ok" if self.found == self.expected else "more"
+        return "short" if self.enough is None or self.found < self.enough else "enough"
+
+    @property
+    def lacking(self) -> bool:
+        """Whether files are missing."""
+        return self.status in {"missing", "short"}
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from semiovs.data.image import IMAGE_SUFFIXES
@@ -14,7 +15,7 @@ class Shelf:
 
     def __init__(self, *homes: Path) -> None:
         self.homes = tuple(dict.fromkeys(homes))
-        self._read: dict[Path, tuple[frozenset[str], dict[str, list[str]]]] = {}
+        self._read: dict[str, list[_Folder]] = {}
 
     def find(self, names: Iterable[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Path | None:
         """The first of `names` (POSIX paths) that is in one of the folders.
@@ -22,36 +23,46 @@ class Shelf:
         A file of the same stem and of one of `suffixes` stands for one that has another suffix (``a.JPG`` for ``a.jpg``).
         """
         for name in names:
-            folder, _, file = name.rpartition("/")
-            for home in self.homes:
-                place = home / folder if folder else home
-                files, stems = self._listed(place)
-                if file in files:
-                    return place / file
-                for other in stems.get(file.rpartition(".")[0], ()):
+            inner, _, file = name.rpartition("/")
+            for folder in self._listed(inner):
+                if file in folder.files:
+                    return folder.place / file
+                for other in folder.stems.get(file.rpartition(".")[0], ()):
                     if other[other.rindex(".") :].lower() in suffixes:
-                        return place / other
+                        return folder.place / other
         return None
 
     def stems(self, *folders: str) -> set[str]:
         """Stems of the images that stand in any of the folders."""
-        return {stem for folder in folders for home in self.homes for stem in self._listed(home / folder)[1]}
+        return {stem for inner in folders for folder in self._listed(inner) for stem in folder.stems}
 
     def count(self, *folders: str) -> int:
         """How many `stems` there are."""
         return len(self.stems(*folders))
 
-    def _listed(self, place: Path) -> tuple[frozenset[str], dict[str, list[str]]]:
-        """File names, and those of images by their stems."""
-        if place not in self._read:
-            files = sorted(_files(place))
-            stems: dict[str, list[str]] = {}
-            for file in files:
-                stem, _, suffix = file.rpartition(".")
-                if stem and f".{suffix.lower()}" in IMAGE_SUFFIXES:
-                    stems.setdefault(stem, []).append(file)
-            self._read[place] = (frozenset(files), stems)
-        return self._read[place]
+    def _listed(self, inner: str) -> list[_Folder]:
+        if inner not in self._read:
+            self._read[inner] = [_Folder.of(home / inner) for home in self.homes]
+        return self._read[inner]
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """Names of the files of a folder, and of its images by their stems."""
+
+    place: Path
+    files: frozenset[str]
+    stems: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, place: Path) -> _Folder:
+        """The folder, which need not be there."""
+        files, stems = sorted(_files(place)), dict[str, list[str]]()
+        for file in files:
+            stem, _, suffix = file.rpartition(".")
+            if stem and f".{suffix.lower()}" in IMAGE_SUFFIXES:
+                stems.setdefault(stem, []).append(file)
+        return cls(place, frozenset(files), stems)
 
 
 def _files(place: Path) -> list[str]:

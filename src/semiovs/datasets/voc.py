@@ -57,7 +57,7 @@ class Voc(Benchmark):
         own, augmented = self.shelf.stems("SegmentationClass"), self.shelf.stems(_AUG)
         train, val = (len(self.official(part)) for part in ("train", "val"))
         return [
-            Part("images", "JPEGImages", self.shelf.count("JPEGImages"), 17125, _DEVKIT),
+            Part("images", "JPEGImages", self.shelf.count("JPEGImages"), 17125, _DEVKIT, enough=12031),
             Part("masks", "SegmentationClass", len(own), 2913, _DEVKIT),
             Part(
                 "masks with SBD's (lists 1_16, 1_8, 1_4, u2pl_*)", _AUG, len(own | augmented), 12031, _SBD, needed=False
