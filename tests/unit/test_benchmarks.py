@@ -425,3 +425,14 @@ def test_a_map_of_ones_own_is_taken(tmp_path, published):
     sources = data.sources()
     check_sources(sources)
     assert _values(sources, sources.labeled) == [0, 1, 255]
+
+
+def test_a_recipe_on_a_folder_of_ones_own(tmp_path):
+    """``images/`` with ``masks/`` and no list: the preset's recipe, the user's data."""
+    trees.image(tmp_path / "images/a.jpg")
+    trees.mask(tmp_path / "masks/a.png", [0, 1])
+    own = ["data.classes=[road,car]", "data.labeled=null", "data.unlabeled=null", "data.val=null"]
+    for preset in ("pascal/92", "cityscapes/1_16", "coco/1_512", "context/1_16"):
+        sources = _preset(preset, tmp_path, *own).sources()
+        check_sources(sources)
+        assert (_ids(sources.labeled), sources.val) == (["a"], None)

@@ -156,10 +156,20 @@ class Benchmark(FolderDataset):
         return problems
 
     def _every_labeled(self, root: Path) -> Manifest:
-        return self._official("train", root) if self.data.labeled is None else super()._every_labeled(root)
+        """Without a list: the official part, or images/ with masks/ (a recipe of the benchmark on a folder of one's own)."""
+        if self.data.labeled is not None or self._own:
+            return super()._every_labeled(root)
+        return self._official("train", root)
 
     def _val(self, root: Path) -> Manifest | None:
-        return self._official("val", root) if self.data.val is None else super()._val(root)
+        if self.data.val is not None or self._own:
+            return super()._val(root)
+        return self._official("val", root)
+
+    @cached_property
+    def _own(self) -> bool:
+        """Whether the root is a folder by convention and not this benchmark."""
+        return all((self.root / name).is_dir() for name in ("images", "masks")) and not self.official("train")
 
     def _official(self, part: str, root: Path) -> Manifest:
         lines = self.official(part)
