@@ -175,6 +175,16 @@ def test_hostile_members_are_listed_and_nothing_leaves_the_archive(cache, known,
     assert sorted(tmp_path.rglob("*")) == sorted([*before, cache.folder, cache.path("ade20k")])
 
 
+def test_what_else_an_archive_of_a_repository_holds_does_not_matter(cache, known, tmp_path):
+    source = tmp_path / "clone.tar"
+    with tarfile.open(source, "w") as archive:
+        _member(archive, "repo-main/docs/picture.png", b"x" * (split_fetch.LARGEST + 1))
+        _member(archive, "repo-main/splits/acdc/1/labeled.txt", b"case 1")
+        _member(archive, "repo-main/splits/ade20k/1_8/labeled.txt", TEXTS["ade20k/1_8/labeled.txt"].encode())
+    done = fetch(cache, known.select(["ade20k/1_8/labeled"]), source)
+    assert (done.added, done.refused, done.missing) == (["ade20k/1_8/labeled.txt"], [], [])
+
+
 def _member(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size = len(data)

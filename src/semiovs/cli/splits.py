@@ -136,27 +136,21 @@ def show(name: Annotated[str, typer.Argument(help="A split, like pascal/92.")], 
 
 
 def _labeled(cache: SplitCache, one: PublishedList) -> list[PublishedList]:
-    """The other labelled lists of its data set that are here."""
+    """The other labelled lists of its data set that are here, for a labelled list."""
+    if not one.name.endswith("/labeled.txt"):
+        return []
     others = (other for other in cache.known.lists.values() if other.dataset == one.dataset and other.name != one.name)
     return [other for other in others if other.name.endswith("/labeled.txt") and cache.check(other).ok]
 
 
 def _nested_in(cache: SplitCache, one: PublishedList) -> list[str]:
     own = set(cache.lines(one))
-    return [
-        other.split
-        for other in _labeled(cache, one)
-        if one.name.endswith("/labeled.txt") and own <= set(cache.lines(other))
-    ]
+    return [other.split for other in _labeled(cache, one) if own <= set(cache.lines(other))]
 
 
 def _contains(cache: SplitCache, one: PublishedList) -> list[str]:
     own = set(cache.lines(one))
-    return [
-        other.split
-        for other in _labeled(cache, one)
-        if one.name.endswith("/labeled.txt") and own >= set(cache.lines(other))
-    ]
+    return [other.split for other in _labeled(cache, one) if own >= set(cache.lines(other))]
 
 
 def _shown(row: dict[str, Any]) -> str:

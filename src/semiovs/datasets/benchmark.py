@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -32,7 +32,7 @@ class MaskKind:
     """
 
     what: str
-    places: Any
+    places: Callable[[str], list[str]]
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -7,6 +7,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -137,7 +138,7 @@ def _of_tar(source: Path, done: Fetched) -> Iterator[tuple[str, bytes]]:
                         done.refused.append((member.name, reason))
                     continue
                 reason = _hostile(member.name) or ("" if member.isreg() else "a link or a device")
-                reason = reason or _too_long(member.size)
+                reason = reason or _too_long(member.name, member.size)
                 if reason:
                     done.refused.append((_shown(member.name), reason))
                 elif member.name.endswith(".txt"):
@@ -157,7 +158,7 @@ def _of_zip(source: Path, done: Fetched) -> Iterator[tuple[str, bytes]]:
                 bounds.count(member.file_size)
                 link = (member.external_attr >> 28) == 0o12
                 reason = _hostile(member.filename) or ("a link or a device" if link else "")
-                reason = reason or _too_long(member.file_size)
+                reason = reason or _too_long(member.filename, member.file_size)
                 if reason:
                     done.refused.append((_shown(member.filename), reason))
                 elif member.filename.endswith(".txt"):
@@ -192,8 +193,8 @@ def _hostile(name: str) -> str:
     return "a path that leads out of the archive" if ".." in parts else ""
 
 
-def _too_long(size: int) -> str:
-    return f"{size:,} bytes, longer than any list" if size > LARGEST else ""
+def _too_long(name: str, size: int) -> str:
+    return f"{size:,} bytes, longer than any list" if size > LARGEST and name.endswith(".txt") else ""
 
 
 def _shown(name: str) -> str:
@@ -220,7 +221,7 @@ def _from_web(
                 reasons.append((address, f"HTTP {error.code}"))
             except DataError as error:
                 reasons.append((address, str(error)))
-            except (URLError, OSError) as error:
+            except (URLError, HTTPException, OSError) as error:
                 reason = getattr(error, "reason", None) or error
                 raise DataError(f"{address}: no connection ({reason}); {_elsewhere(known, absent)}") from None
         if one.name not in taken:
