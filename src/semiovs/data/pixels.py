@@ -1,0 +1,134 @@
+"""Pixels as an image file holds them: every channel, in its own depth. Nothing is converted to RGB or scaled here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semiovs.data.image import open_image, orientation, shown_size
+from semiovs.errors import DataError
+
+#: Turns (height, width, …) pixels as EXIF orientation 2 to 8 says.
+_TURNS: dict[int, Any] = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a.swapaxes(0, 1)[:, ::-1],
+    7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda a: a.swapaxes(0, 1)[::-1],
+}
+_CHANNELS = {"1": 1, "L": 1, "I": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}
+#: Classic TIFF and BigTIFF in both byte orders.
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+#: Byte of a PNG's header that says how many bits a sample has, behind its signature, the chunk's length and name, and two sides.
+_PNG_DEPTH = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """values: (H, W, C) of the file's own type, turned as a viewer shows them; nodata: the value of pixels never measured."""
+
+    values: NDArray[Any]
+    nodata: float | None = None
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return int(self.values.shape[2])
+
+    def measured(self, planes: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Which values of `planes` are numbers that were measured; None: all of them."""
+        finite = None if planes.dtype.kind != "f" else np.isfinite(planes)
+        if self.nodata is None or np.isnan(self.nodata):
+            return finite
+        there = planes != np.asarray(self.nodata, planes.dtype if planes.dtype.kind == "f" else np.float64)
+        return there if finite is None else finite & there
+
+
+def read_pixels(path: Path) -> Pixels:
+    """Pixels of a file: gray, gray with alpha, RGB, RGBA, CMYK of 8 or 16 bits; TIFF with any channels (extra `geo`).
+
+    A palette is looked up: its pixels are RGB, or RGBA where it has transparent colours.
+
+    Raises:
+        DataError: missing, unreadable, truncated, damaged, or too large; MissingExtraError: a TIFF, and no tifffile.
+    """
+    if _is_tiff(path):
+        from semiovs.data.tiff import read_tiff
+
+        found = read_tiff(path)
+        return Pixels(_turned(found.values, found.orientation), found.nodata)
+    with open_image(path) as image:
+        image.load()
+        values = _deep_png(path) if _is_deep_png(path, image) else np.asarray(_plain(image))
+        values = _turned(values if values.ndim == 3 else values[..., None], orientation(image))
+    return Pixels(values.astype(np.uint16) if image.mode.startswith("I") and _in_16_bits(values) else values)
+
+
+def pixel_shape(path: Path) -> tuple[int, int, int]:
+    """(height, width, channels) of what `read_pixels` returns, from the file's header and end.
+
+    Raises:
+        DataError, MissingExtraError: as `read_pixels`, but for damage in the middle of a file.
+    """
+    if _is_tiff(path):
+        from semiovs.data.tiff import tiff_shape
+
+        return tiff_shape(path)
+    width, height = shown_size(path)
+    with open_image(path) as image:
+        return height, width, _channels(image)
+
+
+def _is_tiff(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in _TIFF
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read as an image: {error.strerror}") from None
+
+
+def _is_deep_png(path: Path, image: Image.Image) -> bool:
+    """Pillow reads colours of 16 bits a sample as 8 bits, without a word."""
+    if image.format != "PNG" or image.mode not in {"RGB", "RGBA", "LA"}:
+        return False
+    with path.open("rb") as file:
+        return file.read(_PNG_DEPTH + 1)[-1] == 16
+
+
+def _deep_png(path: Path) -> NDArray[np.uint16]:
+    import torch
+    from torchvision.io import ImageReadMode, decode_png
+
+    data = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+    values: NDArray[np.uint16] = decode_png(data, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
+    return values
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    if image.mode in {"P", "PA"}:
+        return image.convert("RGBA" if _channels(image) == 4 else "RGB")
+    return image.convert("L") if image.mode == "1" else image
+
+
+def _channels(image: Image.Image) -> int:
+    if image.mode in {"P", "PA"}:
+        return 4 if image.mode == "PA" or "transparency" in image.info else 3
+    return _CHANNELS.get(image.mode, len(image.getbands()))
+
+
+def _in_16_bits(values: NDArray[Any]) -> bool:
+    return bool(values.size) and 0 <= values.min() <= values.max() <= 65535
+
+
+def _turned(values: NDArray[Any], turn: int) -> NDArray[Any]:
+    change = _TURNS.get(turn)
+    return values if change is None else change(values)
