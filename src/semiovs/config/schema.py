@@ -78,7 +78,7 @@ class DataConfig(Section):
     bands: tuple[Int, ...] | None = Field(
         None,
         min_length=1,
-        description="channels of the files that the model sees, counted from 1: [1] gray, [1, 2, 3, 4], [8, 4, 3]; null: RGB, 8 bit",
+        description="channels of the files that the model sees, from 1: [1] gray, [1, 2, 3, 4], [8, 4, 3]; null: RGB of 8 bits",
     )
     range: Span | tuple[Span, ...] | None = Field(
         None,

@@ -16,16 +16,14 @@ from semiovs.data import bands, fast, reference
 from semiovs.data.batch import IGNORE, Labeled, OpenVocab, Unlabeled
 from semiovs.data.draws import Draws
 from semiovs.data.image import read_image
-from semiovs.data.manifest import Record
 from semiovs.data.masks import MaskReader
 from semiovs.data.pictures import Picture
+from semiovs.data.record import Record
 from semiovs.data.sources import LabelSource
 from semiovs.data.transforms import Geometry, Look, LookKind, Pipeline, cutmix_box
 from semiovs.errors import DataError
 
 P = TypeVar("P", Labeled, Unlabeled, OpenVocab)
-#: A kind of picture that is read from a path.
-I = TypeVar("I", bound=Picture)  # noqa: E741 - as P
 
 #: How the draws are carried out: `data.pipeline`, or `bands` for pictures that are not RGB.
 PIPELINES: Mapping[str, Pipeline[Any, Any]] = {"reference": reference, "fast": fast, "bands": bands}
@@ -36,7 +34,8 @@ class Augment:
     """Square crops of side `crop_size`, resized by a factor in `scale` (and `fit`: see `Geometry.draw`), made by a `pipeline`.
 
     look, bands: see `Look.draw`. Its methods take the image that was read and return parts without batch dimension. Images are
-    uint8 (3, S, S), of bands uint16 (C, S, S), masks and confidences uint8 (S, S); `semiovs.data.normalize` turns a batch of them into what a method takes.
+    uint8 (3, S, S), of bands uint16 (C, S, S), masks and confidences uint8 (S, S); `semiovs.data.normalize` turns a batch of them
+    into what a method takes.
     """
 
     crop_size: int
@@ -100,9 +99,9 @@ class Augment:
 
 
 def read_labeled(
-    record: Record, masks: MaskReader, read: Callable[[Path], I] = read_image
-) -> tuple[I, NDArray[np.uint8]]:
-    """Image and mask of a record; read: of `Sources.images`.
+    record: Record, masks: MaskReader, read: Callable[[Path], Any] = read_image
+) -> tuple[Any, NDArray[np.uint8]]:
+    """Image (a `Picture`, by `read` of `Sources.images`) and mask of a record.
 
     Raises:
         DataError: unreadable, or of different sizes.
@@ -115,8 +114,8 @@ def read_labeled(
 
 
 def read_ood(
-    record: Record, labels: LabelSource | None, *, scores: bool, read: Callable[[Path], I] = read_image
-) -> tuple[I, NDArray[np.uint8], NDArray[np.uint8] | None]:
+    record: Record, labels: LabelSource | None, *, scores: bool, read: Callable[[Path], Any] = read_image
+) -> tuple[Any, NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Image, label and (if `scores`) confidence of an OOD record; without `labels` every pixel is valid with label 0.
 
     Raises:

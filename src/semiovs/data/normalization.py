@@ -10,7 +10,6 @@ from torch import Tensor
 
 from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled
 
-
 #: What counts as 1, by the type that images travel in.
 _LARGEST = {torch.uint8: 255, torch.uint16: 65535}
 

@@ -30,12 +30,12 @@ class BandImage:
     @property
     def width(self) -> int:
         """Columns."""
-        return self.values.shape[2]
+        return int(self.values.shape[2])
 
     @property
     def height(self) -> int:
         """Rows."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     @property
     def size(self) -> tuple[int, int]:

@@ -47,7 +47,9 @@ class Pixels:
         finite = None if planes.dtype.kind != "f" else np.isfinite(planes)
         if self.nodata is None or np.isnan(self.nodata):
             return finite
-        there = planes != np.asarray(self.nodata, planes.dtype if planes.dtype.kind == "f" else np.float64)
+        there: NDArray[np.bool_] = planes != np.asarray(
+            self.nodata, planes.dtype if planes.dtype.kind == "f" else np.float64
+        )
         return there if finite is None else finite & there
 
 

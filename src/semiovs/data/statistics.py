@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.manifest import Record
 from semiovs.data.pictures import BandReader
 from semiovs.data.pixels import read_pixels
+from semiovs.data.record import Record
 from semiovs.data.sources import Sources
 from semiovs.errors import DataError
 
@@ -35,8 +35,8 @@ _SHOWN = 10
 class BandStatistics:
     """One band of the training images, over all pixels that were measured.
 
-    band: its number in the files; minimum, maximum, and low, high (all but 0.1 % at each end): as the files have them; nodata: share of
-    pixels without a value; mean, std: of values scaled to [0, 1] as the model sees them, NaN where nothing says how.
+    band: its number in the files; minimum, maximum, and low, high (all but 0.1 % at each end): as the files have them; nodata:
+    share of pixels without a value; mean, std: of values scaled to [0, 1] as the model sees them, NaN where nothing says how.
     """
 
     band: int
@@ -75,7 +75,12 @@ def training_images(sources: Sources) -> list[Record]:
 
 
 def measure_bands(
-    records: Sequence[Record], reader: BandReader, *, threads: int = 4, progress: Progress | None = None, scaled: bool = True
+    records: Sequence[Record],
+    reader: BandReader,
+    *,
+    threads: int = 4,
+    progress: Progress | None = None,
+    scaled: bool = True,
 ) -> tuple[BandStatistics, ...]:
     """Statistics of the bands that `reader` takes; the same numbers whatever the number of threads.
 
@@ -136,7 +141,9 @@ def _kept(plane: NDArray[Any], there: NDArray[np.bool_] | None) -> NDArray[Any]:
 def _summary(found: Sequence[_Counted], index: int, band: int) -> BandStatistics:
     count, pixels = sum(image.count[index] for image in found), sum(image.pixels for image in found)
     if not count:
-        raise DataError(f"band {band} holds no pixel that was measured in any training image; leave it out of data.bands")
+        raise DataError(
+            f"band {band} holds no pixel that was measured in any training image; leave it out of data.bands"
+        )
     mean = sum(image.total[index] for image in found) / count
     variance = sum(image.squares[index] for image in found) / count - mean**2
     std = float("nan") if math.isnan(mean) else math.sqrt(max(variance, 0.0))

@@ -16,9 +16,9 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from semiovs.config.schema import EvalConfig
 from semiovs.data.dataset import read_labeled
-from semiovs.data.manifest import Record
 from semiovs.data.masks import MaskReader
 from semiovs.data.pictures import RGB, BandImage, ImageReader, Picture
+from semiovs.data.record import Record
 from semiovs.errors import DataError, about
 from semiovs.evaluation.confusion import ConfusionMatrix
 from semiovs.models.segmenter import Normalization
@@ -140,9 +140,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _read_ahead(
-    records: Sequence[Record], masks: MaskReader, images: ImageReader
-) -> Iterator[tuple[Picture, Tensor]]:
+def _read_ahead(records: Sequence[Record], masks: MaskReader, images: ImageReader) -> Iterator[tuple[Picture, Tensor]]:
     """Images and masks in order, read by a thread while the model computes."""
 
     def read(record: Record) -> tuple[Picture, Tensor]:
