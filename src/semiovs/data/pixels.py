@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -68,7 +69,7 @@ def read_pixels(path: Path) -> Pixels:
         return Pixels(_turned(found.values, found.orientation), found.nodata)
     with open_image(path) as image:
         image.load()
-        values = _deep_png(path) if _is_deep_png(path, image) else np.asarray(_plain(image))
+        values = _deep_png(path, image) if _is_deep_png(path, image) else np.asarray(_plain(image))
         values = _turned(values if values.ndim == 3 else values[..., None], orientation(image))
     return Pixels(values.astype(np.uint16) if image.mode.startswith("I") and _in_16_bits(values) else values)
 
@@ -106,13 +107,13 @@ def _is_deep_png(path: Path, image: Image.Image) -> bool:
         return file.read(_PNG_DEPTH + 1)[-1] == 16
 
 
-def _deep_png(path: Path) -> NDArray[np.uint16]:
-    import torch
-    from torchvision.io import ImageReadMode, decode_png
-
-    data = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-    values: NDArray[np.uint16] = decode_png(data, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
-    return values
+def _deep_png(path: Path, image: Image.Image) -> NDArray[Any]:
+    """By OpenCV, which returns something for damaged files too; Pillow has decoded this one before."""
+    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    order = {"LA": [0, 3], "RGB": [2, 1, 0], "RGBA": [2, 1, 0, 3]}[image.mode]
+    if values is None or values.ndim != 3 or values.shape[2] <= max(order):
+        raise DataError(f"{path}: cannot be read as an image: damaged")
+    return values[..., order]
 
 
 def _plain(image: Image.Image) -> Image.Image:

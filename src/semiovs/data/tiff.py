@@ -45,7 +45,8 @@ def read_tiff(path: Path) -> Tiff:
         values = values.reshape(expected)
         if _leading(series):
             values = values.transpose(1, 2, 0)
-        return Tiff(values, _nodata(page), _orientation(page))
+        bilevel = values.dtype == np.bool_
+        return Tiff(values.astype(np.uint8) * 255 if bilevel else values, _nodata(page), _orientation(page))
 
 
 def tiff_shape(path: Path) -> tuple[int, int, int]:
@@ -104,7 +105,7 @@ def _shape(path: Path, series: Any) -> tuple[int, int, int]:
     limit = 2 * (Image.MAX_IMAGE_PIXELS or LARGEST)
     if height * width > limit or height * width * channels * np.dtype(series.dtype).itemsize > LARGEST:
         raise DataError(f"{path}: {width:,} x {height:,} pixels of {channels} channels; cut it into tiles")
-    if np.dtype(series.dtype).kind not in "uif":
+    if np.dtype(series.dtype).kind not in "buif":
         raise DataError(f"{path}: {series.dtype} pixels; convert them to integers or float32")
     return height, width, channels
 
