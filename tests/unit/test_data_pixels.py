@@ -61,7 +61,9 @@ def test_sixteen_bits_stay_sixteen_bits(tmp_path):
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
-@pytest.mark.parametrize("how", [{}, {"tile": (16, 16)}, {"compression": "deflate", "predictor": True}, {"bigtiff": True}])
+@pytest.mark.parametrize(
+    "how", [{}, {"tile": (16, 16)}, {"compression": "deflate", "predictor": True}, {"bigtiff": True}]
+)
 def test_tiffs_with_many_bands(tmp_path, planar, dtype, how):
     if dtype == "float32" and how.get("predictor"):
         pytest.importorskip("imagecodecs")
