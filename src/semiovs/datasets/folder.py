@@ -76,6 +76,14 @@ class FolderDataset:
         masks, images = MaskReader.from_config(self.data.masks, vocabulary), image_reader(self.data)
         return Sources(vocabulary, self._labeled(self.root)[0], masks, images=images)
 
+    def unlabeled(self) -> Manifest | None:
+        """The bare images, or None.
+
+        Raises:
+            DataError: as `sources`.
+        """
+        return self._unlabeled(self.root)
+
     def vocabulary(self) -> Vocabulary:
         """Classes of `data.classes`, or of the class file in the root.
 
