@@ -16,6 +16,7 @@ from semiovs.data import (
     Views,
     bands,
     batch_digest,
+    fast,
     normalize,
     reference,
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import zlib
 
 import cv2
@@ -197,10 +198,8 @@ def test_a_segment_that_blows_up_stays_small(tmp_path):
     whole[count : count + 4] = len(bomb).to_bytes(4, "little")
     path.write_bytes(bytes(whole) + bomb)
     tracemalloc.start()
-    try:
+    with contextlib.suppress(DataError):
         assert read_pixels(path).values.shape == (16, 16, 1)
-    except DataError:
-        pass
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 20 * 2**20

@@ -18,7 +18,7 @@ from semiovs.errors import DataError
 
 Span = tuple[float, float]
 #: Values that count as 0 and 1 where nothing else is said.
-_OWN_SPAN: Mapping[str, Span] = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
+OWN_SPAN: Mapping[str, Span] = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +181,7 @@ class BandReader:
     def _spans(self, pixels: Pixels, where: object) -> Sequence[Span]:
         if self.spans is not None:
             return self.spans
-        span = _OWN_SPAN.get(pixels.values.dtype.name)
+        span = OWN_SPAN.get(pixels.values.dtype.name)
         if span is None:
             raise DataError(
                 f"{where}: {pixels.values.dtype} pixels have no range of their own: set data.range=[lo,hi], the values that "
