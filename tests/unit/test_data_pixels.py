@@ -60,6 +60,13 @@ def test_sixteen_bits_stay_sixteen_bits(tmp_path):
         assert np.array_equal(values, FOUR[..., :channels]), name
 
 
+def test_gray_of_sixteen_bits_with_alpha(tmp_path):
+    """Pillow calls it RGBA."""
+    codecs = pytest.importorskip("imagecodecs")
+    (tmp_path / "a.png").write_bytes(codecs.png_encode(FOUR[..., :2].copy()))
+    assert np.array_equal(agreed(tmp_path / "a.png"), FOUR[..., :2])
+
+
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
 @pytest.mark.parametrize(

@@ -60,6 +60,9 @@ class ImageReader(Protocol):
     def rgb(self, path: Path, /) -> Image.Image:
         """What a teacher sees."""
 
+    def shown(self, path: Path, /) -> Image.Image:
+        """What a person sees."""
+
     def header(self, path: Path, /) -> tuple[int, int, int]:
         """(width, height, channels of the file), and whether it could be read, from the file's header and end."""
 
@@ -75,6 +78,9 @@ class _Rgb:
     def rgb(self, path: Path) -> Image.Image:
         return read_image(path)
 
+    def shown(self, path: Path) -> Image.Image:
+        return read_image(path)
+
     def header(self, path: Path) -> tuple[int, int, int]:
         return (*shown_size(path), 3)
 
@@ -88,12 +94,12 @@ class BandReader:
     """Reads chosen channels of any depth.
 
     take: channels of the file, from 1; spans: for each, the values that count as 0 and 1 (None: those of 8 and 16 bits);
-    shown: channels that stand for red, green and blue.
+    colors: channels that stand for red, green and blue.
     """
 
     take: tuple[int, ...]
     spans: tuple[Span, ...] | None = None
-    shown: tuple[int, int, int] | None = None
+    colors: tuple[int, int, int] | None = None
 
     @property
     def bands(self) -> int | None:
@@ -114,10 +120,14 @@ class BandReader:
         Raises:
             DataError: as by a call, or nothing says which bands are red, green and blue.
         """
-        if self.shown is None and len(self.take) > 1:
+        if self.colors is None and len(self.take) > 1:
             raise DataError(
                 "a teacher sees RGB, and nothing says which channels those are: set data.rgb, like data.rgb=[3,2,1]"
             )
+        return self.shown(path)
+
+    def shown(self, path: Path) -> Image.Image:
+        """The same for a person: the first band as gray where nothing says more."""
         return self.picture(read_pixels(path), path)
 
     def header(self, path: Path) -> tuple[int, int, int]:
@@ -139,9 +149,9 @@ class BandReader:
         return BandImage(values)
 
     def picture(self, pixels: Pixels, where: object) -> Image.Image:
-        """`pixels` as RGB for a person; the first band as gray where nothing says more."""
+        """`pixels` as RGB of 8 bits, see `shown`."""
         self._require(pixels.channels, where)
-        take, spans = self.shown or self.take[:1], self._spans(pixels, where)
+        take, spans = self.colors or self.take[:1], self._spans(pixels, where)
         of = dict(zip(self.take, spans, strict=True))
         chosen = tuple(of.get(band, spans[0]) for band in take)
         values, _ = _scaled(pixels, take, chosen)
@@ -160,21 +170,21 @@ class BandReader:
         return {
             "take": list(self.take),
             "spans": spans,
-            "shown": None if self.shown is None else list(self.shown),
+            "colors": None if self.colors is None else list(self.colors),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Inverse of `as_json`."""
-        spans, shown = data.get("spans"), data.get("shown")
+        spans, colors = data.get("spans"), data.get("colors")
         return cls(
             tuple(int(band) for band in data["take"]),
             None if spans is None else tuple((float(low), float(high)) for low, high in spans),
-            None if shown is None else (int(shown[0]), int(shown[1]), int(shown[2])),
+            None if colors is None else (int(colors[0]), int(colors[1]), int(colors[2])),
         )
 
     def _require(self, channels: int, where: object) -> None:
-        for key, bands in (("data.bands", self.take), ("data.rgb", self.shown or ())):
+        for key, bands in (("data.bands", self.take), ("data.rgb", self.colors or ())):
             if lacking := [str(band) for band in bands if band > channels]:
                 raise DataError(f"{where}: has {channels} channel(s), but {key} asks for {', '.join(lacking)}")
 

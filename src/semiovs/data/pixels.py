@@ -27,8 +27,10 @@ _TURNS: dict[int, Any] = {
 _CHANNELS = {"1": 1, "L": 1, "I": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}
 #: Classic TIFF and BigTIFF in both byte orders.
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-#: Byte of a PNG's header that says how many bits a sample has, behind its signature, the chunk's length and name, and two sides.
-_PNG_DEPTH = 24
+#: Where a PNG's header says how many bits a sample has and what the samples are (behind signature, length, name and two sides).
+_PNG_DEPTH, _PNG_KIND = 24, 25
+#: PNG's kinds of colour -> channels, in the order of OpenCV's.
+_PNG_ORDER = {2: [2, 1, 0], 4: [0, 3], 6: [2, 1, 0, 3]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +70,17 @@ def read_pixels(path: Path) -> Pixels:
         found = read_tiff(path)
         return Pixels(_turned(found.values, found.orientation), found.nodata)
     with open_image(path) as image:
-        image.load()
-        values = _deep_png(path, image) if _is_deep_png(path, image) else np.asarray(_plain(image))
-        values = _turned(values if values.ndim == 3 else values[..., None], orientation(image))
-    return Pixels(values.astype(np.uint16) if image.mode.startswith("I") and _in_16_bits(values) else values)
+        order = _deep_colors(path, image)
+        pixels = image_pixels(image)
+        return pixels if order is None else Pixels(_turned(_deep_png(path, order), orientation(image)))
+
+
+def image_pixels(image: Image.Image) -> Pixels:
+    """Pixels of an open Pillow image, turned as its EXIF data say."""
+    values = np.asarray(_plain(image))
+    if image.mode.startswith("I") and values.size and 0 <= values.min() <= values.max() <= 65535:
+        values = values.astype(np.uint16)
+    return Pixels(_turned(values if values.ndim == 3 else values[..., None], orientation(image)))
 
 
 def pixel_shape(path: Path) -> tuple[int, int, int]:
@@ -86,7 +95,7 @@ def pixel_shape(path: Path) -> tuple[int, int, int]:
         return tiff_shape(path)
     width, height = shown_size(path)
     with open_image(path) as image:
-        return height, width, _channels(image)
+        return height, width, len(_deep_colors(path, image) or ()) or _channels(image)
 
 
 def _is_tiff(path: Path) -> bool:
@@ -99,18 +108,18 @@ def _is_tiff(path: Path) -> bool:
         raise DataError(f"{path}: cannot be read as an image: {error.strerror}") from None
 
 
-def _is_deep_png(path: Path, image: Image.Image) -> bool:
-    """Pillow reads colours of 16 bits a sample as 8 bits, without a word."""
-    if image.format != "PNG" or image.mode not in {"RGB", "RGBA", "LA"}:
-        return False
+def _deep_colors(path: Path, image: Image.Image) -> list[int] | None:
+    """Channels of a PNG that has several of 16 bits, which Pillow reads as 8 bits without a word; None for all other files."""
+    if image.format != "PNG":
+        return None
     with path.open("rb") as file:
-        return file.read(_PNG_DEPTH + 1)[-1] == 16
+        header = file.read(_PNG_KIND + 1)
+    return _PNG_ORDER.get(header[_PNG_KIND]) if header[_PNG_DEPTH] == 16 else None
 
 
-def _deep_png(path: Path, image: Image.Image) -> NDArray[Any]:
+def _deep_png(path: Path, order: list[int]) -> NDArray[Any]:
     """By OpenCV, which returns something for damaged files too; Pillow has decoded this one before."""
     values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    order = {"LA": [0, 3], "RGB": [2, 1, 0], "RGBA": [2, 1, 0, 3]}[image.mode]
     if values is None or values.ndim != 3 or values.shape[2] <= max(order):
         raise DataError(f"{path}: cannot be read as an image: damaged")
     return values[..., order]
@@ -126,10 +135,6 @@ def _channels(image: Image.Image) -> int:
     if image.mode in {"P", "PA"}:
         return 4 if image.mode == "PA" or "transparency" in image.info else 3
     return _CHANNELS.get(image.mode, len(image.getbands()))
-
-
-def _in_16_bits(values: NDArray[Any]) -> bool:
-    return bool(values.size) and 0 <= values.min() <= values.max() <= 65535
 
 
 def _turned(values: NDArray[Any], turn: int) -> NDArray[Any]:

@@ -28,7 +28,6 @@ _SAMPLED = 256
 _TAILS = (0.1, 99.9)
 #: A deviation below this is that of a constant band, which is left alone.
 _CONSTANT = 1e-6
-_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def measure_bands(
     scaled: off, nothing is scaled, and mean and std are NaN (for pixels whose range is not known yet).
 
     Raises:
-        DataError: images that cannot be read, all of them named (the first ten).
+        DataError: images that cannot be read, all of them in one error.
     """
     step = max(1, -(-len(records) // MOST))
     chosen = records[::step]
@@ -103,8 +102,7 @@ def measure_bands(
             if progress is not None:
                 progress(done, len(chosen))
     if problems:
-        more = f"\n  … and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise DataError("\n  ".join(problems[:_SHOWN]) + more)
+        raise DataError.of(problems)
     if not found:
         raise DataError("there are no training images to measure; give data.mean and data.std")
     return tuple(_summary(found, index, band) for index, band in enumerate(reader.take))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from semiovs.config.schema import Config
 from semiovs.data import Batch, Sources, StepStream, check_sources, loader, normalize, steps_per_epoch
 from semiovs.data.pictures import BandReader
-from semiovs.data.statistics import BandStatistics, measure_bands, training_images
+from semiovs.data.statistics import MOST, BandStatistics, measure_bands, training_images
 from semiovs.engine.distributed import World
 from semiovs.engine.guard import Guard
 from semiovs.engine.loop import Learner, Recipe
@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 #: Epochs of a configuration that gives neither epochs nor steps.
 DEFAULT_EPOCHS = 20
+
+#: Keys of ``data`` that say how views are made of images.
+_VIEWS = {"crop_size", "scale", "fit", "pipeline", "look"}
 
 #: Evaluations of a run whose configuration does not say how many.
 MOST_EVALUATIONS = 20
@@ -85,11 +88,7 @@ class Experiment:
         stream = StepStream(
             sources,
             method.views,
-            crop_size=config.data.crop_size,
-            scale=config.data.scale,
-            fit=config.data.fit,
-            pipeline=config.data.pipeline,
-            look=config.data.look,
+            **config.data.model_dump(include=_VIEWS),
             seed=train.seed,
             micro_steps_total=total * train.accumulate,
             ood_batch_size=config.ood.batch_size if config.ood else None,
@@ -192,7 +191,9 @@ def _measured(config: Config, sources: Sources, world: World) -> Config:
     found: tuple[BandStatistics, ...] = ()
     if world.is_main:
         try:
-            found = measure_bands(training_images(sources), sources.images)
+            images = training_images(sources)
+            log.info("measuring the bands of %d training images", min(len(images), MOST))
+            found = measure_bands(images, sources.images)
             log.info("bands (data.mean, data.std): %s", "; ".join(str(band) for band in found))
         except SemiovsError as error:
             problem = error

@@ -21,7 +21,7 @@ from semiovs.data.batch import IGNORE
 from semiovs.data.image import read_image
 from semiovs.data.pictures import RGB, BandReader, ImageReader
 from semiovs.data.pictures import Picture as Seen
-from semiovs.data.pixels import Pixels, read_pixels
+from semiovs.data.pixels import Pixels, image_pixels, read_pixels
 from semiovs.errors import DataError, UsageError, about
 from semiovs.evaluation.evaluate import normalized
 from semiovs.models.device import pick_device
@@ -153,6 +153,8 @@ def _settings(given: dict[str, Any]) -> EvalConfig:
 
 
 def _pixels(picture: Image.Image | NDArray[Any]) -> Pixels:
+    if isinstance(picture, Image.Image):
+        return image_pixels(picture)
     values = np.asarray(picture)
     if values.ndim not in (2, 3) or values.dtype.kind not in "uif" or not values.size:
         raise DataError(
