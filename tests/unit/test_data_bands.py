@@ -198,7 +198,7 @@ def test_the_check_names_every_file_with_other_channels(tmp_path):
         check_sources(sources)
     text = str(told.value)
     assert "u2.tif: has 3 channel(s), but data.bands asks for 4" in text
-    assert "2 images have 6 channels, the other 6 have 4" in text
+    assert "2 image(s) have 6 channels, the other 6 have 4" in text
     assert "u1.tif" in text
     assert "v0.tif" in text
 
@@ -224,6 +224,9 @@ def test_the_reader_of_a_configuration():
         ({"bands": (1,), "mean": (0.5,)}, "give mean and std together"),
         ({"bands": (1, 2), "range": (5, 5)}, "lo comes first"),
         ({"bands": (1, 2), "range": ((0, 1),)}, "one pair"),
+        ({"bands": (1, 2), "range": (1,)}, r"expected \[lo, hi\]"),
+        ({"bands": (1, 2), "range": ((0, 1), 3)}, r"expected \[lo, hi\]"),
+        ({"bands": (1, 2), "range": "all"}, r"expected \[lo, hi\]"),
     ],
 )
 def test_keys_that_do_not_hold(given, told):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from semiovs.data.pictures import BandReader
     from semiovs.data.statistics import BandStatistics
 
+#: Above this, pixels are not those of 8 bits.
+_DEEP = 255
 _COLUMNS = ("band", "minimum", "0.1 %", "99.9 %", "maximum", "nodata", "mean", "std")
 
 
@@ -51,7 +53,7 @@ def normalize(
     data = {"images": len(records), "bands": [row.as_json() for row in found], "data": lines}
     text = table(_COLUMNS, rows, title=f"{len(records)} training images; mean and std of values in [0, 1]")
     yaml = "\n".join(["data:", *(f"  {key}: {value}" for key, value in lines.items())])
-    report(data, as_json=as_json, text=f"{text}\n\n{yaml}")
+    report(data, as_json=as_json, text=f"{text}\n{_advice(reader, found)}\n{yaml}")
 
 
 def _measured(
@@ -77,6 +79,17 @@ def _measured(
     reader = replace(reader, spans=tuple(_span(row) for row in found))
     with progress("measuring") as show:
         return reader, measure_bands(records, reader, threads=threads, progress=show)
+
+
+def _advice(reader: BandReader, found: Sequence[BandStatistics]) -> str:
+    """A line about 16-bit files that use little of their range: nothing to the model, but people and teachers see black."""
+    high = max(row.high for row in found)
+    if reader.spans is not None or not _DEEP < high < 65535 / 2:
+        return ""
+    return (
+        f"nearly all values end at {high:.3g} of 65535: with data.range=[0,{high:.3g}] people and teachers see more than black; "
+        "measure again with it\n"
+    )
 
 
 def _span(row: BandStatistics) -> tuple[float, float]:

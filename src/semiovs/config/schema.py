@@ -29,6 +29,18 @@ Float = Annotated[float, _no_bool("float_type")]
 Span = tuple[Float, Float]
 
 
+def _spans(value: Any) -> Any:
+    """Refuse what is neither one pair of numbers nor a list of such pairs; pydantic would speak of both at once."""
+    pairs = (
+        [value] if isinstance(value, list | tuple) and not any(isinstance(v, list | tuple) for v in value) else value
+    )
+    if value is not None and not (
+        isinstance(pairs, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs)
+    ):
+        raise ValueError("expected [lo, hi], or a list of such pairs, one a band")
+    return value
+
+
 #: Hyperspectral cameras have a few hundred channels.
 MOST_BANDS = 1024
 
@@ -80,7 +92,7 @@ class DataConfig(Section):
         min_length=1,
         description="channels of the files that the model sees, from 1: [1] gray, [1, 2, 3, 4], [8, 4, 3]; null: RGB of 8 bits",
     )
-    range: Span | tuple[Span, ...] | None = Field(
+    range: Annotated[Span | tuple[Span, ...] | None, BeforeValidator(_spans)] = Field(
         None,
         description="`bands`: values of the files that count as 0 and 1, [lo, hi], or one such pair a band; null: those of 8- or "
         "16-bit pixels ([0, 255], [0, 65535])",

@@ -147,7 +147,7 @@ def _different_channels(channels: dict[int, list[str]]) -> Iterator[str]:
     for count in sorted(set(channels) - {usual}):
         files = ", ".join(channels[count])
         yield (
-            f"{len(channels[count])} images have {count} channels, the other {len(channels[usual or 0])} have {usual}: {files}; "
+            f"{len(channels[count])} image(s) have {count} channels, the other {len(channels[usual or 0])} have {usual}: {files}; "
             "write them alike, or leave data.bands away (every image is RGB then)"
         )
 

@@ -88,7 +88,9 @@ def _library(path: Path) -> Any:
         import tifffile
     except ImportError:
         raise MissingExtraError(f"{path}: data.bands reads TIFF by tifffile: pip install 'semiovs[geo]'") from None
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it reports tags it cannot read; what matters is raised
+    logger = logging.getLogger("tifffile")
+    if logger.level != logging.CRITICAL:  # it reports tags it cannot read; what matters is raised
+        logger.setLevel(logging.CRITICAL)
     return tifffile
 
 
