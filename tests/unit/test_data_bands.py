@@ -244,3 +244,13 @@ def test_what_a_teacher_and_a_person_see(tmp_path):
     np.testing.assert_allclose(seen, values[..., [2, 1, 0]] / 10000 * 255, atol=0.51)
     gray = np.asarray(BandReader((5,), ((0.0, 10000.0),)).rgb(path))
     np.testing.assert_allclose(gray, np.repeat(values[..., 4:], 3, 2) / 10000 * 255, atol=0.51)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_sixteen_bits_are_normalised_on_the_gpu():
+    pixels = torch.from_numpy(RNG.integers(0, 65536, (2, 4, 8, 8), np.uint16))
+    batch = Batch(Labeled(pixels, torch.zeros(2, 8, 8, dtype=torch.uint8)))
+    here = normalize(batch, (0.5,) * 4, (0.2,) * 4).labeled.image
+    there = normalize(batch.pin_memory().to("cuda", non_blocking=True), (0.5,) * 4, (0.2,) * 4).labeled.image
+    torch.testing.assert_close(there.cpu(), here)
