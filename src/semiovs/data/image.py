@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -61,10 +62,15 @@ def shown_size(path: Path) -> tuple[int, int]:
 
 
 def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with opened(path) as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - 32))
         return file.read()
+
+
+def opened(path: Path) -> BinaryIO:
+    """The bytes of an image file."""
+    return path.open("rb")
 
 
 def orientation(image: Image.Image) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.data.image import open_image, orientation, shown_size
+from semiovs.data.image import open_image, opened, orientation, shown_size
 from semiovs.errors import DataError
 
 #: Turns (height, width, …) pixels as EXIF orientation 2 to 8 says.
@@ -100,7 +100,7 @@ def pixel_shape(path: Path) -> tuple[int, int, int]:
 
 def _is_tiff(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             return file.read(4) in _TIFF
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -112,14 +112,15 @@ def _deep_colors(path: Path, image: Image.Image) -> list[int] | None:
     """Channels of a PNG that has several of 16 bits, which Pillow reads as 8 bits without a word; None for all other files."""
     if image.format != "PNG":
         return None
-    with path.open("rb") as file:
+    with opened(path) as file:
         header = file.read(_PNG_KIND + 1)
     return _PNG_ORDER.get(header[_PNG_KIND]) if header[_PNG_DEPTH] == 16 else None
 
 
 def _deep_png(path: Path, order: list[int]) -> NDArray[Any]:
     """By OpenCV, which returns something for damaged files too; Pillow has decoded this one before."""
-    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    with opened(path) as file:
+        values = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.ndim != 3 or values.shape[2] <= max(order):
         raise DataError(f"{path}: cannot be read as an image: damaged")
     return values[..., order]

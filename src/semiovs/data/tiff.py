@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from semiovs.data.image import opened
 from semiovs.errors import DataError, MissingExtraError
 
 #: Bytes of one decoded picture, all channels.
@@ -58,7 +59,7 @@ def tiff_shape(path: Path) -> tuple[int, int, int]:
     with _opened(path) as series:
         height, width, channels = _shape(path, series)
         end = max(offset + count for page in series.pages for offset, count in _segments(page))
-        if end > path.stat().st_size:
+        if end > series.keyframe.parent.filehandle.size:
             raise DataError(f"{path}: cannot be read as an image: truncated")
         return (width, height, channels) if _orientation(series.keyframe) >= 5 else (height, width, channels)
 
@@ -68,8 +69,8 @@ def _opened(path: Path) -> Iterator[Any]:
     """The first series of pages; whatever goes wrong inside the block becomes a DataError that names the file."""
     tifffile = _library(path)
     try:
-        with tifffile.TiffFile(path) as file:
-            yield file.series[0]
+        with opened(path) as file, tifffile.TiffFile(file) as tiff:
+            yield tiff.series[0]
     except (DataError, MissingExtraError):
         raise
     except FileNotFoundError:

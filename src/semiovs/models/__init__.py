@@ -39,9 +39,10 @@ def build_segmenter(
         raise UsageError(
             f"model.name: {name} sees RGB alone; leave data.bands away, or use deeplabv3plus, dpt or segformer"
         )
-    segmenter: Segmenter = make(num_classes, pretrained=given, **{**entry.options, **options})
+    chosen = {**entry.options, **options}
+    segmenter: Segmenter = make(num_classes, pretrained=given, **chosen)
     if bands is not None:
-        _adapt(segmenter, bands, trained=bool(pretrained), name=str(options.get("encoder", name)))
+        _adapt(segmenter, bands, trained=bool(pretrained), name=str(chosen.get("encoder", name)))
     if neck is not None:
         segmenter.neck = lookup(NECKS, neck, kind="neck").load()(segmenter.channels[-1])
     return segmenter
