@@ -8,6 +8,7 @@ from pathlib import Path
 from semiovs.config.schema import DataConfig, OodConfig
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
+from semiovs.data.pictures import image_reader
 from semiovs.data.sources import LabelSource, MaskFiles, MaskFolder, NamedLabels, Sources
 from semiovs.env import data_dir
 from semiovs.errors import ConfigError, DataError
@@ -62,6 +63,7 @@ class FolderDataset:
             val=self._val(root),
             ood=None if ood is None else ood.without_masks(),
             ood_labels=None if ood is None else self._ood_labels(ood, root, vocabulary),
+            images=image_reader(self.data),
         )
 
     def labeled(self) -> Sources:
@@ -71,7 +73,8 @@ class FolderDataset:
             DataError, ConfigError: as `sources`.
         """
         vocabulary = self.vocabulary()
-        return Sources(vocabulary, self._labeled(self.root)[0], MaskReader.from_config(self.data.masks, vocabulary))
+        masks, images = MaskReader.from_config(self.data.masks, vocabulary), image_reader(self.data)
+        return Sources(vocabulary, self._labeled(self.root)[0], masks, images=images)
 
     def unlabeled(self) -> Manifest | None:
         """The bare images, or None.
