@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from semiovs.cli.data_prepare import prepare
 from semiovs.cli.data_normalize import normalize
+from semiovs.cli.data_prepare import prepare
 from semiovs.cli.data_split import split
 
 data = typer.Typer(
