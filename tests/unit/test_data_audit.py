@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from semiovs.data import Manifest, MaskReader, Record, read_image
+from semiovs.data.appearance import Appearance, checksums
 from semiovs.data.audit import audit
 from semiovs.data.bounds import Bounds, Links
 from semiovs.data.collection import LABELED, OOD, UNLABELED, VAL, Collection, Stream
 from semiovs.data.duplicates import alike, thumbnail
-from semiovs.data.picture import Picture, checksums
 from semiovs.errors import DataError
 from semiovs.vocab import Vocabulary
 from unit import malformed, toy_data
@@ -51,7 +51,7 @@ def test_pictures_are_measured_as_shown(tmp_path, mode, turn):
     exif = Image.Exif()
     exif[0x0112] = turn
     image.save(path, exif=exif, **({"quality": 95} if path.suffix == ".jpg" else {}))
-    found, shown = Picture.read(path), read_image(path)
+    found, shown = Appearance.read(path), read_image(path)
     assert found.size == shown.size
     assert found.orientation == turn
     pixels = np.asarray(shown)
@@ -74,7 +74,7 @@ def test_damage_that_decoders_pass_over(tmp_path):
         else:
             passed += 1
         with suppress(DataError):
-            assert Picture.read(path).damage
+            assert Appearance.read(path).damage
     assert passed >= 3
 
 

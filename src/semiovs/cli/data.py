@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from semiovs.cli.data_check import check
+from semiovs.cli.data_normalize import normalize
+from semiovs.cli.data_prepare import prepare
 from semiovs.cli.data_split import split
 from semiovs.cli.data_stats import stats
 
@@ -15,6 +17,8 @@ data = typer.Typer(
 )
 data.command()(check)
 data.command()(stats)
+data.command()(prepare)
+data.command()(normalize)
 data.command()(split)
 
 

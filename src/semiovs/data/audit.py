@@ -16,7 +16,7 @@ import cv2
 from PIL import Image
 
 from semiovs.data.batch import IGNORE
-from semiovs.data.check import empty_streams, meaningless_masks
+from semiovs.data.check import different_channels, empty_streams, meaningless_masks
 from semiovs.data.collection import Collection, Stream
 from semiovs.data.copies import Prints, copies
 from semiovs.data.findings import SEVERITIES, Finding, counted
@@ -93,7 +93,7 @@ def audit(
         findings += list_form(stream)
     shared = list(shared_images(collection))
     findings += [*shared, *shared_ids(collection, shared)]
-    total = len(prints.read)
+    total, channels = len(prints.read), dict[int, list[str]]()
     with _one_thread_each(), ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         found = _portions(
             pool, lambda job: (*job, inspect(*job)), _jobs(collection), 2 * (threads or os.cpu_count() or 1)
@@ -103,13 +103,15 @@ def audit(
             prints.add(row, inspection)
             findings += inspection.findings
             findings += _empty_mask(stream, record, inspection)
+            if inspection.channels is not None and collection.images.bands is not None:
+                channels.setdefault(inspection.channels, []).append(str(record.image))
             if progress is not None:
                 progress(row + 1, total)
     for tally in tallies.values():
         findings += tally.findings(collection.vocabulary, named=named)
     if named:
         findings += meaningless_masks(collection, {name: tally.counts for name, tally in tallies.items()})
-    findings += [*proposals(collection, findings), *copies(prints, shared)]
+    findings += [*different_channels(channels), *proposals(collection, findings), *copies(prints, shared)]
     bad = _bad(collection, findings[len(collection.findings) :])
     return Audit(collection, tallies, sorted(findings, key=lambda f: SEVERITIES.index(f.severity)), bad)
 

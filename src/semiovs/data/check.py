@@ -33,15 +33,18 @@ def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | No
     findings = [*empty_streams(collection), *shared_images(collection)]
     jobs = [(stream, record) for stream in collection.streams.values() for record in stream.manifest]
     present: dict[str, NDArray[np.int64]] = {}
+    channels: dict[int, list[str]] = {}
     with ThreadPoolExecutor(threads) as pool:
         found = pool.map(lambda job: inspect(*job), jobs)
-        for done, ((stream, _), inspection) in enumerate(zip(jobs, found, strict=True), 1):
+        for done, ((stream, record), inspection) in enumerate(zip(jobs, found, strict=True), 1):
             findings += inspection.findings
             if inspection.labels is not None:
                 present[stream.name] = present.get(stream.name, 0) + inspection.labels.counts
+            if inspection.channels is not None:
+                channels.setdefault(inspection.channels, []).append(str(record.image))
             if progress is not None:
                 progress(done, len(jobs))
-    findings += meaningless_masks(collection, present)
+    findings += [*meaningless_masks(collection, present), *different_channels(channels)]
     refuse(findings)
 
 
@@ -69,6 +72,19 @@ def meaningless_masks(collection: Collection, present: dict[str, NDArray[np.int6
             fix = f"if 255 is a class, set data.masks.map={{'0': {names[0]}, '255': {names[1]}}}"
             setting = {"data.masks.map": meant} if len(names) == 2 else {}
             yield Finding("mask-binary", "error", text, stream, fix=fix, setting=setting)
+
+
+def different_channels(channels: dict[int, list[str]]) -> Iterator[Finding]:
+    """Files of one data set that have other channels than most were surely written by another program.
+
+    channels: number of channels -> the files that have so many.
+    """
+    usual = max(channels, key=lambda count: (len(channels[count]), -count), default=None)
+    for count in sorted(set(channels) - {usual}):
+        rest = f"the other {len(channels[usual or 0])} have {usual}"
+        text = f"{len(channels[count])} image(s) have {count} channels, {rest}: {', '.join(channels[count])}"
+        fix = "write them alike, or leave data.bands away (every image is RGB then)"
+        yield Finding("image-channels", "error", text, fix=fix)
 
 
 def _values(counts: Iterable[int] | NDArray[np.int64]) -> set[int]:

@@ -9,6 +9,7 @@ from typing import Literal
 from semiovs.data.findings import Finding, of_error, refuse
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
+from semiovs.data.pictures import RGB, ImageReader
 from semiovs.data.sources import LabelSource, Sources
 from semiovs.errors import DataError
 from semiovs.vocab.vocabulary import Vocabulary
@@ -51,12 +52,13 @@ class Stream:
 
 @dataclass
 class Collection:
-    """Streams by name (in the order of `KEYS`), how masks are read, the OOD labels, and the findings of lists and folders."""
+    """Streams by name (in the order of `KEYS`), how masks and images are read, the OOD labels, the findings of lists."""
 
     vocabulary: Vocabulary
     masks: MaskReader
     streams: dict[str, Stream] = field(default_factory=dict)
     labels: LabelSource | None = None
+    images: ImageReader = RGB
     findings: list[Finding] = field(default_factory=list)
 
     @classmethod
@@ -70,7 +72,7 @@ class Collection:
             (OOD, sources.ood),
         )
         streams = {name: Stream(name, manifest) for name, manifest in given if manifest is not None}
-        return cls(sources.vocabulary, sources.masks, streams, sources.ood_labels)
+        return cls(sources.vocabulary, sources.masks, streams, sources.ood_labels, sources.images)
 
     def add(self, name: str, read: Callable[[], tuple[Manifest, Sequence[Finding]] | None]) -> Manifest | None:
         """Read a stream; errors become findings. None if there is none, or it cannot be read.
@@ -124,6 +126,7 @@ class Collection:
             None if ood is None else ood.without_masks(),
             self.labels,
             self.manifest(HELD_OUT),
+            self.images,
         )
 
 

@@ -60,7 +60,7 @@ class Prints:
 
     def add(self, row: int, found: Inspection) -> None:
         """Keep the fingerprints of a record."""
-        picture, labels = found.picture, found.labels
+        picture, labels = found.appearance, found.labels
         if picture is not None:
             self.read[row] = True
             self.digests[row] = np.frombuffer(picture.digest, np.uint64)

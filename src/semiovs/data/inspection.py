@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from semiovs.data.appearance import Appearance, checksums
 from semiovs.data.batch import IGNORE
 from semiovs.data.collection import Collection, Stream
 from semiovs.data.findings import Finding, Severity
-from semiovs.data.image import shown_size
-from semiovs.data.picture import Picture, checksums
+from semiovs.data.image import opened
 from semiovs.data.record import Record
 from semiovs.data.record_lines import printable
 from semiovs.errors import DataError
@@ -41,10 +41,14 @@ class Labels:
 
 @dataclass
 class Inspection:
-    """What one record showed. size: of the image as shown, None if it cannot be read; picture: only where it was decoded."""
+    """What one record showed.
+
+    size: of the image as shown, None if it cannot be read; channels: of its file; appearance: only where it was decoded.
+    """
 
     size: tuple[int, int] | None = None
-    picture: Picture | None = None
+    channels: int | None = None
+    appearance: Appearance | None = None
     labels: Labels | None = None
     findings: list[Finding] = field(default_factory=list)
 
@@ -79,22 +83,23 @@ class Inspector:
     def _image(self, record: Record, found: Inspection, say: _Voice) -> None:
         try:
             if self.depth == "header":
-                found.size = shown_size(record.image)
+                *size, found.channels = self.collection.images.header(record.image)
+                found.size = (size[0], size[1])
                 return
-            found.picture = Picture.read(record.image)
+            found.appearance = Appearance.read(record.image, self.collection.images)
         except DataError as error:
             say.error(f"image-{error.kind or 'unreadable'}", str(error), record.image)
             return
-        found.size = found.picture.size
-        if found.picture.damage:
-            text = f"{record.image}: damaged inside: {found.picture.damage}"
+        found.size, found.channels = found.appearance.size, found.appearance.channels
+        if found.appearance.damage:
+            text = f"{record.image}: damaged inside: {found.appearance.damage}"
             say.error(
                 "image-damaged",
                 text,
                 record.image,
                 "look at it; save it again if the picture is whole, else get it again",
             )
-        _shape(record, found.picture.size, say)
+        _shape(record, found.appearance.size, say)
 
     def _labels(
         self, record: Record, what: str, read: Callable[[], NDArray[np.uint8]], found: Inspection, say: _Voice
@@ -171,7 +176,9 @@ def _whole_file(path: Path, say: _Voice) -> None:
     """Checksums of a mask, which decoders do not all look at."""
     if path.suffix.lower() != ".png" or any(finding.kind.startswith("mask-") for finding in say.findings):
         return
-    if wrong := checksums(path.read_bytes()):
+    with opened(path) as file:
+        wrong = checksums(file.read())
+    if wrong:
         say.error("mask-damaged", f"{path}: damaged inside: {wrong}", path, "get it again")
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from semiovs.data.listing import mask_files
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
+from semiovs.data.pictures import RGB, ImageReader
 from semiovs.errors import DataError
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -107,7 +108,7 @@ class Sources:
 
     labeled, val and held_out need masks (read by `masks`), unlabeled and ood are bare; held_out: labelled images that are not
     trained on, for decisions while training; ood_labels: labels of the OOD images, None if the student labels them itself
-    (``ood.mode: naive``).
+    (``ood.mode: naive``); images: reads the files of all of them.
 
     Raises:
         DataError: a record that needs a mask has none.
@@ -121,6 +122,7 @@ class Sources:
     ood: Manifest | None = None
     ood_labels: LabelSource | None = None
     held_out: Manifest | None = None
+    images: ImageReader = RGB
 
     def __post_init__(self) -> None:
         for stream, manifest in (("labelled", self.labeled), ("evaluation", self.val), ("held-out", self.held_out)):

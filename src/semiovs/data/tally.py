@@ -55,7 +55,7 @@ class Tally:
 
     def add(self, record: Record, found: Inspection) -> None:
         """Count a record."""
-        if found.picture is not None:
+        if found.appearance is not None:
             self._add_picture(record, found)
         if found.labels is not None:
             there = found.labels.counts > 0
@@ -67,7 +67,7 @@ class Tally:
                 self.examples.setdefault("one class", str(record.mask or record.image))
 
     def _add_picture(self, record: Record, found: Inspection) -> None:
-        picture = found.picture
+        picture = found.appearance
         assert picture is not None
         self.read += 1
         self.bytes += picture.length
@@ -148,7 +148,7 @@ class Tally:
 
     def _modes(self) -> Iterator[Finding]:
         for mode, number in self.modes.most_common():
-            if mode != "RGB":
+            if mode != "RGB" and not mode.endswith(" channels"):
                 said = _AS_READ.get(mode, f"mode {mode}")
                 yield self._note("image-mode", number, f"are {said}; they are read as RGB", mode)
         if self.transparent:

@@ -12,6 +12,7 @@ from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Coll
 from semiovs.data.findings import Finding, of_error, refuse
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
+from semiovs.data.pictures import image_reader
 from semiovs.data.sources import LabelSource, MaskFiles, MaskFolder, NamedLabels, Sources
 from semiovs.env import data_dir
 from semiovs.errors import ConfigError, DataError
@@ -69,7 +70,7 @@ class FolderDataset:
             DataError: no `data.root`; ConfigError: as `sources`.
         """
         root, vocabulary = self.root, vocabulary or self.vocabulary()
-        found = Collection(vocabulary, masks or MaskReader.from_config(self.data.masks, vocabulary))
+        found = self._collection(vocabulary, masks)
         labeled = found.add(LABELED, lambda: self._every_labeled(root))
         if self.data.held_out is not None:
             self._set_aside(found, labeled, root)
@@ -91,12 +92,16 @@ class FolderDataset:
             DataError, ConfigError: as `sources`.
         """
         vocabulary, root = self.vocabulary(), self.root
-        found = Collection(vocabulary, MaskReader.from_config(self.data.masks, vocabulary))
+        found = self._collection(vocabulary)
         labeled = found.add(LABELED, lambda: self._every_labeled(root))
         if self.data.held_out is not None:
             self._set_aside(found, labeled, root)
             found.streams.pop(HELD_OUT, None)
         return found.sources()
+
+    def _collection(self, vocabulary: Vocabulary, masks: MaskReader | None = None) -> Collection:
+        reader = masks or MaskReader.from_config(self.data.masks, vocabulary)
+        return Collection(vocabulary, reader, images=image_reader(self.data))
 
     def unlabeled(self) -> Manifest | None:
         """The bare images, or None.
@@ -175,7 +180,7 @@ class FolderDataset:
         if path.is_file():
             return Manifest.examine(path, root, within=self._bounds(root))
         if not path.is_dir():
-            raise _absent(key, path)
+            return self._published(key, given, path), ()
         if (path / "images").is_dir():
             return self._folder(root, path / "images", path / "masks")
         if (path.parent / "masks").is_dir():
@@ -189,6 +194,10 @@ class FolderDataset:
             return self._folder(root, inner if inner.is_dir() else path)
         if path.is_file():
             return self._read_list(path, root)
+        return self._published(key, given, path), ()
+
+    def _published(self, key: str, given: str, path: Path) -> Manifest:  # noqa: ARG002 - benchmarks know lists by name
+        """What stands for a list that is not there: nothing, for a folder of one's own."""
         raise _absent(key, path)
 
     def _read_list(self, path: Path, root: Path) -> Reading:

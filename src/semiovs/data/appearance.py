@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.data.duplicates import perceptual_hash, thumbnail
-from semiovs.data.image import open_image, orientation, read_image
+from semiovs.data.image import open_image, opened, orientation, read_image
+from semiovs.data.pictures import RGB, ImageReader
 
 Pixels = NDArray[np.uint8]
+_Three = tuple[float, float, float]
 
 #: Images of more pixels than this are decoded one at a time, whatever the number of threads: memory stays bounded.
 LARGE = 24_000_000
@@ -41,15 +44,17 @@ _TURNED: dict[int, Callable[[Pixels], Pixels]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Appearance:
     """One image file.
 
-    size: (width, height) as shown; mode: as stored (Pillow's word); orientation: EXIF, 1 to 8; opaque: no pixel is transparent;
-    length: bytes of the file; digest: first 16 bytes of its SHA-256; hash, small: perceptual hash and thumbnail of the shown image
-    (`duplicates`); mean, std: of R, G, B, 0 to 255; damage: what a strict decoder said (empty: nothing).
+    size: (width, height) as shown; channels: 3 unless bands are read; mode: as stored (Pillow's word); orientation: EXIF, 1 to 8;
+    opaque: no pixel is transparent; length: bytes of the file; digest: first 16 bytes of its SHA-256; hash, small: perceptual hash
+    and thumbnail of the shown image (`duplicates`); mean, std: of R, G, B, 0 to 255; damage: what a strict decoder said (empty:
+    nothing).
     """
 
     size: tuple[int, int]
+    channels: int
     mode: str
     format: str
     orientation: int
@@ -58,33 +63,70 @@ class Picture:
     digest: bytes
     hash: int
     small: Pixels
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: _Three
+    std: _Three
     damage: str = ""
 
     @classmethod
-    def read(cls, path: Path) -> Picture:
-        """Decode the file.
+    def read(cls, path: Path, images: ImageReader = RGB) -> Self:
+        """Decode the file, as `images` does.
 
         Raises:
             DataError: missing, unreadable, truncated, or larger than Pillow's limit for one image.
         """
+        if images.bands is not None:
+            return cls._of_bands(path, images)
         with open_image(path) as image:
             (width, height), mode, kind = image.size, image.mode, image.format or ""
             turn = orientation(image)
             with _ALONE if width * height > LARGE else nullcontext():
-                data = path.read_bytes() if path.stat().st_size <= _BIG_FILE else None
+                length, digest, data = _content(path)
                 pixels, damage = _strict(image, data) or _lenient(path, image)
                 opaque = _opaque(image)
-                gray = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels, np.uint8)
-                mean, std = cv2.meanStdDev(pixels)
+                gray, mean, std = _measured(pixels)
         if kind == "PNG" and data is not None:
             damage = checksums(data)
         small = _shown(_reduced(gray), turn)
         return cls(
-            (height, width) if turn >= 5 else (width, height), mode, kind, turn, opaque, path.stat().st_size,
-            _digest(path, data), perceptual_hash(small), thumbnail(small), _three(mean), _three(std), damage,
+            (height, width) if turn >= 5 else (width, height), 3, mode, kind, turn, opaque, length, digest,
+            perceptual_hash(small), thumbnail(small), mean, std, damage,
         )  # fmt: skip
+
+    @classmethod
+    def _of_bands(cls, path: Path, images: ImageReader) -> Self:
+        """A file whose bands are read one by one; hashes and colours are those of what a person sees."""
+        width, height, channels = images.header(path)
+        with _ALONE if width * height * channels > 3 * LARGE else nullcontext():
+            images(path)  # whether any pixel was measured
+            gray, mean, std = _measured(np.asarray(images.shown(path)))
+            length, digest, data = _content(path)
+        kind = path.suffix.lstrip(".").upper()
+        small = _reduced(gray)
+        return cls(
+            (width, height), channels, f"{channels} channels", kind, 1, True, length, digest, perceptual_hash(small),
+            thumbnail(small), mean, std, checksums(data) if kind == "PNG" and data is not None else "",
+        )  # fmt: skip
+
+
+def _content(path: Path) -> tuple[int, bytes, bytes | None]:
+    """Length and digest of a file, and its bytes if they are not too many."""
+    with opened(path) as file:
+        length = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        if length <= _BIG_FILE:
+            data = file.read()
+            return length, hashlib.sha256(data).digest()[:16], data
+        digest = hashlib.sha256()
+        while part := file.read(1 << 20):
+            digest.update(part)
+        return length, digest.digest()[:16], None
+
+
+def _measured(pixels: Pixels) -> tuple[Pixels, _Three, _Three]:
+    """Gray copy, and mean and standard deviation of R, G, B."""
+    gray = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels, np.uint8)
+    mean, std = cv2.meanStdDev(pixels)
+    return gray, _three(mean), _three(std)
 
 
 def _strict(image: Image.Image, data: bytes | None) -> tuple[Pixels, str] | None:
@@ -140,14 +182,7 @@ def _reduced(gray: Pixels) -> Pixels:
     return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _digest(path: Path, data: bytes | None) -> bytes:
-    if data is not None:
-        return hashlib.sha256(data).digest()[:16]
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()[:16]
-
-
-def _three(values: Any) -> tuple[float, float, float]:
+def _three(values: Any) -> _Three:
     found = [float(value) for value in values.ravel()]
     first, second, third = found if len(found) == 3 else found * 3
     return first, second, third
