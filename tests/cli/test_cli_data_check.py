@@ -13,7 +13,9 @@ from semiovs.cli.app import main
 from semiovs.config.schema import DataConfig
 from semiovs.data import Manifest
 from semiovs.datasets.folder import FolderDataset
+from semiovs.datasets.voc import Voc
 from semiovs.errors import DataError
+from unit import benchmark_trees as trees
 from unit import malformed, toy_data
 
 
@@ -308,3 +310,35 @@ def test_stats(root, tmp_path, capsys):
     assert "Findings" not in (tmp_path / "report/stats.html").read_text()
     assert main(["data", "stats", str(root / "own.yaml")]) == 0
     assert "labelled" in capsys.readouterr().out
+
+
+def test_a_benchmark_is_checked_where_its_files_are(tmp_path, capsys):
+    trees.voc(tmp_path / "VOC2012")
+    for index, path in enumerate(sorted((tmp_path / "VOC2012/JPEGImages").glob("*.jpg"))):
+        with Image.open(path) as image:  # the miniature's pictures are all alike
+            size = image.size
+        Image.fromarray(np.random.default_rng(index).integers(0, 256, (size[1], size[0], 3), np.uint8)).save(path)
+    code, found = checked(capsys, "data.name=voc", f"data.root={tmp_path}")
+    assert (code, kinds(found)) == (0, [])
+    assert found["streams"]["labelled"]["good"] == found["streams"]["labelled"]["listed"] > 0
+    victim = next(r.image for r in Voc(DataConfig(name="voc", root=str(tmp_path))).sources().labeled)
+    victim.write_bytes(victim.read_bytes()[:-40])
+    code, found = checked(capsys, "data.name=voc", f"data.root={tmp_path}")
+    assert (code, {row["file"] for row in found["list"] if row["severity"] == "error"}) == (3, {str(victim)})
+
+
+def test_images_of_many_bands(root, capsys):
+    tifffile = pytest.importorskip("tifffile")
+    for index, path in enumerate([*root.rglob("images/*.png"), *(root / "unlabeled").iterdir()]):
+        with Image.open(path) as image:
+            size = image.size
+        values = np.random.default_rng(index).integers(0, 60000, (size[1], size[0], 4), np.uint16)
+        tifffile.imwrite(path.with_suffix(".tif"), values, photometric="minisblack", planarconfig="contig")
+        path.unlink()
+    code, found = checked(capsys, root / "own.yaml", "data.bands=[1,2,3,4]", "data.rgb=[3,2,1]")
+    assert (code, kinds(found), found["streams"]["labelled"]["modes"]) == (0, [], {"4 channels": 5})
+    shallow = np.zeros((48, 64, 5), np.uint16)
+    tifffile.imwrite(root / "unlabeled/u1.tif", shallow, photometric="minisblack", planarconfig="contig")
+    (root / "images/l1.tif").write_bytes((root / "images/l1.tif").read_bytes()[:900])
+    code, found = checked(capsys, root / "own.yaml", "data.bands=[1,2,3,4]", "data.rgb=[3,2,1]")
+    assert (code, sorted(kinds(found))) == (3, ["image-channels", "image-unreadable"])
