@@ -61,21 +61,16 @@ def test_pictures_are_measured_as_shown(tmp_path, mode, turn):
     assert np.allclose(found.std, pixels.reshape(-1, 3).std(0), atol=0.6)
 
 
-def test_damage_that_decoders_pass_over(tmp_path):
-    """Half of these are decoded by Pillow without a word."""
-    passed = 0
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_damage_that_decoders_pass_over(tmp_path, mode):
+    """Pillow decodes many of these without a word."""
     for seed in range(10):
         path = tmp_path / f"{seed}.jpg"
-        path.write_bytes(malformed.corrupt(picture(seed, (320, 240))))
-        try:
-            read_image(path)
-        except DataError:
-            pass
-        else:
-            passed += 1
-        with suppress(DataError):
+        picture(seed, (320, 240)).convert(mode).save(path, quality=90)
+        assert Appearance.read(path).damage == ""
+        path.write_bytes(malformed.corrupt(picture(seed, (320, 240)).convert(mode)))
+        with suppress(DataError):  # what cannot be read at all
             assert Appearance.read(path).damage
-    assert passed >= 3
 
 
 def test_checksums(tmp_path):
