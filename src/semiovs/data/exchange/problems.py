@@ -1,0 +1,50 @@
+"""Problems of one or many files, collected so that all of them are told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from semiovs.errors import DataError
+
+_SHOWN = 50
+
+
+class Problems:
+    """What is wrong, one line each: file, place in it, what.
+
+    found: the lines, in the order in which they were met.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.found)
+
+    def add(self, where: str, what: object) -> None:
+        """Note one problem."""
+        self.found.append(f"{where}: {what}" if where else str(what))
+
+    @contextmanager
+    def collect(self, where: str = "") -> Iterator[None]:
+        """Note a DataError that is raised inside, and go on after the block."""
+        try:
+            yield
+        except DataError as error:
+            self.add(where, error)
+
+    def check(self, what: str) -> None:
+        """Raise one DataError for all; `what` says what they are in.
+
+        Raises:
+            DataError: there are problems.
+        """
+        if not self.found:
+            return
+        if len(self.found) == 1:
+            raise DataError(self.found[0])
+        lines = [f"{len(self.found)} problems in {what}:", *(f"  {line}" for line in self.found[:_SHOWN])]
+        if len(self.found) > _SHOWN:
+            lines.append(f"  … and {len(self.found) - _SHOWN} more")
+        raise DataError("\n".join(lines))
