@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class SemiovsError(Exception):
@@ -25,9 +25,28 @@ class ConfigError(UsageError):
 
 
 class DataError(SemiovsError):
-    """Images, masks, lists or stores that are missing or wrong (exit code 3)."""
+    """Images, masks, lists or stores that are missing or wrong (exit code 3).
+
+    problems: every single thing that is wrong, one line each.
+    """
 
     exit_code = 3
+    #: How many of many problems stand in the message.
+    shown: ClassVar[int] = 100
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems) or (message,)
+
+    @classmethod
+    def of(cls, problems: Sequence[str], heading: str | None = None) -> Self:
+        """One error for all problems; a single one stands alone, more of them each on a line below the heading."""
+        if len(problems) == 1:
+            return cls(problems[0])
+        lines = [f"{heading or f'{len(problems)} problems in the data'}:", *(f"  {p}" for p in problems[: cls.shown])]
+        if len(problems) > cls.shown:
+            lines.append(f"  … and {len(problems) - cls.shown} more")
+        return cls("\n".join(lines), problems)
 
 
 class WeightsError(SemiovsError):

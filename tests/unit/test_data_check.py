@@ -83,8 +83,7 @@ def test_all_problems_are_told_at_once(root):
         path.write_bytes(b"")
     lines = problems(sources).splitlines()
     assert lines[0] == "12 problems in the data:"
-    assert len(lines) == 12
-    assert lines[-1] == "  … and 2 more"
+    assert len(lines) == 13
 
 
 def test_orientation_counts(root):

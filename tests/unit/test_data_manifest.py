@@ -82,7 +82,11 @@ def test_jsonl(tmp_path):
         (b"a.jpg\n\xff\xfe.jpg", 2, "not UTF-8"),
         ("x " * 6000 + ".jpg", 1, "characters in one line"),
         ('{"image": "a.jpg"', 1, "not valid JSON"),
-        ('{"image": ' + "[" * 100_000, 1, "not valid JSON"),
+        ('{"image": ' + "[" * 60_000, 1, "not valid JSON"),
+        ('{"image": "' + "a" * 10_000_000, 1, "characters in one line"),
+        ('{"image": "a.jpg", "sha256": "12"}', 1, "64 hex digits"),
+        ('{"image": "a.jpg", "license": 4}', 1, "'license' must be a text"),
+        (b"\xff\xfea\0.\0j\0p\0g\0", 1, "UTF-16"),
         ('{"image": "a.jpg", "msk": "b.png"}', 1, "unknown key 'msk'"),
         ('{"mask": "b.png"}', 1, "'image' must be a path"),
         ('{"image": "a.jpg", "mask": 3}', 1, "'mask' a path or null"),
@@ -103,6 +107,35 @@ def test_wrong_lines_are_named(tmp_path, content, line, words):
     assert words in message
     assert "\n" not in message
     assert len(message) < 500
+
+
+def test_all_wrong_lines_are_named_at_once(tmp_path):
+    path = write(tmp_path / "list.txt", b"a.jpg\r\n../b.jpg\r\n\xff.jpg\r\n\r\na.png\r\nc.jpg\r\n")
+    manifest, problems = Manifest.scan(path, tmp_path)
+    assert [(r.id, r.line) for r in manifest] == [("a", 1), ("c", 6)]
+    assert [p.split(": ")[0] for p in problems] == [f"{path}:{n}" for n in (2, 3, 5)]
+    assert manifest.where(manifest[1]) == f"{path}:6"
+    assert manifest.without_masks()[1:].where(manifest[1]) == f"{path}:6"
+    with pytest.raises(DataError) as caught:
+        Manifest.read(path, tmp_path)
+    assert caught.value.problems == tuple(problems)
+    assert str(caught.value).splitlines()[1:] == [f"  {p}" for p in problems]
+
+
+def test_long_lists_of_problems_are_cut_in_the_message_alone(tmp_path):
+    path = write(tmp_path / "list.txt", "x\n" * 150)
+    with pytest.raises(DataError) as caught:
+        Manifest.read(path, tmp_path)
+    assert len(caught.value.problems) == 150
+    assert str(caught.value).endswith("… and 50 more")
+
+
+def test_licence_and_hash_are_kept(tmp_path):
+    row = {"id": "a", "image": "a.jpg", "source": "web", "license": "CC BY 4.0", "sha256": "0" * 64}
+    manifest = Manifest.read(write(tmp_path / "l.jsonl", json.dumps(row)), tmp_path)
+    assert (manifest[0].license, manifest[0].sha256) == ("CC BY 4.0", "0" * 64)
+    manifest.write_jsonl(tmp_path / "out.jsonl")
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == row
 
 
 def test_missing_list(tmp_path):
@@ -223,7 +256,7 @@ def test_any_bytes_give_records_or_one_of_our_errors(tmp_path, lines, tail):
     try:
         manifest = Manifest.read(path, tmp_path)
     except DataError as error:
-        named = str(error).startswith(f"{path}:")
+        named = all(problem.startswith(f"{path}:") for problem in error.problems)
         assert named, error  # noqa: PT017
         return
     assert len({r.id for r in manifest}) == len(manifest)

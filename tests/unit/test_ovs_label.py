@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from semiovs.data.manifest import Record
+from semiovs.data.record import Record
 from semiovs.data.store import PseudoLabelStore
 from semiovs.data.store_writer import Answer, StoreWriter
 from semiovs.errors import DataError, UsageError

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from semiovs.data import PseudoLabelStore
-from semiovs.data.manifest import Record
+from semiovs.data.record import Record
 from semiovs.errors import DataError, UsageError, WeightsError
 from semiovs.models import build_segmenter
 from semiovs.models.sed import build_sed

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from semiovs.data.batch import IGNORE
 from semiovs.data.image import shown_size
-from semiovs.data.manifest import Manifest, Record
+from semiovs.data.manifest import Manifest
 from semiovs.data.masks import ids_present
+from semiovs.data.record import Record
 from semiovs.data.sources import LabelSource, Sources
 from semiovs.errors import DataError
 
 #: done, total
 Progress = Callable[[int, int], None]
-_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | No
     unlabelled and evaluation images.
 
     Raises:
-        DataError: one error for all problems, the first ten of them listed.
+        DataError: one error for all problems.
     """
     problems: list[str] = []
     jobs: list[tuple[str, Callable[[], _Finding]]] = []
@@ -58,7 +58,7 @@ def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | No
                 progress(done, len(jobs))
     problems += _only_ignore(sources, present)
     if problems:
-        raise DataError(_told(problems))
+        raise DataError.of(problems)
 
 
 def _streams(sources: Sources) -> Iterator[tuple[str, Manifest]]:
@@ -197,12 +197,3 @@ def _same(one: Path, other: Path) -> bool:
         return filecmp.cmp(one, other, shallow=False)
     except OSError:
         return False
-
-
-def _told(problems: list[str]) -> str:
-    if len(problems) == 1:
-        return problems[0]
-    lines = [f"{len(problems)} problems in the data:", *(f"  {problem}" for problem in problems[:_SHOWN])]
-    if len(problems) > _SHOWN:
-        lines.append(f"  … and {len(problems) - _SHOWN} more")
-    return "\n".join(lines)

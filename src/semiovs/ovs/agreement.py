@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from semiovs.data.image import read_image
-from semiovs.data.manifest import Record
+from semiovs.data.record import Record
 from semiovs.errors import DataError
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.vocab.vocabulary import Vocabulary

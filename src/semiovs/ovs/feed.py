@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from semiovs.data.image import read_image
-from semiovs.data.manifest import Record
+from semiovs.data.record import Record
 from semiovs.errors import DataError
 
 #: Decoded pixels that may wait, in bytes; one image may be larger than that.

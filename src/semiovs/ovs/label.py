@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semiovs.data.manifest import Record
+from semiovs.data.record import Record
 from semiovs.data.store import PseudoLabelStore, StoreWriteError
 from semiovs.data.store_writer import Answer, StoreWriter
 from semiovs.errors import DataError, UsageError

@@ -1,0 +1,143 @@
+"""Pictures that are the same: a 64-bit perceptual hash (Zauner 2010, "pHash": signs of low DCT frequencies), and near ones fast.
+
+A re-encoded, resized or slightly changed copy is within `RADIUS` bits of its original; `alike` then compares the pictures, because
+pictures with little in them have near hashes too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Hashes = NDArray[np.uint64]
+Pairs = NDArray[np.int64]
+
+#: Hamming distance up to which two pictures may be copies of one.
+RADIUS = 10
+#: Correlation of two small gray copies from which on they show the same.
+CORRELATION = 0.9
+
+_SIDE, _KEPT, _SMALL = 32, 8, 16
+_BANDS, _WIDTH = 4, 16
+#: Candidate pairs that are looked at together, which bounds the memory.
+_TOGETHER = 1 << 22
+
+
+def perceptual_hash(pixels: NDArray[np.uint8]) -> int:
+    """64-bit hash of a picture, (H, W) or (H, W, 3)."""
+    gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels
+    small = cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    low = np.asarray(cv2.dct(small))[:_KEPT, :_KEPT].ravel()
+    return int(np.packbits(low > np.median(low[1:])).view(">u8")[0])
+
+
+def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(16, 16) gray copy of a picture, (H, W) or (H, W, 3), for `alike`."""
+    gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels
+    return np.asarray(cv2.resize(gray, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+    """Whether two thumbnails show the same picture, whatever its brightness and contrast."""
+    return correlation(one, other) >= CORRELATION
+
+
+def correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Correlation of two thumbnails, -1 to 1; two pictures of one even colour each count as the same."""
+    first, second = (small.astype(np.float64) - small.mean() for small in (one, other))
+    scale = float(np.sqrt((first**2).sum() * (second**2).sum()))
+    if scale == 0:
+        return 1.0 if not first.any() and not second.any() else 0.0
+    return float((first * second).sum()) / scale
+
+
+class HashIndex:
+    """Finds hashes within a radius of given ones, exactly, in memory that grows with the number of hashes alone.
+
+    The 64 bits are four bands of 16: two hashes within r differ in at most r // 4 bits in some band (the pigeonhole), so only
+    those that are so near in a band are compared.
+    """
+
+    def __init__(self, hashes: Hashes) -> None:
+        self.hashes = np.asarray(hashes, np.uint64)
+        self._orders: list[Pairs] = []
+        self._starts: list[Pairs] = []
+        for band in range(_BANDS):
+            keys = _band(self.hashes, band)
+            self._orders.append(np.argsort(keys, kind="stable"))
+            counts = np.bincount(keys, minlength=1 << _WIDTH)
+            self._starts.append(np.concatenate(([0], np.cumsum(counts))))
+
+    def query(self, hashes: Hashes, radius: int = RADIUS) -> Pairs:
+        """(P, 2) pairs: index into `hashes`, index into the hashes of this index; in ascending order, each once."""
+        hashes = np.asarray(hashes, np.uint64)
+        masks = _masks(radius // _BANDS)
+        found = [np.zeros((0, 2), np.int64)]
+        for band in range(_BANDS):
+            keys = _band(hashes, band)
+            for mask in masks:
+                found += [_near(pairs, hashes, self.hashes, radius) for pairs in self._candidates(band, keys ^ mask)]
+        return np.unique(np.concatenate(found), axis=0)
+
+    def _candidates(self, band: int, keys: Pairs) -> Iterator[Pairs]:
+        """Pairs of equal keys, `_TOGETHER` or so at a time."""
+        starts = self._starts[band][keys]
+        sizes = self._starts[band][keys + 1] - starts
+        ends = np.cumsum(sizes)
+        first = 0
+        while first < len(keys):
+            done = ends[first - 1] if first else 0
+            last = max(first + 1, int(np.searchsorted(ends, done + _TOGETHER, side="right")))
+            size = sizes[first:last]
+            query = np.repeat(np.arange(first, last), size)
+            within = np.arange(len(query)) - np.repeat(ends[first:last] - size - done, size)
+            yield np.stack([query, self._orders[band][np.repeat(starts[first:last], size) + within]], axis=1)
+            first = last
+
+
+def near_pairs(hashes: Hashes, radius: int = RADIUS) -> Pairs:
+    """(P, 2) pairs i < j of hashes within `radius` bits.
+
+    Equal hashes are compared once: an image that stands there ten thousand times gives pairs with its first place alone.
+    """
+    values, first, inverse = np.unique(np.asarray(hashes, np.uint64), return_index=True, return_inverse=True)
+    pairs = HashIndex(values).query(values, radius)
+    near = first[pairs[pairs[:, 0] < pairs[:, 1]]]
+    others = np.setdiff1d(np.arange(len(inverse)), first)
+    equal = np.stack([first[inverse[others]], others], axis=1)
+    both = np.sort(np.concatenate([near, equal]), axis=1).astype(np.int64)
+    return both[np.lexsort((both[:, 1], both[:, 0]))]
+
+
+def _band(hashes: Hashes, band: int) -> Pairs:
+    return ((hashes >> np.uint64(_WIDTH * band)) & np.uint64((1 << _WIDTH) - 1)).astype(np.int64)
+
+
+def _masks(bits: int) -> list[int]:
+    """All values of a band with at most this many bits set."""
+    chosen = (places for count in range(bits + 1) for places in combinations(range(_WIDTH), count))
+    return [sum(1 << place for place in places) for places in chosen]
+
+
+def _near(pairs: Pairs, one: Hashes, other: Hashes, radius: int) -> Pairs:
+    return pairs[distance(one[pairs[:, 0]], other[pairs[:, 1]]) <= radius]
+
+
+def distance(one: Hashes, other: Hashes) -> NDArray[np.uint8]:
+    """Hamming distances of hashes, bits that differ."""
+    differ = np.bitwise_xor(one, other)
+    if hasattr(np, "bitwise_count"):
+        return np.asarray(np.bitwise_count(differ), np.uint8)
+    parts = np.ascontiguousarray(differ).view(np.uint16).reshape(-1, 4)  # numpy 1.26
+    return np.asarray(_ONES[parts].sum(axis=1), np.uint8)
+
+
+_ONES = (
+    np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2), axis=1)
+    .sum(axis=1)
+    .astype(np.uint8)
+)

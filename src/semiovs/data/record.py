@@ -1,0 +1,24 @@
+"""One image of a manifest, and the paths and ids that may stand in one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image.
+
+    id: unique in its manifest, a relative path without suffix (stores name their files after it); source: where the image is
+    from; license: under which terms; sha256: of the image file, 64 hex digits; line: of the list it was read from, 0 if none
+    (no part of what the record is).
+    """
+
+    id: str
+    image: Path
+    mask: Path | None = None
+    source: str = ""
+    license: str = ""
+    sha256: str = ""
+    line: int = field(default=0, compare=False, repr=False)

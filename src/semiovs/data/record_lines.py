@@ -1,0 +1,178 @@
+"""Lines of a list of images: JSON objects, or the legacy text "image mask"; and the paths and ids that may stand in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from semiovs.data.image import IMAGE_SUFFIXES
+from semiovs.data.record import Record
+from semiovs.errors import DataError
+
+_TEXTS = ("source", "license", "sha256")  # in the order of Record
+_KEYS = ("id", "image", "mask", *_TEXTS)
+_SHA256 = re.compile("[0-9a-f]{64}")
+_COLUMN_SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
+_LONGEST = 8192
+_LONGEST_JSON = 65536
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str | DataError]]:
+    """(number, text) of the lines of a list that are not blank; a line that is no UTF-8 text comes as an error.
+
+    Line ends of every system and a byte order mark are understood.
+
+    Raises:
+        DataError: the file cannot be read, or is no text at all.
+    """
+    try:
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as a list of images: {getattr(error, 'strerror', error)}") from None
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path}:1: UTF-16 text; save the list as UTF-8")
+    data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    for number, line in enumerate(data.split(b"\n"), 1):
+        try:
+            text = line.decode().strip()
+        except UnicodeDecodeError:
+            yield number, DataError("not UTF-8 text; is this a list of images?")
+            continue
+        if text:
+            yield number, text
+
+
+def record_of(line: str, root: Path, number: int = 0) -> Record:
+    """The record that line `number` of a list names; relative paths start from `root`.
+
+    Raises:
+        DataError: the line does not hold.
+    """
+    record = _from_json(line, root) if line.startswith("{") else _from_text(line, root)
+    return replace(record, line=number)
+
+
+def line_of(record: Record, root: Path) -> dict[str, str]:
+    """JSON object of a record, paths relative to `root` where they lie in it."""
+    row = {"id": record.id, "image": relative(record.image, root)}
+    if record.mask is not None:
+        row["mask"] = relative(record.mask, root)
+    return row | {key: value for key in _TEXTS if (value := getattr(record, key))}
+
+
+def _from_json(line: str, root: Path) -> Record:
+    if len(line) > _LONGEST_JSON:
+        raise DataError(f"{len(line):,} characters in one line; is this a list of images?")
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not valid JSON: {error}") from None
+    if unknown := sorted(set(row) - set(_KEYS)):
+        raise DataError(f"unknown key '{brief(unknown[0])}' (known: {', '.join(_KEYS)})")
+    mask = row.get("mask")
+    if not isinstance(row.get("image"), str) or not isinstance(mask, str | None):
+        raise DataError("'image' must be a path, 'mask' a path or null")
+    image = inside(row["image"], root)
+    name = row.get("id", id_of(image, root))
+    if not isinstance(name, str) or not is_id(name):
+        raise DataError("'id' must be a relative path without '..', like 'train/0001'")
+    return Record(name, image, None if mask is None else inside(mask, root), *_texts(row))
+
+
+def _texts(row: Mapping[str, object]) -> Iterator[str]:
+    for key in _TEXTS:
+        text = row.get(key) or ""
+        if not isinstance(text, str):
+            raise DataError(f"'{key}' must be a text")
+        storable(text)
+        if key == "sha256" and text and not _SHA256.fullmatch(text):
+            raise DataError("'sha256' must be 64 hex digits")
+        yield text
+
+
+def _from_text(line: str, root: Path) -> Record:
+    image, mask = columns(line)
+    path = inside(image, root)
+    name = id_of(path, root)
+    if not is_id(name):
+        raise DataError(f"no id can be made of '{brief(image)}'; use JSONL with an 'id'")
+    return Record(name, path, None if mask is None else inside(mask, root))
+
+
+def columns(line: str) -> tuple[str, str | None]:
+    """(image, mask or None) of one line of a text list."""
+    if len(line) > _LONGEST:
+        raise DataError(f"{len(line):,} characters in one line; is this a list of images?")
+    first, space, second = line.partition(" ")
+    if space and " " not in second and "\t" not in line and _is_image(first) and _is_image(second):
+        return first, second
+    splits = {(line[:i].rstrip(), line[i:].strip()) for i, char in enumerate(line) if char in " \t"}
+    pairs = [(a, b) for a, b in splits if _is_image(a) and (_is_image(b) or b == "None")]
+    if len(pairs) > 1:
+        raise DataError(f"'{brief(line)}' can be split in {len(pairs)} ways; use JSONL for paths with spaces")
+    if pairs:
+        image, mask = pairs[0]
+        return image, None if mask == "None" else mask
+    if not _is_image(line):
+        raise DataError(f"expected 'image mask' or 'image', got '{brief(line)}' (images: {', '.join(IMAGE_SUFFIXES)})")
+    return line, None
+
+
+def _is_image(text: str) -> bool:
+    dot = text.rfind(".")
+    return dot > 0 and text[dot:].lower() in _COLUMN_SUFFIXES
+
+
+def storable(text: str) -> None:
+    """Raise DataError for text that no file name or line can hold."""
+    if text.isascii() and text.isprintable():
+        return
+    if "\0" in text or "\n" in text:
+        raise DataError("a path holds a NUL or a line break")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DataError("a path holds half a character (a lone surrogate)") from None
+
+
+def inside(text: str, root: Path) -> Path:
+    """Path of `text`, which may be absolute; a relative one must not climb out of `root`."""
+    storable(text)
+    if not text.strip():
+        raise DataError("an empty path")
+    if ".." in text and not Path(text).is_absolute() and Path(os.path.normpath(text)).parts[:1] == (os.pardir,):
+        raise DataError(f"'{brief(text)}' leads out of the root folder {root}; give an absolute path if that is meant")
+    return root / text
+
+
+def id_of(image: Path, root: Path) -> str:
+    """Id of an image: its path from `root` without suffix."""
+    name = relative(image, root)
+    stem, dot, suffix = name.rpartition(".")
+    return (stem if dot and stem and not stem.endswith("/") and "/" not in suffix else name).lstrip("/")
+
+
+def is_id(name: str) -> bool:
+    """Whether `name` can be an id: a relative path that stays where it starts."""
+    storable(name)
+    parts = name.split("/")
+    return bool(name.strip()) and not name.startswith("/") and not {"", ".", ".."} & set(parts)
+
+
+def relative(path: Path, root: Path) -> str:
+    """POSIX path from `root` if `path` lies in it, else as it is."""
+    text, base_text = path.as_posix(), root.as_posix()
+    prefix = "" if base_text == "." else f"{base_text}/"
+    if text.startswith(prefix) and ".." not in text and not (prefix == "" and text.startswith("/")):
+        return text[len(prefix) :]
+    whole, base = Path(os.path.abspath(path)), Path(os.path.abspath(root))  # noqa: PTH100 (symlinks stay)
+    return (whole.relative_to(base) if whole.is_relative_to(base) else whole).as_posix()
+
+
+def brief(text: str) -> str:
+    """The text, shortened to 120 characters."""
+    return text if len(text) <= 120 else text[:117] + "…"

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import io
+from itertools import combinations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semiovs.data.duplicates import HashIndex, alike, correlation, distance, near_pairs, perceptual_hash, thumbnail
+from semiovs.datasets.synthetic import OOD, render
+
+SCENES = [np.asarray(render(OOD, 128, np.random.default_rng([7, k])).image) for k in range(12)]
+
+
+def jpeg(pixels, quality):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        lambda p: jpeg(p, 40),
+        lambda p: np.asarray(Image.fromarray(p).resize((64, 64))),
+        lambda p: np.asarray(Image.fromarray(p).resize((180, 150), Image.Resampling.BICUBIC)),
+        lambda p: (p * 0.6).astype(np.uint8),
+        lambda p: np.asarray(Image.fromarray(p).convert("L")),
+    ],
+)
+def test_a_copy_is_found_and_other_pictures_are_not(copy):
+    for k, scene in enumerate(SCENES):
+        made = copy(scene)
+        near = [
+            i
+            for i, other in enumerate(SCENES)
+            if bin(perceptual_hash(other) ^ perceptual_hash(made)).count("1") <= 10
+            and alike(thumbnail(other), thumbnail(made))
+        ]
+        assert near == [k]
+
+
+def test_even_pictures():
+    black, white = np.zeros((20, 30, 3), np.uint8), np.full((50, 40, 3), 255, np.uint8)
+    assert correlation(thumbnail(black), thumbnail(white)) == 1
+    assert correlation(thumbnail(black), thumbnail(SCENES[0])) == 0
+    assert isinstance(perceptual_hash(black), int)
+
+
+def some_hashes(count, seed=0):
+    """Random hashes, a third of them a few bits from another one, some equal."""
+    rng = np.random.default_rng(seed)
+    hashes = rng.integers(0, 2**64, count, dtype=np.uint64, endpoint=False)
+    for k in range(0, count, 3):
+        for bit in rng.choice(64, rng.integers(0, 14), replace=False):
+            hashes[k] = hashes[(k * 7 + 1) % count] ^ (np.uint64(1) << np.uint64(bit))
+    return hashes
+
+
+@pytest.mark.parametrize("radius", [0, 3, 4, 7, 10, 13])
+def test_pairs_are_those_that_a_comparison_of_all_finds(radius):
+    hashes = np.unique(some_hashes(300))
+    wanted = [
+        (i, j)
+        for i, j in combinations(range(len(hashes)), 2)
+        if bin(int(hashes[i]) ^ int(hashes[j])).count("1") <= radius
+    ]
+    assert near_pairs(hashes, radius).tolist() == [list(pair) for pair in wanted]
+    assert radius < 10 or len(wanted) > 20
+
+
+def test_equal_hashes_are_paired_with_their_first_place_alone():
+    pairs = near_pairs(np.array([5, 9 << 50, 5, 5, 4, 9 << 50], np.uint64), 1)
+    assert pairs.tolist() == [[0, 2], [0, 3], [0, 4], [1, 5]]
+    assert len(near_pairs(np.full(20_000, 3, np.uint64))) == 19_999
+
+
+def test_query_of_other_hashes(monkeypatch):
+    monkeypatch.setattr("semiovs.data.duplicates._TOGETHER", 10)  # many small parts give the same
+    hashes, others = some_hashes(120), some_hashes(90, seed=1)
+    others[:5] = hashes[:5] ^ np.uint64(0b101)
+    wanted = [(i, j) for i in range(90) for j in range(120) if distance(others[i : i + 1], hashes[j : j + 1])[0] <= 10]
+    assert [tuple(pair) for pair in HashIndex(hashes).query(others).tolist()] == wanted
+    assert len(wanted) >= 5
+
+
+def test_nothing():
+    assert near_pairs(np.array([], np.uint64)).shape == (0, 2)
+    assert HashIndex(np.array([], np.uint64)).query(np.array([1], np.uint64)).shape == (0, 2)
+
+
+def test_table_counts_as_numpy_2_does(monkeypatch):
+    hashes = some_hashes(50)
+    wanted = [bin(int(a) ^ int(b)).count("1") for a, b in zip(hashes, hashes[::-1], strict=True)]
+    assert distance(hashes, hashes[::-1]).tolist() == wanted
+    if hasattr(np, "bitwise_count"):
+        monkeypatch.delattr(np, "bitwise_count")
+    assert distance(hashes, hashes[::-1]).tolist() == wanted
