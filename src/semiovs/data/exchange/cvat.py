@@ -1,6 +1,7 @@
 """CVAT XML 1.1, "CVAT for images" (https://docs.cvat.ai/docs/manual/advanced/xml_format/).
 
-Of two shapes the one with the higher ``z_order`` lies on top, of equal ones the later. ``occluded`` and attributes mean nothing here.
+Of two shapes the one with the higher ``z_order`` lies on top, of equal ones the later. ``occluded`` and attributes mean nothing
+here.
 """
 
 from __future__ import annotations
@@ -140,4 +141,3 @@ def setup(names: Sequence[str], colors: Sequence[RGB]) -> str:
         [{"name": name, "color": hex_of(color), "attributes": []} for name, color in zip(names, colors, strict=True)],
         indent=2, ensure_ascii=False,
     )  # fmt: skip
-

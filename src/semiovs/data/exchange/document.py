@@ -67,7 +67,11 @@ def _parse_json(path: Path, data: bytes) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A JSON value and where it stands: ``file: annotations[17].segmentation``. What is asked of it and it is not raises DataError."""
+    """A JSON value and where it stands, ``file: annotations[17].segmentation``.
+
+    Raises:
+        DataError: it is not what is asked of it.
+    """
 
     value: Any
     file: str
@@ -112,7 +116,9 @@ class Node:
         if isinstance(self.value, bool) or not isinstance(self.value, int | float):
             raise self.error(f"must be a number, not {kind(self.value)}")
         if not abs(self.value) < 1e15:
-            raise self.error(f"must be a finite number, not {self.value if isinstance(self.value, float) else 'so large'}")
+            raise self.error(
+                f"must be a finite number, not {self.value if isinstance(self.value, float) else 'so large'}"
+            )
         return float(self.value)
 
     def whole(self, least: int = 0) -> int:
@@ -147,7 +153,11 @@ def kind(value: Any) -> str:
         return f"the text '{brief(value)}'" if value.strip() else "an empty text"
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, float) else str(value)
+    return (
+        {None: "null", True: "true", False: "false"}.get(value, str(value))
+        if not isinstance(value, float)
+        else str(value)
+    )
 
 
 def brief(text: str) -> str:

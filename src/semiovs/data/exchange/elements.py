@@ -114,7 +114,11 @@ def parse_xml(path: Path, data: bytes) -> Element:
         builder.parser.Parse(data, True)
     except (expat.ExpatError, ValueError) as error:
         line = builder.parser.CurrentLineNumber
-        cut = "; the file ends in the middle (cut off?)" if "no element found" in str(error) or "unclosed" in str(error) else ""
+        cut = (
+            "; the file ends in the middle (cut off?)"
+            if "no element found" in str(error) or "unclosed" in str(error)
+            else ""
+        )
         raise DataError(f"{path}:{line}: not valid XML: {str(error).split(':')[0]}{cut}") from None
     assert builder.root is not None
     return builder.root

@@ -1,7 +1,7 @@
 """Label Studio's JSON (https://labelstud.io/guide/task_format): brush, polygon, rectangle and ellipse regions.
 
-Of a task's annotations the ground truth counts, else the newest that was not skipped. Predictions are what a model said: a task that
-nobody has handed in is not taken, unless they are asked for. Later regions lie on top.
+Of a task's annotations the ground truth counts, else the newest that was not skipped. Predictions are what a model said: a task
+that nobody has handed in is not taken, unless they are asked for. Later regions lie on top.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -64,9 +64,10 @@ def _name(data: Node) -> tuple[str, tuple[str, ...]]:
     if not isinstance(data.value, dict):
         raise data.error("must be an object that names the image")
     key = next((key for key in (_IMAGE, "img", *data.value) if isinstance(data.value.get(key), str)), _IMAGE)
-    address = urlsplit(data.get(key).text().replace("\\", "/"))
-    local = parse_qs(address.query).get("d", parse_qs(address.query).get("fileuri", [""]))[0]
-    name = local or unquote(address.path)
+    name = data.get(key).text().replace("\\", "/")
+    if "://" in name or name.startswith("/data/"):
+        address = urlsplit(name)
+        name = parse_qs(address.query).get("d", [""])[0] or unquote(address.path)
     folder, slash, last = name.rpartition("/")
     bare = _UPLOADED.sub("", last)
     return name, () if bare == last else (f"{folder}{slash}{bare}", bare)
@@ -108,7 +109,9 @@ def _regions(result: Node, found: Annotations, problems: Problems) -> tuple[Size
                 continue
             own = (item.get("original_height").whole(1), item.get("original_width").whole(1))
             if size is not None and own != size:
-                raise item.error(f"is of an image of {own[1]}x{own[0]} pixels, the regions before it of {size[1]}x{size[0]}")
+                raise item.error(
+                    f"is of an image of {own[1]}x{own[0]} pixels, the regions before it of {size[1]}x{size[0]}"
+                )
             size = own
             shapes.append(_shape(item, kind, own, labels))
     return size, shapes
@@ -167,7 +170,7 @@ def write(images: Iterable[Labeled], names: Sequence[str], tolerance: float | No
         prediction: dict[str, Any] = {"model_version": "semiovs", "result": list(items)}
         if image.score is not None:
             prediction["score"] = round(image.score, 4)
-        tasks.append({"data": {_IMAGE: prefix + image.name}, "predictions": [prediction]})
+        tasks.append({"data": {_IMAGE: prefix + quote(image.name)}, "predictions": [prediction]})
     return json.dumps(tasks, ensure_ascii=False)
 
 

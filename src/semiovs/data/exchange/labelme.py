@@ -98,7 +98,9 @@ def _mask(node: Node, points: Points) -> Bitmap:
         data = base64.b64decode(mask.text(), validate=True)
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             if abs(image.width - (right - left + 1)) > 1 or abs(image.height - (bottom - top + 1)) > 1:
-                raise mask.error(f"is {image.width}x{image.height} pixels, its corners are {right - left + 1}x{bottom - top + 1} apart")
+                raise mask.error(
+                    f"is {image.width}x{image.height} pixels, its corners are {right - left + 1}x{bottom - top + 1} apart"
+                )
             values = np.asarray(image.convert("L")) > 0
     except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise mask.error("is no PNG in base64") from None

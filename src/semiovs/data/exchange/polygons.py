@@ -1,13 +1,14 @@
 """Polygons: from corners to pixels and back.
 
-Coordinates are those of COCO, CVAT, LabelMe and Label Studio: x to the right, y down, the first pixel lies between 0 and 1. A pixel belongs
-to a polygon if its centre lies inside (even-odd rule, as in the COCO API).
+Coordinates are those of COCO, CVAT, LabelMe and Label Studio: x to the right, y down, the first pixel lies between 0 and 1. A pixel
+belongs to a polygon if its centre lies inside (even-odd rule, as in the COCO API).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -96,11 +97,11 @@ def ellipse(x: float, y: float, radius_x: float, radius_y: float, rotation: floa
 def line(points: Points, width: float) -> tuple[Points, ...]:
     """A line of some width through the points (N, 2), a rectangle for each piece."""
     made = []
-    for start, end in zip(points[:-1], points[1:], strict=True):
+    for start, end in pairwise(points):
         length = float(np.hypot(*(end - start)))
         if length:
-            x, y = (end - start) / length * (width / 2)
-            made.append(np.array([start + (y, -x), end + (y, -x), end + (-y, x), start + (-y, x)]))
+            aside = (end - start)[::-1] * (1, -1) / length * (width / 2)
+            made.append(np.array([start + aside, end + aside, end - aside, start - aside]))
     return tuple(made)
 
 

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 from semiovs.errors import DataError
 
-_SHOWN = 50
-
 
 class Problems:
     """What is wrong, one line each: file, place in it, what.
@@ -40,11 +38,5 @@ class Problems:
         Raises:
             DataError: there are problems.
         """
-        if not self.found:
-            return
-        if len(self.found) == 1:
-            raise DataError(self.found[0])
-        lines = [f"{len(self.found)} problems in {what}:", *(f"  {line}" for line in self.found[:_SHOWN])]
-        if len(self.found) > _SHOWN:
-            lines.append(f"  … and {len(self.found) - _SHOWN} more")
-        raise DataError("\n".join(lines))
+        if self.found:
+            raise DataError.of(self.found, f"{len(self.found)} problems in {what}")

@@ -1,7 +1,7 @@
 """Run lengths: counts of alternating 0 and 1, COCO's text form of them, and masks that are given so.
 
-The text form (COCO API, ``maskApi``): from the third count on, the difference to the count before the last one; each number in groups
-of five bits, least first, the sign in the highest of the last group, bit 5 set while more follow, 48 added to make a character.
+The text form (COCO API, ``maskApi``): from the fourth count on, the difference to the count before the last one; each number in
+groups of five bits, least first, the sign in the highest of the last group, bit 5 set while more follow, 48 added to make a character.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Runs:
         if self.corner is None and self.size != (height, width):
             raise DataError(f"a mask of {wide}x{high} pixels, but the image is {width}x{height}")
         if left < 0 or top < 0 or left + wide > width or top + high > height:
-            raise DataError(f"a mask of {wide}x{high} pixels at {left},{top} reaches out of the image ({width}x{height})")
+            raise DataError(
+                f"a mask of {wide}x{high} pixels at {left},{top} reaches out of the image ({width}x{height})"
+            )
         total = int(self.counts.sum())
         if total != high * wide or (self.counts < 0).any():
             what = "a negative count" if (self.counts < 0).any() else f"counts that add up to {total:,}"
