@@ -6,7 +6,8 @@ import unicodedata
 from pathlib import Path
 
 from semiovs.data.exchange.document import brief
-from semiovs.data.manifest import Manifest, Record
+from semiovs.data.manifest import Manifest
+from semiovs.data.record import Record
 from semiovs.errors import DataError, did_you_mean
 
 

@@ -129,7 +129,7 @@ class Importer:
         labeled.write_jsonl(folder / LABELED)
         done.listed = len(labeled)
         if self.pool is not None:
-            left = remaining(self.pool, done.records)
+            left = remaining(self.pool, done.records, self.root)
             left.write_jsonl(folder / UNLABELED)
             done.left = len(left)
         if self.name_classes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from semiovs.data.exchange.problems import Problems
 from semiovs.data.manifest import Manifest
@@ -40,7 +41,7 @@ def _same(one: Record, other: Record) -> bool:
     return filecmp.cmp(one.image, other.image, shallow=False)
 
 
-def remaining(pool: Manifest, labeled: Iterable[Record]) -> Manifest:
-    """The images of `pool` that are not among those labelled."""
+def remaining(pool: Manifest, labeled: Iterable[Record], root: Path) -> Manifest:
+    """The images of `pool` that are not among those labelled, as a list whose paths start from `root`."""
     gone = {record.image.resolve() for record in labeled}
-    return Manifest((record for record in pool if record.image.resolve() not in gone), pool.root)
+    return Manifest((record for record in pool if record.image.resolve() not in gone), root)

@@ -183,7 +183,7 @@ def _brushes(image: Labeled, names: Sequence[str]) -> Iterator[dict[str, Any]]:
 def _polygons(image: Labeled, names: Sequence[str], tolerance: float) -> Iterator[dict[str, Any]]:
     percent = np.array(image.label.shape[::-1]) / 100
     for number, (name, points) in enumerate(layered(image.label, names, tolerance)):
-        value = {"points": (points / percent).tolist(), "closed": True, "polygonlabels": [name]}
+        value = {"points": (points / percent).round(6).tolist(), "closed": True, "polygonlabels": [name]}
         yield _item(image, f"r{number}", _POLYGON, value)
 
 

@@ -84,7 +84,8 @@ def fill(points: Points, height: int, width: int) -> NDArray[np.bool_]:
 def rectangle(x: float, y: float, width: float, height: float, rotation: float = 0.0) -> Points:
     """Corners (4, 2) of a rectangle; rotation: degrees clockwise around its first corner (x, y)."""
     across, down = _directions(rotation)
-    return np.array([x, y]) + np.array([0 * across, width * across, width * across + height * down, height * down])
+    corners = np.array([0 * across, width * across, width * across + height * down, height * down])
+    return np.asarray(corners + np.array([x, y]))
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float, rotation: float = 0.0) -> Points:

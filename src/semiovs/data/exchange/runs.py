@@ -1,7 +1,7 @@
 """Run lengths: counts of alternating 0 and 1, COCO's text form of them, and masks that are given so.
 
 The text form (COCO API, ``maskApi``): from the fourth count on, the difference to the count before the last one; each number in
-groups of five bits, least first, the sign in the highest of the last group, bit 5 set while more follow, 48 added to make a character.
+groups of five bits, least first, the sign in the highest of the last group, bit 5 set while more follow; plus 48, a character.
 """
 
 from __future__ import annotations
