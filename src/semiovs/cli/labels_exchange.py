@@ -206,7 +206,6 @@ def import_(
         Importer,
         Problems,
         Rules,
-        declared_classes,
         formats,
         read_annotations,
     )
@@ -215,11 +214,13 @@ def import_(
         _known("--from", from_, list(formats()))
     if crowd not in {"ignore", "class"}:
         raise UsageError(f"--crowd {crowd}: ignore or class")
+    if add_to is not None and classes is None:
+        raise UsageError("--add-to needs --classes: the ids have to mean the same in both lists")
     skip, problems = on_error_of(on_error) == "skip", Problems()
     annotations, found = read_annotations(file, problems, name=from_, predictions=predictions)
     if not annotations.images and not annotations.untouched:
         problems.check("the annotations")
-    vocabulary = declared_classes(annotations) if classes is None else _vocabulary(classes)
+    vocabulary = _classes_of(annotations, problems) if classes is None else _vocabulary(classes)
     importer = Importer(
         Rules(vocabulary, _pairs(map_), rest, crowd_ignored=crowd == "ignore"), ImageIndex.of(images, root), out, root,
         source=file.name, skip=skip, name_classes=classes is None, known=None if add_to is None else _list(add_to, root),
@@ -231,6 +232,15 @@ def import_(
         log(f"left out: {line}")
     data = _import_data(out, found, importer.rules, annotations, done, problems)
     report(data, as_json=as_json, text=_import_text(out, data, importer, annotations, done))
+
+
+def _classes_of(annotations: Annotations, problems: Problems) -> Vocabulary:
+    from semiovs.data.exchange import declared_classes
+
+    if not annotations.labels and not annotations.used():
+        problems.found += [fault for image in annotations.images for fault in image.faults]
+        problems.check("the annotations")
+    return declared_classes(annotations)
 
 
 def _list(path: Path, root: Path) -> Manifest:

@@ -65,7 +65,7 @@ class Annotated:
     """One image as a file describes it.
 
     name: file name as given, with folders; size: as given, or None; shapes: later ones lie on top, or, if `smaller_on_top`,
-    smaller ones; aliases: names to look for if there is no such image.
+    smaller ones; aliases: names to look for if there is no such image; faults: what is wrong with shapes that are left away here.
     """
 
     name: str
@@ -74,6 +74,7 @@ class Annotated:
     where: str
     aliases: tuple[str, ...] = ()
     smaller_on_top: bool = False
+    faults: tuple[str, ...] = ()
 
 
 @dataclass

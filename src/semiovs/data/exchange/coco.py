@@ -31,21 +31,26 @@ def read(document: Document, problems: Problems) -> Annotations:
     """Images with their objects, in the order of the file.
 
     Raises:
-        DataError: a part of the file is missing; what is wrong with single entries goes to `problems`.
+        DataError: a part of the file is missing; what is wrong with single shapes goes to their images' `faults`,
+            the rest to `problems`.
     """
     root = document.root
     categories = _categories(root.get("categories"), problems)
     images = _images(root.get("images"), problems)
     shapes: dict[object, list[Shape]] = {key: [] for key in images}
+    faults: dict[object, Problems] = {key: Problems() for key in images}
     for node in root.get("annotations").items():
         with problems.collect():
             image = node.get("image_id")
-            if _key(image) not in images:
+            key = _key(image)
+            if key not in images:
                 raise image.error(f"no image has the id {image.value!r}")
-            shapes[_key(image)].append(_shape(node, categories))
+            with faults[key].collect():
+                shapes[key].append(_shape(node, categories))
     found = Annotations(labels=list(dict.fromkeys(categories.values())))
     for key, (name, size, where) in images.items():
-        found.images.append(Annotated(name, size, tuple(shapes[key]), where, smaller_on_top=True))
+        wrong = tuple(faults[key].found)
+        found.images.append(Annotated(name, size, tuple(shapes[key]), where, smaller_on_top=True, faults=wrong))
     return found
 
 

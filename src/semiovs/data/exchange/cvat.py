@@ -34,7 +34,8 @@ def read(document: Document, problems: Problems) -> Annotations:
     """Images with their shapes.
 
     Raises:
-        DataError: a file of another kind; what is wrong with single elements goes to `problems`.
+        DataError: a file of another kind; what is wrong with single shapes goes to their images' `faults`, the rest to
+            `problems`.
     """
     root = document.xml
     if root is None or root.tag != "annotations":
@@ -47,21 +48,21 @@ def read(document: Document, problems: Problems) -> Annotations:
         found.labels += [name.text.strip() for name in names if name.text.strip() not in found.labels]
     for element in root.named("image"):
         with problems.collect():
-            found.images.append(_image(element, found, problems))
+            found.images.append(_image(element, found))
     return found
 
 
-def _image(element: Element, found: Annotations, problems: Problems) -> Annotated:
+def _image(element: Element, found: Annotations) -> Annotated:
     name, size = element.attribute("name"), (element.whole("height", 1), element.whole("width", 1))
-    shapes = []
+    shapes, faults = [], Problems()
     for child in element.children:
         if child.tag in _WITHOUT_AREA:
             found.skipped[child.tag] += 1
             continue
-        with problems.collect():
+        with faults.collect():
             layer = child.whole("z_order", -(1 << 31)) if "z_order" in child.attributes else 0
             shapes.append(Shape(child.attribute("label").strip(), _region(child), child.where, layer))
-    return Annotated(name, size, tuple(shapes), element.where)
+    return Annotated(name, size, tuple(shapes), element.where, faults=tuple(faults.found))
 
 
 def _region(element: Element) -> Region:

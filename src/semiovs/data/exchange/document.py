@@ -45,7 +45,13 @@ class Document:
 
     @cached_property
     def root(self) -> Node:
-        """The JSON value."""
+        """The JSON value.
+
+        Raises:
+            DataError: the file is XML.
+        """
+        if self.xml is not None:
+            raise DataError(f"{self.path}: an XML file; JSON is expected")
         return Node(self.json, str(self.path))
 
 

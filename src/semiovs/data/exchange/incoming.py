@@ -78,11 +78,15 @@ class Importer:
             DataError: the folder is there and not empty, problems (unless `skip`), an image that is labelled already, or no image
                 at all.
         """
-        ids = self.rules.ids(annotations, problems)
+        unknown = Problems()
+        ids = self.rules.ids(annotations, unknown)
+        if self.skip:
+            unknown.check("the labels")  # the map is to be mended, not the images
+        problems.found += unknown.found
         done, taken = Imported(), dict[str, str]()
         with _new_folder(self.out) as partial:
             for number, image in enumerate(annotations.images, 1):
-                own = Problems()
+                own = Problems(image.faults)
                 with own.collect(image.where):
                     record = self.index.find(image.name, *image.aliases)
                     if record.id in taken:

@@ -44,7 +44,7 @@ def read(document: Document, problems: Problems, *, predictions: bool = False) -
     predictions: of tasks without an annotation take the newest prediction.
 
     Raises:
-        DataError: no list of tasks; what is wrong with single ones goes to `problems`.
+        DataError: no list of tasks; what is wrong with single regions goes to their images' `faults`, the rest to `problems`.
     """
     found = Annotations()
     for task in document.root.items():
@@ -54,8 +54,10 @@ def read(document: Document, problems: Problems, *, predictions: bool = False) -
             if chosen is None:
                 found.untouched.append(name)
                 continue
-            size, shapes = _regions(chosen.get("result"), found, problems)
-            found.images.append(Annotated(name, size, tuple(shapes), task.where, aliases))
+            faults = Problems()
+            size, shapes = _regions(chosen.get("result"), found, faults)
+            image = Annotated(name, size, tuple(shapes), task.where, aliases, faults=tuple(faults.found))
+            found.images.append(image)
     return found
 
 

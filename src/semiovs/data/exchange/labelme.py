@@ -27,24 +27,24 @@ def recognise(document: Document) -> bool:
     return isinstance(document.json, dict) and "shapes" in document.json
 
 
-def read(document: Document, problems: Problems) -> Annotations:
+def read(document: Document, _: Problems) -> Annotations:
     """The one image with its shapes; the picture inside the file (``imageData``) is not looked at.
 
     Raises:
-        DataError: no shapes; what is wrong with single ones goes to `problems`.
+        DataError: no list of shapes; what is wrong with single ones goes to the image's `faults`.
     """
     root = document.root
     own = document.path.with_suffix("").name
     name = root.get("imagePath").text().replace("\\", "/") if root.has("imagePath") else own
     has_size = root.has("imageHeight") and root.has("imageWidth")
     size = (root.get("imageHeight").whole(1), root.get("imageWidth").whole(1)) if has_size else None
-    shapes = []
+    shapes, faults = [], Problems()
     for node in root.get("shapes").items():
-        with problems.collect():
+        with faults.collect():
             shapes.append(Shape(node.get("label").text().strip(), _region(node), node.where))
     # A file that was renamed together with its image still names the old one.
     aliases = () if PurePosixPath(name).stem == own else (own,)
-    return Annotations([Annotated(name, size, tuple(shapes), str(document.path), aliases)])
+    return Annotations([Annotated(name, size, tuple(shapes), str(document.path), aliases, faults=tuple(faults.found))])
 
 
 def _region(node: Node) -> Region:

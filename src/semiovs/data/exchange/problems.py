@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from semiovs.errors import DataError
@@ -14,8 +14,8 @@ class Problems:
     found: the lines, in the order in which they were met.
     """
 
-    def __init__(self) -> None:
-        self.found: list[str] = []
+    def __init__(self, found: Iterable[str] = ()) -> None:
+        self.found: list[str] = list(found)
 
     def __bool__(self) -> bool:
         return bool(self.found)
