@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semiovs.cli.console import Json, log, report, table
-from semiovs.cli.labels_exchange import export, import_
+from semiovs.cli.labels_export import export
+from semiovs.cli.labels_import import import_
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError, did_you_mean
 
