@@ -112,7 +112,7 @@ def parse_xml(path: Path, data: bytes) -> Element:
     builder = _Builder(path)
     try:
         builder.parser.Parse(data, True)
-    except (expat.ExpatError, ValueError) as error:
+    except (expat.ExpatError, ValueError, LookupError) as error:  # the last: an encoding that nobody knows
         line = builder.parser.CurrentLineNumber
         cut = (
             "; the file ends in the middle (cut off?)"

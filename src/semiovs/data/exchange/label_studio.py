@@ -17,7 +17,7 @@ import numpy as np
 
 from semiovs.data.exchange.annotations import Annotated, Annotations, Region, Shape, Size
 from semiovs.data.exchange.brush import Brush, encode
-from semiovs.data.exchange.document import Document, Node
+from semiovs.data.exchange.document import Document, Node, brief
 from semiovs.data.exchange.pieces import Labeled, layered, parts
 from semiovs.data.exchange.polygons import Polygons, ellipse, polygon, rectangle
 from semiovs.data.exchange.problems import Problems
@@ -105,7 +105,9 @@ def _regions(result: Node, found: Annotations, problems: Problems) -> tuple[Size
         with problems.collect():
             kind = item.get("type").text().removesuffix("labels")
             if kind.startswith(_UNREADABLE):
-                raise item.error(f"a region of the type '{kind}', which is not read; draw with a brush or polygons")
+                raise item.error(
+                    f"a region of the type '{brief(kind)}', which is not read; draw with a brush or polygons"
+                )
             if kind not in _KINDS:
                 found.skipped[kind or "labels"] += kind != ""
                 continue

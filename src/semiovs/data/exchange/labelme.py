@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from semiovs.data.exchange.annotations import Annotated, Annotations, Bitmap, Region, Shape
-from semiovs.data.exchange.document import Document, Node
+from semiovs.data.exchange.document import Document, Node, brief
 from semiovs.data.exchange.polygons import Points, Polygons, ellipse, line, polygon, rectangle
 from semiovs.data.exchange.problems import Problems
 from semiovs.errors import DataError
@@ -57,7 +57,7 @@ def _region(node: Node) -> Region:
     except DataError as error:
         raise node.error(str(error)) from None
     if made is None:
-        raise node.get("shape_type").error(f"'{kind}' is no shape of LabelMe that is known")
+        raise node.get("shape_type").error(f"'{brief(kind)}' is no shape of LabelMe that is known")
     return Polygons(made)
 
 
