@@ -25,7 +25,7 @@ from semiovs.data.manifest import Manifest
 from semiovs.data.palette import palette
 from semiovs.data.record import Record
 from semiovs.errors import DataError
-from semiovs.files import write_bytes, write_text
+from semiovs.files import write_text
 
 #: Files in the folder that an import makes.
 MASKS, LABELED, UNLABELED, CLASSES = "masks", "labeled.jsonl", "unlabeled.jsonl", "classes.txt"
@@ -118,7 +118,11 @@ class Importer:
         if problems:
             return
         colors = palette(self.rules.vocabulary.colors).tobytes()
-        write_bytes(folder / f"{record.id}.png", label_png(painted.label, colors))
+        path = folder / f"{record.id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(
+            label_png(painted.label, colors)
+        )  # nobody sees the folder yet, so no file needs to be synced by itself
         mask = self.out / MASKS / f"{record.id}.png"
         done.records.append(replace(record, mask=mask, source=record.source or self.source, line=0))
         values, counts = np.unique(painted.label, return_counts=True)

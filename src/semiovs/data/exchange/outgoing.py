@@ -23,6 +23,8 @@ Progress = Callable[[int, int], None]
 
 #: Suffix of names of images that are not at hand.
 _UNSEEN = ".jpg"
+#: Colour of ignored pixels, as VOC paints them: no class has it.
+_IGNORED = (224, 224, 192)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class Exporter:
         path = main.with_name(f"{main.stem}-{file}" if alone else file)
         names = [*self.vocabulary.names, IGNORE_NAME]
         colors = [tuple(color) for color in palette(self.vocabulary.colors).tolist()]
-        shown = [*colors[: len(self.vocabulary)], (0, 0, 0)]
+        shown = [*colors[: len(self.vocabulary)], _IGNORED]
         write_text(path, text(names, shown))
         return path
 
