@@ -128,10 +128,16 @@ def test_a_folder_of_masks(store, capsys):
     export(capsys, "coco")
     back(capsys, "out/annotations.json")
     command = ["export", "back/masks", "--to", "cvat", "--out", "again", "--images", "images"]
-    assert "a folder of masks does not tell its classes" in told(capsys, *command, code=2).err
+    assert "masks do not tell their classes" in told(capsys, *command, code=2).err
     assert "again/annotations.xml: 6 images" in told(capsys, *command, "--classes", "names.txt").out
     back(capsys, "again/annotations.xml", out="back2")
     assert same(store, "back2") == (1.0, 6)
+    found = told(
+        capsys, "export", "back/labeled.jsonl", "--to", "coco", "--out", "list", "--classes", "names.txt", "--json"
+    ).out
+    assert json.loads(found)["images_folder"] == "list/images"
+    back(capsys, "list/annotations.json", out="back3")
+    assert same(store, "back3") == (1.0, 6)
     said = told(capsys, *command, "--classes", "names.txt", "--worst", "2", code=2).err
     assert "--worst needs confidences" in said
 
@@ -280,3 +286,14 @@ def test_training_says_what_to_do_with_annotations(tmp_path, monkeypatch, capsys
         assert "set.json --images DIR --out DIR" in said
     assert main(["init", ".", "--out", "new.yaml"]) == 0
     assert "semiovs labels import set.json --images images" in capsys.readouterr().err
+
+
+def test_relative_coordinates(store, capsys):
+    """Corners from 0 to 1 are pixels of nothing: that is said, and not taken for an empty image."""
+    image = {"id": 1, "file_name": f"{store.ids()[0]}.jpg"}
+    shape = {"image_id": 1, "category_id": 1, "segmentation": [[0.1, 0.1, 0.9, 0.1, 0.9, 0.9, 0.1, 0.9]]}
+    Path("x.json").write_text(
+        json.dumps({"images": [image], "categories": [{"id": 1, "name": "a"}], "annotations": [shape]})
+    )
+    said = told(capsys, "import", "x.json", "--images", "images", "--out", "a", code=3).err
+    assert "x.json: images[0]: its 1 shapes cover 1 pixels; are the coordinates from 0 to 1?" in said

@@ -75,7 +75,7 @@ def test_a_brush_stream_cannot_fill_the_memory():
         ([3, 2], (2, 3), "add up to 5, but the mask has 3x2 = 6"),
         ([3, 9], (2, 3), "add up to 12"),
         ([8, -2], (2, 3), "a negative count"),
-        ([1 << 60, 1 << 60], (2, 3), "add up to"),
+        ([1 << 60] * 16 + [6], (2, 3), "add up to 18,446,744,073,709,551,622"),
         ([4], (2, 2), "a mask of 2x2 pixels, but the image is 3x2"),
     ],
 )

@@ -23,21 +23,15 @@ _LOCAL = "/data/local-files/?d=images/"
 
 
 def export(
-    source: Annotated[Path, typer.Argument(metavar="STORE|MASKS", help="A store of labels, or a folder of masks.")],
+    source: Annotated[Path, typer.Argument(metavar="STORE|MASKS|LIST", help="Store, folder of masks, or labelled list.")],
     to: Annotated[str, typer.Option(metavar="|".join(FORMATS), help="The program.")],
     out: Annotated[Path, typer.Option(metavar="DIR|FILE", help="New folder, or one file (.json, .xml) without images.")],
-    images: Annotated[
-        Path | None, typer.Option(metavar="DIR|LIST", help="The images: their names go in, copies go to DIR.")
-    ] = None,
-    worst: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="The N images of the lowest confidence, worst first.")
-    ] = None,
+    images: Annotated[Path | None, typer.Option(metavar="DIR|LIST", help="Their names go in, copies go to the folder.")] = None,
+    worst: Annotated[int | None, typer.Option(min=1, metavar="N", help="The N of the lowest confidence, worst first.")] = None,
     class_: Annotated[str | None, typer.Option("--class", metavar="NAME", help="Only images with this class.")] = None,
     ids: Annotated[Path | None, typer.Option(metavar="LIST", help="Only these: a text file, an id or image a line.")] = None,
     classes: Classes = None,
-    polygons: Annotated[
-        float | None, typer.Option(min=0, metavar="PIXELS", help="Polygons that may be so far off, instead of exact masks.")
-    ] = None,
+    polygons: Annotated[float | None, typer.Option(min=0, metavar="PIXELS", help="Polygons, so far off, not masks.")] = None,
     prefix: Annotated[str, typer.Option(help="Label Studio: what stands before a file name in its address.")] = _LOCAL,
     sample: Annotated[int, typer.Option(min=1, help="Images that --worst looks at, evenly over the store.")] = 10_000,
     root: Root = Path(),
@@ -47,7 +41,7 @@ def export(
     from semiovs.data.exchange import Exporter, ImageIndex, formats
 
     require_known("--to", to, FORMATS)
-    labels, vocabulary = _opened(source, classes)
+    labels, vocabulary = _opened(source, classes, root)
     if class_ is not None and class_ not in vocabulary.names:
         raise UsageError(f"--class {class_}: no such class in {source}{did_you_mean(class_, vocabulary.names)}")
     if ids is not None and (worst is not None or class_ is not None):
@@ -56,6 +50,7 @@ def export(
         chosen = _named(labels, ids) if ids is not None else _picked(labels, vocabulary, worst, class_, sample, show)
     if not chosen:
         raise DataError(f"{source}: no images" + (f" with '{class_}'" if class_ else ""))
+    images = images or (source if source.is_file() else None)  # a list names the images, too
     if images is not None:
         chosen = _with_images(chosen, ImageIndex.of(images, root))
     form = formats(prefix=prefix)[to]
@@ -74,18 +69,28 @@ def export(
     report(data, as_json=as_json, text="\n".join(lines))
 
 
-def _opened(source: Path, classes: str | None) -> tuple[LabelSource, Vocabulary]:
+def _opened(source: Path, classes: str | None, root: Path) -> tuple[LabelSource, Vocabulary]:
+    from semiovs.data.manifest import Manifest
     from semiovs.data.masks import MaskReader
-    from semiovs.data.sources import MaskFolder
+    from semiovs.data.sources import MaskFiles, MaskFolder
     from semiovs.data.store import PseudoLabelStore
 
     if (source / "meta.json").is_file():
         store = PseudoLabelStore.open(source, None if classes is None else vocabulary_of(classes))
         return store, store.vocabulary
-    if classes is None and source.is_dir():
-        raise UsageError(f"{source}: a folder of masks does not tell its classes; name them: --classes a,b,c")
+    if classes is None and source.exists():
+        raise UsageError(f"{source}: masks do not tell their classes; name them: --classes a,b,c")
     vocabulary = vocabulary_of(classes or "")
-    return MaskFolder(source, MaskReader(vocabulary.names, origin="a mask", ignore=vocabulary.ignore)), vocabulary
+    reader = MaskReader(
+        vocabulary.names,
+        origin="labels export",
+        map_key="`semiovs label --map`, which makes a store",
+        ignore=vocabulary.ignore,
+    )
+    if not source.is_file():
+        return MaskFolder(source, reader), vocabulary
+    listed = Manifest.read(source, root)
+    return MaskFiles({record.id: record.mask for record in listed if record.mask is not None}, reader), vocabulary
 
 
 def _named(labels: LabelSource, path: Path) -> list[Chosen]:
@@ -129,7 +134,7 @@ def _picked(
         )
         return [Chosen(identifier, score) for identifier, score in found]
     if worst is not None:
-        raise UsageError("--worst needs confidences, and a folder of masks has none; choose by --ids or --class")
+        raise UsageError("--worst needs confidences, and masks have none; choose by --ids or --class")
     chosen, every = [], list(labels.ids())
     for number, identifier in enumerate(every, 1):
         if of_class is None or of_class in ids_present(labels.label(identifier)):

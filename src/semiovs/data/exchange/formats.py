@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from semiovs.data.exchange.problems import Problems
 from semiovs.errors import DataError
 from semiovs.vocab.colors import RGB
 
-Write = Callable[[Sequence[Labeled], Sequence[str], float | None], str]
+Write = Callable[[Iterable[Labeled], Sequence[str], float | None], str]
 Setup = Callable[[Sequence[str], Sequence[RGB]], str]
 
 AUTO = "auto"

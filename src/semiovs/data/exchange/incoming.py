@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +15,7 @@ from semiovs.data.exchange.image_index import ImageIndex
 from semiovs.data.exchange.joining import joined, remaining
 from semiovs.data.exchange.problems import Problems
 from semiovs.data.exchange.rules import Rules
+from semiovs.data.exchange.staging import new_folder
 from semiovs.data.image import shown_size
 from semiovs.data.label_png import label_png
 from semiovs.data.manifest import Manifest
@@ -29,6 +26,9 @@ from semiovs.files import write_text
 
 #: Files in the folder that an import makes.
 MASKS, LABELED, UNLABELED, CLASSES = "masks", "labeled.jsonl", "unlabeled.jsonl", "classes.txt"
+
+#: Images with fewer pixels may have shapes that cover none.
+_TINY = 1000
 
 Progress = Callable[[int, int], None]
 
@@ -84,7 +84,7 @@ class Importer:
             unknown.check("the labels")  # the map is to be mended, not the images
         problems.found += unknown.found
         done, taken = Imported(), dict[str, str]()
-        with _new_folder(self.out) as partial:
+        with new_folder(self.out) as partial:
             for number, image in enumerate(annotations.images, 1):
                 own = Problems(image.faults)
                 with own.collect(image.where):
@@ -115,6 +115,11 @@ class Importer:
             return
         size = _agreed(image, record)
         painted = paint(image, size, ids, rest=rest, crowd_ignored=self.rules.crowd_ignored, problems=problems)
+        covered = size[0] * size[1] - painted.bare
+        if covered <= 1 and image.shapes and painted.bare > _TINY:
+            problems.add(
+                image.where, f"its {len(image.shapes)} shapes cover {covered} pixels; are the coordinates from 0 to 1?"
+            )
         if problems:
             return
         colors = palette(self.rules.vocabulary.colors).tobytes()
@@ -163,27 +168,3 @@ def _nothing(annotations: Annotations, done: Imported) -> str:
     if annotations.untouched:
         return f"none of the {len(annotations.untouched)} tasks was handed in; --predictions takes what the model said, unseen"
     return "no image is annotated"
-
-
-@contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
-    """A folder beside `path` that takes its name once the block is through, and goes if it fails."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise DataError(f"{path}: is there already; choose another folder, nothing is replaced")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    partial.chmod(0o777 & ~_umask())
-    try:
-        yield partial
-        if path.exists():
-            path.rmdir()
-        partial.replace(path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

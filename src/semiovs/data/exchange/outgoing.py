@@ -11,18 +11,20 @@ from semiovs.data.exchange.annotations import IGNORE_NAME
 from semiovs.data.exchange.formats import Format
 from semiovs.data.exchange.pieces import Labeled
 from semiovs.data.exchange.problems import Problems
+from semiovs.data.exchange.staging import new_folder
 from semiovs.data.image import shown_size
 from semiovs.data.palette import palette
 from semiovs.data.record import Record
 from semiovs.data.sources import LabelSource
 from semiovs.errors import DataError
-from semiovs.files import atomic_write, write_text
+from semiovs.files import write_text
 from semiovs.vocab.vocabulary import Vocabulary
 
 Progress = Callable[[int, int], None]
 
 #: Suffix of names of images that are not at hand.
 _UNSEEN = ".jpg"
+_IMAGES = "images"
 #: Colour of ignored pixels, as VOC paints them: no class has it.
 _IGNORED = (224, 224, 192)
 
@@ -69,18 +71,24 @@ class Exporter:
             DataError: `out` is there already, labels that cannot be read or do not fit their images, or names that no file
                 can hold.
         """
+        if out.suffix.lower() in {".json", ".xml"}:
+            if out.exists():
+                raise DataError(f"{out}: is there already; choose another name, nothing is replaced")
+            write_text(out, self._text(chosen, progress))
+            return Written(out, self._set_up(out, f"{out.stem}-"), None)
+        with new_folder(out) as partial:
+            write_text(partial / self.form.file, self._text(chosen, progress))
+            setup = self._set_up(partial / self.form.file, "")
+            images = _copied(chosen, partial / _IMAGES)
+        return Written(out / self.form.file, setup and out / setup.name, out / _IMAGES if images else None)
+
+    def _text(self, chosen: Sequence[Chosen], progress: Progress | None) -> str:
+        """Annotations of all images; labels are read one by one."""
         assert self.form.write is not None
-        alone = out.suffix.lower() in {".json", ".xml"}
-        main = out if alone else out / self.form.file
-        if out.exists() and (alone or not out.is_dir() or any(out.iterdir())):
-            raise DataError(f"{out}: is there already; choose another name, nothing is replaced")
         problems = Problems()
-        labeled = list(self._labeled(chosen, problems, progress))
+        text = self.form.write(self._labeled(chosen, problems, progress), self.vocabulary.names, self.tolerance)
         problems.check("the labels")
-        names = self.vocabulary.names
-        write_text(main, self.form.write(labeled, names, self.tolerance))
-        images = None if alone else _copied(chosen, out / "images")
-        return Written(main, self._set_up(main, alone=alone), images)
+        return text
 
     def _labeled(self, chosen: Sequence[Chosen], problems: Problems, progress: Progress | None) -> Iterator[Labeled]:
         for number, item in enumerate(chosen, 1):
@@ -100,11 +108,11 @@ class Exporter:
             )
         return Labeled(item.name, label, item.score)
 
-    def _set_up(self, main: Path, *, alone: bool) -> Path | None:
+    def _set_up(self, main: Path, prefix: str) -> Path | None:
         if self.form.setup is None:
             return None
         file, text = self.form.setup
-        path = main.with_name(f"{main.stem}-{file}" if alone else file)
+        path = main.with_name(prefix + file)
         names = [*self.vocabulary.names, IGNORE_NAME]
         colors = [tuple(color) for color in palette(self.vocabulary.colors).tolist()]
         shown = [*colors[: len(self.vocabulary)], _IGNORED]
@@ -112,13 +120,14 @@ class Exporter:
         return path
 
 
-def _copied(chosen: Sequence[Chosen], folder: Path) -> Path | None:
-    """Copy the images that are at hand; None if there are none."""
-    made = None
+def _copied(chosen: Sequence[Chosen], folder: Path) -> int:
+    """Copy the images that are at hand; returns how many."""
+    made = 0
     for item in chosen:
         if item.record is None:
             continue
-        made = folder
-        with item.record.image.open("rb") as source, atomic_write(folder / item.name) as target:
-            shutil.copyfileobj(source, target)
+        path = folder / item.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(item.record.image, path)
+        made += 1
     return made

@@ -45,7 +45,7 @@ class Runs:
             raise DataError(
                 f"a mask of {wide}x{high} pixels at {left},{top} reaches out of the image ({width}x{height})"
             )
-        total = int(self.counts.sum())
+        total = sum(self.counts.tolist())  # of Python's own numbers, which do not overflow
         if total != high * wide or (self.counts < 0).any():
             what = "a negative count" if (self.counts < 0).any() else f"counts that add up to {total:,}"
             raise DataError(f"{what}, but the mask has {wide}x{high} = {high * wide:,} pixels")
