@@ -297,3 +297,20 @@ def test_relative_coordinates(store, capsys):
     )
     said = told(capsys, "import", "x.json", "--images", "images", "--out", "a", code=3).err
     assert "x.json: images[0]: its 1 shapes cover 1 pixels; are the coordinates from 0 to 1?" in said
+
+
+def test_masks_that_are_marked_as_crowds(store, capsys):
+    """CVAT's COCO files mark every brush mask as a crowd: that has to be decided, and not to be lost without a word."""
+    export(capsys, "coco")
+    data = json.loads(Path("out/annotations.json").read_text())
+    for item in data["annotations"]:
+        item["iscrowd"] = 1
+    Path("x.json").write_text(json.dumps(data))
+    command = ["import", "x.json", "--images", "images", "--out", "a", "--classes", "names.txt"]
+    said = told(capsys, *command, code=3).err
+    assert "23 of 23 objects are crowds (iscrowd: 1)" in said
+    back(capsys, "x.json", "--crowd", "class")
+    assert same(store) == (1.0, 6)
+    assert back(capsys, "x.json", "--crowd", "ignore", out="b")["ignored"] == sum(
+        store.label(i).size for i in store.ids()
+    )

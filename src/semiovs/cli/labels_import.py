@@ -11,7 +11,7 @@ import typer
 from semiovs.cli.console import Json, log, report, table
 from semiovs.cli.labels_exchange import Classes, Root, require_known, vocabulary_of
 from semiovs.cli.progress import progress
-from semiovs.errors import UsageError
+from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.data.exchange import Annotations, Imported, Importer, Problems, Rules
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: With fewer pixels than this under a shape, something is probably meant that is not said.
 _COVERED = 0.8
+#: Share of objects that may be crowds without a word.
+_FEW_CROWDS = 0.1
 
 
 def import_(
@@ -30,7 +32,7 @@ def import_(
     classes: Classes = None,
     map_: Annotated[str | None, typer.Option("--map", help="Labels of other names: 'auto=car,tree=ignore'.")] = None,
     rest: Annotated[str, typer.Option(metavar="ignore|CLASS", help="Pixels without a shape: ignore, background, …")] = "ignore",
-    crowd: Annotated[str, typer.Option(metavar="ignore|class", help="COCO's crowds: ignored, or of their class.")] = "ignore",
+    crowd: Annotated[str | None, typer.Option(metavar="ignore|class", help="COCO's crowds: ignored (default), or objects.")] = None,
     predictions: Annotated[bool, typer.Option("--predictions", help="Label Studio: also tasks that nobody has handed in.")] = False,
     add_to: Annotated[Path | None, typer.Option(metavar="LIST", help="Labelled list: the new one has its images, too.")] = None,
     remove_from: Annotated[Path | None, typer.Option(metavar="DIR|LIST", help="Bare images: unlabeled.jsonl has the rest.")] = None,
@@ -45,9 +47,11 @@ def import_(
     _check(from_, crowd, add_to, classes)
     skip, problems = on_error_of(on_error) == "skip", Problems()
     annotations, found = read_annotations(file, problems, name=from_, predictions=predictions)
+    if crowd is None:
+        _check_crowds(annotations)
     vocabulary = _classes_of(annotations, problems) if classes is None else vocabulary_of(classes)
     importer = Importer(
-        Rules(vocabulary, _pairs(map_), rest, crowd_ignored=crowd == "ignore"), ImageIndex.of(images, root), out, root,
+        Rules(vocabulary, _pairs(map_), rest, crowd_ignored=crowd != "class"), ImageIndex.of(images, root), out, root,
         source=file.name, skip=skip, name_classes=classes is None, known=None if add_to is None else _list(add_to, root),
         pool=None if remove_from is None else _list(remove_from, root),
     )  # fmt: skip
@@ -59,15 +63,25 @@ def import_(
     report(data, as_json=as_json, text=_import_text(out, data, importer, annotations, done))
 
 
-def _check(from_: str, crowd: str, add_to: Path | None, classes: str | None) -> None:
+def _check(from_: str, crowd: str | None, add_to: Path | None, classes: str | None) -> None:
     from semiovs.data.exchange import AUTO, formats
 
     if from_ != AUTO:
         require_known("--from", from_, list(formats()))
-    if crowd not in {"ignore", "class"}:
+    if crowd not in {None, "ignore", "class"}:
         raise UsageError(f"--crowd {crowd}: ignore or class")
     if add_to is not None and classes is None:
         raise UsageError("--add-to needs --classes: the ids have to mean the same in both lists")
+
+
+def _check_crowds(annotations: Annotations) -> None:
+    """COCO has one crowd in a hundred objects; CVAT and Datumaro mark every brush mask as one, and none may get lost so."""
+    marks = [shape.crowd for image in annotations.images for shape in image.shapes]
+    if sum(marks) > _FEW_CROWDS * len(marks):
+        raise DataError(
+            f"{sum(marks)} of {len(marks)} objects are crowds (iscrowd: 1); if a program marks its brush masks so, as CVAT does, "
+            "say --crowd class; if they are crowds, --crowd ignore"
+        )
 
 
 def _classes_of(annotations: Annotations, problems: Problems) -> Vocabulary:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from semiovs.data.exchange.annotations import Annotated, Annotations, Region, Shape
+from semiovs.data.exchange.annotations import IGNORE_NAME, Annotated, Annotations, Region, Shape
 from semiovs.data.exchange.document import Document
 from semiovs.data.exchange.elements import Element
 from semiovs.data.exchange.pieces import Labeled, layered, parts
@@ -107,14 +107,28 @@ def _mask(element: Element) -> Runs:
 
 def write(images: Iterable[Labeled], names: Sequence[str], tolerance: float | None) -> str:
     """The XML text of labels: one mask a class and image, or with `tolerance` one polygon a piece, larger ones below."""
-    lines = ['<?xml version="1.0" encoding="utf-8"?>', "<annotations>", "  <version>1.1</version>"]
-    for number, image in enumerate(images):
+    lines: list[str] = []
+    number = 0
+    for number, image in enumerate(images, 1):
         height, width = image.label.shape
-        lines.append(f'  <image id="{number}" name={quoteattr(image.name)} width="{width}" height="{height}">')
+        lines.append(f'  <image id="{number - 1}" name={quoteattr(image.name)} width="{width}" height="{height}">')
         shapes = _masks(image, names) if tolerance is None else _polygons(image, names, tolerance)
         lines += [f"    {shape}" for shape in shapes]
         lines.append("  </image>")
-    return "\n".join([*lines, "</annotations>", ""])
+    head = [
+        '<?xml version="1.0" encoding="utf-8"?>',
+        "<annotations>",
+        "  <version>1.1</version>",
+        *_meta(names, number),
+    ]
+    return "\n".join([*head, *lines, "</annotations>", ""])
+
+
+def _meta(names: Sequence[str], images: int) -> list[str]:
+    """The task that the annotations are of; readers take the labels from it."""
+    labels = "".join(f"<label><name>{escape(name)}</name></label>" for name in [*names, IGNORE_NAME])
+    task = f"<name>semiovs</name><size>{images}</size><mode>annotation</mode><labels>{labels}</labels>"
+    return ["  <meta>", f"    <task>{task}</task>", "  </meta>"]
 
 
 def _masks(image: Labeled, names: Sequence[str]) -> Iterator[str]:
