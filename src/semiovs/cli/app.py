@@ -44,7 +44,7 @@ VERBS: Mapping[str, Verb] = {
     "card": Verb("semiovs.cli.card:card", "What a teacher is worth on the labelled images, as a page."),
     "calibrate": Verb("semiovs.cli.calibrate:calibrate", "Fit a teacher's thresholds and confidences on the labelled images."),
     "label": Verb("semiovs.cli.label:label", "Label images with an open-vocabulary teacher, into a store."),
-    "labels": Verb("semiovs.cli.labels:labels", "Look into stores of labels: stats, verify, merge, view."),
+    "labels": Verb("semiovs.cli.labels:labels", "Labels: stats, verify, merge, view, and to annotation programs and back."),
     "ovs": Verb("semiovs.cli.ovs:ovs", "Train an open-vocabulary teacher on labelled images with class names."),
     "train": Verb("semiovs.cli.train:train", "Train from a preset or YAML, with key=value on top."),
     "resume": Verb("semiovs.cli.resume:resume", "Continue a run from its newest valid checkpoint."),

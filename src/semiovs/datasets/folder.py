@@ -15,6 +15,8 @@ from semiovs.errors import ConfigError, DataError
 from semiovs.vocab.vocabulary import Vocabulary
 
 _CLASS_FILES = ("classes.yaml", "classes.yml", "classes.txt")
+#: Files of annotation programs, which `semiovs labels import` reads.
+_ANNOTATIONS = (".json", ".xml")
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,11 @@ class FolderDataset:
             raise DataError(
                 f"{root / 'images'}: no such folder; put images there and masks in masks/, or set data.labeled"
             )
+        found = next((p for p in sorted(root.iterdir()) if p.suffix.lower() in _ANNOTATIONS), None)
+        if found is not None and not (root / "masks").is_dir():
+            raise DataError(
+                f"{root / 'masks'}: no such folder, but {found} may hold annotations; {_import_hint(found)}"
+            )
         return Manifest.from_folder(root / "images", root / "masks")
 
     def _unlabeled(self, root: Path) -> Manifest | None:
@@ -142,6 +149,8 @@ class FolderDataset:
 
     def _with_masks(self, key: str, given: str, root: Path) -> Manifest:
         path = root / Path(given).expanduser()
+        if path.is_file() and path.suffix.lower() in _ANNOTATIONS:
+            raise DataError(f"{key}: {path} holds annotations and is no list; {_import_hint(path)}")
         if path.is_file():
             return Manifest.read(path, root)
         if not path.is_dir():
@@ -195,6 +204,10 @@ class FolderDataset:
         if not paths:
             raise DataError(f"ood.labels: no such store or folder of masks: {path}; `semiovs label` writes a store")
         return MaskFiles(paths, reader)
+
+
+def _import_hint(path: Path) -> str:
+    return f"make masks and a list of them: semiovs labels import {path} --images DIR --out DIR"
 
 
 def _absent(key: str, path: Path) -> DataError:
