@@ -1,0 +1,82 @@
+"""Looking at one image of a pool: everything by which it is compared with others, and its pixels, if it can be read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.data.descriptor import Vectors, describe
+from semiovs.data.duplicates import perceptual_hash
+from semiovs.data.image import read_image
+from semiovs.data.record import Record
+from semiovs.errors import DataError
+from semiovs.files import sha256_of
+
+#: Decoded pixels that may wait, in bytes; one image may be larger than that.
+WAITING = 128 * 2**20
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen.
+
+    pixels: RGB (H, W, 3); digest: SHA-256 of the file (of the pixels where the image lies in no file of its own and its list gives
+    none); hash: perceptual, 64 bits; picture: (64,) description.
+    """
+
+    record: Record
+    pixels: NDArray[np.uint8]
+    digest: bytes
+    hash: int
+    picture: Vectors
+
+
+def look(record: Record) -> Look | DataError:
+    """Read an image and describe it; what is wrong with it otherwise."""
+    try:
+        pixels = np.asarray(read_image(record.image), np.uint8)
+        digest = _digest(record, pixels)
+    except DataError as error:
+        return error
+    except OSError as error:
+        return DataError(f"{record.image}: {error.strerror or error}")
+    return Look(record, pixels, digest, perceptual_hash(pixels), describe(pixels))
+
+
+def _digest(record: Record, pixels: NDArray[np.uint8]) -> bytes:
+    if record.image.is_file():
+        return bytes.fromhex(sha256_of(record.image))
+    if record.sha256:
+        return bytes.fromhex(record.sha256)
+    return hashlib.sha256(pixels.tobytes()).digest()
+
+
+def looks(
+    records: Iterable[Record], *, threads: int, see: Callable[[Record], Look | DataError] = look
+) -> Iterator[Look | DataError]:
+    """Look at images in their order, a few ahead of time and as many as memory allows."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="look") as pool:
+        ahead: deque[Future[Look | DataError]] = deque()
+        source, largest = iter(records), WAITING
+        try:
+            while True:
+                while len(ahead) < 2 * threads and (not ahead or largest * (len(ahead) + 1) <= WAITING):
+                    record = next(source, None)
+                    if record is None:
+                        break
+                    ahead.append(pool.submit(see, record))
+                if not ahead:
+                    return
+                found = ahead.popleft().result()
+                if isinstance(found, Look):
+                    largest = found.pixels.nbytes if largest == WAITING else max(largest, found.pixels.nbytes)
+                yield found
+        finally:
+            for future in ahead:
+                future.cancel()
