@@ -12,8 +12,8 @@ from PIL import Image
 from torch import nn
 
 from semiovs.config.schema import EvalConfig
-from semiovs.data.record import Record
 from semiovs.data.masks import MaskReader
+from semiovs.data.record import Record
 from semiovs.errors import DataError, UsageError
 from semiovs.evaluation import evaluate
 from semiovs.models import Normalization

@@ -4,9 +4,9 @@ from semiovs.data.batch import IGNORE, Batch, Labeled, OpenVocab, Unlabeled, fli
 from semiovs.data.check import check_sources
 from semiovs.data.image import read_image
 from semiovs.data.manifest import Manifest
-from semiovs.data.record import Record
 from semiovs.data.masks import MaskReader
 from semiovs.data.normalization import normalize
+from semiovs.data.record import Record
 from semiovs.data.sources import LabelSource, MaskFiles, MaskFolder, Sources
 from semiovs.data.store import PseudoLabelStore
 from semiovs.data.streams import StepStream, batch_digest, steps_per_epoch

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from semiovs.data.batch import IGNORE
 from semiovs.data.image import shown_size
 from semiovs.data.manifest import Manifest
-from semiovs.data.record import Record
 from semiovs.data.masks import ids_present
+from semiovs.data.record import Record
 from semiovs.data.sources import LabelSource, Sources
 from semiovs.errors import DataError
 

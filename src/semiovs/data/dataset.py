@@ -16,8 +16,8 @@ from semiovs.data import fast, reference
 from semiovs.data.batch import IGNORE, Labeled, OpenVocab, Unlabeled
 from semiovs.data.draws import Draws
 from semiovs.data.image import read_image
-from semiovs.data.record import Record
 from semiovs.data.masks import MaskReader
+from semiovs.data.record import Record
 from semiovs.data.sources import LabelSource
 from semiovs.data.transforms import Geometry, Look, Pipeline, cutmix_box
 from semiovs.errors import DataError

@@ -136,4 +136,8 @@ def distance(one: Hashes, other: Hashes) -> NDArray[np.uint8]:
     return np.asarray(_ONES[parts].sum(axis=1), np.uint8)
 
 
-_ONES = np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2), axis=1).sum(axis=1).astype(np.uint8)
+_ONES = (
+    np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2), axis=1)
+    .sum(axis=1)
+    .astype(np.uint8)
+)

@@ -80,20 +80,18 @@ def _from_json(line: str, root: Path) -> Record:
     name = row.get("id", id_of(image, root))
     if not isinstance(name, str) or not is_id(name):
         raise DataError("'id' must be a relative path without '..', like 'train/0001'")
-    return Record(name, image, None if mask is None else inside(mask, root), **_texts(row))
+    source, terms, digest = (_text(row, key) for key in _TEXTS)
+    return Record(name, image, None if mask is None else inside(mask, root), source, terms, digest)
 
 
-def _texts(row: Mapping[str, object]) -> dict[str, str]:
-    texts = {}
-    for key in _TEXTS:
-        text = row.get(key) or ""
-        if not isinstance(text, str):
-            raise DataError(f"'{key}' must be a text")
-        storable(text)
-        texts[key] = text
-    if texts["sha256"] and not _SHA256.fullmatch(texts["sha256"]):
+def _text(row: Mapping[str, object], key: str) -> str:
+    text = row.get(key) or ""
+    if not isinstance(text, str):
+        raise DataError(f"'{key}' must be a text")
+    storable(text)
+    if key == "sha256" and text and not _SHA256.fullmatch(text):
         raise DataError("'sha256' must be 64 hex digits")
-    return texts
+    return text
 
 
 def _from_text(line: str, root: Path) -> Record:

@@ -17,8 +17,8 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from semiovs.config.schema import EvalConfig
 from semiovs.data.dataset import read_labeled
-from semiovs.data.record import Record
 from semiovs.data.masks import MaskReader
+from semiovs.data.record import Record
 from semiovs.errors import DataError, about
 from semiovs.evaluation.confusion import ConfusionMatrix
 from semiovs.models.segmenter import Normalization

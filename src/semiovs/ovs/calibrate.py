@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from semiovs.data.dataset import read_labeled
 from semiovs.data.manifest import Manifest
-from semiovs.data.record import Record
 from semiovs.data.masks import MaskReader
+from semiovs.data.record import Record
 from semiovs.errors import DataError, UsageError
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.calibration import Calibration, ClassRule, Rare, Status
