@@ -101,13 +101,13 @@ def select(
         facts = {"shard": shard, "listed": done.listed, "scanned": done.made, "seconds": seconds}
         report(facts, as_json=as_json, text=f"{done.made} of {done.listed} images scanned into {scan.folder}; {again}")
         return
-    facts = {
+    about: dict[str, Any] = {
         "from": list(from_), "vocabulary": sources.vocabulary.hash, "share": share,
         "teacher": {"name": eye.name, **examiner.identity}, "embedding": examiner.embedding[0] or "built-in",
     }  # fmt: skip
     clock = {"scanned": done.made, "scan": seconds, "started": started}
     following = _following(arguments or [], out, eye, teacher, weights, set_ or [])
-    _choose(scan, done, examiner, wanted, readers, out, facts, clock, following, as_json=as_json)
+    _choose(scan, done, examiner, wanted, readers, out, about, clock, following, as_json=as_json)
 
 
 def _sources(arguments: Sequence[str]) -> Sources:

@@ -33,7 +33,7 @@ def describe(pixels: NDArray[np.uint8]) -> Vectors:
     for channel in (1, 2):
         low = np.asarray(cv2.dct(lab[..., channel]))[:_COLOR_SIDE, :_COLOR_SIDE]
         parts.append(low.ravel()[:_COLORS] / _COLOR_SCALE)
-    return quantized(np.concatenate(parts)[None])[0]
+    return np.asarray(quantized(np.concatenate(parts)[None])[0], np.int8)
 
 
 def _signs() -> Vectors:
@@ -50,16 +50,16 @@ MIRROR = _signs()
 def quantized(vectors: NDArray[np.floating]) -> Vectors:
     """(N, D) of any scale as 8-bit numbers; directions are kept, lengths are not."""
     top = np.abs(vectors).max(axis=1, keepdims=True)
-    return np.rint(vectors * (127 / np.maximum(top, 1e-12))).astype(np.int8)
+    return np.asarray(np.rint(vectors * (127 / np.maximum(top, 1e-12))), np.int8)
 
 
 def lengths(vectors: Vectors) -> NDArray[np.float64]:
     """(N,) Euclidean lengths, 1 for a vector of zeros (its cosine with anything is 0)."""
     squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.int64)
-    return np.sqrt(np.maximum(squares, 1).astype(np.float64))
+    return np.asarray(np.sqrt(np.maximum(squares, 1)), np.float64)
 
 
 def cosines(one: Vectors, other: Vectors) -> NDArray[np.float64]:
     """(N,) cosines of rows (N, D) with rows (N, D)."""
     products = np.einsum("nd,nd->n", one, other, dtype=np.int64)
-    return products / (lengths(one) * lengths(other))
+    return np.asarray(products / (lengths(one) * lengths(other)), np.float64)

@@ -84,7 +84,7 @@ class _Spread:
             cosine = products / (self.lengths[some, None] * self.lengths[self._rows[new]])
             self.nearest[some] = np.maximum(self.nearest[some], cosine.max(axis=1))
             self._known[some] = self._count
-        return self.nearest[places]
+        return np.asarray(self.nearest[places])
 
 
 @dataclass
@@ -104,7 +104,7 @@ class _Queue:
         if not self.window:
             return None
         order = np.argsort(spread.cosines(self.window), kind="stable").tolist()
-        best = self.window[order[0]]
+        best: int = self.window[order[0]]
         leaving = order[1:][-_LEAVING:] if self.waiting else []
         self.waiting.extend(self.window[place] for place in leaving)
         gone = {order[0], *leaving}

@@ -47,7 +47,7 @@ def presence(label: NDArray[np.uint8], confidence: NDArray[Any] | None, classes:
     counts = np.bincount(keys, minlength=classes * 256).reshape(classes, 256)
     reached = counts[:, ::-1].cumsum(axis=1)[:, ::-1] >= max(1, int(np.ceil(share * label.size)))
     level = np.where(reached.any(axis=1), 255 - reached[:, ::-1].argmax(axis=1), 0)
-    return Presence(level.astype(np.uint8), counts.any(axis=1))
+    return Presence(level.astype(np.uint8), np.asarray(counts.any(axis=1)))
 
 
 def ask(
@@ -68,9 +68,8 @@ def ask(
         if len(images) == 1:
             return [DataError(f"{ids[0]}: {images[0].shape[2]}x{images[0].shape[1]} pixels do not fit the memory")]
     else:
-        return [
-            _presence(name, *pair, len(vocabulary), share) for name, *pair in zip(ids, labels, confidences, strict=True)
-        ]
+        answers = zip(ids, labels, confidences, strict=True)
+        return [_presence(name, label, confidence, len(vocabulary), share) for name, label, confidence in answers]
     release()
     middle = len(images) // 2
     halves = ((images[:middle], ids[:middle]), (images[middle:], ids[middle:]))
@@ -102,7 +101,11 @@ class Threshold:
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, the level as a score in [0, 1]."""
-        return asdict(self) | {"level": round(self.level / 255, 4)}
+        shares = {
+            name: None if np.isnan(value) else round(value, 4)
+            for name, value in (("recall", self.recall), ("precision", self.precision))
+        }
+        return asdict(self) | shares | {"level": round(self.level / 255, 4)}
 
 
 def thresholds(
@@ -121,8 +124,8 @@ def thresholds(
         level = _level(found[:, k], truth[:, k], recall) if images >= FEW else together
         above = found[:, k] >= level
         right = int((above & truth[:, k]).sum())
-        shares = (right / images if images else np.nan, right / above.sum() if above.any() else np.nan)
-        made.append(Threshold(name, level, images, *map(float, shares), "class" if images >= FEW else "all classes"))
+        kept, true = (right / count if count else np.nan for count in (images, int(above.sum())))
+        made.append(Threshold(name, level, images, kept, true, "class" if images >= FEW else "all classes"))
     return made
 
 

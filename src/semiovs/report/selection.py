@@ -81,16 +81,16 @@ def _classes(classes: Sequence[Mapping[str, Any]], limits: Sequence[Mapping[str,
             "before": f"{100 * row['pool'] / most:.1f}",
             "after": f"{100 * row['chosen'] / most:.1f}",
             "level": f"{limit['level']:.2f}",
-            "recall": "-" if limit["source"] == "default" else _share(limit["recall"]),
-            "precision": "-" if limit["source"] == "default" else _share(limit["precision"]),
+            "recall": _share(limit["recall"]),
+            "precision": _share(limit["precision"]),
             "source": limit["source"],
         }
         for row, limit in zip(classes, limits, strict=True)
     ]
 
 
-def _share(value: float) -> str:
-    return "-" if value != value else f"{100 * value:.0f}"
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f}"
 
 
 def _percent(count: int, total: int) -> str:

@@ -83,7 +83,7 @@ def decide(
     present = _present(rows, levels, targets, rules.rule)
     if rules.rule == "balanced":
         state.mark_leaks(leaks)
-    state.drop(~present.any(axis=1), OFF_TOPIC)
+    state.drop(np.asarray(~present.any(axis=1)), OFF_TOPIC)
     if rules.rule == "balanced":
         state.mark_copies()
     order, chosen_for = state.choose(present)
