@@ -7,10 +7,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import typer
-
+from semiovs.cli import select_options as options
 from semiovs.cli.calibrate import Set, Weights
 from semiovs.cli.console import Json, log, report, table
 from semiovs.cli.progress import progress
@@ -19,6 +18,7 @@ from semiovs.errors import DataError, UsageError
 if TYPE_CHECKING:
     from semiovs.data import Manifest, Sources
     from semiovs.data.scan import Scan
+    from semiovs.study.choice import Rules
     from semiovs.study.scan import Examiner, Scanned
     from semiovs.study.select import Wanted
     from semiovs.vocab import Vocabulary
@@ -33,81 +33,96 @@ class _Eye:
     masks: Path | None = None
 
 
+@dataclass(frozen=True)
+class _Task:
+    """What to choose from, for what, and where to; said: arguments, and options of the teacher, as they were typed."""
+
+    pool: Sequence[str]
+    out: Path
+    examiner: Examiner
+    wanted: Wanted
+    eye: _Eye
+    said: tuple[Sequence[str], Sequence[str]]
+    threads: int | None
+
+    @property
+    def readers(self) -> int:
+        """Threads that read images."""
+        from semiovs.ovs.label import default_threads
+
+        return self.threads or default_threads()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the report says about how it was made."""
+        return {
+            "from": list(self.pool),
+            "vocabulary": self.examiner.vocabulary.hash,
+            "share": self.examiner.share,
+            "teacher": {"name": self.eye.name, **self.examiner.identity},
+            "embedding": self.examiner.embedding[0] or "built-in",
+        }
+
+    @property
+    def next(self) -> str:
+        """The next command: train, if the labels are there already, else label."""
+        arguments, teacher = self.said
+        images = f"ood.images={(self.out / 'manifest.jsonl').absolute()}"
+        if self.eye.masks is not None:
+            return shlex.join(["semiovs", "train", *arguments, images, f"ood.labels={self.eye.masks.absolute()}"])
+        return shlex.join(["semiovs", "label", *arguments, images, *teacher])
+
+
 def select(
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="CONFIG [KEY=VALUE]...", help="Its classes are wanted; its images must not be chosen."),
-    ] = None,
-    from_: Annotated[
-        list[str] | None, typer.Option("--from", metavar="FOLDER|LIST", help="Where to choose from; may be repeated.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of manifest.jsonl and the report.")] = None,
-    budget: Annotated[int | None, typer.Option(min=1, help="Images to choose; default: all that are good.")] = None,
-    teacher: Annotated[
-        str | None, typer.Option(help="Says which classes an image shows (semiovs list teachers).")
-    ] = None,
-    scores: Annotated[
-        str | None, typer.Option(metavar="STORE|FOLDER|none", help="Labels that are there already, instead of a teacher.")
-    ] = None,
-    map_: Annotated[
-        str | None, typer.Option("--map", help="With --scores FOLDER: meaning of values, as in `semiovs label`.")
-    ] = None,
+    arguments: options.Arguments = None,
+    from_: options.Pool = None,
+    out: options.Out = None,
+    budget: options.Budget = None,
+    teacher: options.Teacher = None,
+    scores: options.Scores = None,
+    map_: options.Map = None,
     set_: Set = None,
     weights: Weights = None,
-    targets: Annotated[str | None, typer.Option(help="Classes a,b,c; default: all but the background.")] = None,
-    against: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FOLDER|LIST", help="More images that must not be chosen (a test set); may be repeated."),
-    ] = None,
-    license_: Annotated[
-        list[str] | None, typer.Option("--license", help="Allowed license, as lists name it; may be repeated.")
-    ] = None,
-    rule: Annotated[str, typer.Option(metavar="balanced|paper", help="paper: every image with a target class.")] = "balanced",
-    recall: Annotated[float, typer.Option(help="Share of a class's labelled images that its threshold keeps.")] = 0.95,
-    share: Annotated[float, typer.Option(help="Share of the pixels that a class must have.")] = 0.01,
-    near: Annotated[float, typer.Option(help="Cosine from which on two pictures are copies.")] = 0.95,
-    encoder: Annotated[
-        str | None, typer.Option(metavar="NAME[=FILE]", help="Compare by a trained encoder; default: by a built-in description.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice among equals.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that the teacher sees at once.")] = 8,
-    shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Only scan the I-th of N parts; without it, choose from all of them.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="So many read images; default: one a core.")] = None,
+    targets: options.Targets = None,
+    against: options.Against = None,
+    license_: options.License = None,
+    rule: options.Rule = "balanced",
+    recall: options.Recall = 0.95,
+    share: options.Share = 0.01,
+    near: options.Near = None,
+    encoder: options.Encoder = None,
+    seed: options.Seed = 0,
+    batch_size: options.BatchSize = 8,
+    shard: options.Shard = None,
+    threads: options.Threads = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Choose OOD images: on topic, no copies, no leaks, classes balanced. Killed or repeated, it does what is left."""
-    from semiovs.data.scan import Scan
-    from semiovs.ovs.label import default_threads
-    from semiovs.study.choice import Rules
-
-    started = time.monotonic()
     if out is None or not from_:
         raise UsageError("give --from FOLDER (or a list) and --out DIR")
+    near = near if near is not None else _near(encoder)
     for name, value in (("recall", recall), ("share", share), ("near", near)):
         if not 0 < value <= 1:
             raise UsageError(f"--{name} {value:g}: between 0 and 1")
     sources = _sources(arguments or [])
     eye = _eye(teacher, scores, map_, set_ or [], weights, sources.vocabulary)
-    rules = Rules(budget, seed, _rule(rule, eye), near)
+    rules = _rules(rule, eye, budget=budget, seed=seed, near=near)
     wanted = _wanted(sources, targets, against or [], tuple(license_ or ()), recall, rules)
     examiner = _examiner(sources.vocabulary, eye, share, encoder, batch_size)
-    scan, readers = Scan(out / "scan", "pool", examiner.settings), threads or default_threads()
-    part = None if shard is None else _shard(shard)
-    done, seconds = _scan(scan, from_, examiner, readers, out, part)
-    if part is not None:
-        again = "the same command without --shard chooses, once all parts are scanned"
-        facts = {"shard": shard, "listed": done.listed, "scanned": done.made, "seconds": seconds}
-        report(facts, as_json=as_json, text=f"{done.made} of {done.listed} images scanned into {scan.folder}; {again}")
-        return
-    about: dict[str, Any] = {
-        "from": list(from_), "vocabulary": sources.vocabulary.hash, "share": share,
-        "teacher": {"name": eye.name, **examiner.identity}, "embedding": examiner.embedding[0] or "built-in",
-    }  # fmt: skip
-    clock = {"scanned": done.made, "scan": seconds, "started": started}
-    following = _following(arguments or [], out, eye, teacher, weights, set_ or [])
-    _choose(scan, done, examiner, wanted, readers, out, about, clock, following, as_json=as_json)
+    said = [] if teacher is None else ["--teacher", teacher]
+    said += [] if weights is None else ["--weights", str(weights)]
+    said += [part for pair in set_ or [] for part in ("--set", pair)]
+    task = _Task(from_, Path(out).expanduser(), examiner, wanted, eye, (arguments or [], said), threads)
+    if shard is None:
+        _choose(task, as_json=as_json)
+    else:
+        _scan_part(task, shard, as_json=as_json)
+
+
+def _near(encoder: str | None) -> float:
+    from semiovs.study.choice import NEAR, NEAR_BY_ENCODER
+
+    return NEAR if encoder is None else NEAR_BY_ENCODER
 
 
 def _sources(arguments: Sequence[str]) -> Sources:
@@ -125,16 +140,14 @@ def _sources(arguments: Sequence[str]) -> Sources:
     return sources
 
 
-def _rule(text: str, eye: _Eye) -> Literal["balanced", "paper"]:
-    if text == "balanced":
-        return "balanced"
-    if text == "paper" and eye.teacher is not None:
-        return "paper"
-    raise UsageError(
-        "--rule paper: asks for classes; give --teacher or --scores"
-        if text == "paper"
-        else f"--rule {text}: balanced or paper"
-    )
+def _rules(name: str, eye: _Eye, **rules: Any) -> Rules:
+    from semiovs.study.choice import Rules
+
+    if name not in {"balanced", "paper"}:
+        raise UsageError(f"--rule {name}: balanced or paper")
+    if name == "paper" and eye.teacher is None:
+        raise UsageError("--rule paper: asks for classes; give --teacher or --scores")
+    return Rules(rule="paper" if name == "paper" else "balanced", **rules)
 
 
 def _eye(
@@ -215,72 +228,64 @@ def _examiner(vocabulary: Vocabulary, eye: _Eye, share: float, encoder: str | No
     )
 
 
-def _shard(text: str) -> tuple[int, int]:
-    from semiovs.cli.label import _shard as parsed
-
-    return parsed(text)
-
-
-def _scan(
-    scan: Scan, given: Sequence[str], examiner: Examiner, threads: int, out: Path, shard: tuple[int, int] | None
-) -> tuple[Scanned, float]:
-    """Look at what was not looked at yet."""
+def _scan(task: _Task, shard: tuple[int, int]) -> tuple[Scan, Scanned, float]:
+    """Look at what was not looked at yet; the seconds that it took."""
     from semiovs.data.pool import pool
+    from semiovs.data.scan import Scan
     from semiovs.engine.signals import Signals, stop_error
     from semiovs.study.scan import scan_pool
 
     started = time.monotonic()
-    total = sum(1 for _ in pool(given, skip=out))
+    total = sum(1 for _ in pool(task.pool, skip=task.out))
     if not total:
-        raise DataError(f"--from {' '.join(given)}: no images there")
+        raise DataError(f"--from {' '.join(task.pool)}: no images there")
+    scan = Scan(task.out / "scan", "pool", task.examiner.settings)
     with Signals() as signals, progress("looking") as show:
         done = scan_pool(
-            scan, pool(given, skip=out), examiner, threads=threads, shard=shard or (0, 1),
+            scan, pool(task.pool, skip=task.out), task.examiner, threads=task.readers, shard=shard,
             progress=lambda n: show(n, total), stop=lambda: bool(signals.received),
         )  # fmt: skip
     if done.stopped:
         raise stop_error(
-            signals.received, f"about {done.listed} of {total} images are looked at; the same command does the rest"
+            signals.received, f"the first {done.listed} of {total} images are passed; the same command does the rest"
         )
-    return done, time.monotonic() - started
+    return scan, done, time.monotonic() - started
 
 
-def _following(
-    arguments: Sequence[str], out: Path, eye: _Eye, teacher: str | None, weights: Path | None, pairs: Sequence[str]
-) -> str:
-    """The next command: train, if the labels are there already, else label."""
-    images = f"ood.images={(out / 'manifest.jsonl').absolute()}"
-    if eye.masks is not None:
-        return shlex.join(["semiovs", "train", *arguments, images, f"ood.labels={eye.masks.absolute()}"])
-    said = [] if teacher is None else ["--teacher", teacher]
-    said += [] if weights is None else ["--weights", str(weights)]
-    said += [part for pair in pairs for part in ("--set", pair)]
-    return shlex.join(["semiovs", "label", *arguments, images, *said])
+def _scan_part(task: _Task, shard: str, *, as_json: bool) -> None:
+    from semiovs.cli.label import _shard
+
+    scan, done, seconds = _scan(task, _shard(shard))
+    facts = {"shard": shard, "listed": done.listed, "scanned": done.made, "seconds": round(seconds, 3)}
+    text = (
+        f"{done.made} of {done.listed} images scanned into {scan.folder}; "
+        "the same command without --shard chooses, once all parts are scanned"
+    )
+    report(facts, as_json=as_json, text=text)
 
 
-def _choose(
-    scan: Scan, done: Scanned, examiner: Examiner, wanted: Wanted, threads: int, out: Path,
-    facts: dict[str, Any], clock: dict[str, Any], following: str, *, as_json: bool,
-) -> None:  # fmt: skip
-    """Decide, write, and tell."""
+def _choose(task: _Task, *, as_json: bool) -> None:
+    """Scan, decide, write, and tell."""
     from semiovs.files import write_json
     from semiovs.report.selection import write_page
     from semiovs.study.select import select as decided
     from semiovs.study.selected import write_selection
 
+    started = time.monotonic()
+    scan, done, seconds = _scan(task, (0, 1))
     with progress("comparing") as show:
-        found = decided(scan, done.marks, examiner, wanted, threads=threads, progress=lambda _, n: show(n, n))
-    found.seconds["scan"] = clock["scan"]
-    written = write_selection(out, found, {**facts, "scanned": clock["scanned"]})
-    files = write_page(out, written, following)
-    data = {
-        **written.data,
-        "seconds": {**written.data["seconds"], "all": round(time.monotonic() - clock["started"], 3)},
-    }
-    write_json(out / "select.json", data)
+        found = decided(
+            scan, done.marks, task.examiner, task.wanted, threads=task.readers, progress=lambda _, n: show(n, n)
+        )
+    found.seconds["scan"] = seconds
+    written = write_selection(task.out, found, {**task.facts, "scanned": done.made})
+    files = write_page(task.out, written, task.next)
+    data = {**written.data, "seconds": {**written.data["seconds"], "all": round(time.monotonic() - started, 3)}}
+    write_json(task.out / "select.json", data)
     for line in data["references_unreadable"][:10]:
         log(f"warning: not compared with, it cannot be read: {line}")
-    report({"out": str(out), **data, "next": following}, as_json=as_json, text=_text(out, data, following, files[0]))
+    text = _text(task.out, data, task.next, files[0])
+    report({"out": str(task.out), **data, "next": task.next}, as_json=as_json, text=text)
 
 
 def _text(out: Path, data: dict[str, Any], following: str, page: Path) -> str:
@@ -293,6 +298,13 @@ def _text(out: Path, data: dict[str, Any], following: str, page: Path) -> str:
         lines.append(table(["class", "in the pool", "available", "chosen"], seen))
     if data["leaks_chosen"]:
         lines.append(f"{data['leaks_chosen']} chosen images are copies of images that are evaluated or trained on")
+    if absent := [row["name"] for row in data["classes"] if not row["available"]]:
+        lines.append(f"classes that no image to choose from shows: {', '.join(absent)}")
+    if data["thresholds"] and not data["calibrated_on"] and data["rules"]["rule"] == "balanced":
+        level = data["thresholds"][0]["level"]
+        lines.append(
+            f"a class counts from a score of {level:.2f} on: there are no answers for the labelled images to fit it on"
+        )
     if data["chosen"] == 0:
         lines.append("nothing was chosen; see dropped.jsonl, or lower --recall")
     return "\n".join(

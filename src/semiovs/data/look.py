@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,8 +25,7 @@ WAITING = 128 * 2**20
 class Look:
     """What was seen.
 
-    pixels: RGB (H, W, 3); digest: SHA-256 of the file (of the pixels where the image lies in no file of its own and its list gives
-    none); hash: perceptual, 64 bits; picture: (64,) description.
+    pixels: RGB (H, W, 3); digest: SHA-256 of the file; hash: perceptual, 64 bits; picture: (64,) description.
     """
 
     record: Record
@@ -41,20 +39,12 @@ def look(record: Record) -> Look | DataError:
     """Read an image and describe it; what is wrong with it otherwise."""
     try:
         pixels = np.asarray(read_image(record.image), np.uint8)
-        digest = _digest(record, pixels)
+        digest = bytes.fromhex(sha256_of(record.image))
     except DataError as error:
         return error
     except OSError as error:
         return DataError(f"{record.image}: {error.strerror or error}")
     return Look(record, pixels, digest, perceptual_hash(pixels), describe(pixels))
-
-
-def _digest(record: Record, pixels: NDArray[np.uint8]) -> bytes:
-    if record.image.is_file():
-        return bytes.fromhex(sha256_of(record.image))
-    if record.sha256:
-        return bytes.fromhex(record.sha256)
-    return hashlib.sha256(pixels.tobytes()).digest()
 
 
 def looks(

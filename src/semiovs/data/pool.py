@@ -37,13 +37,20 @@ def pool(given: Sequence[str | Path], *, skip: Path | None = None) -> Iterator[R
     names = [path.stem if path.is_file() else path.resolve().name for path in paths]
     if len(set(names)) < len(names):
         raise UsageError(f"--from: two of {', '.join(names)} have one name, which their images' ids would begin with")
-    for path in paths:
-        if not path.exists():
-            raise DataError(f"--from {path}: no such folder or list")
-    for path, name in zip(paths, names, strict=True):
-        for image in _listed(path) if path.is_file() else _folder(path, skip and skip.resolve()):
+    sources = [_source(path, skip and skip.resolve()) for path in paths]
+    for name, images in zip(names, sources, strict=True):
+        for image in images:
             named = len(paths) > 1 and isinstance(image, Record)
             yield replace(image, id=f"{name}/{image.id}") if named and isinstance(image, Record) else image
+
+
+def _source(path: Path, skip: Path | None) -> Iterator[Record | Unlisted]:
+    """Images of one folder or list."""
+    if path.is_file():
+        return _listed(path)
+    if path.is_dir():
+        return _folder(path, skip)
+    raise DataError(f"{path}: no such folder or list")
 
 
 def _listed(path: Path) -> Iterator[Record | Unlisted]:

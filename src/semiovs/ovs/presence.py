@@ -101,11 +101,12 @@ class Threshold:
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, the level as a score in [0, 1]."""
-        shares = {
-            name: None if np.isnan(value) else round(value, 4)
-            for name, value in (("recall", self.recall), ("precision", self.precision))
-        }
-        return asdict(self) | shares | {"level": round(self.level / 255, 4)}
+        data = asdict(self) | {"level": self.level / 255}
+        return {key: _rounded(value) if isinstance(value, float) else value for key, value in data.items()}
+
+
+def _rounded(share: float) -> float | None:
+    return None if np.isnan(share) else round(share, 4)
 
 
 def thresholds(

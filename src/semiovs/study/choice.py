@@ -14,8 +14,8 @@ from semiovs.data.neighbors import Places
 from semiovs.data.scan import READ, UNANSWERED, UNREADABLE, Rows
 from semiovs.ovs.balance import fill
 
-#: Cosine from which on two pictures are copies of one.
-NEAR = 0.95
+#: Cosine from which on two pictures are copies of one, by the built-in description and by a trained encoder.
+NEAR, NEAR_BY_ENCODER = 0.95, 0.9
 
 Rule = Literal["balanced", "paper"]
 

@@ -16,7 +16,7 @@ from semiovs.data.manifest import Manifest
 from semiovs.data.record import Record
 from semiovs.data.scan import Listed
 from semiovs.files import atomic_write, sha256_of, write_json
-from semiovs.study.choice import CHOSEN, LEAK, REASONS
+from semiovs.study.choice import CHOSEN, LEAK, REASONS, shuffled
 from semiovs.study.select import Selection, where
 
 #: Images of each reason that are shown.
@@ -50,7 +50,7 @@ def write_selection(out: Path, found: Selection, facts: Mapping[str, Any], shown
     named = _named(found)
     chosen: dict[int, Record] = {}
     examples: dict[str, list[Example]] = {}
-    sources: Counter[str] = Counter()
+    shown_rows = _shown(found)
     with atomic_write(out / "dropped.jsonl") as file:
         for row, image, why in found.texts():
             if decision.reason[row] == CHOSEN and isinstance(image, Record):
@@ -58,18 +58,24 @@ def write_selection(out: Path, found: Selection, facts: Mapping[str, Any], shown
                 continue
             line = _line(found, named, row, image, why)
             file.write(json.dumps(line, ensure_ascii=False).encode(errors="replace") + b"\n")
-            some = examples.setdefault(REASONS[decision.reason[row]], [])
-            if len(some) < _SHOWN and isinstance(image, Record) and not why:
-                some.append(_example(line))
+            if row in shown_rows and isinstance(image, Record) and not why:
+                examples.setdefault(line["reason"], []).append(_example(line))
     manifest = Manifest((chosen[row] for row in decision.order.tolist()), out)
     manifest.write_jsonl(out / "manifest.jsonl")
-    sources.update(record.source or "not said" for record in manifest)
+    sources = Counter(record.source or "not said" for record in manifest)
     data = _data(found, manifest, facts) | {"sources": dict(sources.most_common(50))}
     data["files"] = {name: sha256_of(out / name) for name in ("manifest.jsonl", "dropped.jsonl")}
     write_json(out / "select.json", data)
     count = len(manifest)
     spread = sorted({place * count // shown for place in range(shown)}) if count else []
     return Written(data, [Example(manifest[i].id, manifest[i].image, "") for i in spread], examples)
+
+
+def _shown(found: Selection) -> set[int]:
+    """A few rows of each reason, by chance."""
+    order = np.argsort(shuffled(found.rows.key, 0), kind="stable")
+    reasons = found.decision.reason[order]
+    return {row for reason in range(len(REASONS)) for row in order[reasons == reason][:_SHOWN].tolist()}
 
 
 def _named(found: Selection) -> dict[int, Listed]:
