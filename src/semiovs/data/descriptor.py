@@ -17,6 +17,8 @@ WIDTH, LIGHT = 64, 48
 
 _SIDE, _LIGHT_SIDE, _COLOR_SIDE = 32, 7, 3
 _COLORS = 8
+#: Vectors that are made floats at once.
+_TOGETHER = 1 << 16
 #: Lightness, as OpenCV gives it (0 to 100), below which structure is noise.
 _QUIET = 4.0
 #: How much a colour counts beside lightness.
@@ -63,3 +65,12 @@ def cosines(one: Vectors, other: Vectors) -> NDArray[np.float64]:
     """(N,) cosines of rows (N, D) with rows (N, D)."""
     products = np.einsum("nd,nd->n", one, other, dtype=np.int64)
     return np.asarray(products / (lengths(one) * lengths(other)), np.float64)
+
+
+def centered(vectors: Vectors, others: Vectors) -> Vectors:
+    """(N, D) without the mean of `others` (M, D): what an encoder says of every picture tells none from another."""
+    mean = (others.sum(axis=0, dtype=np.int64) / max(len(others), 1)).astype(np.float32)
+    found = np.empty_like(vectors)
+    for first in range(0, len(vectors), _TOGETHER):
+        found[first : first + _TOGETHER] = quantized(vectors[first : first + _TOGETHER] - mean)
+    return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.data.copies import Copies, copies_of, copies_within
+from semiovs.data.descriptor import centered
 from semiovs.data.duplicates import RADIUS
 from semiovs.data.neighbors import Places
 from semiovs.data.scan import READ, UNANSWERED, UNREADABLE, Rows
@@ -95,6 +96,10 @@ class _State:
     """Reasons as they become known; 255 is still open."""
 
     def __init__(self, rows: Rows, references: Rows, rules: Rules) -> None:
+        if rows.embedding.shape[1]:
+            known = rows.embedding[rows.status == READ]
+            references = replace(references, embedding=centered(references.embedding, known))
+            rows = replace(rows, embedding=centered(rows.embedding, known))
         self.rows, self.references, self.rules = rows, references, rules
         count = len(rows)
         self.reason = np.full(count, 255, np.uint8)
