@@ -96,7 +96,7 @@ def scanned(folder, out, **more):
 
 @pytest.mark.usefixtures("small_chunks")
 def test_a_stopped_scan_goes_on(folder, tmp_path):
-    asked = iter([False, False, True])
+    asked = iter([False] * 14 + [True])
     _, first = scanned(folder, tmp_path / "s", stop=lambda: next(asked))
     assert (first.stopped, first.made) == (True, 12)
     _, second = scanned(folder, tmp_path / "s")

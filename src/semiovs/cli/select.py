@@ -247,7 +247,7 @@ def _scan(task: _Task, shard: tuple[int, int]) -> tuple[Scan, Scanned, float]:
         )  # fmt: skip
     if done.stopped:
         raise stop_error(
-            signals.received, f"the first {done.listed} of {total} images are passed; the same command does the rest"
+            signals.received, f"it was within the first {done.listed} of {total} images; the same command does the rest"
         )
     return scan, done, time.monotonic() - started
 

@@ -28,7 +28,7 @@ from semiovs.errors import DataError
 from semiovs.files import atomic_write
 
 #: Images of a chunk.
-CHUNK = 512
+CHUNK = 256
 #: What became of an image when it was looked at.
 READ, UNREADABLE, UNANSWERED = 0, 1, 2
 

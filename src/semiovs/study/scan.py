@@ -60,8 +60,10 @@ class Examiner:
         """The same for images whose classes do not matter."""
         return Examiner(self.vocabulary, embed=self.embed, embedding=self.embedding, batch_size=self.batch_size)
 
-    def rows(self, images: Sequence[Listed], threads: int) -> tuple[Rows, list[str]]:
-        """Rows and lines of one chunk."""
+    def rows(
+        self, images: Sequence[Listed], threads: int, stop: Callable[[int], bool]
+    ) -> tuple[Rows, list[str]] | None:
+        """Rows and lines of one chunk; None if `stop`, which is asked with how many images are done, said so."""
         rows = Rows.empty(len(images), self.classes, self.embedding[1])
         texts = [""] * len(images)
         waiting: list[tuple[int, Look]] = []
@@ -71,6 +73,8 @@ class Examiner:
                 rows.status[place], rows.key[place], texts[place] = UNREADABLE, key_of(image.where), text_of(image)
         seen = looks((image for image in images if isinstance(image, Record)), threads=threads, see=look)
         for place, found in zip(places, seen, strict=True):
+            if stop(place):
+                return None
             record = images[place]
             assert isinstance(record, Record)
             rows.key[place] = key_of(record.id)
@@ -145,13 +149,19 @@ def scan_pool(
         done.marks.append(mark)
         done.listed += len(images)
         if number % count == index and not scan.holds(number, mark):
-            if stop():
+            passed = done.listed - len(images)
+            made = examiner.rows(images, threads, lambda n, passed=passed: _stopped(passed + n, progress, stop))  # type: ignore[misc]
+            if made is None:
                 done.stopped = True
                 return done
-            rows, texts = examiner.rows(images, threads)
-            scan.write(number, mark, rows, texts)
+            scan.write(number, mark, *made)
             done.made += len(images)
         progress(done.listed)
     if count == 1:
         scan.trim(len(done.marks))
     return done
+
+
+def _stopped(done: int, progress: Progress, stop: Callable[[], bool]) -> bool:
+    progress(done)
+    return stop()
