@@ -37,7 +37,7 @@ def made_up(count: int, seed: int) -> Rows:
     rows.key[:] = rng.integers(0, 2**64, count, dtype=np.uint64)
     rows.digest[:] = rng.integers(0, 256, (count, 32), dtype=np.uint8)
     rows.hash[:] = rng.integers(0, 2**64, count, dtype=np.uint64)
-    rows.size[:] = rng.integers(200, 2000, (count, 2))
+    rows.size[:] = rng.integers(200, 2000, (count, 3))
     fall = 1 / np.sqrt(1 + np.arange(WIDTH))
     crowd = rng.standard_normal((max(1, count // 50), WIDTH)) * fall
     own = rng.standard_normal((count, WIDTH)) * fall

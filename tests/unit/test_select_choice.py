@@ -130,7 +130,8 @@ def pool():
     rows.digest[6] = rows.digest[5]  # nothing tells it from a copy of the leak but the leak itself
     rows.presence[7] = 100
     rows.digest[9] = rows.digest[10] = rows.digest[8]
-    rows.size[9] = 200
+    rows.size[9, :2] = 200
+    rows.size[8, 2] = 900
     return rows, references
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,6 @@ from semiovs.data.duplicates import perceptual_hash
 from semiovs.data.image import read_image
 from semiovs.data.record import Record
 from semiovs.errors import DataError
-from semiovs.files import sha256_of
 
 #: Decoded pixels that may wait, in bytes; one image may be larger than that.
 WAITING = 128 * 2**20
@@ -25,11 +25,12 @@ WAITING = 128 * 2**20
 class Look:
     """What was seen.
 
-    pixels: RGB (H, W, 3); digest: SHA-256 of the file; hash: perceptual, 64 bits; picture: (64,) description.
+    pixels: RGB (H, W, 3); size, digest: bytes and SHA-256 of the file; hash: perceptual, 64 bits; picture: (64,) description.
     """
 
     record: Record
     pixels: NDArray[np.uint8]
+    size: int
     digest: bytes
     hash: int
     picture: Vectors
@@ -39,12 +40,13 @@ def look(record: Record) -> Look | DataError:
     """Read an image and describe it; what is wrong with it otherwise."""
     try:
         pixels = np.asarray(read_image(record.image), np.uint8)
-        digest = bytes.fromhex(sha256_of(record.image))
+        data = record.image.read_bytes()
     except DataError as error:
         return error
     except OSError as error:
         return DataError(f"{record.image}: {error.strerror or error}")
-    return Look(record, pixels, digest, perceptual_hash(pixels), describe(pixels))
+    digest = hashlib.sha256(data).digest()
+    return Look(record, pixels, len(data), digest, perceptual_hash(pixels), describe(pixels))
 
 
 def looks(

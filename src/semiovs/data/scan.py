@@ -41,9 +41,9 @@ _COLUMNS = ("status", "key", "digest", "hash", "size", "picture", "embedding", "
 class Rows:
     """Rows of a scan, in the order of the pool.
 
-    status: (N,) `READ`, `UNREADABLE`, `UNANSWERED`; key: (N,) 64-bit hash of the id; digest: (N, 32); hash: (N,); size: (N,
-    2) width, height; picture: (N, 64); embedding: (N, D), D = 0 without an encoder; presence: (N, K) score that a share of
-    the pixels reaches, times 255; seen: (N, ceil(K / 8)) bits, classes with any pixel.
+    status: (N,) `READ`, `UNREADABLE`, `UNANSWERED`; key: (N,) 64-bit hash of the id; digest: (N, 32); hash: (N,); size: (N, 3)
+    width, height, bytes of the file; picture: (N, 64); embedding: (N, D), D = 0 without an encoder; presence: (N, K) score that a
+    share of the pixels reaches, times 255; seen: (N, ceil(K / 8)) bits, classes with any pixel.
     """
 
     status: NDArray[np.uint8]
@@ -64,7 +64,7 @@ class Rows:
         """Rows to be filled in."""
         shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
             "status": (np.uint8, ()), "key": (np.uint64, ()), "digest": (np.uint8, (32,)), "hash": (np.uint64, ()),
-            "size": (np.uint32, (2,)), "picture": (np.int8, (64,)), "embedding": (np.int8, (width,)),
+            "size": (np.uint32, (3,)), "picture": (np.int8, (64,)), "embedding": (np.int8, (width,)),
             "presence": (np.uint8, (classes,)), "seen": (np.uint8, (-(-classes // 8),)),
         }  # fmt: skip
         return cls(**{name: np.zeros((count, *shape), kind) for name, (kind, shape) in shapes.items()})

@@ -27,7 +27,7 @@ _MEANING = {
     "license": "not one of the licenses that were asked for",
     "leak": "a picture that is evaluated or trained on, or a copy of one",
     "off-topic": "shows none of the classes",
-    "duplicate": "a copy of a larger or earlier image of the pool",
+    "duplicate": "a copy of another image of the pool, which has more pixels or is the larger file",
     "over budget": "could have been chosen; other images were preferred",
 }
 

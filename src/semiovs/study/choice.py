@@ -130,10 +130,10 @@ class _State:
         self.reason[hit], self.of[hit], self.kind[hit] = LEAK, leaks.of[hit], leaks.kind[hit]
 
     def mark_copies(self) -> None:
-        """Copies of the open rows' own: the largest stays; a copy of a leak is a leak."""
+        """Copies of the open rows' own: the one with most pixels stays, of these the largest file; a copy of a leak is a leak."""
         open_, leaks = self.open, np.flatnonzero(self.reason == LEAK)
-        pixels = self.rows.size[open_].astype(np.int64).prod(axis=1)
-        open_ = open_[np.lexsort((self.rows.key[open_], -pixels))]
+        sizes = self.rows.size[open_].astype(np.int64)
+        open_ = open_[np.lexsort((self.rows.key[open_], -sizes[:, 2], -sizes[:, 0] * sizes[:, 1]))]
         leaks = leaks[np.argsort(self.rows.key[leaks], kind="stable")]
         rows = np.concatenate([leaks, open_])
         found = copies_within(self.rows.looks[rows], radius=self.rules.radius, threshold=self.rules.near)

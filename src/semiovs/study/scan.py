@@ -26,7 +26,7 @@ Progress = Callable[[int], None]
 Embed = Callable[[Sequence[NDArray[np.uint8]]], Vectors]
 
 #: Changes whenever rows are made in another way.
-_FORM = 1
+_FORM = 2
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _note(rows: Rows, place: int, found: Look) -> None:
     rows.status[place] = READ
     rows.digest[place] = np.frombuffer(found.digest, np.uint8)
     rows.hash[place] = found.hash
-    rows.size[place] = found.pixels.shape[1], found.pixels.shape[0]
+    rows.size[place] = found.pixels.shape[1], found.pixels.shape[0], min(found.size, 2**32 - 1)
     rows.picture[place] = found.picture
 
 
