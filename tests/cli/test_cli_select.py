@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
-import planted
 
 from semiovs.cli.app import main
 from semiovs.config import load_config
 from semiovs.data import Manifest
 from semiovs.datasets.folder import FolderDataset
 from semiovs.files import sha256_of
+from unit import planted
 
 
 @pytest.fixture(scope="module")
