@@ -43,6 +43,7 @@ VERBS: Mapping[str, Verb] = {
     "init": Verb("semiovs.cli.init:init", "Look at a folder of images and write a commented starter YAML."),
     "card": Verb("semiovs.cli.card:card", "What a teacher is worth on the labelled images, as a page."),
     "calibrate": Verb("semiovs.cli.calibrate:calibrate", "Fit a teacher's thresholds and confidences on the labelled images."),
+    "select": Verb("semiovs.cli.select:select", "Choose images from elsewhere: on topic, balanced, no copies, no leaks."),
     "label": Verb("semiovs.cli.label:label", "Label images with an open-vocabulary teacher, into a store."),
     "labels": Verb("semiovs.cli.labels:labels", "Labels: stats, verify, merge, view, and to annotation programs and back."),
     "ovs": Verb("semiovs.cli.ovs:ovs", "Train an open-vocabulary teacher on labelled images with class names."),
