@@ -18,13 +18,13 @@ from PIL import Image
 from semiovs.data.batch import IGNORE
 from semiovs.data.check import different_channels, empty_streams, meaningless_masks
 from semiovs.data.collection import Collection, Stream
-from semiovs.data.copies import Prints, copies
 from semiovs.data.findings import SEVERITIES, Finding, counted
 from semiovs.data.inspection import Inspection, Inspector
 from semiovs.data.list_form import list_form
 from semiovs.data.overlaps import shared_ids, shared_images
 from semiovs.data.proposals import proposals
 from semiovs.data.record import Record
+from semiovs.data.repeats import Prints, repeats
 from semiovs.data.tally import Tally
 
 #: done, total
@@ -111,7 +111,7 @@ def audit(
         findings += tally.findings(collection.vocabulary, named=named)
     if named:
         findings += meaningless_masks(collection, {name: tally.counts for name, tally in tallies.items()})
-    findings += [*different_channels(channels), *proposals(collection, findings), *copies(prints, shared)]
+    findings += [*different_channels(channels), *proposals(collection, findings), *repeats(prints, shared)]
     bad = _bad(collection, findings[len(collection.findings) :])
     return Audit(collection, tallies, sorted(findings, key=lambda f: SEVERITIES.index(f.severity)), bad)
 

@@ -24,6 +24,8 @@ Reading = tuple[Manifest, Sequence[Finding]]
 #: Folders in which data sets keep their lists.
 _LIST_FOLDERS = ("splits", "lists")
 _CLASS_FILES = ("classes.yaml", "classes.yml", "classes.txt")
+#: Files of annotation programs, which `semiovs labels import` reads.
+_ANNOTATIONS = (".json", ".xml")
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,11 @@ class FolderDataset:
                 f"{root / 'images'}: no such folder; put images there and masks in masks/, or set data.labeled",
                 kind="list-missing",
             )
+        found = next((p for p in sorted(root.iterdir()) if p.suffix.lower() in _ANNOTATIONS), None)
+        if found is not None and not (root / "masks").is_dir():
+            raise DataError(
+                f"{root / 'masks'}: no such folder, but {found} may hold annotations; {_import_hint(found)}"
+            )
         return self._folder(root, root / "images", root / "masks")
 
     def _unlabeled(self, root: Path) -> Reading | None:
@@ -177,6 +184,8 @@ class FolderDataset:
 
     def _with_masks(self, key: str, given: str, root: Path) -> Reading:
         path = root / Path(given).expanduser()
+        if path.is_file() and path.suffix.lower() in _ANNOTATIONS:
+            raise DataError(f"{key}: {path} holds annotations and is no list; {_import_hint(path)}")
         if path.is_file():
             return Manifest.examine(path, root, within=self._bounds(root))
         if not path.is_dir():
@@ -250,6 +259,10 @@ class FolderDataset:
         if not paths:
             raise DataError(f"ood.labels: no such store or folder of masks: {path}; `semiovs label` writes a store")
         return MaskFiles(paths, reader)
+
+
+def _import_hint(path: Path) -> str:
+    return f"make masks and a list of them: semiovs labels import {path} --images DIR --out DIR"
 
 
 def _absent(key: str, path: Path) -> DataError:

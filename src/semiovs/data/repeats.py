@@ -1,0 +1,243 @@
+"""Copies of one picture, and of one mask: within a stream, and across streams, where they leak."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection
+from semiovs.data.duplicates import CORRELATION, RADIUS, Hashes, distance, near_pairs
+from semiovs.data.findings import Finding, Severity, some
+from semiovs.data.inspection import Inspection
+from semiovs.data.manifest import Manifest
+from semiovs.data.overlaps import leak
+from semiovs.data.record import Record
+
+#: (trained on, measured on): a picture in both makes the measurement too good.
+_LEAKS = tuple((one, other) for other in (VAL, HELD_OUT) for one in (LABELED, UNLABELED, OOD))
+#: Pairs in which a picture is only said twice.
+_TWICE = ((UNLABELED, LABELED), (OOD, LABELED), (OOD, UNLABELED))
+#: Pairs of pictures that are compared together; pictures of a hash that are tried as the twin of one.
+_TOGETHER, _TRIED = 1024, 4
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a row of the prints comes from."""
+
+    stream: str
+    manifest: Manifest
+    record: Record
+
+    @property
+    def as_tuple(self) -> tuple[str, Manifest, Record]:
+        return self.stream, self.manifest, self.record
+
+    @property
+    def said(self) -> str:
+        return f"{self.record.id} ({self.manifest.where(self.record)})"
+
+
+class Prints:
+    """Fingerprints of all images of a collection: 288 bytes each, whatever the size of the images.
+
+    Rows stand in the order of streams and records.
+    """
+
+    def __init__(self, collection: Collection) -> None:
+        self.streams = [(name, stream.manifest) for name, stream in collection.streams.items()]
+        self._starts = np.cumsum([0, *(len(manifest) for _, manifest in self.streams)])
+        total = int(self._starts[-1])
+        self.read = np.zeros(total, np.bool_)
+        self.digests = np.zeros((total, 2), np.uint64)
+        self.hashes = np.zeros(total, np.uint64)
+        self.small = np.zeros((total, 256), np.uint8)
+        self.masks = np.zeros(total, np.uint64)
+
+    def add(self, row: int, found: Inspection) -> None:
+        """Keep the fingerprints of a record."""
+        picture, labels = found.appearance, found.labels
+        if picture is not None:
+            self.read[row] = True
+            self.digests[row] = np.frombuffer(picture.digest, np.uint64)
+            self.hashes[row] = picture.hash
+            self.small[row] = picture.small.ravel()
+        if labels is not None and labels.digest and np.count_nonzero(labels.counts) > 1:
+            self.masks[row] = np.frombuffer(labels.digest, np.uint64)[0]
+
+    def place(self, row: int) -> _Place:
+        """Stream and record of a row."""
+        index = int(np.searchsorted(self._starts, row, side="right")) - 1
+        name, manifest = self.streams[index]
+        return _Place(name, manifest, manifest[row - int(self._starts[index])])
+
+    def rows_of(self, name: str) -> range:
+        """Rows of a stream."""
+        for index, (stream, _) in enumerate(self.streams):
+            if stream == name:
+                return range(int(self._starts[index]), int(self._starts[index + 1]))
+        return range(0)
+
+
+def repeats(prints: Prints, known: Iterable[Finding]) -> Iterator[Finding]:
+    """Exact and near copies. known: findings of `shared_images`, whose records are not told again as copies."""
+    told = {(finding.stream, name) for finding in known for name in finding.ids}
+    exact = _exact_groups(prints)
+    for rows in exact:
+        yield from _exact(prints, rows, told)
+    yield from _near(prints, told)
+    yield from _masks(prints)
+
+
+def _exact_groups(prints: Prints) -> list[list[int]]:
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row in np.flatnonzero(prints.read).tolist():
+        first, second = prints.digests[row].tolist()
+        groups[first, second].append(row)
+    return [rows for rows in groups.values() if len(rows) > 1]
+
+
+def _exact(prints: Prints, rows: list[int], told: set[tuple[str, str]]) -> Iterator[Finding]:
+    by_stream: dict[str, list[_Place]] = defaultdict(list)
+    for row in rows:
+        place = prints.place(row)
+        by_stream[place.stream].append(place)
+    for name, places in by_stream.items():
+        if len(places) > 1:
+            text = (
+                f"{places[0].record.image}: {len(places)} {name} images are one file: {some([p.said for p in places])}"
+            )
+            where = places[0].manifest.where(places[0].record)
+            yield Finding("copy-exact", "warning", text, name, where, str(places[0].record.image), "keep one of them")
+    severity: Severity
+    for pairs, severity, advice in ((_LEAKS, "error", "take it out"), (_TWICE, "warning", "once is enough")):
+        for one, other in pairs:
+            for place in by_stream[one] if other in by_stream else ():
+                if (one, place.record.id) not in told:
+                    told.add((one, place.record.id))
+                    kind = "leak-exact" if severity == "error" else "copy-exact"
+                    yield leak(kind, severity, place.as_tuple, by_stream[other][0].as_tuple, advice, "the same file is")
+
+
+def _near(prints: Prints, told: set[tuple[str, str]]) -> Iterator[Finding]:
+    values, inverse = np.unique(prints.hashes[prints.read], return_inverse=True)
+    rows = np.flatnonzero(prints.read)
+    order = np.argsort(inverse, kind="stable")
+    members = np.split(rows[order], np.cumsum(np.bincount(inverse, minlength=len(values)))[:-1]) if len(values) else []
+    pairs = near_pairs(values)
+    neighbours: dict[int, list[int]] = defaultdict(list)
+    for one, other in pairs.tolist():
+        neighbours[one].append(other)
+        neighbours[other].append(one)
+    of_value = dict(zip(rows.tolist(), inverse.tolist(), strict=True))
+    for first, second in _LEAKS:
+        yield from _near_leaks(prints, (first, second), members, neighbours, of_value, told)
+    for name, _ in prints.streams:
+        yield from _near_within(prints, name, members, pairs)
+
+
+def _near_leaks(
+    prints: Prints,
+    streams: tuple[str, str],
+    members: Sequence[NDArray[np.int64]],
+    neighbours: dict[int, list[int]],
+    of_value: dict[int, int],
+    told: set[tuple[str, str]],
+) -> Iterator[Finding]:
+    """A warning for each trained-on image that looks like one that is measured on."""
+    first, second = (prints.rows_of(name) for name in streams)
+    if not len(first) or not len(second):
+        return
+    measured = {v: [r for r in rows.tolist() if r in second][:_TRIED] for v, rows in enumerate(members)}
+    for row in first:
+        if row not in of_value:
+            continue
+        value = of_value[row]
+        near = [other for v in (value, *neighbours.get(value, ())) for other in measured[v]]
+        twins = [o for o, same in zip(near, _alike(prints, [(row, o) for o in near]), strict=True) if same]
+        place = prints.place(row)
+        if twins and (place.stream, place.record.id) not in told:
+            twin = prints.place(min(twins, key=lambda o: int(distance(prints.hashes[[row]], prints.hashes[[o]])[0])))
+            advice = "a neighbouring frame or a copy? the measurement is too good then; split by scene, or take it out"
+            yield leak("leak-near", "warning", place.as_tuple, twin.as_tuple, advice, "nearly the same picture is")
+
+
+def _near_within(
+    prints: Prints, name: str, members: Sequence[NDArray[np.int64]], pairs: NDArray[np.int64]
+) -> Iterator[Finding]:
+    """One note for all images of a stream that look like another of it."""
+    within = prints.rows_of(name)
+    own = [[r for r in rows.tolist() if r in within] for rows in members]
+    candidates = [(rows[0], row) for rows in own for row in rows[1:]]
+    candidates += [(own[a][0], own[b][0]) for a, b in pairs.tolist() if own[a] and own[b]]
+    same = [pair for pair, alike in zip(candidates, _alike(prints, candidates), strict=True) if alike]
+    same = [pair for pair in same if (prints.digests[pair[0]] != prints.digests[pair[1]]).any()]
+    if not same:
+        return
+    groups = _joined(same)
+    inside = sum(map(len, groups))
+    largest = max(groups, key=len)
+    shown = some([prints.place(row).said for row in largest], 3)
+    text = f"{inside} of {len(within)} {name} images look nearly like another one ({len(groups)} groups), like {shown}"
+    yield Finding("copy-near", "note", text, name, fix="they count double, and a random split would leak")
+
+
+def _alike(prints: Prints, pairs: Sequence[tuple[int, int]]) -> list[bool]:
+    """As `duplicates.alike`, for many pairs."""
+    found: list[bool] = []
+    for start in range(0, len(pairs), _TOGETHER):
+        part = np.asarray(pairs[start : start + _TOGETHER], np.int64)
+        one, other = (_centred(prints.small[part[:, side]]) for side in (0, 1))
+        scale = np.sqrt((one**2).sum(1) * (other**2).sum(1))
+        flat = ~one.any(1) & ~other.any(1)
+        agreement = (one * other).sum(1) / np.where(scale == 0, 1, scale)
+        found += (flat | (agreement >= CORRELATION)).tolist()
+    return found
+
+
+def _centred(small: NDArray[np.uint8]) -> NDArray[np.float64]:
+    values = small.astype(np.float64)
+    return np.asarray(values - values.mean(1, keepdims=True), np.float64)
+
+
+def _joined(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Connected groups."""
+    head: dict[int, int] = {}
+
+    def find(row: int) -> int:
+        while head.setdefault(row, row) != row:
+            head[row] = row = head[head[row]]
+        return row
+
+    for one, other in pairs:
+        head[find(one)] = find(other)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for row in sorted(head):
+        groups[find(row)].append(row)
+    return list(groups.values())
+
+
+def _masks(prints: Prints) -> Iterator[Finding]:
+    """Different pictures with one and the same mask: one of them has the wrong one."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    for row in np.flatnonzero(prints.masks).tolist():
+        groups[int(prints.masks[row])].append(row)
+    for rows in groups.values():
+        others = [row for row in rows[1:] if _differ(prints.hashes, rows[0], row)]
+        if others:
+            places = [prints.place(row) for row in (rows[0], *others)]
+            first = places[0]
+            text = (
+                f"{first.record.mask}: {len(places)} different images have this mask: {some([p.said for p in places])}"
+            )
+            advice = "look at them: at most one can be right"
+            where = first.manifest.where(first.record)
+            yield Finding("mask-copied", "warning", text, first.stream, where, str(first.record.mask), advice)
+
+
+def _differ(hashes: Hashes, one: int, other: int) -> bool:
+    return bool(distance(hashes[[one]], hashes[[other]])[0] > RADIUS)
