@@ -79,11 +79,18 @@ def test_the_manifest_is_read_by_labelling_and_training(world, small):
     manifest = Manifest.read(folder / "manifest.jsonl", folder)
     assert all(record.image.is_file() and sha256_of(record.image) == record.sha256 for record in manifest)
     config = load_config(
-        None, [f"data.root={world[0] / 'world'}", f"ood={folder / 'manifest.jsonl'}", "ood.mode=naive"]
+        None,
+        [f"data.root={world[0] / 'world'}", f"ood={folder / 'manifest.jsonl'}", "ood.mode=naive", "data.outside=true"],
     )
     assert len(FolderDataset(config.config.data, config.config.ood).sources().ood) == 30
     labels = world[0] / "labels"
-    said = [f"data.root={world[0] / 'world'}", f"ood={folder / 'manifest.jsonl'}", "--out", str(labels)]
+    said = [
+        f"data.root={world[0] / 'world'}",
+        f"ood={folder / 'manifest.jsonl'}",
+        "data.outside=true",
+        "--out",
+        str(labels),
+    ]
     assert main(["label", *said, "--teacher", "small", "--batch-size", "8"]) == 0
     again = run(world[0], "stored", "--scores", str(labels), "--budget", "10", "--rule", "paper")
     assert again["chosen"] == 10

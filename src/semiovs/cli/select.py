@@ -67,10 +67,13 @@ class _Task:
     def next(self) -> str:
         """The next command: train, if the labels are there already, else label."""
         arguments, teacher = self.said
-        images = f"ood.images={(self.out / 'manifest.jsonl').absolute()}"
+        images = [
+            f"ood.images={(self.out / 'manifest.jsonl').absolute()}",
+            "data.outside=true",
+        ]  # the pool lies anywhere
         if self.eye.masks is not None:
-            return shlex.join(["semiovs", "train", *arguments, images, f"ood.labels={self.eye.masks.absolute()}"])
-        return shlex.join(["semiovs", "label", *arguments, images, *teacher])
+            return shlex.join(["semiovs", "train", *arguments, *images, f"ood.labels={self.eye.masks.absolute()}"])
+        return shlex.join(["semiovs", "label", *arguments, *images, *teacher])
 
 
 def select(
