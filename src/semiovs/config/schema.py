@@ -48,6 +48,17 @@ class MaskConfig(Section):
     reduce_zero_label: bool = Field(False, description="value 0 becomes ignore, all others move down by one (ADE20K)")
 
 
+class CacheConfig(Section):
+    """Decoded images kept on a fast disk, so that each is decoded once."""
+
+    dir: str | None = Field(None, description="folder, shared by runs; null: `decoded` in the program's cache")
+    budget_gb: Float = Field(
+        0.0,
+        ge=0,
+        description="most that is kept, in 10^9 bytes; once it is spent, nothing more is taken in; 0: no cache",
+    )
+
+
 class DataConfig(Section):
     """Images with masks, bare images, evaluation images."""
 
@@ -58,7 +69,8 @@ class DataConfig(Section):
     )
     labeled: str | None = Field(None, description="list or manifest of labelled images; null: images/ with masks/")
     unlabeled: str | None = Field(
-        None, description="list, manifest or folder of bare images; null: unlabeled/ if it is there"
+        None,
+        description="list, manifest, folder, tars or hf:NAME of bare images; null: unlabeled/ if it is there",
     )
     val: str | None = Field(
         None,
@@ -70,6 +82,7 @@ class DataConfig(Section):
         "how many of data.labeled (a pure choice by id), or a list or manifest",
     )
     masks: MaskConfig = MaskConfig()
+    cache: CacheConfig = CacheConfig()
     crop_size: Int = Field(321, ge=16, description="side of the training crops, pixels")
     scale: tuple[Float, Float] = Field((0.5, 2.0), description="range of the random resize of the long side")
     fit: tuple[Int, Int] | None = Field(
@@ -96,7 +109,7 @@ class DataConfig(Section):
 class OodConfig(Section):
     """Out-of-distribution images with labels from elsewhere (SemiOVS)."""
 
-    images: str = Field("ood", description="folder, list or manifest of OOD images")
+    images: str = Field("ood", description="folder, list, manifest, tars or hf:NAME of OOD images")
     labels: str = Field(
         "ood-labels", description="pseudo-label store written by `semiovs label` (or a folder of masks)"
     )

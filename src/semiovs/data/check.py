@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.data.batch import IGNORE
+from semiovs.data.containers import read_bytes, split
 from semiovs.data.image import shown_size
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import ids_present
@@ -194,6 +195,8 @@ def _resolved(path: Path) -> Path:
 
 def _same(one: Path, other: Path) -> bool:
     try:
-        return filecmp.cmp(one, other, shallow=False)
-    except OSError:
+        if split(one) is None and split(other) is None:
+            return filecmp.cmp(one, other, shallow=False)
+        return read_bytes(one) == read_bytes(other)
+    except (OSError, DataError):
         return False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -91,7 +92,9 @@ class Augment:
         return tuple(made), tuple(boxes)
 
 
-def read_labeled(record: Record, masks: MaskReader) -> tuple[Image.Image, NDArray[np.uint8]]:
+def read_labeled(
+    record: Record, masks: MaskReader, read: Callable[[Path], Image.Image] = read_image
+) -> tuple[Image.Image, NDArray[np.uint8]]:
     """Image and mask of a record.
 
     Raises:
@@ -99,20 +102,20 @@ def read_labeled(record: Record, masks: MaskReader) -> tuple[Image.Image, NDArra
     """
     if record.mask is None:
         raise DataError(f"{record.image}: has no mask in its list")
-    image, mask = read_image(record.image), masks(record.mask)
+    image, mask = read(record.image), masks(record.mask)
     _same_size(record, image, mask, str(record.mask))
     return image, mask
 
 
 def read_ood(
-    record: Record, labels: LabelSource | None, *, scores: bool
+    record: Record, labels: LabelSource | None, *, scores: bool, read: Callable[[Path], Image.Image] = read_image
 ) -> tuple[Image.Image, NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Image, label and (if `scores`) confidence of an OOD record; without `labels` every pixel is valid with label 0.
 
     Raises:
         DataError: unreadable, no label, or of different sizes.
     """
-    image = read_image(record.image)
+    image = read(record.image)
     if labels is None:
         return image, np.zeros((image.height, image.width), np.uint8), None
     if record.id not in labels:

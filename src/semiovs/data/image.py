@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from semiovs.data.containers import stored
 from semiovs.errors import DataError
 
 #: Suffixes that count as images, lower case.
@@ -61,10 +64,15 @@ def shown_size(path: Path) -> tuple[int, int]:
 
 
 def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with _opened(path) as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - 32))
         return file.read()
+
+
+def _opened(path: Path) -> BinaryIO:
+    found = stored(path)
+    return found if isinstance(found, io.BytesIO) else found.open("rb")
 
 
 def orientation(image: Image.Image) -> int:
@@ -77,9 +85,10 @@ def orientation(image: Image.Image) -> int:
 
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
-    """Open an image file; whatever goes wrong inside the block becomes a DataError that names the file."""
+    """Open an image in a file or a container; whatever goes wrong inside the block becomes a DataError that names it."""
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(stored(path), formats=_FORMATS) as image:
+            image.filename = str(path)
             yield image
     except DataError:
         raise
@@ -93,7 +102,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
 
 def _reason(error: Exception, path: Path) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "empty file" if path.stat().st_size == 0 else "damaged, or not an image format that is supported"
+        return "empty file" if not _tail(path) else "damaged, or not an image format that is supported"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -14,7 +14,6 @@ from torch.utils.data import Dataset
 from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled
 from semiovs.data.dataset import Augment, read_labeled, read_ood, stack
 from semiovs.data.draws import Draws, item_seed
-from semiovs.data.image import read_image
 from semiovs.data.manifest import Manifest
 from semiovs.data.sampler import PartnerSampler, Place, StreamSampler
 from semiovs.data.sources import Sources
@@ -96,13 +95,13 @@ class StepStream(Dataset[Batch]):
         return Batch(labeled, unlabeled, mixing, ood)
 
     def _labeled_item(self, place: Place) -> Labeled:
-        image, mask = read_labeled(self.sources.labeled[place.item], self.sources.masks)
+        image, mask = read_labeled(self.sources.labeled[place.item], self.sources.masks, self.sources.read)
         return self.augment.labeled(image, mask, self.views.labeled, self._draws("labeled", place))
 
     def _unlabeled_item(self, place: Place, stream: str) -> Unlabeled:
         assert self.sources.unlabeled is not None
         assert self.views.unlabeled is not None
-        image = read_image(self.sources.unlabeled[place.item].image)
+        image = self.sources.read(self.sources.unlabeled[place.item].image)
         return self.augment.unlabeled(image, self.views.unlabeled, self._draws(stream, place))
 
     def _boxed(self, unlabeled: Unlabeled, step: int) -> Unlabeled:
@@ -119,7 +118,8 @@ class StepStream(Dataset[Batch]):
         assert self.sources.ood is not None
         assert self.views.ood is not None
         record = self.sources.ood[place.item]
-        image, label, confidence = read_ood(record, self.sources.ood_labels, scores=self.scores)
+        labels, read = self.sources.ood_labels, self.sources.read
+        image, label, confidence = read_ood(record, labels, scores=self.scores, read=read)
         return self.augment.ood(image, label, confidence, self.views.ood, self._draws("ood", place))
 
     def _draws(self, stream: str, place: Place) -> Draws:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from semiovs.config.schema import DataConfig, OodConfig
+from semiovs.data.image import read_image
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
+from semiovs.data.pixel_cache import PixelCache
 from semiovs.data.sources import LabelSource, MaskFiles, MaskFolder, NamedLabels, Sources
-from semiovs.env import data_dir
+from semiovs.env import cache_dir, data_dir
 from semiovs.errors import ConfigError, DataError
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -51,7 +56,7 @@ class FolderDataset:
         """
         root, vocabulary = self.root, self.vocabulary()
         masks = MaskReader.from_config(self.data.masks, vocabulary)
-        ood = None if self.ood is None else self._bare("ood.images", self.ood.images, root)
+        ood = None if self.ood is None else Manifest.from_source(self.ood.images, root, key="ood.images")
         labeled, held_out = self._labeled(root)
         return Sources(
             vocabulary,
@@ -62,6 +67,7 @@ class FolderDataset:
             val=self._val(root),
             ood=None if ood is None else ood.without_masks(),
             ood_labels=None if ood is None else self._ood_labels(ood, root, vocabulary),
+            read=self._reader(),
         )
 
     def labeled(self) -> Sources:
@@ -93,6 +99,13 @@ class FolderDataset:
             "list the class names in the order of their ids, like data.classes=[road,car]"
         )
 
+    def _reader(self) -> Callable[[Path], Image.Image]:
+        given = self.data.cache
+        if not given.budget_gb:
+            return read_image
+        folder = cache_dir() / "decoded" if given.dir is None else Path(given.dir).expanduser()
+        return PixelCache.open(folder, int(given.budget_gb * 1e9)).read
+
     def _labeled(self, root: Path) -> tuple[Manifest, Manifest | None]:
         """The labelled images that are trained on, and those that `data.held_out` keeps aside."""
         every, given = self._every_labeled(root), self.data.held_out
@@ -119,8 +132,8 @@ class FolderDataset:
 
     def _unlabeled(self, root: Path) -> Manifest | None:
         if self.data.unlabeled is not None:
-            return self._bare("data.unlabeled", self.data.unlabeled, root).without_masks()
-        return Manifest.from_folder(root / "unlabeled") if (root / "unlabeled").is_dir() else None
+            return Manifest.from_source(self.data.unlabeled, root, key="data.unlabeled").without_masks()
+        return Manifest.from_source("unlabeled", root) if (root / "unlabeled").is_dir() else None
 
     def _val(self, root: Path) -> Manifest | None:
         if self.data.val is not None:
@@ -140,15 +153,6 @@ class FolderDataset:
         if (path.parent / "masks").is_dir():
             return Manifest.from_folder(path, path.parent / "masks")
         raise DataError(f"{key}: {path} has no images/ with masks/; name a list of 'image mask' lines otherwise")
-
-    def _bare(self, key: str, given: str, root: Path) -> Manifest:
-        path = root / Path(given).expanduser()
-        if path.is_dir():
-            inner = path / "images"
-            return Manifest.from_folder(inner if inner.is_dir() else path)
-        if path.is_file():
-            return _read_list(path, root)
-        raise _absent(key, path)
 
     def _ood_labels(self, images: Manifest, root: Path, vocabulary: Vocabulary) -> LabelSource | None:
         """The store, the folder of masks, or the masks of the list, in this order; None if the student labels."""
@@ -184,13 +188,3 @@ class FolderDataset:
 
 def _absent(key: str, path: Path) -> DataError:
     return DataError(f"{key}: no such list or folder: {path}; set {key}, or data.root where the path starts")
-
-
-def _read_list(path: Path, root: Path) -> Manifest:
-    """Read a list from elsewhere: its paths start from the root of the data, or else from the folder the list is in."""
-    manifest = Manifest.read(path, root)
-    if manifest and not manifest[0].image.exists():
-        beside = Manifest.read(path, path.parent)
-        if beside[0].image.exists():
-            return beside
-    return manifest
