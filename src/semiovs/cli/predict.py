@@ -40,7 +40,7 @@ class _Job:
 def predict(
     model: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, checkpoint or .safetensors file.")],
     arguments: Annotated[
-        list[str], typer.Argument(metavar="IMAGES... [KEY=VALUE]...", help="Files, folders, tars, hf:NAME; eval.mode=sliding and so on.")
+        list[str], typer.Argument(metavar="IMAGES... [KEY=VALUE]...", help="Files, folders, tars; eval.mode=sliding and the like.")
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")],
     overlay: Annotated[bool, typer.Option(help="Write the picture with tinted classes and a legend.")] = True,

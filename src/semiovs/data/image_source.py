@@ -20,7 +20,7 @@ _SAVED = ("dataset_dict.json", "state.json")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d{1,12})\.\.(\d{1,12})")
 #: Files that braces may stand for.
-_MOST = 1_000_000
+_MOST = 100_000
 
 
 def read_source(given: str | Path, root: Path | str = ".", *, key: str = "") -> Manifest:
