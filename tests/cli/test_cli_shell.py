@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -16,9 +17,10 @@ import pytest
 from PIL import Image
 
 from semiovs import errors
-from semiovs.cli import app, survey
+from semiovs.cli import app, survey_lists
 from semiovs.cli.app import BROKEN_PIPE, VERBS, Verb, main
 from semiovs.config import load_config
+from semiovs.data import Manifest
 
 HEAVY = "{'torch', 'timm', 'torchvision', 'cv2', 'numpy', 'pydantic', 'omegaconf', 'yaml'}"
 
@@ -380,19 +382,68 @@ def test_init_without_images(name, tmp_path, capsys):
     assert not (tmp_path / name / "semiovs.yaml").exists()
 
 
-def test_init_warns_of_near_misses(folder, capsys):
+def test_init_takes_masks_of_other_names(folder, capsys):
     (folder / "masks").rename(folder / "labels")
+    (folder / "labels/b.png").rename(folder / "labels/b_mask.png")
+    picture(folder / "images/bare.jpg", [1, 2, 3])
     assert main(["init", str(folder), "--classes", "a,,b"]) == 2
+    (folder / "unlabeled/c.jpg").unlink()
+    (folder / "unlabeled").rmdir()
     assert main(["init", str(folder), "--classes", "a,b"]) == 0
-    assert "labels/ looks like masks" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "2 images of images/ have masks in labels/" in said
+    assert "1 images of images/ have no mask" in said
+    data = load_config(str(folder / "semiovs.yaml")).config.data
+    assert (data.labeled, data.unlabeled, data.val) == ("lists/labeled.jsonl", "lists/unlabeled.jsonl", None)
+    assert [(r.image.name, r.mask.name) for r in Manifest.read(folder / data.labeled, folder)] == [
+        ("a.jpg", "a.png"),
+        ("b.jpg", "b_mask.png"),
+    ]
+    assert [r.image.name for r in Manifest.read(folder / data.unlabeled, folder)] == ["bare.jpg"]
+
+
+def test_init_takes_folders_and_lists_whose_names_tell_their_role(folder, capsys):
+    for part in ("train", "val"):
+        picture(folder / f"images/{part}/{part}.jpg", [0, 9, 30])
+        picture(folder / f"masks/{part}/{part}.png", [0, 1])
+    assert main(["init", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["lists"] == ["lists/labeled.jsonl", "lists/val.jsonl"]
+    data = load_config(str(folder / "semiovs.yaml")).config.data
+    assert [r.image.name for r in Manifest.read(folder / data.labeled, folder)] == ["train.jpg"]
+    assert [r.image.name for r in Manifest.read(folder / data.val, folder)] == ["val.jpg"]
+    for name, line in (
+        ("set1_train", "images/a.jpg masks/a.png"),
+        ("all_images", "images/a.jpg"),
+        ("set1_test", "images/b.jpg masks/b.png"),
+        ("notes_train", "see the readme"),
+    ):
+        (folder / f"{name}.txt").write_text(line + "\n")
+    shutil.rmtree(folder / "lists")
+    shutil.rmtree(folder / "unlabeled")
+    assert main(["init", str(folder), "--force"]) == 0
+    data = load_config(str(folder / "semiovs.yaml")).config.data
+    assert (data.labeled, data.val) == ("set1_train.txt", "set1_test.txt")
+    assert {r.image.name for r in Manifest.read(folder / data.unlabeled, folder)} == {"train.jpg", "val.jpg"}
+
+
+def test_init_puts_classes_with_gaps_in_order(folder, capsys):
+    (folder / "classes.yaml").write_text("classes: {0: unlabeled, 2: car, 7: sky}\n")
+    assert main(["init", str(folder)]) == 0
+    assert "with gaps" in capsys.readouterr().err
+    data = load_config(str(folder / "semiovs.yaml")).config.data
+    assert data.classes == ["car", "sky"]
+    assert data.masks.map == {"0": "ignore", "2": "car", "7": "sky"}
+    (folder / "classes.yaml").write_text("classes: {0: road, 1: car, 2: sky}\n")
+    assert main(["init", str(folder), "--force"]) == 0
+    assert load_config(str(folder / "semiovs.yaml")).config.data.classes == "classes.yaml"
 
 
 def test_init_and_the_data_layer_mean_the_same_files():
     from semiovs.data.image import IMAGE_SUFFIXES
     from semiovs.data.masks import MASK_SUFFIXES
 
-    assert set(IMAGE_SUFFIXES) == survey.IMAGES
-    assert set(MASK_SUFFIXES) == survey.MASKS
+    assert set(IMAGE_SUFFIXES) == survey_lists.IMAGES
+    assert set(MASK_SUFFIXES) == survey_lists.MASKS
 
 
 def test_init_does_not_import_torch(folder):

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from semiovs.cli.console import Json, log, out, report
-from semiovs.cli.survey import Classes, Survey, guess_classes, survey
+from semiovs.cli.survey import Survey, survey
+from semiovs.cli.survey_classes import Classes, guess_classes
 from semiovs.config.source import inline
 from semiovs.errors import UsageError
 
@@ -39,32 +40,46 @@ def init(
         raise UsageError(f"{path} is there already; --force replaces it, --out FILE writes another")
     found = survey(folder)
     text = starter(found, _classes(found, classes), root=_relative(folder, path.parent))
+    for name, lines in found.made.items():
+        write_text(folder / name, lines)
     write_text(path, text)
     load_config(str(path))
     steps = next_steps(found, str(path))
     if as_json:
-        report({"file": str(path), "found": _counts(found), "notes": found.notes, "next": steps}, as_json=True)
+        told = {
+            "file": str(path),
+            "found": _counts(found),
+            "lists": list(found.made),
+            "notes": found.notes,
+            "next": steps,
+        }
+        report(told, as_json=True)
         return
     for note in found.notes:
         log(f"note: {note}")
-    out("\n".join([f"wrote {path}", *(f"  {count:>6} {what}" for what, count in _counts(found).items()), "next:"]))
+    wrote = ", ".join([str(path), *(str(folder / name) for name in found.made)])
+    out("\n".join([f"wrote {wrote}", *(f"  {count:>6} {what}" for what, count in _counts(found).items()), "next:"]))
     out("\n".join(f"  {step}" for step in steps))
 
 
 def _classes(found: Survey, given: str | None) -> str | Classes:
     """A file with names, names given on the command line, or a guess from the masks."""
-    guess = guess_classes(found.mask_files) if given is not None or found.class_file is None else None
+    guess = _guess(found) if given is not None or found.class_file is None else None
     if given is not None:
         names = tuple(name.strip() for name in given.split(","))
         if not all(names) or len(set(names)) < len(names):
             raise UsageError(f"--classes '{given}': expected different names with commas between them")
         if guess is not None and guess.map is not None and len(guess.names) == len(names):
             rename = dict(zip(guess.names, names, strict=True))
-            return Classes(names, {key: rename[name] for key, name in guess.map.items()}, "--classes")
+            return Classes(names, {key: rename[name] for key, name in guess.map.items()}, "--classes", named=True)
         if guess is not None and guess.map is None and len(guess.names) > len(names):
             found.notes.append(f"{len(names)} classes given, but {guess.source}")
-        return Classes(names, None, "--classes")
+        return Classes(names, None, "--classes", named=True)
     return found.class_file or guess or _PLACEHOLDER
+
+
+def _guess(found: Survey) -> Classes | None:
+    return found.classes or guess_classes(found.mask_files)
 
 
 def _relative(folder: Path, start: Path) -> str:
@@ -110,9 +125,7 @@ def _data(found: Survey, classes: str | Classes, root: str) -> Iterator[str]:
         yield from _CONCEPTS
     else:
         yield f"  classes: {inline(list(classes.names))}"
-        yield f"  # ^ in the order of their ids; {classes.source}" + (
-            "" if classes.source == "--classes" else ". RENAME THEM."
-        )
+        yield f"  # ^ in the order of their ids; {classes.source}" + ("" if classes.named else ". RENAME THEM.")
         yield from _CONCEPTS
     yield from _role(
         found,
@@ -177,7 +190,7 @@ def _recipe(found: Survey) -> Iterator[str]:
 def next_steps(found: Survey, path: str) -> list[str]:
     """Commands to type next, in order."""
     quoted = f"'{path}'" if " " in path else path
-    steps = [f"semiovs config show {quoted} --origins"]
+    steps = [f"semiovs data check {quoted}"]
     labels = _ood_labels(found)
     if found.ood and labels is None:
         steps.append(f"semiovs label {quoted} ood=ood --from MASKS   # masks of the images in ood/, from any teacher")

@@ -172,6 +172,16 @@ class Manifest(Sequence[Record]):
             lines.append(line + "\n")
         write_text(Path(path), "".join(lines))
 
+    def write(self, stem: Path, root: Path | str) -> Path:
+        """Write a text list ``<stem>.txt``, or ``<stem>.jsonl`` if a path cannot stand in one; returns the file."""
+        text, lines = stem.with_name(f"{stem.name}.txt"), stem.with_name(f"{stem.name}.jsonl")
+        try:
+            self.write_list(text, root)
+        except DataError:
+            Manifest(self._records, root).write_jsonl(lines)
+            return lines
+        return text
+
     def where(self, record: Record) -> str:
         """The place to look at when something is wrong with a record: ``list:line``, or its image if there is no list."""
         return f"{self.origin}:{record.line}" if self.origin is not None and record.line else str(record.image)

@@ -13,7 +13,7 @@ from semiovs.data.image import IMAGE_SUFFIXES
 from semiovs.data.record import Record
 from semiovs.errors import DataError
 
-_TEXTS = ("source", "license", "sha256")  # in the order of Record
+_TEXTS = ("source", "license", "sha256")
 _KEYS = ("id", "image", "mask", *_TEXTS)
 _SHA256 = re.compile("[0-9a-f]{64}")
 _COLUMN_SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
@@ -80,18 +80,18 @@ def _from_json(line: str, root: Path) -> Record:
     name = row.get("id", id_of(image, root))
     if not isinstance(name, str) or not is_id(name):
         raise DataError("'id' must be a relative path without '..', like 'train/0001'")
-    return Record(name, image, None if mask is None else inside(mask, root), *_texts(row))
+    source, terms, digest = (_text(row, key) for key in _TEXTS)
+    return Record(name, image, None if mask is None else inside(mask, root), source, terms, digest)
 
 
-def _texts(row: Mapping[str, object]) -> Iterator[str]:
-    for key in _TEXTS:
-        text = row.get(key) or ""
-        if not isinstance(text, str):
-            raise DataError(f"'{key}' must be a text")
-        storable(text)
-        if key == "sha256" and text and not _SHA256.fullmatch(text):
-            raise DataError("'sha256' must be 64 hex digits")
-        yield text
+def _text(row: Mapping[str, object], key: str) -> str:
+    text = row.get(key) or ""
+    if not isinstance(text, str):
+        raise DataError(f"'{key}' must be a text")
+    storable(text)
+    if key == "sha256" and text and not _SHA256.fullmatch(text):
+        raise DataError("'sha256' must be 64 hex digits")
+    return text
 
 
 def _from_text(line: str, root: Path) -> Record:

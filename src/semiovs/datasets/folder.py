@@ -79,6 +79,14 @@ class FolderDataset:
         vocabulary = self.vocabulary()
         return Sources(vocabulary, self._labeled(self.root)[0], MaskReader.from_config(self.data.masks, vocabulary))
 
+    def unlabeled(self) -> Manifest | None:
+        """The bare images, or None.
+
+        Raises:
+            DataError: as `sources`.
+        """
+        return self._unlabeled(self.root)
+
     def vocabulary(self) -> Vocabulary:
         """Classes of `data.classes`, or of the class file in the root.
 

@@ -1,0 +1,195 @@
+"""``semiovs data split``: lists to train with, from one labelled set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semiovs.cli.console import Json, log, report, table
+from semiovs.cli.progress import progress
+from semiovs.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from semiovs.data.manifest import Manifest
+    from semiovs.data.measure import Measured
+    from semiovs.data.sources import Sources
+    from semiovs.data.split import Split
+
+_FACTS = "split.json"
+
+
+def split(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CONFIG] [KEY=VALUE]...", help="Preset, YAML file, or folder with a semiovs.yaml; then values on top."
+        ),
+    ] = None,
+    sizes: Annotated[
+        str, typer.Option("--sizes", metavar="LIST", help="Labelled parts: fractions and numbers of images, like 1/8,1/4,92.")
+    ] = "1/16,1/8,1/4,1/2",
+    val: Annotated[str, typer.Option("--val", metavar="SHARE", help="For evaluation: 1/5, 0.2 or a number; 0: none.")] = "0",
+    held_out: Annotated[
+        str, typer.Option("--held-out", metavar="SHARE", help="For choosing models while training, never trained on.")
+    ] = "0",
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another split.")] = 0,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="Images whose ids give the same first group stay together: frames of a film."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the lists; default: splits/own in data.root.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace lists that are there.")] = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Split the labelled images: an evaluation part, a held-out part, and nested labelled fractions that hold the classes fairly.
+
+    Copies (exact or near) stay on one side of the evaluation and held-out parts.
+    """
+    from semiovs.config import load_config, split_source
+    from semiovs.files import write_json
+    from semiovs.registry import DATASETS, lookup
+
+    asked = _asked(sizes)
+    parts = {"val": _share("--val", val), "held_out": _share("--held-out", held_out)}
+    source, overrides = split_source(arguments or [])
+    config = load_config(source, overrides).config
+    dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data)
+    sources = dataset.labeled()
+    place = out or dataset.root / "splits" / "own"
+    if (place / _FACTS).exists() and not force:
+        raise UsageError(f"{place / _FACTS}: there is a split already; --force replaces it, --out DIR writes another")
+    found, made = _made(sources, asked, parts, seed, group)
+    lists = _written(made, sources.labeled, dataset.unlabeled(), place, dataset.root)
+    facts = {"seed": seed, "group": group, "copies": len(found.copies), **_facts(made, found.pixels, sources)}
+    facts["lists"] = {name: path.relative_to(place).as_posix() for name, path in lists.items()}
+    write_json(place / _FACTS, facts)
+    for part, about in facts["parts"].items():
+        if about["missing"]:
+            log(f"note: {part} has no pixel of {', '.join(about['missing'])}")
+    report({"out": str(place), **facts}, as_json=as_json, text=_text(facts, lists, place, source))
+
+
+def _made(
+    sources: Sources, sizes: Mapping[str, float | int], parts: Mapping[str, float | int], seed: int, group: str | None
+) -> tuple[Measured, Split]:
+    from semiovs.data.measure import measure
+    from semiovs.data.split import connected, make_split
+
+    ids = [record.id for record in sources.labeled]
+    with progress("reading masks") as show:
+        found = measure(sources.labeled, sources.masks, progress=show)
+    together = connected(len(ids), _with_groups(found.copies, ids, group))
+    return found, make_split(found.pixels, ids, sizes, **parts, seed=seed, together=together)
+
+
+def _asked(sizes: str) -> dict[str, float | int]:
+    """Name of each labelled part -> share or number."""
+    asked: dict[str, float | int] = {}
+    for text in filter(None, (part.strip() for part in sizes.split(","))):
+        share = _share("--sizes", text)
+        if share == 0:
+            raise UsageError(f"--sizes {text}: a labelled part holds at least one image")
+        asked[text.replace("/", "_")] = share
+    return asked
+
+
+def _share(option: str, text: str) -> float | int:
+    """A number of images, or a share below 1: ``92``, ``1/8``, ``0.2``."""
+    numerator, slash, denominator = text.strip().partition("/")
+    try:
+        share = int(numerator) / int(denominator) if slash else (float(text) if "." in text else int(text))
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"{option} '{text}': expected a number of images, or a share like 1/8 or 0.2") from None
+    if share < 0 or (isinstance(share, float) and not share <= 1):
+        raise UsageError(f"{option} '{text}': a share is between 0 and 1")
+    return share
+
+
+def _with_groups(copies: NDArray[np.int64], ids: Sequence[str], group: str | None) -> NDArray[np.int64]:
+    """Pairs of images that stay together: copies, and those of one group."""
+    import numpy as np
+
+    if group is None:
+        return copies
+    try:
+        pattern = re.compile(group)
+    except re.error as error:
+        raise UsageError(f"--group '{group}': not a regular expression: {error}") from None
+    if pattern.groups < 1:
+        raise UsageError(f"--group '{group}': put what images of one group share in brackets, like '^(.*)_\\d+$'")
+    first: dict[str, int] = {}
+    pairs = []
+    for index, name in enumerate(ids):
+        match = pattern.search(name)
+        if match is None or match.group(1) is None:
+            raise DataError(f"--group '{group}' does not fit the image '{name}'")
+        pairs.append((first.setdefault(match.group(1), index), index))
+    return np.concatenate([copies, np.array(pairs, np.int64).reshape(-1, 2)])
+
+
+def _written(made: Split, labeled: Manifest, bare: Manifest | None, place: Path, root: Path) -> dict[str, Path]:
+    """Write all lists; returns name -> file. Bare images that are among the labelled ones have their place there."""
+    from semiovs.data.manifest import Manifest
+
+    others = () if bare is None else bare.without(labeled)
+
+    def part(places: Sequence[int]) -> Manifest:
+        return Manifest((labeled[index] for index in places), labeled.root)
+
+    parts = {"train": part(made.train)}
+    parts |= {name: part(places) for name, places in (("val", made.val), ("held_out", made.held_out)) if places}
+    for name in made.labeled:
+        rest = part(made.unlabeled(name)).without_masks()
+        parts[f"{name}/labeled"] = part(made.labeled[name])
+        parts[f"{name}/unlabeled"] = Manifest([*rest, *others], labeled.root)
+    return {name: manifest.write(place / name, root) for name, manifest in parts.items()}
+
+
+def _facts(made: Split, pixels: NDArray[np.int64], sources: Sources) -> dict[str, Any]:
+    """What split.json holds: of each part its images, class shares, how far these are off the whole, and classes it lacks."""
+    whole, names = _shares(pixels, range(len(pixels))), sources.vocabulary.names
+    parts: dict[str, Any] = {}
+    for part, places in {"train": made.train, "val": made.val, "held_out": made.held_out, **made.labeled}.items():
+        if not places:
+            continue
+        shares = _shares(pixels, places)
+        parts[part] = {
+            "images": len(places),
+            "shares": {name: round(float(share), 6) for name, share in zip(names, shares, strict=True)},
+            "off": round(float(abs(shares - whole).sum() / 2), 4),
+            "missing": [name for name, share, all_ in zip(names, shares, whole, strict=True) if share == 0 < all_],
+        }
+    labeled = {"images": len(sources.labeled), "hash": sources.labeled.hash}
+    return {"labelled": labeled, "parts": parts}
+
+
+def _shares(pixels: NDArray[np.int64], places: Sequence[int]) -> NDArray[np.float64]:
+    counts = pixels[list(places)].sum(axis=0)
+    shares: NDArray[np.float64] = counts / max(int(counts.sum()), 1)
+    return shares
+
+
+def _text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, source: str | None) -> str:
+    rows = [[part, about["images"], f"{100 * about['off']:.1f}%"] for part, about in facts["parts"].items()]
+    smallest = min(
+        (name for name in lists if name.endswith("/labeled")), key=lambda name: facts["parts"][name.rpartition("/")[0]]["images"],
+        default=None,
+    )  # fmt: skip
+    lines = [table(["part", "images", "class shares off by"], rows), f"lists: {place}"]
+    if facts["copies"]:
+        lines.append(f"{facts['copies']} pairs of images are copies; each pair is on one side of val and held_out")
+    if smallest is not None:
+        keys = {"data.labeled": smallest, "data.unlabeled": smallest.replace("/labeled", "/unlabeled")}
+        keys |= {f"data.{name}": name for name in ("val", "held_out") if name in lists}
+        lines.append(
+            f"next: semiovs train {source or ''} "
+            + " ".join(f"{key}={lists[name].resolve()}" for key, name in keys.items())
+        )
+    return "\n".join(lines)

@@ -1,0 +1,68 @@
+"""What a labelled set holds, image by image: pixels of each class, and which images are copies of one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.data.dataset import read_labeled
+from semiovs.data.duplicates import alike, near_pairs, perceptual_hash, thumbnail
+from semiovs.data.manifest import Manifest
+from semiovs.data.masks import MaskReader
+from semiovs.data.record import Record
+from semiovs.errors import DataError
+
+
+@dataclass(frozen=True)
+class Measured:
+    """pixels: (N, K) of each class in each image; copies: (P, 2) pairs i < j of images that show the same."""
+
+    pixels: NDArray[np.int64]
+    copies: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _One:
+    pixels: NDArray[np.int64]
+    hash: int
+    small: NDArray[np.uint8]
+
+
+def measure(
+    manifest: Manifest, masks: MaskReader, *, threads: int = 4, progress: Callable[[int, int], None] | None = None
+) -> Measured:
+    """Read every image and mask once.
+
+    Raises:
+        DataError: one error for all images or masks that cannot be read or do not fit.
+    """
+    problems: list[str] = []
+    found: list[_One] = []
+    with ThreadPoolExecutor(threads) as pool:
+        for done, one in enumerate(pool.map(lambda record: _measured(record, masks), manifest), 1):
+            if isinstance(one, DataError):
+                problems.append(str(one))
+            else:
+                found.append(one)
+            if progress is not None:
+                progress(done, len(manifest))
+    if problems:
+        raise DataError.of(problems)
+    near = near_pairs(np.array([one.hash for one in found], np.uint64))
+    same = [alike(found[i].small, found[j].small) for i, j in near]
+    pixels = np.array([one.pixels for one in found], np.int64).reshape(-1, masks.num_classes)
+    return Measured(pixels, near[np.array(same, bool)])
+
+
+def _measured(record: Record, masks: MaskReader) -> _One | DataError:
+    try:
+        image, mask = read_labeled(record, masks)
+    except DataError as error:
+        return error
+    pixels = np.asarray(image)
+    counts = np.bincount(mask.ravel(), minlength=256)[: masks.num_classes]
+    return _One(counts, perceptual_hash(pixels), thumbnail(pixels))

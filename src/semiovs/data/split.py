@@ -1,0 +1,163 @@
+"""Lists to train with, made of one labelled set: part for evaluation, part held out, and nested labelled fractions of the rest.
+
+Images are drawn one after another so that every beginning of the order holds the classes in about the shares of the whole: the
+first eighth of a list is then a fair eighth, and it lies in the first quarter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.errors import DataError
+
+Counts = NDArray[np.int64]
+
+#: Images among which the next one is chosen: few leave room for chance, many follow the shares more closely.
+CANDIDATES = 32
+
+
+@dataclass(frozen=True)
+class Split:
+    """Places (indices into the images that were split) of each part; `labeled` maps a fraction's name to a beginning of `train`.
+
+    train: in the order in which they were drawn.
+    """
+
+    train: list[int]
+    val: list[int]
+    held_out: list[int]
+    labeled: Mapping[str, list[int]]
+
+    def unlabeled(self, name: str) -> list[int]:
+        """The images of `train` that the fraction `name` leaves without labels."""
+        return self.train[len(self.labeled[name]) :]
+
+
+def make_split(
+    pixels: Counts,
+    ids: Sequence[str],
+    sizes: Mapping[str, float | int],
+    *,
+    val: float = 0,
+    held_out: float = 0,
+    seed: int = 0,
+    together: Sequence[Sequence[int]] = (),
+) -> Split:
+    """Split images.
+
+    pixels: (N, K) number of pixels of each class in each image; ids: of the images, the only thing that ties the draws to them, so
+    that the order of the list does not matter; sizes: name -> share (float) or number (int) of training images that keep their
+    labels; val, held_out: share or number for evaluation and for decisions while training, taken first; together: groups of
+    images that go to one side of these two cuts (frames of one film, copies), whole.
+
+    Raises:
+        DataError: parts that are larger than what there is, or nothing is left to train on.
+    """
+    if len(ids) != len(pixels):
+        raise ValueError(f"{len(pixels)} rows for {len(ids)} ids")
+    taken: set[int] = set()
+    units = _units(len(ids), together)
+    parts = []
+    for name, share in (("val", val), ("held_out", held_out)):
+        count = _count(share, len(ids), name)
+        part = _units_drawn(pixels, ids, [unit for unit in units if unit[0] not in taken], count, f"{seed}/{name}")
+        taken.update(part)
+        parts.append(part)
+    rest = [index for index in range(len(ids)) if index not in taken]
+    if not rest:
+        raise DataError("no images are left to train on; make val or held_out smaller")
+    train = [rest[i] for i in drawn(pixels[rest], [ids[i] for i in rest], f"{seed}/train")]
+    labeled = {}
+    for name, size in sizes.items():
+        count = _count(size, len(train), name)
+        if count == 0:
+            raise DataError(f"{name}: no image of {len(train)} would be labelled; ask for more")
+        labeled[name] = train[:count]
+    return Split(train, parts[0], parts[1], labeled)
+
+
+def drawn(pixels: Counts, ids: Sequence[str], seed: str) -> list[int]:
+    """An order of the images (N, K) whose beginnings hold the classes as the whole does; a pure function of ids, pixels and seed.
+
+    While a class has not been shown yet, the next image is one with the rarest such class. Of `CANDIDATES` that qualify, the one is
+    taken that brings the shares nearest to those of the whole: shares of pixels and of images with the class, rare classes
+    weighing as much as frequent ones.
+    """
+    left = sorted(range(len(ids)), key=lambda i: hashlib.sha256(f"{seed}/{ids[i]}".encode()).digest())
+    shown = pixels > 0
+    goals = pixels.sum(axis=0) / max(int(pixels.sum()), 1), shown.mean(axis=0)
+    rarest = [int(k) for k in np.argsort(goals[1], kind="stable") if goals[1][k] > 0]
+    have, seen = np.zeros(pixels.shape[1]), np.zeros(pixels.shape[1])
+    out: list[int] = []
+    while left:
+        rarest = [k for k in rarest if not seen[k]]
+        near = [i for i in left if shown[i, rarest[0]]][-CANDIDATES:] if rarest else left[-CANDIDATES:]
+        ahead = have + pixels[near]
+        shares = ahead / np.maximum(ahead.sum(axis=1, keepdims=True), 1)
+        away = np.add(_away(shares, goals[0]), _away((seen + shown[near]) / (len(out) + 1), goals[1]))
+        chosen = near[int(np.argmin(away))]
+        left.remove(chosen) if rarest else left.pop(len(left) - len(near) + near.index(chosen))
+        out.append(chosen)
+        have += pixels[chosen]
+        seen += shown[chosen]
+    return out
+
+
+def _away(shares: NDArray[np.float64], goal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, K) shares -> (N,) chi-square distances from `goal`; classes that are nowhere do not count."""
+    there = goal > 0
+    distances: NDArray[np.float64] = ((shares[:, there] - goal[there]) ** 2 / goal[there]).sum(axis=1)
+    return distances
+
+
+def _count(share: float | int, total: int, name: str) -> int:
+    """Number of images: an int is one already, a float is a share of `total`; a positive share is at least one image."""
+    count = share if isinstance(share, int) else max(int(share * total), 1 if share > 0 else 0)
+    if not 0 <= count <= total:
+        raise DataError(f"{name}: {share:g} of {total} images cannot be taken")
+    return count
+
+
+def _units(count: int, together: Sequence[Sequence[int]]) -> list[list[int]]:
+    """All images in groups; an image that stands in no group is its own."""
+    grouped = {index for group in together for index in group}
+    units = [sorted(set(group)) for group in together if group]
+    if sum(map(len, units)) != len(grouped):
+        raise ValueError("groups overlap")
+    return [*units, *([index] for index in range(count) if index not in grouped)]
+
+
+def _units_drawn(pixels: Counts, ids: Sequence[str], units: list[list[int]], count: int, seed: str) -> list[int]:
+    """Whole units, as fair as `drawn` makes them, until `count` images are reached; a unit that would go far over is passed by."""
+    if not count:
+        return []
+    sums = np.array([pixels[unit].sum(axis=0) for unit in units])
+    names = [min(ids[index] for index in unit) for unit in units]
+    taken: list[int] = []
+    for place in drawn(sums, names, seed):
+        if len(taken) + len(units[place]) <= count:
+            taken += units[place]
+    return sorted(taken)
+
+
+def connected(count: int, pairs: NDArray[np.int64]) -> list[list[int]]:
+    """Groups of two and more of the indices below `count` that are tied by (P, 2) pairs, directly or through others."""
+    parent = list(range(count))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    for one, other in pairs.tolist():
+        parent[root(other)] = root(one)
+    groups: dict[int, list[int]] = {}
+    for index in range(count):
+        groups.setdefault(root(index), []).append(index)
+    return [group for group in groups.values() if len(group) > 1]
