@@ -185,3 +185,10 @@ def test_the_same_batches_as_from_a_folder(datasets, tmp_path):
         digests += [[batch_digest(b) for b in loader(stream, 0, 4, workers=workers)] for workers in (0, 2)]
     assert digests[0] == digests[1] == digests[2] == digests[3]
     assert np.asarray(Image.open(files[0])).tolist() == np.asarray(read_image(sources.ood[0].image)).tolist()
+
+
+def test_licence_of_the_whole_set(rows, tmp_path):
+    bare = rows.remove_columns("license")
+    bare.info.license = "CC BY 4.0"
+    bare.save_to_disk(tmp_path / "saved")
+    assert {record.license for record in read_source("saved", tmp_path)} == {"CC BY 4.0"}

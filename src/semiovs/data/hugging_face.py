@@ -58,9 +58,10 @@ class Rows:
         return file.read_bytes()
 
     def about(self, name: str) -> Mapping[str, str]:
-        """`license` and `source` (or `url`) of a row, where the set has text columns of these names."""
-        row = int(name)
-        return {key: value for key, values in self._texts.items() if (value := values[row])}
+        """`license` and `source` (or `url`) of a row, where the set has text columns of these names; else the set's licence."""
+        row, whole = int(name), getattr(self._all.info, "license", "")
+        found = {"license": whole} if isinstance(whole, str) else {}
+        return found | {key: value for key, values in self._texts.items() if (value := values[row])}
 
     def identity(self, name: str) -> str:
         """The set's files with size and time, column and row."""

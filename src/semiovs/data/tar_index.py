@@ -93,8 +93,7 @@ class _Scan:
             self.problems.append(f"{self.path}: no images in this tar ({', '.join(IMAGE_SUFFIXES)})")
         if self.problems:
             raise DataError.of(self.problems, f"{self.path}: {len(self.problems)} problems in this tar")
-        others = {name: place for name, place in self.images.items() if name not in pictures}
-        members = {name: self.images[name] for name in pictures} | others
+        members = {name: self.images[name] for name in pictures} | self.images
         keys = {name: key_of(name)[0] for name in pictures}
         about = {name: self.about[key] for name, key in keys.items() if key in self.about}
         return TarIndex(status.st_size, status.st_mtime_ns, members, len(pictures), about)
