@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -150,6 +151,14 @@ def test_a_full_disk_ends_the_taking_in(tmp_path, files, monkeypatch):
     monkeypatch.undo()
     assert same(cache.read(files[1]), files[1])
     assert entries(tmp_path / "cache") == []
+
+
+def test_the_folder_may_be_removed_at_any_time(tmp_path, files):
+    cache = PixelCache.open(tmp_path / "cache", 10**6)
+    cache.read(files[0])
+    shutil.rmtree(tmp_path / "cache")
+    assert all(same(cache.read(path), path) for path in files)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_bad_images_are_told_as_without_a_cache(tmp_path, files):

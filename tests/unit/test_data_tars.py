@@ -409,3 +409,17 @@ def test_damaged_bytes_never_show_a_traceback(tmp_path):
         except DataError:
             refused += 1
     assert 100 < refused < 300
+
+
+def test_a_list_tells_once_what_is_wrong_with_a_tar(tmp_path, monkeypatch):
+    write(tmp_path / "s.tar", [("a.png", picture()), ("../b.png", b"")])
+    (tmp_path / "list.txt").write_text("s.tar/a.png\ns.tar/c.png\n")
+    made = []
+    monkeypatch.setattr(tar_files, "index_tar", lambda path, make=tar_files.index_tar: made.append(path) or make(path))
+    for _ in range(3):
+        with pytest.raises(DataError, match=r"'\.\.'"):
+            read_image(tmp_path / "s.tar/a.png")
+    assert len(problems(tmp_path / "list.txt")) == len(made) == 1
+    write(tmp_path / "s.tar", [("a.png", picture())])
+    assert [r.id for r in read_source(tmp_path / "s.tar")] == ["s/a"]
+    assert read_image(tmp_path / "s.tar/a.png").size == (40, 30)

@@ -44,11 +44,12 @@ class Container(Protocol):
         """Text that changes when the bytes of the image do."""
 
 
-_open: dict[str, Container] = {}
+#: What was opened by this process, or why it could not be.
+_open: dict[str, Container | DataError] = {}
 
 
 def container(path: Path | str) -> Container:
-    """The tar at a path, or the data set of a path like ``ROOT/hf:NAME:SPLIT:COLUMN``; opened once a process.
+    """The tar at a path, or the data set of a path like ``ROOT/hf:NAME:SPLIT:COLUMN``; opened, or refused, once a process.
 
     Raises:
         DataError: it cannot be read, or holds what it must not (all of that is named); MissingExtraError: `datasets` is missing.
@@ -56,7 +57,13 @@ def container(path: Path | str) -> Container:
     text = os.fspath(path)
     found = _open.get(text)
     if found is None:
-        found = _open[text] = _opened(text)
+        try:
+            found = _opened(text)
+        except DataError as error:
+            found = error
+        _open[text] = found
+    if isinstance(found, DataError):
+        raise DataError(str(found), found.problems)
     return found
 
 

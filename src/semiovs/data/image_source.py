@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from semiovs.data.containers import SCHEME, TAR, Container, adopt, container, exists, forget
+from semiovs.data.containers import SCHEME, TAR, Container, adopt, container, exists, forget, split
 from semiovs.data.image import IMAGE_SUFFIXES
 from semiovs.data.manifest import Manifest
 from semiovs.data.record import Record
@@ -84,8 +84,22 @@ def _list(path: Path, root: Path) -> Manifest:
     if manifest and not exists(manifest[0].image):
         beside = Manifest.read(path, path.parent)
         if exists(beside[0].image):
-            return beside
+            manifest = beside
+    places = [parts[0] for record in manifest if (parts := split(record.image)) is not None]
+    _require_open(dict.fromkeys(places))
     return manifest
+
+
+def _require_open(places: Iterable[str]) -> None:
+    """Tell what is wrong with containers once, not at each of their images."""
+    problems: list[str] = []
+    for place in places:
+        try:
+            container(place)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError.of(problems)
 
 
 def _folder(path: Path, root: Path) -> Manifest:

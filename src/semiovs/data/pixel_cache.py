@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
+from PIL import __version__ as PILLOW
 
 from semiovs.data.containers import identity
 from semiovs.data.image import read_image
@@ -36,7 +37,7 @@ class PixelCache:
     """Reads images as `read_image`; keeps them decoded under `root`, at most `budget` bytes (disk blocks counted in full).
 
     Many processes and runs may share a folder, if they share the budget. An entry is found by path, size and time of its file (or
-    its tar, and the place in it), written in one piece, and dropped where its checksum does not hold. A disk that cannot be written
+    its tar, and the place in it) and Pillow's version, written in one piece, and dropped where its checksum does not hold. A disk that cannot be written
     ends the taking in, not the run.
     """
 
@@ -78,7 +79,9 @@ class PixelCache:
         return image
 
     def _entry(self, path: Path) -> Path:
-        name = hashlib.sha256(f"{_FORMAT}\0{identity(path)}".encode(errors="surrogateescape")).hexdigest()[:40]
+        name = hashlib.sha256(f"{_FORMAT}\0{PILLOW}\0{identity(path)}".encode(errors="surrogateescape")).hexdigest()[
+            :40
+        ]
         return self.root / name[:2] / f"{name}{_SUFFIX}"
 
     def _load(self, entry: Path) -> Image.Image | None:
