@@ -49,7 +49,7 @@ def used(root: Path) -> int:
 
 
 def ledger(root: Path) -> int:
-    return int((root / "bytes-used").read_text())
+    return int((root / "bytes-used").read_text().splitlines()[-1])
 
 
 def same(image, path) -> bool:
@@ -123,6 +123,21 @@ def test_what_a_killed_process_left(tmp_path, files):
     PixelCache.open(tmp_path / "cache", 3 * COST)
     assert not part.exists()
     assert (tmp_path / "cache/notes.txt").exists()
+
+
+def test_a_process_that_dies_leaves_the_count_too_high(tmp_path, files, monkeypatch):
+    cache = PixelCache.open(tmp_path / "cache", 3 * COST)
+
+    def die(*_):
+        raise SystemExit
+
+    monkeypatch.setattr(Path, "replace", die)
+    with pytest.raises(SystemExit):
+        cache.read(files[0])
+    monkeypatch.undo()
+    assert ledger(tmp_path / "cache") == COST
+    PixelCache.open(tmp_path / "cache", 3 * COST)
+    assert ledger(tmp_path / "cache") == used(tmp_path / "cache") == 0
 
 
 def _read_all(root: Path, budget: int, files: list[Path]) -> int:

@@ -30,15 +30,17 @@ _HEADER = struct.Struct("<8sIII")
 _MAGIC = b"semiovs1"
 _SUFFIX, _TEMPORARY = ".rgb", ".part"
 _LEDGER = "bytes-used"
+#: Longer than a line of it.
+_LINE = 32
 _DISK_BLOCK = 4096
 
 
 class PixelCache:
     """Reads images as `read_image`; keeps them decoded under `root`, at most `budget` bytes (disk blocks counted in full).
 
-    Many processes and runs may share a folder, if they share the budget. An entry is found by path, size and time of its file (or
-    its tar, and the place in it) and Pillow's version, written in one piece, and dropped where its checksum does not hold. A disk that cannot be written
-    ends the taking in, not the run.
+    Many processes and runs may share a folder, if they share the budget. An entry is found by path, size and time of its file
+    (or its tar, and the place in it) and Pillow's version, written in one piece, and dropped where its checksum does not hold. A
+    disk that cannot be written ends the taking in, not the run.
     """
 
     def __init__(self, root: Path, budget: int) -> None:
@@ -57,7 +59,7 @@ class PixelCache:
         try:
             root.mkdir(parents=True, exist_ok=True)
             with cache._ledger() as ledger:
-                ledger.write(cache._count())
+                ledger.restart(cache._count())
         except OSError as error:
             raise ConfigError(f"data.cache.dir: {root} cannot be written: {error.strerror or error}") from None
         return cache
@@ -150,24 +152,31 @@ class PixelCache:
         """The bytes used, while no other process may change them."""
         descriptor = open_locked(self.root / _LEDGER)
         try:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            text = os.read(descriptor, 32)
-            yield _Ledger(descriptor, int(text) if text.endswith(b"\n") and text[:-1].isdigit() else self._count())
+            os.lseek(descriptor, max(0, os.fstat(descriptor).st_size - _LINE), os.SEEK_SET)
+            text = os.read(descriptor, _LINE)
+            last = text[:-1].rpartition(b"\n")[2]
+            ledger = _Ledger(descriptor, int(last) if text.endswith(b"\n") and last.isdigit() else -1)
+            if ledger.used < 0:
+                ledger.restart(self._count())
+            yield ledger
         finally:
             os.close(descriptor)
 
 
 @dataclass
 class _Ledger:
-    """The locked file, and the bytes used."""
+    """The locked file, to which the bytes used are appended: to write over them is slow, and a killed process may leave nothing."""
 
     descriptor: int
     used: int
 
     def write(self, used: int) -> None:
         self.used = max(0, used)
-        os.ftruncate(self.descriptor, 0)
         os.write(self.descriptor, b"%d\n" % self.used)
+
+    def restart(self, used: int) -> None:
+        os.ftruncate(self.descriptor, 0)
+        self.write(used)
 
 
 def _cost(size: int) -> int:
