@@ -160,6 +160,11 @@ TEACHERS = _table(
 DATASETS = _table(
     Entry("folder", "semiovs.datasets.folder:FolderDataset",
           "your own folder: images/ masks/ unlabeled/ ood/ val/ or lists, class names in the YAML"),
+    Entry("voc", "semiovs.datasets.voc:Voc", "Pascal VOC 2012, with SBD's masks (augmented)"),
+    Entry("context", "semiovs.datasets.context:Context", "Pascal Context: 59 classes and background"),
+    Entry("coco", "semiovs.datasets.coco:Coco", "COCO 2017: 81 classes, or the 171 of COCO-Stuff"),
+    Entry("cityscapes", "semiovs.datasets.cityscapes:Cityscapes", "Cityscapes: 19 classes, from train ids or ids"),
+    Entry("ade20k", "semiovs.datasets.ade20k:Ade20k", "ADE20K scene parsing: 150 classes"),
 )  # fmt: skip
 
 

@@ -39,6 +39,7 @@ VERBS: Mapping[str, Verb] = {
     "convert": Verb("semiovs.cli.convert:convert", "A published checkpoint into a model of ours, and back."),
     "vocab": Verb("semiovs.cli.vocab:vocab", "Show, check and compare vocabularies: classes, concepts, colours."),
     "data": Verb("semiovs.cli.data:data", "Your images: check, count, split them; prepare benchmarks."),
+    "splits": Verb("semiovs.cli.splits:splits", "Published lists of images: fetch, look at, write out, verify."),
     "init": Verb("semiovs.cli.init:init", "Look at a folder of images and write a commented starter YAML."),
     "card": Verb("semiovs.cli.card:card", "What a teacher is worth on the labelled images, as a page."),
     "calibrate": Verb("semiovs.cli.calibrate:calibrate", "Fit a teacher's thresholds and confidences on the labelled images."),

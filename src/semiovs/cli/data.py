@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from semiovs.cli.data_prepare import prepare
 from semiovs.cli.data_split import split
 
 data = typer.Typer(
@@ -11,6 +12,7 @@ data = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+data.command()(prepare)
 data.command()(split)
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from semiovs.config.schema import DataConfig, OodConfig
 from semiovs.data.image import read_image
+from semiovs.data.image_source import names_container
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
 from semiovs.data.pixel_cache import PixelCache
@@ -56,7 +57,7 @@ class FolderDataset:
         """
         root, vocabulary = self.root, self.vocabulary()
         masks = MaskReader.from_config(self.data.masks, vocabulary)
-        ood = None if self.ood is None else Manifest.from_source(self.ood.images, root, key="ood.images")
+        ood = None if self.ood is None else self._bare("ood.images", self.ood.images, root)
         labeled, held_out = self._labeled(root)
         return Sources(
             vocabulary,
@@ -140,7 +141,7 @@ class FolderDataset:
 
     def _unlabeled(self, root: Path) -> Manifest | None:
         if self.data.unlabeled is not None:
-            return Manifest.from_source(self.data.unlabeled, root, key="data.unlabeled").without_masks()
+            return self._bare("data.unlabeled", self.data.unlabeled, root).without_masks()
         return Manifest.from_source("unlabeled", root) if (root / "unlabeled").is_dir() else None
 
     def _val(self, root: Path) -> Manifest | None:
@@ -155,12 +156,22 @@ class FolderDataset:
         if path.is_file():
             return Manifest.read(path, root)
         if not path.is_dir():
-            raise _absent(key, path)
+            return self._published(key, given, path)
         if (path / "images").is_dir():
             return Manifest.from_folder(path / "images", path / "masks")
         if (path.parent / "masks").is_dir():
             return Manifest.from_folder(path, path.parent / "masks")
         raise DataError(f"{key}: {path} has no images/ with masks/; name a list of 'image mask' lines otherwise")
+
+    def _bare(self, key: str, given: str, root: Path) -> Manifest:
+        path = root / Path(given).expanduser()
+        if path.exists() or names_container(path):
+            return Manifest.from_source(given, root, key=key)
+        return self._published(key, given, path)
+
+    def _published(self, key: str, given: str, path: Path) -> Manifest:  # noqa: ARG002 - benchmarks know lists by name
+        """What stands for a list that is not there: nothing, for a folder of one's own."""
+        raise _absent(key, path)
 
     def _ood_labels(self, images: Manifest, root: Path, vocabulary: Vocabulary) -> LabelSource | None:
         """The store, the folder of masks, or the masks of the list, in this order; None if the student labels."""

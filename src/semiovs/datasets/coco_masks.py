@@ -1,0 +1,113 @@
+"""COCO's regions (polygons and run lengths) as masks, by pycocotools."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.data.batch import IGNORE
+from semiovs.errors import DataError, MissingExtraError
+
+#: Category ids that COCO never used; the 80 things have the others of 1..90, stuff 92..182.
+_UNUSED_THINGS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+THINGS = tuple(i for i in range(1, 91) if i not in _UNUSED_THINGS)
+STUFF = tuple(range(92, 183))
+
+#: Value in a ``stuffthingmaps`` PNG (category id - 1) -> class: 80 things from 1 on, background 0, the rest ignored.
+MAP_81: Mapping[str, int] = {
+    **{str(value): IGNORE for value in range(255)},
+    **{str(category - 1): 1 + rank for rank, category in enumerate(THINGS)},
+    **{str(category - 1): 0 for category in STUFF},
+}
+#: The same for the 171 classes of COCO-Stuff.
+MAP_171: Mapping[str, int] = {
+    **{str(value): IGNORE for value in range(255)},
+    **{str(category - 1): rank for rank, category in enumerate((*THINGS, *STUFF))},
+}
+
+
+@dataclass(frozen=True)
+class Instances:
+    """An ``instances_*.json``: size and regions (category id, area, crowd, segmentation) of each image, by stem."""
+
+    path: Path
+    sizes: Mapping[str, tuple[int, int]]
+    regions: Mapping[str, Sequence[tuple[int, float, bool, Any]]]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the file (the official one for training has 450 MB and takes some GB of memory for a minute).
+
+        Raises:
+            DataError: not such a file.
+        """
+        try:
+            data = json.loads(path.read_bytes())
+            stems = {row["id"]: PurePosixPath(row["file_name"]).stem for row in data["images"]}
+            sizes = {stems[row["id"]]: (int(row["height"]), int(row["width"])) for row in data["images"]}
+            regions: dict[str, list[tuple[int, float, bool, Any]]] = {stem: [] for stem in sizes}
+            for row in data["annotations"]:
+                region = (int(row["category_id"]), float(row["area"]), bool(row.get("iscrowd")), row["segmentation"])
+                regions[stems[row["image_id"]]].append(region)
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DataError(f"{path}: not an annotation file of COCO ({type(error).__name__}: {error})") from None
+        return cls(path, sizes, regions)
+
+    def paint(self, stem: str) -> NDArray[np.uint8]:
+        """(H, W): 0 = background, 1 to 80 = things in the order of their category ids.
+
+        Crowds lie at the bottom, then objects from the largest to the smallest, so that what is in front is mostly on top. How the
+        authors of the lists laid overlaps is not known.
+
+        Raises:
+            DataError: a category that is no thing, or a region that does not hold.
+        """
+        mask = np.zeros(self.sizes[stem], np.uint8)
+        for category, _, _, region in sorted(self.regions[stem], key=lambda row: (not row[2], -row[1])):
+            if category not in THINGS:
+                raise DataError(f"category {category} is none of COCO's 80 things")
+            mask[decoded(region, *mask.shape)] = 1 + THINGS.index(category)
+        return mask
+
+
+def decoded(region: Any, height: int, width: int) -> NDArray[np.bool_]:
+    """(H, W) bool of a segmentation: polygons, or run lengths (a list of counts, or COCO's compressed text).
+
+    Raises:
+        DataError: it does not hold, or is of another size; MissingExtraError: pycocotools is not there.
+    """
+    try:
+        from pycocotools import mask as coco
+    except ImportError:
+        raise MissingExtraError("COCO's regions need pycocotools: pip install 'semiovs[benchmarks]'") from None
+    empty = np.zeros((height, width), np.bool_)
+    try:
+        if isinstance(region, list):
+            polygons = [[float(value) for value in polygon] for polygon in region if len(polygon) >= 6]
+            if not polygons:
+                return empty
+            code = coco.merge(coco.frPyObjects(polygons, height, width))
+        else:
+            counts, size = region["counts"], [int(side) for side in region["size"]]
+            if size != [height, width]:
+                raise DataError(f"a region of {size[1]}x{size[0]} pixels in an image of {width}x{height}")
+            if isinstance(counts, list):
+                if min(counts, default=0) < 0 or sum(counts) != height * width:
+                    raise DataError(f"run lengths of {sum(counts)} pixels in an image of {width}x{height}")
+                code = coco.frPyObjects(region, height, width)
+            else:
+                code = {"size": size, "counts": counts}
+        found = np.asarray(coco.decode(code), np.bool_)
+    except DataError:
+        raise
+    except Exception as error:  # the C code raises many kinds
+        raise DataError(f"a region that cannot be read ({type(error).__name__}: {error})") from None
+    return found if found.shape == empty.shape else empty

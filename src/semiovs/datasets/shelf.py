@@ -1,0 +1,73 @@
+"""What a folder holds, listed once: files by name, or by stem where the suffix is written in another way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from semiovs.data.image import IMAGE_SUFFIXES
+
+
+class Shelf:
+    """Files below some folders, found by their paths from there; a folder that is not there holds nothing."""
+
+    def __init__(self, *homes: Path) -> None:
+        self.homes = tuple(dict.fromkeys(homes))
+        self._read: dict[str, list[_Folder]] = {}
+
+    def find(self, names: Iterable[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Path | None:
+        """The first of `names` (POSIX paths) that is in one of the folders.
+
+        A file of the same stem and of one of `suffixes` stands for one that has another suffix (``a.JPG`` for ``a.jpg``).
+        """
+        for name in names:
+            inner, _, file = name.rpartition("/")
+            for folder in self._listed(inner):
+                if file in folder.files:
+                    return folder.place / file
+                for other in folder.stems.get(file.rpartition(".")[0], ()):
+                    if other[other.rindex(".") :].lower() in suffixes:
+                        return folder.place / other
+        return None
+
+    def stems(self, *folders: str) -> set[str]:
+        """Stems of the images that stand in any of the folders."""
+        return {stem for inner in folders for folder in self._listed(inner) for stem in folder.stems}
+
+    def count(self, *folders: str) -> int:
+        """How many `stems` there are."""
+        return len(self.stems(*folders))
+
+    def _listed(self, inner: str) -> list[_Folder]:
+        if inner not in self._read:
+            self._read[inner] = [_Folder.of(home / inner) for home in self.homes]
+        return self._read[inner]
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """Names of the files of a folder, and of its images by their stems."""
+
+    place: Path
+    files: frozenset[str]
+    stems: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, place: Path) -> _Folder:
+        """The folder, which need not be there."""
+        files, stems = sorted(_files(place)), dict[str, list[str]]()
+        for file in files:
+            stem, _, suffix = file.rpartition(".")
+            if stem and f".{suffix.lower()}" in IMAGE_SUFFIXES:
+                stems.setdefault(stem, []).append(file)
+        return cls(place, frozenset(files), stems)
+
+
+def _files(place: Path) -> list[str]:
+    try:
+        with os.scandir(place) as entries:
+            return [entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
+    except (OSError, ValueError):
+        return []

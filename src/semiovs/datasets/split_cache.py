@@ -1,0 +1,104 @@
+"""The user's copies of published lists: one small file a family, checked whenever it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semiovs.datasets.split_index import decode, encode
+from semiovs.datasets.splits import Catalogue, PublishedList, catalogue
+from semiovs.env import cache_dir
+from semiovs.errors import DataError
+from semiovs.files import write_bytes
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Whether a list is here and right.
+
+    exact: byte for byte as published (else the same lines, sorted); problem: what is wrong, or empty.
+    """
+
+    one: PublishedList
+    ok: bool
+    exact: bool = False
+    problem: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data; `get` is the command that brings the list here."""
+        row: dict[str, Any] = {"name": self.one.name, "count": self.one.count, "ok": self.ok, "exact": self.exact}
+        return row if self.ok else {**row, "problem": self.problem, "get": f"semiovs splits fetch {self.one.dataset}"}
+
+
+class SplitCache:
+    """Published lists on this machine: ``splits/<family>.json.xz`` in the cache directory."""
+
+    def __init__(self, known: Catalogue | None = None, folder: Path | None = None) -> None:
+        self.known = known or catalogue()
+        self.folder = folder or cache_dir() / "splits"
+        self._read: dict[str, Mapping[str, Sequence[str]]] = {}
+
+    def path(self, family: str) -> Path:
+        """File of a family."""
+        return self.folder / f"{family}.json.xz"
+
+    def lines(self, one: PublishedList) -> list[str]:
+        """The lines of a list, proved to be the published ones.
+
+        Raises:
+            DataError: not here, or damaged; the message names the command that gets it.
+        """
+        found = self._family(one).get(one.name)
+        if found is None:
+            raise DataError(f"the published list {one.name} is not here; next: semiovs splits fetch {one.dataset}")
+        self._proved(one, found)
+        return list(found)
+
+    def text(self, one: PublishedList) -> tuple[bytes, bool]:
+        """The file of a list, and whether it is the published one byte for byte.
+
+        Raises:
+            DataError: as `lines`.
+        """
+        return self._proved(one, self.lines(one))
+
+    def check(self, one: PublishedList) -> Checked:
+        """Whether a list is here and right."""
+        try:
+            return Checked(one, True, self.text(one)[1])
+        except DataError as error:
+            return Checked(one, False, problem=str(error).partition("; next")[0])
+
+    def add(self, lists: Mapping[str, Sequence[str]]) -> None:
+        """Put lists (lines by name), which the caller has checked, beside those that are here."""
+        for family in dict.fromkeys(self.known.datasets[self.known.lists[name].dataset].family for name in lists):
+            members = self.known.family(family)
+            merged = {one.name: list(lists[one.name]) for one in members if one.name in lists}
+            merged |= {one.name: self.lines(one) for one in members if one.name not in lists and self.check(one).ok}
+            write_bytes(self.path(family), encode(merged))
+            self._read.pop(family, None)
+
+    def missing(self, lists: Iterable[PublishedList]) -> list[PublishedList]:
+        """Those that are not here, or damaged."""
+        return [one for one in lists if not self.check(one).ok]
+
+    def _family(self, one: PublishedList) -> Mapping[str, Sequence[str]]:
+        family = self.known.datasets[one.dataset].family
+        path = self.path(family)
+        if family not in self._read:
+            if not path.is_file():
+                return {}
+            try:
+                self._read[family] = decode(path.read_bytes())
+            except (DataError, OSError) as error:
+                raise DataError(f"{path}: {error}; next: semiovs splits fetch {one.dataset}") from None
+        return self._read[family]
+
+    def _proved(self, one: PublishedList, lines: Sequence[str]) -> tuple[bytes, bool]:
+        try:
+            return one.text(lines)
+        except DataError as error:
+            path = self.path(self.known.datasets[one.dataset].family)
+            raise DataError(f"{path}: damaged ({error}); next: semiovs splits fetch {one.dataset}") from None

@@ -1,0 +1,245 @@
+"""Bring published lists here: from their repositories, a folder or an archive. Only what is byte for byte as published is taken."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from semiovs.datasets.split_cache import SplitCache
+from semiovs.datasets.splits import Catalogue, PublishedList, digest
+from semiovs.env import hub_offline
+from semiovs.errors import DataError
+
+Progress = Callable[[int, int], None]
+
+#: Seconds without a byte until a download is given up.
+PATIENCE = 30.0
+#: The longest published list has 2 MB; whatever is longer is none.
+LARGEST = 8 * 2**20
+#: Members of an archive, and their bytes together, before it is given up as a trap.
+_MOST, _WHOLE = 200_000, 2 * 2**30
+
+
+@dataclass
+class Fetched:
+    """What came of it.
+
+    added: lists that are here now; here: those that were; refused: files that bear the name of a list and are not it, and members
+    of an archive that no list would have (file, reason); missing: lists that are still not here.
+    """
+
+    added: list[str] = field(default_factory=list)
+    here: list[str] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        refused = [{"file": name, "reason": reason} for name, reason in self.refused]
+        return {"added": self.added, "here": self.here, "refused": refused, "missing": self.missing}
+
+
+def fetch(
+    cache: SplitCache, wanted: Sequence[PublishedList], source: Path | None = None, progress: Progress | None = None
+) -> Fetched:
+    """Put the wanted lists that are not here yet into the cache.
+
+    source: a folder (such as a clone of a repository) or an archive (tar or zip) to look in, all of whose copies are judged; None:
+    the repositories, over the network.
+
+    Raises:
+        DataError: the source cannot be read, or the network may not or cannot be used.
+    """
+    absent = cache.missing(wanted)
+    done = Fetched(here=[one.name for one in wanted if one not in absent])
+    taken: dict[str, list[str]] = {}
+    try:
+        if source is None:
+            _from_web(cache.known, absent, taken, done, progress)
+        else:
+            _from_files(_files(source, done), cache.known, wanted, taken, done, progress)
+    finally:  # what came before a connection broke is kept
+        added = {one.name: taken[one.name] for one in absent if one.name in taken}
+        if added:
+            cache.add(added)
+    done.added = list(added)
+    done.missing = [one.name for one in absent if one.name not in added]
+    return done
+
+
+def _from_files(
+    files: Iterator[tuple[str, bytes]],
+    known: Catalogue,
+    wanted: Sequence[PublishedList],
+    taken: dict[str, list[str]],
+    done: Fetched,
+    progress: Progress | None,
+) -> None:
+    """Lists among files (path, content); a file is meant to be a list if its path ends like one."""
+    by_path: dict[str, list[PublishedList]] = {}
+    for one in known.lists.values():
+        by_path.setdefault(one.path, []).append(one)
+    names = {one.name for one in wanted}
+    for name, data in files:
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        meant = next((by_path[p] for i in range(len(parts)) if (p := "/".join(parts[i:])) in by_path), [])
+        fitting = [one for one in meant if one.sha256 == digest(data)]
+        taken |= {one.name: one.lines(data) for one in fitting if one.name in names and one.name not in taken}
+        if not fitting and (asked := [one for one in meant if one.name in names]):
+            done.refused.append((name, _difference(asked[0], data)))
+        if progress is not None:
+            progress(len(taken), len(names))
+
+
+def _difference(one: PublishedList, data: bytes) -> str:
+    try:
+        one.lines(data)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def _files(source: Path, done: Fetched) -> Iterator[tuple[str, bytes]]:
+    if source.is_dir():
+        return _of_folder(source)
+    if not source.is_file():
+        raise DataError(f"{source}: no such folder or archive")
+    if zipfile.is_zipfile(source):
+        return _of_zip(source, done)
+    return _of_tar(source, done)
+
+
+def _of_folder(source: Path) -> Iterator[tuple[str, bytes]]:
+    for directory, inner, names in os.walk(source):
+        inner[:] = sorted(name for name in inner if name != ".git")
+        for name in sorted(names):
+            path = Path(directory) / name
+            if path.suffix == ".txt" and path.is_file() and path.stat().st_size <= LARGEST:
+                yield path.relative_to(source).as_posix(), path.read_bytes()
+
+
+def _of_tar(source: Path, done: Fetched) -> Iterator[tuple[str, bytes]]:
+    """Members in memory; nothing is ever written where an archive says."""
+    try:
+        with tarfile.open(source, "r|*") as archive:
+            bounds = _Bounds(source)
+            for member in archive:
+                bounds.count(member.size)
+                if member.isdir():
+                    if reason := _hostile(member.name):
+                        done.refused.append((member.name, reason))
+                    continue
+                reason = _hostile(member.name) or ("" if member.isreg() else "a link or a device")
+                reason = reason or _too_long(member.name, member.size)
+                if reason:
+                    done.refused.append((_shown(member.name), reason))
+                elif member.name.endswith(".txt"):
+                    file = archive.extractfile(member)
+                    yield member.name, file.read() if file else b""
+    except DataError:
+        raise
+    except Exception as error:  # damaged bytes raise a dozen types, TypeError among them
+        raise DataError(f"{source}: cannot be read as an archive of lists: {error}") from None
+
+
+def _of_zip(source: Path, done: Fetched) -> Iterator[tuple[str, bytes]]:
+    try:
+        with zipfile.ZipFile(source) as archive:
+            bounds = _Bounds(source)
+            for member in archive.infolist():
+                bounds.count(member.file_size)
+                link = (member.external_attr >> 28) == 0o12
+                reason = _hostile(member.filename) or ("a link or a device" if link else "")
+                reason = reason or _too_long(member.filename, member.file_size)
+                if reason:
+                    done.refused.append((_shown(member.filename), reason))
+                elif member.filename.endswith(".txt"):
+                    yield member.filename, archive.read(member)
+    except DataError:
+        raise
+    except Exception as error:  # as above
+        raise DataError(f"{source}: cannot be read as an archive of lists: {error}") from None
+
+
+class _Bounds:
+    """Stops at an archive that swells."""
+
+    def __init__(self, source: Path) -> None:
+        self.source, self.members, self.bytes = source, 0, 0
+
+    def count(self, size: int) -> None:
+        self.members, self.bytes = self.members + 1, self.bytes + max(size, 0)
+        if self.members > _MOST or self.bytes > _WHOLE:
+            raise DataError(
+                f"{self.source}: more than {_MOST:,} members or {_WHOLE >> 30} GB; no archive of lists is so large"
+            )
+
+
+def _hostile(name: str) -> str:
+    """Why no list is called so, or nothing."""
+    parts = name.replace("\\", "/").split("/")
+    if "\0" in name or not name.isprintable():
+        return "a name with control characters"
+    if name.startswith(("/", "\\")) or ":" in parts[0]:
+        return "an absolute path"
+    return "a path that leads out of the archive" if ".." in parts else ""
+
+
+def _too_long(name: str, size: int) -> str:
+    return f"{size:,} bytes, longer than any list" if size > LARGEST and name.endswith(".txt") else ""
+
+
+def _shown(name: str) -> str:
+    return repr(name)[1:-1][:200]
+
+
+def _from_web(
+    known: Catalogue,
+    absent: Sequence[PublishedList],
+    taken: dict[str, list[str]],
+    done: Fetched,
+    progress: Progress | None,
+) -> None:
+    if absent and hub_offline():
+        raise DataError(f"HF_HUB_OFFLINE is set, so nothing is downloaded; {_elsewhere(known, absent)}")
+    for one in absent:
+        reasons = []
+        for key in one.repositories:
+            address = known.repositories[key].url(one.path)
+            try:
+                taken[one.name] = one.lines(_download(address))
+                break
+            except HTTPError as error:  # the file, not the network: another repository may have it
+                reasons.append((address, f"HTTP {error.code}"))
+            except DataError as error:
+                reasons.append((address, str(error)))
+            except (URLError, HTTPException, OSError) as error:
+                reason = getattr(error, "reason", None) or error
+                raise DataError(f"{address}: no connection ({reason}); {_elsewhere(known, absent)}") from None
+        if one.name not in taken:
+            done.refused += reasons
+        if progress is not None:
+            progress(len(taken), len(absent))
+
+
+def _download(address: str) -> bytes:
+    with urlopen(Request(address, headers={"User-Agent": "semiovs"}), timeout=PATIENCE) as answer:
+        data: bytes = answer.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise DataError("longer than any list")
+    return data
+
+
+def _elsewhere(known: Catalogue, absent: Sequence[PublishedList]) -> str:
+    """How lists come here without network."""
+    keys = dict.fromkeys(one.repositories[0] for one in absent)
+    clones = ", ".join(f"{known.repositories[key].repository} at {known.repositories[key].commit[:7]}" for key in keys)
+    return f"on a machine with network get a clone or archive of {clones}, then: semiovs splits fetch --from IT"

@@ -1,0 +1,118 @@
+"""Pascal VOC 2012, and the larger training set with the masks of SBD ("augmented")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.datasets.benchmark import Benchmark, MaskKind
+from semiovs.datasets.inventory import Making, Part, first_folder, lines_of
+from semiovs.errors import DataError, MissingExtraError
+
+_DEVKIT = "VOCtrainval_11-May-2012.tar, host.robots.ox.ac.uk/pascal/VOC/voc2012"
+_SBD = (
+    "SegmentationClassAug as PNGs (12,031 files), or benchmark.tgz of SBD, the Semantic Boundaries Dataset of Hariharan et al. "
+    "2011 (its dataset/cls/*.mat), from which `semiovs data prepare voc --write` makes them"
+)
+_AUG = "SegmentationClassAug"
+_MATS = (
+    "dataset/cls", "cls", "SBD/dataset/cls", "SBD/cls", "sbd/dataset/cls", "sbd/cls", "benchmark_RELEASE/dataset/cls",
+    "SBD/benchmark_RELEASE/dataset/cls", "sbd/benchmark_RELEASE/dataset/cls",
+)  # fmt: skip
+
+
+class Voc(Benchmark):
+    """``JPEGImages/`` with ``SegmentationClass/`` and ``SegmentationClassAug/``: the devkit's folder, or what is in it.
+
+    The published lists call every mask ``SegmentationClass/…``; those that are not of the devkit are looked for in
+    ``SegmentationClassAug/``.
+    """
+
+    key: ClassVar[str] = "pascal"
+    names: ClassVar[str] = "voc21"
+    homes: ClassVar[tuple[str, ...]] = (
+        ".",
+        "VOC2012",
+        "VOCdevkit/VOC2012",
+        "VOCtrainval_11-May-2012/VOCdevkit/VOC2012",
+    )
+    mark: ClassVar[tuple[str, ...]] = ("JPEGImages",)
+
+    def kinds(self) -> Sequence[MaskKind]:
+        """Class ids; palette PNGs of the devkit and gray ones of SBD are read alike."""
+        return (MaskKind("class ids", _places),)
+
+    def official(self, part: str) -> list[str]:
+        """Images of ``ImageSets/Segmentation/train.txt`` or ``val.txt``."""
+        stems = lines_of(self.home / "ImageSets" / "Segmentation" / f"{part}.txt")
+        return [f"JPEGImages/{stem}.jpg SegmentationClass/{stem}.png" for stem in stems]
+
+    def parts(self) -> list[Part]:
+        """Images, masks of the devkit, masks of SBD, official lists."""
+        own, augmented = self.shelf.stems("SegmentationClass"), self.shelf.stems(_AUG)
+        train, val = (len(self.official(part)) for part in ("train", "val"))
+        return [
+            Part("images", "JPEGImages", self.shelf.count("JPEGImages"), 17125, _DEVKIT, enough=12031),
+            Part("masks", "SegmentationClass", len(own), 2913, _DEVKIT),
+            Part(
+                "masks with SBD's (lists 1_16, 1_8, 1_4, u2pl_*)", _AUG, len(own | augmented), 12031, _SBD, needed=False
+            ),
+            Part("official training list", "ImageSets/Segmentation/train.txt", train, 1464, _DEVKIT, needed=False),
+            Part("official evaluation list", "ImageSets/Segmentation/val.txt", val, 1449, _DEVKIT, needed=False),
+        ]
+
+    def makings(self) -> list[Making]:
+        """PNGs of SBD's masks that the devkit does not have."""
+        if self._mats is None:
+            return []
+        stems = sorted({path.stem for path in self._mats.glob("*.mat")} - self.shelf.stems("SegmentationClass"))
+        names = tuple(f"{stem}.png" for stem in stems)
+        return [Making(f"masks of SBD ({self._mats})", self.home / _AUG, names, self._paint)]
+
+    @cached_property
+    def _mats(self) -> Path | None:
+        return first_folder(base / place for base in (self.home, self.root) for place in _MATS)
+
+    def _paint(self, name: str) -> NDArray[np.uint8]:
+        assert self._mats is not None
+        return read_sbd(self._mats / f"{PurePosixPath(name).stem}.mat")
+
+
+def _places(name: str) -> list[str]:
+    return [name, name.replace("SegmentationClass/", f"{_AUG}/")] if "SegmentationClass/" in name else [name]
+
+
+def read_sbd(path: Path) -> NDArray[np.uint8]:
+    """Class ids (H, W) of a ``cls`` file of SBD, its ``GTcls.Segmentation``.
+
+    Raises:
+        DataError: unreadable, or no such file of SBD; MissingExtraError: SciPy is not there.
+    """
+    values = read_mat(path, "GTcls")
+    mask = np.asarray(getattr(values, "Segmentation", None))
+    if mask.ndim != 2 or not mask.size or mask.dtype.kind not in "ui" or mask.min() < 0 or mask.max() > 20:
+        raise DataError(f"{path}: holds no GTcls.Segmentation with class ids 0..20")
+    return mask.astype(np.uint8)
+
+
+def read_mat(path: Path, variable: str) -> Any:
+    """A variable of a MATLAB file, structures as objects.
+
+    Raises:
+        DataError: unreadable, or without the variable; MissingExtraError: SciPy is not there.
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise MissingExtraError("reading .mat masks needs SciPy: pip install 'semiovs[benchmarks]'") from None
+    try:
+        return loadmat(str(path), squeeze_me=True, struct_as_record=False)[variable]
+    except KeyError:
+        raise DataError(f"{path}: holds no '{variable}'") from None
+    except Exception as error:  # the reader raises many kinds on damaged files
+        raise DataError(f"{path}: cannot be read as a MATLAB file: {error}") from None
