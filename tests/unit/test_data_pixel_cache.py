@@ -21,6 +21,11 @@ from unit import tars, toy_data
 COST = 4096
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("SEMIOVS_CACHE", str(tmp_path_factory.mktemp("program-cache")))
+
+
 @pytest.fixture
 def files(tmp_path):
     for i in range(6):

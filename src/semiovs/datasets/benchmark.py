@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from semiovs.data.containers import exists
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MASK_SUFFIXES, MaskReader
 from semiovs.data.record import Record
@@ -230,7 +231,7 @@ class Benchmark(FolderDataset):
         records, lacking, unmasked = [], [], []
         for record in manifest:
             name = relative(record.image, self.root)
-            image = self.shelf.find(self.images(name)) or (record.image if record.image.exists() else None)
+            image = self.shelf.find(self.images(name)) or (record.image if exists(record.image) else None)
             mask = None if kind is None else self._mask(record, kind)
             if image is None:
                 lacking.append(name)

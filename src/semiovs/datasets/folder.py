@@ -68,7 +68,7 @@ class FolderDataset:
             val=self._val(root),
             ood=None if ood is None else ood.without_masks(),
             ood_labels=None if ood is None else self._ood_labels(ood, root, vocabulary),
-            read=self._reader(),
+            read=self._pixels(),
         )
 
     def labeled(self) -> Sources:
@@ -108,7 +108,7 @@ class FolderDataset:
             "list the class names in the order of their ids, like data.classes=[road,car]"
         )
 
-    def _reader(self) -> Callable[[Path], Image.Image]:
+    def _pixels(self) -> Callable[[Path], Image.Image]:
         given = self.data.cache
         if not given.budget_gb:
             return read_image
