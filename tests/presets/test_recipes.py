@@ -68,7 +68,9 @@ def images(tmp_path_factory):
     root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for part, masks in (("images", "masks"), ("unlabeled", None), ("ood", "ood-labels"), ("val/images", "val/masks")):
         for index in range(4):
-            _save(root / part / f"{index}.png", rng.integers(0, 256, (32, 38, 3)))
+            _save(
+                root / part / f"{index}.png", rng.integers(0, 256, (32, 38, 4))
+            )  # RGBA: four bands for those who want them
             if masks:
                 mask = rng.integers(0, 3, (32, 38))
                 mask[:2] = 255

@@ -222,3 +222,11 @@ def test_configuration(tmp_path, monkeypatch):
     assert load_config(None).config.data.cache.budget_gb == 0
     with pytest.raises(ConfigError, match="budget_gb"):
         load_config(None, ["data.cache.budget_gb=-1"])
+
+
+def test_bands_are_not_cached(tmp_path):
+    root = toy_data.make(tmp_path)
+    make = lookup(DATASETS, "folder", kind="data set").load()
+    data = DataConfig(root=str(root), cache=CacheConfig(dir=str(root / "cache"), budget_gb=1), bands=(1,))
+    with pytest.raises(ConfigError, match=r"data\.cache: keeps RGB"):
+        make(data, None).sources()

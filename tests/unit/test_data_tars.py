@@ -24,6 +24,8 @@ from semiovs.data import (
 from semiovs.data.containers import exists, identity, read_bytes
 from semiovs.data.image import shown_size
 from semiovs.data.image_source import names_container, read_source
+from semiovs.data.look import look
+from semiovs.data.pool import pool
 from semiovs.errors import DataError
 from semiovs.registry import DATASETS, lookup
 from unit import tars, toy_data
@@ -409,6 +411,17 @@ def test_damaged_bytes_never_show_a_traceback(tmp_path):
         except DataError:
             refused += 1
     assert 100 < refused < 300
+
+
+def test_a_pool_to_choose_from(tmp_path):
+    (tmp_path / "files").mkdir()
+    root = toy_data.make(tmp_path / "files") / "ood"
+    tar = tars.of_folder(root, tmp_path / "in/all.tar")
+    expected = [look(record) for record in pool([root])]
+    for given in (tar, tar.parent, tmp_path / "in/*.tar"):
+        found = [look(record) for record in pool([given])]
+        assert [one.record.id for one in found] == [f"all/o{i}" for i in range(4)]
+        assert [(one.digest, one.hash, one.size) for one in found] == [(o.digest, o.hash, o.size) for o in expected]
 
 
 def test_a_list_tells_once_what_is_wrong_with_a_tar(tmp_path, monkeypatch):

@@ -83,7 +83,7 @@ def calibrate(
         with progress(f"asking with {name}" if len(vocabularies) > 1 else "asking the teacher") as show:
             tallies[name] = measure(
                 pupil.teacher, pupil.sources.labeled, pupil.sources.masks, vocabulary,
-                batch_size=batch_size, progress=show,
+                batch_size=batch_size, progress=show, read=pupil.sources.images.rgb,
             )  # fmt: skip
     choice = choose(tallies, folds=folds) if len(tallies) > 1 else None
     name = choice.name if choice else next(iter(tallies))

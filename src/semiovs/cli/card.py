@@ -49,7 +49,7 @@ def card(
     with progress("asking the teacher") as show:
         made = make_card(
             pupil.teacher, pupil.who, pupil.sources.labeled, pupil.sources.masks, pupil.sources.vocabulary,
-            risk=risk, rare=kind, folds=folds, batch_size=batch_size, progress=show,
+            risk=risk, rare=kind, folds=folds, batch_size=batch_size, progress=show, read=pupil.sources.images.rgb,
         )  # fmt: skip
     page = out / "card.html"
     write_card(page, made)

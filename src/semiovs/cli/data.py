@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from semiovs.cli.data_normalize import normalize
 from semiovs.cli.data_prepare import prepare
 from semiovs.cli.data_split import split
 
@@ -13,6 +14,7 @@ data = typer.Typer(
     rich_markup_mode=None,
 )
 data.command()(prepare)
+data.command()(normalize)
 data.command()(split)
 
 

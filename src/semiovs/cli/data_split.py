@@ -84,7 +84,7 @@ def _made(
 
     ids = [record.id for record in sources.labeled]
     with progress("reading masks") as show:
-        found = measure(sources.labeled, sources.masks, progress=show)
+        found = measure(sources.labeled, sources.masks, progress=show, read=sources.images.shown)
     together = connected(len(ids), _with_groups(found.copies, ids, group))
     return found, make_split(found.pixels, ids, sizes, **parts, seed=seed, together=together)
 

@@ -128,6 +128,7 @@ def _score(
             segmenter,
             manifest,
             masks=sources.masks,
+            images=card.images,
             normalization=card.normalization,
             settings=config.eval,
             crop_size=config.data.crop_size,

@@ -17,6 +17,7 @@ from semiovs.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.data.manifest import Manifest
+    from semiovs.data.pictures import ImageReader
     from semiovs.ovs import OpenVocabModel
     from semiovs.ovs.agreement import Agreement
     from semiovs.ovs.label import LabelReport
@@ -28,12 +29,13 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class _Task:
-    """What to label, with which classes, where to; next: the command that uses the labels."""
+    """What to label, with which classes, where to; next: the command that uses the labels; reader: of the image files."""
 
     images: Manifest
     vocabulary: Vocabulary
     out: Path
     next: str
+    reader: ImageReader
 
 
 def label(
@@ -125,7 +127,15 @@ def _label(
         agreement = _agreement(who, task) if ranks.is_main else None
         with progress(_what(ranks.size), shown=ranks.is_main) as show:
             done = label_images(
-                who, task.images, task.vocabulary, store, shard=ranks.share(share), progress=show, stop=stop, **work
+                who,
+                task.images,
+                task.vocabulary,
+                store,
+                shard=ranks.share(share),
+                progress=show,
+                stop=stop,
+                read=task.reader.rgb,
+                **work,
             )
         reports = ranks.reports(done.as_json(), stop)
         _require_end(task, done, signals.received)
@@ -138,7 +148,7 @@ def _agreement(who: OpenVocabModel, task: _Task) -> Agreement | None:
     from semiovs.ovs.agreement import measure_agreement
 
     exact = who.exact()
-    found = None if exact is None else measure_agreement(who, exact, task.images, task.vocabulary)
+    found = None if exact is None else measure_agreement(who, exact, task.images, task.vocabulary, read=task.reader.rgb)
     if found is not None:
         log(
             f"{found.percent:.2f} % of the pixels of {found.images} images get the label that exact arithmetic gives them "
@@ -238,11 +248,12 @@ def _task(arguments: Sequence[str], images: Path | None, classes: str | None, ou
     sources = dataset.sources()
     typed = [*arguments, f"ood.images={images}" if images else "", f"ood.labels={out}" if out else ""]
     command = shlex.join(["semiovs", "train", *filter(None, typed)])
-    return _Task(sources.ood, sources.vocabulary, out or dataset.root / ood.labels, command)
+    return _Task(sources.ood, sources.vocabulary, out or dataset.root / ood.labels, command, sources.images)
 
 
 def _task_without_config(images: Path | None, classes: str | None, out: Path | None) -> _Task:
     from semiovs.data.manifest import Manifest
+    from semiovs.data.pictures import RGB
     from semiovs.vocab import Vocabulary
 
     if images is None or classes is None or out is None:
@@ -253,7 +264,11 @@ def _task_without_config(images: Path | None, classes: str | None, out: Path | N
         vocabulary = Vocabulary.load(classes)
     manifest = Manifest.from_source(images.name, images.parent)
     return _Task(
-        manifest, vocabulary, out, f"semiovs train CONFIG {shlex.join([f'ood.images={images}', f'ood.labels={out}'])}"
+        manifest,
+        vocabulary,
+        out,
+        f"semiovs train CONFIG {shlex.join([f'ood.images={images}', f'ood.labels={out}'])}",
+        RGB,
     )
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semiovs.cli.console import Json, log, report, table
+from semiovs.cli.labels_export import export
+from semiovs.cli.labels_import import import_
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError, did_you_mean
 
@@ -20,8 +22,13 @@ if TYPE_CHECKING:
     from semiovs.inference import Tile
 
 labels = typer.Typer(
-    help="Look into stores of labels: stats, verify, merge, view.", add_completion=False, rich_markup_mode=None
+    help="Look into stores of labels: stats, verify, merge, view; export, import: to annotation programs and back.",
+    add_completion=False,
+    rich_markup_mode=None,
 )
+
+labels.command("export")(export)
+labels.command("import")(import_)
 
 _Store = Annotated[Path, typer.Argument(metavar="DIR", help="A store, as `semiovs label` writes it.")]
 

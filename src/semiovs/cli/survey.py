@@ -120,6 +120,12 @@ def _find_lists(found: Survey) -> None:
 
 def _look_for_near_misses(found: Survey) -> None:
     """Folders that are nearly what is looked for."""
+    if found.images and not found.labeled:
+        for path in sorted(p for p in found.folder.iterdir() if p.suffix.lower() in {".json", ".xml"}):
+            images = path.with_name("images")
+            found.notes.append(
+                f"annotations? semiovs labels import {path} --images {images} --out DIR makes masks of them"
+            )
     if found.images and found.masks and found.images < found.masks and UNLABELED not in found.lists:
         found.notes.append(f"{found.images} images but {found.masks} masks: an image and its mask have the same name")
     lossy = _count(found.folder / "masks", frozenset({".jpg", ".jpeg"}))

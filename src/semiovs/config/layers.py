@@ -21,6 +21,7 @@ from semiovs.registry import METHODS
 
 COMMAND_LINE = "command line"
 DEFAULT = "default"
+MEASURED = "measured on the training images"
 
 #: A section that may be given as one word: ``method=unimatch`` is ``method.name=unimatch``.
 SHORT = {"method": "name", "model": "name", "ood": "images"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from semiovs.config.catalog import find
 from semiovs.config.layers import (
     COMMAND_LINE,
     DEFAULT,
+    MEASURED,
     Layer,
     Leaf,
     Reader,
@@ -48,6 +49,12 @@ class Loaded:
     def values(self) -> dict[str, Any]:
         """Dotted key -> value, in the order of the schema."""
         return flatten(self.config)
+
+    def with_found(self, config: Config) -> Loaded:
+        """The same with `config`, in which the program filled in what it measured."""
+        before, after = flatten(self.config), flatten(config)
+        news = {key: MEASURED for key, value in after.items() if key not in before or before[key] != value}
+        return replace(self, config=config, origins={**self.origins, **news})
 
     def dump(self, *, origins: bool = True) -> str:
         """The whole configuration as YAML, the origin of each value beside it; `load_config` reads it back."""

@@ -26,6 +26,23 @@ def _no_bool(kind: str) -> BeforeValidator:
 
 Int = Annotated[int, _no_bool("int_type")]
 Float = Annotated[float, _no_bool("float_type")]
+Span = tuple[Float, Float]
+
+
+def _spans(value: Any) -> Any:
+    """Refuse what is neither one pair of numbers nor a list of such pairs; pydantic would speak of both at once."""
+    pairs = (
+        [value] if isinstance(value, list | tuple) and not any(isinstance(v, list | tuple) for v in value) else value
+    )
+    if value is not None and not (
+        isinstance(pairs, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs)
+    ):
+        raise ValueError("expected [lo, hi], or a list of such pairs, one a band")
+    return value
+
+
+#: Hyperspectral cameras have a few hundred channels.
+MOST_BANDS = 1024
 
 
 class Section(BaseModel):
@@ -83,6 +100,27 @@ class DataConfig(Section):
     )
     masks: MaskConfig = MaskConfig()
     cache: CacheConfig = CacheConfig()
+    bands: tuple[Int, ...] | None = Field(
+        None,
+        min_length=1,
+        description="channels of the files that the model sees, from 1: [1] gray, [1, 2, 3, 4], [8, 4, 3]; null: RGB of 8 bits",
+    )
+    range: Annotated[Span | tuple[Span, ...] | None, BeforeValidator(_spans)] = Field(
+        None,
+        description="`bands`: values of the files that count as 0 and 1, [lo, hi], or one such pair a band; null: those of 8- or "
+        "16-bit pixels ([0, 255], [0, 65535])",
+    )
+    mean: tuple[Float, ...] | None = Field(
+        None, description="`bands`: mean of each, of values in [0, 1]; null: measured on the training images"
+    )
+    std: tuple[Annotated[Float, Field(gt=0)], ...] | None = Field(
+        None, description="`bands`: standard deviation of each, of values in [0, 1]; null: measured with `mean`"
+    )
+    rgb: tuple[Int, Int, Int] | None = Field(
+        None,
+        description="`bands`: the channels that stand for red, green and blue where a teacher or a person looks; null: a single "
+        "band as gray, else no teacher",
+    )
     crop_size: Int = Field(321, ge=16, description="side of the training crops, pixels")
     scale: tuple[Float, Float] = Field((0.5, 2.0), description="range of the random resize of the long side")
     fit: tuple[Int, Int] | None = Field(
@@ -94,6 +132,11 @@ class DataConfig(Section):
         "reference",
         description="reference: PIL operations and draws as published; fast: same draws by OpenCV, pixels within a few levels",
     )
+    look: Literal["color", "tone", "blur", "none"] = Field(
+        "color",
+        description="strong views: color, as published (with `bands`: tone, and each band by itself); tone: brightness, contrast, "
+        "blur; blur; none: the weak view",
+    )
     workers: Int = Field(2, ge=0, le=128, description="loader processes per rank")
 
     @model_validator(mode="after")
@@ -103,7 +146,33 @@ class DataConfig(Section):
             raise ValueError("scale: the range must be positive and ordered, like [0.5, 2.0]")
         if self.fit is not None and not 16 <= self.fit[1] <= self.fit[0]:
             raise ValueError("fit: the long side comes first, and no side is below 16, like [2048, 512]")
+        self._known_bands()
         return self
+
+    def _known_bands(self) -> None:
+        given = {key: getattr(self, key) for key in ("range", "mean", "std", "rgb") if getattr(self, key) is not None}
+        if self.bands is None:
+            for key in given:
+                raise ValueError(f"{key}: needs bands, the channels of the files, like [1, 2, 3, 4]")
+            return
+        for key in ("bands", "rgb"):
+            if any(not 1 <= band <= MOST_BANDS for band in getattr(self, key) or ()):
+                raise ValueError(f"{key}: channels are counted from 1, and end at {MOST_BANDS}")
+        for key in ("mean", "std"):
+            if key in given and len(given[key]) != len(self.bands):
+                raise ValueError(f"{key}: {len(given[key])} values for {len(self.bands)} bands")
+        if ("mean" in given) != ("std" in given):
+            raise ValueError("mean: give mean and std together, or neither")
+        spans = self.spans
+        if spans is not None and (len(spans) != len(self.bands) or any(low >= high for low, high in spans)):
+            raise ValueError("range: one pair [lo, hi] for all bands, or one for each; lo comes first")
+
+    @property
+    def spans(self) -> tuple[Span, ...] | None:
+        """`range` as one pair a band."""
+        if self.range is None or self.bands is None:
+            return None
+        return tuple(span for span in self.range if isinstance(span, tuple)) or (self.range,) * len(self.bands)  # type: ignore[return-value]
 
 
 class OodConfig(Section):

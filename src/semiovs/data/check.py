@@ -5,7 +5,7 @@ from __future__ import annotations
 import filecmp
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from semiovs.data.batch import IGNORE
 from semiovs.data.containers import read_bytes, split
-from semiovs.data.image import shown_size
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import ids_present
 from semiovs.data.record import Record
@@ -26,10 +25,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class _Finding:
-    """What one record showed: problems, and the ids in its mask (None where it has none)."""
+    """What one record showed: problems, the ids in its mask (None where it has none), and how many channels its file has."""
 
     problems: tuple[str, ...] = ()
     present: tuple[int, ...] | None = None
+    channels: int | None = None
 
 
 def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | None = None) -> None:
@@ -43,21 +43,26 @@ def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | No
     """
     problems: list[str] = []
     jobs: list[tuple[str, Callable[[], _Finding]]] = []
+    records: list[Record] = []
     for stream, manifest in _streams(sources):
         if not manifest:
             problems.append(f"no {stream} images: the list or folder of {_KEYS[stream]} is empty")
         jobs += [(stream, _job(sources, stream, record)) for record in manifest]
+        records += manifest
     problems += _overlaps(sources)
     present: dict[str, set[int]] = {}
+    channels: dict[int, list[str]] = {}
     with ThreadPoolExecutor(threads) as pool:
         findings = pool.map(lambda job: job[1](), jobs)
         for done, ((stream, _), finding) in enumerate(zip(jobs, findings, strict=True), 1):
             problems += finding.problems
             if finding.present is not None:
                 present.setdefault(stream, set()).update(finding.present)
+            if finding.channels is not None:
+                channels.setdefault(finding.channels, []).append(str(records[done - 1].image))
             if progress is not None:
                 progress(done, len(jobs))
-    problems += _only_ignore(sources, present)
+    problems += [*_only_ignore(sources, present), *_different_channels(channels)]
     if problems:
         raise DataError.of(problems)
 
@@ -89,52 +94,63 @@ def _job(sources: Sources, stream: str, record: Record) -> Callable[[], _Finding
         return lambda: _with_mask(sources, record)
     if stream == _OOD and sources.ood_labels is not None:
         labels = sources.ood_labels
-        return lambda: _with_label(labels, record, len(sources.vocabulary))
-    return lambda: _bare(record)
+        return lambda: _with_label(sources, labels, record)
+    return lambda: _bare(sources, record)
 
 
-def _bare(record: Record) -> _Finding:
+def _bare(sources: Sources, record: Record) -> _Finding:
     try:
-        shown_size(record.image)
+        _, _, channels = sources.images.header(record.image)
     except DataError as error:
         return _Finding((str(error),))
-    return _Finding()
+    return _Finding(channels=channels)
 
 
 def _with_mask(sources: Sources, record: Record) -> _Finding:
     assert record.mask is not None
-    return _compared(record, str(record.mask), lambda: sources.masks(record.mask or Path()))
+    return _compared(sources, record, str(record.mask), lambda: sources.masks(record.mask or Path()))
 
 
-def _with_label(labels: LabelSource, record: Record, classes: int) -> _Finding:
+def _with_label(sources: Sources, labels: LabelSource, record: Record) -> _Finding:
     if record.id not in labels:
         return _Finding((f"{record.image}: no label for id '{record.id}' in ood.labels",))
     what = f"its OOD label '{record.id}'"
-    finding = _compared(record, what, lambda: labels.label(record.id))
+    finding, classes = _compared(sources, record, what, lambda: labels.label(record.id)), len(sources.vocabulary)
     wrong = [value for value in finding.present or () if classes <= value != IGNORE]
     if wrong:
         text = f"{record.image}: {what} holds {wrong[0]}, but class ids end at {classes - 1}"
-        return _Finding((*finding.problems, text))
+        return replace(finding, problems=(*finding.problems, text), present=None)
     return finding
 
 
-def _compared(record: Record, what: str, read: Callable[[], NDArray[np.uint8]]) -> _Finding:
-    problems, size, labels = [], None, None
+def _compared(sources: Sources, record: Record, what: str, read: Callable[[], NDArray[np.uint8]]) -> _Finding:
+    problems, size, channels, labels = [], None, None, None
     try:
-        size = shown_size(record.image)
+        *size, channels = sources.images.header(record.image)
     except DataError as error:
         problems.append(str(error))
     try:
         labels = read()
     except DataError as error:
         problems.append(str(error))
-    if size is not None and labels is not None and size != labels.shape[::-1]:
+    if size is not None and labels is not None and tuple(size) != labels.shape[::-1]:
         height, width = labels.shape
         text = f"{record.image}: is {size[0]}x{size[1]} pixels but {what} is {width}x{height}"
-        if size == (height, width):
+        if tuple(size) == (height, width):
             text += " (turned: was the mask drawn without regard to the EXIF orientation?)"
         problems.append(text)
-    return _Finding(tuple(problems), None if labels is None else tuple(ids_present(labels)))
+    return _Finding(tuple(problems), None if labels is None else tuple(ids_present(labels)), channels)
+
+
+def _different_channels(channels: dict[int, list[str]]) -> Iterator[str]:
+    """Files of one data set that have other channels than most were surely written by another program."""
+    usual = max(channels, key=lambda count: (len(channels[count]), -count), default=None)
+    for count in sorted(set(channels) - {usual}):
+        files = ", ".join(channels[count])
+        yield (
+            f"{len(channels[count])} image(s) have {count} channels, the other {len(channels[usual or 0])} have {usual}: {files}; "
+            "write them alike, or leave data.bands away (every image is RGB then)"
+        )
 
 
 def _only_ignore(sources: Sources, present: dict[str, set[int]]) -> Iterator[str]:

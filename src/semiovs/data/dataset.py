@@ -10,47 +10,50 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from semiovs.data import fast, reference
+from semiovs.data import bands, fast, reference
 from semiovs.data.batch import IGNORE, Labeled, OpenVocab, Unlabeled
 from semiovs.data.draws import Draws
 from semiovs.data.image import read_image
 from semiovs.data.masks import MaskReader
+from semiovs.data.pictures import Picture
 from semiovs.data.record import Record
 from semiovs.data.sources import LabelSource
-from semiovs.data.transforms import Geometry, Look, Pipeline, cutmix_box
+from semiovs.data.transforms import Geometry, Look, LookKind, Pipeline, cutmix_box
 from semiovs.errors import DataError
 
 P = TypeVar("P", Labeled, Unlabeled, OpenVocab)
 
-#: How the draws are carried out (`data.pipeline`).
-PIPELINES: Mapping[str, Pipeline[Any]] = {"reference": reference, "fast": fast}
+#: How the draws are carried out: `data.pipeline`, or `bands` for pictures that are not RGB.
+PIPELINES: Mapping[str, Pipeline[Any, Any]] = {"reference": reference, "fast": fast, "bands": bands}
 
 
 @dataclass(frozen=True)
 class Augment:
     """Square crops of side `crop_size`, resized by a factor in `scale` (and `fit`: see `Geometry.draw`), made by a `pipeline`.
 
-    Its methods take the image that was read and return parts without batch dimension. Images are uint8 (3, S, S), masks and
-    confidences uint8 (S, S); `semiovs.data.normalize` turns a batch of them into what a method takes.
+    look, bands: see `Look.draw`. Its methods take the image that was read and return parts without batch dimension. Images are
+    uint8 (3, S, S), of bands uint16 (C, S, S), masks and confidences uint8 (S, S); `semiovs.data.normalize` turns a batch of them
+    into what a method takes.
     """
 
     crop_size: int
     scale: tuple[float, float] = (0.5, 2.0)
     pipeline: str = "reference"
     fit: tuple[int, int] | None = None
+    look: LookKind = "color"
+    bands: int | None = None
 
-    def labeled(self, image: Image.Image, mask: NDArray[np.uint8], views: int, draws: Draws) -> Labeled:
+    def labeled(self, image: Picture, mask: NDArray[np.uint8], views: int, draws: Draws) -> Labeled:
         """`mask`: (H, W); `views`: number of strong views (of the same crop, without boxes)."""
         make, geometry = self._drawn(image, draws)
         crop = make.crop(image, geometry)
         pixels = torch.from_numpy(make.labels(mask, geometry, IGNORE))
-        strong = tuple(make.to_tensor(make.strong(crop, Look.draw(draws))) for _ in range(views))
+        strong = tuple(make.to_tensor(make.strong(crop, self._look(draws))) for _ in range(views))
         return Labeled(make.to_tensor(crop), pixels, strong)
 
-    def unlabeled(self, image: Image.Image, views: int, draws: Draws) -> Unlabeled:
+    def unlabeled(self, image: Picture, views: int, draws: Draws) -> Unlabeled:
         """`views`: number of strong views, each with a box; nothing is drawn for views that are not asked for."""
         make, geometry = self._drawn(image, draws)
         crop = make.crop(image, geometry)
@@ -59,7 +62,7 @@ class Augment:
 
     def ood(
         self,
-        image: Image.Image,
+        image: Picture,
         label: NDArray[np.uint8],
         confidence: NDArray[np.uint8] | None,
         views: int,
@@ -80,22 +83,25 @@ class Augment:
             torch.from_numpy(valid),
         )
 
-    def _drawn(self, image: Image.Image, draws: Draws) -> tuple[Pipeline[Any], Geometry]:
+    def _look(self, draws: Draws) -> Look:
+        return Look.draw(draws, self.look, self.bands)
+
+    def _drawn(self, image: Picture, draws: Draws) -> tuple[Pipeline[Any, Any], Geometry]:
         geometry = Geometry.draw(image.size, self.crop_size, self.scale, draws, fit=self.fit)
         return PIPELINES[self.pipeline], geometry
 
     def _strong(self, crop: Any, views: int, draws: Draws) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         make, made, boxes = PIPELINES[self.pipeline], [], []
         for _ in range(views):
-            made.append(make.to_tensor(make.strong(crop, Look.draw(draws))))
+            made.append(make.to_tensor(make.strong(crop, self._look(draws))))
             boxes.append(torch.tensor(cutmix_box(self.crop_size, draws)))
         return tuple(made), tuple(boxes)
 
 
 def read_labeled(
-    record: Record, masks: MaskReader, read: Callable[[Path], Image.Image] = read_image
-) -> tuple[Image.Image, NDArray[np.uint8]]:
-    """Image and mask of a record.
+    record: Record, masks: MaskReader, read: Callable[[Path], Any] = read_image
+) -> tuple[Any, NDArray[np.uint8]]:
+    """Image (a `Picture`, by `read` of `Sources.images`) and mask of a record.
 
     Raises:
         DataError: unreadable, or of different sizes.
@@ -108,8 +114,8 @@ def read_labeled(
 
 
 def read_ood(
-    record: Record, labels: LabelSource | None, *, scores: bool, read: Callable[[Path], Image.Image] = read_image
-) -> tuple[Image.Image, NDArray[np.uint8], NDArray[np.uint8] | None]:
+    record: Record, labels: LabelSource | None, *, scores: bool, read: Callable[[Path], Any] = read_image
+) -> tuple[Any, NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Image, label and (if `scores`) confidence of an OOD record; without `labels` every pixel is valid with label 0.
 
     Raises:
@@ -128,7 +134,7 @@ def read_ood(
     return image, label, confidence
 
 
-def _same_size(record: Record, image: Image.Image, array: NDArray[np.uint8], what: str) -> None:
+def _same_size(record: Record, image: Picture, array: NDArray[np.uint8], what: str) -> None:
     if (image.height, image.width) != array.shape:
         height, width = array.shape
         raise DataError(f"{record.image}: is {image.width}x{image.height} pixels but {what} is {width}x{height}")

@@ -72,7 +72,7 @@ def to_tensor(crop: Pixels) -> Tensor:
 
 def blurred(pixels: Pixels, radius: float) -> Pixels:
     """Gaussian blur as PIL makes it: its box filters as one kernel (a sampled Gaussian is far off below radius 0.5)."""
-    taps = _taps(radius)
+    taps = gaussian(radius)
     return _uint8(cv2.sepFilter2D(pixels, -1, taps, taps, borderType=cv2.BORDER_REPLICATE))
 
 
@@ -153,7 +153,7 @@ def _blend(pixels: Pixels, base: int, factor: float) -> Pixels:
 
 
 @lru_cache(maxsize=256)
-def _taps(radius: float) -> NDArray[np.float32]:
+def gaussian(radius: float) -> NDArray[np.float32]:
     """Kernel of PIL's Gaussian blur: three boxes with soft edges (Gwosdek et al. 2011), folded into one.
 
     Exactly symmetric with a sum of exactly one, or OpenCV leaves its integer arithmetic and takes three times as long.

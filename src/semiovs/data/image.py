@@ -64,13 +64,14 @@ def shown_size(path: Path) -> tuple[int, int]:
 
 
 def _tail(path: Path) -> bytes:
-    with _opened(path) as file:
+    with opened(path) as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - 32))
         return file.read()
 
 
-def _opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BinaryIO:
+    """The bytes of an image, in a file or a container."""
     found = stored(path)
     return found if isinstance(found, io.BytesIO) else found.open("rb")
 
@@ -102,7 +103,8 @@ def open_image(path: Path) -> Iterator[Image.Image]:
 
 def _reason(error: Exception, path: Path) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "empty file" if not _tail(path) else "damaged, or not an image format that is supported"
+        more = "; other channels than RGB are read with data.bands" if path.suffix.lower() in (".tif", ".tiff") else ""
+        return "empty file" if not _tail(path) else f"damaged, or not an image format that is supported{more}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return next(iter(str(error).splitlines()), type(error).__name__)
@@ -122,6 +124,6 @@ def _from_deep(image: Image.Image) -> Image.Image:
     """16-bit gray -> 8 bit by scaling (Pillow's own conversion would clip everything above 255 to white)."""
     values = np.asarray(image)
     if image.mode == "F" or (values.size and not 0 <= values.min() <= values.max() <= 65535):
-        raise DataError(f"{image.filename}: 32-bit pixels; convert it to 8 or 16 bit")  # type: ignore[attr-defined]
+        raise DataError(f"{image.filename}: 32-bit pixels; convert it to 8 or 16 bit, or set data.bands and data.range")  # type: ignore[attr-defined]
     scaled = (values.astype(np.uint32) + 128) // 257
     return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from semiovs.data.dataset import read_labeled
 from semiovs.data.duplicates import alike, near_pairs, perceptual_hash, thumbnail
+from semiovs.data.image import read_image
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
 from semiovs.data.record import Record
@@ -33,9 +36,14 @@ class _One:
 
 
 def measure(
-    manifest: Manifest, masks: MaskReader, *, threads: int = 4, progress: Callable[[int, int], None] | None = None
+    manifest: Manifest,
+    masks: MaskReader,
+    *,
+    threads: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+    read: Callable[[Path], Image.Image] = read_image,
 ) -> Measured:
-    """Read every image and mask once.
+    """Read every image (as RGB, by `shown` of `Sources.images`) and mask once.
 
     Raises:
         DataError: one error for all images or masks that cannot be read or do not fit.
@@ -43,7 +51,7 @@ def measure(
     problems: list[str] = []
     found: list[_One] = []
     with ThreadPoolExecutor(threads) as pool:
-        for done, one in enumerate(pool.map(lambda record: _measured(record, masks), manifest), 1):
+        for done, one in enumerate(pool.map(lambda record: _measured(record, masks, read), manifest), 1):
             if isinstance(one, DataError):
                 problems.append(str(one))
             else:
@@ -58,9 +66,9 @@ def measure(
     return Measured(pixels, near[np.array(same, bool)])
 
 
-def _measured(record: Record, masks: MaskReader) -> _One | DataError:
+def _measured(record: Record, masks: MaskReader, read: Callable[[Path], Image.Image]) -> _One | DataError:
     try:
-        image, mask = read_labeled(record, masks)
+        image, mask = read_labeled(record, masks, read)
     except DataError as error:
         return error
     pixels = np.asarray(image)

@@ -1,4 +1,4 @@
-"""From what travels between processes (uint8) to what a method takes, on the device of the batch."""
+"""From what travels between processes (uint8; bands uint16) to what a method takes, on the device of the batch."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from torch import Tensor
 
 from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled
 
+#: What counts as 1, by the type that images travel in.
+_LARGEST = {torch.uint8: 255, torch.uint16: 65535}
+
 
 def normalize(batch: Batch, mean: tuple[float, ...], std: tuple[float, ...]) -> Batch:
     """Images (x / 255 - mean) / std in float32, confidences x / 255, masks and labels int64; what is float already stays.
 
-    The arithmetic is that of torchvision's ToTensor and Normalize, bit for bit.
+    Images of bands are divided by 65535. The arithmetic is that of torchvision's ToTensor and Normalize, bit for bit.
     """
 
     def image(pixels: Tensor) -> Tensor:
-        return pixels if pixels.dtype != torch.uint8 else _image(pixels, mean, std)
+        largest = _LARGEST.get(pixels.dtype)
+        return pixels if largest is None else _image(pixels, largest, mean, std)
 
     def views(pixels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(image(view) for view in pixels)
@@ -40,9 +44,9 @@ def normalize(batch: Batch, mean: tuple[float, ...], std: tuple[float, ...]) -> 
     return Batch(labeled, bare(batch.unlabeled), bare(batch.mixing), ood(batch.ood))
 
 
-def _image(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def _image(pixels: Tensor, largest: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     center, spread = _constants(mean, std, pixels.device)
-    return pixels.to(torch.float32).div_(255).sub_(center).div_(spread)
+    return pixels.to(torch.float32).div_(largest).sub_(center).div_(spread)
 
 
 @lru_cache(maxsize=32)

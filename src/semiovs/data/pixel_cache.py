@@ -20,7 +20,7 @@ from PIL import Image
 from PIL import __version__ as PILLOW
 
 from semiovs.data.containers import identity
-from semiovs.data.image import read_image
+from semiovs.data.image import read_image, shown_size
 from semiovs.errors import ConfigError, DataError
 from semiovs.files import open_locked
 
@@ -36,12 +36,14 @@ _DISK_BLOCK = 4096
 
 
 class PixelCache:
-    """Reads images as `read_image`; keeps them decoded under `root`, at most `budget` bytes (disk blocks counted in full).
+    """An `ImageReader` of RGB: as `read_image`, with decoded images kept under `root`, at most `budget` bytes in whole disk blocks.
 
     Many processes and runs may share a folder, if they share the budget. An entry is found by path, size and time of its file
     (or its tar, and the place in it) and Pillow's version, written in one piece, and dropped where its checksum does not hold. A
     disk that cannot be written ends the taking in, not the run.
     """
+
+    bands = None
 
     def __init__(self, root: Path, budget: int) -> None:
         self.root = root
@@ -63,6 +65,22 @@ class PixelCache:
         except OSError as error:
             raise ConfigError(f"data.cache.dir: {root} cannot be written: {error.strerror or error}") from None
         return cache
+
+    def __call__(self, path: Path) -> Image.Image:
+        """See `read`."""
+        return self.read(path)
+
+    def rgb(self, path: Path) -> Image.Image:
+        """See `read`."""
+        return self.read(path)
+
+    def shown(self, path: Path) -> Image.Image:
+        """The image, decoded."""
+        return read_image(path)
+
+    def header(self, path: Path) -> tuple[int, int, int]:
+        """See `ImageReader`."""
+        return (*shown_size(path), 3)
 
     def read(self, path: Path) -> Image.Image:
         """The image, from the cache or decoded.

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from semiovs.data.image import read_image
 from semiovs.data.listing import mask_files
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
+from semiovs.data.pictures import RGB, ImageReader
 from semiovs.errors import DataError
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -109,7 +108,7 @@ class Sources:
 
     labeled, val and held_out need masks (read by `masks`), unlabeled and ood are bare; held_out: labelled images that are not
     trained on, for decisions while training; ood_labels: labels of the OOD images, None if the student labels them itself
-    (``ood.mode: naive``); read: gives the pixels of an image, as `read_image`.
+    (``ood.mode: naive``); images: reads the files of all of them.
 
     Raises:
         DataError: a record that needs a mask has none.
@@ -123,7 +122,7 @@ class Sources:
     ood: Manifest | None = None
     ood_labels: LabelSource | None = None
     held_out: Manifest | None = None
-    read: Callable[[Path], Image.Image] = read_image
+    images: ImageReader = RGB
 
     def __post_init__(self) -> None:
         for stream, manifest in (("labelled", self.labeled), ("evaluation", self.val), ("held-out", self.held_out)):

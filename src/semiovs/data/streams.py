@@ -17,7 +17,7 @@ from semiovs.data.draws import Draws, item_seed
 from semiovs.data.manifest import Manifest
 from semiovs.data.sampler import PartnerSampler, Place, StreamSampler
 from semiovs.data.sources import Sources
-from semiovs.data.transforms import half_box
+from semiovs.data.transforms import LookKind, half_box
 from semiovs.data.views import Views
 from semiovs.errors import DataError
 
@@ -25,11 +25,12 @@ from semiovs.errors import DataError
 class StepStream(Dataset[Batch]):
     """`stream[k]`: batch of micro-step k of this rank, a pure function of (seed, k, rank, world_size).
 
-    Images, masks and confidences are uint8 (see `normalize`); each stream cycles on its own.
+    Images (but those of bands), masks and confidences are uint8 (see `normalize`); each stream cycles on its own.
 
     views: what the method wants; batch_size, unlabeled_batch_size, ood_batch_size: images a micro-step and rank (None:
     unlabelled as labelled, OOD as unlabelled); micro_steps_total: length; confidence: ``ones``, or
-    what the label source says (``score``, ``calibrated``); pipeline: who carries the draws out; fit: see `Geometry.draw`.
+    what the label source says (``score``, ``calibrated``); pipeline: who carries the draws out for RGB images (those of bands have
+    their own); fit: see `Geometry.draw`; look: see `Look.draw`.
 
     Raises:
         DataError: a stream that `views` asks for has no images, or too few to find CutMix partners.
@@ -52,12 +53,14 @@ class StepStream(Dataset[Batch]):
         confidence: Literal["ones", "score", "calibrated"] = "ones",
         pipeline: Literal["reference", "fast"] = "reference",
         fit: tuple[int, int] | None = None,
+        look: LookKind = "color",
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of {world_size}")
         self.sources = sources
         self.views = views
-        self.augment = Augment(crop_size, scale, pipeline, fit)
+        bands = sources.images.bands
+        self.augment = Augment(crop_size, scale, pipeline if bands is None else "bands", fit, look, bands)
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -95,13 +98,13 @@ class StepStream(Dataset[Batch]):
         return Batch(labeled, unlabeled, mixing, ood)
 
     def _labeled_item(self, place: Place) -> Labeled:
-        image, mask = read_labeled(self.sources.labeled[place.item], self.sources.masks, self.sources.read)
+        image, mask = read_labeled(self.sources.labeled[place.item], self.sources.masks, self.sources.images)
         return self.augment.labeled(image, mask, self.views.labeled, self._draws("labeled", place))
 
     def _unlabeled_item(self, place: Place, stream: str) -> Unlabeled:
         assert self.sources.unlabeled is not None
         assert self.views.unlabeled is not None
-        image = self.sources.read(self.sources.unlabeled[place.item].image)
+        image = self.sources.images(self.sources.unlabeled[place.item].image)
         return self.augment.unlabeled(image, self.views.unlabeled, self._draws(stream, place))
 
     def _boxed(self, unlabeled: Unlabeled, step: int) -> Unlabeled:
@@ -118,8 +121,8 @@ class StepStream(Dataset[Batch]):
         assert self.sources.ood is not None
         assert self.views.ood is not None
         record = self.sources.ood[place.item]
-        labels, read = self.sources.ood_labels, self.sources.read
-        image, label, confidence = read_ood(record, labels, scores=self.scores, read=read)
+        given, read = self.sources.ood_labels, self.sources.images
+        image, label, confidence = read_ood(record, given, scores=self.scores, read=read)
         return self.augment.ood(image, label, confidence, self.views.ood, self._draws("ood", place))
 
     def _draws(self, stream: str, place: Place) -> Draws:

@@ -6,12 +6,12 @@ Geometry is drawn once per item and applied alike to image, mask and confidence;
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from semiovs.data.draws import Draws
@@ -23,7 +23,12 @@ Box = tuple[int, int, int, int]
 #: A crop in the form that a pipeline works on.
 Crop = TypeVar("Crop")
 
+#: A picture in the form that a pipeline reads (`Picture`).
+Given = TypeVar("Given", contravariant=True)
+
 Jitter = Literal["brightness", "contrast", "saturation", "hue"]
+#: What strong views change (`data.look`).
+LookKind = Literal["color", "tone", "blur", "none"]
 
 _RANGES: dict[Jitter, tuple[float, float]] = {
     "brightness": (0.5, 1.5),
@@ -31,6 +36,9 @@ _RANGES: dict[Jitter, tuple[float, float]] = {
     "saturation": (0.5, 1.5),
     "hue": (-0.25, 0.25),
 }
+_TONE: tuple[Jitter, ...] = ("brightness", "contrast")
+#: Of each band, where there is no hue to turn.
+_GAIN = (0.75, 1.25)
 
 
 @dataclass(frozen=True)
@@ -81,34 +89,49 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Look:
-    """Colours and sharpness of a strong view: jitter (in this order), then gray, then a blur of this radius, in pixels."""
+    """Colours and sharpness of a strong view: jitter (in this order), then gray, then a blur of this radius, in pixels.
+
+    gains: factors of the bands, one each, of pictures that are not RGB.
+    """
 
     jitter: tuple[tuple[Jitter, float], ...] = ()
     gray: bool = False
     radius: float | None = None
+    gains: tuple[float, ...] = ()
 
     @classmethod
-    def draw(cls, draws: Draws) -> Self:
-        """Jitter in 80 %, gray in 20 % and blur in half of the cases."""
-        jitter = draw_jitter(draws) if draws.chance() < 0.8 else ()
-        gray = draws.torch_uniform() < 0.2
-        return cls(jitter, gray, draw_radius(draws))
+    def draw(cls, draws: Draws, kind: LookKind = "color", bands: int | None = None) -> Self:
+        """Jitter in 80 %, gray in 20 % and blur in half of the cases; less of it as `kind` says.
+
+        bands: of pictures that are not RGB; `color` then is jitter of brightness and contrast, and gains of each band (±25 %).
+        """
+        if kind == "none":
+            return cls()
+        if kind == "blur":
+            return cls(radius=draw_radius(draws))
+        if kind == "color" and bands is None:
+            jitter = draw_jitter(draws) if draws.chance() < 0.8 else ()
+            gray = draws.torch_uniform() < 0.2
+            return cls(jitter, gray, draw_radius(draws))
+        tone = draw_jitter(draws, _TONE) if draws.chance() < 0.8 else ()
+        gains = tuple(draws.torch_uniform(*_GAIN) for _ in range(bands or 0)) if kind == "color" else ()
+        return cls(tone, False, draw_radius(draws), gains)
 
 
-class Pipeline(Protocol[Crop]):
-    """Operations on pixels; the module `reference` and the module `fast` are two of them."""
+class Pipeline(Protocol[Given, Crop]):
+    """Operations on pixels; the modules `reference` and `fast` (RGB) and `bands` are three of them."""
 
-    def crop(self, image: Image.Image, geometry: Geometry) -> Crop:
-        """RGB image -> RGB crop; padding is black."""
+    def crop(self, image: Given, geometry: Geometry) -> Crop:
+        """Image -> crop; padding is black."""
 
     def labels(self, labels: Pixels, geometry: Geometry, fill: int) -> Pixels:
         """(H, W) uint8 -> (crop, crop), nearest neighbour; padding is `fill`."""
 
     def strong(self, crop: Crop, look: Look) -> Crop:
-        """Strong view of an RGB crop."""
+        """Strong view of a crop."""
 
     def to_tensor(self, crop: Crop) -> Tensor:
-        """RGB crop -> (3, H, W) uint8."""
+        """RGB crop -> (3, H, W) uint8; of bands (C, H, W) uint16."""
 
 
 def random_size(size: tuple[int, int], scale: tuple[float, float], draws: Draws) -> tuple[int, int]:
@@ -128,9 +151,8 @@ def fitted_size(size: tuple[int, int], fit: tuple[int, int], factor: float) -> t
     return width, height
 
 
-def draw_jitter(draws: Draws) -> tuple[tuple[Jitter, float], ...]:
+def draw_jitter(draws: Draws, names: Sequence[Jitter] = tuple(_RANGES)) -> tuple[tuple[Jitter, float], ...]:
     """Brightness, contrast, saturation (each ±50 %) and hue (±0.25) in random order; the order is drawn first."""
-    names = list(_RANGES)
     order = draws.permutation(len(names))
     amounts = [draws.torch_uniform(*_RANGES[name]) for name in names]
     return tuple((names[index], amounts[index]) for index in order)

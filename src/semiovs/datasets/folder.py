@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from semiovs.config.schema import DataConfig, OodConfig
-from semiovs.data.image import read_image
 from semiovs.data.image_source import names_container
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
+from semiovs.data.pictures import ImageReader, image_reader
 from semiovs.data.pixel_cache import PixelCache
 from semiovs.data.sources import LabelSource, MaskFiles, MaskFolder, NamedLabels, Sources
 from semiovs.env import cache_dir, data_dir
@@ -20,6 +17,8 @@ from semiovs.errors import ConfigError, DataError
 from semiovs.vocab.vocabulary import Vocabulary
 
 _CLASS_FILES = ("classes.yaml", "classes.yml", "classes.txt")
+#: Files of annotation programs, which `semiovs labels import` reads.
+_ANNOTATIONS = (".json", ".xml")
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class FolderDataset:
             val=self._val(root),
             ood=None if ood is None else ood.without_masks(),
             ood_labels=None if ood is None else self._ood_labels(ood, root, vocabulary),
-            read=self._pixels(),
+            images=self._image_reader(),
         )
 
     def labeled(self) -> Sources:
@@ -78,7 +77,8 @@ class FolderDataset:
             DataError, ConfigError: as `sources`.
         """
         vocabulary = self.vocabulary()
-        return Sources(vocabulary, self._labeled(self.root)[0], MaskReader.from_config(self.data.masks, vocabulary))
+        masks, images = MaskReader.from_config(self.data.masks, vocabulary), image_reader(self.data)
+        return Sources(vocabulary, self._labeled(self.root)[0], masks, images=images)
 
     def unlabeled(self) -> Manifest | None:
         """The bare images, or None.
@@ -108,12 +108,14 @@ class FolderDataset:
             "list the class names in the order of their ids, like data.classes=[road,car]"
         )
 
-    def _pixels(self) -> Callable[[Path], Image.Image]:
+    def _image_reader(self) -> ImageReader:
         given = self.data.cache
         if not given.budget_gb:
-            return read_image
+            return image_reader(self.data)
+        if self.data.bands is not None:
+            raise ConfigError("data.cache: keeps RGB of 8 bits, not data.bands; leave one of the two away")
         folder = cache_dir() / "decoded" if given.dir is None else Path(given.dir).expanduser()
-        return PixelCache.open(folder, int(given.budget_gb * 1e9)).read
+        return PixelCache.open(folder, int(given.budget_gb * 1e9))
 
     def _labeled(self, root: Path) -> tuple[Manifest, Manifest | None]:
         """The labelled images that are trained on, and those that `data.held_out` keeps aside."""
@@ -137,6 +139,11 @@ class FolderDataset:
             raise DataError(
                 f"{root / 'images'}: no such folder; put images there and masks in masks/, or set data.labeled"
             )
+        found = next((p for p in sorted(root.iterdir()) if p.suffix.lower() in _ANNOTATIONS), None)
+        if found is not None and not (root / "masks").is_dir():
+            raise DataError(
+                f"{root / 'masks'}: no such folder, but {found} may hold annotations; {_import_hint(found)}"
+            )
         return Manifest.from_folder(root / "images", root / "masks")
 
     def _unlabeled(self, root: Path) -> Manifest | None:
@@ -153,6 +160,8 @@ class FolderDataset:
 
     def _with_masks(self, key: str, given: str, root: Path) -> Manifest:
         path = root / Path(given).expanduser()
+        if path.is_file() and path.suffix.lower() in _ANNOTATIONS:
+            raise DataError(f"{key}: {path} holds annotations and is no list; {_import_hint(path)}")
         if path.is_file():
             return Manifest.read(path, root)
         if not path.is_dir():
@@ -203,6 +212,10 @@ class FolderDataset:
         if not paths:
             raise DataError(f"ood.labels: no such store or folder of masks: {path}; `semiovs label` writes a store")
         return MaskFiles(paths, reader)
+
+
+def _import_hint(path: Path) -> str:
+    return f"make masks and a list of them: semiovs labels import {path} --images DIR --out DIR"
 
 
 def _absent(key: str, path: Path) -> DataError:

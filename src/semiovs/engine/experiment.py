@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from semiovs.config.schema import Config
 from semiovs.data import Batch, Sources, StepStream, check_sources, loader, normalize, steps_per_epoch
+from semiovs.data.pictures import BandReader
+from semiovs.data.statistics import MOST, BandStatistics, measure_bands, training_images
 from semiovs.engine.distributed import World
 from semiovs.engine.guard import Guard
 from semiovs.engine.loop import Learner, Recipe
@@ -22,7 +24,7 @@ from semiovs.engine.precision import Precision
 from semiovs.engine.state import Identity, settings_of
 from semiovs.errors import ConfigError, SemiovsError, WeightsError
 from semiovs.methods import Method, build_method
-from semiovs.models import Segmenter, build_segmenter
+from semiovs.models import Normalization, Segmenter, build_segmenter
 from semiovs.models.tiling import VIEWING
 from semiovs.models.weights import ModelCard, load_model
 from semiovs.registry import DATASETS, lookup
@@ -31,6 +33,9 @@ log = logging.getLogger(__name__)
 
 #: Epochs of a configuration that gives neither epochs nor steps.
 DEFAULT_EPOCHS = 20
+
+#: Keys of ``data`` that say how views are made of images.
+_VIEWS = {"crop_size", "scale", "fit", "pipeline", "look"}
 
 #: Evaluations of a run whose configuration does not say how many.
 MOST_EVALUATIONS = 20
@@ -56,6 +61,7 @@ class Experiment:
             DataError, WeightsError, ConfigError: what is wrong, before step 0.
         """
         sources = _sources(config, world, check=check)
+        config = _measured(config, sources, world)
         _seed(config, world)
         method = _method(config, world, sources)
         _check_steering(method, sources)
@@ -82,10 +88,7 @@ class Experiment:
         stream = StepStream(
             sources,
             method.views,
-            crop_size=config.data.crop_size,
-            scale=config.data.scale,
-            fit=config.data.fit,
-            pipeline=config.data.pipeline,
+            **config.data.model_dump(include=_VIEWS),
             seed=train.seed,
             micro_steps_total=total * train.accumulate,
             ood_batch_size=config.ood.batch_size if config.ood else None,
@@ -176,7 +179,29 @@ def card_of(config: Config, sources: Sources, segmenter: Segmenter) -> ModelCard
         evaluation=evaluation,
         training={"method": config.method.name, **segmenter.facts()},
         neck=None if segmenter.neck is None else segmenter.neck.name,
+        images=sources.images,
     )
+
+
+def _measured(config: Config, sources: Sources, world: World) -> Config:
+    """The configuration with mean and std of its bands, measured where nobody gave them; RGB has its encoder's."""
+    if not isinstance(sources.images, BandReader) or config.data.mean is not None:
+        return config
+    problem: SemiovsError | None = None
+    found: tuple[BandStatistics, ...] = ()
+    if world.is_main:
+        try:
+            images = training_images(sources)
+            log.info("measuring the bands of %d training images", min(len(images), MOST))
+            found = measure_bands(images, sources.images)
+            log.info("bands (data.mean, data.std): %s", "; ".join(str(band) for band in found))
+        except SemiovsError as error:
+            problem = error
+    problem, found = world.from_main((problem, found))
+    if problem is not None:
+        raise problem
+    moments = {"mean": tuple(band.mean for band in found), "std": tuple(band.std for band in found)}
+    return config.model_copy(update={"data": config.data.model_copy(update=moments)})
 
 
 def _sources(config: Config, world: World, *, check: bool) -> Sources:
@@ -215,9 +240,12 @@ def _seed(config: Config, world: World) -> None:
 
 def _method(config: Config, world: World, sources: Sources) -> Method:
     classes = len(sources.vocabulary)
+    model, bands = config.model, sources.images.bands
     segmenter = build_segmenter(
-        config.model.name, num_classes=classes, pretrained=config.model.pretrained, **config.model.options
+        model.name, num_classes=classes, pretrained=model.pretrained, bands=bands, **model.options
     )
+    if config.data.mean is not None and config.data.std is not None:
+        segmenter.normalization = Normalization(config.data.mean, config.data.std)
     if config.model.init_from:
         _start_from(segmenter, config.model.init_from)
     ood = None if config.ood is None else config.ood.model_dump(include={"weight", "mode", "confidence"})

@@ -68,7 +68,7 @@ def train(loaded: Loaded, command: Sequence[str], *, overwrite: bool = False) ->
             run.check_free(overwrite=overwrite)
         experiment = Experiment.build(config, world)
         if world.is_main:
-            Run.create(run.directory, loaded.dump(), command, overwrite=overwrite)
+            Run.create(run.directory, loaded.with_found(experiment.config).dump(), command, overwrite=overwrite)
             if config.run.dir is None:
                 run.point_latest()
         world.barrier()
@@ -157,6 +157,7 @@ def _evaluated(experiment: Experiment, images: Manifest, model: nn.Module) -> di
             model,
             images,
             masks=sources.masks,
+            images=sources.images,
             normalization=experiment.learner.method.student.normalization,
             settings=config.eval,
             crop_size=config.data.crop_size,

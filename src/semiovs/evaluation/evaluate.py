@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
 from semiovs.config.schema import EvalConfig
 from semiovs.data.dataset import read_labeled
 from semiovs.data.masks import MaskReader
+from semiovs.data.pictures import RGB, BandImage, ImageReader, Picture
 from semiovs.data.record import Record
 from semiovs.errors import DataError, about
 from semiovs.evaluation.confusion import ConfusionMatrix
@@ -69,6 +69,7 @@ def evaluate(
     records: Sequence[Record],
     *,
     masks: MaskReader,
+    images: ImageReader = RGB,
     normalization: Normalization,
     settings: EvalConfig,
     crop_size: int | None = None,
@@ -80,7 +81,8 @@ def evaluate(
 ) -> Evaluation:
     """Predict each image at its own size, compare with its mask, return the scores of all.
 
-    model: (1, 3, H, W) -> logits (1, K, H, W), on `device`; its training mode is put back. settings: how images go through it
+    model: (1, 3, H, W) -> logits (1, K, H, W), on `device`; its training mode is put back. images: how files are read, as the
+    model was trained with. settings: how images go through it
     (``eval.*``; `max_images` is the caller's); crop_size: side of windows where ``eval.window`` is null. autocast: context of each
     forward pass, fp32 by default.
 
@@ -99,7 +101,7 @@ def evaluate(
     through = {**{key: getattr(settings, key) for key in VIEWING}, **mode}
     mine = records[rank::world_size]
     with _evaluating(model):
-        for done, (image, mask) in enumerate(_read_ahead(mine, masks), start=1):
+        for done, (image, mask) in enumerate(_read_ahead(mine, masks, images), start=1):
             with autocast(), about(mine[done - 1].image):
                 logits = predict_logits(model, normalized(image, normalization, device), **through)
             _require_classes(logits, masks)
@@ -114,13 +116,15 @@ def evaluate(
     return _scores(matrix, len(records), time.monotonic() - start)
 
 
-def normalized(image: Image.Image, normalization: Normalization, device: torch.device | str) -> Tensor:
-    """RGB image -> (1, 3, H, W) float32 on `device`: divided by 255, minus mean, divided by standard deviation."""
-    pixels = pil_to_tensor(image)[None].to(device, non_blocking=True)
-    mean = torch.tensor(normalization.mean, device=pixels.device).view(1, 3, 1, 1)
-    std = torch.tensor(normalization.std, device=pixels.device).view(1, 3, 1, 1)
-    scaled: Tensor = pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
-    return scaled
+def normalized(image: Picture, normalization: Normalization, device: torch.device | str) -> Tensor:
+    """Picture -> (1, C, H, W) float32 on `device`: values in [0, 1] (of RGB: divided by 255), minus mean, divided by deviation."""
+    if isinstance(image, BandImage):
+        scaled = torch.tensor(image.values, device=device)[None]
+    else:
+        scaled = pil_to_tensor(image)[None].to(device, non_blocking=True).to(torch.float32).div_(255)
+    mean = torch.tensor(normalization.mean, device=scaled.device).view(1, -1, 1, 1)
+    std = torch.tensor(normalization.std, device=scaled.device).view(1, -1, 1, 1)
+    return scaled.sub_(mean).div_(std)
 
 
 @contextmanager
@@ -136,11 +140,11 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _read_ahead(records: Sequence[Record], masks: MaskReader) -> Iterator[tuple[Image.Image, Tensor]]:
+def _read_ahead(records: Sequence[Record], masks: MaskReader, images: ImageReader) -> Iterator[tuple[Picture, Tensor]]:
     """Images and masks in order, read by a thread while the model computes."""
 
-    def read(record: Record) -> tuple[Image.Image, Tensor]:
-        image, mask = read_labeled(record, masks)
+    def read(record: Record) -> tuple[Picture, Tensor]:
+        image, mask = read_labeled(record, masks, images)
         return image, torch.from_numpy(mask)
 
     with ThreadPoolExecutor(1, thread_name_prefix="semiovs-read") as pool:

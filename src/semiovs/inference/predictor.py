@@ -19,6 +19,9 @@ from torch import Tensor
 from semiovs.config.schema import EvalConfig
 from semiovs.data.batch import IGNORE
 from semiovs.data.image import read_image
+from semiovs.data.pictures import RGB, BandReader, ImageReader
+from semiovs.data.pictures import Picture as Seen
+from semiovs.data.pixels import Pixels, image_pixels, read_pixels
 from semiovs.errors import DataError, UsageError, about
 from semiovs.evaluation.evaluate import normalized
 from semiovs.models.device import pick_device
@@ -27,15 +30,15 @@ from semiovs.models.tiling import VIEWING, covered, predict_probabilities
 from semiovs.models.weights import load_model
 from semiovs.vocab.vocabulary import Vocabulary
 
-Picture = str | Path | Image.Image | NDArray[np.uint8]
+Picture = str | Path | Image.Image | NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Prediction:
     """What the model sees in one picture, at the picture's size as a viewer shows it.
 
-    image: the picture, RGB; labels: (H, W) uint8 class ids (255 outside the centre crop, if the model is run on one);
-    confidence: (H, W) float32, probability of the label.
+    image: the picture, RGB (of bands: those of `data.rgb`, else the first as gray); labels: (H, W) uint8 class ids (255 outside
+    the centre crop, if the model is run on one); confidence: (H, W) float32, probability of the label.
     """
 
     image: Image.Image
@@ -52,7 +55,8 @@ class Prediction:
 class Predictor:
     """A trained segmenter, ready for pictures.
 
-    model: in evaluation mode, on the device to use; vocabulary: its classes; settings: how pictures go through it.
+    model: in evaluation mode, on the device to use; vocabulary: its classes; settings: how pictures go through it; images: how
+    files become what the model sees, `data.pictures.BandReader` for a model of bands.
     """
 
     def __init__(
@@ -61,11 +65,13 @@ class Predictor:
         vocabulary: Vocabulary,
         settings: EvalConfig | None = None,
         normalization: Normalization | None = None,
+        images: ImageReader = RGB,
     ) -> None:
         self.model = model.eval()
         self.vocabulary = vocabulary
         self.settings = settings or EvalConfig()
         self.normalization = normalization or model.normalization
+        self.images = images
         self.device = next(model.parameters()).device
 
     @classmethod
@@ -87,26 +93,40 @@ class Predictor:
             card.vocabulary,
             _settings({**known, **{key: value for key, value in settings.items() if value is not None}}),
             card.normalization,
+            card.images,
         )
 
     def __call__(self, picture: Picture) -> Prediction:
         """Segment one picture: a path, a PIL image (EXIF orientation is applied) or a uint8 RGB array (H, W, 3).
 
+        A model of bands takes a path, or an array (H, W) or (H, W, C) with the channels and values of such a file.
+
         Raises:
             DataError: unreadable, or an array of another shape or type.
         """
-        image = _rgb(picture)
+        seen, image = self._read(picture)
         with about(picture) if isinstance(picture, str | Path) else nullcontext():
-            probabilities = self._probabilities(image)
+            probabilities = self._probabilities(seen)
         confidence, labels = probabilities.max(dim=0)
         whole_labels = torch.full((image.height, image.width), IGNORE, dtype=torch.uint8)
         whole_confidence = torch.zeros(image.height, image.width)
         rows, columns = self._covered(image)
         whole_labels[rows, columns] = labels.to(torch.uint8).cpu()
         whole_confidence[rows, columns] = confidence.cpu()
-        return Prediction(image, whole_labels.numpy(), whole_confidence.numpy(), lambda: self._scores(image))
+        return Prediction(image, whole_labels.numpy(), whole_confidence.numpy(), lambda: self._scores(seen))
 
-    def _scores(self, image: Image.Image) -> NDArray[np.float32]:
+    def _read(self, picture: Picture) -> tuple[Seen, Image.Image]:
+        """What the model sees, and what a person does."""
+        if not isinstance(self.images, BandReader):
+            image = _rgb(picture)
+            return image, image
+        if isinstance(picture, str | Path):
+            pixels, where = read_pixels(Path(picture)), str(picture)
+        else:
+            pixels, where = _pixels(picture), "picture"
+        return self.images.seen(pixels, where), self.images.picture(pixels, where)
+
+    def _scores(self, image: Seen) -> NDArray[np.float32]:
         probabilities = self._probabilities(image)
         whole = torch.zeros(probabilities.shape[0], image.height, image.width)
         rows, columns = self._covered(image)
@@ -115,12 +135,12 @@ class Predictor:
         return found
 
     @torch.inference_mode()
-    def _probabilities(self, image: Image.Image) -> Tensor:
+    def _probabilities(self, image: Seen) -> Tensor:
         """(K, h, w) of the covered region, on the device."""
         through = {key: getattr(self.settings, key) for key in VIEWING}
         return predict_probabilities(self.model, normalized(image, self.normalization, self.device), **through)[0]
 
-    def _covered(self, image: Image.Image) -> tuple[slice, slice]:
+    def _covered(self, image: Seen) -> tuple[slice, slice]:
         return covered((image.height, image.width), mode=self.settings.mode, window=self.settings.window)
 
 
@@ -130,6 +150,17 @@ def _settings(given: dict[str, Any]) -> EvalConfig:
     except ValidationError as error:  # its own text takes several lines a problem
         told = "; ".join(f"eval.{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
         raise UsageError(told) from None
+
+
+def _pixels(picture: Image.Image | NDArray[Any]) -> Pixels:
+    if isinstance(picture, Image.Image):
+        return image_pixels(picture)
+    values = np.asarray(picture)
+    if values.ndim not in (2, 3) or values.dtype.kind not in "uif" or not values.size:
+        raise DataError(
+            f"picture: {values.dtype} array of shape {values.shape}; must be (height, width, channels), as in the files"
+        )
+    return Pixels(values[..., None] if values.ndim == 2 else values)
 
 
 def _rgb(picture: Picture) -> Image.Image:

@@ -15,7 +15,7 @@ Features = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Normalization:
-    """Per-channel mean and standard deviation of images in [0, 1] that an encoder was trained with."""
+    """Per-channel mean and standard deviation of images in [0, 1] that a model is trained with."""
 
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
@@ -33,10 +33,11 @@ class Segmenter(nn.Module, ABC):
     normalization: what `encode` expects its images to be normalised with; channels: of the maps that `encode` gives, where they
     are known; norm: the kind of its normalisation layers (`norm_layer`), for heads that a method puts beside it; neck: what a
     method puts between the two, if anything: it makes the last map anew (AllSpark's bottleneck); prompted: names in the state
-    that `prompt` fills, which no published checkpoint has.
+    that `prompt` fills, which no published checkpoint has; sees_rgb_alone: it cannot be built for other bands.
     """
 
     prompted: ClassVar[tuple[str, ...]] = ()
+    sees_rgb_alone: ClassVar[bool] = False
 
     backbone: nn.Module
     num_classes: int

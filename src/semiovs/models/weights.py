@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from semiovs.data.pictures import RGB, BandReader, ImageReader
 from semiovs.errors import ConfigError, UsageError, WeightsError
 from semiovs.files import sha256_of, write_bytes
 from semiovs.models import Normalization, Segmenter, build_segmenter
@@ -29,7 +30,7 @@ class ModelCard:
     """What must be known to use a model: how to build it, what its classes are, how images go in.
 
     segmenter, options, neck: as for `build_segmenter`; evaluation: mode, window, …, as for `tiling.predict_logits`; training: facts
-    such as step, method, score (free).
+    such as step, method, score (free); images: how files become what the model sees.
     """
 
     segmenter: str
@@ -40,6 +41,7 @@ class ModelCard:
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     neck: str | None = None
+    images: ImageReader = RGB
 
     def as_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back; it also is what a training checkpoint keeps under ``card``."""
@@ -52,6 +54,7 @@ class ModelCard:
             "evaluation": dict(self.evaluation),
             "training": dict(self.training),
             **({"neck": self.neck} if self.neck else {}),
+            **({"bands": self.images.as_json()} if isinstance(self.images, BandReader) else {}),
         }
 
     @classmethod
@@ -71,6 +74,7 @@ class ModelCard:
                 normalization=Normalization(tuple(picture["mean"]), tuple(picture["std"])),
                 evaluation=dict(data.get("evaluation") or {}),
                 neck=data.get("neck"),
+                images=BandReader.from_json(data["bands"]) if data.get("bands") else RGB,
             )
             further = {key: value for key, value in data.items() if key not in known.as_json()}
             return replace(known, training={**(data.get("training") or {}), **further})
@@ -103,7 +107,9 @@ def load_model(
     path = find_model(source)
     card, state = _read_portable(path, which) if path.suffix == ".safetensors" else _read_training(path, which)
     try:
-        segmenter = build_segmenter(card.segmenter, num_classes=card.num_classes, neck=card.neck, **card.options)
+        segmenter = build_segmenter(
+            card.segmenter, num_classes=card.num_classes, neck=card.neck, bands=card.images.bands, **card.options
+        )
     except UsageError as error:
         raise WeightsError(f"{path}: its model cannot be built by this version of semiovs: {error}") from None
     fit = compare(segmenter.state_dict(), state)

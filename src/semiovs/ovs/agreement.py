@@ -14,6 +14,7 @@ from semiovs.data.image import read_image
 from semiovs.data.record import Record
 from semiovs.errors import DataError
 from semiovs.ovs.base import OpenVocabModel
+from semiovs.ovs.feed import ReadRgb
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: Images that are labelled twice.
@@ -45,12 +46,13 @@ def measure_agreement(
     vocabulary: Vocabulary,
     *,
     images: int = IMAGES,
+    read: ReadRgb = read_image,
 ) -> Agreement | None:
     """Label the first `images` records that can be read with both; None if there is none."""
     found = Agreement(0, 0, 0)
     for record in islice(records, images):
         try:
-            pixels = torch.from_numpy(np.array(read_image(record.image))).permute(2, 0, 1).contiguous()
+            pixels = torch.from_numpy(np.array(read(record.image))).permute(2, 0, 1).contiguous()
         except DataError:  # the job itself says which images cannot be read
             continue
         own, other = (who.label([pixels], vocabulary, ids=[record.id])[0][0].cpu() for who in (teacher, exact))

@@ -12,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from semiovs.data.dataset import read_labeled
+from semiovs.data.image import read_image
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
 from semiovs.data.record import Record
 from semiovs.errors import DataError, UsageError
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.calibration import Calibration, ClassRule, Rare, Status
+from semiovs.ovs.feed import ReadRgb
 from semiovs.ovs.isotonic import pooled, probability
 from semiovs.ovs.risk import NEVER, controlled, images_needed, kept_from, losses
 from semiovs.ovs.tally import ClassCounts, Tally
@@ -41,8 +43,9 @@ def measure(
     *,
     batch_size: int = 1,
     progress: Progress | None = None,
+    read: ReadRgb = read_image,
 ) -> Tally:
-    """Ask the teacher about every labelled image and count; images and masks are read as they are needed.
+    """Ask the teacher about every labelled image and count; images (by `read`, as RGB) and masks are read as they are needed.
 
     Raises:
         DataError: no labelled images; an image, mask or answer that cannot be read; scores outside [0, 1].
@@ -53,17 +56,22 @@ def measure(
         )
     tally = Tally(len(vocabulary))
     for first in range(0, len(labeled), batch_size):
-        _measure(teacher, labeled[first : first + batch_size], masks, vocabulary, tally)
+        _measure(teacher, labeled[first : first + batch_size], masks, vocabulary, tally, read)
         if progress is not None:
             progress(len(tally), len(labeled))
     return tally
 
 
 def _measure(
-    teacher: OpenVocabModel, records: Sequence[Record], masks: MaskReader, vocabulary: Vocabulary, tally: Tally
+    teacher: OpenVocabModel,
+    records: Sequence[Record],
+    masks: MaskReader,
+    vocabulary: Vocabulary,
+    tally: Tally,
+    read: ReadRgb,
 ) -> None:
     """Count one batch; one that does not fit the memory is asked in halves."""
-    pairs = [read_labeled(record, masks) for record in records]
+    pairs = [read_labeled(record, masks, read) for record in records]
     images = [torch.from_numpy(np.array(image, np.uint8)).permute(2, 0, 1).contiguous() for image, _ in pairs]
     try:
         answers = teacher.label(images, vocabulary, ids=[record.id for record in records])
@@ -72,7 +80,7 @@ def _measure(
             raise
         middle = len(records) // 2
         for part in (records[:middle], records[middle:]):
-            _measure(teacher, part, masks, vocabulary, tally)
+            _measure(teacher, part, masks, vocabulary, tally, read)
         return
     for record, (_, truth), label, score in zip(records, pairs, *answers, strict=True):
         tally.add(record.id, label.cpu().numpy(), score.float().cpu().numpy(), truth)

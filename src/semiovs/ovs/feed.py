@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from semiovs.data.image import read_image
@@ -27,13 +29,18 @@ class Loaded:
     images: Sequence[Tensor | DataError]
 
 
+#: Path -> RGB image.
+ReadRgb = Callable[[Path], Image.Image]
 _Ahead = deque[tuple[Sequence[Record], list[Future[Tensor | DataError]]]]
 
 
-def feed(batches: Iterable[Sequence[Record]], *, threads: int, waiting: int = WAITING) -> Generator[Loaded, None, None]:
+def feed(
+    batches: Iterable[Sequence[Record]], *, threads: int, waiting: int = WAITING, read: ReadRgb | None = None
+) -> Generator[Loaded, None, None]:
     """Decode batch after batch; one batch is read ahead, and as many as give `2 * threads` images where memory allows.
 
-    waiting: bytes of decoded images beyond one batch; those that are being read count as much as the largest so far.
+    waiting: bytes of decoded images beyond one batch; those that are being read count as much as the largest so far. read: gives
+    RGB of a path; None: `read_image`.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
         ahead: _Ahead = deque()
@@ -42,7 +49,7 @@ def feed(batches: Iterable[Sequence[Record]], *, threads: int, waiting: int = WA
         def start() -> bool:
             batch = next(source, None)
             if batch is not None:
-                ahead.append((batch, [pool.submit(_read, record) for record in batch]))
+                ahead.append((batch, [pool.submit(_read, record, read or read_image) for record in batch]))
             return batch is not None
 
         try:
@@ -73,10 +80,10 @@ def _bytes(image: Tensor | DataError) -> int:
     return image.nbytes if isinstance(image, Tensor) else 0
 
 
-def _read(record: Record) -> Tensor | DataError:
+def _read(record: Record, read: ReadRgb) -> Tensor | DataError:
     """uint8 RGB (3, H, W), as shown; what is wrong with it otherwise."""
     try:
-        pixels = np.array(read_image(record.image), dtype=np.uint8)
+        pixels = np.array(read(record.image), dtype=np.uint8)
     except DataError as error:
         return error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

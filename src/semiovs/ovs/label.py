@@ -18,7 +18,7 @@ from semiovs.data.store import PseudoLabelStore, StoreWriteError
 from semiovs.data.store_writer import Answer, StoreWriter
 from semiovs.errors import DataError, UsageError
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.feed import Loaded, feed
+from semiovs.ovs.feed import Loaded, ReadRgb, feed
 from semiovs.ovs.memory import BatchFit, is_out_of_memory, release
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -81,13 +81,15 @@ def label_images(
     threads: int | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
+    read: ReadRgb | None = None,
 ) -> LabelReport:
     """Label the images that the store lacks and add them to it; running it again does what is left.
 
     shard: (i, n) labels every n-th image from the i-th on, so n processes share the work; the same list gives the same shares.
     Batches are cut from the shard, not from what is left of it, so that a resumed job asks the teacher the same questions. A
     batch that does not fit the memory is labelled in smaller ones. threads: as many read, and as many write; None: one a core, up
-    to 8. stop: asked between batches; once it is true, what the teacher has answered is written and the call returns.
+    to 8. read: gives RGB of a path, `Sources.images.rgb`; None: `read_image`. stop: asked between batches; once it is true, what
+    the teacher has answered is written and the call returns.
 
     Raises:
         UsageError: a shard that does not exist.
@@ -104,7 +106,7 @@ def label_images(
     waiting = [record.id not in store for record in mine]
     report = LabelReport(len(mine), already=waiting.count(False), duplicates=duplicates)
     if any(waiting):
-        job = _Job(teacher, vocabulary, store, on_error, report, BatchFit(batch_size), progress, stop)
+        job = _Job(teacher, vocabulary, store, on_error, report, BatchFit(batch_size), progress, stop, read)
         job.run(_batches(mine, waiting, batch_size), threads or default_threads())
         if len(report.failed) > 1:
             order = {record.id: number for number, record in enumerate(mine)}
@@ -140,13 +142,14 @@ class _Job:
     fit: BatchFit
     progress: Progress | None
     stop: Callable[[], bool]
+    read: ReadRgb | None
 
     def run(self, batches: Iterable[Sequence[Record]], threads: int) -> None:
         """Read, label and store batch after batch."""
         self._start = time.monotonic()
         with (
             StoreWriter(self.store, threads=threads) as writer,
-            closing(feed(self._wanted(batches), threads=threads)) as loaded,
+            closing(feed(self._wanted(batches), threads=threads, read=self.read)) as loaded,
         ):
             for batch in loaded:
                 if self.stop():

@@ -12,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from semiovs.data.dataset import read_labeled
+from semiovs.data.image import read_image
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
 from semiovs.evaluation.calibration import ClassScore, Curve, TeacherScore, precision_coverage, score_teacher, worst
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.calibrate import Progress, fit, measure
 from semiovs.ovs.calibration import Calibration, ClassRule, Rare
+from semiovs.ovs.feed import ReadRgb
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: Names that a sentence lists before it says how many more there are.
@@ -114,6 +116,7 @@ def make_card(
     examples: int = 6,
     batch_size: int = 1,
     progress: Progress | None = None,
+    read: ReadRgb = read_image,
 ) -> Card:
     """Ask the teacher about the labelled images, fit, cross-validate, and look at its worst images again.
 
@@ -122,7 +125,7 @@ def make_card(
     Raises:
         DataError, UsageError: as `measure` and `fit`.
     """
-    tally = measure(teacher, labeled, masks, vocabulary, batch_size=batch_size, progress=progress)
+    tally = measure(teacher, labeled, masks, vocabulary, batch_size=batch_size, progress=progress, read=read)
     refit = partial(fit, vocabulary=vocabulary, teacher=who, risk=risk, rare=rare, manifest=labeled.hash)
     calibration = refit(tally)
     score = score_teacher(tally, refit, risk=risk, folds=folds)
@@ -131,7 +134,7 @@ def make_card(
         score,
         calibration,
         tuple(precision_coverage(tally, k) for k in range(len(vocabulary))),
-        tuple(_example(teacher, labeled, masks, calibration, i, float(score.image_accuracy[i])) for i in shown),
+        tuple(_example(teacher, labeled, masks, calibration, i, float(score.image_accuracy[i]), read) for i in shown),
     )
 
 
@@ -144,10 +147,16 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _example(
-    teacher: OpenVocabModel, labeled: Manifest, masks: MaskReader, calibration: Calibration, index: int, accuracy: float
+    teacher: OpenVocabModel,
+    labeled: Manifest,
+    masks: MaskReader,
+    calibration: Calibration,
+    index: int,
+    accuracy: float,
+    read: ReadRgb,
 ) -> Example:
     record = labeled[index]
-    image, truth = read_labeled(record, masks)
+    image, truth = read_labeled(record, masks, read)
     pixels = np.array(image, np.uint8)
     tensor = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
     labels, scores = teacher.label([tensor], calibration.vocabulary, ids=[record.id])

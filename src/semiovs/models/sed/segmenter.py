@@ -38,6 +38,8 @@ class SedSegmenter(Segmenter):
         UsageError: what cannot be built; WeightsError: weights or a text encoder that are missing or do not fit.
     """
 
+    sees_rgb_alone = True
+
     def __init__(
         self,
         num_classes: int,

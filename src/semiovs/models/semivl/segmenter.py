@@ -42,6 +42,7 @@ class SemiVLSegmenter(Segmenter):
     """
 
     prompted = ("texts.rows", "texts.key")
+    sees_rgb_alone = True
     backbone: Encoder
 
     def __init__(

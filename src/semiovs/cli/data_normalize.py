@@ -1,0 +1,107 @@
+"""``semiovs data normalize``: range, mean and deviation of the bands of the training images, as lines for the YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semiovs.cli.console import Json, report, table
+from semiovs.cli.progress import progress
+
+if TYPE_CHECKING:
+    from semiovs.config.schema import DataConfig
+    from semiovs.data import Record
+    from semiovs.data.pictures import BandReader
+    from semiovs.data.statistics import BandStatistics
+
+#: Above this, pixels are not those of 8 bits.
+_DEEP = 255
+_COLUMNS = ("band", "minimum", "0.1 %", "99.9 %", "maximum", "nodata", "mean", "std")
+
+
+def normalize(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CONFIG] [KEY=VALUE]...", help="Preset, YAML file, or folder with a semiovs.yaml; then values on top."
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="So many read images.")] = 4,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Measure the bands of labelled and unlabelled images (never those for evaluation); of long lists, 2000 images.
+
+    Without data.bands: all channels of the first image. A training measures by itself what data.mean does not say.
+    """
+    from semiovs.config import load_config, split_source
+    from semiovs.data.statistics import training_images
+    from semiovs.registry import DATASETS, lookup
+
+    source, overrides = split_source(arguments or [])
+    config = load_config(source, overrides).config.data
+    records = training_images(lookup(DATASETS, config.name, kind="data set").load()(config).sources())
+    reader, found = _measured(config, records, threads)
+    lines = _lines(reader, found)
+    rows = [
+        (row.band, *(f"{v:.6g}" for v in (row.minimum, row.low, row.high, row.maximum)), f"{100 * row.nodata:.2f} %",
+         f"{row.mean:.6g}", f"{row.std:.6g}")
+        for row in found
+    ]  # fmt: skip
+    data = {"images": len(records), "bands": [row.as_json() for row in found], "data": lines}
+    text = table(_COLUMNS, rows, title=f"{len(records)} training images; mean and std of values in [0, 1]")
+    yaml = "\n".join(["data:", *(f"  {key}: {value}" for key, value in lines.items())])
+    report(data, as_json=as_json, text=f"{text}\n{_advice(reader, found)}\n{yaml}")
+
+
+def _measured(
+    config: DataConfig, records: Sequence[Record], threads: int
+) -> tuple[BandReader, tuple[BandStatistics, ...]]:
+    """Reader and statistics; pixels that have no range of their own are looked at once more, with the range that was found."""
+    from semiovs.data.pictures import OWN_SPAN, BandReader, image_reader
+    from semiovs.data.pixels import read_pixels
+    from semiovs.data.statistics import measure_bands
+    from semiovs.errors import DataError
+
+    if not records:
+        raise DataError("there are no training images to measure; set data.labeled or data.unlabeled")
+    first = read_pixels(records[0].image)
+    reader = image_reader(config)
+    if not isinstance(reader, BandReader):
+        reader = BandReader(tuple(range(1, first.channels + 1)))
+    known = reader.spans is not None or first.values.dtype.name in OWN_SPAN
+    with progress("measuring" if known else "measuring the range") as show:
+        found = measure_bands(records, reader, threads=threads, progress=show, scaled=known)
+    if known:
+        return reader, found
+    reader = replace(reader, spans=tuple(_span(row) for row in found))
+    with progress("measuring") as show:
+        return reader, measure_bands(records, reader, threads=threads, progress=show)
+
+
+def _advice(reader: BandReader, found: Sequence[BandStatistics]) -> str:
+    """A line about 16-bit files that use little of their range: nothing to the model, but people and teachers see black."""
+    high = max(row.high for row in found)
+    if reader.spans is not None or not _DEEP < high < 65535 / 2:
+        return ""
+    return (
+        f"nearly all values end at {high:.3g} of 65535: with data.range=[0,{high:.3g}] people and teachers see more than black; "
+        "measure again with it\n"
+    )
+
+
+def _span(row: BandStatistics) -> tuple[float, float]:
+    """Almost all values, in round numbers; a constant band gets a range too."""
+    low, high = (float(f"{value:.4g}") for value in (row.low, row.high))
+    return (low, high) if low < high else (low, low + 1)
+
+
+def _lines(reader: BandReader, found: Sequence[BandStatistics]) -> dict[str, Any]:
+    """What belongs into the configuration."""
+    spans = reader.spans
+    shared = spans is not None and len(set(spans)) == 1
+    ranges = {} if spans is None else {"range": list(spans[0]) if shared else [list(span) for span in spans]}
+    moments = {"mean": [row.mean for row in found], "std": [row.std for row in found]}
+    return {"bands": list(reader.take), **ranges, **moments}

@@ -1,0 +1,165 @@
+"""``semiovs labels import``: annotations of other programs into labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semiovs.cli.console import Json, log, report, table
+from semiovs.cli.labels_exchange import Classes, Root, require_known, vocabulary_of
+from semiovs.cli.progress import progress
+from semiovs.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from semiovs.data.exchange import Annotations, Imported, Importer, Problems, Rules
+    from semiovs.data.manifest import Manifest
+    from semiovs.vocab.vocabulary import Vocabulary
+
+#: With fewer pixels than this under a shape, something is probably meant that is not said.
+_COVERED = 0.8
+#: Share of objects that may be crowds without a word.
+_FEW_CROWDS = 0.1
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="What the program exported; LabelMe: the folder.")],
+    images: Annotated[Path, typer.Option(metavar="DIR|LIST", help="The images.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for masks/ and labeled.jsonl.")],
+    from_: Annotated[str, typer.Option("--from", metavar="auto|coco|cvat|label-studio|labelme", help="The format.")] = "auto",
+    classes: Classes = None,
+    map_: Annotated[str | None, typer.Option("--map", help="Labels of other names: 'auto=car,tree=ignore'.")] = None,
+    rest: Annotated[str, typer.Option(metavar="ignore|CLASS", help="Pixels without a shape: ignore, background, …")] = "ignore",
+    crowd: Annotated[str | None, typer.Option(metavar="ignore|class", help="COCO's crowds: ignored (default), or objects.")] = None,
+    predictions: Annotated[bool, typer.Option("--predictions", help="Label Studio: also tasks that nobody has handed in.")] = False,
+    add_to: Annotated[Path | None, typer.Option(metavar="LIST", help="Labelled list: the new one has its images, too.")] = None,
+    remove_from: Annotated[Path | None, typer.Option(metavar="DIR|LIST", help="Bare images: unlabeled.jsonl has the rest.")] = None,
+    on_error: Annotated[str, typer.Option(metavar="fail|skip", help="What to do about images with problems.")] = "fail",
+    root: Root = Path(),
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Make labelled images of annotations: masks, and a list that data.labeled takes. All is written, or nothing."""
+    from semiovs.cli.label import on_error_of
+    from semiovs.data.exchange import ImageIndex, Importer, Problems, Rules, read_annotations
+
+    _check(from_, crowd, add_to, classes)
+    skip, problems = on_error_of(on_error) == "skip", Problems()
+    annotations, found = read_annotations(file, problems, name=from_, predictions=predictions)
+    if crowd is None:
+        _check_crowds(annotations)
+    vocabulary = _classes_of(annotations, problems) if classes is None else vocabulary_of(classes)
+    importer = Importer(
+        Rules(vocabulary, _pairs(map_), rest, crowd_ignored=crowd != "class"), ImageIndex.of(images, root), out, root,
+        source=file.name, skip=skip, name_classes=classes is None, known=None if add_to is None else _list(add_to, root),
+        pool=None if remove_from is None else _list(remove_from, root),
+    )  # fmt: skip
+    with progress("importing") as show:
+        done = importer.run(annotations, problems, show)
+    for line in problems.found:
+        log(f"left out: {line}")
+    data = _import_data(out, found, importer.rules, annotations, done, problems)
+    report(data, as_json=as_json, text=_import_text(out, data, importer, annotations, done))
+
+
+def _check(from_: str, crowd: str | None, add_to: Path | None, classes: str | None) -> None:
+    from semiovs.data.exchange import AUTO, formats
+
+    if from_ != AUTO:
+        require_known("--from", from_, list(formats()))
+    if crowd not in {None, "ignore", "class"}:
+        raise UsageError(f"--crowd {crowd}: ignore or class")
+    if add_to is not None and classes is None:
+        raise UsageError("--add-to needs --classes: the ids have to mean the same in both lists")
+
+
+def _check_crowds(annotations: Annotations) -> None:
+    """COCO has one crowd in a hundred objects; CVAT and Datumaro mark every brush mask as one, and none may get lost so."""
+    marks = [shape.crowd for image in annotations.images for shape in image.shapes]
+    if sum(marks) > _FEW_CROWDS * len(marks):
+        raise DataError(
+            f"{sum(marks)} of {len(marks)} objects are crowds (iscrowd: 1); if a program marks its brush masks so, as CVAT does, "
+            "say --crowd class; if they are crowds, --crowd ignore"
+        )
+
+
+def _classes_of(annotations: Annotations, problems: Problems) -> Vocabulary:
+    from semiovs.data.exchange import declared_classes
+
+    if not annotations.labels and not annotations.used():
+        problems.found += [fault for image in annotations.images for fault in image.faults]
+        problems.check("the annotations")
+    return declared_classes(annotations)
+
+
+def _list(path: Path, root: Path) -> Manifest:
+    from semiovs.data.manifest import Manifest
+
+    return Manifest.from_folder(path) if path.is_dir() else Manifest.read(path, root)
+
+
+def _pairs(text: str | None) -> dict[str, str]:
+    """``a=b,c=ignore``."""
+    pairs = [pair.rpartition("=") for pair in (text or "").split(",") if pair.strip()]
+    if not all(key.strip() and value.strip() for key, _, value in pairs):
+        raise UsageError(f"--map {text}: expected label=CLASS or label=ignore, with commas between")
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _import_data(
+    out: Path, found: Sequence[str], rules: Rules, annotations: Annotations, done: Imported, problems: Problems
+) -> dict[str, Any]:
+    from semiovs.data.batch import IGNORE
+
+    names = rules.vocabulary.names
+    return {
+        "folder": out,
+        "list": out / "labeled.jsonl",
+        "formats": found,
+        "images": len(done.records),
+        "listed": done.listed,
+        "classes": names,
+        "pixels": {name: done.pixels[index] for index, name in enumerate(names)},
+        "ignored": done.pixels[IGNORE],
+        "without_shape": done.rest,
+        "rest": rules.rest,
+        "bare": done.bare,
+        "untouched": annotations.untouched,
+        "skipped_shapes": dict(annotations.skipped),
+        "empty_shapes": done.empty,
+        "left_out": done.left_out,
+        "problems": problems.found,
+        "unlabeled": done.left,
+    }
+
+
+def _import_text(out: Path, data: dict[str, Any], importer: Importer, annotations: Annotations, done: Imported) -> str:
+    total = sum(done.pixels.values())
+    rows = [
+        (name, f"{100 * pixels / total:.2f}%")
+        for name, pixels in [*data["pixels"].items(), ("ignore", data["ignored"])]
+    ]
+    share = 100 * done.rest / total
+    lines = [
+        f"{out / 'masks'}: {len(done.records)} images ({', '.join(data['formats'])})",
+        table(["class", "pixels"], rows),
+        f"{share:.2f}% of the pixels are under no shape: {importer.rules.rest} (--rest)",
+    ]
+    notes = [
+        (len(done.bare), "images without any shape, left out"),
+        (len(annotations.untouched), "tasks that nobody has handed in, left out"),
+        (len(done.left_out), "images with problems, left out"),
+        (done.empty, "shapes thinner than a pixel"),
+        *((number, f"shapes without an area, not read: {kind}") for kind, number in annotations.skipped.items()),
+    ]
+    lines += [f"note: {number} {what}" for number, what in notes if number]
+    if done.rest > (1 - _COVERED) * total and importer.rules.rest == "ignore":
+        lines.append("note: pixels that are ignored teach nothing; if no shape means background, say --rest background")
+    further = f" ({done.listed} with those of --add-to)" if done.listed > len(done.records) else ""
+    lines.append(f"next: data.labeled: {out / 'labeled.jsonl'}{further}")
+    if done.left is not None:
+        lines.append(f"      data.unlabeled: {out / 'unlabeled.jsonl'} ({done.left} images)")
+    if importer.name_classes:
+        lines.append(f"      data.classes: {out / 'classes.txt'}")
+    return "\n".join(lines)

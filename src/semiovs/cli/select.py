@@ -1,0 +1,312 @@
+"""``semiovs select``: a pool of images from anywhere in, the OOD images that are worth labelling out."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semiovs.cli import select_options as options
+from semiovs.cli.calibrate import Set, Weights
+from semiovs.cli.console import Json, log, report, table
+from semiovs.cli.progress import progress
+from semiovs.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from semiovs.data import Manifest, Sources
+    from semiovs.data.scan import Scan
+    from semiovs.study.choice import Rules
+    from semiovs.study.scan import Examiner, Scanned
+    from semiovs.study.select import Wanted
+    from semiovs.vocab import Vocabulary
+
+
+@dataclass(frozen=True)
+class _Eye:
+    """Who says which classes an image shows. name: for people; masks: the store or folder that the answers come from."""
+
+    name: str
+    teacher: Any
+    masks: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What to choose from, for what, and where to; said: arguments, and options of the teacher, as they were typed."""
+
+    pool: Sequence[str]
+    out: Path
+    examiner: Examiner
+    wanted: Wanted
+    eye: _Eye
+    said: tuple[Sequence[str], Sequence[str]]
+    threads: int | None
+
+    @property
+    def readers(self) -> int:
+        """Threads that read images."""
+        from semiovs.ovs.label import default_threads
+
+        return self.threads or default_threads()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the report says about how it was made."""
+        return {
+            "from": list(self.pool),
+            "vocabulary": self.examiner.vocabulary.hash,
+            "share": self.examiner.share,
+            "teacher": {"name": self.eye.name, **self.examiner.identity},
+            "embedding": self.examiner.embedding[0] or "built-in",
+        }
+
+    @property
+    def next(self) -> str:
+        """The next command: train, if the labels are there already, else label."""
+        arguments, teacher = self.said
+        images = f"ood.images={(self.out / 'manifest.jsonl').absolute()}"
+        if self.eye.masks is not None:
+            return shlex.join(["semiovs", "train", *arguments, images, f"ood.labels={self.eye.masks.absolute()}"])
+        return shlex.join(["semiovs", "label", *arguments, images, *teacher])
+
+
+def select(
+    arguments: options.Arguments = None,
+    from_: options.Pool = None,
+    out: options.Out = None,
+    budget: options.Budget = None,
+    teacher: options.Teacher = None,
+    scores: options.Scores = None,
+    map_: options.Map = None,
+    set_: Set = None,
+    weights: Weights = None,
+    targets: options.Targets = None,
+    against: options.Against = None,
+    license_: options.License = None,
+    rule: options.Rule = "balanced",
+    recall: options.Recall = 0.95,
+    share: options.Share = 0.01,
+    near: options.Near = None,
+    encoder: options.Encoder = None,
+    seed: options.Seed = 0,
+    batch_size: options.BatchSize = 8,
+    shard: options.Shard = None,
+    threads: options.Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Choose OOD images: on topic, no copies, no leaks, classes balanced. Killed or repeated, it does what is left."""
+    if out is None or not from_:
+        raise UsageError("give --from FOLDER (or a list) and --out DIR")
+    near = near if near is not None else _near(encoder)
+    for name, value in (("recall", recall), ("share", share), ("near", near)):
+        if not 0 < value <= 1:
+            raise UsageError(f"--{name} {value:g}: between 0 and 1")
+    sources = _sources(arguments or [])
+    eye = _eye(teacher, scores, map_, set_ or [], weights, sources.vocabulary)
+    rules = _rules(rule, eye, budget=budget, seed=seed, near=near)
+    wanted = _wanted(sources, targets, against or [], tuple(license_ or ()), recall, rules)
+    examiner = _examiner(sources.vocabulary, eye, share, encoder, batch_size)
+    said = [] if teacher is None else ["--teacher", teacher]
+    said += [] if weights is None else ["--weights", str(weights)]
+    said += [part for pair in set_ or [] for part in ("--set", pair)]
+    task = _Task(from_, Path(out).expanduser(), examiner, wanted, eye, (arguments or [], said), threads)
+    if shard is None:
+        _choose(task, as_json=as_json)
+    else:
+        _scan_part(task, shard, as_json=as_json)
+
+
+def _near(encoder: str | None) -> float:
+    from semiovs.study.choice import NEAR, NEAR_BY_ENCODER
+
+    return NEAR if encoder is None else NEAR_BY_ENCODER
+
+
+def _sources(arguments: Sequence[str]) -> Sources:
+    from semiovs.config import load_config, split_source
+    from semiovs.registry import DATASETS, lookup
+
+    source, overrides = split_source(arguments)
+    if source is None and not overrides:
+        raise UsageError(
+            "give a configuration, or data.root=DIR: its classes are wanted, its images must not be chosen"
+        )
+    config = load_config(source, overrides).config
+    dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data)
+    sources: Sources = dataset.sources()
+    return sources
+
+
+def _rules(name: str, eye: _Eye, **rules: Any) -> Rules:
+    from semiovs.study.choice import Rules
+
+    if name not in {"balanced", "paper"}:
+        raise UsageError(f"--rule {name}: balanced or paper")
+    if name == "paper" and eye.teacher is None:
+        raise UsageError("--rule paper: asks for classes; give --teacher or --scores")
+    return Rules(rule="paper" if name == "paper" else "balanced", **rules)
+
+
+def _eye(
+    teacher: str | None,
+    scores: str | None,
+    mapping: str | None,
+    pairs: Sequence[str],
+    weights: Path | None,
+    vocabulary: Vocabulary,
+) -> _Eye:
+    """Teacher, store, folder of masks, or nobody."""
+    from semiovs.cli.label import _options
+    from semiovs.ovs import build_ovs
+    from semiovs.ovs.stored import StoredTeacher
+
+    if (teacher is None) == (scores is None):
+        raise UsageError("say who sees the classes: --teacher NAME, or --scores STORE (or a folder of masks, or none)")
+    if scores == "none":
+        return _Eye("none", None)
+    if teacher is not None:
+        return _Eye(teacher, build_ovs(teacher, weights=weights, **_options(None, mapping, pairs)))
+    assert scores is not None
+    folder = Path(scores).expanduser()
+    if (folder / "meta.json").is_file():
+        return _Eye("store", StoredTeacher(folder, vocabulary), folder)
+    return _Eye("masks", build_ovs("masks", **_options(folder, mapping, pairs)), folder)
+
+
+def _wanted(
+    sources: Sources, targets: str | None, against: Sequence[str], licenses: tuple[str, ...], recall: float, rules: Any
+) -> Wanted:
+    from semiovs.study.select import Wanted
+
+    names = sources.vocabulary.names
+    if targets is None:
+        first_is_ground = sources.vocabulary.background is not None or names[0].casefold() == "background"
+        chosen = names[1:] if first_is_ground and len(names) > 1 else names
+    else:
+        chosen = tuple(dict.fromkeys(name.strip() for name in targets.split(",")))
+        for name in chosen:
+            sources.vocabulary.index(name)
+    roles = {"evaluation": sources.val, "held-out": sources.held_out, "labelled": sources.labeled}
+    others: dict[str, Manifest] = {role: images for role, images in roles.items() if images}
+    for path in against:
+        others[f"--against {path}"] = _against(path)
+    return Wanted(chosen, others, sources.labeled, sources.masks, licenses, recall, rules)
+
+
+def _against(path: str) -> Manifest:
+    """A folder or list, every line of which must hold: what is not read is not protected."""
+    from semiovs.data import Manifest
+    from semiovs.data.pool import Unlisted, pool
+
+    images, wrong = [], []
+    for image in pool([path]):
+        if isinstance(image, Unlisted):
+            wrong.append(image.why)
+        else:
+            images.append(image)
+    if wrong or not images:
+        raise DataError.of(
+            wrong or [f"--against {path}: no images there"], f"--against {path}: {len(wrong)} lines do not hold"
+        )
+    return Manifest((replace(image, mask=None) for image in images), path)
+
+
+def _examiner(vocabulary: Vocabulary, eye: _Eye, share: float, encoder: str | None, batch_size: int) -> Examiner:
+    from semiovs.study.scan import Examiner
+
+    identity = {} if eye.teacher is None else eye.teacher.describe()
+    if encoder is None:
+        return Examiner(vocabulary, eye.teacher, identity, share, batch_size=batch_size)
+    from semiovs.models.embedding import WIDTH, Embedding
+
+    name, _, file = encoder.partition("=")
+    return Examiner(
+        vocabulary, eye.teacher, identity, share, Embedding(name, file or True), (encoder, WIDTH), batch_size
+    )
+
+
+def _scan(task: _Task, shard: tuple[int, int]) -> tuple[Scan, Scanned, float]:
+    """Look at what was not looked at yet; the seconds that it took."""
+    from semiovs.data.pool import pool
+    from semiovs.data.scan import Scan
+    from semiovs.engine.signals import Signals, stop_error
+    from semiovs.study.scan import scan_pool
+
+    started = time.monotonic()
+    total = sum(1 for _ in pool(task.pool, skip=task.out))
+    if not total:
+        raise DataError(f"--from {' '.join(task.pool)}: no images there")
+    scan = Scan(task.out / "scan", "pool", task.examiner.settings)
+    with Signals() as signals, progress("looking") as show:
+        done = scan_pool(
+            scan, pool(task.pool, skip=task.out), task.examiner, threads=task.readers, shard=shard,
+            progress=lambda n: show(n, total), stop=lambda: bool(signals.received),
+        )  # fmt: skip
+    if done.stopped:
+        raise stop_error(
+            signals.received, f"it was within the first {done.listed} of {total} images; the same command does the rest"
+        )
+    return scan, done, time.monotonic() - started
+
+
+def _scan_part(task: _Task, shard: str, *, as_json: bool) -> None:
+    from semiovs.cli.label import _shard
+
+    scan, done, seconds = _scan(task, _shard(shard))
+    facts = {"shard": shard, "listed": done.listed, "scanned": done.made, "seconds": round(seconds, 3)}
+    text = (
+        f"{done.made} of {done.listed} images scanned into {scan.folder}; "
+        "the same command without --shard chooses, once all parts are scanned"
+    )
+    report(facts, as_json=as_json, text=text)
+
+
+def _choose(task: _Task, *, as_json: bool) -> None:
+    """Scan, decide, write, and tell."""
+    from semiovs.files import write_json
+    from semiovs.report.selection import write_page
+    from semiovs.study.select import select as decided
+    from semiovs.study.selected import write_selection
+
+    started = time.monotonic()
+    scan, done, seconds = _scan(task, (0, 1))
+    with progress("comparing") as show:
+        found = decided(
+            scan, done.marks, task.examiner, task.wanted, threads=task.readers, progress=lambda _, n: show(n, n)
+        )
+    found.seconds["scan"] = seconds
+    written = write_selection(task.out, found, {**task.facts, "scanned": done.made})
+    files = write_page(task.out, written, task.next)
+    data = {**written.data, "seconds": {**written.data["seconds"], "all": round(time.monotonic() - started, 3)}}
+    write_json(task.out / "select.json", data)
+    for line in data["references_unreadable"][:10]:
+        log(f"warning: not compared with, it cannot be read: {line}")
+    text = _text(task.out, data, task.next, files[0])
+    report({"out": str(task.out), **data, "next": task.next}, as_json=as_json, text=text)
+
+
+def _text(out: Path, data: dict[str, Any], following: str, page: Path) -> str:
+    kinds = {name: ", ".join(f"{n} {kind}" for kind, n in some.items() if n) for name, some in data["kinds"].items()}
+    rows = [("chosen", data["chosen"], ""), ("unreadable", data["unreadable"], "")]
+    rows += [(name, count, kinds.get(name, "")) for name, count in data["dropped"].items() if count]
+    lines = [table(["", "images", ""], rows, title=f"{data['listed']} images listed")]
+    if data["classes"]:
+        seen = [(row["name"], row["pool"], row["available"], row["chosen"]) for row in data["classes"]]
+        lines.append(table(["class", "in the pool", "available", "chosen"], seen))
+    if data["leaks_chosen"]:
+        lines.append(f"{data['leaks_chosen']} chosen images are copies of images that are evaluated or trained on")
+    if absent := [row["name"] for row in data["classes"] if not row["available"]]:
+        lines.append(f"classes that no image to choose from shows: {', '.join(absent)}")
+    if data["thresholds"] and not data["calibrated_on"] and data["rules"]["rule"] == "balanced":
+        level = data["thresholds"][0]["level"]
+        lines.append(
+            f"a class counts from a score of {level:.2f} on: there are no answers for the labelled images to fit it on"
+        )
+    if data["chosen"] == 0:
+        lines.append("nothing was chosen; see dropped.jsonl, or lower --recall")
+    return "\n".join(
+        [*lines, f"{out / 'manifest.jsonl'}: what was chosen; {page}: what was dropped, and why", f"next: {following}"]
+    )

@@ -1,0 +1,37 @@
+"""Annotation files of other programs: COCO, CVAT, Label Studio, LabelMe; labels out for correction, and corrected ones back.
+
+Every format is read into `Annotations` (images with named shapes), which `Importer` paints into masks; `Exporter` writes labels.
+"""
+
+from semiovs.data.exchange.annotations import IGNORE_NAME, Annotated, Annotations, Bitmap, Region, Shape, paint
+from semiovs.data.exchange.formats import AUTO, Format, formats, read_annotations
+from semiovs.data.exchange.image_index import ImageIndex
+from semiovs.data.exchange.incoming import Imported, Importer
+from semiovs.data.exchange.outgoing import Chosen, Exporter, Written
+from semiovs.data.exchange.pieces import Labeled
+from semiovs.data.exchange.problems import Problems
+from semiovs.data.exchange.rules import Rules, declared_classes
+
+__all__ = [
+    "AUTO",
+    "IGNORE_NAME",
+    "Annotated",
+    "Annotations",
+    "Bitmap",
+    "Chosen",
+    "Exporter",
+    "Format",
+    "ImageIndex",
+    "Imported",
+    "Importer",
+    "Labeled",
+    "Problems",
+    "Region",
+    "Rules",
+    "Shape",
+    "Written",
+    "declared_classes",
+    "formats",
+    "paint",
+    "read_annotations",
+]

@@ -1,0 +1,153 @@
+"""What all annotation files come down to: images with named shapes, and the label that they paint."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.data.batch import IGNORE
+from semiovs.data.exchange.problems import Problems
+from semiovs.errors import DataError
+
+#: Size of an image: height, width.
+Size = tuple[int, int]
+
+#: What 255 is called in annotation files.
+IGNORE_NAME = "ignore"
+
+_NOTHING = -1
+
+
+class Region(Protocol):
+    """Where an object is (`Polygons`, `Runs`, `Brush`, `Bitmap`)."""
+
+    def raster(self, height: int, width: int, /) -> NDArray[np.bool_]:
+        """(height, width) where the object is; DataError if it cannot be in such an image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bitmap:
+    """A ready mask (h, w), whose upper left corner is at (left, top); what reaches out of the image is cut."""
+
+    mask: NDArray[np.bool_]
+    left: int
+    top: int
+
+    def raster(self, height: int, width: int) -> NDArray[np.bool_]:
+        """(height, width) where the object is."""
+        whole = np.zeros((height, width), np.bool_)
+        x, y = max(self.left, 0), max(self.top, 0)
+        part = self.mask[max(-self.top, 0) :, max(-self.left, 0) :][: max(height - y, 0), : max(width - x, 0)]
+        whole[y : y + part.shape[0], x : x + part.shape[1]] = part
+        return whole
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One object. label: class name as the file has it; where: file and place; layer: higher ones lie on top; crowd: COCO's
+    region of objects that are not told apart.
+    """
+
+    label: str
+    region: Region
+    where: str
+    layer: int = 0
+    crowd: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Annotated:
+    """One image as a file describes it.
+
+    name: file name as given, with folders; size: as given, or None; shapes: later ones lie on top, or, if `smaller_on_top`,
+    smaller ones; aliases: names to look for if there is no such image; faults: what is wrong with shapes that are left away here.
+    """
+
+    name: str
+    size: Size | None
+    shapes: tuple[Shape, ...]
+    where: str
+    aliases: tuple[str, ...] = ()
+    smaller_on_top: bool = False
+    faults: tuple[str, ...] = ()
+
+
+@dataclass
+class Annotations:
+    """What one file or folder holds.
+
+    labels: class names that it declares, in order; skipped: things without an area, by kind; untouched: names of images that
+    were given out but that nobody has handed in.
+    """
+
+    images: list[Annotated] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    untouched: list[str] = field(default_factory=list)
+
+    def add(self, other: Annotations) -> None:
+        """Take in those of another file."""
+        self.images += other.images
+        self.labels += [label for label in other.labels if label not in self.labels]
+        self.skipped += other.skipped
+        self.untouched += other.untouched
+
+    def used(self) -> dict[str, list[str]]:
+        """Label -> places of its shapes."""
+        found: dict[str, list[str]] = {}
+        for image in self.images:
+            for shape in image.shapes:
+                found.setdefault(shape.label, []).append(shape.where)
+        return found
+
+
+@dataclass(frozen=True)
+class Painted:
+    """Label (H, W) uint8, pixels that no shape covers, and shapes that cover no pixel (thinner than one)."""
+
+    label: NDArray[np.uint8]
+    bare: int
+    empty: int
+
+
+def paint(
+    image: Annotated, size: Size, ids: Mapping[str, int], *, rest: int, crowd_ignored: bool, problems: Problems
+) -> Painted:
+    """Put all shapes into one label, the topmost last.
+
+    ids: label -> class id, or 255; rest: value of pixels without a shape; crowd_ignored: whether crowds become 255; they lie
+    under all other shapes; problems: takes those of single shapes.
+    """
+    label = np.full(size, _NOTHING, np.int16)
+    drawn, empty = [], 0
+    for number, shape in enumerate(image.shapes):
+        try:
+            mask = shape.region.raster(*size)
+        except DataError as error:
+            problems.add(shape.where, error)
+            continue
+        window = _window(mask)
+        if window is None:
+            empty += 1
+            continue
+        value = IGNORE if shape.crowd and crowd_ignored else ids[shape.label]
+        area = -int(mask[window].sum()) if image.smaller_on_top else 0
+        drawn.append(((not shape.crowd, shape.layer, area, number), window, mask[window].copy(), value))
+    for _, window, mask, value in sorted(drawn, key=lambda item: item[0]):
+        label[window][mask] = value
+    bare = label == _NOTHING
+    label[bare] = rest
+    return Painted(label.astype(np.uint8), int(bare.sum()), empty)
+
+
+def _window(mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """Rows and columns that hold all of a mask; None if it is empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

@@ -1,0 +1,108 @@
+"""The table of formats. A further one is a module with `recognise`, `read` and perhaps `write`, and one row here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+from semiovs.data.exchange import coco, cvat, label_studio, labelme
+from semiovs.data.exchange.annotations import Annotations
+from semiovs.data.exchange.document import Document
+from semiovs.data.exchange.pieces import Labeled
+from semiovs.data.exchange.problems import Problems
+from semiovs.errors import DataError
+from semiovs.vocab.colors import RGB
+
+Write = Callable[[Iterable[Labeled], Sequence[str], float | None], str]
+Setup = Callable[[Sequence[str], Sequence[RGB]], str]
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Format:
+    """How annotations of one tool are read and written.
+
+    title: as people call it; recognise: whether a file is of it; write: text of (labels, class names, tolerance), or None; file:
+    name of a written file in a folder; setup: text of (names, colours) that prepares the tool, and the name of its file.
+    """
+
+    title: str
+    recognise: Callable[[Document], bool]
+    read: Callable[[Document, Problems], Annotations]
+    write: Write | None = None
+    file: str = ""
+    setup: tuple[str, Setup] | None = None
+
+
+def formats(*, predictions: bool = False, prefix: str = "") -> Mapping[str, Format]:
+    """Name -> format. predictions, prefix: of Label Studio, see `label_studio.read` and `label_studio.write`."""
+    read_tasks = partial(label_studio.read, predictions=predictions)
+    write_tasks = partial(label_studio.write, prefix=prefix)
+    return MappingProxyType(
+        {
+            "coco": Format("COCO JSON", coco.recognise, coco.read, coco.write, "annotations.json"),
+            "cvat": Format(
+                "CVAT for images 1.1", cvat.recognise, cvat.read, cvat.write, "annotations.xml", ("labels.json", cvat.setup)
+            ),
+            "label-studio": Format(
+                "Label Studio JSON", label_studio.recognise, read_tasks, write_tasks, "tasks.json",
+                ("interface.xml", label_studio.setup),
+            ),
+            "labelme": Format("LabelMe JSON", labelme.recognise, labelme.read),
+        }
+    )  # fmt: skip
+
+
+def read_annotations(
+    path: Path, problems: Problems, *, name: str = AUTO, predictions: bool = False
+) -> tuple[Annotations, tuple[str, ...]]:
+    """Read one file, or all JSON and XML files in a folder and below; also the names of the formats found.
+
+    name: the format, or ``auto`` to tell it by what the file holds; problems: takes what is wrong inside of files.
+
+    Raises:
+        DataError: no such file, or a folder without any.
+    """
+    table = formats(predictions=predictions)
+    found, names = Annotations(), set()
+    for file in _files(path):
+        with problems.collect():
+            document = Document.read(file)
+            which = _format_of(document, table) if name == AUTO else name
+            found.add(table[which].read(document, problems))
+            names.add(which)
+    return found, tuple(sorted(names))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    if not path.is_dir():
+        raise DataError(f"{path}: no such file or folder of annotations")
+    empty = True
+    for directory, inner, names in os.walk(path):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in sorted(names):
+            if name.lower().endswith((".json", ".xml")) and not name.startswith("."):
+                empty = False
+                yield Path(directory) / name
+    if empty:
+        raise DataError(f"{path}: no JSON or XML files in this folder")
+
+
+def _format_of(document: Document, table: Mapping[str, Format]) -> str:
+    for name, row in table.items():
+        if row.recognise(document):
+            return name
+    known = ", ".join(row.title for row in table.values())
+    if isinstance(document.json, list) and not document.json:
+        raise DataError(f"{document.path}: an empty list, no annotations in it")
+    held = "XML" if document.xml is not None else "JSON"
+    hint = "; from Label Studio, export 'JSON' and not 'JSON-MIN'" if isinstance(document.json, list) else ""
+    raise DataError(f"{document.path}: {held} of no kind that is known ({known}){hint}")

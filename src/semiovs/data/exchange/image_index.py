@@ -1,0 +1,85 @@
+"""Which image of ours a name in an annotation file means. Names are only looked up, never opened or written to."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+from semiovs.data.exchange.document import brief
+from semiovs.data.manifest import Manifest
+from semiovs.data.record import Record
+from semiovs.errors import DataError, did_you_mean
+
+
+class ImageIndex:
+    """Images by the names that annotation files may call them: with more folders, with fewer, or with another suffix.
+
+    origin: what messages call the images.
+    """
+
+    def __init__(self, manifest: Manifest, origin: str) -> None:
+        self.manifest = manifest
+        self.origin = origin
+        self._by_name: dict[str, list[tuple[tuple[str, ...], Record]]] = {}
+        for record in manifest:
+            parts = _parts(f"{record.id}{record.image.suffix}")
+            for last in {parts[-1], _stem(parts[-1])}:
+                self._by_name.setdefault(last, []).append((parts, record))
+
+    @classmethod
+    def of(cls, images: Path, root: Path) -> ImageIndex:
+        """Images of a folder, or of a list whose paths start from `root`.
+
+        Raises:
+            DataError: no such folder or list, or two images of one name.
+        """
+        manifest = Manifest.read(images, root) if images.is_file() else Manifest.from_folder(images)
+        return cls(manifest, str(images))
+
+    def find(self, *names: str) -> Record:
+        """The image that the first of `names` means, else the second, and so on.
+
+        One of the two paths must end with the other: ``train/a.jpg`` is ``a.jpg``, but not ``val/a.jpg``.
+
+        Raises:
+            DataError: there is none, or several.
+        """
+        for name in names:
+            parts = _parts(name)
+            if parts and (found := self._candidates(parts)):
+                best = max(length for length, _ in found)
+                chosen = [record for length, record in found if length == best]
+                if len(chosen) > 1:
+                    few = ", ".join(f"'{record.id}'" for record in chosen[:3])
+                    raise DataError(f"'{brief(name)}' may be any of {len(chosen)} images in {self.origin}: {few}")
+                return chosen[0]
+        last = (_parts(names[0]) or ("",))[-1]
+        near = did_you_mean(last, self._by_name) if len(self._by_name) < 10_000 else ""
+        hint = near if near.startswith(" (did") else ""
+        raise DataError(f"no image '{brief(names[0])}' in {self.origin}{hint}")
+
+    def _candidates(self, parts: tuple[str, ...]) -> list[tuple[int, Record]]:
+        """Images of a name, each with how many parts of the path agree; those of another suffix only if there are no others."""
+        for last in (parts[-1], _stem(parts[-1])):
+            wanted = (*parts[:-1], last)
+            found = []
+            for own, record in self._by_name.get(last, ()):
+                path = own if own[-1] == last else (*own[:-1], _stem(own[-1]))
+                length = min(len(path), len(wanted))
+                if path[-length:] == wanted[-length:]:
+                    found.append((length, record))
+            if found:
+                return found
+        return []
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """Folders and file name; steps up, drives and doubled slashes drop out."""
+    pieces = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
+    kept = tuple(piece for piece in pieces if piece not in {"", ".", ".."})
+    return kept[1:] if kept and len(kept[0]) == 2 and kept[0][1] == ":" else kept
+
+
+def _stem(name: str) -> str:
+    stem, dot, _ = name.rpartition(".")
+    return stem if dot and stem else name

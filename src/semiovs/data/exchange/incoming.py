@@ -1,0 +1,170 @@
+"""Annotations into labelled images: masks, and a list that `data.labeled` takes. All is written, or nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from semiovs.data.batch import IGNORE
+from semiovs.data.exchange.annotations import Annotated, Annotations, Size, paint
+from semiovs.data.exchange.image_index import ImageIndex
+from semiovs.data.exchange.joining import joined, remaining
+from semiovs.data.exchange.problems import Problems
+from semiovs.data.exchange.rules import Rules
+from semiovs.data.exchange.staging import new_folder
+from semiovs.data.image import shown_size
+from semiovs.data.label_png import label_png
+from semiovs.data.manifest import Manifest
+from semiovs.data.palette import palette
+from semiovs.data.record import Record
+from semiovs.errors import DataError
+from semiovs.files import write_text
+
+#: Files in the folder that an import makes.
+MASKS, LABELED, UNLABELED, CLASSES = "masks", "labeled.jsonl", "unlabeled.jsonl", "classes.txt"
+
+#: Images with fewer pixels may have shapes that cover none.
+_TINY = 1000
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Imported:
+    """What came in.
+
+    records: images with their masks; listed: images in the list (with those of `Importer.known`); bare: images that the file
+    lists without any shape, left out; pixels: of each value; rest: pixels that no shape covered; empty: shapes thinner than a
+    pixel; left_out: names of images with problems, if they are skipped; left: images in `Importer.pool` that are still bare.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    listed: int = 0
+    bare: list[str] = field(default_factory=list)
+    pixels: Counter[int] = field(default_factory=Counter)
+    rest: int = 0
+    empty: int = 0
+    left_out: list[str] = field(default_factory=list)
+    left: int | None = None
+
+
+@dataclass
+class Importer:
+    """Paints all images of annotations into a new folder: ``masks/<id>.png`` and ``labeled.jsonl``.
+
+    index: our images; out: the folder; root: what paths in lists start from; source: what records name as theirs if they name
+    nothing; known: labelled images that go into the list, too; pool: bare images, of which ``unlabeled.jsonl`` takes those
+    that are still bare; skip: leave images with problems out instead of refusing all; name_classes: write ``classes.txt``.
+    """
+
+    rules: Rules
+    index: ImageIndex
+    out: Path
+    root: Path = Path()
+    source: str = ""
+    known: Manifest | None = None
+    pool: Manifest | None = None
+    skip: bool = False
+    name_classes: bool = False
+
+    def run(self, annotations: Annotations, problems: Problems, progress: Progress | None = None) -> Imported:
+        """Write the folder, which appears whole or not at all.
+
+        Raises:
+            DataError: the folder is there and not empty, problems (unless `skip`), an image that is labelled already, or no image
+                at all.
+        """
+        unknown = Problems()
+        ids = self.rules.ids(annotations, unknown)
+        if self.skip:
+            unknown.check("the labels")  # the map is to be mended, not the images
+        problems.found += unknown.found
+        done, taken = Imported(), dict[str, str]()
+        with new_folder(self.out) as partial:
+            for number, image in enumerate(annotations.images, 1):
+                own = Problems(image.faults)
+                with own.collect(image.where):
+                    record = self.index.find(image.name, *image.aliases)
+                    if record.id in taken:
+                        raise DataError(f"image '{record.id}' is annotated in {taken[record.id]} already")
+                    taken[record.id] = image.where
+                    self._one(image, record, ids, partial / MASKS, done, own)
+                if own:
+                    done.left_out.append(image.name)
+                    problems.found += own.found
+                if progress is not None:
+                    progress(number, len(annotations.images))
+            if not self.skip or not done.records:
+                problems.check("the annotations")
+            if not done.records:
+                raise DataError(_nothing(annotations, done))
+            self._lists(partial, done)
+        return done
+
+    def _one(
+        self, image: Annotated, record: Record, ids: Mapping[str, int], folder: Path, done: Imported, problems: Problems
+    ) -> None:
+        rest = self.rules.id_of(self.rules.rest)
+        assert rest is not None
+        if not image.shapes and rest == IGNORE:
+            done.bare.append(record.id)
+            return
+        size = _agreed(image, record)
+        painted = paint(image, size, ids, rest=rest, crowd_ignored=self.rules.crowd_ignored, problems=problems)
+        covered = size[0] * size[1] - painted.bare
+        if covered <= 1 and image.shapes and painted.bare > _TINY:
+            problems.add(
+                image.where, f"its {len(image.shapes)} shapes cover {covered} pixels; are the coordinates from 0 to 1?"
+            )
+        if problems:
+            return
+        colors = palette(self.rules.vocabulary.colors).tobytes()
+        path = folder / f"{record.id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(
+            label_png(painted.label, colors)
+        )  # nobody sees the folder yet, so no file needs to be synced by itself
+        mask = self.out / MASKS / f"{record.id}.png"
+        done.records.append(replace(record, mask=mask, source=record.source or self.source, line=0))
+        values, counts = np.unique(painted.label, return_counts=True)
+        done.pixels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        done.rest += painted.bare
+        done.empty += painted.empty
+
+    def _lists(self, folder: Path, done: Imported) -> None:
+        labeled = Manifest(done.records, self.root)
+        if self.known is not None:
+            labeled = joined(self.known, done.records, str(self.known.origin))
+        labeled.write_jsonl(folder / LABELED)
+        done.listed = len(labeled)
+        if self.pool is not None:
+            left = remaining(self.pool, done.records, self.root)
+            left.write_jsonl(folder / UNLABELED)
+            done.left = len(left)
+        if self.name_classes:
+            write_text(folder / CLASSES, "".join(f"{name}\n" for name in self.rules.vocabulary.names))
+
+
+def _agreed(image: Annotated, record: Record) -> Size:
+    """Size (height, width) of an image, which has to be the one that its annotations are for."""
+    width, height = shown_size(record.image)
+    if image.size is None or image.size == (height, width):
+        return height, width
+    hint = "was it scaled since?"
+    if image.size == (width, height):
+        hint = "turned: was it annotated without regard to the EXIF orientation?"
+    raise DataError(
+        f"annotated as {image.size[1]}x{image.size[0]} pixels, but {record.image} is {width}x{height} ({hint})"
+    )
+
+
+def _nothing(annotations: Annotations, done: Imported) -> str:
+    if done.bare:
+        return f"all {len(done.bare)} images are without any shape; if every pixel of them is of one class, --rest CLASS says so"
+    if annotations.untouched:
+        return f"none of the {len(annotations.untouched)} tasks was handed in; --predictions takes what the model said, unseen"
+    return "no image is annotated"

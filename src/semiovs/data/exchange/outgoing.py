@@ -1,0 +1,133 @@
+"""Labels on their way out: which images, under which names, into which files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from semiovs.data.exchange.annotations import IGNORE_NAME
+from semiovs.data.exchange.formats import Format
+from semiovs.data.exchange.pieces import Labeled
+from semiovs.data.exchange.problems import Problems
+from semiovs.data.exchange.staging import new_folder
+from semiovs.data.image import shown_size
+from semiovs.data.palette import palette
+from semiovs.data.record import Record
+from semiovs.data.sources import LabelSource
+from semiovs.errors import DataError
+from semiovs.files import write_text
+from semiovs.vocab.vocabulary import Vocabulary
+
+Progress = Callable[[int, int], None]
+
+#: Suffix of names of images that are not at hand.
+_UNSEEN = ".jpg"
+_IMAGES = "images"
+#: Colour of ignored pixels, as VOC paints them: no class has it.
+_IGNORED = (224, 224, 192)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An image to hand out. score: mean confidence of its label, if known; record: the image, if at hand."""
+
+    id: str
+    score: float | None = None
+    record: Record | None = None
+
+    @property
+    def name(self) -> str:
+        """File name in the annotations: the id with the suffix of the image."""
+        return f"{self.id}{_UNSEEN if self.record is None else self.record.image.suffix}"
+
+
+@dataclass(frozen=True)
+class Written:
+    """Files that were written: annotations, what sets the tool up (or None), and the folder of images (or None)."""
+
+    annotations: Path
+    setup: Path | None
+    images: Path | None
+
+
+@dataclass
+class Exporter:
+    """Writes labels as annotations.
+
+    labels: where they are; tolerance: pixels that polygons may be off, None for exact masks.
+    """
+
+    labels: LabelSource
+    vocabulary: Vocabulary
+    form: Format
+    tolerance: float | None = None
+
+    def run(self, chosen: Sequence[Chosen], out: Path, progress: Progress | None = None) -> Written:
+        """Write `out`: a file (``.json`` or ``.xml``), or a folder that also gets copies of the images that are at hand.
+
+        Raises:
+            DataError: `out` is there already, labels that cannot be read or do not fit their images, or names that no file
+                can hold.
+        """
+        if out.suffix.lower() in {".json", ".xml"}:
+            if out.exists():
+                raise DataError(f"{out}: is there already; choose another name, nothing is replaced")
+            write_text(out, self._text(chosen, progress))
+            return Written(out, self._set_up(out, f"{out.stem}-"), None)
+        with new_folder(out) as partial:
+            write_text(partial / self.form.file, self._text(chosen, progress))
+            setup = self._set_up(partial / self.form.file, "")
+            images = _copied(chosen, partial / _IMAGES)
+        return Written(out / self.form.file, setup and out / setup.name, out / _IMAGES if images else None)
+
+    def _text(self, chosen: Sequence[Chosen], progress: Progress | None) -> str:
+        """Annotations of all images; labels are read one by one."""
+        assert self.form.write is not None
+        problems = Problems()
+        text = self.form.write(self._labeled(chosen, problems, progress), self.vocabulary.names, self.tolerance)
+        problems.check("the labels")
+        return text
+
+    def _labeled(self, chosen: Sequence[Chosen], problems: Problems, progress: Progress | None) -> Iterator[Labeled]:
+        for number, item in enumerate(chosen, 1):
+            with problems.collect():
+                yield self._one(item)
+            if progress is not None:
+                progress(number, len(chosen))
+
+    def _one(self, item: Chosen) -> Labeled:
+        label = self.labels.label(item.id)
+        if not item.name.isprintable():
+            raise DataError(f"{item.name!r}: an annotation file cannot hold this name; rename the image")
+        if item.record is not None and (size := shown_size(item.record.image)) != label.shape[::-1]:
+            raise DataError(
+                f"{item.record.image}: is {size[0]}x{size[1]} pixels, but its label is {label.shape[1]}x{label.shape[0]}; "
+                "are these the images that were labelled?"
+            )
+        return Labeled(item.name, label, item.score)
+
+    def _set_up(self, main: Path, prefix: str) -> Path | None:
+        if self.form.setup is None:
+            return None
+        file, text = self.form.setup
+        path = main.with_name(prefix + file)
+        names = [*self.vocabulary.names, IGNORE_NAME]
+        colors = [tuple(color) for color in palette(self.vocabulary.colors).tolist()]
+        shown = [*colors[: len(self.vocabulary)], _IGNORED]
+        write_text(path, text(names, shown))
+        return path
+
+
+def _copied(chosen: Sequence[Chosen], folder: Path) -> int:
+    """Copy the images that are at hand; returns how many."""
+    made = 0
+    for item in chosen:
+        if item.record is None:
+            continue
+        path = folder / item.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(item.record.image, path)
+        made += 1
+    return made

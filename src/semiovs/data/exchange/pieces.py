@@ -1,0 +1,42 @@
+"""Labels on their way out: the pieces that a person will see and change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.data.batch import IGNORE
+from semiovs.data.exchange.annotations import IGNORE_NAME
+from semiovs.data.exchange.polygons import Points, fill, outlines
+
+
+@dataclass(frozen=True, eq=False)
+class Labeled:
+    """A label to hand out for correction.
+
+    name: file name of the image as the annotation file shall have it; label: (H, W) uint8, 255 = ignore; score: mean confidence,
+    if known.
+    """
+
+    name: str
+    label: NDArray[np.uint8]
+    score: float | None = None
+
+
+def parts(label: NDArray[np.uint8], names: Sequence[str]) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Name and mask (H, W) of each value in a label (H, W); 255 is called ``ignore``."""
+    values = np.flatnonzero(np.bincount(label.ravel(), minlength=256)).tolist()
+    return [(IGNORE_NAME if value == IGNORE else names[value], label == value) for value in values]
+
+
+def layered(label: NDArray[np.uint8], names: Sequence[str], tolerance: float) -> list[tuple[str, Points]]:
+    """Outlines of all pieces of a label (H, W), each with its class; those that fill more come first.
+
+    Outlines have no holes, so that painted in this order nothing covers what is in one.
+    """
+    found = [(name, points) for name, mask in parts(label, names) for points in outlines(mask, tolerance)]
+    height, width = label.shape
+    return sorted(found, key=lambda item: -int(fill(item[1], height, width).sum()))

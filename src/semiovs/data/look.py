@@ -1,0 +1,75 @@
+"""Looking at one image of a pool: everything by which it is compared with others, and its pixels, if it can be read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.data.containers import read_bytes
+from semiovs.data.descriptor import Vectors, describe
+from semiovs.data.duplicates import perceptual_hash
+from semiovs.data.image import read_image
+from semiovs.data.record import Record
+from semiovs.errors import DataError
+
+#: Decoded pixels that may wait, in bytes; one image may be larger than that.
+WAITING = 128 * 2**20
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen.
+
+    pixels: RGB (H, W, 3); size, digest: bytes and SHA-256 of the file; hash: perceptual, 64 bits; picture: (64,) description.
+    """
+
+    record: Record
+    pixels: NDArray[np.uint8]
+    size: int
+    digest: bytes
+    hash: int
+    picture: Vectors
+
+
+def look(record: Record) -> Look | DataError:
+    """Read an image and describe it; what is wrong with it otherwise."""
+    try:
+        pixels = np.asarray(read_image(record.image), np.uint8)
+        data = read_bytes(record.image)
+    except DataError as error:
+        return error
+    except OSError as error:
+        return DataError(f"{record.image}: {error.strerror or error}")
+    digest = hashlib.sha256(data).digest()
+    return Look(record, pixels, len(data), digest, perceptual_hash(pixels), describe(pixels))
+
+
+def looks(
+    records: Iterable[Record], *, threads: int, see: Callable[[Record], Look | DataError] = look
+) -> Iterator[Look | DataError]:
+    """Look at images in their order, a few ahead of time and as many as memory allows."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="look") as pool:
+        ahead: deque[Future[Look | DataError]] = deque()
+        source, largest = iter(records), WAITING
+        try:
+            while True:
+                while len(ahead) < 2 * threads and (not ahead or largest * (len(ahead) + 1) <= WAITING):
+                    record = next(source, None)
+                    if record is None:
+                        break
+                    ahead.append(pool.submit(see, record))
+                if not ahead:
+                    return
+                found = ahead.popleft().result()
+                if isinstance(found, Look):
+                    largest = found.pixels.nbytes if largest == WAITING else max(largest, found.pixels.nbytes)
+                yield found
+        finally:
+            for future in ahead:
+                future.cancel()

@@ -1,0 +1,225 @@
+"""What a model sees of an image file: RGB of 8 bits, or chosen bands of any depth; and what people and teachers see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semiovs.config.schema import DataConfig
+from semiovs.data.image import read_image, shown_size
+from semiovs.data.pixels import Pixels, pixel_shape, read_pixels
+from semiovs.errors import DataError
+
+Span = tuple[float, float]
+#: Values that count as 0 and 1 where nothing else is said.
+OWN_SPAN: Mapping[str, Span] = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
+
+
+@dataclass(frozen=True, eq=False)
+class BandImage:
+    """Chosen bands of a picture. values: (C, H, W) float32 in [0, 1]; pixels that were not measured are 0."""
+
+    values: NDArray[np.float32]
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return int(self.values.shape[2])
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.values.shape[1])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.width, self.height
+
+
+#: What is augmented and predicted on; both kinds have `size`, `width` and `height`.
+Picture = Image.Image | BandImage
+
+
+class ImageReader(Protocol):
+    """How the image files of a data set are read (`Sources.images`)."""
+
+    @property
+    def bands(self) -> int | None:
+        """How many bands a picture has; None for RGB."""
+
+    def __call__(self, path: Path, /) -> Picture:
+        """What the model sees."""
+
+    def rgb(self, path: Path, /) -> Image.Image:
+        """What a teacher sees."""
+
+    def shown(self, path: Path, /) -> Image.Image:
+        """What a person sees."""
+
+    def header(self, path: Path, /) -> tuple[int, int, int]:
+        """(width, height, channels of the file), and whether it could be read, from the file's header and end."""
+
+
+class _Rgb:
+    """Every file as RGB of 8 bits: `read_image`."""
+
+    bands = None
+
+    def __call__(self, path: Path) -> Image.Image:
+        return read_image(path)
+
+    def rgb(self, path: Path) -> Image.Image:
+        return read_image(path)
+
+    def shown(self, path: Path) -> Image.Image:
+        return read_image(path)
+
+    def header(self, path: Path) -> tuple[int, int, int]:
+        return (*shown_size(path), 3)
+
+
+#: The reader of everybody who does not set `data.bands`.
+RGB: ImageReader = _Rgb()
+
+
+@dataclass(frozen=True)
+class BandReader:
+    """Reads chosen channels of any depth.
+
+    take: channels of the file, from 1; spans: for each, the values that count as 0 and 1 (None: those of 8 and 16 bits);
+    colors: channels that stand for red, green and blue.
+    """
+
+    take: tuple[int, ...]
+    spans: tuple[Span, ...] | None = None
+    colors: tuple[int, int, int] | None = None
+
+    @property
+    def bands(self) -> int | None:
+        """How many channels a `BandImage` of this reader has."""
+        return len(self.take)
+
+    def __call__(self, path: Path) -> BandImage:
+        """The bands of a file.
+
+        Raises:
+            DataError: unreadable, without one of the bands, of pixels without a range, or with no pixel that was measured.
+        """
+        return self.seen(read_pixels(path), path)
+
+    def rgb(self, path: Path) -> Image.Image:
+        """The file as RGB of 8 bits, by the bands that `data.rgb` names, or a single one as gray.
+
+        Raises:
+            DataError: as by a call, or nothing says which bands are red, green and blue.
+        """
+        if self.colors is None and len(self.take) > 1:
+            raise DataError(
+                "a teacher sees RGB, and nothing says which channels those are: set data.rgb, like data.rgb=[3,2,1]"
+            )
+        return self.shown(path)
+
+    def shown(self, path: Path) -> Image.Image:
+        """The same for a person: the first band as gray where nothing says more."""
+        return self.picture(read_pixels(path), path)
+
+    def header(self, path: Path) -> tuple[int, int, int]:
+        """See `ImageReader`.
+
+        Raises:
+            DataError: unreadable, or without one of the bands.
+        """
+        height, width, channels = pixel_shape(path)
+        self._require(channels, path)
+        return width, height, channels
+
+    def seen(self, pixels: Pixels, where: object) -> BandImage:
+        """What the model sees of `pixels`; where: named in errors."""
+        self._require(pixels.channels, where)
+        values, there = _scaled(pixels, self.take, self._spans(pixels, where))
+        if there is not None and not there.any():
+            raise DataError(f"{where}: holds no pixel that was measured (all of them NaN or nodata); leave it out")
+        return BandImage(values)
+
+    def picture(self, pixels: Pixels, where: object) -> Image.Image:
+        """`pixels` as RGB of 8 bits, see `shown`."""
+        self._require(pixels.channels, where)
+        take, spans = self.colors or self.take[:1], self._spans(pixels, where)
+        of = dict(zip(self.take, spans, strict=True))
+        chosen = tuple(of.get(band, spans[0]) for band in take)
+        values, _ = _scaled(pixels, take, chosen)
+        gray = np.rint(values * 255).astype(np.uint8)
+        return Image.fromarray(np.ascontiguousarray(np.broadcast_to(gray, (3, *gray.shape[1:])).transpose(1, 2, 0)))
+
+    def planes(self, pixels: Pixels, where: object) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """The bands as they are in the file (C, H, W), and which of their values were measured (None: all)."""
+        self._require(pixels.channels, where)
+        planes = _planes(pixels, self.take)
+        return planes, pixels.measured(planes)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for a model's card."""
+        spans = None if self.spans is None else [list(span) for span in self.spans]
+        return {
+            "take": list(self.take),
+            "spans": spans,
+            "colors": None if self.colors is None else list(self.colors),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Inverse of `as_json`."""
+        spans, colors = data.get("spans"), data.get("colors")
+        return cls(
+            tuple(int(band) for band in data["take"]),
+            None if spans is None else tuple((float(low), float(high)) for low, high in spans),
+            None if colors is None else (int(colors[0]), int(colors[1]), int(colors[2])),
+        )
+
+    def _require(self, channels: int, where: object) -> None:
+        for key, bands in (("data.bands", self.take), ("data.rgb", self.colors or ())):
+            if lacking := [str(band) for band in bands if band > channels]:
+                raise DataError(f"{where}: has {channels} channel(s), but {key} asks for {', '.join(lacking)}")
+
+    def _spans(self, pixels: Pixels, where: object) -> Sequence[Span]:
+        if self.spans is not None:
+            return self.spans
+        span = OWN_SPAN.get(pixels.values.dtype.name)
+        if span is None:
+            raise DataError(
+                f"{where}: {pixels.values.dtype} pixels have no range of their own: set data.range=[lo,hi], the values that "
+                "count as 0 and 1 (`semiovs data normalize` proposes them)"
+            )
+        return (span,) * len(self.take)
+
+
+def image_reader(config: DataConfig) -> ImageReader:
+    """How ``data.bands``, ``data.range`` and ``data.rgb`` say that images are read."""
+    return RGB if config.bands is None else BandReader(config.bands, config.spans, config.rgb)
+
+
+def _planes(pixels: Pixels, bands: Sequence[int]) -> NDArray[Any]:
+    return np.stack([pixels.values[..., band - 1] for band in bands])
+
+
+def _scaled(
+    pixels: Pixels, bands: Sequence[int], spans: Sequence[Span]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+    """(C, H, W) in [0, 1], and which were measured (None: all)."""
+    planes = _planes(pixels, bands)
+    there = pixels.measured(planes)
+    values = planes.astype(np.float32)
+    for plane, (low, high) in zip(values, spans, strict=True):
+        plane -= np.float32(low)
+        plane /= np.float32(high - low)
+    np.clip(values, 0, 1, out=values)
+    if there is not None:
+        values[~there] = 0
+    return values, there

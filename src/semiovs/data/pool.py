@@ -1,0 +1,105 @@
+"""Pools of images to choose from, read one by one: a folder, however large, or a list. Nothing in them is fatal but their
+absence.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from semiovs.data.image import IMAGE_SUFFIXES
+from semiovs.data.image_source import names_container, read_source
+from semiovs.data.record import Record
+from semiovs.data.record_lines import is_id, lines_of, record_of
+from semiovs.errors import DataError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """An entry of a pool that names no image; where: ``file:line`` or the file."""
+
+    where: str
+    why: str
+
+
+def pool(given: Sequence[str | Path], *, skip: Path | None = None) -> Iterator[Record | Unlisted]:
+    """Images of folders and lists, one after the other; the order and the ids are the same each time.
+
+    With several of them, an id begins with the name of its folder or list; skip: a folder that is left out, the output of a run.
+
+    Raises:
+        DataError: a folder or list is not there; UsageError: none is given, or two have one name.
+    """
+    paths = [Path(path).expanduser() for path in given]
+    if not paths:
+        raise UsageError("nothing to choose from: give --from FOLDER or --from LIST")
+    names = [path.stem if path.is_file() else path.resolve().name for path in paths]
+    if len(set(names)) < len(names):
+        raise UsageError(f"--from: two of {', '.join(names)} have one name, which their images' ids would begin with")
+    sources = [_source(path, skip and skip.resolve()) for path in paths]
+    for name, images in zip(names, sources, strict=True):
+        for image in images:
+            named = len(paths) > 1 and isinstance(image, Record)
+            yield replace(image, id=f"{name}/{image.id}") if named and isinstance(image, Record) else image
+
+
+def _source(path: Path, skip: Path | None) -> Iterator[Record | Unlisted]:
+    """Images of one folder or list, of tars or a data set."""
+    if names_container(path):
+        return iter(read_source(path.name, path.parent))
+    if path.is_file():
+        return _listed(path)
+    if path.is_dir():
+        return _folder(path, skip)
+    raise DataError(f"{path}: no such folder or list")
+
+
+def _listed(path: Path) -> Iterator[Record | Unlisted]:
+    """Images of a list; relative paths start from the folder it is in."""
+    for number, line in lines_of(path):
+        try:
+            if isinstance(line, DataError):
+                raise line
+            yield record_of(line, path.parent, number)
+        except DataError as error:
+            yield Unlisted(f"{path}:{number}", f"{path}:{number}: {error}")
+
+
+def _folder(root: Path, skip: Path | None) -> Iterator[Record | Unlisted]:
+    """Images below a folder, folder by folder and sorted; links to folders are followed, but not in circles.
+
+    The id is the path from the root without suffix, or with it where another image has that name.
+    """
+    waiting = [(root, frozenset({root.resolve()}))]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted((e.name, e.is_dir(), e.is_symlink()) for e in entries if not e.name.startswith("."))
+        except OSError as error:
+            yield Unlisted(ascii(str(folder)), f"{folder}: {error.strerror}")
+            continue
+        taken: set[str] = set()
+        inner = []
+        for name, is_folder, is_link in found:
+            path = folder / name
+            if is_folder:
+                below = above | {path.resolve()} if is_link else above
+                if (not is_link or len(below) > len(above)) and path.resolve() != skip:
+                    inner.append((path, below))
+            elif path.suffix.lower() in IMAGE_SUFFIXES:
+                yield _record(root, path, name if path.stem in taken else path.stem)
+                taken.add(path.stem)
+        waiting += reversed(inner)
+
+
+def _record(root: Path, path: Path, stem: str) -> Record | Unlisted:
+    identifier = path.relative_to(root).with_name(stem).as_posix()
+    try:
+        if is_id(identifier):
+            return Record(identifier, path)
+    except DataError as error:
+        return Unlisted(ascii(str(path)), f"{str(path)!a}: {error}")
+    return Unlisted(ascii(str(path)), f"{str(path)!a}: no id can be made of this path")

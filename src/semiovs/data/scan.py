@@ -1,0 +1,192 @@
+"""What is known of the images of a pool, on disk: rows of fixed size in chunks, so that a million of them fit the memory.
+
+A chunk is a file of `CHUNK` rows, written in one piece: a killed scan loses the chunk that it was at, and several processes
+may scan one pool, every n-th chunk each. A chunk says which images and settings it was made for; one that does not fit any
+more is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.data.copies import Looks
+from semiovs.data.pool import Unlisted
+from semiovs.data.record import Record
+from semiovs.data.record_lines import line_of, record_of
+from semiovs.errors import DataError
+from semiovs.files import atomic_write
+
+#: Images of a chunk.
+CHUNK = 256
+#: What became of an image when it was looked at.
+READ, UNREADABLE, UNANSWERED = 0, 1, 2
+
+Listed = Record | Unlisted
+_ROOT = Path("/")
+_COLUMNS = ("status", "key", "digest", "hash", "size", "picture", "embedding", "presence", "seen")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a scan, in the order of the pool.
+
+    status: (N,) `READ`, `UNREADABLE`, `UNANSWERED`; key: (N,) 64-bit hash of the id; digest: (N, 32); hash: (N,); size: (N, 3)
+    width, height, bytes of the file; picture: (N, 64); embedding: (N, D), D = 0 without an encoder; presence: (N, K) score that a
+    share of the pixels reaches, times 255; seen: (N, ceil(K / 8)) bits, classes with any pixel.
+    """
+
+    status: NDArray[np.uint8]
+    key: NDArray[np.uint64]
+    digest: NDArray[np.uint8]
+    hash: NDArray[np.uint64]
+    size: NDArray[np.uint32]
+    picture: NDArray[np.int8]
+    embedding: NDArray[np.int8]
+    presence: NDArray[np.uint8]
+    seen: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    @classmethod
+    def empty(cls, count: int, classes: int, width: int) -> Rows:
+        """Rows to be filled in."""
+        shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
+            "status": (np.uint8, ()), "key": (np.uint64, ()), "digest": (np.uint8, (32,)), "hash": (np.uint64, ()),
+            "size": (np.uint32, (3,)), "picture": (np.int8, (64,)), "embedding": (np.int8, (width,)),
+            "presence": (np.uint8, (classes,)), "seen": (np.uint8, (-(-classes // 8),)),
+        }  # fmt: skip
+        return cls(**{name: np.zeros((count, *shape), kind) for name, (kind, shape) in shapes.items()})
+
+    @property
+    def looks(self) -> Looks:
+        """What is compared."""
+        return Looks(self.digest, self.hash, self.picture, self.embedding if self.embedding.shape[1] else self.picture)
+
+    @property
+    def bytes_each(self) -> int:
+        """Bytes of one row."""
+        return sum(getattr(self, name)[:1].nbytes for name in _COLUMNS)
+
+
+def key_of(identifier: str) -> int:
+    """64-bit hash of an id."""
+    return int.from_bytes(hashlib.sha256(identifier.encode()).digest()[:8], "little")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The chunks of one pool in `folder`, called ``<name>-<number>.npz``; settings: text that tells how rows were made."""
+
+    folder: Path
+    name: str
+    settings: str
+
+    def path(self, number: int) -> Path:
+        """File of a chunk."""
+        return self.folder / f"{self.name}-{number:06d}.npz"
+
+    def chunks(self, pool: Iterable[Listed]) -> Iterator[tuple[int, list[Listed], str]]:
+        """(number, images, mark) of each chunk; the mark tells images and settings."""
+        source = iter(pool)
+        for number in range(10**6):
+            images = list(islice(source, CHUNK))
+            if not images:
+                return
+            yield number, images, self._mark(images)
+
+    def _mark(self, images: Sequence[Listed]) -> str:
+        digest = hashlib.sha256(self.settings.encode())
+        for image in images:
+            size = _bytes_of(image.image) if isinstance(image, Record) else 0
+            digest.update(f"\n{text_of(image)}\t{size}".encode())
+        return digest.hexdigest()
+
+    def holds(self, number: int, mark: str) -> bool:
+        """Whether a chunk is there, whole, and was made for these images and settings."""
+        try:
+            with np.load(self.path(number), allow_pickle=False) as data:
+                return bool(str(data["mark"]) == mark)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return False
+
+    def write(self, number: int, mark: str, rows: Rows, texts: Sequence[str]) -> None:
+        """Write a chunk; texts: a line an image, as `text_of` makes it."""
+        lines = np.frombuffer("\n".join(texts).encode(), np.uint8)
+        with atomic_write(self.path(number)) as file:
+            np.savez(file, mark=np.array(mark), texts=lines, **{name: getattr(rows, name) for name in _COLUMNS})
+
+    def rows(self, marks: Sequence[str]) -> Rows:
+        """All rows of the chunks 0, 1, …, checked against their marks.
+
+        Raises:
+            DataError: a chunk is missing, damaged or of other images.
+        """
+        parts: dict[str, list[NDArray[Any]]] = {name: [] for name in _COLUMNS}
+        for number, mark in enumerate(marks):
+            data = self._load(number, mark, _COLUMNS)
+            for name in _COLUMNS:
+                parts[name].append(data[name])
+        if not marks:
+            return Rows.empty(0, 0, 0)
+        return Rows(**{name: np.concatenate(parts.pop(name)) for name in _COLUMNS})
+
+    def texts(self, number: int, mark: str) -> list[str]:
+        """The lines of a chunk.
+
+        Raises:
+            DataError: as `rows`.
+        """
+        return bytes(self._load(number, mark, ("texts",))["texts"]).decode().split("\n")
+
+    def _load(self, number: int, mark: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        path = self.path(number)
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                if str(data["mark"]) != mark:
+                    raise DataError(f"{path}: made for other images or settings; run the same command again")
+                return {name: data[name] for name in names}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path}: cannot be read ({error}); remove it and run the same command again") from None
+
+    def trim(self, count: int) -> None:
+        """Remove chunks of a pool that was longer once."""
+        number = count
+        while (path := self.path(number)).is_file():
+            path.unlink()
+            number += 1
+
+
+def text_of(image: Listed, why: str = "") -> str:
+    """One line for an image: its record, or where the list names none; and what is wrong with it."""
+    if isinstance(image, Unlisted):
+        return json.dumps({"where": image.where, "why": image.why}, ensure_ascii=True)
+    row: dict[str, str] = line_of(image, _ROOT)
+    return json.dumps(row | ({"why": why} if why else {}), ensure_ascii=True)
+
+
+def image_of(text: str) -> tuple[Listed, str]:
+    """Inverse of `text_of`."""
+    row = json.loads(text)
+    if "where" in row:
+        return Unlisted(row["where"], row["why"]), row["why"]
+    why = row.pop("why", "")
+    return record_of(json.dumps(row), _ROOT), why
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - a million of them
+    except (OSError, ValueError):
+        return -1

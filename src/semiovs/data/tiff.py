@@ -1,0 +1,137 @@
+"""TIFF and GeoTIFF with any number of channels, through `tifffile` (extra `geo`): planar or interleaved, tiled, compressed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semiovs.data.image import opened
+from semiovs.errors import DataError, MissingExtraError
+
+#: Bytes of one decoded picture, all channels.
+LARGEST = 2**31
+#: GDAL's tag: the value of pixels that were not measured, as text.
+_NODATA = 42113
+_ORIENTATION = 274
+
+
+@dataclass(frozen=True, eq=False)
+class Tiff:
+    """values: (H, W, C) as stored; nodata: value that means 'not measured'; orientation: 1 to 8, not yet applied."""
+
+    values: NDArray[Any]
+    nodata: float | None
+    orientation: int
+
+
+def read_tiff(path: Path) -> Tiff:
+    """The first picture of a file; pages that are channels of one picture are taken together.
+
+    Raises:
+        DataError: unreadable, truncated, damaged, too large, or a stack that is no picture; MissingExtraError: no tifffile.
+    """
+    with _opened(path) as series:
+        page = series.keyframe
+        height, width, channels = _shape(path, series)
+        values = series.asarray(maxworkers=1)
+        expected = (channels, height, width) if _leading(series) else (height, width, channels)
+        values = values.reshape(expected)
+        if _leading(series):
+            values = values.transpose(1, 2, 0)
+        bilevel = values.dtype == np.bool_
+        return Tiff(values.astype(np.uint8) * 255 if bilevel else values, _nodata(page), _orientation(page))
+
+
+def tiff_shape(path: Path) -> tuple[int, int, int]:
+    """(height, width, channels) as shown, from the headers; the data that they point at must lie inside the file.
+
+    Raises:
+        DataError, MissingExtraError: as `read_tiff`, but for damage in the data.
+    """
+    with _opened(path) as series:
+        height, width, channels = _shape(path, series)
+        end = max(offset + count for page in series.pages for offset, count in _segments(page))
+        if end > series.keyframe.parent.filehandle.size:
+            raise DataError(f"{path}: cannot be read as an image: truncated")
+        return (width, height, channels) if _orientation(series.keyframe) >= 5 else (height, width, channels)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The first series of pages; whatever goes wrong inside the block becomes a DataError that names the file."""
+    tifffile = _library(path)
+    try:
+        with opened(path) as file, tifffile.TiffFile(file) as tiff:
+            yield tiff.series[0]
+    except (DataError, MissingExtraError):
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except ImportError as error:  # a codec that imagecodecs brings
+        raise MissingExtraError(f"{path}: {error}; pip install 'semiovs[geo]'") from None
+    except Exception as error:  # decoders raise a dozen types on damaged bytes
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        if "imagecodecs" in reason:
+            raise MissingExtraError(f"{path}: {reason}; pip install 'semiovs[geo]'") from None
+        raise DataError(f"{path}: cannot be read as an image: {reason}") from None
+
+
+def _library(path: Path) -> Any:
+    try:
+        import tifffile
+    except ImportError:
+        raise MissingExtraError(f"{path}: data.bands reads TIFF by tifffile: pip install 'semiovs[geo]'") from None
+    logger = logging.getLogger("tifffile")
+    if logger.level != logging.CRITICAL:  # it reports tags it cannot read; what matters is raised
+        logger.setLevel(logging.CRITICAL)
+    return tifffile
+
+
+def _shape(path: Path, series: Any) -> tuple[int, int, int]:
+    """(height, width, channels) as stored."""
+    axes, shape = series.axes, series.shape
+    sides = dict(zip(axes, shape, strict=True))
+    others = [axis for axis in axes if axis not in "YX" and sides[axis] > 1]
+    if "Y" not in sides or "X" not in sides or len(others) > 1:
+        told = " x ".join(f"{length} ({axis})" for axis, length in sides.items())
+        raise DataError(f"{path}: is a stack of {told}; a picture has rows, columns and channels: cut it into pictures")
+    height, width = sides["Y"], sides["X"]
+    channels = sides[others[0]] if others else 1
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or LARGEST)
+    if height * width > limit or height * width * channels * np.dtype(series.dtype).itemsize > LARGEST:
+        raise DataError(f"{path}: {width:,} x {height:,} pixels of {channels} channels; cut it into tiles")
+    if np.dtype(series.dtype).kind not in "buif":
+        raise DataError(f"{path}: {series.dtype} pixels; convert them to integers or float32")
+    return height, width, channels
+
+
+def _leading(series: Any) -> bool:
+    """Whether the channels come before rows and columns."""
+    return not (series.axes.endswith("S") and dict(zip(series.axes, series.shape, strict=True))["S"] > 1)
+
+
+def _segments(page: Any) -> Iterator[tuple[int, int]]:
+    if page is None:
+        raise ValueError("a page is missing")
+    yield from zip(page.dataoffsets, page.databytecounts, strict=True)
+
+
+def _nodata(page: Any) -> float | None:
+    tag = page.tags.get(_NODATA)
+    try:
+        return None if tag is None else float(str(tag.value).strip(" \0"))
+    except ValueError:
+        return None
+
+
+def _orientation(page: Any) -> int:
+    tag = page.tags.get(_ORIENTATION)
+    return int(tag.value) if tag is not None and str(tag.value).isdigit() else 1

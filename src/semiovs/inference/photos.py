@@ -1,0 +1,61 @@
+"""Contact sheets of bare images: one picture, or two that are to be compared, above a caption."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFont
+
+_MARGIN, _TEXT = 6, 12
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One tile: pictures beside each other, and a line below."""
+
+    caption: str
+    pictures: Sequence[Image.Image]
+
+
+def thumbnail(picture: Image.Image, side: int) -> Image.Image:
+    """The picture with a longer side of `side` pixels."""
+    scale = side / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+
+
+def photo_sheet(photos: Sequence[Photo], *, side: int = 160, columns: int = 6) -> Image.Image:
+    """Tiles row by row.
+
+    side: pixels of the longer side of each picture; columns: tiles a row, half as many where a tile has two pictures.
+
+    Raises:
+        ValueError: no tiles.
+    """
+    if not photos:
+        raise ValueError("a contact sheet needs at least one picture")
+    each = max(len(photo.pictures) for photo in photos)
+    columns = max(1, min(columns // each, len(photos)))
+    width, height = each * side + (each - 1) * 2, side + _TEXT + 6
+    rows = -(-len(photos) // columns)
+    size = (columns * (width + _MARGIN) + _MARGIN, rows * (height + _MARGIN) + _MARGIN)
+    sheet = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_TEXT)
+    for number, photo in enumerate(photos):
+        left = _MARGIN + number % columns * (width + _MARGIN)
+        top = _MARGIN + number // columns * (height + _MARGIN)
+        for place, picture in enumerate(photo.pictures):
+            small = thumbnail(picture, side)
+            shift = ((side - small.width) // 2, (side - small.height) // 2)
+            sheet.paste(small, (left + place * (side + 2) + shift[0], top + shift[1]))
+        draw.text((left, top + side + 2), _cut(photo.caption, width, font), fill="black", font=font)
+    return sheet
+
+
+def _cut(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """As much of the end of a text as fits."""
+    shown = text
+    while len(shown) > 1 and font.getlength(shown) > width:
+        shown = "…" + shown.lstrip("…")[1:]
+    return shown

@@ -1,0 +1,77 @@
+"""A teacher that has answered already, into a pseudo-label store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semiovs.data.store import PseudoLabelStore
+from semiovs.errors import DataError, UsageError
+from semiovs.ovs.base import OpenVocabModel
+from semiovs.vocab.vocabulary import Vocabulary
+
+
+class StoredTeacher(OpenVocabModel):
+    """Answers with the labels and confidences of a store; an image is found by its id, else by the last part of it.
+
+    Raises:
+        DataError: no store, or of other classes than `vocabulary`.
+    """
+
+    reads_ids = True
+
+    def __init__(self, root: Path, vocabulary: Vocabulary) -> None:
+        self.store = PseudoLabelStore.open(root, vocabulary)
+
+    def describe(self) -> dict[str, Any]:
+        """Who filled the store."""
+        return {"store": str(self.store.root.absolute()), "teacher": self.store.teacher}
+
+    def scores(
+        self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
+    ) -> list[Tensor]:
+        """The confidence for the class of each pixel, 0 for all others."""
+        found = []
+        for label, confidence in zip(*self.label(images, vocabulary, ids=ids), strict=True):
+            found.append((label[None] == torch.arange(len(vocabulary))[:, None, None]) * confidence)
+        return found
+
+    def label(
+        self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Labels and confidences as they are stored; the images are not looked at.
+
+        Raises:
+            DataError: an image that the store does not hold, or a damaged file.
+        """
+        if ids is None:
+            raise UsageError("a store is asked by image id: pass `ids`, one an image")
+        labels, confidences = [], []
+        for name in map(self._name, ids):
+            label = torch.from_numpy(self.store.label(name).copy())
+            graded = self.store.confidence(name)
+            labels.append(label)
+            confidences.append(torch.ones(label.shape) if graded is None else torch.from_numpy(graded / 255).float())
+        return labels, confidences
+
+    def _name(self, identifier: str) -> str:
+        if identifier in self.store:
+            return identifier
+        name = self._by_last.get(identifier.rpartition("/")[2])
+        if name is None:
+            raise DataError(f"{self.store.root}: no label for image '{identifier}'")
+        return name
+
+    @cached_property
+    def _by_last(self) -> dict[str, str | None]:
+        """Id by its last part, None where several have it."""
+        found: dict[str, str | None] = {}
+        for name in self.store:
+            last = name.rpartition("/")[2]
+            found[last] = None if last in found else name
+        return found

@@ -1,0 +1,124 @@
+"""The page of a selection: how many images were chosen and dropped and why, classes before and after, and pictures of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from semiovs.data.image import read_image
+from semiovs.errors import DataError
+from semiovs.files import write_bytes, write_text
+from semiovs.inference.photos import Photo, photo_sheet, thumbnail
+from semiovs.study.selected import Example, Written
+
+#: Long side of the pictures on the page and on the sheets, pixels.
+_SIDE = 200
+
+_MEANING = {
+    "unreadable": "damaged, empty or missing files, and lines of a list that name no image",
+    "no answer": "the teacher could not say what the image shows",
+    "repeated id": "another image of the pool has the same id",
+    "license": "not one of the licenses that were asked for",
+    "leak": "a picture that is evaluated or trained on, or a copy of one",
+    "off-topic": "shows none of the classes",
+    "duplicate": "a copy of another image of the pool, which has more pixels or is the larger file",
+    "over budget": "could have been chosen; other images were preferred",
+}
+
+
+def write_page(out: Path, written: Written, command: str) -> list[Path]:
+    """Write report.html and the contact sheets, chosen.png and dropped-<reason>.png, into `out`; the files that were written."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("semiovs.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    tiles = {"chosen": _photos(written.chosen)}
+    tiles |= {reason: _photos(written.dropped.get(reason, [])) for reason in _MEANING}
+    for old in out.glob("dropped-*.png"):
+        old.unlink()
+    files = [out / "report.html"]
+    for reason, photos in tiles.items():
+        if photos:
+            files.append(out / (f"{reason}.png" if reason == "chosen" else f"dropped-{reason.replace(' ', '-')}.png"))
+            write_bytes(files[-1], _bytes(photo_sheet(photos, side=_SIDE), "PNG"))
+    data = written.data
+    counts = {**data["dropped"], "unreadable": data["unreadable"]}
+    page = environment.get_template("selection.html").render(
+        data=data,
+        command=command,
+        rows=_classes(data["classes"], data["thresholds"]),
+        reasons=[
+            {
+                "name": name,
+                "count": counts[name],
+                "share": _percent(counts[name], data["listed"]),
+                "meaning": meaning,
+                "kinds": {kind: count for kind, count in data["kinds"].get(name, {}).items() if count},
+            }
+            for name, meaning in _MEANING.items()
+        ],
+        strips=[{"name": reason, "tiles": [_tile(photo) for photo in photos]} for reason, photos in tiles.items()],
+        leaks=data["leaks_of"],
+    )
+    write_text(files[0], page)
+    return files
+
+
+def _classes(classes: Sequence[Mapping[str, Any]], limits: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    most = max((row["pool"] for row in classes), default=1) or 1
+    return [
+        {
+            **row,
+            "before": f"{100 * row['pool'] / most:.1f}",
+            "after": f"{100 * row['chosen'] / most:.1f}",
+            "level": f"{limit['level']:.2f}",
+            "recall": _share(limit["recall"]),
+            "precision": _share(limit["precision"]),
+            "source": limit["source"],
+        }
+        for row, limit in zip(classes, limits, strict=True)
+    ]
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f}"
+
+
+def _percent(count: int, total: int) -> str:
+    return f"{100 * count / max(total, 1):.1f}"
+
+
+def _photos(some: Sequence[Example]) -> list[Photo]:
+    """Tiles of images that can still be read."""
+    photos = []
+    for example in some:
+        paths = [example.image] if example.of_image is None else [example.image, example.of_image]
+        try:
+            pictures = [thumbnail(read_image(path), _SIDE) for path in paths]
+        except DataError:
+            continue
+        caption = f"{example.id} = {example.of} ({example.kind})" if example.of else example.id
+        photos.append(Photo(caption, pictures))
+    return photos
+
+
+def _tile(photo: Photo) -> dict[str, Any]:
+    sources = [
+        "data:image/jpeg;base64," + base64.b64encode(_bytes(picture, "JPEG")).decode() for picture in photo.pictures
+    ]
+    return {"caption": photo.caption, "sources": sources}
+
+
+def _bytes(picture: Image.Image, kind: str) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, kind, **({"quality": 75} if kind == "JPEG" else {"optimize": True}))
+    return out.getvalue()

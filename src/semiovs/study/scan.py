@@ -1,0 +1,167 @@
+"""Scanning a pool: every image is looked at once, and a teacher is asked which classes it shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semiovs.data.descriptor import Vectors
+from semiovs.data.look import Look, look, looks
+from semiovs.data.pool import Unlisted
+from semiovs.data.record import Record
+from semiovs.data.scan import READ, UNANSWERED, UNREADABLE, Listed, Rows, Scan, key_of, text_of
+from semiovs.errors import DataError, UsageError
+from semiovs.ovs.base import OpenVocabModel
+from semiovs.ovs.presence import SHARE, ask
+from semiovs.vocab.vocabulary import Vocabulary
+
+Progress = Callable[[int], None]
+#: RGB pictures (H, W, 3) to vectors (N, D).
+Embed = Callable[[Sequence[NDArray[np.uint8]]], Vectors]
+
+#: Changes whenever rows are made in another way.
+_FORM = 2
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """What is asked of each image.
+
+    teacher: None, if classes do not matter; identity: what tells it from others; share: of the pixels that a class must have;
+    embed: an encoder, None: the descriptions alone.
+    """
+
+    vocabulary: Vocabulary
+    teacher: OpenVocabModel | None = None
+    identity: dict[str, Any] = field(default_factory=dict)
+    share: float = SHARE
+    embed: Embed | None = None
+    embedding: tuple[str, int] = ("", 0)
+    batch_size: int = 1
+
+    @property
+    def settings(self) -> str:
+        """What the rows depend on."""
+        asked = None if self.teacher is None else [self.vocabulary.hash, self.identity, self.share]
+        return json.dumps([_FORM, asked, self.embedding], sort_keys=True, default=str)
+
+    @property
+    def classes(self) -> int:
+        """Columns of presence."""
+        return 0 if self.teacher is None else len(self.vocabulary)
+
+    def without_teacher(self) -> Examiner:
+        """The same for images whose classes do not matter."""
+        return Examiner(self.vocabulary, embed=self.embed, embedding=self.embedding, batch_size=self.batch_size)
+
+    def rows(
+        self, images: Sequence[Listed], threads: int, stop: Callable[[int], bool]
+    ) -> tuple[Rows, list[str]] | None:
+        """Rows and lines of one chunk; None if `stop`, which is asked with how many images are done, said so."""
+        rows = Rows.empty(len(images), self.classes, self.embedding[1])
+        texts = [""] * len(images)
+        waiting: list[tuple[int, Look]] = []
+        places = [place for place, image in enumerate(images) if isinstance(image, Record)]
+        for place, image in enumerate(images):
+            if isinstance(image, Unlisted):
+                rows.status[place], rows.key[place], texts[place] = UNREADABLE, key_of(image.where), text_of(image)
+        seen = looks((image for image in images if isinstance(image, Record)), threads=threads, see=look)
+        for place, found in zip(places, seen, strict=True):
+            if stop(place):
+                return None
+            record = images[place]
+            assert isinstance(record, Record)
+            rows.key[place] = key_of(record.id)
+            if isinstance(found, DataError):
+                rows.status[place], texts[place] = UNREADABLE, text_of(record, str(found))
+                continue
+            texts[place] = text_of(record)
+            _note(rows, place, found)
+            waiting.append((place, found))
+            if len(waiting) >= self.batch_size:
+                self._examine(rows, texts, waiting)
+                waiting = []
+        if waiting:
+            self._examine(rows, texts, waiting)
+        return rows, texts
+
+    def _examine(self, rows: Rows, texts: list[str], batch: Sequence[tuple[int, Look]]) -> None:
+        if self.embed is not None:
+            rows.embedding[[place for place, _ in batch]] = self.embed([found.pixels for _, found in batch])
+        if self.teacher is None:
+            return
+        images = [torch.from_numpy(np.array(found.pixels)).permute(2, 0, 1).contiguous() for _, found in batch]
+        ids = [found.record.id for _, found in batch]
+        for (place, found), answer in zip(
+            batch, ask(self.teacher, images, self.vocabulary, ids, self.share), strict=True
+        ):
+            if isinstance(answer, DataError):
+                rows.status[place], texts[place] = UNANSWERED, text_of(found.record, str(answer))
+            else:
+                rows.presence[place] = answer.level
+                rows.seen[place] = np.packbits(answer.seen)
+
+
+def _note(rows: Rows, place: int, found: Look) -> None:
+    rows.status[place] = READ
+    rows.digest[place] = np.frombuffer(found.digest, np.uint8)
+    rows.hash[place] = found.hash
+    rows.size[place] = found.pixels.shape[1], found.pixels.shape[0], min(found.size, 2**32 - 1)
+    rows.picture[place] = found.picture
+
+
+@dataclass
+class Scanned:
+    """marks: of all chunks of the pool; made: images that were looked at by this call; listed: all; stopped: `stop` said so."""
+
+    marks: list[str] = field(default_factory=list)
+    listed: int = 0
+    made: int = 0
+    stopped: bool = False
+
+
+def scan_pool(
+    scan: Scan,
+    pool: Iterable[Listed],
+    examiner: Examiner,
+    *,
+    threads: int = 1,
+    shard: tuple[int, int] = (0, 1),
+    progress: Progress = lambda done: None,  # noqa: ARG005
+    stop: Callable[[], bool] = lambda: False,
+) -> Scanned:
+    """Make the chunks that are missing, of this shard (i, n): every n-th from the i-th on.
+
+    Raises:
+        UsageError: a shard that does not exist.
+    """
+    index, count = shard
+    if not 0 <= index < count:
+        raise UsageError(f"shard {index}/{count}: shards of {count} are 0/{count} to {count - 1}/{count}")
+    done = Scanned()
+    for number, images, mark in scan.chunks(pool):
+        done.marks.append(mark)
+        done.listed += len(images)
+        if number % count == index and not scan.holds(number, mark):
+            passed = done.listed - len(images)
+            made = examiner.rows(images, threads, lambda n, passed=passed: _stopped(passed + n, progress, stop))  # type: ignore[misc]
+            if made is None:
+                done.stopped = True
+                return done
+            scan.write(number, mark, *made)
+            done.made += len(images)
+        progress(done.listed)
+    if count == 1:
+        scan.trim(len(done.marks))
+    return done
+
+
+def _stopped(done: int, progress: Progress, stop: Callable[[], bool]) -> bool:
+    progress(done)
+    return stop()

@@ -1,0 +1,231 @@
+"""Choosing images from a pool: scan it, scan what must not be in it, decide, and write down what was chosen and what not."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.data.manifest import Manifest
+from semiovs.data.masks import MaskReader
+from semiovs.data.pool import Unlisted
+from semiovs.data.record import Record
+from semiovs.data.scan import CHUNK, READ, Listed, Rows, Scan, image_of
+from semiovs.errors import DataError
+from semiovs.ovs.presence import Threshold, thresholds
+from semiovs.study.choice import REASONS, Decision, Rules, decide
+from semiovs.study.scan import Examiner, scan_pool
+
+#: (what is scanned, images done).
+Progress = Callable[[str, int], None]
+
+#: Labelled images that thresholds are fitted on, at most.
+CALIBRATED_ON = 500
+#: Licenses that are counted by name.
+_NAMED = 50
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to choose for.
+
+    targets: names of the classes that an image should show; licenses: allowed ones, empty: all; against: role -> images that must
+    not be chosen; labeled, masks: to fit thresholds on; recall: share of the images of a class that the threshold must keep.
+    """
+
+    targets: tuple[str, ...]
+    against: Mapping[str, Manifest]
+    labeled: Manifest
+    masks: MaskReader
+    licenses: tuple[str, ...] = ()
+    recall: float = 0.95
+    rules: Rules = field(default_factory=Rules)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An image that must not be chosen, and what it is for."""
+
+    role: str
+    id: str
+    image: Path
+
+
+@dataclass
+class Selection:
+    """What was found out about a pool.
+
+    scan, marks: its rows on disk; references: beside their rows; decision: about each; thresholds: of all classes; licenses: how
+    often each occurs among the readable images; unread: references that cannot be read.
+    """
+
+    scan: Scan
+    marks: list[str]
+    rows: Rows
+    references: list[Reference]
+    decision: Decision
+    thresholds: list[Threshold]
+    wanted: Wanted
+    licenses: Counter[str]
+    unread: list[str]
+    calibrated_on: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def listed(self) -> int:
+        """Images of the pool."""
+        return len(self.rows)
+
+    def texts(self) -> Iterable[tuple[int, Listed, str]]:
+        """(row, image, what is wrong with it) of the whole pool, chunk by chunk."""
+        for number, mark in enumerate(self.marks):
+            for place, text in enumerate(self.scan.texts(number, mark)):
+                yield (number * CHUNK + place, *image_of(text))
+
+    def counts(self) -> dict[str, int]:
+        """Images by reason; they sum up to `listed`."""
+        found = np.bincount(self.decision.reason, minlength=len(REASONS))
+        return {name: int(count) for name, count in zip(REASONS, found, strict=True)}
+
+    def by_class(self) -> list[dict[str, Any]]:
+        """For each target: images of the pool that show it, of those that could be chosen, and of the chosen ones."""
+        if not self.rows.presence.shape[1]:
+            return []
+        decision = self.decision
+        shown, chosen = self.rows.status == READ, decision.reason == REASONS.index("chosen")
+        left = chosen | (decision.reason == REASONS.index("over budget"))
+        return [
+            {
+                "name": name,
+                "pool": int((decision.present[:, k] & shown).sum()),
+                "available": int((decision.present[:, k] & left).sum()),
+                "chosen": int((decision.present[:, k] & chosen).sum()),
+                "chosen_for": int((decision.chosen_for == k).sum()),
+            }
+            for k, name in enumerate(self.wanted.targets)
+        ]
+
+
+def select(
+    scan: Scan,
+    marks: list[str],
+    examiner: Examiner,
+    wanted: Wanted,
+    *,
+    threads: int = 1,
+    progress: Progress = lambda what, done: None,  # noqa: ARG005
+) -> Selection:
+    """Decide about a scanned pool; references are scanned here, into the same folder.
+
+    Raises:
+        DataError: a chunk is damaged, or no image of the pool can be read.
+    """
+    started = time.monotonic()
+    found, unread = _references(scan, examiner, wanted.against, threads, progress)
+    references, reference_rows = found
+    looked = time.monotonic()
+    levels = _thresholds(scan, examiner, wanted, threads, progress)
+    calibrated = time.monotonic()
+    rows = scan.rows(marks)
+    if not (rows.status == READ).any():
+        raise DataError(_nothing(scan, marks, rows))
+    allowed, licenses = _licensed(scan, marks, wanted.licenses)
+    targets = np.array([examiner.vocabulary.index(name) for name in wanted.targets], np.int64)
+    limits = np.array([threshold.level for threshold in levels], np.uint8)
+    read = time.monotonic()
+    decision = decide(rows, reference_rows, allowed, limits, targets, wanted.rules)
+    seconds = {
+        "references": looked - started, "thresholds": calibrated - looked, "rows": read - calibrated,
+        "decision": time.monotonic() - read,
+    }  # fmt: skip
+    calibrated_on = min(len(wanted.labeled), CALIBRATED_ON) if levels[0].source != "default" else 0
+    return Selection(scan, marks, rows, references, decision, levels, wanted, licenses, unread, calibrated_on, seconds)
+
+
+def _nothing(scan: Scan, marks: Sequence[str], rows: Rows) -> str:
+    """Why nothing can be chosen."""
+    if not len(rows):
+        return "--from: no images there"
+    _, why = image_of(scan.texts(0, marks[0])[0])
+    return f"none of the {len(rows)} images of --from can be used; the first: {why}"
+
+
+def _references(
+    scan: Scan, examiner: Examiner, against: Mapping[str, Manifest], threads: int, progress: Progress
+) -> tuple[tuple[list[Reference], Rows], list[str]]:
+    """Readable references with their rows, and what is wrong with the others."""
+    bare = examiner.without_teacher()
+    references, parts, unread = [], [Rows.empty(0, 0, examiner.embedding[1])], []
+    for role, manifest in against.items():
+        part = Scan(scan.folder, f"against-{_slug(role)}", bare.settings)
+        done = scan_pool(part, manifest, bare, threads=threads, progress=lambda n, role=role: progress(role, n))  # type: ignore[misc]
+        rows = part.rows(done.marks) if done.marks else parts[0]
+        for number, mark in enumerate(done.marks):
+            for text in part.texts(number, mark):
+                image, why = image_of(text)
+                assert isinstance(image, Record)
+                if why:
+                    unread.append(f"{role}: {why}")
+                else:
+                    references.append(Reference(role, image.id, image.image))
+        parts.append(_rows(rows, rows.status == READ))
+    return (references, _joined(parts)), unread
+
+
+def _slug(role: str) -> str:
+    return hashlib.sha256(role.encode()).hexdigest()[:8]
+
+
+def _rows(rows: Rows, which: NDArray[np.bool_]) -> Rows:
+    return Rows(**{name: getattr(rows, name)[which] for name in Rows.__dataclass_fields__})
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    return Rows(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in Rows.__dataclass_fields__})
+
+
+def _thresholds(scan: Scan, examiner: Examiner, wanted: Wanted, threads: int, progress: Progress) -> list[Threshold]:
+    """Ask the teacher about labelled images, and compare with their masks; default levels if it knows none of them."""
+    names = examiner.vocabulary.names
+    nothing = np.zeros((0, len(names)))
+    if examiner.teacher is None or wanted.rules.rule == "paper":
+        return thresholds(names, nothing.astype(np.uint8), nothing.astype(bool), wanted.recall)
+    manifest = wanted.labeled.aside(CALIBRATED_ON)
+    part = Scan(scan.folder, "labeled", examiner.settings)
+    done = scan_pool(part, manifest, examiner, threads=threads, progress=lambda n: progress("thresholds", n))
+    rows = part.rows(done.marks)
+    known = rows.status == READ
+    truth = np.zeros((len(rows), len(names)), bool)
+    for row in np.flatnonzero(known).tolist():
+        mask = manifest[row].mask
+        assert mask is not None
+        labels = wanted.masks(mask)
+        pixels = np.bincount(labels.ravel(), minlength=256)[: len(names)]
+        truth[row] = pixels >= max(1, np.ceil(examiner.share * labels.size))
+    return thresholds(names, rows.presence[known], truth[known], wanted.recall)
+
+
+def _licensed(scan: Scan, marks: Sequence[str], allowed: Sequence[str]) -> tuple[NDArray[np.bool_], Counter[str]]:
+    """Which images may be chosen by their license, and how often each license occurs (the first of many by name)."""
+    folded = {name.casefold() for name in allowed}
+    fits: list[bool] = []
+    licenses: Counter[str] = Counter()
+    for number, mark in enumerate(marks):
+        for text in scan.texts(number, mark):
+            image, _ = image_of(text) if '"license"' in text else (None, "")
+            name = image.license if isinstance(image, Record) else ""
+            licenses[name if name in licenses or len(licenses) < _NAMED else "others"] += 1
+            fits.append(not folded or name.casefold() in folded)
+    return np.array(fits, bool), licenses
+
+
+def where(image: Listed) -> tuple[str, str]:
+    """(id, image) of an entry as `dropped.jsonl` names it."""
+    return ("", image.where) if isinstance(image, Unlisted) else (image.id, str(image.image))

@@ -1,0 +1,147 @@
+"""The files of a selection: what was chosen (manifest.jsonl), what was not and why (dropped.jsonl), and the sum (select.json)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semiovs.data.copies import KINDS
+from semiovs.data.manifest import Manifest
+from semiovs.data.record import Record
+from semiovs.data.scan import Listed
+from semiovs.files import atomic_write, sha256_of, write_json
+from semiovs.study.choice import CHOSEN, LEAK, REASONS, shuffled
+from semiovs.study.select import Selection, where
+
+#: Images of each reason that are shown.
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image to show: why it was dropped ("" for a chosen one), and what it is a copy of."""
+
+    id: str
+    image: Path
+    reason: str
+    kind: str = ""
+    of: str = ""
+    of_image: Path | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `write_selection` wrote: the sum of it as plain data, and images to show."""
+
+    data: dict[str, Any]
+    chosen: list[Example]
+    dropped: dict[str, list[Example]]
+
+
+def write_selection(out: Path, found: Selection, facts: Mapping[str, Any], shown: int = 24) -> Written:
+    """Write manifest.jsonl, dropped.jsonl and select.json into `out`; facts: what `select.json` says beside the counts."""
+    decision = found.decision
+    named = _named(found)
+    chosen: dict[int, Record] = {}
+    examples: dict[str, list[Example]] = {}
+    shown_rows = _shown(found)
+    with atomic_write(out / "dropped.jsonl") as file:
+        for row, image, why in found.texts():
+            if decision.reason[row] == CHOSEN and isinstance(image, Record):
+                chosen[row] = replace(image, sha256=bytes(found.rows.digest[row]).hex())
+                continue
+            line = _line(found, named, row, image, why)
+            file.write(json.dumps(line, ensure_ascii=False).encode(errors="replace") + b"\n")
+            if row in shown_rows and isinstance(image, Record) and not why:
+                examples.setdefault(line["reason"], []).append(_example(line))
+    manifest = Manifest((chosen[row] for row in decision.order.tolist()), out)
+    manifest.write_jsonl(out / "manifest.jsonl")
+    sources = Counter(record.source or "not said" for record in manifest)
+    data = _data(found, manifest, facts) | {"sources": dict(sources.most_common(50))}
+    data["files"] = {name: sha256_of(out / name) for name in ("manifest.jsonl", "dropped.jsonl")}
+    write_json(out / "select.json", data)
+    count = len(manifest)
+    spread = sorted({place * count // shown for place in range(shown)}) if count else []
+    return Written(data, [Example(manifest[i].id, manifest[i].image, "") for i in spread], examples)
+
+
+def _shown(found: Selection) -> set[int]:
+    """A few rows of each reason, by chance."""
+    order = np.argsort(shuffled(found.rows.key, 0), kind="stable")
+    reasons = found.decision.reason[order]
+    return {row for reason in range(len(REASONS)) for row in order[reasons == reason][:_SHOWN].tolist()}
+
+
+def _named(found: Selection) -> dict[int, Listed]:
+    """The images of the pool that others are copies of."""
+    decision = found.decision
+    of = decision.of[(decision.of >= 0) & (decision.reason != LEAK)]
+    wanted = np.zeros(len(decision.reason), bool)
+    wanted[of] = wanted[decision.via[decision.via >= 0]] = True
+    if not wanted.any():
+        return {}
+    return {row: image for row, image, _ in found.texts() if wanted[row]}
+
+
+def _line(found: Selection, named: Mapping[int, Listed], row: int, image: Listed, why: str) -> dict[str, str]:
+    decision = found.decision
+    identifier, path = where(image)
+    line = {"id": identifier, "image": path, "reason": REASONS[decision.reason[row]]}
+    if decision.kind[row]:
+        line["kind"] = KINDS[int(decision.kind[row])]
+    of, via = int(decision.of[row]), int(decision.via[row])
+    if decision.reason[row] == LEAK:
+        reference = found.references[of]
+        line |= {"of": reference.id, "of_image": str(reference.image), "role": reference.role}
+        if via >= 0:
+            line["via"] = where(named[via])[0]
+    elif of >= 0:
+        line["of"], line["of_image"] = where(named[of])
+    return line | ({"why": why} if why else {})
+
+
+def _example(line: Mapping[str, str]) -> Example:
+    of_image = Path(line["of_image"]) if "of_image" in line else None
+    kind = " ".join(filter(None, (line.get("kind"), line.get("role"))))
+    return Example(line["id"], Path(line["image"]), line["reason"], kind, line.get("of", ""), of_image)
+
+
+def _data(found: Selection, manifest: Manifest, facts: Mapping[str, Any]) -> dict[str, Any]:
+    counts, decision = found.counts(), found.decision
+    kinds = {
+        reason: {
+            name: int(((decision.reason == place) & (decision.kind == kind)).sum()) for kind, name in KINDS.items()
+        }
+        for place, reason in enumerate(REASONS)
+        if reason in {"leak", "duplicate"}
+    }
+    leaks = Counter(found.references[of].role for of in decision.of[decision.reason == LEAK].tolist())
+    wanted = found.wanted
+    return {
+        "listed": found.listed,
+        "chosen": counts["chosen"],
+        "dropped": {name: count for name, count in counts.items() if name not in {"chosen", "unreadable"}},
+        "unreadable": counts["unreadable"],
+        "kinds": kinds,
+        "leaks_of": {role: leaks[role] for role in wanted.against},
+        "leaks_chosen": len(decision.leaks),
+        "references": {role: len(images) for role, images in wanted.against.items()},
+        "references_unreadable": found.unread,
+        "classes": found.by_class(),
+        "thresholds": [t.as_json() for t in found.thresholds if t.name in wanted.targets] if found.by_class() else [],
+        "calibrated_on": found.calibrated_on,
+        "licenses": {name or "not said": count for name, count in found.licenses.most_common()},
+        "without_license": found.licenses[""],
+        "licenses_allowed": list(wanted.licenses),
+        "rules": asdict(wanted.rules) | {"recall": wanted.recall, "targets": list(wanted.targets)},
+        "manifest": manifest.hash,
+        "bytes_an_image": found.rows.bytes_each,
+        "seconds": {name: round(value, 3) for name, value in found.seconds.items()},
+        **facts,
+    }
