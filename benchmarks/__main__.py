@@ -24,7 +24,7 @@ OUT = Path("docs/results/bench-cpu.json")
 #: Each is a module with a function `rows`.
 SUBJECTS = ("loader", "step", "counts", "cutmix", "precision", "label")
 #: Long, so measured only when named.
-LONG = ("methods", "paper", "corrmatch", "flow", "data")
+LONG = ("methods", "paper", "corrmatch", "flow", "reading", "data")
 #: Those that a GPU can be asked for too; give each device a file of its own.
 ANYWHERE = ("methods", "paper")
 

@@ -12,6 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows: one process at a time
+    fcntl = None  # type: ignore[assignment]
+
 _TEMPORARY = ".tmp-"
 
 
@@ -88,6 +93,24 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file, as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_locked(path: Path) -> int:
+    """Open a file for appending with the lock on it, even if it is replaced in between; closing the descriptor releases it."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            there, ours = path.stat(), os.fstat(file)
+            if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
 
 
 def sweep_temporaries(directory: Path) -> int:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import tarfile
 
 import numpy as np
 import pytest
@@ -342,3 +343,15 @@ def test_images_of_many_bands(root, capsys):
     (root / "images/l1.tif").write_bytes((root / "images/l1.tif").read_bytes()[:900])
     code, found = checked(capsys, root / "own.yaml", "data.bands=[1,2,3,4]", "data.rgb=[3,2,1]")
     assert (code, sorted(kinds(found))) == (3, ["image-channels", "image-unreadable"])
+
+
+def test_images_in_a_tar(root, tmp_path, capsys):
+    (root / "unlabeled/u1.png").write_bytes(b"x")
+    with tarfile.open(tmp_path / "web.tar", "w") as tar:
+        for path in sorted((root / "unlabeled").iterdir()):
+            tar.add(path, path.name)
+        tar.add(root / "val/images/v0.png", "leak.png")
+    code, found = checked(capsys, root / "own.yaml", f"data.unlabeled={tmp_path}/web.tar")
+    assert (code, sorted(kinds(found))) == (3, ["image-unreadable", "leak-exact"])
+    assert [found["streams"]["unlabelled"][key] for key in ("listed", "good", "bad")] == [8, 6, 2]
+    assert {row["where"] for row in found["list"]} == {f"{tmp_path}/web.tar/{name}.png" for name in ("u1", "leak")}

@@ -24,6 +24,7 @@ from semiovs.errors import DataError
 from semiovs.registry import DATASETS
 from semiovs.vocab import Vocabulary
 from unit import benchmark_trees as trees
+from unit import tars
 from unit.split_toys import catalogue_of
 
 
@@ -76,6 +77,8 @@ def test_a_list_in_the_root_wins(tmp_path, published):
     assert _ids(_preset("pascal/92", tmp_path).labeled().labeled) == ["JPEGImages/2007_000039"]
     own = _preset("pascal/92", tmp_path, "data.unlabeled=JPEGImages").unlabeled()
     assert len(own) == 5
+    tars.write(tmp_path / "more.tar", [("a.png", tars.picture())])
+    assert _ids(_preset("pascal/92", tmp_path, "data.unlabeled=more.tar").unlabeled()) == ["more/a"]
 
 
 def test_absent_lists_name_the_command(tmp_path, published):

@@ -186,6 +186,16 @@ def test_home_is_understood(monkeypatch, tmp_path):
     assert load_config(None, ["data.root=~/x"]).config.data.root == str(tmp_path / "x")
 
 
+def test_tars_and_data_sets_on_the_command_line(tmp_path):
+    """As other paths: from the working directory if anything is there, else from `data.root`."""
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards/01.tar").touch()
+    there = ("shards/{00..01}.tar", "shards/*.tar", "hf:shards", "hf:shards:train")
+    for given in (*there, "none/{00..01}.tar", "hf:none", "hf:user/name:train"):
+        found = load_config(None, [f"ood='{given}'"], cwd=tmp_path).config.ood.images
+        assert found == (str(tmp_path / given) if given in there else given)
+
+
 def test_every_path_key_exists():
     known = {key for model in SEGMENTERS for key in load_config(None, ["ood=x", f"model.name={model}"]).values()}
     assert set(PATHS) <= known

@@ -58,7 +58,7 @@ def label(
     calibration: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Of `semiovs calibrate`: doubtful pixels become ignore.")
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder, list or manifest, instead of ood.images.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder, list, tars or hf:NAME, instead of ood.images.")] = None,
     classes: Annotated[
         str | None, typer.Option(help="Without CONFIG: file of class names, shipped vocabulary, or a,b,c.")
     ] = None,
@@ -262,7 +262,7 @@ def _task_without_config(images: Path | None, classes: str | None, out: Path | N
         vocabulary = Vocabulary.of([name.strip() for name in classes.split(",")])
     else:
         vocabulary = Vocabulary.load(classes)
-    manifest = Manifest.read(images, images.parent) if images.is_file() else Manifest.from_folder(images)
+    manifest = Manifest.from_source(images.name, images.parent)
     return _Task(
         manifest,
         vocabulary,

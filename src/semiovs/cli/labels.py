@@ -219,14 +219,15 @@ def _tile(store: PseudoLabelStore, identifier: str, mean: float | None, find: Ca
 
 
 def _finder(images: Path | None) -> Callable[[str], Path] | None:
-    """Function from id to image file, for a folder or a list."""
-    if images is None:
-        return None
-    if images.is_dir():
-        return lambda identifier: _in_folder(identifier, images)
+    """Function from id to image, for a folder, a list, tars or a data set."""
+    from semiovs.data.image_source import names_container
     from semiovs.data.manifest import Manifest
 
-    listed = {record.id: record.image for record in Manifest.read(images, images.parent)}
+    if images is None:
+        return None
+    if images.is_dir() and not names_container(images):
+        return lambda identifier: _in_folder(identifier, images)
+    listed = {record.id: record.image for record in Manifest.from_source(images.name, images.parent)}
 
     def find(identifier: str) -> Path:
         if identifier not in listed:

@@ -40,7 +40,7 @@ class _Job:
 def predict(
     model: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, checkpoint or .safetensors file.")],
     arguments: Annotated[
-        list[str], typer.Argument(metavar="IMAGES... [KEY=VALUE]...", help="Files and folders; eval.mode=sliding and the like.")
+        list[str], typer.Argument(metavar="IMAGES... [KEY=VALUE]...", help="Files, folders, tars; eval.mode=sliding and the like.")
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")],
     overlay: Annotated[bool, typer.Option(help="Write the picture with tinted classes and a legend.")] = True,
@@ -149,13 +149,19 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Path]]:
 
 def _jobs(paths: Sequence[Path], out: Path, *, recursive: bool) -> Iterator[_Job]:
     """Pictures with their targets: sub-folders are kept, and the folders' own names where several are given."""
+    from semiovs.data.containers import exists, split
     from semiovs.data.image import IMAGE_SUFFIXES
+    from semiovs.data.image_source import names_container
+    from semiovs.data.manifest import Manifest
 
     several = sum(path.is_dir() for path in paths) > 1
     found: list[tuple[Path, Path]] = []
     for path in paths:
+        if names_container(path) and split(path) is None:
+            found += [(record.image, Path(record.id)) for record in Manifest.from_source(path.name, path.parent)]
+            continue
         if not path.is_dir():
-            if not path.is_file():
+            if not exists(path):
                 raise DataError(f"{path}: no such file or folder")
             found.append((path, Path(path.stem)))
             continue

@@ -11,7 +11,7 @@ Arguments = Annotated[
     typer.Argument(metavar="CONFIG [KEY=VALUE]...", help="Its classes are wanted; its images must not be chosen."),
 ]
 Pool = Annotated[
-    list[str] | None, typer.Option("--from", metavar="FOLDER|LIST", help="Where to choose from; may be repeated.")
+    list[str] | None, typer.Option("--from", metavar="FOLDER|LIST|TARS", help="Where to choose from; may be repeated.")
 ]
 Out = Annotated[str | None, typer.Option(metavar="DIR", help="Folder of manifest.jsonl and the report.")]
 Budget = Annotated[int | None, typer.Option(min=1, help="Images to choose; default: all that are good.")]

@@ -3,11 +3,13 @@
 Names come from users, so `os.path` is used: its tests answer False where `pathlib` raises (names too long, null bytes).
 """
 
-# ruff: noqa: PTH110, PTH111, PTH117, PTH118
+# ruff: noqa: PTH110, PTH111, PTH117, PTH118, PTH207
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
@@ -37,6 +39,7 @@ PATHS: Mapping[str, PathRule] = {
     "data.unlabeled": PathRule.DATA,
     "data.val": PathRule.DATA,
     "data.held_out": PathRule.DATA,
+    "data.cache.dir": PathRule.ROOT,
     "ood.images": PathRule.DATA,
     "ood.labels": PathRule.DATA,
     "model.pretrained": PathRule.WEIGHTS,
@@ -62,4 +65,13 @@ def _resolved(value: str, leaf: Leaf, rule: PathRule, cwd: Path) -> str:
     if rule is PathRule.ROOT or os.path.isabs(path):
         return candidate
     said_here = leaf.origin == COMMAND_LINE or (rule is PathRule.WEIGHTS and leaf.folder is not None)
-    return candidate if said_here and os.path.exists(candidate) else value
+    return candidate if said_here and _is_there(candidate) else value
+
+
+def _is_there(path: str) -> bool:
+    """Whether anything is at the path, in the place of its braces and stars (tars), or at the directory of ``hf:DIR``."""
+    if "/hf:" in path:
+        path = path.replace("/hf:", "/", 1).partition(":")[0]
+    if "{" in path or "*" in path:
+        return os.path.exists(path) or bool(glob.glob(re.sub(r"\{[^{}]*\}", "*", path)))
+    return os.path.exists(path)

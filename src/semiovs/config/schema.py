@@ -65,6 +65,17 @@ class MaskConfig(Section):
     reduce_zero_label: bool = Field(False, description="value 0 becomes ignore, all others move down by one (ADE20K)")
 
 
+class CacheConfig(Section):
+    """Decoded images kept on a fast disk, so that each is decoded once."""
+
+    dir: str | None = Field(None, description="folder, shared by runs; null: `decoded` in the program's cache")
+    budget_gb: Float = Field(
+        0.0,
+        ge=0,
+        description="most that is kept, in 10^9 bytes; once it is spent, nothing more is taken in; 0: no cache",
+    )
+
+
 class DataConfig(Section):
     """Images with masks, bare images, evaluation images."""
 
@@ -75,7 +86,8 @@ class DataConfig(Section):
     )
     labeled: str | None = Field(None, description="list or manifest of labelled images; null: images/ with masks/")
     unlabeled: str | None = Field(
-        None, description="list, manifest or folder of bare images; null: unlabeled/ if it is there"
+        None,
+        description="list, manifest, folder, tars or hf:NAME of bare images; null: unlabeled/ if it is there",
     )
     val: str | None = Field(
         None,
@@ -90,6 +102,7 @@ class DataConfig(Section):
         False, description="lists may name files outside of `root` (absolute paths, links that lead out of it)"
     )
     masks: MaskConfig = MaskConfig()
+    cache: CacheConfig = CacheConfig()
     bands: tuple[Int, ...] | None = Field(
         None,
         min_length=1,
@@ -168,7 +181,7 @@ class DataConfig(Section):
 class OodConfig(Section):
     """Out-of-distribution images with labels from elsewhere (SemiOVS)."""
 
-    images: str = Field("ood", description="folder, list or manifest of OOD images")
+    images: str = Field("ood", description="folder, list, manifest, tars or hf:NAME of OOD images")
     labels: str = Field(
         "ood-labels", description="pseudo-label store written by `semiovs label` (or a folder of masks)"
     )

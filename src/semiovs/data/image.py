@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from semiovs.data.containers import stored
 from semiovs.errors import DataError
 
 #: Suffixes that count as images, lower case.
@@ -69,8 +71,9 @@ def _tail(path: Path) -> bytes:
 
 
 def opened(path: Path) -> BinaryIO:
-    """The bytes of an image file."""
-    return path.open("rb")
+    """The bytes of an image, in a file or a container."""
+    found = stored(path)
+    return found if isinstance(found, io.BytesIO) else found.open("rb")
 
 
 def orientation(image: Image.Image) -> int:
@@ -83,11 +86,13 @@ def orientation(image: Image.Image) -> int:
 
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
-    """Open an image file; whatever goes wrong inside the block becomes a DataError that names the file."""
+    """Open an image in a file or a container; whatever goes wrong inside the block becomes a DataError that names it."""
     try:
-        if not (path.is_file() or path.is_dir()) and path.exists():
+        found = stored(path)
+        if isinstance(found, Path) and not (found.is_file() or found.is_dir()) and found.exists():
             raise DataError(f"{path}: a pipe or device, no file", kind="unreadable")  # opening it could wait forever
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(found, formats=_FORMATS) as image:
+            image.filename = str(path)
             yield image
     except DataError:
         raise
@@ -103,7 +108,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
 def _reason(error: Exception, path: Path) -> str:
     if isinstance(error, UnidentifiedImageError):
         more = "; other channels than RGB are read with data.bands" if path.suffix.lower() in (".tif", ".tiff") else ""
-        return "empty file" if path.stat().st_size == 0 else f"damaged, or not an image format that is supported{more}"
+        return "empty file" if not _tail(path) else f"damaged, or not an image format that is supported{more}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -12,12 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.errors import DataError
-from semiovs.files import atomic_write
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows: one process at a time
-    fcntl = None  # type: ignore[assignment]
+from semiovs.files import atomic_write, open_locked
 
 #: A line as `IndexRow.to_line` writes it, with nothing escaped: its id is found without parsing the rest.
 _LINE = re.compile(
@@ -138,7 +133,7 @@ class Index:
     @contextmanager
     def locked(self) -> Iterator[int]:
         """Keep other writers out, take in what they wrote before, and yield the open file for `append`; OSError where it fails."""
-        file = _lock(self.path)
+        file = open_locked(self.path)
         try:
             status = os.fstat(file)
             if self._file not in {None, (status.st_dev, status.st_ino)} or status.st_size < self._end:
@@ -223,21 +218,3 @@ class Index:
             return IndexRow.from_line(line)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise DataError(f"{self.path}: the line of '{identifier}' is damaged") from None
-
-
-def _lock(path: Path) -> int:
-    """Open the file for appending with the lock on it, even if it is replaced in between."""
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)
-            there, ours = path.stat(), os.fstat(file)
-            if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
-                return file
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(file)
-            raise
-        os.close(file)

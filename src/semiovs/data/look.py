@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from semiovs.data.containers import read_bytes
 from semiovs.data.descriptor import Vectors, describe
 from semiovs.data.duplicates import perceptual_hash
 from semiovs.data.image import read_image
@@ -40,7 +41,7 @@ def look(record: Record) -> Look | DataError:
     """Read an image and describe it; what is wrong with it otherwise."""
     try:
         pixels = np.asarray(read_image(record.image), np.uint8)
-        data = record.image.read_bytes()
+        data = read_bytes(record.image)
     except DataError as error:
         return error
     except OSError as error:

@@ -147,6 +147,17 @@ class Manifest(Sequence[Record]):
         records, findings = folder_records(images, folder, recursive=recursive, within=within)
         return cls(records, images.parent), findings
 
+    @classmethod
+    def from_source(cls, given: Path | str, root: Path | str = ".", *, key: str = "") -> Manifest:
+        """Whatever holds images: a folder, a list, tars, a Hugging Face data set. See `image_source.read_source`.
+
+        Raises:
+            DataError, MissingExtraError: as there.
+        """
+        from semiovs.data.image_source import read_source
+
+        return read_source(given, root, key=key)
+
     def without_masks(self) -> Manifest:
         """The same images as bare images."""
         return self._with(replace(record, mask=None) for record in self._records)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from semiovs.data.bounds import Links
 from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection
+from semiovs.data.containers import read_bytes, split
 from semiovs.data.findings import Finding, Severity, some
 from semiovs.data.manifest import Manifest
 from semiovs.data.record import Record
+from semiovs.errors import DataError
 
 _VAL_ADVICE = "evaluation images must not be trained on"
 _HELD_ADVICE = "held-out images must not be trained on"
@@ -73,6 +75,8 @@ def leak(
 
 def _same(one: Path, other: Path) -> bool:
     try:
-        return filecmp.cmp(one, other, shallow=False)
-    except OSError:
+        if split(one) is None and split(other) is None:
+            return filecmp.cmp(one, other, shallow=False)
+        return read_bytes(one) == read_bytes(other)
+    except (OSError, DataError):
         return False

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semiovs.data.image import IMAGE_SUFFIXES
+from semiovs.data.image_source import names_container, read_source
 from semiovs.data.record import Record
 from semiovs.data.record_lines import is_id, lines_of, record_of
 from semiovs.errors import DataError, UsageError
@@ -45,7 +46,9 @@ def pool(given: Sequence[str | Path], *, skip: Path | None = None) -> Iterator[R
 
 
 def _source(path: Path, skip: Path | None) -> Iterator[Record | Unlisted]:
-    """Images of one folder or list."""
+    """Images of one folder or list, of tars or a data set."""
+    if names_container(path):
+        return iter(read_source(path.name, path.parent))
     if path.is_file():
         return _listed(path)
     if path.is_dir():

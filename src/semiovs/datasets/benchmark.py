@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from semiovs.data.collection import KEYS, MASKED, OOD, Collection
+from semiovs.data.containers import exists
 from semiovs.data.findings import of_error
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MASK_SUFFIXES, MaskReader
@@ -231,7 +232,7 @@ class Benchmark(FolderDataset):
         records, lacking, unmasked = [], [], []
         for record in manifest:
             name = relative(record.image, self.root)
-            image = self.shelf.find(self.images(name)) or (record.image if record.image.exists() else None)
+            image = self.shelf.find(self.images(name)) or (record.image if exists(record.image) else None)
             mask = None if kind is None else self._mask(record, kind)
             if image is None:
                 lacking.append(name)

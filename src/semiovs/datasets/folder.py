@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,12 +10,15 @@ from pathlib import Path
 from semiovs.config.schema import DataConfig, OodConfig
 from semiovs.data.bounds import Bounds
 from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection, Stream
+from semiovs.data.containers import exists
 from semiovs.data.findings import Finding, of_error, refuse
+from semiovs.data.image_source import names_container, require_open
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
-from semiovs.data.pictures import image_reader
+from semiovs.data.pictures import ImageReader, image_reader
+from semiovs.data.pixel_cache import PixelCache
 from semiovs.data.sources import LabelSource, MaskFiles, MaskFolder, NamedLabels, Sources
-from semiovs.env import data_dir
+from semiovs.env import cache_dir, data_dir
 from semiovs.errors import ConfigError, DataError
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -103,7 +107,7 @@ class FolderDataset:
 
     def _collection(self, vocabulary: Vocabulary, masks: MaskReader | None = None) -> Collection:
         reader = masks or MaskReader.from_config(self.data.masks, vocabulary)
-        return Collection(vocabulary, reader, images=image_reader(self.data))
+        return Collection(vocabulary, reader, images=self._image_reader())
 
     def unlabeled(self) -> Manifest | None:
         """The bare images, or None.
@@ -137,6 +141,15 @@ class FolderDataset:
             f"data.classes: not given, and {self.root} holds no {' or '.join(_CLASS_FILES[::2])}; "
             "list the class names in the order of their ids, like data.classes=[road,car]"
         )
+
+    def _image_reader(self) -> ImageReader:
+        given = self.data.cache
+        if not given.budget_gb:
+            return image_reader(self.data)
+        if self.data.bands is not None:
+            raise ConfigError("data.cache: keeps RGB of 8 bits, not data.bands; leave one of the two away")
+        folder = cache_dir() / "decoded" if given.dir is None else Path(given.dir).expanduser()
+        return PixelCache.open(folder, int(given.budget_gb * 1e9))
 
     def _set_aside(self, found: Collection, every: Manifest | None, root: Path) -> None:
         """Take the images of `data.held_out` from the labelled ones."""
@@ -173,7 +186,7 @@ class FolderDataset:
     def _unlabeled(self, root: Path) -> Reading | None:
         if self.data.unlabeled is not None:
             return self._bare("data.unlabeled", self.data.unlabeled, root)
-        return self._folder(root, root / "unlabeled") if (root / "unlabeled").is_dir() else None
+        return self._bare("data.unlabeled", "unlabeled", root) if (root / "unlabeled").is_dir() else None
 
     def _val(self, root: Path) -> Reading | None:
         if self.data.val is not None:
@@ -198,6 +211,8 @@ class FolderDataset:
 
     def _bare(self, key: str, given: str, root: Path) -> Reading:
         path = root / Path(given).expanduser()
+        if names_container(path) or names_container(path / "images"):
+            return Manifest.from_source(given, root, key=key), ()
         if path.is_dir():
             inner = path / "images"
             return self._folder(root, inner if inner.is_dir() else path)
@@ -218,9 +233,9 @@ class FolderDataset:
         starts = [root, path.parent, *([path.parent.parent] if path.parent.name in _LIST_FOLDERS else [])]
         readings = (Manifest.examine(path, start, within=self._bounds(root, start)) for start in starts)
         first = next(readings)
-        if not first[0] or first[0][0].image.exists():
-            return first
-        return next((found for found in readings if found[0] and found[0][0].image.exists()), first)
+        found = next((r for r in itertools.chain([first], readings) if r[0] and exists(r[0][0].image)), first)
+        require_open(found[0])
+        return found
 
     def _folder(self, root: Path, images: Path, masks: Path | None = None) -> Reading:
         return Manifest.examine_folder(images, masks, within=self._bounds(root, images, *filter(None, [masks])))

@@ -1,0 +1,153 @@
+"""Images inside another file: a member of a tar, a row of a Hugging Face data set. Their path goes on inside the container.
+
+``shards/000012.tar/a/0001.jpg`` is a member of a tar, ``hf:beans:train:image/00000012`` a row of a data set. Such a path may stand
+wherever the path of an image may: in lists, in `Record.image`, on the command line. Nothing is ever unpacked to disk.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from semiovs.errors import DataError
+
+#: What the path of a data set begins with, at the start or after a slash.
+SCHEME = "hf:"
+TAR = ".tar"
+_ROW = re.compile("[0-9]{8,}")
+
+
+class Container(Protocol):
+    """A file or data set that holds images by name; safe to use in many threads and in forked or spawned processes."""
+
+    def names(self) -> Sequence[str]:
+        """Names of the images, in order."""
+
+    def __contains__(self, name: object, /) -> bool:
+        """Whether something of this name can be read."""
+
+    def read(self, name: str) -> bytes:
+        """The encoded image.
+
+        Raises:
+            DataError: no such image, or the container changed after it was opened.
+        """
+
+    def about(self, name: str) -> Mapping[str, str]:
+        """`source` and `license` of an image, where the container tells."""
+
+    def identity(self, name: str) -> str:
+        """Text that changes when the bytes of the image do."""
+
+
+#: What was opened by this process, or why it could not be.
+_open: dict[str, Container | DataError] = {}
+
+
+def container(path: Path | str) -> Container:
+    """The tar at a path, or the data set of a path like ``ROOT/hf:NAME:SPLIT:COLUMN``; opened, or refused, once a process.
+
+    Raises:
+        DataError: it cannot be read, or holds what it must not (all of that is named); MissingExtraError: `datasets` is missing.
+    """
+    text = os.fspath(path)
+    found = _open.get(text)
+    if found is None:
+        try:
+            found = _opened(text)
+        except DataError as error:
+            found = error
+        _open[text] = found
+    if isinstance(found, DataError):
+        raise DataError(str(found), found.problems)
+    return found
+
+
+def adopt(path: Path | str, opened: Container) -> None:
+    """Let `container` give `opened` for this path."""
+    _open[os.fspath(path)] = opened
+
+
+def forget(path: Path | str) -> None:
+    """Open the container anew next time."""
+    _open.pop(os.fspath(path), None)
+
+
+def _opened(text: str) -> Container:
+    if text.lower().endswith(TAR) and not _is_set(text):
+        from semiovs.data.tar_files import TarImages
+
+        return TarImages.open(Path(text))
+    from semiovs.data.hugging_face import open_rows
+
+    return open_rows(text)
+
+
+def _is_set(text: str) -> bool:
+    return text.startswith(SCHEME) or f"/{SCHEME}" in text
+
+
+def split(path: Path | str) -> tuple[str, str] | None:
+    """(container, name in it) of a path that goes on inside a container; None for any other path."""
+    text = os.fspath(path)
+    if _is_set(text):
+        outer, _, name = text.rpartition("/")
+        return (outer, name) if _is_set(outer) and _ROW.fullmatch(name) else None
+    low = text.lower()
+    end = low.find(f"{TAR}/")
+    while end >= 0:
+        outer = text[: end + len(TAR)]
+        if outer in _open or os.path.isfile(outer):  # noqa: PTH113 (answers False where pathlib raises)
+            return outer, text[end + len(TAR) + 1 :]
+        end = low.find(f"{TAR}/", end + 1)
+    return None
+
+
+def stored(path: Path) -> Path | io.BytesIO:
+    """What to open: the path itself, or the bytes of an image inside a container.
+
+    Raises:
+        DataError: the container cannot be read, or has no such image.
+    """
+    parts = split(path)
+    return path if parts is None else io.BytesIO(container(parts[0]).read(parts[1]))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The encoded image, from a file or a container.
+
+    Raises:
+        DataError: missing or unreadable.
+    """
+    try:
+        found = stored(path)
+        return found.getvalue() if isinstance(found, io.BytesIO) else found.read_bytes()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a file, or such an image in its container.
+
+    Raises:
+        DataError: the container cannot be read.
+    """
+    parts = split(path)
+    return path.exists() if parts is None else parts[1] in container(parts[0])
+
+
+def identity(path: Path) -> str:
+    """Text that changes when the bytes of the image do: path, size, time of the last change, place in the container.
+
+    Raises:
+        OSError: no such file; DataError: the container cannot be read, or has no such image.
+    """
+    parts = split(path)
+    if parts is not None:
+        return container(parts[0]).identity(parts[1])
+    status = path.stat()
+    return f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}"  # noqa: PTH100 (symlinks stay)

@@ -1,0 +1,196 @@
+"""Images that one text names: a folder, a list, tars, or a Hugging Face data set."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from semiovs.data.containers import SCHEME, TAR, Container, adopt, container, exists, forget, split
+from semiovs.data.image import IMAGE_SUFFIXES
+from semiovs.data.manifest import Manifest
+from semiovs.data.record import Record
+from semiovs.data.record_lines import relative
+from semiovs.errors import DataError
+
+_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+_SAVED = ("dataset_dict.json", "state.json")
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d{1,12})\.\.(\d{1,12})")
+#: Files that braces may stand for.
+_MOST = 100_000
+
+
+def read_source(given: str | Path, root: Path | str = ".", *, key: str = "") -> Manifest:
+    """Images of a folder, a list or manifest, tars, or a Hugging Face data set; a relative path starts from `root`.
+
+    Tars: ``a.tar``, ``shards/{000000..000099}.tar``, ``shards/*.tar``, or a folder of tars without images; an id is the tar's name
+    and the image's, both without suffix. Data sets: ``hf:NAME[:SPLIT[:COLUMN]]``, a directory that `datasets` has saved, or a
+    Parquet file. key: what to name in the message where nothing is there.
+
+    Raises:
+        DataError: nothing there, or it does not hold; MissingExtraError: a data set, and `datasets` is not installed.
+    """
+    root = Path(root)
+    path = root / Path(given).expanduser()
+    if _is_set(path):
+        return _rows(path, root)
+    if _is_pattern(path):
+        return _tars(_expanded(path, key), _fixed(path))
+    if path.is_dir():
+        return _folder(path, root)
+    if not path.is_file():
+        raise _absent(key, path)
+    name = path.name.lower()
+    if name.endswith(_PACKED):
+        raise DataError(f"{path}: a packed tar can only be read from its start; unpack it once to a plain .tar")
+    if name.endswith(TAR):
+        return _tars([path], path.parent)
+    return _saved(path, root) if name.endswith(".parquet") else _list(path, root)
+
+
+def names_container(path: Path) -> bool:
+    """Whether `read_source` would look inside something: tars, braces, a data set, a folder of tars."""
+    if path.is_file():
+        return path.name.lower().endswith((TAR, ".parquet", *_PACKED))
+    return _is_set(path) or _is_pattern(path) or (path.is_dir() and (_is_saved(path) or bool(_tars_of(path))))
+
+
+def _is_set(path: Path) -> bool:
+    return f"/{SCHEME}" in f"/{path.as_posix()}"
+
+
+def _is_saved(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _SAVED)
+
+
+def _tars_of(folder: Path) -> list[Path]:
+    """Tars directly in a folder that has no images; a tar beside images is what they came in."""
+    tars = sorted(p for p in folder.iterdir() if p.name.lower().endswith(TAR) and p.is_file() and p.name[0] != ".")
+    return [] if tars and any(p.suffix.lower() in IMAGE_SUFFIXES for p in folder.rglob("*")) else tars
+
+
+def _absent(key: str, path: Path) -> DataError:
+    if not key:
+        return DataError(f"{path}: no such folder, list or tar")
+    return DataError(f"{key}: no such list or folder: {path}; set {key}, or data.root where the path starts")
+
+
+def _list(path: Path, root: Path) -> Manifest:
+    """A list from elsewhere: its paths start from the root of the data, or else from the folder the list is in."""
+    manifest = Manifest.read(path, root)
+    if manifest and not exists(manifest[0].image):
+        beside = Manifest.read(path, path.parent)
+        if exists(beside[0].image):
+            manifest = beside
+    require_open(manifest)
+    return manifest
+
+
+def require_open(records: Iterable[Record]) -> None:
+    """Tell what is wrong with the containers of images once, not at each of their images.
+
+    Raises:
+        DataError: a container cannot be read.
+    """
+    places = [parts[0] for record in records if (parts := split(record.image)) is not None]
+    problems: list[str] = []
+    for place in dict.fromkeys(places):
+        try:
+            container(place)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError.of(problems)
+
+
+def _folder(path: Path, root: Path) -> Manifest:
+    folder = path / "images" if (path / "images").is_dir() else path
+    if _is_saved(path):
+        return _saved(path, root)
+    tars = _tars_of(folder)
+    return _tars(tars, folder) if tars else Manifest.from_folder(folder)
+
+
+def _saved(path: Path, root: Path) -> Manifest:
+    """A directory or file of a data set, without being asked by ``hf:``."""
+    return _rows(root / f"{SCHEME}{relative(path, root)}", root)
+
+
+def _rows(path: Path, root: Path) -> Manifest:
+    from semiovs.data.hugging_face import open_rows
+
+    rows = open_rows(path.as_posix())
+    adopt(rows.path, rows)
+    name, split, _ = rows.path.as_posix().rpartition(SCHEME)[2].split(":")
+    return Manifest(_records(rows, rows.path, f"{Path(name).with_suffix('').name}/{split}"), root)
+
+
+def _tars(paths: Sequence[Path], folder: Path) -> Manifest:
+    """The images of several tars; what is wrong with any of them is told at once."""
+    problems: list[str] = []
+    records: list[Record] = []
+    for path in paths:
+        try:
+            forget(path)
+            records += _records(container(path), path, path.relative_to(folder).as_posix()[: -len(TAR)])
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError.of(problems)
+    return Manifest(sorted(records, key=lambda record: record.id), folder)
+
+
+def _records(images: Container, path: Path, prefix: str) -> Iterator[Record]:
+    for name in images.names():
+        about = images.about(name)
+        identifier = f"{prefix}/{os.path.splitext(name)[0]}"  # noqa: PTH122
+        yield Record(identifier, path / name, source=about.get("source", ""), license=about.get("license", ""))
+
+
+def _is_pattern(path: Path) -> bool:
+    return bool(set(path.as_posix()) & set("{*")) and not path.exists()
+
+
+def _fixed(path: Path) -> Path:
+    """The folder above the first part with braces or a star."""
+    return Path(*itertools.takewhile(lambda part: not set(part) & set("{*"), path.parts))
+
+
+def _expanded(path: Path, key: str) -> list[Path]:
+    """Tars that a path with braces and stars stands for, in order, each once."""
+    texts = list(itertools.islice(_without_braces(path.as_posix()), _MOST + 1))
+    if len(texts) > _MOST:
+        raise DataError(f"{path}: braces that stand for more than {_MOST:,} tars")
+    paths: list[Path] = []
+    for text in texts:
+        base = _fixed(Path(text))
+        paths += sorted(base.glob(Path(text).relative_to(base).as_posix())) if "*" in text else [Path(text)]
+    if not paths:
+        raise _absent(key, path)
+    if others := [p for p in paths if not p.name.lower().endswith(TAR)]:
+        raise DataError(f"{others[0]}: braces and stars stand for plain tars (.tar)")
+    missing = [f"{p}: no such file (of {path})" for p in paths if not p.is_file()]
+    if missing:
+        raise DataError.of(missing, f"{len(missing)} of the {len(paths)} tars of {path} are missing")
+    return list(dict.fromkeys(paths))
+
+
+def _without_braces(text: str) -> Iterator[str]:
+    """``{000..099}`` counts, with leading zeros kept; ``{a,b}`` lists."""
+    match = _BRACES.search(text)
+    if match is None:
+        yield text
+        return
+    numbers = _RANGE.fullmatch(match[1])
+    choices: Iterable[str] = match[1].split(",")
+    if numbers is not None:
+        first, last = int(numbers[1]), int(numbers[2])
+        if last < first:
+            raise DataError(f"{match[0]}: expected a range that counts up, like {{{last}..{first}}}")
+        width = len(numbers[1])
+        choices = (f"{number:0{width}d}" for number in range(first, last + 1))
+    for choice in choices:
+        yield from _without_braces(text[: match.start()] + choice + text[match.end() :])

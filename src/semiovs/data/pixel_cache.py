@@ -1,0 +1,201 @@
+"""Decoded images on a fast disk, up to a budget: what costs time is decoding, not reading.
+
+An image is kept as raw RGB, so its pixels, and with them every batch, are the same with and without the cache. A pass over shuffled
+images asks for each of them once, so none is worth more than another: what is in the cache stays, and once the budget is spent
+nothing more is taken in (throwing out the oldest would throw out exactly what the next pass asks for first).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from PIL import __version__ as PILLOW
+
+from semiovs.data.containers import identity
+from semiovs.data.image import read_image, shown_size
+from semiovs.errors import ConfigError, DataError
+from semiovs.files import open_locked
+
+#: Changes when `read_image` or the form of an entry does.
+_FORMAT = 1
+_HEADER = struct.Struct("<8sIII")
+_MAGIC = b"semiovs1"
+_SUFFIX, _TEMPORARY = ".rgb", ".part"
+_LEDGER = "bytes-used"
+#: Longer than a line of it.
+_LINE = 32
+_DISK_BLOCK = 4096
+
+
+class PixelCache:
+    """An `ImageReader` of RGB: as `read_image`, with decoded images kept under `root`, at most `budget` bytes in whole disk blocks.
+
+    Many processes and runs may share a folder, if they share the budget. An entry is found by path, size and time of its file
+    (or its tar, and the place in it) and Pillow's version, written in one piece, and dropped where its checksum does not hold. A
+    disk that cannot be written ends the taking in, not the run.
+    """
+
+    bands = None
+
+    def __init__(self, root: Path, budget: int) -> None:
+        self.root = root
+        self.budget = budget
+        self._full = False
+
+    @classmethod
+    def open(cls, root: Path, budget: int) -> PixelCache:
+        """Make the folder, count what is in it, and drop the oldest entries where it is more than the budget.
+
+        Raises:
+            ConfigError: the folder cannot be written.
+        """
+        cache = cls(root, budget)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with cache._ledger() as ledger:
+                ledger.restart(cache._count())
+        except OSError as error:
+            raise ConfigError(f"data.cache.dir: {root} cannot be written: {error.strerror or error}") from None
+        return cache
+
+    def __call__(self, path: Path) -> Image.Image:
+        """See `read`."""
+        return self.read(path)
+
+    def rgb(self, path: Path) -> Image.Image:
+        """See `read`."""
+        return self.read(path)
+
+    def shown(self, path: Path) -> Image.Image:
+        """The image, decoded."""
+        return read_image(path)
+
+    def header(self, path: Path) -> tuple[int, int, int]:
+        """See `ImageReader`."""
+        return (*shown_size(path), 3)
+
+    def read(self, path: Path) -> Image.Image:
+        """The image, from the cache or decoded.
+
+        Raises:
+            DataError: as `read_image`.
+        """
+        try:
+            entry = self._entry(path)
+        except (OSError, ValueError, DataError):
+            return read_image(path)  # it says best what is wrong
+        image = self._load(entry)
+        if image is None:
+            image = read_image(path)
+            self._keep(entry, image)
+        return image
+
+    def _entry(self, path: Path) -> Path:
+        name = hashlib.sha256(f"{_FORMAT}\0{PILLOW}\0{identity(path)}".encode(errors="surrogateescape")).hexdigest()[
+            :40
+        ]
+        return self.root / name[:2] / f"{name}{_SUFFIX}"
+
+    def _load(self, entry: Path) -> Image.Image | None:
+        try:
+            data = entry.read_bytes()
+        except OSError:
+            return None
+        with suppress(struct.error):
+            magic, width, height, checksum = _HEADER.unpack_from(data)
+            pixels = memoryview(data)[_HEADER.size :]
+            whole = magic == _MAGIC and len(pixels) == 3 * width * height > 0
+            if whole and zlib.crc32(pixels) == checksum:
+                return Image.frombytes("RGB", (width, height), pixels)
+        self._drop(entry, len(data))
+        return None
+
+    def _keep(self, entry: Path, image: Image.Image) -> None:
+        if self._full or image.mode != "RGB":
+            return
+        pixels = image.tobytes()
+        header = _HEADER.pack(_MAGIC, image.width, image.height, zlib.crc32(pixels))
+        cost = _cost(len(header) + len(pixels))
+        temporary = entry.with_suffix(_TEMPORARY)
+        try:
+            with self._ledger() as ledger:
+                if entry.exists():
+                    return
+                if ledger.used + cost > self.budget:
+                    self._full = True
+                    return
+                ledger.write(ledger.used + cost)  # first: a process that dies leaves the count too high, never too low
+                entry.parent.mkdir(exist_ok=True)
+                with temporary.open("wb") as file:  # no fsync: the checksum finds what a crash has torn
+                    file.write(header)
+                    file.write(pixels)
+                temporary.replace(entry)
+        except OSError:
+            self._full = True
+            with suppress(OSError):
+                temporary.unlink()
+
+    def _drop(self, entry: Path, size: int) -> None:
+        with suppress(OSError), self._ledger() as ledger:
+            entry.unlink()
+            ledger.write(ledger.used - _cost(size))
+
+    def _count(self) -> int:
+        """Bytes of all entries, after the oldest were removed where they were too many; unfinished ones are nobody's: removed."""
+        for path in self.root.glob(f"??/*{_TEMPORARY}"):
+            path.unlink()
+        entries = [(status.st_mtime_ns, _cost(status.st_size), path) for path, status in self._entries()]
+        used = sum(cost for _, cost, _ in entries)
+        for _, cost, path in sorted(entries):
+            if used <= self.budget:
+                break
+            path.unlink()
+            used -= cost
+        return used
+
+    def _entries(self) -> Iterator[tuple[Path, os.stat_result]]:
+        for path in self.root.glob(f"??/*{_SUFFIX}"):
+            yield path, path.stat()
+
+    @contextmanager
+    def _ledger(self) -> Iterator[_Ledger]:
+        """The bytes used, while no other process may change them."""
+        descriptor = open_locked(self.root / _LEDGER)
+        try:
+            os.lseek(descriptor, max(0, os.fstat(descriptor).st_size - _LINE), os.SEEK_SET)
+            text = os.read(descriptor, _LINE)
+            last = text[:-1].rpartition(b"\n")[2]
+            ledger = _Ledger(descriptor, int(last) if text.endswith(b"\n") and last.isdigit() else -1)
+            if ledger.used < 0:
+                ledger.restart(self._count())
+            yield ledger
+        finally:
+            os.close(descriptor)
+
+
+@dataclass
+class _Ledger:
+    """The locked file, to which the bytes used are appended: to write over them is slow, and a killed process may leave nothing."""
+
+    descriptor: int
+    used: int
+
+    def write(self, used: int) -> None:
+        self.used = max(0, used)
+        os.write(self.descriptor, b"%d\n" % self.used)
+
+    def restart(self, used: int) -> None:
+        os.ftruncate(self.descriptor, 0)
+        self.write(used)
+
+
+def _cost(size: int) -> int:
+    return -(-size // _DISK_BLOCK) * _DISK_BLOCK

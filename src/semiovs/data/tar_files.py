@@ -1,0 +1,113 @@
+"""Tars of images with random access: an index of offsets, kept in the cache, and one read an image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from semiovs.data.containers import forget
+from semiovs.data.tar_index import TarIndex, index_tar
+from semiovs.env import cache_dir
+from semiovs.errors import DataError
+from semiovs.files import write_bytes
+
+_FORMAT = 1
+
+
+class TarImages:
+    """A `Container` over one tar. The file is opened for each read, so that no process or thread shares a position."""
+
+    def __init__(self, path: Path, index: TarIndex) -> None:
+        self.path = path
+        self.index = index
+        self._names = tuple(index.members)[: index.pictures]
+
+    @classmethod
+    def open(cls, path: Path) -> TarImages:
+        """Take the index from the cache if the tar is still the same, else make it.
+
+        Raises:
+            DataError: see `index_tar`.
+        """
+        kept = _kept_at(path)
+        index = _load(kept, path)
+        if index is None:
+            index = index_tar(path)
+            with suppress(OSError):  # without a cache it is made again next time
+                write_bytes(kept, _packed(index))
+        return cls(path, index)
+
+    def names(self) -> Sequence[str]:
+        """Pictures, in order."""
+        return self._names
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.index.members
+
+    def read(self, name: str) -> bytes:
+        """Bytes of a picture, or of another image of its sample.
+
+        Raises:
+            DataError: no such member, or the tar changed after it was opened.
+        """
+        offset, size = self._place(name)
+        with self.path.open("rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            if (status.st_size, status.st_mtime_ns) != (self.index.size, self.index.mtime_ns):
+                forget(self.path)
+                raise DataError(f"{self.path}: the tar changed while it was in use; start again")
+            file.seek(offset)
+            data = file.read(size)
+            while len(data) < size and (more := file.read(size - len(data))):
+                data += more
+        if len(data) < size:
+            raise DataError(f"{self.path}/{name}: {size:,} bytes, of which {len(data):,} could be read")
+        return data
+
+    def about(self, name: str) -> Mapping[str, str]:
+        """`source` and `license` of its sidecar."""
+        return self.index.about.get(name, {})
+
+    def identity(self, name: str) -> str:
+        """Path, size and time of the tar, and the place in it."""
+        place = self._place(name)
+        return f"{self.path.absolute()}\0{self.index.size}\0{self.index.mtime_ns}\0{place}"
+
+    def _place(self, name: str) -> tuple[int, int]:
+        try:
+            return self.index.members[name]
+        except KeyError:
+            raise DataError(f"{self.path}/{name}: no such image in this tar") from None
+
+
+def _kept_at(path: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32]
+    return cache_dir() / "tars" / f"{name}.json"
+
+
+def _packed(index: TarIndex) -> bytes:
+    """A checksum and a line of JSON."""
+    text = json.dumps({"format": _FORMAT, **asdict(index)}, separators=(",", ":")).encode()
+    return hashlib.sha256(text).hexdigest().encode() + b"\n" + text + b"\n"
+
+
+def _load(kept: Path, path: Path) -> TarIndex | None:
+    """The kept index, if it is whole and the tar has the size and time that it had."""
+    try:
+        status = path.stat()
+        checksum, text, _ = kept.read_bytes().split(b"\n")
+        if hashlib.sha256(text).hexdigest().encode() != checksum:
+            return None
+        row: dict[str, Any] = json.loads(text)
+        if (row.pop("format"), row["size"], row["mtime_ns"]) != (_FORMAT, status.st_size, status.st_mtime_ns):
+            return None
+        row["members"] = {name: (offset, size) for name, (offset, size) in row["members"].items()}
+        return TarIndex(**row)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
