@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,28 +85,34 @@ def make_split(
 def drawn(pixels: Counts, ids: Sequence[str], seed: str) -> list[int]:
     """An order of the images (N, K) whose beginnings hold the classes as the whole does; a pure function of ids, pixels and seed.
 
-    While a class has not been shown yet, the next image is one with the rarest such class. Of `CANDIDATES` that qualify, the one is
-    taken that brings the shares nearest to those of the whole: shares of pixels and of images with the class, rare classes
-    weighing as much as frequent ones.
+    Of the next `CANDIDATES` images that show a class for the first time (of all, once there is no such image) the one is taken that
+    brings the shares nearest to those of the whole (of pixels, and of images with the class; rare classes weigh as much as
+    frequent ones) and shows most new classes: both are compared with the mean of the candidates.
     """
     left = sorted(range(len(ids)), key=lambda i: hashlib.sha256(f"{seed}/{ids[i]}".encode()).digest())
     shown = pixels > 0
     goals = pixels.sum(axis=0) / max(int(pixels.sum()), 1), shown.mean(axis=0)
-    rarest = [int(k) for k in np.argsort(goals[1], kind="stable") if goals[1][k] > 0]
-    have, seen = np.zeros(pixels.shape[1]), np.zeros(pixels.shape[1])
+    have, seen, new = np.zeros(pixels.shape[1]), np.zeros(pixels.shape[1]), shown.sum(axis=1)
     out: list[int] = []
+    places: Sequence[int]
     while left:
-        rarest = [k for k in rarest if not seen[k]]
-        near = [i for i in left if shown[i, rarest[0]]][-CANDIDATES:] if rarest else left[-CANDIDATES:]
+        places = [place for place, index in enumerate(left) if new[index]] if new.any() else range(len(left))
+        places = places[-CANDIDATES:]
+        near = [left[place] for place in places]
         ahead = have + pixels[near]
         shares = ahead / np.maximum(ahead.sum(axis=1, keepdims=True), 1)
         away = np.add(_away(shares, goals[0]), _away((seen + shown[near]) / (len(out) + 1), goals[1]))
-        chosen = near[int(np.argmin(away))]
-        left.remove(chosen) if rarest else left.pop(len(left) - len(near) + near.index(chosen))
-        out.append(chosen)
+        chosen = left.pop(places[int(np.argmin(_relative(away) - _relative(new[near])))])
+        new = new - shown[:, shown[chosen] & (seen == 0)].sum(axis=1)
         have += pixels[chosen]
         seen += shown[chosen]
+        out.append(chosen)
     return out
+
+
+def _relative(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Values over their mean; zeros stay."""
+    return np.asarray(values / max(float(values.mean()), 1e-12), np.float64)
 
 
 def _away(shares: NDArray[np.float64], goal: NDArray[np.float64]) -> NDArray[np.float64]:
