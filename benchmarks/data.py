@@ -19,8 +19,8 @@ from PIL import Image
 from benchmarks import pictures
 from benchmarks.measure import Row, Size, alternately, counted, rate, row
 from semiovs.data import Manifest, MaskReader, Record
-from semiovs.data.audit import Audit, audit
-from semiovs.data.collection import LABELED, Collection, Stream
+from semiovs.data.audit.audit import Audit, audit
+from semiovs.data.audit.collection import LABELED, Collection, Stream
 from semiovs.data.duplicates import Hashes, distance, near_pairs
 from semiovs.vocab import Vocabulary
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from semiovs.data import Manifest, MaskReader
-from semiovs.data.descriptor import WIDTH, quantized
-from semiovs.data.scan import CHUNK, Rows, Scan
+from semiovs.data.pool.descriptor import WIDTH, quantized
+from semiovs.data.pool.scan import CHUNK, Rows, Scan
 from semiovs.ovs.presence import thresholds
 from semiovs.study.choice import Rules, decide
 from semiovs.study.select import Reference, Selection, Wanted

@@ -439,8 +439,7 @@ def test_init_puts_classes_with_gaps_in_order(folder, capsys):
 
 
 def test_init_and_the_data_layer_mean_the_same_files():
-    from semiovs.data.image import IMAGE_SUFFIXES
-    from semiovs.data.masks import MASK_SUFFIXES
+    from semiovs.data.suffixes import IMAGE_SUFFIXES, MASK_SUFFIXES
 
     assert set(IMAGE_SUFFIXES) == survey_lists.IMAGES
     assert set(MASK_SUFFIXES) == survey_lists.MASKS

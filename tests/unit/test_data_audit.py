@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from semiovs.data import Manifest, MaskReader, Record, read_image
-from semiovs.data.appearance import Appearance, checksums
-from semiovs.data.audit import audit
-from semiovs.data.bounds import Bounds, Links
-from semiovs.data.collection import LABELED, OOD, UNLABELED, VAL, Collection, Stream
+from semiovs.data.audit.appearance import Appearance, checksums
+from semiovs.data.audit.audit import audit
+from semiovs.data.audit.bounds import Bounds, Links
+from semiovs.data.audit.collection import LABELED, OOD, UNLABELED, VAL, Collection, Stream
 from semiovs.data.duplicates import alike, thumbnail
 from semiovs.errors import DataError
 from semiovs.vocab import Vocabulary

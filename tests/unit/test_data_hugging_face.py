@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from semiovs.config.schema import DataConfig, OodConfig
-from semiovs.data import StepStream, Views, batch_digest, containers, loader, read_image
-from semiovs.data.containers import exists, identity, read_bytes
+from semiovs.data import StepStream, Views, batch_digest, loader, read_image
+from semiovs.data.containers import container as containers
+from semiovs.data.containers.container import exists, identity, read_bytes
 from semiovs.data.image_source import read_source
 from semiovs.errors import DataError, MissingExtraError
 from semiovs.registry import DATASETS, lookup

@@ -21,11 +21,11 @@ from semiovs.data import (
     read_image,
     tar_files,
 )
-from semiovs.data.containers import exists, identity, read_bytes
+from semiovs.data.containers.container import exists, identity, read_bytes
 from semiovs.data.image import shown_size
 from semiovs.data.image_source import names_container, read_source
-from semiovs.data.look import look
-from semiovs.data.pool import pool
+from semiovs.data.pool.look import look
+from semiovs.data.pool.pool import pool
 from semiovs.errors import DataError
 from semiovs.registry import DATASETS, lookup
 from unit import tars, toy_data
@@ -77,7 +77,7 @@ def test_lists_name_members_and_their_masks(tmp_path):
         tmp_path / "s.tar", [("0.jpg", picture(0, "JPEG")), ("0.seg.png", (tmp_path / "mask.png").read_bytes())]
     )
     (tmp_path / "list.txt").write_text("s.tar/0.jpg s.tar/0.seg.png\n")
-    (record,) = Manifest.from_source("list.txt", tmp_path)
+    (record,) = read_source("list.txt", tmp_path)
     assert record.mask == tar / "0.seg.png"
     assert np.array_equal(MaskReader(("a", "b"))(record.mask), values)
     assert [r.id for r in read_source(tar)] == ["s/0"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from semiovs.data.descriptor import quantized
-from semiovs.data.scan import READ, UNANSWERED, UNREADABLE, Rows
+from semiovs.data.pool.descriptor import quantized
+from semiovs.data.pool.scan import READ, UNANSWERED, UNREADABLE, Rows
 from semiovs.errors import DataError
 from semiovs.ovs.balance import fill
 from semiovs.ovs.base import OpenVocabModel

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from semiovs.data import neighbors
-from semiovs.data.copies import EMBEDDING, EXACT, PERCEPTUAL, Looks, copies_of, copies_within
-from semiovs.data.descriptor import LIGHT, MIRROR, WIDTH, centered, cosines, describe, quantized
 from semiovs.data.duplicates import perceptual_hash
+from semiovs.data.pool.copies import EMBEDDING, EXACT, PERCEPTUAL, Looks, copies_of, copies_within
+from semiovs.data.pool.descriptor import LIGHT, MIRROR, WIDTH, centered, cosines, describe, quantized
 from semiovs.datasets.synthetic import OOD, render
 from semiovs.models.embedding import WIDTH as ENCODED
 from semiovs.models.embedding import Embedding

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.data import scan as scans
-from semiovs.data.pool import Unlisted, pool
+from semiovs.data.pool import scan as scans
+from semiovs.data.pool.pool import Unlisted, pool
+from semiovs.data.pool.scan import UNREADABLE, Scan, image_of, text_of
 from semiovs.data.record import Record
-from semiovs.data.scan import UNREADABLE, Scan, image_of, text_of
 from semiovs.errors import DataError, UsageError
 from semiovs.study.scan import Examiner, scan_pool
 from semiovs.vocab import Vocabulary

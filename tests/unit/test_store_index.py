@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from semiovs.data.index import Index, IndexRow
-from semiovs.data.store import PseudoLabelStore, StoreWriteError
+from semiovs.data.store.index import Index, IndexRow
+from semiovs.data.store.pseudo_labels import PseudoLabelStore, StoreWriteError
 from semiovs.errors import DataError
 from semiovs.vocab import Vocabulary
 

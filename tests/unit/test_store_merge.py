@@ -5,7 +5,7 @@ import pytest
 
 from semiovs.data import store_merge
 from semiovs.data.store import PseudoLabelStore
-from semiovs.data.store_merge import merge_stores
+from semiovs.data.store.merge import merge_stores
 from semiovs.errors import DataError, UsageError
 from semiovs.vocab import Vocabulary
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from semiovs.data.store import PseudoLabelStore
-from semiovs.data.store_pick import pick
-from semiovs.data.store_stats import bytes_on_disk, confidence_stats, spread
+from semiovs.data.store.pick import pick
+from semiovs.data.store.stats import bytes_on_disk, confidence_stats, spread
 from semiovs.vocab import Vocabulary
 
 CLASSES = Vocabulary.of(["sky", "road", "car"])

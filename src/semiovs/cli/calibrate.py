@@ -105,7 +105,7 @@ def examined(
     options: tuple[Path | None, str | None, Sequence[str]],
 ) -> Pupil:
     """Build the teacher, and find the labelled images of the configuration (those alone)."""
-    from semiovs.cli.label import _options
+    from semiovs.cli.asking import teacher_options
     from semiovs.config import load_config, split_source
     from semiovs.ovs import build_ovs
     from semiovs.ovs.calibration import identity
@@ -117,7 +117,7 @@ def examined(
     config = load_config(source, overrides).config
     dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data)
     sources = dataset.labeled()
-    teacher = build_ovs(name, weights=weights, **_options(*options))
+    teacher = build_ovs(name, weights=weights, **teacher_options(*options))
     return Pupil(teacher, identity(name, teacher), sources)
 
 

@@ -14,7 +14,7 @@ from semiovs.cli.data_given import Arguments, Given, Threads, audited, given
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from semiovs.data.audit import Audit
+    from semiovs.data.audit.audit import Audit
 
 #: Findings of one kind that are printed; all of them are in the JSON, and on the terminal with --all.
 _SHOWN = 20
@@ -48,7 +48,7 @@ def check(
 
 
 def _text(result: Audit, data: Mapping[str, Any], *, every: bool) -> str:
-    from semiovs.data.findings import by_kind
+    from semiovs.data.audit.findings import by_kind
 
     lines: list[str] = []
     for kind, group in by_kind(result.findings):
@@ -72,7 +72,7 @@ def _text(result: Audit, data: Mapping[str, Any], *, every: bool) -> str:
 
 def _cleaned(result: Audit, folder: Path, root: Path) -> dict[str, str]:
     """Write the good records of each stream; returns the key that takes the list -> the file."""
-    from semiovs.data.collection import KEYS
+    from semiovs.data.audit.collection import KEYS
     from semiovs.data.manifest import Manifest
 
     written = {}

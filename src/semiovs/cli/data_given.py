@@ -15,8 +15,8 @@ from semiovs.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.config.schema import Config
-    from semiovs.data.audit import Audit
-    from semiovs.data.collection import Collection
+    from semiovs.data.audit.audit import Audit
+    from semiovs.data.audit.collection import Collection
     from semiovs.vocab.vocabulary import Vocabulary
 
 Arguments = Annotated[
@@ -75,15 +75,15 @@ def given(arguments: Sequence[str]) -> Given:
 
 def audited(found: Given, *, threads: int, shown: bool = True) -> Audit:
     """The pass over all images, with a bar."""
-    from semiovs.data.audit import audit
+    from semiovs.data.audit.audit import audit
 
     with progress("checking", shown=shown) as show:
         return audit(found.collection, threads=threads or None, named=found.named, progress=show)
 
 
 def _collected(config: Config) -> tuple[Collection, Path, bool]:
-    from semiovs.data.collection import Collection
-    from semiovs.data.findings import Finding, of_error
+    from semiovs.data.audit.collection import Collection
+    from semiovs.data.audit.findings import Finding, of_error
     from semiovs.data.masks import MaskReader
     from semiovs.registry import DATASETS, lookup
 
@@ -121,7 +121,7 @@ def _of_folder(path: Path, overrides: Sequence[str]) -> Given:
     from semiovs.cli.survey import survey
     from semiovs.config import load_config
     from semiovs.config.source import inline
-    from semiovs.data.findings import Finding
+    from semiovs.data.audit.findings import Finding
     from semiovs.files import write_text
 
     seen = survey(path)
@@ -160,8 +160,8 @@ def _of_list(path: Path, overrides: Sequence[str]) -> Given:
     """One list: of labelled images if it names masks, else of bare ones."""
     from semiovs.config import load_config
     from semiovs.config.source import inline
-    from semiovs.data.bounds import Bounds
-    from semiovs.data.collection import LABELED, UNLABELED, Collection
+    from semiovs.data.audit.bounds import Bounds
+    from semiovs.data.audit.collection import LABELED, UNLABELED, Collection
     from semiovs.data.manifest import Manifest
     from semiovs.data.masks import MaskReader
     from semiovs.datasets.folder import FolderDataset

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from semiovs.cli.asking import on_error_of, shard_of, teacher_options
 from semiovs.cli.console import Json, error, log, report
 from semiovs.cli.progress import progress
-from semiovs.errors import ConfigError, DataError, UsageError
+from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.data.manifest import Manifest
@@ -78,7 +78,7 @@ def label(
     from semiovs.ovs import build_ovs
 
     work = {"batch_size": batch_size, "on_error": on_error_of(on_error), "threads": threads}
-    share, options = _shard(shard), _options(from_, map_, set_ or [])
+    share, options = shard_of(shard), teacher_options(from_, map_, set_ or [])
     task = _calibrated(_task(arguments or [], images, classes, out), calibration)
 
     def build() -> tuple[OpenVocabModel, dict[str, Any]]:
@@ -216,15 +216,6 @@ def _together(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def on_error_of(text: str) -> Literal["fail", "skip"]:
-    """Value of ``--on-error``."""
-    if text == "fail":
-        return "fail"
-    if text == "skip":
-        return "skip"
-    raise UsageError(f"--on-error {text}: skip or fail")
-
-
 def _task(arguments: Sequence[str], images: Path | None, classes: str | None, out: Path | None) -> _Task:
     from semiovs.config import load_config, split_source
     from semiovs.config.schema import OodConfig
@@ -252,7 +243,7 @@ def _task(arguments: Sequence[str], images: Path | None, classes: str | None, ou
 
 
 def _task_without_config(images: Path | None, classes: str | None, out: Path | None) -> _Task:
-    from semiovs.data.manifest import Manifest
+    from semiovs.data.image_source import read_source
     from semiovs.data.pictures import RGB
     from semiovs.vocab import Vocabulary
 
@@ -262,7 +253,7 @@ def _task_without_config(images: Path | None, classes: str | None, out: Path | N
         vocabulary = Vocabulary.of([name.strip() for name in classes.split(",")])
     else:
         vocabulary = Vocabulary.load(classes)
-    manifest = Manifest.from_source(images.name, images.parent)
+    manifest = read_source(images.name, images.parent)
     return _Task(
         manifest,
         vocabulary,
@@ -270,59 +261,6 @@ def _task_without_config(images: Path | None, classes: str | None, out: Path | N
         f"semiovs train CONFIG {shlex.join([f'ood.images={images}', f'ood.labels={out}'])}",
         RGB,
     )
-
-
-def _options(folder: Path | None, mapping: str | None, pairs: Sequence[str]) -> dict[str, Any]:
-    """Options of the teacher from ``--from``, ``--map`` and ``--set``."""
-    import yaml
-
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--set {pair}: expected option=value")
-        try:
-            options[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            options[key] = value
-    if folder is not None:
-        options["root"] = str(folder)
-    if mapping is not None:
-        options["map"] = _map(mapping)
-    return options
-
-
-def _map(text: str) -> dict[str, int | str]:
-    """``7=road,8=ignore`` or ``128,64,128=road;0,0,0=ignore``, or a YAML file with a mapping."""
-    import yaml
-
-    path = Path(text)
-    if path.suffix in {".yaml", ".yml"}:
-        try:
-            data = yaml.safe_load(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
-            raise ConfigError(f"--map {text}: cannot be read: {failure}") from None
-        if not isinstance(data, dict):
-            raise ConfigError(f"--map {text}: expected lines 'value: class'")
-        return {str(key): value for key, value in data.items()}
-    mapping: dict[str, int | str] = {}
-    key: list[str] = []
-    for part in re.split("[,;]", text):
-        value, equals, name = part.partition("=")
-        key.append(value.strip())
-        if equals:
-            mapping[",".join(key)] = name.strip()
-            key = []
-    if key or not all(name for name in mapping.values()):
-        raise UsageError(f"--map {text}: expected '7=road,8=ignore' or a YAML file")
-    return mapping
-
-
-def _shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
-    if not match:
-        raise UsageError(f"--shard {text}: expected I/N, like 0/4")
-    return int(match[1]), int(match[2])
 
 
 def _described(name: str, teacher: OpenVocabModel) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from semiovs.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from semiovs.data.store import PseudoLabelStore
-    from semiovs.data.store_stats import ConfidenceStats, StoreStats
-    from semiovs.data.store_verify import StoreReport
+    from semiovs.data.store.stats import ConfidenceStats, StoreStats
+    from semiovs.data.store.verify import StoreReport
     from semiovs.inference import Tile
 
 labels = typer.Typer(
@@ -46,7 +46,7 @@ def stats(
 ) -> None:
     """Classes, ignored pixels, confidences, size."""
     from semiovs.data.store import PseudoLabelStore
-    from semiovs.data.store_stats import bytes_on_disk, confidence_stats, spread
+    from semiovs.data.store.stats import bytes_on_disk, confidence_stats, spread
 
     opened = PseudoLabelStore.open(store)
     counted = opened.stats()
@@ -106,8 +106,8 @@ def verify(
 ) -> None:
     """Compare every file with its checksum. Exit code 3 if the store is damaged (with --fix: 0, once it is whole)."""
     from semiovs.data.store import PseudoLabelStore
-    from semiovs.data.store_meta import StoreMeta
-    from semiovs.data.store_verify import StoreReport, damaged_lines, repair
+    from semiovs.data.store.meta import StoreMeta
+    from semiovs.data.store.verify import StoreReport, damaged_lines, repair
 
     StoreMeta.read(store)  # a folder that is no store
     if fix:
@@ -152,7 +152,7 @@ def merge(
     as_json: Json = False,
 ) -> None:
     """Put stores together. Every file is checked; nothing is lost or double, and two labels for one image are an error."""
-    from semiovs.data.store_merge import merge_stores
+    from semiovs.data.store.merge import merge_stores
 
     with progress("merging") as show:
         done = merge_stores(out, stores, copy=copy, progress=show)
@@ -179,7 +179,7 @@ def view(
 ) -> None:
     """Write a contact sheet: image, label and confidence, side by side."""
     from semiovs.data.store import PseudoLabelStore
-    from semiovs.data.store_pick import pick
+    from semiovs.data.store.pick import pick
     from semiovs.files import write_bytes
     from semiovs.inference.sheet import contact_sheet
 
@@ -220,14 +220,13 @@ def _tile(store: PseudoLabelStore, identifier: str, mean: float | None, find: Ca
 
 def _finder(images: Path | None) -> Callable[[str], Path] | None:
     """Function from id to image, for a folder, a list, tars or a data set."""
-    from semiovs.data.image_source import names_container
-    from semiovs.data.manifest import Manifest
+    from semiovs.data.image_source import names_container, read_source
 
     if images is None:
         return None
     if images.is_dir() and not names_container(images):
         return lambda identifier: _in_folder(identifier, images)
-    listed = {record.id: record.image for record in Manifest.from_source(images.name, images.parent)}
+    listed = {record.id: record.image for record in read_source(images.name, images.parent)}
 
     def find(identifier: str) -> Path:
         if identifier not in listed:
@@ -238,7 +237,7 @@ def _finder(images: Path | None) -> Callable[[str], Path] | None:
 
 
 def _in_folder(identifier: str, images: Path) -> Path:
-    from semiovs.data.image import IMAGE_SUFFIXES
+    from semiovs.data.suffixes import IMAGE_SUFFIXES
 
     for suffix in IMAGE_SUFFIXES:
         for name in (f"{identifier}{suffix}", f"{identifier}{suffix.upper()}"):

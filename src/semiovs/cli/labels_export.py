@@ -95,7 +95,7 @@ def _opened(source: Path, classes: str | None, root: Path) -> tuple[LabelSource,
 
 def _named(labels: LabelSource, path: Path) -> list[Chosen]:
     from semiovs.data.exchange import Chosen
-    from semiovs.data.image import IMAGE_SUFFIXES
+    from semiovs.data.suffixes import IMAGE_SUFFIXES
 
     try:
         lines = path.read_text("utf-8-sig").splitlines()
@@ -123,7 +123,7 @@ def _picked(
     from semiovs.data.exchange import Chosen
     from semiovs.data.masks import ids_present
     from semiovs.data.store import PseudoLabelStore
-    from semiovs.data.store_pick import pick
+    from semiovs.data.store.pick import pick
 
     of_class = None if class_ is None else vocabulary.index(class_)
     if isinstance(labels, PseudoLabelStore):

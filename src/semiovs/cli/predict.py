@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from semiovs.cli.asking import on_error_of
 from semiovs.cli.console import Json, error, log, report
-from semiovs.cli.label import on_error_of
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError
 
@@ -149,16 +149,15 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Path]]:
 
 def _jobs(paths: Sequence[Path], out: Path, *, recursive: bool) -> Iterator[_Job]:
     """Pictures with their targets: sub-folders are kept, and the folders' own names where several are given."""
-    from semiovs.data.containers import exists, split
-    from semiovs.data.image import IMAGE_SUFFIXES
-    from semiovs.data.image_source import names_container
-    from semiovs.data.manifest import Manifest
+    from semiovs.data.containers.container import exists, split
+    from semiovs.data.image_source import names_container, read_source
+    from semiovs.data.suffixes import IMAGE_SUFFIXES
 
     several = sum(path.is_dir() for path in paths) > 1
     found: list[tuple[Path, Path]] = []
     for path in paths:
         if names_container(path) and split(path) is None:
-            found += [(record.image, Path(record.id)) for record in Manifest.from_source(path.name, path.parent)]
+            found += [(record.image, Path(record.id)) for record in read_source(path.name, path.parent)]
             continue
         if not path.is_dir():
             if not exists(path):

@@ -17,7 +17,7 @@ from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.data import Manifest, Sources
-    from semiovs.data.scan import Scan
+    from semiovs.data.pool.scan import Scan
     from semiovs.study.choice import Rules
     from semiovs.study.scan import Examiner, Scanned
     from semiovs.study.select import Wanted
@@ -162,7 +162,7 @@ def _eye(
     vocabulary: Vocabulary,
 ) -> _Eye:
     """Teacher, store, folder of masks, or nobody."""
-    from semiovs.cli.label import _options
+    from semiovs.cli.asking import teacher_options
     from semiovs.ovs import build_ovs
     from semiovs.ovs.stored import StoredTeacher
 
@@ -171,12 +171,12 @@ def _eye(
     if scores == "none":
         return _Eye("none", None)
     if teacher is not None:
-        return _Eye(teacher, build_ovs(teacher, weights=weights, **_options(None, mapping, pairs)))
+        return _Eye(teacher, build_ovs(teacher, weights=weights, **teacher_options(None, mapping, pairs)))
     assert scores is not None
     folder = Path(scores).expanduser()
     if (folder / "meta.json").is_file():
         return _Eye("store", StoredTeacher(folder, vocabulary), folder)
-    return _Eye("masks", build_ovs("masks", **_options(folder, mapping, pairs)), folder)
+    return _Eye("masks", build_ovs("masks", **teacher_options(folder, mapping, pairs)), folder)
 
 
 def _wanted(
@@ -202,7 +202,7 @@ def _wanted(
 def _against(path: str) -> Manifest:
     """A folder or list, every line of which must hold: what is not read is not protected."""
     from semiovs.data import Manifest
-    from semiovs.data.pool import Unlisted, pool
+    from semiovs.data.pool.pool import Unlisted, pool
 
     images, wrong = [], []
     for image in pool([path]):
@@ -233,8 +233,8 @@ def _examiner(vocabulary: Vocabulary, eye: _Eye, share: float, encoder: str | No
 
 def _scan(task: _Task, shard: tuple[int, int]) -> tuple[Scan, Scanned, float]:
     """Look at what was not looked at yet; the seconds that it took."""
-    from semiovs.data.pool import pool
-    from semiovs.data.scan import Scan
+    from semiovs.data.pool.pool import pool
+    from semiovs.data.pool.scan import Scan
     from semiovs.engine.signals import Signals, stop_error
     from semiovs.study.scan import scan_pool
 
@@ -256,9 +256,9 @@ def _scan(task: _Task, shard: tuple[int, int]) -> tuple[Scan, Scanned, float]:
 
 
 def _scan_part(task: _Task, shard: str, *, as_json: bool) -> None:
-    from semiovs.cli.label import _shard
+    from semiovs.cli.asking import shard_of
 
-    scan, done, seconds = _scan(task, _shard(shard))
+    scan, done, seconds = _scan(task, shard_of(shard))
     facts = {"shard": shard, "listed": done.listed, "scanned": done.made, "seconds": round(seconds, 3)}
     text = (
         f"{done.made} of {done.listed} images scanned into {scan.folder}; "

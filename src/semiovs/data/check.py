@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from semiovs.data.audit.collection import KEYS, MASKED, Collection
+from semiovs.data.audit.findings import Finding, refuse
+from semiovs.data.audit.inspection import Inspector
+from semiovs.data.audit.overlaps import shared_images
 from semiovs.data.batch import IGNORE
-from semiovs.data.collection import KEYS, MASKED, Collection
-from semiovs.data.findings import Finding, refuse
-from semiovs.data.inspection import Inspector
-from semiovs.data.overlaps import shared_images
 from semiovs.data.sources import Sources
 
 #: done, total

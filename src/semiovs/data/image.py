@@ -12,11 +12,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from semiovs.data.containers import stored
+from semiovs.data.containers.container import stored
 from semiovs.errors import DataError
-
-#: Suffixes that count as images, lower case.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 #: Decoders that may run; the others Pillow has (EPS calls an external program) are not for training images.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")

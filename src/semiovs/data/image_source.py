@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from semiovs.data.containers import SCHEME, TAR, Container, adopt, container, exists, forget, split
-from semiovs.data.image import IMAGE_SUFFIXES
+from semiovs.data.containers import SCHEME, TAR
+from semiovs.data.containers.container import Container, adopt, container, exists, forget, split
 from semiovs.data.manifest import Manifest
 from semiovs.data.record import Record
 from semiovs.data.record_lines import relative
+from semiovs.data.suffixes import IMAGE_SUFFIXES
 from semiovs.errors import DataError
 
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -120,7 +121,7 @@ def _saved(path: Path, root: Path) -> Manifest:
 
 
 def _rows(path: Path, root: Path) -> Manifest:
-    from semiovs.data.hugging_face import open_rows
+    from semiovs.data.containers.hugging_face import open_rows
 
     rows = open_rows(path.as_posix())
     adopt(rows.path, rows)

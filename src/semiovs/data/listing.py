@@ -6,12 +6,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from semiovs.data.bounds import Bounds
-from semiovs.data.findings import Finding, refuse, some
-from semiovs.data.image import IMAGE_SUFFIXES
-from semiovs.data.masks import MASK_SUFFIXES
+from semiovs.data.audit.bounds import Bounds
+from semiovs.data.audit.findings import Finding, refuse, some
 from semiovs.data.record import Record
 from semiovs.data.record_lines import CONTROL, printable
+from semiovs.data.suffixes import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.errors import DataError
 
 _JPEG = (".jpg", ".jpeg")

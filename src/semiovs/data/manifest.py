@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
-from semiovs.data.bounds import Bounds
-from semiovs.data.findings import Finding, refuse
+from semiovs.data.audit.bounds import Bounds
+from semiovs.data.audit.findings import Finding, refuse
 from semiovs.data.listing import folder_records
 from semiovs.data.record import Record
 from semiovs.data.record_lines import brief, columns, line_of, lines_of, record_of, relative
@@ -146,17 +146,6 @@ class Manifest(Sequence[Record]):
         folder = None if masks is None else Path(masks)
         records, findings = folder_records(images, folder, recursive=recursive, within=within)
         return cls(records, images.parent), findings
-
-    @classmethod
-    def from_source(cls, given: Path | str, root: Path | str = ".", *, key: str = "") -> Manifest:
-        """Whatever holds images: a folder, a list, tars, a Hugging Face data set. See `image_source.read_source`.
-
-        Raises:
-            DataError, MissingExtraError: as there.
-        """
-        from semiovs.data.image_source import read_source
-
-        return read_source(given, root, key=key)
 
     def without_masks(self) -> Manifest:
         """The same images as bare images."""

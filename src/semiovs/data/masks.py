@@ -19,9 +19,6 @@ from semiovs.data.image import open_image
 from semiovs.errors import ConfigError, DataError, did_you_mean
 from semiovs.vocab.vocabulary import Vocabulary
 
-#: Suffixes that are looked for beside images, in this order of preference (JPEG is lossy and never a mask).
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".webp")
-
 _UNKNOWN = -1
 _DEEPEST = 65536
 _GRAY_MODES = ("1", "L", "P", "LA", "PA", "I")

@@ -19,7 +19,7 @@ from pathlib import Path
 from PIL import Image
 from PIL import __version__ as PILLOW
 
-from semiovs.data.containers import identity
+from semiovs.data.containers.container import identity
 from semiovs.data.image import read_image, shown_size
 from semiovs.errors import ConfigError, DataError
 from semiovs.files import open_locked

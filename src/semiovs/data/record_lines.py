@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from semiovs.data.image import IMAGE_SUFFIXES
 from semiovs.data.record import Record
+from semiovs.data.suffixes import IMAGE_SUFFIXES
 from semiovs.errors import DataError
 
 _TEXTS = ("source", "license", "sha256")  # in the order of Record

@@ -10,7 +10,7 @@ import numpy as np
 
 from semiovs.data.batch import IGNORE
 from semiovs.data.image import open_image
-from semiovs.data.masks import MASK_SUFFIXES
+from semiovs.data.suffixes import MASK_SUFFIXES
 from semiovs.datasets.benchmark import Benchmark, MaskKind
 from semiovs.datasets.inventory import Part
 from semiovs.errors import DataError

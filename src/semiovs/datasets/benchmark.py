@@ -9,14 +9,15 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from semiovs.data.collection import KEYS, MASKED, OOD, Collection
-from semiovs.data.containers import exists
-from semiovs.data.findings import of_error
+from semiovs.data.audit.collection import KEYS, MASKED, OOD, Collection
+from semiovs.data.audit.findings import of_error
+from semiovs.data.containers.container import exists
 from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MASK_SUFFIXES, MaskReader
+from semiovs.data.masks import MaskReader
 from semiovs.data.record import Record
 from semiovs.data.record_lines import columns, record_of, relative
 from semiovs.data.sources import Sources
+from semiovs.data.suffixes import MASK_SUFFIXES
 from semiovs.datasets.folder import FolderDataset, Reading
 from semiovs.datasets.inventory import Making, Part
 from semiovs.datasets.shelf import Shelf

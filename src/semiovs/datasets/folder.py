@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semiovs.config.schema import DataConfig, OodConfig
-from semiovs.data.bounds import Bounds
-from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection, Stream
-from semiovs.data.containers import exists
-from semiovs.data.findings import Finding, of_error, refuse
-from semiovs.data.image_source import names_container, require_open
+from semiovs.data.audit.bounds import Bounds
+from semiovs.data.audit.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection, Stream
+from semiovs.data.audit.findings import Finding, of_error, refuse
+from semiovs.data.containers.container import exists
+from semiovs.data.image_source import names_container, read_source, require_open
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
 from semiovs.data.pictures import ImageReader, image_reader
@@ -212,7 +212,7 @@ class FolderDataset:
     def _bare(self, key: str, given: str, root: Path) -> Reading:
         path = root / Path(given).expanduser()
         if names_container(path) or names_container(path / "images"):
-            return Manifest.from_source(given, root, key=key), ()
+            return read_source(given, root, key=key), ()
         if path.is_dir():
             inner = path / "images"
             return self._folder(root, inner if inner.is_dir() else path)

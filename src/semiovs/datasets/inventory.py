@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semiovs.data.label_png import label_png
 from semiovs.data.palette import palette
+from semiovs.data.store.label_png import label_png
 from semiovs.errors import DataError
 from semiovs.files import sweep_temporaries, write_bytes
 

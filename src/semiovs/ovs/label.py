@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from semiovs.data.record import Record
-from semiovs.data.store import PseudoLabelStore, StoreWriteError
-from semiovs.data.store_writer import Answer, StoreWriter
+from semiovs.data.store.pseudo_labels import PseudoLabelStore, StoreWriteError
+from semiovs.data.store.writer import Answer, StoreWriter
 from semiovs.errors import DataError, UsageError
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.feed import Loaded, ReadRgb, feed

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semiovs.data.masks import MASK_SUFFIXES, MaskReader
+from semiovs.data.masks import MaskReader
+from semiovs.data.suffixes import MASK_SUFFIXES
 from semiovs.errors import DataError, UsageError
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.vocab.vocabulary import Vocabulary

@@ -10,11 +10,11 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from semiovs.data.audit import Audit
+from semiovs.data.audit.audit import Audit
+from semiovs.data.audit.findings import Finding, by_kind, counted
+from semiovs.data.audit.tally import Tally
 from semiovs.data.batch import IGNORE
-from semiovs.data.findings import Finding, by_kind, counted
 from semiovs.data.palette import palette
-from semiovs.data.tally import Tally
 from semiovs.files import write_text
 from semiovs.report.figures import bare, svg
 

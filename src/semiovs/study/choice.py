@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.copies import Copies, copies_of, copies_within
-from semiovs.data.descriptor import centered
 from semiovs.data.duplicates import RADIUS
-from semiovs.data.neighbors import Places
-from semiovs.data.scan import READ, UNANSWERED, UNREADABLE, Rows
+from semiovs.data.pool.copies import Copies, copies_of, copies_within
+from semiovs.data.pool.descriptor import centered
+from semiovs.data.pool.neighbors import Places
+from semiovs.data.pool.scan import READ, UNANSWERED, UNREADABLE, Rows
 from semiovs.ovs.balance import fill
 
 #: Cosine from which on two pictures are copies of one, by the built-in description and by a trained encoder.

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semiovs.data.descriptor import Vectors
-from semiovs.data.look import Look, look, looks
-from semiovs.data.pool import Unlisted
+from semiovs.data.pool.descriptor import Vectors
+from semiovs.data.pool.look import Look, look, looks
+from semiovs.data.pool.pool import Unlisted
+from semiovs.data.pool.scan import READ, UNANSWERED, UNREADABLE, Listed, Rows, Scan, key_of, text_of
 from semiovs.data.record import Record
-from semiovs.data.scan import READ, UNANSWERED, UNREADABLE, Listed, Rows, Scan, key_of, text_of
 from semiovs.errors import DataError, UsageError
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.presence import SHARE, ask

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
-from semiovs.data.pool import Unlisted
+from semiovs.data.pool.pool import Unlisted
+from semiovs.data.pool.scan import CHUNK, READ, Listed, Rows, Scan, image_of
 from semiovs.data.record import Record
-from semiovs.data.scan import CHUNK, READ, Listed, Rows, Scan, image_of
 from semiovs.errors import DataError
 from semiovs.ovs.presence import Threshold, thresholds
 from semiovs.study.choice import REASONS, Decision, Rules, decide

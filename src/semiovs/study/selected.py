@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from semiovs.data.copies import KINDS
 from semiovs.data.manifest import Manifest
+from semiovs.data.pool.copies import KINDS
+from semiovs.data.pool.scan import Listed
 from semiovs.data.record import Record
-from semiovs.data.scan import Listed
 from semiovs.files import atomic_write, sha256_of, write_json
 from semiovs.study.choice import CHOSEN, LEAK, REASONS, shuffled
 from semiovs.study.select import Selection, where

@@ -10,7 +10,7 @@ from typing import Any
 from semiovs.data import Manifest
 from semiovs.data.masks import MaskReader
 from semiovs.data.store import PseudoLabelStore
-from semiovs.data.store_stats import confidence_stats, count_classes
+from semiovs.data.store.stats import confidence_stats, count_classes
 from semiovs.evaluation import ConfusionMatrix
 from semiovs.ovs import build_ovs
 from semiovs.ovs.calibration import identity

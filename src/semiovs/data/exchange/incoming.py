@@ -17,10 +17,10 @@ from semiovs.data.exchange.problems import Problems
 from semiovs.data.exchange.rules import Rules
 from semiovs.data.exchange.staging import new_folder
 from semiovs.data.image import shown_size
-from semiovs.data.label_png import label_png
 from semiovs.data.manifest import Manifest
 from semiovs.data.palette import palette
 from semiovs.data.record import Record
+from semiovs.data.store.label_png import label_png
 from semiovs.errors import DataError
 from semiovs.files import write_text
 

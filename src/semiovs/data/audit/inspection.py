@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.appearance import Appearance, checksums
+from semiovs.data.audit.appearance import Appearance, checksums
+from semiovs.data.audit.collection import Collection, Stream
+from semiovs.data.audit.findings import Finding, Severity
 from semiovs.data.batch import IGNORE
-from semiovs.data.collection import Collection, Stream
-from semiovs.data.findings import Finding, Severity
 from semiovs.data.image import opened
 from semiovs.data.record import Record
 from semiovs.data.record_lines import printable

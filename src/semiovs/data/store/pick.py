@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from semiovs.data.batch import IGNORE
-from semiovs.data.store import PseudoLabelStore
-from semiovs.data.store_stats import spread
+from semiovs.data.store.pseudo_labels import PseudoLabelStore
+from semiovs.data.store.stats import spread
 
 
 def pick(

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.containers import read_bytes
-from semiovs.data.descriptor import Vectors, describe
+from semiovs.data.containers.container import read_bytes
 from semiovs.data.duplicates import perceptual_hash
 from semiovs.data.image import read_image
+from semiovs.data.pool.descriptor import Vectors, describe
 from semiovs.data.record import Record
 from semiovs.errors import DataError
 

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from semiovs.config.source import inline
+from semiovs.data.audit.collection import Collection
+from semiovs.data.audit.findings import Finding
 from semiovs.data.batch import IGNORE
-from semiovs.data.collection import Collection
-from semiovs.data.findings import Finding
 from semiovs.data.image import open_image
 from semiovs.errors import DataError
 

@@ -13,11 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from semiovs.data.containers import CHANGED, SCHEME, TAR
 from semiovs.errors import DataError
 
-#: What the path of a data set begins with, at the start or after a slash.
-SCHEME = "hf:"
-TAR = ".tar"
 _ROW = re.compile("[0-9]{8,}")
 
 
@@ -79,10 +77,10 @@ def forget(path: Path | str) -> None:
 
 def _opened(text: str) -> Container:
     if text.lower().endswith(TAR) and not _is_set(text):
-        from semiovs.data.tar_files import TarImages
+        from semiovs.data.containers.tar_files import TarImages
 
         return TarImages.open(Path(text))
-    from semiovs.data.hugging_face import open_rows
+    from semiovs.data.containers.hugging_face import open_rows
 
     return open_rows(text)
 
@@ -114,7 +112,14 @@ def stored(path: Path) -> Path | io.BytesIO:
         DataError: the container cannot be read, or has no such image.
     """
     parts = split(path)
-    return path if parts is None else io.BytesIO(container(parts[0]).read(parts[1]))
+    if parts is None:
+        return path
+    try:
+        return io.BytesIO(container(parts[0]).read(parts[1]))
+    except DataError as error:
+        if error.kind == CHANGED:
+            forget(parts[0])
+        raise
 
 
 def read_bytes(path: Path) -> bytes:

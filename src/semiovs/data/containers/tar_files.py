@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from semiovs.data.containers import forget
-from semiovs.data.tar_index import TarIndex, index_tar
+from semiovs.data.containers import CHANGED
+from semiovs.data.containers.tar_index import TarIndex, index_tar
 from semiovs.env import cache_dir
 from semiovs.errors import DataError
 from semiovs.files import write_bytes
@@ -60,8 +60,7 @@ class TarImages:
         with self.path.open("rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             if (status.st_size, status.st_mtime_ns) != (self.index.size, self.index.mtime_ns):
-                forget(self.path)
-                raise DataError(f"{self.path}: the tar changed while it was in use; start again")
+                raise DataError(f"{self.path}: the tar changed while it was in use; start again", kind=CHANGED)
             file.seek(offset)
             data = file.read(size)
             while len(data) < size and (more := file.read(size - len(data))):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from semiovs.data.findings import Finding, of_error, refuse
+from semiovs.data.audit.findings import Finding, of_error, refuse
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
 from semiovs.data.pictures import RGB, ImageReader

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from semiovs.data.collection import Stream
-from semiovs.data.findings import Finding, some
+from semiovs.data.audit.collection import Stream
+from semiovs.data.audit.findings import Finding, some
 
 
 def list_form(stream: Stream) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from semiovs.data.store import PseudoLabelStore, StoreWriteError
+from semiovs.data.store.pseudo_labels import PseudoLabelStore, StoreWriteError
 from semiovs.errors import DataError, UsageError
 from semiovs.files import sync_directory
 

@@ -15,17 +15,17 @@ from typing import Any, TypeVar
 import cv2
 from PIL import Image
 
+from semiovs.data.audit.collection import Collection, Stream
+from semiovs.data.audit.findings import SEVERITIES, Finding, counted
+from semiovs.data.audit.inspection import Inspection, Inspector
+from semiovs.data.audit.list_form import list_form
+from semiovs.data.audit.overlaps import shared_ids, shared_images
+from semiovs.data.audit.proposals import proposals
+from semiovs.data.audit.repeats import Prints, repeats
+from semiovs.data.audit.tally import Tally
 from semiovs.data.batch import IGNORE
 from semiovs.data.check import different_channels, empty_streams, meaningless_masks
-from semiovs.data.collection import Collection, Stream
-from semiovs.data.findings import SEVERITIES, Finding, counted
-from semiovs.data.inspection import Inspection, Inspector
-from semiovs.data.list_form import list_form
-from semiovs.data.overlaps import shared_ids, shared_images
-from semiovs.data.proposals import proposals
 from semiovs.data.record import Record
-from semiovs.data.repeats import Prints, repeats
-from semiovs.data.tally import Tally
 
 #: done, total
 Progress = Callable[[int, int], None]

@@ -6,10 +6,10 @@ import filecmp
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from semiovs.data.bounds import Links
-from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection
-from semiovs.data.containers import read_bytes, split
-from semiovs.data.findings import Finding, Severity, some
+from semiovs.data.audit.bounds import Links
+from semiovs.data.audit.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection
+from semiovs.data.audit.findings import Finding, Severity, some
+from semiovs.data.containers.container import read_bytes, split
 from semiovs.data.manifest import Manifest
 from semiovs.data.record import Record
 from semiovs.errors import DataError

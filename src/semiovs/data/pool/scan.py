@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.copies import Looks
-from semiovs.data.pool import Unlisted
+from semiovs.data.pool.copies import Looks
+from semiovs.data.pool.pool import Unlisted
 from semiovs.data.record import Record
 from semiovs.data.record_lines import line_of, record_of
 from semiovs.errors import DataError

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semiovs.data.audit.collection import MASKED, VAL, Stream
+from semiovs.data.audit.findings import Finding
+from semiovs.data.audit.inspection import Inspection
 from semiovs.data.batch import IGNORE
-from semiovs.data.collection import MASKED, VAL, Stream
-from semiovs.data.findings import Finding
-from semiovs.data.inspection import Inspection
 from semiovs.data.record import Record
 from semiovs.vocab.vocabulary import Vocabulary
 

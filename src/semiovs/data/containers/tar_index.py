@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from semiovs.data.image import IMAGE_SUFFIXES
 from semiovs.data.record_lines import brief, storable
+from semiovs.data.suffixes import IMAGE_SUFFIXES
 from semiovs.errors import DataError
 
 #: Largest member that is taken for an image, and for a sidecar, in bytes.

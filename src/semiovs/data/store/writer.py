@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.store import Prepared, PseudoLabelStore, StoreWriteError
+from semiovs.data.store.pseudo_labels import Prepared, PseudoLabelStore, StoreWriteError
 from semiovs.errors import DataError
 
 #: Labels and confidences that may wait, in bytes; one batch may be larger than that.

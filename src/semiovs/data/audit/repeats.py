@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection
+from semiovs.data.audit.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection
+from semiovs.data.audit.findings import Finding, Severity, some
+from semiovs.data.audit.inspection import Inspection
+from semiovs.data.audit.overlaps import leak
 from semiovs.data.duplicates import CORRELATION, RADIUS, Hashes, distance, near_pairs
-from semiovs.data.findings import Finding, Severity, some
-from semiovs.data.inspection import Inspection
 from semiovs.data.manifest import Manifest
-from semiovs.data.overlaps import leak
 from semiovs.data.record import Record
 
 #: (trained on, measured on): a picture in both makes the measurement too good.

@@ -1,0 +1,1 @@
+"""A pool of images to choose from: listed, looked at once, compared."""
