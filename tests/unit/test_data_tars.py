@@ -16,11 +16,11 @@ from semiovs.data import (
     Views,
     batch_digest,
     check_sources,
-    containers,
     loader,
     read_image,
-    tar_files,
 )
+from semiovs.data.containers import container as containers
+from semiovs.data.containers import tar_files
 from semiovs.data.containers.container import exists, identity, read_bytes
 from semiovs.data.image import shown_size
 from semiovs.data.image_source import names_container, read_source

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from semiovs.data import neighbors
 from semiovs.data.duplicates import perceptual_hash
+from semiovs.data.pool import neighbors
 from semiovs.data.pool.copies import EMBEDDING, EXACT, PERCEPTUAL, Looks, copies_of, copies_within
 from semiovs.data.pool.descriptor import LIGHT, MIRROR, WIDTH, centered, cosines, describe, quantized
 from semiovs.datasets.synthetic import OOD, render

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from semiovs.data import store_merge
 from semiovs.data.store import PseudoLabelStore
+from semiovs.data.store import merge as store_merge
 from semiovs.data.store.merge import merge_stores
 from semiovs.errors import DataError, UsageError
 from semiovs.vocab import Vocabulary
