@@ -23,6 +23,8 @@ _TITLES = {
     "paper": "Methods, with the papers' models",
     "corrmatch": "CorrMatch",
     "flow": "DDFP's flow",
+    "data": "Data check",
+    "reading": "Reading tars, and the cache of decoded images",
 }
 #: End or whole of a row's name -> (wanted ratio, the goal in words). `bf16` counts only where the hardware computes in it.
 _GOALS = {
