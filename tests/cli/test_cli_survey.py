@@ -117,3 +117,45 @@ def test_annotations_that_are_no_masks(tmp_path, capsys, file, said):
     (tmp_path / file).write_text("{}")
     assert main(["init", str(tmp_path)]) == 0
     assert said in capsys.readouterr().err
+
+
+def test_lists_lie_with_the_yaml_file(tmp_path):
+    for name in "ab":
+        picture(tmp_path / f"data/{name}.jpg", [0, 9])
+        picture(tmp_path / f"data/{name}_mask.png", [0, 1])
+    before = sorted(tmp_path.rglob("data/**"))
+    assert main(["init", str(tmp_path / "data"), "--out", str(tmp_path / "mine/run.yaml")]) == 0
+    assert sorted(tmp_path.rglob("data/**")) == before
+    data = load_config(str(tmp_path / "mine/run.yaml")).config.data
+    assert len(Manifest.read(data.labeled, tmp_path / "data")) == 2
+    assert main(["data", "check", str(tmp_path / "mine/run.yaml")]) == 0
+
+
+def test_a_folder_that_is_read_only(tmp_path, capsys, monkeypatch):
+    picture(tmp_path / "a.jpg", [0, 9])
+
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("semiovs.files.write_text", refused)
+    assert main(["init", str(tmp_path)]) == 3
+    assert capsys.readouterr().err.endswith("cannot be written into: Permission denied; --out FILE writes elsewhere\n")
+
+
+def test_smoothed_masks_are_doubted(tmp_path, capsys):
+    picture(tmp_path / "images/a.jpg", [0, 9])
+    picture(tmp_path / "masks/a.png", range(0, 251, 5))
+    assert main(["init", str(tmp_path)]) == 0
+    assert "51 values, too many for classes" in capsys.readouterr().err
+
+
+def test_lists_with_backslashes(tmp_path, capsys):
+    for name in "ab":
+        picture(tmp_path / f"images/{name}.jpg", [0, 9 if name == "a" else 200])
+        picture(tmp_path / f"masks/{name}.png", [0, 1])
+    (tmp_path / "train.txt").write_bytes(b"\xef\xbb\xbfimages\\a.jpg masks\\a.png\r\nimages\\b.jpg masks\\b.png\r\n")
+    assert main(["init", str(tmp_path)]) == 0
+    assert not (tmp_path / "lists").exists()  # no image is left for an unlabelled list
+    assert main(["data", "check", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert all(f"note: {kind} (1)" in said for kind in ("list-backslash", "list-bom", "list-crlf"))

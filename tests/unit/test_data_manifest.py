@@ -296,3 +296,11 @@ def test_no_folder_of_masks_says_what_to_do(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "images/a.png")
     with pytest.raises(DataError, match=r"masks: no such folder; put the masks of .* unlabeled/"):
         Manifest.from_folder(tmp_path / "images", tmp_path / "masks")
+
+
+def test_backslashes_are_slashes_unless_a_file_is_called_so(tmp_path):
+    touch(tmp_path / "a" / "x.png", tmp_path / "a\\y.png")
+    list_ = write(tmp_path / "l.txt", "a\\x.png\na\\y.png\n..\\z.png\nC:\\a\\x.png\n")
+    manifest, problems = Manifest.scan(list_, tmp_path)
+    assert [record.id for record in manifest] == ["a/x", "a\\y"]
+    assert ["leads out of the root" in problems[0], "another computer" in problems[1]] == [True, True]
