@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +13,7 @@ import typer
 
 from semiovs.cli.console import Json, log, report, table
 from semiovs.cli.progress import progress
+from semiovs.config.source import inline
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from semiovs.data.split import Split
 
 _FACTS = "split.json"
+#: What the lists of a split stand for.
+_REPLACED = ("data.labeled", "data.unlabeled", "data.val", "data.held_out")
 
 
 def split(
@@ -66,6 +71,7 @@ def split(
     if (place / _FACTS).exists() and not force:
         raise UsageError(f"{place / _FACTS}: there is a split already; --force replaces it, --out DIR writes another")
     found, made = _made(sources, asked, parts, seed, group)
+    _clear(place)
     lists = _written(made, sources.labeled, dataset.unlabeled(), place, dataset.root)
     facts = {"seed": seed, "group": group, "copies": len(found.copies), **_facts(made, found.pixels, sources)}
     facts["lists"] = {name: path.relative_to(place).as_posix() for name, path in lists.items()}
@@ -73,7 +79,13 @@ def split(
     for part, about in facts["parts"].items():
         if about["missing"]:
             log(f"note: {part} has no pixel of {', '.join(about['missing'])}")
-    report({"out": str(place), **facts}, as_json=as_json, text=_text(facts, lists, place, source))
+    if config.method.name == "supervised" and any(name.endswith("/unlabeled") for name in lists):
+        log("note: method is supervised, which leaves unlabelled images aside; method=unimatch learns from them")
+    report(
+        {"out": str(place), **facts},
+        as_json=as_json,
+        text=_text(facts, lists, place, [*filter(None, [source]), *overrides]),
+    )
 
 
 def _made(
@@ -134,6 +146,21 @@ def _with_groups(copies: NDArray[np.int64], ids: Sequence[str], group: str | Non
     return np.concatenate([copies, np.array(pairs, np.int64).reshape(-1, 2)])
 
 
+def _clear(place: Path) -> None:
+    """Take away the lists of the split that is replaced, so that none of them stays among the new ones."""
+    facts = place / _FACTS
+    if not facts.is_file():
+        return
+    try:
+        lists = json.loads(facts.read_text("utf-8"))["lists"].values()
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return
+    for name in lists:
+        path = place / str(name)
+        if path.suffix in {".txt", ".jsonl"} and path.resolve().is_relative_to(place.resolve()):
+            path.unlink(missing_ok=True)
+
+
 def _written(made: Split, labeled: Manifest, bare: Manifest | None, place: Path, root: Path) -> dict[str, Path]:
     """Write all lists; returns name -> file. Bare images that are among the labelled ones have their place there."""
     from semiovs.data.manifest import Manifest
@@ -149,7 +176,7 @@ def _written(made: Split, labeled: Manifest, bare: Manifest | None, place: Path,
         rest = part(made.unlabeled(name)).without_masks()
         parts[f"{name}/labeled"] = part(made.labeled[name])
         parts[f"{name}/unlabeled"] = Manifest([*rest, *others], labeled.root)
-    return {name: manifest.write(place / name, root) for name, manifest in parts.items()}
+    return {name: manifest.write(place / name, root) for name, manifest in parts.items() if manifest}
 
 
 def _facts(made: Split, pixels: NDArray[np.int64], sources: Sources) -> dict[str, Any]:
@@ -176,7 +203,7 @@ def _shares(pixels: NDArray[np.int64], places: Sequence[int]) -> NDArray[np.floa
     return shares
 
 
-def _text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, source: str | None) -> str:
+def _text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, given: Sequence[str]) -> str:
     rows = [[part, about["images"], f"{100 * about['off']:.1f}%"] for part, about in facts["parts"].items()]
     smallest = min(
         (name for name in lists if name.endswith("/labeled")), key=lambda name: facts["parts"][name.rpartition("/")[0]]["images"],
@@ -187,9 +214,9 @@ def _text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, sour
         lines.append(f"{facts['copies']} pairs of images are copies; each pair is on one side of val and held_out")
     if smallest is not None:
         keys = {"data.labeled": smallest, "data.unlabeled": smallest.replace("/labeled", "/unlabeled")}
-        keys |= {f"data.{name}": name for name in ("val", "held_out") if name in lists}
-        lines.append(
-            f"next: semiovs train {source or ''} "
-            + " ".join(f"{key}={lists[name].resolve()}" for key, name in keys.items())
-        )
+        keys |= {f"data.{name}": name for name in ("val", "held_out")}
+        keys = {key: name for key, name in keys.items() if name in lists}
+        words = [word for word in given if word.partition("=")[0] not in _REPLACED]
+        words += (f"{key}={inline(str(lists[name].resolve()))}" for key, name in keys.items())
+        lines.append(" ".join(["next: semiovs train", *map(shlex.quote, words)]))
     return "\n".join(lines)
