@@ -159,3 +159,10 @@ def test_lists_with_backslashes(tmp_path, capsys):
     assert main(["data", "check", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert all(f"note: {kind} (1)" in said for kind in ("list-backslash", "list-bom", "list-crlf"))
+
+
+def test_names_that_do_not_fit_a_map_are_noted(tmp_path, capsys):
+    picture(tmp_path / "images/a.jpg", [0, 9])
+    picture(tmp_path / "masks/a.png", [0, 255])
+    assert main(["init", str(tmp_path), "--classes", "road"]) == 0
+    assert "1 classes given, but masks hold 0 and 255; say what each value means" in capsys.readouterr().err

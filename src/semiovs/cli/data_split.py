@@ -71,21 +71,21 @@ def split(
     if (place / _FACTS).exists() and not force:
         raise UsageError(f"{place / _FACTS}: there is a split already; --force replaces it, --out DIR writes another")
     found, made = _made(sources, asked, parts, seed, group)
-    _clear(place)
     lists = _written(made, sources.labeled, dataset.unlabeled(), place, dataset.root)
     facts = {"seed": seed, "group": group, "copies": len(found.copies), **_facts(made, found.pixels, sources)}
     facts["lists"] = {name: path.relative_to(place).as_posix() for name, path in lists.items()}
     write_json(place / _FACTS, facts)
+    _notes(facts, lists, config.method.name)
+    text = _text(facts, lists, place, [*filter(None, [source]), *overrides])
+    report({"out": str(place), **facts}, as_json=as_json, text=text)
+
+
+def _notes(facts: Mapping[str, Any], lists: Mapping[str, Path], method: str) -> None:
     for part, about in facts["parts"].items():
         if about["missing"]:
             log(f"note: {part} has no pixel of {', '.join(about['missing'])}")
-    if config.method.name == "supervised" and any(name.endswith("/unlabeled") for name in lists):
+    if method == "supervised" and any(name.endswith("/unlabeled") for name in lists):
         log("note: method is supervised, which leaves unlabelled images aside; method=unimatch learns from them")
-    report(
-        {"out": str(place), **facts},
-        as_json=as_json,
-        text=_text(facts, lists, place, [*filter(None, [source]), *overrides]),
-    )
 
 
 def _made(
@@ -146,19 +146,14 @@ def _with_groups(copies: NDArray[np.int64], ids: Sequence[str], group: str | Non
     return np.concatenate([copies, np.array(pairs, np.int64).reshape(-1, 2)])
 
 
-def _clear(place: Path) -> None:
-    """Take away the lists of the split that is replaced, so that none of them stays among the new ones."""
-    facts = place / _FACTS
-    if not facts.is_file():
-        return
+def _lists_of(place: Path) -> set[Path]:
+    """Lists of the split that is there: none of them may stay among those that replace it."""
     try:
-        lists = json.loads(facts.read_text("utf-8"))["lists"].values()
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return
-    for name in lists:
-        path = place / str(name)
-        if path.suffix in {".txt", ".jsonl"} and path.resolve().is_relative_to(place.resolve()):
-            path.unlink(missing_ok=True)
+        names = json.loads((place / _FACTS).read_text("utf-8"))["lists"].values()
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return set()
+    paths = {(place / str(name)).resolve() for name in names}
+    return {path for path in paths if path.suffix in {".txt", ".jsonl"} and path.is_relative_to(place.resolve())}
 
 
 def _written(made: Split, labeled: Manifest, bare: Manifest | None, place: Path, root: Path) -> dict[str, Path]:
@@ -176,7 +171,11 @@ def _written(made: Split, labeled: Manifest, bare: Manifest | None, place: Path,
         rest = part(made.unlabeled(name)).without_masks()
         parts[f"{name}/labeled"] = part(made.labeled[name])
         parts[f"{name}/unlabeled"] = Manifest([*rest, *others], labeled.root)
-    return {name: manifest.write(place / name, root) for name, manifest in parts.items() if manifest}
+    before = _lists_of(place)
+    written = {name: manifest.write(place / name, root) for name, manifest in parts.items() if manifest}
+    for path in before - {path.resolve() for path in written.values()}:
+        path.unlink(missing_ok=True)
+    return written
 
 
 def _facts(made: Split, pixels: NDArray[np.int64], sources: Sources) -> dict[str, Any]:

@@ -90,8 +90,10 @@ def chosen_classes(found: Survey, given: str | None) -> str | Classes:
         if guess is not None and guess.map is not None and len(guess.names) == len(names):
             rename = dict(zip(guess.names, names, strict=True))
             return Classes(names, {key: rename[name] for key, name in guess.map.items()}, "--classes", named=True)
-        if guess is not None and guess.map is None and len(guess.names) > len(names):
-            found.notes.append(f"{len(names)} classes given, but {guess.source}")
+        if guess is not None and (guess.map is not None or len(guess.names) > len(names)):
+            found.notes.append(
+                f"{len(names)} classes given, but {guess.source}; say what each value means in data.masks.map"
+            )
         return Classes(names, None, "--classes", named=True)
     return found.class_file or guess or _PLACEHOLDER
 
