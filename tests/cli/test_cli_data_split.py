@@ -1,6 +1,7 @@
 """``semiovs data split``, and training lists that it wrote."""
 
 import json
+import shlex
 import shutil
 
 import pytest
@@ -82,3 +83,31 @@ def test_masks_that_do_not_hold_are_all_named(root, capsys):
     said = capsys.readouterr().err
     assert "l1.png: mask values 9" in said
     assert "l2.png: cannot be read" in said
+
+
+def test_a_split_that_replaces_another_leaves_none_of_its_lists(root):
+    (root / "splits/own").mkdir(parents=True)
+    (root / "splits/own/notes.txt").write_text("mine")
+    (root / "precious.txt").write_text("mine")
+    assert main(["data", "split", "own.yaml", "--sizes", "2,4", "--val", "3"]) == 0
+    facts = json.loads((root / "splits/own/split.json").read_text())
+    facts["lists"]["train"] = "../../precious.txt"
+    (root / "splits/own/split.json").write_text(json.dumps(facts))
+    assert main(["data", "split", "own.yaml", "--sizes", "4", "--force"]) == 0
+    found = {path.relative_to(root / "splits/own").as_posix() for path in (root / "splits/own").rglob("*.*")}
+    assert found == {"split.json", "notes.txt", "train.txt", "4/labeled.txt", "4/unlabeled.txt"}
+    assert (root / "precious.txt").exists()
+
+
+def test_the_next_command_can_be_pasted(root, capsys):
+    shutil.rmtree(root / "unlabeled")
+    assert main(["data", "split", "own.yaml", "--sizes", "12", "--out", "my splits", "method=supervised"]) == 0
+    said = capsys.readouterr()
+    words = shlex.split(said.out.split("next: semiovs train ")[1])
+    assert words[1:] == [
+        "method=supervised",
+        f"data.labeled={root / 'my splits/12/labeled.txt'}",
+    ]  # and no list of no images
+    assert "leaves unlabelled images aside" not in said.err
+    assert main(["data", "split", "own.yaml", "--sizes", "2", "--out", "other", "method=supervised"]) == 0
+    assert "leaves unlabelled images aside" in capsys.readouterr().err

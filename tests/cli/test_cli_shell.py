@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from semiovs import errors
-from semiovs.cli import app, survey_lists
+from semiovs.cli import app, survey_pairs
 from semiovs.cli.app import BROKEN_PIPE, VERBS, Verb, main
 from semiovs.config import load_config
 from semiovs.data import Manifest
@@ -441,8 +441,8 @@ def test_init_puts_classes_with_gaps_in_order(folder, capsys):
 def test_init_and_the_data_layer_mean_the_same_files():
     from semiovs.data.suffixes import IMAGE_SUFFIXES, MASK_SUFFIXES
 
-    assert set(IMAGE_SUFFIXES) == survey_lists.IMAGES
-    assert set(MASK_SUFFIXES) == survey_lists.MASKS
+    assert set(IMAGE_SUFFIXES) == survey_pairs.IMAGES
+    assert set(MASK_SUFFIXES) == survey_pairs.MASKS
 
 
 def test_init_does_not_import_torch(folder):

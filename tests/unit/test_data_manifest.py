@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -265,3 +266,41 @@ def test_any_bytes_give_records_or_one_of_our_errors(tmp_path, lines, tail):
         assert ".." not in record.id.split("/")
     manifest.write_jsonl(tmp_path / "out")
     assert Manifest.read(tmp_path / "out", tmp_path).hash == manifest.hash
+
+
+def test_thumbnails_of_storage_systems_are_no_images(tmp_path):
+    for name in ("a.png", "@eaDir/a.png", "__MACOSX/b.png", ".cache/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    assert [record.id for record in Manifest.from_folder(tmp_path)] == ["a"]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(tmp_path, monkeypatch):
+    for name in ("a.png", "locked/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    scandir = os.scandir
+
+    def refused(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(DataError, match="locked: this folder cannot be looked into: Permission denied"):
+        Manifest.from_folder(tmp_path)
+
+
+def test_no_folder_of_masks_says_what_to_do(tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "images/a.png")
+    with pytest.raises(DataError, match=r"masks: no such folder; put the masks of .* unlabeled/"):
+        Manifest.from_folder(tmp_path / "images", tmp_path / "masks")
+
+
+def test_backslashes_are_slashes_unless_a_file_is_called_so(tmp_path):
+    touch(tmp_path / "a" / "x.png", tmp_path / "a\\y.png")
+    list_ = write(tmp_path / "l.txt", "a\\x.png\na\\y.png\n..\\z.png\nC:\\a\\x.png\n")
+    manifest, problems = Manifest.scan(list_, tmp_path)
+    assert [record.id for record in manifest] == ["a/x", "a\\y"]
+    assert ["leads out of the root" in problems[0], "another computer" in problems[1]] == [True, True]

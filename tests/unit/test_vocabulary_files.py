@@ -34,6 +34,9 @@ def test_plain_names(load, text):
 
 def test_a_text_file(load, tmp_path):
     assert load("road\n\n car \r\n", "c.txt") == Vocabulary.of(["road", "car"])
+    for numbered in ("0 road\n1 car\n", "0: road\n1:car\n", "0, road\n1, car"):
+        assert load(numbered, "c.txt") == Vocabulary.of(["road", "car"])
+    assert load("1 road\n2 car\n", "c.txt").names == ("1 road", "2 car")
     with pytest.raises(ConfigError, match=r"^vocabulary: .*c\.txt:3: class 'road' is listed twice$"):
         load("road\ncar\nroad\n", "c.txt")
 

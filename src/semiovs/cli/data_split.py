@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +13,7 @@ import typer
 
 from semiovs.cli.console import Json, log, report, table
 from semiovs.cli.progress import progress
+from semiovs.config.source import inline
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from semiovs.data.split import Split
 
 _FACTS = "split.json"
+#: What the lists of a split stand for.
+_REPLACED = ("data.labeled", "data.unlabeled", "data.val", "data.held_out")
 
 
 def split(
@@ -70,10 +75,17 @@ def split(
     facts = {"seed": seed, "group": group, "copies": len(found.copies), **_facts(made, found.pixels, sources)}
     facts["lists"] = {name: path.relative_to(place).as_posix() for name, path in lists.items()}
     write_json(place / _FACTS, facts)
+    _notes(facts, lists, config.method.name)
+    text = _text(facts, lists, place, [*filter(None, [source]), *overrides])
+    report({"out": str(place), **facts}, as_json=as_json, text=text)
+
+
+def _notes(facts: Mapping[str, Any], lists: Mapping[str, Path], method: str) -> None:
     for part, about in facts["parts"].items():
         if about["missing"]:
             log(f"note: {part} has no pixel of {', '.join(about['missing'])}")
-    report({"out": str(place), **facts}, as_json=as_json, text=_text(facts, lists, place, source))
+    if method == "supervised" and any(name.endswith("/unlabeled") for name in lists):
+        log("note: method is supervised, which leaves unlabelled images aside; method=unimatch learns from them")
 
 
 def _made(
@@ -134,6 +146,16 @@ def _with_groups(copies: NDArray[np.int64], ids: Sequence[str], group: str | Non
     return np.concatenate([copies, np.array(pairs, np.int64).reshape(-1, 2)])
 
 
+def _lists_of(place: Path) -> set[Path]:
+    """Lists of the split that is there: none of them may stay among those that replace it."""
+    try:
+        names = json.loads((place / _FACTS).read_text("utf-8"))["lists"].values()
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return set()
+    paths = {(place / str(name)).resolve() for name in names}
+    return {path for path in paths if path.suffix in {".txt", ".jsonl"} and path.is_relative_to(place.resolve())}
+
+
 def _written(made: Split, labeled: Manifest, bare: Manifest | None, place: Path, root: Path) -> dict[str, Path]:
     """Write all lists; returns name -> file. Bare images that are among the labelled ones have their place there."""
     from semiovs.data.manifest import Manifest
@@ -149,7 +171,11 @@ def _written(made: Split, labeled: Manifest, bare: Manifest | None, place: Path,
         rest = part(made.unlabeled(name)).without_masks()
         parts[f"{name}/labeled"] = part(made.labeled[name])
         parts[f"{name}/unlabeled"] = Manifest([*rest, *others], labeled.root)
-    return {name: manifest.write(place / name, root) for name, manifest in parts.items()}
+    before = _lists_of(place)
+    written = {name: manifest.write(place / name, root) for name, manifest in parts.items() if manifest}
+    for path in before - {path.resolve() for path in written.values()}:
+        path.unlink(missing_ok=True)
+    return written
 
 
 def _facts(made: Split, pixels: NDArray[np.int64], sources: Sources) -> dict[str, Any]:
@@ -176,7 +202,7 @@ def _shares(pixels: NDArray[np.int64], places: Sequence[int]) -> NDArray[np.floa
     return shares
 
 
-def _text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, source: str | None) -> str:
+def _text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, given: Sequence[str]) -> str:
     rows = [[part, about["images"], f"{100 * about['off']:.1f}%"] for part, about in facts["parts"].items()]
     smallest = min(
         (name for name in lists if name.endswith("/labeled")), key=lambda name: facts["parts"][name.rpartition("/")[0]]["images"],
@@ -187,9 +213,9 @@ def _text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, sour
         lines.append(f"{facts['copies']} pairs of images are copies; each pair is on one side of val and held_out")
     if smallest is not None:
         keys = {"data.labeled": smallest, "data.unlabeled": smallest.replace("/labeled", "/unlabeled")}
-        keys |= {f"data.{name}": name for name in ("val", "held_out") if name in lists}
-        lines.append(
-            f"next: semiovs train {source or ''} "
-            + " ".join(f"{key}={lists[name].resolve()}" for key, name in keys.items())
-        )
+        keys |= {f"data.{name}": name for name in ("val", "held_out")}
+        keys = {key: name for key, name in keys.items() if name in lists}
+        words = [word for word in given if word.partition("=")[0] not in _REPLACED]
+        words += (f"{key}={inline(str(lists[name].resolve()))}" for key, name in keys.items())
+        lines.append(" ".join(["next: semiovs train", *map(shlex.quote, words)]))
     return "\n".join(lines)

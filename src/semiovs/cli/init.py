@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from semiovs.cli.console import Json, log, out, report
 from semiovs.cli.survey import Survey, survey
 from semiovs.cli.survey_classes import Classes, guess_classes
 from semiovs.config.source import inline
-from semiovs.errors import UsageError
+from semiovs.errors import DataError, UsageError
 
 _PLACEHOLDER = Classes(("background", "thing"), None, "no masks to guess from")
 #: What a teacher that is asked with words needs beyond names.
@@ -39,17 +40,23 @@ def init(
     if path.exists() and not force:
         raise UsageError(f"{path} is there already; --force replaces it, --out FILE writes another")
     found = survey(folder)
+    made = _lists_beside(found, path)
     text = starter(found, chosen_classes(found, classes), root=_relative(folder, path.parent))
-    for name, lines in found.made.items():
-        write_text(folder / name, lines)
-    write_text(path, text)
+    try:
+        for file, lines in made.items():
+            write_text(file, lines)
+        write_text(path, text)
+    except PermissionError as error:
+        raise DataError(
+            f"{path.parent}: cannot be written into: {error.strerror}; --out FILE writes elsewhere"
+        ) from None
     load_config(str(path))
     steps = next_steps(found, str(path))
     if as_json:
         told = {
             "file": str(path),
             "found": _counts(found),
-            "lists": list(found.made),
+            "lists": list(found.made) if path.parent == folder else [str(file) for file in made],
             "notes": found.notes,
             "next": steps,
         }
@@ -57,14 +64,25 @@ def init(
         return
     for note in found.notes:
         log(f"note: {note}")
-    wrote = ", ".join([str(path), *(str(folder / name) for name in found.made)])
+    wrote = ", ".join(map(str, [path, *made]))
     out("\n".join([f"wrote {wrote}", *(f"  {count:>6} {what}" for what, count in _counts(found).items()), "next:"]))
     out("\n".join(f"  {step}" for step in steps))
+
+
+def _lists_beside(found: Survey, path: Path) -> dict[Path, str]:
+    """File -> text of the lists to write: they lie with the YAML file, which need not be in the folder of the images."""
+    if path.parent.resolve() != found.folder.resolve():
+        for role, name in found.lists.items():
+            if name in found.made:
+                found.lists[role] = (path.parent.resolve() / name).as_posix()
+    return {path.parent / name: lines for name, lines in found.made.items()}
 
 
 def chosen_classes(found: Survey, given: str | None) -> str | Classes:
     """A file with names, names given on the command line, or a guess from the masks."""
     guess = _guess(found) if given is not None or found.class_file is None else None
+    if guess is not None and guess.doubt:
+        found.notes.append(guess.doubt)
     if given is not None:
         names = tuple(name.strip() for name in given.split(","))
         if not all(names) or len(set(names)) < len(names):
@@ -72,8 +90,10 @@ def chosen_classes(found: Survey, given: str | None) -> str | Classes:
         if guess is not None and guess.map is not None and len(guess.names) == len(names):
             rename = dict(zip(guess.names, names, strict=True))
             return Classes(names, {key: rename[name] for key, name in guess.map.items()}, "--classes", named=True)
-        if guess is not None and guess.map is None and len(guess.names) > len(names):
-            found.notes.append(f"{len(names)} classes given, but {guess.source}")
+        if guess is not None and (guess.map is not None or len(guess.names) > len(names)):
+            found.notes.append(
+                f"{len(names)} classes given, but {guess.source}; say what each value means in data.masks.map"
+            )
         return Classes(names, None, "--classes", named=True)
     return found.class_file or guess or _PLACEHOLDER
 
@@ -189,7 +209,7 @@ def _recipe(found: Survey) -> Iterator[str]:
 
 def next_steps(found: Survey, path: str) -> list[str]:
     """Commands to type next, in order."""
-    quoted = f"'{path}'" if " " in path else path
+    quoted = shlex.quote(path)
     steps = [f"semiovs data check {quoted}"]
     labels = _ood_labels(found)
     if found.ood and labels is None:

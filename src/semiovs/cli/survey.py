@@ -6,17 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semiovs.cli.survey_classes import CLASS_FILES, Classes, numbered_classes
-from semiovs.cli.survey_lists import (
-    IMAGES,
-    LABELED,
-    MASKS,
-    UNLABELED,
-    find_lists,
-    line,
-    lists_to_make,
-    masks_of_list,
-    walk,
-)
+from semiovs.cli.survey_lists import LABELED, find_lists, line, lists_to_make, masks_of_list
+from semiovs.cli.survey_misses import elsewhere, near_misses
+from semiovs.cli.survey_pairs import IMAGES, MASKS, walk
 from semiovs.errors import DataError
 
 #: Folder that `semiovs init` writes lists into, where the folders do not speak for themselves.
@@ -66,7 +58,7 @@ def survey(folder: Path) -> Survey:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name the one with your images")
-    found = Survey(folder, flat=sum(1 for p in folder.iterdir() if p.suffix.lower() in IMAGES))
+    found = Survey(folder)
     found.images = _count(folder / "images", IMAGES)
     found.mask_files = sorted(walk(folder / "masks", MASKS))
     found.masks = len(found.mask_files)
@@ -75,12 +67,12 @@ def survey(folder: Path) -> Survey:
     found.ood = _count(folder / "ood", IMAGES)
     _find_classes(found)
     _find_lists(found)
-    _look_for_near_misses(found)
     if not (found.images or found.unlabeled or found.flat or found.lists):
         raise DataError(
             f"{folder}: no images here; put images into images/, their masks (same names, PNG) into masks/, "
-            "images without masks into unlabeled/"
+            f"images without masks into unlabeled/{elsewhere(folder)}"
         )
+    found.notes += near_misses(found)
     return found
 
 
@@ -110,24 +102,11 @@ def _find_lists(found: Survey) -> None:
         found.lists[role] = name
         found.made[name] = "".join(line(found.folder, image, mask) for image, mask in pairs)
     found.notes += lists.notes
+    taken = {path for pairs in lists.made.values() for pair in pairs for path in pair}
+    found.flat = sum(path not in taken for path in walk(found.folder, IMAGES, deep=False))
     if found.masks:
         return
     if LABELED in lists.made:
         found.mask_files = [mask for _, mask in lists.made[LABELED] if mask is not None]
     elif LABELED in lists.lists:
         found.mask_files = masks_of_list(found.folder, lists.lists[LABELED])
-
-
-def _look_for_near_misses(found: Survey) -> None:
-    """Folders that are nearly what is looked for."""
-    if found.images and not found.labeled:
-        for path in sorted(p for p in found.folder.iterdir() if p.suffix.lower() in {".json", ".xml"}):
-            images = path.with_name("images")
-            found.notes.append(
-                f"annotations? semiovs labels import {path} --images {images} --out DIR makes masks of them"
-            )
-    if found.images and found.masks and found.images < found.masks and UNLABELED not in found.lists:
-        found.notes.append(f"{found.images} images but {found.masks} masks: an image and its mask have the same name")
-    lossy = _count(found.folder / "masks", frozenset({".jpg", ".jpeg"}))
-    if lossy:
-        found.notes.append(f"masks/ holds {lossy} JPEG files: JPEG changes the values, save masks as PNG")

@@ -9,6 +9,8 @@ from pathlib import Path
 #: Masks that are opened to see which values they hold.
 LOOKED_AT = 500
 IGNORE = 255
+#: More values far apart, or colours, than this are hardly classes.
+_MANY = 40
 
 CLASS_FILES = ("classes.txt", "classes.yaml", "classes.yml")
 #: Names in a class file that mean: not labelled.
@@ -19,13 +21,15 @@ _VOID = frozenset({"unlabeled", "unlabelled", "void", "ignore", "ignored", "unkn
 class Classes:
     """Class names guessed from masks, or given.
 
-    map: value in the file -> class name, None where values are ids; source: how they were found; named: by a person.
+    map: value in the file -> class name, None where values are ids; source: how they were found; named: by a person; doubt: why
+    they may be no classes at all.
     """
 
     names: tuple[str, ...]
     map: dict[str, str] | None = None
     source: str = ""
     named: bool = False
+    doubt: str = ""
 
 
 def numbered_classes(path: Path) -> Classes | None:
@@ -104,7 +108,17 @@ def _from_keys(keys: list[tuple[int, ...]], what: str, masks: int) -> Classes:
         names[",".join(map(str, key))] = "background" if not any(key) else f"class_{number}"
     ordered = sorted(names.values(), key=lambda name: (name != "background", kept_index(name)))
     more = f", the {len(kept)} commonest of {len(keys)}" if len(keys) > len(kept) else ""
-    return Classes(tuple(ordered), names, f"{len(keys)} {what} in {masks} masks{more}")
+    return Classes(tuple(ordered), names, f"{len(keys)} {what} in {masks} masks{more}", doubt=_doubt(len(keys), what))
+
+
+def _doubt(number: int, what: str) -> str:
+    """Values far apart, or colours, are named by people: there are few of them."""
+    if number <= _MANY:
+        return ""
+    return (
+        f"masks hold {number} {what}, too many for classes: were they resized with smoothing, saved as JPEG, or are they pictures? "
+        "a mask holds exact values"
+    )
 
 
 def kept_index(name: str) -> int:

@@ -8,13 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# The same suffixes as in semiovs.data (a test checks it), which imports torch.
-IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-MASKS = frozenset({".png", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
+from semiovs.cli.survey_pairs import IMAGES, MASKS, Pair, beside, pairs_in, same_names, walk
 
 LABELED, UNLABELED, VAL = "labeled", "unlabeled", "val"
 #: Role -> words in a list's name, in the order in which roles are looked for; the first word of a role is the best.
@@ -23,15 +21,9 @@ _WORDS = {
     VAL: ("val", "valid", "validation", "eval", "test"),
     LABELED: ("labeled", "labelled", "train", "training", "trainval"),
 }
-#: Folders that may hold the masks of the images in images/, best first.
-MASK_FOLDERS = (
-    "masks", "labels", "annotations", "mask", "label", "gt", "segmentation", "SegmentationClass", "annotation",
-)  # fmt: skip
-#: What may stand after the image's name in its mask's.
-_ENDINGS = ("_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_segmentation", "_L", "-mask", "_labelIds")
 #: Where images lie whose folder tells their role.
 _PLACES = {
-    LABELED: ("images/train", "images/training", "train/images", "training/images", "images"),
+    LABELED: ("images/train", "images/training", "train/images", "training/images", "images", "train", "training", "."),
     VAL: (
         "images/val",
         "images/validation",
@@ -40,6 +32,10 @@ _PLACES = {
         "validation/images",
         "images/test",
         "test/images",
+        "val",
+        "valid",
+        "validation",
+        "test",
     ),
 }
 _LONGEST = 4096
@@ -51,7 +47,7 @@ class Found:
 
     lists: dict[str, Path] = field(default_factory=dict)
     others: list[Path] = field(default_factory=list)
-    made: dict[str, list[tuple[Path, Path | None]]] = field(default_factory=dict)
+    made: dict[str, list[Pair]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -65,6 +61,7 @@ def find_lists(folder: Path) -> Found:
         ranked = sorted((_rank(path), path) for path in _files(place) if _role(path) and _is_list(path))
         for _, path in ranked:
             found.lists.setdefault(_role(path) or "", path)
+        found.notes += [_not_a_list(path) for path in _files(place) if _looks_like_a_list(path)]
     found.others = inner[1:]
     return found
 
@@ -78,36 +75,51 @@ def lists_to_make(folder: Path, found: Found) -> None:
         _make_rest(folder, found)
         return
     for role in (LABELED, VAL):
-        place = next((place for place in _PLACES[role] if _mask_folder(folder, place)), None)
-        if role not in found.lists and place is not None:
-            _make_pairs(folder, place, role, found)
+        if role in found.lists:
+            continue
+        for place in _PLACES[role]:
+            pairs = pairs_in(folder, place)
+            if pairs is not None:
+                _make_pairs(folder, place, role, found, *pairs)
+                break
+    _make_flat(folder, found)
 
 
 def _make_rest(folder: Path, found: Found) -> None:
     """Images in images/ that no list of labelled or evaluation images names are bare ones."""
     if UNLABELED in found.lists or not (folder / "images").is_dir() or (folder / "unlabeled").is_dir():
         return
-    listed = {folder / image for path in found.lists.values() for image, _ in _rows(path)}
-    rest = [path for path in images_of(folder / "images") if path not in listed]
+    listed = {Path(os.path.normpath(folder / image)) for path in found.lists.values() for image, _ in _rows(path)}
+    rest = [path for path, _ in beside(folder / "images") if Path(os.path.normpath(path)) not in listed]
     if rest:
         found.made[UNLABELED] = [(path, None) for path in rest]
         found.notes.append(f"{len(rest)} images of images/ are in none of the lists: they are taken as unlabelled")
 
 
-def _make_pairs(folder: Path, place: str, role: str, found: Found) -> None:
-    masks = _mask_folder(folder, place)
-    assert masks is not None
-    pairs = _paired(folder / place, masks)
+def _make_flat(folder: Path, found: Found) -> None:
+    """Images in the folder itself are bare ones; where others lie below, the folder cannot be named for them."""
+    taken = {path for pairs in found.made.values() for pair in pairs for path in pair}
+    bare = [image for image, mask in beside(folder, deep=False) if mask is None and image not in taken]
+    if not bare or {UNLABELED} & {*found.lists, *found.made} or (folder / "unlabeled").is_dir():
+        return
+    if any(path.parent != folder for path in walk(folder, IMAGES)):
+        found.made[UNLABELED] = [(path, None) for path in bare]
+        found.notes.append(f"{len(bare)} images of this folder have no mask: they are taken as unlabelled")
+
+
+def _make_pairs(folder: Path, place: str, role: str, found: Found, pairs: list[Pair], where: str) -> None:
     labeled = [(image, mask) for image, mask in pairs if mask is not None]
-    by_convention = (place, masks) in {("images", folder / "masks"), ("val/images", folder / "val/masks")}
-    if not labeled or (by_convention and len(labeled) == len(pairs)):
+    convention = {"images": folder / "masks", "val/images": folder / "val/masks"}.get(place)
+    if not labeled or (convention is not None and same_names(pairs, folder / place, convention)):
         return
     found.made[role] = [*labeled]
-    found.notes.append(f"{len(labeled)} images of {place}/ have masks in {masks.relative_to(folder).as_posix()}/")
+    shown = "this folder" if place == "." else f"{place}/"
+    masks = where if where == "beside them" else f"in {where}"
+    found.notes.append(f"{len(labeled)} images of {shown} have masks {masks}")
     bare = [(image, None) for image, mask in pairs if mask is None]
     if bare and role == LABELED and UNLABELED not in found.lists and not (folder / "unlabeled").is_dir():
         found.made[UNLABELED] = [*bare]
-        found.notes.append(f"{len(bare)} images of {place}/ have no mask: they are taken as unlabelled")
+        found.notes.append(f"{len(bare)} images of {shown} have no mask: they are taken as unlabelled")
 
 
 def line(folder: Path, image: Path, mask: Path | None) -> str:
@@ -116,22 +128,6 @@ def line(folder: Path, image: Path, mask: Path | None) -> str:
     if mask is not None:
         row["mask"] = mask.relative_to(folder).as_posix()
     return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def images_of(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted."""
-    return sorted(walk(folder, IMAGES))
-
-
-def walk(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
-    """All files below a folder with one of the suffixes, hidden ones left out."""
-    for directory, inner, names in os.walk(folder, followlinks=True):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        yield from (
-            Path(directory) / name
-            for name in names
-            if Path(name).suffix.lower() in suffixes and not name.startswith(".")
-        )
 
 
 def masks_of_list(folder: Path, path: Path) -> list[Path]:
@@ -169,6 +165,19 @@ def _is_list(path: Path) -> bool:
     )
 
 
+def _looks_like_a_list(path: Path) -> bool:
+    """Whether the name promises a list of one's own, which the lines are not."""
+    suffixes = {".txt", ".jsonl", ".lst", ".csv", ".tsv"}
+    return (
+        path.suffix.lower() in suffixes and not path.name.startswith(".") and bool(_role(path)) and not _is_list(path)
+    )
+
+
+def _not_a_list(path: Path) -> str:
+    form = "images/a.jpg" if _role(path) == UNLABELED else "images/a.jpg masks/a.png"
+    return f"{path} is left aside: its name is a list's, but its lines are not like '{form}' (UTF-8)"
+
+
 def _rows(path: Path) -> Iterator[tuple[str, str | None]]:
     """(image, mask) of the lines of a list, as far as they are easily read."""
     try:
@@ -186,26 +195,5 @@ def _rows(path: Path) -> Iterator[tuple[str, str | None]]:
             if isinstance(row.get("image"), str):
                 yield row["image"], row.get("mask")
             continue
-        columns = text.split()
+        columns = text.replace("\\", "/").split()
         yield columns[0], columns[1] if len(columns) == 2 and columns[1] != "None" else None
-
-
-def _mask_folder(folder: Path, place: str) -> Path | None:
-    """Folder of the masks of the images in `place`: the same path with another word for ``images``."""
-    if not (folder / place).is_dir():
-        return None
-    for name in MASK_FOLDERS:
-        masks = folder / "/".join(name if part == "images" else part for part in place.split("/"))
-        if any(walk(masks, MASKS)):
-            return masks
-    return None
-
-
-def _paired(images: Path, masks: Path) -> list[tuple[Path, Path | None]]:
-    """Images with their masks, by name without suffix; masks may end in ``_mask`` and the like."""
-    by_name = {path.relative_to(masks).with_suffix("").as_posix(): path for path in walk(masks, MASKS)}
-    return [(path, _mask(by_name, path.relative_to(images).with_suffix("").as_posix())) for path in images_of(images)]
-
-
-def _mask(masks: Mapping[str, Path], name: str) -> Path | None:
-    return next((masks[name + ending] for ending in ("", *_ENDINGS) if name + ending in masks), None)

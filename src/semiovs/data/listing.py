@@ -14,6 +14,8 @@ from semiovs.data.suffixes import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.errors import DataError
 
 _JPEG = (".jpg", ".jpeg")
+#: Folders that storage systems and archives put among images, with thumbnails in them.
+_SHADOWS = ("@eaDir", "__MACOSX")
 
 
 def image_files(folder: Path, *, recursive: bool = True) -> dict[str, Path]:
@@ -48,6 +50,11 @@ def folder_records(
     if not found and not findings:
         raise _without_images(images)
     known: dict[str, Path] = {}
+    if masks is not None and not masks.is_dir():
+        text = (
+            f"{masks}: no such folder; put the masks of {images} there (same names, PNG), or set data.labeled to a list"
+        )
+        raise DataError(f"{text}; images without masks belong into unlabeled/", kind="list-missing")
     if masks is not None:
         known, further = _by_id(masks, MASK_SUFFIXES, recursive)
         findings += further
@@ -72,7 +79,7 @@ def folder_records(
 
 def _lacking(images: Path, masks: Path, lacking: list[str], total: int) -> Finding:
     text = f"{images}: {len(lacking)} of {total} images have no mask in {masks} (expected <id>.png): {some(lacking)}"
-    lossy = [i for i in lacking if any((masks / f"{i}{suffix}").is_file() for suffix in _JPEG)]
+    lossy = [i for i in lacking if any(os.path.isfile(masks / f"{i}{suffix}") for suffix in _JPEG)]  # noqa: PTH113 - False where pathlib raises
     if lossy:
         text += f"; {len(lossy)} have a JPEG file there, which cannot hold a mask: save masks as PNG"
     fix = "move images without masks to the unlabelled folder"
@@ -100,7 +107,8 @@ def _by_id(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> tuple[di
         raise DataError(f"{folder}: no such folder", kind="list-missing")
     found: dict[str, Path] = {}
     findings: list[Finding] = []
-    for path in _files(folder, recursive):
+    unreadable: list[OSError] = []
+    for path in _files(folder, recursive, unreadable):
         if path.suffix.lower() not in suffixes or path.name.startswith("."):
             continue
         name = path.relative_to(folder).with_suffix("").as_posix()
@@ -108,7 +116,14 @@ def _by_id(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> tuple[di
             findings.append(problem)
             continue
         found[name] = path
+    findings += map(_unreadable, unreadable)
     return dict(sorted(found.items())), findings
+
+
+def _unreadable(error: OSError) -> Finding:
+    where = printable(str(error.filename))
+    text = f"{where}: this folder cannot be looked into: {error.strerror}"
+    return Finding("folder-unreadable", "error", text, where=where, file=where, fix="see to its permissions")
 
 
 def _problem(name: str, path: Path, found: dict[str, Path]) -> Finding | None:
@@ -132,9 +147,9 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _files(folder: Path, recursive: bool) -> Iterator[Path]:
-    for directory, inner, names in os.walk(folder, followlinks=True):
-        kept = sorted(name for name in inner if not name.startswith(".")) if recursive else []
+def _files(folder: Path, recursive: bool, unreadable: list[OSError]) -> Iterator[Path]:
+    for directory, inner, names in os.walk(folder, followlinks=True, onerror=unreadable.append):
+        kept = sorted(name for name in inner if not name.startswith(".") and name not in _SHADOWS) if recursive else []
         inner[:] = [name for name in kept if not _turns_back(directory, name)]
         for name in sorted(names):
             yield Path(directory) / name

@@ -18,6 +18,7 @@ _KEYS = ("id", "image", "mask", *_TEXTS)
 _SHA256 = re.compile("[0-9a-f]{64}")
 #: Characters that belong in no name: a terminal obeys them.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _COLUMN_SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
 _LONGEST = 8192
 _LONGEST_JSON = 65536
@@ -147,8 +148,15 @@ def storable(text: str) -> None:
 
 
 def inside(text: str, root: Path) -> Path:
-    """Path of `text`, which may be absolute; a relative one must not climb out of `root`."""
+    """Path of `text`, which may be absolute; a relative one must not climb out of `root`.
+
+    Backslashes separate folders, as on Windows, unless a file is really called so.
+    """
     storable(text)
+    if _DRIVE.match(text) and not Path(text).is_absolute():
+        raise DataError(f"'{brief(text)}' is a path of another computer; write paths from {root}", kind="outside")
+    if "\\" in text and not os.path.lexists(root / text):
+        text = text.replace("\\", "/")
     if not text.strip():
         raise DataError("an empty path", kind="columns")
     if ".." in text and not Path(text).is_absolute() and Path(os.path.normpath(text)).parts[:1] == (os.pardir,):

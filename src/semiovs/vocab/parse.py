@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -18,6 +19,7 @@ from semiovs.vocab.nodes import Nodes, empty
 from semiovs.vocab.rules import RuleError, check_template
 from semiovs.vocab.vocabulary import Vocabulary
 
+_NUMBERED = re.compile(r"([0-9]{1,3})[\s:;,.=]\s*(\S.*)")
 SUFFIXES = (".yaml", ".yml", ".txt")
 #: Sets of sentences that have a name; the empty one is the teacher's own (for CLIP: the 80 of ImageNet).
 TEMPLATES: Mapping[str, tuple[str, ...]] = {"imagenet": (), "photo": ("a photo of a {}",), "plain": ("{}",)}
@@ -70,9 +72,10 @@ def _draft(source: Text, above: tuple[str, ...]) -> Draft:
     if source.identity in above:
         raise ConfigError(f"vocabulary: {source.label}: extends itself (through {len(above)} file(s))")
     if source.label.endswith(".txt"):
-        lines = enumerate(source.text.splitlines(), 1)
+        lines = {i: t.strip() for i, t in enumerate(source.text.splitlines(), 1) if t.strip()}
         draft = Draft()
-        draft.overlay([Row(t.strip(), None, None, f"{source.label}:{i}") for i, t in lines if t.strip()])
+        names = zip(lines, _without_numbers(list(lines.values())), strict=True)
+        draft.overlay([Row(name, None, None, f"{source.label}:{i}") for i, name in names])
         return draft
     try:
         node = compose(source.text, source.label)
@@ -81,6 +84,13 @@ def _draft(source: Text, above: tuple[str, ...]) -> Draft:
     except ConfigError as error:
         raise ConfigError(str(error).replace("config: ", "vocabulary: ", 1)) from None
     return _Document(source, above).draft(node)
+
+
+def _without_numbers(lines: list[str]) -> list[str]:
+    """The names, where every line starts with its own id (``0 road``, ``0: road``); else the lines as they are."""
+    found = [_NUMBERED.fullmatch(line) for line in lines]
+    names = [match[2] for number, match in enumerate(found) if match is not None and int(match[1]) == number]
+    return names if len(names) == len(lines) else lines
 
 
 class _Document:

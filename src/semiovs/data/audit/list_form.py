@@ -24,6 +24,8 @@ def _forms(data: bytes) -> Iterator[tuple[str, str]]:
         yield "list-bom", "starts with a byte order mark; it is left out"
     if b"\r" in data:
         yield "list-crlf", "has line ends of another system (CR); they are understood"
+    if b"\\" in data and not data.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
+        yield "list-backslash", "has backslashes in paths; they are understood as slashes"
     lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").removesuffix(b"\n").split(b"\n")
     blank = [number for number, line in enumerate(lines, 1) if not line.strip()]
     if blank and data:

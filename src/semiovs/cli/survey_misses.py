@@ -1,0 +1,91 @@
+"""What in a folder is nearly what `semiovs init` looks for: notes about it, each with what to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semiovs.cli.survey_lists import UNLABELED
+from semiovs.cli.survey_pairs import IMAGES, walk
+
+if TYPE_CHECKING:
+    from semiovs.cli.survey import Survey
+
+_ANNOTATIONS = frozenset({".json", ".xml"})
+#: Pictures and films that people have among their images, and that nothing here reads.
+_FOREIGN = frozenset({
+    ".heic", ".heif", ".avif", ".gif", ".jp2", ".svg", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".npy",
+    ".mp4", ".mov", ".avi", ".mkv", ".webm",
+})  # fmt: skip
+#: Files in which other programs keep class names.
+_CLASS_LISTS = (
+    "labelmap.txt",
+    "_classes.csv",
+    "classes.csv",
+    "class_dict.csv",
+    "classes.names",
+    "obj.names",
+    "data.yaml",
+)
+
+
+def near_misses(found: Survey) -> Iterator[str]:
+    """Notes about a folder that holds images."""
+    folder = found.folder
+    if not found.labeled:
+        yield from _annotations(folder)
+        yield from _polygons(folder)
+    if found.images and found.masks and found.images < found.masks and UNLABELED not in found.lists:
+        yield f"{found.images} images but {found.masks} masks: an image and its mask have the same name"
+    if lossy := _kinds(folder / "masks", frozenset({".jpg", ".jpeg"})):
+        yield f"masks/ holds {sum(lossy.values())} JPEG files: JPEG changes the values, save masks as PNG"
+    yield from unread(folder)
+    names = [name for name in _CLASS_LISTS if (folder / name).is_file()]
+    if names and found.class_file is None and found.classes is None:
+        yield f"{names[0]} may hold the class names: give them with --classes a,b,c, or one a line in classes.txt"
+
+
+def unread(folder: Path) -> Iterator[str]:
+    """Files among the images of kinds that are not read."""
+    kinds = sum((_kinds(folder / place, _FOREIGN) for place in ("images", "unlabeled", "val/images", "ood")), Counter())
+    kinds += _kinds(folder, _FOREIGN, deep=False)
+    if kinds:
+        shown = ", ".join(f"{number} {suffix}" for suffix, number in kinds.most_common())
+        yield f"files that are not read ({shown}) are left out: save images as JPEG or PNG"
+
+
+def elsewhere(folder: Path) -> str:
+    """Where in a folder without images by convention images lie, and what that may be; nothing if there are none."""
+    places = Counter(path.relative_to(folder).parts[0] for path in walk(folder, IMAGES))
+    if not places:
+        return "".join(f"; {note}" for note in [*unread(folder), *_annotations(folder)])
+    shown = ", ".join(f"{name}/ ({number})" for name, number in places.most_common(4))
+    text = f"; there are images in {shown}"
+    inner = next((name for name in places if (folder / name / "images").is_dir()), None)
+    if "JPEGImages" in places:
+        return f"{text}: Pascal VOC? semiovs data prepare voc --root {folder}"
+    if inner is not None:
+        return f"{text}: semiovs init {folder / inner}"
+    return f"{text}: rename or link them (links may lead anywhere), or name lists: data.labeled=LIST"
+
+
+def _annotations(folder: Path) -> Iterator[str]:
+    places = [folder, folder / "annotations", folder / "train"]
+    files = (path for place in places if place.is_dir() for path in sorted(place.iterdir()))
+    for path in [path for path in files if path.suffix.lower() in _ANNOTATIONS and not path.name.startswith(".")][:4]:
+        images = folder / "images" if (folder / "images").is_dir() else path.parent
+        yield f"annotations? semiovs labels import {path} --images {images} --out DIR makes masks of them"
+
+
+def _polygons(folder: Path) -> Iterator[str]:
+    if number := sum(1 for _ in walk(folder / "labels", frozenset({".txt"}))):
+        yield (
+            f"labels/ holds {number} text files: polygons or boxes of YOLO? they are not read; "
+            "export the labels as COCO, then: semiovs labels import"
+        )
+
+
+def _kinds(folder: Path, suffixes: frozenset[str], *, deep: bool = True) -> Counter[str]:
+    return Counter(path.suffix.lower() for path in walk(folder, suffixes, deep=deep))

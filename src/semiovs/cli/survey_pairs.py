@@ -1,0 +1,111 @@
+"""Images and their masks where there is no list: in two folders, or side by side.
+
+Light: no numpy, no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+# The same suffixes as in semiovs.data (a test checks it), which imports torch.
+IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+MASKS = frozenset({".png", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
+
+#: Folders that may hold the masks of the images in images/, best first.
+MASK_FOLDERS = (
+    "masks", "labels", "annotations", "mask", "label", "gt", "segmentation", "SegmentationClass", "annotation",
+)  # fmt: skip
+#: What may stand after the image's name in its mask's.
+_ENDINGS = ("_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_segmentation", "_L", "-mask", "_labelIds")
+#: Folders with thumbnails that storage systems and archives put among images, as semiovs.data leaves them out.
+_SHADOWS = ("@eaDir", "__MACOSX")
+
+#: An image and its mask, if it has one.
+Pair = tuple[Path, Path | None]
+
+
+def pairs_in(folder: Path, place: str) -> tuple[list[Pair], str] | None:
+    """Images of `place`, a path in `folder`, with their masks, and where those lie; None if it has no masks."""
+    images = folder / place
+    if not images.is_dir():
+        return None
+    masks = _mask_folder(folder, place)
+    if masks is not None:
+        return _paired(images, masks), f"{masks.relative_to(folder).as_posix()}/"
+    found = beside(images, deep=place != ".")
+    return (found, "beside them") if any(mask for _, mask in found) else None
+
+
+def beside(images: Path, *, deep: bool = True) -> list[Pair]:
+    """Images of a folder, with the files beside them that are called ``<name>_mask`` and the like; those are no images then."""
+    files = sorted(walk(images, IMAGES | MASKS, deep=deep))
+    by_name = {path.with_suffix("").as_posix(): path for path in files if path.suffix.lower() in MASKS}
+    pictures = [path for path in files if path.suffix.lower() in IMAGES]
+    pairs = {path: _mask(by_name, path.with_suffix("").as_posix(), _ENDINGS) for path in pictures}
+    masks = set(pairs.values())
+    return [(image, mask) for image, mask in pairs.items() if image not in masks]
+
+
+def same_names(pairs: list[Pair], images: Path, masks: Path) -> bool:
+    """Whether all masks have exactly their images' names, as folders are read by convention."""
+    return all(
+        mask is not None and mask.is_relative_to(masks) and _name(image, images) == _name(mask, masks)
+        for image, mask in pairs
+    )
+
+
+def images_of(folder: Path) -> list[Path]:
+    """All image files below a folder, sorted."""
+    return sorted(walk(folder, IMAGES))
+
+
+def walk(folder: Path, suffixes: frozenset[str], *, deep: bool = True) -> Iterator[Path]:
+    """All files in a folder, or below it, with one of the suffixes, hidden ones left out."""
+    for directory, inner, names in os.walk(folder, followlinks=True):
+        kept = sorted(name for name in inner if deep and not name.startswith(".") and name not in _SHADOWS)
+        inner[:] = [name for name in kept if not _turns_back(Path(directory), name)]
+        yield from (
+            Path(directory) / name
+            for name in names
+            if Path(name).suffix.lower() in suffixes and not name.startswith(".")
+        )
+
+
+def _turns_back(directory: Path, name: str) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    path = directory / name
+    return path.is_symlink() and directory.resolve().is_relative_to(path.resolve())
+
+
+def _mask_folder(folder: Path, place: str) -> Path | None:
+    """Folder of the masks of the images in `place`: the same path with another word for ``images``, or after its name."""
+    parts = place.split("/")
+    for name in MASK_FOLDERS:
+        other = (
+            "/".join(name if part == "images" else part for part in parts) if "images" in parts else f"{place}_{name}"
+        )
+        if any(walk(folder / other, MASKS)):
+            return folder / other
+    return None
+
+
+def _paired(images: Path, masks: Path) -> list[Pair]:
+    """Images with their masks, by name without suffix; masks may end in ``_mask`` and the like."""
+    by_name = {_composed(_name(path, masks)): path for path in walk(masks, MASKS)}
+    return [(path, _mask(by_name, _composed(_name(path, images)))) for path in images_of(images)]
+
+
+def _mask(masks: Mapping[str, Path], name: str, endings: tuple[str, ...] = ("", *_ENDINGS)) -> Path | None:
+    return next((masks[name + ending] for ending in endings if name + ending in masks), None)
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _composed(name: str) -> str:
+    """The name in the one of its Unicode forms that most systems write; some take letters and accents apart."""
+    return unicodedata.normalize("NFC", name)

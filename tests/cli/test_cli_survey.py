@@ -1,0 +1,168 @@
+"""Folders as people have them: what `semiovs init` takes for what, and what it says about the rest."""
+
+import json
+import unicodedata
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semiovs.cli import run as main
+from semiovs.config import load_config
+from semiovs.data.manifest import Manifest
+
+
+def picture(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.tile(np.asarray(values, np.uint8), (4, 1))).save(path)
+
+
+def pairs(folder, role="labeled"):
+    listed = getattr(load_config(str(folder / "semiovs.yaml")).config.data, role)
+    return [(r.image.name, r.mask.name if r.mask else None) for r in Manifest.read(folder / listed, folder)]
+
+
+def test_masks_with_an_ending_in_the_folder_of_the_convention(tmp_path):
+    for name in "ab":
+        picture(tmp_path / f"images/{name}.jpg", [0, 9])
+        picture(tmp_path / f"masks/{name}_mask.png", [0, 1])
+    assert main(["init", str(tmp_path)]) == 0
+    assert pairs(tmp_path) == [("a.jpg", "a_mask.png"), ("b.jpg", "b_mask.png")]
+
+
+def test_masks_beside_images_are_no_images(tmp_path, capsys):
+    for name in "ab":
+        picture(tmp_path / f"{name}.jpg", [0, 9])
+        picture(tmp_path / f"{name}_mask.png", [0, 1])
+    picture(tmp_path / "bare.png", [0, 9])
+    assert main(["init", str(tmp_path)]) == 0
+    assert pairs(tmp_path) == [("a.jpg", "a_mask.png"), ("b.jpg", "b_mask.png")]
+    assert pairs(tmp_path, "unlabeled") == [("bare.png", None)]
+    assert "2 images of this folder have masks beside them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mask", ["{part}/{part}_mask.png", "{part}_masks/{part}.png"])
+def test_parts_without_a_folder_called_images(tmp_path, mask):
+    for part in ("train", "valid"):
+        picture(tmp_path / f"{part}/{part}.jpg", [0, 9])
+        picture(tmp_path / mask.format(part=part), [0, 1])
+    assert main(["init", str(tmp_path)]) == 0
+    assert [image for image, _ in pairs(tmp_path)] == ["train.jpg"]
+    assert [image for image, _ in pairs(tmp_path, "val")] == ["valid.jpg"]
+
+
+def test_images_beside_labelled_ones_are_the_bare_ones(tmp_path):
+    picture(tmp_path / "images/a.jpg", [0, 9])
+    picture(tmp_path / "masks/a.png", [0, 1])
+    picture(tmp_path / "bare.jpg", [0, 9])
+    assert main(["init", str(tmp_path)]) == 0
+    assert pairs(tmp_path, "unlabeled") == [
+        ("bare.jpg", None)
+    ]  # and not those of images/, as "unlabeled: ." would mean
+
+
+def test_names_with_accents_from_another_system(tmp_path):
+    picture(tmp_path / "images" / (unicodedata.normalize("NFD", "über") + ".jpg"), [0, 9])
+    picture(tmp_path / "masks" / (unicodedata.normalize("NFC", "über") + ".png"), [0, 1])
+    assert main(["init", str(tmp_path)]) == 0
+    assert len(pairs(tmp_path)) == 1
+
+
+def test_a_link_that_turns_back_is_walked_once(tmp_path, capsys):
+    picture(tmp_path / "images/a.jpg", [0, 9])
+    picture(tmp_path / "masks/a.png", [0, 1])
+    (tmp_path / "images/loop").symlink_to(".")
+    assert main(["init", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["found"]["images in images/"] == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("train.txt", "train.txt is left aside"),
+        ("val.csv", "val.csv is left aside"),
+        ("labelmap.txt", "labelmap.txt may hold the class names"),
+        ("images/a.heic", "not read (1 .heic)"),
+        ("film.mp4", "not read (1 .mp4)"),
+    ],
+)
+def test_what_is_left_out_is_said(tmp_path, capsys, file, said):
+    picture(tmp_path / "images/a.jpg", [0, 9])
+    picture(tmp_path / "masks/a.png", [0, 1])
+    (tmp_path / file).write_text("a\n")
+    assert main(["init", str(tmp_path)]) == 0
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("Images/a.jpg", "there are images in Images/ (1): rename or link them"),
+        ("mine/images/a.jpg", "mine"),
+        ("JPEGImages/a.jpg", "semiovs data prepare voc"),
+    ],
+)
+def test_images_that_lie_elsewhere_are_named(tmp_path, capsys, file, said):
+    picture(tmp_path / file, [0, 9])
+    assert main(["init", str(tmp_path)]) == 3
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "said"), [("_annotations.coco.json", "semiovs labels import"), ("labels/a.txt", "YOLO")]
+)
+def test_annotations_that_are_no_masks(tmp_path, capsys, file, said):
+    picture(tmp_path / "a.jpg", [0, 9])
+    (tmp_path / "labels").mkdir()
+    (tmp_path / file).write_text("{}")
+    assert main(["init", str(tmp_path)]) == 0
+    assert said in capsys.readouterr().err
+
+
+def test_lists_lie_with_the_yaml_file(tmp_path):
+    for name in "ab":
+        picture(tmp_path / f"data/{name}.jpg", [0, 9])
+        picture(tmp_path / f"data/{name}_mask.png", [0, 1])
+    before = sorted(tmp_path.rglob("data/**"))
+    assert main(["init", str(tmp_path / "data"), "--out", str(tmp_path / "mine/run.yaml")]) == 0
+    assert sorted(tmp_path.rglob("data/**")) == before
+    data = load_config(str(tmp_path / "mine/run.yaml")).config.data
+    assert len(Manifest.read(data.labeled, tmp_path / "data")) == 2
+    assert main(["data", "check", str(tmp_path / "mine/run.yaml")]) == 0
+
+
+def test_a_folder_that_is_read_only(tmp_path, capsys, monkeypatch):
+    picture(tmp_path / "a.jpg", [0, 9])
+
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("semiovs.files.write_text", refused)
+    assert main(["init", str(tmp_path)]) == 3
+    assert capsys.readouterr().err.endswith("cannot be written into: Permission denied; --out FILE writes elsewhere\n")
+
+
+def test_smoothed_masks_are_doubted(tmp_path, capsys):
+    picture(tmp_path / "images/a.jpg", [0, 9])
+    picture(tmp_path / "masks/a.png", range(0, 251, 5))
+    assert main(["init", str(tmp_path)]) == 0
+    assert "51 values, too many for classes" in capsys.readouterr().err
+
+
+def test_lists_with_backslashes(tmp_path, capsys):
+    for name in "ab":
+        picture(tmp_path / f"images/{name}.jpg", [0, 9 if name == "a" else 200])
+        picture(tmp_path / f"masks/{name}.png", [0, 1])
+    (tmp_path / "train.txt").write_bytes(b"\xef\xbb\xbfimages\\a.jpg masks\\a.png\r\nimages\\b.jpg masks\\b.png\r\n")
+    assert main(["init", str(tmp_path)]) == 0
+    assert not (tmp_path / "lists").exists()  # no image is left for an unlabelled list
+    assert main(["data", "check", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert all(f"note: {kind} (1)" in said for kind in ("list-backslash", "list-bom", "list-crlf"))
+
+
+def test_names_that_do_not_fit_a_map_are_noted(tmp_path, capsys):
+    picture(tmp_path / "images/a.jpg", [0, 9])
+    picture(tmp_path / "masks/a.png", [0, 255])
+    assert main(["init", str(tmp_path), "--classes", "road"]) == 0
+    assert "1 classes given, but masks hold 0 and 255; say what each value means" in capsys.readouterr().err
