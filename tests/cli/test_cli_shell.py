@@ -426,6 +426,27 @@ def test_init_takes_folders_and_lists_whose_names_tell_their_role(folder, capsys
     assert {r.image.name for r in Manifest.read(folder / data.unlabeled, folder)} == {"train.jpg", "val.jpg"}
 
 
+@pytest.mark.parametrize(
+    "places", [("images", "masks", "."), ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")]
+)
+def test_init_takes_lists_of_ids(folder, places, capsys):
+    images, masks, lists = places
+    (folder / "images").rename(folder / images)
+    (folder / "masks").rename(folder / masks)
+    shutil.rmtree(folder / "unlabeled")
+    (folder / lists).mkdir(parents=True, exist_ok=True)
+    (folder / lists / "train.txt").write_text("a\r\n")
+    (folder / lists / "val.txt").write_text("b.jpg\r\n")
+    assert main(["init", str(folder)]) == 0
+    data = load_config(str(folder / "semiovs.yaml")).config.data
+    assert [(r.image.name, r.mask.name) for r in Manifest.read(folder / data.labeled, folder)] == [("a.jpg", "a.png")]
+    assert [(r.image.name, r.mask.name) for r in Manifest.read(folder / data.val, folder)] == [("b.jpg", "b.png")]
+    assert "train.txt names 1 images by their ids" in capsys.readouterr().err
+    (folder / lists / "train.txt").write_text("a\nmissing\n")  # not these images: left aside, and said
+    assert main(["init", str(folder), "--force"]) == 0
+    assert "train.txt names" not in capsys.readouterr().err
+
+
 def test_init_puts_classes_with_gaps_in_order(folder, capsys):
     (folder / "classes.yaml").write_text("classes: {0: unlabeled, 2: car, 7: sky}\n")
     assert main(["init", str(folder)]) == 0

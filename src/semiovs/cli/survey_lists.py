@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from semiovs.cli.survey_ids import PLACES as ID_PLACES
+from semiovs.cli.survey_ids import pairs_by_id, pairs_of
 from semiovs.cli.survey_pairs import IMAGES, MASKS, Pair, beside, pairs_in, same_names, walk
 
 LABELED, UNLABELED, VAL = "labeled", "unlabeled", "val"
@@ -54,14 +56,18 @@ class Found:
 def find_lists(folder: Path) -> Found:
     """Lists in the folder itself, in lists/ or splits/, and in the first folder of splits/ that has a labelled list."""
     found = Found()
+    by_id = _make_of_ids(folder, found)
     inner = sorted(
         {path.parent for path in (folder / "splits").glob("*/*") if _role(path) == LABELED and _is_list(path)}
     )
     for place in [*inner[:1], folder, folder / "lists", folder / "splits"]:
         ranked = sorted((_rank(path), path) for path in _files(place) if _role(path) and _is_list(path))
         for _, path in ranked:
-            found.lists.setdefault(_role(path) or "", path)
-        found.notes += [_not_a_list(path) for path in _files(place) if _looks_like_a_list(path)]
+            role = _role(path) or ""
+            found.lists.setdefault(role, path)
+            found.made.pop(role, None)
+        left = [path for path in _files(place) if _looks_like_a_list(path) and path not in by_id]
+        found.notes += map(_not_a_list, left)
     found.others = inner[1:]
     return found
 
@@ -71,7 +77,7 @@ def lists_to_make(folder: Path, found: Found) -> None:
 
     By convention images/ is labelled by masks/, val/images by val/masks, and unlabeled/ is bare; nothing is written then.
     """
-    if LABELED in found.lists:
+    if LABELED in found.lists or LABELED in found.made:
         _make_rest(folder, found)
         return
     for role in (LABELED, VAL):
@@ -85,11 +91,34 @@ def lists_to_make(folder: Path, found: Found) -> None:
     _make_flat(folder, found)
 
 
+def _make_of_ids(folder: Path, found: Found) -> set[Path]:
+    """Take lists of ids for what they are; returns them."""
+    known = pairs_by_id(folder)
+    taken: set[Path] = set()
+    files = [
+        path for place in ID_PLACES for path in _files(folder / place) if known and _role(path) and not _is_list(path)
+    ]
+    for path in sorted(files, key=_rank):
+        role = _role(path) or ""
+        pairs = [(image, None if role == UNLABELED else mask) for image, mask in pairs_of(path, known)]
+        if role != UNLABELED:
+            pairs = [(image, mask) for image, mask in pairs if mask is not None]
+        if not pairs:
+            continue
+        taken.add(path)
+        if role not in found.made:
+            found.made[role] = pairs
+            found.notes.append(f"{path.relative_to(folder)} names {len(pairs)} images by their ids: taken as {role}")
+    return taken
+
+
 def _make_rest(folder: Path, found: Found) -> None:
     """Images in images/ that no list of labelled or evaluation images names are bare ones."""
-    if UNLABELED in found.lists or not (folder / "images").is_dir() or (folder / "unlabeled").is_dir():
+    taken = UNLABELED in found.lists or UNLABELED in found.made
+    if taken or not (folder / "images").is_dir() or (folder / "unlabeled").is_dir():
         return
     listed = {Path(os.path.normpath(folder / image)) for path in found.lists.values() for image, _ in _rows(path)}
+    listed |= {Path(os.path.normpath(image)) for pairs in found.made.values() for image, _ in pairs}
     rest = [path for path, _ in beside(folder / "images") if Path(os.path.normpath(path)) not in listed]
     if rest:
         found.made[UNLABELED] = [(path, None) for path in rest]

@@ -34,7 +34,7 @@ def pairs_in(folder: Path, place: str) -> tuple[list[Pair], str] | None:
         return None
     masks = _mask_folder(folder, place)
     if masks is not None:
-        return _paired(images, masks), f"{masks.relative_to(folder).as_posix()}/"
+        return paired(images, masks), f"{masks.relative_to(folder).as_posix()}/"
     found = beside(images, deep=place != ".")
     return (found, "beside them") if any(mask for _, mask in found) else None
 
@@ -92,7 +92,7 @@ def _mask_folder(folder: Path, place: str) -> Path | None:
     return None
 
 
-def _paired(images: Path, masks: Path) -> list[Pair]:
+def paired(images: Path, masks: Path) -> list[Pair]:
     """Images with their masks, by name without suffix; masks may end in ``_mask`` and the like."""
     by_name = {_composed(_name(path, masks)): path for path in walk(masks, MASKS)}
     return [(path, _mask(by_name, _composed(_name(path, images)))) for path in images_of(images)]

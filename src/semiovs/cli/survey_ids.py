@@ -1,0 +1,48 @@
+"""Lists that name images by their ids alone, as Pascal VOC's ``ImageSets/Segmentation/train.txt`` do. Light: no numpy, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from semiovs.cli.survey_pairs import IMAGES, Pair, paired, pairs_in
+
+#: Where such lists lie.
+PLACES = ("splits", "lists", ".", "ImageSets/Segmentation", "ImageSets")
+#: Lines that are looked at to know such a list.
+_LOOKED_AT = 20
+_LARGEST = 64 << 20
+
+
+def pairs_by_id(folder: Path) -> dict[str, Pair]:
+    """Images of images/ or of JPEGImages/ (with SegmentationClass/), with their masks, by their path without suffix."""
+    images = folder / "images"
+    if images.is_dir():
+        found = pairs_in(folder, "images")
+        pairs = [] if found is None else found[0]
+    else:
+        images = folder / "JPEGImages"
+        pairs = paired(images, folder / "SegmentationClass") if images.is_dir() else []
+    return {image.relative_to(images).with_suffix("").as_posix(): (image, mask) for image, mask in pairs}
+
+
+def pairs_of(path: Path, known: dict[str, Pair]) -> list[Pair]:
+    """What a list of ids names; empty if it is no such list, or names something that is not there."""
+    names = list(islice(_ids(path), _LOOKED_AT))
+    if not names or any(name not in known for name in names):
+        return []
+    return [known[name] for name in dict.fromkeys(_ids(path)) if name in known]
+
+
+def _ids(path: Path) -> Iterator[str]:
+    if path.suffix.lower() not in {".txt", ".lst"} or path.stat().st_size > _LARGEST:
+        return
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    for line in lines:
+        name = line.strip().replace("\\", "/")
+        if name:
+            yield name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in IMAGES else name
