@@ -376,12 +376,47 @@ def test_171_classes_need_stuffthingmaps(tmp_path):
         ([["a"] * 6], "cannot be read"),
         ("text", "cannot be read"),
         (None, "cannot be read"),
+        ({"counts": "", "size": [16, 24]}, "run lengths of 0 pixels"),
+        ({"counts": "0", "size": [16, 24]}, "run lengths of 0 pixels"),
+        ({"counts": "zz", "size": [16, 24]}, "compressed counts"),
+        ([[0, 0, 1e9, 0, 1e9, 1e9]], "far larger than its image"),  # crashed the process
+        ([[3e9, 3e9, 3e9, 3e9, 3e9, 3e9]], "far larger"),
+        ([[float("nan")] * 6], "far larger"),
     ],
 )
 def test_regions_that_do_not_hold(region, reason):
     pytest.importorskip("pycocotools")
     with pytest.raises(DataError, match=reason):
         decoded(region, 16, 24)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"height": 10**9, "width": 10**9}, "an image of 1000000000x1000000000 pixels"),
+        ({"height": -1}, "an image of"),
+        ({"category_id": 10**12}, "none of"),
+        ({"category_id": -3}, "none of"),
+    ],
+)
+@pytest.mark.parametrize("name", ["coco", "context"])
+def test_sizes_and_categories_that_cannot_be(name, row, reason, tmp_path):
+    pytest.importorskip("pycocotools")
+    region = {"counts": [0, 4], "size": [2, 2]}
+    image = {"id": 1, "image_id": 1, "file_name": "2008_000001.jpg", "phase": "train", "height": 2, "width": 2, **row}
+    note = {"image_id": 1, "category_id": 2, "area": 4, "segmentation": region, **row}
+    text = json.dumps({"images": [image], "annotations": [note], "annos_segmentation": [note]})
+    if name == "coco":
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(DataError, match=reason):
+            Instances.read(tmp_path / "a.json").paint("2008_000001")
+    else:
+        (tmp_path / "JPEGImages").mkdir()
+        (tmp_path / "trainval_merged.json").write_text(text)
+        (making,) = Context(DataConfig(name="context", root=str(tmp_path))).makings()
+        made, problems = making.run()
+        assert made == 0
+        assert reason in problems[0]
 
 
 def test_odd_regions_that_hold():

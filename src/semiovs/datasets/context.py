@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.datasets.benchmark import Benchmark, MaskKind
-from semiovs.datasets.coco_masks import decoded
+from semiovs.datasets.coco_masks import blank, decoded
 from semiovs.datasets.inventory import Making, Part, first_folder, lines_of
 from semiovs.datasets.voc import read_mat
 from semiovs.errors import DataError
@@ -107,7 +107,9 @@ class Context(Benchmark):
         try:
             data = json.loads(self._json.read_bytes())
             images = {
-                row["image_id"]: {**row, "regions": []} for row in data["images"] if row["phase"] in {"train", "val"}
+                row["image_id"]: {**row, "height": int(row["height"]), "width": int(row["width"]), "regions": []}
+                for row in data["images"]
+                if row["phase"] in {"train", "val"}
             }
             for row in data["annos_segmentation"]:
                 if row["image_id"] in images:
@@ -120,8 +122,10 @@ class Context(Benchmark):
 
     def _from_json(self, name: str) -> NDArray[np.uint8]:
         image = self._images[PurePosixPath(name).stem]
-        full = np.zeros((image["height"], image["width"]), np.int64)
+        full = blank(image["height"], image["width"])
         for category, region in image["regions"]:
+            if not 0 <= category <= 459:
+                raise DataError(f"category {category} is none of Pascal Context's 459")
             full[decoded(region, *full.shape)] = category
         return class_ids(full)
 
