@@ -64,7 +64,12 @@ class Voc(Benchmark):
             Part("images", "JPEGImages", self.shelf.count("JPEGImages"), 17125, _DEVKIT, enough=_WITH_SBD),
             Part("masks", "SegmentationClass", masks, _FINE, _DEVKIT),
             Part(
-                "masks with SBD's (lists 1_16, 1_8, 1_4, u2pl_*)", _AUG, len(own | augmented), _WITH_SBD, _SBD, needed=False
+                "masks with SBD's (lists 1_16, 1_8, 1_4, u2pl_*)",
+                _AUG,
+                len(own | augmented),
+                _WITH_SBD,
+                _SBD,
+                needed=False,
             ),
             Part("official training list", "ImageSets/Segmentation/train.txt", train, 1464, _DEVKIT, needed=False),
             Part("official evaluation list", "ImageSets/Segmentation/val.txt", val, 1449, _DEVKIT, needed=False),
