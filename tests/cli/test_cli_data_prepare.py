@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from semiovs.cli.app import main
-from semiovs.datasets import split_cache
+from semiovs.config.schema import DataConfig
+from semiovs.datasets import split_cache, voc
 from semiovs.datasets.split_cache import SplitCache
 from semiovs.datasets.voc import Voc
 from unit import benchmark_trees as trees
@@ -39,6 +40,24 @@ def _json(capsys, *arguments: str):
     code = main([*arguments, "--json"])
     caught = capsys.readouterr()
     return code, json.loads(caught.out), caught.err
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_all_masks_in_the_folder_of_sbd(lists, tmp_path, monkeypatch):
+    """Many have one folder of all 12,031 masks, and no SegmentationClass."""
+    trees.voc(tmp_path)
+    for path in (tmp_path / "SegmentationClass").iterdir():
+        path.rename(tmp_path / "SegmentationClassAug" / path.name)
+    if not lists:
+        (tmp_path / "ImageSets/Segmentation/train.txt").unlink()
+        (tmp_path / "ImageSets/Segmentation/val.txt").unlink()
+    monkeypatch.setattr(voc, "_FINE", 3)
+    monkeypatch.setattr(voc, "_WITH_SBD", 5)
+    masks = Voc(DataConfig(name="voc", root=str(tmp_path))).parts()[1]
+    assert (masks.found, masks.status) == (3, "ok")
+    (tmp_path / "SegmentationClassAug/2007_000032.png").unlink()
+    masks = Voc(DataConfig(name="voc", root=str(tmp_path))).parts()[1]
+    assert (masks.found, masks.status) == ((2, "short") if lists else (0, "missing"))
 
 
 def test_what_is_missing_is_named_with_its_archive(tmp_path, capsys):

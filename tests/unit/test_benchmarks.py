@@ -12,6 +12,7 @@ from semiovs.config import load_config
 from semiovs.config.schema import DataConfig
 from semiovs.data.check import check_sources
 from semiovs.data.image import open_image
+from semiovs.data.masks import ids_present
 from semiovs.datasets import split_cache
 from semiovs.datasets.ade20k import Ade20k
 from semiovs.datasets.cityscapes import Cityscapes
@@ -218,6 +219,37 @@ def test_ade20k(moved, home, tmp_path):
     assert len(sources.vocabulary) == 150
 
 
+def test_ade20k_a_mask_with_the_last_class_was_not_moved(tmp_path):
+    trees.ade20k(tmp_path)
+    (first, *_) = sorted((tmp_path / "annotations/training").iterdir())
+    trees.mask(first, [0, 1, 150, 255])
+    sources = Ade20k(DataConfig(name="ade20k", root=str(tmp_path))).sources()
+    assert sorted(ids_present(sources.masks(first))) == [0, 149, 255]
+
+
+def test_ade20k_moved_masks_for_evaluation_alone(tmp_path):
+    trees.ade20k(tmp_path, moved=True)
+    for path in (tmp_path / "annotations/training").iterdir():
+        path.unlink()
+    sources = Ade20k(DataConfig(name="ade20k", root=str(tmp_path), labeled="splits/l.txt"))
+    assert sources.kinds()[0].options == {"reduce_zero_label": False}
+
+
+@pytest.mark.parametrize("more", [{}, {"masks": {"reduce_zero_label": True}}])
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("folder", ["SegmentationClassContext60", "SegmentationClassContext"])
+def test_context_of_59_classes(folder, moved, more, tmp_path):
+    """Without class 59 (wood) in a mask, nothing else tells that 0 is the background and 1 the first class."""
+    trees.context(tmp_path, folder=folder)
+    for path in (tmp_path / folder).rglob("*.png"):
+        trees.mask(path, [255, 0, 6] if moved else [0, 1, 7])
+    path = tmp_path / "l.txt"
+    path.write_text("JPEGImages/2008_000002.jpg SegmentationClassContext60/train/2008_000002.png\n")
+    data = DataConfig(name="context", root=str(tmp_path), classes="context59", labeled="l.txt", val="l.txt", **more)
+    sources = Context(data).sources()
+    assert _values(sources, sources.labeled) == [0, 6, 255]
+
+
 @pytest.mark.parametrize("folder", ["SegmentationClassContext60", "SegmentationClassContext"])
 def test_context(folder, tmp_path, published):
     trees.context(tmp_path, folder=folder)
@@ -376,12 +408,47 @@ def test_171_classes_need_stuffthingmaps(tmp_path):
         ([["a"] * 6], "cannot be read"),
         ("text", "cannot be read"),
         (None, "cannot be read"),
+        ({"counts": "", "size": [16, 24]}, "run lengths of 0 pixels"),
+        ({"counts": "0", "size": [16, 24]}, "run lengths of 0 pixels"),
+        ({"counts": "zz", "size": [16, 24]}, "compressed counts"),
+        ([[0, 0, 1e9, 0, 1e9, 1e9]], "far larger than its image"),  # crashed the process
+        ([[3e9, 3e9, 3e9, 3e9, 3e9, 3e9]], "far larger"),
+        ([[float("nan")] * 6], "far larger"),
     ],
 )
 def test_regions_that_do_not_hold(region, reason):
     pytest.importorskip("pycocotools")
     with pytest.raises(DataError, match=reason):
         decoded(region, 16, 24)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"height": 10**9, "width": 10**9}, "an image of 1000000000x1000000000 pixels"),
+        ({"height": -1}, "an image of"),
+        ({"category_id": 10**12}, "none of"),
+        ({"category_id": -3}, "none of"),
+    ],
+)
+@pytest.mark.parametrize("name", ["coco", "context"])
+def test_sizes_and_categories_that_cannot_be(name, row, reason, tmp_path):
+    pytest.importorskip("pycocotools")
+    region = {"counts": [0, 4], "size": [2, 2]}
+    image = {"id": 1, "image_id": 1, "file_name": "2008_000001.jpg", "phase": "train", "height": 2, "width": 2, **row}
+    note = {"image_id": 1, "category_id": 2, "area": 4, "segmentation": region, **row}
+    text = json.dumps({"images": [image], "annotations": [note], "annos_segmentation": [note]})
+    if name == "coco":
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(DataError, match=reason):
+            Instances.read(tmp_path / "a.json").paint("2008_000001")
+    else:
+        (tmp_path / "JPEGImages").mkdir()
+        (tmp_path / "trainval_merged.json").write_text(text)
+        (making,) = Context(DataConfig(name="context", root=str(tmp_path))).makings()
+        made, problems = making.run()
+        assert made == 0
+        assert reason in problems[0]
 
 
 def test_odd_regions_that_hold():
@@ -428,6 +495,16 @@ def test_a_map_of_ones_own_is_taken(tmp_path, published):
     sources = data.sources()
     check_sources(sources)
     assert _values(sources, sources.labeled) == [0, 1, 255]
+
+
+def test_the_masks_of_a_folder_of_ones_own_are_not_moved(tmp_path):
+    trees.image(tmp_path / "images" / "a.jpg")
+    trees.mask(tmp_path / "masks" / "a.png", [0, 1])
+    own = {"name": "ade20k", "root": str(tmp_path), "classes": ["road", "car"]}
+    sources = Ade20k(DataConfig(**own)).sources()
+    assert _values(sources, sources.labeled) == [0, 1]
+    moved = Ade20k(DataConfig(**own, masks={"reduce_zero_label": True})).sources()
+    assert _values(moved, moved.labeled) == [0, 255]
 
 
 def test_a_recipe_on_a_folder_of_ones_own(tmp_path):

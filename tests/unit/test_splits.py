@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import random
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -206,6 +208,33 @@ def test_what_is_no_archive(name, data, cache, known, tmp_path):
         fetch(cache, _all(known), tmp_path / name)
     with pytest.raises(DataError, match="no such folder or archive"):
         fetch(cache, _all(known), tmp_path / "absent")
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_tar_header_of_any_size_is_not_read(kind, cache, known, tmp_path):
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, 64 * 2**20
+    with gzip.open(tmp_path / "a.tar.gz", "wb", compresslevel=1) as file:
+        file.write(info.tobuf() + bytes(info.size) + bytes(1024))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="a header of 67,108,864 bytes"):
+        fetch(cache, _all(known), tmp_path / "a.tar.gz")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8 * 2**20
+
+
+def test_a_zip_that_lies_about_a_size_is_read_in_bounds(cache, known, tmp_path):
+    source = tmp_path / "a.zip"
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("ade20k/1_32/labeled.txt", bytes(64 * 2**20))
+    source.write_bytes(source.read_bytes().replace((64 * 2**20).to_bytes(4, "little"), (999).to_bytes(4, "little")))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="cannot be read as an archive"):
+        fetch(cache, known.select(["ade20k/1_32/labeled"]), source)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 32 * 2**20
 
 
 def test_truncated_archive_keeps_what_was_whole(cache, known, tmp_path):

@@ -213,8 +213,8 @@ class Benchmark(FolderDataset):
         return max(counts, key=lambda pair: pair[0])[1]
 
     def _reader(self, kind: MaskKind, vocabulary: Vocabulary) -> MaskReader:
-        """How masks of the form are read; a map of the user's own wins, and is what a form without options asks for."""
-        if self.data.masks.map is not None or not kind.options:
+        """How masks of the form are read; `data.masks` says it for a map or folder of the user's own and a form without options."""
+        if self.data.masks.map is not None or self._own or not kind.options:
             return MaskReader.from_config(self.data.masks, vocabulary)
         return MaskReader(vocabulary.names, ignore=vocabulary.ignore, **kind.options)
 

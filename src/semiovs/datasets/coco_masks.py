@@ -1,4 +1,4 @@
-"""COCO's regions (polygons and run lengths) as masks, by pycocotools."""
+"""COCO's regions (polygons and run lengths) as masks; polygons are drawn by pycocotools."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.data.batch import IGNORE
+from semiovs.data.exchange.runs import Runs, from_text
 from semiovs.errors import DataError, MissingExtraError
 
 #: Category ids that COCO never used; the 80 things have the others of 1..90, stuff 92..182.
 _UNUSED_THINGS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 THINGS = tuple(i for i in range(1, 91) if i not in _UNUSED_THINGS)
 STUFF = tuple(range(92, 183))
+
+#: Coordinates, and lengths of outlines, in pixels: longer ones are damage.
+_LONGEST = 5_000_000
+#: Pixels of an image; those of the sets have some 300,000.
+_MOST_PIXELS = 1 << 26
 
 #: Value in a ``stuffthingmaps`` PNG (category id - 1) -> class: 80 things from 1 on, background 0, the rest ignored.
 MAP_81: Mapping[str, int] = {
@@ -68,9 +74,9 @@ class Instances:
         authors of the lists laid overlaps is not known.
 
         Raises:
-            DataError: a category that is no thing, or a region that does not hold.
+            DataError: a category that is no thing, or a region or size that does not hold.
         """
-        mask = np.zeros(self.sizes[stem], np.uint8)
+        mask = blank(*self.sizes[stem]).astype(np.uint8)
         for category, _, _, region in sorted(self.regions[stem], key=lambda row: (not row[2], -row[1])):
             if category not in THINGS:
                 raise DataError(f"category {category} is none of COCO's 80 things")
@@ -82,32 +88,51 @@ def decoded(region: Any, height: int, width: int) -> NDArray[np.bool_]:
     """(H, W) bool of a segmentation: polygons, or run lengths (a list of counts, or COCO's compressed text).
 
     Raises:
-        DataError: it does not hold, or is of another size; MissingExtraError: pycocotools is not there.
+        DataError: it does not hold, or is of another size; MissingExtraError: pycocotools is not there, and polygons need it.
     """
+    try:
+        if isinstance(region, list):
+            return _filled([_outline(polygon, height, width) for polygon in region if len(polygon) >= 6], height, width)
+        counts, size = region["counts"], [int(side) for side in region["size"]]
+        if size != [height, width]:
+            raise DataError(f"a region of {size[1]}x{size[0]} pixels in an image of {width}x{height}")
+        runs = from_text(counts) if isinstance(counts, str) else np.array([int(count) for count in counts], np.int64)
+    except (DataError, MissingExtraError):
+        raise
+    except Exception as error:  # the C code raises many kinds
+        raise DataError(f"a region that cannot be read ({type(error).__name__}: {error})") from None
+    # pycocotools leaves what missing counts do not cover to chance, so run lengths are not decoded by it
+    if runs.min(initial=0) < 0 or sum(runs.tolist()) != height * width:
+        raise DataError(f"run lengths of {sum(runs.tolist()):,} pixels in an image of {width}x{height}")
+    return Runs(runs, (height, width)).raster(height, width)
+
+
+def blank(height: int, width: int) -> NDArray[np.int64]:
+    """(H, W) zeros.
+
+    Raises:
+        DataError: no size of an image.
+    """
+    if not (height > 0 < width and height * width <= _MOST_PIXELS):
+        raise DataError(f"an image of {width}x{height} pixels")
+    return np.zeros((height, width), np.int64)
+
+
+def _filled(polygons: Sequence[Sequence[float]], height: int, width: int) -> NDArray[np.bool_]:
     try:
         from pycocotools import mask as coco
     except ImportError:
         raise MissingExtraError("COCO's regions need pycocotools: pip install 'semiovs[benchmarks]'") from None
-    empty = np.zeros((height, width), np.bool_)
-    try:
-        if isinstance(region, list):
-            polygons = [[float(value) for value in polygon] for polygon in region if len(polygon) >= 6]
-            if not polygons:
-                return empty
-            code = coco.merge(coco.frPyObjects(polygons, height, width))
-        else:
-            counts, size = region["counts"], [int(side) for side in region["size"]]
-            if size != [height, width]:
-                raise DataError(f"a region of {size[1]}x{size[0]} pixels in an image of {width}x{height}")
-            if isinstance(counts, list):
-                if min(counts, default=0) < 0 or sum(counts) != height * width:
-                    raise DataError(f"run lengths of {sum(counts)} pixels in an image of {width}x{height}")
-                code = coco.frPyObjects(region, height, width)
-            else:
-                code = {"size": size, "counts": counts}
-        found = np.asarray(coco.decode(code), np.bool_)
-    except DataError:
-        raise
-    except Exception as error:  # the C code raises many kinds
-        raise DataError(f"a region that cannot be read ({type(error).__name__}: {error})") from None
-    return found if found.shape == empty.shape else empty
+    if not polygons:
+        return np.zeros((height, width), np.bool_)
+    return np.asarray(coco.decode(coco.merge(coco.frPyObjects(polygons, height, width))), np.bool_)
+
+
+def _outline(polygon: Sequence[Any], height: int, width: int) -> list[float]:
+    """The coordinates x, y, x, … as numbers; pycocotools crashes the process where they are far away."""
+    values = [float(value) for value in polygon]
+    points = np.array(values[: len(values) // 2 * 2]).reshape(-1, 2)
+    length = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
+    if not max(np.abs(points).max(), length) <= _LONGEST:  # NaN is refused too
+        raise DataError(f"a polygon far larger than its image of {width}x{height}")
+    return values

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.datasets.benchmark import Benchmark, MaskKind
-from semiovs.datasets.coco_masks import decoded
+from semiovs.datasets.coco_masks import blank, decoded
 from semiovs.datasets.inventory import Making, Part, first_folder, lines_of
+from semiovs.datasets.moved import moved_down
 from semiovs.datasets.voc import read_mat
 from semiovs.errors import DataError
 
@@ -22,7 +23,8 @@ _MASKS = (
     "SegmentationClassContext60/{train,val} as PNGs; or trainval_merged.json, or trainval/*.mat of the authors' page "
     "cs.stanford.edu/~roozbeh/pascal-context, from which `semiovs data prepare context --write` makes them"
 )
-_FOLDER = "SegmentationClassContext60"
+_FOLDER, _FLAT = "SegmentationClassContext60", "SegmentationClassContext"
+_LAST = 59
 #: The 59 classes among the 459 of the full annotation, in the order of the vocabulary `context60` (class 1 first).
 _IDS = (
     2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144, 158, 159, 162,
@@ -40,8 +42,11 @@ class Context(Benchmark):
     mark: ClassVar[tuple[str, ...]] = ("JPEGImages",)
 
     def kinds(self) -> Sequence[MaskKind]:
-        """Class ids; with 59 classes ``data.masks.reduce_zero_label=true`` drops the background."""
-        return (MaskKind("class ids", _places),)
+        """Class ids; of 59 classes the background, 0, is none, unless the masks were moved down by one."""
+        if len(self.vocabulary()) != _LAST:
+            return (MaskKind("class ids", _places),)
+        what = "moved down by one" if self._moved else "background and 59 classes"
+        return (MaskKind(what, _places, {"reduce_zero_label": not self._moved}),)
 
     def official(self, part: str) -> list[str]:
         """Images that have a mask in the folder of the part, or those of ``ImageSets/SegmentationContext``."""
@@ -52,12 +57,12 @@ class Context(Benchmark):
     def parts(self) -> list[Part]:
         """Images and masks."""
         train, val = (self.shelf.stems(f"{_FOLDER}/{part}") for part in ("train", "val"))
-        flat = self.shelf.stems(_FOLDER, "SegmentationClassContext")
+        flat = self.shelf.stems(_FOLDER, _FLAT)
         parts = [Part("images", "JPEGImages", self.shelf.count("JPEGImages"), 10103, _DEVKIT, enough=10100)]
         if flat:
             return [
                 *parts,
-                Part("masks", "SegmentationClassContext", len(flat | train | val), 10103, _MASKS, enough=10100),
+                Part("masks", _FLAT, len(flat | train | val), 10103, _MASKS, enough=10100),
             ]
         return [
             *parts,
@@ -79,6 +84,10 @@ class Context(Benchmark):
             return []
         names = tuple(sorted(f"{phase}/{stem}.png" for stem, phase in phases.items()))
         return [Making(f"masks of {what.name}", self.home / _FOLDER, names, paint)]
+
+    @cached_property
+    def _moved(self) -> bool:
+        return moved_down(self.shelf, (f"{_FOLDER}/train", f"{_FOLDER}/val", _FOLDER, _FLAT), _LAST)
 
     @cached_property
     def _json(self) -> Path | None:
@@ -107,7 +116,9 @@ class Context(Benchmark):
         try:
             data = json.loads(self._json.read_bytes())
             images = {
-                row["image_id"]: {**row, "regions": []} for row in data["images"] if row["phase"] in {"train", "val"}
+                row["image_id"]: {**row, "height": int(row["height"]), "width": int(row["width"]), "regions": []}
+                for row in data["images"]
+                if row["phase"] in {"train", "val"}
             }
             for row in data["annos_segmentation"]:
                 if row["image_id"] in images:
@@ -120,8 +131,10 @@ class Context(Benchmark):
 
     def _from_json(self, name: str) -> NDArray[np.uint8]:
         image = self._images[PurePosixPath(name).stem]
-        full = np.zeros((image["height"], image["width"]), np.int64)
+        full = blank(image["height"], image["width"])
         for category, region in image["regions"]:
+            if not 0 <= category <= 459:
+                raise DataError(f"category {category} is none of Pascal Context's 459")
             full[decoded(region, *full.shape)] = category
         return class_ids(full)
 
@@ -143,4 +156,4 @@ def class_ids(full: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 def _places(name: str) -> list[str]:
     file = PurePosixPath(name).name
-    return [name, f"{_FOLDER}/{file}", f"SegmentationClassContext/{file}"] if _FOLDER in name else [name]
+    return [name, f"{_FOLDER}/{file}", f"{_FLAT}/{file}"] if _FOLDER in name else [name]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Self
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -26,6 +26,11 @@ PATIENCE = 30.0
 LARGEST = 8 * 2**20
 #: Members of an archive, and their bytes together, before it is given up as a trap.
 _MOST, _WHOLE = 200_000, 2 * 2**30
+#: Bytes of the names and attributes of one member of a tar.
+_HEADER = 2**20
+_FURTHER = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
 
 
 @dataclass
@@ -129,7 +134,7 @@ def _of_folder(source: Path) -> Iterator[tuple[str, bytes]]:
 def _of_tar(source: Path, done: Fetched) -> Iterator[tuple[str, bytes]]:
     """Members in memory; nothing is ever written where an archive says."""
     try:
-        with tarfile.open(source, "r|*") as archive:
+        with tarfile.open(source, "r|*", tarinfo=_Member) as archive:
             bounds = _Bounds(source)
             for member in archive:
                 bounds.count(member.size)
@@ -162,11 +167,23 @@ def _of_zip(source: Path, done: Fetched) -> Iterator[tuple[str, bytes]]:
                 if reason:
                     done.refused.append((_shown(member.filename), reason))
                 elif member.filename.endswith(".txt"):
-                    yield member.filename, archive.read(member)
+                    with archive.open(member) as file:  # what it says of its size need not be true
+                        yield member.filename, file.read(LARGEST + 1)
     except DataError:
         raise
     except Exception as error:  # as above
         raise DataError(f"{source}: cannot be read as an archive of lists: {error}") from None
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose further headers, which `tarfile` reads into memory whatever their size, are bounded."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        found = super().frombuf(buf, encoding, errors)
+        if found.size > _HEADER and found.type in _FURTHER:
+            raise tarfile.ReadError(f"a header of {found.size:,} bytes")
+        return found
 
 
 class _Bounds:

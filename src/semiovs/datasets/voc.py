@@ -20,6 +20,8 @@ _SBD = (
     "2011 (its dataset/cls/*.mat), from which `semiovs data prepare voc --write` makes them"
 )
 _AUG = "SegmentationClassAug"
+#: Masks of the devkit, and together with those that SBD adds.
+_FINE, _WITH_SBD = 2913, 12031
 _MATS = (
     "dataset/cls", "cls", "SBD/dataset/cls", "SBD/cls", "sbd/dataset/cls", "sbd/cls", "benchmark_RELEASE/dataset/cls",
     "SBD/benchmark_RELEASE/dataset/cls", "sbd/benchmark_RELEASE/dataset/cls",
@@ -49,18 +51,25 @@ class Voc(Benchmark):
 
     def official(self, part: str) -> list[str]:
         """Images of ``ImageSets/Segmentation/train.txt`` or ``val.txt``."""
-        stems = lines_of(self.home / "ImageSets" / "Segmentation" / f"{part}.txt")
-        return [f"JPEGImages/{stem}.jpg SegmentationClass/{stem}.png" for stem in stems]
+        return [f"JPEGImages/{stem}.jpg SegmentationClass/{stem}.png" for stem in self._listed(part)]
 
     def parts(self) -> list[Part]:
         """Images, masks of the devkit, masks of SBD, official lists."""
         own, augmented = self.shelf.stems("SegmentationClass"), self.shelf.stems(_AUG)
         train, val = (len(self.official(part)) for part in ("train", "val"))
+        fine = {stem for part in ("train", "val") for stem in self._listed(part)}
+        whole = len(own | augmented) >= _WITH_SBD  # then the devkit's are among them
+        masks = _FINE if whole and len(own) < _FINE else len(own | (augmented & fine))
         return [
-            Part("images", "JPEGImages", self.shelf.count("JPEGImages"), 17125, _DEVKIT, enough=12031),
-            Part("masks", "SegmentationClass", len(own), 2913, _DEVKIT),
+            Part("images", "JPEGImages", self.shelf.count("JPEGImages"), 17125, _DEVKIT, enough=_WITH_SBD),
+            Part("masks", "SegmentationClass", masks, _FINE, _DEVKIT),
             Part(
-                "masks with SBD's (lists 1_16, 1_8, 1_4, u2pl_*)", _AUG, len(own | augmented), 12031, _SBD, needed=False
+                "masks with SBD's (lists 1_16, 1_8, 1_4, u2pl_*)",
+                _AUG,
+                len(own | augmented),
+                _WITH_SBD,
+                _SBD,
+                needed=False,
             ),
             Part("official training list", "ImageSets/Segmentation/train.txt", train, 1464, _DEVKIT, needed=False),
             Part("official evaluation list", "ImageSets/Segmentation/val.txt", val, 1449, _DEVKIT, needed=False),
@@ -73,6 +82,9 @@ class Voc(Benchmark):
         stems = sorted({path.stem for path in self._mats.glob("*.mat")} - self.shelf.stems("SegmentationClass"))
         names = tuple(f"{stem}.png" for stem in stems)
         return [Making(f"masks of SBD ({self._mats})", self.home / _AUG, names, self._paint)]
+
+    def _listed(self, part: str) -> list[str]:
+        return lines_of(self.home / "ImageSets" / "Segmentation" / f"{part}.txt")
 
     @cached_property
     def _mats(self) -> Path | None:
