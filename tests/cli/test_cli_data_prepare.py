@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 
 from semiovs.cli.app import main
 from semiovs.config.schema import DataConfig
-from semiovs.datasets import split_cache, voc
+from semiovs.datasets import archives, split_cache, voc
 from semiovs.datasets.split_cache import SplitCache
 from semiovs.datasets.voc import Voc
 from unit import benchmark_trees as trees
@@ -155,3 +156,24 @@ def test_an_annotation_that_cannot_be_read_is_one_line(tmp_path, capsys):
 def test_mistakes(arguments, code, told, capsys):
     assert main(["data", "prepare", *arguments]) == code
     assert told in capsys.readouterr().err
+
+
+def test_archives_that_lie_there_packed_are_compared_with_their_checksums(tmp_path, monkeypatch, capsys):
+    content = b"not really a tar"
+    own = archives.Archive("VOCtrainval_11-May-2012.tar", "md5", hashlib.md5(content).hexdigest())
+    monkeypatch.setattr(archives, "ARCHIVES", {"voc": (own, archives.ARCHIVES["voc"][1])})
+    (tmp_path / "voc/downloads").mkdir(parents=True)
+    (tmp_path / "voc" / own.name).write_bytes(content)
+    (tmp_path / "voc/downloads/benchmark.tgz").write_bytes(content)
+    code, facts, _ = _json(capsys, "data", "prepare", "voc", "--root", str(tmp_path / "voc"))
+    assert code == 3
+    assert [(row["ok"], "md5" in row) for row in facts["packed"]] == [(True, True), (False, True)]
+    assert [problem for problem in facts["problems"] if "benchmark.tgz is damaged" in problem]
+    assert main(["data", "prepare", "voc", "--root", str(tmp_path / "voc")]) == 3
+    assert f"{own.name} is here, packed, and whole: tar -xf {own.name} -C ." in capsys.readouterr().out
+
+
+def test_checksums_look_like_checksums():
+    for archive in (archive for several in archives.ARCHIVES.values() for archive in several):
+        assert len(archive.digest) == {"md5": 32, "sha1": 40}[archive.algorithm]
+        assert set(archive.digest) <= set("0123456789abcdef")

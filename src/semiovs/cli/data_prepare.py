@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, report, table
+from semiovs.cli.console import Json, log, report, table
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from semiovs.datasets.archives import Packed
     from semiovs.datasets.benchmark import Benchmark
     from semiovs.datasets.inventory import Making
 
@@ -48,14 +49,17 @@ def prepare(
     parts = dataset.parts()
     lacking = [part for part in parts if part.needed and part.lacking]
     problems += _sample(dataset) if lacking else [*_absent(dataset), *_sample(dataset)]
+    archives = _packed(dataset) if any(part.lacking for part in parts) else []
+    problems += [one.text for one in archives if not one.ok]
     written = _write(dataset) if write else []
     facts = {
         "name": name, "root": str(dataset.root), "content": str(dataset.home), "complete": not lacking and not problems,
         "parts": [part.as_json() for part in parts], "to make": [{"what": w, "masks": n} for w, n in waiting],
+        "packed": [one.as_json() for one in archives],
         "made": made, "problems": problems, "written": [str(path) for path in written],
         "splits": _splits(dataset), "next": _next(dataset, waiting, bool(lacking), written),
     }  # fmt: skip
-    report(facts, as_json=as_json, text=_text(facts))
+    report(facts, as_json=as_json, text=_text(facts, [one.text for one in archives if one.ok]))
     if lacking or problems:
         raise DataError(_verdict(dataset, [part.what for part in lacking], problems))
 
@@ -68,6 +72,17 @@ def _known(name: str) -> type[Benchmark]:
             f"no benchmark is called '{name}'{did_you_mean(name, _FIRST)}; for your own images: semiovs init DIR"
         )
     found: type[Benchmark] = DATASETS[name].load()
+    return found
+
+
+def _packed(dataset: Benchmark) -> list[Packed]:
+    """Official archives that lie there packed, compared with their checksums."""
+    from semiovs.datasets.archives import Packed, archives_in
+
+    found = []
+    for path, archive in archives_in(dataset.data.name, dataset.root):
+        log(f"reading {path} to compare its checksum")
+        found.append(Packed.read(path, archive))
     return found
 
 
@@ -161,7 +176,7 @@ def _next(dataset: Benchmark, waiting: list[tuple[str, int]], lacking: bool, wri
     return steps
 
 
-def _text(facts: dict[str, Any]) -> str:
+def _text(facts: dict[str, Any], unpack: list[str]) -> str:
     rows = [
         (part["status"], part["what"], f"{part['found']:,} of {part['expected']:,}", part["place"])
         for part in facts["parts"]
@@ -171,6 +186,7 @@ def _text(facts: dict[str, Any]) -> str:
         if part["status"] in {"missing", "short"}:
             mark = "missing" if part["needed"] else "not there (optional)"
             lines.append(f"{mark}: {part['what']}: {part['origin']}; belongs to {facts['content']}/{part['place']}")
+    lines += unpack
     lines += [f"can be made: {row['masks']:,} {row['what']}" for row in facts["to make"]]
     for row in facts["made"]:
         lines.append(f"made {row['masks']:,} {row['what']} in {row['folder']}")
