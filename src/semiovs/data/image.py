@@ -114,8 +114,12 @@ def open_image(path: Path) -> Iterator[Image.Image]:
 
 def _reason(error: Exception, path: Path) -> str:
     if isinstance(error, UnidentifiedImageError):
-        more = "; other channels than RGB are read with data.bands" if path.suffix.lower() in (".tif", ".tiff") else ""
-        return "empty file" if not _tail(path) else f"damaged, or not an image format that is supported{more}"
+        if path.suffix.lower() in (".tif", ".tiff") and _tail(path):
+            return (
+                "damaged, or no TIFF of gray or RGB; other channels and types are read with data.bands, which "
+                "`semiovs data normalize` proposes"
+            )
+        return "damaged, or not an image format that is supported" if _tail(path) else "empty file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return next(iter(str(error).splitlines()), type(error).__name__)
