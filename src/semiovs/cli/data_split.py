@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -73,7 +74,7 @@ def split(
     for part, about in facts["parts"].items():
         if about["missing"]:
             log(f"note: {part} has no pixel of {', '.join(about['missing'])}")
-    report({"out": str(place), **facts}, as_json=as_json, text=_text(facts, lists, place, source))
+    report({"out": str(place), **facts}, as_json=as_json, text=_text(facts, lists, place, arguments or []))
 
 
 def _made(
@@ -176,7 +177,7 @@ def _shares(pixels: NDArray[np.int64], places: Sequence[int]) -> NDArray[np.floa
     return shares
 
 
-def _text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, source: str | None) -> str:
+def _text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, arguments: Sequence[str]) -> str:
     rows = [[part, about["images"], f"{100 * about['off']:.1f}%"] for part, about in facts["parts"].items()]
     smallest = min(
         (name for name in lists if name.endswith("/labeled")), key=lambda name: facts["parts"][name.rpartition("/")[0]]["images"],
@@ -188,8 +189,9 @@ def _text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, sour
     if smallest is not None:
         keys = {"data.labeled": smallest, "data.unlabeled": smallest.replace("/labeled", "/unlabeled")}
         keys |= {f"data.{name}": name for name in ("val", "held_out") if name in lists}
+        kept = [word for word in arguments if word.partition("=")[0] not in keys]
         lines.append(
-            f"next: semiovs train {source or ''} "
-            + " ".join(f"{key}={lists[name].resolve()}" for key, name in keys.items())
+            "next: "
+            + shlex.join(["semiovs", "train", *kept, *(f"{key}={lists[name].resolve()}" for key, name in keys.items())])
         )
     return "\n".join(lines)
