@@ -219,13 +219,11 @@ def _scaled(
     """(C, H, W) in [0, 1], and which were measured (None: all)."""
     planes = _planes(pixels, bands)
     there = pixels.measured(planes)
-    exact = np.float32 if planes.dtype in _EXACT else np.float64
-    values = planes.astype(exact)  # what is wider would be rounded before its low end is taken away
+    values: NDArray[Any] = planes.astype(np.float32 if planes.dtype in _EXACT else np.float64)
     for plane, (low, high) in zip(values, spans, strict=True):
-        plane -= exact(low)
-        plane /= exact(high - low)
+        plane -= values.dtype.type(low)
+        plane /= values.dtype.type(high - low)
     np.clip(values, 0, 1, out=values)
-    values = values.astype(np.float32, copy=False)
     if there is not None:
         values[~there] = 0
-    return values, there
+    return values.astype(np.float32, copy=False), there
