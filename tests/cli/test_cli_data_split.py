@@ -47,6 +47,9 @@ def test_lists(root, capsys):
     said = capsys.readouterr().out
     assert "next: semiovs train own.yaml data.labeled=" in said
     values = said.split("next: semiovs train ")[1].split()
+    assert main([*command, "data.look=tone", "data.labeled=images", "--force"]) == 0
+    said = capsys.readouterr().out
+    assert "next: semiovs train own.yaml data.look=tone data.labeled=/" in said
     assert main(["train", *values, "--dry-run", "model.encoder=resnet18", "train.batch_size=2"]) == 0
 
 

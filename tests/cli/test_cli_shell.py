@@ -307,6 +307,43 @@ def test_init_writes_a_file_that_loads(folder, capsys, monkeypatch):
     assert config.run.name == "mine"
 
 
+@pytest.mark.parametrize(
+    ("shape", "kind", "bands", "commented"),
+    [
+        ((8, 8, 4), "uint16", [1, 2, 3, 4], "# rgb: [1, 2, 3]"),
+        ((8, 8), "uint16", [1], ""),
+        ((8, 8, 2), "float32", [1, 2], "# range: [lo, hi]   # NEEDED"),
+        ((8, 8, 3), "uint8", None, ""),
+        ((8, 8, 3), "uint16", [1, 2, 3], "# rgb: [1, 2, 3]"),
+        ((8, 8, 4), "uint8", None, "# bands: [1, 2, 3, 4]"),
+    ],
+)
+def test_init_proposes_bands_for_what_is_more_than_rgb(tmp_path, capsys, shape, kind, bands, commented):
+    tifffile = pytest.importorskip("tifffile")
+    picture(tmp_path / "masks/a.png", [0, 1])
+    (tmp_path / "images").mkdir()
+    photometric = "rgb" if shape[2:] in ((3,), (4,)) and kind == "uint8" else "minisblack"
+    planes = {} if len(shape) == 2 else {"planarconfig": "contig"}
+    tifffile.imwrite(tmp_path / "images/a.tif", np.zeros(shape, kind), photometric=photometric, **planes)
+    assert main(["init", str(tmp_path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    config = load_config(told["file"]).config.data
+    assert config.bands == (None if bands is None else tuple(bands))
+    assert commented in (tmp_path / "semiovs.yaml").read_text()
+    assert ("data normalize" in told["next"][0]) is (bands is not None)
+
+
+def test_init_looks_at_the_first_image_of_a_list(tmp_path, capsys):
+    (tmp_path / "deep").mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep/a.png")
+    picture(tmp_path / "deep/m.png", [0, 1])
+    (tmp_path / "train.txt").write_text(f"{tmp_path}/deep/a.png {tmp_path}/deep/m.png\n")
+    assert main(["init", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bands"] == {
+        "channels": 1, "kind": "uint16", "image": "a.png", "needed": True,
+    }  # fmt: skip
+
+
 def test_init_never_overwrites(folder, capsys):
     (folder / "semiovs.yaml").write_text("precious")
     assert main(["init", str(folder)]) == 2

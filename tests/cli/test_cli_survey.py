@@ -89,7 +89,7 @@ def test_a_link_that_turns_back_is_walked_once(tmp_path, capsys):
 def test_what_is_left_out_is_said(tmp_path, capsys, file, said):
     picture(tmp_path / "images/a.jpg", [0, 9])
     picture(tmp_path / "masks/a.png", [0, 1])
-    (tmp_path / file).write_text("a\n")
+    (tmp_path / file).write_text("nothing here\n")
     assert main(["init", str(tmp_path)]) == 0
     assert said in capsys.readouterr().err
 

@@ -138,6 +138,13 @@ def test_a_teacher_sees_the_declared_rgb(data, tmp_path):
     )
     assert command(*words, "data.rgb=[1,2,3]", *teacher, log=tmp_path / "yes") == 0, (tmp_path / "yes.err").read_text()
     assert json.loads((tmp_path / "yes").read_text())["labeled"] == 4
+    sheet = ["labels", "view", str(store), "--images", str(data / "ood"), "--out", str(tmp_path / "sheet.png")]
+    assert command(*sheet, log=tmp_path / "blind") == 3
+    assert "other channels and types are read with data.bands" in (tmp_path / "blind.err").read_text()
+    assert (
+        command(*sheet, "data.bands=[1,2,3,4]", "data.range=[0,10000]", "data.rgb=[1,2,3]", log=tmp_path / "seen") == 0
+    )
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
 
 
 def test_gray_of_sixteen_bits(tmp_path):

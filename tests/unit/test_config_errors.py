@@ -36,6 +36,11 @@ def problems_of(text: str | None = None, *overrides: str, folder=None, name: str
         ("epochs: 3\n", "config: epochs: unknown key (did you mean 'train.epochs'?) in my.yaml:1"),
         ("train: {epochs: ten}\n", "config: train.epochs: expected an integer, got 'ten' in my.yaml:1"),
         ("train: {epochs: 1.5}\n", "config: train.epochs: expected an integer, got 1.5 in my.yaml:1"),
+        ("data: {bands: [1.5]}\n", "config: data.bands: expected an integer, got 1.5 in my.yaml:1"),
+        (
+            "data: {bands: []}\n",
+            "config: data.bands: tuple should have at least 1 item after validation, not 0, got [] in my.yaml:1",
+        ),
         ("optim: {lr: fast}\n", "config: optim.lr: expected a number, got 'fast' in my.yaml:1"),
         ("optim: {lr: -1}\n", "config: optim.lr: must be more than 0, got -1 in my.yaml:1"),
         ("optim: {lr: .nan}\n", "config: optim.lr: expected a finite number, got nan in my.yaml:1"),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import warnings
 import zlib
 
 import cv2
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.data.image import read_image
+from semiovs.data.image import read_image, shown_size
 from semiovs.data.pictures import BandReader
 from semiovs.data.pixels import pixel_shape, read_pixels
 from semiovs.errors import DataError, MissingExtraError
@@ -46,6 +48,8 @@ def test_a_palette_is_looked_up(tmp_path):
     assert np.array_equal(agreed(tmp_path / "a.png"), np.asarray(picture.convert("RGB")))
     picture.save(tmp_path / "b.png", transparency=bytes(range(256)))
     assert agreed(tmp_path / "b.png").shape == (24, 16, 4)
+    picture.save(tmp_path / "c.tif")
+    assert np.array_equal(agreed(tmp_path / "c.tif"), np.asarray(picture.convert("RGB")))
 
 
 def test_sixteen_bits_stay_sixteen_bits(tmp_path):
@@ -113,6 +117,42 @@ def test_pixels_are_turned_as_images_are(tmp_path, orientation):
     for name in ("a.png", "a.tif"):
         Image.fromarray(RGB8).save(tmp_path / name, exif=exif)
         assert np.array_equal(agreed(tmp_path / name), np.asarray(read_image(tmp_path / name))), name
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_an_orientation_that_means_nothing_turns_nothing(tmp_path, suffix):
+    picture = Image.fromarray(RGB8)
+    exif = picture.getexif()
+    exif[0x0112] = 66
+    picture.save(tmp_path / f"a.{suffix}", exif=exif)
+    assert agreed(tmp_path / f"a.{suffix}").shape == (24, 16, 3)
+    assert shown_size(tmp_path / f"a.{suffix}") == read_image(tmp_path / f"a.{suffix}").size == (16, 24)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    for look in (read_pixels, pixel_shape, read_image):
+        with pytest.raises(DataError, match=r"a\.png: a pipe or device, no file"):
+            look(tmp_path / "a.png")
+
+
+def test_large_numbers_keep_their_steps(tmp_path):
+    steps = np.arange(256, dtype=np.uint32).reshape(16, 16)
+    for low, values in ((4e9, steps + np.uint32(4_000_000_000)), (1e12, steps + 1e12)):
+        tifffile.imwrite(tmp_path / "a.tif", values)
+        seen = BandReader((1,), ((low, low + 255),))(tmp_path / "a.tif").values
+        assert seen.dtype == np.float32
+        np.testing.assert_allclose(seen[0], steps / 255, atol=1e-6)
+
+
+def test_a_nodata_value_beyond_float32_is_no_warning(tmp_path):
+    values = np.array([[0.25, -np.inf], [0.5, 1]], np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", values, extratags=[(42113, "s", 0, "-1.7976931348623157e+308", True)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        seen = BandReader((1,), ((0, 1),))(tmp_path / "a.tif").values
+    assert seen.tolist() == [[[0.25, 0], [0.5, 1]]]
 
 
 def test_nodata_and_nan(tmp_path):

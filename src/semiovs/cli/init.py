@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +58,7 @@ def init(
             "file": str(path),
             "found": _counts(found),
             "lists": list(found.made) if path.parent == folder else [str(file) for file in made],
+            "bands": None if found.bands is None else asdict(found.bands),
             "notes": found.notes,
             "next": steps,
         }
@@ -159,6 +161,8 @@ def _data(found: Survey, classes: str | Classes, root: str) -> Iterator[str]:
     else:
         yield from _role(found, "unlabeled", unlabeled, bool(found.unlabeled))
     yield from _role(found, "val", f"val/images with val/masks ({found.val} images here)", bool(found.val))
+    if found.bands is not None:
+        yield from found.bands.lines()
     if found.other_splits:
         yield f"  # other lists: {', '.join(found.other_splits[:8])}"
     if isinstance(classes, Classes) and classes.map is not None:
@@ -211,6 +215,10 @@ def next_steps(found: Survey, path: str) -> list[str]:
     """Commands to type next, in order."""
     quoted = shlex.quote(path)
     steps = [f"semiovs data check {quoted}"]
+    if found.bands is not None and found.bands.needed:
+        steps.insert(
+            0, f"semiovs data normalize {quoted}   # range, mean and deviation of the bands: lines for the file"
+        )
     labels = _ood_labels(found)
     if found.ood and labels is None:
         steps.append(f"semiovs label {quoted} ood=ood --from MASKS   # masks of the images in ood/, from any teacher")

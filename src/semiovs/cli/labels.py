@@ -16,6 +16,7 @@ from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from semiovs.data.pictures import ImageReader
     from semiovs.data.store import PseudoLabelStore
     from semiovs.data.store.stats import ConfidenceStats, StoreStats
     from semiovs.data.store.verify import StoreReport
@@ -167,6 +168,13 @@ def merge(
 @labels.command()
 def view(
     store: _Store,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CONFIG] [KEY=VALUE]...",
+            help="As for `semiovs label`: how images are read that are not RGB (data.bands, data.range, data.rgb).",
+        ),
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Folder, list or manifest of the images: shows them, too.")
     ] = None,
@@ -191,8 +199,8 @@ def view(
     picked = pick(opened, count, of_class=of_class, worst=worst)
     if not picked:
         raise DataError(f"{store}: no images" + (f" with '{class_}'" if class_ else ""))
-    find = _finder(images)
-    tiles = [_tile(opened, identifier, mean, find) for identifier, mean in picked]
+    find, read = _finder(images), _reader(arguments or [])
+    tiles = [_tile(opened, identifier, mean, find, read) for identifier, mean in picked]
     encoded = io.BytesIO()
     contact_sheet(tiles, names=names, colors=opened.vocabulary.colors, columns=columns).save(encoded, "PNG")
     write_bytes(out, encoded.getvalue())
@@ -200,14 +208,29 @@ def view(
     report({"sheet": str(out), "images": shown}, as_json=as_json, text=f"{out}: {len(picked)} images")
 
 
-def _tile(store: PseudoLabelStore, identifier: str, mean: float | None, find: Callable[[str], Path] | None) -> Tile:
+def _reader(arguments: list[str]) -> ImageReader:
+    from semiovs.config import load_config, split_source
+    from semiovs.data.pictures import RGB, image_reader
+
+    if not arguments:
+        return RGB
+    source, overrides = split_source(arguments)
+    return image_reader(load_config(source, overrides).config.data)
+
+
+def _tile(
+    store: PseudoLabelStore,
+    identifier: str,
+    mean: float | None,
+    find: Callable[[str], Path] | None,
+    read: ImageReader,
+) -> Tile:
     from semiovs.data.batch import IGNORE
-    from semiovs.data.image import read_image
     from semiovs.inference.sheet import Tile
 
     label, confidence = store.label(identifier), store.confidence(identifier)
     path = None if find is None else find(identifier)
-    photo = None if path is None else read_image(path)
+    photo = None if path is None else read.shown(path)
     if photo is not None and photo.size != label.shape[::-1]:
         raise DataError(
             f"{path}: {photo.width}x{photo.height}, but its label in {store.root} is "

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from semiovs.cli.survey_bands import Bands, guess_bands
 from semiovs.cli.survey_classes import CLASS_FILES, Classes, numbered_classes
-from semiovs.cli.survey_lists import LABELED, find_lists, line, lists_to_make, masks_of_list
+from semiovs.cli.survey_lists import LABELED, find_lists, first_image, line, lists_to_make, masks_of_list
 from semiovs.cli.survey_misses import elsewhere, near_misses
 from semiovs.cli.survey_pairs import IMAGES, MASKS, walk
 from semiovs.errors import DataError
@@ -21,7 +22,7 @@ class Survey:
 
     images, masks, unlabeled, val, ood: number of files in the folders of those names; flat: images directly in the folder;
     lists: role -> path of a list, relative to the folder; made: lists that have to be written, path -> text; other_splits: folders
-    with further lists; classes: what a class file says that is no vocabulary as it stands.
+    with further lists; classes: what a class file says that is no vocabulary as it stands; bands: what the images hold beyond RGB.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class Survey:
     other_splits: list[str] = field(default_factory=list)
     class_file: str | None = None
     classes: Classes | None = None
+    bands: Bands | None = None
     mask_files: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -67,6 +69,7 @@ def survey(folder: Path) -> Survey:
     found.ood = _count(folder / "ood", IMAGES)
     _find_classes(found)
     _find_lists(found)
+    _find_bands(found)
     if not (found.images or found.unlabeled or found.flat or found.lists):
         raise DataError(
             f"{folder}: no images here; put images into images/, their masks (same names, PNG) into masks/, "
@@ -110,3 +113,12 @@ def _find_lists(found: Survey) -> None:
         found.mask_files = [mask for _, mask in lists.made[LABELED] if mask is not None]
     elif LABELED in lists.lists:
         found.mask_files = masks_of_list(found.folder, lists.lists[LABELED])
+
+
+def _find_bands(found: Survey) -> None:
+    image = first_image(found.folder, found.lists, found.made)
+    told = None if image is None else guess_bands(image)
+    if isinstance(told, str):
+        found.notes.append(told)
+    else:
+        found.bands = told

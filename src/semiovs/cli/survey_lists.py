@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from semiovs.cli.survey_ids import PLACES as ID_PLACES
 from semiovs.cli.survey_ids import pairs_by_id, pairs_of
-from semiovs.cli.survey_pairs import IMAGES, MASKS, Pair, beside, pairs_in, same_names, walk
+from semiovs.cli.survey_pairs import IMAGES, MASKS, Pair, beside, images_of, pairs_in, same_names, walk
 
 LABELED, UNLABELED, VAL = "labeled", "unlabeled", "val"
 #: Role -> words in a list's name, in the order in which roles are looked for; the first word of a role is the best.
@@ -159,6 +159,21 @@ def line(folder: Path, image: Path, mask: Path | None) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
+def first_image(folder: Path, lists: Mapping[str, str], made: Mapping[str, str]) -> Path | None:
+    """An image that will be trained on: of a list, else of the folders of the convention, else of the folder itself.
+
+    lists: role -> list, relative to the folder; made: those that are not written yet, path -> text.
+    """
+    for role in (LABELED, UNLABELED):
+        if role in lists:
+            rows = _parsed(made[lists[role]].splitlines()) if lists[role] in made else _rows(folder / lists[role])
+            if (row := next(rows, None)) is not None and (folder / row[0]).is_file():
+                return folder / row[0]
+    places = (images_of(folder / name) for name in ("images", "unlabeled"))
+    beside = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+    return next((found[0] for found in (*places, beside) if found), None)
+
+
 def masks_of_list(folder: Path, path: Path) -> list[Path]:
     """Mask files that a list names."""
     return [
@@ -213,6 +228,10 @@ def _rows(path: Path) -> Iterator[tuple[str, str | None]]:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         return
+    yield from _parsed(lines)
+
+
+def _parsed(lines: Iterable[str]) -> Iterator[tuple[str, str | None]]:
     for text in filter(str.strip, lines):
         if len(text) > _LONGEST:
             continue

@@ -69,26 +69,36 @@ def _tail(path: Path) -> bytes:
 
 def opened(path: Path) -> BinaryIO:
     """The bytes of an image, in a file or a container."""
-    found = stored(path)
+    found = _to_open(path)
     return found if isinstance(found, io.BytesIO) else found.open("rb")
+
+
+def _to_open(path: Path) -> Path | io.BytesIO:
+    """What to open; never a pipe, whose opening could wait forever."""
+    found = stored(path)
+    if isinstance(found, Path) and not (found.is_file() or found.is_dir()) and found.exists():
+        raise DataError(f"{path}: a pipe or device, no file", kind="unreadable")
+    return found
 
 
 def orientation(image: Image.Image) -> int:
     """EXIF orientation 1 to 8; damaged EXIF data counts as 1, because the pixels are still good."""
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        return known_turn(int(image.getexif().get(_ORIENTATION, 1)))
     except Exception:
         return 1
+
+
+def known_turn(turn: int) -> int:
+    """The orientation, or 1 for a number that means nothing."""
+    return turn if turn in _TURNS else 1
 
 
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
     """Open an image in a file or a container; whatever goes wrong inside the block becomes a DataError that names it."""
     try:
-        found = stored(path)
-        if isinstance(found, Path) and not (found.is_file() or found.is_dir()) and found.exists():
-            raise DataError(f"{path}: a pipe or device, no file", kind="unreadable")  # opening it could wait forever
-        with Image.open(found, formats=_FORMATS) as image:
+        with Image.open(_to_open(path), formats=_FORMATS) as image:
             image.filename = str(path)
             yield image
     except DataError:
@@ -104,8 +114,12 @@ def open_image(path: Path) -> Iterator[Image.Image]:
 
 def _reason(error: Exception, path: Path) -> str:
     if isinstance(error, UnidentifiedImageError):
-        more = "; other channels than RGB are read with data.bands" if path.suffix.lower() in (".tif", ".tiff") else ""
-        return "empty file" if not _tail(path) else f"damaged, or not an image format that is supported{more}"
+        if path.suffix.lower() in (".tif", ".tiff") and _tail(path):
+            return (
+                "damaged, or no TIFF of gray or RGB; other channels and types are read with data.bands, which "
+                "`semiovs data normalize` proposes"
+            )
+        return "damaged, or not an image format that is supported" if _tail(path) else "empty file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return next(iter(str(error).splitlines()), type(error).__name__)

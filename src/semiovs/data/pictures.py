@@ -21,6 +21,10 @@ Span = tuple[float, float]
 OWN_SPAN: Mapping[str, Span] = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
 
 
+#: Pixels that float32 holds as they are.
+_EXACT = tuple(np.dtype(name) for name in ("bool", "uint8", "int8", "uint16", "int16", "float16", "float32"))
+
+
 @dataclass(frozen=True, eq=False)
 class BandImage:
     """Chosen bands of a picture. values: (C, H, W) float32 in [0, 1]; pixels that were not measured are 0."""
@@ -215,11 +219,11 @@ def _scaled(
     """(C, H, W) in [0, 1], and which were measured (None: all)."""
     planes = _planes(pixels, bands)
     there = pixels.measured(planes)
-    values = planes.astype(np.float32)
+    values: NDArray[Any] = planes.astype(np.float32 if planes.dtype in _EXACT else np.float64)
     for plane, (low, high) in zip(values, spans, strict=True):
-        plane -= np.float32(low)
-        plane /= np.float32(high - low)
+        plane -= values.dtype.type(low)
+        plane /= values.dtype.type(high - low)
     np.clip(values, 0, 1, out=values)
     if there is not None:
         values[~there] = 0
-    return values, there
+    return values.astype(np.float32, copy=False), there

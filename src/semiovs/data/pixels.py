@@ -50,9 +50,9 @@ class Pixels:
         finite = None if planes.dtype.kind != "f" else np.isfinite(planes)
         if self.nodata is None or np.isnan(self.nodata):
             return finite
-        there: NDArray[np.bool_] = planes != np.asarray(
-            self.nodata, planes.dtype if planes.dtype.kind == "f" else np.float64
-        )
+        with np.errstate(over="ignore"):  # -1.8e308 is declared of float32, too: what was written then is infinite
+            nodata = np.asarray(self.nodata, planes.dtype if planes.dtype.kind == "f" else np.float64)
+        there: NDArray[np.bool_] = planes != nodata
         return there if finite is None else finite & there
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.data.image import opened
+from semiovs.data.image import known_turn, opened
 from semiovs.errors import DataError, MissingExtraError
 
 #: Bytes of one decoded picture, all channels.
@@ -21,6 +21,8 @@ LARGEST = 2**31
 #: GDAL's tag: the value of pixels that were not measured, as text.
 _NODATA = 42113
 _ORIENTATION = 274
+#: Photometric interpretation: values are rows of a table of colours.
+_PALETTE = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,9 @@ def read_tiff(path: Path) -> Tiff:
         values = values.reshape(expected)
         if _leading(series):
             values = values.transpose(1, 2, 0)
+        colors = _palette(page, channels)
+        if colors is not None:
+            return Tiff(colors[values[..., 0]], None, _orientation(page))
         bilevel = values.dtype == np.bool_
         return Tiff(values.astype(np.uint8) * 255 if bilevel else values, _nodata(page), _orientation(page))
 
@@ -61,6 +66,8 @@ def tiff_shape(path: Path) -> tuple[int, int, int]:
         end = max(offset + count for page in series.pages for offset, count in _segments(page))
         if end > series.keyframe.parent.filehandle.size:
             raise DataError(f"{path}: cannot be read as an image: truncated")
+        if _palette(series.keyframe, channels) is not None:
+            channels = 3
         return (width, height, channels) if _orientation(series.keyframe) >= 5 else (height, width, channels)
 
 
@@ -118,6 +125,13 @@ def _leading(series: Any) -> bool:
     return not (series.axes.endswith("S") and dict(zip(series.axes, series.shape, strict=True))["S"] > 1)
 
 
+def _palette(page: Any, channels: int) -> NDArray[np.uint8] | None:
+    """(N, 3) colours that the values of a palette picture stand for; None for all others."""
+    if channels > 1 or page.photometric != _PALETTE or page.colormap is None:
+        return None
+    return np.ascontiguousarray((np.asarray(page.colormap, np.uint16) >> 8).astype(np.uint8).T)
+
+
 def _segments(page: Any) -> Iterator[tuple[int, int]]:
     if page is None:
         raise ValueError("a page is missing")
@@ -134,4 +148,4 @@ def _nodata(page: Any) -> float | None:
 
 def _orientation(page: Any) -> int:
     tag = page.tags.get(_ORIENTATION)
-    return int(tag.value) if tag is not None and str(tag.value).isdigit() else 1
+    return known_turn(int(tag.value)) if tag is not None and str(tag.value).isdigit() else 1

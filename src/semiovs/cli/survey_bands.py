@@ -1,0 +1,66 @@
+"""Whether the images of a folder are more than RGB of 8 bits, from one of them. Light for those that are not: no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from semiovs.errors import DataError, MissingExtraError
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PNG, _PNG_DEPTH = b"\x89PNG", 24
+#: Pixels that have a range of their own.
+_RANGED = ("uint8", "uint16")
+
+
+@dataclass(frozen=True)
+class Bands:
+    """channels, kind (the type of pixels) of an image; needed: read as RGB it would be refused, or lose its depth."""
+
+    channels: int
+    kind: str
+    image: str
+    needed: bool
+
+    def lines(self) -> list[str]:
+        """What belongs under ``data:``; commented out where RGB would do."""
+        mark = "  " if self.needed else "  # "
+        take = f"[{', '.join(map(str, range(1, self.channels + 1)))}]"
+        found = [f"{mark}bands: {take}   # {self.image}: {self.channels} channel(s) of {self.kind}"]
+        if self.kind not in _RANGED:
+            found.append(
+                "  # range: [lo, hi]   # NEEDED: values that count as 0 and 1; semiovs data normalize THIS_FILE proposes them"
+            )
+        if self.channels >= 3:
+            found.append("  # rgb: [1, 2, 3]   # the channels that are red, green and blue, for teachers and pictures")
+        return found
+
+
+def guess_bands(image: Path) -> Bands | str | None:
+    """What an image asks for, None if RGB of 8 bits is all it holds, or a note where that cannot be told."""
+    try:
+        with image.open("rb") as file:
+            start = file.read(_PNG_DEPTH + 1)
+    except OSError:
+        return None
+    deep_png = start.startswith(_PNG) and start[_PNG_DEPTH:] == b"\x10"
+    if not deep_png and start[:4] not in _TIFF:
+        return None
+    from semiovs.data.image import read_image
+    from semiovs.data.pixels import read_pixels
+
+    try:
+        read_image(image)
+        refused = False
+    except DataError:
+        refused = True
+    try:
+        values = read_pixels(image).values
+    except MissingExtraError as error:
+        return f"{error}; then run semiovs init --force again" if refused else None
+    except DataError:
+        return None  # data check says what is wrong with it
+    channels, kind = values.shape[2], values.dtype.name
+    if kind == "uint8" and channels in (1, 3) and not refused:
+        return None
+    return Bands(channels, kind, image.name, needed=refused or (channels == 1 and kind != "uint8"))
