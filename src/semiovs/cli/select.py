@@ -73,7 +73,8 @@ class _Task:
         ]  # the pool lies anywhere
         if self.eye.masks is not None:
             return shlex.join(["semiovs", "train", *arguments, *images, f"ood.labels={self.eye.masks.absolute()}"])
-        return shlex.join(["semiovs", "label", *arguments, *images, *teacher])
+        command = shlex.join(["semiovs", "label", *arguments, *images, *teacher])
+        return command if teacher else f"{command} --teacher NAME"
 
 
 def select(
@@ -299,6 +300,8 @@ def _text(out: Path, data: dict[str, Any], following: str, page: Path) -> str:
     if data["classes"]:
         seen = [(row["name"], row["pool"], row["available"], row["chosen"]) for row in data["classes"]]
         lines.append(table(["class", "in the pool", "available", "chosen"], seen))
+    if (budget := data["rules"]["budget"]) is not None and data["chosen"] < budget:
+        lines.append(f"fewer than --budget {budget}: all images that are left were chosen")
     if data["leaks_chosen"]:
         lines.append(f"{data['leaks_chosen']} chosen images are copies of images that are evaluated or trained on")
     if absent := [row["name"] for row in data["classes"] if not row["available"]]:
