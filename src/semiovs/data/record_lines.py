@@ -90,7 +90,10 @@ def _text(row: Mapping[str, object], key: str) -> str:
     text = row.get(key) or ""
     if not isinstance(text, str):
         raise DataError(f"'{key}' must be a text", kind="json")
-    storable(text)
+    try:
+        storable(text)
+    except DataError as error:
+        raise DataError(f"'{key}' holds a line break, a control character or no text", kind=error.kind) from None
     if key == "sha256" and text and not _SHA256.fullmatch(text):
         raise DataError("'sha256' must be 64 hex digits", kind="json")
     return text
