@@ -151,6 +151,8 @@ def test_without_scores_and_with_licenses(world, capsys):
     assert data["sources"] == {"web": 10}
     run(root, "free", "--scores", "none", "--license", "cc0", "--budget", "11", pool="licensed.jsonl")
     out = capsys.readouterr().out
+    run(root, "none", "--scores", "none", "--license", "gpl", pool="licensed.jsonl")
+    assert capsys.readouterr().out.endswith("nothing was chosen, most are 'license': try other --license\n")
     assert "fewer than --budget 11" in out
     assert out.endswith("data.outside=true --teacher NAME\n")  # nobody was asked yet
     assert all(

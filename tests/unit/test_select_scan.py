@@ -178,3 +178,13 @@ def test_a_tar_that_changed_is_looked_at_again(tmp_path):
     scan, done = scanned(path, tmp_path / "s")
     assert done.made == 1
     assert bytes(scan.rows(done.marks).digest[0]) == hashlib.sha256(tars.picture(2)).digest()
+
+
+def test_data_sets_as_pools(tmp_path):
+    """Images and masks beside each other: masks are no images to choose from; two folders ``images`` are two pools."""
+    for name in ("a/images/x.png", "a/labels/x.png", "b/images/x.png"):
+        save(tmp_path / name)
+    assert ids(tmp_path / "a") == ["x"]
+    assert ids(tmp_path / "a", whole=True) == ["images/x", "labels/x"]
+    assert [image.id for image in pool([tmp_path / "a/images", tmp_path / "b"])] == ["a/x", "b/x"]
+    assert [image.id for image in pool([tmp_path / "a/images", tmp_path / "b/images"])] == ["a/x", "b/x"]
