@@ -9,6 +9,7 @@ from PIL import Image
 
 from semiovs.cli.app import main
 from semiovs.data.store import PseudoLabelStore
+from semiovs.files import sha256_of
 
 
 @pytest.fixture
@@ -167,3 +168,20 @@ def test_a_wrong_first_try_does_not_block_the_next(folder, capsys):
     capsys.readouterr()
     assert main(["label", "my.yaml", "--from", "foreign"]) == 3
     assert "another teacher" in capsys.readouterr().err
+
+
+def test_another_image_of_the_same_id_is_not_taken_for_labelled(folder, capsys):
+    """Where lists know checksums, as those of `semiovs select` do."""
+
+    def listed(name):
+        path = folder / "ood" / f"{name}.png"
+        (folder / "list.jsonl").write_text(
+            json.dumps({"id": "ood0", "image": str(path), "sha256": sha256_of(path)}) + "\n"
+        )
+        return main(["label", "my.yaml", "--from", "made", "--images", "list.jsonl"])
+
+    assert listed("ood0") == 0
+    assert listed("ood0") == 0
+    assert "0 images labelled" in capsys.readouterr().out
+    assert listed("ood1") == 3
+    assert "labels of other images of the same ids ('ood0')" in capsys.readouterr().err

@@ -136,7 +136,7 @@ def test_the_choice_depends_on_ids_and_seed_alone(world):
     assert ids(root / "sharded") == first[:8]  # the first of many are the choice of few
 
 
-def test_without_scores_and_with_licenses(world):
+def test_without_scores_and_with_licenses(world, capsys):
     root = world[0]
     files = sorted((root / "pool/web").iterdir())[:20]
     rows = [{"id": f.stem, "image": str(f), "source": "web", "license": "CC0" if i % 2 else "CC BY-NC 4.0"}
@@ -149,6 +149,12 @@ def test_without_scores_and_with_licenses(world):
     assert data["unreadable"] == 2
     assert data["without_license"] == 3
     assert data["sources"] == {"web": 10}
+    run(root, "free", "--scores", "none", "--license", "cc0", "--budget", "11", pool="licensed.jsonl")
+    out = capsys.readouterr().out
+    run(root, "none", "--scores", "none", "--license", "gpl", pool="licensed.jsonl")
+    assert capsys.readouterr().out.endswith("nothing was chosen, most are 'license': try other --license\n")
+    assert "fewer than --budget 11" in out
+    assert out.endswith("data.outside=true --teacher NAME\n")  # nobody was asked yet
     assert all(
         "CC0" in line and '"source": "web"' in line for line in (root / "free/manifest.jsonl").read_text().splitlines()
     )

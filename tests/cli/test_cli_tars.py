@@ -81,3 +81,16 @@ def test_hostile_tars_end_with_3_and_name_every_member(folder, capsys, verb):
     said = capsys.readouterr().err
     assert all(f"04.tar: member '{name}'" in said for name in ("../a.png", "/b.png", "c.png"))
     assert not (folder / "ood-labels").exists()
+
+
+def test_check_and_what_takes_lists_alone(folder, capsys):
+    """A tar is checked as bare images; where only a list will do it is one mistake, not one a line of it."""
+    given = next(folder.rglob("*.tar"))
+    assert main(["data", "check", str(given), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["streams"]["unlabelled"]["listed"] > 0
+    assert main(["data", "check", str(given.parent / "*.tar")]) == 0
+    capsys.readouterr()
+    assert main(["data", "check", "my.yaml", f"data.val={given}"]) == 3
+    out = capsys.readouterr().out
+    assert (out.count("an archive or a picture"), "1 error," in out) == (1, True)

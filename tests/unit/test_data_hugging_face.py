@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from semiovs.config.schema import DataConfig, OodConfig
-from semiovs.data import StepStream, Views, batch_digest, loader, read_image
+from semiovs.data import Manifest, StepStream, Views, batch_digest, loader, read_image
 from semiovs.data.containers import container as containers
 from semiovs.data.containers.container import exists, identity, read_bytes
 from semiovs.data.image_source import read_source
@@ -193,3 +193,14 @@ def test_licence_of_the_whole_set(rows, tmp_path):
     bare.info.license = "CC BY 4.0"
     bare.save_to_disk(tmp_path / "saved")
     assert {record.license for record in read_source("saved", tmp_path)} == {"CC BY 4.0"}
+
+
+def test_licenses_of_many_lines_come_as_one(rows, tmp_path):
+    """Those of a set's card do; a list could not hold them."""
+    terms = ["CC BY 4.0\n\tsee\x00 https://x", "\ud7ff" * 5000, "CC0", None, " "]
+    kept = rows.remove_columns("license").add_column("license", terms)
+    kept.save_to_disk(str(tmp_path / "set"))
+    records = read_source("set", tmp_path)
+    assert [record.license for record in records][:3] == ["CC BY 4.0 see https://x", "\ud7ff" * 999 + "…", "CC0"]
+    records.write_jsonl(tmp_path / "list.jsonl")
+    assert list(Manifest.read(tmp_path / "list.jsonl", tmp_path)) == list(records)

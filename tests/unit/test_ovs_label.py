@@ -320,9 +320,9 @@ def test_writing_behind_is_bounded_and_in_order(tmp_path, monkeypatch):
     store = store_at(tmp_path / "s")
     release, prepare, put = threading.Event(), store.prepare, []
 
-    def slow(identifier, label, confidence):
+    def slow(identifier, label, confidence, **more):
         release.wait(10)
-        return prepare(identifier, label, confidence)
+        return prepare(identifier, label, confidence, **more)
 
     monkeypatch.setattr(store, "prepare", slow)
 
@@ -344,7 +344,7 @@ def test_writing_behind_is_bounded_and_in_order(tmp_path, monkeypatch):
 def test_a_failure_behind_reaches_the_job(tmp_path, monkeypatch):
     store = store_at(tmp_path / "s")
 
-    def broken(*_):
+    def broken(*_, **__):
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(store, "prepare", broken)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 
@@ -11,11 +12,13 @@ from PIL import Image
 
 from semiovs.data.pool import scan as scans
 from semiovs.data.pool.pool import Unlisted, pool
-from semiovs.data.pool.scan import UNREADABLE, Scan, image_of, text_of
+from semiovs.data.pool.scan import UNANSWERED, UNREADABLE, Scan, image_of, text_of
 from semiovs.data.record import Record
 from semiovs.errors import DataError, UsageError
+from semiovs.ovs.masks import MasksTeacher
 from semiovs.study.scan import Examiner, scan_pool
 from semiovs.vocab import Vocabulary
+from unit import tars
 
 
 def save(path, seed=0):
@@ -141,3 +144,47 @@ def test_broken_images_are_rows_too(folder, tmp_path):
     assert (rows.status == UNREADABLE).sum() == 1
     wrong = json.loads(scan.texts(0, done.marks[0])[int(np.flatnonzero(rows.status)[0])])
     assert "broken.png" in wrong["why"]
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_answers_that_changed_are_asked_again(folder, tmp_path):
+    """A store or folder of masks that was incomplete, or was corrected since: only the chunks of those images are made again."""
+    for path in sorted(folder.rglob("*.png"))[:10]:
+        mask = tmp_path / "masks" / path.relative_to(folder)
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((20, 24), np.uint8)).save(mask)
+    vocabulary = Vocabulary.of(["sky", "road"])
+
+    def look():
+        examiner = Examiner(vocabulary, MasksTeacher(tmp_path / "masks"))
+        scan = Scan(tmp_path / "s", "pool", examiner.settings)
+        done = scan_pool(scan, pool([folder]), examiner)
+        return scan.rows(done.marks), done.made
+
+    rows, _ = look()
+    assert (rows.status == UNANSWERED).sum() == 10
+    assert look()[1] == 0
+    last = folder / "2/17.png"
+    Image.fromarray(np.ones((20, 24), np.uint8)).save(tmp_path / "masks" / "17.png")
+    rows, made = look()
+    assert (made, (rows.status == UNANSWERED).sum()) == (2, 9)
+    assert rows.presence[-1].tolist() == [0, 255], last
+
+
+def test_a_tar_that_changed_is_looked_at_again(tmp_path):
+    scanned(tars.write(tmp_path / "a.tar", [("x.png", tars.picture(1))]), tmp_path / "s")
+    path = tars.write(tmp_path / "a.tar", [("x.png", tars.picture(2))])
+    os.utime(path, ns=(1, 1))
+    scan, done = scanned(path, tmp_path / "s")
+    assert done.made == 1
+    assert bytes(scan.rows(done.marks).digest[0]) == hashlib.sha256(tars.picture(2)).digest()
+
+
+def test_data_sets_as_pools(tmp_path):
+    """Images and masks beside each other: masks are no images to choose from; two folders ``images`` are two pools."""
+    for name in ("a/images/x.png", "a/labels/x.png", "b/images/x.png"):
+        save(tmp_path / name)
+    assert ids(tmp_path / "a") == ["x"]
+    assert ids(tmp_path / "a", whole=True) == ["images/x", "labels/x"]
+    assert [image.id for image in pool([tmp_path / "a/images", tmp_path / "b"])] == ["a/x", "b/x"]
+    assert [image.id for image in pool([tmp_path / "a/images", tmp_path / "b/images"])] == ["a/x", "b/x"]

@@ -57,7 +57,7 @@ def given(arguments: Sequence[str]) -> Given:
 
     source, overrides = split_source(arguments)
     path = None if source is None else Path(source).expanduser()
-    if path is not None and path.is_file() and path.suffix.lower() not in {".yaml", ".yml"}:
+    if path is not None and _is_list(path):
         return _of_list(path, overrides)
     if (
         path is not None
@@ -71,6 +71,15 @@ def given(arguments: Sequence[str]) -> Given:
     if path is not None:
         file = next((p for p in (path, path / "config.yaml", path / "semiovs.yaml") if p.is_file()), None)
     return Given(source or "", collection, root, file, named)
+
+
+def _is_list(path: Path) -> bool:
+    """A list, tars or a data set; folders and configurations are none."""
+    from semiovs.data.image_source import names_container
+
+    if path.is_file():
+        return path.suffix.lower() not in {".yaml", ".yml"}
+    return not path.is_dir() and names_container(path)
 
 
 def audited(found: Given, *, threads: int, shown: bool = True) -> Audit:
@@ -157,17 +166,19 @@ def _without_origin(collection: Collection, folder: Path) -> None:
 
 
 def _of_list(path: Path, overrides: Sequence[str]) -> Given:
-    """One list: of labelled images if it names masks, else of bare ones."""
+    """One list: of labelled images if it names masks, else of bare ones, as those of tars and data sets are."""
     from semiovs.config import load_config
     from semiovs.config.source import inline
     from semiovs.data.audit.bounds import Bounds
     from semiovs.data.audit.collection import LABELED, UNLABELED, Collection
+    from semiovs.data.image_source import names_container, read_source
     from semiovs.data.manifest import Manifest
     from semiovs.data.masks import MaskReader
     from semiovs.datasets.folder import FolderDataset
 
+    contained = names_container(path)
     rooted = any(override.startswith("data.root=") for override in overrides)
-    first = [] if rooted else [f"data.root={inline(str(_root_of(path)))}"]
+    first = [] if rooted else [f"data.root={inline(str(Path.cwd() if contained else _root_of(path)))}"]
     config = load_config(None, [*first, *overrides]).config
     if config.data.name != "folder":
         raise UsageError(f"{path}: a single list is checked as data.name=folder")
@@ -179,6 +190,9 @@ def _of_list(path: Path, overrides: Sequence[str]) -> Given:
     except ConfigError:
         (vocabulary, masks), named = _numbers(), False  # type: ignore[assignment]
     collection = Collection(vocabulary, masks)
+    if contained:
+        collection.add(UNLABELED, lambda: (read_source(path), []))
+        return Given(str(path), collection, root, named=named)
     within = None if config.data.outside else Bounds([root])
     manifest, findings = Manifest.examine(path, root, within=within)
     masked = any(record.mask is not None for record in manifest)

@@ -73,7 +73,8 @@ class _Task:
         ]  # the pool lies anywhere
         if self.eye.masks is not None:
             return shlex.join(["semiovs", "train", *arguments, *images, f"ood.labels={self.eye.masks.absolute()}"])
-        return shlex.join(["semiovs", "label", *arguments, *images, *teacher])
+        command = shlex.join(["semiovs", "label", *arguments, *images, *teacher])
+        return command if teacher else f"{command} --teacher NAME"
 
 
 def select(
@@ -205,7 +206,7 @@ def _against(path: str) -> Manifest:
     from semiovs.data.pool.pool import Unlisted, pool
 
     images, wrong = [], []
-    for image in pool([path]):
+    for image in pool([path], whole=True):
         if isinstance(image, Unlisted):
             wrong.append(image.why)
         else:
@@ -288,7 +289,7 @@ def _choose(task: _Task, *, as_json: bool) -> None:
     for line in data["references_unreadable"][:10]:
         log(f"warning: not compared with, it cannot be read: {line}")
     text = _text(task.out, data, task.next, files[0])
-    report({"out": str(task.out), **data, "next": task.next}, as_json=as_json, text=text)
+    report({"out": str(task.out), **data, "next": task.next if data["chosen"] else None}, as_json=as_json, text=text)
 
 
 def _text(out: Path, data: dict[str, Any], following: str, page: Path) -> str:
@@ -299,6 +300,8 @@ def _text(out: Path, data: dict[str, Any], following: str, page: Path) -> str:
     if data["classes"]:
         seen = [(row["name"], row["pool"], row["available"], row["chosen"]) for row in data["classes"]]
         lines.append(table(["class", "in the pool", "available", "chosen"], seen))
+    if (budget := data["rules"]["budget"]) is not None and data["chosen"] < budget:
+        lines.append(f"fewer than --budget {budget}: all images that are left were chosen")
     if data["leaks_chosen"]:
         lines.append(f"{data['leaks_chosen']} chosen images are copies of images that are evaluated or trained on")
     if absent := [row["name"] for row in data["classes"] if not row["available"]]:
@@ -308,8 +311,13 @@ def _text(out: Path, data: dict[str, Any], following: str, page: Path) -> str:
         lines.append(
             f"a class counts from a score of {level:.2f} on: there are no answers for the labelled images to fit it on"
         )
-    if data["chosen"] == 0:
-        lines.append("nothing was chosen; see dropped.jsonl, or lower --recall")
-    return "\n".join(
-        [*lines, f"{out / 'manifest.jsonl'}: what was chosen; {page}: what was dropped, and why", f"next: {following}"]
-    )
+    lines.append(f"{out / 'manifest.jsonl'}: what was chosen; {page}: what was dropped, and why")
+    lines.append(f"next: {following}" if data["chosen"] else _instead(data["dropped"]))
+    return "\n".join(lines)
+
+
+def _instead(dropped: dict[str, int]) -> str:
+    """What to do where nothing was chosen, by what most images were dropped for."""
+    most = max(dropped, key=lambda name: dropped[name])
+    ways = {"license": "other --license", "off-topic": "other --targets, or a lower --share or --recall"}
+    return f"nothing was chosen, most are '{most}': try {ways.get(most, 'another pool (--from)')}"

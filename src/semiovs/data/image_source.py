@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from semiovs.data.containers import SCHEME, TAR
 from semiovs.data.containers.container import Container, adopt, container, exists, forget, split
 from semiovs.data.manifest import Manifest
 from semiovs.data.record import Record
-from semiovs.data.record_lines import relative
+from semiovs.data.record_lines import CONTROL, relative
 from semiovs.data.suffixes import IMAGE_SUFFIXES
 from semiovs.errors import DataError
 
@@ -22,6 +22,8 @@ _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d{1,12})\.\.(\d{1,12})")
 #: Files that braces may stand for.
 _MOST = 100_000
+#: Characters of a source or license that are kept.
+_LONGEST = 1000
 
 
 def read_source(given: str | Path, root: Path | str = ".", *, key: str = "") -> Manifest:
@@ -148,7 +150,16 @@ def _records(images: Container, path: Path, prefix: str) -> Iterator[Record]:
     for name in images.names():
         about = images.about(name)
         identifier = f"{prefix}/{os.path.splitext(name)[0]}"  # noqa: PTH122
-        yield Record(identifier, path / name, source=about.get("source", ""), license=about.get("license", ""))
+        yield Record(identifier, path / name, source=_said(about, "source"), license=_said(about, "license"))
+
+
+def _said(about: Mapping[str, str], key: str) -> str:
+    """What a container says of an image, as one line that a list can hold: licences come with line breaks, and whole."""
+    text = about.get(key, "")
+    if not text.isascii() or not text.isprintable():
+        text = CONTROL.sub(" ", text).encode("utf-8", "replace").decode()
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def _is_pattern(path: Path) -> bool:

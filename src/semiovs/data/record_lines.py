@@ -21,6 +21,8 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _COLUMN_SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
 _LONGEST = 8192
+#: What ZIPs, Parquet files, packed files, PNGs and JPEGs begin with.
+_NO_TEXT = (b"PK\x03\x04", b"PAR1", b"\x1f\x8b", b"\x89PNG", b"\xff\xd8\xff")
 _LONGEST_JSON = 65536
 
 
@@ -38,6 +40,8 @@ def lines_of(path: Path) -> Iterator[tuple[int, str | DataError]]:
         raise DataError(f"{path}: cannot be read as a list of images: {getattr(error, 'strerror', error)}") from None
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path}:1: UTF-16 text; save the list as UTF-8", kind="list-encoding")
+    if data.startswith(_NO_TEXT) or data[257:262] == b"ustar":
+        raise DataError(f"{path}: an archive or a picture, no list of images", kind="list-encoding")
     data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     for number, line in enumerate(data.split(b"\n"), 1):
         try:
@@ -91,7 +95,10 @@ def _text(row: Mapping[str, object], key: str) -> str:
     text = row.get(key) or ""
     if not isinstance(text, str):
         raise DataError(f"'{key}' must be a text", kind="json")
-    storable(text)
+    try:
+        storable(text)
+    except DataError as error:
+        raise DataError(f"'{key}' holds a line break, a control character or no text", kind=error.kind) from None
     if key == "sha256" and text and not _SHA256.fullmatch(text):
         raise DataError("'sha256' must be 64 hex digits", kind="json")
     return text

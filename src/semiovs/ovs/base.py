@@ -44,6 +44,10 @@ class OpenVocabModel(ABC):
         """Plain data that tells this teacher from others (options, weights hash): kept in the stores that it fills."""
         return {}
 
+    def version(self, identifier: str) -> str:
+        """Text that changes when a looked-up answer for this image does; "" where the pixels alone decide."""
+        return ""
+
     def exact(self) -> OpenVocabModel | None:
         """The same teacher without shortcuts (fp32, nothing rejected early); None where it takes none."""
         return None

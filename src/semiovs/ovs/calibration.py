@@ -275,6 +275,10 @@ class CalibratedTeacher(OpenVocabModel):
         note = {"hash": self.calibration.hash, "risk": self.calibration.risk}
         return {**self.teacher.describe(), "calibration": note}
 
+    def version(self, identifier: str) -> str:
+        """The teacher's."""
+        return self.teacher.version(identifier)
+
     def exact(self) -> CalibratedTeacher | None:
         """The teacher's, with the same calibration."""
         inner = self.teacher.exact()

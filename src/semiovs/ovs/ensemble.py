@@ -56,6 +56,10 @@ class Ensemble(OpenVocabModel):
             "members": [{"name": m.name, "weight": m.weight, "options": m.teacher.describe()} for m in self.members]
         }
 
+    def version(self, identifier: str) -> str:
+        """Every member's."""
+        return "\0".join(member.teacher.version(identifier) for member in self.members)
+
     def exact(self) -> Ensemble | None:
         """Every member's, where one takes a shortcut."""
         inner = [member.teacher.exact() for member in self.members]

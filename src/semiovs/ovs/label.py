@@ -94,7 +94,8 @@ def label_images(
     Raises:
         UsageError: a shard that does not exist.
         DataError: an image or its label cannot be read (with on_error="fail"; what came before is stored); two images of one id; a
-            store of other classes; StoreWriteError: the store cannot be written, whatever on_error says.
+            store of other classes, or with the label of another image of the same id; StoreWriteError: the store cannot be
+            written, whatever on_error says.
     """
     index, count = shard
     if not 0 <= index < count:
@@ -104,6 +105,7 @@ def label_images(
     unique, duplicates = _unique(records)
     mine = unique[index::count]
     waiting = [record.id not in store for record in mine]
+    _require_same_images(store, [record for record, waits in zip(mine, waiting, strict=True) if not waits])
     report = LabelReport(len(mine), already=waiting.count(False), duplicates=duplicates)
     if any(waiting):
         job = _Job(teacher, vocabulary, store, on_error, report, BatchFit(batch_size), progress, stop, read)
@@ -114,6 +116,20 @@ def label_images(
     if not report.stopped:
         store.settle()
     return report
+
+
+def _require_same_images(store: PseudoLabelStore, there: Iterable[Record]) -> None:
+    """Refuse labels of other images that have the same ids, where list and store both know the checksum of the image."""
+    others = [r.id for r in there if r.sha256 and (store.row(r.id).image or r.sha256) != r.sha256]
+    if others:
+        raise DataError(
+            f"{store.root}: holds labels of other images of the same ids ('{others[0]}'{_more(others)}): by their SHA-256 "
+            "those of this list are different files; label into another folder (--out, or ood.labels)"
+        )
+
+
+def _more(some: Sequence[str]) -> str:
+    return f" and {len(some) - 1} more" if len(some) > 1 else ""
 
 
 def _batches(records: Sequence[Record], waiting: Sequence[bool], size: int) -> Iterator[list[Record]]:
@@ -252,9 +268,9 @@ def _answer(record: Record, image: Tensor, label: Tensor, confidence: Tensor) ->
         raise DataError(f"{record.image}: the teacher's confidence is not a number (NaN)")
     pixels = label.cpu().numpy()
     if bool((confidence == 1).all()):
-        return Answer(record.id, pixels)
+        return Answer(record.id, pixels, image_hash=record.sha256 or None)
     graded = confidence.float().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return Answer(record.id, pixels, np.asarray(graded.cpu().numpy()))
+    return Answer(record.id, pixels, np.asarray(graded.cpu().numpy()), record.sha256 or None)
 
 
 def _too_large(record: Record, image: Tensor) -> DataError:

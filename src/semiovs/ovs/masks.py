@@ -61,6 +61,15 @@ class MasksTeacher(OpenVocabModel):
         read = None if self.map is None else {str(key): value for key, value in self.map.items()}
         return {"root": str(self.root.absolute()), "suffix": self.suffix, "encoding": self.encoding, "map": read}
 
+    def version(self, identifier: str) -> str:
+        """File, size and time of the image's mask."""
+        try:
+            path = self.find(identifier)
+            status = path.stat()
+        except (DataError, OSError):
+            return ""
+        return f"{path}\0{status.st_size}\0{status.st_mtime_ns}"
+
     def scores(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
     ) -> list[Tensor]:

@@ -32,6 +32,13 @@ class StoredTeacher(OpenVocabModel):
         """Who filled the store."""
         return {"store": str(self.store.root.absolute()), "teacher": self.store.teacher}
 
+    def version(self, identifier: str) -> str:
+        """The image's line of the index, with the checksums of its files."""
+        try:
+            return (self.store.line(self._name(identifier)) or b"").decode(errors="replace")
+        except DataError:
+            return ""
+
     def scores(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
     ) -> list[Tensor]:

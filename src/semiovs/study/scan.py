@@ -56,6 +56,10 @@ class Examiner:
         """Columns of presence."""
         return 0 if self.teacher is None else len(self.vocabulary)
 
+    def version(self, record: Record) -> str:
+        """What the teacher has looked up for an image by now."""
+        return "" if self.teacher is None else self.teacher.version(record.id)
+
     def without_teacher(self) -> Examiner:
         """The same for images whose classes do not matter."""
         return Examiner(self.vocabulary, embed=self.embed, embedding=self.embedding, batch_size=self.batch_size)
@@ -145,7 +149,7 @@ def scan_pool(
     if not 0 <= index < count:
         raise UsageError(f"shard {index}/{count}: shards of {count} are 0/{count} to {count - 1}/{count}")
     done = Scanned()
-    for number, images, mark in scan.chunks(pool):
+    for number, images, mark in scan.chunks(pool, examiner.version):
         done.marks.append(mark)
         done.listed += len(images)
         if number % count == index and not scan.holds(number, mark):

@@ -24,10 +24,12 @@ class Unlisted:
     why: str
 
 
-def pool(given: Sequence[str | Path], *, skip: Path | None = None) -> Iterator[Record | Unlisted]:
+def pool(given: Sequence[str | Path], *, skip: Path | None = None, whole: bool = False) -> Iterator[Record | Unlisted]:
     """Images of folders and lists, one after the other; the order and the ids are the same each time.
 
-    With several of them, an id begins with the name of its folder or list; skip: a folder that is left out, the output of a run.
+    With several of them, an id begins with the name of its folder or list (of the folder above, if that is ``images``); skip: a
+    folder that is left out, the output of a run. Of a folder with a folder ``images`` that one is read, as everywhere: masks
+    lie beside it; whole: all of it.
 
     Raises:
         DataError: a folder or list is not there; UsageError: none is given, or two have one name.
@@ -35,14 +37,29 @@ def pool(given: Sequence[str | Path], *, skip: Path | None = None) -> Iterator[R
     paths = [Path(path).expanduser() for path in given]
     if not paths:
         raise UsageError("nothing to choose from: give --from FOLDER or --from LIST")
-    names = [path.stem if path.is_file() else path.resolve().name for path in paths]
+    names = [_name(path) for path in paths]
     if len(set(names)) < len(names):
-        raise UsageError(f"--from: two of {', '.join(names)} have one name, which their images' ids would begin with")
-    sources = [_source(path, skip and skip.resolve()) for path in paths]
+        raise UsageError(
+            f"--from: two of {', '.join(names)} have one name, which their images' ids would begin with; "
+            "rename one, or give a link to it that has another name"
+        )
+    sources = [_source(path if whole else _inner(path), skip and skip.resolve()) for path in paths]
     for name, images in zip(names, sources, strict=True):
         for image in images:
             named = len(paths) > 1 and isinstance(image, Record)
             yield replace(image, id=f"{name}/{image.id}") if named and isinstance(image, Record) else image
+
+
+def _name(path: Path) -> str:
+    """What the ids of one of several pools begin with."""
+    if path.is_file():
+        return path.stem
+    parts = Path(os.path.abspath(path)).parts  # noqa: PTH100 (links keep their names)
+    return parts[-2] if parts[-1] == "images" and len(parts) > 2 else parts[-1]
+
+
+def _inner(path: Path) -> Path:
+    return path / "images" if (path / "images").is_dir() else path
 
 
 def _source(path: Path, skip: Path | None) -> Iterator[Record | Unlisted]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semiovs.data.containers.container import container, split
 from semiovs.data.pool.copies import Looks
 from semiovs.data.pool.pool import Unlisted
 from semiovs.data.record import Record
@@ -97,20 +98,25 @@ class Scan:
         """File of a chunk."""
         return self.folder / f"{self.name}-{number:06d}.npz"
 
-    def chunks(self, pool: Iterable[Listed]) -> Iterator[tuple[int, list[Listed], str]]:
-        """(number, images, mark) of each chunk; the mark tells images and settings."""
+    def chunks(
+        self,
+        pool: Iterable[Listed],
+        version: Callable[[Record], str] = lambda record: "",  # noqa: ARG005
+    ) -> Iterator[tuple[int, list[Listed], str]]:
+        """(number, images, mark) of each chunk; the mark tells images, settings, and the `version` of what is known of each."""
         source = iter(pool)
         for number in range(10**6):
             images = list(islice(source, CHUNK))
             if not images:
                 return
-            yield number, images, self._mark(images)
+            yield number, images, self._mark(images, version)
 
-    def _mark(self, images: Sequence[Listed]) -> str:
+    def _mark(self, images: Sequence[Listed], version: Callable[[Record], str]) -> str:
         digest = hashlib.sha256(self.settings.encode())
         for image in images:
-            size = _bytes_of(image.image) if isinstance(image, Record) else 0
-            digest.update(f"\n{text_of(image)}\t{size}".encode())
+            digest.update(f"\n{text_of(image)}\t".encode())
+            if isinstance(image, Record):
+                digest.update(f"{_identity(image.image)}{version(image)}".encode(errors="replace"))
         return digest.hexdigest()
 
     def holds(self, number: int, mark: str) -> bool:
@@ -185,8 +191,11 @@ def image_of(text: str) -> tuple[Listed, str]:
     return record_of(json.dumps(row), _ROOT), why
 
 
-def _bytes_of(path: Path) -> int:
+def _identity(path: Path) -> str:
+    """Size of a file; of an image in a tar or data set what its container says."""
     try:
-        return os.stat(path).st_size  # noqa: PTH116 - a million of them
-    except (OSError, ValueError):
-        return -1
+        if parts := split(path):
+            return container(parts[0]).identity(parts[1])
+        return str(os.stat(path).st_size)  # noqa: PTH116 - a million of them
+    except (OSError, ValueError, DataError):
+        return "-1"

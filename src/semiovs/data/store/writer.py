@@ -24,11 +24,15 @@ _GROUP = 128
 
 @dataclass(frozen=True)
 class Answer:
-    """A label (H, W) uint8 and its confidence (H, W), uint8 times 255 or float in [0, 1], for one image."""
+    """A label (H, W) uint8 and its confidence (H, W), uint8 times 255 or float in [0, 1], for one image.
+
+    image_hash: of the image file, where its list says it.
+    """
 
     id: str
     label: NDArray[np.uint8]
     confidence: NDArray[Any] | None = None
+    image_hash: str | None = None
 
     @property
     def nbytes(self) -> int:
@@ -95,7 +99,9 @@ class StoreWriter:
             self._raise()
             self._held += size
         prepare = self._store.prepare
-        futures = [(a.id, self._pool.submit(prepare, a.id, a.label, a.confidence)) for a in answers]
+        futures = [
+            (a.id, self._pool.submit(prepare, a.id, a.label, a.confidence, image_hash=a.image_hash)) for a in answers
+        ]
         self._queue.put(_Batch(futures, size))
 
     def news(self) -> Written:
