@@ -1,6 +1,7 @@
 """``semiovs label``: with and without a configuration, resumed, in shards, and every mistake."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from semiovs.cli.app import main
+from semiovs.data import Manifest
 from semiovs.data.store import PseudoLabelStore
 from semiovs.files import sha256_of
 
@@ -111,6 +113,12 @@ def test_bad_images_fail_or_are_listed(folder, capsys):
     assert [item["id"] for item in json.loads(done.out)["failed"]] == ["ood1", "ood2"]
     assert done.err.count("left out") == 2
     assert PseudoLabelStore.open("labels").ids() == ["ood0", "ood3"]
+    assert main(["label", "my.yaml", "--from", "made", "--on-error", "skip"]) == 0
+    (line,) = [text for text in capsys.readouterr().out.splitlines() if text.startswith("a list of the images")]
+    command = shlex.split(line.partition(": semiovs ")[2].partition(" writes ")[0])
+    assert main(command) == 3  # what is wrong with the others
+    assert [record.id for record in Manifest.read("good/ood.txt", ".")] == ["ood/ood0", "ood/ood3"]
+    assert main(["data", "check", "my.yaml", "ood.images=good/ood.txt"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -196,9 +196,16 @@ def _tell(
         f"{task.out}: {done['labeled']} images labelled{speed}, {done['already']} were there, "
         f"{len(done['failed'])} left out",
         f"classes that never occur: {', '.join(absent)}" if absent and stats.images else None,
+        _list_without(task) if done["failed"] else None,
         f"next: {task.next}",
     ]
     report(data, as_json=as_json, text="\n".join(line for line in lines if line))
+
+
+def _list_without(task: _Task) -> str:
+    """A training takes no image without a label: the command that writes a list of the others."""
+    command = task.next.replace("semiovs train", "semiovs data check", 1)
+    return f"a list of the images that have labels: {command} --clean good writes good/ood.txt; train with ood.images=good/ood.txt"
 
 
 def _together(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
