@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.data.duplicates import HashIndex, alike, correlation, distance, near_pairs, perceptual_hash, thumbnail
+from semiovs.data.duplicates import (
+    HashIndex,
+    alike,
+    correlation,
+    distance,
+    near_pairs,
+    perceptual_hash,
+    thumbnail,
+    unframed,
+)
 from semiovs.datasets.synthetic import OOD, render
 
 SCENES = [np.asarray(render(OOD, 128, np.random.default_rng([7, k])).image) for k in range(12)]
@@ -39,6 +48,37 @@ def test_a_copy_is_found_and_other_pictures_are_not(copy):
             and alike(thumbnail(other), thumbnail(made))
         ]
         assert near == [k]
+
+
+def framed(pixels, above, sides, color, quality=80):
+    wide = np.full((pixels.shape[0] + 2 * above, pixels.shape[1] + 2 * sides, 3), color, np.uint8)
+    wide[above : above + pixels.shape[0], sides : sides + pixels.shape[1]] = pixels
+    return jpeg(wide, quality)
+
+
+@pytest.mark.parametrize(("above", "sides", "color"), [(16, 16, 0), (4, 4, 255), (24, 0, 0), (0, 20, 130)])
+def test_borders_and_bars_are_no_content(above, sides, color):
+    for small in SCENES:
+        scene = np.asarray(Image.fromarray(small).resize((384, 384), Image.Resampling.BICUBIC))
+        inside = unframed(framed(scene, 3 * above, 3 * sides, color))
+        assert all(abs(a - b) <= 16 for a, b in zip(inside.shape, scene.shape, strict=True))
+        plain = unframed(scene)
+        assert bin(perceptual_hash(plain) ^ perceptual_hash(inside)).count("1") <= 10
+        assert alike(thumbnail(plain), thumbnail(inside))
+
+
+def test_what_is_no_border_stays():
+    scene = SCENES[0].copy()
+    for changed in (scene, np.zeros((40, 60, 3), np.uint8), np.zeros((40, 60), np.uint8), scene[:1], scene[:, :1]):
+        assert unframed(changed).shape == changed.shape
+    sky = scene.copy()
+    sky[:20] = 255  # on one side alone
+    assert unframed(sky).shape == scene.shape
+    sky[-20:] = 0  # on two sides, not of one colour
+    assert unframed(sky).shape == scene.shape
+    half = scene.copy()
+    half[:40] = half[-40:] = 0  # too wide
+    assert unframed(half).shape == scene.shape
 
 
 def test_even_pictures():

@@ -22,14 +22,53 @@ RADIUS = 10
 CORRELATION = 0.9
 
 _SIDE, _KEPT, _SMALL = 32, 8, 16
+#: Share of a side that a border may have, levels that its pixels may differ by, and the share of the side along which compression
+#: has blurred it into the picture.
+_FRAME, _EVEN, _BLURRED = 0.2, 24, 0.015
+_COPY = 256
 _BANDS, _WIDTH = 4, 16
 #: Candidate pairs that are looked at together, which bounds the memory.
 _TOGETHER = 1 << 22
 
 
+def unframed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture, (H, W) or (H, W, 3), without its bars and borders: they are no content.
+
+    Bars lie on two opposite sides, are of one even gray, the same on both, about as wide, and at most `_FRAME` of the side. They
+    are looked for in a copy with a long side of `_COPY` pixels.
+    """
+    height, width = pixels.shape[:2]
+    gray = _gray(pixels)
+    factor = max(1.0, max(height, width) / _COPY)
+    if factor > 1:
+        size = (max(1, round(width / factor)), max(1, round(height / factor)))
+        gray = np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), np.uint8)
+    top, bottom, left, right = (round(bar * factor) for bar in (*_bars(gray), *_bars(np.ascontiguousarray(gray.T))))
+    return pixels[top : height - bottom, left : width - right]
+
+
+def _gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return pixels if pixels.ndim == 2 else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def _bars(gray: NDArray[np.uint8]) -> tuple[int, int]:
+    """Widths of the bars above and below, both 0 if there are none."""
+    uneven = np.flatnonzero(gray.max(axis=1).astype(np.int16) - gray.min(axis=1) > _EVEN)
+    if not len(uneven):
+        return 0, 0
+    above, below = int(uneven[0]), len(gray) - 1 - int(uneven[-1])
+    small, large = sorted((above, below))
+    if not small or large > 2 * small + 1 or large > _FRAME * len(gray):
+        return 0, 0
+    if abs(float(gray[:above].mean()) - float(gray[-below:].mean())) > _EVEN:
+        return 0, 0
+    blurred = round(_BLURRED * len(gray))
+    return above + blurred, below + blurred
+
+
 def perceptual_hash(pixels: NDArray[np.uint8]) -> int:
     """64-bit hash of a picture, (H, W) or (H, W, 3)."""
-    gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels
+    gray = _gray(pixels)
     small = cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = np.asarray(cv2.dct(small))[:_KEPT, :_KEPT].ravel()
     return int(np.packbits(low > np.median(low[1:])).view(">u8")[0])
@@ -37,7 +76,7 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> int:
 
 def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(16, 16) gray copy of a picture, (H, W) or (H, W, 3), for `alike`."""
-    gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels
+    gray = _gray(pixels)
     return np.asarray(cv2.resize(gray, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA), np.uint8)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.data.dataset import read_labeled
-from semiovs.data.duplicates import alike, near_pairs, perceptual_hash, thumbnail
+from semiovs.data.duplicates import alike, near_pairs, perceptual_hash, thumbnail, unframed
 from semiovs.data.image import read_image
 from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
@@ -73,4 +73,5 @@ def _measured(record: Record, masks: MaskReader, read: Callable[[Path], Image.Im
         return error
     pixels = np.asarray(image)
     counts = np.bincount(mask.ravel(), minlength=256)[: masks.num_classes]
-    return _One(counts, perceptual_hash(pixels), thumbnail(pixels))
+    content = unframed(pixels)
+    return _One(counts, perceptual_hash(content), thumbnail(content))

@@ -26,7 +26,7 @@ Progress = Callable[[int], None]
 Embed = Callable[[Sequence[NDArray[np.uint8]]], Vectors]
 
 #: Changes whenever rows are made in another way.
-_FORM = 2
+_FORM = 3
 
 
 @dataclass(frozen=True)

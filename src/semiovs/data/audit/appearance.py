@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.data.duplicates import perceptual_hash, thumbnail
+from semiovs.data.duplicates import perceptual_hash, thumbnail, unframed
 from semiovs.data.image import open_image, opened, orientation, read_image
 from semiovs.data.pictures import RGB, ImageReader
 
@@ -86,7 +86,7 @@ class Appearance:
                 gray, mean, std = _measured(pixels)
         if kind == "PNG" and data is not None:
             damage = checksums(data)
-        small = _shown(_reduced(gray), turn)
+        small = unframed(_shown(_reduced(gray), turn))
         return cls(
             (height, width) if turn >= 5 else (width, height), 3, mode, kind, turn, opaque, length, digest,
             perceptual_hash(small), thumbnail(small), mean, std, damage,
@@ -101,7 +101,7 @@ class Appearance:
             gray, mean, std = _measured(np.asarray(images.shown(path)))
             length, digest, data = _content(path)
         kind = path.suffix.lstrip(".").upper()
-        small = _reduced(gray)
+        small = unframed(_reduced(gray))
         return cls(
             (width, height), channels, f"{channels} channels", kind, 1, True, length, digest, perceptual_hash(small),
             thumbnail(small), mean, std, checksums(data) if kind == "PNG" and data is not None else "",

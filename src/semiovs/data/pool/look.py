@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.data.containers.container import read_bytes
-from semiovs.data.duplicates import perceptual_hash
+from semiovs.data.duplicates import perceptual_hash, unframed
 from semiovs.data.image import read_image
 from semiovs.data.pool.descriptor import Vectors, describe
 from semiovs.data.record import Record
@@ -26,7 +26,8 @@ WAITING = 128 * 2**20
 class Look:
     """What was seen.
 
-    pixels: RGB (H, W, 3); size, digest: bytes and SHA-256 of the file; hash: perceptual, 64 bits; picture: (64,) description.
+    pixels: RGB (H, W, 3); size, digest: bytes and SHA-256 of the file; hash: perceptual, 64 bits; picture: (64,) description. The
+    last two are of what is inside its borders.
     """
 
     record: Record
@@ -46,8 +47,8 @@ def look(record: Record) -> Look | DataError:
         return error
     except OSError as error:
         return DataError(f"{record.image}: {error.strerror or error}")
-    digest = hashlib.sha256(data).digest()
-    return Look(record, pixels, len(data), digest, perceptual_hash(pixels), describe(pixels))
+    digest, content = hashlib.sha256(data).digest(), unframed(pixels)
+    return Look(record, pixels, len(data), digest, perceptual_hash(content), describe(content))
 
 
 def looks(
