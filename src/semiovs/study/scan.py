@@ -116,7 +116,7 @@ def _note(rows: Rows, place: int, found: Look) -> None:
     rows.status[place] = READ
     rows.digest[place] = np.frombuffer(found.digest, np.uint8)
     rows.hash[place] = found.hash
-    rows.size[place] = found.pixels.shape[1], found.pixels.shape[0], min(found.size, 2**32 - 1)
+    rows.size[place] = *found.content, min(found.size, 2**32 - 1)
     rows.picture[place] = found.picture
 
 

@@ -26,8 +26,8 @@ WAITING = 128 * 2**20
 class Look:
     """What was seen.
 
-    pixels: RGB (H, W, 3); size, digest: bytes and SHA-256 of the file; hash: perceptual, 64 bits; picture: (64,) description. The
-    last two are of what is inside its borders.
+    pixels: RGB (H, W, 3); size, digest: bytes and SHA-256 of the file; and of what is inside its borders: hash (perceptual, 64
+    bits), picture (its (64,) description), content (width, height).
     """
 
     record: Record
@@ -36,6 +36,7 @@ class Look:
     digest: bytes
     hash: int
     picture: Vectors
+    content: tuple[int, int]
 
 
 def look(record: Record) -> Look | DataError:
@@ -48,7 +49,8 @@ def look(record: Record) -> Look | DataError:
     except OSError as error:
         return DataError(f"{record.image}: {error.strerror or error}")
     digest, content = hashlib.sha256(data).digest(), unframed(pixels)
-    return Look(record, pixels, len(data), digest, perceptual_hash(content), describe(content))
+    extent = (content.shape[1], content.shape[0])
+    return Look(record, pixels, len(data), digest, perceptual_hash(content), describe(content), extent)
 
 
 def looks(

@@ -43,8 +43,8 @@ class Rows:
     """Rows of a scan, in the order of the pool.
 
     status: (N,) `READ`, `UNREADABLE`, `UNANSWERED`; key: (N,) 64-bit hash of the id; digest: (N, 32); hash: (N,); size: (N, 3)
-    width, height, bytes of the file; picture: (N, 64); embedding: (N, D), D = 0 without an encoder; presence: (N, K) score that a
-    share of the pixels reaches, times 255; seen: (N, ceil(K / 8)) bits, classes with any pixel.
+    width and height inside borders, bytes of the file; picture: (N, 64); embedding: (N, D), D = 0 without an encoder; presence:
+    (N, K) score that a share of the pixels reaches, times 255; seen: (N, ceil(K / 8)) bits, classes with any pixel.
     """
 
     status: NDArray[np.uint8]
