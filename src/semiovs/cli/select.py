@@ -271,7 +271,7 @@ def _scan_part(task: _Task, shard: str, *, as_json: bool) -> None:
 def _choose(task: _Task, *, as_json: bool) -> None:
     """Scan, decide, write, and tell."""
     from semiovs.files import write_json
-    from semiovs.report.selection import write_page
+    from semiovs.report.selection import write_report
     from semiovs.study.select import select as decided
     from semiovs.study.selected import write_selection
 
@@ -283,7 +283,7 @@ def _choose(task: _Task, *, as_json: bool) -> None:
         )
     found.seconds["scan"] = seconds
     written = write_selection(task.out, found, {**task.facts, "scanned": done.made})
-    files = write_page(task.out, written, task.next)
+    files = write_report(task.out, written, task.next)
     data = {**written.data, "seconds": {**written.data["seconds"], "all": round(time.monotonic() - started, 3)}}
     write_json(task.out / "select.json", data)
     for line in data["references_unreadable"][:10]:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -16,9 +15,9 @@ from PIL import Image
 
 from semiovs.data.palette import palette
 from semiovs.evaluation.calibration import Curve, Reliability
-from semiovs.files import write_text
 from semiovs.ovs.calibration import ClassRule
 from semiovs.report.figures import bare, svg
+from semiovs.report.page import write_page
 from semiovs.study.card import Card, Example
 
 #: Classes whose curves are drawn: those with the most pixels in the masks.
@@ -37,15 +36,13 @@ _MEANING = {
 
 def write_card(path: Path, card: Card) -> None:
     """Write the page to `path`."""
-    loader = jinja2.PackageLoader("semiovs.report", "templates")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     colors = palette(card.vocabulary.colors)
     drawn = sorted(range(len(card.rows)), key=lambda k: -card.rows[k][1].truth)[:_DRAWN]
     drawn = sorted(k for k in drawn if card.rows[k][1].images)
     held = card.score.held
-    page = environment.get_template("card.html").render(
+    write_page(
+        path,
+        "card.html",
         card=card,
         held=held,
         images=card.calibration.fitted_on["images"],
@@ -57,7 +54,6 @@ def write_card(path: Path, card: Card) -> None:
         strips=[_strip(example, colors) for example in card.worst],
         legend=[(name, _css(colors[k])) for k, name in enumerate(card.vocabulary.names) if _seen(card, k)],
     )
-    write_text(path, page)
 
 
 def _class_row(rule: ClassRule, score: Any, color: NDArray[np.uint8]) -> dict[str, Any]:

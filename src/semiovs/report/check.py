@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -15,8 +14,8 @@ from semiovs.data.audit.findings import Finding, by_kind, counted
 from semiovs.data.audit.tally import Tally
 from semiovs.data.batch import IGNORE
 from semiovs.data.palette import palette
-from semiovs.files import write_text
 from semiovs.report.figures import bare, svg
+from semiovs.report.page import write_page
 
 #: Findings of one kind on the page, and classes and sizes in the pictures.
 _SHOWN, _CLASSES, _DOTS = 200, 40, 2000
@@ -25,13 +24,11 @@ _INKS = ("#1f6f9d", "#1f9d63", "#8a8f98", "#d9822b", "#7a4fa3")
 
 def write_check(path: Path, audit: Audit, *, source: str, facts: bool = False) -> None:
     """Write the page to `path`; facts: the numbers alone, without findings."""
-    loader = jinja2.PackageLoader("semiovs.report", "templates")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     accounts = audit.accounts()
     masked = {name: tally for name, tally in audit.tallies.items() if tally.masks}
-    page = environment.get_template("check.html").render(
+    write_page(
+        path,
+        "check.html",
         source=source,
         facts=facts,
         numbers=counted(audit.findings),
@@ -45,7 +42,6 @@ def write_check(path: Path, audit: Audit, *, source: str, facts: bool = False) -
         sizes=_sizes(audit.tallies),
         shares=_shares(audit, masked),
     )
-    write_text(path, page)
 
 
 def _group(kind: str, group: list[Finding]) -> dict[str, Any]:

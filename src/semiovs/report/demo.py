@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.datasets.synthetic import CLASSES, COLORS
-from semiovs.files import write_text
+from semiovs.report.page import write_page
 from semiovs.report.strips import painted
 from semiovs.study.demo import ARMS, DemoResult, Example
 
@@ -39,12 +38,10 @@ def write_report(
     path: Path, result: DemoResult, advice: str, target: Sequence[Example], ood: Sequence[Example]
 ) -> None:
     """Write the page to `path`; advice: of the teacher's card; examples of the target and OOD domain are shown as they come."""
-    loader = jinja2.PackageLoader("semiovs.report", "templates")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     scores = result.miou
-    page = environment.get_template("demo.html").render(
+    write_page(
+        path,
+        "demo.html",
         result=result,
         advice=advice,
         facts=result.as_json(),
@@ -57,7 +54,6 @@ def write_report(
         target=[_strip(example) for example in target],
         ood=[_strip(example) for example in ood],
     )
-    write_text(path, page)
 
 
 def _curves(result: DemoResult) -> str:

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from PIL import Image
 
 from semiovs.data.image import read_image
 from semiovs.errors import DataError
-from semiovs.files import write_bytes, write_text
+from semiovs.files import write_bytes
 from semiovs.inference.photos import Photo, photo_sheet, thumbnail
+from semiovs.report.page import write_page
 from semiovs.study.selected import Example, Written
 
 #: Long side of the pictures on the page and on the sheets, pixels.
@@ -32,15 +32,8 @@ _MEANING = {
 }
 
 
-def write_page(out: Path, written: Written, command: str) -> list[Path]:
+def write_report(out: Path, written: Written, command: str) -> list[Path]:
     """Write report.html and the contact sheets, chosen.png and dropped-<reason>.png, into `out`; the files that were written."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("semiovs.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     tiles = {"chosen": _photos(written.chosen)}
     tiles |= {reason: _photos(written.dropped.get(reason, [])) for reason in _MEANING}
     for old in out.glob("dropped-*.png"):
@@ -52,7 +45,9 @@ def write_page(out: Path, written: Written, command: str) -> list[Path]:
             write_bytes(files[-1], _bytes(photo_sheet(photos, side=_SIDE), "PNG"))
     data = written.data
     counts = {**data["dropped"], "unreadable": data["unreadable"]}
-    page = environment.get_template("selection.html").render(
+    write_page(
+        out / "report.html",
+        "selection.html",
         data=data,
         command=command,
         rows=_classes(data["classes"], data["thresholds"]),
@@ -69,7 +64,6 @@ def write_page(out: Path, written: Written, command: str) -> list[Path]:
         strips=[{"name": reason, "tiles": [_tile(photo) for photo in photos]} for reason, photos in tiles.items()],
         leaks=data["leaks_of"],
     )
-    write_text(files[0], page)
     return files
 
 

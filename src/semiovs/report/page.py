@@ -1,0 +1,22 @@
+"""Pages: self-contained HTML of one look, that opens offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from semiovs.files import write_text
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Fill the template of this name, which extends ``page.html``, and write it to `path`; a value that is missing is a bug."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("semiovs.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    write_text(path, environment.get_template(template).render(**values))
