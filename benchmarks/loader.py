@@ -12,9 +12,12 @@ from torch import Tensor
 
 from benchmarks import pictures, plain_loader
 from benchmarks.measure import Row, Size, alternately, counted, rate
-from semiovs.data import Batch, Labeled, MaskReader, OpenVocab, Record, Unlabeled, normalize, read_image
+from semiovs.data import Batch, Labeled, OpenVocab, Unlabeled, normalize
 from semiovs.data.dataset import Augment, read_ood, stack
 from semiovs.data.draws import Draws
+from semiovs.data.image import read_image
+from semiovs.data.masks import MaskReader
+from semiovs.data.record import Record
 from semiovs.data.sources import MaskFiles
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from semiovs.data import Manifest, MaskReader
+from semiovs.data.manifest import Manifest
+from semiovs.data.masks import MaskReader
 from semiovs.data.pool.descriptor import WIDTH, quantized
 from semiovs.data.pool.scan import CHUNK, Rows, Scan
 from semiovs.ovs.presence import thresholds

@@ -28,8 +28,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semiovs.config import load_config
-from semiovs.data import Manifest
 from semiovs.data.image import read_image
+from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
 from semiovs.datasets.named import GROUND, HELD_OUT, PAIRS, TEXTURES, VOCABULARY, held_out_scene, write_named_world
 from semiovs.datasets.synthetic import OOD, Scene, render

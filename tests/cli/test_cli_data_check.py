@@ -12,7 +12,7 @@ from PIL import Image
 
 from semiovs.cli.app import main
 from semiovs.config.schema import DataConfig
-from semiovs.data import Manifest
+from semiovs.data.manifest import Manifest
 from semiovs.datasets.folder import FolderDataset
 from semiovs.datasets.voc import Voc
 from semiovs.errors import DataError

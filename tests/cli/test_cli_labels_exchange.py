@@ -11,7 +11,8 @@ from PIL import Image
 
 from semiovs.cli.app import main
 from semiovs.config import load_config
-from semiovs.data import Manifest, check_sources
+from semiovs.data.check import check_sources
+from semiovs.data.manifest import Manifest
 from semiovs.data.store import PseudoLabelStore
 from semiovs.datasets.folder import FolderDataset
 from semiovs.vocab import Vocabulary

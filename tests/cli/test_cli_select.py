@@ -10,7 +10,7 @@ import pytest
 
 from semiovs.cli.app import main
 from semiovs.config import load_config
-from semiovs.data import Manifest
+from semiovs.data.manifest import Manifest
 from semiovs.datasets.folder import FolderDataset
 from semiovs.files import sha256_of
 from unit import planted

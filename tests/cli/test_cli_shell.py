@@ -20,7 +20,7 @@ from semiovs import errors
 from semiovs.cli import app, survey_pairs
 from semiovs.cli.app import BROKEN_PIPE, VERBS, Verb, main
 from semiovs.config import load_config
-from semiovs.data import Manifest
+from semiovs.data.manifest import Manifest
 
 HEAVY = "{'torch', 'timm', 'torchvision', 'cv2', 'numpy', 'pydantic', 'omegaconf', 'yaml'}"
 

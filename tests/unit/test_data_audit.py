@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.data import Manifest, MaskReader, Record, read_image
 from semiovs.data.audit.appearance import Appearance, checksums
 from semiovs.data.audit.audit import audit
 from semiovs.data.audit.bounds import Bounds, Links
 from semiovs.data.audit.collection import LABELED, OOD, UNLABELED, VAL, Collection, Stream
 from semiovs.data.duplicates import alike, thumbnail
+from semiovs.data.image import read_image
+from semiovs.data.manifest import Manifest
+from semiovs.data.masks import MaskReader
+from semiovs.data.record import Record
 from semiovs.errors import DataError
 from semiovs.vocab import Vocabulary
 from unit import malformed, toy_data

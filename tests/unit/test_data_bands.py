@@ -6,24 +6,15 @@ import torch
 from PIL import Image
 
 from semiovs.config.schema import DataConfig
-from semiovs.data import (
-    Batch,
-    Labeled,
-    Manifest,
-    MaskReader,
-    Record,
-    Sources,
-    Views,
-    bands,
-    batch_digest,
-    fast,
-    normalize,
-    reference,
-)
+from semiovs.data import Batch, Labeled, Views, bands, batch_digest, fast, normalize, reference
 from semiovs.data.check import check_sources
 from semiovs.data.dataset import Augment
 from semiovs.data.draws import Draws
+from semiovs.data.manifest import Manifest
+from semiovs.data.masks import MaskReader
 from semiovs.data.pictures import RGB, BandImage, BandReader, image_reader
+from semiovs.data.record import Record
+from semiovs.data.sources import Sources
 from semiovs.data.statistics import measure_bands, training_images
 from semiovs.data.streams import StepStream
 from semiovs.data.transforms import Geometry, Look

@@ -6,7 +6,10 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from semiovs.data import Manifest, MaskReader, Record, check_sources
+from semiovs.data.check import check_sources
+from semiovs.data.manifest import Manifest
+from semiovs.data.masks import MaskReader
+from semiovs.data.record import Record
 from semiovs.errors import DataError
 from unit import toy_data
 

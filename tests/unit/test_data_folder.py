@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from semiovs.config.schema import DataConfig, OodConfig
-from semiovs.data import PseudoLabelStore, check_sources
+from semiovs.data.check import check_sources
+from semiovs.data.store import PseudoLabelStore
 from semiovs.errors import ConfigError, DataError
 from semiovs.registry import DATASETS, lookup
 from semiovs.vocab import Vocabulary

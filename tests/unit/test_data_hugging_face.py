@@ -7,10 +7,12 @@ import pytest
 from PIL import Image
 
 from semiovs.config.schema import DataConfig, OodConfig
-from semiovs.data import Manifest, StepStream, Views, batch_digest, loader, read_image
+from semiovs.data import StepStream, Views, batch_digest, loader
 from semiovs.data.containers import container as containers
 from semiovs.data.containers.container import exists, identity, read_bytes
+from semiovs.data.image import read_image
 from semiovs.data.image_source import read_source
+from semiovs.data.manifest import Manifest
 from semiovs.errors import DataError, MissingExtraError
 from semiovs.registry import DATASETS, lookup
 from unit import toy_data

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from semiovs.data import Manifest, Record
+from semiovs.data.manifest import Manifest
+from semiovs.data.record import Record
 from semiovs.errors import DataError
 
 

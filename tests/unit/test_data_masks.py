@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from semiovs.config.schema import MaskConfig
-from semiovs.data import MaskReader
+from semiovs.data.masks import MaskReader
 from semiovs.errors import ConfigError, DataError
 from semiovs.vocab import Vocabulary
 

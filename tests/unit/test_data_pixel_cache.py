@@ -11,7 +11,8 @@ import pytest
 
 from semiovs.config import load_config
 from semiovs.config.schema import CacheConfig, DataConfig, OodConfig
-from semiovs.data import StepStream, Views, batch_digest, loader, pixel_cache, read_image
+from semiovs.data import StepStream, Views, batch_digest, loader, pixel_cache
+from semiovs.data.image import read_image
 from semiovs.data.pixel_cache import PixelCache
 from semiovs.errors import ConfigError, DataError
 from semiovs.registry import DATASETS, lookup

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from semiovs.data import Manifest, StepStream, Views, batch_digest, loader, normalize, reference, steps_per_epoch
+from semiovs.data import StepStream, Views, batch_digest, loader, normalize, reference, steps_per_epoch
 from semiovs.data.draws import Draws, item_seed
+from semiovs.data.manifest import Manifest
 from semiovs.data.sampler import PartnerSampler, StreamSampler
 from semiovs.data.transforms import Geometry, cutmix_box
 from semiovs.errors import DataError

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from semiovs.data import IGNORE, Batch, Labeled
+from semiovs.data import Batch, Labeled
+from semiovs.data.suffixes import IGNORE
 from semiovs.errors import UsageError
 from semiovs.methods import Progress, build_method
 from semiovs.methods.sed import nesting

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from semiovs.data import Manifest, MaskReader
+from semiovs.data.manifest import Manifest
+from semiovs.data.masks import MaskReader
 from semiovs.data.store import PseudoLabelStore
 from semiovs.errors import DataError, UsageError
 from semiovs.ovs.calibrate import choose, fit, folds_of, measure

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from semiovs.data import PseudoLabelStore
 from semiovs.data.record import Record
+from semiovs.data.store import PseudoLabelStore
 from semiovs.errors import DataError, UsageError, WeightsError
 from semiovs.models import build_segmenter
 from semiovs.models.sed import build_sed

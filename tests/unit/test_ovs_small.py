@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from semiovs.cli.app import main
-from semiovs.data import Manifest
+from semiovs.data.manifest import Manifest
 from semiovs.data.store import PseudoLabelStore
 from semiovs.datasets.named import GROUND, HELD_OUT, VOCABULARY, held_out_scene
 from semiovs.datasets.synthetic import OOD, render, save_png

@@ -15,7 +15,7 @@ from semiovs.cli.progress import progress
 from semiovs.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
-    from semiovs.data import Sources
+    from semiovs.data.sources import Sources
     from semiovs.ovs import OpenVocabModel
     from semiovs.ovs.calibrate import Choice
     from semiovs.ovs.calibration import Calibration, Rare

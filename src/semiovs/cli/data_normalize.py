@@ -13,8 +13,8 @@ from semiovs.cli.progress import progress
 
 if TYPE_CHECKING:
     from semiovs.config.schema import DataConfig
-    from semiovs.data import Record
     from semiovs.data.pictures import BandReader
+    from semiovs.data.record import Record
     from semiovs.data.statistics import BandStatistics
 
 #: Above this, pixels are not those of 8 bits.

@@ -16,7 +16,7 @@ from semiovs.errors import DataError, UsageError, WeightsError
 
 if TYPE_CHECKING:
     from semiovs.config import Config
-    from semiovs.data import Sources
+    from semiovs.data.sources import Sources
     from semiovs.evaluation import Evaluation
     from semiovs.vocab import Vocabulary
 

@@ -225,7 +225,7 @@ def _tile(
     find: Callable[[str], Path] | None,
     read: ImageReader,
 ) -> Tile:
-    from semiovs.data.batch import IGNORE
+    from semiovs.data.suffixes import IGNORE
     from semiovs.inference.sheet import Tile
 
     label, confidence = store.label(identifier), store.confidence(identifier)

@@ -110,7 +110,7 @@ def _pairs(text: str | None) -> dict[str, str]:
 def _import_data(
     out: Path, found: Sequence[str], rules: Rules, annotations: Annotations, done: Imported, problems: Problems
 ) -> dict[str, Any]:
-    from semiovs.data.batch import IGNORE
+    from semiovs.data.suffixes import IGNORE
 
     names = rules.vocabulary.names
     return {

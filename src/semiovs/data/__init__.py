@@ -1,40 +1,49 @@
-"""Images, masks, lists, streams and batches."""
+"""What training reads: streams of samples and batches. Names are loaded when they are first used: some need torch."""
 
-from semiovs.data.batch import IGNORE, Batch, Labeled, OpenVocab, Unlabeled, flipped, followed
-from semiovs.data.check import check_sources
-from semiovs.data.image import read_image
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
-from semiovs.data.normalization import normalize
-from semiovs.data.record import Record
-from semiovs.data.sources import LabelSource, MaskFiles, MaskFolder, Sources
-from semiovs.data.store import PseudoLabelStore
-from semiovs.data.streams import StepStream, batch_digest, steps_per_epoch
-from semiovs.data.views import Views
-from semiovs.data.workers import loader
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled, flipped, followed
+    from semiovs.data.normalization import normalize
+    from semiovs.data.sources import LabelSource, MaskFiles, MaskFolder, Sources
+    from semiovs.data.streams import StepStream, batch_digest, steps_per_epoch
+    from semiovs.data.views import Views
+    from semiovs.data.workers import loader
 
 __all__ = [
-    "IGNORE",
     "Batch",
     "LabelSource",
     "Labeled",
-    "Manifest",
     "MaskFiles",
     "MaskFolder",
-    "MaskReader",
     "OpenVocab",
-    "PseudoLabelStore",
-    "Record",
     "Sources",
     "StepStream",
     "Unlabeled",
     "Views",
     "batch_digest",
-    "check_sources",
     "flipped",
     "followed",
     "loader",
     "normalize",
-    "read_image",
     "steps_per_epoch",
 ]
+
+_MODULES = {
+    "batch": ("Batch", "Labeled", "OpenVocab", "Unlabeled", "flipped", "followed"),
+    "normalization": ("normalize",),
+    "sources": ("LabelSource", "MaskFiles", "MaskFolder", "Sources"),
+    "streams": ("StepStream", "batch_digest", "steps_per_epoch"),
+    "views": ("Views",),
+    "workers": ("loader",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

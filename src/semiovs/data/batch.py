@@ -11,9 +11,6 @@ from torch import Tensor
 
 from semiovs.errors import UsageError
 
-#: Value of a mask pixel that belongs to no class.
-IGNORE = 255
-
 
 class _Part:
     """Tensors that travel together; every transformation returns a new part."""

@@ -12,8 +12,8 @@ from semiovs.data.audit.collection import KEYS, MASKED, Collection
 from semiovs.data.audit.findings import Finding, refuse
 from semiovs.data.audit.inspection import Inspector
 from semiovs.data.audit.overlaps import shared_images
-from semiovs.data.batch import IGNORE
 from semiovs.data.sources import Sources
+from semiovs.data.suffixes import IGNORE
 
 #: done, total
 Progress = Callable[[int, int], None]

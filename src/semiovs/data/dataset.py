@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semiovs.data import bands, fast, reference
-from semiovs.data.batch import IGNORE, Labeled, OpenVocab, Unlabeled
+from semiovs.data.batch import Labeled, OpenVocab, Unlabeled
 from semiovs.data.draws import Draws
 from semiovs.data.image import read_image
 from semiovs.data.masks import MaskReader
 from semiovs.data.pictures import Picture
 from semiovs.data.record import Record
 from semiovs.data.sources import LabelSource
+from semiovs.data.suffixes import IGNORE
 from semiovs.data.transforms import Geometry, Look, LookKind, Pipeline, cutmix_box
 from semiovs.errors import DataError
 

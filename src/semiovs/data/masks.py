@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.config.schema import MaskConfig
-from semiovs.data.batch import IGNORE
 from semiovs.data.image import open_image
+from semiovs.data.suffixes import IGNORE
 from semiovs.errors import ConfigError, DataError, did_you_mean
 from semiovs.vocab.vocabulary import Vocabulary
 

@@ -1,6 +1,9 @@
-"""Which files count as images, and which can hold masks; lower case."""
+"""Conventions that image and mask files share: suffixes (lower case) and the value of pixels without a class."""
 
 from __future__ import annotations
+
+#: Value of a mask pixel that belongs to no class.
+IGNORE = 255
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from semiovs.data.batch import IGNORE
+from semiovs.data.suffixes import IGNORE
 from semiovs.datasets.benchmark import Benchmark, MaskKind
 from semiovs.datasets.inventory import Part, walked
 

@@ -11,8 +11,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.batch import IGNORE
 from semiovs.data.exchange.runs import Runs, from_text
+from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError, MissingExtraError
 
 #: Category ids that COCO never used; the 80 things have the others of 1..90, stuff 92..182.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from semiovs.data.batch import IGNORE
 from semiovs.data.image import open_image
-from semiovs.data.suffixes import MASK_SUFFIXES
+from semiovs.data.suffixes import IGNORE, MASK_SUFFIXES
 from semiovs.datasets.shelf import Shelf
 from semiovs.errors import DataError
 

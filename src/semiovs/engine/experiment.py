@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from semiovs.config.schema import Config
-from semiovs.data import Batch, Sources, StepStream, check_sources, loader, normalize, steps_per_epoch
+from semiovs.data import Batch, StepStream, loader, normalize, steps_per_epoch
+from semiovs.data.check import check_sources
 from semiovs.data.pictures import BandReader
+from semiovs.data.sources import Sources
 from semiovs.data.statistics import MOST, BandStatistics, measure_bands, training_images
 from semiovs.engine.distributed import World
 from semiovs.engine.guard import Guard

@@ -16,7 +16,7 @@ from torch import nn
 
 from semiovs.config import Loaded, load_config
 from semiovs.config.schema import Config
-from semiovs.data import Manifest
+from semiovs.data.manifest import Manifest
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.distributed import World, join, restarts
 from semiovs.engine.experiment import Experiment

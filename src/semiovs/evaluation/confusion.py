@@ -10,7 +10,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semiovs.data.batch import IGNORE
+from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError
 
 Labels = Tensor | NDArray[Any]

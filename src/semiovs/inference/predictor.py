@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from semiovs.config.schema import EvalConfig
-from semiovs.data.batch import IGNORE
 from semiovs.data.image import read_image
 from semiovs.data.pictures import RGB, BandReader, ImageReader
 from semiovs.data.pictures import Picture as Seen
 from semiovs.data.pixels import Pixels, image_pixels, read_pixels
+from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError, UsageError, about
 from semiovs.evaluation.evaluate import normalized
 from semiovs.models.device import pick_device

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semiovs.data import IGNORE
+from semiovs.data.suffixes import IGNORE
 from semiovs.errors import UsageError, did_you_mean
 from semiovs.methods.maths import denominator, widened
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semiovs.config.schema import OptimConfig
-from semiovs.data import IGNORE, Batch, Views, followed
+from semiovs.data import Batch, Views, followed
+from semiovs.data.suffixes import IGNORE
 from semiovs.errors import UsageError, did_you_mean
 from semiovs.methods.base import Method, Progress, Step
 from semiovs.methods.maths import Target, denominator, paste, widened

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semiovs.config.schema import OptimConfig
-from semiovs.data import IGNORE, Batch
+from semiovs.data import Batch
+from semiovs.data.suffixes import IGNORE
 from semiovs.errors import UsageError, did_you_mean
 from semiovs.methods.base import Method, Progress, Step
 from semiovs.methods.maths import denominator, widened

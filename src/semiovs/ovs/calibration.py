@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semiovs.data.batch import IGNORE
+from semiovs.data.suffixes import IGNORE
 from semiovs.errors import ConfigError, DataError
 from semiovs.files import write_json
 from semiovs.ovs.base import OpenVocabModel

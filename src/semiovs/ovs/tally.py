@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.batch import IGNORE
+from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError
 
 #: A score in [0, 1] is rounded to 0..255, exactly as a store keeps it: labelling and later reading agree bit for bit.

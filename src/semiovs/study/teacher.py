@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from semiovs.data import Manifest
+from semiovs.data.manifest import Manifest
 from semiovs.data.masks import MaskReader
 from semiovs.data.store import PseudoLabelStore
 from semiovs.data.store.stats import confidence_stats, count_classes

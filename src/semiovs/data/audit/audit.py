@@ -23,9 +23,9 @@ from semiovs.data.audit.overlaps import shared_ids, shared_images
 from semiovs.data.audit.proposals import proposals
 from semiovs.data.audit.repeats import Prints, repeats
 from semiovs.data.audit.tally import Tally
-from semiovs.data.batch import IGNORE
 from semiovs.data.check import different_channels, empty_streams, meaningless_masks
 from semiovs.data.record import Record
+from semiovs.data.suffixes import IGNORE
 
 #: done, total
 Progress = Callable[[int, int], None]

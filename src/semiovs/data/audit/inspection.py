@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from semiovs.data.audit.appearance import Appearance, checksums
 from semiovs.data.audit.collection import Collection, Stream
 from semiovs.data.audit.findings import Finding, Severity
-from semiovs.data.batch import IGNORE
 from semiovs.data.image import opened
 from semiovs.data.record import Record
 from semiovs.data.record_lines import printable
+from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError
 
 #: header: an image's header and end; whole: every byte of it decoded.

@@ -12,8 +12,8 @@ from PIL import Image
 from semiovs.config.source import inline
 from semiovs.data.audit.collection import Collection
 from semiovs.data.audit.findings import Finding
-from semiovs.data.batch import IGNORE
 from semiovs.data.image import open_image
+from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError
 
 #: Masks that are opened again, evenly over those that are wrong; keys of a map that are written out.

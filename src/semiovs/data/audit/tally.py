@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from semiovs.data.audit.collection import MASKED, VAL, Stream
 from semiovs.data.audit.findings import Finding
 from semiovs.data.audit.inspection import Inspection
-from semiovs.data.batch import IGNORE
 from semiovs.data.record import Record
+from semiovs.data.suffixes import IGNORE
 from semiovs.vocab.vocabulary import Vocabulary
 
 _AS_READ = {

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.batch import IGNORE
 from semiovs.data.exchange.problems import Problems
+from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError
 
 #: Size of an image: height, width.

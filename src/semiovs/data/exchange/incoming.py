@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from semiovs.data.batch import IGNORE
 from semiovs.data.exchange.annotations import Annotated, Annotations, Size, paint
 from semiovs.data.exchange.image_index import ImageIndex
 from semiovs.data.exchange.joining import joined, remaining
@@ -21,6 +20,7 @@ from semiovs.data.manifest import Manifest
 from semiovs.data.palette import palette
 from semiovs.data.record import Record
 from semiovs.data.store.label_png import label_png
+from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError
 from semiovs.files import write_text
 

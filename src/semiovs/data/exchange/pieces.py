@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.batch import IGNORE
 from semiovs.data.exchange.annotations import IGNORE_NAME
 from semiovs.data.exchange.polygons import Points, fill, outlines
+from semiovs.data.suffixes import IGNORE
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from semiovs.data.batch import IGNORE
 from semiovs.data.exchange.annotations import IGNORE_NAME, Annotations
 from semiovs.data.exchange.document import brief
 from semiovs.data.exchange.problems import Problems
+from semiovs.data.suffixes import IGNORE
 from semiovs.errors import ConfigError, DataError, did_you_mean
 from semiovs.vocab.vocabulary import Vocabulary
 

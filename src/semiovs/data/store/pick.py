@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from semiovs.data.batch import IGNORE
 from semiovs.data.store.pseudo_labels import PseudoLabelStore
 from semiovs.data.store.stats import spread
+from semiovs.data.suffixes import IGNORE
 
 
 def pick(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semiovs.data.batch import IGNORE
+from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError
 
 if TYPE_CHECKING:
