@@ -21,9 +21,9 @@ from benchmarks.measure import Row, Size, alternately, counted, rate, row
 from semiovs.data.audit.audit import Audit, audit
 from semiovs.data.audit.collection import LABELED, Collection, Stream
 from semiovs.data.duplicates import Hashes, distance, near_pairs
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
-from semiovs.data.record import Record
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
+from semiovs.images.record import Record
 from semiovs.vocab import Vocabulary
 
 _CLASSES = tuple(str(i) for i in range(21))

@@ -15,10 +15,10 @@ from benchmarks.measure import Row, Size, alternately, counted, rate
 from semiovs.data import Batch, Labeled, OpenVocab, Unlabeled, normalize
 from semiovs.data.dataset import Augment, read_ood, stack
 from semiovs.data.draws import Draws
-from semiovs.data.image import read_image
-from semiovs.data.masks import MaskReader
-from semiovs.data.record import Record
 from semiovs.data.sources import MaskFiles
+from semiovs.images.image import read_image
+from semiovs.images.masks import MaskReader
+from semiovs.images.record import Record
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _READER = MaskReader(tuple(str(i) for i in range(21)))

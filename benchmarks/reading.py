@@ -15,12 +15,12 @@ from PIL import Image
 
 from benchmarks import pictures
 from benchmarks.measure import Row, Size, alternately, rate, repeated
-from semiovs.data.containers.container import container, forget
-from semiovs.data.containers.tar_index import index_tar
 from semiovs.data.dataset import Augment
 from semiovs.data.draws import Draws
-from semiovs.data.image import read_image
-from semiovs.data.pixel_cache import PixelCache
+from semiovs.images.containers.container import container, forget
+from semiovs.images.containers.tar_index import index_tar
+from semiovs.images.image import read_image
+from semiovs.images.pixel_cache import PixelCache
 
 Read = Callable[[Path], Image.Image]
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
 from semiovs.data.pool.descriptor import WIDTH, quantized
 from semiovs.data.pool.scan import CHUNK, Rows, Scan
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
 from semiovs.ovs.presence import thresholds
 from semiovs.study.choice import Rules, decide
 from semiovs.study.select import Reference, Selection, Wanted

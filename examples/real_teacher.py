@@ -110,9 +110,9 @@ def configuration(out: Path, weights: Path) -> dict[str, object]:
 def score(run: Path, facades: Path, classes: Path, count: int | None) -> None:
     """IoU on the photographs that were not trained on, against their masks in CamVid's numbering."""
     from semiovs.config.schema import EvalConfig
-    from semiovs.data.manifest import Manifest, Record
-    from semiovs.data.masks import MaskReader
     from semiovs.evaluation import evaluate
+    from semiovs.images.manifest import Manifest, Record
+    from semiovs.images.masks import MaskReader
     from semiovs.models.weights import load_model
     from semiovs.vocab import Vocabulary
 

@@ -28,15 +28,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semiovs.config import load_config
-from semiovs.data.image import read_image
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
 from semiovs.datasets.named import GROUND, HELD_OUT, PAIRS, TEXTURES, VOCABULARY, held_out_scene, write_named_world
 from semiovs.datasets.synthetic import OOD, Scene, render
 from semiovs.datasets.synthetic import VOCABULARY as DEMO
 from semiovs.engine import training
 from semiovs.evaluation import ConfusionMatrix
 from semiovs.files import sha256_of, write_json, write_text
+from semiovs.images.image import read_image
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
 from semiovs.models import build_segmenter
 from semiovs.models.sed.segmenter import SedSegmenter
 from semiovs.models.text import embed_concepts

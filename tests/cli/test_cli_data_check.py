@@ -12,10 +12,10 @@ from PIL import Image
 
 from semiovs.cli.app import main
 from semiovs.config.schema import DataConfig
-from semiovs.data.manifest import Manifest
 from semiovs.datasets.folder import FolderDataset
 from semiovs.datasets.voc import Voc
 from semiovs.errors import DataError
+from semiovs.images.manifest import Manifest
 from unit import benchmark_trees as trees
 from unit import malformed, toy_data
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from semiovs.cli.app import main
-from semiovs.data.manifest import Manifest
+from semiovs.images.manifest import Manifest
 from unit import toy_data
 
 

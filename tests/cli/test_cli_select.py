@@ -10,9 +10,9 @@ import pytest
 
 from semiovs.cli.app import main
 from semiovs.config import load_config
-from semiovs.data.manifest import Manifest
 from semiovs.datasets.folder import FolderDataset
 from semiovs.files import sha256_of
+from semiovs.images.manifest import Manifest
 from unit import planted
 
 

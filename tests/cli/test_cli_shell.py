@@ -20,7 +20,7 @@ from semiovs import errors
 from semiovs.cli import app, survey_pairs
 from semiovs.cli.app import BROKEN_PIPE, VERBS, Verb, main
 from semiovs.config import load_config
-from semiovs.data.manifest import Manifest
+from semiovs.images.manifest import Manifest
 
 HEAVY = "{'torch', 'timm', 'torchvision', 'cv2', 'numpy', 'pydantic', 'omegaconf', 'yaml'}"
 
@@ -497,7 +497,7 @@ def test_init_puts_classes_with_gaps_in_order(folder, capsys):
 
 
 def test_init_and_the_data_layer_mean_the_same_files():
-    from semiovs.data.suffixes import IMAGE_SUFFIXES, MASK_SUFFIXES
+    from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 
     assert set(IMAGE_SUFFIXES) == survey_pairs.IMAGES
     assert set(MASK_SUFFIXES) == survey_pairs.MASKS

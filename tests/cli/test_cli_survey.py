@@ -9,7 +9,7 @@ from PIL import Image
 
 from semiovs.cli import run as main
 from semiovs.config import load_config
-from semiovs.data.manifest import Manifest
+from semiovs.images.manifest import Manifest
 
 
 def picture(path, values):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from e2e.folders import settings
 from e2e.launcher import command
-from semiovs.data.pictures import BandReader
+from semiovs.images.readers import BandReader
 from semiovs.inference import Predictor
 from semiovs.models.weights import load_model
 

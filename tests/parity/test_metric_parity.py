@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semiovs.data.palette import voc_palette
 from semiovs.errors import DataError
 from semiovs.evaluation import ConfusionMatrix
+from semiovs.images.palette import voc_palette
 
 GOLDEN = np.load(Path(__file__).parent / "goldens" / "deeplab" / "functions.npz")
 

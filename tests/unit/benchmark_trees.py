@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from semiovs.data.palette import palette
+from semiovs.images.palette import palette
 
 SIZE = (24, 16)  # width, height
 

@@ -11,8 +11,6 @@ import pytest
 from semiovs.config import load_config
 from semiovs.config.schema import DataConfig
 from semiovs.data.check import check_sources
-from semiovs.data.image import open_image
-from semiovs.data.masks import ids_present
 from semiovs.datasets import split_cache
 from semiovs.datasets.ade20k import Ade20k
 from semiovs.datasets.cityscapes import Cityscapes
@@ -22,6 +20,8 @@ from semiovs.datasets.context import _IDS, Context, class_ids
 from semiovs.datasets.split_cache import SplitCache
 from semiovs.datasets.voc import Voc
 from semiovs.errors import DataError
+from semiovs.images.image import open_image
+from semiovs.images.masks import ids_present
 from semiovs.registry import DATASETS
 from semiovs.vocab import Vocabulary
 from unit import benchmark_trees as trees

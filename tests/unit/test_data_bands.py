@@ -10,15 +10,15 @@ from semiovs.data import Batch, Labeled, Views, bands, batch_digest, fast, norma
 from semiovs.data.check import check_sources
 from semiovs.data.dataset import Augment
 from semiovs.data.draws import Draws
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
-from semiovs.data.pictures import RGB, BandImage, BandReader, image_reader
-from semiovs.data.record import Record
 from semiovs.data.sources import Sources
 from semiovs.data.statistics import measure_bands, training_images
 from semiovs.data.streams import StepStream
 from semiovs.data.transforms import Geometry, Look
 from semiovs.errors import DataError
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
+from semiovs.images.readers import RGB, BandImage, BandReader, image_reader
+from semiovs.images.record import Record
 from semiovs.vocab import Vocabulary
 from unit import toy_data
 

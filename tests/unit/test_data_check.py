@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from semiovs.data.check import check_sources
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
-from semiovs.data.record import Record
 from semiovs.errors import DataError
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
+from semiovs.images.record import Record
 from unit import toy_data
 
 

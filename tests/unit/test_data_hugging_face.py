@@ -8,12 +8,12 @@ from PIL import Image
 
 from semiovs.config.schema import DataConfig, OodConfig
 from semiovs.data import StepStream, Views, batch_digest, loader
-from semiovs.data.containers import container as containers
-from semiovs.data.containers.container import exists, identity, read_bytes
-from semiovs.data.image import read_image
-from semiovs.data.image_source import read_source
-from semiovs.data.manifest import Manifest
 from semiovs.errors import DataError, MissingExtraError
+from semiovs.images.containers import container as containers
+from semiovs.images.containers.container import exists, identity, read_bytes
+from semiovs.images.image import read_image
+from semiovs.images.manifest import Manifest
+from semiovs.images.source import read_source
 from semiovs.registry import DATASETS, lookup
 from unit import toy_data
 from unit.tars import picture

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.data.image import read_image, shown_size
 from semiovs.errors import DataError
+from semiovs.images.image import read_image, shown_size
 
 
 @pytest.fixture

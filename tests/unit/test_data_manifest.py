@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from semiovs.data.manifest import Manifest
-from semiovs.data.record import Record
 from semiovs.errors import DataError
+from semiovs.images.manifest import Manifest
+from semiovs.images.record import Record
 
 
 def write(path: Path, content: str | bytes) -> Path:

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from semiovs.config.schema import MaskConfig
-from semiovs.data.masks import MaskReader
 from semiovs.errors import ConfigError, DataError
+from semiovs.images.masks import MaskReader
 from semiovs.vocab import Vocabulary
 
 NAMES = ("sky", "road", "car")

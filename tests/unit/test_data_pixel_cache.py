@@ -11,10 +11,11 @@ import pytest
 
 from semiovs.config import load_config
 from semiovs.config.schema import CacheConfig, DataConfig, OodConfig
-from semiovs.data import StepStream, Views, batch_digest, loader, pixel_cache
-from semiovs.data.image import read_image
-from semiovs.data.pixel_cache import PixelCache
+from semiovs.data import StepStream, Views, batch_digest, loader
 from semiovs.errors import ConfigError, DataError
+from semiovs.images import pixel_cache
+from semiovs.images.image import read_image
+from semiovs.images.pixel_cache import PixelCache
 from semiovs.registry import DATASETS, lookup
 from unit import tars, toy_data
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.data.image import read_image, shown_size
-from semiovs.data.pictures import BandReader
-from semiovs.data.pixels import pixel_shape, read_pixels
 from semiovs.errors import DataError, MissingExtraError
+from semiovs.images.image import read_image, shown_size
+from semiovs.images.pixels import pixel_shape, read_pixels
+from semiovs.images.readers import BandReader
 
 tifffile = pytest.importorskip("tifffile")
 RNG = np.random.default_rng(0)

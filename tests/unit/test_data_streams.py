@@ -13,10 +13,10 @@ import torch
 
 from semiovs.data import StepStream, Views, batch_digest, loader, normalize, reference, steps_per_epoch
 from semiovs.data.draws import Draws, item_seed
-from semiovs.data.manifest import Manifest
 from semiovs.data.sampler import PartnerSampler, StreamSampler
 from semiovs.data.transforms import Geometry, cutmix_box
 from semiovs.errors import DataError
+from semiovs.images.manifest import Manifest
 from unit import toy_data
 
 ALL = Views(labeled=1, unlabeled=2, mixing=True, ood=2)

@@ -11,16 +11,16 @@ import pytest
 from semiovs.config.schema import DataConfig, OodConfig
 from semiovs.data import StepStream, Views, batch_digest, loader
 from semiovs.data.check import check_sources
-from semiovs.data.containers import container as containers
-from semiovs.data.containers import tar_files
-from semiovs.data.containers.container import exists, identity, read_bytes
-from semiovs.data.image import read_image, shown_size
-from semiovs.data.image_source import names_container, read_source
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
 from semiovs.data.pool.look import look
 from semiovs.data.pool.pool import pool
 from semiovs.errors import DataError
+from semiovs.images.containers import container as containers
+from semiovs.images.containers import tar_files
+from semiovs.images.containers.container import exists, identity, read_bytes
+from semiovs.images.image import read_image, shown_size
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
+from semiovs.images.source import names_container, read_source
 from semiovs.registry import DATASETS, lookup
 from unit import tars, toy_data
 from unit.tars import attribute, picture, special, write

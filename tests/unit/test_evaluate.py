@@ -12,10 +12,10 @@ from PIL import Image
 from torch import nn
 
 from semiovs.config.schema import EvalConfig
-from semiovs.data.masks import MaskReader
-from semiovs.data.record import Record
 from semiovs.errors import DataError, UsageError
 from semiovs.evaluation import evaluate
+from semiovs.images.masks import MaskReader
+from semiovs.images.record import Record
 from semiovs.models import Normalization
 
 NAMES = ("dark", "bright", "never")
@@ -175,8 +175,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from semiovs.config.schema import EvalConfig
-from semiovs.data.record import Record
-from semiovs.data.masks import MaskReader
+from semiovs.images.record import Record
+from semiovs.images.masks import MaskReader
 from semiovs.evaluation import evaluate
 from semiovs.models import Normalization
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from semiovs.data.exchange import Importer, Problems, Rules, declared_classes, read_annotations
 from semiovs.data.exchange.image_index import ImageIndex
-from semiovs.data.manifest import Manifest
 from semiovs.errors import ConfigError, DataError
+from semiovs.images.manifest import Manifest
 from semiovs.vocab import Vocabulary
 
 CLASSES = Vocabulary.of(["background", "road", "car"])

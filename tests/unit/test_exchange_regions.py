@@ -10,8 +10,8 @@ from semiovs.data.exchange import brush
 from semiovs.data.exchange.annotations import Bitmap
 from semiovs.data.exchange.pieces import layered
 from semiovs.data.exchange.polygons import Polygons, ellipse, fill, line, outlines, rectangle
-from semiovs.data.exchange.runs import Runs, counts_of, from_text, to_text
 from semiovs.errors import DataError
+from semiovs.images.run_lengths import Runs, counts_of, from_text, to_text
 
 SIDES = st.tuples(st.integers(1, 24), st.integers(1, 24))
 MASKS = SIDES.flatmap(lambda size: arrays(np.bool_, size))

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from semiovs.data import Batch, Labeled
-from semiovs.data.suffixes import IGNORE
 from semiovs.errors import UsageError
+from semiovs.images.conventions import IGNORE
 from semiovs.methods import Progress, build_method
 from semiovs.methods.sed import nesting
 from semiovs.models import build_segmenter

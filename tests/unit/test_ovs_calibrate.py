@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
 from semiovs.data.store import PseudoLabelStore
 from semiovs.errors import DataError, UsageError
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
 from semiovs.ovs.calibrate import choose, fit, folds_of, measure
 from semiovs.ovs.calibration import CalibratedTeacher, Calibration, identity
 from semiovs.ovs.ensemble import Ensemble

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from semiovs.data.record import Record
 from semiovs.data.store import PseudoLabelStore
 from semiovs.data.store.writer import Answer, StoreWriter
 from semiovs.errors import DataError, UsageError
+from semiovs.images.record import Record
 from semiovs.ovs import OpenVocabModel
 from semiovs.ovs.feed import feed
 from semiovs.ovs.label import label_images

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from semiovs.data.record import Record
 from semiovs.data.store import PseudoLabelStore
 from semiovs.errors import DataError, UsageError, WeightsError
+from semiovs.images.record import Record
 from semiovs.models import build_segmenter
 from semiovs.models.sed import build_sed
 from semiovs.models.sed.source import SedSource

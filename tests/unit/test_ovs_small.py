@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from semiovs.cli.app import main
-from semiovs.data.manifest import Manifest
 from semiovs.data.store import PseudoLabelStore
 from semiovs.datasets.named import GROUND, HELD_OUT, VOCABULARY, held_out_scene
 from semiovs.datasets.synthetic import OOD, render, save_png
@@ -18,6 +17,7 @@ from semiovs.datasets.synthetic import VOCABULARY as DEMO
 from semiovs.errors import DataError
 from semiovs.evaluation import ConfusionMatrix
 from semiovs.files import sha256_of
+from semiovs.images.manifest import Manifest
 from semiovs.ovs import build_ovs
 from semiovs.ovs.agreement import measure_agreement
 from semiovs.ovs.small import shipped_teacher

@@ -13,8 +13,8 @@ from PIL import Image
 from semiovs.data.pool import scan as scans
 from semiovs.data.pool.pool import Unlisted, pool
 from semiovs.data.pool.scan import UNANSWERED, UNREADABLE, Scan, image_of, text_of
-from semiovs.data.record import Record
 from semiovs.errors import DataError, UsageError
+from semiovs.images.record import Record
 from semiovs.ovs.masks import MasksTeacher
 from semiovs.study.scan import Examiner, scan_pool
 from semiovs.vocab import Vocabulary

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from semiovs.config.schema import MaskConfig
-from semiovs.data.masks import MaskReader
-from semiovs.data.palette import voc_palette
 from semiovs.errors import ConfigError, DataError
+from semiovs.images.masks import MaskReader
+from semiovs.images.palette import voc_palette
 from semiovs.ovs.pooling import Pooling
 from semiovs.vocab import Vocabulary, check_channels, shipped_vocabularies
 from semiovs.vocab.advice import advice

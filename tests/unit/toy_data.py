@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
 from semiovs.data.sources import LabelSource, MaskFolder, Sources
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
 from semiovs.vocab import Vocabulary
 
 NAMES = ("sky", "road", "car")

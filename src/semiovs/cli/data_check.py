@@ -48,7 +48,7 @@ def check(
 
 
 def _text(result: Audit, data: Mapping[str, Any], *, every: bool) -> str:
-    from semiovs.data.audit.findings import by_kind
+    from semiovs.images.findings import by_kind
 
     lines: list[str] = []
     for kind, group in by_kind(result.findings):
@@ -73,7 +73,7 @@ def _text(result: Audit, data: Mapping[str, Any], *, every: bool) -> str:
 def _cleaned(result: Audit, folder: Path, root: Path) -> dict[str, str]:
     """Write the good records of each stream; returns the key that takes the list -> the file."""
     from semiovs.data.audit.collection import KEYS
-    from semiovs.data.manifest import Manifest
+    from semiovs.images.manifest import Manifest
 
     written = {}
     for name, stream in result.collection.streams.items():

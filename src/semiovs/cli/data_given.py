@@ -75,7 +75,7 @@ def given(arguments: Sequence[str]) -> Given:
 
 def _is_list(path: Path) -> bool:
     """A list, tars or a data set; folders and configurations are none."""
-    from semiovs.data.image_source import names_container
+    from semiovs.images.source import names_container
 
     if path.is_file():
         return path.suffix.lower() not in {".yaml", ".yml"}
@@ -92,8 +92,8 @@ def audited(found: Given, *, threads: int, shown: bool = True) -> Audit:
 
 def _collected(config: Config) -> tuple[Collection, Path, bool]:
     from semiovs.data.audit.collection import Collection
-    from semiovs.data.audit.findings import Finding, of_error
-    from semiovs.data.masks import MaskReader
+    from semiovs.images.findings import Finding, of_error
+    from semiovs.images.masks import MaskReader
     from semiovs.registry import DATASETS, lookup
 
     dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood)
@@ -117,7 +117,7 @@ def _collected(config: Config) -> tuple[Collection, Path, bool]:
 
 def _numbers() -> tuple[Vocabulary, object]:
     """Classes for masks whose values nobody has named."""
-    from semiovs.data.masks import MaskReader
+    from semiovs.images.masks import MaskReader
     from semiovs.vocab.vocabulary import Vocabulary
 
     names = tuple(str(value) for value in range(255))
@@ -130,8 +130,8 @@ def _of_folder(path: Path, overrides: Sequence[str]) -> Given:
     from semiovs.cli.survey import survey
     from semiovs.config import load_config
     from semiovs.config.source import inline
-    from semiovs.data.audit.findings import Finding
     from semiovs.files import write_text
+    from semiovs.images.findings import Finding
 
     seen = survey(path)
     classes = chosen_classes(seen, None)
@@ -157,7 +157,7 @@ def _without_origin(collection: Collection, folder: Path) -> None:
     """Lists that were made for the moment are no place to send a person to."""
     from dataclasses import replace
 
-    from semiovs.data.manifest import Manifest
+    from semiovs.images.manifest import Manifest
 
     for name, stream in collection.streams.items():
         if stream.manifest.origin is not None and stream.manifest.origin.parent == folder:
@@ -169,12 +169,12 @@ def _of_list(path: Path, overrides: Sequence[str]) -> Given:
     """One list: of labelled images if it names masks, else of bare ones, as those of tars and data sets are."""
     from semiovs.config import load_config
     from semiovs.config.source import inline
-    from semiovs.data.audit.bounds import Bounds
     from semiovs.data.audit.collection import LABELED, UNLABELED, Collection
-    from semiovs.data.image_source import names_container, read_source
-    from semiovs.data.manifest import Manifest
-    from semiovs.data.masks import MaskReader
     from semiovs.datasets.folder import FolderDataset
+    from semiovs.images.allowed_folders import Bounds
+    from semiovs.images.manifest import Manifest
+    from semiovs.images.masks import MaskReader
+    from semiovs.images.source import names_container, read_source
 
     contained = names_container(path)
     rooted = any(override.startswith("data.root=") for override in overrides)
@@ -202,7 +202,7 @@ def _of_list(path: Path, overrides: Sequence[str]) -> Given:
 
 def _root_of(path: Path) -> Path:
     """The folder, of the list or above it, in which its first image lies."""
-    from semiovs.data.manifest import Manifest
+    from semiovs.images.manifest import Manifest
 
     start = path.resolve().parent
     for folder in [start, *list(start.parents)[:_ABOVE]]:

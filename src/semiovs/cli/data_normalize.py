@@ -13,9 +13,9 @@ from semiovs.cli.progress import progress
 
 if TYPE_CHECKING:
     from semiovs.config.schema import DataConfig
-    from semiovs.data.pictures import BandReader
-    from semiovs.data.record import Record
     from semiovs.data.statistics import BandStatistics
+    from semiovs.images.readers import BandReader
+    from semiovs.images.record import Record
 
 #: Above this, pixels are not those of 8 bits.
 _DEEP = 255
@@ -60,10 +60,10 @@ def _measured(
     config: DataConfig, records: Sequence[Record], threads: int
 ) -> tuple[BandReader, tuple[BandStatistics, ...]]:
     """Reader and statistics; pixels that have no range of their own are looked at once more, with the range that was found."""
-    from semiovs.data.pictures import OWN_SPAN, BandReader, image_reader
-    from semiovs.data.pixels import read_pixels
     from semiovs.data.statistics import measure_bands
     from semiovs.errors import DataError
+    from semiovs.images.pixels import read_pixels
+    from semiovs.images.readers import OWN_SPAN, BandReader, image_reader
 
     if not records:
         raise DataError("there are no training images to measure; set data.labeled or data.unlabeled")

@@ -102,8 +102,8 @@ def _make(making: Making) -> dict[str, Any]:
 
 def _sample(dataset: Benchmark) -> list[str]:
     """What is wrong with a few masks, evenly chosen from the official parts; all are read before training."""
-    from semiovs.data.manifest import Manifest
-    from semiovs.data.record_lines import record_of
+    from semiovs.images.manifest import Manifest
+    from semiovs.images.record_lines import record_of
 
     found = []
     for part in ("train", "val"):

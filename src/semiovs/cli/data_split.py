@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from semiovs.data.manifest import Manifest
     from semiovs.data.measure import Measured
     from semiovs.data.sources import Sources
     from semiovs.data.split import Split
+    from semiovs.images.manifest import Manifest
 
 _FACTS = "split.json"
 #: What the lists of a split stand for.
@@ -158,7 +158,7 @@ def _lists_of(place: Path) -> set[Path]:
 
 def _written(made: Split, labeled: Manifest, bare: Manifest | None, place: Path, root: Path) -> dict[str, Path]:
     """Write all lists; returns name -> file. Bare images that are among the labelled ones have their place there."""
-    from semiovs.data.manifest import Manifest
+    from semiovs.images.manifest import Manifest
 
     others = () if bare is None else bare.without(labeled)
 

@@ -16,8 +16,8 @@ from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from semiovs.data.manifest import Manifest
-    from semiovs.data.pictures import ImageReader
+    from semiovs.images.manifest import Manifest
+    from semiovs.images.readers import ImageReader
     from semiovs.ovs import OpenVocabModel
     from semiovs.ovs.agreement import Agreement
     from semiovs.ovs.label import LabelReport
@@ -250,8 +250,8 @@ def _task(arguments: Sequence[str], images: Path | None, classes: str | None, ou
 
 
 def _task_without_config(images: Path | None, classes: str | None, out: Path | None) -> _Task:
-    from semiovs.data.image_source import read_source
-    from semiovs.data.pictures import RGB
+    from semiovs.images.readers import RGB
+    from semiovs.images.source import read_source
     from semiovs.vocab import Vocabulary
 
     if images is None or classes is None or out is None:

@@ -16,10 +16,10 @@ from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from semiovs.data.pictures import ImageReader
     from semiovs.data.store import PseudoLabelStore
     from semiovs.data.store.stats import ConfidenceStats, StoreStats
     from semiovs.data.store.verify import StoreReport
+    from semiovs.images.readers import ImageReader
     from semiovs.inference import Tile
 
 labels = typer.Typer(
@@ -210,7 +210,7 @@ def view(
 
 def _reader(arguments: list[str]) -> ImageReader:
     from semiovs.config import load_config, split_source
-    from semiovs.data.pictures import RGB, image_reader
+    from semiovs.images.readers import RGB, image_reader
 
     if not arguments:
         return RGB
@@ -225,7 +225,7 @@ def _tile(
     find: Callable[[str], Path] | None,
     read: ImageReader,
 ) -> Tile:
-    from semiovs.data.suffixes import IGNORE
+    from semiovs.images.conventions import IGNORE
     from semiovs.inference.sheet import Tile
 
     label, confidence = store.label(identifier), store.confidence(identifier)
@@ -243,7 +243,7 @@ def _tile(
 
 def _finder(images: Path | None) -> Callable[[str], Path] | None:
     """Function from id to image, for a folder, a list, tars or a data set."""
-    from semiovs.data.image_source import names_container, read_source
+    from semiovs.images.source import names_container, read_source
 
     if images is None:
         return None
@@ -260,7 +260,7 @@ def _finder(images: Path | None) -> Callable[[str], Path] | None:
 
 
 def _in_folder(identifier: str, images: Path) -> Path:
-    from semiovs.data.suffixes import IMAGE_SUFFIXES
+    from semiovs.images.conventions import IMAGE_SUFFIXES
 
     for suffix in IMAGE_SUFFIXES:
         for name in (f"{identifier}{suffix}", f"{identifier}{suffix.upper()}"):

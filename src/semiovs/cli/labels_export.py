@@ -70,10 +70,10 @@ def export(
 
 
 def _opened(source: Path, classes: str | None, root: Path) -> tuple[LabelSource, Vocabulary]:
-    from semiovs.data.manifest import Manifest
-    from semiovs.data.masks import MaskReader
     from semiovs.data.sources import MaskFiles, MaskFolder
     from semiovs.data.store import PseudoLabelStore
+    from semiovs.images.manifest import Manifest
+    from semiovs.images.masks import MaskReader
 
     if (source / "meta.json").is_file():
         store = PseudoLabelStore.open(source, None if classes is None else vocabulary_of(classes))
@@ -95,7 +95,7 @@ def _opened(source: Path, classes: str | None, root: Path) -> tuple[LabelSource,
 
 def _named(labels: LabelSource, path: Path) -> list[Chosen]:
     from semiovs.data.exchange import Chosen
-    from semiovs.data.suffixes import IMAGE_SUFFIXES
+    from semiovs.images.conventions import IMAGE_SUFFIXES
 
     try:
         lines = path.read_text("utf-8-sig").splitlines()
@@ -121,9 +121,9 @@ def _picked(
     labels: LabelSource, vocabulary: Vocabulary, worst: int | None, class_: str | None, sample: int, show: Progress
 ) -> list[Chosen]:
     from semiovs.data.exchange import Chosen
-    from semiovs.data.masks import ids_present
     from semiovs.data.store import PseudoLabelStore
     from semiovs.data.store.pick import pick
+    from semiovs.images.masks import ids_present
 
     of_class = None if class_ is None else vocabulary.index(class_)
     if isinstance(labels, PseudoLabelStore):

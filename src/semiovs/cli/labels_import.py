@@ -15,7 +15,7 @@ from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.data.exchange import Annotations, Imported, Importer, Problems, Rules
-    from semiovs.data.manifest import Manifest
+    from semiovs.images.manifest import Manifest
     from semiovs.vocab.vocabulary import Vocabulary
 
 #: With fewer pixels than this under a shape, something is probably meant that is not said.
@@ -94,7 +94,7 @@ def _classes_of(annotations: Annotations, problems: Problems) -> Vocabulary:
 
 
 def _list(path: Path, root: Path) -> Manifest:
-    from semiovs.data.manifest import Manifest
+    from semiovs.images.manifest import Manifest
 
     return Manifest.from_folder(path) if path.is_dir() else Manifest.read(path, root)
 
@@ -110,7 +110,7 @@ def _pairs(text: str | None) -> dict[str, str]:
 def _import_data(
     out: Path, found: Sequence[str], rules: Rules, annotations: Annotations, done: Imported, problems: Problems
 ) -> dict[str, Any]:
-    from semiovs.data.suffixes import IGNORE
+    from semiovs.images.conventions import IGNORE
 
     names = rules.vocabulary.names
     return {

@@ -149,9 +149,9 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Path]]:
 
 def _jobs(paths: Sequence[Path], out: Path, *, recursive: bool) -> Iterator[_Job]:
     """Pictures with their targets: sub-folders are kept, and the folders' own names where several are given."""
-    from semiovs.data.containers.container import exists, split
-    from semiovs.data.image_source import names_container, read_source
-    from semiovs.data.suffixes import IMAGE_SUFFIXES
+    from semiovs.images.containers.container import exists, split
+    from semiovs.images.conventions import IMAGE_SUFFIXES
+    from semiovs.images.source import names_container, read_source
 
     several = sum(path.is_dir() for path in paths) > 1
     found: list[tuple[Path, Path]] = []

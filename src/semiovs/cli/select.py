@@ -16,9 +16,9 @@ from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from semiovs.data.manifest import Manifest
     from semiovs.data.pool.scan import Scan
     from semiovs.data.sources import Sources
+    from semiovs.images.manifest import Manifest
     from semiovs.study.choice import Rules
     from semiovs.study.scan import Examiner, Scanned
     from semiovs.study.select import Wanted
@@ -203,8 +203,8 @@ def _wanted(
 
 def _against(path: str) -> Manifest:
     """A folder or list, every line of which must hold: what is not read is not protected."""
-    from semiovs.data.manifest import Manifest
     from semiovs.data.pool.pool import Unlisted, pool
+    from semiovs.images.manifest import Manifest
 
     images, wrong = [], []
     for image in pool([path], whole=True):

@@ -46,8 +46,8 @@ def guess_bands(image: Path) -> Bands | str | None:
     deep_png = start.startswith(_PNG) and start[_PNG_DEPTH:] == b"\x10"
     if not deep_png and start[:4] not in _TIFF:
         return None
-    from semiovs.data.image import read_image
-    from semiovs.data.pixels import read_pixels
+    from semiovs.images.image import read_image
+    from semiovs.images.pixels import read_pixels
 
     try:
         read_image(image)

@@ -127,8 +127,8 @@ def _look_at(folder: Path, vocabulary: Vocabulary) -> dict[str, Any]:
     """Pixels per class in a folder of masks, those that do not fit, and hints of another order of classes."""
     import numpy as np
 
-    from semiovs.data.masks import MaskReader
-    from semiovs.data.suffixes import MASK_SUFFIXES
+    from semiovs.images.conventions import MASK_SUFFIXES
+    from semiovs.images.masks import MaskReader
 
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in MASK_SUFFIXES) if folder.is_dir() else []
     if not files:

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from semiovs.data.fast import gaussian, labels
-from semiovs.data.pictures import BandImage
 from semiovs.data.transforms import Geometry, Look
+from semiovs.images.readers import BandImage
 
 __all__ = ["crop", "labels", "strong", "to_tensor"]
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.data.audit.collection import KEYS, MASKED, Collection
-from semiovs.data.audit.findings import Finding, refuse
 from semiovs.data.audit.inspection import Inspector
 from semiovs.data.audit.overlaps import shared_images
 from semiovs.data.sources import Sources
-from semiovs.data.suffixes import IGNORE
+from semiovs.images.conventions import IGNORE
+from semiovs.images.findings import Finding, refuse
 
 #: done, total
 Progress = Callable[[int, int], None]

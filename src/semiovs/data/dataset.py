@@ -15,14 +15,14 @@ from torch import Tensor
 from semiovs.data import bands, fast, reference
 from semiovs.data.batch import Labeled, OpenVocab, Unlabeled
 from semiovs.data.draws import Draws
-from semiovs.data.image import read_image
-from semiovs.data.masks import MaskReader
-from semiovs.data.pictures import Picture
-from semiovs.data.record import Record
 from semiovs.data.sources import LabelSource
-from semiovs.data.suffixes import IGNORE
 from semiovs.data.transforms import Geometry, Look, LookKind, Pipeline, cutmix_box
 from semiovs.errors import DataError
+from semiovs.images.conventions import IGNORE
+from semiovs.images.image import read_image
+from semiovs.images.masks import MaskReader
+from semiovs.images.readers import Picture
+from semiovs.images.record import Record
 
 P = TypeVar("P", Labeled, Unlabeled, OpenVocab)
 

@@ -13,11 +13,11 @@ from PIL import Image
 
 from semiovs.data.dataset import read_labeled
 from semiovs.data.duplicates import alike, near_pairs, perceptual_hash, thumbnail, unframed
-from semiovs.data.image import read_image
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
-from semiovs.data.record import Record
 from semiovs.errors import DataError
+from semiovs.images.image import read_image
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
+from semiovs.images.record import Record
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.listing import mask_files
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
-from semiovs.data.pictures import RGB, ImageReader
 from semiovs.errors import DataError
+from semiovs.images.listing import mask_files
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
+from semiovs.images.readers import RGB, ImageReader
 from semiovs.vocab.vocabulary import Vocabulary
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.pictures import BandReader
-from semiovs.data.pixels import read_pixels
-from semiovs.data.record import Record
 from semiovs.data.sources import Sources
 from semiovs.errors import DataError
+from semiovs.images.pixels import read_pixels
+from semiovs.images.readers import BandReader
+from semiovs.images.record import Record
 
 #: done, total
 Progress = Callable[[int, int], None]

@@ -14,12 +14,12 @@ from torch.utils.data import Dataset
 from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled
 from semiovs.data.dataset import Augment, read_labeled, read_ood, stack
 from semiovs.data.draws import Draws, item_seed
-from semiovs.data.manifest import Manifest
 from semiovs.data.sampler import PartnerSampler, Place, StreamSampler
 from semiovs.data.sources import Sources
 from semiovs.data.transforms import LookKind, half_box
 from semiovs.data.views import Views
 from semiovs.errors import DataError
+from semiovs.images.manifest import Manifest
 
 
 class StepStream(Dataset[Batch]):

@@ -10,19 +10,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from semiovs.data.audit.collection import KEYS, MASKED, OOD, Collection
-from semiovs.data.audit.findings import of_error
-from semiovs.data.containers.container import exists
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
-from semiovs.data.record import Record
-from semiovs.data.record_lines import columns, record_of, relative
 from semiovs.data.sources import Sources
-from semiovs.data.suffixes import MASK_SUFFIXES
 from semiovs.datasets.folder import FolderDataset, Reading
 from semiovs.datasets.inventory import Making, Part
 from semiovs.datasets.shelf import Shelf
 from semiovs.datasets.split_cache import SplitCache
 from semiovs.errors import DataError
+from semiovs.images.containers.container import exists
+from semiovs.images.conventions import MASK_SUFFIXES
+from semiovs.images.findings import of_error
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
+from semiovs.images.record import Record
+from semiovs.images.record_lines import columns, record_of, relative
 from semiovs.vocab.vocabulary import Vocabulary
 
 _FEW = 3

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from semiovs.data.suffixes import IGNORE
 from semiovs.datasets.benchmark import Benchmark, MaskKind
 from semiovs.datasets.inventory import Part, walked
+from semiovs.images.conventions import IGNORE
 
 _PAGE = "cityscapes-dataset.com/downloads (with an account)"
 _EVALUATED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)

@@ -11,9 +11,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.exchange.runs import Runs, from_text
-from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError, MissingExtraError
+from semiovs.images.conventions import IGNORE
+from semiovs.images.run_lengths import Runs, from_text
 
 #: Category ids that COCO never used; the 80 things have the others of 1..90, stuff 92..182.
 _UNUSED_THINGS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)

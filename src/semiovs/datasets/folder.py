@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semiovs.config.schema import DataConfig, OodConfig
-from semiovs.data.audit.bounds import Bounds
 from semiovs.data.audit.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection, Stream
-from semiovs.data.audit.findings import Finding, of_error, refuse
-from semiovs.data.containers.container import exists
-from semiovs.data.image_source import names_container, read_source, require_open
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
-from semiovs.data.pictures import ImageReader, image_reader
-from semiovs.data.pixel_cache import PixelCache
 from semiovs.data.sources import LabelSource, MaskFiles, MaskFolder, NamedLabels, Sources
 from semiovs.env import cache_dir, data_dir
 from semiovs.errors import ConfigError, DataError
+from semiovs.images.allowed_folders import Bounds
+from semiovs.images.containers.container import exists
+from semiovs.images.findings import Finding, of_error, refuse
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
+from semiovs.images.pixel_cache import PixelCache
+from semiovs.images.readers import ImageReader, image_reader
+from semiovs.images.source import names_container, read_source, require_open
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: The good records of a list or folder, and what is wrong with the rest.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from semiovs.data.image import open_image
-from semiovs.data.suffixes import IGNORE, MASK_SUFFIXES
 from semiovs.datasets.shelf import Shelf
 from semiovs.errors import DataError
+from semiovs.images.conventions import IGNORE, MASK_SUFFIXES
+from semiovs.images.image import open_image
 
 _LOOKED_AT = 24
 

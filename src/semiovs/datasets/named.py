@@ -14,7 +14,6 @@ from types import MappingProxyType
 
 import numpy as np
 
-from semiovs.data.palette import palette
 from semiovs.datasets.synthetic import (
     GROUND,
     OOD,
@@ -29,6 +28,7 @@ from semiovs.datasets.synthetic import (
     save_png,
 )
 from semiovs.datasets.textures import FOREIGN, NAMED, OTHER, Field, Texture
+from semiovs.images.palette import palette
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: Every texture by its name.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from semiovs.data.suffixes import IMAGE_SUFFIXES
+from semiovs.images.conventions import IMAGE_SUFFIXES
 
 
 class Shelf:

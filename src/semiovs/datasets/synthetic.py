@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.data.palette import palette
 from semiovs.datasets.textures import FOREIGN, NAMED, Field, Plane, Texture, clamped, pixels
 from semiovs.errors import DataError, UsageError
+from semiovs.images.palette import palette
 from semiovs.vocab.document import to_yaml
 from semiovs.vocab.vocabulary import Vocabulary
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from semiovs.config.schema import Config
 from semiovs.data import Batch, StepStream, loader, normalize, steps_per_epoch
 from semiovs.data.check import check_sources
-from semiovs.data.pictures import BandReader
 from semiovs.data.sources import Sources
 from semiovs.data.statistics import MOST, BandStatistics, measure_bands, training_images
 from semiovs.engine.distributed import World
@@ -25,6 +24,7 @@ from semiovs.engine.optim import Schedule, lr_scale
 from semiovs.engine.precision import Precision
 from semiovs.engine.state import Identity, settings_of
 from semiovs.errors import ConfigError, SemiovsError, WeightsError
+from semiovs.images.readers import BandReader
 from semiovs.methods import Method, build_method
 from semiovs.models import Normalization, Segmenter, build_segmenter
 from semiovs.models.tiling import VIEWING

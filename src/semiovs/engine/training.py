@@ -16,7 +16,6 @@ from torch import nn
 
 from semiovs.config import Loaded, load_config
 from semiovs.config.schema import Config
-from semiovs.data.manifest import Manifest
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.distributed import World, join, restarts
 from semiovs.engine.experiment import Experiment
@@ -29,6 +28,7 @@ from semiovs.engine.writers import JsonLines, Lines, TensorBoard, Writer
 from semiovs.errors import ConfigError, SemiovsError, WeightsError
 from semiovs.evaluation import evaluate
 from semiovs.files import write_json, write_text
+from semiovs.images.manifest import Manifest
 from semiovs.models.weights import load_model, save_model
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError
+from semiovs.images.conventions import IGNORE
 
 Labels = Tensor | NDArray[Any]
 

@@ -16,11 +16,11 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from semiovs.config.schema import EvalConfig
 from semiovs.data.dataset import read_labeled
-from semiovs.data.masks import MaskReader
-from semiovs.data.pictures import RGB, BandImage, ImageReader, Picture
-from semiovs.data.record import Record
 from semiovs.errors import DataError, about
 from semiovs.evaluation.confusion import ConfusionMatrix
+from semiovs.images.masks import MaskReader
+from semiovs.images.readers import RGB, BandImage, ImageReader, Picture
+from semiovs.images.record import Record
 from semiovs.models.segmenter import Normalization
 from semiovs.models.tiling import VIEWING, covered, predict_logits
 

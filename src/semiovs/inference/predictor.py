@@ -17,13 +17,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from semiovs.config.schema import EvalConfig
-from semiovs.data.image import read_image
-from semiovs.data.pictures import RGB, BandReader, ImageReader
-from semiovs.data.pictures import Picture as Seen
-from semiovs.data.pixels import Pixels, image_pixels, read_pixels
-from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError, UsageError, about
 from semiovs.evaluation.evaluate import normalized
+from semiovs.images.conventions import IGNORE
+from semiovs.images.image import read_image
+from semiovs.images.pixels import Pixels, image_pixels, read_pixels
+from semiovs.images.readers import RGB, BandReader, ImageReader
+from semiovs.images.readers import Picture as Seen
 from semiovs.models.device import pick_device
 from semiovs.models.segmenter import Normalization, Segmenter
 from semiovs.models.tiling import VIEWING, covered, predict_probabilities

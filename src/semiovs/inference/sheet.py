@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from semiovs.data.palette import palette
-from semiovs.data.suffixes import IGNORE
+from semiovs.images.conventions import IGNORE
+from semiovs.images.palette import palette
 from semiovs.inference.overlay import Colors, overlay
 
 _MARGIN, _TEXT = 8, 13

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semiovs.data.suffixes import IGNORE
 from semiovs.errors import UsageError, did_you_mean
+from semiovs.images.conventions import IGNORE
 from semiovs.methods.maths import denominator, widened
 
 

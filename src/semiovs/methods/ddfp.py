@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from semiovs.config.schema import OptimConfig
 from semiovs.data import Batch, Views, followed
-from semiovs.data.suffixes import IGNORE
 from semiovs.errors import UsageError, did_you_mean
+from semiovs.images.conventions import IGNORE
 from semiovs.methods.base import Method, Progress, Step
 from semiovs.methods.maths import Target, denominator, paste, widened
 from semiovs.methods.student import judging, untracked

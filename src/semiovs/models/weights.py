@@ -12,9 +12,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from semiovs.data.pictures import RGB, BandReader, ImageReader
 from semiovs.errors import ConfigError, UsageError, WeightsError
 from semiovs.files import sha256_of, write_bytes
+from semiovs.images.readers import RGB, BandReader, ImageReader
 from semiovs.models import Normalization, Segmenter, build_segmenter
 from semiovs.models.statedict import StateDict, compare, load_pickle, read_state
 from semiovs.vocab.vocabulary import Vocabulary

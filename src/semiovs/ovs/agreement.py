@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from semiovs.data.image import read_image
-from semiovs.data.record import Record
 from semiovs.errors import DataError
+from semiovs.images.image import read_image
+from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.feed import ReadRgb
 from semiovs.vocab.vocabulary import Vocabulary

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from semiovs.data.dataset import read_labeled
-from semiovs.data.image import read_image
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
-from semiovs.data.record import Record
 from semiovs.errors import DataError, UsageError
+from semiovs.images.image import read_image
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
+from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.calibration import Calibration, ClassRule, Rare, Status
 from semiovs.ovs.feed import ReadRgb

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semiovs.data.suffixes import IGNORE
 from semiovs.errors import ConfigError, DataError
 from semiovs.files import write_json
+from semiovs.images.conventions import IGNORE
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.risk import NEVER
 from semiovs.ovs.tally import LEVELS, Table, levels, percentile

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from semiovs.data.image import read_image
-from semiovs.data.record import Record
 from semiovs.errors import DataError
+from semiovs.images.image import read_image
+from semiovs.images.record import Record
 
 #: Decoded pixels that may wait, in bytes; one image may be larger than that.
 WAITING = 128 * 2**20

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semiovs.data.record import Record
 from semiovs.data.store.pseudo_labels import PseudoLabelStore, StoreWriteError
 from semiovs.data.store.writer import Answer, StoreWriter
 from semiovs.errors import DataError, UsageError
+from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.feed import Loaded, ReadRgb, feed
 from semiovs.ovs.memory import BatchFit, is_out_of_memory, release

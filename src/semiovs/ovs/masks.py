@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semiovs.data.masks import MaskReader
-from semiovs.data.suffixes import MASK_SUFFIXES
 from semiovs.errors import DataError, UsageError
+from semiovs.images.conventions import MASK_SUFFIXES
+from semiovs.images.masks import MaskReader
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.vocab.vocabulary import Vocabulary
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError
+from semiovs.images.conventions import IGNORE
 
 #: A score in [0, 1] is rounded to 0..255, exactly as a store keeps it: labelling and later reading agree bit for bit.
 LEVELS = 256

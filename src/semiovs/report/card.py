@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.data.palette import palette
 from semiovs.evaluation.calibration import Curve, Reliability
+from semiovs.images.palette import palette
 from semiovs.ovs.calibration import ClassRule
 from semiovs.report.figures import bare, svg
 from semiovs.report.page import write_page

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from semiovs.data.audit.audit import Audit
-from semiovs.data.audit.findings import Finding, by_kind, counted
 from semiovs.data.audit.tally import Tally
-from semiovs.data.palette import palette
-from semiovs.data.suffixes import IGNORE
+from semiovs.images.conventions import IGNORE
+from semiovs.images.findings import Finding, by_kind, counted
+from semiovs.images.palette import palette
 from semiovs.report.figures import bare, svg
 from semiovs.report.page import write_page
 

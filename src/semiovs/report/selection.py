@@ -10,9 +10,9 @@ from typing import Any
 
 from PIL import Image
 
-from semiovs.data.image import read_image
 from semiovs.errors import DataError
 from semiovs.files import write_bytes
+from semiovs.images.image import read_image
 from semiovs.inference.photos import Photo, photo_sheet, thumbnail
 from semiovs.report.page import write_page
 from semiovs.study.selected import Example, Written

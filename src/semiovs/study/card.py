@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from semiovs.data.dataset import read_labeled
-from semiovs.data.image import read_image
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
 from semiovs.evaluation.calibration import ClassScore, Curve, TeacherScore, precision_coverage, score_teacher, worst
+from semiovs.images.image import read_image
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.calibrate import Progress, fit, measure
 from semiovs.ovs.calibration import Calibration, ClassRule, Rare

@@ -15,8 +15,8 @@ from semiovs.data.pool.descriptor import Vectors
 from semiovs.data.pool.look import Look, look, looks
 from semiovs.data.pool.pool import Unlisted
 from semiovs.data.pool.scan import READ, UNANSWERED, UNREADABLE, Listed, Rows, Scan, key_of, text_of
-from semiovs.data.record import Record
 from semiovs.errors import DataError, UsageError
+from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.presence import SHARE, ask
 from semiovs.vocab.vocabulary import Vocabulary

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
 from semiovs.data.pool.pool import Unlisted
 from semiovs.data.pool.scan import CHUNK, READ, Listed, Rows, Scan, image_of
-from semiovs.data.record import Record
 from semiovs.errors import DataError
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
+from semiovs.images.record import Record
 from semiovs.ovs.presence import Threshold, thresholds
 from semiovs.study.choice import REASONS, Decision, Rules, decide
 from semiovs.study.scan import Examiner, scan_pool

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.data.duplicates import perceptual_hash, thumbnail, unframed
-from semiovs.data.image import open_image, opened, orientation, read_image
-from semiovs.data.pictures import RGB, ImageReader
+from semiovs.images.image import open_image, opened, orientation, read_image
+from semiovs.images.readers import RGB, ImageReader
 
 Pixels = NDArray[np.uint8]
 _Three = tuple[float, float, float]

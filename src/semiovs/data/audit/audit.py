@@ -16,7 +16,6 @@ import cv2
 from PIL import Image
 
 from semiovs.data.audit.collection import Collection, Stream
-from semiovs.data.audit.findings import SEVERITIES, Finding, counted
 from semiovs.data.audit.inspection import Inspection, Inspector
 from semiovs.data.audit.list_form import list_form
 from semiovs.data.audit.overlaps import shared_ids, shared_images
@@ -24,8 +23,9 @@ from semiovs.data.audit.proposals import proposals
 from semiovs.data.audit.repeats import Prints, repeats
 from semiovs.data.audit.tally import Tally
 from semiovs.data.check import different_channels, empty_streams, meaningless_masks
-from semiovs.data.record import Record
-from semiovs.data.suffixes import IGNORE
+from semiovs.images.conventions import IGNORE
+from semiovs.images.findings import SEVERITIES, Finding, counted
+from semiovs.images.record import Record
 
 #: done, total
 Progress = Callable[[int, int], None]

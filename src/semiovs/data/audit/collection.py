@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from semiovs.data.audit.findings import Finding, of_error, refuse
-from semiovs.data.manifest import Manifest
-from semiovs.data.masks import MaskReader
-from semiovs.data.pictures import RGB, ImageReader
 from semiovs.data.sources import LabelSource, Sources
 from semiovs.errors import DataError
+from semiovs.images.findings import Finding, of_error, refuse
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
+from semiovs.images.readers import RGB, ImageReader
 from semiovs.vocab.vocabulary import Vocabulary
 
 LABELED, HELD_OUT, UNLABELED, VAL, OOD = "labelled", "held-out", "unlabelled", "evaluation", "OOD"

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from semiovs.data.audit.appearance import Appearance, checksums
 from semiovs.data.audit.collection import Collection, Stream
-from semiovs.data.audit.findings import Finding, Severity
-from semiovs.data.image import opened
-from semiovs.data.record import Record
-from semiovs.data.record_lines import printable
-from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError
+from semiovs.images.conventions import IGNORE
+from semiovs.images.findings import Finding, Severity
+from semiovs.images.image import opened
+from semiovs.images.record import Record
+from semiovs.images.record_lines import printable
 
 #: header: an image's header and end; whole: every byte of it decoded.
 Depth = Literal["header", "whole"]

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from semiovs.data.audit.collection import Stream
-from semiovs.data.audit.findings import Finding, some
+from semiovs.images.findings import Finding, some
 
 
 def list_form(stream: Stream) -> Iterator[Finding]:

@@ -6,13 +6,13 @@ import filecmp
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from semiovs.data.audit.bounds import Links
 from semiovs.data.audit.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection
-from semiovs.data.audit.findings import Finding, Severity, some
-from semiovs.data.containers.container import read_bytes, split
-from semiovs.data.manifest import Manifest
-from semiovs.data.record import Record
 from semiovs.errors import DataError
+from semiovs.images.allowed_folders import Links
+from semiovs.images.containers.container import read_bytes, split
+from semiovs.images.findings import Finding, Severity, some
+from semiovs.images.manifest import Manifest
+from semiovs.images.record import Record
 
 _VAL_ADVICE = "evaluation images must not be trained on"
 _HELD_ADVICE = "held-out images must not be trained on"

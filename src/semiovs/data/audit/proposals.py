@@ -11,10 +11,10 @@ from PIL import Image
 
 from semiovs.config.source import inline
 from semiovs.data.audit.collection import Collection
-from semiovs.data.audit.findings import Finding
-from semiovs.data.image import open_image
-from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError
+from semiovs.images.conventions import IGNORE
+from semiovs.images.findings import Finding
+from semiovs.images.image import open_image
 
 #: Masks that are opened again, evenly over those that are wrong; keys of a map that are written out.
 _LOOKED_AT, _MOST = 200, 64

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.data.audit.collection import MASKED, VAL, Stream
-from semiovs.data.audit.findings import Finding
 from semiovs.data.audit.inspection import Inspection
-from semiovs.data.record import Record
-from semiovs.data.suffixes import IGNORE
+from semiovs.images.conventions import IGNORE
+from semiovs.images.findings import Finding
+from semiovs.images.record import Record
 from semiovs.vocab.vocabulary import Vocabulary
 
 _AS_READ = {

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.data.exchange.problems import Problems
-from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError
+from semiovs.images.conventions import IGNORE
 
 #: Size of an image: height, width.
 Size = tuple[int, int]

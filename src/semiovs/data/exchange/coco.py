@@ -16,8 +16,8 @@ from semiovs.data.exchange.document import Document, Node
 from semiovs.data.exchange.pieces import Labeled, parts
 from semiovs.data.exchange.polygons import Points, Polygons, outlines, polygon
 from semiovs.data.exchange.problems import Problems
-from semiovs.data.exchange.runs import Runs, counts_of, from_text, to_text
 from semiovs.errors import DataError
+from semiovs.images.run_lengths import Runs, counts_of, from_text, to_text
 
 _NEEDED = ("images", "annotations", "categories")
 

@@ -18,8 +18,8 @@ from semiovs.data.exchange.elements import Element
 from semiovs.data.exchange.pieces import Labeled, layered, parts
 from semiovs.data.exchange.polygons import Points, Polygons, ellipse, polygon, rectangle
 from semiovs.data.exchange.problems import Problems
-from semiovs.data.exchange.runs import Runs, counts_of
 from semiovs.errors import DataError
+from semiovs.images.run_lengths import Runs, counts_of
 from semiovs.vocab.colors import RGB, hex_of
 
 _WITHOUT_AREA = ("polyline", "points", "tag", "cuboid", "skeleton")

@@ -6,9 +6,9 @@ import unicodedata
 from pathlib import Path
 
 from semiovs.data.exchange.document import brief
-from semiovs.data.manifest import Manifest
-from semiovs.data.record import Record
 from semiovs.errors import DataError, did_you_mean
+from semiovs.images.manifest import Manifest
+from semiovs.images.record import Record
 
 
 class ImageIndex:

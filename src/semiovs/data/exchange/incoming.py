@@ -15,14 +15,14 @@ from semiovs.data.exchange.joining import joined, remaining
 from semiovs.data.exchange.problems import Problems
 from semiovs.data.exchange.rules import Rules
 from semiovs.data.exchange.staging import new_folder
-from semiovs.data.image import shown_size
-from semiovs.data.manifest import Manifest
-from semiovs.data.palette import palette
-from semiovs.data.record import Record
 from semiovs.data.store.label_png import label_png
-from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError
 from semiovs.files import write_text
+from semiovs.images.conventions import IGNORE
+from semiovs.images.image import shown_size
+from semiovs.images.manifest import Manifest
+from semiovs.images.palette import palette
+from semiovs.images.record import Record
 
 #: Files in the folder that an import makes.
 MASKS, LABELED, UNLABELED, CLASSES = "masks", "labeled.jsonl", "unlabeled.jsonl", "classes.txt"

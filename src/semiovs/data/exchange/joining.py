@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from semiovs.data.exchange.problems import Problems
-from semiovs.data.manifest import Manifest
-from semiovs.data.record import Record
+from semiovs.images.manifest import Manifest
+from semiovs.images.record import Record
 
 
 def joined(known: Manifest, new: Sequence[Record], where: str) -> Manifest:

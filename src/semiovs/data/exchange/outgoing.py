@@ -12,12 +12,12 @@ from semiovs.data.exchange.formats import Format
 from semiovs.data.exchange.pieces import Labeled
 from semiovs.data.exchange.problems import Problems
 from semiovs.data.exchange.staging import new_folder
-from semiovs.data.image import shown_size
-from semiovs.data.palette import palette
-from semiovs.data.record import Record
 from semiovs.data.sources import LabelSource
 from semiovs.errors import DataError
 from semiovs.files import write_text
+from semiovs.images.image import shown_size
+from semiovs.images.palette import palette
+from semiovs.images.record import Record
 from semiovs.vocab.vocabulary import Vocabulary
 
 Progress = Callable[[int, int], None]

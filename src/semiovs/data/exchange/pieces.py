@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from semiovs.data.exchange.annotations import IGNORE_NAME
 from semiovs.data.exchange.polygons import Points, fill, outlines
-from semiovs.data.suffixes import IGNORE
+from semiovs.images.conventions import IGNORE
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from semiovs.data.exchange.annotations import IGNORE_NAME, Annotations
 from semiovs.data.exchange.document import brief
 from semiovs.data.exchange.problems import Problems
-from semiovs.data.suffixes import IGNORE
 from semiovs.errors import ConfigError, DataError, did_you_mean
+from semiovs.images.conventions import IGNORE
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: Names that some tools give to "not labelled" and to the background class.

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.containers.container import read_bytes
 from semiovs.data.duplicates import perceptual_hash, unframed
-from semiovs.data.image import read_image
 from semiovs.data.pool.descriptor import Vectors, describe
-from semiovs.data.record import Record
 from semiovs.errors import DataError
+from semiovs.images.containers.container import read_bytes
+from semiovs.images.image import read_image
+from semiovs.images.record import Record
 
 #: Decoded pixels that may wait, in bytes; one image may be larger than that.
 WAITING = 128 * 2**20

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from semiovs.data.image_source import names_container, read_source
-from semiovs.data.record import Record
-from semiovs.data.record_lines import is_id, lines_of, record_of
-from semiovs.data.suffixes import IMAGE_SUFFIXES
 from semiovs.errors import DataError, UsageError
+from semiovs.images.conventions import IMAGE_SUFFIXES
+from semiovs.images.record import Record
+from semiovs.images.record_lines import is_id, lines_of, record_of
+from semiovs.images.source import names_container, read_source
 
 
 @dataclass(frozen=True, slots=True)

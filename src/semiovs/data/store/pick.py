@@ -6,7 +6,7 @@ import numpy as np
 
 from semiovs.data.store.pseudo_labels import PseudoLabelStore
 from semiovs.data.store.stats import spread
-from semiovs.data.suffixes import IGNORE
+from semiovs.images.conventions import IGNORE
 
 
 def pick(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semiovs.data.suffixes import IGNORE
 from semiovs.errors import DataError
+from semiovs.images.conventions import IGNORE
 
 if TYPE_CHECKING:
     from semiovs.data.store.pseudo_labels import PseudoLabelStore

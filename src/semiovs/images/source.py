@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from semiovs.data.containers import SCHEME, TAR
-from semiovs.data.containers.container import Container, adopt, container, exists, forget, split
-from semiovs.data.manifest import Manifest
-from semiovs.data.record import Record
-from semiovs.data.record_lines import CONTROL, relative
-from semiovs.data.suffixes import IMAGE_SUFFIXES
 from semiovs.errors import DataError
+from semiovs.images.containers import SCHEME, TAR
+from semiovs.images.containers.container import Container, adopt, container, exists, forget, split
+from semiovs.images.conventions import IMAGE_SUFFIXES
+from semiovs.images.manifest import Manifest
+from semiovs.images.record import Record
+from semiovs.images.record_lines import CONTROL, relative
 
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _SAVED = ("dataset_dict.json", "state.json")
@@ -123,7 +123,7 @@ def _saved(path: Path, root: Path) -> Manifest:
 
 
 def _rows(path: Path, root: Path) -> Manifest:
-    from semiovs.data.containers.hugging_face import open_rows
+    from semiovs.images.containers.hugging_face import open_rows
 
     rows = open_rows(path.as_posix())
     adopt(rows.path, rows)

@@ -12,8 +12,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from semiovs.data.containers.container import stored
 from semiovs.errors import DataError
+from semiovs.images.containers.container import stored
 
 #: Decoders that may run; the others Pillow has (EPS calls an external program) are not for training images.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.data.image import known_turn, opened
 from semiovs.errors import DataError, MissingExtraError
+from semiovs.images.image import known_turn, opened
 
 #: Bytes of one decoded picture, all channels.
 LARGEST = 2**31

@@ -19,10 +19,10 @@ from pathlib import Path
 from PIL import Image
 from PIL import __version__ as PILLOW
 
-from semiovs.data.containers.container import identity
-from semiovs.data.image import read_image, shown_size
 from semiovs.errors import ConfigError, DataError
 from semiovs.files import open_locked
+from semiovs.images.containers.container import identity
+from semiovs.images.image import read_image, shown_size
 
 #: Changes when `read_image` or the form of an entry does.
 _FORMAT = 1

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
-from semiovs.data.audit.bounds import Bounds
-from semiovs.data.audit.findings import Finding, refuse
-from semiovs.data.listing import folder_records
-from semiovs.data.record import Record
-from semiovs.data.record_lines import brief, columns, line_of, lines_of, record_of, relative
 from semiovs.errors import DataError
 from semiovs.files import write_text
+from semiovs.images.allowed_folders import Bounds
+from semiovs.images.findings import Finding, refuse
+from semiovs.images.listing import folder_records
+from semiovs.images.record import Record
+from semiovs.images.record_lines import brief, columns, line_of, lines_of, record_of, relative
 
 
 class Manifest(Sequence[Record]):

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.config.schema import MaskConfig
-from semiovs.data.image import open_image
-from semiovs.data.suffixes import IGNORE
 from semiovs.errors import ConfigError, DataError, did_you_mean
+from semiovs.images.conventions import IGNORE
+from semiovs.images.image import open_image
 from semiovs.vocab.vocabulary import Vocabulary
 
 _UNKNOWN = -1

@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from semiovs.data.record_lines import brief
 from semiovs.errors import DataError
+from semiovs.images.record_lines import brief
 
 
 class Links:

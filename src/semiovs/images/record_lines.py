@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from semiovs.data.record import Record
-from semiovs.data.suffixes import IMAGE_SUFFIXES
 from semiovs.errors import DataError
+from semiovs.images.conventions import IMAGE_SUFFIXES
+from semiovs.images.record import Record
 
 _TEXTS = ("source", "license", "sha256")  # in the order of Record
 _KEYS = ("id", "image", "mask", *_TEXTS)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.config.schema import DataConfig
-from semiovs.data.image import read_image, shown_size
-from semiovs.data.pixels import Pixels, pixel_shape, read_pixels
 from semiovs.errors import DataError
+from semiovs.images.image import read_image, shown_size
+from semiovs.images.pixels import Pixels, pixel_shape, read_pixels
 
 Span = tuple[float, float]
 #: Values that count as 0 and 1 where nothing else is said.

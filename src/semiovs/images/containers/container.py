@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from semiovs.data.containers import CHANGED, SCHEME, TAR
 from semiovs.errors import DataError
+from semiovs.images.containers import CHANGED, SCHEME, TAR
 
 _ROW = re.compile("[0-9]{8,}")
 
@@ -77,10 +77,10 @@ def forget(path: Path | str) -> None:
 
 def _opened(text: str) -> Container:
     if text.lower().endswith(TAR) and not _is_set(text):
-        from semiovs.data.containers.tar_files import TarImages
+        from semiovs.images.containers.tar_files import TarImages
 
         return TarImages.open(Path(text))
-    from semiovs.data.containers.hugging_face import open_rows
+    from semiovs.images.containers.hugging_face import open_rows
 
     return open_rows(text)
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from semiovs.data.record_lines import brief, storable
-from semiovs.data.suffixes import IMAGE_SUFFIXES
 from semiovs.errors import DataError
+from semiovs.images.conventions import IMAGE_SUFFIXES
+from semiovs.images.record_lines import brief, storable
 
 #: Largest member that is taken for an image, and for a sidecar, in bytes.
 LARGEST, LARGEST_JSON = 1 << 29, 1 << 20

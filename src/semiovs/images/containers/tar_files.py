@@ -11,11 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from semiovs.data.containers import CHANGED
-from semiovs.data.containers.tar_index import TarIndex, index_tar
 from semiovs.env import cache_dir
 from semiovs.errors import DataError
 from semiovs.files import write_bytes
+from semiovs.images.containers import CHANGED
+from semiovs.images.containers.tar_index import TarIndex, index_tar
 
 _FORMAT = 1
 

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from semiovs.data.audit.bounds import Bounds
-from semiovs.data.audit.findings import Finding, refuse, some
-from semiovs.data.record import Record
-from semiovs.data.record_lines import CONTROL, printable
-from semiovs.data.suffixes import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.errors import DataError
+from semiovs.images.allowed_folders import Bounds
+from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
+from semiovs.images.findings import Finding, refuse, some
+from semiovs.images.record import Record
+from semiovs.images.record_lines import CONTROL, printable
 
 _JPEG = (".jpg", ".jpeg")
 #: Folders that storage systems and archives put among images, with thumbnails in them.

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.data.image import open_image, opened, orientation, shown_size
 from semiovs.errors import DataError
+from semiovs.images.image import open_image, opened, orientation, shown_size
 
 #: Turns (height, width, …) pixels as EXIF orientation 2 to 8 says.
 _TURNS: dict[int, Any] = {
@@ -65,7 +65,7 @@ def read_pixels(path: Path) -> Pixels:
         DataError: missing, unreadable, truncated, damaged, or too large; MissingExtraError: a TIFF, and no tifffile.
     """
     if _is_tiff(path):
-        from semiovs.data.tiff import read_tiff
+        from semiovs.images.tiff import read_tiff
 
         found = read_tiff(path)
         return Pixels(_turned(found.values, found.orientation), found.nodata)
@@ -90,7 +90,7 @@ def pixel_shape(path: Path) -> tuple[int, int, int]:
         DataError, MissingExtraError: as `read_pixels`, but for damage in the middle of a file.
     """
     if _is_tiff(path):
-        from semiovs.data.tiff import tiff_shape
+        from semiovs.images.tiff import tiff_shape
 
         return tiff_shape(path)
     width, height = shown_size(path)

@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from semiovs.data.containers import SCHEME
 from semiovs.env import hub_offline
 from semiovs.errors import DataError, MissingExtraError
+from semiovs.images.containers import SCHEME
 
 _SPEC = re.compile(r"(?P<name>[^:]+)(?::(?P<split>[^:\[\]]+))?(?::(?P<column>[^:]+))?")
 _ON_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
