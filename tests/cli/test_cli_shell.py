@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 from semiovs import errors
-from semiovs.cli import app, survey_pairs
+from semiovs.cli import app
 from semiovs.cli.app import BROKEN_PIPE, VERBS, Verb, main
 from semiovs.config import load_config
+from semiovs.images.discover import pairs as survey_pairs
 from semiovs.images.manifest import Manifest
 
 HEAVY = "{'torch', 'timm', 'torchvision', 'cv2', 'numpy', 'pydantic', 'omegaconf', 'yaml'}"

@@ -127,10 +127,10 @@ def _numbers() -> tuple[Vocabulary, object]:
 def _of_folder(path: Path, overrides: Sequence[str]) -> Given:
     """A folder without a configuration: as `semiovs init` would set it up; nothing is written into it."""
     from semiovs.cli.init import chosen_classes, starter
-    from semiovs.cli.survey import survey
     from semiovs.config import load_config
     from semiovs.config.source import inline
     from semiovs.files import write_text
+    from semiovs.images.discover.survey import survey
     from semiovs.images.findings import Finding
 
     seen = survey(path)

@@ -12,10 +12,10 @@ from typing import Annotated
 import typer
 
 from semiovs.cli.console import Json, log, out, report
-from semiovs.cli.survey import Survey, survey
-from semiovs.cli.survey_classes import Classes, guess_classes
 from semiovs.config.source import inline
 from semiovs.errors import DataError, UsageError
+from semiovs.images.discover.classes import Classes, guess_classes
+from semiovs.images.discover.survey import Survey, survey
 
 _PLACEHOLDER = Classes(("background", "thing"), None, "no masks to guess from")
 #: What a teacher that is asked with words needs beyond names.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from semiovs.cli.survey_pairs import IMAGES, Pair, paired, pairs_in
+from semiovs.images.discover.pairs import IMAGES, Pair, paired, pairs_in
 
 #: Where such lists lie.
 PLACES = ("splits", "lists", ".", "ImageSets/Segmentation", "ImageSets")

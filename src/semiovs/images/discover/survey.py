@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semiovs.cli.survey_bands import Bands, guess_bands
-from semiovs.cli.survey_classes import CLASS_FILES, Classes, numbered_classes
-from semiovs.cli.survey_lists import LABELED, find_lists, first_image, line, lists_to_make, masks_of_list
-from semiovs.cli.survey_misses import elsewhere, near_misses
-from semiovs.cli.survey_pairs import IMAGES, MASKS, walk
 from semiovs.errors import DataError
+from semiovs.images.discover.bands import Bands, guess_bands
+from semiovs.images.discover.classes import CLASS_FILES, Classes, numbered_classes
+from semiovs.images.discover.hints import elsewhere, near_misses
+from semiovs.images.discover.lists import LABELED, find_lists, first_image, line, lists_to_make, masks_of_list
+from semiovs.images.discover.pairs import IMAGES, MASKS, walk
 
 #: Folder that `semiovs init` writes lists into, where the folders do not speak for themselves.
 LISTS = "lists"

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semiovs.cli.survey_ids import PLACES as ID_PLACES
-from semiovs.cli.survey_ids import pairs_by_id, pairs_of
-from semiovs.cli.survey_pairs import IMAGES, MASKS, Pair, beside, images_of, pairs_in, same_names, walk
+from semiovs.images.discover.id_lists import PLACES as ID_PLACES
+from semiovs.images.discover.id_lists import pairs_by_id, pairs_of
+from semiovs.images.discover.pairs import IMAGES, MASKS, Pair, beside, images_of, pairs_in, same_names, walk
 
 LABELED, UNLABELED, VAL = "labeled", "unlabeled", "val"
 #: Role -> words in a list's name, in the order in which roles are looked for; the first word of a role is the best.

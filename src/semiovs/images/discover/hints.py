@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semiovs.cli.survey_lists import UNLABELED
-from semiovs.cli.survey_pairs import IMAGES, walk
+from semiovs.images.discover.lists import UNLABELED
+from semiovs.images.discover.pairs import IMAGES, walk
 
 if TYPE_CHECKING:
-    from semiovs.cli.survey import Survey
+    from semiovs.images.discover.survey import Survey
 
 _ANNOTATIONS = frozenset({".json", ".xml"})
 #: Pictures and films that people have among their images, and that nothing here reads.

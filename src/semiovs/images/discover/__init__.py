@@ -1,0 +1,1 @@
+"""Find out what a folder of images holds: folders, lists, classes, bands."""
