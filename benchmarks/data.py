@@ -20,10 +20,10 @@ from benchmarks import pictures
 from benchmarks.measure import Row, Size, alternately, counted, rate, row
 from semiovs.data.audit.audit import Audit, audit
 from semiovs.data.audit.collection import LABELED, Collection, Stream
-from semiovs.data.duplicates import Hashes, distance, near_pairs
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
+from semiovs.similarity.hashes import Hashes, distance, near_pairs
 from semiovs.vocab import Vocabulary
 
 _CLASSES = tuple(str(i) for i in range(21))

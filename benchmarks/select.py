@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from semiovs.data.pool.descriptor import WIDTH, quantized
 from semiovs.data.pool.scan import CHUNK, Rows, Scan
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.ovs.presence import thresholds
+from semiovs.similarity.descriptor import WIDTH, quantized
 from semiovs.study.choice import Rules, decide
 from semiovs.study.select import Reference, Selection, Wanted
 from semiovs.study.selected import write_selection

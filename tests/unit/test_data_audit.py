@@ -11,13 +11,13 @@ from PIL import Image
 from semiovs.data.audit.appearance import Appearance, checksums
 from semiovs.data.audit.audit import audit
 from semiovs.data.audit.collection import LABELED, OOD, UNLABELED, VAL, Collection, Stream
-from semiovs.data.duplicates import alike, thumbnail
 from semiovs.errors import DataError
 from semiovs.images.allowed_folders import Bounds, Links
 from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
+from semiovs.similarity.hashes import alike, thumbnail
 from semiovs.vocab import Vocabulary
 from unit import malformed, toy_data
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.data.duplicates import (
+from semiovs.datasets.synthetic import OOD, render
+from semiovs.similarity.hashes import (
     HashIndex,
     alike,
     correlation,
@@ -17,7 +18,6 @@ from semiovs.data.duplicates import (
     thumbnail,
     unframed,
 )
-from semiovs.datasets.synthetic import OOD, render
 
 SCENES = [np.asarray(render(OOD, 128, np.random.default_rng([7, k])).image) for k in range(12)]
 
@@ -117,7 +117,7 @@ def test_equal_hashes_are_paired_with_their_first_place_alone():
 
 
 def test_query_of_other_hashes(monkeypatch):
-    monkeypatch.setattr("semiovs.data.duplicates._TOGETHER", 10)  # many small parts give the same
+    monkeypatch.setattr("semiovs.similarity.hashes._TOGETHER", 10)  # many small parts give the same
     hashes, others = some_hashes(120), some_hashes(90, seed=1)
     others[:5] = hashes[:5] ^ np.uint64(0b101)
     wanted = [(i, j) for i in range(90) for j in range(120) if distance(others[i : i + 1], hashes[j : j + 1])[0] <= 10]

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from semiovs.data.duplicates import perceptual_hash
-from semiovs.data.pool import neighbors
-from semiovs.data.pool.copies import EMBEDDING, EXACT, PERCEPTUAL, Looks, copies_of, copies_within
-from semiovs.data.pool.descriptor import LIGHT, MIRROR, WIDTH, centered, cosines, describe, quantized
 from semiovs.datasets.synthetic import OOD, render
 from semiovs.models.embedding import WIDTH as ENCODED
 from semiovs.models.embedding import Embedding
+from semiovs.similarity import neighbors
+from semiovs.similarity.copies import EMBEDDING, EXACT, PERCEPTUAL, Looks, copies_of, copies_within
+from semiovs.similarity.descriptor import LIGHT, MIRROR, WIDTH, centered, cosines, describe, quantized
+from semiovs.similarity.hashes import perceptual_hash
 
 
 def picture(seed, side=96):

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.data.dataset import read_labeled
-from semiovs.data.duplicates import alike, near_pairs, perceptual_hash, thumbnail, unframed
 from semiovs.errors import DataError
 from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
+from semiovs.similarity.hashes import alike, near_pairs, perceptual_hash, thumbnail, unframed
 
 
 @dataclass(frozen=True)

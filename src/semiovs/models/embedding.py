@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from semiovs.data.pool.descriptor import Vectors, quantized
 from semiovs.models.encoders import build_encoder
+from semiovs.similarity.descriptor import Vectors, quantized
 
 #: Numbers that are kept of a picture: a random projection of the encoder's features (Johnson and Lindenstrauss 1984).
 WIDTH = 128

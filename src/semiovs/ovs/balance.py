@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.pool.descriptor import Vectors, lengths
+from semiovs.similarity.descriptor import Vectors, lengths
 
 #: Candidates of a class that are looked at, and how many of these, the nearest to what is chosen, make room at each pick.
 WINDOW, _LEAVING = 64, 4

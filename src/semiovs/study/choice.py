@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.duplicates import RADIUS
-from semiovs.data.pool.copies import Copies, copies_of, copies_within
-from semiovs.data.pool.descriptor import centered
-from semiovs.data.pool.neighbors import Places
 from semiovs.data.pool.scan import READ, UNANSWERED, UNREADABLE, Rows
 from semiovs.ovs.balance import fill
+from semiovs.similarity.copies import Copies, copies_of, copies_within
+from semiovs.similarity.descriptor import centered
+from semiovs.similarity.hashes import RADIUS
+from semiovs.similarity.neighbors import Places
 
 #: Cosine from which on two pictures are copies of one, by the built-in description and by a trained encoder.
 NEAR, NEAR_BY_ENCODER = 0.95, 0.9

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semiovs.data.pool.descriptor import Vectors
 from semiovs.data.pool.look import Look, look, looks
 from semiovs.data.pool.pool import Unlisted
 from semiovs.data.pool.scan import READ, UNANSWERED, UNREADABLE, Listed, Rows, Scan, key_of, text_of
@@ -19,6 +18,7 @@ from semiovs.errors import DataError, UsageError
 from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.presence import SHARE, ask
+from semiovs.similarity.descriptor import Vectors
 from semiovs.vocab.vocabulary import Vocabulary
 
 Progress = Callable[[int], None]

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.data.duplicates import perceptual_hash, thumbnail, unframed
 from semiovs.images.image import open_image, opened, orientation, read_image
 from semiovs.images.readers import RGB, ImageReader
+from semiovs.similarity.hashes import perceptual_hash, thumbnail, unframed
 
 Pixels = NDArray[np.uint8]
 _Three = tuple[float, float, float]

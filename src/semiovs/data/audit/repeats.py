@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from semiovs.data.audit.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection
 from semiovs.data.audit.inspection import Inspection
 from semiovs.data.audit.overlaps import leak
-from semiovs.data.duplicates import CORRELATION, RADIUS, Hashes, distance, near_pairs
 from semiovs.images.findings import Finding, Severity, some
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
+from semiovs.similarity.hashes import CORRELATION, RADIUS, Hashes, distance, near_pairs
 
 #: (trained on, measured on): a picture in both makes the measurement too good.
 _LEAKS = tuple((one, other) for other in (VAL, HELD_OUT) for one in (LABELED, UNLABELED, OOD))

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.duplicates import perceptual_hash, unframed
-from semiovs.data.pool.descriptor import Vectors, describe
 from semiovs.errors import DataError
 from semiovs.images.containers.container import read_bytes
 from semiovs.images.image import read_image
 from semiovs.images.record import Record
+from semiovs.similarity.descriptor import Vectors, describe
+from semiovs.similarity.hashes import perceptual_hash, unframed
 
 #: Decoded pixels that may wait, in bytes; one image may be larger than that.
 WAITING = 128 * 2**20

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.pool.copies import Looks
 from semiovs.data.pool.pool import Unlisted
 from semiovs.errors import DataError
 from semiovs.files import atomic_write
 from semiovs.images.containers.container import container, split
 from semiovs.images.record import Record
 from semiovs.images.record_lines import line_of, record_of
+from semiovs.similarity.copies import Looks
 
 #: Images of a chunk.
 CHUNK = 256

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.duplicates import CORRELATION, Hashes, HashIndex
-from semiovs.data.pool import neighbors
-from semiovs.data.pool.descriptor import LIGHT, MIRROR, Vectors, cosines
-from semiovs.data.pool.neighbors import Places
+from semiovs.similarity import neighbors
+from semiovs.similarity.descriptor import LIGHT, MIRROR, Vectors, cosines
+from semiovs.similarity.hashes import CORRELATION, Hashes, HashIndex
+from semiovs.similarity.neighbors import Places
 
 #: Kinds of copies, in the order in which they are looked for.
 EXACT, PERCEPTUAL, EMBEDDING = 1, 2, 3

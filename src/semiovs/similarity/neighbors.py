@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.pool.descriptor import Vectors, lengths, quantized
+from semiovs.similarity.descriptor import Vectors, lengths, quantized
 
 #: Products that are held at once.
 _TOGETHER = 1 << 23
