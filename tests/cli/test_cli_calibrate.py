@@ -12,9 +12,9 @@ from PIL import Image
 
 from semiovs.cli.app import main
 from semiovs.config import load_config
-from semiovs.data.store import PseudoLabelStore
 from semiovs.datasets.folder import FolderDataset
 from semiovs.errors import ConfigError
+from semiovs.store import PseudoLabelStore
 
 CONFIG = """
 data: {root: ., classes: [sky, road, car], crop_size: 32}

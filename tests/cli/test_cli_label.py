@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from semiovs.cli.app import main
-from semiovs.data.store import PseudoLabelStore
 from semiovs.files import sha256_of
 from semiovs.images.manifest import Manifest
+from semiovs.store import PseudoLabelStore
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from PIL import Image
 from semiovs.cli.app import main
 from semiovs.config import load_config
 from semiovs.data.check import check_sources
-from semiovs.data.store import PseudoLabelStore
 from semiovs.datasets.folder import FolderDataset
 from semiovs.images.manifest import Manifest
+from semiovs.store import PseudoLabelStore
 from semiovs.vocab import Vocabulary
 
 CLASSES = Vocabulary.of(["sky", 'a "road" & <lane>', "tree, bush"])

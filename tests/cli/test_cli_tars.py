@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from semiovs.cli.app import main
-from semiovs.data.store import PseudoLabelStore
 from semiovs.images.containers import container as containers
 from semiovs.models import build_segmenter
 from semiovs.models.weights import ModelCard, save_model
+from semiovs.store import PseudoLabelStore
 from semiovs.vocab import Vocabulary
 from unit import tars, toy_data
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from semiovs.cli.app import main
-from semiovs.data.store import PseudoLabelStore
+from semiovs.store import PseudoLabelStore
 from unit.tiny_clip import NAME, save_clip
 
 

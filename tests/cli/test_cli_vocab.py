@@ -9,7 +9,7 @@ from PIL import Image
 
 from semiovs.cli import console
 from semiovs.cli.app import main
-from semiovs.data.store import PseudoLabelStore
+from semiovs.store import PseudoLabelStore
 from semiovs.vocab import Vocabulary
 
 MINE = """

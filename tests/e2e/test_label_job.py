@@ -16,7 +16,7 @@ from e2e import toy_label
 from e2e.launcher import finish, kill, ranks, start, wait_until
 from e2e.toy_label import lines, options, pictures, tree
 from semiovs.cli.app import main
-from semiovs.data.store import PseudoLabelStore
+from semiovs.store import PseudoLabelStore
 
 IMAGES, KILLS = 120, 20
 

@@ -11,8 +11,8 @@ import pytest
 from e2e.folders import settings, write
 from e2e.launcher import command
 from e2e.test_resume import rows, stop_at
-from semiovs.data.store import PseudoLabelStore
 from semiovs.models.weights import load_model
+from semiovs.store import PseudoLabelStore
 
 STEPS = 9
 MODEL = {

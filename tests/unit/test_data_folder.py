@@ -7,9 +7,9 @@ import pytest
 
 from semiovs.config.schema import DataConfig, OodConfig
 from semiovs.data.check import check_sources
-from semiovs.data.store import PseudoLabelStore
 from semiovs.errors import ConfigError, DataError
 from semiovs.registry import DATASETS, lookup
+from semiovs.store import PseudoLabelStore
 from semiovs.vocab import Vocabulary
 from unit import toy_data
 

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from semiovs.data.store import PseudoLabelStore
 from semiovs.errors import DataError, UsageError
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
@@ -24,6 +23,7 @@ from semiovs.ovs.masks import MasksTeacher
 from semiovs.ovs.prompted import PromptedModel
 from semiovs.ovs.risk import NEVER
 from semiovs.ovs.tally import Tally
+from semiovs.store import PseudoLabelStore
 from semiovs.vocab import Vocabulary
 
 NAMES = ("sky", "road", "car", "sofa")

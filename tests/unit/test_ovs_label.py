@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from semiovs.data.store import PseudoLabelStore
-from semiovs.data.store.writer import Answer, StoreWriter
 from semiovs.errors import DataError, UsageError
 from semiovs.images.record import Record
 from semiovs.ovs import OpenVocabModel
 from semiovs.ovs.feed import feed
 from semiovs.ovs.label import label_images
 from semiovs.ovs.memory import BatchFit
+from semiovs.store import PseudoLabelStore
+from semiovs.store.writer import Answer, StoreWriter
 from semiovs.vocab import Vocabulary
 
 CLASSES = Vocabulary.of(["dark", "bright"])
@@ -139,7 +139,7 @@ def test_a_full_disk_is_never_skipped(tmp_path, records, monkeypatch):
         raise OSError(28, "No space left on device")
 
     store = store_at(tmp_path / "s")
-    monkeypatch.setattr("semiovs.data.store.pseudo_labels.stage", full)
+    monkeypatch.setattr("semiovs.store.pseudo_labels.stage", full)
     with pytest.raises(DataError, match="No space left"):
         label_images(Threshold(), records, CLASSES, store, on_error="skip")
 

@@ -13,7 +13,7 @@ from PIL import Image
 from semiovs import ovs, registry
 from semiovs.cli import listing
 from semiovs.cli.app import main
-from semiovs.data.store import PseudoLabelStore
+from semiovs.store import PseudoLabelStore
 
 PAGE = Path(__file__).parents[2] / "docs" / "extend" / "new-teacher.md"
 

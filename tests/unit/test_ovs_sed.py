@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from semiovs.data.store import PseudoLabelStore
 from semiovs.errors import DataError, UsageError, WeightsError
 from semiovs.images.record import Record
 from semiovs.models import build_segmenter
@@ -16,6 +15,7 @@ from semiovs.models.weights import ModelCard, save_model
 from semiovs.ovs import build_ovs
 from semiovs.ovs.label import label_images
 from semiovs.ovs.sed import SedTeacher
+from semiovs.store import PseudoLabelStore
 from semiovs.vocab import Vocabulary
 
 VOCABULARY = Vocabulary(("sky", "car", "tree"), (("sky", "cloud"), ("car",), ("tree", "bush", "hedge")))

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from semiovs.cli.app import main
-from semiovs.data.store import PseudoLabelStore
 from semiovs.datasets.named import GROUND, HELD_OUT, VOCABULARY, held_out_scene
 from semiovs.datasets.synthetic import OOD, render, save_png
 from semiovs.datasets.synthetic import VOCABULARY as DEMO
@@ -21,6 +20,7 @@ from semiovs.images.manifest import Manifest
 from semiovs.ovs import build_ovs
 from semiovs.ovs.agreement import measure_agreement
 from semiovs.ovs.small import shipped_teacher
+from semiovs.store import PseudoLabelStore
 from semiovs.vocab.document import to_yaml
 from semiovs.vocab.vocabulary import Vocabulary
 

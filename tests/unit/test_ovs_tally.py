@@ -88,7 +88,7 @@ def test_percentile_of_nothing_is_zero():
 
 
 def test_levels_are_those_of_a_store(tmp_path):
-    from semiovs.data.store import PseudoLabelStore
+    from semiovs.store import PseudoLabelStore
     from semiovs.vocab import Vocabulary
 
     label, score, _ = answers(9)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.data.store import PseudoLabelStore
 from semiovs.errors import DataError
+from semiovs.store import PseudoLabelStore
 from semiovs.vocab import Vocabulary
 
 CLASSES = Vocabulary.of(["sky", "road", "car"])
@@ -268,7 +268,7 @@ def test_a_disk_that_is_full_leaves_no_torn_line(tmp_path, monkeypatch):
 _WRITER = """
 import sys, time
 import numpy as np
-from semiovs.data.store import PseudoLabelStore
+from semiovs.store import PseudoLabelStore
 from semiovs.vocab import Vocabulary
 root, first, last, step = sys.argv[1], *map(int, sys.argv[2:])
 store = PseudoLabelStore.create(root, Vocabulary.of(["sky", "road", "car"]), teacher={"name": "test"})

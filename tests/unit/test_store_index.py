@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from semiovs.data.store.index import Index, IndexRow
-from semiovs.data.store.pseudo_labels import PseudoLabelStore, StoreWriteError
 from semiovs.errors import DataError
+from semiovs.store.index import Index, IndexRow
+from semiovs.store.pseudo_labels import PseudoLabelStore, StoreWriteError
 from semiovs.vocab import Vocabulary
 
 CLASSES = Vocabulary.of(["sky", "road"])

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from semiovs.data.store import PseudoLabelStore
-from semiovs.data.store import merge as store_merge
-from semiovs.data.store.merge import merge_stores
 from semiovs.errors import DataError, UsageError
+from semiovs.store import PseudoLabelStore
+from semiovs.store import merge as store_merge
+from semiovs.store.merge import merge_stores
 from semiovs.vocab import Vocabulary
 
 CLASSES = Vocabulary.of(["sky", "road"])

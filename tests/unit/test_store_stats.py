@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from semiovs.data.store import PseudoLabelStore
-from semiovs.data.store.pick import pick
-from semiovs.data.store.stats import bytes_on_disk, confidence_stats, spread
+from semiovs.store import PseudoLabelStore
+from semiovs.store.pick import pick
+from semiovs.store.stats import bytes_on_disk, confidence_stats, spread
 from semiovs.vocab import Vocabulary
 
 CLASSES = Vocabulary.of(["sky", "road", "car"])

@@ -112,10 +112,10 @@ def _label(
     as_json: bool,
 ) -> None:
     """Do this process's part; rank 0 tells what all did. build: teacher and its description, once the process has its GPU."""
-    from semiovs.data.store import PseudoLabelStore
     from semiovs.engine.crew import crew
     from semiovs.engine.signals import Signals
     from semiovs.ovs.label import label_images
+    from semiovs.store import PseudoLabelStore
 
     with crew() as ranks, Signals() as signals:
 
@@ -175,7 +175,7 @@ def _tell(
     task: _Task, reports: Sequence[dict[str, Any]], batch_size: int, agreement: Agreement | None, *, as_json: bool
 ) -> None:
     """Print what was done by all processes, what the store holds now (other shards' work too), and the next command."""
-    from semiovs.data.store import PseudoLabelStore
+    from semiovs.store import PseudoLabelStore
 
     done = _together(reports)
     for item in done["failed"][:_SHOWN]:

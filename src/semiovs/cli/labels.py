@@ -16,11 +16,11 @@ from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from semiovs.data.store import PseudoLabelStore
-    from semiovs.data.store.stats import ConfidenceStats, StoreStats
-    from semiovs.data.store.verify import StoreReport
     from semiovs.images.readers import ImageReader
     from semiovs.inference import Tile
+    from semiovs.store import PseudoLabelStore
+    from semiovs.store.stats import ConfidenceStats, StoreStats
+    from semiovs.store.verify import StoreReport
 
 labels = typer.Typer(
     help="Look into stores of labels: stats, verify, merge, view; export, import: to annotation programs and back.",
@@ -46,8 +46,8 @@ def stats(
     as_json: Json = False,
 ) -> None:
     """Classes, ignored pixels, confidences, size."""
-    from semiovs.data.store import PseudoLabelStore
-    from semiovs.data.store.stats import bytes_on_disk, confidence_stats, spread
+    from semiovs.store import PseudoLabelStore
+    from semiovs.store.stats import bytes_on_disk, confidence_stats, spread
 
     opened = PseudoLabelStore.open(store)
     counted = opened.stats()
@@ -106,9 +106,9 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Compare every file with its checksum. Exit code 3 if the store is damaged (with --fix: 0, once it is whole)."""
-    from semiovs.data.store import PseudoLabelStore
-    from semiovs.data.store.meta import StoreMeta
-    from semiovs.data.store.verify import StoreReport, damaged_lines, repair
+    from semiovs.store import PseudoLabelStore
+    from semiovs.store.meta import StoreMeta
+    from semiovs.store.verify import StoreReport, damaged_lines, repair
 
     StoreMeta.read(store)  # a folder that is no store
     if fix:
@@ -153,7 +153,7 @@ def merge(
     as_json: Json = False,
 ) -> None:
     """Put stores together. Every file is checked; nothing is lost or double, and two labels for one image are an error."""
-    from semiovs.data.store.merge import merge_stores
+    from semiovs.store.merge import merge_stores
 
     with progress("merging") as show:
         done = merge_stores(out, stores, copy=copy, progress=show)
@@ -186,10 +186,10 @@ def view(
     as_json: Json = False,
 ) -> None:
     """Write a contact sheet: image, label and confidence, side by side."""
-    from semiovs.data.store import PseudoLabelStore
-    from semiovs.data.store.pick import pick
     from semiovs.files import write_bytes
     from semiovs.inference.sheet import contact_sheet
+    from semiovs.store import PseudoLabelStore
+    from semiovs.store.pick import pick
 
     opened = PseudoLabelStore.open(store)
     names = opened.vocabulary.names

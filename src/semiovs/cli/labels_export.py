@@ -71,9 +71,9 @@ def export(
 
 def _opened(source: Path, classes: str | None, root: Path) -> tuple[LabelSource, Vocabulary]:
     from semiovs.data.sources import MaskFiles, MaskFolder
-    from semiovs.data.store import PseudoLabelStore
     from semiovs.images.manifest import Manifest
     from semiovs.images.masks import MaskReader
+    from semiovs.store import PseudoLabelStore
 
     if (source / "meta.json").is_file():
         store = PseudoLabelStore.open(source, None if classes is None else vocabulary_of(classes))
@@ -121,9 +121,9 @@ def _picked(
     labels: LabelSource, vocabulary: Vocabulary, worst: int | None, class_: str | None, sample: int, show: Progress
 ) -> list[Chosen]:
     from semiovs.data.exchange import Chosen
-    from semiovs.data.store import PseudoLabelStore
-    from semiovs.data.store.pick import pick
     from semiovs.images.masks import ids_present
+    from semiovs.store import PseudoLabelStore
+    from semiovs.store.pick import pick
 
     of_class = None if class_ is None else vocabulary.index(class_)
     if isinstance(labels, PseudoLabelStore):

@@ -251,7 +251,7 @@ class FolderDataset:
             return None
         path = root / Path(self.ood.labels).expanduser()
         if (path / "meta.json").is_file():
-            from semiovs.data.store import PseudoLabelStore
+            from semiovs.store import PseudoLabelStore
 
             store = PseudoLabelStore.open(path, vocabulary)
             if self.ood.confidence == "calibrated" and "calibration" not in store.teacher:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semiovs.data.store.label_png import label_png
 from semiovs.errors import DataError
 from semiovs.files import sweep_temporaries, write_bytes
 from semiovs.images.palette import palette
+from semiovs.store.label_png import label_png
 
 Progress = Callable[[int, int], None]
 

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semiovs.data.store.pseudo_labels import PseudoLabelStore, StoreWriteError
-from semiovs.data.store.writer import Answer, StoreWriter
 from semiovs.errors import DataError, UsageError
 from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.feed import Loaded, ReadRgb, feed
 from semiovs.ovs.memory import BatchFit, is_out_of_memory, release
+from semiovs.store.pseudo_labels import PseudoLabelStore, StoreWriteError
+from semiovs.store.writer import Answer, StoreWriter
 from semiovs.vocab.vocabulary import Vocabulary
 
 OnError = Literal["fail", "skip"]

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semiovs.data.store import PseudoLabelStore
 from semiovs.errors import DataError, UsageError
 from semiovs.ovs.base import OpenVocabModel
+from semiovs.store import PseudoLabelStore
 from semiovs.vocab.vocabulary import Vocabulary
 
 

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from semiovs.data.store import PseudoLabelStore
-from semiovs.data.store.stats import confidence_stats, count_classes
 from semiovs.evaluation import ConfusionMatrix
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.ovs import build_ovs
 from semiovs.ovs.calibration import identity
 from semiovs.ovs.label import label_images
+from semiovs.store import PseudoLabelStore
+from semiovs.store.stats import confidence_stats, count_classes
 from semiovs.study.card import Card, make_card
 from semiovs.vocab.vocabulary import Vocabulary
 

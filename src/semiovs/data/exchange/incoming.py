@@ -15,7 +15,6 @@ from semiovs.data.exchange.joining import joined, remaining
 from semiovs.data.exchange.problems import Problems
 from semiovs.data.exchange.rules import Rules
 from semiovs.data.exchange.staging import new_folder
-from semiovs.data.store.label_png import label_png
 from semiovs.errors import DataError
 from semiovs.files import write_text
 from semiovs.images.conventions import IGNORE
@@ -23,6 +22,7 @@ from semiovs.images.image import shown_size
 from semiovs.images.manifest import Manifest
 from semiovs.images.palette import palette
 from semiovs.images.record import Record
+from semiovs.store.label_png import label_png
 
 #: Files in the folder that an import makes.
 MASKS, LABELED, UNLABELED, CLASSES = "masks", "labeled.jsonl", "unlabeled.jsonl", "classes.txt"

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from semiovs.data.store.pseudo_labels import PseudoLabelStore, StoreWriteError
 from semiovs.errors import DataError, UsageError
 from semiovs.files import sync_directory
+from semiovs.store.pseudo_labels import PseudoLabelStore, StoreWriteError
 
 #: Progress is told after so many images.
 _GROUP = 256

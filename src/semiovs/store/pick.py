@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from semiovs.data.store.pseudo_labels import PseudoLabelStore
-from semiovs.data.store.stats import spread
 from semiovs.images.conventions import IGNORE
+from semiovs.store.pseudo_labels import PseudoLabelStore
+from semiovs.store.stats import spread
 
 
 def pick(

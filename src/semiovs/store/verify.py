@@ -11,12 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semiovs.data.store.index import Index, IndexRow
-from semiovs.data.store.meta import INDEX, prepare_folder
 from semiovs.errors import DataError
+from semiovs.store.index import Index, IndexRow
+from semiovs.store.meta import INDEX, prepare_folder
 
 if TYPE_CHECKING:
-    from semiovs.data.store.pseudo_labels import PseudoLabelStore
+    from semiovs.store.pseudo_labels import PseudoLabelStore
 
 #: Images that are looked at together; bounds the memory of the thread pool's queue.
 _CHUNK = 1024
@@ -79,7 +79,7 @@ def repair(root: Path) -> StoreReport:
     Raises:
         DataError: no store, or one that cannot be written.
     """
-    from semiovs.data.store.pseudo_labels import PseudoLabelStore
+    from semiovs.store.pseudo_labels import PseudoLabelStore
 
     lines: list[int] = []
     try:

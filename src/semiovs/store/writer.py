@@ -13,8 +13,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.store.pseudo_labels import Prepared, PseudoLabelStore, StoreWriteError
 from semiovs.errors import DataError
+from semiovs.store.pseudo_labels import Prepared, PseudoLabelStore, StoreWriteError
 
 #: Labels and confidences that may wait, in bytes; one batch may be larger than that.
 WAITING = 128 * 2**20

@@ -26,14 +26,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.store import label_png
-from semiovs.data.store.index import Index, IndexRow
-from semiovs.data.store.meta import HINT, INDEX, StoreMeta, prepare_folder
-from semiovs.data.store.stats import StoreStats, count_classes
-from semiovs.data.store.verify import StoreReport, verify
 from semiovs.errors import DataError
 from semiovs.files import stage, sync_directory
 from semiovs.images.palette import palette
+from semiovs.store import label_png
+from semiovs.store.index import Index, IndexRow
+from semiovs.store.meta import HINT, INDEX, StoreMeta, prepare_folder
+from semiovs.store.stats import StoreStats, count_classes
+from semiovs.store.verify import StoreReport, verify
 from semiovs.vocab.vocabulary import Vocabulary
 
 

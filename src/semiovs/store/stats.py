@@ -14,7 +14,7 @@ from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
 
 if TYPE_CHECKING:
-    from semiovs.data.store.pseudo_labels import PseudoLabelStore
+    from semiovs.store.pseudo_labels import PseudoLabelStore
 
 #: Bars of the histogram of confidences: [0, 0.1), …, [0.9, 1].
 BARS = 10
