@@ -18,8 +18,8 @@ from PIL import Image
 
 from benchmarks import pictures
 from benchmarks.measure import Row, Size, alternately, counted, rate, row
-from semiovs.data.audit.audit import Audit, audit
-from semiovs.data.audit.collection import LABELED, Collection, Stream
+from semiovs.audit.audit import Audit, audit
+from semiovs.data.collection import LABELED, Collection, Stream
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record

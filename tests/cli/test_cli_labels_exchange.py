@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semiovs.audit.check import check_sources
 from semiovs.cli.app import main
 from semiovs.config import load_config
-from semiovs.data.check import check_sources
 from semiovs.datasets.folder import FolderDataset
 from semiovs.images.manifest import Manifest
 from semiovs.store import PseudoLabelStore

@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
+from semiovs.audit.check import check_sources
 from semiovs.config import load_config
 from semiovs.config.schema import DataConfig
-from semiovs.data.check import check_sources
 from semiovs.datasets import split_cache
 from semiovs.datasets.ade20k import Ade20k
 from semiovs.datasets.cityscapes import Cityscapes

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.data.audit.appearance import Appearance, checksums
-from semiovs.data.audit.audit import audit
-from semiovs.data.audit.collection import LABELED, OOD, UNLABELED, VAL, Collection, Stream
+from semiovs.audit.audit import audit
+from semiovs.audit.image_facts import Appearance, checksums
+from semiovs.data.collection import LABELED, OOD, UNLABELED, VAL, Collection, Stream
 from semiovs.errors import DataError
 from semiovs.images.allowed_folders import Bounds, Links
 from semiovs.images.image import read_image

@@ -5,13 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
+from semiovs.audit.band_statistics import measure_bands, training_images
+from semiovs.audit.check import check_sources
 from semiovs.config.schema import DataConfig
 from semiovs.data import Batch, Labeled, Views, bands, batch_digest, fast, normalize, reference
-from semiovs.data.check import check_sources
 from semiovs.data.dataset import Augment
 from semiovs.data.draws import Draws
 from semiovs.data.sources import Sources
-from semiovs.data.statistics import measure_bands, training_images
 from semiovs.data.streams import StepStream
 from semiovs.data.transforms import Geometry, Look
 from semiovs.errors import DataError

@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
+from semiovs.audit.check import check_sources
 from semiovs.config.schema import DataConfig, OodConfig
-from semiovs.data.check import check_sources
 from semiovs.errors import ConfigError, DataError
 from semiovs.registry import DATASETS, lookup
 from semiovs.store import PseudoLabelStore

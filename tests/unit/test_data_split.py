@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semiovs.data.split import connected, drawn, make_split
+from semiovs.audit.split import connected, drawn, make_split
 from semiovs.errors import DataError
 
 N, K = 240, 6

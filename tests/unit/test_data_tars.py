@@ -8,9 +8,9 @@ import tarfile
 import numpy as np
 import pytest
 
+from semiovs.audit.check import check_sources
 from semiovs.config.schema import DataConfig, OodConfig
 from semiovs.data import StepStream, Views, batch_digest, loader
-from semiovs.data.check import check_sources
 from semiovs.data.pool.look import look
 from semiovs.data.pool.pool import pool
 from semiovs.errors import DataError

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from semiovs.audit.check import check_sources
 from semiovs.config.schema import DataConfig
-from semiovs.data.check import check_sources
 from semiovs.datasets.folder import FolderDataset
 from semiovs.engine.experiment import _check_steering
 from semiovs.engine.hooks import HeldOut

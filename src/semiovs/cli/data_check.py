@@ -14,7 +14,7 @@ from semiovs.cli.data_given import Arguments, Given, Threads, audited, given
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from semiovs.data.audit.audit import Audit
+    from semiovs.audit.audit import Audit
 
 #: Findings of one kind that are printed; all of them are in the JSON, and on the terminal with --all.
 _SHOWN = 20
@@ -72,7 +72,7 @@ def _text(result: Audit, data: Mapping[str, Any], *, every: bool) -> str:
 
 def _cleaned(result: Audit, folder: Path, root: Path) -> dict[str, str]:
     """Write the good records of each stream; returns the key that takes the list -> the file."""
-    from semiovs.data.audit.collection import KEYS
+    from semiovs.data.collection import KEYS
     from semiovs.images.manifest import Manifest
 
     written = {}
@@ -122,9 +122,9 @@ def _free(path: Path) -> Path:
 
 
 def _written(data: dict[str, Any], result: Audit, out: Path, found: Given) -> list[str]:
+    from semiovs.audit.page import write_check
     from semiovs.cli.console import jsonable
     from semiovs.files import write_json
-    from semiovs.report.check import write_check
 
     files = [out / "check.json", out / "check.html"]
     write_json(files[0], jsonable(data))

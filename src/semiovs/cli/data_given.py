@@ -14,9 +14,9 @@ from semiovs.cli.progress import progress
 from semiovs.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
+    from semiovs.audit.audit import Audit
     from semiovs.config.schema import Config
-    from semiovs.data.audit.audit import Audit
-    from semiovs.data.audit.collection import Collection
+    from semiovs.data.collection import Collection
     from semiovs.vocab.vocabulary import Vocabulary
 
 Arguments = Annotated[
@@ -84,14 +84,14 @@ def _is_list(path: Path) -> bool:
 
 def audited(found: Given, *, threads: int, shown: bool = True) -> Audit:
     """The pass over all images, with a bar."""
-    from semiovs.data.audit.audit import audit
+    from semiovs.audit.audit import audit
 
     with progress("checking", shown=shown) as show:
         return audit(found.collection, threads=threads or None, named=found.named, progress=show)
 
 
 def _collected(config: Config) -> tuple[Collection, Path, bool]:
-    from semiovs.data.audit.collection import Collection
+    from semiovs.data.collection import Collection
     from semiovs.images.findings import Finding, of_error
     from semiovs.images.masks import MaskReader
     from semiovs.registry import DATASETS, lookup
@@ -169,7 +169,7 @@ def _of_list(path: Path, overrides: Sequence[str]) -> Given:
     """One list: of labelled images if it names masks, else of bare ones, as those of tars and data sets are."""
     from semiovs.config import load_config
     from semiovs.config.source import inline
-    from semiovs.data.audit.collection import LABELED, UNLABELED, Collection
+    from semiovs.data.collection import LABELED, UNLABELED, Collection
     from semiovs.datasets.folder import FolderDataset
     from semiovs.images.allowed_folders import Bounds
     from semiovs.images.manifest import Manifest

@@ -12,8 +12,8 @@ from semiovs.cli.console import Json, report, table
 from semiovs.cli.progress import progress
 
 if TYPE_CHECKING:
+    from semiovs.audit.band_statistics import BandStatistics
     from semiovs.config.schema import DataConfig
-    from semiovs.data.statistics import BandStatistics
     from semiovs.images.readers import BandReader
     from semiovs.images.record import Record
 
@@ -36,8 +36,8 @@ def normalize(
 
     Without data.bands: all channels of the first image. A training measures by itself what data.mean does not say.
     """
+    from semiovs.audit.band_statistics import training_images
     from semiovs.config import load_config, split_source
-    from semiovs.data.statistics import training_images
     from semiovs.registry import DATASETS, lookup
 
     source, overrides = split_source(arguments or [])
@@ -60,7 +60,7 @@ def _measured(
     config: DataConfig, records: Sequence[Record], threads: int
 ) -> tuple[BandReader, tuple[BandStatistics, ...]]:
     """Reader and statistics; pixels that have no range of their own are looked at once more, with the range that was found."""
-    from semiovs.data.statistics import measure_bands
+    from semiovs.audit.band_statistics import measure_bands
     from semiovs.errors import DataError
     from semiovs.images.pixels import read_pixels
     from semiovs.images.readers import OWN_SPAN, BandReader, image_reader

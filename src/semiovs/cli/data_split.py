@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from semiovs.data.measure import Measured
+    from semiovs.audit.label_counts import Measured
+    from semiovs.audit.split import Split
     from semiovs.data.sources import Sources
-    from semiovs.data.split import Split
     from semiovs.images.manifest import Manifest
 
 _FACTS = "split.json"
@@ -91,8 +91,8 @@ def _notes(facts: Mapping[str, Any], lists: Mapping[str, Path], method: str) -> 
 def _made(
     sources: Sources, sizes: Mapping[str, float | int], parts: Mapping[str, float | int], seed: int, group: str | None
 ) -> tuple[Measured, Split]:
-    from semiovs.data.measure import measure
-    from semiovs.data.split import connected, make_split
+    from semiovs.audit.label_counts import measure
+    from semiovs.audit.split import connected, make_split
 
     ids = [record.id for record in sources.labeled]
     with progress("reading masks") as show:

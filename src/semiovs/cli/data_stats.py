@@ -27,8 +27,8 @@ def stats(
     data: dict[str, Any] = {"source": found.source, "root": str(found.root), "streams": whole["streams"]}
     data["duplicates"] = [row for row in whole["list"] if row["kind"].startswith(("copy-", "leak-"))]
     if out is not None:
+        from semiovs.audit.page import write_check
         from semiovs.files import write_json
-        from semiovs.report.check import write_check
 
         data["files"] = [str(out / "stats.json"), str(out / "stats.html")]
         write_json(out / "stats.json", jsonable(data))

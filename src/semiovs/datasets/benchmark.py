@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from semiovs.data.audit.collection import KEYS, MASKED, OOD, Collection
+from semiovs.data.collection import KEYS, MASKED, OOD, Collection
 from semiovs.data.sources import Sources
 from semiovs.datasets.folder import FolderDataset, Reading
 from semiovs.datasets.inventory import Making, Part

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from semiovs.audit.band_statistics import MOST, BandStatistics, measure_bands, training_images
+from semiovs.audit.check import check_sources
 from semiovs.config.schema import Config
 from semiovs.data import Batch, StepStream, loader, normalize, steps_per_epoch
-from semiovs.data.check import check_sources
 from semiovs.data.sources import Sources
-from semiovs.data.statistics import MOST, BandStatistics, measure_bands, training_images
 from semiovs.engine.distributed import World
 from semiovs.engine.guard import Guard
 from semiovs.engine.loop import Learner, Recipe

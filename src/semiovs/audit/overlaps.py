@@ -6,7 +6,7 @@ import filecmp
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from semiovs.data.audit.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection
+from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection
 from semiovs.errors import DataError
 from semiovs.images.allowed_folders import Links
 from semiovs.images.containers.container import read_bytes, split

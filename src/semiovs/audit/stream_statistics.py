@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.audit.collection import MASKED, VAL, Stream
-from semiovs.data.audit.inspection import Inspection
+from semiovs.audit.record_check import Inspection
+from semiovs.data.collection import MASKED, VAL, Stream
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding
 from semiovs.images.record import Record

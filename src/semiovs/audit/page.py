@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from semiovs.data.audit.audit import Audit
-from semiovs.data.audit.tally import Tally
+from semiovs.audit.audit import Audit
+from semiovs.audit.stream_statistics import Tally
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, by_kind, counted
 from semiovs.images.palette import palette

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from semiovs.data.audit.collection import Stream
+from semiovs.data.collection import Stream
 from semiovs.images.findings import Finding, some
 
 

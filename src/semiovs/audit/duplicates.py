@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.audit.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection
-from semiovs.data.audit.inspection import Inspection
-from semiovs.data.audit.overlaps import leak
+from semiovs.audit.overlaps import leak
+from semiovs.audit.record_check import Inspection
+from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection
 from semiovs.images.findings import Finding, Severity, some
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record

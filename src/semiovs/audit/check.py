@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.audit.collection import KEYS, MASKED, Collection
-from semiovs.data.audit.inspection import Inspector
-from semiovs.data.audit.overlaps import shared_images
+from semiovs.audit.overlaps import shared_images
+from semiovs.audit.record_check import Inspector
+from semiovs.data.collection import KEYS, MASKED, Collection
 from semiovs.data.sources import Sources
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, refuse

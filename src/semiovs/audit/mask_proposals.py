@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from semiovs.config.source import inline
-from semiovs.data.audit.collection import Collection
+from semiovs.data.collection import Collection
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding

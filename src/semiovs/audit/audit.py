@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 import cv2
 from PIL import Image
 
-from semiovs.data.audit.collection import Collection, Stream
-from semiovs.data.audit.inspection import Inspection, Inspector
-from semiovs.data.audit.list_form import list_form
-from semiovs.data.audit.overlaps import shared_ids, shared_images
-from semiovs.data.audit.proposals import proposals
-from semiovs.data.audit.repeats import Prints, repeats
-from semiovs.data.audit.tally import Tally
-from semiovs.data.check import different_channels, empty_streams, meaningless_masks
+from semiovs.audit.check import different_channels, empty_streams, meaningless_masks
+from semiovs.audit.duplicates import Prints, repeats
+from semiovs.audit.list_form import list_form
+from semiovs.audit.mask_proposals import proposals
+from semiovs.audit.overlaps import shared_ids, shared_images
+from semiovs.audit.record_check import Inspection, Inspector
+from semiovs.audit.stream_statistics import Tally
+from semiovs.data.collection import Collection, Stream
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import SEVERITIES, Finding, counted
 from semiovs.images.record import Record

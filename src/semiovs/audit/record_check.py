@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.audit.appearance import Appearance, checksums
-from semiovs.data.audit.collection import Collection, Stream
+from semiovs.audit.image_facts import Appearance, checksums
+from semiovs.data.collection import Collection, Stream
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, Severity
