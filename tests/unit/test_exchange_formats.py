@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.data.exchange import Importer, Problems, Rules, declared_classes, read_annotations
-from semiovs.data.exchange.image_index import ImageIndex
 from semiovs.errors import ConfigError, DataError
+from semiovs.exchange import Importer, Problems, Rules, declared_classes, read_annotations
+from semiovs.exchange.image_index import ImageIndex
 from semiovs.images.manifest import Manifest
 from semiovs.vocab import Vocabulary
 

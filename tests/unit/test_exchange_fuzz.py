@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.data.exchange import Importer, Problems, Rules, declared_classes, read_annotations
-from semiovs.data.exchange.formats import formats
-from semiovs.data.exchange.image_index import ImageIndex
-from semiovs.data.exchange.pieces import Labeled
 from semiovs.errors import SemiovsError
+from semiovs.exchange import Importer, Problems, Rules, declared_classes, read_annotations
+from semiovs.exchange.formats import formats
+from semiovs.exchange.image_index import ImageIndex
+from semiovs.exchange.regions import Labeled
 from semiovs.vocab import Vocabulary
 
 JUNK = (

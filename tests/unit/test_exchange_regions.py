@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from semiovs.data.exchange import brush
-from semiovs.data.exchange.annotations import Bitmap
-from semiovs.data.exchange.pieces import layered
-from semiovs.data.exchange.polygons import Polygons, ellipse, fill, line, outlines, rectangle
 from semiovs.errors import DataError
+from semiovs.exchange import brush
+from semiovs.exchange.annotations import Bitmap
+from semiovs.exchange.polygons import Polygons, ellipse, fill, line, outlines, rectangle
+from semiovs.exchange.regions import layered
 from semiovs.images.run_lengths import Runs, counts_of, from_text, to_text
 
 SIDES = st.tuples(st.integers(1, 24), st.integers(1, 24))

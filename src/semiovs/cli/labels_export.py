@@ -14,8 +14,8 @@ from semiovs.cli.progress import Progress, progress
 from semiovs.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from semiovs.data.exchange import Chosen, ImageIndex
     from semiovs.data.sources import LabelSource
+    from semiovs.exchange import Chosen, ImageIndex
     from semiovs.vocab.vocabulary import Vocabulary
 
 #: Where Label Studio serves local files; its document root is then the folder that was written.
@@ -38,7 +38,7 @@ def export(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Write labels as annotations that a person can correct. Ignored pixels are a label of their own, 'ignore'."""
-    from semiovs.data.exchange import Exporter, ImageIndex, formats
+    from semiovs.exchange import Exporter, ImageIndex, formats
 
     require_known("--to", to, FORMATS)
     labels, vocabulary = _opened(source, classes, root)
@@ -94,7 +94,7 @@ def _opened(source: Path, classes: str | None, root: Path) -> tuple[LabelSource,
 
 
 def _named(labels: LabelSource, path: Path) -> list[Chosen]:
-    from semiovs.data.exchange import Chosen
+    from semiovs.exchange import Chosen
     from semiovs.images.conventions import IMAGE_SUFFIXES
 
     try:
@@ -120,7 +120,7 @@ def _named(labels: LabelSource, path: Path) -> list[Chosen]:
 def _picked(
     labels: LabelSource, vocabulary: Vocabulary, worst: int | None, class_: str | None, sample: int, show: Progress
 ) -> list[Chosen]:
-    from semiovs.data.exchange import Chosen
+    from semiovs.exchange import Chosen
     from semiovs.images.masks import ids_present
     from semiovs.store import PseudoLabelStore
     from semiovs.store.pick import pick
@@ -146,7 +146,7 @@ def _picked(
 def _with_images(chosen: Sequence[Chosen], index: ImageIndex) -> list[Chosen]:
     from dataclasses import replace
 
-    from semiovs.data.exchange import Problems
+    from semiovs.exchange import Problems
 
     problems, found = Problems(), []
     for item in chosen:

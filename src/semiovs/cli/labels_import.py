@@ -14,7 +14,7 @@ from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from semiovs.data.exchange import Annotations, Imported, Importer, Problems, Rules
+    from semiovs.exchange import Annotations, Imported, Importer, Problems, Rules
     from semiovs.images.manifest import Manifest
     from semiovs.vocab.vocabulary import Vocabulary
 
@@ -42,7 +42,7 @@ def import_(
 ) -> None:  # fmt: skip
     """Make labelled images of annotations: masks, and a list that data.labeled takes. All is written, or nothing."""
     from semiovs.cli.asking import on_error_of
-    from semiovs.data.exchange import ImageIndex, Importer, Problems, Rules, read_annotations
+    from semiovs.exchange import ImageIndex, Importer, Problems, Rules, read_annotations
 
     _check(from_, crowd, add_to, classes)
     skip, problems = on_error_of(on_error) == "skip", Problems()
@@ -64,7 +64,7 @@ def import_(
 
 
 def _check(from_: str, crowd: str | None, add_to: Path | None, classes: str | None) -> None:
-    from semiovs.data.exchange import AUTO, formats
+    from semiovs.exchange import AUTO, formats
 
     if from_ != AUTO:
         require_known("--from", from_, list(formats()))
@@ -85,7 +85,7 @@ def _check_crowds(annotations: Annotations) -> None:
 
 
 def _classes_of(annotations: Annotations, problems: Problems) -> Vocabulary:
-    from semiovs.data.exchange import declared_classes
+    from semiovs.exchange import declared_classes
 
     if not annotations.labels and not annotations.used():
         problems.found += [fault for image in annotations.images for fault in image.faults]

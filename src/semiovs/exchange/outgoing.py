@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semiovs.data.exchange.annotations import IGNORE_NAME
-from semiovs.data.exchange.formats import Format
-from semiovs.data.exchange.pieces import Labeled
-from semiovs.data.exchange.problems import Problems
-from semiovs.data.exchange.staging import new_folder
 from semiovs.data.sources import LabelSource
 from semiovs.errors import DataError
+from semiovs.exchange.annotations import IGNORE_NAME
+from semiovs.exchange.formats import Format
+from semiovs.exchange.new_folder import new_folder
+from semiovs.exchange.problems import Problems
+from semiovs.exchange.regions import Labeled
 from semiovs.files import write_text
 from semiovs.images.image import shown_size
 from semiovs.images.palette import palette

@@ -15,13 +15,13 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from semiovs.data.exchange.annotations import Annotated, Annotations, Region, Shape, Size
-from semiovs.data.exchange.brush import Brush, encode
-from semiovs.data.exchange.document import Document, Node, brief
-from semiovs.data.exchange.pieces import Labeled, layered, parts
-from semiovs.data.exchange.polygons import Polygons, ellipse, polygon, rectangle
-from semiovs.data.exchange.problems import Problems
 from semiovs.errors import DataError
+from semiovs.exchange.annotations import Annotated, Annotations, Region, Shape, Size
+from semiovs.exchange.brush import Brush, encode
+from semiovs.exchange.document import Document, Node, brief
+from semiovs.exchange.polygons import Polygons, ellipse, polygon, rectangle
+from semiovs.exchange.problems import Problems
+from semiovs.exchange.regions import Labeled, layered, parts
 from semiovs.vocab.colors import RGB, hex_of
 
 #: Names of the two controls in `setup`, and of the image.

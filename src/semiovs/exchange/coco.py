@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.exchange.annotations import IGNORE_NAME, Annotated, Annotations, Region, Shape
-from semiovs.data.exchange.document import Document, Node
-from semiovs.data.exchange.pieces import Labeled, parts
-from semiovs.data.exchange.polygons import Points, Polygons, outlines, polygon
-from semiovs.data.exchange.problems import Problems
 from semiovs.errors import DataError
+from semiovs.exchange.annotations import IGNORE_NAME, Annotated, Annotations, Region, Shape
+from semiovs.exchange.document import Document, Node
+from semiovs.exchange.polygons import Points, Polygons, outlines, polygon
+from semiovs.exchange.problems import Problems
+from semiovs.exchange.regions import Labeled, parts
 from semiovs.images.run_lengths import Runs, counts_of, from_text, to_text
 
 _NEEDED = ("images", "annotations", "categories")

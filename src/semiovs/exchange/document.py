@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.exchange.elements import Element, parse_xml
 from semiovs.errors import DataError
+from semiovs.exchange.xml_tree import Element, parse_xml
 
 _LONGEST = 60
 

@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from semiovs.data.exchange import coco, cvat, label_studio, labelme
-from semiovs.data.exchange.annotations import Annotations
-from semiovs.data.exchange.document import Document
-from semiovs.data.exchange.pieces import Labeled
-from semiovs.data.exchange.problems import Problems
 from semiovs.errors import DataError
+from semiovs.exchange import coco, cvat, label_studio, labelme
+from semiovs.exchange.annotations import Annotations
+from semiovs.exchange.document import Document
+from semiovs.exchange.problems import Problems
+from semiovs.exchange.regions import Labeled
 from semiovs.vocab.colors import RGB
 
 Write = Callable[[Iterable[Labeled], Sequence[str], float | None], str]

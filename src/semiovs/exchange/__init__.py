@@ -3,14 +3,14 @@
 Every format is read into `Annotations` (images with named shapes), which `Importer` paints into masks; `Exporter` writes labels.
 """
 
-from semiovs.data.exchange.annotations import IGNORE_NAME, Annotated, Annotations, Bitmap, Region, Shape, paint
-from semiovs.data.exchange.formats import AUTO, Format, formats, read_annotations
-from semiovs.data.exchange.image_index import ImageIndex
-from semiovs.data.exchange.incoming import Imported, Importer
-from semiovs.data.exchange.outgoing import Chosen, Exporter, Written
-from semiovs.data.exchange.pieces import Labeled
-from semiovs.data.exchange.problems import Problems
-from semiovs.data.exchange.rules import Rules, declared_classes
+from semiovs.exchange.annotations import IGNORE_NAME, Annotated, Annotations, Bitmap, Region, Shape, paint
+from semiovs.exchange.class_rules import Rules, declared_classes
+from semiovs.exchange.formats import AUTO, Format, formats, read_annotations
+from semiovs.exchange.image_index import ImageIndex
+from semiovs.exchange.incoming import Imported, Importer
+from semiovs.exchange.outgoing import Chosen, Exporter, Written
+from semiovs.exchange.problems import Problems
+from semiovs.exchange.regions import Labeled
 
 __all__ = [
     "AUTO",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.exchange.annotations import IGNORE_NAME
-from semiovs.data.exchange.polygons import Points, fill, outlines
+from semiovs.exchange.annotations import IGNORE_NAME
+from semiovs.exchange.polygons import Points, fill, outlines
 from semiovs.images.conventions import IGNORE
 
 

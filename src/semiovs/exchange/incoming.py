@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from semiovs.data.exchange.annotations import Annotated, Annotations, Size, paint
-from semiovs.data.exchange.image_index import ImageIndex
-from semiovs.data.exchange.joining import joined, remaining
-from semiovs.data.exchange.problems import Problems
-from semiovs.data.exchange.rules import Rules
-from semiovs.data.exchange.staging import new_folder
 from semiovs.errors import DataError
+from semiovs.exchange.annotations import Annotated, Annotations, Size, paint
+from semiovs.exchange.class_rules import Rules
+from semiovs.exchange.image_index import ImageIndex
+from semiovs.exchange.image_lists import joined, remaining
+from semiovs.exchange.new_folder import new_folder
+from semiovs.exchange.problems import Problems
 from semiovs.files import write_text
 from semiovs.images.conventions import IGNORE
 from semiovs.images.image import shown_size

@@ -5,8 +5,8 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
-from semiovs.data.exchange.document import brief
 from semiovs.errors import DataError, did_you_mean
+from semiovs.exchange.document import brief
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from semiovs.data.exchange.annotations import IGNORE_NAME, Annotations
-from semiovs.data.exchange.document import brief
-from semiovs.data.exchange.problems import Problems
 from semiovs.errors import ConfigError, DataError, did_you_mean
+from semiovs.exchange.annotations import IGNORE_NAME, Annotations
+from semiovs.exchange.document import brief
+from semiovs.exchange.problems import Problems
 from semiovs.images.conventions import IGNORE
 from semiovs.vocab.vocabulary import Vocabulary
 

@@ -12,13 +12,13 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from semiovs.data.exchange.annotations import IGNORE_NAME, Annotated, Annotations, Region, Shape
-from semiovs.data.exchange.document import Document
-from semiovs.data.exchange.elements import Element
-from semiovs.data.exchange.pieces import Labeled, layered, parts
-from semiovs.data.exchange.polygons import Points, Polygons, ellipse, polygon, rectangle
-from semiovs.data.exchange.problems import Problems
 from semiovs.errors import DataError
+from semiovs.exchange.annotations import IGNORE_NAME, Annotated, Annotations, Region, Shape
+from semiovs.exchange.document import Document
+from semiovs.exchange.polygons import Points, Polygons, ellipse, polygon, rectangle
+from semiovs.exchange.problems import Problems
+from semiovs.exchange.regions import Labeled, layered, parts
+from semiovs.exchange.xml_tree import Element
 from semiovs.images.run_lengths import Runs, counts_of
 from semiovs.vocab.colors import RGB, hex_of
 

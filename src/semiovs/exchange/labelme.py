@@ -13,11 +13,11 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image
 
-from semiovs.data.exchange.annotations import Annotated, Annotations, Bitmap, Region, Shape
-from semiovs.data.exchange.document import Document, Node, brief
-from semiovs.data.exchange.polygons import Points, Polygons, ellipse, line, polygon, rectangle
-from semiovs.data.exchange.problems import Problems
 from semiovs.errors import DataError
+from semiovs.exchange.annotations import Annotated, Annotations, Bitmap, Region, Shape
+from semiovs.exchange.document import Document, Node, brief
+from semiovs.exchange.polygons import Points, Polygons, ellipse, line, polygon, rectangle
+from semiovs.exchange.problems import Problems
 
 _LINE_WIDTH, _POINT_RADIUS = 10.0, 5.0
 

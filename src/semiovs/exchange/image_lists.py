@@ -6,7 +6,7 @@ import filecmp
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from semiovs.data.exchange.problems import Problems
+from semiovs.exchange.problems import Problems
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
 

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.exchange.problems import Problems
 from semiovs.errors import DataError
+from semiovs.exchange.problems import Problems
 from semiovs.images.conventions import IGNORE
 
 #: Size of an image: height, width.
