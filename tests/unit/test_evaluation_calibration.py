@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from semiovs.evaluation.calibration import Reliability, precision_coverage, score_teacher, worst
+from semiovs.calibration.counts import Tally
+from semiovs.calibration.fit import fit, folds_of
+from semiovs.calibration.reliability import Reliability, precision_coverage, score_teacher, worst
 from semiovs.evaluation.confusion import ConfusionMatrix
-from semiovs.ovs.calibrate import fit, folds_of
-from semiovs.ovs.tally import Tally
 from semiovs.vocab import Vocabulary
 from unit.test_ovs_calibrate import WHO, WORDS, noisy
 

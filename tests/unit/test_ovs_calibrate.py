@@ -12,17 +12,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from semiovs.calibration.calibration import CalibratedTeacher, Calibration, identity
+from semiovs.calibration.counts import Tally
+from semiovs.calibration.fit import choose, fit, folds_of, measure
+from semiovs.calibration.risk_control import NEVER
 from semiovs.errors import DataError, UsageError
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
-from semiovs.ovs.calibrate import choose, fit, folds_of, measure
-from semiovs.ovs.calibration import CalibratedTeacher, Calibration, identity
 from semiovs.ovs.ensemble import Ensemble
 from semiovs.ovs.label import label_images
 from semiovs.ovs.masks import MasksTeacher
 from semiovs.ovs.prompted import PromptedModel
-from semiovs.ovs.risk import NEVER
-from semiovs.ovs.tally import Tally
 from semiovs.store import PseudoLabelStore
 from semiovs.vocab import Vocabulary
 

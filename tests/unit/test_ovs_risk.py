@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semiovs.ovs.isotonic import isotonic, pooled, probability
-from semiovs.ovs.risk import FLOOR_OF_CLASS, FLOOR_OF_IMAGE, NEVER, controlled, images_needed, losses
-from semiovs.ovs.tally import ClassCounts
+from semiovs.calibration.counts import ClassCounts
+from semiovs.calibration.isotonic import isotonic, pooled, probability
+from semiovs.calibration.risk_control import FLOOR_OF_CLASS, FLOOR_OF_IMAGE, NEVER, controlled, images_needed, losses
 
 
 def counts_of(right: np.ndarray, wrong: np.ndarray, area: int = 100_000) -> ClassCounts:

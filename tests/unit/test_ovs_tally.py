@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from semiovs.calibration.counts import Tally, levels, percentile
 from semiovs.errors import DataError
-from semiovs.ovs.tally import Tally, levels, percentile
 
 K = 3
 

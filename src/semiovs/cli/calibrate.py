@@ -15,11 +15,11 @@ from semiovs.cli.progress import progress
 from semiovs.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
+    from semiovs.calibration.calibration import Calibration, Rare
+    from semiovs.calibration.counts import Tally
+    from semiovs.calibration.fit import Choice
     from semiovs.data.sources import Sources
     from semiovs.ovs import OpenVocabModel
-    from semiovs.ovs.calibrate import Choice
-    from semiovs.ovs.calibration import Calibration, Rare
-    from semiovs.ovs.tally import Tally
     from semiovs.vocab import Vocabulary
 
 Teacher = Annotated[str, typer.Option(help="Whose labels (semiovs list teachers).")]
@@ -73,7 +73,7 @@ def calibrate(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Fit thresholds and confidences of a teacher on the labelled images; evaluation masks are never read."""
-    from semiovs.ovs.calibrate import choose, fit, measure
+    from semiovs.calibration.fit import choose, fit, measure
 
     kind = rare_of(rare)
     pupil = examined(arguments or [], teacher, weights, (from_, map_, set_ or []))
@@ -105,10 +105,10 @@ def examined(
     options: tuple[Path | None, str | None, Sequence[str]],
 ) -> Pupil:
     """Build the teacher, and find the labelled images of the configuration (those alone)."""
+    from semiovs.calibration.calibration import identity
     from semiovs.cli.asking import teacher_options
     from semiovs.config import load_config, split_source
     from semiovs.ovs import build_ovs
-    from semiovs.ovs.calibration import identity
     from semiovs.registry import DATASETS, lookup
 
     source, overrides = split_source(arguments)
@@ -136,8 +136,8 @@ def calibrated(path: Path | None, name: str, teacher: OpenVocabModel, vocabulary
     Raises:
         DataError: the file is none, or was made for another teacher or other classes.
     """
+    from semiovs.calibration.calibration import CalibratedTeacher, Calibration, identity
     from semiovs.errors import DataError
-    from semiovs.ovs.calibration import CalibratedTeacher, Calibration, identity
 
     if path is None:
         return teacher
@@ -155,8 +155,8 @@ def vocabulary_of(path: Path, wanted: Vocabulary) -> Vocabulary:
     Raises:
         DataError: the file is no calibration, or for other classes.
     """
+    from semiovs.calibration.calibration import Calibration
     from semiovs.errors import DataError
-    from semiovs.ovs.calibration import Calibration
 
     own = Calibration.load(path).vocabulary
     if difference := own.difference(wanted):

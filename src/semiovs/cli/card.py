@@ -40,9 +40,9 @@ def card(
     as_json: Json = False,
 ) -> None:
     """Score a teacher on the labelled images before any training; evaluation masks are never read."""
+    from semiovs.calibration.card import make_card
+    from semiovs.calibration.page import write_card
     from semiovs.files import write_json
-    from semiovs.report.card import write_card
-    from semiovs.study.card import make_card
 
     kind = rare_of(rare)
     pupil = examined(arguments or [], teacher, weights, (from_, map_, set_ or []))

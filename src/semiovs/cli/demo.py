@@ -40,7 +40,7 @@ def demo(
     with fresh_folder(out):
         console.log(f"demo in {out}, seed {seed}; takes about 4 minutes on 2 CPU cores")
         # imported late: torch alone takes seconds, and a wrong folder should be told at once
-        from semiovs.report.card import write_card
+        from semiovs.calibration.page import write_card
         from semiovs.report.demo import write_report
         from semiovs.report.strips import write_strips
         from semiovs.study.demo import examples, run_demo

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from semiovs.calibration.calibration import identity
+from semiovs.calibration.card import Card, make_card
 from semiovs.evaluation import ConfusionMatrix
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.ovs import build_ovs
-from semiovs.ovs.calibration import identity
 from semiovs.ovs.label import label_images
 from semiovs.store import PseudoLabelStore
 from semiovs.store.stats import confidence_stats, count_classes
-from semiovs.study.card import Card, make_card
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: The teacher that is asked, and how many images at once.

@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.evaluation.calibration import Curve, Reliability
+from semiovs.calibration.calibration import ClassRule
+from semiovs.calibration.card import Card, Example
+from semiovs.calibration.reliability import Curve, Reliability
 from semiovs.images.palette import palette
-from semiovs.ovs.calibration import ClassRule
 from semiovs.report.figures import bare, svg
 from semiovs.report.page import write_page
-from semiovs.study.card import Card, Example
 
 #: Classes whose curves are drawn: those with the most pixels in the masks.
 _DRAWN = 24

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semiovs.calibration.calibration import Calibration
+from semiovs.calibration.counts import LEVELS, Table, Tally
+from semiovs.calibration.fit import folds_of, miou
+from semiovs.calibration.risk_control import FLOOR_OF_CLASS, FLOOR_OF_IMAGE, images_needed, kept_from
 from semiovs.errors import DataError
-from semiovs.ovs.calibrate import folds_of, miou
-from semiovs.ovs.calibration import Calibration
-from semiovs.ovs.risk import FLOOR_OF_CLASS, FLOOR_OF_IMAGE, images_needed, kept_from
-from semiovs.ovs.tally import LEVELS, Table, Tally
 
 #: Bins of the reliability diagram.
 BINS = 10

@@ -11,6 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from semiovs.calibration.calibration import Calibration, ClassRule, Rare, Status
+from semiovs.calibration.counts import ClassCounts, Tally
+from semiovs.calibration.isotonic import pooled, probability
+from semiovs.calibration.risk_control import NEVER, controlled, images_needed, kept_from, losses
 from semiovs.data.dataset import read_labeled
 from semiovs.errors import DataError, UsageError
 from semiovs.images.image import read_image
@@ -18,11 +22,7 @@ from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.calibration import Calibration, ClassRule, Rare, Status
 from semiovs.ovs.feed import ReadRgb
-from semiovs.ovs.isotonic import pooled, probability
-from semiovs.ovs.risk import NEVER, controlled, images_needed, kept_from, losses
-from semiovs.ovs.tally import ClassCounts, Tally
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: A threshold that keeps a smaller share of the class's pixels than this is not worth its name.

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from semiovs.calibration.calibration import Calibration, ClassRule, Rare
+from semiovs.calibration.fit import Progress, fit, measure
+from semiovs.calibration.reliability import ClassScore, Curve, TeacherScore, precision_coverage, score_teacher, worst
 from semiovs.data.dataset import read_labeled
-from semiovs.evaluation.calibration import ClassScore, Curve, TeacherScore, precision_coverage, score_teacher, worst
 from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.calibrate import Progress, fit, measure
-from semiovs.ovs.calibration import Calibration, ClassRule, Rare
 from semiovs.ovs.feed import ReadRgb
 from semiovs.vocab.vocabulary import Vocabulary
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.ovs.tally import LEVELS, ClassCounts
+from semiovs.calibration.counts import LEVELS, ClassCounts
 
 #: The curve of all classes weighs as much as this many images of the class itself.
 POOLED_IMAGES = 5.0

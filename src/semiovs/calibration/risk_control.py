@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.ovs.tally import LEVELS, ClassCounts
+from semiovs.calibration.counts import LEVELS, ClassCounts
 
 #: Kept pixels below this share of the predicted ones (of the image) count as if they were so many.
 FLOOR_OF_CLASS = 0.1

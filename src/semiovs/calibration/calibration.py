@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semiovs.calibration.counts import LEVELS, Table, levels, percentile
+from semiovs.calibration.risk_control import NEVER
 from semiovs.errors import ConfigError, DataError
 from semiovs.files import write_json
 from semiovs.images.conventions import IGNORE
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.risk import NEVER
-from semiovs.ovs.tally import LEVELS, Table, levels, percentile
 from semiovs.vocab.vocabulary import Vocabulary
 
 FORMAT = 1

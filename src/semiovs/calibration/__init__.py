@@ -1,0 +1,1 @@
+"""How far a teacher can be trusted: thresholds, confidences, and the teacher card."""
