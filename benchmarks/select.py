@@ -18,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from semiovs.data.pool.scan import CHUNK, Rows, Scan
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
-from semiovs.ovs.presence import thresholds
+from semiovs.select.class_presence import thresholds
+from semiovs.select.decision import Rules, decide
+from semiovs.select.scan_table import CHUNK, Rows, Scan
+from semiovs.select.selection import Reference, Selection, Wanted
+from semiovs.select.selection_files import write_selection
 from semiovs.similarity.descriptor import WIDTH, quantized
-from semiovs.study.choice import Rules, decide
-from semiovs.study.select import Reference, Selection, Wanted
-from semiovs.study.selected import write_selection
 
 CLASSES, REFERENCES = 19, 3000
 _NAMES = tuple(f"class {k}" for k in range(CLASSES))

@@ -11,8 +11,6 @@ import pytest
 from semiovs.audit.check import check_sources
 from semiovs.config.schema import DataConfig, OodConfig
 from semiovs.data import StepStream, Views, batch_digest, loader
-from semiovs.data.pool.look import look
-from semiovs.data.pool.pool import pool
 from semiovs.errors import DataError
 from semiovs.images.containers import container as containers
 from semiovs.images.containers import tar_files
@@ -22,6 +20,8 @@ from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.source import names_container, read_source
 from semiovs.registry import DATASETS, lookup
+from semiovs.select.candidates import pool
+from semiovs.select.image_features import look
 from unit import tars, toy_data
 from unit.tars import attribute, picture, special, write
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from semiovs.data.pool.scan import READ, UNANSWERED, UNREADABLE, Rows
 from semiovs.errors import DataError
-from semiovs.ovs.balance import fill
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.presence import ask, presence, thresholds
+from semiovs.select.class_balance import fill
+from semiovs.select.class_presence import ask, presence, thresholds
+from semiovs.select.decision import REASONS, Rules, decide
+from semiovs.select.scan_table import READ, UNANSWERED, UNREADABLE, Rows
 from semiovs.similarity.descriptor import quantized
-from semiovs.study.choice import REASONS, Rules, decide
 from semiovs.vocab import Vocabulary
 
 

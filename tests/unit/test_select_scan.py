@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.data.pool import scan as scans
-from semiovs.data.pool.pool import Unlisted, pool
-from semiovs.data.pool.scan import UNANSWERED, UNREADABLE, Scan, image_of, text_of
 from semiovs.errors import DataError, UsageError
 from semiovs.images.record import Record
 from semiovs.ovs.masks import MasksTeacher
-from semiovs.study.scan import Examiner, scan_pool
+from semiovs.select import scan_table as scans
+from semiovs.select.candidates import Unlisted, pool
+from semiovs.select.scan import Examiner, scan_pool
+from semiovs.select.scan_table import UNANSWERED, UNREADABLE, Scan, image_of, text_of
 from semiovs.vocab import Vocabulary
 from unit import tars
 

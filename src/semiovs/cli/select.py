@@ -16,12 +16,12 @@ from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from semiovs.data.pool.scan import Scan
     from semiovs.data.sources import Sources
     from semiovs.images.manifest import Manifest
-    from semiovs.study.choice import Rules
-    from semiovs.study.scan import Examiner, Scanned
-    from semiovs.study.select import Wanted
+    from semiovs.select.decision import Rules
+    from semiovs.select.scan import Examiner, Scanned
+    from semiovs.select.scan_table import Scan
+    from semiovs.select.selection import Wanted
     from semiovs.vocab import Vocabulary
 
 
@@ -125,7 +125,7 @@ def select(
 
 
 def _near(encoder: str | None) -> float:
-    from semiovs.study.choice import NEAR, NEAR_BY_ENCODER
+    from semiovs.select.decision import NEAR, NEAR_BY_ENCODER
 
     return NEAR if encoder is None else NEAR_BY_ENCODER
 
@@ -146,7 +146,7 @@ def _sources(arguments: Sequence[str]) -> Sources:
 
 
 def _rules(name: str, eye: _Eye, **rules: Any) -> Rules:
-    from semiovs.study.choice import Rules
+    from semiovs.select.decision import Rules
 
     if name not in {"balanced", "paper"}:
         raise UsageError(f"--rule {name}: balanced or paper")
@@ -184,7 +184,7 @@ def _eye(
 def _wanted(
     sources: Sources, targets: str | None, against: Sequence[str], licenses: tuple[str, ...], recall: float, rules: Any
 ) -> Wanted:
-    from semiovs.study.select import Wanted
+    from semiovs.select.selection import Wanted
 
     names = sources.vocabulary.names
     if targets is None:
@@ -203,8 +203,8 @@ def _wanted(
 
 def _against(path: str) -> Manifest:
     """A folder or list, every line of which must hold: what is not read is not protected."""
-    from semiovs.data.pool.pool import Unlisted, pool
     from semiovs.images.manifest import Manifest
+    from semiovs.select.candidates import Unlisted, pool
 
     images, wrong = [], []
     for image in pool([path], whole=True):
@@ -220,7 +220,7 @@ def _against(path: str) -> Manifest:
 
 
 def _examiner(vocabulary: Vocabulary, eye: _Eye, share: float, encoder: str | None, batch_size: int) -> Examiner:
-    from semiovs.study.scan import Examiner
+    from semiovs.select.scan import Examiner
 
     identity = {} if eye.teacher is None else eye.teacher.describe()
     if encoder is None:
@@ -235,10 +235,10 @@ def _examiner(vocabulary: Vocabulary, eye: _Eye, share: float, encoder: str | No
 
 def _scan(task: _Task, shard: tuple[int, int]) -> tuple[Scan, Scanned, float]:
     """Look at what was not looked at yet; the seconds that it took."""
-    from semiovs.data.pool.pool import pool
-    from semiovs.data.pool.scan import Scan
     from semiovs.engine.signals import Signals, stop_error
-    from semiovs.study.scan import scan_pool
+    from semiovs.select.candidates import pool
+    from semiovs.select.scan import scan_pool
+    from semiovs.select.scan_table import Scan
 
     started = time.monotonic()
     total = sum(1 for _ in pool(task.pool, skip=task.out))
@@ -272,9 +272,9 @@ def _scan_part(task: _Task, shard: str, *, as_json: bool) -> None:
 def _choose(task: _Task, *, as_json: bool) -> None:
     """Scan, decide, write, and tell."""
     from semiovs.files import write_json
-    from semiovs.report.selection import write_report
-    from semiovs.study.select import select as decided
-    from semiovs.study.selected import write_selection
+    from semiovs.select.page import write_report
+    from semiovs.select.selection import select as decided
+    from semiovs.select.selection_files import write_selection
 
     started = time.monotonic()
     scan, done, seconds = _scan(task, (0, 1))

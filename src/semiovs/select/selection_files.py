@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from semiovs.data.pool.scan import Listed
 from semiovs.files import atomic_write, sha256_of, write_json
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
+from semiovs.select.decision import CHOSEN, LEAK, REASONS, shuffled
+from semiovs.select.scan_table import Listed
+from semiovs.select.selection import Selection, where
 from semiovs.similarity.copies import KINDS
-from semiovs.study.choice import CHOSEN, LEAK, REASONS, shuffled
-from semiovs.study.select import Selection, where
 
 #: Images of each reason that are shown.
 _SHOWN = 8

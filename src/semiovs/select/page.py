@@ -15,7 +15,7 @@ from semiovs.files import write_bytes
 from semiovs.images.image import read_image
 from semiovs.inference.photos import Photo, photo_sheet, thumbnail
 from semiovs.report.page import write_page
-from semiovs.study.selected import Example, Written
+from semiovs.select.selection_files import Example, Written
 
 #: Long side of the pictures on the page and on the sheets, pixels.
 _SIDE = 200

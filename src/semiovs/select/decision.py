@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.pool.scan import READ, UNANSWERED, UNREADABLE, Rows
-from semiovs.ovs.balance import fill
+from semiovs.select.class_balance import fill
+from semiovs.select.scan_table import READ, UNANSWERED, UNREADABLE, Rows
 from semiovs.similarity.copies import Copies, copies_of, copies_within
 from semiovs.similarity.descriptor import centered
 from semiovs.similarity.hashes import RADIUS

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semiovs.data.pool.look import Look, look, looks
-from semiovs.data.pool.pool import Unlisted
-from semiovs.data.pool.scan import READ, UNANSWERED, UNREADABLE, Listed, Rows, Scan, key_of, text_of
 from semiovs.errors import DataError, UsageError
 from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.presence import SHARE, ask
+from semiovs.select.candidates import Unlisted
+from semiovs.select.class_presence import SHARE, ask
+from semiovs.select.image_features import Look, look, looks
+from semiovs.select.scan_table import READ, UNANSWERED, UNREADABLE, Listed, Rows, Scan, key_of, text_of
 from semiovs.similarity.descriptor import Vectors
 from semiovs.vocab.vocabulary import Vocabulary
 

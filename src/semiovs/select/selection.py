@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.pool.pool import Unlisted
-from semiovs.data.pool.scan import CHUNK, READ, Listed, Rows, Scan, image_of
 from semiovs.errors import DataError
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
-from semiovs.ovs.presence import Threshold, thresholds
-from semiovs.study.choice import REASONS, Decision, Rules, decide
-from semiovs.study.scan import Examiner, scan_pool
+from semiovs.select.candidates import Unlisted
+from semiovs.select.class_presence import Threshold, thresholds
+from semiovs.select.decision import REASONS, Decision, Rules, decide
+from semiovs.select.scan import Examiner, scan_pool
+from semiovs.select.scan_table import CHUNK, READ, Listed, Rows, Scan, image_of
 
 #: (what is scanned, images done).
 Progress = Callable[[str, int], None]

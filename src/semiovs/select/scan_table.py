@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.pool.pool import Unlisted
 from semiovs.errors import DataError
 from semiovs.files import atomic_write
 from semiovs.images.containers.container import container, split
 from semiovs.images.record import Record
 from semiovs.images.record_lines import line_of, record_of
+from semiovs.select.candidates import Unlisted
 from semiovs.similarity.copies import Looks
 
 #: Images of a chunk.
