@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semiovs.datasets.synthetic import WorldSize, write_world
+from semiovs.demo.ood_labels import label_ood
+from semiovs.demo.synthetic import WorldSize, write_world
 from semiovs.files import write_json, write_text
-from semiovs.study.teacher import label_ood
 
 _YAML = """\
 data: {{root: world, crop_size: 64, scale: [0.8, 1.3], pipeline: fast, workers: 0}}

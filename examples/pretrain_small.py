@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from semiovs.datasets.synthetic import Domain, Material, render
-from semiovs.datasets.textures import OTHER
+from semiovs.demo.synthetic import Domain, Material, render
+from semiovs.demo.textures import OTHER
 from semiovs.evaluation import ConfusionMatrix
 from semiovs.files import sha256_of
 from semiovs.models import Segmenter, build_segmenter

@@ -2,7 +2,7 @@
 
     python examples/train_small_teacher.py --out work        # about 20 minutes of one core
 
-1. work/world: scenes and masks of `semiovs.datasets.named`, a folder data set with 216 names.
+1. work/world: scenes and masks of `semiovs.demo.named_world`, a folder data set with 216 names.
 2. work/aligned.safetensors: pixels and words brought together, each pixel against all names, as CLIP does with images and captions.
 3. work/run: SED's own training from there, both towers locked, which is `semiovs ovs train work/teacher.yaml`.
 4. work/small_teacher.safetensors, in fp16, and .json: settings, hash, scores on scenes that no step has seen.
@@ -28,9 +28,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semiovs.config import load_config
-from semiovs.datasets.named import GROUND, HELD_OUT, PAIRS, TEXTURES, VOCABULARY, held_out_scene, write_named_world
-from semiovs.datasets.synthetic import OOD, Scene, render
-from semiovs.datasets.synthetic import VOCABULARY as DEMO
+from semiovs.demo.named_world import GROUND, HELD_OUT, PAIRS, TEXTURES, VOCABULARY, held_out_scene, write_named_world
+from semiovs.demo.synthetic import OOD, Scene, render
+from semiovs.demo.synthetic import VOCABULARY as DEMO
 from semiovs.engine import training
 from semiovs.evaluation import ConfusionMatrix
 from semiovs.files import sha256_of, write_json, write_text

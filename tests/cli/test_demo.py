@@ -12,10 +12,10 @@ from PIL import Image
 
 from semiovs.cli.app import main
 from semiovs.cli.demo import MARKER, fresh_folder
-from semiovs.datasets import synthetic
-from semiovs.datasets.synthetic import WorldSize
+from semiovs.demo import demo as study
+from semiovs.demo import synthetic
+from semiovs.demo.synthetic import WorldSize
 from semiovs.errors import InterruptedRunError, UsageError
-from semiovs.study import demo as study
 
 ARMS = ["supervised", "unimatch", "unimatch_naive_ood", "semiovs"]
 
@@ -32,8 +32,8 @@ def unlearned(tiny, monkeypatch):
     """A demo whose trainings cost nothing, for all that happens around them."""
     monkeypatch.setattr(study, "train_arm", lambda root, arm: study.Curve([5], [50.0], {"background": 50.0}, 0.1))
     monkeypatch.setattr(study, "examples", lambda root, count: ([], []))
-    monkeypatch.setattr("semiovs.report.demo.write_report", lambda path, *_: path.write_text("report"))
-    monkeypatch.setattr("semiovs.report.strips.write_strips", lambda path, *_: path.write_text("picture"))
+    monkeypatch.setattr("semiovs.demo.page.write_report", lambda path, *_: path.write_text("report"))
+    monkeypatch.setattr("semiovs.demo.image_strips.write_strips", lambda path, *_: path.write_text("picture"))
     return tiny
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from semiovs.datasets.synthetic import OOD, WorldSize, render, save_png, write_world
+from semiovs.demo.synthetic import OOD, WorldSize, render, save_png, write_world
 
 SIDE = 64
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.datasets.synthetic import OOD, render
+from semiovs.demo.synthetic import OOD, render
 from semiovs.similarity.hashes import (
     HashIndex,
     alike,

@@ -9,7 +9,7 @@ import pytest
 
 from semiovs.config.schema import DataConfig
 from semiovs.datasets.folder import FolderDataset
-from semiovs.datasets.named import (
+from semiovs.demo.named_world import (
     DOMAINS,
     HELD_OUT,
     HUES,
@@ -20,8 +20,8 @@ from semiovs.datasets.named import (
     named_scene,
     write_named_world,
 )
-from semiovs.datasets.synthetic import CLASSES, any_two
-from semiovs.datasets.textures import FOREIGN, NAMED, OTHER
+from semiovs.demo.synthetic import CLASSES, any_two
+from semiovs.demo.textures import FOREIGN, NAMED, OTHER
 from semiovs.errors import UsageError
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from semiovs.cli.app import main
-from semiovs.datasets.named import GROUND, HELD_OUT, VOCABULARY, held_out_scene
-from semiovs.datasets.synthetic import OOD, render, save_png
-from semiovs.datasets.synthetic import VOCABULARY as DEMO
+from semiovs.demo.named_world import GROUND, HELD_OUT, VOCABULARY, held_out_scene
+from semiovs.demo.synthetic import OOD, render, save_png
+from semiovs.demo.synthetic import VOCABULARY as DEMO
 from semiovs.errors import DataError
 from semiovs.evaluation import ConfusionMatrix
 from semiovs.files import sha256_of

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from semiovs.datasets.synthetic import OOD, render
+from semiovs.demo.synthetic import OOD, render
 from semiovs.models.embedding import WIDTH as ENCODED
 from semiovs.models.embedding import Embedding
 from semiovs.similarity import neighbors

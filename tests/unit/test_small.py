@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from semiovs.datasets.textures import NAMED, OTHER, Plane
+from semiovs.demo.textures import NAMED, OTHER, Plane
 from semiovs.errors import UsageError
 from semiovs.files import sha256_of
 from semiovs.models import build_segmenter

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from semiovs.config.schema import DataConfig, OodConfig
-from semiovs.datasets import synthetic
 from semiovs.datasets.folder import FolderDataset
-from semiovs.datasets.synthetic import CLASSES, COLORS, OOD, TARGET, VOCABULARY, WorldSize, render, write_world
-from semiovs.datasets.textures import FOREIGN, NAMED, OTHER, Plane
+from semiovs.demo import synthetic
+from semiovs.demo.synthetic import CLASSES, COLORS, OOD, TARGET, VOCABULARY, WorldSize, render, write_world
+from semiovs.demo.textures import FOREIGN, NAMED, OTHER, Plane
 from semiovs.errors import DataError, UsageError
 
 SMALL = WorldSize(labeled=3, unlabeled=4, ood=5, val=2)

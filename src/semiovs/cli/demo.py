@@ -19,7 +19,7 @@ from semiovs.errors import InterruptedRunError, PreemptedError, UsageError
 from semiovs.files import write_json, write_text
 
 if TYPE_CHECKING:
-    from semiovs.study.demo import DemoResult
+    from semiovs.demo.demo import DemoResult
 
 #: A folder with this file is a demo's, and may be replaced by the next one.
 MARKER = ".semiovs-demo"
@@ -41,10 +41,10 @@ def demo(
         console.log(f"demo in {out}, seed {seed}; takes about 4 minutes on 2 CPU cores")
         # imported late: torch alone takes seconds, and a wrong folder should be told at once
         from semiovs.calibration.page import write_card
-        from semiovs.report.demo import write_report
-        from semiovs.report.strips import write_strips
-        from semiovs.study.demo import examples, run_demo
-        from semiovs.study.teacher import teacher_card
+        from semiovs.demo.demo import examples, run_demo
+        from semiovs.demo.image_strips import write_strips
+        from semiovs.demo.ood_labels import teacher_card
+        from semiovs.demo.page import write_report
 
         result = run_demo(out, seed, steps=steps, say=console.log)
         card = teacher_card(out / "world")
@@ -120,7 +120,7 @@ def _set_aside(out: Path) -> Path | None:
 
 
 def _text(result: DemoResult) -> str:
-    from semiovs.study.demo import ARMS
+    from semiovs.demo.demo import ARMS
 
     scores = result.miou
     rows = [(arm.title, f"{scores[arm.name]:.1f}", arm.learns_from) for arm in ARMS]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.datasets.textures import FOREIGN, NAMED, Field, Plane, Texture, clamped, pixels
+from semiovs.demo.textures import FOREIGN, NAMED, Field, Plane, Texture, clamped, pixels
 from semiovs.errors import DataError, UsageError
 from semiovs.images.palette import palette
 from semiovs.vocab.document import to_yaml

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from semiovs.datasets.synthetic import CLASSES, COLORS
+from semiovs.demo.demo import Example
+from semiovs.demo.synthetic import CLASSES, COLORS
 from semiovs.files import write_bytes
-from semiovs.study.demo import Example
 from semiovs.vocab.colors import hex_of
 
 #: Inches of one picture, and pixels an inch.

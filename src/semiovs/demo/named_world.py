@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from semiovs.datasets.synthetic import (
+from semiovs.demo.synthetic import (
     GROUND,
     OOD,
     TARGET,
@@ -27,7 +27,7 @@ from semiovs.datasets.synthetic import (
     render,
     save_png,
 )
-from semiovs.datasets.textures import FOREIGN, NAMED, OTHER, Field, Texture
+from semiovs.demo.textures import FOREIGN, NAMED, OTHER, Field, Texture
 from semiovs.images.palette import palette
 from semiovs.vocab.vocabulary import Vocabulary
 

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.config import load_config
-from semiovs.datasets.synthetic import WorldSize, write_world
+from semiovs.demo.ood_labels import OodLabels, label_ood
+from semiovs.demo.synthetic import WorldSize, write_world
 from semiovs.engine import training, trial
 from semiovs.engine.precision import Precision
 from semiovs.engine.run import read_metrics
 from semiovs.files import write_text
 from semiovs.inference import Predictor
 from semiovs.store import PseudoLabelStore
-from semiovs.study.teacher import OodLabels, label_ood
 
 #: The world of the demo.
 SIZE = WorldSize()

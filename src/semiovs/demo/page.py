@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.datasets.synthetic import CLASSES, COLORS
+from semiovs.demo.demo import ARMS, DemoResult, Example
+from semiovs.demo.image_strips import painted
+from semiovs.demo.synthetic import CLASSES, COLORS
 from semiovs.report.page import write_page
-from semiovs.report.strips import painted
-from semiovs.study.demo import ARMS, DemoResult, Example
 
 #: Colour of each arm's line and bar; the last arm is the one to look at.
 _INK = ("#8a8f98", "#3b7dd8", "#d9822b", "#1f9d63")

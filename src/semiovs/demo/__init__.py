@@ -1,0 +1,1 @@
+"""The demo: a made-up world, the trainings on it, and its page."""

@@ -1,1 +1,0 @@
-"""Several trainings that answer one question."""
