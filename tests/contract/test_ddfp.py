@@ -17,7 +17,7 @@ from contract.toy import ARMS, K, toy_batch, toy_method
 from semiovs.config.schema import OptimConfig
 from semiovs.data import Batch
 from semiovs.engine.distributed import World
-from semiovs.engine.guard import Guard
+from semiovs.engine.finite_guard import Guard
 from semiovs.engine.loop import Learner, Recipe, fit
 from semiovs.engine.optim import Schedule
 from semiovs.engine.precision import Precision

@@ -14,7 +14,7 @@ from contract.toy import toy_batch, toy_method
 from semiovs.config.schema import OptimConfig
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.distributed import World, join
-from semiovs.engine.guard import Guard
+from semiovs.engine.finite_guard import Guard
 from semiovs.engine.hooks import Save, Stop
 from semiovs.engine.loop import Learner, fit
 from semiovs.engine.signals import Signals

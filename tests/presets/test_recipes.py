@@ -13,7 +13,7 @@ from PIL import Image
 
 from semiovs.config import Config, list_presets, load_config
 from semiovs.config.published import page, published
-from semiovs.engine.trial import dry_run
+from semiovs.engine.dry_run import dry_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "presets.md"
 

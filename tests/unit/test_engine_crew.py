@@ -2,7 +2,7 @@
 
 import pytest
 
-from semiovs.engine.crew import Crew, crew
+from semiovs.engine.label_shards import Crew, crew
 from semiovs.errors import UsageError
 
 

@@ -16,7 +16,7 @@ from contract.toy import ARMS, toy_batch, toy_method
 from e2e.folders import settings, write
 from semiovs import methods, registry
 from semiovs.config import load_config, problems
-from semiovs.engine.trial import dry_run
+from semiovs.engine.dry_run import dry_run
 from semiovs.errors import UsageError
 from semiovs.methods import Progress
 from semiovs.registry import METHODS

@@ -12,9 +12,9 @@ from PIL import Image
 from semiovs.errors import DataError, UsageError
 from semiovs.images.record import Record
 from semiovs.ovs import OpenVocabModel
-from semiovs.ovs.feed import feed
+from semiovs.ovs.batch_fit import BatchFit
 from semiovs.ovs.label import label_images
-from semiovs.ovs.memory import BatchFit
+from semiovs.ovs.read_ahead import feed
 from semiovs.store import PseudoLabelStore
 from semiovs.store.writer import Answer, StoreWriter
 from semiovs.vocab import Vocabulary
@@ -300,7 +300,7 @@ def test_reading_ahead_is_bounded(tmp_path, monkeypatch):
         started.append(path)
         return Image.new("RGB", (100, 10))
 
-    monkeypatch.setattr("semiovs.ovs.feed.read_image", read)
+    monkeypatch.setattr("semiovs.ovs.read_ahead.read_image", read)
     batches = [[Record(f"{i}", tmp_path / f"{i}")] for i in range(50)]
 
     def most_ahead(waiting):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from semiovs.data import Batch, Labeled
 from semiovs.engine.distributed import World
-from semiovs.engine.guard import Guard
+from semiovs.engine.finite_guard import Guard
 from semiovs.engine.loop import Learner, Recipe
 from semiovs.engine.optim import Schedule
 from semiovs.engine.precision import Precision

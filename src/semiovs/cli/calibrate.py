@@ -106,7 +106,7 @@ def examined(
 ) -> Pupil:
     """Build the teacher, and find the labelled images of the configuration (those alone)."""
     from semiovs.calibration.calibration import identity
-    from semiovs.cli.asking import teacher_options
+    from semiovs.cli.teacher_options import teacher_options
     from semiovs.config import load_config, split_source
     from semiovs.ovs import build_ovs
     from semiovs.registry import DATASETS, lookup

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semiovs.cli.console import Json, log, report, table
-from semiovs.cli.data_given import Arguments, Given, Threads, audited, given
+from semiovs.cli.data_input import Arguments, Given, Threads, audited, given
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from semiovs.errors import DataError, UsageError, did_you_mean
 if TYPE_CHECKING:
     from semiovs.datasets.archives import Packed
     from semiovs.datasets.benchmark import Benchmark
-    from semiovs.datasets.inventory import Making
+    from semiovs.datasets.parts import Making
 
 #: A preset to begin with, by data set.
 _FIRST = {

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from semiovs.cli.console import Json, jsonable, log, report, table
-from semiovs.cli.data_given import Arguments, Threads, audited, given
+from semiovs.cli.data_input import Arguments, Threads, audited, given
 
 
 def stats(

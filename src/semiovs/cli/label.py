@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.asking import on_error_of, shard_of, teacher_options
 from semiovs.cli.console import Json, error, log, report
 from semiovs.cli.progress import progress
+from semiovs.cli.teacher_options import on_error_of, shard_of, teacher_options
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _label(
     as_json: bool,
 ) -> None:
     """Do this process's part; rank 0 tells what all did. build: teacher and its description, once the process has its GPU."""
-    from semiovs.engine.crew import crew
+    from semiovs.engine.label_shards import crew
     from semiovs.engine.signals import Signals
     from semiovs.ovs.label import label_images
     from semiovs.store import PseudoLabelStore

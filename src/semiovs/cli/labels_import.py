@@ -41,7 +41,7 @@ def import_(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Make labelled images of annotations: masks, and a list that data.labeled takes. All is written, or nothing."""
-    from semiovs.cli.asking import on_error_of
+    from semiovs.cli.teacher_options import on_error_of
     from semiovs.exchange import ImageIndex, Importer, Problems, Rules, read_annotations
 
     _check(from_, crowd, add_to, classes)

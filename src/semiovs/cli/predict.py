@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.asking import on_error_of
 from semiovs.cli.console import Json, error, log, report
 from semiovs.cli.progress import progress
+from semiovs.cli.teacher_options import on_error_of
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -164,9 +164,9 @@ def _eye(
     vocabulary: Vocabulary,
 ) -> _Eye:
     """Teacher, store, folder of masks, or nobody."""
-    from semiovs.cli.asking import teacher_options
+    from semiovs.cli.teacher_options import teacher_options
     from semiovs.ovs import build_ovs
-    from semiovs.ovs.stored import StoredTeacher
+    from semiovs.ovs.stored_answers import StoredTeacher
 
     if (teacher is None) == (scores is None):
         raise UsageError("say who sees the classes: --teacher NAME, or --scores STORE (or a folder of masks, or none)")
@@ -258,7 +258,7 @@ def _scan(task: _Task, shard: tuple[int, int]) -> tuple[Scan, Scanned, float]:
 
 
 def _scan_part(task: _Task, shard: str, *, as_json: bool) -> None:
-    from semiovs.cli.asking import shard_of
+    from semiovs.cli.teacher_options import shard_of
 
     scan, done, seconds = _scan(task, shard_of(shard))
     facts = {"shard": shard, "listed": done.listed, "scanned": done.made, "seconds": round(seconds, 3)}

@@ -39,7 +39,8 @@ def trained(
 ) -> Outcome | None:
     """Train, or (with `dry_run`) report what it would be and return None; first: values under those of `arguments`."""
     from semiovs.config import load_config, split_source
-    from semiovs.engine import training, trial
+    from semiovs.engine import dry_run as trial
+    from semiovs.engine import training
     from semiovs.engine.distributed import is_main
     from semiovs.engine.run import command_line
 

@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import ClassVar
 
 from semiovs.datasets.benchmark import Benchmark, MaskKind
-from semiovs.datasets.inventory import Part
-from semiovs.datasets.moved import moved_down
+from semiovs.datasets.label_shift import moved_down
+from semiovs.datasets.parts import Part
 
 _ARCHIVE = "ADEChallengeData2016.zip of the scene parsing benchmark, sceneparsing.csail.mit.edu"
 _FOLDERS = {"train": "training", "val": "validation"}

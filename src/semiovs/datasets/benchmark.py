@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from semiovs.data.collection import KEYS, MASKED, OOD, Collection
 from semiovs.data.sources import Sources
+from semiovs.datasets.file_index import Shelf
 from semiovs.datasets.folder import FolderDataset, Reading
-from semiovs.datasets.inventory import Making, Part
-from semiovs.datasets.shelf import Shelf
+from semiovs.datasets.parts import Making, Part
 from semiovs.datasets.split_cache import SplitCache
 from semiovs.errors import DataError
 from semiovs.images.containers.container import exists

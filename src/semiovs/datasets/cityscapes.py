@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from semiovs.datasets.benchmark import Benchmark, MaskKind
-from semiovs.datasets.inventory import Part, walked
+from semiovs.datasets.parts import Part, walked
 from semiovs.images.conventions import IGNORE
 
 _PAGE = "cityscapes-dataset.com/downloads (with an account)"

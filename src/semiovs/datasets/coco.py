@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from semiovs.datasets.benchmark import Benchmark, MaskKind
 from semiovs.datasets.coco_masks import MAP_81, MAP_171, Instances
-from semiovs.datasets.inventory import Making, Part
+from semiovs.datasets.parts import Making, Part
 from semiovs.datasets.splits import LABELED, UNLABELED
 
 _PAGE = "cocodataset.org/#download"

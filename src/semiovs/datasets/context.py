@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from semiovs.datasets.benchmark import Benchmark, MaskKind
 from semiovs.datasets.coco_masks import blank, decoded
-from semiovs.datasets.inventory import Making, Part, first_folder, lines_of
-from semiovs.datasets.moved import moved_down
+from semiovs.datasets.label_shift import moved_down
+from semiovs.datasets.parts import Making, Part, first_folder, lines_of
 from semiovs.datasets.voc import read_mat
 from semiovs.errors import DataError
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.datasets.benchmark import Benchmark, MaskKind
-from semiovs.datasets.inventory import Making, Part, first_folder, lines_of
+from semiovs.datasets.parts import Making, Part, first_folder, lines_of
 from semiovs.errors import DataError, MissingExtraError
 
 _DEVKIT = "VOCtrainval_11-May-2012.tar, host.robots.ox.ac.uk/pascal/VOC/voc2012"

@@ -22,7 +22,8 @@ from PIL import Image
 from semiovs.config import load_config
 from semiovs.demo.ood_labels import OodLabels, label_ood
 from semiovs.demo.synthetic import WorldSize, write_world
-from semiovs.engine import training, trial
+from semiovs.engine import dry_run as trial
+from semiovs.engine import training
 from semiovs.engine.precision import Precision
 from semiovs.engine.run import read_metrics
 from semiovs.files import write_text

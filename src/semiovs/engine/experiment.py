@@ -18,7 +18,7 @@ from semiovs.config.schema import Config
 from semiovs.data import Batch, StepStream, loader, normalize, steps_per_epoch
 from semiovs.data.sources import Sources
 from semiovs.engine.distributed import World
-from semiovs.engine.guard import Guard
+from semiovs.engine.finite_guard import Guard
 from semiovs.engine.loop import Learner, Recipe
 from semiovs.engine.optim import Schedule, lr_scale
 from semiovs.engine.precision import Precision

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from semiovs.engine.distributed import World
-from semiovs.engine.guard import Guard
+from semiovs.engine.finite_guard import Guard
 from semiovs.engine.meter import Meter, Names
 from semiovs.engine.optim import Schedule
 from semiovs.engine.precision import Precision

@@ -16,8 +16,8 @@ from torch import Tensor
 from semiovs.errors import DataError, UsageError
 from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.feed import Loaded, ReadRgb, feed
-from semiovs.ovs.memory import BatchFit, is_out_of_memory, release
+from semiovs.ovs.batch_fit import BatchFit, is_out_of_memory, release
+from semiovs.ovs.read_ahead import Loaded, ReadRgb, feed
 from semiovs.store.pseudo_labels import PseudoLabelStore, StoreWriteError
 from semiovs.store.writer import Answer, StoreWriter
 from semiovs.vocab.vocabulary import Vocabulary

@@ -18,7 +18,7 @@ from torch import Tensor
 from semiovs.calibration.counts import levels
 from semiovs.errors import DataError
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.memory import is_out_of_memory, release
+from semiovs.ovs.batch_fit import is_out_of_memory, release
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: Share of an image's pixels that a class must have.

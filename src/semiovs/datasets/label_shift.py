@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from semiovs.datasets.shelf import Shelf
+from semiovs.datasets.file_index import Shelf
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE, MASK_SUFFIXES
 from semiovs.images.image import open_image
