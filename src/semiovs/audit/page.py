@@ -28,7 +28,7 @@ def write_check(path: Path, audit: Audit, *, source: str, facts: bool = False) -
     masked = {name: tally for name, tally in audit.tallies.items() if tally.masks}
     write_page(
         path,
-        "check.html",
+        __package__,
         source=source,
         facts=facts,
         numbers=counted(audit.findings),

@@ -42,7 +42,7 @@ def write_card(path: Path, card: Card) -> None:
     held = card.score.held
     write_page(
         path,
-        "card.html",
+        __package__,
         card=card,
         held=held,
         images=card.calibration.fitted_on["images"],

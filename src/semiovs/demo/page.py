@@ -41,7 +41,7 @@ def write_report(
     scores = result.miou
     write_page(
         path,
-        "demo.html",
+        __package__,
         result=result,
         advice=advice,
         facts=result.as_json(),

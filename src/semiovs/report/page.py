@@ -10,13 +10,14 @@ import jinja2
 from semiovs.files import write_text
 
 
-def write_page(path: Path, template: str, **values: Any) -> None:
-    """Fill the template of this name, which extends ``page.html``, and write it to `path`; a value that is missing is a bug."""
+def write_page(path: Path, package: str, **values: Any) -> None:
+    """Fill ``page.html`` of a package, which extends ``base.html``, and write it to `path`; a value that is missing is a bug."""
+    folders = [jinja2.PackageLoader(package, ""), jinja2.PackageLoader("semiovs.report", "")]
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("semiovs.report", "templates"),
+        loader=jinja2.ChoiceLoader(folders),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    write_text(path, environment.get_template(template).render(**values))
+    write_text(path, environment.get_template("page.html").render(**values))

@@ -1,1 +1,1 @@
-"""A pool of images to choose from: listed, looked at once, compared."""
+"""Choose images from elsewhere: on topic, balanced, without copies and leaks."""

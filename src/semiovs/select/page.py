@@ -47,7 +47,7 @@ def write_report(out: Path, written: Written, command: str) -> list[Path]:
     counts = {**data["dropped"], "unreadable": data["unreadable"]}
     write_page(
         out / "report.html",
-        "selection.html",
+        __package__,
         data=data,
         command=command,
         rows=_classes(data["classes"], data["thresholds"]),
