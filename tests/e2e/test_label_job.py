@@ -16,7 +16,7 @@ from e2e import toy_label
 from e2e.launcher import finish, kill, ranks, start, wait_until
 from e2e.toy_label import lines, options, pictures, tree
 from semiovs.cli.app import main
-from semiovs.store import PseudoLabelStore
+from semiovs.store import PseudoLabelStore, verify
 
 IMAGES, KILLS = 120, 20
 
@@ -78,7 +78,7 @@ def test_stopped_politely_and_resumed(images, clean, tmp_path, number, code):
     said = log.with_name("log.err").read_text()
     assert f"stopped by {number.name}; {lines(out)} of {IMAGES} images are done" in said
     assert "Traceback" not in said
-    assert PseudoLabelStore.open(out).verify().ok
+    assert verify(PseudoLabelStore.open(out)).ok
     assert not (out / "incoming").is_dir() or not list((out / "incoming").iterdir())
     labeled(*options(images, out), "--batch-size", "4", log=log)
     assert tree(out) == clean
@@ -146,7 +146,7 @@ def test_a_disk_that_fills_up_loses_nothing(images, clean, tmp_path):
     store = PseudoLabelStore.open(out)
     assert (out / "index.jsonl").read_bytes().endswith(b"\n")
     assert 0 < len(store) < IMAGES
-    assert store.verify().ok
+    assert verify(store).ok
     labeled(*options(images, out), log=log)
     assert tree(out) == clean
 

@@ -15,7 +15,7 @@ from semiovs.ovs import OpenVocabModel
 from semiovs.ovs.batch_fit import BatchFit
 from semiovs.ovs.label import label_images
 from semiovs.ovs.read_ahead import feed
-from semiovs.store import PseudoLabelStore
+from semiovs.store import PseudoLabelStore, verify
 from semiovs.store.writer import Answer, StoreWriter
 from semiovs.vocab import Vocabulary
 
@@ -266,7 +266,7 @@ def test_a_failure_keeps_what_came_before_it(tmp_path, records):
     with pytest.raises(DataError, match=r"3\.png"):
         label_images(Threshold(), records, CLASSES, store_at(tmp_path / "s"), batch_size=1)
     assert store_at(tmp_path / "s").ids() == ["d/0", "d/1", "d/2"]
-    assert store_at(tmp_path / "s").verify().stray == []
+    assert verify(store_at(tmp_path / "s")).stray == []
 
 
 def test_a_confidence_that_is_no_number_is_refused(tmp_path, records):
@@ -290,7 +290,7 @@ def test_labels_outside_the_classes_are_listed_in_order(tmp_path, records):
     assert [identifier for identifier, _ in report.failed] == ["d/1", "d/2", "d/3"]
     assert "is no class of 0..1" in report.failed[0][1]
     assert store_at(tmp_path / "s").ids() == ["d/0", "d/4"]
-    assert store_at(tmp_path / "s").verify().stray == []
+    assert verify(store_at(tmp_path / "s")).stray == []
 
 
 def test_reading_ahead_is_bounded(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from semiovs.errors import DataError
-from semiovs.store import PseudoLabelStore
+from semiovs.store import PseudoLabelStore, count_classes, verify
 from semiovs.vocab import Vocabulary
 
 CLASSES = Vocabulary.of(["sky", "road", "car"])
@@ -50,7 +50,7 @@ def test_round_trip(tmp_path):
         assert np.abs(again.confidence("city/a 1") - confidence * 255).max() <= 0.5
         assert again.confidence("b") is None
         assert again.size("b") == (6, 8)
-        assert again.verify().ok
+        assert verify(again).ok
     with Image.open(tmp_path / "s/labels/b.png") as image:
         assert image.mode == "P"
         assert image.getpalette()[3:6] == [128, 0, 0]
@@ -66,7 +66,7 @@ def test_stats_count_the_pixels(tmp_path):
     store = make(tmp_path)
     store.add("a", np.array([[0, 0, 255]], np.uint8))
     store.add("b", np.array([[1]], np.uint8))
-    stats = PseudoLabelStore.open(tmp_path).stats()
+    stats = count_classes(PseudoLabelStore.open(tmp_path))
     assert stats.pixels == {"sky": 2, "road": 1, "car": 0}
     assert stats.images_with == {"sky": 1, "road": 1, "car": 0}
     assert (stats.images, stats.ignored) == (2, 1)
@@ -180,7 +180,7 @@ def test_a_damaged_file_is_never_read(tmp_path, part):
         store.label("a") if part == "labels" else store.confidence("a")
     (tmp_path / part / "b.png").unlink()
     (tmp_path / part / "stray.png").write_bytes(b"")
-    report = store.verify()
+    report = verify(store)
     assert not report.ok
     assert (report.damaged, report.missing, report.stray) == (["a"], ["b"], [f"{part}/stray.png"])
 
@@ -203,8 +203,8 @@ def test_replacing_a_label_drops_the_old_confidence(tmp_path):
     store.add("a", *sample(0))
     store.add("a", sample(1)[0])
     assert store.confidence("a") is None
-    assert store.verify() == PseudoLabelStore.open(tmp_path).verify()
-    assert store.verify().stray == []
+    assert verify(store) == verify(PseudoLabelStore.open(tmp_path))
+    assert verify(store).stray == []
 
 
 @pytest.mark.parametrize("cut", [1, 2, 30, 90])
@@ -221,7 +221,7 @@ def test_a_torn_last_line_is_dropped_and_the_image_done_again(tmp_path, cut):
     torn = make(tmp_path / "torn")
     assert torn.ids() == ["a"]
     assert index.read_bytes() == data[: data.index(b"\n") + 1]
-    assert "labels/c.png.tmp-host-1-00" in torn.verify().stray
+    assert "labels/c.png.tmp-host-1-00" in verify(torn).stray
     torn.add("b", *sample(1))
     (tmp_path / "torn/labels/c.png.tmp-host-1-00").unlink()
     assert tree(tmp_path / "torn") == tree(tmp_path / "whole")
@@ -301,7 +301,7 @@ def test_killed_at_any_moment_and_resumed_equals_uninterrupted(tmp_path):
     assert writer(tmp_path / "killed", 0, images).wait() == 0
     clean, resumed = tree(tmp_path / "clean"), tree(tmp_path / "killed")
     assert resumed == clean
-    assert PseudoLabelStore.open(tmp_path / "killed").verify().ok
+    assert verify(PseudoLabelStore.open(tmp_path / "killed")).ok
 
 
 def test_two_processes_write_one_store(tmp_path):
@@ -309,4 +309,4 @@ def test_two_processes_write_one_store(tmp_path):
     assert [process.wait() for process in writers] == [0, 0]
     store = PseudoLabelStore.open(tmp_path)
     assert sorted(store.ids()) == sorted(f"d/{i}" for i in range(80))
-    assert store.verify().ok
+    assert verify(store).ok

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from semiovs.errors import DataError
+from semiovs.store import verify
 from semiovs.store.index import Index, IndexRow
 from semiovs.store.pseudo_labels import PseudoLabelStore, StoreWriteError
 from semiovs.vocab import Vocabulary
@@ -119,7 +120,7 @@ def test_of_two_that_label_one_image_the_first_wins_with_all_its_files(tmp_path)
     assert first.commit([mine, other]) == ["b"]
     store = PseudoLabelStore.open(tmp_path)
     assert (store.label("a") == label(1)).all()
-    report = store.verify()
+    report = verify(store)
     assert (report.ok, report.stray) == (True, [])
 
 
@@ -129,7 +130,7 @@ def test_a_store_that_became_another_teachers_takes_nothing(tmp_path):
     with pytest.raises(StoreWriteError, match="another teacher"):
         first.add("a", label(0))
     assert PseudoLabelStore.open(tmp_path).ids() == ["b"]
-    assert PseudoLabelStore.open(tmp_path).verify().stray == []
+    assert verify(PseudoLabelStore.open(tmp_path)).stray == []
 
 
 def test_a_commit_is_all_or_nothing(tmp_path, monkeypatch):

@@ -130,10 +130,10 @@ def _of_folder(path: Path, overrides: Sequence[str]) -> Given:
     from semiovs.config import load_config
     from semiovs.config.source import inline
     from semiovs.files import write_text
-    from semiovs.images.discover.survey import survey
+    from semiovs.images.discover.discover import discover
     from semiovs.images.findings import Finding
 
-    seen = survey(path)
+    seen = discover(path)
     classes = chosen_classes(seen, None)
     with tempfile.TemporaryDirectory() as folder:
         text = starter(seen, classes, root=path.resolve().as_posix())

@@ -15,7 +15,8 @@ from semiovs.cli.console import Json, log, out, report
 from semiovs.config.source import inline
 from semiovs.errors import DataError, UsageError
 from semiovs.images.discover.classes import Classes, guess_classes
-from semiovs.images.discover.survey import Survey, survey
+from semiovs.images.discover.discover import discover
+from semiovs.images.discover.survey import Survey
 
 _PLACEHOLDER = Classes(("background", "thing"), None, "no masks to guess from")
 #: What a teacher that is asked with words needs beyond names.
@@ -40,7 +41,7 @@ def init(
     path = to or folder / "semiovs.yaml"
     if path.exists() and not force:
         raise UsageError(f"{path} is there already; --force replaces it, --out FILE writes another")
-    found = survey(folder)
+    found = discover(folder)
     made = _lists_beside(found, path)
     text = starter(found, chosen_classes(found, classes), root=_relative(folder, path.parent))
     try:

@@ -175,7 +175,7 @@ def _tell(
     task: _Task, reports: Sequence[dict[str, Any]], batch_size: int, agreement: Agreement | None, *, as_json: bool
 ) -> None:
     """Print what was done by all processes, what the store holds now (other shards' work too), and the next command."""
-    from semiovs.store import PseudoLabelStore
+    from semiovs.store import PseudoLabelStore, count_classes
 
     done = _together(reports)
     for item in done["failed"][:_SHOWN]:
@@ -186,7 +186,7 @@ def _tell(
         raise DataError(f"none of the {len(done['failed'])} images could be labelled")
     if done["smallest_batch"]:
         log(f"memory was short: batches of {done['smallest_batch']}, not {batch_size}")
-    stats = PseudoLabelStore.open(task.out).stats()
+    stats = count_classes(PseudoLabelStore.open(task.out))
     data = {"store": str(task.out), **done, "stats": stats.as_json()}
     if agreement is not None:
         data["agreement"] = agreement.as_json()

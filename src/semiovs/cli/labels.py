@@ -46,11 +46,11 @@ def stats(
     as_json: Json = False,
 ) -> None:
     """Classes, ignored pixels, confidences, size."""
-    from semiovs.store import PseudoLabelStore
+    from semiovs.store import PseudoLabelStore, count_classes
     from semiovs.store.stats import bytes_on_disk, confidence_stats, spread
 
     opened = PseudoLabelStore.open(store)
-    counted = opened.stats()
+    counted = count_classes(opened)
     with progress("reading confidences") as show:
         graded = confidence_stats(opened, spread(opened.ids(), sample), progress=show)
     size = bytes_on_disk(store)
@@ -106,7 +106,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Compare every file with its checksum. Exit code 3 if the store is damaged (with --fix: 0, once it is whole)."""
-    from semiovs.store import PseudoLabelStore
+    from semiovs.store import PseudoLabelStore, verify
     from semiovs.store.meta import StoreMeta
     from semiovs.store.verify import StoreReport, damaged_lines, repair
 
@@ -119,7 +119,7 @@ def verify(
         )  # what the lines said is not known: the rest is checked once they are gone
     else:
         with progress("verifying") as show:
-            found = PseudoLabelStore.open(store).verify(progress=show)
+            found = verify(PseudoLabelStore.open(store), progress=show)
     report({"store": str(store), "fixed": fix, **found.as_json()}, as_json=as_json, text=_verify_text(store, found))
     if found.ok:
         return

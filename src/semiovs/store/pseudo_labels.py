@@ -32,8 +32,6 @@ from semiovs.images.palette import palette
 from semiovs.store import label_png
 from semiovs.store.index import Index, IndexRow
 from semiovs.store.meta import HINT, INDEX, StoreMeta, prepare_folder
-from semiovs.store.stats import StoreStats, count_classes
-from semiovs.store.verify import StoreReport, verify
 from semiovs.vocab.vocabulary import Vocabulary
 
 
@@ -242,14 +240,6 @@ class PseudoLabelStore:
         checksum = self.row(identifier).confidence
         return None if checksum is None else label_png.decode(self._read("confidence", identifier, checksum))
 
-    def verify(self, *, progress: Callable[[int, int], None] | None = None) -> StoreReport:
-        """Compare every file with its checksum in the index."""
-        return verify(self, progress=progress)
-
-    def stats(self) -> StoreStats:
-        """Count classes, from the index alone."""
-        return count_classes(self)
-
     def settle(self) -> None:
         """Put the index in order by id: the bytes of a finished store do not tell who wrote which image when.
 
@@ -318,7 +308,7 @@ class PseudoLabelStore:
         self._inside.add(folder)
 
     def stage(self, data: bytes) -> Path:
-        """Write a file into ``incoming/``, durable; whoever moves it from there makes it count."""
+        """Write a file into ``incoming/``, durable; moving it from there commits it."""
         folder = self.root / "incoming"
         try:
             return stage(folder, data)

@@ -6,15 +6,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
-
-if TYPE_CHECKING:
-    from semiovs.store.pseudo_labels import PseudoLabelStore
+from semiovs.store.pseudo_labels import PseudoLabelStore
 
 #: Bars of the histogram of confidences: [0, 0.1), …, [0.9, 1].
 BARS = 10

@@ -9,14 +9,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from semiovs.errors import DataError
 from semiovs.store.index import Index, IndexRow
 from semiovs.store.meta import INDEX, prepare_folder
-
-if TYPE_CHECKING:
-    from semiovs.store.pseudo_labels import PseudoLabelStore
+from semiovs.store.pseudo_labels import PseudoLabelStore
 
 #: Images that are looked at together; bounds the memory of the thread pool's queue.
 _CHUNK = 1024
@@ -79,8 +77,6 @@ def repair(root: Path) -> StoreReport:
     Raises:
         DataError: no store, or one that cannot be written.
     """
-    from semiovs.store.pseudo_labels import PseudoLabelStore
-
     lines: list[int] = []
     try:
         prepare_folder(root)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from semiovs.images.discover.lists import UNLABELED
 from semiovs.images.discover.pairs import IMAGES, walk
-
-if TYPE_CHECKING:
-    from semiovs.images.discover.survey import Survey
+from semiovs.images.discover.survey import Survey
 
 _ANNOTATIONS = frozenset({".json", ".xml"})
 #: Pictures and films that people have among their images, and that nothing here reads.

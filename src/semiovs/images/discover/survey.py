@@ -1,19 +1,12 @@
-"""Looking at a folder of images: what is there, by convention, in lists, or nearly so. Light: no torch."""
+"""What is in a folder of images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semiovs.errors import DataError
-from semiovs.images.discover.bands import Bands, guess_bands
-from semiovs.images.discover.classes import CLASS_FILES, Classes, numbered_classes
-from semiovs.images.discover.hints import elsewhere, near_misses
-from semiovs.images.discover.lists import LABELED, find_lists, first_image, line, lists_to_make, masks_of_list
-from semiovs.images.discover.pairs import IMAGES, MASKS, walk
-
-#: Folder that `semiovs init` writes lists into, where the folders do not speak for themselves.
-LISTS = "lists"
+from semiovs.images.discover.bands import Bands
+from semiovs.images.discover.classes import Classes
 
 
 @dataclass
@@ -50,75 +43,3 @@ class Survey:
     def labeled(self) -> bool:
         """Whether there is something to learn from."""
         return "labeled" in self.lists or bool(self.images and self.masks)
-
-
-def survey(folder: Path) -> Survey:
-    """Look at `folder`.
-
-    Raises:
-        DataError: no such folder, or neither images nor lists in it.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; name the one with your images")
-    found = Survey(folder)
-    found.images = _count(folder / "images", IMAGES)
-    found.mask_files = sorted(walk(folder / "masks", MASKS))
-    found.masks = len(found.mask_files)
-    found.unlabeled = _count(folder / "unlabeled", IMAGES)
-    found.val = _count(folder / "val" / "images", IMAGES)
-    found.ood = _count(folder / "ood", IMAGES)
-    _find_classes(found)
-    _find_lists(found)
-    _find_bands(found)
-    if not (found.images or found.unlabeled or found.flat or found.lists):
-        raise DataError(
-            f"{folder}: no images here; put images into images/, their masks (same names, PNG) into masks/, "
-            f"images without masks into unlabeled/{elsewhere(folder)}"
-        )
-    found.notes += near_misses(found)
-    return found
-
-
-def _count(folder: Path, suffixes: frozenset[str]) -> int:
-    return sum(1 for _ in walk(folder, suffixes))
-
-
-def _find_classes(found: Survey) -> None:
-    name = next((name for name in CLASS_FILES if (found.folder / name).is_file()), None)
-    if name is not None and not name.endswith(".txt"):
-        found.classes = numbered_classes(found.folder / name)
-    if found.classes is not None:
-        found.notes.append(
-            f"{name} numbers its classes with gaps: they were put in order, with a map from the values in masks"
-        )
-    else:
-        found.class_file = name
-
-
-def _find_lists(found: Survey) -> None:
-    lists = find_lists(found.folder)
-    lists_to_make(found.folder, lists)
-    found.lists = {role: path.relative_to(found.folder).as_posix() for role, path in lists.lists.items()}
-    found.other_splits = [path.relative_to(found.folder).as_posix() for path in lists.others]
-    for role, pairs in lists.made.items():
-        name = f"{LISTS}/{role}.jsonl"
-        found.lists[role] = name
-        found.made[name] = "".join(line(found.folder, image, mask) for image, mask in pairs)
-    found.notes += lists.notes
-    taken = {path for pairs in lists.made.values() for pair in pairs for path in pair}
-    found.flat = sum(path not in taken for path in walk(found.folder, IMAGES, deep=False))
-    if found.masks:
-        return
-    if LABELED in lists.made:
-        found.mask_files = [mask for _, mask in lists.made[LABELED] if mask is not None]
-    elif LABELED in lists.lists:
-        found.mask_files = masks_of_list(found.folder, lists.lists[LABELED])
-
-
-def _find_bands(found: Survey) -> None:
-    image = first_image(found.folder, found.lists, found.made)
-    told = None if image is None else guess_bands(image)
-    if isinstance(told, str):
-        found.notes.append(told)
-    else:
-        found.bands = told
