@@ -15,7 +15,7 @@ from benchmarks.measure import Row, Size, alternately, counted, rate
 from semiovs.data import Batch, Labeled, OpenVocab, Unlabeled, normalize
 from semiovs.data.dataset import Augment, read_ood, stack
 from semiovs.data.draws import Draws
-from semiovs.data.sources import MaskFiles
+from semiovs.data.label_source import MaskFiles
 from semiovs.images.image import read_image
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record

@@ -75,7 +75,7 @@ def test_the_whole_way(folder, capsys):
     assert confidence[label == 1].min() > 128  # road is right more often than not
     stats = count_classes(store)
     config = load_config("my.yaml").config
-    assert FolderDataset(config.data, config.ood).sources().ood_labels is not None
+    assert FolderDataset(config.data, config.ood).read().ood_labels is not None
     assert told(capsys, "label", "my.yaml", "--from", "made", "--calibration", "c.json")[0] == 0
     assert count_classes(PseudoLabelStore.open("labels")) == stats
     code, _, err = told(capsys, "label", "my.yaml", "--from", "made")  # raw labels do not mix with calibrated ones
@@ -87,12 +87,12 @@ def test_raw_labels_are_refused_where_calibrated_ones_are_wanted(folder, capsys)
     assert told(capsys, "label", "my.yaml", "--from", "made")[0] == 0
     config = load_config("my.yaml").config
     with pytest.raises(ConfigError, match=r"calibrated needs calibrated labels.*semiovs label --calibration") as caught:
-        FolderDataset(config.data, config.ood).sources()
+        FolderDataset(config.data, config.ood).read()
     assert "\n" not in str(caught.value)
     shutil.rmtree("labels")
     shutil.copytree("masks", "labels")
     with pytest.raises(ConfigError, match="calibrated needs a pseudo-label store"):
-        FolderDataset(config.data, config.ood).sources()
+        FolderDataset(config.data, config.ood).read()
 
 
 @pytest.mark.parametrize("verb", ["calibrate", "card"])

@@ -102,7 +102,7 @@ def test_all_lists_and_folders_are_told_at_once(root, capsys):
     assert [found["streams"]["labelled"][key] for key in ("listed", "good", "bad")] == [3, 1, 2]
     assert [found["streams"]["evaluation"][key] for key in ("listed", "good", "bad")] == [30, 0, 30]
     with pytest.raises(DataError) as caught:
-        FolderDataset(DataConfig(root=str(root), labeled="labeled.txt", val="val.txt", unlabeled="nope")).sources()
+        FolderDataset(DataConfig(root=str(root), labeled="labeled.txt", val="val.txt", unlabeled="nope")).read()
     assert len(caught.value.problems) == 33
     main(["data", "check", *map(str, given)])
     printed = capsys.readouterr().out
@@ -124,7 +124,7 @@ def test_files_outside_are_an_error_until_allowed(root, tmp_path, capsys):
     assert (code, kinds(found), found["streams"]["unlabelled"]["bad"]) == (3, ["line-outside"], 1)
     assert checked(capsys, root / "own.yaml", f"data.unlabeled={tmp_path}/far")[0] == 0  # the user names it himself
     with pytest.raises(DataError, match=r"data\.outside=true allows it"):
-        FolderDataset(DataConfig(root=str(root), unlabeled="bare.txt")).sources()
+        FolderDataset(DataConfig(root=str(root), unlabeled="bare.txt")).read()
 
 
 def test_a_list_of_ood_images_lies_elsewhere(root, tmp_path, capsys):
@@ -322,7 +322,7 @@ def test_a_benchmark_is_checked_where_its_files_are(tmp_path, capsys):
     code, found = checked(capsys, "data.name=voc", f"data.root={tmp_path}")
     assert (code, kinds(found)) == (0, [])
     assert found["streams"]["labelled"]["good"] == found["streams"]["labelled"]["listed"] > 0
-    victim = next(r.image for r in Voc(DataConfig(name="voc", root=str(tmp_path))).sources().labeled)
+    victim = next(r.image for r in Voc(DataConfig(name="voc", root=str(tmp_path))).read().labeled)
     victim.write_bytes(victim.read_bytes()[:-40])
     code, found = checked(capsys, "data.name=voc", f"data.root={tmp_path}")
     assert (code, {row["file"] for row in found["list"] if row["severity"] == "error"}) == (3, {str(victim)})

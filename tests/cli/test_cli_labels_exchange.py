@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.audit.check import check_sources
+from semiovs.audit.check import check_collection
 from semiovs.cli.app import main
 from semiovs.config import load_config
 from semiovs.datasets.folder import FolderDataset
@@ -163,7 +163,7 @@ def test_corrected_images_join_the_labelled_ones(store, capsys):
     Path("my.yaml").write_text(
         "data: {classes: names.txt, labeled: back/labeled.jsonl, unlabeled: back/unlabeled.jsonl, crop_size: 16}\n"
     )
-    check_sources(FolderDataset(load_config("my.yaml").config.data).sources())
+    check_collection(FolderDataset(load_config("my.yaml").config.data).read())
 
 
 def test_an_image_cannot_be_labelled_twice(store, capsys):

@@ -82,7 +82,7 @@ def test_the_manifest_is_read_by_labelling_and_training(world, small):
         None,
         [f"data.root={world[0] / 'world'}", f"ood={folder / 'manifest.jsonl'}", "ood.mode=naive", "data.outside=true"],
     )
-    assert len(FolderDataset(config.config.data, config.config.ood).sources().ood) == 30
+    assert len(FolderDataset(config.config.data, config.config.ood).read().ood) == 30
     labels = world[0] / "labels"
     said = [
         f"data.root={world[0] / 'world'}",

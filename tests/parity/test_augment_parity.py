@@ -13,8 +13,8 @@ from PIL import Image, ImageFilter
 from semiovs.data import Batch, Labeled, normalize
 from semiovs.data.dataset import Augment, read_labeled, read_ood
 from semiovs.data.draws import Draws
+from semiovs.data.label_source import MaskFiles
 from semiovs.data.reference import crop, labels, strong, to_tensor
-from semiovs.data.sources import MaskFiles
 from semiovs.data.transforms import Geometry, Look, cutmix_box, draw_radius, random_size
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from semiovs.audit.check import check_sources
+from semiovs.audit.check import check_collection
 from semiovs.config import load_config
 from semiovs.config.schema import DataConfig
 from semiovs.datasets import split_cache
@@ -59,8 +59,8 @@ def _values(sources, manifest):
 def test_voc_with_a_preset_and_published_lists(home, tmp_path, published):
     trees.voc(tmp_path / "data" / home)
     published(trees.voc_lists())
-    sources = _preset("pascal/92", tmp_path / "data").sources()
-    check_sources(sources)
+    sources = _preset("pascal/92", tmp_path / "data").read()
+    check_collection(sources)
     assert _ids(sources.labeled) == ["JPEGImages/2007_000032", "JPEGImages/2008_000008"]
     assert [record.mask.parent.name for record in sources.labeled] == ["SegmentationClass", "SegmentationClassAug"]
     assert _values(sources, sources.labeled) == [0, 13, 15, 20, 255]
@@ -86,9 +86,9 @@ def test_absent_lists_name_the_command(tmp_path, published):
     trees.voc(tmp_path)
     published(trees.voc_lists(), here=False)
     with pytest.raises(DataError, match=r"data\.labeled: .*pascal/92/labeled\.txt.*semiovs splits fetch pascal"):
-        _preset("pascal/92", tmp_path).sources()
+        _preset("pascal/92", tmp_path).read()
     with pytest.raises(DataError, match=r"data\.labeled: no such list or folder"):
-        _preset("pascal/92", tmp_path, "data.labeled=splits/pascal/93/labeled.txt").sources()
+        _preset("pascal/92", tmp_path, "data.labeled=splits/pascal/93/labeled.txt").read()
 
 
 def test_absent_masks_and_images_are_counted(tmp_path, published):
@@ -98,7 +98,7 @@ def test_absent_masks_and_images_are_counted(tmp_path, published):
         DataError,
         match=r"1 of 2 masks are not in .*SegmentationClass/2008_000008\.png.*semiovs data prepare voc --root",
     ):
-        _preset("pascal/92", tmp_path).sources()
+        _preset("pascal/92", tmp_path).read()
     (tmp_path / "JPEGImages/2008_000015.jpg").unlink()
     with pytest.raises(DataError, match=r"data\.unlabeled: 1 of 2 images are not in"):
         _preset("pascal/92", tmp_path).unlabeled()
@@ -111,8 +111,8 @@ def test_suffixes_written_in_another_way(suffix, tmp_path, published):
     for path in (tmp_path / "JPEGImages").glob("*.jpg"):
         path.rename(path.with_suffix(suffix))
     (tmp_path / "SegmentationClass/2007_000032.png").rename(tmp_path / "SegmentationClass/2007_000032.PNG")
-    sources = _preset("pascal/92", tmp_path).sources()
-    check_sources(sources)
+    sources = _preset("pascal/92", tmp_path).read()
+    check_collection(sources)
     assert sources.labeled[0].image.suffix == suffix
 
 
@@ -122,18 +122,18 @@ def test_an_image_is_no_mask(tmp_path, published):
     published(trees.voc_lists())
     (tmp_path / "SegmentationClass/2007_000032.png").rename(tmp_path / "SegmentationClass/2007_000032.jpg")
     with pytest.raises(DataError, match="1 of 2 masks are not in"):
-        _preset("pascal/92", tmp_path).sources()
+        _preset("pascal/92", tmp_path).read()
 
 
 def test_voc_without_lists_uses_the_official_parts(tmp_path):
     trees.voc(tmp_path)
-    sources = Voc(DataConfig(name="voc", root=str(tmp_path))).sources()
-    check_sources(sources)
+    sources = Voc(DataConfig(name="voc", root=str(tmp_path))).read()
+    check_collection(sources)
     assert (len(sources.labeled), len(sources.val), sources.unlabeled) == (2, 1, None)
     assert sources.vocabulary.names == Vocabulary.load("voc21").names
     shutil.rmtree(tmp_path / "ImageSets")
     with pytest.raises(DataError, match="no train images of voc; next: semiovs data prepare voc"):
-        Voc(DataConfig(name="voc", root=str(tmp_path))).sources()
+        Voc(DataConfig(name="voc", root=str(tmp_path))).read()
 
 
 def test_masks_of_sbd(tmp_path):
@@ -164,8 +164,8 @@ def test_masks_of_sbd(tmp_path):
 def test_cityscapes(train_ids, home, tmp_path, published):
     trees.cityscapes(tmp_path / "data" / home, train_ids=train_ids)
     published(trees.cityscapes_lists())
-    sources = _preset("cityscapes/1_16", tmp_path / "data").sources()
-    check_sources(sources)
+    sources = _preset("cityscapes/1_16", tmp_path / "data").read()
+    check_collection(sources)
     assert _values(sources, sources.labeled) == _values(sources, sources.val) == [0, 13, 18, 255]
     assert sources.labeled[0].mask.name.endswith("labelTrainIds.png" if train_ids else "labelIds.png")
     extra = _preset("cityscapes/1_16", tmp_path / "data", "data.unlabeled=splits/cityscapes/all/unlabeled.txt")
@@ -181,8 +181,8 @@ def test_cityscapes_in_the_folders_of_its_archives(tmp_path, published):
         (tmp_path / "x" / part).rename(tmp_path / "data" / archive / part)
     published(trees.cityscapes_lists())
     data = Cityscapes(DataConfig(name="cityscapes", root=str(tmp_path / "data")))
-    sources = data.sources()
-    check_sources(sources)
+    sources = data.read()
+    check_collection(sources)
     assert (len(sources.labeled), len(sources.val)) == (2, 1)
     assert [part.found for part in data.parts()] == [2, 2, 1, 1, 1]
 
@@ -192,11 +192,11 @@ def test_cityscapes_with_some_train_ids_reads_ids(tmp_path, published):
     trees.cityscapes(tmp_path, train_ids=True)
     published(trees.cityscapes_lists())
     next((tmp_path / "gtFine/val").rglob("*labelTrainIds.png")).unlink()
-    sources = _preset("cityscapes/1_16", tmp_path).sources()
+    sources = _preset("cityscapes/1_16", tmp_path).read()
     assert {record.mask.name[-12:] for record in (*sources.labeled, *sources.val)} == {"labelIds.png"}
     next((tmp_path / "gtFine/train/jena").rglob("*labelIds.png")).unlink()
     with pytest.raises(DataError, match="masks are not in"):
-        _preset("cityscapes/1_16", tmp_path).sources()
+        _preset("cityscapes/1_16", tmp_path).read()
 
 
 def test_the_table_of_cityscapes_is_the_vocabulary():
@@ -212,8 +212,8 @@ def test_the_table_of_cityscapes_is_the_vocabulary():
 @pytest.mark.parametrize("home", [".", "ADEChallengeData2016"])
 def test_ade20k(moved, home, tmp_path):
     trees.ade20k(tmp_path / home, moved=moved)
-    sources = Ade20k(DataConfig(name="ade20k", root=str(tmp_path), masks={"reduce_zero_label": True})).sources()
-    check_sources(sources)
+    sources = Ade20k(DataConfig(name="ade20k", root=str(tmp_path), masks={"reduce_zero_label": True})).read()
+    check_collection(sources)
     assert (len(sources.labeled), len(sources.val)) == (2, 1)
     assert _values(sources, sources.labeled) == [0, 149, 255]
     assert len(sources.vocabulary) == 150
@@ -223,7 +223,7 @@ def test_ade20k_a_mask_with_the_last_class_was_not_moved(tmp_path):
     trees.ade20k(tmp_path)
     (first, *_) = sorted((tmp_path / "annotations/training").iterdir())
     trees.mask(first, [0, 1, 150, 255])
-    sources = Ade20k(DataConfig(name="ade20k", root=str(tmp_path))).sources()
+    sources = Ade20k(DataConfig(name="ade20k", root=str(tmp_path))).read()
     assert sorted(ids_present(sources.masks(first))) == [0, 149, 255]
 
 
@@ -246,7 +246,7 @@ def test_context_of_59_classes(folder, moved, more, tmp_path):
     path = tmp_path / "l.txt"
     path.write_text("JPEGImages/2008_000002.jpg SegmentationClassContext60/train/2008_000002.png\n")
     data = DataConfig(name="context", root=str(tmp_path), classes="context59", labeled="l.txt", val="l.txt", **more)
-    sources = Context(data).sources()
+    sources = Context(data).read()
     assert _values(sources, sources.labeled) == [0, 6, 255]
 
 
@@ -261,10 +261,10 @@ def test_context(folder, tmp_path, published):
             "pc60/val.txt": line("val", "2010_000001"),
         }
     )
-    sources = _preset("context/1_16", tmp_path).sources()
-    check_sources(sources)
+    sources = _preset("context/1_16", tmp_path).read()
+    check_collection(sources)
     assert _values(sources, sources.val) == [0, 1, 59]
-    fewer = _preset("context/1_16", tmp_path, "data.classes=context59", "data.masks.reduce_zero_label=true").sources()
+    fewer = _preset("context/1_16", tmp_path, "data.classes=context59", "data.masks.reduce_zero_label=true").read()
     assert _values(fewer, fewer.val) == [0, 58, 255]
 
 
@@ -300,8 +300,8 @@ def test_context_from_its_json(tmp_path):
     (making,) = data.makings()
     assert making.names == ("train/2008_000002.png", "val/2010_000001.png")
     assert making.run() == (2, [])
-    sources = Context(data.data).sources()
-    check_sources(sources)
+    sources = Context(data.data).read()
+    check_collection(sources)
     made = sources.masks(sources.val[0].mask)
     assert made[2, 2] == 59
     assert made[2, 9] == 1
@@ -324,8 +324,8 @@ def test_context_from_its_mats(tmp_path):
     path.write_text("2008_000002\n2009_000001\n")
     (making,) = data.makings()
     assert making.run() == (2, [])
-    sources = Context(data.data).sources()
-    check_sources(sources)
+    sources = Context(data.data).read()
+    check_collection(sources)
     assert _ids(sources.labeled) == ["JPEGImages/2008_000002"]
     assert _values(sources, sources.labeled) == [0, 1]
 
@@ -357,8 +357,8 @@ COCO = {"coco/1_512/labeled.txt": LABELED, "coco/val.txt": "val2017/000000000139
 def test_coco(masks, inner, values, tmp_path, published):
     trees.coco(tmp_path, masks=masks, inner=inner)
     published(COCO)
-    sources = _preset("coco/1_512", tmp_path).sources()
-    check_sources(sources)
+    sources = _preset("coco/1_512", tmp_path).read()
+    check_collection(sources)
     assert _values(sources, sources.labeled) == values
     assert _ids(sources.unlabeled) == ["train2017/000000000009", "train2017/000000000030"]
     folder = _preset("coco/1_512", tmp_path, "data.unlabeled=unlabeled2017").unlabeled()
@@ -371,8 +371,8 @@ def test_coco_from_its_annotations(tmp_path, published):
     published(COCO)
     for making in Coco(DataConfig(name="coco", root=str(tmp_path))).makings():
         assert making.run()[1] == []
-    sources = _preset("coco/1_512", tmp_path).sources()
-    check_sources(sources)
+    sources = _preset("coco/1_512", tmp_path).read()
+    check_collection(sources)
     names = sources.vocabulary.names
     mask = sources.masks(sources.labeled[0].mask)
     assert [names[mask[y, x]] for y, x in ((0, 0), (5, 9), (10, 10), (15, 20))] == [
@@ -388,8 +388,8 @@ def test_coco_from_its_annotations(tmp_path, published):
 def test_171_classes_need_stuffthingmaps(tmp_path):
     trees.coco(tmp_path, masks="maps")
     data = DataConfig(name="coco", root=str(tmp_path), classes="cocostuff171")
-    sources = Coco(data).sources()
-    check_sources(sources)
+    sources = Coco(data).read()
+    check_collection(sources)
     names = sources.vocabulary.names
     found = [names[v] for v in _values(sources, sources.labeled) if v != 255]
     assert found == ["person", "toothbrush", "banner", "wood"]
@@ -492,8 +492,8 @@ def test_a_map_of_ones_own_is_taken(tmp_path, published):
         "data.classes=[road,other]",
         "data.masks.map={'0': ignore, '4': 1, '7': road, '26': 1, '33': 1}",
     )
-    sources = data.sources()
-    check_sources(sources)
+    sources = data.read()
+    check_collection(sources)
     assert _values(sources, sources.labeled) == [0, 1, 255]
 
 
@@ -501,9 +501,9 @@ def test_the_masks_of_a_folder_of_ones_own_are_not_moved(tmp_path):
     trees.image(tmp_path / "images" / "a.jpg")
     trees.mask(tmp_path / "masks" / "a.png", [0, 1])
     own = {"name": "ade20k", "root": str(tmp_path), "classes": ["road", "car"]}
-    sources = Ade20k(DataConfig(**own)).sources()
+    sources = Ade20k(DataConfig(**own)).read()
     assert _values(sources, sources.labeled) == [0, 1]
-    moved = Ade20k(DataConfig(**own, masks={"reduce_zero_label": True})).sources()
+    moved = Ade20k(DataConfig(**own, masks={"reduce_zero_label": True})).read()
     assert _values(moved, moved.labeled) == [0, 255]
 
 
@@ -513,6 +513,6 @@ def test_a_recipe_on_a_folder_of_ones_own(tmp_path):
     trees.mask(tmp_path / "masks/a.png", [0, 1])
     own = ["data.classes=[road,car]", "data.labeled=null", "data.unlabeled=null", "data.val=null"]
     for preset in ("pascal/92", "cityscapes/1_16", "coco/1_512", "context/1_16"):
-        sources = _preset(preset, tmp_path, *own).sources()
-        check_sources(sources)
+        sources = _preset(preset, tmp_path, *own).read()
+        check_collection(sources)
         assert (_ids(sources.labeled), sources.val) == (["a"], None)

@@ -12,7 +12,7 @@ from semiovs.audit.audit import audit
 from semiovs.audit.image_facts import Appearance, checksums
 from semiovs.data.collection import LABELED, OOD, UNLABELED, VAL, Collection, Stream
 from semiovs.errors import DataError
-from semiovs.images.allowed_folders import Bounds, Links
+from semiovs.images.allowed_folders import AllowedFolders, Links
 from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
@@ -146,13 +146,13 @@ def test_bounds_follow_links_once(tmp_path):
     (inside / "file.png").symlink_to(outside / "x.png")
     (inside / "b").symlink_to(inside / "a")
     (inside / "c").symlink_to(outside)
-    bounds = Bounds([inside])
+    bounds = AllowedFolders([inside])
     for good in ("a/x.png", "b/x.png", "none/y.png", "a/../a/x.png"):
         bounds.check(inside / good)
     for bad in ("file.png", "c/x.png", "c/none.png", "../out/x.png", "a/../../out/x.png"):
         with pytest.raises(DataError, match=r"lies outside of .*; data\.outside=true allows it"):
             bounds.check(inside / bad)
     assert Links().real(inside / "c/x.png") == str(outside / "x.png")
-    Bounds([inside, outside]).check(inside / "file.png")
+    AllowedFolders([inside, outside]).check(inside / "file.png")
     with pytest.raises(DataError):
-        Bounds([inside]).check(tmp_path / "inside.png")  # a name that only begins alike
+        AllowedFolders([inside]).check(tmp_path / "inside.png")  # a name that only begins alike

@@ -6,12 +6,12 @@ import torch
 from PIL import Image
 
 from semiovs.audit.band_statistics import measure_bands, training_images
-from semiovs.audit.check import check_sources
+from semiovs.audit.check import check_collection
 from semiovs.config.schema import DataConfig
 from semiovs.data import Batch, Labeled, Views, bands, batch_digest, fast, normalize, reference
+from semiovs.data.collection import Collection
 from semiovs.data.dataset import Augment
 from semiovs.data.draws import Draws
-from semiovs.data.sources import Sources
 from semiovs.data.streams import StepStream
 from semiovs.data.transforms import Geometry, Look
 from semiovs.errors import DataError
@@ -107,7 +107,7 @@ def test_tone_of_rgb_keeps_gray_gray_and_blue_blue(tmp_path):
             assert view[0].equal(view[1])  # red and green stay alike; hue and saturation would part them from blue
 
 
-def toy_sources(root, dtype=np.uint16, bands_=4, **changes) -> Sources:
+def toy_sources(root, dtype=np.uint16, bands_=4, **changes) -> Collection:
     """Labelled, unlabelled and evaluation images as arrays in .tif files, of values that differ a lot between the parts."""
     tifffile = pytest.importorskip("tifffile")
     records = {}
@@ -125,7 +125,7 @@ def toy_sources(root, dtype=np.uint16, bands_=4, **changes) -> Sources:
         "labeled": Manifest(records["l"]), "unlabeled": Manifest(records["u"]), "val": Manifest(records["v"]),
         "images": BandReader((4, 1)),
     }  # fmt: skip
-    return Sources(**(given | changes))
+    return Collection.of(**(given | changes))
 
 
 def test_statistics_are_of_training_images_alone(tmp_path):
@@ -177,7 +177,7 @@ def test_batches_of_bands_are_a_function_of_the_step(tmp_path):
 def test_the_check_names_every_file_with_other_channels(tmp_path):
     tifffile = pytest.importorskip("tifffile")
     sources = toy_sources(tmp_path)
-    check_sources(sources)
+    check_collection(sources)
     for name, channels in (("u1", 6), ("v0", 6), ("u2", 3)):
         tifffile.imwrite(
             tmp_path / f"{name}.tif",
@@ -186,7 +186,7 @@ def test_the_check_names_every_file_with_other_channels(tmp_path):
             planarconfig="contig",
         )
     with pytest.raises(DataError) as told:
-        check_sources(sources)
+        check_collection(sources)
     text = str(told.value)
     assert "u2.tif: has 3 channel(s), but data.bands asks for 4" in text
     assert "2 image(s) have 6 channels, the other 6 have 4" in text

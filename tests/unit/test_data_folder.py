@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from semiovs.audit.check import check_sources
+from semiovs.audit.check import check_collection
 from semiovs.config.schema import DataConfig, OodConfig
 from semiovs.errors import ConfigError, DataError
 from semiovs.registry import DATASETS, lookup
@@ -20,7 +20,7 @@ def root(tmp_path):
 
 
 def load(root, ood=None, **data):
-    return lookup(DATASETS, "folder", kind="data set").load()(DataConfig(root=str(root), **data), ood).sources()
+    return lookup(DATASETS, "folder", kind="data set").load()(DataConfig(root=str(root), **data), ood).read()
 
 
 def test_layout_by_convention(root):
@@ -29,7 +29,7 @@ def test_layout_by_convention(root):
     counts = [len(m) for m in (sources.labeled, sources.unlabeled, sources.val, sources.ood)]
     assert counts == [5, 7, 2, 4]
     assert sources.ood_labels.label("o1").shape == (30, 40)
-    check_sources(sources)
+    check_collection(sources)
 
 
 def test_only_labelled_images(root):
@@ -37,7 +37,7 @@ def test_only_labelled_images(root):
         shutil.rmtree(root / name)
     sources = load(root)
     assert (sources.unlabeled, sources.val, sources.ood, sources.ood_labels) == (None, None, None, None)
-    check_sources(sources)
+    check_collection(sources)
 
 
 def test_lists_folders_and_absolute_paths(root, tmp_path_factory):
@@ -51,7 +51,7 @@ def test_lists_folders_and_absolute_paths(root, tmp_path_factory):
     assert [r.mask for r in sources.unlabeled] == [None, None]
     assert [r.id for r in sources.val] == ["v0", "v1"]
     assert sources.vocabulary.names == ("a", "b", "c")
-    check_sources(sources)
+    check_collection(sources)
     assert [r.id for r in load(root, unlabeled=str(elsewhere)).unlabeled] == ["far"]
     assert [r.id for r in load(root, val="test/images").val] == ["v0", "v1"]
 
@@ -104,7 +104,7 @@ def test_missing_ood_labels(root):
         load(root, OodConfig())
     naive = load(root, OodConfig(mode="naive"))
     assert naive.ood_labels is None
-    check_sources(naive)
+    check_collection(naive)
 
 
 def store(root, names=toy_data.NAMES, prefix=""):
@@ -118,7 +118,7 @@ def test_store(root):
     sources = load(root, OodConfig(labels="store", confidence="score"))
     assert int(sources.ood_labels.label("o2").max()) == 2
     assert int(sources.ood_labels.confidence("o2").max()) in {127, 128}
-    check_sources(sources)
+    check_collection(sources)
 
 
 def test_store_of_other_classes_is_refused(root):
@@ -139,7 +139,7 @@ def test_records_find_their_labels_by_last_name(root, prefix):
     sources = load(root, OodConfig(images="ood.txt", labels="store"))
     assert [r.id for r in sources.ood] == [f"ood/o{i}" for i in range(4)]
     assert [int(sources.ood_labels.label(r.id)[0, 0]) for r in sources.ood] == [0, 1, 2, 0]
-    check_sources(sources)
+    check_collection(sources)
 
 
 def test_a_last_name_that_two_records_share_finds_nothing(root):
@@ -157,8 +157,8 @@ def test_list_of_images_and_labels_from_elsewhere(root, tmp_path_factory):
     (coco / "list.txt").write_text("".join(f"ood/o{i}.png ood-labels/o{i}.png\n" for i in range(4)))
     sources = load(root, OodConfig(images=str(coco / "list.txt")))
     assert sources.ood[0].image == coco / "ood/o0.png"
-    assert sources.ood[0].mask is None
-    check_sources(sources)
+    assert sources.ood_labels.paths["ood/o0"] == coco / "ood-labels/o0.png"
+    check_collection(sources)
 
 
 def test_val_without_masks(root):

@@ -209,7 +209,7 @@ def test_the_same_batches_with_a_cache(tmp_path):
     digests = []
     for gigabytes in (0, 5 * COST / 1e9, 1):
         cache = CacheConfig(dir=str(root / "cache"), budget_gb=gigabytes)
-        sources = make(DataConfig(root=str(root), cache=cache), OodConfig()).sources()
+        sources = make(DataConfig(root=str(root), cache=cache), OodConfig()).read()
         stream = StepStream(sources, Views(unlabeled=2, ood=2), crop_size=32, batch_size=2, seed=1, micro_steps_total=6)
         digests += [[batch_digest(b) for b in loader(stream, 0, 6, workers=workers)] for workers in (0, 2)]
         assert used(root / "cache") <= gigabytes * 1e9
@@ -231,4 +231,4 @@ def test_bands_are_not_cached(tmp_path):
     make = lookup(DATASETS, "folder", kind="data set").load()
     data = DataConfig(root=str(root), cache=CacheConfig(dir=str(root / "cache"), budget_gb=1), bands=(1,))
     with pytest.raises(ConfigError, match=r"data\.cache: keeps RGB"):
-        make(data, None).sources()
+        make(data, None).read()

@@ -8,7 +8,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from semiovs.audit.check import check_sources
+from semiovs.audit.check import check_collection
 from semiovs.config.schema import DataConfig, OodConfig
 from semiovs.data import StepStream, Views, batch_digest, loader
 from semiovs.errors import DataError
@@ -307,7 +307,7 @@ def twins(tmp_path):
         shutil.rmtree(packed / name)
         tars.of_folder(root / name, packed / f"{name}/{name}.tar")
     return [
-        lookup(DATASETS, "folder", kind="data set").load()(DataConfig(root=str(r)), OodConfig()).sources()
+        lookup(DATASETS, "folder", kind="data set").load()(DataConfig(root=str(r)), OodConfig()).read()
         for r in (root, packed)
     ]
 
@@ -327,7 +327,7 @@ def stream(sources, **options):
 
 def test_the_same_batches_from_a_folder_and_from_tars(twins):
     files, packed = twins
-    check_sources(packed)
+    check_collection(packed)
     assert packed.ood[0].id == "ood/o0"
     digests = [[batch_digest(s[k]) for k in range(9)] for s in (stream(files), stream(packed))]
     assert digests[0] == digests[1]
@@ -348,18 +348,18 @@ def test_overlap_of_a_tar_and_a_folder(tmp_path):
     sources = (
         lookup(DATASETS, "folder", kind="data set")
         .load()(DataConfig(root=str(root), unlabeled="copies.tar"), None)
-        .sources()
+        .read()
     )
     assert [r.id for r in sources.unlabeled] == ["copies/v0", "copies/v1"]
-    check_sources(sources)
+    check_collection(sources)
     (root / "list.jsonl").write_text('{"id": "v0", "image": "copies.tar/v0.png"}\n')
     sources = (
         lookup(DATASETS, "folder", kind="data set")
         .load()(DataConfig(root=str(root), unlabeled="list.jsonl"), None)
-        .sources()
+        .read()
     )
     with pytest.raises(DataError, match=r"v0\.png: is both unlabelled and evaluation"):
-        check_sources(sources)
+        check_collection(sources)
 
 
 @pytest.mark.parametrize(

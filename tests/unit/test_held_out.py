@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from semiovs.audit.check import check_sources
+from semiovs.audit.check import check_collection
 from semiovs.config.schema import DataConfig
 from semiovs.datasets.folder import FolderDataset
 from semiovs.engine.experiment import _check_steering
@@ -25,7 +24,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def sources(root: Any, **values: Any) -> Any:
-    return FolderDataset(DataConfig(root=str(root), **values)).sources()
+    return FolderDataset(DataConfig(root=str(root), **values)).read()
 
 
 def ids(manifest: Any) -> list[str]:
@@ -39,7 +38,7 @@ def test_a_number_is_a_pure_choice_and_nobody_trains_on_it(root: Any) -> None:
     assert ids(sources(root, held_out=2).held_out) == ids(found.held_out)
     assert set(ids(found.held_out)) < set(ids(sources(root, held_out=3).held_out))
     assert len(FolderDataset(DataConfig(root=str(root), held_out=2)).labeled().labeled) == 4
-    check_sources(found)
+    check_collection(found)
     assert sources(root).held_out is None
 
 
@@ -48,7 +47,7 @@ def test_a_list(root: Any) -> None:
     found = sources(root, held_out="aside.txt")
     assert [record.image.stem for record in found.held_out] == ["l1", "l4"]
     assert ids(found.labeled) == ["l0", "l2", "l3", "l5"]
-    check_sources(found)
+    check_collection(found)
 
 
 @pytest.mark.parametrize("count", [0, -1, 6, 60])
@@ -63,13 +62,13 @@ def test_masks_are_needed_and_overlaps_found(root: Any) -> None:
         sources(root, held_out="bare.txt")
     (root / "val.txt").write_text("val/images/v0.png val/masks/v0.png\n")
     with pytest.raises(DataError, match=r"v0\.png: is both held-out and evaluation"):
-        check_sources(sources(root, held_out="val.txt"))
+        check_collection(sources(root, held_out="val.txt"))
     with pytest.raises(DataError, match=r"data\.held_out: no such list or folder"):
         sources(root, held_out="nothing.txt")
     found = sources(root, held_out=2)
-    twice = replace(found, unlabeled=found.held_out.without_masks())
+    twice = changed(found, unlabeled=found.held_out.without_masks())
     with pytest.raises(DataError, match="held-out images must not be trained on"):
-        check_sources(twice)
+        check_collection(twice)
 
 
 def test_the_hook_tells_the_student_s_score_and_the_method_alone() -> None:
@@ -100,12 +99,12 @@ def test_a_method_that_waits_for_scores_gets_some(root: Any, caplog: pytest.LogC
     from contract.toy import toy_method
 
     both = sources(root, held_out=2)
-    neither = replace(both, val=None, held_out=None)
+    neither = changed(both, val=None, held_out=None)
     _check_steering(toy_method("unimatch"), neither)
     _check_steering(toy_method("prevmatch", prev_snapshot="schedule"), neither)
-    _check_steering(toy_method("prevmatch", prev_snapshot="held-out"), replace(both, val=None))
+    _check_steering(toy_method("prevmatch", prev_snapshot="held-out"), changed(both, val=None))
     with caplog.at_level("INFO", logger="semiovs"):
-        _check_steering(toy_method("prevmatch"), replace(both, held_out=None))
+        _check_steering(toy_method("prevmatch"), changed(both, held_out=None))
     assert "no fair test" in caplog.text
     for rule, key in (("paper", "val"), ("held-out", "held_out")):
         with pytest.raises(ConfigError, match=rf"no data\.{key}, so no model would ever be kept"):

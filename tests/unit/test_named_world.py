@@ -77,7 +77,7 @@ def test_a_coloured_object_has_its_colour():
 
 def test_world_is_a_folder_data_set(tmp_path):
     root = write_named_world(tmp_path / "w", 1, train=3, val=2)
-    sources = FolderDataset(DataConfig(root=str(root))).sources()
+    sources = FolderDataset(DataConfig(root=str(root))).read()
     assert sources.vocabulary.hash == VOCABULARY.hash
     assert (len(sources.labeled), len(sources.val)) == (3, 2)
     mask = sources.masks(sources.labeled[1].mask)

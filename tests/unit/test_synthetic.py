@@ -36,7 +36,7 @@ def test_more_images_leave_the_first_ones_alone(tmp_path):
 
 def test_world_is_a_folder_data_set(tmp_path):
     root = write_world(tmp_path / "w", 0, size=SMALL)
-    sources = FolderDataset(DataConfig(root=str(root)), OodConfig(images="ood", mode="naive")).sources()
+    sources = FolderDataset(DataConfig(root=str(root)), OodConfig(images="ood", mode="naive")).read()
     assert sources.vocabulary == VOCABULARY
     assert sources.vocabulary.names == CLASSES
     assert [len(m) for m in (sources.labeled, sources.unlabeled, sources.val, sources.ood)] == [3, 4, 2, 5]

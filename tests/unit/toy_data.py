@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from semiovs.data.sources import LabelSource, MaskFolder, Sources
+from semiovs.data.collection import Collection
+from semiovs.data.label_source import LabelSource, MaskFolder
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.vocab import Vocabulary
@@ -43,8 +44,8 @@ def make(root: Path, *, labeled: int = 5, unlabeled: int = 7, val: int = 2, ood:
     return root
 
 
-def sources(root: Path, **changes: object) -> Sources:
-    """Sources of what `make` wrote."""
+def sources(root: Path, **changes: object) -> Collection:
+    """Collection of what `make` wrote."""
     reader = MaskReader(NAMES)
     labels: LabelSource = MaskFolder(root / "ood-labels", reader)
     given: dict[str, object] = {
@@ -56,4 +57,10 @@ def sources(root: Path, **changes: object) -> Sources:
         "ood": Manifest.from_folder(root / "ood"),
         "ood_labels": labels,
     }
-    return Sources(**(given | changes))  # type: ignore[arg-type]
+    return Collection.of(**(given | changes))  # type: ignore[arg-type]
+
+
+def changed(collection: Collection, **changes: object) -> Collection:
+    """The collection with other manifests, masks or labels."""
+    names = ("vocabulary", "masks", "labeled", "unlabeled", "val", "ood", "held_out", "ood_labels", "images")
+    return Collection.of(**({name: getattr(collection, name) for name in names} | changes))  # type: ignore[arg-type]

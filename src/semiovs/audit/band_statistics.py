@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.sources import Sources
+from semiovs.data.collection import Collection
 from semiovs.errors import DataError
 from semiovs.images.pixels import read_pixels
 from semiovs.images.readers import BandReader
@@ -68,7 +68,7 @@ class _Counted:
     sample: tuple[NDArray[Any], ...]
 
 
-def training_images(sources: Sources) -> list[Record]:
+def training_images(sources: Collection) -> list[Record]:
     """What may be measured: labelled and unlabelled images, never those for evaluation, nor those from elsewhere."""
     return [*sources.labeled, *(sources.unlabeled or ())]
 

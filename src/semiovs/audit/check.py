@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from semiovs.audit.overlaps import shared_images
 from semiovs.audit.record_check import Inspector
 from semiovs.data.collection import KEYS, MASKED, Collection
-from semiovs.data.sources import Sources
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, refuse
 
@@ -19,7 +18,7 @@ from semiovs.images.findings import Finding, refuse
 Progress = Callable[[int, int], None]
 
 
-def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | None = None) -> None:
+def check_collection(collection: Collection, *, threads: int = 8, progress: Progress | None = None) -> None:
     """Read every mask and OOD label, and every image's header and end.
 
     Sizes must agree, values must be classes or ignore, OOD labels must exist, no image may be in two of labelled, held-out,
@@ -28,7 +27,6 @@ def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | No
     Raises:
         DataError: one error for all problems.
     """
-    collection = Collection.of(sources)
     inspect = Inspector(collection, "header")
     findings = [*empty_streams(collection), *shared_images(collection)]
     jobs = [(stream, record) for stream in collection.streams.values() for record in stream.manifest]

@@ -43,7 +43,7 @@ def measure(
     progress: Callable[[int, int], None] | None = None,
     read: Callable[[Path], Image.Image] = read_image,
 ) -> Measured:
-    """Read every image (as RGB, by `shown` of `Sources.images`) and mask once.
+    """Read every image (as RGB, by `shown` of `Collection.images`) and mask once.
 
     Raises:
         DataError: one error for all images or masks that cannot be read or do not fit.

@@ -115,7 +115,7 @@ class Inspector:
             say.error(*_misfit(record, what, found.size, size), record.mask or record.image)
 
     def _ood_label(self, record: Record, found: Inspection, say: _Voice) -> None:
-        source = self.collection.labels
+        source = self.collection.ood_labels
         assert source is not None
         if record.id not in source:
             say.error("label-missing", f"{record.image}: no label for id '{record.id}' in ood.labels", record.image)

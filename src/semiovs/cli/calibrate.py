@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from semiovs.calibration.calibration import Calibration, Rare
     from semiovs.calibration.counts import Tally
     from semiovs.calibration.fit import Choice
-    from semiovs.data.sources import Sources
+    from semiovs.data.collection import Collection
     from semiovs.ovs import OpenVocabModel
     from semiovs.vocab import Vocabulary
 
@@ -51,7 +51,7 @@ class Pupil:
 
     teacher: OpenVocabModel
     who: dict[str, Any]
-    sources: Sources
+    sources: Collection
 
 
 def calibrate(

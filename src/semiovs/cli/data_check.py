@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semiovs.cli.console import Json, log, report, table
-from semiovs.cli.data_input import Arguments, Given, Threads, audited, given
+from semiovs.cli.data_input import Arguments, DataInput, Threads, audit_data, find_data
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ def check(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Decode every image and mask, and tell all that is wrong: files, sizes, values, duplicates, leaks. Exit code 3 on errors."""
-    found = given(arguments or [])
+    found = find_data(arguments or [])
     if fix and (found.yaml is None or found.yaml.name == "config.yaml"):
         raise UsageError(f"--fix changes a YAML file, and '{found.source}' is none; write one: semiovs init DIR")
-    result = audited(found, threads=threads)
+    result = audit_data(found, threads=threads)
     data = {"source": found.source, "root": str(found.root), **result.as_json()}
     if clean is not None:
         data["clean"] = _cleaned(result, clean, found.root)
@@ -83,7 +83,7 @@ def _cleaned(result: Audit, folder: Path, root: Path) -> dict[str, str]:
     return written
 
 
-def _fixed(result: Audit, found: Given) -> list[str]:
+def _fixed(result: Audit, found: DataInput) -> list[str]:
     """Write the certain settings into the YAML, with a copy beside it; returns the keys."""
     from semiovs.config import load_config
     from semiovs.config.edit import with_settings
@@ -121,7 +121,7 @@ def _free(path: Path) -> Path:
         number += 1
 
 
-def _written(data: dict[str, Any], result: Audit, out: Path, found: Given) -> list[str]:
+def _written(data: dict[str, Any], result: Audit, out: Path, found: DataInput) -> list[str]:
     from semiovs.audit.page import write_check
     from semiovs.cli.console import jsonable
     from semiovs.files import write_json

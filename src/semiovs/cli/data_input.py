@@ -1,23 +1,23 @@
-"""What `data check` and `data stats` are given: a configuration, a folder without one, or a single list."""
+"""What `data check` and `data stats` look at: a configuration, a folder without one, or a single list."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from semiovs.cli.progress import progress
-from semiovs.errors import ConfigError, DataError, UsageError
+from semiovs.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.audit.audit import Audit
-    from semiovs.config.schema import Config
     from semiovs.data.collection import Collection
-    from semiovs.vocab.vocabulary import Vocabulary
+    from semiovs.datasets.dataset import Dataset
+    from semiovs.images.discover.survey import Survey
+    from semiovs.images.source import Reading
 
 Arguments = Annotated[
     list[str] | None,
@@ -28,13 +28,12 @@ Arguments = Annotated[
 ]
 Threads = Annotated[int, typer.Option(min=0, help="Threads that decode; 0: one for each processor.")]
 
-#: Folders above a list in which its paths may start.
-_ABOVE = 4
+_CONFIGS = ("config.yaml", "semiovs.yaml")
 
 
 @dataclass(frozen=True)
-class Given:
-    """What to look at.
+class DataInput:
+    """Images to look at.
 
     source: as it was typed; collection: the images; root: what relative paths start from; yaml: the file that the source is, if
     any; named: whether the classes are the user's, not numbers in their place.
@@ -47,30 +46,35 @@ class Given:
     named: bool = True
 
 
-def given(arguments: Sequence[str]) -> Given:
-    """Find the images.
+def find_data(arguments: Sequence[str]) -> DataInput:
+    """List the images that the arguments name.
 
     Raises:
         UsageError: a configuration that does not hold; DataError: no images at all.
     """
     from semiovs.config import load_config, split_source
+    from semiovs.registry import DATASETS, lookup
 
     source, overrides = split_source(arguments)
     path = None if source is None else Path(source).expanduser()
     if path is not None and _is_list(path):
         return _of_list(path, overrides)
-    if (
-        path is not None
-        and path.is_dir()
-        and not any((path / name).is_file() for name in ("config.yaml", "semiovs.yaml"))
-    ):
+    if path is not None and path.is_dir() and not any((path / name).is_file() for name in _CONFIGS):
         return _of_folder(path, overrides)
     config = load_config(source, overrides).config
-    collection, root, named = _collected(config)
-    file = None
-    if path is not None:
-        file = next((p for p in (path, path / "config.yaml", path / "semiovs.yaml") if p.is_file()), None)
-    return Given(source or "", collection, root, file, named)
+    dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood)
+    collection, named = _examine(dataset)
+    places = [] if path is None else [path, *(path / name for name in _CONFIGS)]
+    yaml = next((place for place in places if place.is_file()), None)
+    return DataInput(source or "", collection, dataset.root, yaml, named)
+
+
+def audit_data(found: DataInput, *, threads: int, shown: bool = True) -> Audit:
+    """The pass over all images, with a bar."""
+    from semiovs.audit.audit import audit
+
+    with progress("checking", shown=shown) as show:
+        return audit(found.collection, threads=threads or None, named=found.named, progress=show)
 
 
 def _is_list(path: Path) -> bool:
@@ -82,131 +86,95 @@ def _is_list(path: Path) -> bool:
     return not path.is_dir() and names_container(path)
 
 
-def audited(found: Given, *, threads: int, shown: bool = True) -> Audit:
-    """The pass over all images, with a bar."""
-    from semiovs.audit.audit import audit
+def _examine(dataset: Dataset, *, required: bool = True, **chosen: Any) -> tuple[Collection, bool]:
+    """The images of a data set, and whether its classes have names.
 
-    with progress("checking", shown=shown) as show:
-        return audit(found.collection, threads=threads or None, named=found.named, progress=show)
-
-
-def _collected(config: Config) -> tuple[Collection, Path, bool]:
-    from semiovs.data.collection import Collection
-    from semiovs.images.findings import Finding, of_error
-    from semiovs.images.masks import MaskReader
-    from semiovs.registry import DATASETS, lookup
-
-    dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood)
-    root = Path(getattr(dataset, "root", config.data.root))
-    if not hasattr(dataset, "collect"):
-        try:
-            return Collection.of(dataset.sources()), root, True
-        except DataError as error:
-            vocabulary = dataset.vocabulary()
-            findings = of_error(error, "list")
-            return Collection(vocabulary, MaskReader(vocabulary.names), findings=findings), root, True
-    try:
-        dataset.vocabulary()
-    except ConfigError as error:
-        vocabulary, reader = _numbers()
-        found: Collection = dataset.collect(vocabulary, reader)
-        found.findings.append(Finding("classes", "error", str(error), where="data.classes"))
-        return found, root, False
-    return dataset.collect(), root, True
-
-
-def _numbers() -> tuple[Vocabulary, object]:
-    """Classes for masks whose values nobody has named."""
+    Numbers stand in the place of names that are missing; required: that they are missing is a finding.
+    """
+    from semiovs.images.findings import Finding
     from semiovs.images.masks import MaskReader
     from semiovs.vocab.vocabulary import Vocabulary
 
-    names = tuple(str(value) for value in range(255))
-    return Vocabulary(names), MaskReader(names)
+    try:
+        dataset.vocabulary()
+    except ConfigError as error:
+        numbers = tuple(str(value) for value in range(255))
+        found = dataset.examine(vocabulary=Vocabulary(numbers), masks=MaskReader(numbers), **chosen)
+        if required:
+            found.findings.append(Finding("classes", "error", str(error), where="data.classes"))
+        return found, False
+    return dataset.examine(**chosen), True
 
 
-def _of_folder(path: Path, overrides: Sequence[str]) -> Given:
-    """A folder without a configuration: as `semiovs init` would set it up; nothing is written into it."""
-    from semiovs.cli.init import chosen_classes, starter
+def _of_folder(path: Path, overrides: Sequence[str]) -> DataInput:
+    """A folder without a configuration: as `semiovs init` would set it up; nothing is written."""
     from semiovs.config import load_config
     from semiovs.config.source import inline
-    from semiovs.files import write_text
+    from semiovs.data.collection import LABELED
+    from semiovs.datasets.folder import FolderDataset
     from semiovs.images.discover.discover import discover
+    from semiovs.images.discover.starter import choose_classes, settings
     from semiovs.images.findings import Finding
 
     seen = discover(path)
-    classes = chosen_classes(seen, None)
-    with tempfile.TemporaryDirectory() as folder:
-        text = starter(seen, classes, root=path.resolve().as_posix())
-        write_text(Path(folder) / "semiovs.yaml", text)
-        made = []
-        for role, name in seen.lists.items():
-            if name in seen.made:
-                write_text(Path(folder) / Path(name).name, seen.made[name])
-                made.append(f"data.{role}={inline(str(Path(folder) / Path(name).name))}")
-        config = load_config(str(Path(folder) / "semiovs.yaml"), [*made, *overrides]).config
-        collection, root, named = _collected(config)
-    _without_origin(collection, Path(folder))
+    classes = choose_classes(seen, None)
+    root = path.resolve()
+    values = {
+        key: (root / value).as_posix() if isinstance(value, str) else value  # not what lies in the working directory
+        for key, value in settings(seen, classes, root=".").items()
+    }
+    config = load_config(None, [*(f"{key}={inline(value)}" for key, value in values.items()), *overrides]).config
+    dataset = FolderDataset(config.data, config.ood, lists=_unwritten_lists(seen, root, config.data.outside))
+    collection, named = _examine(dataset)
     if not seen.labeled:
-        collection.findings = [f for f in collection.findings if (f.stream, f.kind) != ("labelled", "list-missing")]
+        collection.findings = [f for f in collection.findings if (f.stream, f.kind) != (LABELED, "list-missing")]
     text = f"{path}: no semiovs.yaml; checked as `semiovs init {path}` would set it up"
     collection.findings.append(Finding("config-none", "note", text, where=str(path)))
-    return Given(str(path), collection, root, named=named and (isinstance(classes, str) or classes.named))
+    named = named and (isinstance(classes, str) or classes.named)
+    return DataInput(str(path), collection, dataset.root, named=named)
 
 
-def _without_origin(collection: Collection, folder: Path) -> None:
-    """Lists that were made for the moment are no place to send a person to."""
-    from dataclasses import replace
-
+def _unwritten_lists(seen: Survey, root: Path, outside: bool) -> dict[str, Reading]:
+    """Stream -> images of the lists that `semiovs init` would write."""
+    from semiovs.data.collection import KEYS
+    from semiovs.images.allowed_folders import AllowedFolders
     from semiovs.images.manifest import Manifest
 
-    for name, stream in collection.streams.items():
-        if stream.manifest.origin is not None and stream.manifest.origin.parent == folder:
-            plain = Manifest(stream.manifest, stream.manifest.root)
-            collection.streams[name] = replace(stream, manifest=plain)
+    within = None if outside else AllowedFolders([root])
+    streams = {key.removeprefix("data."): stream for stream, key in KEYS.items()}
+    return {
+        streams[role]: Manifest.examine_lines(
+            enumerate(seen.made[name].splitlines(), 1), root, name=name, within=within
+        )
+        for role, name in seen.lists.items()
+        if name in seen.made
+    }
 
 
-def _of_list(path: Path, overrides: Sequence[str]) -> Given:
+def _of_list(path: Path, overrides: Sequence[str]) -> DataInput:
     """One list: of labelled images if it names masks, else of bare ones, as those of tars and data sets are."""
     from semiovs.config import load_config
     from semiovs.config.source import inline
-    from semiovs.data.collection import LABELED, UNLABELED, Collection
+    from semiovs.data.collection import LABELED, UNLABELED
     from semiovs.datasets.folder import FolderDataset
-    from semiovs.images.allowed_folders import Bounds
-    from semiovs.images.manifest import Manifest
-    from semiovs.images.masks import MaskReader
-    from semiovs.images.source import names_container, read_source
+    from semiovs.images.source import list_root, names_container
 
     contained = names_container(path)
-    rooted = any(override.startswith("data.root=") for override in overrides)
-    first = [] if rooted else [f"data.root={inline(str(Path.cwd() if contained else _root_of(path)))}"]
-    config = load_config(None, [*first, *overrides]).config
+    start = Path.cwd() if contained else list_root(path)
+    stream = UNLABELED if contained or not _names_masks(path, start) else LABELED
+    key = "data.labeled" if stream == LABELED else "data.unlabeled"
+    given = [f"data.root={inline(str(start))}", *overrides, f"{key}={inline(str(path.absolute()))}"]
+    config = load_config(None, given).config
     if config.data.name != "folder":
         raise UsageError(f"{path}: a single list is checked as data.name=folder")
     dataset = FolderDataset(config.data)
-    root, named = dataset.root, True
-    try:
-        vocabulary = dataset.vocabulary()
-        masks = MaskReader.from_config(config.data.masks, vocabulary)
-    except ConfigError:
-        (vocabulary, masks), named = _numbers(), False  # type: ignore[assignment]
-    collection = Collection(vocabulary, masks)
-    if contained:
-        collection.add(UNLABELED, lambda: (read_source(path), []))
-        return Given(str(path), collection, root, named=named)
-    within = None if config.data.outside else Bounds([root])
-    manifest, findings = Manifest.examine(path, root, within=within)
-    masked = any(record.mask is not None for record in manifest)
-    collection.add(LABELED if masked else UNLABELED, lambda: (manifest, findings))
-    return Given(str(path), collection, root, named=named)
+    collection, named = _examine(dataset, required=False, streams=(stream,))
+    return DataInput(str(path), collection, dataset.root, named=named)
 
 
-def _root_of(path: Path) -> Path:
-    """The folder, of the list or above it, in which its first image lies."""
+def _names_masks(path: Path, start: Path) -> bool:
+    """Whether a list is one of labelled images."""
     from semiovs.images.manifest import Manifest
 
-    start = path.resolve().parent
-    for folder in [start, *list(start.parents)[:_ABOVE]]:
-        manifest, _ = Manifest.scan(path, folder)
-        if manifest and manifest[0].image.is_file():
-            return folder
-    return start
+    manifest, _ = Manifest.examine(path, start)
+    return any(record.mask is not None for record in manifest)

@@ -42,7 +42,7 @@ def normalize(
 
     source, overrides = split_source(arguments or [])
     config = load_config(source, overrides).config.data
-    records = training_images(lookup(DATASETS, config.name, kind="data set").load()(config).sources())
+    records = training_images(lookup(DATASETS, config.name, kind="data set").load()(config).read())
     reader, found = _measured(config, records, threads)
     lines = _lines(reader, found)
     rows = [

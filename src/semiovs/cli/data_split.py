@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from semiovs.audit.label_counts import Measured
     from semiovs.audit.split import Split
-    from semiovs.data.sources import Sources
+    from semiovs.data.collection import Collection
     from semiovs.images.manifest import Manifest
 
 _FACTS = "split.json"
@@ -89,7 +89,11 @@ def _notes(facts: Mapping[str, Any], lists: Mapping[str, Path], method: str) -> 
 
 
 def _made(
-    sources: Sources, sizes: Mapping[str, float | int], parts: Mapping[str, float | int], seed: int, group: str | None
+    sources: Collection,
+    sizes: Mapping[str, float | int],
+    parts: Mapping[str, float | int],
+    seed: int,
+    group: str | None,
 ) -> tuple[Measured, Split]:
     from semiovs.audit.label_counts import measure
     from semiovs.audit.split import connected, make_split
@@ -178,7 +182,7 @@ def _written(made: Split, labeled: Manifest, bare: Manifest | None, place: Path,
     return written
 
 
-def _facts(made: Split, pixels: NDArray[np.int64], sources: Sources) -> dict[str, Any]:
+def _facts(made: Split, pixels: NDArray[np.int64], sources: Collection) -> dict[str, Any]:
     """What split.json holds: of each part its images, class shares, how far these are off the whole, and classes it lacks."""
     whole, names = _shares(pixels, range(len(pixels))), sources.vocabulary.names
     parts: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from semiovs.cli.console import Json, jsonable, log, report, table
-from semiovs.cli.data_input import Arguments, Threads, audited, given
+from semiovs.cli.data_input import Arguments, Threads, audit_data, find_data
 
 
 def stats(
@@ -21,8 +21,8 @@ def stats(
     as_json: Json = False,
 ) -> None:
     """Sizes, formats, colours, class shares and images a class, of all images. Wrong ones are left out; `data check` names them."""
-    found = given(arguments or [])
-    result = audited(found, threads=threads)
+    found = find_data(arguments or [])
+    result = audit_data(found, threads=threads)
     whole = result.as_json()
     data: dict[str, Any] = {"source": found.source, "root": str(found.root), "streams": whole["streams"]}
     data["duplicates"] = [row for row in whole["list"] if row["kind"].startswith(("copy-", "leak-"))]

@@ -16,7 +16,7 @@ from semiovs.errors import DataError, UsageError, WeightsError
 
 if TYPE_CHECKING:
     from semiovs.config import Config
-    from semiovs.data.sources import Sources
+    from semiovs.data.collection import Collection
     from semiovs.evaluation import Evaluation
     from semiovs.vocab import Vocabulary
 
@@ -104,16 +104,16 @@ def _config_of(source: Path, overrides: Sequence[str]) -> str | None:
     raise UsageError(f"{source} lies in no run: name a configuration after it, or give data.root=DIR")
 
 
-def _sources(config: Config) -> Sources:
+def _sources(config: Config) -> Collection:
     """Images with masks of the configuration; what the OOD part says does not matter here."""
     from semiovs.registry import DATASETS, lookup
 
-    sources: Sources = lookup(DATASETS, config.data.name, kind="data set").load()(config.data).sources()
+    sources: Collection = lookup(DATASETS, config.data.name, kind="data set").load()(config.data).read()
     return sources
 
 
 def _score(
-    path: Path, which: str | None, config: Config, sources: Sources, manifest: Any
+    path: Path, which: str | None, config: Config, sources: Collection, manifest: Any
 ) -> tuple[dict[str, Any], Evaluation]:
     """Facts about a weight file, and its scores."""
     from semiovs.evaluation import evaluate as score

@@ -243,7 +243,7 @@ def _task(arguments: Sequence[str], images: Path | None, classes: str | None, ou
     dataset = lookup(DATASETS, config.data.name, kind="data set").load()(
         config.data, ood.model_copy(update={"mode": "naive"})
     )
-    sources = dataset.sources()
+    sources = dataset.read()
     typed = [*arguments, f"ood.images={images}" if images else "", f"ood.labels={out}" if out else ""]
     command = shlex.join(["semiovs", "train", *filter(None, typed)])
     return _Task(sources.ood, sources.vocabulary, out or dataset.root / ood.labels, command, sources.images)

@@ -14,7 +14,7 @@ from semiovs.cli.progress import Progress, progress
 from semiovs.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from semiovs.data.sources import LabelSource
+    from semiovs.data.label_source import LabelSource
     from semiovs.exchange import Chosen, ImageIndex
     from semiovs.vocab.vocabulary import Vocabulary
 
@@ -70,7 +70,7 @@ def export(
 
 
 def _opened(source: Path, classes: str | None, root: Path) -> tuple[LabelSource, Vocabulary]:
-    from semiovs.data.sources import MaskFiles, MaskFolder
+    from semiovs.data.label_source import MaskFiles, MaskFolder
     from semiovs.images.manifest import Manifest
     from semiovs.images.masks import MaskReader
     from semiovs.store import PseudoLabelStore

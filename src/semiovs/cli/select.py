@@ -16,7 +16,7 @@ from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from semiovs.data.sources import Sources
+    from semiovs.data.collection import Collection
     from semiovs.images.manifest import Manifest
     from semiovs.select.decision import Rules
     from semiovs.select.scan import Examiner, Scanned
@@ -130,7 +130,7 @@ def _near(encoder: str | None) -> float:
     return NEAR if encoder is None else NEAR_BY_ENCODER
 
 
-def _sources(arguments: Sequence[str]) -> Sources:
+def _sources(arguments: Sequence[str]) -> Collection:
     from semiovs.config import load_config, split_source
     from semiovs.registry import DATASETS, lookup
 
@@ -141,7 +141,7 @@ def _sources(arguments: Sequence[str]) -> Sources:
         )
     config = load_config(source, overrides).config
     dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data)
-    sources: Sources = dataset.sources()
+    sources: Collection = dataset.read()
     return sources
 
 
@@ -182,7 +182,12 @@ def _eye(
 
 
 def _wanted(
-    sources: Sources, targets: str | None, against: Sequence[str], licenses: tuple[str, ...], recall: float, rules: Any
+    sources: Collection,
+    targets: str | None,
+    against: Sequence[str],
+    licenses: tuple[str, ...],
+    recall: float,
+    rules: Any,
 ) -> Wanted:
     from semiovs.select.selection import Wanted
 

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled, flipped, followed
+    from semiovs.data.collection import Collection
+    from semiovs.data.label_source import LabelSource, MaskFiles, MaskFolder
     from semiovs.data.normalization import normalize
-    from semiovs.data.sources import LabelSource, MaskFiles, MaskFolder, Sources
     from semiovs.data.streams import StepStream, batch_digest, steps_per_epoch
     from semiovs.data.views import Views
     from semiovs.data.workers import loader
 
 __all__ = [
     "Batch",
+    "Collection",
     "LabelSource",
     "Labeled",
     "MaskFiles",
     "MaskFolder",
     "OpenVocab",
-    "Sources",
     "StepStream",
     "Unlabeled",
     "Views",
@@ -35,7 +36,8 @@ __all__ = [
 _MODULES = {
     "batch": ("Batch", "Labeled", "OpenVocab", "Unlabeled", "flipped", "followed"),
     "normalization": ("normalize",),
-    "sources": ("LabelSource", "MaskFiles", "MaskFolder", "Sources"),
+    "collection": ("Collection",),
+    "label_source": ("LabelSource", "MaskFiles", "MaskFolder"),
     "streams": ("StepStream", "batch_digest", "steps_per_epoch"),
     "views": ("Views",),
     "workers": ("loader",),

@@ -1,12 +1,12 @@
-"""The images of a configuration as they were found: every stream with its good records, and what is wrong with the rest."""
+"""The images that a training reads: a stream for each role, with its good records and what is wrong with the rest."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Self
 
-from semiovs.data.sources import LabelSource, Sources
+from semiovs.data.label_source import LabelSource
 from semiovs.errors import DataError
 from semiovs.images.findings import Finding, of_error, refuse
 from semiovs.images.manifest import Manifest
@@ -52,27 +52,70 @@ class Stream:
 
 @dataclass
 class Collection:
-    """Streams by name (in the order of `KEYS`), how masks and images are read, the OOD labels, the findings of lists."""
+    """Streams by name, in the order of `KEYS`.
+
+    masks, images: how their files are read; ood_labels: labels of the OOD images, None if the student labels them itself; findings:
+    what is wrong with lists and folders.
+    """
 
     vocabulary: Vocabulary
     masks: MaskReader
     streams: dict[str, Stream] = field(default_factory=dict)
-    labels: LabelSource | None = None
+    ood_labels: LabelSource | None = None
     images: ImageReader = RGB
     findings: list[Finding] = field(default_factory=list)
 
     @classmethod
-    def of(cls, sources: Sources) -> Collection:
-        """What a training was given."""
-        given = (
-            (LABELED, sources.labeled),
-            (HELD_OUT, sources.held_out),
-            (UNLABELED, sources.unlabeled),
-            (VAL, sources.val),
-            (OOD, sources.ood),
-        )
-        streams = {name: Stream(name, manifest) for name, manifest in given if manifest is not None}
-        return cls(sources.vocabulary, sources.masks, streams, sources.ood_labels, sources.images)
+    def of(
+        cls,
+        vocabulary: Vocabulary,
+        masks: MaskReader,
+        *,
+        labeled: Manifest,
+        unlabeled: Manifest | None = None,
+        val: Manifest | None = None,
+        ood: Manifest | None = None,
+        held_out: Manifest | None = None,
+        ood_labels: LabelSource | None = None,
+        images: ImageReader = RGB,
+    ) -> Self:
+        """A collection of manifests: what `data.labeled`, `data.unlabeled` … name in a configuration.
+
+        Raises:
+            DataError: a labelled, held-out or evaluation image has no mask.
+        """
+        collection = cls(vocabulary, masks, ood_labels=ood_labels, images=images)
+        given = {LABELED: labeled, HELD_OUT: held_out, UNLABELED: unlabeled, VAL: val, OOD: ood}
+        for name, manifest in given.items():
+            if manifest is not None:
+                collection.streams[name] = Stream(name, manifest)
+                refuse(_without_mask(name, manifest) if name in MASKED else ())
+        return collection
+
+    @property
+    def labeled(self) -> Manifest:
+        """Images with masks to learn from."""
+        return self.manifest(LABELED) or Manifest([])
+
+    @property
+    def held_out(self) -> Manifest | None:
+        """Images with masks that are not trained on, for decisions while training."""
+        return self.manifest(HELD_OUT)
+
+    @property
+    def unlabeled(self) -> Manifest | None:
+        """Bare images to learn from."""
+        return self.manifest(UNLABELED)
+
+    @property
+    def val(self) -> Manifest | None:
+        """Images with masks to evaluate on."""
+        return self.manifest(VAL)
+
+    @property
+    def ood(self) -> Manifest | None:
+        """Images from elsewhere, labelled by `ood_labels`."""
+        return self.manifest(OOD)
 
     def add(self, name: str, read: Callable[[], tuple[Manifest, Sequence[Finding]] | None]) -> Manifest | None:
         """Read a stream; errors become findings. None if there is none, or it cannot be read.
@@ -88,10 +131,10 @@ class Collection:
             return None
         manifest, findings = found
         bare = name not in MASKED
-        further = [] if bare else _lacking(name, manifest)
+        further = [] if bare else _without_mask(name, manifest)
         named = sum(record.mask is not None for record in manifest) if bare else 0
         bad = tuple(i for finding in (*findings, *further) if finding.severity == "error" for i in finding.ids)
-        self.findings += [_of_stream(finding, name) for finding in (*findings, *further)]
+        self.findings += [replace(finding, stream=name) for finding in (*findings, *further)]
         kept = manifest.without_masks() if name == UNLABELED else manifest
         if further:
             kept = manifest.having(lambda record: record.mask is not None)
@@ -107,34 +150,19 @@ class Collection:
         """What belongs to the images of a stream."""
         if name in MASKED:
             return "mask"
-        return "label" if name == OOD and self.labels is not None else "nothing"
+        return "label" if name == OOD and self.ood_labels is not None else "nothing"
 
-    def sources(self) -> Sources:
-        """What a training reads.
+    def require(self) -> Self:
+        """The same collection, in which nothing is wrong.
 
         Raises:
             DataError: one error for all findings that are errors.
         """
         refuse(self.findings)
-        labeled, ood = self.manifest(LABELED), self.manifest(OOD)
-        return Sources(
-            self.vocabulary,
-            Manifest([]) if labeled is None else labeled,
-            self.masks,
-            self.manifest(UNLABELED),
-            self.manifest(VAL),
-            None if ood is None else ood.without_masks(),
-            self.labels,
-            self.manifest(HELD_OUT),
-            self.images,
-        )
+        return self
 
 
-def _of_stream(finding: Finding, name: str) -> Finding:
-    return replace(finding, stream=name)
-
-
-def _lacking(name: str, manifest: Manifest) -> list[Finding]:
+def _without_mask(name: str, manifest: Manifest) -> list[Finding]:
     findings = []
     for record in manifest:
         if record.mask is None:

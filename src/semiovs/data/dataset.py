@@ -15,7 +15,7 @@ from torch import Tensor
 from semiovs.data import bands, fast, reference
 from semiovs.data.batch import Labeled, OpenVocab, Unlabeled
 from semiovs.data.draws import Draws
-from semiovs.data.sources import LabelSource
+from semiovs.data.label_source import LabelSource
 from semiovs.data.transforms import Geometry, Look, LookKind, Pipeline, cutmix_box
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
@@ -102,7 +102,7 @@ class Augment:
 def read_labeled(
     record: Record, masks: MaskReader, read: Callable[[Path], Any] = read_image
 ) -> tuple[Any, NDArray[np.uint8]]:
-    """Image (a `Picture`, by `read` of `Sources.images`) and mask of a record.
+    """Image (a `Picture`, by `read` of `Collection.images`) and mask of a record.
 
     Raises:
         DataError: unreadable, or of different sizes.

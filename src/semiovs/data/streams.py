@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled
+from semiovs.data.collection import Collection
 from semiovs.data.dataset import Augment, read_labeled, read_ood, stack
 from semiovs.data.draws import Draws, item_seed
 from semiovs.data.sampler import PartnerSampler, Place, StreamSampler
-from semiovs.data.sources import Sources
 from semiovs.data.transforms import LookKind, half_box
 from semiovs.data.views import Views
 from semiovs.errors import DataError
@@ -38,7 +38,7 @@ class StepStream(Dataset[Batch]):
 
     def __init__(
         self,
-        sources: Sources,
+        sources: Collection,
         views: Views,
         *,
         crop_size: int,
@@ -149,7 +149,7 @@ def _partners(unlabeled: StreamSampler) -> PartnerSampler:
 
 
 def steps_per_epoch(
-    sources: Sources,
+    sources: Collection,
     views: Views,
     *,
     batch_size: int,

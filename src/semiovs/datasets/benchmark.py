@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from semiovs.data.collection import KEYS, MASKED, OOD, Collection
-from semiovs.data.sources import Sources
 from semiovs.datasets.file_index import Shelf
-from semiovs.datasets.folder import FolderDataset, Reading
+from semiovs.datasets.folder import FolderDataset
 from semiovs.datasets.parts import Making, Part
 from semiovs.datasets.split_cache import SplitCache
 from semiovs.errors import DataError
@@ -23,6 +22,7 @@ from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
 from semiovs.images.record_lines import columns, record_of, relative
+from semiovs.images.source import Reading
 from semiovs.vocab.vocabulary import Vocabulary
 
 _FEW = 3
@@ -102,9 +102,16 @@ class Benchmark(FolderDataset):
         """Classes of `data.classes`; the benchmark's own by default."""
         return super().vocabulary() if self.data.classes is not None else Vocabulary.load(self.names)
 
-    def collect(self, vocabulary: Vocabulary | None = None, masks: MaskReader | None = None) -> Collection:
-        """As `FolderDataset.collect`, with every file found where it is; files that are not there are findings."""
-        listed = super().collect(vocabulary, masks)
+    def examine(
+        self,
+        *,
+        vocabulary: Vocabulary | None = None,
+        masks: MaskReader | None = None,
+        streams: Container[str] = KEYS,
+        ood_labels: bool = True,
+    ) -> Collection:
+        """As `FolderDataset.examine`, with every file found where it is; files that are not there are findings."""
+        listed = super().examine(vocabulary=vocabulary, masks=masks, streams=streams, ood_labels=ood_labels)
         kind = self._kind([listed.manifest(name) for name in MASKED])
         listed.masks = masks or self._reader(kind, listed.vocabulary)
         for name, stream in listed.streams.items():
@@ -117,17 +124,6 @@ class Benchmark(FolderDataset):
             else:
                 listed.streams[name] = replace(stream, manifest=found)
         return listed
-
-    def labeled(self) -> Sources:
-        """As `FolderDataset.labeled`, with every file found where it is."""
-        listed = super().labeled()
-        kind = self._kind([listed.labeled])
-        found = self._placed("data.labeled", listed.labeled, kind)
-        return replace(listed, masks=self._reader(kind, listed.vocabulary), labeled=found)
-
-    def unlabeled(self) -> Manifest | None:
-        """The bare images, found where they are."""
-        return self._found("data.unlabeled", super().unlabeled(), None)
 
     def whole(self, part: str) -> list[str]:
         """Lines of the official part whose image and mask are both there."""
@@ -213,7 +209,7 @@ class Benchmark(FolderDataset):
         return max(counts, key=lambda pair: pair[0])[1]
 
     def _reader(self, kind: MaskKind, vocabulary: Vocabulary) -> MaskReader:
-        """How masks of the form are read; `data.masks` says it for a map or folder of the user's own and a form without options."""
+        """How masks of the form are read; a map or a folder of the user's own overrides the layout."""
         if self.data.masks.map is not None or self._own or not kind.options:
             return MaskReader.from_config(self.data.masks, vocabulary)
         return MaskReader(vocabulary.names, ignore=vocabulary.ignore, **kind.options)
@@ -224,9 +220,6 @@ class Benchmark(FolderDataset):
         name = relative(record.mask, self.root)
         found = self.shelf.find(kind.places(name), MASK_SUFFIXES)
         return found or (record.mask if name.startswith("/") and record.mask.exists() else None)
-
-    def _found(self, key: str, manifest: Manifest | None, kind: MaskKind | None) -> Manifest | None:
-        return None if manifest is None else self._placed(key, manifest, kind)
 
     def _placed(self, key: str, manifest: Manifest, kind: MaskKind | None) -> Manifest:
         """The manifest with the paths that its files have here; kind: None for bare images."""

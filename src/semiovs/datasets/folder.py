@@ -2,125 +2,67 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from semiovs.config.schema import DataConfig, OodConfig
-from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection, Stream
-from semiovs.data.sources import LabelSource, MaskFiles, MaskFolder, NamedLabels, Sources
-from semiovs.env import cache_dir, data_dir
+from semiovs.data.collection import HELD_OUT, KEYS, LABELED, OOD, UNLABELED, VAL, Collection, Stream
+from semiovs.data.label_source import LabelSource, MaskFiles, MaskFolder, NamedLabels
+from semiovs.datasets.dataset import Dataset
+from semiovs.env import cache_dir
 from semiovs.errors import ConfigError, DataError
-from semiovs.images.allowed_folders import Bounds
-from semiovs.images.containers.container import exists
-from semiovs.images.findings import Finding, of_error, refuse
+from semiovs.images.allowed_folders import AllowedFolders
+from semiovs.images.findings import of_error
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.pixel_cache import PixelCache
-from semiovs.images.readers import ImageReader, image_reader
-from semiovs.images.source import names_container, read_source, require_open
+from semiovs.images.readers import ImageReader
+from semiovs.images.source import Reading, examine_list, examine_source, names_container
 from semiovs.vocab.vocabulary import Vocabulary
 
-#: The good records of a list or folder, and what is wrong with the rest.
-Reading = tuple[Manifest, Sequence[Finding]]
-
-#: Folders in which data sets keep their lists.
-_LIST_FOLDERS = ("splits", "lists")
 _CLASS_FILES = ("classes.yaml", "classes.yml", "classes.txt")
 #: Files of annotation programs, which `semiovs labels import` reads.
 _ANNOTATIONS = (".json", ".xml")
 
 
 @dataclass(frozen=True)
-class FolderDataset:
+class FolderDataset(Dataset):
     """Images and masks under `data.root`.
 
     By convention ``images/`` with ``masks/``, ``unlabeled/``, ``val/images`` with ``val/masks``, ``ood/`` and
     ``classes.txt`` or ``classes.yaml``; each can be replaced by a folder, a list or a manifest in the configuration, relative
     to the root or absolute.
+
+    lists: stream -> what to read in the place of what the configuration names, for lists that are not on disk.
     """
 
-    data: DataConfig
-    ood: OodConfig | None = None
+    lists: Mapping[str, Reading] = field(default_factory=dict)
 
-    @property
-    def root(self) -> Path:
-        """`data.root`; a relative one that is not here is looked for in `SEMIOVS_DATA`.
-
-        Raises:
-            DataError: there is no such folder.
-        """
-        given = Path(self.data.root).expanduser()
-        base = data_dir()
-        if not given.is_dir() and not given.is_absolute() and base is not None and (base / given).is_dir():
-            return base / given
-        if not given.is_dir():
-            raise DataError(f"data.root: no such folder: {given}")
-        return given
-
-    def sources(self) -> Sources:
-        """Read lists and folders; images and masks are looked at by `check_sources`.
-
-        Raises:
-            DataError: missing or wrong lists and folders; ConfigError: no class list, or a mask map that does not hold.
-        """
-        return self.collect().sources()
-
-    def collect(self, vocabulary: Vocabulary | None = None, masks: MaskReader | None = None) -> Collection:
-        """As `sources`, but what is wrong with lists and folders comes as findings beside what is good.
-
-        vocabulary, masks: used in the place of the configuration's.
-
-        Raises:
-            DataError: no `data.root`; ConfigError: as `sources`.
-        """
+    def examine(
+        self,
+        *,
+        vocabulary: Vocabulary | None = None,
+        masks: MaskReader | None = None,
+        streams: Container[str] = KEYS,
+        ood_labels: bool = True,
+    ) -> Collection:
+        """List the images (see `Dataset.examine`)."""
         root, vocabulary = self.root, vocabulary or self.vocabulary()
-        found = self._collection(vocabulary, masks)
-        labeled = found.add(LABELED, lambda: self._every_labeled(root))
-        if self.data.held_out is not None:
-            self._set_aside(found, labeled, root)
-        found.add(UNLABELED, lambda: self._unlabeled(root))
-        found.add(VAL, lambda: self._val(root))
-        if self.ood is not None:
-            given = self.ood.images
-            ood = found.add(OOD, lambda: self._bare("ood.images", given, root))
-            try:
-                found.labels = None if ood is None else self._ood_labels(ood, root, vocabulary)
-            except DataError as error:
-                found.findings += of_error(error, "ood-labels", stream=OOD)
-        return found
-
-    def labeled(self) -> Sources:
-        """The labelled images that are trained on, alone: what is for evaluation is not even listed.
-
-        Raises:
-            DataError, ConfigError: as `sources`.
-        """
-        vocabulary, root = self.vocabulary(), self.root
-        found = self._collection(vocabulary)
-        labeled = found.add(LABELED, lambda: self._every_labeled(root))
-        if self.data.held_out is not None:
-            self._set_aside(found, labeled, root)
-            found.streams.pop(HELD_OUT, None)
-        return found.sources()
-
-    def _collection(self, vocabulary: Vocabulary, masks: MaskReader | None = None) -> Collection:
         reader = masks or MaskReader.from_config(self.data.masks, vocabulary)
-        return Collection(vocabulary, reader, images=self._image_reader())
-
-    def unlabeled(self) -> Manifest | None:
-        """The bare images, or None.
-
-        Raises:
-            DataError: as `sources`.
-        """
-        found = self._unlabeled(self.root)
-        if found is None:
-            return None
-        manifest, findings = found
-        refuse(findings)
-        return manifest.without_masks()
+        found = Collection(vocabulary, reader, images=self.image_reader())
+        if LABELED in streams or HELD_OUT in streams:
+            self._add_labeled(found, root)
+            found.streams = {name: stream for name, stream in found.streams.items() if name in streams}
+        if UNLABELED in streams:
+            found.add(UNLABELED, lambda: self.lists.get(UNLABELED) or self._unlabeled(root))
+        if VAL in streams:
+            found.add(VAL, lambda: self.lists.get(VAL) or self._val(root))
+        if self.ood is not None and OOD in streams:
+            given = self.ood.images
+            images = found.add(OOD, lambda: self._bare("ood.images", given, root))
+            if images is not None and ood_labels:
+                self._add_ood_labels(found, images, root)
+        return found
 
     def vocabulary(self) -> Vocabulary:
         """Classes of `data.classes`, or of the class file in the root.
@@ -142,14 +84,27 @@ class FolderDataset:
             "list the class names in the order of their ids, like data.classes=[road,car]"
         )
 
-    def _image_reader(self) -> ImageReader:
+    def image_reader(self) -> ImageReader:
+        """How image files are read: through the cache of decoded images where `data.cache` asks for one."""
         given = self.data.cache
         if not given.budget_gb:
-            return image_reader(self.data)
+            return super().image_reader()
         if self.data.bands is not None:
             raise ConfigError("data.cache: keeps RGB of 8 bits, not data.bands; leave one of the two away")
         folder = cache_dir() / "decoded" if given.dir is None else Path(given.dir).expanduser()
         return PixelCache.open(folder, int(given.budget_gb * 1e9))
+
+    def _add_labeled(self, found: Collection, root: Path) -> None:
+        """The labelled images, and those of them that are kept aside (`data.held_out`)."""
+        labeled = found.add(LABELED, lambda: self.lists.get(LABELED) or self._every_labeled(root))
+        if self.data.held_out is not None:
+            self._set_aside(found, labeled, root)
+
+    def _add_ood_labels(self, found: Collection, images: Manifest, root: Path) -> None:
+        try:
+            found.ood_labels = self._ood_labels(images, root, found.vocabulary)
+        except DataError as error:
+            found.findings += of_error(error, "ood-labels", stream=OOD)
 
     def _set_aside(self, found: Collection, every: Manifest | None, root: Path) -> None:
         """Take the images of `data.held_out` from the labelled ones."""
@@ -200,7 +155,7 @@ class FolderDataset:
         if path.is_file() and path.suffix.lower() in _ANNOTATIONS:
             raise DataError(f"{key}: {path} holds annotations and is no list; {_import_hint(path)}")
         if path.is_file():
-            return Manifest.examine(path, root, within=self._bounds(root))
+            return examine_list(path, root, outside=self.data.outside)
         if not path.is_dir():
             return self._published(key, given, path), ()
         if (path / "images").is_dir():
@@ -211,38 +166,17 @@ class FolderDataset:
 
     def _bare(self, key: str, given: str, root: Path) -> Reading:
         path = root / Path(given).expanduser()
-        if names_container(path) or names_container(path / "images"):
-            return read_source(given, root, key=key), ()
-        if path.is_dir():
-            inner = path / "images"
-            return self._folder(root, inner if inner.is_dir() else path)
-        if path.is_file():
-            return self._read_list(path, root)
+        if path.exists() or names_container(path):
+            return examine_source(given, root, key=key, outside=self.data.outside)
         return self._published(key, given, path), ()
 
     def _published(self, key: str, given: str, path: Path) -> Manifest:  # noqa: ARG002 - benchmarks know lists by name
-        """What stands for a list that is not there: nothing, for a folder of one's own."""
+        """Fallback for a missing list; there is none for a folder of one's own."""
         raise _absent(key, path)
 
-    def _read_list(self, path: Path, root: Path) -> Reading:
-        """Read a list from elsewhere.
-
-        Its paths start from the root of the data, or else from the folder the list is in, or the one above if it
-        is a folder of lists.
-        """
-        starts = [root, path.parent, *([path.parent.parent] if path.parent.name in _LIST_FOLDERS else [])]
-        readings = (Manifest.examine(path, start, within=self._bounds(root, start)) for start in starts)
-        first = next(readings)
-        found = next((r for r in itertools.chain([first], readings) if r[0] and exists(r[0][0].image)), first)
-        require_open(found[0])
-        return found
-
-    def _folder(self, root: Path, images: Path, masks: Path | None = None) -> Reading:
-        return Manifest.examine_folder(images, masks, within=self._bounds(root, images, *filter(None, [masks])))
-
-    def _bounds(self, *folders: Path) -> Bounds | None:
-        """Where files of a list or folder have to lie: in what the user named."""
-        return None if self.data.outside else Bounds(folders)
+    def _folder(self, root: Path, images: Path, masks: Path) -> Reading:
+        within = None if self.data.outside else AllowedFolders((root, images, masks))
+        return Manifest.examine_folder(images, masks, within=within)
 
     def _ood_labels(self, images: Manifest, root: Path, vocabulary: Vocabulary) -> LabelSource | None:
         """The store, the folder of masks, or the masks of the list, in this order; None if the student labels."""

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from semiovs.audit.band_statistics import MOST, BandStatistics, measure_bands, training_images
-from semiovs.audit.check import check_sources
+from semiovs.audit.check import check_collection
 from semiovs.config.schema import Config
 from semiovs.data import Batch, StepStream, loader, normalize, steps_per_epoch
-from semiovs.data.sources import Sources
+from semiovs.data.collection import Collection
 from semiovs.engine.distributed import World
 from semiovs.engine.finite_guard import Guard
 from semiovs.engine.loop import Learner, Recipe
@@ -49,7 +49,7 @@ class Experiment:
 
     config: Config
     world: World
-    sources: Sources
+    sources: Collection
     stream: StepStream
     learner: Learner
     recipe: Recipe
@@ -167,7 +167,7 @@ def parameters(module: nn.Module, *, trained: bool = False) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)
 
 
-def card_of(config: Config, sources: Sources, segmenter: Segmenter) -> ModelCard:
+def card_of(config: Config, sources: Collection, segmenter: Segmenter) -> ModelCard:
     """What somebody must know who finds the weights."""
     evaluation = config.eval.model_dump(include=set(VIEWING))
     if evaluation["window"] is None:
@@ -185,7 +185,7 @@ def card_of(config: Config, sources: Sources, segmenter: Segmenter) -> ModelCard
     )
 
 
-def _measured(config: Config, sources: Sources, world: World) -> Config:
+def _measured(config: Config, sources: Collection, world: World) -> Config:
     """The configuration with mean and std of its bands, measured where nobody gave them; RGB has its encoder's."""
     if not isinstance(sources.images, BandReader) or config.data.mean is not None:
         return config
@@ -206,12 +206,12 @@ def _measured(config: Config, sources: Sources, world: World) -> Config:
     return config.model_copy(update={"data": config.data.model_copy(update=moments)})
 
 
-def _sources(config: Config, world: World, *, check: bool) -> Sources:
-    sources: Sources = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood).sources()
+def _sources(config: Config, world: World, *, check: bool) -> Collection:
+    sources: Collection = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood).read()
     problem = None
     if check and world.is_main:  # reading every mask once is enough; the others hear of it
         try:
-            check_sources(sources)
+            check_collection(sources)
         except SemiovsError as error:
             problem = error
     problem = world.from_main(problem)
@@ -220,7 +220,7 @@ def _sources(config: Config, world: World, *, check: bool) -> Sources:
     return sources
 
 
-def _check_steering(method: Method, sources: Sources) -> None:
+def _check_steering(method: Method, sources: Collection) -> None:
     """A method that waits for scores must get some; scores of evaluation images stop being independent when it does."""
     if method.steered_by == "val" and sources.val is not None:
         log.info("scores on data.val steer this training (method.prev_snapshot=paper), so they are no fair test of it")
@@ -240,7 +240,7 @@ def _seed(config: Config, world: World) -> None:
         torch.backends.cudnn.benchmark = not config.train.deterministic
 
 
-def _method(config: Config, world: World, sources: Sources) -> Method:
+def _method(config: Config, world: World, sources: Collection) -> Method:
     classes = len(sources.vocabulary)
     model, bands = config.model, sources.images.bands
     segmenter = build_segmenter(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semiovs.data.sources import LabelSource
+from semiovs.data.label_source import LabelSource
 from semiovs.errors import DataError
 from semiovs.exchange.annotations import IGNORE_NAME
 from semiovs.exchange.formats import Format

@@ -30,7 +30,7 @@ class Links:
         return os.path.join(self._folders[folder], name)  # noqa: PTH118
 
 
-class Bounds:
+class AllowedFolders:
     """Folders within which files have to lie."""
 
     def __init__(self, folders: Iterable[Path]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from semiovs.errors import DataError
-from semiovs.images.allowed_folders import Bounds
+from semiovs.images.allowed_folders import AllowedFolders
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.findings import Finding, refuse, some
 from semiovs.images.record import Record
@@ -39,7 +39,7 @@ def mask_files(folder: Path, *, recursive: bool = True) -> dict[str, Path]:
 
 
 def folder_records(
-    images: Path, masks: Path | None, *, recursive: bool = True, within: Bounds | None = None
+    images: Path, masks: Path | None, *, recursive: bool = True, within: AllowedFolders | None = None
 ) -> tuple[list[Record], list[Finding]]:
     """Records of a folder of images, with the masks of the same names if asked for, and what is wrong with the rest.
 
@@ -86,7 +86,7 @@ def _lacking(images: Path, masks: Path, lacking: list[str], total: int) -> Findi
     return Finding("mask-missing", "error", text, where=str(images), fix=fix, ids=tuple(lacking))
 
 
-def _outside(record: Record, within: Bounds) -> Finding | None:
+def _outside(record: Record, within: AllowedFolders) -> Finding | None:
     try:
         for path in filter(None, (record.image, record.mask)):
             within.check(path)

@@ -11,7 +11,7 @@ from typing import overload
 
 from semiovs.errors import DataError
 from semiovs.files import write_text
-from semiovs.images.allowed_folders import Bounds
+from semiovs.images.allowed_folders import AllowedFolders
 from semiovs.images.findings import Finding, refuse
 from semiovs.images.listing import folder_records
 from semiovs.images.record import Record
@@ -94,28 +94,41 @@ class Manifest(Sequence[Record]):
 
     @classmethod
     def examine(
-        cls, path: Path | str, root: Path | str, *, within: Bounds | None = None
+        cls, path: Path | str, root: Path | str, *, within: AllowedFolders | None = None
     ) -> tuple[Manifest, list[Finding]]:
         """As `scan`, but with a finding for each line that does not hold; within: where all files have to lie.
 
         Raises:
             DataError: the file cannot be read, or is no text.
         """
-        path, root = Path(path), Path(root)
+        records, findings = cls.examine_lines(lines_of(Path(path)), root, name=str(path), within=within)
+        return cls(records, root, origin=Path(path)), findings
+
+    @classmethod
+    def examine_lines(
+        cls,
+        lines: Iterable[tuple[int, str | DataError]],
+        root: Path | str,
+        *,
+        name: str,
+        within: AllowedFolders | None = None,
+    ) -> tuple[Manifest, list[Finding]]:
+        """As `examine`, of (number, line) pairs that need not be in a file; name: of the list, for its findings."""
+        root = Path(root)
         records: list[Record] = []
         findings: list[Finding] = []
         numbers: dict[str, int] = {}
-        for number, line in lines_of(path):
+        for number, line in lines:
             try:
-                record = _held(line, root, number, within)
+                record = _record_of(line, root, number, within)
                 if record.id in numbers:
                     raise DataError(f"id '{brief(record.id)}' is already in line {numbers[record.id]}", kind="id-twice")
             except DataError as error:
-                findings.append(_line_finding(path, number, error))
+                findings.append(_line_finding(name, number, error))
                 continue
             numbers[record.id] = number
             records.append(record)
-        return cls(records, root, origin=path), findings
+        return cls(records, root), findings
 
     @classmethod
     def from_folder(cls, images: Path | str, masks: Path | str | None = None, *, recursive: bool = True) -> Manifest:
@@ -135,7 +148,7 @@ class Manifest(Sequence[Record]):
         masks: Path | str | None = None,
         *,
         recursive: bool = True,
-        within: Bounds | None = None,
+        within: AllowedFolders | None = None,
     ) -> tuple[Manifest, list[Finding]]:
         """As `from_folder`, but what does not hold comes as findings; within: where all files have to lie.
 
@@ -204,7 +217,7 @@ class Manifest(Sequence[Record]):
         return Manifest(records, self.root, origin=self.origin)
 
 
-def _held(line: str | DataError, root: Path, number: int, within: Bounds | None) -> Record:
+def _record_of(line: str | DataError, root: Path, number: int, within: AllowedFolders | None) -> Record:
     """The record of a line."""
     if isinstance(line, DataError):
         raise line
@@ -215,6 +228,6 @@ def _held(line: str | DataError, root: Path, number: int, within: Bounds | None)
     return record
 
 
-def _line_finding(path: Path, number: int, error: DataError) -> Finding:
+def _line_finding(name: str, number: int, error: DataError) -> Finding:
     kind = error.kind if error.kind.startswith("id-") else f"line-{error.kind}" if error.kind else "line"
-    return Finding(kind, "error", f"{path}:{number}: {error}", where=f"{path}:{number}", ids=(f"line {number}",))
+    return Finding(kind, "error", f"{name}:{number}: {error}", where=f"{name}:{number}", ids=(f"line {number}",))

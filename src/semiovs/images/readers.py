@@ -52,7 +52,7 @@ Picture = Image.Image | BandImage
 
 
 class ImageReader(Protocol):
-    """How the image files of a data set are read (`Sources.images`)."""
+    """How the image files of a data set are read (`Collection.images`)."""
 
     @property
     def bands(self) -> int | None:

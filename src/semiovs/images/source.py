@@ -9,49 +9,109 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from semiovs.errors import DataError
+from semiovs.images.allowed_folders import AllowedFolders
 from semiovs.images.containers import SCHEME, TAR
 from semiovs.images.containers.container import Container, adopt, container, exists, forget, split
 from semiovs.images.conventions import IMAGE_SUFFIXES
+from semiovs.images.findings import Finding, refuse
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
-from semiovs.images.record_lines import CONTROL, relative
+from semiovs.images.record_lines import CONTROL, lines_of, record_of, relative
 
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _SAVED = ("dataset_dict.json", "state.json")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d{1,12})\.\.(\d{1,12})")
+#: The good records of a source, and what is wrong with the rest.
+Reading = tuple[Manifest, Sequence[Finding]]
+
+#: Folders above a list's own in which its paths may start, and lines that are looked at to find out.
+_ABOVE, _LOOKED_AT = 4, 20
 #: Files that braces may stand for.
 _MOST = 100_000
 #: Characters of a source or license that are kept.
 _LONGEST = 1000
 
 
-def read_source(given: str | Path, root: Path | str = ".", *, key: str = "") -> Manifest:
+def read_source(given: str | Path, root: Path | str | None = None, *, key: str = "", outside: bool = False) -> Manifest:
     """Images of a folder, a list or manifest, tars, or a Hugging Face data set; a relative path starts from `root`.
 
     Tars: ``a.tar``, ``shards/{000000..000099}.tar``, ``shards/*.tar``, or a folder of tars without images; an id is the tar's name
     and the image's, both without suffix. Data sets: ``hf:NAME[:SPLIT[:COLUMN]]``, a directory that `datasets` has saved, or a
-    Parquet file. key: what to name in the message where nothing is there.
+    Parquet file. key: what to name in the message where nothing is there; outside: as in `examine_list`.
 
     Raises:
         DataError: nothing there, or it does not hold; MissingExtraError: a data set, and `datasets` is not installed.
     """
-    root = Path(root)
-    path = root / Path(given).expanduser()
+    manifest, findings = examine_source(given, root, key=key, outside=outside)
+    refuse(findings, f"{given}: {len(findings)} lines do not hold" if len(findings) > 1 else None)
+    return manifest
+
+
+def examine_source(
+    given: str | Path, root: Path | str | None = None, *, key: str = "", outside: bool = False
+) -> Reading:
+    """As `read_source`, but lines of a list and files of a folder that do not hold come as findings.
+
+    Raises:
+        DataError: nothing there, or it cannot be read at all; MissingExtraError: as `read_source`.
+    """
+    base = Path(root or ".")
+    path = base / Path(given).expanduser()
     if _is_set(path):
-        return _rows(path, root)
+        return _rows(path, base), ()
     if _is_pattern(path):
-        return _tars(_expanded(path, key), _fixed(path))
+        return _tars(_expanded(path, key), _fixed(path)), ()
     if path.is_dir():
-        return _folder(path, root)
+        return _folder(path, base, None if outside else root)
     if not path.is_file():
         raise _absent(key, path)
     name = path.name.lower()
     if name.endswith(_PACKED):
         raise DataError(f"{path}: a packed tar can only be read from its start; unpack it once to a plain .tar")
     if name.endswith(TAR):
-        return _tars([path], path.parent)
-    return _saved(path, root) if name.endswith(".parquet") else _list(path, root)
+        return _tars([path], path.parent), ()
+    if name.endswith(".parquet"):
+        return _saved(path, base), ()
+    return examine_list(path, root, outside=outside)
+
+
+def examine_list(path: Path, root: Path | str | None = None, *, outside: bool = False) -> Reading:
+    """Read a list; its relative paths start from `list_root`.
+
+    outside: lines may name files that lie neither in that folder nor in `root` (`data.outside`).
+
+    Raises:
+        DataError: it cannot be read, or names something in a container that cannot.
+    """
+    start = list_root(path, root)
+    folders = [start] if root is None else [Path(root), start]
+    manifest, findings = Manifest.examine(path, start, within=None if outside else AllowedFolders(folders))
+    require_open(manifest)
+    return manifest, findings
+
+
+def list_root(path: Path, root: Path | str | None = None) -> Path:
+    """The folder that relative paths of a list start from, for every verb and every list.
+
+    It is `root` (`data.root`); where its images are not there, the folder of the list, or the nearest of four folders above it
+    where they are. If they are nowhere it is `root`, or else the folder of the list.
+
+    Raises:
+        DataError: the list cannot be read, or is no text.
+    """
+    lines = list(itertools.islice(lines_of(path), _LOOKED_AT))
+    above = Path(os.path.abspath(path)).parents[1 : _ABOVE + 1]  # noqa: PTH100 - links in the path are kept
+    starts = [*([] if root is None else [Path(root)]), path.parent, *(p for p in above if p != p.parent)]
+    return next((start for start in starts if any(_is_there(line, start) for _, line in lines)), starts[0])
+
+
+def _is_there(line: str | DataError, start: Path) -> bool:
+    """Whether the image that a line of a list names is there."""
+    try:
+        return isinstance(line, str) and exists(record_of(line, start).image)
+    except DataError:
+        return False
 
 
 def names_container(path: Path) -> bool:
@@ -81,17 +141,6 @@ def _absent(key: str, path: Path) -> DataError:
     return DataError(f"{key}: no such list or folder: {path}; set {key}, or data.root where the path starts")
 
 
-def _list(path: Path, root: Path) -> Manifest:
-    """A list from elsewhere: its paths start from the root of the data, or else from the folder the list is in."""
-    manifest = Manifest.read(path, root)
-    if manifest and not exists(manifest[0].image):
-        beside = Manifest.read(path, path.parent)
-        if exists(beside[0].image):
-            manifest = beside
-    require_open(manifest)
-    return manifest
-
-
 def require_open(records: Iterable[Record]) -> None:
     """Tell what is wrong with the containers of images once, not at each of their images.
 
@@ -109,12 +158,15 @@ def require_open(records: Iterable[Record]) -> None:
         raise DataError.of(problems)
 
 
-def _folder(path: Path, root: Path) -> Manifest:
+def _folder(path: Path, base: Path, within: Path | str | None) -> Reading:
+    """Tars, a saved data set, or images, which lie in the folder itself or else in `within`, wherever links lead."""
     folder = path / "images" if (path / "images").is_dir() else path
     if _is_saved(path):
-        return _saved(path, root)
-    tars = _tars_of(folder)
-    return _tars(tars, folder) if tars else Manifest.from_folder(folder)
+        return _saved(path, base), ()
+    if tars := _tars_of(folder):
+        return _tars(tars, folder), ()
+    bounds = None if within is None else AllowedFolders([Path(within), folder])
+    return Manifest.examine_folder(folder, within=bounds)
 
 
 def _saved(path: Path, root: Path) -> Manifest:

@@ -88,7 +88,7 @@ def label_images(
     shard: (i, n) labels every n-th image from the i-th on, so n processes share the work; the same list gives the same shares.
     Batches are cut from the shard, not from what is left of it, so that a resumed job asks the teacher the same questions. A
     batch that does not fit the memory is labelled in smaller ones. threads: as many read, and as many write; None: one a core, up
-    to 8. read: gives RGB of a path, `Sources.images.rgb`; None: `read_image`. stop: asked between batches; once it is true, what
+    to 8. read: gives RGB of a path, `Collection.images.rgb`; None: `read_image`. stop: asked between batches; once it is true, what
     the teacher has answered is written and the call returns.
 
     Raises:

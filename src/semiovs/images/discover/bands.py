@@ -22,11 +22,15 @@ class Bands:
     image: str
     needed: bool
 
+    @property
+    def take(self) -> list[int]:
+        """All channels, counted from 1."""
+        return list(range(1, self.channels + 1))
+
     def lines(self) -> list[str]:
         """What belongs under ``data:``; commented out where RGB would do."""
         mark = "  " if self.needed else "  # "
-        take = f"[{', '.join(map(str, range(1, self.channels + 1)))}]"
-        found = [f"{mark}bands: {take}   # {self.image}: {self.channels} channel(s) of {self.kind}"]
+        found = [f"{mark}bands: {self.take}   # {self.image}: {self.channels} channel(s) of {self.kind}"]
         if self.kind not in _RANGED:
             found.append(
                 "  # range: [lo, hi]   # NEEDED: values that count as 0 and 1; semiovs data normalize THIS_FILE proposes them"

@@ -1,21 +1,17 @@
-"""The images of a training: what is labelled, bare, for evaluation, and from elsewhere."""
+"""Labels of images by image id: ready-made masks, or those of a store."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.errors import DataError
 from semiovs.images.listing import mask_files
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
-from semiovs.images.readers import RGB, ImageReader
-from semiovs.vocab.vocabulary import Vocabulary
 
 
 class LabelSource(Protocol):
@@ -100,36 +96,6 @@ class NamedLabels:
     def confidence(self, name: str) -> NDArray[np.uint8] | None:
         """Confidence of the record."""
         return self.source.confidence(self.names[name])
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Everything a training reads.
-
-    labeled, val and held_out need masks (read by `masks`), unlabeled and ood are bare; held_out: labelled images that are not
-    trained on, for decisions while training; ood_labels: labels of the OOD images, None if the student labels them itself
-    (``ood.mode: naive``); images: reads the files of all of them.
-
-    Raises:
-        DataError: a record that needs a mask has none.
-    """
-
-    vocabulary: Vocabulary
-    labeled: Manifest
-    masks: MaskReader
-    unlabeled: Manifest | None = None
-    val: Manifest | None = None
-    ood: Manifest | None = None
-    ood_labels: LabelSource | None = None
-    held_out: Manifest | None = None
-    images: ImageReader = RGB
-
-    def __post_init__(self) -> None:
-        for stream, manifest in (("labelled", self.labeled), ("evaluation", self.val), ("held-out", self.held_out)):
-            lacking = [record.id for record in manifest or () if record.mask is None]
-            if lacking:
-                few = ", ".join(lacking[:5]) + (", …" if len(lacking) > 5 else "")
-                raise DataError(f"{len(lacking)} {stream} images have no mask in their list: {few}")
 
 
 def _last(name: str) -> str:

@@ -1,0 +1,93 @@
+"""What a data set is: something that finds images, masks and class names for a configuration."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+
+from semiovs.config.schema import DataConfig, OodConfig
+from semiovs.data.collection import KEYS, LABELED, OOD, UNLABELED, Collection
+from semiovs.env import data_dir
+from semiovs.errors import DataError
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
+from semiovs.images.readers import ImageReader, image_reader
+from semiovs.vocab.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Dataset(ABC):
+    """Base of all data sets; one of your own writes `vocabulary` and `examine`.
+
+    data, ood: the sections of the configuration; ood: None where no OOD images are asked for.
+    """
+
+    data: DataConfig
+    ood: OodConfig | None = None
+
+    @property
+    def root(self) -> Path:
+        """`data.root`; a relative one that is not here is looked for in `SEMIOVS_DATA`.
+
+        Raises:
+            DataError: there is no such folder.
+        """
+        given = Path(self.data.root).expanduser()
+        base = data_dir()
+        if not given.is_dir() and not given.is_absolute() and base is not None and (base / given).is_dir():
+            return base / given
+        if not given.is_dir():
+            raise DataError(f"data.root: no such folder: {given}")
+        return given
+
+    @abstractmethod
+    def vocabulary(self) -> Vocabulary:
+        """Class names in the order of their ids.
+
+        Raises:
+            ConfigError: there are none.
+        """
+
+    @abstractmethod
+    def examine(
+        self,
+        *,
+        vocabulary: Vocabulary | None = None,
+        masks: MaskReader | None = None,
+        streams: Container[str] = KEYS,
+        ood_labels: bool = True,
+    ) -> Collection:
+        """List the images of `streams` (keys of `KEYS`); what is wrong comes as findings beside what is good.
+
+        No image or mask is opened. vocabulary, masks: used in the place of the configuration's; ood_labels: whether the labels of
+        the OOD images are wanted too.
+
+        Raises:
+            DataError: no `data.root`; ConfigError: no class list, or a map of mask values that does not hold.
+        """
+
+    def read(self, streams: Container[str] = KEYS) -> Collection:
+        """As `examine`, of what is whole: images and masks are looked at by `semiovs.audit.check.check_collection`.
+
+        Raises:
+            DataError: missing or wrong lists and folders, all of them in one error; ConfigError: as `examine`.
+        """
+        return self.examine(streams=streams).require()
+
+    def labeled(self) -> Collection:
+        """The labelled images that are trained on, alone: what is for evaluation is not even listed."""
+        return self.read((LABELED,))
+
+    def unlabeled(self) -> Manifest | None:
+        """The bare images alone, or None."""
+        return self.read((UNLABELED,)).unlabeled
+
+    def ood_images(self) -> Collection:
+        """The OOD images alone, before they have labels."""
+        return self.examine(streams=(OOD,), ood_labels=False).require()
+
+    def image_reader(self) -> ImageReader:
+        """How image files are read."""
+        return image_reader(self.data)

@@ -1,0 +1,142 @@
+"""What was found in a folder as a configuration: values by key, and the commented YAML that `semiovs init` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from semiovs.config.source import inline
+from semiovs.errors import UsageError
+from semiovs.images.discover.classes import Classes, guess_classes
+from semiovs.images.discover.survey import Survey
+
+_PLACEHOLDER = Classes(("background", "thing"), None, "no masks to guess from")
+#: What a teacher that is asked with words needs beyond names.
+_CONCEPTS = (
+    "  # ^ or a YAML file with other words for a teacher to look for, colours, background: semiovs vocab show voc21 --yaml",
+)
+#: With fewer labelled images than this the recipe takes smaller steps of fewer images.
+_FEW = 8
+#: Where labels of the images in ood/ may lie.
+_OOD_LABELS = ("ood-labels", "ood_labels")
+
+
+def choose_classes(found: Survey, given: str | None) -> str | Classes:
+    """A file with names, names given on the command line (``a,b,c``), or a guess from the masks; doubts become notes.
+
+    Raises:
+        UsageError: `given` holds no names, or one twice.
+    """
+    guess = None
+    if given is not None or found.class_file is None:
+        guess = found.classes or guess_classes(found.mask_files)
+    if guess is not None and guess.doubt:
+        found.notes.append(guess.doubt)
+    if given is None:
+        return found.class_file or guess or _PLACEHOLDER
+    names = tuple(name.strip() for name in given.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise UsageError(f"--classes '{given}': expected different names with commas between them")
+    if guess is not None and guess.map is not None and len(guess.names) == len(names):
+        rename = dict(zip(guess.names, names, strict=True))
+        return Classes(names, {key: rename[name] for key, name in guess.map.items()}, "--classes", named=True)
+    if guess is not None and (guess.map is not None or len(guess.names) > len(names)):
+        found.notes.append(
+            f"{len(names)} classes given, but {guess.source}; say what each value means in data.masks.map"
+        )
+    return Classes(names, None, "--classes", named=True)
+
+
+def settings(found: Survey, classes: str | Classes, *, root: str) -> dict[str, Any]:
+    """Dotted key -> value: the configuration of the folder, without a recipe."""
+    values: dict[str, Any] = {"data.root": root}
+    values["data.classes"] = classes if isinstance(classes, str) else list(classes.names)
+    values |= {f"data.{role}": found.lists[role] for role in ("labeled", "unlabeled", "val") if role in found.lists}
+    if found.flat and not found.unlabeled and "unlabeled" not in found.lists:
+        values["data.unlabeled"] = "."
+    if found.bands is not None and found.bands.needed:
+        values["data.bands"] = found.bands.take
+    if isinstance(classes, Classes) and classes.map is not None:
+        values["data.masks.map"] = classes.map
+    if found.ood and (labels := ood_labels(found)):
+        values |= {"ood.images": "ood", "ood.labels": labels}
+    return values
+
+
+def ood_labels(found: Survey) -> str | None:
+    """The folder with labels of the images in ood/, if there is one."""
+    return next((name for name in _OOD_LABELS if (found.folder / name).is_dir()), None)
+
+
+def starter(found: Survey, classes: str | Classes, *, root: str) -> str:
+    """The settings as YAML text, with a recipe, and a comment on everything that a person may want to change."""
+    values = settings(found, classes, root=root)
+    parts = (_head(found), _data(found, classes, values), _ood(found, values), _recipe(found))
+    return "\n".join(line for part in parts for line in part) + "\n"
+
+
+def _head(found: Survey) -> Iterator[str]:
+    yield "# Starter configuration written by `semiovs init`: read it once, change what is wrong."
+    yield "# Every other knob with its default: semiovs config show THIS_FILE --origins"
+    yield "extends: modern/small   # the recipe; see them all: semiovs list presets"
+    yield ""
+    yield f"run: {{name: {inline(found.folder.resolve().name or 'run')}}}   # results go to runs/<name>/…"
+    yield ""
+
+
+def _data(found: Survey, classes: str | Classes, values: dict[str, Any]) -> Iterator[str]:
+    yield "data:"
+    yield f"  root: {inline(values['data.root'])}   # relative to this file; paths below are relative to it"
+    if isinstance(classes, str):
+        yield f"  classes: {inline(classes)}   # names in the order of their ids"
+    else:
+        yield f"  classes: {inline(values['data.classes'])}"
+        yield f"  # ^ in the order of their ids; {classes.source}" + ("" if classes.named else ". RENAME THEM.")
+    yield from _CONCEPTS
+    masks = f"images/ with masks/ of the same names ({found.images} and {found.masks} here)"
+    yield _role(values, "labeled", masks, there=found.labeled)
+    if values.get("data.unlabeled") == ".":
+        yield f"  unlabeled: .   # the {found.flat} images in the folder itself"
+    else:
+        yield _role(values, "unlabeled", f"unlabeled/ ({found.unlabeled} images here)", there=bool(found.unlabeled))
+    yield _role(values, "val", f"val/images with val/masks ({found.val} images here)", there=bool(found.val))
+    if found.bands is not None:
+        yield from found.bands.lines()
+    if found.other_splits:
+        yield f"  # other lists: {', '.join(found.other_splits[:8])}"
+    if "data.masks.map" in values:
+        yield "  masks:"
+        yield "    map:   # value in the mask file -> class name, or ignore"
+        yield from (f"      {inline(key)}: {inline(name)}" for key, name in values["data.masks.map"].items())
+    yield ""
+
+
+def _role(values: dict[str, Any], role: str, default: str, *, there: bool) -> str:
+    if f"data.{role}" in values:
+        return f"  {role}: {inline(values[f'data.{role}'])}"
+    return f"  # {role}: {'taken from' if there else 'a list of files, or'} {default}"
+
+
+def _ood(found: Survey, values: dict[str, Any]) -> Iterator[str]:
+    """Active only where the labels are there already, so that the file trains as it is."""
+    mark = "" if "ood.images" in values else "# "
+    yield "# Images from elsewhere (out of distribution), labelled by an open-vocabulary model: semiovs label --help"
+    yield f"{mark}ood:"
+    yield f"{mark}  images: ood   # {found.ood} images here"
+    yield f"{mark}  labels: {ood_labels(found) or _OOD_LABELS[0]}   # store written by semiovs label, or a folder of masks"
+    yield ""
+
+
+def _recipe(found: Survey) -> Iterator[str]:
+    if found.bare:
+        yield "method: unimatch   # semiovs list methods"
+    else:
+        yield "method: supervised   # there are no unlabelled images yet; with them: unimatch"
+    yield "model:"
+    yield "  pretrained: true   # the encoder's ImageNet weights (network or cache); or a file; or false"
+    yield "train:"
+    yield "  steps: 4000   # try 200 first"
+    if 0 < found.images < _FEW and "labeled" not in found.lists:
+        yield f"  batch_size: {max(2, found.images)}   # few labelled images; lower it too if memory runs out"
+    else:
+        yield "  batch_size: 8   # lower it if memory runs out"
