@@ -14,7 +14,7 @@ from semiovs.engine.hooks import HeldOut
 from semiovs.engine.loop import fit
 from semiovs.engine.state import Identity, check
 from semiovs.errors import ConfigError, DataError
-from unit.toy_data import make
+from unit.toy_data import changed, make
 from unit.toy_learner import CPU, batches, learner_of, recipe_of
 
 

@@ -14,7 +14,7 @@ from semiovs.errors import DataError, UsageError
 from semiovs.images.record import Record
 from semiovs.ovs.masks import MasksTeacher
 from semiovs.select import scan_table as scans
-from semiovs.select.candidates import Unlisted, pool
+from semiovs.select.candidates import Unlisted, list_candidates
 from semiovs.select.scan import Examiner, scan_pool
 from semiovs.select.scan_table import UNANSWERED, UNREADABLE, Scan, image_of, text_of
 from semiovs.vocab import Vocabulary
@@ -34,7 +34,7 @@ def folder(tmp_path):
 
 
 def ids(given, **more):
-    return [image.id if isinstance(image, Record) else image.where for image in pool([given], **more)]
+    return [image.id if isinstance(image, Record) else image.where for image in list_candidates([given], **more)]
 
 
 def test_a_messy_folder(tmp_path):
@@ -56,7 +56,7 @@ def test_names_that_are_no_text(tmp_path):
     odd = os.fsencode(tmp_path) + b"/bad\xff.png"
     with open(odd, "wb") as file:  # noqa: PTH123
         file.write(b"x")
-    found = list(pool([tmp_path]))
+    found = list(list_candidates([tmp_path]))
     assert [type(image) for image in found] == [Unlisted, Record]
     assert found[0].why.isascii()
     assert image_of(text_of(found[0])) == (found[0], found[0].why)
@@ -65,20 +65,20 @@ def test_names_that_are_no_text(tmp_path):
 def test_a_list_with_bad_lines(tmp_path):
     save(tmp_path / "x.png")
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfx.png\r\n\r\n../../etc/x.png\r\nno image\r\n\xff\r\n")
-    found = list(pool([tmp_path / "list.txt"]))
+    found = list(list_candidates([tmp_path / "list.txt"]))
     assert [image.where.rpartition(":")[2] for image in found if isinstance(image, Unlisted)] == ["3", "4", "5"]
     assert found[0].image == tmp_path / "x.png"
 
 
 def test_pools_that_are_not_there(tmp_path):
     with pytest.raises(UsageError, match="nothing to choose from"):
-        list(pool([]))
+        list(list_candidates([]))
     with pytest.raises(DataError, match="no such folder or list"):
-        list(pool([tmp_path / "nowhere"]))
+        list(list_candidates([tmp_path / "nowhere"]))
     (tmp_path / "a/x").mkdir(parents=True)
     (tmp_path / "b/x").mkdir(parents=True)
     with pytest.raises(UsageError, match="one name"):
-        list(pool([tmp_path / "a/x", tmp_path / "b/x"]))
+        list(list_candidates([tmp_path / "a/x", tmp_path / "b/x"]))
 
 
 def test_lines_keep_records(tmp_path):
@@ -94,7 +94,7 @@ def small_chunks(monkeypatch):
 def scanned(folder, out, **more):
     examiner = Examiner(Vocabulary.of(["a"]))
     scan = Scan(out, "pool", examiner.settings)
-    return scan, scan_pool(scan, pool([folder]), examiner, threads=2, **more)
+    return scan, scan_pool(scan, list_candidates([folder]), examiner, threads=2, **more)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -158,7 +158,7 @@ def test_answers_that_changed_are_asked_again(folder, tmp_path):
     def look():
         examiner = Examiner(vocabulary, MasksTeacher(tmp_path / "masks"))
         scan = Scan(tmp_path / "s", "pool", examiner.settings)
-        done = scan_pool(scan, pool([folder]), examiner)
+        done = scan_pool(scan, list_candidates([folder]), examiner)
         return scan.rows(done.marks), done.made
 
     rows, _ = look()
@@ -186,5 +186,5 @@ def test_data_sets_as_pools(tmp_path):
         save(tmp_path / name)
     assert ids(tmp_path / "a") == ["x"]
     assert ids(tmp_path / "a", whole=True) == ["images/x", "labels/x"]
-    assert [image.id for image in pool([tmp_path / "a/images", tmp_path / "b"])] == ["a/x", "b/x"]
-    assert [image.id for image in pool([tmp_path / "a/images", tmp_path / "b/images"])] == ["a/x", "b/x"]
+    assert [image.id for image in list_candidates([tmp_path / "a/images", tmp_path / "b"])] == ["a/x", "b/x"]
+    assert [image.id for image in list_candidates([tmp_path / "a/images", tmp_path / "b/images"])] == ["a/x", "b/x"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -236,6 +236,25 @@ class Calibration:
         except (ValueError, KeyError, TypeError, AttributeError, ConfigError, RecursionError) as error:
             told = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
             raise DataError(f"{path}: no calibration of `semiovs calibrate`: {told}") from None
+
+    def vocabulary_for(self, wanted: Vocabulary) -> Vocabulary:
+        """What the teacher must be asked with, in the colours of the `wanted` classes.
+
+        Raises:
+            DataError: it was fitted for other classes.
+        """
+        if difference := self.vocabulary.difference(wanted):
+            raise DataError(f"for other classes: {difference}; run `semiovs calibrate` again")
+        return replace(self.vocabulary, colors=wanted.colors)
+
+    def applied_to(self, name: str, teacher: OpenVocabModel) -> CalibratedTeacher:
+        """The teacher called `name`, with this calibration on top.
+
+        Raises:
+            DataError: it was fitted for another teacher.
+        """
+        self.require(self.vocabulary, identity(name, teacher))
+        return CalibratedTeacher(teacher, self)
 
 
 class CalibratedTeacher(OpenVocabModel):

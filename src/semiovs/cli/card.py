@@ -7,50 +7,48 @@ from typing import Annotated
 
 import typer
 
-from semiovs.cli.calibrate import (
-    Arguments,
-    BatchSize,
-    Folds,
-    From,
-    Map,
-    RareClasses,
-    Risk,
-    Set,
-    Teacher,
-    Weights,
-    examined,
-    rare_of,
-)
+from semiovs.cli import teacher_options as options
 from semiovs.cli.console import Json, report
 from semiovs.cli.progress import progress
 
 
 def card(
-    arguments: Arguments = None,
-    teacher: Teacher = "masks",
-    from_: From = None,
-    map_: Map = None,
-    set_: Set = None,
-    weights: Weights = None,
+    arguments: options.Labeled = None,
+    teacher: options.Teacher = "masks",
+    from_: options.From = None,
+    map_: options.Map = None,
+    set_: options.Set = None,
+    weights: options.Weights = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of card.html and card.json.")] = Path("teacher-card"),
-    risk: Risk = 0.1,
-    rare: RareClasses = "global",
-    folds: Folds = 5,
-    batch_size: BatchSize = 1,
+    risk: options.Risk = 0.1,
+    rare: options.RareClasses = "global",
+    folds: options.Folds = 5,
+    batch_size: options.BatchSize = 1,
     as_json: Json = False,
 ) -> None:
     """Score a teacher on the labelled images before any training; evaluation masks are never read."""
+    from semiovs.calibration.calibration import identity
     from semiovs.calibration.card import make_card
     from semiovs.calibration.page import write_card
     from semiovs.files import write_json
 
-    kind = rare_of(rare)
-    pupil = examined(arguments or [], teacher, weights, (from_, map_, set_ or []))
+    kind = options.parse_rare(rare)
+    images = options.labeled_images(arguments or [])
+    asked = options.TeacherChoice(teacher, weights, from_, map_, set_ or []).build()
     with progress("asking the teacher") as show:
         made = make_card(
-            pupil.teacher, pupil.who, pupil.sources.labeled, pupil.sources.masks, pupil.sources.vocabulary,
-            risk=risk, rare=kind, folds=folds, batch_size=batch_size, progress=show, read=pupil.sources.images.rgb,
-        )  # fmt: skip
+            asked,
+            identity(teacher, asked),
+            images.labeled,
+            images.masks,
+            images.vocabulary,
+            risk=risk,
+            rare=kind,
+            folds=folds,
+            batch_size=batch_size,
+            progress=show,
+            read=images.images.rgb,
+        )
     page = out / "card.html"
     write_card(page, made)
     data = made.as_json()

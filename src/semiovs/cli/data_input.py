@@ -159,12 +159,13 @@ def _of_list(path: Path, overrides: Sequence[str]) -> DataInput:
     from semiovs.datasets.folder import FolderDataset
     from semiovs.images.source import list_root, names_container
 
+    root = Path(load_config(None, overrides).config.data.root)
     contained = names_container(path)
-    start = Path.cwd() if contained else list_root(path)
+    start = root if contained else list_root(path, root)
     stream = UNLABELED if contained or not _names_masks(path, start) else LABELED
     key = "data.labeled" if stream == LABELED else "data.unlabeled"
-    given = [f"data.root={inline(str(start))}", *overrides, f"{key}={inline(str(path.absolute()))}"]
-    config = load_config(None, given).config
+    given = [f"data.root={inline(str(start))}", f"{key}={inline(str(path.absolute()))}"]
+    config = load_config(None, [*overrides, *given]).config
     if config.data.name != "folder":
         raise UsageError(f"{path}: a single list is checked as data.name=folder")
     dataset = FolderDataset(config.data)

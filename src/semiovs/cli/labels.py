@@ -249,7 +249,7 @@ def _finder(images: Path | None) -> Callable[[str], Path] | None:
         return None
     if images.is_dir() and not names_container(images):
         return lambda identifier: _in_folder(identifier, images)
-    listed = {record.id: record.image for record in read_source(images.name, images.parent)}
+    listed = {record.id: record.image for record in read_source(images, outside=True)}
 
     def find(identifier: str) -> Path:
         if identifier not in listed:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semiovs.cli.console import Json, log, report
-from semiovs.cli.labels_exchange import FORMATS, Classes, Root, require_known, vocabulary_of
+from semiovs.cli.exchange_options import FORMATS, Classes, Root, require_known, vocabulary_of
 from semiovs.cli.progress import Progress, progress
 from semiovs.errors import DataError, UsageError, did_you_mean
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semiovs.cli.console import Json, log, report, table
-from semiovs.cli.labels_exchange import Classes, Root, require_known, vocabulary_of
+from semiovs.cli.exchange_options import Classes, Root, require_known, vocabulary_of
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError
 
@@ -41,11 +41,11 @@ def import_(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Make labelled images of annotations: masks, and a list that data.labeled takes. All is written, or nothing."""
-    from semiovs.cli.teacher_options import on_error_of
+    from semiovs.cli.teacher_options import parse_on_error
     from semiovs.exchange import ImageIndex, Importer, Problems, Rules, read_annotations
 
     _check(from_, crowd, add_to, classes)
-    skip, problems = on_error_of(on_error) == "skip", Problems()
+    skip, problems = parse_on_error(on_error) == "skip", Problems()
     annotations, found = read_annotations(file, problems, name=from_, predictions=predictions)
     if crowd is None:
         _check_crowds(annotations)

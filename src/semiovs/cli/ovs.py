@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semiovs.cli.console import Json, report
+from semiovs.cli.training import DryRun, Overwrite, run_training
 
 if TYPE_CHECKING:
     from semiovs.engine.training import Outcome
@@ -26,19 +27,16 @@ def group() -> None:
 def train(
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="Preset (modern/ovs-small), YAML or folder; then values on top."),
+        typer.Argument(
+            metavar="[CONFIG] [KEY=VALUE]...", help="Preset (modern/ovs-small), YAML or folder; then values on top."
+        ),
     ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Check the data, take three steps, say shapes, memory and time; write nothing."),
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that lies in run.dir.")] = False,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Train SED on labelled images with class names: `semiovs train` with method=sed and model=sed."""
-    from semiovs.cli.train import trained
-
-    outcome = trained(arguments or [], first=TEACHER, dry_run=dry_run, overwrite=overwrite, as_json=as_json)
+    outcome = run_training(arguments or [], first=TEACHER, dry_run=dry_run, overwrite=overwrite, as_json=as_json)
     if outcome is not None:
         tell(outcome, as_json=as_json)
 

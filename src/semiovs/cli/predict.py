@@ -13,7 +13,7 @@ import typer
 
 from semiovs.cli.console import Json, error, log, report
 from semiovs.cli.progress import progress
-from semiovs.cli.teacher_options import on_error_of
+from semiovs.cli.teacher_options import parse_on_error
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def predict(
     """Segment pictures: per picture an id mask, a coloured mask and an overlay."""
     from semiovs.inference import Predictor
 
-    handling = on_error_of(on_error)
+    handling = parse_on_error(on_error)
     settings, paths = _split(arguments)
     jobs = list(_jobs(paths, out, recursive=recursive))
     _check(jobs, pictures=overlay, scores=scores, overwrite=overwrite)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from semiovs.cli.console import Json
-from semiovs.cli.train import tell
+from semiovs.cli.training import tell_outcome
 
 
 def resume(
@@ -26,4 +26,4 @@ def resume(
     from semiovs.engine.run import command_line
     from semiovs.engine.training import resume as continue_run
 
-    tell(continue_run(run, overrides or [], command_line()), as_json=as_json)
+    tell_outcome(continue_run(run, overrides or [], command_line()), as_json=as_json)

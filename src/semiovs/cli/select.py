@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semiovs.cli import select_options as options
-from semiovs.cli.calibrate import Set, Weights
+from semiovs.cli import teacher_options
 from semiovs.cli.console import Json, log, report, table
 from semiovs.cli.progress import progress
+from semiovs.cli.teacher_options import TeacherChoice, parse_shard
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from semiovs.config.schema import Config
     from semiovs.data.collection import Collection
     from semiovs.images.manifest import Manifest
+    from semiovs.images.record import Record
+    from semiovs.select.candidates import Unlisted
     from semiovs.select.decision import Rules
     from semiovs.select.scan import Examiner, Scanned
     from semiovs.select.scan_table import Scan
@@ -36,7 +40,10 @@ class _Eye:
 
 @dataclass(frozen=True)
 class _Task:
-    """What to choose from, for what, and where to; said: arguments, and options of the teacher, as they were typed."""
+    """What to choose from, for what, and where to.
+
+    said: arguments, and options of the teacher, as they were typed; listing: how lists are read (`list_candidates`).
+    """
 
     pool: Sequence[str]
     out: Path
@@ -45,6 +52,13 @@ class _Task:
     eye: _Eye
     said: tuple[Sequence[str], Sequence[str]]
     threads: int | None
+    listing: Mapping[str, Any]
+
+    def candidates(self) -> Iterator[Record | Unlisted]:
+        """The images to choose from."""
+        from semiovs.select.candidates import list_candidates
+
+        return list_candidates(self.pool, skip=self.out, **self.listing)
 
     @property
     def readers(self) -> int:
@@ -86,8 +100,8 @@ def select(
     teacher: options.Teacher = None,
     scores: options.Scores = None,
     map_: options.Map = None,
-    set_: Set = None,
-    weights: Weights = None,
+    set_: teacher_options.Set = None,
+    weights: teacher_options.Weights = None,
     targets: options.Targets = None,
     against: options.Against = None,
     license_: options.License = None,
@@ -109,15 +123,15 @@ def select(
     for name, value in (("recall", recall), ("share", share), ("near", near)):
         if not 0 < value <= 1:
             raise UsageError(f"--{name} {value:g}: between 0 and 1")
-    sources = _sources(arguments or [])
+    config, sources = _configured(arguments or [])
     eye = _eye(teacher, scores, map_, set_ or [], weights, sources.vocabulary)
     rules = _rules(rule, eye, budget=budget, seed=seed, near=near)
-    wanted = _wanted(sources, targets, against or [], tuple(license_ or ()), recall, rules)
+    listing = {"root": config.data.root, "outside": config.data.outside}
+    wanted = _wanted(sources, targets, against or [], tuple(license_ or ()), recall, rules, listing)
     examiner = _examiner(sources.vocabulary, eye, share, encoder, batch_size)
-    said = [] if teacher is None else ["--teacher", teacher]
-    said += [] if weights is None else ["--weights", str(weights)]
-    said += [part for pair in set_ or [] for part in ("--set", pair)]
-    task = _Task(from_, Path(out).expanduser(), examiner, wanted, eye, (arguments or [], said), threads)
+    asked = [] if teacher is None else TeacherChoice(teacher, weights, pairs=set_ or []).arguments()
+    place = Path(out).expanduser()
+    task = _Task(from_, place, examiner, wanted, eye, (arguments or [], asked), threads, listing)
     if shard is None:
         _choose(task, as_json=as_json)
     else:
@@ -130,7 +144,8 @@ def _near(encoder: str | None) -> float:
     return NEAR if encoder is None else NEAR_BY_ENCODER
 
 
-def _sources(arguments: Sequence[str]) -> Collection:
+def _configured(arguments: Sequence[str]) -> tuple[Config, Collection]:
+    """The configuration, and its images."""
     from semiovs.config import load_config, split_source
     from semiovs.registry import DATASETS, lookup
 
@@ -140,9 +155,7 @@ def _sources(arguments: Sequence[str]) -> Collection:
             "give a configuration, or data.root=DIR: its classes are wanted, its images must not be chosen"
         )
     config = load_config(source, overrides).config
-    dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data)
-    sources: Collection = dataset.read()
-    return sources
+    return config, lookup(DATASETS, config.data.name, kind="data set").load()(config.data).read()
 
 
 def _rules(name: str, eye: _Eye, **rules: Any) -> Rules:
@@ -164,8 +177,6 @@ def _eye(
     vocabulary: Vocabulary,
 ) -> _Eye:
     """Teacher, store, folder of masks, or nobody."""
-    from semiovs.cli.teacher_options import teacher_options
-    from semiovs.ovs import build_ovs
     from semiovs.ovs.stored_answers import StoredTeacher
 
     if (teacher is None) == (scores is None):
@@ -173,12 +184,12 @@ def _eye(
     if scores == "none":
         return _Eye("none", None)
     if teacher is not None:
-        return _Eye(teacher, build_ovs(teacher, weights=weights, **teacher_options(None, mapping, pairs)))
+        return _Eye(teacher, TeacherChoice(teacher, weights, map=mapping, pairs=pairs).build())
     assert scores is not None
     folder = Path(scores).expanduser()
     if (folder / "meta.json").is_file():
         return _Eye("store", StoredTeacher(folder, vocabulary), folder)
-    return _Eye("masks", build_ovs("masks", **teacher_options(folder, mapping, pairs)), folder)
+    return _Eye("masks", TeacherChoice("masks", root=folder, map=mapping, pairs=pairs).build(), folder)
 
 
 def _wanted(
@@ -188,6 +199,7 @@ def _wanted(
     licenses: tuple[str, ...],
     recall: float,
     rules: Any,
+    listing: Mapping[str, Any],
 ) -> Wanted:
     from semiovs.select.selection import Wanted
 
@@ -202,17 +214,17 @@ def _wanted(
     roles = {"evaluation": sources.val, "held-out": sources.held_out, "labelled": sources.labeled}
     others: dict[str, Manifest] = {role: images for role, images in roles.items() if images}
     for path in against:
-        others[f"--against {path}"] = _against(path)
+        others[f"--against {path}"] = _against(path, listing)
     return Wanted(chosen, others, sources.labeled, sources.masks, licenses, recall, rules)
 
 
-def _against(path: str) -> Manifest:
+def _against(path: str, listing: Mapping[str, Any]) -> Manifest:
     """A folder or list, every line of which must hold: what is not read is not protected."""
     from semiovs.images.manifest import Manifest
-    from semiovs.select.candidates import Unlisted, pool
+    from semiovs.select.candidates import Unlisted, list_candidates
 
     images, wrong = [], []
-    for image in pool([path], whole=True):
+    for image in list_candidates([path], whole=True, **listing):
         if isinstance(image, Unlisted):
             wrong.append(image.why)
         else:
@@ -241,20 +253,24 @@ def _examiner(vocabulary: Vocabulary, eye: _Eye, share: float, encoder: str | No
 def _scan(task: _Task, shard: tuple[int, int]) -> tuple[Scan, Scanned, float]:
     """Look at what was not looked at yet; the seconds that it took."""
     from semiovs.engine.signals import Signals, stop_error
-    from semiovs.select.candidates import pool
     from semiovs.select.scan import scan_pool
     from semiovs.select.scan_table import Scan
 
     started = time.monotonic()
-    total = sum(1 for _ in pool(task.pool, skip=task.out))
+    total = sum(1 for _ in task.candidates())
     if not total:
         raise DataError(f"--from {' '.join(task.pool)}: no images there")
     scan = Scan(task.out / "scan", "pool", task.examiner.settings)
     with Signals() as signals, progress("looking") as show:
         done = scan_pool(
-            scan, pool(task.pool, skip=task.out), task.examiner, threads=task.readers, shard=shard,
-            progress=lambda n: show(n, total), stop=lambda: bool(signals.received),
-        )  # fmt: skip
+            scan,
+            task.candidates(),
+            task.examiner,
+            threads=task.readers,
+            shard=shard,
+            progress=lambda n: show(n, total),
+            stop=lambda: bool(signals.received),
+        )
     if done.stopped:
         raise stop_error(
             signals.received, f"it was within the first {done.listed} of {total} images; the same command does the rest"
@@ -263,9 +279,7 @@ def _scan(task: _Task, shard: tuple[int, int]) -> tuple[Scan, Scanned, float]:
 
 
 def _scan_part(task: _Task, shard: str, *, as_json: bool) -> None:
-    from semiovs.cli.teacher_options import shard_of
-
-    scan, done, seconds = _scan(task, shard_of(shard))
+    scan, done, seconds = _scan(task, parse_shard(shard))
     facts = {"shard": shard, "listed": done.listed, "scanned": done.made, "seconds": round(seconds, 3)}
     text = (
         f"{done.made} of {done.listed} images scanned into {scan.folder}; "

@@ -1,36 +1,103 @@
-"""What the verbs that ask a teacher, or work in parts, make of their options."""
+"""Options of the verbs that ask a teacher (label, calibrate, card, select), and what is made of them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
 
 from semiovs.errors import ConfigError, UsageError
 
+if TYPE_CHECKING:
+    from semiovs.calibration.calibration import Rare
+    from semiovs.data.collection import Collection
+    from semiovs.ovs import OpenVocabModel
 
-def teacher_options(folder: Path | None, mapping: str | None, pairs: Sequence[str]) -> dict[str, Any]:
-    """Options of the teacher from ``--from``, ``--map`` and ``--set``."""
-    import yaml
+Labeled = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="CONFIG [KEY=VALUE]...", help="Its labelled images (data.labeled) and classes are used."),
+]
+Teacher = Annotated[str, typer.Option(help="Whose labels (semiovs list teachers).")]
+From = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="DIR", help="Teacher masks: folder of ready-made masks or score maps."),
+]
+Map = Annotated[
+    str | None,
+    typer.Option("--map", help="Teacher masks: meaning of values, '7=road,8=ignore', or a YAML file that says it."),
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Any other option of the teacher.")
+]
+Weights = Annotated[Path | None, typer.Option(help="Weights of the teacher.")]
+BatchSize = Annotated[
+    int, typer.Option(min=1, help="Images that the teacher sees at once; fewer where memory is short.")
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="So many read images, and so many write labels; default: one a core.")
+]
+Risk = Annotated[
+    float, typer.Option(help="Share of wrong pixels among the kept ones of a class that is still allowed.")
+]
+RareClasses = Annotated[
+    str,
+    typer.Option(
+        metavar="global|ignore", help="Classes with too few images: the threshold of all classes, or ignored."
+    ),
+]
+Folds = Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")]
 
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--set {pair}: expected option=value")
-        try:
-            options[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            options[key] = value
-    if folder is not None:
-        options["root"] = str(folder)
-    if mapping is not None:
-        options["map"] = mapping_of(mapping)
-    return options
+
+@dataclass(frozen=True)
+class TeacherChoice:
+    """A teacher as the command line names it: its name, weights, ``--from``, ``--map`` and ``--set``."""
+
+    name: str
+    weights: Path | None = None
+    root: Path | None = None
+    map: str | None = None
+    pairs: Sequence[str] = field(default_factory=list)
+
+    def build(self) -> OpenVocabModel:
+        """Make the teacher.
+
+        Raises:
+            UsageError: an option that does not hold; WeightsError: no weights.
+        """
+        from semiovs.ovs import build_ovs
+
+        return build_ovs(self.name, weights=self.weights, **self.options())
+
+    def options(self) -> dict[str, Any]:
+        """Options of the teacher by name."""
+        import yaml
+
+        options: dict[str, Any] = {}
+        for pair in self.pairs:
+            key, equals, value = pair.partition("=")
+            if not equals or not key:
+                raise UsageError(f"--set {pair}: expected option=value")
+            try:
+                options[key] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                options[key] = value
+        if self.root is not None:
+            options["root"] = str(self.root)
+        if self.map is not None:
+            options["map"] = parse_map(self.map)
+        return options
+
+    def arguments(self) -> list[str]:
+        """The options as they are typed, for the next command; without ``--from`` and ``--map``, which name these images."""
+        typed = ["--teacher", self.name, *(["--weights", str(self.weights)] if self.weights else [])]
+        return [*typed, *(part for pair in self.pairs for part in ("--set", pair))]
 
 
-def mapping_of(text: str) -> dict[str, int | str]:
+def parse_map(text: str) -> dict[str, int | str]:
     """``7=road,8=ignore`` or ``128,64,128=road;0,0,0=ignore``, or a YAML file with a mapping."""
     import yaml
 
@@ -56,7 +123,16 @@ def mapping_of(text: str) -> dict[str, int | str]:
     return mapping
 
 
-def shard_of(text: str) -> tuple[int, int]:
+def parse_rare(text: str) -> Rare:
+    """Value of ``--rare``."""
+    if text == "global":
+        return "global"
+    if text == "ignore":
+        return "ignore"
+    raise UsageError(f"--rare {text}: global or ignore")
+
+
+def parse_shard(text: str) -> tuple[int, int]:
     """(i, n) of ``--shard i/n``."""
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
     if not match:
@@ -64,10 +140,23 @@ def shard_of(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def on_error_of(text: str) -> Literal["fail", "skip"]:
+def parse_on_error(text: str) -> Literal["fail", "skip"]:
     """Value of ``--on-error``."""
     if text == "fail":
         return "fail"
     if text == "skip":
         return "skip"
     raise UsageError(f"--on-error {text}: skip or fail")
+
+
+def labeled_images(arguments: Sequence[str]) -> Collection:
+    """The labelled images of the configuration, and those alone."""
+    from semiovs.config import load_config, split_source
+    from semiovs.registry import DATASETS, lookup
+
+    source, overrides = split_source(arguments)
+    if source is None and not overrides:
+        raise UsageError("give a configuration with labelled images, or data.root=DIR")
+    config = load_config(source, overrides).config
+    found: Collection = lookup(DATASETS, config.data.name, kind="data set").load()(config.data).labeled()
+    return found

@@ -33,7 +33,7 @@ _MOST = 100_000
 _LONGEST = 1000
 
 
-def read_source(given: str | Path, root: Path | str | None = None, *, key: str = "", outside: bool = False) -> Manifest:
+def read_source(given: str | Path, root: Path | str = ".", *, key: str = "", outside: bool = False) -> Manifest:
     """Images of a folder, a list or manifest, tars, or a Hugging Face data set; a relative path starts from `root`.
 
     Tars: ``a.tar``, ``shards/{000000..000099}.tar``, ``shards/*.tar``, or a folder of tars without images; an id is the tar's name
@@ -48,22 +48,20 @@ def read_source(given: str | Path, root: Path | str | None = None, *, key: str =
     return manifest
 
 
-def examine_source(
-    given: str | Path, root: Path | str | None = None, *, key: str = "", outside: bool = False
-) -> Reading:
+def examine_source(given: str | Path, root: Path | str = ".", *, key: str = "", outside: bool = False) -> Reading:
     """As `read_source`, but lines of a list and files of a folder that do not hold come as findings.
 
     Raises:
         DataError: nothing there, or it cannot be read at all; MissingExtraError: as `read_source`.
     """
-    base = Path(root or ".")
-    path = base / Path(given).expanduser()
+    root = Path(root)
+    path = root / Path(given).expanduser()
     if _is_set(path):
-        return _rows(path, base), ()
+        return _rows(path, root), ()
     if _is_pattern(path):
         return _tars(_expanded(path, key), _fixed(path)), ()
     if path.is_dir():
-        return _folder(path, base, None if outside else root)
+        return _folder(path, root, outside=outside)
     if not path.is_file():
         raise _absent(key, path)
     name = path.name.lower()
@@ -72,11 +70,11 @@ def examine_source(
     if name.endswith(TAR):
         return _tars([path], path.parent), ()
     if name.endswith(".parquet"):
-        return _saved(path, base), ()
+        return _saved(path, root), ()
     return examine_list(path, root, outside=outside)
 
 
-def examine_list(path: Path, root: Path | str | None = None, *, outside: bool = False) -> Reading:
+def examine_list(path: Path, root: Path | str = ".", *, outside: bool = False) -> Reading:
     """Read a list; its relative paths start from `list_root`.
 
     outside: lines may name files that lie neither in that folder nor in `root` (`data.outside`).
@@ -85,24 +83,24 @@ def examine_list(path: Path, root: Path | str | None = None, *, outside: bool = 
         DataError: it cannot be read, or names something in a container that cannot.
     """
     start = list_root(path, root)
-    folders = [start] if root is None else [Path(root), start]
-    manifest, findings = Manifest.examine(path, start, within=None if outside else AllowedFolders(folders))
+    within = None if outside else AllowedFolders([Path(root), start])
+    manifest, findings = Manifest.examine(path, start, within=within)
     require_open(manifest)
     return manifest, findings
 
 
-def list_root(path: Path, root: Path | str | None = None) -> Path:
+def list_root(path: Path, root: Path | str = ".") -> Path:
     """The folder that relative paths of a list start from, for every verb and every list.
 
-    It is `root` (`data.root`); where its images are not there, the folder of the list, or the nearest of four folders above it
-    where they are. If they are nowhere it is `root`, or else the folder of the list.
+    It is `root` (`data.root`, by default the working directory); where the images of the list are not there, the folder of the
+    list, or the nearest of four folders above it where they are. If they are nowhere, it is `root`.
 
     Raises:
         DataError: the list cannot be read, or is no text.
     """
     lines = list(itertools.islice(lines_of(path), _LOOKED_AT))
     above = Path(os.path.abspath(path)).parents[1 : _ABOVE + 1]  # noqa: PTH100 - links in the path are kept
-    starts = [*([] if root is None else [Path(root)]), path.parent, *(p for p in above if p != p.parent)]
+    starts = [Path(root), path.parent, *(folder for folder in above if folder != folder.parent)]
     return next((start for start in starts if any(_is_there(line, start) for _, line in lines)), starts[0])
 
 
@@ -158,15 +156,14 @@ def require_open(records: Iterable[Record]) -> None:
         raise DataError.of(problems)
 
 
-def _folder(path: Path, base: Path, within: Path | str | None) -> Reading:
-    """Tars, a saved data set, or images, which lie in the folder itself or else in `within`, wherever links lead."""
+def _folder(path: Path, root: Path, *, outside: bool) -> Reading:
+    """Tars, a saved data set, or images, which lie in the folder itself or else in the root, wherever links lead."""
     folder = path / "images" if (path / "images").is_dir() else path
     if _is_saved(path):
-        return _saved(path, base), ()
+        return _saved(path, root), ()
     if tars := _tars_of(folder):
         return _tars(tars, folder), ()
-    bounds = None if within is None else AllowedFolders([Path(within), folder])
-    return Manifest.examine_folder(folder, within=bounds)
+    return Manifest.examine_folder(folder, within=None if outside else AllowedFolders([root, folder]))
 
 
 def _saved(path: Path, root: Path) -> Manifest:

@@ -1,5 +1,6 @@
-"""Pools of images to choose from, read one by one: a folder, however large, or a list. Nothing in them is fatal but their
-absence.
+"""Candidates for a selection, listed one by one from folders, however large, lists, tars and data sets.
+
+A line or file that cannot be taken is told as `Unlisted`; only a folder or list that is not there is an error.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semiovs.errors import DataError, UsageError
+from semiovs.images.allowed_folders import AllowedFolders
 from semiovs.images.conventions import IMAGE_SUFFIXES
 from semiovs.images.record import Record
 from semiovs.images.record_lines import is_id, lines_of, record_of
-from semiovs.images.source import names_container, read_source
+from semiovs.images.source import list_root, names_container, read_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,19 @@ class Unlisted:
     why: str
 
 
-def pool(given: Sequence[str | Path], *, skip: Path | None = None, whole: bool = False) -> Iterator[Record | Unlisted]:
+def list_candidates(
+    given: Sequence[str | Path],
+    *,
+    root: Path | str = ".",
+    skip: Path | None = None,
+    whole: bool = False,
+    outside: bool = False,
+) -> Iterator[Record | Unlisted]:
     """Images of folders and lists, one after the other; the order and the ids are the same each time.
 
     With several of them, an id begins with the name of its folder or list (of the folder above, if that is ``images``); skip: a
     folder that is left out, the output of a run. Of a folder with a folder ``images`` that one is read, as everywhere: masks
-    lie beside it; whole: all of it.
+    lie beside it; whole: all of it. root, outside: see `semiovs.images.source.examine_list`.
 
     Raises:
         DataError: a folder or list is not there; UsageError: none is given, or two have one name.
@@ -43,7 +52,9 @@ def pool(given: Sequence[str | Path], *, skip: Path | None = None, whole: bool =
             f"--from: two of {', '.join(names)} have one name, which their images' ids would begin with; "
             "rename one, or give a link to it that has another name"
         )
-    sources = [_source(path if whole else _inner(path), skip and skip.resolve()) for path in paths]
+    sources = [
+        _source(path if whole else _inner(path), Path(root), skip and skip.resolve(), outside=outside) for path in paths
+    ]
     for name, images in zip(names, sources, strict=True):
         for image in images:
             named = len(paths) > 1 and isinstance(image, Record)
@@ -62,24 +73,29 @@ def _inner(path: Path) -> Path:
     return path / "images" if (path / "images").is_dir() else path
 
 
-def _source(path: Path, skip: Path | None) -> Iterator[Record | Unlisted]:
+def _source(path: Path, root: Path, skip: Path | None, *, outside: bool) -> Iterator[Record | Unlisted]:
     """Images of one folder or list, of tars or a data set."""
     if names_container(path):
         return iter(read_source(path.name, path.parent))
     if path.is_file():
-        return _listed(path)
+        return _listed(path, root, outside=outside)
     if path.is_dir():
         return _folder(path, skip)
     raise DataError(f"{path}: no such folder or list")
 
 
-def _listed(path: Path) -> Iterator[Record | Unlisted]:
-    """Images of a list; relative paths start from the folder it is in."""
+def _listed(path: Path, root: Path, *, outside: bool) -> Iterator[Record | Unlisted]:
+    """Images of a list, line by line."""
+    start = list_root(path, root)
+    within = None if outside else AllowedFolders([root, start])
     for number, line in lines_of(path):
         try:
             if isinstance(line, DataError):
                 raise line
-            yield record_of(line, path.parent, number)
+            record = record_of(line, start, number)
+            if within is not None:
+                within.check(record.image)
+            yield record
         except DataError as error:
             yield Unlisted(f"{path}:{number}", f"{path}:{number}: {error}")
 
