@@ -29,6 +29,7 @@ def mask(path: Path, seed: int, size: tuple[int, int] = (40, 30), values: tuple[
 
 def make(root: Path, *, labeled: int = 5, unlabeled: int = 7, val: int = 2, ood: int = 4) -> Path:
     """Fill `root` with the layout of the data set 'folder'."""
+    root.mkdir(parents=True, exist_ok=True)
     (root / "classes.txt").write_text("\n".join(NAMES))
     for i in range(labeled):
         image(root / f"images/l{i}.png", i)

@@ -77,13 +77,13 @@ def examine_source(given: str | Path, root: Path | str = ".", *, key: str = "", 
 def examine_list(path: Path, root: Path | str = ".", *, outside: bool = False) -> Reading:
     """Read a list; its relative paths start from `list_root`.
 
-    outside: lines may name files that lie neither in that folder nor in `root` (`data.outside`).
+    outside: lines may name files that lie neither in that folder, nor in `root`, nor in the list's own folder (`data.outside`).
 
     Raises:
         DataError: it cannot be read, or names something in a container that cannot.
     """
     start = list_root(path, root)
-    within = None if outside else AllowedFolders([Path(root), start])
+    within = None if outside else AllowedFolders([Path(root), path.parent, start])
     manifest, findings = Manifest.examine(path, start, within=within)
     require_open(manifest)
     return manifest, findings
@@ -105,11 +105,17 @@ def list_root(path: Path, root: Path | str = ".") -> Path:
 
 
 def _is_there(line: str | DataError, start: Path) -> bool:
-    """Whether the image that a line of a list names is there."""
+    """Whether the image that a line of a list names is there; also if it is in a container that cannot be read."""
     try:
-        return isinstance(line, str) and exists(record_of(line, start).image)
+        if isinstance(line, DataError):
+            return False
+        image = record_of(line, start).image
     except DataError:
         return False
+    try:
+        return exists(image)
+    except DataError:
+        return True
 
 
 def names_container(path: Path) -> bool:

@@ -87,7 +87,7 @@ def _source(path: Path, root: Path, skip: Path | None, *, outside: bool) -> Iter
 def _listed(path: Path, root: Path, *, outside: bool) -> Iterator[Record | Unlisted]:
     """Images of a list, line by line."""
     start = list_root(path, root)
-    within = None if outside else AllowedFolders([root, start])
+    within = None if outside else AllowedFolders([root, path.parent, start])
     for number, line in lines_of(path):
         try:
             if isinstance(line, DataError):
