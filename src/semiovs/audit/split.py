@@ -7,6 +7,7 @@ first eighth of a list is then a fair eighth, and it lies in the first quarter.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.errors import DataError
+from semiovs.errors import DataError, UsageError
 
 Counts = NDArray[np.int64]
 
@@ -168,3 +169,27 @@ def connected(count: int, pairs: NDArray[np.int64]) -> list[list[int]]:
     for index in range(count):
         groups.setdefault(root(index), []).append(index)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def pairs_by_group(copies: NDArray[np.int64], ids: Sequence[str], group: str | None) -> NDArray[np.int64]:
+    """Pairs of images that stay together: copies, and those whose ids give the same first group of the pattern `group`.
+
+    Raises:
+        UsageError: no regular expression, or one without a group; DataError: an id that it does not fit.
+    """
+    if group is None:
+        return copies
+    try:
+        pattern = re.compile(group)
+    except re.error as error:
+        raise UsageError(f"--group '{group}': not a regular expression: {error}") from None
+    if pattern.groups < 1:
+        raise UsageError(f"--group '{group}': put what images of one group share in brackets, like '^(.*)_\\d+$'")
+    first: dict[str, int] = {}
+    pairs = []
+    for index, name in enumerate(ids):
+        match = pattern.search(name)
+        if match is None or match.group(1) is None:
+            raise DataError(f"--group '{group}' does not fit the image '{name}'")
+        pairs.append((first.setdefault(match.group(1), index), index))
+    return np.concatenate([copies, np.array(pairs, np.int64).reshape(-1, 2)])

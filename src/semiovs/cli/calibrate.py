@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from semiovs.calibration.calibration import Calibration
     from semiovs.calibration.counts import Tally
     from semiovs.calibration.fit import Choice
+    from semiovs.data.collection import Collection
+    from semiovs.ovs import OpenVocabModel
     from semiovs.vocab import Vocabulary
 
 
@@ -44,24 +46,13 @@ def calibrate(
 ) -> None:
     """Fit thresholds and confidences of a teacher on the labelled images; evaluation masks are never read."""
     from semiovs.calibration.calibration import identity
-    from semiovs.calibration.fit import choose, fit, measure
+    from semiovs.calibration.fit import choose, fit
 
     kind = options.parse_rare(rare)
     choice_of_teacher = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
     images, asked = options.labeled_images(arguments or []), choice_of_teacher.build()
     vocabularies = _candidates(images.vocabulary, candidates or [])
-    tallies: dict[str, Tally] = {}
-    for name, vocabulary in vocabularies.items():
-        with progress(f"asking with {name}" if len(vocabularies) > 1 else "asking the teacher") as show:
-            tallies[name] = measure(
-                asked,
-                images.labeled,
-                images.masks,
-                vocabulary,
-                batch_size=batch_size,
-                progress=show,
-                read=images.images.rgb,
-            )
+    tallies = _measure(asked, images, vocabularies, batch_size)
     choice = choose(tallies, folds=folds) if len(tallies) > 1 else None
     name = choice.name if choice else next(iter(tallies))
     made = fit(
@@ -77,6 +68,27 @@ def calibrate(
     data = {"calibration": str(out), **made.as_json(), "ignored": made.ignored}
     typed = [*(arguments or []), *choice_of_teacher.arguments()]
     report(data, as_json=as_json, text=_text(out, made, choice, typed))
+
+
+def _measure(
+    teacher: OpenVocabModel, images: Collection, vocabularies: Mapping[str, Vocabulary], batch_size: int
+) -> dict[str, Tally]:
+    """What the teacher got right on the labelled images, for each vocabulary that it is asked with."""
+    from semiovs.calibration.fit import measure
+
+    tallies: dict[str, Tally] = {}
+    for name, vocabulary in vocabularies.items():
+        with progress(f"asking with {name}" if len(vocabularies) > 1 else "asking the teacher") as show:
+            tallies[name] = measure(
+                teacher,
+                images.labeled,
+                images.masks,
+                vocabulary,
+                batch_size=batch_size,
+                progress=show,
+                read=images.images.rgb,
+            )
+    return tallies
 
 
 def _candidates(first: Vocabulary, others: Sequence[str]) -> dict[str, Vocabulary]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,16 +16,7 @@ if TYPE_CHECKING:
     from semiovs.datasets.benchmark import Benchmark
     from semiovs.datasets.parts import Making
 
-#: A preset to begin with, by data set.
-_FIRST = {
-    "voc": "pascal/92",
-    "context": "context/1_16",
-    "coco": "coco/1_512",
-    "cityscapes": "cityscapes/1_16",
-    "ade20k": "ade20k/1_16",
-}
 _SHOWN = 10
-_LOOKED_AT = 16
 
 
 def prepare(
@@ -40,24 +30,32 @@ def prepare(
 ) -> None:
     """Say what of a benchmark is there and what is missing. Nothing is downloaded. Exit code 3 if something needed is missing."""
     from semiovs.config.schema import DataConfig
+    from semiovs.datasets.preparation import (
+        check_masks,
+        count_lists,
+        find_absent,
+        list_makings,
+        next_steps,
+        write_starter,
+    )
 
     dataset = _known(name)(DataConfig(name=name, root=str(root.expanduser())))
-    makings, problems = _makings(dataset)
+    makings, problems = list_makings(dataset)
     made = [_make(making) for making in makings] if write else []
     waiting = [(making.what, left) for making in makings if (left := len(making.left()))]
     dataset = type(dataset)(dataset.data)  # what is on disk is looked at anew
     parts = dataset.parts()
     lacking = [part for part in parts if part.needed and part.lacking]
-    problems += _sample(dataset) if lacking else [*_absent(dataset), *_sample(dataset)]
-    archives = _packed(dataset) if any(part.lacking for part in parts) else []
+    problems += check_masks(dataset) if lacking else [*find_absent(dataset), *check_masks(dataset)]
+    archives = _read_packed(dataset) if any(part.lacking for part in parts) else []
     problems += [one.text for one in archives if not one.ok]
-    written = _write(dataset) if write else []
+    written = write_starter(dataset) if write else []
     facts = {
         "name": name, "root": str(dataset.root), "content": str(dataset.home), "complete": not lacking and not problems,
         "parts": [part.as_json() for part in parts], "to make": [{"what": w, "masks": n} for w, n in waiting],
         "packed": [one.as_json() for one in archives],
         "made": made, "problems": problems, "written": [str(path) for path in written],
-        "splits": _splits(dataset), "next": _next(dataset, waiting, bool(lacking), written),
+        "splits": count_lists(dataset), "next": next_steps(dataset, waiting, bool(lacking), written),
     }  # fmt: skip
     report(facts, as_json=as_json, text=_text(facts, [one.text for one in archives if one.ok]))
     if lacking or problems:
@@ -65,17 +63,18 @@ def prepare(
 
 
 def _known(name: str) -> type[Benchmark]:
+    from semiovs.datasets.preparation import FIRST_PRESET
     from semiovs.registry import DATASETS
 
-    if name not in _FIRST:
+    if name not in FIRST_PRESET:
         raise UsageError(
-            f"no benchmark is called '{name}'{did_you_mean(name, _FIRST)}; for your own images: semiovs init DIR"
+            f"no benchmark is called '{name}'{did_you_mean(name, FIRST_PRESET)}; for your own images: semiovs init DIR"
         )
     found: type[Benchmark] = DATASETS[name].load()
     return found
 
 
-def _packed(dataset: Benchmark) -> list[Packed]:
+def _read_packed(dataset: Benchmark) -> list[Packed]:
     """Official archives that lie there packed, compared with their checksums."""
     from semiovs.datasets.archives import Packed, archives_in
 
@@ -86,94 +85,10 @@ def _packed(dataset: Benchmark) -> list[Packed]:
     return found
 
 
-def _makings(dataset: Benchmark) -> tuple[list[Making], list[str]]:
-    """Masks that can be made, or why it cannot be told."""
-    try:
-        return dataset.makings(), []
-    except DataError as error:
-        return [], [str(error)]
-
-
 def _make(making: Making) -> dict[str, Any]:
     with progress(making.what) as show:
         count, problems = making.run(show)
     return {"what": making.what, "folder": str(making.folder), "masks": count, "problems": problems}
-
-
-def _sample(dataset: Benchmark) -> list[str]:
-    """What is wrong with a few masks, evenly chosen from the official parts; all are read before training."""
-    from semiovs.images.manifest import Manifest
-    from semiovs.images.record_lines import record_of
-
-    found = []
-    for part in ("train", "val"):
-        lines = dataset.official(part)
-        records = [record_of(line, dataset.root) for line in lines[:: max(1, len(lines) // _LOOKED_AT)]]
-        found += dataset.misread(Manifest(records, dataset.root))
-    return found
-
-
-def _absent(dataset: Benchmark) -> list[str]:
-    """Images that official and published lists name, and that are not there though their number is right."""
-    from semiovs.datasets.split_cache import SplitCache
-
-    cache = SplitCache()
-    lists = {f"the official {part} list": dataset.official(part) for part in ("train", "val")}
-    for one in cache.known.family(dataset.key):
-        if cache.check(one).ok:
-            lists[one.name] = cache.lines(one)
-    known = tuple(f"{part.place}/" for part in dataset.parts() if part.lacking)  # said already
-    absent = {what: [n for n in dataset.absent(lines) if not n.startswith(known)] for what, lines in lists.items()}
-    return [
-        f"{what} names {len(names):,} images that are not there, like {names[0]}"
-        for what, names in absent.items()
-        if names
-    ]
-
-
-def _splits(dataset: Benchmark) -> dict[str, Any]:
-    from semiovs.datasets.split_cache import SplitCache
-
-    cache = SplitCache()
-    lists = cache.known.family(dataset.key)
-    return {"lists": len(lists), "here": len(lists) - len(cache.missing(lists))}
-
-
-def _write(dataset: Benchmark) -> list[Path]:
-    """Lists of what is there of the official parts, and a configuration; files that are there stay."""
-    from semiovs.files import write_text
-
-    written = []
-    for part in ("train", "val"):
-        path = dataset.root / "splits" / "official" / f"{part}.txt"
-        lines = dataset.whole(part)
-        if lines and not path.exists():
-            write_text(path, "".join(f"{line}\n" for line in lines))
-            written.append(path)
-    path = dataset.root / "semiovs.yaml"
-    if written and not path.exists():
-        text = (
-            f"# {dataset.data.name}, written by `semiovs data prepare`. Other presets: semiovs list presets\n"
-            f"extends: {_FIRST[dataset.data.name]}   # its lists: semiovs splits fetch {dataset.key}\n"
-            "data:\n  root: .\n"
-        )
-        write_text(path, text)
-        written.append(path)
-    return written
-
-
-def _next(dataset: Benchmark, waiting: list[tuple[str, int]], lacking: bool, written: list[Path]) -> list[str]:
-    root, name = shlex.quote(str(dataset.root)), dataset.data.name
-    steps = []
-    if waiting:
-        steps.append(f"semiovs data prepare {name} --root {root} --write")
-    splits = _splits(dataset)
-    if splits["here"] < splits["lists"]:
-        steps.append(f"semiovs splits fetch {dataset.key}")
-    if not lacking:
-        config = next((shlex.quote(str(path)) for path in written if path.suffix == ".yaml"), None)
-        steps.append(f"semiovs train {config or f'{_FIRST[name]} data.root={root}'}")
-    return steps
 
 
 def _text(facts: dict[str, Any], unpack: list[str]) -> str:

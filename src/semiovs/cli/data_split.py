@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,18 +12,13 @@ import typer
 from semiovs.cli.console import Json, log, report, table
 from semiovs.cli.progress import progress
 from semiovs.config.source import inline
-from semiovs.errors import DataError, UsageError
+from semiovs.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from semiovs.audit.label_counts import Measured
     from semiovs.audit.split import Split
     from semiovs.data.collection import Collection
-    from semiovs.images.manifest import Manifest
 
-_FACTS = "split.json"
 #: What the lists of a split stand for.
 _REPLACED = ("data.labeled", "data.unlabeled", "data.val", "data.held_out")
 
@@ -57,6 +50,7 @@ def split(
 
     Copies (exact or near) stay on one side of the evaluation and held-out parts.
     """
+    from semiovs.audit.split_files import FACTS, describe_split, write_lists
     from semiovs.config import load_config, split_source
     from semiovs.files import write_json
     from semiovs.registry import DATASETS, lookup
@@ -68,13 +62,13 @@ def split(
     dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data)
     sources = dataset.labeled()
     place = out or dataset.root / "splits" / "own"
-    if (place / _FACTS).exists() and not force:
-        raise UsageError(f"{place / _FACTS}: there is a split already; --force replaces it, --out DIR writes another")
+    if (place / FACTS).exists() and not force:
+        raise UsageError(f"{place / FACTS}: there is a split already; --force replaces it, --out DIR writes another")
     found, made = _made(sources, asked, parts, seed, group)
-    lists = _written(made, sources.labeled, dataset.unlabeled(), place, dataset.root)
-    facts = {"seed": seed, "group": group, "copies": len(found.copies), **_facts(made, found.pixels, sources)}
+    lists = write_lists(made, sources.labeled, dataset.unlabeled(), place, dataset.root)
+    facts = {"seed": seed, "group": group, "copies": len(found.copies), **describe_split(made, found.pixels, sources)}
     facts["lists"] = {name: path.relative_to(place).as_posix() for name, path in lists.items()}
-    write_json(place / _FACTS, facts)
+    write_json(place / FACTS, facts)
     _notes(facts, lists, config.method.name)
     text = _text(facts, lists, place, [*filter(None, [source]), *overrides])
     report({"out": str(place), **facts}, as_json=as_json, text=text)
@@ -96,12 +90,12 @@ def _made(
     group: str | None,
 ) -> tuple[Measured, Split]:
     from semiovs.audit.label_counts import measure
-    from semiovs.audit.split import connected, make_split
+    from semiovs.audit.split import connected, make_split, pairs_by_group
 
     ids = [record.id for record in sources.labeled]
     with progress("reading masks") as show:
         found = measure(sources.labeled, sources.masks, progress=show, read=sources.images.shown)
-    together = connected(len(ids), _with_groups(found.copies, ids, group))
+    together = connected(len(ids), pairs_by_group(found.copies, ids, group))
     return found, make_split(found.pixels, ids, sizes, **parts, seed=seed, together=together)
 
 
@@ -126,84 +120,6 @@ def _share(option: str, text: str) -> float | int:
     if share < 0 or (isinstance(share, float) and not share <= 1):
         raise UsageError(f"{option} '{text}': a share is between 0 and 1")
     return share
-
-
-def _with_groups(copies: NDArray[np.int64], ids: Sequence[str], group: str | None) -> NDArray[np.int64]:
-    """Pairs of images that stay together: copies, and those of one group."""
-    import numpy as np
-
-    if group is None:
-        return copies
-    try:
-        pattern = re.compile(group)
-    except re.error as error:
-        raise UsageError(f"--group '{group}': not a regular expression: {error}") from None
-    if pattern.groups < 1:
-        raise UsageError(f"--group '{group}': put what images of one group share in brackets, like '^(.*)_\\d+$'")
-    first: dict[str, int] = {}
-    pairs = []
-    for index, name in enumerate(ids):
-        match = pattern.search(name)
-        if match is None or match.group(1) is None:
-            raise DataError(f"--group '{group}' does not fit the image '{name}'")
-        pairs.append((first.setdefault(match.group(1), index), index))
-    return np.concatenate([copies, np.array(pairs, np.int64).reshape(-1, 2)])
-
-
-def _lists_of(place: Path) -> set[Path]:
-    """Lists of the split that is there: none of them may stay among those that replace it."""
-    try:
-        names = json.loads((place / _FACTS).read_text("utf-8"))["lists"].values()
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return set()
-    paths = {(place / str(name)).resolve() for name in names}
-    return {path for path in paths if path.suffix in {".txt", ".jsonl"} and path.is_relative_to(place.resolve())}
-
-
-def _written(made: Split, labeled: Manifest, bare: Manifest | None, place: Path, root: Path) -> dict[str, Path]:
-    """Write all lists; returns name -> file. Bare images that are among the labelled ones have their place there."""
-    from semiovs.images.manifest import Manifest
-
-    others = () if bare is None else bare.without(labeled)
-
-    def part(places: Sequence[int]) -> Manifest:
-        return Manifest((labeled[index] for index in places), labeled.root)
-
-    parts = {"train": part(made.train)}
-    parts |= {name: part(places) for name, places in (("val", made.val), ("held_out", made.held_out)) if places}
-    for name in made.labeled:
-        rest = part(made.unlabeled(name)).without_masks()
-        parts[f"{name}/labeled"] = part(made.labeled[name])
-        parts[f"{name}/unlabeled"] = Manifest([*rest, *others], labeled.root)
-    before = _lists_of(place)
-    written = {name: manifest.write(place / name, root) for name, manifest in parts.items() if manifest}
-    for path in before - {path.resolve() for path in written.values()}:
-        path.unlink(missing_ok=True)
-    return written
-
-
-def _facts(made: Split, pixels: NDArray[np.int64], sources: Collection) -> dict[str, Any]:
-    """What split.json holds: of each part its images, class shares, how far these are off the whole, and classes it lacks."""
-    whole, names = _shares(pixels, range(len(pixels))), sources.vocabulary.names
-    parts: dict[str, Any] = {}
-    for part, places in {"train": made.train, "val": made.val, "held_out": made.held_out, **made.labeled}.items():
-        if not places:
-            continue
-        shares = _shares(pixels, places)
-        parts[part] = {
-            "images": len(places),
-            "shares": {name: round(float(share), 6) for name, share in zip(names, shares, strict=True)},
-            "off": round(float(abs(shares - whole).sum() / 2), 4),
-            "missing": [name for name, share, all_ in zip(names, shares, whole, strict=True) if share == 0 < all_],
-        }
-    labeled = {"images": len(sources.labeled), "hash": sources.labeled.hash}
-    return {"labelled": labeled, "parts": parts}
-
-
-def _shares(pixels: NDArray[np.int64], places: Sequence[int]) -> NDArray[np.float64]:
-    counts = pixels[list(places)].sum(axis=0)
-    shares: NDArray[np.float64] = counts / max(int(counts.sum()), 1)
-    return shares
 
 
 def _text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, given: Sequence[str]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,23 +57,23 @@ def label(
     from semiovs.calibration.calibration import Calibration
     from semiovs.engine.labelling import run_labelling
 
-    work = {"batch_size": batch_size, "on_error": options.parse_on_error(on_error), "threads": threads}
-    share = options.parse_shard(shard)
+    handling, share = options.parse_on_error(on_error), options.parse_shard(shard)
     asked = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
     fitted = None if calibration is None else Calibration.load(calibration)
     task, following = _task(arguments or [], images, classes, out)
     if fitted is not None:
-        task, following = _calibrated(task, calibration, fitted), f"{following} ood.confidence=calibrated"
+        with _naming(calibration):  # the concepts that it was fitted with
+            task = replace(task, vocabulary=fitted.vocabulary_for(task.vocabulary))
+        following = f"{following} ood.confidence=calibrated"
 
     def build() -> tuple[OpenVocabModel, dict[str, Any]]:
         model = asked.build()
         if fitted is not None:
-            try:
+            with _naming(calibration):
                 model = fitted.applied_to(teacher, model)
-            except DataError as problem:
-                raise DataError(f"{calibration}: {problem}") from None
         return model, {"name": teacher, **model.describe()}
 
+    work = {"batch_size": batch_size, "on_error": handling, "threads": threads}
     done = run_labelling(task, build, shard=share, bar=_bar, say=log, **work)
     if done is not None:
         _tell(task, done, following, batch_size, as_json=as_json)
@@ -125,12 +126,11 @@ def _list_without_failed(following: str) -> str:
     )
 
 
-def _calibrated(task: LabellingTask, path: Path | None, fitted: Any) -> LabellingTask:
-    """The task with the concepts that a calibration was fitted with."""
-    from dataclasses import replace
-
+@contextmanager
+def _naming(path: Path | None) -> Iterator[None]:
+    """Errors about a file begin with its name."""
     try:
-        return replace(task, vocabulary=fitted.vocabulary_for(task.vocabulary))
+        yield
     except DataError as problem:
         raise DataError(f"{path}: {problem}") from None
 

@@ -128,29 +128,11 @@ def show(name: Annotated[str, typer.Argument(help="A split, like pascal/92.")], 
                 "data": {"name": about.name, "classes": about.classes, "training images": about.universe},
                 "sha256": one.sha256,
                 "sources": [cache.known.repositories[key].url(one.path) for key in one.repositories],
-                "nested in": _nested_in(cache, one) if checked.ok else None,
-                "contains": _contains(cache, one) if checked.ok else None,
+                "nested in": cache.nested_in(one) if checked.ok else None,
+                "contains": cache.contains(one) if checked.ok else None,
             }
         )
     report(rows, as_json=as_json, text="\n".join(_shown(row) for row in rows))
-
-
-def _labeled(cache: SplitCache, one: PublishedList) -> list[PublishedList]:
-    """The other labelled lists of its data set that are here, for a labelled list."""
-    if not one.name.endswith("/labeled.txt"):
-        return []
-    others = (other for other in cache.known.lists.values() if other.dataset == one.dataset and other.name != one.name)
-    return [other for other in others if other.name.endswith("/labeled.txt") and cache.check(other).ok]
-
-
-def _nested_in(cache: SplitCache, one: PublishedList) -> list[str]:
-    own = set(cache.lines(one))
-    return [other.split for other in _labeled(cache, one) if own <= set(cache.lines(other))]
-
-
-def _contains(cache: SplitCache, one: PublishedList) -> list[str]:
-    own = set(cache.lines(one))
-    return [other.split for other in _labeled(cache, one) if own >= set(cache.lines(other))]
 
 
 def _shown(row: dict[str, Any]) -> str:
@@ -179,7 +161,9 @@ def export(
 
     For COCO, lists of bare images are made too where DIR holds its training images.
     """
+    from semiovs.datasets.coco import bare_lists
     from semiovs.datasets.split_cache import SplitCache
+    from semiovs.datasets.splits import LABELED
     from semiovs.files import write_bytes
 
     cache = SplitCache()
@@ -187,7 +171,11 @@ def export(
     for key in {one.dataset for one in wanted.values()}:
         wanted.update((n, one) for n, one in cache.known.lists.items() if n == f"{key}/val.txt")
     texts = {name: cache.text(one) for name, one in wanted.items()}
-    texts |= {name: (text, False) for name, text in _complements(out, wanted, texts).items()}
+    labeled = [name for name, one in wanted.items() if one.dataset == "coco" and name.endswith(LABELED)]
+    bare = bare_lists(out, {name: texts[name][0].decode() for name in labeled})
+    if labeled and out.is_dir() and not bare:
+        log(f"note: {out} holds no train2017/, so the lists of bare images of COCO are not written")
+    texts |= {name: (text.encode(), False) for name, text in bare.items()}
     targets = {name: out / "splits" / name for name in texts}
     differing = [path for name, path in targets.items() if path.exists() and path.read_bytes() != texts[name][0]]
     if differing and not force:
@@ -199,24 +187,6 @@ def export(
     lines = [f"{len(rows)} lists written below {out / 'splits'}, {exact} of them byte for byte as published"]
     lines += [f"  as published but sorted: {row['name']}" for row in rows if not row["exact"]]
     report(rows, as_json=as_json, text="\n".join(lines))
-
-
-def _complements(out: Path, wanted: dict[str, PublishedList], texts: dict[str, tuple[bytes, bool]]) -> dict[str, bytes]:
-    """Lists of the bare images of COCO, from the images that are there."""
-    from semiovs.config.schema import DataConfig
-    from semiovs.datasets.coco import Coco, complement
-    from semiovs.datasets.splits import LABELED, UNLABELED
-
-    labeled = [name for name, one in wanted.items() if one.dataset == "coco" and name.endswith(LABELED)]
-    if not labeled or not out.is_dir():
-        return {}
-    data = Coco(DataConfig(name="coco", root=str(out)))
-    stems = data.shelf.stems("train2017", "images/train2017")
-    if not stems:
-        log(f"note: {out} holds no train2017/, so the lists of bare images of COCO are not written")
-        return {}
-    made = {name: complement(texts[name][0].decode().split("\n"), stems) for name in labeled}
-    return {name.removesuffix(LABELED) + UNLABELED: ("\n".join(lines) + "\n").encode() for name, lines in made.items()}
 
 
 @splits.command()

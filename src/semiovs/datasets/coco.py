@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from semiovs.config.schema import DataConfig
 from semiovs.datasets.benchmark import Benchmark, MaskKind
 from semiovs.datasets.coco_masks import MAP_81, MAP_171, Instances
 from semiovs.datasets.parts import Making, Part
@@ -100,6 +101,17 @@ def complement(labeled: Iterable[str], stems: Iterable[str]) -> list[str]:
     """Lines of the images of train2017 (`stems`) that are not in the lines `labeled`, sorted."""
     known = {PurePosixPath(one.split(" ", 1)[0]).stem for one in labeled}
     return [line("train2017", stem) for stem in sorted(set(stems) - known)]
+
+
+def bare_lists(root: Path, labeled: Mapping[str, str]) -> dict[str, str]:
+    """Name -> text of the lists of bare images beside lists of labelled ones, from the images of train2017 below `root`."""
+    if not labeled or not root.is_dir():
+        return {}
+    stems = Coco(DataConfig(name="coco", root=str(root))).shelf.stems("train2017", "images/train2017")
+    return {
+        name.removesuffix(LABELED) + UNLABELED: "\n".join(complement(text.split("\n"), stems)) + "\n"
+        for name, text in (labeled.items() if stems else ())
+    }
 
 
 def line(part: str, stem: str) -> str:

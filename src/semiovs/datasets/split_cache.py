@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.datasets.split_index import decode, encode
-from semiovs.datasets.splits import Catalogue, PublishedList, catalogue
+from semiovs.datasets.splits import LABELED, Catalogue, PublishedList, catalogue
 from semiovs.env import cache_dir
 from semiovs.errors import DataError
 from semiovs.files import write_bytes
@@ -83,6 +83,23 @@ class SplitCache:
     def missing(self, lists: Iterable[PublishedList]) -> list[PublishedList]:
         """Those that are not here, or damaged."""
         return [one for one in lists if not self.check(one).ok]
+
+    def nested_in(self, one: PublishedList) -> list[str]:
+        """The labelled splits that are here and hold all images of a labelled list."""
+        own = set(self.lines(one))
+        return [other.split for other in self._other_labeled(one) if own <= set(self.lines(other))]
+
+    def contains(self, one: PublishedList) -> list[str]:
+        """The labelled splits that are here and of whose images a labelled list holds all."""
+        own = set(self.lines(one))
+        return [other.split for other in self._other_labeled(one) if own >= set(self.lines(other))]
+
+    def _other_labeled(self, one: PublishedList) -> list[PublishedList]:
+        """The other labelled lists of its data set that are here, for a labelled list."""
+        if not one.name.endswith(f"/{LABELED}"):
+            return []
+        others = (other for other in self.known.lists.values() if other.dataset == one.dataset and other is not one)
+        return [other for other in others if other.name.endswith(f"/{LABELED}") and self.check(other).ok]
 
     def _family(self, one: PublishedList) -> Mapping[str, Sequence[str]]:
         family = self.known.datasets[one.dataset].family

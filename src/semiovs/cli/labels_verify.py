@@ -1,0 +1,64 @@
+"""``semiovs labels verify``: is a store of labels whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semiovs.cli.console import Json, log, report
+from semiovs.cli.progress import progress
+from semiovs.cli.store_options import StoreFolder
+from semiovs.errors import DataError
+
+if TYPE_CHECKING:
+    from semiovs.store.verify import StoreReport
+
+#: Ids and files that are named; all of them are in the JSON report.
+_SHOWN = 10
+
+
+def verify(
+    store: StoreFolder,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Take bad images out of the store, so that `semiovs label` redoes them.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare every file with its checksum. Exit code 3 if the store is damaged (with --fix: 0, once it is whole)."""
+    from semiovs.store import PseudoLabelStore, verify
+    from semiovs.store.meta import StoreMeta
+    from semiovs.store.verify import StoreReport, damaged_lines, repair
+
+    StoreMeta.read(store)  # a folder that is no store
+    if fix:
+        found = repair(store)
+    elif lines := damaged_lines(store):
+        found = StoreReport(
+            0, [], [], [], lines
+        )  # what the lines said is not known: the rest is checked once they are gone
+    else:
+        with progress("verifying") as show:
+            found = verify(PseudoLabelStore.open(store), progress=show)
+    report({"store": str(store), "fixed": fix, **found.as_json()}, as_json=as_json, text=_verify_text(store, found))
+    if found.ok:
+        return
+    if not fix:
+        raise DataError(f"{store}: {_damage(found)}; next: semiovs labels verify {store} --fix")
+    log(f"next: run `semiovs label` again; it redoes what was taken out ({_damage(found)})")
+
+
+def _damage(found: StoreReport) -> str:
+    parts = {"missing": len(found.missing), "damaged": len(found.damaged), "damaged index lines": len(found.lines)}
+    return ", ".join(f"{number} {name}" for name, number in parts.items() if number)
+
+
+def _verify_text(store: Path, found: StoreReport) -> str:
+    lines = [f"{store}: {found.checked} images checked, {_damage(found) or 'all whole'}"]
+    for name, items in (("missing", found.missing), ("damaged", found.damaged), ("line", found.lines)):
+        lines += [f"  {name}: {item}" for item in items[:_SHOWN]]
+        lines += [f"  … and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else []
+    if found.stray:
+        lines.append(f"  {len(found.stray)} files belong to no image (harmless), like {found.stray[0]}")
+    return "\n".join(lines)
