@@ -43,12 +43,7 @@ def label(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The store, instead of ood.labels.")] = None,
     batch_size: options.BatchSize = 1,
-    shard: Annotated[
-        str,
-        typer.Option(
-            metavar="I/N", help="Label every N-th image from the I-th on (from 0); torchrun's processes share it."
-        ),
-    ] = "0/1",
+    shard: options.Shard = "0/1",
     threads: options.Threads = None,
     on_error: Annotated[str, typer.Option(metavar="skip|fail", help="What to do about a bad image.")] = "fail",
     as_json: Json = False,

@@ -40,6 +40,12 @@ BatchSize = Annotated[
 Threads = Annotated[
     int | None, typer.Option(min=1, help="So many read images, and so many write labels; default: one a core.")
 ]
+Shard = Annotated[
+    str,
+    typer.Option(
+        metavar="I/N", help="Label every N-th image from the I-th on (from 0); torchrun's processes share it."
+    ),
+]
 Risk = Annotated[
     float, typer.Option(help="Share of wrong pixels among the kept ones of a class that is still allowed.")
 ]
