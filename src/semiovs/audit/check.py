@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from semiovs.data.collection import KEYS, MASKED, Collection
 from semiovs.data.sources import Sources
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, refuse
+from semiovs.read_ahead import read_ahead
 
 #: done, total
 Progress = Callable[[int, int], None]
@@ -34,16 +34,15 @@ def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | No
     jobs = [(stream, record) for stream in collection.streams.values() for record in stream.manifest]
     present: dict[str, NDArray[np.int64]] = {}
     channels: dict[int, list[str]] = {}
-    with ThreadPoolExecutor(threads) as pool:
-        found = pool.map(lambda job: inspect(*job), jobs)
-        for done, ((stream, record), inspection) in enumerate(zip(jobs, found, strict=True), 1):
-            findings += inspection.findings
-            if inspection.labels is not None:
-                present[stream.name] = present.get(stream.name, 0) + inspection.labels.counts
-            if inspection.channels is not None:
-                channels.setdefault(inspection.channels, []).append(str(record.image))
-            if progress is not None:
-                progress(done, len(jobs))
+    found = read_ahead(jobs, lambda job: inspect(*job), threads=threads)
+    for done, ((stream, record), inspection) in enumerate(zip(jobs, found, strict=True), 1):
+        findings += inspection.findings
+        if inspection.labels is not None:
+            present[stream.name] = present.get(stream.name, 0) + inspection.labels.counts
+        if inspection.channels is not None:
+            channels.setdefault(inspection.channels, []).append(str(record.image))
+        if progress is not None:
+            progress(done, len(jobs))
     findings += [*meaningless_masks(collection, present), *different_channels(channels)]
     refuse(findings)
 

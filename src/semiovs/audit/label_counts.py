@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
+from semiovs.read_ahead import read_ahead
 from semiovs.similarity.hashes import alike, near_pairs, perceptual_hash, thumbnail, unframed
 
 
@@ -50,14 +50,14 @@ def measure(
     """
     problems: list[str] = []
     found: list[_One] = []
-    with ThreadPoolExecutor(threads) as pool:
-        for done, one in enumerate(pool.map(lambda record: _measured(record, masks, read), manifest), 1):
-            if isinstance(one, DataError):
-                problems.append(str(one))
-            else:
-                found.append(one)
-            if progress is not None:
-                progress(done, len(manifest))
+    counted = read_ahead(manifest, lambda record: _measured(record, masks, read), threads=threads)
+    for done, one in enumerate(counted, 1):
+        if isinstance(one, DataError):
+            problems.append(str(one))
+        else:
+            found.append(one)
+        if progress is not None:
+            progress(done, len(manifest))
     if problems:
         raise DataError.of(problems)
     near = near_pairs(np.array([one.hash for one in found], np.uint64))
