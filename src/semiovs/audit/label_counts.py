@@ -17,7 +17,7 @@ from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
 from semiovs.read_ahead import read_ahead
-from semiovs.similarity.hashes import alike, near_pairs, perceptual_hash, thumbnail, unframed
+from semiovs.similarity.hashes import alike_pairs, near_pairs, perceptual_hash, thumbnail, unframed
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def measure(
     if problems:
         raise DataError.of(problems)
     near = near_pairs(np.array([one.hash for one in found], np.uint64))
-    same = [alike(found[i].small, found[j].small) for i, j in near]
+    small = np.array([one.small for one in found], np.uint8)
     pixels = np.array([one.pixels for one in found], np.int64).reshape(-1, masks.num_classes)
-    return Measured(pixels, near[np.array(same, bool)])
+    return Measured(pixels, near[alike_pairs(small, near)])
 
 
 def _measured(record: Record, masks: MaskReader, read: Callable[[Path], Image.Image]) -> _One | DataError:

@@ -92,12 +92,13 @@ def _made(
     sources: Sources, sizes: Mapping[str, float | int], parts: Mapping[str, float | int], seed: int, group: str | None
 ) -> tuple[Measured, Split]:
     from semiovs.audit.label_counts import measure
-    from semiovs.audit.split import connected, make_split
+    from semiovs.audit.split import make_split
+    from semiovs.similarity.groups import connected
 
     ids = [record.id for record in sources.labeled]
     with progress("reading masks") as show:
         found = measure(sources.labeled, sources.masks, progress=show, read=sources.images.shown)
-    together = connected(len(ids), _with_groups(found.copies, ids, group))
+    together = connected(_with_groups(found.copies, ids, group))
     return found, make_split(found.pixels, ids, sizes, **parts, seed=seed, together=together)
 
 
