@@ -33,7 +33,6 @@ Progress = Callable[[int, int], None]
 _AHEAD = 64
 
 
-
 @dataclass(frozen=True)
 class Audit:
     """What one pass found. tallies: facts of each stream; bad: ids of the records of each stream that are bad."""
