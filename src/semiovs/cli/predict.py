@@ -151,6 +151,7 @@ def _jobs(paths: Sequence[Path], out: Path, *, recursive: bool) -> Iterator[_Job
     """Pictures with their targets: sub-folders are kept, and the folders' own names where several are given."""
     from semiovs.images.containers.container import exists, split
     from semiovs.images.conventions import IMAGE_SUFFIXES
+    from semiovs.images.folder_walk import walk_files
     from semiovs.images.source import names_container, read_source
 
     several = sum(path.is_dir() for path in paths) > 1
@@ -164,10 +165,7 @@ def _jobs(paths: Sequence[Path], out: Path, *, recursive: bool) -> Iterator[_Job
                 raise DataError(f"{path}: no such file or folder")
             found.append((path, Path(path.stem)))
             continue
-        inside = sorted(path.rglob("*") if recursive else path.iterdir())
-        images = [
-            p for p in inside if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file() and not p.name.startswith(".")
-        ]
+        images = sorted(p for p in walk_files(path, IMAGE_SUFFIXES, deep=recursive) if p.is_file())
         if not images:
             deeper = "" if recursive else "; --recursive looks into sub-folders"
             raise DataError(f"{path}: no pictures in this folder ({', '.join(IMAGE_SUFFIXES)}){deeper}")

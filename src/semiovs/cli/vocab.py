@@ -128,9 +128,10 @@ def _look_at(folder: Path, vocabulary: Vocabulary) -> dict[str, Any]:
     import numpy as np
 
     from semiovs.images.conventions import MASK_SUFFIXES
+    from semiovs.images.folder_walk import walk_files
     from semiovs.images.masks import MaskReader
 
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in MASK_SUFFIXES) if folder.is_dir() else []
+    files = sorted(walk_files(folder, MASK_SUFFIXES))
     if not files:
         raise DataError(f"--masks {folder}: no masks there ({', '.join(MASK_SUFFIXES)})")
     reader = MaskReader(vocabulary.names)
