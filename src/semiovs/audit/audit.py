@@ -16,7 +16,7 @@ from PIL import Image
 from semiovs.audit.check import different_channels, empty_streams, meaningless_masks
 from semiovs.audit.duplicates import Prints, repeats
 from semiovs.audit.list_form import list_form
-from semiovs.audit.mask_proposals import proposals
+from semiovs.audit.mask_proposals import ForeignValues
 from semiovs.audit.overlaps import shared_ids, shared_images
 from semiovs.audit.record_check import Inspection, Inspector
 from semiovs.audit.stream_statistics import Tally
@@ -89,7 +89,7 @@ def audit(
         findings += list_form(stream)
     shared = list(shared_images(collection))
     findings += [*shared, *shared_ids(collection, shared)]
-    total, channels = len(prints.read), dict[int, list[str]]()
+    total, channels, foreign = len(prints.read), dict[int, list[str]](), ForeignValues(collection)
     with _one_thread_each():
         found = read_ahead(
             _jobs(collection), lambda job: (*job, inspect(*job)), threads=threads or os.cpu_count() or 1, least=_AHEAD
@@ -98,6 +98,7 @@ def audit(
             tallies[stream.name].add(record, inspection)
             prints.add(row, inspection)
             findings += inspection.findings
+            foreign.add(inspection)
             findings += _empty_mask(stream, record, inspection)
             if inspection.channels is not None and collection.images.bands is not None:
                 channels.setdefault(inspection.channels, []).append(str(record.image))
@@ -107,7 +108,7 @@ def audit(
         findings += tally.findings(collection.vocabulary, named=named)
     if named:
         findings += meaningless_masks(collection, {name: tally.counts for name, tally in tallies.items()})
-    findings += [*different_channels(channels), *proposals(collection, findings), *repeats(prints, shared)]
+    findings += [*different_channels(channels), *foreign.proposals(), *repeats(prints, shared)]
     bad = _bad(collection, findings[len(collection.findings) :])
     return Audit(collection, tallies, sorted(findings, key=lambda f: SEVERITIES.index(f.severity)), bad)
 

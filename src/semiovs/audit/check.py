@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from semiovs.audit.overlaps import shared_images
 from semiovs.audit.record_check import Inspector
+from semiovs.config.source import inline
 from semiovs.data.collection import KEYS, MASKED, Collection
 from semiovs.data.sources import Sources
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, refuse
+from semiovs.images.mask_values import meaning_of_binary
 from semiovs.read_ahead import read_ahead
 
 #: done, total
@@ -65,10 +67,9 @@ def meaningless_masks(collection: Collection, present: dict[str, NDArray[np.int6
         if values == {IGNORE}:
             text = f"the {stream} masks ({KEYS[stream]}) label no pixel: all hold nothing but 'ignore'"
             yield Finding("mask-ignored", "error", text, stream, fix="check data.masks and the class list")
-        elif values == {0, IGNORE} and len(names) > 1 and collection.masks.map is None:
-            meant = {"0": names[0], "255": names[1]}
+        elif collection.masks.map is None and (meant := meaning_of_binary(values, names)) is not None:
             text = f"the {stream} masks hold nothing but 0 and 255, and 255 means ignore"
-            fix = f"if 255 is a class, set data.masks.map={{'0': {names[0]}, '255': {names[1]}}}"
+            fix = f"if 255 is a class, set data.masks.map={inline(meant)}"
             setting = {"data.masks.map": meant} if len(names) == 2 else {}
             yield Finding("mask-binary", "error", text, stream, fix=fix, setting=setting)
 

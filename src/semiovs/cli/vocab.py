@@ -156,9 +156,9 @@ def _look_at(folder: Path, vocabulary: Vocabulary) -> dict[str, Any]:
 
 def _palette_hint(path: Path, vocabulary: Vocabulary, ids: Sequence[int]) -> Iterator[str]:
     """A palette that paints a class with the colour of another one: the classes may be listed in another order."""
-    from PIL import Image
+    from semiovs.images.image import open_image
 
-    with Image.open(path) as image:
+    with open_image(path) as image:
         flat = image.getpalette() if image.mode == "P" else None
     colors = _colors(vocabulary)
     for index in ids:

@@ -27,7 +27,7 @@ def walk_files(
     skip: a folder, with links resolved, that is left out; onerror: called with what is wrong with folders that cannot be listed.
     """
     endings = tuple(suffixes)
-    waiting = [(folder, (os.path.realpath(folder),))]
+    waiting: list[tuple[Path, tuple[str, ...]]] = [(folder, (os.path.realpath(folder),))]
     while waiting:
         place, above = waiting.pop()
         try:
