@@ -178,6 +178,14 @@ def test_init_opens_no_other_formats_than_training(tmp_path, kind):
     assert guess_classes([tmp_path / "m.png"]) is None
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32])
+def test_values_of_any_depth_are_counted(kind):
+    values = np.array([[0, 3, 3], [200, 0, 3]], kind)
+    counted = count_values(values)
+    assert list(counted.items()) == [((0,), 2), ((3,), 3), ((200,), 1)]
+    assert not count_values(np.zeros((0, 0), kind))
+
+
 def test_colours_are_counted(tmp_path):
     path = save(tmp_path / "m.png", rgb(IDS))
     counts = {(0, 0, 0): 1, (10, 20, 30): 2, (10, 20, 31): 2, (200, 20, 30): 1}

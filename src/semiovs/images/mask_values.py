@@ -49,13 +49,14 @@ def read_mask_values(path: Path, *, colors: bool = False) -> NDArray[Any]:
 
 def count_values(values: NDArray[Any]) -> Counter[Key]:
     """Value or colour -> pixels, of what `read_mask_values` returns; ascending."""
-    if values.ndim == 2:
-        found, counts = np.unique(values, return_counts=True)
-        return Counter({(value,): count for value, count in zip(found.tolist(), counts.tolist(), strict=True)})
-    packed = values.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    if values.ndim == 2 and values.dtype.itemsize <= 2:  # eight times as fast as sorting
+        table = np.bincount(values.ravel())
+        return Counter({(value,): int(table[value]) for value in np.flatnonzero(table).tolist()})
+    packed = values.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32) if values.ndim == 3 else values
     found, counts = np.unique(packed, return_counts=True)
-    colors = zip((found >> 16).tolist(), (found >> 8 & 255).tolist(), (found & 255).tolist(), strict=True)
-    return Counter(dict(zip(colors, counts.tolist(), strict=True)))
+    parts = (found,) if values.ndim == 2 else (found >> 16, found >> 8 & 255, found & 255)
+    keys = zip(*(part.tolist() for part in parts), strict=True)
+    return Counter(dict(zip(keys, counts.tolist(), strict=True)))
 
 
 def meaning_of_binary(values: Collection[int], names: Sequence[str]) -> dict[str, str] | None:
