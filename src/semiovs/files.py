@@ -1,16 +1,19 @@
-"""Files that are never half-written: unique temporary name, fsync, rename; and their checksums."""
+"""Files and folders that are never half-written: unique temporary name, fsync, rename; and checksums of files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import shutil
 import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+from semiovs.errors import DataError, SemiovsError
 
 try:
     import fcntl
@@ -39,6 +42,29 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink()
         raise
     sync_directory(path.parent)
+
+
+@contextmanager
+def new_folder(path: Path, refuse: type[SemiovsError] = DataError) -> Iterator[Path]:
+    """Give the body a folder to fill, beside `path`; once it is full it is renamed to `path`, and if the body fails it is removed.
+
+    refuse: the kind of error to raise if `path` is taken.
+
+    Raises:
+        SemiovsError: `path` is there already, and no empty folder.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise refuse(f"{path}: is there already and not empty; choose another folder, nothing is replaced")
+    partial = path.parent / f".{path.name}-{uuid.uuid4().hex}"  # hidden, so that nobody takes it for data
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if path.exists():
+            path.rmdir()
+        partial.rename(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def stage(directory: Path, data: bytes) -> Path:

@@ -123,7 +123,6 @@ def test_problems_of_complete_data(tmp_path, capsys):
 
 
 def test_masks_are_made_only_when_asked(tmp_path, capsys):
-    pytest.importorskip("pycocotools")
     trees.coco(tmp_path)
     code, facts, _ = _json(capsys, "data", "prepare", "coco", "--root", str(tmp_path))
     assert (code, [row["masks"] for row in facts["to make"]], facts["made"]) == (3, [3, 1], [])

@@ -270,7 +270,6 @@ def test_context(folder, tmp_path, published):
 
 def _merged(root):
     """trainval_merged.json of two images: aeroplane (2) over the upper half, wood (458) in a corner, an id of no class (1)."""
-    pytest.importorskip("pycocotools")
     from pycocotools import mask as runs
 
     regions = {2: np.s_[:8], 458: np.s_[:4, :4], 1: np.s_[12:]}
@@ -366,7 +365,6 @@ def test_coco(masks, inner, values, tmp_path, published):
 
 
 def test_coco_from_its_annotations(tmp_path, published):
-    pytest.importorskip("pycocotools")
     trees.coco(tmp_path)
     published(COCO)
     for making in Coco(DataConfig(name="coco", root=str(tmp_path))).makings():
@@ -400,16 +398,16 @@ def test_171_classes_need_stuffthingmaps(tmp_path):
 @pytest.mark.parametrize(
     ("region", "reason"),
     [
-        ({"counts": [5, 5], "size": [16, 24]}, "run lengths of 10 pixels"),
-        ({"counts": [-5, 389], "size": [16, 24]}, "run lengths"),
-        ({"counts": [384], "size": [24, 16]}, "a region of 16x24 pixels in an image of 24x16"),
+        ({"counts": [5, 5], "size": [16, 24]}, "counts that add up to 10, but the mask has 24x16 = 384 pixels"),
+        ({"counts": [-5, 389], "size": [16, 24]}, "a negative count"),
+        ({"counts": [384], "size": [24, 16]}, "a mask of 16x24 pixels, but the image is 24x16"),
         ({"counts": 7, "size": [16, 24]}, "cannot be read"),
         ({"size": [16, 24]}, "cannot be read"),
         ([["a"] * 6], "cannot be read"),
         ("text", "cannot be read"),
         (None, "cannot be read"),
-        ({"counts": "", "size": [16, 24]}, "run lengths of 0 pixels"),
-        ({"counts": "0", "size": [16, 24]}, "run lengths of 0 pixels"),
+        ({"counts": "", "size": [16, 24]}, "counts that add up to 0"),
+        ({"counts": "0", "size": [16, 24]}, "counts that add up to 0"),
         ({"counts": "zz", "size": [16, 24]}, "compressed counts"),
         ([[0, 0, 1e9, 0, 1e9, 1e9]], "far larger than its image"),  # crashed the process
         ([[3e9, 3e9, 3e9, 3e9, 3e9, 3e9]], "far larger"),
@@ -417,7 +415,6 @@ def test_171_classes_need_stuffthingmaps(tmp_path):
     ],
 )
 def test_regions_that_do_not_hold(region, reason):
-    pytest.importorskip("pycocotools")
     with pytest.raises(DataError, match=reason):
         decoded(region, 16, 24)
 
@@ -433,7 +430,6 @@ def test_regions_that_do_not_hold(region, reason):
 )
 @pytest.mark.parametrize("name", ["coco", "context"])
 def test_sizes_and_categories_that_cannot_be(name, row, reason, tmp_path):
-    pytest.importorskip("pycocotools")
     region = {"counts": [0, 4], "size": [2, 2]}
     image = {"id": 1, "image_id": 1, "file_name": "2008_000001.jpg", "phase": "train", "height": 2, "width": 2, **row}
     note = {"image_id": 1, "category_id": 2, "area": 4, "segmentation": region, **row}
@@ -452,7 +448,6 @@ def test_sizes_and_categories_that_cannot_be(name, row, reason, tmp_path):
 
 
 def test_odd_regions_that_hold():
-    pytest.importorskip("pycocotools")
     assert not decoded([], 16, 24).any()
     assert not decoded([[1, 2, 3, 4]], 16, 24).any()  # a line
     two = decoded([*trees.rectangle(0, 0, 2, 2), *trees.rectangle(4, 4, 8, 8)], 16, 24)

@@ -12,8 +12,9 @@ from semiovs.audit.audit import audit
 from semiovs.audit.image_facts import Appearance, checksums
 from semiovs.data.collection import LABELED, OOD, UNLABELED, VAL, Collection, Stream
 from semiovs.errors import DataError
+from semiovs.images import mask_values
 from semiovs.images.allowed_folders import AllowedFolders, Links
-from semiovs.images.image import read_image
+from semiovs.images.image import open_image, read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
@@ -156,3 +157,35 @@ def test_bounds_follow_links_once(tmp_path):
     AllowedFolders([inside, outside]).check(inside / "file.png")
     with pytest.raises(DataError):
         AllowedFolders([inside]).check(tmp_path / "inside.png")  # a name that only begins alike
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_foreign_masks_are_decoded_once_and_a_map_is_proposed(tmp_path, monkeypatch, channels):
+    opened = []
+    monkeypatch.setattr(mask_values, "open_image", lambda path: opened.append(path) or open_image(path))
+    paths = []
+    for number in range(4):
+        values = np.random.default_rng(number).choice(np.array([0, 70, 90], np.uint8), (48, 64))
+        paths.append(tmp_path / f"{number}.png")
+        picture(number).save(paths[-1])
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        made = values if channels == 1 else np.stack([values] * 3, -1)
+        Image.fromarray(made).save(tmp_path / f"masks/{number}.png")
+    found = audit(collection(tmp_path / "masks", labeled=paths))
+    assert len(told(found, "mask-values")) == 4
+    (proposed,) = told(found, "mask-map")
+    assert proposed.text == "the masks with unknown values hold 0, 70, 90"
+    assert sorted(opened) == sorted(tmp_path / f"masks/{number}.png" for number in range(4))
+
+
+def test_so_many_colours_are_no_classes(tmp_path):
+    (tmp_path / "masks").mkdir()
+    for number in range(3):
+        picture(number, (100, 100)).save(tmp_path / f"{number}.png")
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (100, 100, 3), np.uint8)).save(
+            tmp_path / f"masks/{number}.png"
+        )
+    found = audit(collection(tmp_path / "masks", labeled=[tmp_path / f"{n}.png" for n in range(3)]))
+    (proposed,) = told(found, "mask-map")
+    assert "colours and more" in proposed.text
+    assert "resized or saved as JPEG" in proposed.fix

@@ -11,6 +11,7 @@ from semiovs.demo.synthetic import OOD, render
 from semiovs.similarity.hashes import (
     HashIndex,
     alike,
+    alike_pairs,
     correlation,
     distance,
     near_pairs,
@@ -123,6 +124,18 @@ def test_query_of_other_hashes(monkeypatch):
     wanted = [(i, j) for i in range(90) for j in range(120) if distance(others[i : i + 1], hashes[j : j + 1])[0] <= 10]
     assert [tuple(pair) for pair in HashIndex(hashes).query(others).tolist()] == wanted
     assert len(wanted) >= 5
+
+
+def test_many_thumbnails_are_compared_as_one_pair_is(monkeypatch):
+    monkeypatch.setattr("semiovs.similarity.hashes._COMPARED", 10)
+    changed = [scene // 2 + 40 for scene in SCENES]
+    even = [np.full((64, 64, 3), value, np.uint8) for value in (0, 200)]
+    small = np.array([thumbnail(picture) for picture in [*SCENES, *changed, *even]])
+    pairs = np.array(list(combinations(range(len(small)), 2)))
+    wanted = [bool(alike(small[i], small[j])) for i, j in pairs]
+    assert alike_pairs(small, pairs).tolist() == wanted
+    assert {(k, k + 12) for k in range(12)} | {(24, 25)} <= {tuple(pair) for pair in pairs[wanted].tolist()}
+    assert alike_pairs(small, np.zeros((0, 2), np.int64)).shape == (0,)
 
 
 def test_nothing():

@@ -8,6 +8,7 @@ from PIL import Image
 
 from semiovs.errors import DataError
 from semiovs.images.image import read_image, shown_size
+from semiovs.images.orientation import turned, turned_image
 
 
 @pytest.fixture
@@ -64,6 +65,13 @@ def test_images_are_read_as_shown(tmp_path, picture, orientation):
     image = read_image(tmp_path / "a.png")
     assert np.array_equal(np.asarray(image), np.asarray(expected))
     assert shown_size(tmp_path / "a.png") == image.size
+
+
+@pytest.mark.parametrize("turn", range(10))
+def test_images_and_arrays_are_turned_alike(picture, turn):
+    image = turned_image(picture, turn)
+    assert np.array_equal(turned(np.asarray(picture), turn), np.asarray(image))
+    assert (image is picture) == (turn not in range(2, 9))
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")

@@ -6,6 +6,8 @@ from PIL import Image
 
 from semiovs.config.schema import MaskConfig
 from semiovs.errors import ConfigError, DataError
+from semiovs.images.discover.classes import guess_classes
+from semiovs.images.mask_values import ForeignValuesError, count_values, meaning_of_binary, read_mask_values
 from semiovs.images.masks import MaskReader
 from semiovs.vocab import Vocabulary
 
@@ -158,3 +160,57 @@ def test_files_that_are_no_masks(tmp_path):
 def test_maps_that_do_not_hold(options, words):
     with pytest.raises(ConfigError, match=words):
         MaskReader(NAMES, **options)
+
+
+def test_init_sees_the_values_that_the_reader_sees(id_file):
+    """Palette indices, gray, 1 to 32 bits, equal channels: one decoder for both."""
+    assert np.array_equal(read_mask_values(id_file), IDS)
+    assert count_values(read_mask_values(id_file)) == {(0,): 2, (1,): 2, (2,): 1, (255,): 1}
+    assert guess_classes([id_file]).source == "masks hold the values 0 to 2"
+
+
+@pytest.mark.parametrize("kind", ["PCX", "SGI", "JPEG"])
+def test_init_opens_no_other_formats_than_training(tmp_path, kind):
+    """Pillow would read them; a file called PNG must not start one of its other decoders."""
+    Image.fromarray(IDS).save(tmp_path / "m.png", kind)
+    with pytest.raises(DataError):
+        MaskReader(NAMES)(tmp_path / "m.png")
+    assert guess_classes([tmp_path / "m.png"]) is None
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32])
+def test_values_of_any_depth_are_counted(kind):
+    values = np.array([[0, 3, 3], [200, 0, 3]], kind)
+    counted = count_values(values)
+    assert list(counted.items()) == [((0,), 2), ((3,), 3), ((200,), 1)]
+    assert not count_values(np.zeros((0, 0), kind))
+
+
+def test_colours_are_counted(tmp_path):
+    path = save(tmp_path / "m.png", rgb(IDS))
+    counts = {(0, 0, 0): 1, (10, 20, 30): 2, (10, 20, 31): 2, (200, 20, 30): 1}
+    assert list(count_values(read_mask_values(path)).items()) == list(counts.items())  # ascending
+    gray = save(tmp_path / "g.png", IDS)
+    assert read_mask_values(gray, colors=True).shape == (2, 3, 3)
+    guess = guess_classes([path, gray])
+    assert guess.map["10,20,30"] in guess.names
+    assert "1,1,1" in guess.map  # gray among colours is a colour
+
+
+def test_foreign_values_come_with_the_error(tmp_path):
+    path = save(tmp_path / "m.png", np.array([[0, 7, 7], [255, 9, 1]], np.uint8))
+    with pytest.raises(ForeignValuesError, match=r"mask values 7 \(2 pixels\), 9 \(1 pixels\) are not among") as caught:
+        MaskReader(NAMES)(path)
+    assert caught.value.counts == {(0,): 1, (1,): 1, (7,): 2, (9,): 1, (255,): 1}
+    with pytest.raises(ForeignValuesError, match=r"mask values 0,0,0 \(1 pixels\) are not among") as caught:
+        MaskReader(NAMES, map={"10,20,30": "sky", "10,20,31": "road", "200,20,30": "car"})(
+            save(tmp_path / "c.png", rgb(IDS))
+        )
+    assert len(caught.value.counts) == 4
+
+
+def test_what_binary_masks_mean():
+    assert meaning_of_binary({0, 255}, NAMES) == {"0": "sky", "255": "road"}
+    for values in ({0}, {255}, {0, 1, 255}, set()):
+        assert meaning_of_binary(values, NAMES) is None
+    assert meaning_of_binary({0, 255}, NAMES[:1]) is None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semiovs.audit.split import connected, drawn, make_split
+from semiovs.audit.split import drawn, make_split
 from semiovs.errors import DataError
+from semiovs.similarity.groups import connected
 
 N, K = 240, 6
 IDS = [f"cam{i % 4}/{i:04d}" for i in range(N)]
@@ -89,6 +90,6 @@ def test_images_without_any_class_are_drawn_too():
 
 
 def test_connected():
-    pairs = np.array([[0, 3], [3, 5], [1, 2]])
-    assert sorted(map(sorted, connected(7, pairs))) == [[0, 3, 5], [1, 2]]
-    assert connected(3, np.zeros((0, 2), np.int64)) == []
+    pairs = np.array([[4, 4], [5, 3], [1, 2], [3, 0], [6, 6]])
+    assert connected(pairs) == [[0, 3, 5], [1, 2]]  # nobody is alone in a group
+    assert connected(np.zeros((0, 2), np.int64)) == []

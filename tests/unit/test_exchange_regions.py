@@ -1,17 +1,24 @@
 """Pixels of shapes: run lengths, brush streams, polygons; exact there and back."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pycocotools import mask as api
 
+from semiovs.datasets.coco_masks import decoded
 from semiovs.errors import DataError
-from semiovs.exchange import brush
+from semiovs.exchange import brush, coco
 from semiovs.exchange.annotations import Bitmap
+from semiovs.exchange.document import Document
 from semiovs.exchange.polygons import Polygons, ellipse, fill, line, outlines, rectangle
+from semiovs.exchange.problems import Problems
 from semiovs.exchange.regions import layered
-from semiovs.images.run_lengths import Runs, counts_of, from_text, to_text
+from semiovs.images.coco_polygons import fill_polygons
+from semiovs.images.run_lengths import Runs, counts_of, from_text, run_length_text
 
 SIDES = st.tuples(st.integers(1, 24), st.integers(1, 24))
 MASKS = SIDES.flatmap(lambda size: arrays(np.bool_, size))
@@ -25,7 +32,7 @@ def test_run_lengths_are_exact(mask):
         assert counts.sum() == mask.size
         assert (Runs(counts, mask.shape, by_columns).raster(*mask.shape) == mask).all()
     counts = counts_of(mask, by_columns=True)
-    assert from_text(to_text(counts)).tolist() == counts.tolist()
+    assert from_text(run_length_text(mask)).tolist() == counts.tolist()
 
 
 @given(MASKS)
@@ -154,25 +161,77 @@ def test_an_object_outside_of_the_image():
     assert Polygons((rectangle(-5, -5, 8, 8),)).raster(8, 10).sum() == 9  # what reaches out is cut
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_coco_api_sees_the_same(seed):
-    """Text of run lengths byte by byte; polygons up to single pixels of the border."""
-    api = pytest.importorskip("pycocotools.mask")
-    rng = np.random.default_rng(seed)
-    for _ in range(20):
+def stars(count):
+    """Corners (20, 2) of outlines around the middle of an image of 200 x 240."""
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        angles, radius = np.sort(rng.random(20)) * 2 * np.pi, rng.uniform(5, 130, 20)
+        yield [120, 100] + np.stack([np.cos(angles), np.sin(angles)], 1) * radius[:, None]
+
+
+def imported(segmentation, size):
+    """What `labels import` paints of one object."""
+    height, width = size
+    data = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": height, "width": width}],
+        "categories": [{"id": 1, "name": "thing"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": segmentation}],
+    }
+    problems = Problems()
+    (image,) = coco.read(Document(Path("x.json"), json=data), problems).images
+    assert not problems
+    assert not image.faults
+    return image.shapes[0].region.raster(height, width)
+
+
+def test_coco_polygons_are_the_same_pixels_for_labels_and_for_benchmarks():
+    """And those of the COCO API; by the rule of the other formats all stars differ, by less than 1 % of the pixels."""
+    differ = total = 0
+    for points in stars(200):
+        polygons = [points.ravel().tolist(), (points / 3).ravel().tolist()]
+        theirs = api.decode(api.merge(api.frPyObjects(polygons, 200, 240))).astype(bool)
+        assert (decoded(polygons, 200, 240) == theirs).all()
+        assert (imported(polygons, (200, 240)) == theirs).all()
+        ours = Polygons((points, points / 3)).raster(200, 240)
+        assert (ours != theirs).any()
+        differ += int((ours != theirs).sum())
+        total += int(theirs.sum())
+    assert total
+    assert differ < 0.01 * total
+
+
+def test_coco_run_lengths_are_the_same_pixels_for_labels_and_for_benchmarks():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
         mask = rng.random(rng.integers(1, 30, 2)) < rng.random()
         text = api.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
-        assert to_text(counts_of(mask, by_columns=True)) == text
-    differ = total = 0
-    for _ in range(10):
-        angles, radius = np.sort(rng.random(20)) * 2 * np.pi, rng.uniform(30, 90, 20)
-        points = [120, 100] + np.stack([np.cos(angles), np.sin(angles)], 1) * radius[:, None]
-        theirs = api.decode(api.frPyObjects([points.ravel().tolist()], 200, 240))[..., 0] > 0
-        differ += int((fill(points, 200, 240) != theirs).sum())
-        total += int(theirs.sum())
-    assert differ < 0.01 * total
+        assert run_length_text(mask) == text
+        for counts in (text, counts_of(mask, by_columns=True).tolist()):
+            region = {"size": list(mask.shape), "counts": counts}
+            assert (decoded(region, *mask.shape) == mask).all()
+            assert (imported(region, mask.shape) == mask).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(LABELS)
+def test_outlines_give_every_label_back_by_way_of_coco(label):
+    """The outlines that `labels export --to coco` writes, drawn by the COCO API."""
+    found = np.full(label.shape, 7, np.uint8)
+    for name, points in layered(label, ["0", "1", "2"], 0.0):
+        found[fill_polygons([points], *label.shape)] = 255 if name == "ignore" else int(name)
+    assert (found == label).all()
+
+
+def test_whole_corners_are_whole_pixels_in_coco_too():
     whole = rectangle(3, 5, 40, 20)
-    assert (fill(whole, 60, 60) == api.decode(api.frPyObjects([whole.ravel().tolist()], 60, 60))[..., 0]).all()
+    assert (fill(whole, 60, 60) == fill_polygons([whole], 60, 60)).all()
+    assert not fill_polygons([], 3, 4).any()
+
+
+@pytest.mark.parametrize("corner", [float("nan"), float("inf"), 1e9])
+def test_coordinates_that_would_crash_the_coco_api(corner):
+    with pytest.raises(DataError, match="far larger than its image of 10x8"):
+        fill_polygons([np.array([[0.0, 0.0], [corner, 0.0], [corner, 5.0]])], 8, 10)
 
 
 def test_small_pieces_keep_an_outline():

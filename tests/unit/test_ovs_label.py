@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from semiovs.data.sources import NamedLabels
 
 from semiovs.errors import DataError, UsageError
-from semiovs.images.record import Record
+from semiovs.images.manifest import Manifest
+from semiovs.images.record import Record, by_last_part
 from semiovs.ovs import OpenVocabModel
 from semiovs.ovs.batch_fit import BatchFit
+from semiovs.ovs.image_batches import read_batches
 from semiovs.ovs.label import label_images
-from semiovs.ovs.read_ahead import feed
+from semiovs.ovs.stored_answers import StoredTeacher
 from semiovs.store import PseudoLabelStore, verify
 from semiovs.store.writer import Answer, StoreWriter
 from semiovs.vocab import Vocabulary
@@ -300,20 +303,25 @@ def test_reading_ahead_is_bounded(tmp_path, monkeypatch):
         started.append(path)
         return Image.new("RGB", (100, 10))
 
-    monkeypatch.setattr("semiovs.ovs.read_ahead.read_image", read)
-    batches = [[Record(f"{i}", tmp_path / f"{i}")] for i in range(50)]
+    monkeypatch.setattr("semiovs.ovs.image_batches.read_image", read)
+    records = [Record(f"{i}", tmp_path / f"{i}") for i in range(48)]
 
-    def most_ahead(waiting):
+    def most_ahead(waiting, size=1):
         started.clear()
         most = 0
-        for number, _ in enumerate(feed(batches, threads=2, waiting=waiting)):
+        batches = [records[i : i + size] for i in range(0, 48, size)]
+        loaded = read_batches(batches, threads=2, batch_size=size, waiting=waiting)
+        for number, batch in enumerate(loaded, 1):
+            assert batch.records == batches[number - 1]
+            assert len(batch.images) == size
             time.sleep(0.005)
-            most = max(most, len(started) - number - 1)
-        assert len(started) == 50
+            most = max(most, len(started) - number * size)
+        assert len(started) == 48
         return most
 
     assert 1 <= most_ahead(10**9) <= 4
     assert most_ahead(1) <= 1
+    assert 1 <= most_ahead(1, size=8) <= 8  # the next batch, whatever its size
 
 
 def test_writing_behind_is_bounded_and_in_order(tmp_path, monkeypatch):
@@ -352,3 +360,16 @@ def test_a_failure_behind_reaches_the_job(tmp_path, monkeypatch):
         for i in range(100):
             writer.put([Answer(f"{i}", np.zeros((2, 2), np.uint8))])
     assert len(store) == 0
+
+
+def test_labels_are_found_by_the_last_part_of_an_id_by_everybody(tmp_path):
+    """A store as a teacher and as labels of OOD images: ``c/2`` answers for ``x/2``, nothing for ``x/1``."""
+    store = store_at(tmp_path / "s")
+    for number, name in enumerate(("a/1", "b/1", "c/2")):
+        store.add(name, np.full((2, 2), number % 2, np.uint8))
+    names = ["x/1", "x/2", "a/1"]
+    labels = NamedLabels(store, Manifest([Record(name, Path(name)) for name in names]))
+    teacher = StoredTeacher(store.root, CLASSES)
+    assert labels.names == {"x/2": "c/2", "a/1": "a/1"}
+    assert [bool(teacher.version(name)) for name in names] == [False, True, True]
+    assert by_last_part(["a/1", "b/1", "2"]) == {"2": "2"}

@@ -64,7 +64,7 @@ def test_near_pairs_are_all_found_exactly_and_almost_all_through_cells(monkeypat
     rng = np.random.default_rng(1)
     crowds = rng.standard_normal((40, 32))
     vectors = quantized(crowds[rng.integers(0, 40, 1500)] + 0.28 * rng.standard_normal((1500, 32)))
-    found = {tuple(pair) for part in neighbors.near_pairs(vectors, 0.95) for pair in part.tolist()}
+    found = {tuple(pair) for part in neighbors.near_vectors(vectors, 0.95) for pair in part.tolist()}
     unit = vectors / np.linalg.norm(vectors.astype(float), axis=1, keepdims=True)
     truth = {(i, j) for i, j in np.argwhere(np.triu(unit @ unit.T >= 0.95, 1)).tolist()}
     assert len(truth) > 1000

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 from PIL import Image
@@ -18,7 +16,7 @@ from PIL import Image
 from semiovs.audit.check import different_channels, empty_streams, meaningless_masks
 from semiovs.audit.duplicates import Prints, repeats
 from semiovs.audit.list_form import list_form
-from semiovs.audit.mask_proposals import proposals
+from semiovs.audit.mask_proposals import ForeignValues
 from semiovs.audit.overlaps import shared_ids, shared_images
 from semiovs.audit.record_check import Inspection, Inspector
 from semiovs.audit.stream_statistics import Tally
@@ -26,15 +24,13 @@ from semiovs.data.collection import Collection, Stream
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import SEVERITIES, Finding, counted
 from semiovs.images.record import Record
+from semiovs.read_ahead import read_ahead
 
 #: done, total
 Progress = Callable[[int, int], None]
 
-#: Records that a thread takes at a time; and how many such portions wait for each thread.
-_PORTION, _AHEAD = 8, 4
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
+#: Records that may wait to be counted: large images, which are decoded one at a time, hold nobody else up.
+_AHEAD = 64
 
 
 @dataclass(frozen=True)
@@ -93,15 +89,16 @@ def audit(
         findings += list_form(stream)
     shared = list(shared_images(collection))
     findings += [*shared, *shared_ids(collection, shared)]
-    total, channels = len(prints.read), dict[int, list[str]]()
-    with _one_thread_each(), ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        found = _portions(
-            pool, lambda job: (*job, inspect(*job)), _jobs(collection), 2 * (threads or os.cpu_count() or 1)
+    total, channels, foreign = len(prints.read), dict[int, list[str]](), ForeignValues(collection)
+    with _one_thread_each():
+        found = read_ahead(
+            _jobs(collection), lambda job: (*job, inspect(*job)), threads=threads or os.cpu_count() or 1, least=_AHEAD
         )
         for row, (stream, record, inspection) in enumerate(found):
             tallies[stream.name].add(record, inspection)
             prints.add(row, inspection)
             findings += inspection.findings
+            foreign.add(inspection)
             findings += _empty_mask(stream, record, inspection)
             if inspection.channels is not None and collection.images.bands is not None:
                 channels.setdefault(inspection.channels, []).append(str(record.image))
@@ -111,7 +108,7 @@ def audit(
         findings += tally.findings(collection.vocabulary, named=named)
     if named:
         findings += meaningless_masks(collection, {name: tally.counts for name, tally in tallies.items()})
-    findings += [*different_channels(channels), *proposals(collection, findings), *repeats(prints, shared)]
+    findings += [*different_channels(channels), *foreign.proposals(), *repeats(prints, shared)]
     bad = _bad(collection, findings[len(collection.findings) :])
     return Audit(collection, tallies, sorted(findings, key=lambda f: SEVERITIES.index(f.severity)), bad)
 
@@ -120,20 +117,6 @@ def _jobs(collection: Collection) -> Iterator[tuple[Stream, Record]]:
     for stream in collection.streams.values():
         for record in stream.manifest:
             yield stream, record
-
-
-def _portions(
-    pool: ThreadPoolExecutor, function: Callable[[_In], _Out], jobs: Iterable[_In], ahead: int
-) -> Iterator[_Out]:
-    """Results in order; only a few jobs are in the pool at any time."""
-    jobs = iter(jobs)
-    waiting: deque[Future[list[_Out]]] = deque()
-    while True:
-        while len(waiting) < max(_AHEAD, ahead) and (portion := list(islice(jobs, _PORTION))):
-            waiting.append(pool.submit(lambda part: [function(job) for job in part], portion))
-        if not waiting:
-            return
-        yield from waiting.popleft().result()
 
 
 @contextmanager

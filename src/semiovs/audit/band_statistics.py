@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +16,7 @@ from semiovs.errors import DataError
 from semiovs.images.pixels import read_pixels
 from semiovs.images.readers import BandReader
 from semiovs.images.record import Record
+from semiovs.read_ahead import read_ahead
 
 #: done, total
 Progress = Callable[[int, int], None]
@@ -92,15 +92,14 @@ def measure_bands(
     chosen = records[::step]
     found: list[_Counted] = []
     problems: list[str] = []
-    with ThreadPoolExecutor(threads, thread_name_prefix="measure") as pool:
-        read = partial(_counted_or_problem, reader=reader, scaled=scaled)
-        for done, answer in enumerate(pool.map(read, chosen), 1):
-            if isinstance(answer, str):
-                problems.append(answer)
-            else:
-                found.append(answer)
-            if progress is not None:
-                progress(done, len(chosen))
+    read = partial(_counted_or_problem, reader=reader, scaled=scaled)
+    for done, answer in enumerate(read_ahead(chosen, read, threads=threads), 1):
+        if isinstance(answer, str):
+            problems.append(answer)
+        else:
+            found.append(answer)
+        if progress is not None:
+            progress(done, len(chosen))
     if problems:
         raise DataError.of(problems)
     if not found:

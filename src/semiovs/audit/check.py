@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.audit.overlaps import shared_images
 from semiovs.audit.record_check import Inspector
+from semiovs.config.source import inline
 from semiovs.data.collection import KEYS, MASKED, Collection
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, refuse
+from semiovs.images.mask_values import meaning_of_binary
+from semiovs.read_ahead import read_ahead
 
 #: done, total
 Progress = Callable[[int, int], None]
@@ -32,16 +34,15 @@ def check_collection(collection: Collection, *, threads: int = 8, progress: Prog
     jobs = [(stream, record) for stream in collection.streams.values() for record in stream.manifest]
     present: dict[str, NDArray[np.int64]] = {}
     channels: dict[int, list[str]] = {}
-    with ThreadPoolExecutor(threads) as pool:
-        found = pool.map(lambda job: inspect(*job), jobs)
-        for done, ((stream, record), inspection) in enumerate(zip(jobs, found, strict=True), 1):
-            findings += inspection.findings
-            if inspection.labels is not None:
-                present[stream.name] = present.get(stream.name, 0) + inspection.labels.counts
-            if inspection.channels is not None:
-                channels.setdefault(inspection.channels, []).append(str(record.image))
-            if progress is not None:
-                progress(done, len(jobs))
+    found = read_ahead(jobs, lambda job: inspect(*job), threads=threads)
+    for done, ((stream, record), inspection) in enumerate(zip(jobs, found, strict=True), 1):
+        findings += inspection.findings
+        if inspection.labels is not None:
+            present[stream.name] = present.get(stream.name, 0) + inspection.labels.counts
+        if inspection.channels is not None:
+            channels.setdefault(inspection.channels, []).append(str(record.image))
+        if progress is not None:
+            progress(done, len(jobs))
     findings += [*meaningless_masks(collection, present), *different_channels(channels)]
     refuse(findings)
 
@@ -64,10 +65,9 @@ def meaningless_masks(collection: Collection, present: dict[str, NDArray[np.int6
         if values == {IGNORE}:
             text = f"the {stream} masks ({KEYS[stream]}) label no pixel: all hold nothing but 'ignore'"
             yield Finding("mask-ignored", "error", text, stream, fix="check data.masks and the class list")
-        elif values == {0, IGNORE} and len(names) > 1 and collection.masks.map is None:
-            meant = {"0": names[0], "255": names[1]}
+        elif collection.masks.map is None and (meant := meaning_of_binary(values, names)) is not None:
             text = f"the {stream} masks hold nothing but 0 and 255, and 255 means ignore"
-            fix = f"if 255 is a class, set data.masks.map={{'0': {names[0]}, '255': {names[1]}}}"
+            fix = f"if 255 is a class, set data.masks.map={inline(meant)}"
             setting = {"data.masks.map": meant} if len(names) == 2 else {}
             yield Finding("mask-binary", "error", text, stream, fix=fix, setting=setting)
 

@@ -15,14 +15,15 @@ from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Coll
 from semiovs.images.findings import Finding, Severity, some
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
-from semiovs.similarity.hashes import CORRELATION, RADIUS, Hashes, distance, near_pairs
+from semiovs.similarity.groups import connected
+from semiovs.similarity.hashes import RADIUS, Hashes, alike_pairs, distance, near_pairs
 
 #: (trained on, measured on): a picture in both makes the measurement too good.
 _LEAKS = tuple((one, other) for other in (VAL, HELD_OUT) for one in (LABELED, UNLABELED, OOD))
 #: Pairs in which a picture is only said twice.
 _TWICE = ((UNLABELED, LABELED), (OOD, LABELED), (OOD, UNLABELED))
-#: Pairs of pictures that are compared together; pictures of a hash that are tried as the twin of one.
-_TOGETHER, _TRIED = 1024, 4
+#: Pictures of a hash that are tried as the twin of one.
+_TRIED = 4
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Prints:
         self.read = np.zeros(total, np.bool_)
         self.digests = np.zeros((total, 2), np.uint64)
         self.hashes = np.zeros(total, np.uint64)
-        self.small = np.zeros((total, 256), np.uint8)
+        self.small = np.zeros((total, 16, 16), np.uint8)
         self.masks = np.zeros(total, np.uint64)
 
     def add(self, row: int, found: Inspection) -> None:
@@ -65,7 +66,7 @@ class Prints:
             self.read[row] = True
             self.digests[row] = np.frombuffer(picture.digest, np.uint64)
             self.hashes[row] = picture.hash
-            self.small[row] = picture.small.ravel()
+            self.small[row] = picture.small
         if labels is not None and labels.digest and np.count_nonzero(labels.counts) > 1:
             self.masks[row] = np.frombuffer(labels.digest, np.uint64)[0]
 
@@ -158,7 +159,7 @@ def _near_leaks(
             continue
         value = of_value[row]
         near = [other for v in (value, *neighbours.get(value, ())) for other in measured[v]]
-        twins = [o for o, same in zip(near, _alike(prints, [(row, o) for o in near]), strict=True) if same]
+        twins = np.array(near, np.int64)[_alike(prints, [(row, other) for other in near])].tolist()
         place = prints.place(row)
         if twins and (place.stream, place.record.id) not in told:
             twin = prints.place(min(twins, key=lambda o: int(distance(prints.hashes[[row]], prints.hashes[[o]])[0])))
@@ -174,11 +175,11 @@ def _near_within(
     own = [[r for r in rows.tolist() if r in within] for rows in members]
     candidates = [(rows[0], row) for rows in own for row in rows[1:]]
     candidates += [(own[a][0], own[b][0]) for a, b in pairs.tolist() if own[a] and own[b]]
-    same = [pair for pair, alike in zip(candidates, _alike(prints, candidates), strict=True) if alike]
-    same = [pair for pair in same if (prints.digests[pair[0]] != prints.digests[pair[1]]).any()]
-    if not same:
+    same = np.array(candidates, np.int64).reshape(-1, 2)[_alike(prints, candidates)]
+    same = same[(prints.digests[same[:, 0]] != prints.digests[same[:, 1]]).any(axis=1)]
+    if not len(same):
         return
-    groups = _joined(same)
+    groups = connected(same)
     inside = sum(map(len, groups))
     largest = max(groups, key=len)
     shown = some([prints.place(row).said for row in largest], 3)
@@ -186,39 +187,8 @@ def _near_within(
     yield Finding("copy-near", "note", text, name, fix="they count double, and a random split would leak")
 
 
-def _alike(prints: Prints, pairs: Sequence[tuple[int, int]]) -> list[bool]:
-    """As `duplicates.alike`, for many pairs."""
-    found: list[bool] = []
-    for start in range(0, len(pairs), _TOGETHER):
-        part = np.asarray(pairs[start : start + _TOGETHER], np.int64)
-        one, other = (_centred(prints.small[part[:, side]]) for side in (0, 1))
-        scale = np.sqrt((one**2).sum(1) * (other**2).sum(1))
-        flat = ~one.any(1) & ~other.any(1)
-        agreement = (one * other).sum(1) / np.where(scale == 0, 1, scale)
-        found += (flat | (agreement >= CORRELATION)).tolist()
-    return found
-
-
-def _centred(small: NDArray[np.uint8]) -> NDArray[np.float64]:
-    values = small.astype(np.float64)
-    return np.asarray(values - values.mean(1, keepdims=True), np.float64)
-
-
-def _joined(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Connected groups."""
-    head: dict[int, int] = {}
-
-    def find(row: int) -> int:
-        while head.setdefault(row, row) != row:
-            head[row] = row = head[head[row]]
-        return row
-
-    for one, other in pairs:
-        head[find(one)] = find(other)
-    groups: dict[int, list[int]] = defaultdict(list)
-    for row in sorted(head):
-        groups[find(row)].append(row)
-    return list(groups.values())
+def _alike(prints: Prints, pairs: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    return alike_pairs(prints.small, np.array(pairs, np.int64).reshape(-1, 2))
 
 
 def _masks(prints: Prints) -> Iterator[Finding]:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import threading
 import zlib
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.images.image import open_image, opened, orientation, read_image
+from semiovs.images.image import open_image, opened, rgb
+from semiovs.images.orientation import orientation, turned
 from semiovs.images.readers import RGB, ImageReader
 from semiovs.similarity.hashes import perceptual_hash, thumbnail, unframed
 
@@ -32,15 +32,6 @@ _BIG_FILE = 64 << 20
 _SMALL = 96
 _ALONE = threading.Lock()
 _PNG = b"\x89PNG\r\n\x1a\n"
-_TURNED: dict[int, Callable[[Pixels], Pixels]] = {
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: a.swapaxes(0, 1)[:, ::-1],
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: a.swapaxes(0, 1)[::-1],
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +72,12 @@ class Appearance:
             turn = orientation(image)
             with _ALONE if width * height > LARGE else nullcontext():
                 length, digest, data = _content(path)
-                pixels, damage = _strict(image, data) or _lenient(path, image)
+                pixels, damage = _strict(image, data) or (_lenient(image), "")
                 opaque = _opaque(image)
                 gray, mean, std = _measured(pixels)
         if kind == "PNG" and data is not None:
             damage = checksums(data)
-        small = unframed(_shown(_reduced(gray), turn))
+        small = unframed(np.ascontiguousarray(turned(_reduced(gray), turn)))
         return cls(
             (height, width) if turn >= 5 else (width, height), 3, mode, kind, turn, opaque, length, digest,
             perceptual_hash(small), thumbnail(small), mean, std, damage,
@@ -149,20 +140,9 @@ def _strict(image: Image.Image, data: bytes | None) -> tuple[Pixels, str] | None
     return (pixels[..., 0] if gray else pixels), ""
 
 
-def _lenient(path: Path, image: Image.Image) -> tuple[Pixels, str]:
+def _lenient(image: Image.Image) -> Pixels:
     image.load()
-    if image.mode in {"RGB", "L"}:
-        return np.asarray(image), ""
-    shown = np.asarray(read_image(path))
-    turn = orientation(image)
-    return _shown(
-        shown, {6: 8, 8: 6}.get(turn, turn)
-    ), ""  # as stored, like the other: 6 and 8 undo each other, the rest themselves
-
-
-def _shown(pixels: Pixels, turn: int) -> Pixels:
-    turned = _TURNED.get(turn)
-    return pixels if turned is None else np.ascontiguousarray(turned(pixels))
+    return np.asarray(image if image.mode in {"RGB", "L"} else rgb(image))
 
 
 def _opaque(image: Image.Image) -> bool:

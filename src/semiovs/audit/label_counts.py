@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
-from semiovs.similarity.hashes import alike, near_pairs, perceptual_hash, thumbnail, unframed
+from semiovs.read_ahead import read_ahead
+from semiovs.similarity.hashes import alike_pairs, near_pairs, perceptual_hash, thumbnail, unframed
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,20 @@ def measure(
     """
     problems: list[str] = []
     found: list[_One] = []
-    with ThreadPoolExecutor(threads) as pool:
-        for done, one in enumerate(pool.map(lambda record: _measured(record, masks, read), manifest), 1):
-            if isinstance(one, DataError):
-                problems.append(str(one))
-            else:
-                found.append(one)
-            if progress is not None:
-                progress(done, len(manifest))
+    counted = read_ahead(manifest, lambda record: _measured(record, masks, read), threads=threads)
+    for done, one in enumerate(counted, 1):
+        if isinstance(one, DataError):
+            problems.append(str(one))
+        else:
+            found.append(one)
+        if progress is not None:
+            progress(done, len(manifest))
     if problems:
         raise DataError.of(problems)
     near = near_pairs(np.array([one.hash for one in found], np.uint64))
-    same = [alike(found[i].small, found[j].small) for i, j in near]
+    small = np.array([one.small for one in found], np.uint8)
     pixels = np.array([one.pixels for one in found], np.int64).reshape(-1, masks.num_classes)
-    return Measured(pixels, near[np.array(same, bool)])
+    return Measured(pixels, near[alike_pairs(small, near)])
 
 
 def _measured(record: Record, masks: MaskReader, read: Callable[[Path], Image.Image]) -> _One | DataError:

@@ -4,94 +4,76 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
+from semiovs.audit.record_check import Inspection
 from semiovs.config.source import inline
 from semiovs.data.collection import Collection
-from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding
-from semiovs.images.image import open_image
+from semiovs.images.mask_values import Key
 
-#: Masks that are opened again, evenly over those that are wrong; keys of a map that are written out.
-_LOOKED_AT, _MOST = 200, 64
-
-_Color = tuple[int, ...]
+#: Keys of a map that are written out; values and colours that are counted, more are no classes.
+_SHOWN, _MOST = 64, 4096
 
 
-def proposals(collection: Collection, findings: list[Finding]) -> Iterator[Finding]:
-    """A note for the masks with unknown values, and one for those with colours, with the map that would read them."""
-    if collection.masks.map is not None or collection.masks.reduce_zero_label:
-        return
-    for kind, propose in (("mask-values", _of_values), ("mask-colors", _of_colors)):
-        files = [Path(finding.file) for finding in findings if finding.kind == kind]
-        if files:
-            step = max(1, len(files) // _LOOKED_AT)
-            yield from propose(collection, files[::step][:_LOOKED_AT])
+class ForeignValues:
+    """What the masks that cannot be taken for classes hold instead, all of them together."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.masks, self.vocabulary = collection.masks, collection.vocabulary
+        self.counts: dict[str, Counter[Key]] = {"values": Counter(), "colors": Counter()}
+
+    def add(self, found: Inspection) -> None:
+        """Count what the mask of a record holds, if it is one of those."""
+        if found.foreign is not None:
+            kind, counts = found.foreign
+            if len(self.counts[kind]) <= _MOST:
+                self.counts[kind].update(counts)
+
+    def proposals(self) -> Iterator[Finding]:
+        """A note for the masks with unknown values, and one for those with colours, with the map that would read them."""
+        if self.masks.map is not None or self.masks.reduce_zero_label:
+            return
+        if values := sorted(value for (value,) in self.counts["values"] if value != IGNORE):
+            yield self._of_values(values)
+        if self.counts["colors"]:
+            yield self._of_colors([color for color, _ in self.counts["colors"].most_common()])
+
+    def _of_values(self, values: list[int]) -> Finding:
+        names = self.vocabulary.names
+        if values[-1] == len(names) and len(values) <= len(names) + 1 and 0 in values:
+            fix = "is 0 'no class'? then set data.masks.reduce_zero_label=true; is a class missing? add it to data.classes"
+        elif len(values) == len(names):
+            meant = {str(value): name for value, name in zip(values, names, strict=True)}
+            fix = f"one value for each class: set data.masks.map={inline(meant)}, if they stand in this order"
+        else:
+            meant = {str(value): names[value] if value < len(names) else "?" for value in values[:_SHOWN]}
+            fix = f"say what each means: data.masks.map={inline(meant)}"
+        return _proposal(f"the masks with unknown values hold {_text(values)}", fix)
+
+    def _of_colors(self, colors: list[Key]) -> Finding:
+        """Certain if every colour is one that the class file gives (or ignore's white or black, if no class has it)."""
+        own: dict[Key, str] = dict(zip(self.vocabulary.colors, self.vocabulary.names, strict=False))
+        text = f"the colour masks hold {len(colors)} colours" + (" and more" if len(colors) > _MOST else "")
+        if own and set(colors) <= set(own):
+            every = {_name(color): name for color, name in own.items()}
+            return _proposal(
+                f"{text}, all of them colours of your classes",
+                f"set data.masks.map={inline(every)}",
+                {"data.masks.map": every},
+            )
+        if len(colors) > _SHOWN:
+            return _proposal(text, "so many are no classes: were the masks resized or saved as JPEG on the way?")
+        meant = {_name(color): own.get(color, "?") for color in colors}
+        return _proposal(text, f"say what each means: data.masks.map={inline(meant)}")
 
 
-def _of_values(collection: Collection, files: list[Path]) -> Iterator[Finding]:
-    names, known = collection.vocabulary.names, range(len(collection.vocabulary))
-    found = sorted(key[0] for key in _keys(files) if len(key) == 1)
-    values = [value for value in found if value != IGNORE]
-    if not values:
-        return
-    if values[-1] == len(names) and values[0] >= 0 and len(values) <= len(names) + 1 and 0 in values:
-        fix = "is 0 'no class'? then set data.masks.reduce_zero_label=true; is a class missing? add it to data.classes"
-    elif len(values) == len(names):
-        meant = {str(value): name for value, name in zip(values, names, strict=True)}
-        fix = f"one value for each class: set data.masks.map={inline(meant)}, if they stand in this order"
-    else:
-        meant = {str(value): names[value] if value in known else "?" for value in values[:_MOST]}
-        fix = f"say what each means: data.masks.map={inline(meant)}"
-    yield _proposal(f"the masks with unknown values hold {_text(values)}", fix)
-
-
-def _of_colors(collection: Collection, files: list[Path]) -> Iterator[Finding]:
-    """Certain if every colour is one that the class file gives (or ignore's white or black, if no class has it)."""
-    colors = [color for color, _ in _keys(files).most_common() if len(color) == 3]
-    own = dict(zip(collection.vocabulary.colors, collection.vocabulary.names, strict=False))
-    meant = {",".join(map(str, color)): own.get((color[0], color[1], color[2]), "?") for color in colors[:_MOST]}
-    text = f"the colour masks hold {len(colors)} colours"
-    if own and set(colors) <= set(own):
-        every = {",".join(map(str, color)): name for color, name in own.items()}
-        yield _proposal(
-            f"{text}, all of them colours of your classes",
-            f"set data.masks.map={inline(every)}",
-            {"data.masks.map": every},
-        )
-    elif len(colors) > _MOST:
-        yield _proposal(text, "so many are no classes: were the masks resized or saved as JPEG on the way?")
-    else:
-        yield _proposal(text, f"say what each means: data.masks.map={inline(meant)}")
+def _name(color: Key) -> str:
+    return ",".join(map(str, color))
 
 
 def _proposal(text: str, fix: str, setting: Mapping[str, object] | None = None) -> Finding:
     return Finding("mask-map", "note", text, where="data.masks", fix=fix, setting=setting or {})
-
-
-def _keys(files: list[Path]) -> Counter[_Color]:
-    """Values (as 1-tuples) or colours of masks, with their pixels."""
-    counts: Counter[_Color] = Counter()
-    for path in files:
-        try:
-            with open_image(path) as image:
-                pixels = _pixels(image)
-        except DataError:
-            continue
-        found, number = np.unique(pixels, axis=0, return_counts=True)
-        counts.update({tuple(key): int(n) for key, n in zip(found.tolist(), number, strict=True)})
-    return counts
-
-
-def _pixels(image: Image.Image) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """(N, 1) values or (N, 3) colours."""
-    pixels = np.asarray(image).astype(np.int64)
-    flat = pixels.reshape(-1, 1 if pixels.ndim == 2 else pixels.shape[2])
-    return flat[:, :3] if flat.shape[1] >= 3 else flat[:, :1]
 
 
 def _text(values: list[int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, Severity
 from semiovs.images.image import opened
+from semiovs.images.mask_values import ForeignValuesError, Key
 from semiovs.images.record import Record
 from semiovs.images.record_lines import printable
 
@@ -43,13 +45,15 @@ class Labels:
 class Inspection:
     """What one record showed.
 
-    size: of the image as shown, None if it cannot be read; channels: of its file; appearance: only where it was decoded.
+    size: of the image as shown, None if it cannot be read; channels: of its file; appearance: only where it was decoded;
+    foreign: of a mask with values or colours that are no classes, which of the two, and all of them with their pixels.
     """
 
     size: tuple[int, int] | None = None
     channels: int | None = None
     appearance: Appearance | None = None
     labels: Labels | None = None
+    foreign: tuple[str, Counter[Key]] | None = None
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -108,6 +112,7 @@ class Inspector:
             ids = read()
         except DataError as error:
             say.error(f"mask-{error.kind or 'unreadable'}", str(error), record.mask or record.image)
+            found.foreign = (error.kind, error.counts) if isinstance(error, ForeignValuesError) else None
             return
         size = (ids.shape[1], ids.shape[0])
         found.labels = Labels(size, _histogram(ids), _digest(ids) if self.depth == "whole" else b"")

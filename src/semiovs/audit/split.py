@@ -153,24 +153,6 @@ def _units_drawn(pixels: Counts, ids: Sequence[str], units: list[list[int]], cou
     return sorted(taken)
 
 
-def connected(count: int, pairs: NDArray[np.int64]) -> list[list[int]]:
-    """Groups of two and more of the indices below `count` that are tied by (P, 2) pairs, directly or through others."""
-    parent = list(range(count))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    for one, other in pairs.tolist():
-        parent[root(other)] = root(one)
-    groups: dict[int, list[int]] = {}
-    for index in range(count):
-        groups.setdefault(root(index), []).append(index)
-    return [group for group in groups.values() if len(group) > 1]
-
-
 def pairs_by_group(copies: NDArray[np.int64], ids: Sequence[str], group: str | None) -> NDArray[np.int64]:
     """Pairs of images that stay together: copies, and those whose ids give the same first group of the pattern `group`.
 

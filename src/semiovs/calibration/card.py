@@ -19,7 +19,7 @@ from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.read_ahead import ReadRgb
+from semiovs.ovs.image_batches import ReadRgb
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: Names that a sentence lists before it says how many more there are.

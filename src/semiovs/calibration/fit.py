@@ -22,7 +22,7 @@ from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.read_ahead import ReadRgb
+from semiovs.ovs.image_batches import ReadRgb
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: A threshold that keeps a smaller share of the class's pixels than this is not worth its name.

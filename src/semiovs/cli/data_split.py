@@ -90,12 +90,13 @@ def _made(
     group: str | None,
 ) -> tuple[Measured, Split]:
     from semiovs.audit.label_counts import measure
-    from semiovs.audit.split import connected, make_split, pairs_by_group
+    from semiovs.audit.split import make_split, pairs_by_group
+    from semiovs.similarity.groups import connected
 
     ids = [record.id for record in sources.labeled]
     with progress("reading masks") as show:
         found = measure(sources.labeled, sources.masks, progress=show, read=sources.images.shown)
-    together = connected(len(ids), pairs_by_group(found.copies, ids, group))
+    together = connected(pairs_by_group(found.copies, ids, group))
     return found, make_split(found.pixels, ids, sizes, **parts, seed=seed, together=together)
 
 

@@ -128,9 +128,10 @@ def _look_at(folder: Path, vocabulary: Vocabulary) -> dict[str, Any]:
     import numpy as np
 
     from semiovs.images.conventions import MASK_SUFFIXES
+    from semiovs.images.folder_walk import walk_files
     from semiovs.images.masks import MaskReader
 
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in MASK_SUFFIXES) if folder.is_dir() else []
+    files = sorted(walk_files(folder, MASK_SUFFIXES))
     if not files:
         raise DataError(f"--masks {folder}: no masks there ({', '.join(MASK_SUFFIXES)})")
     reader = MaskReader(vocabulary.names)
@@ -155,9 +156,9 @@ def _look_at(folder: Path, vocabulary: Vocabulary) -> dict[str, Any]:
 
 def _palette_hint(path: Path, vocabulary: Vocabulary, ids: Sequence[int]) -> Iterator[str]:
     """A palette that paints a class with the colour of another one: the classes may be listed in another order."""
-    from PIL import Image
+    from semiovs.images.image import open_image
 
-    with Image.open(path) as image:
+    with open_image(path) as image:
         flat = image.getpalette() if image.mode == "P" else None
     colors = _colors(vocabulary)
     for index in ids:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from semiovs.images.listing import mask_files
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
+from semiovs.images.record import by_last_part, last_part
 
 
 class LabelSource(Protocol):
@@ -71,12 +72,12 @@ class NamedLabels:
 
     def __init__(self, source: LabelSource, manifest: Manifest) -> None:
         self.source = source
-        names = _unique_last_names(source.ids())
+        names = by_last_part(source.ids())
         records = [record.id for record in manifest]
-        wanted = _unique_last_names(records)
+        wanted = by_last_part(records)
         self.names: dict[str, str] = {}
         for record in records:
-            last = _last(record)
+            last = last_part(record)
             if record in source:
                 self.names[record] = record
             elif last in names and last in wanted:
@@ -96,19 +97,3 @@ class NamedLabels:
     def confidence(self, name: str) -> NDArray[np.uint8] | None:
         """Confidence of the record."""
         return self.source.confidence(self.names[name])
-
-
-def _last(name: str) -> str:
-    return name.rsplit("/", 1)[-1]
-
-
-def _unique_last_names(names: Iterable[str]) -> dict[str, str]:
-    """Last part -> name, without the parts that several names share."""
-    found: dict[str, str] = {}
-    shared: set[str] = set()
-    for name in names:
-        last = _last(name)
-        if last in found:
-            shared.add(last)
-        found[last] = name
-    return {last: name for last, name in found.items() if last not in shared}

@@ -1,4 +1,4 @@
-"""COCO's regions (polygons and run lengths) as masks; polygons are drawn by pycocotools."""
+"""COCO's regions (polygons and run lengths) as masks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.errors import DataError, MissingExtraError
+from semiovs.errors import DataError
+from semiovs.images.coco_polygons import fill_polygons
 from semiovs.images.conventions import IGNORE
 from semiovs.images.run_lengths import Runs, from_text
 
@@ -20,8 +21,6 @@ _UNUSED_THINGS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 THINGS = tuple(i for i in range(1, 91) if i not in _UNUSED_THINGS)
 STUFF = tuple(range(92, 183))
 
-#: Coordinates, and lengths of outlines, in pixels: longer ones are damage.
-_LONGEST = 5_000_000
 #: Pixels of an image; those of the sets have some 300,000.
 _MOST_PIXELS = 1 << 26
 
@@ -88,23 +87,21 @@ def decoded(region: Any, height: int, width: int) -> NDArray[np.bool_]:
     """(H, W) bool of a segmentation: polygons, or run lengths (a list of counts, or COCO's compressed text).
 
     Raises:
-        DataError: it does not hold, or is of another size; MissingExtraError: pycocotools is not there, and polygons need it.
+        DataError: it does not hold, or is of another size.
     """
     try:
         if isinstance(region, list):
-            return _filled([_outline(polygon, height, width) for polygon in region if len(polygon) >= 6], height, width)
-        counts, size = region["counts"], [int(side) for side in region["size"]]
-        if size != [height, width]:
-            raise DataError(f"a region of {size[1]}x{size[0]} pixels in an image of {width}x{height}")
+            polygons = [
+                np.array(polygon[: len(polygon) // 2 * 2], np.float64) for polygon in region if len(polygon) >= 6
+            ]
+            return fill_polygons([points.reshape(-1, 2) for points in polygons], height, width)
+        counts, (high, wide) = region["counts"], region["size"]
         runs = from_text(counts) if isinstance(counts, str) else np.array([int(count) for count in counts], np.int64)
-    except (DataError, MissingExtraError):
+        return Runs(runs, (int(high), int(wide))).raster(height, width)
+    except DataError:
         raise
     except Exception as error:  # the C code raises many kinds
         raise DataError(f"a region that cannot be read ({type(error).__name__}: {error})") from None
-    # pycocotools leaves what missing counts do not cover to chance, so run lengths are not decoded by it
-    if runs.min(initial=0) < 0 or sum(runs.tolist()) != height * width:
-        raise DataError(f"run lengths of {sum(runs.tolist()):,} pixels in an image of {width}x{height}")
-    return Runs(runs, (height, width)).raster(height, width)
 
 
 def blank(height: int, width: int) -> NDArray[np.int64]:
@@ -116,23 +113,3 @@ def blank(height: int, width: int) -> NDArray[np.int64]:
     if not (height > 0 < width and height * width <= _MOST_PIXELS):
         raise DataError(f"an image of {width}x{height} pixels")
     return np.zeros((height, width), np.int64)
-
-
-def _filled(polygons: Sequence[Sequence[float]], height: int, width: int) -> NDArray[np.bool_]:
-    try:
-        from pycocotools import mask as coco
-    except ImportError:
-        raise MissingExtraError("COCO's regions need pycocotools: pip install 'semiovs[benchmarks]'") from None
-    if not polygons:
-        return np.zeros((height, width), np.bool_)
-    return np.asarray(coco.decode(coco.merge(coco.frPyObjects(polygons, height, width))), np.bool_)
-
-
-def _outline(polygon: Sequence[Any], height: int, width: int) -> list[float]:
-    """The coordinates x, y, x, … as numbers; pycocotools crashes the process where they are far away."""
-    values = [float(value) for value in polygon]
-    points = np.array(values[: len(values) // 2 * 2]).reshape(-1, 2)
-    length = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
-    if not max(np.abs(points).max(), length) <= _LONGEST:  # NaN is refused too
-        raise DataError(f"a polygon far larger than its image of {width}x{height}")
-    return values

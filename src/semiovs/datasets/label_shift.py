@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from semiovs.datasets.file_index import Shelf
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE, MASK_SUFFIXES
-from semiovs.images.image import open_image
+from semiovs.images.mask_values import count_values, read_mask_values
 
 _LOOKED_AT = 24
 
@@ -24,8 +22,7 @@ def moved_down(shelf: Shelf, folders: tuple[str, ...], last: int) -> bool:
             path = shelf.find([f"{folder}/{stem}.png"], MASK_SUFFIXES)
             try:
                 if path is not None:
-                    with open_image(path) as image:
-                        seen |= set(np.unique(np.asarray(image)).tolist()) if image.mode in {"L", "P"} else set()
+                    seen |= {key[0] for key in count_values(read_mask_values(path)) if len(key) == 1}
             except DataError:
                 continue  # what is wrong with it is told by the check of the data
     return IGNORE in seen and last not in seen

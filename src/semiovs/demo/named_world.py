@@ -23,7 +23,7 @@ from semiovs.demo.synthetic import (
     Scene,
     any_two,
     color,
-    new_folder,
+    new_world,
     render,
     save_png,
 )
@@ -122,7 +122,7 @@ def write_named_world(root: str | Path, seed: int, *, train: int, val: int = 0, 
         DataError: it cannot be written.
     """
     colors = palette().tobytes()
-    with new_folder(Path(root), seed) as partial:
+    with new_world(Path(root), seed) as partial:
         for part, count, folder in (("train", train, partial), ("val", val, partial / "val")):
             if not count:
                 continue

@@ -7,10 +7,8 @@ classes objects of textures that no class list names (`textures.FOREIGN`): their
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from PIL import Image
 
 from semiovs.demo.textures import FOREIGN, NAMED, Field, Plane, Texture, clamped, pixels
 from semiovs.errors import DataError, UsageError
+from semiovs.files import new_folder
 from semiovs.images.palette import palette
 from semiovs.vocab.document import to_yaml
 from semiovs.vocab.vocabulary import Vocabulary
@@ -254,13 +253,13 @@ def write_world(
         UsageError: a seed below 0, or `root` is there and not empty.
         DataError: it cannot be written.
     """
-    with new_folder(Path(root), seed) as partial:
+    with new_world(Path(root), seed) as partial:
         _write(partial, seed, size)
     return Path(root)
 
 
 @contextmanager
-def new_folder(root: Path, seed: int) -> Iterator[Path]:
+def new_world(root: Path, seed: int) -> Iterator[Path]:
     """Give the body a folder to fill, which is called `root` once it is full; if the body fails, nothing is left.
 
     Raises:
@@ -269,20 +268,11 @@ def new_folder(root: Path, seed: int) -> Iterator[Path]:
     """
     if seed < 0:
         raise UsageError(f"seed {seed}: must not be negative")
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UsageError(f"{root} is there already and not empty; choose another folder")
-    partial = root.with_name(f".{root.name}.{uuid.uuid4().hex}")
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        if root.exists():
-            root.rmdir()
-        partial.rename(root)
+        with new_folder(root, UsageError) as partial:
+            yield partial
     except OSError as error:
         raise DataError(f"{root}: the synthetic world cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(partial)
 
 
 def _write(root: Path, seed: int, size: WorldSize) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +21,7 @@ from semiovs.images.readers import RGB, BandImage, ImageReader, Picture
 from semiovs.images.record import Record
 from semiovs.models.segmenter import Normalization
 from semiovs.models.tiling import VIEWING, covered, predict_logits
+from semiovs.read_ahead import read_ahead
 
 #: Called after each image with how many are done and how many there are.
 Progress = Callable[[int, int], None]
@@ -101,7 +100,7 @@ def evaluate(
     through = {**{key: getattr(settings, key) for key in VIEWING}, **mode}
     mine = records[rank::world_size]
     with _evaluating(model):
-        for done, (image, mask) in enumerate(_read_ahead(mine, masks, images), start=1):
+        for done, (image, mask) in enumerate(_pictures(mine, masks, images), start=1):
             with autocast(), about(mine[done - 1].image):
                 logits = predict_logits(model, normalized(image, normalization, device), **through)
             _require_classes(logits, masks)
@@ -140,25 +139,14 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _read_ahead(records: Sequence[Record], masks: MaskReader, images: ImageReader) -> Iterator[tuple[Picture, Tensor]]:
+def _pictures(records: Sequence[Record], masks: MaskReader, images: ImageReader) -> Iterator[tuple[Picture, Tensor]]:
     """Images and masks in order, read by a thread while the model computes."""
 
     def read(record: Record) -> tuple[Picture, Tensor]:
         image, mask = read_labeled(record, masks, images)
         return image, torch.from_numpy(mask)
 
-    with ThreadPoolExecutor(1, thread_name_prefix="semiovs-read") as pool:
-        waiting = deque(pool.submit(read, record) for record in records[:_AHEAD])
-        try:
-            for record in [*records[_AHEAD:], *[None] * _AHEAD]:
-                if not waiting:
-                    return
-                found = waiting.popleft().result()
-                if record is not None:
-                    waiting.append(pool.submit(read, record))
-                yield found
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    return read_ahead(records, read, threads=1, least=_AHEAD)
 
 
 def _require_classes(logits: Tensor, masks: MaskReader) -> None:

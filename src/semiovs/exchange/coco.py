@@ -17,9 +17,19 @@ from semiovs.exchange.document import Document, Node
 from semiovs.exchange.polygons import Points, Polygons, outlines, polygon
 from semiovs.exchange.problems import Problems
 from semiovs.exchange.regions import Labeled, parts
-from semiovs.images.run_lengths import Runs, counts_of, from_text, to_text
+from semiovs.images.coco_polygons import fill_polygons
+from semiovs.images.run_lengths import Runs, from_text, run_length_text
 
 _NEEDED = ("images", "annotations", "categories")
+
+
+class CocoPolygons(Polygons):
+    """As the COCO API draws them."""
+
+    def raster(self, height: int, width: int) -> NDArray[np.bool_]:
+        """(height, width) where the object is, see `Polygons`."""
+        self.require_inside(height, width)
+        return fill_polygons(self.parts, height, width)
 
 
 def recognise(document: Document) -> bool:
@@ -101,7 +111,7 @@ def _region(node: Node) -> Region:
         return _runs(node)
     if isinstance(node.value, list) and node.value and not isinstance(node.value[0], list):
         raise node.error("must be a list of polygons, [[x, y, x, y, …], …], or run lengths")
-    return Polygons(tuple(_polygon(item) for item in node.items()))
+    return CocoPolygons(tuple(_polygon(item) for item in node.items()))
 
 
 def _polygon(node: Node) -> Points:
@@ -152,8 +162,7 @@ def _segmentations(
     if tolerance is None:
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         box = [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1]
-        text = to_text(counts_of(mask, by_columns=True))
-        yield {"size": list(mask.shape), "counts": text}, int(mask.sum()), [*box]
+        yield {"size": list(mask.shape), "counts": run_length_text(mask)}, int(mask.sum()), [*box]
         return
     for points in outlines(mask, tolerance):
         (x, y), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()

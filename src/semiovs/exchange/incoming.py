@@ -14,9 +14,8 @@ from semiovs.exchange.annotations import Annotated, Annotations, Size, paint
 from semiovs.exchange.class_rules import Rules
 from semiovs.exchange.image_index import ImageIndex
 from semiovs.exchange.image_lists import joined, remaining
-from semiovs.exchange.new_folder import new_folder
 from semiovs.exchange.problems import Problems
-from semiovs.files import write_text
+from semiovs.files import new_folder, write_text
 from semiovs.images.conventions import IGNORE
 from semiovs.images.image import shown_size
 from semiovs.images.manifest import Manifest

@@ -11,10 +11,9 @@ from semiovs.data.label_source import LabelSource
 from semiovs.errors import DataError
 from semiovs.exchange.annotations import IGNORE_NAME
 from semiovs.exchange.formats import Format
-from semiovs.exchange.new_folder import new_folder
 from semiovs.exchange.problems import Problems
 from semiovs.exchange.regions import Labeled
-from semiovs.files import write_text
+from semiovs.files import new_folder, write_text
 from semiovs.images.image import shown_size
 from semiovs.images.palette import palette
 from semiovs.images.record import Record

@@ -1,7 +1,7 @@
 """Polygons: from corners to pixels and back.
 
 Coordinates are those of COCO, CVAT, LabelMe and Label Studio: x to the right, y down, the first pixel lies between 0 and 1. A pixel
-belongs to a polygon if its centre lies inside (even-odd rule, as in the COCO API).
+belongs to a polygon if its centre lies inside (even-odd rule); COCO's own are drawn by the COCO API, see `images.coco_polygons`.
 """
 
 from __future__ import annotations
@@ -35,16 +35,20 @@ class Polygons:
         Raises:
             DataError: the object lies outside of the image.
         """
+        self.require_inside(height, width)
+        mask = np.zeros((height, width), np.bool_)
+        for part in self.parts:
+            mask |= fill(part, height, width)
+        return mask
+
+    def require_inside(self, height: int, width: int) -> None:
+        """Raise a DataError if all of the object lies outside of the image."""
         corners = np.concatenate(self.parts)
         (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
         if right < 0 or bottom < 0 or left > width or top > height:
             raise DataError(
                 f"lies outside of the image: x {left:g} to {right:g}, y {top:g} to {bottom:g}, the image is {width}x{height}"
             )
-        mask = np.zeros((height, width), np.bool_)
-        for part in self.parts:
-            mask |= fill(part, height, width)
-        return mask
 
 
 def polygon(points: Points) -> Points:

@@ -14,21 +14,12 @@ from PIL import Image, UnidentifiedImageError
 
 from semiovs.errors import DataError
 from semiovs.images.containers.container import stored
+from semiovs.images.orientation import orientation, turned_image
 
 #: Decoders that may run; the others Pillow has (EPS calls an external program) are not for training images.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
-_ORIENTATION = 0x0112
 #: What stands among the last bytes of a whole file.
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def read_image(path: Path) -> Image.Image:
@@ -41,9 +32,7 @@ def read_image(path: Path) -> Image.Image:
     """
     with open_image(path) as image:
         image.load()
-        shown = _rgb(image)
-        turn = _TURNS.get(orientation(image))
-        return shown if turn is None else shown.transpose(turn)
+        return turned_image(rgb(image), orientation(image))
 
 
 def shown_size(path: Path) -> tuple[int, int]:
@@ -81,19 +70,6 @@ def _to_open(path: Path) -> Path | io.BytesIO:
     return found
 
 
-def orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8; damaged EXIF data counts as 1, because the pixels are still good."""
-    try:
-        return known_turn(int(image.getexif().get(_ORIENTATION, 1)))
-    except Exception:
-        return 1
-
-
-def known_turn(turn: int) -> int:
-    """The orientation, or 1 for a number that means nothing."""
-    return turn if turn in _TURNS else 1
-
-
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
     """Open an image in a file or a container; whatever goes wrong inside the block becomes a DataError that names it."""
@@ -125,7 +101,8 @@ def _reason(error: Exception, path: Path) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb(image: Image.Image) -> Image.Image:
+    """An open image as RGB, as it is stored; see `read_image`."""
     if image.mode == "RGB":
         return image.copy()
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from semiovs.errors import DataError
 from semiovs.images.allowed_folders import AllowedFolders
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.findings import Finding, refuse, some
+from semiovs.images.folder_walk import walk_files
 from semiovs.images.record import Record
 from semiovs.images.record_lines import CONTROL, printable
 
 _JPEG = (".jpg", ".jpeg")
-#: Folders that storage systems and archives put among images, with thumbnails in them.
-_SHADOWS = ("@eaDir", "__MACOSX")
 
 
 def image_files(folder: Path, *, recursive: bool = True) -> dict[str, Path]:
@@ -108,9 +106,7 @@ def _by_id(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> tuple[di
     found: dict[str, Path] = {}
     findings: list[Finding] = []
     unreadable: list[OSError] = []
-    for path in _files(folder, recursive, unreadable):
-        if path.suffix.lower() not in suffixes or path.name.startswith("."):
-            continue
+    for path in walk_files(folder, suffixes, deep=recursive, onerror=unreadable.append):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if (problem := _problem(name, path, found)) is not None:
             findings.append(problem)
@@ -145,17 +141,3 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _files(folder: Path, recursive: bool, unreadable: list[OSError]) -> Iterator[Path]:
-    for directory, inner, names in os.walk(folder, followlinks=True, onerror=unreadable.append):
-        kept = sorted(name for name in inner if not name.startswith(".") and name not in _SHADOWS) if recursive else []
-        inner[:] = [name for name in kept if not _turns_back(directory, name)]
-        for name in sorted(names):
-            yield Path(directory) / name
-
-
-def _turns_back(directory: str, name: str) -> bool:
-    """Whether a folder is a link to one that it lies in: walking into it would never end."""
-    path = Path(directory, name)
-    return path.is_symlink() and Path(directory).resolve().is_relative_to(path.resolve())

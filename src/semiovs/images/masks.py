@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,17 +12,15 @@ from typing import Any, Literal, Self
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from semiovs.config.schema import MaskConfig
-from semiovs.errors import ConfigError, DataError, did_you_mean
+from semiovs.errors import ConfigError, did_you_mean
 from semiovs.images.conventions import IGNORE
-from semiovs.images.image import open_image
+from semiovs.images.mask_values import ForeignValuesError, Key, count_values, read_mask_values
 from semiovs.vocab.vocabulary import Vocabulary
 
 _UNKNOWN = -1
 _DEEPEST = 65536
-_GRAY_MODES = ("1", "L", "P", "LA", "PA", "I")
 
 
 @dataclass(frozen=True)
@@ -106,58 +105,47 @@ class MaskReader:
         quick = self._table.quick(values)
         if quick is not None:
             return quick
-        ids = self._table(np.minimum(values, _DEEPEST) if values.dtype.itemsize > 2 else values)
+        ids = self._ids(values)
         if ids.min(initial=0) < 0:
-            raise DataError(self._unknown(path, values, ids == _UNKNOWN), kind="values")
+            counts = count_values(values)
+            raise ForeignValuesError(self._unknown_values(path, counts), counts, kind="values")
         return ids.astype(np.uint8)
 
-    def _values(self, path: Path) -> NDArray[np.generic]:
-        with open_image(path) as image:
-            if image.format in {"JPEG", "MPO"}:
-                raise DataError(
-                    f"{path}: a JPEG file cannot hold a mask, it changes the values; save masks as PNG", kind="jpeg"
-                )
-            if self.by_color:
-                return np.asarray(image.convert("RGB"))
-            if image.mode in {"RGB", "RGBA"}:
-                return self._equal_channels(path, image)
-            if image.mode in _GRAY_MODES or image.mode.startswith("I;16"):
-                values = np.asarray(image)
-                values = values[..., 0] if values.ndim == 3 else values
-                if values.size and values.min() < 0:
-                    raise DataError(f"{path}: negative mask values", kind="values")
-                return values.astype(np.uint8) if values.dtype == np.bool_ else values
-            raise DataError(f"{path}: mode {image.mode} is not a mask; save class ids as an 8-bit PNG", kind="mode")
+    def _ids(self, values: NDArray[np.generic]) -> NDArray[np.int16]:
+        return self._table(np.minimum(values, _DEEPEST) if values.dtype.itemsize > 2 else values)
 
-    def _equal_channels(self, path: Path, image: Image.Image) -> NDArray[np.generic]:
-        rgb = np.asarray(image)[..., :3]
-        if (rgb[..., :1] == rgb).all():
-            return rgb[..., 0]
-        colors, counts = np.unique(rgb.reshape(-1, 3), axis=0, return_counts=True)
-        common = [",".join(map(str, colors[i])) for i in np.argsort(-counts, kind="stable")[:3]]
+    def _values(self, path: Path) -> NDArray[np.generic]:
+        values = read_mask_values(path, colors=self.by_color)
+        if values.ndim == 3 and not self.by_color:
+            counts = count_values(values)
+            raise ForeignValuesError(self._unexpected_colors(path, counts), counts, kind="colors")
+        return values
+
+    def _unexpected_colors(self, path: Path, counts: Counter[Key]) -> str:
+        common = [",".join(map(str, color)) for color, _ in counts.most_common(3)]
         what = f"{path}: a colour mask, its commonest colours are {'; '.join(common)}"
         if self.map is not None:
-            raise DataError(f"{what}; class ids (an 8-bit PNG) are expected by {self.origin}", kind="colors")
-        raise DataError(
-            f"{what}; name them in {self.map_key}, for example {{'{common[0]}': {self.names[0]}, '{common[-1]}': ignore}}",
-            kind="colors",
-        )
+            return f"{what}; class ids (an 8-bit PNG) are expected by {self.origin}"
+        meant = f"{{'{common[0]}': {self.names[0]}, '{common[-1]}': ignore}}"
+        return f"{what}; name them in {self.map_key}, for example {meant}"
 
-    def _unknown(self, path: Path, values: NDArray[np.generic], unknown: NDArray[np.bool_]) -> str:
-        found, counts = np.unique(values[unknown], axis=0, return_counts=True)
-        shown = [f"{_text(value)} ({count:,} pixels)" for value, count in zip(found[:5], counts[:5], strict=True)]
-        more = f" and {len(found) - 5} more values" if len(found) > 5 else ""
+    def _unknown_values(self, path: Path, counts: Counter[Key]) -> str:
+        keys = np.array([*counts])
+        ids = self._ids(keys if self.by_color else keys[:, 0])
+        unknown = [key for key, known in zip(counts, ids != _UNKNOWN, strict=True) if not known]
+        shown = [f"{','.join(map(str, key))} ({counts[key]:,} pixels)" for key in unknown[:5]]
+        more = f" and {len(unknown) - 5} more values" if len(unknown) > 5 else ""
         legal = "the values of the map" if self.map is not None else self._legal()
-        return f"{path}: mask values {', '.join(shown)}{more} are not among {legal}; {self._advice(found)}"
+        return f"{path}: mask values {', '.join(shown)}{more} are not among {legal}; {self._advice(unknown)}"
 
     def _legal(self) -> str:
         first, last = (1, self.num_classes) if self.reduce_zero_label else (0, self.num_classes - 1)
         return f"0..{last} and 255 = ignore" if first == 0 else f"0 = ignore, {first}..{last} and 255 = ignore"
 
-    def _advice(self, found: NDArray[np.generic]) -> str:
+    def _advice(self, unknown: Sequence[Key]) -> str:
         if self.map is not None:
             return f"add them to {self.map_key}"
-        if not self.reduce_zero_label and found.ndim == 1 and found.tolist() == [self.num_classes]:
+        if not self.reduce_zero_label and unknown == [(self.num_classes,)]:
             return "is 0 'no class' here? then set data.masks.reduce_zero_label=true; else check the class list"
         return f"check the class list, or say what each value means in {self.map_key} (value: class name or ignore)"
 
@@ -230,10 +218,6 @@ def _color_table(targets: Mapping[tuple[int, ...], int]) -> _Table:
     for color, target in targets.items():
         ids[sum(int(ranks[channel, color[channel]]) for channel in range(3))] = target
     return _Table(ids, ranks)
-
-
-def _text(value: NDArray[np.generic]) -> str:
-    return ",".join(str(part) for part in np.atleast_1d(value).tolist())
 
 
 def ids_present(mask: NDArray[np.uint8]) -> Sequence[int]:

@@ -12,18 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.errors import DataError
-from semiovs.images.image import open_image, opened, orientation, shown_size
+from semiovs.images.image import open_image, opened, shown_size
+from semiovs.images.orientation import orientation, turned
 
-#: Turns (height, width, …) pixels as EXIF orientation 2 to 8 says.
-_TURNS: dict[int, Any] = {
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: a.swapaxes(0, 1)[:, ::-1],
-    7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
-    8: lambda a: a.swapaxes(0, 1)[::-1],
-}
 _CHANNELS = {"1": 1, "L": 1, "I": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}
 #: Classic TIFF and BigTIFF in both byte orders.
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -68,11 +59,11 @@ def read_pixels(path: Path) -> Pixels:
         from semiovs.images.tiff import read_tiff
 
         found = read_tiff(path)
-        return Pixels(_turned(found.values, found.orientation), found.nodata)
+        return Pixels(turned(found.values, found.orientation), found.nodata)
     with open_image(path) as image:
         order = _deep_colors(path, image)
         pixels = image_pixels(image)
-        return pixels if order is None else Pixels(_turned(_deep_png(path, order), orientation(image)))
+        return pixels if order is None else Pixels(turned(_deep_png(path, order), orientation(image)))
 
 
 def image_pixels(image: Image.Image) -> Pixels:
@@ -80,7 +71,7 @@ def image_pixels(image: Image.Image) -> Pixels:
     values = np.asarray(_plain(image))
     if image.mode.startswith("I") and values.size and 0 <= values.min() <= values.max() <= 65535:
         values = values.astype(np.uint16)
-    return Pixels(_turned(values if values.ndim == 3 else values[..., None], orientation(image)))
+    return Pixels(turned(values if values.ndim == 3 else values[..., None], orientation(image)))
 
 
 def pixel_shape(path: Path) -> tuple[int, int, int]:
@@ -136,8 +127,3 @@ def _channels(image: Image.Image) -> int:
     if image.mode in {"P", "PA"}:
         return 4 if image.mode == "PA" or "transparency" in image.info else 3
     return _CHANNELS.get(image.mode, len(image.getbands()))
-
-
-def _turned(values: NDArray[Any], turn: int) -> NDArray[Any]:
-    change = _TURNS.get(turn)
-    return values if change is None else change(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,3 +23,19 @@ class Record:
     license: str = ""
     sha256: str = ""
     line: int = field(default=0, compare=False, repr=False)
+
+
+def last_part(identifier: str) -> str:
+    """An id without its folders."""
+    return identifier.rpartition("/")[2]
+
+
+def by_last_part(ids: Iterable[str]) -> dict[str, str]:
+    """Last part of an id -> the id; parts that several ids share are left out, because they name none of them."""
+    found: dict[str, str] = {}
+    shared: set[str] = set()
+    for identifier in ids:
+        last = last_part(identifier)
+        if found.setdefault(last, identifier) != identifier:
+            shared.add(last)
+    return {last: identifier for last, identifier in found.items() if last not in shared}

@@ -65,19 +65,11 @@ def counts_of(mask: NDArray[np.bool_], *, by_columns: bool) -> NDArray[np.int64]
     return np.concatenate([[0], counts]) if flat.size and flat[0] else counts
 
 
-def to_text(counts: NDArray[np.int64]) -> str:
-    """COCO's text form of counts."""
-    values = counts.copy()
-    values[3:] -= counts[1:-2]
-    made: list[int] = []
-    for value in values.tolist():
-        more = True
-        while more:
-            group = value & 0x1F
-            value >>= 5
-            more = value != (-1 if group & _SIGN else 0)
-            made.append((group | _MORE if more else group) + _FIRST)
-    return bytes(made).decode("ascii")
+def run_length_text(mask: NDArray[np.bool_]) -> str:
+    """COCO's text form of a mask (H, W)."""
+    from pycocotools import mask as coco
+
+    return str(coco.encode(np.asfortranarray(mask, np.uint8))["counts"], "ascii")
 
 
 def from_text(text: str) -> NDArray[np.int64]:

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.errors import DataError, MissingExtraError
-from semiovs.images.image import known_turn, opened
+from semiovs.images.image import opened
+from semiovs.images.orientation import ORIENTATION, known_turn
 
 #: Bytes of one decoded picture, all channels.
 LARGEST = 2**31
 #: GDAL's tag: the value of pixels that were not measured, as text.
 _NODATA = 42113
-_ORIENTATION = 274
 #: Photometric interpretation: values are rows of a table of colours.
 _PALETTE = 3
 
@@ -147,5 +147,5 @@ def _nodata(page: Any) -> float | None:
 
 
 def _orientation(page: Any) -> int:
-    tag = page.tags.get(_ORIENTATION)
+    tag = page.tags.get(ORIENTATION)
     return known_turn(int(tag.value)) if tag is not None and str(tag.value).isdigit() else 1

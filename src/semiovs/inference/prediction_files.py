@@ -15,6 +15,7 @@ from semiovs.errors import DataError, UsageError
 from semiovs.files import atomic_write, write_bytes
 from semiovs.images.containers.container import exists, split
 from semiovs.images.conventions import IMAGE_SUFFIXES
+from semiovs.images.folder_walk import walk_files
 from semiovs.images.source import names_container, read_source
 from semiovs.inference.overlay import id_png, overlay, palette_png
 from semiovs.inference.predictor import Prediction, Predictor
@@ -54,10 +55,7 @@ def list_jobs(paths: Sequence[Path], out: Path, *, recursive: bool) -> Iterator[
                 raise DataError(f"{path}: no such file or folder")
             found.append((path, Path(path.stem)))
             continue
-        inside = sorted(path.rglob("*") if recursive else path.iterdir())
-        images = [
-            p for p in inside if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file() and not p.name.startswith(".")
-        ]
+        images = sorted(p for p in walk_files(path, IMAGE_SUFFIXES, deep=recursive) if p.is_file())
         if not images:
             deeper = "" if recursive else "; --recursive looks into sub-folders"
             raise DataError(f"{path}: no pictures in this folder ({', '.join(IMAGE_SUFFIXES)}){deeper}")

@@ -14,7 +14,7 @@ from semiovs.errors import DataError
 from semiovs.images.image import read_image
 from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.read_ahead import ReadRgb
+from semiovs.ovs.image_batches import ReadRgb
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: Images that are labelled twice.

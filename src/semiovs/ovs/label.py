@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from semiovs.errors import DataError, UsageError
 from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.batch_fit import BatchFit, is_out_of_memory, release
-from semiovs.ovs.read_ahead import Loaded, ReadRgb, feed
+from semiovs.ovs.image_batches import Loaded, ReadRgb, read_batches
 from semiovs.store.pseudo_labels import PseudoLabelStore, StoreWriteError
 from semiovs.store.writer import Answer, StoreWriter
 from semiovs.vocab.vocabulary import Vocabulary
@@ -165,7 +165,7 @@ class _Job:
         self._start = time.monotonic()
         with (
             StoreWriter(self.store, threads=threads) as writer,
-            closing(feed(self._wanted(batches), threads=threads, read=self.read)) as loaded,
+            closing(self._read(batches, threads)) as loaded,
         ):
             for batch in loaded:
                 if self.stop():
@@ -178,6 +178,9 @@ class _Job:
                     writer.put(answers)
                 self._tell(writer)
         self._tell(writer)
+
+    def _read(self, batches: Iterable[Sequence[Record]], threads: int) -> Generator[Loaded, None, None]:
+        return read_batches(self._wanted(batches), threads=threads, batch_size=self.fit.size, read=self.read)
 
     def _wanted(self, batches: Iterable[Sequence[Record]]) -> Iterator[Sequence[Record]]:
         """Batches without the images that another job has added meanwhile."""

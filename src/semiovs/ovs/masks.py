@@ -16,6 +16,7 @@ from torch import Tensor
 
 from semiovs.errors import DataError, UsageError
 from semiovs.images.conventions import MASK_SUFFIXES
+from semiovs.images.folder_walk import walk_files
 from semiovs.images.masks import MaskReader
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.vocab.vocabulary import Vocabulary
@@ -123,9 +124,8 @@ class MasksTeacher(OpenVocabModel):
     def _by_stem(self) -> dict[str, list[Path]]:
         """Files by bare name."""
         table: dict[str, list[Path]] = defaultdict(list)
-        for path in sorted(self.root.rglob("*")):
-            if path.suffix.lower() in _SUFFIXES:
-                table[path.stem].append(path)
+        for path in walk_files(self.root, _SUFFIXES):
+            table[path.stem].append(path)
         return dict(table)
 
     def _near(self) -> str:

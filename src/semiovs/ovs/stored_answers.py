@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from semiovs.errors import DataError, UsageError
+from semiovs.images.record import by_last_part, last_part
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.store import PseudoLabelStore
 from semiovs.vocab.vocabulary import Vocabulary
@@ -69,16 +70,11 @@ class StoredTeacher(OpenVocabModel):
     def _name(self, identifier: str) -> str:
         if identifier in self.store:
             return identifier
-        name = self._by_last.get(identifier.rpartition("/")[2])
+        name = self._by_last.get(last_part(identifier))
         if name is None:
             raise DataError(f"{self.store.root}: no label for image '{identifier}'")
         return name
 
     @cached_property
-    def _by_last(self) -> dict[str, str | None]:
-        """Id by its last part, None where several have it."""
-        found: dict[str, str | None] = {}
-        for name in self.store:
-            last = name.rpartition("/")[2]
-            found[last] = None if last in found else name
-        return found
+    def _by_last(self) -> dict[str, str]:
+        return by_last_part(self.store)

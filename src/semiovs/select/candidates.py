@@ -13,6 +13,7 @@ from pathlib import Path
 from semiovs.errors import DataError, UsageError
 from semiovs.images.allowed_folders import AllowedFolders
 from semiovs.images.conventions import IMAGE_SUFFIXES
+from semiovs.images.folder_walk import walk_files
 from semiovs.images.record import Record
 from semiovs.images.record_lines import is_id, lines_of, record_of
 from semiovs.images.source import list_root, names_container, read_source
@@ -101,31 +102,25 @@ def _listed(path: Path, root: Path, *, outside: bool) -> Iterator[Record | Unlis
 
 
 def _folder(root: Path, skip: Path | None) -> Iterator[Record | Unlisted]:
-    """Images below a folder, folder by folder and sorted; links to folders are followed, but not in circles.
+    """Images below a folder, as `walk_files` finds them, and the folders that cannot be read.
 
     The id is the path from the root without suffix, or with it where another image has that name.
     """
-    waiting = [(root, frozenset({root.resolve()}))]
-    while waiting:
-        folder, above = waiting.pop()
-        try:
-            with os.scandir(folder) as entries:
-                found = sorted((e.name, e.is_dir(), e.is_symlink()) for e in entries if not e.name.startswith("."))
-        except OSError as error:
-            yield Unlisted(ascii(str(folder)), f"{folder}: {error.strerror}")
-            continue
-        taken: set[str] = set()
-        inner = []
-        for name, is_folder, is_link in found:
-            path = folder / name
-            if is_folder:
-                below = above | {path.resolve()} if is_link else above
-                if (not is_link or len(below) > len(above)) and path.resolve() != skip:
-                    inner.append((path, below))
-            elif path.suffix.lower() in IMAGE_SUFFIXES:
-                yield _record(root, path, name if path.stem in taken else path.stem)
-                taken.add(path.stem)
-        waiting += reversed(inner)
+    unread: list[OSError] = []
+    folder, taken = root, set[str]()
+    for path in walk_files(root, IMAGE_SUFFIXES, skip=skip, onerror=unread.append):
+        yield from _unread(unread)
+        if path.parent != folder:
+            folder, taken = path.parent, set()
+        yield _record(root, path, path.name if path.stem in taken else path.stem)
+        taken.add(path.stem)
+    yield from _unread(unread)
+
+
+def _unread(errors: list[OSError]) -> Iterator[Unlisted]:
+    while errors:
+        error = errors.pop(0)
+        yield Unlisted(ascii(str(error.filename)), f"{error.filename}: {error.strerror}")
 
 
 def _record(root: Path, path: Path, stem: str) -> Record | Unlisted:

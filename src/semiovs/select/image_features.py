@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +13,7 @@ from semiovs.errors import DataError
 from semiovs.images.containers.container import read_bytes
 from semiovs.images.image import read_image
 from semiovs.images.record import Record
+from semiovs.read_ahead import read_ahead
 from semiovs.similarity.descriptor import Vectors, describe
 from semiovs.similarity.hashes import perceptual_hash, unframed
 
@@ -57,22 +56,8 @@ def looks(
     records: Iterable[Record], *, threads: int, see: Callable[[Record], Look | DataError] = look
 ) -> Iterator[Look | DataError]:
     """Look at images in their order, a few ahead of time and as many as memory allows."""
-    with ThreadPoolExecutor(threads, thread_name_prefix="look") as pool:
-        ahead: deque[Future[Look | DataError]] = deque()
-        source, largest = iter(records), WAITING
-        try:
-            while True:
-                while len(ahead) < 2 * threads and (not ahead or largest * (len(ahead) + 1) <= WAITING):
-                    record = next(source, None)
-                    if record is None:
-                        break
-                    ahead.append(pool.submit(see, record))
-                if not ahead:
-                    return
-                found = ahead.popleft().result()
-                if isinstance(found, Look):
-                    largest = found.pixels.nbytes if largest == WAITING else max(largest, found.pixels.nbytes)
-                yield found
-        finally:
-            for future in ahead:
-                future.cancel()
+    return read_ahead(records, see, threads=threads, limit=WAITING, size=_bytes)
+
+
+def _bytes(found: Look | DataError) -> int:
+    return found.pixels.nbytes if isinstance(found, Look) else 0

@@ -95,7 +95,7 @@ def copies_within(looks: Looks, *, radius: int, threshold: float) -> Copies:
     _settle(found, np.flatnonzero(first[group] != np.arange(len(looks))), first[group], EXACT)
     for kind, search in (
         (PERCEPTUAL, lambda some: _perceptual(some, radius)),
-        (EMBEDDING, lambda some: neighbors.near_pairs(some.embedding, threshold)),
+        (EMBEDDING, lambda some: neighbors.near_vectors(some.embedding, threshold)),
     ):
         while _sift(looks, found, kind, search):
             pass

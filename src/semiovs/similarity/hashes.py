@@ -29,6 +29,8 @@ _COPY = 256
 _BANDS, _WIDTH = 4, 16
 #: Candidate pairs that are looked at together, which bounds the memory.
 _TOGETHER = 1 << 22
+#: Pairs of thumbnails that are compared together.
+_COMPARED = 1024
 
 
 def unframed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -80,18 +82,24 @@ def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(gray, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
-    """Whether two thumbnails show the same picture, whatever its brightness and contrast."""
-    return correlation(one, other) >= CORRELATION
+def alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(...) whether thumbnails (..., 16, 16) show the same pictures, whatever their brightness and contrast."""
+    return np.asarray(correlation(one, other) >= CORRELATION)
 
 
-def correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Correlation of two thumbnails, -1 to 1; two pictures of one even colour each count as the same."""
-    first, second = (small.astype(np.float64) - small.mean() for small in (one, other))
-    scale = float(np.sqrt((first**2).sum() * (second**2).sum()))
-    if scale == 0:
-        return 1.0 if not first.any() and not second.any() else 0.0
-    return float((first * second).sum()) / scale
+def correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """(...) of thumbnails (..., 16, 16), -1 to 1; two pictures of one even colour each count as the same."""
+    first, second = (small.astype(np.float64) - small.mean((-2, -1), keepdims=True) for small in (one, other))
+    scale = np.sqrt((first**2).sum((-2, -1)) * (second**2).sum((-2, -1)))
+    even = ~first.any((-2, -1)) & ~second.any((-2, -1))
+    return np.where(even, 1.0, (first * second).sum((-2, -1)) / np.where(scale == 0, 1, scale))
+
+
+def alike_pairs(small: NDArray[np.uint8], pairs: Pairs) -> NDArray[np.bool_]:
+    """(P,) which of the pairs (P, 2) of thumbnails (N, 16, 16) are `alike`."""
+    parts = (pairs[start : start + _COMPARED] for start in range(0, len(pairs), _COMPARED))
+    found = [alike(small[part[:, 0]], small[part[:, 1]]) for part in parts]
+    return np.concatenate([np.zeros(0, np.bool_), *found])
 
 
 class HashIndex:

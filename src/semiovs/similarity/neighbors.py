@@ -35,7 +35,7 @@ def nearest(vectors: Vectors, others: Vectors) -> tuple[Places, NDArray[np.float
     return place, cosine
 
 
-def near_pairs(vectors: Vectors, threshold: float) -> Iterator[Places]:
+def near_vectors(vectors: Vectors, threshold: float) -> Iterator[Places]:
     """Pairs (P, 2), i < j, of rows (N, D) with at least this cosine, some at a time; each pair once or more.
 
     Above 4,096 rows they are sorted into cells around means (as many as the root of their number), and a row is compared with those

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from semiovs.errors import DataError
+from semiovs.read_ahead import read_ahead
 from semiovs.store.index import Index, IndexRow
 from semiovs.store.meta import INDEX, prepare_folder
 from semiovs.store.pseudo_labels import PseudoLabelStore
-
-#: Images that are looked at together; bounds the memory of the thread pool's queue.
-_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -51,20 +47,17 @@ def verify(
     store: PseudoLabelStore, *, threads: int = 2, progress: Callable[[int, int], None] | None = None
 ) -> StoreReport:
     """Compare every file of the store with its checksum in the index."""
-    missing, damaged, done = [], [], 0
+    missing, damaged = [], []
     expected: set[str] = set()
-    rows = store.rows()
-    with ThreadPoolExecutor(threads) as pool:
-        while chunk := list(islice(rows, _CHUNK)):
-            for row, state in zip(chunk, pool.map(lambda row: _state(store, row), chunk), strict=True):
-                expected.update(str(path) for path, _ in store.files(row))
-                if state == "missing":
-                    missing.append(row.id)
-                elif state == "damaged":
-                    damaged.append(row.id)
-            done += len(chunk)
-            if progress is not None:
-                progress(done, len(store))
+    found = read_ahead(store.rows(), lambda row: (row, _state(store, row)), threads=threads)
+    for done, (row, state) in enumerate(found, 1):
+        expected.update(str(path) for path, _ in store.files(row))
+        if state == "missing":
+            missing.append(row.id)
+        elif state == "damaged":
+            damaged.append(row.id)
+        if progress is not None:
+            progress(done, len(store))
     stray = sorted(str(path.relative_to(store.root)) for path in _found(store.root) if str(path) not in expected)
     return StoreReport(len(store), missing, damaged, stray)
 

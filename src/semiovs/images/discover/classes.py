@@ -1,14 +1,18 @@
-"""Which classes masks hold: guessed from their values and colours, or read from a class file. Light: numpy and Pillow, no torch."""
+"""Which classes masks hold: guessed from their values and colours, or read from a class file."""
 
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from semiovs.errors import DataError
+from semiovs.images.conventions import IGNORE
+from semiovs.images.mask_values import Key, count_values, meaning_of_binary, read_mask_values
+
 #: Masks that are opened to see which values they hold.
 LOOKED_AT = 500
-IGNORE = 255
 #: More values far apart, or colours, than this are hardly classes.
 _MANY = 40
 
@@ -60,44 +64,26 @@ def guess_classes(masks: list[Path]) -> Classes | None:
     0 and 255 alone: background and foreground; few far-apart values, or colours: a map; else the values are ids.
     """
     step = max(1, len(masks) // LOOKED_AT)
-    values: Counter[int] = Counter()
-    colors: Counter[tuple[int, ...]] = Counter()
+    found: Counter[Key] = Counter()
     for path in masks[::step][:LOOKED_AT]:
-        _add_values(path, values, colors)
-    if colors:
-        for value, count in values.items():
-            colors[(value,) * 3] += count
-        return _from_keys(sorted(colors, key=lambda c: -colors[c]), "colours", len(masks))
-    if not values:
+        with suppress(DataError):  # what cannot be read is told by the check of the data
+            found.update(count_values(read_mask_values(path)))
+    if any(len(key) == 3 for key in found):
+        colors: Counter[Key] = Counter()
+        for key, count in found.items():
+            colors[key if len(key) == 3 else key * 3] += count
+        return _from_keys([color for color, _ in colors.most_common()], "colours", len(masks))
+    if not found:
         return None
-    ids = sorted(value for value in values if value != IGNORE)
-    if ids == [0] and IGNORE in values:
-        return Classes(("background", "foreground"), {"0": "background", "255": "foreground"}, "masks hold 0 and 255")
+    values = {key[0] for key in found}
+    meant = meaning_of_binary(values, ("background", "foreground"))
+    if meant is not None:
+        return Classes(("background", "foreground"), meant, "masks hold 0 and 255")
+    ids = sorted(values - {IGNORE})
     if ids and (ids[-1] >= IGNORE or ids[-1] + 1 > 4 * len(ids)):
         return _from_keys([(value,) for value in ids], "values", len(masks))
     last = max(ids[-1] if ids else 0, 1)
     return Classes(tuple(f"class_{i}" for i in range(last + 1)), None, f"masks hold the values {_span(ids)}")
-
-
-def _add_values(path: Path, values: Counter[int], colors: Counter[tuple[int, ...]]) -> None:
-    import numpy as np
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            data = np.asarray(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return
-    if data.ndim == 3 and data.shape[2] >= 3:
-        rgb = data[..., :3]
-        if not (rgb[..., :1] == rgb).all():
-            found, counts = np.unique(rgb.reshape(-1, 3), axis=0, return_counts=True)
-            colors.update({tuple(map(int, c)): int(n) for c, n in zip(found, counts, strict=True)})
-            return
-        data = rgb[..., 0]
-    data = data[..., 0] if data.ndim == 3 else data
-    found, counts = np.unique(data.astype(np.int64), return_counts=True)
-    values.update({int(v): int(n) for v, n in zip(found, counts, strict=True)})
 
 
 def _from_keys(keys: list[tuple[int, ...]], what: str, masks: int) -> Classes:

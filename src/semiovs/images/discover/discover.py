@@ -1,16 +1,18 @@
-"""Looking at a folder of images: what is there, by convention, in lists, or nearly so. Light: no torch."""
+"""Looking at a folder of images: what is there, by convention, in lists, or nearly so."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from semiovs.errors import DataError
+from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.bands import guess_bands
 from semiovs.images.discover.classes import CLASS_FILES, numbered_classes
 from semiovs.images.discover.hints import elsewhere, near_misses
 from semiovs.images.discover.lists import LABELED, find_lists, first_image, line, lists_to_make, masks_of_list
-from semiovs.images.discover.pairs import IMAGES, MASKS, walk
 from semiovs.images.discover.survey import Survey
+from semiovs.images.folder_walk import walk_files
 
 #: Folder that `semiovs init` writes lists into, where the folders do not speak for themselves.
 LISTS = "lists"
@@ -25,12 +27,12 @@ def discover(folder: Path) -> Survey:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name the one with your images")
     found = Survey(folder)
-    found.images = _count(folder / "images", IMAGES)
-    found.mask_files = sorted(walk(folder / "masks", MASKS))
+    found.images = _count(folder / "images", IMAGE_SUFFIXES)
+    found.mask_files = sorted(walk_files(folder / "masks", MASK_SUFFIXES))
     found.masks = len(found.mask_files)
-    found.unlabeled = _count(folder / "unlabeled", IMAGES)
-    found.val = _count(folder / "val" / "images", IMAGES)
-    found.ood = _count(folder / "ood", IMAGES)
+    found.unlabeled = _count(folder / "unlabeled", IMAGE_SUFFIXES)
+    found.val = _count(folder / "val" / "images", IMAGE_SUFFIXES)
+    found.ood = _count(folder / "ood", IMAGE_SUFFIXES)
     _find_classes(found)
     _find_lists(found)
     _find_bands(found)
@@ -43,8 +45,8 @@ def discover(folder: Path) -> Survey:
     return found
 
 
-def _count(folder: Path, suffixes: frozenset[str]) -> int:
-    return sum(1 for _ in walk(folder, suffixes))
+def _count(folder: Path, suffixes: Collection[str]) -> int:
+    return sum(1 for _ in walk_files(folder, suffixes))
 
 
 def _find_classes(found: Survey) -> None:
@@ -70,7 +72,7 @@ def _find_lists(found: Survey) -> None:
         found.made[name] = "".join(line(found.folder, image, mask) for image, mask in pairs)
     found.notes += lists.notes
     taken = {path for pairs in lists.made.values() for pair in pairs for path in pair}
-    found.flat = sum(path not in taken for path in walk(found.folder, IMAGES, deep=False))
+    found.flat = sum(path not in taken for path in walk_files(found.folder, IMAGE_SUFFIXES, deep=False))
     if found.masks:
         return
     if LABELED in lists.made:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from semiovs.images.conventions import IMAGE_SUFFIXES
 from semiovs.images.discover.lists import UNLABELED
-from semiovs.images.discover.pairs import IMAGES, walk
 from semiovs.images.discover.survey import Survey
+from semiovs.images.folder_walk import walk_files
 
 _ANNOTATIONS = frozenset({".json", ".xml"})
 #: Pictures and films that people have among their images, and that nothing here reads.
@@ -36,7 +37,7 @@ def near_misses(found: Survey) -> Iterator[str]:
         yield from _polygons(folder)
     if found.images and found.masks and found.images < found.masks and UNLABELED not in found.lists:
         yield f"{found.images} images but {found.masks} masks: an image and its mask have the same name"
-    if lossy := _kinds(folder / "masks", frozenset({".jpg", ".jpeg"})):
+    if lossy := _kinds(folder / "masks", {".jpg", ".jpeg"}):
         yield f"masks/ holds {sum(lossy.values())} JPEG files: JPEG changes the values, save masks as PNG"
     yield from unread(folder)
     names = [name for name in _CLASS_LISTS if (folder / name).is_file()]
@@ -55,7 +56,7 @@ def unread(folder: Path) -> Iterator[str]:
 
 def elsewhere(folder: Path) -> str:
     """Where in a folder without images by convention images lie, and what that may be; nothing if there are none."""
-    places = Counter(path.relative_to(folder).parts[0] for path in walk(folder, IMAGES))
+    places = Counter(path.relative_to(folder).parts[0] for path in walk_files(folder, IMAGE_SUFFIXES))
     if not places:
         return "".join(f"; {note}" for note in [*unread(folder), *_annotations(folder)])
     shown = ", ".join(f"{name}/ ({number})" for name, number in places.most_common(4))
@@ -77,12 +78,12 @@ def _annotations(folder: Path) -> Iterator[str]:
 
 
 def _polygons(folder: Path) -> Iterator[str]:
-    if number := sum(1 for _ in walk(folder / "labels", frozenset({".txt"}))):
+    if number := sum(1 for _ in walk_files(folder / "labels", {".txt"})):
         yield (
             f"labels/ holds {number} text files: polygons or boxes of YOLO? they are not read; "
             "export the labels as COCO, then: semiovs labels import"
         )
 
 
-def _kinds(folder: Path, suffixes: frozenset[str], *, deep: bool = True) -> Counter[str]:
-    return Counter(path.suffix.lower() for path in walk(folder, suffixes, deep=deep))
+def _kinds(folder: Path, suffixes: Collection[str], *, deep: bool = True) -> Counter[str]:
+    return Counter(path.suffix.lower() for path in walk_files(folder, suffixes, deep=deep))

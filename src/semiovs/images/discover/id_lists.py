@@ -1,4 +1,4 @@
-"""Lists that name images by their ids alone, as Pascal VOC's ``ImageSets/Segmentation/train.txt`` do. Light: no numpy, no torch."""
+"""Lists that name images by their ids alone, as Pascal VOC's ``ImageSets/Segmentation/train.txt`` do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from semiovs.images.discover.pairs import IMAGES, Pair, paired, pairs_in
+from semiovs.images.conventions import IMAGE_SUFFIXES
+from semiovs.images.discover.pairs import Pair, paired, pairs_in
 
 #: Where such lists lie.
 PLACES = ("splits", "lists", ".", "ImageSets/Segmentation", "ImageSets")
@@ -45,4 +46,4 @@ def _ids(path: Path) -> Iterator[str]:
     for line in lines:
         name = line.strip().replace("\\", "/")
         if name:
-            yield name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in IMAGES else name
+            yield name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in IMAGE_SUFFIXES else name

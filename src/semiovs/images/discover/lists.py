@@ -1,7 +1,4 @@
-"""Lists of images in a folder, by the role that their names tell; and pairs of images and masks where there is no list.
-
-Light: no numpy, no torch.
-"""
+"""Lists of images in a folder, by the role that their names tell; and pairs of images and masks where there is no list."""
 
 from __future__ import annotations
 
@@ -12,9 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.id_lists import PLACES as ID_PLACES
 from semiovs.images.discover.id_lists import pairs_by_id, pairs_of
-from semiovs.images.discover.pairs import IMAGES, MASKS, Pair, beside, images_of, pairs_in, same_names, walk
+from semiovs.images.discover.pairs import Pair, beside, images_of, pairs_in, same_names
+from semiovs.images.folder_walk import walk_files
 
 LABELED, UNLABELED, VAL = "labeled", "unlabeled", "val"
 #: Role -> words in a list's name, in the order in which roles are looked for; the first word of a role is the best.
@@ -131,7 +130,7 @@ def _make_flat(folder: Path, found: Found) -> None:
     bare = [image for image, mask in beside(folder, deep=False) if mask is None and image not in taken]
     if not bare or {UNLABELED} & {*found.lists, *found.made} or (folder / "unlabeled").is_dir():
         return
-    if any(path.parent != folder for path in walk(folder, IMAGES)):
+    if any(path.parent != folder for path in walk_files(folder, IMAGE_SUFFIXES)):
         found.made[UNLABELED] = [(path, None) for path in bare]
         found.notes.append(f"{len(bare)} images of this folder have no mask: they are taken as unlabelled")
 
@@ -170,7 +169,7 @@ def first_image(folder: Path, lists: Mapping[str, str], made: Mapping[str, str])
             if (row := next(rows, None)) is not None and (folder / row[0]).is_file():
                 return folder / row[0]
     places = (images_of(folder / name) for name in ("images", "unlabeled"))
-    beside = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+    beside = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     return next((found[0] for found in (*places, beside) if found), None)
 
 
@@ -179,7 +178,7 @@ def masks_of_list(folder: Path, path: Path) -> list[Path]:
     return [
         folder / mask
         for _, mask in _rows(path)
-        if mask and Path(mask).suffix.lower() in MASKS and (folder / mask).is_file()
+        if mask and Path(mask).suffix.lower() in MASK_SUFFIXES and (folder / mask).is_file()
     ]
 
 
@@ -205,7 +204,7 @@ def _is_list(path: Path) -> bool:
         return False
     rows = [row for row, _ in zip(_rows(path), range(3), strict=False)]
     return bool(rows) and all(
-        Path(i).suffix.lower() in IMAGES and (m is not None or _role(path) == UNLABELED) for i, m in rows
+        Path(i).suffix.lower() in IMAGE_SUFFIXES and (m is not None or _role(path) == UNLABELED) for i, m in rows
     )
 
 

@@ -1,18 +1,13 @@
-"""Images and their masks where there is no list: in two folders, or side by side.
-
-Light: no numpy, no torch.
-"""
+"""Images and their masks where there is no list: in two folders, or side by side."""
 
 from __future__ import annotations
 
-import os
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-# The same suffixes as in semiovs.data (a test checks it), which imports torch.
-IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-MASKS = frozenset({".png", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
+from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
+from semiovs.images.folder_walk import walk_files
 
 #: Folders that may hold the masks of the images in images/, best first.
 MASK_FOLDERS = (
@@ -20,9 +15,6 @@ MASK_FOLDERS = (
 )  # fmt: skip
 #: What may stand after the image's name in its mask's.
 _ENDINGS = ("_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_segmentation", "_L", "-mask", "_labelIds")
-#: Folders with thumbnails that storage systems and archives put among images, as semiovs.data leaves them out.
-_SHADOWS = ("@eaDir", "__MACOSX")
-
 #: An image and its mask, if it has one.
 Pair = tuple[Path, Path | None]
 
@@ -41,9 +33,9 @@ def pairs_in(folder: Path, place: str) -> tuple[list[Pair], str] | None:
 
 def beside(images: Path, *, deep: bool = True) -> list[Pair]:
     """Images of a folder, with the files beside them that are called ``<name>_mask`` and the like; those are no images then."""
-    files = sorted(walk(images, IMAGES | MASKS, deep=deep))
-    by_name = {path.with_suffix("").as_posix(): path for path in files if path.suffix.lower() in MASKS}
-    pictures = [path for path in files if path.suffix.lower() in IMAGES]
+    files = sorted(walk_files(images, {*IMAGE_SUFFIXES, *MASK_SUFFIXES}, deep=deep))
+    by_name = {path.with_suffix("").as_posix(): path for path in files if path.suffix.lower() in MASK_SUFFIXES}
+    pictures = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     pairs = {path: _mask(by_name, path.with_suffix("").as_posix(), _ENDINGS) for path in pictures}
     masks = set(pairs.values())
     return [(image, mask) for image, mask in pairs.items() if image not in masks]
@@ -59,25 +51,7 @@ def same_names(pairs: list[Pair], images: Path, masks: Path) -> bool:
 
 def images_of(folder: Path) -> list[Path]:
     """All image files below a folder, sorted."""
-    return sorted(walk(folder, IMAGES))
-
-
-def walk(folder: Path, suffixes: frozenset[str], *, deep: bool = True) -> Iterator[Path]:
-    """All files in a folder, or below it, with one of the suffixes, hidden ones left out."""
-    for directory, inner, names in os.walk(folder, followlinks=True):
-        kept = sorted(name for name in inner if deep and not name.startswith(".") and name not in _SHADOWS)
-        inner[:] = [name for name in kept if not _turns_back(Path(directory), name)]
-        yield from (
-            Path(directory) / name
-            for name in names
-            if Path(name).suffix.lower() in suffixes and not name.startswith(".")
-        )
-
-
-def _turns_back(directory: Path, name: str) -> bool:
-    """Whether a folder is a link to one that it lies in."""
-    path = directory / name
-    return path.is_symlink() and directory.resolve().is_relative_to(path.resolve())
+    return sorted(walk_files(folder, IMAGE_SUFFIXES))
 
 
 def _mask_folder(folder: Path, place: str) -> Path | None:
@@ -87,14 +61,14 @@ def _mask_folder(folder: Path, place: str) -> Path | None:
         other = (
             "/".join(name if part == "images" else part for part in parts) if "images" in parts else f"{place}_{name}"
         )
-        if any(walk(folder / other, MASKS)):
+        if any(walk_files(folder / other, MASK_SUFFIXES)):
             return folder / other
     return None
 
 
 def paired(images: Path, masks: Path) -> list[Pair]:
     """Images with their masks, by name without suffix; masks may end in ``_mask`` and the like."""
-    by_name = {_composed(_name(path, masks)): path for path in walk(masks, MASKS)}
+    by_name = {_composed(_name(path, masks)): path for path in walk_files(masks, MASK_SUFFIXES)}
     return [(path, _mask(by_name, _composed(_name(path, images)))) for path in images_of(images)]
 
 

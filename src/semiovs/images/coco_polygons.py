@@ -1,0 +1,35 @@
+"""Polygons of COCO annotations as pixels, drawn by the COCO API (`pycocotools`): on a grid of fifths of a pixel, borders included.
+
+Other annotation programs mean the pixels whose centres lie inside (`exchange.polygons`); along an outline the two differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiovs.errors import DataError
+from semiovs.images.run_lengths import Runs, from_text
+
+#: Coordinates, and lengths of outlines, in pixels: longer ones are damage, and the COCO API would crash the process.
+_LONGEST = 5_000_000
+
+
+def fill_polygons(polygons: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.bool_]:
+    """(height, width) where the union of polygons lies, each (N, 2) of x, y in pixels; what reaches out of the image is cut.
+
+    Raises:
+        DataError: coordinates that are no numbers, or far away.
+    """
+    from pycocotools import mask
+
+    for points in polygons:
+        near = np.abs(points).max() <= _LONGEST  # NaN is not
+        if not near or np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum() > _LONGEST:
+            raise DataError(f"a polygon far larger than its image of {width}x{height}")
+    if not polygons:
+        return np.zeros((height, width), np.bool_)
+    union = mask.merge(mask.frPyObjects([points.ravel().tolist() for points in polygons], height, width))
+    return Runs(from_text(str(union["counts"], "ascii")), (height, width)).raster(height, width)

@@ -1,0 +1,50 @@
+"""EXIF orientation: how a viewer turns what is stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+#: The tag, in EXIF data as in TIFF files.
+ORIENTATION = 0x0112
+
+_Transpose = Image.Transpose
+#: Orientation -> the same turn for Pillow and for arrays: are rows and columns swapped, then the steps along both.
+_TURNS = {
+    2: (_Transpose.FLIP_LEFT_RIGHT, False, 1, -1),
+    3: (_Transpose.ROTATE_180, False, -1, -1),
+    4: (_Transpose.FLIP_TOP_BOTTOM, False, -1, 1),
+    5: (_Transpose.TRANSPOSE, True, 1, 1),
+    6: (_Transpose.ROTATE_270, True, 1, -1),
+    7: (_Transpose.TRANSVERSE, True, -1, -1),
+    8: (_Transpose.ROTATE_90, True, -1, 1),
+}
+
+
+def known_turn(turn: int) -> int:
+    """The orientation, or 1 for a number that means nothing."""
+    return turn if turn in _TURNS else 1
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8; damaged EXIF data counts as 1, because the pixels are still good."""
+    try:
+        return known_turn(int(image.getexif().get(ORIENTATION, 1)))
+    except Exception:
+        return 1
+
+
+def turned_image(image: Image.Image, turn: int) -> Image.Image:
+    """An image as a viewer shows it."""
+    return image.transpose(_TURNS[turn][0]) if turn in _TURNS else image
+
+
+def turned(pixels: NDArray[Any], turn: int) -> NDArray[Any]:
+    """Pixels (H, W, ...) as a viewer shows them; a view of the same memory."""
+    if turn not in _TURNS:
+        return pixels
+    _, swap, down, across = _TURNS[turn]
+    return (np.swapaxes(pixels, 0, 1) if swap else pixels)[::down, ::across]

@@ -1,0 +1,65 @@
+"""Work ahead of the one who asks: a few threads, results in order, memory bounded."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def read_ahead(
+    items: Iterable[In],
+    function: Callable[[In], Out],
+    *,
+    threads: int,
+    least: int = 1,
+    limit: int | None = None,
+    size: Callable[[Out], int] = lambda _: 0,
+) -> Generator[Out, None, None]:
+    """Results of `function` in the order of `items`; while one is used, the next ones are computed by `threads` threads.
+
+    At most `2 * threads` results wait (or `least`, if that is more). `items` is read no further than that. Closing the generator
+    cancels what has not begun and waits for what has.
+
+    limit: sum of `size` of the results that may wait, such as bytes; a result that is still computed counts as the largest so far.
+    least: so many may wait whatever their size.
+
+    Raises:
+        Exception: what `function` raises, in its place in the order.
+    """
+    source, waiting, largest = iter(items), deque[Future[Out]](), limit or 0
+
+    def room() -> bool:
+        if len(waiting) < least or limit is None:
+            return len(waiting) < max(least, 2 * threads)
+        return len(waiting) < 2 * threads and sum(_size(future, size, largest) for future in waiting) < limit
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
+
+        def start() -> None:
+            while room():
+                for item in source:
+                    waiting.append(pool.submit(function, item))
+                    break
+                else:
+                    return
+
+        try:
+            start()
+            while waiting:
+                first = waiting.popleft()
+                start()
+                result = first.result()
+                largest = size(result) if largest == limit else max(largest, size(result))
+                yield result
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _size(future: Future[Out], size: Callable[[Out], int], largest: int) -> int:
+    return size(future.result()) if future.done() and future.exception() is None else largest
