@@ -239,14 +239,16 @@ def _task(arguments: Sequence[str], images: Path | None, classes: str | None, ou
         raise UsageError("nothing to label: give --images DIR, or set ood.images (ood=DIR)")
     if images is not None:
         ood = ood.model_copy(update={"images": str(images.expanduser().absolute())})
-    # The labels are about to be made: `naive` is the mode that reads images alone.
+    # The labels are about to be made: `naive` without labels reads images alone.
     dataset = lookup(DATASETS, config.data.name, kind="data set").load()(
-        config.data, ood.model_copy(update={"mode": "naive"})
+        config.data, ood.model_copy(update={"mode": "naive", "labels": None})
     )
     sources = dataset.sources()
     typed = [*arguments, f"ood.images={images}" if images else "", f"ood.labels={out}" if out else ""]
     command = shlex.join(["semiovs", "train", *filter(None, typed)])
-    return _Task(sources.ood, sources.vocabulary, out or dataset.root / ood.labels, command, sources.images)
+    if out is None and ood.labels is None:
+        raise UsageError("ood.labels: null names no store to write; give --out DIR, or set ood.labels")
+    return _Task(sources.ood, sources.vocabulary, out or dataset.root / str(ood.labels), command, sources.images)
 
 
 def _task_without_config(images: Path | None, classes: str | None, out: Path | None) -> _Task:

@@ -107,8 +107,8 @@ class Sources:
     """Everything a training reads.
 
     labeled, val and held_out need masks (read by `masks`), unlabeled and ood are bare; held_out: labelled images that are not
-    trained on, for decisions while training; ood_labels: labels of the OOD images, None if the student labels them itself
-    (``ood.mode: naive``); images: reads the files of all of them.
+    trained on, for decisions while training; ood_labels: labels of the OOD images (with ``ood.mode: naive`` only the pixels that
+    they ignore count; None there if there are none, so that every pixel is valid); images: reads the files of all of them.
 
     Raises:
         DataError: a record that needs a mask has none.

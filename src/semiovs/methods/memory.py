@@ -49,7 +49,7 @@ class Memory(nn.Module):
         self._fit(size)
         found = classes_of(tokens, scores, size)
         channels = tokens.transpose(1, 2).to(self.channels.dtype).contiguous()
-        self.push(*gathered(channels, found))
+        self.push(*gather_ranks(channels, found))
         return found
 
     @torch.no_grad()
@@ -99,7 +99,7 @@ def classes_of(tokens: Tensor, scores: Tensor, size: Sequence[int]) -> Tensor:
     return cosine.argmax(1)
 
 
-def gathered(channels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+def gather_ranks(channels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     """The ranks' tensors of equal shapes, one after the other, on every rank."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return channels, classes

@@ -1,4 +1,4 @@
-"""SED's training: every pixel and every concept is a yes-or-no question, put to the result and to the three auxiliary heads."""
+"""SED's training: binary cross-entropy of every pixel and concept, on the result and on the three auxiliary heads."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from semiovs.config.schema import OptimConfig
 from semiovs.data import IGNORE, Batch
 from semiovs.errors import UsageError, did_you_mean
-from semiovs.methods.base import Method, Progress, Step
-from semiovs.methods.maths import denominator, widened
+from semiovs.methods.base import Method
+from semiovs.methods.maths import denominator, to_float32
 from semiovs.methods.ood import OodStream
+from semiovs.methods.step import Progress, Step
 from semiovs.methods.terms import Terms
 from semiovs.models.sed.segmenter import SedSegmenter
 from semiovs.models.segmenter import Segmenter
@@ -79,7 +80,7 @@ class Sed(Method):
             tower.eval()
         return self
 
-    def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
         """One pass over the labelled images."""
         x = batch.labeled
         chosen, loss = self.names(x.mask) if self.nested else self.classes(x.mask)
@@ -92,7 +93,7 @@ class Sed(Method):
         """Ids of the classes that are asked for (None: all), and the loss of their logits: a pixel is of one class."""
         if self.sample is None or self.sample >= self.student.num_classes:
             return None, partial(self.loss, target=mask)
-        chosen, target = self.asked(mask, self.sample)
+        chosen, target = self.sample_classes(mask, self.sample)
         return chosen, partial(self.loss, target=target)
 
     def names(self, mask: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -105,7 +106,7 @@ class Sed(Method):
         yes = true[chosen][:, mask].transpose(0, 1)
         return chosen, partial(self.loss_of_names, yes=yes, labelled=mask != IGNORE)
 
-    def asked(self, mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def sample_classes(self, mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Mask (B, H, W) -> ids of the classes that are asked for (count,), and their positions (B, H, W), `NONE` or `IGNORE`."""
         vocabulary, classes = self.student.vocabulary, self.student.num_classes
         if vocabulary is not None and len(vocabulary.prompts) != classes:
@@ -120,7 +121,7 @@ class Sed(Method):
 
     def loss_of_names(self, logits: Tensor, yes: Tensor, labelled: Tensor) -> Tensor:
         """As `loss`, with any number of right answers per pixel: yes (B, Q, H, W) bool, labelled (B, H, W) bool."""
-        z = widened(F.interpolate(logits, size=yes.shape[2:], mode="bilinear", align_corners=False))
+        z = to_float32(F.interpolate(logits, size=yes.shape[2:], mode="bilinear", align_corners=False))
         pixels = (F.softplus(z) - z * yes).sum(dim=1)
         counted = labelled if self.ignore == "mask" else torch.ones_like(labelled)
         return (pixels * counted).sum() / denominator(counted.sum() * logits.shape[1], self.pooled)
@@ -130,7 +131,7 @@ class Sed(Method):
 
         BCE(z, y) = softplus(z) - y·z; y is 1 for the pixel's class alone, so that no one-hot volume is needed.
         """
-        z = widened(F.interpolate(logits, size=target.shape[1:], mode="bilinear", align_corners=False))
+        z = to_float32(F.interpolate(logits, size=target.shape[1:], mode="bilinear", align_corners=False))
         labelled = target != IGNORE
         positive = labelled & (target != NONE)
         own = z.gather(1, target.where(positive, 0)[:, None])[:, 0]

@@ -48,7 +48,7 @@ def _split(logits: Tensor, groups: Sequence[Tensor]) -> Logits:
 
 
 @contextmanager
-def judging(module: nn.Module, *, training: bool = False) -> Iterator[None]:
+def no_gradient(module: nn.Module, *, training: bool = False) -> Iterator[None]:
     """Evaluation mode (or training mode) without gradients; afterwards each submodule has its own mode back."""
     modes = [(m, m.training) for m in module.modules()]
     module.train(training)
@@ -61,7 +61,7 @@ def judging(module: nn.Module, *, training: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def untracked(module: nn.Module) -> Iterator[None]:
+def keep_running_statistics(module: nn.Module) -> Iterator[None]:
     """BatchNorm uses the statistics of the batch without keeping them."""
     layers = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     kept = [layer.track_running_stats for layer in layers]

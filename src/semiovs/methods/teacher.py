@@ -17,7 +17,7 @@ def frozen_copy(student: M) -> M:
 
 
 @torch.no_grad()
-def follow(teacher: nn.Module, student: nn.Module, *, step: int, decay: float, buffers: bool = True) -> None:
+def update_average(teacher: nn.Module, student: nn.Module, *, step: int, decay: float, buffers: bool = True) -> None:
     """θ' <- a θ' + (1 - a) θ with a = min(1 - 1 / (step + 1), decay), for parameters and floating buffers.
 
     At step 0 this is a copy; counters are copied always (Tarvainen & Valpola 2017; the warm-up is UniMatch V2's). Without

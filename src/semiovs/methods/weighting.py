@@ -23,7 +23,7 @@ _PIXELS = (1, 2)
 
 def pixelratio(target: Target, logits: Tensor, threshold: Threshold, *, published: bool = False) -> Tensor:
     """Σ_b r_b Σ v l / Σ v, with r_b the share of the valid pixels of image b that are kept, 0-d."""
-    share = _mean(target.counted(threshold), target.valid)
+    share = _mean(target.pixel_weights(threshold), target.valid)
     return (share * _sums(target, logits, published)).sum() / denominator(target.valid.sum(), threshold.pooled)
 
 

@@ -1,4 +1,4 @@
-"""Learning rates of an encoder: one for all of it, or one a layer."""
+"""Parameter groups of an encoder for the optimiser: one learning rate for all of it, or one a layer."""
 
 from __future__ import annotations
 
