@@ -110,7 +110,7 @@ class Ddfp(Method):
         y_w, f = self.label_weak(x.image, u.weak, u.valid)
         y_m = y_w.map(followed) if batch.mixing is None else self.pseudo_label(m.weak, m.valid)
         s, y_s = paste(s, s_m, box), y_w.mix(y_m, box)
-        o = ood and ood.views(batch, self.strong, y_w, self.pseudo_label)
+        o = None if ood is None else ood.views(batch, self.strong, y_w, self.pseudo_label)
         views = [(s, y_s), *_strong_views(o)]
         p_x, p_u, *p_o = self.student_pass(x.image, views, perturb=phase == "perturbed")
 
@@ -126,7 +126,8 @@ class Ddfp(Method):
 
     def supervised_step(self, batch: Batch, ood: OodStream | None) -> Step:
         """One pass over the labelled images (and the strong OOD images, without patches)."""
-        x, o = batch.labeled, ood and ood.views(batch, self.strong, None, self.pseudo_label)
+        x = batch.labeled
+        o = None if ood is None else ood.views(batch, self.strong, None, self.pseudo_label)
         adverse = len(x.image) // 2 if self.parity and o is None else 0
         if self.parity:
             with no_gradient(self.ema, training=True):
