@@ -1,4 +1,4 @@
-"""AllSpark: labelled features are rebuilt from channels of unlabelled ones, so that few labels do not dominate the features."""
+"""AllSpark: labelled features are rebuilt from channels of unlabelled ones, so that few labels do not dominate."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ GROUPINGS = ("logits", "softmax")
 
 
 class AllSpark(Method):
-    """L = (CE(x) + L_u) / 2 (Wang et al. 2024; AllSpark spec, section 4). Labelled images alone are seen in strong views.
+    """L = (CE(x) + L_u) / 2 (Wang et al. 2024; AllSpark spec, section 4).
 
-    warmup_epoch: from this epoch on labelled channels are made of the memory's, before of those of the unlabelled images in the
-    batch; grouping: channels find their class by the teacher's `logits`, as published, or its `softmax`; parity: as the published
-    program: images that are labelled or predicted together depend on each other, padding is learnt as well, and the memory
-    starts as noise. The bottleneck is put into the segmenter, between encoder and decoder, and makes its last map anew.
+    Labelled images alone are seen in strong views.
+
+    warmup_epoch: from this epoch on labelled channels are made of the memory's, before of those of the unlabelled
+    images in the batch; grouping: channels find their class by the teacher's `logits`, as published, or its `softmax`;
+    parity: as the published program: images that are labelled or predicted together depend on each other, padding is
+    learnt as well, and the memory starts as noise. The bottleneck is put into the segmenter, between encoder and
+    decoder, and makes its last map anew.
     """
 
     consistency = {"s": 1.0}  # of the OOD stream alone, whose images are learnt in strong views

@@ -31,9 +31,9 @@ NORMALISE = ("rank", "global")
 class Method(nn.Module, ABC):
     """Base of all learners. A method writes `step`; with an OOD stream `forward` calls `step_with_ood` in its place.
 
-    consistency: names and weights of the method's terms on unlabelled images; the OOD terms mirror them. strong: strong views of
-    each unlabelled (and OOD) image. shares_pass: whether OOD images may share the first gradient pass of `step`. ood_weight: λ by
-    default.
+    consistency: names and weights of the method's terms on unlabelled images; the OOD terms mirror them. strong: strong
+    views of each unlabelled (and OOD) image. shares_pass: whether OOD images may share the first gradient pass of
+    `step`. ood_weight: λ by default.
     """
 
     consistency: ClassVar[Mapping[str, float]]
@@ -99,14 +99,15 @@ class Method(nn.Module, ABC):
     def threshold(self) -> Threshold:
         """τ, one number or one a class."""
         per_class = self.threshold_per_class
-        return Threshold(float(self.conf_thresh) if per_class is None else per_class, self.pooled)  # type: ignore[arg-type]
+        value = float(self.conf_thresh) if per_class is None else per_class  # type: ignore[arg-type]
+        return Threshold(value, self.pooled)
 
     @abstractmethod
     def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
         """The paper's step.
 
-        ood_images: none, or one group (B, 3, H, W) that is put into the first gradient pass, so that it shares its BatchNorm
-        statistics; what the pass says of them is returned in `Step.shared`.
+        ood_images: none, or one group (B, 3, H, W) that is put into the first gradient pass, so that it shares its
+        BatchNorm statistics; what the pass says of them is returned in `Step.shared`.
         """
 
     def forward(self, batch: Batch, progress: Progress) -> Step:
@@ -116,7 +117,8 @@ class Method(nn.Module, ABC):
     def step_with_ood(self, batch: Batch, progress: Progress, ood: OodStream) -> Step:
         """The step with the OOD terms; override it where a method learns OOD images differently (DDFP).
 
-        By default the weak OOD images share the first pass (`shares_pass`), and the strong ones get a `strong_pass` of their own.
+        By default the weak OOD images share the first pass (`shares_pass`), and the strong ones get a `strong_pass` of
+        their own.
         """
         τ, weak = self.threshold, ood.images(batch).weak
         step = self.step(batch, progress, (weak,) if self.shares_pass else ())
@@ -134,17 +136,17 @@ class Method(nn.Module, ABC):
         return segment(self.student, *views)
 
     def pseudo_label(self, image: Tensor, valid: Tensor, logits: Tensor | None = None) -> Target:
-        """Pseudo-labels of images (B, 3, H, W), without gradient: by the EMA teacher where there is one, else by the student.
+        """Pseudo-labels of images (B, 3, H, W), without gradient: of the EMA teacher if there is one, or the student.
 
-        logits: (B, K, H, W), what the student said of the images in a training pass; without a teacher these give the labels, and
-        the student is not run again in evaluation mode.
+        logits: (B, K, H, W), what the student said of the images in a training pass; without a teacher these give the
+        labels, and the student is not run again in evaluation mode.
         """
         if logits is None or self.ema is not None:
             logits = self.teacher_logits(image)
         return Target.from_logits(logits, valid)
 
     def teacher_logits(self, image: Tensor) -> Tensor:
-        """Logits (B, K, H, W) in evaluation mode, without gradient, of the EMA teacher where there is one, else of the student."""
+        """Logits (B, K, H, W) in evaluation mode, without gradient: of the EMA teacher if there is one, or the student."""
         teacher = self.student if self.ema is None else self.ema
         with no_gradient(teacher):
             return teacher(image)  # type: ignore[no-any-return]
@@ -183,8 +185,10 @@ class Method(nn.Module, ABC):
             update_average(self.ema, self.student, step=progress.step, decay=self.ema_decay)
 
     def after_evaluate(self, metrics: Mapping[str, float]) -> None:
-        """Called after each evaluation on all ranks, with the same numbers: `step`, and in percent `miou`, `miou/<model>` of
-        the evaluation images, or `held_out` of the images that are kept aside.
+        """Called after each evaluation on all ranks, with the same numbers.
+
+        metrics: `step`, and in percent `miou`, `miou/<model>` of the evaluation images, or `held_out` of those kept
+        aside.
         """
 
     def train(self, mode: bool = True) -> Method:

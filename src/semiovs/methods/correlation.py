@@ -23,18 +23,19 @@ class Affinity:
     side: tuple[int, int]
 
     def spread(self, logits: Tensor) -> Tensor:
-        """Every position's logits handed on to those it is like: (B, K, H, W), no gradient flows into them -> (B, K, h, w).
+        """Spread every position's logits to similar positions: (B, K, H, W), detached, -> (B, K, h, w).
 
-        At j the sum over i of O_i C_ij. The rows of C sum to 1, its columns do not: a position that many are like gets more.
+        At j the sum over i of O_i C_ij. The rows of C sum to 1, its columns do not: a position that many are like gets
+        more.
         """
         out = resize(logits.detach(), self.side).flatten(2) @ self.matrix
         return out.view(*out.shape[:2], *self.side)
 
     def shapes(self, positions: Tensor, size: tuple[int, int]) -> Tensor:
-        """What each of M positions is like, by more than half of the range: (B, *size, M / 8) uint8, eight shapes a byte.
+        """Regions similar to M positions, by more than half of the range: (B, *size, M / 8) uint8, eight shapes a byte.
 
-        positions: (M,), the same for every image. Where all is alike the shape is empty. One image after the other, because
-        the maps of all at full size would be M B H W floats.
+        positions: (M,), the same for every image. Where all is alike the shape is empty. One image after the other,
+        because the maps of all at full size would be M B H W floats.
         """
         rows = self.matrix.detach()[:, positions]
         maps = rows.view(*rows.shape[:2], *self.side).contiguous(memory_format=torch.channels_last)

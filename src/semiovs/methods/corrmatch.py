@@ -30,7 +30,8 @@ CHANNELS, DROPOUT, SHAPES = 256, 0.1, 128
 class WeakPass(NamedTuple):
     """Outputs of the pass over weak views.
 
-    Logits (B, K, H, W) of x, of w and of w with channels dropped; of x and w by correlation; shapes of w; those of the OOD images.
+    Logits (B, K, H, W) of x, of w and of w with channels dropped; of x and w by correlation; shapes of w; those of the
+    OOD images.
     """
 
     x: Tensor
@@ -43,13 +44,15 @@ class WeakPass(NamedTuple):
 
 
 class CorrMatch(Method):
-    """L = (½ CE(x) + ½ CE(x_corr) + ¼ L_s + ¼ L_kl + ¼ L_fp + ⅛ L_s_corr + ⅛ L_w_corr) / 2 (Sun et al. 2024; corrmatch spec, 4).
+    """L = (½ CE(x) + ½ CE(x_corr) + ¼ L_s + ¼ L_kl + ¼ L_fp + ⅛ L_s_corr + ⅛ L_w_corr) / 2.
 
-    conf_thresh: τ at the first step; it then moves with `thresh_momentum` towards the student's confidence. parity: as the
-    published program computes, where that differs (docs/methods/corrmatch.md, Quirks).
+    Sun et al. 2024; corrmatch spec, section 4.
+
+    conf_thresh: τ at the first step; it then moves with `thresh_momentum` towards the student's confidence. parity: as
+    the published program computes, where that differs (docs/methods/corrmatch.md, Quirks).
     """
 
-    #: Of the OOD stream. Labels that are given have no distribution to diverge from: the weight of `kl` is the strong view's.
+    #: Of the OOD stream. Given labels have no distribution to diverge from, so `s` takes the weight of `kl` too.
     consistency = {"s": 0.5, "fp": 0.25, "s_corr": 0.125, "w_corr": 0.125}
     strong = 1
 
@@ -86,7 +89,7 @@ class CorrMatch(Method):
         return Threshold(self.moving_threshold, self.pooled)
 
     def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
-        """Label the CutMix partners, then learn from weak, perturbed and strong views, directly and through correlation."""
+        """Label the CutMix partners, then learn from weak, perturbed and strong views, directly and by correlation."""
         x, (u, m), parity = batch.labeled, batch.pair(), self.parity
         (box,), (s,), (s_m,) = u.boxes[:1], u.strong[:1], m.strong[:1]
 

@@ -78,7 +78,9 @@ def build_criterion(
     ohem_min_kept: int,
     pooled: bool,
 ) -> CrossEntropy:
-    """`ce` or `ohem`; `pooled`: means over the pixels of all ranks (which pixels are hard, each rank decides for itself).
+    """`ce` or `ohem`.
+
+    pooled: means over the pixels of all ranks (which pixels are hard, each rank decides for itself).
 
     Raises:
         UsageError: unknown name, or weights that do not fit the classes.

@@ -1,4 +1,4 @@
-"""DDFP: features of strong views, perturbed towards low density as a normalising flow sees it, must keep their labels."""
+"""DDFP: features of strong views must keep their labels when they are perturbed towards low density (of a flow)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from semiovs.models.decoders.dual import DualDeepLab
 from semiovs.models.flow import ANY, Flow
 from semiovs.models.segmenter import Segmenter
 
-#: Pixels of a step that the flow learns from, at most, and their share (as large a one as they are of the published batch).
+#: Pixels of a step that the flow learns from, at most, and their share (that of the published batch).
 MOST_PIXELS, SHARE = 20_480, 1 / 6
 #: Standard deviation of what is added to their features.
 NOISE = 0.05
@@ -38,12 +38,14 @@ Phase = Literal["supervised", "joint", "perturbed"]
 
 
 class Ddfp(Method):
-    """L = CE(x) + ½ L_u + ½ L_u,pt (Wang et al. 2024; DDFP spec, sections 4 and 5); the flow's likelihood is learnt beside it.
+    """L = CE(x) + ½ L_u + ½ L_u,pt (Wang et al. 2024; DDFP spec, sections 4 and 5).
+
+    The flow's likelihood is learnt beside it.
 
     eps: length of the perturbation of a pixel's features. warmup: epochs on labelled images alone, then epochs without
-    perturbation, L = CE(x) + L_u, in which the teacher is the student; a run that would end within them has none. ema_decay: of the
-    teacher, which is always there; teacher: `ema`, or `alias`, which follows the student at once (as the published program does,
-    by mistake). parity: the published program's other quirks (docs, methods/ddfp).
+    perturbation, L = CE(x) + L_u, in which the teacher is the student; a run that would end within them has none.
+    ema_decay: of the teacher, which is always there; teacher: `ema`, or `alias`, which follows the student at once (as
+    the published program does, by mistake). parity: the published program's other quirks (docs, methods/ddfp).
     """
 
     consistency = {"s": 0.5, "pt": 0.5}
@@ -99,7 +101,7 @@ class Ddfp(Method):
         return self.step_of_phase(batch, self.phase(progress), ood)
 
     def step_of_phase(self, batch: Batch, phase: Phase, ood: OodStream | None) -> Step:
-        """The teacher labels the weak view; the student learns the strong view, and its features once more, perturbed."""
+        """The teacher labels the weak view; the student learns the strong view, and its perturbed features."""
         if phase == "supervised":
             return self.supervised_step(batch, ood)
         x, (u, m), τ = batch.labeled, batch.pair(followed), self.threshold
@@ -155,9 +157,9 @@ class Ddfp(Method):
     ) -> tuple[Any, ...]:
         """One pass over [x | views], with `perturb` over the views' perturbed features too: [x | u | o | u,pt | o,pt].
 
-        views: images (B, 3, H, W) and their targets, whose confident pixels are perturbed. Returns logits (B, K, H, W) of x, then
-        for each view a tuple: of the view (and of its perturbed features). The last `adverse` images take the second BatchNorm:
-        those perturbed, or, without perturbation, the views.
+        views: images (B, 3, H, W) and their targets, whose confident pixels are perturbed. Returns logits (B, K, H, W)
+        of x, then for each view a tuple: of the view (and of its perturbed features). The last `adverse` images take
+        the second BatchNorm: those perturbed, or, without perturbation, the views.
         """
         student, counts = self.student, [len(image) for image, _ in views]
         g = student.fused(student.encode(torch.cat([x, *(image for image, _ in views)])))
@@ -171,9 +173,10 @@ class Ddfp(Method):
         return p_x, *(p[i :: len(views)] for i in range(len(views)))
 
     def perturbation(self, g: Tensor, kept: Tensor) -> Tensor:
-        """ε ∇/|∇| at each pixel, ∇ the gradient of -log p of the pixels `kept` (B, H, W); g: fused features (B, C, h, w).
+        """ε ∇/|∇| at each pixel, ∇ the gradient of -log p of the pixels `kept` (B, H, W).
 
-        Constant, in fp32 (only the direction counts, so it is a sum), and 0 where no pixel is kept.
+        g: fused features (B, C, h, w). Constant, in fp32 (only the direction counts, so it is a sum), and 0 where no
+        pixel is kept.
         """
         tracking = nullcontext() if self.parity else keep_running_statistics(self.student.fuse)
         with torch.enable_grad(), torch.autocast(g.device.type, enabled=False), tracking:
@@ -185,7 +188,10 @@ class Ddfp(Method):
         return pt
 
     def flow_loss(self, f: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
-        """-log p of the teacher's features f (2B, C, h, w) of x and w, 0-d: labelled pixels under their class, others under any."""
+        """-log p of the teacher's features f (2B, C, h, w) of x and w, 0-d.
+
+        Labelled pixels are scored under their class, others under any.
+        """
         label = torch.cat((mask, torch.where(valid, ANY, IGNORE)))
         label = _rows(F.interpolate(label[:, None].float(), f.shape[-2:], mode="nearest"))[:, 0].long()
         most = MOST_PIXELS if self.parity else min(MOST_PIXELS, math.ceil(SHARE * len(label)))

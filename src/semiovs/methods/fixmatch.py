@@ -19,8 +19,8 @@ from semiovs.models.segmenter import Segmenter
 class FixMatch(Method):
     """L = (CE(x) + L_s) / 2 (Sohn et al. 2020; deeplab_methods spec, section 4).
 
-    one_pass: UniMatch V2's form (section 7): x and s share the one gradient pass, and w is labelled without one, by the EMA
-    teacher where there is one (`ema_decay`), else by the student in evaluation mode.
+    one_pass: UniMatch V2's form (section 7): x and s share the one gradient pass, and w is labelled without one, by the
+    EMA teacher where there is one (`ema_decay`), else by the student in evaluation mode.
     """
 
     consistency = {"s": 1.0}

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 class Threshold:
     """τ: which pseudo-labels count, and over which pixels their loss is a mean.
 
-    value: one number (a 0-d tensor if the method moves it), or a (K,) tensor with a number per class; pooled: the mean is over the
-    pixels of all ranks, not of this one.
+    value: one number (a 0-d tensor if the method moves it), or a (K,) tensor with a number per class; pooled: the mean
+    is over the pixels of all ranks, not of this one.
     """
 
     value: float | Tensor
@@ -31,7 +31,7 @@ class Threshold:
 
 
 def denominator(count: Tensor, pooled: bool, *, least: float = 1.0) -> Tensor:
-    """What a sum over this rank's pixels is divided by: their `count` (0-d, at least `least`), or its mean over the ranks.
+    """Divisor of a sum over this rank's pixels: their `count` (0-d, at least `least`), or its mean over the ranks.
 
     DDP averages gradients over W ranks, so with D / W (D the pixels of all ranks) the average is that of one process
     with all images.
@@ -66,8 +66,8 @@ def paste(a: Tensor, b: Tensor, boxes: Tensor) -> Tensor:
 class Target:
     """Labels to learn, with their confidence: of the student, of a teacher, or of an open-vocabulary model.
 
-    label: (B, H, W) int64, always a class; confidence: (B, H, W) float in [0, 1]; valid: (B, H, W) bool; weight: (B, H, W) float
-    in [0, 1], how much a pixel counts where it is kept, None = fully.
+    label: (B, H, W) int64, always a class; confidence: (B, H, W) float in [0, 1]; valid: (B, H, W) bool; weight: (B, H,
+    W) float in [0, 1], how much a pixel counts where it is kept, None = fully.
     """
 
     label: Tensor
@@ -125,7 +125,8 @@ class Target:
     def loss(self, logits: Tensor, threshold: Threshold) -> Tensor:
         """Confidence-masked cross-entropy, one mean over the valid pixels of the whole batch, 0-d.
 
-        Σ w [c ≥ τ] CE(logits, ŷ) / Σ [valid]  (deeplab_methods spec, section 3, `pixelwise`: w = 1). Without a valid pixel it is 0.
+        Σ w [c ≥ τ] CE(logits, ŷ) / Σ [valid]  (deeplab_methods spec, section 3, `pixelwise`: w = 1). Without a valid
+        pixel it is 0.
         """
         return self._sum(logits, threshold) / denominator(self.valid.sum(), threshold.pooled)
 

@@ -1,7 +1,7 @@
 """The OOD stream of SemiOVS: images from elsewhere, labelled by an open-vocabulary model, beside any method.
 
-Shin et al. 2025: L = (L_base · n + λ L_ood) / (n + λ), with L_ood of the same form as the base's terms on unlabelled images
-(deeplab_methods spec, section 4, SemiOVS).
+Shin et al. 2025: L = (L_base · n + λ L_ood) / (n + λ), with L_ood of the same form as the base's terms on unlabelled
+images (deeplab_methods spec, section 4, SemiOVS).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ PseudoLabel = Callable[[Tensor, Tensor], Target]
 class OodViews:
     """What a method learns on the OOD images of one step.
 
-    images: strong views (B, 3, H, W), with patches of the unlabelled images where there are any; targets: one for each view;
-    label: target of the images themselves, without patches; weight: λ.
+    images: strong views (B, 3, H, W), with patches of the unlabelled images where there are any; targets: one for each
+    view; label: target of the images themselves, without patches; weight: λ.
     """
 
     images: tuple[Tensor, ...]
@@ -44,8 +44,8 @@ class OodViews:
     ) -> Step:
         """The step with the OOD terms added to its loss, and λ to its normaliser.
 
-        losses: target and loss (0-d) of each term; weights: those of the method's own terms on unlabelled images, of which the
-        terms that are there take theirs, rescaled to sum to λ.
+        losses: target and loss (0-d) of each term; weights: those of the method's own terms on unlabelled images, of
+        which the terms that are there take theirs, rescaled to sum to λ.
         """
         own = {name: weight for name, weight in weights.items() if name in losses}
         total = sum(own.values())
@@ -63,11 +63,13 @@ class OodViews:
 class OodStream:
     """Labels and views of the OOD images. It holds no state, so checkpoints with and without it have the same keys.
 
-    It knows nothing of methods: `Method.step_with_ood` takes `views` from it, learns them, and hands the losses to `OodViews.add`.
+    It knows nothing of methods: `Method.step_with_ood` takes `views` from it, learns them, and hands the losses to
+    `OodViews.add`.
 
-    weight: λ, None: the method's published one. mode: `ovs`, the labels of the open-vocabulary model; `naive`, the method labels
-    these images itself, all else equal (for comparison). confidence: `ones` as published; `score`, what the batch brings, against
-    the method's threshold; `calibrated`, what it brings is the probability that the label is right, and weighs the pixel.
+    weight: λ, None: the method's published one. mode: `ovs`, the labels of the open-vocabulary model; `naive`, the
+    method labels these images itself, all else equal (for comparison). confidence: `ones` as published; `score`, what
+    the batch brings, against the method's threshold; `calibrated`, what it brings is the probability that the label is
+    right, and weighs the pixel.
     """
 
     weight: float | None = None
@@ -111,9 +113,9 @@ class OodStream:
     def views(self, batch: Batch, count: int, y_w: Target | None, pseudo_label: PseudoLabel) -> OodViews:
         """The first `count` strong views of the OOD images of a batch, and their targets.
 
-        They take patches of the strong unlabelled views *before* those are mixed themselves. y_w: target of the weak unlabelled
-        images, None: no patches. pseudo_label: the method's own labels, from images (B, 3, H, W) and their valid pixels
-        (B, H, W); asked for in `naive` mode alone.
+        They take patches of the strong unlabelled views *before* those are mixed themselves. y_w: target of the weak
+        unlabelled images, None: no patches. pseudo_label: the method's own labels, from images (B, 3, H, W) and their
+        valid pixels (B, H, W); asked for in `naive` mode alone.
         """
         assert self.weight is not None
         o, u = self.images(batch), batch.unlabeled

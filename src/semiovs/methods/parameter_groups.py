@@ -11,7 +11,8 @@ from semiovs.models.segmenter import Segmenter
 def encoder_groups(student: Segmenter, lr: float, decay: float | None) -> list[dict[str, Any]]:
     """The trained parameters of the encoder as optimiser groups.
 
-    With `decay` d the last of D layers has the rate `lr`, the one before it d · lr, the first d^(D - 1) · lr (Bao et al. 2022).
+    With `decay` d the last of D layers has the rate `lr`, the one before it d · lr, the first d^(D - 1) · lr (Bao et
+    al. 2022).
 
     Raises:
         UsageError: `decay` for an encoder whose layers have no known order.

@@ -18,18 +18,21 @@ from semiovs.models.segmenter import Segmenter
 from semiovs.models.statedict import StateDict, compare
 from semiovs.vocab.vocabulary import Vocabulary
 
-#: Where the snapshots lie: beside the student; there, with weights (not biases and statistics) in 16 bit; in the host's memory.
+#: Where the snapshots lie: beside the student; there, with weights (not biases, statistics) in 16 bit; on the host.
 STORAGES = ("device", "half", "cpu")
 #: Numbers of the snapshots that take part, each with its share of the vote.
 Ensemble = Sequence[tuple[int, float]]
 
 
 class PreviousModels(nn.Module):
-    """Up to `slots` snapshots of a student, oldest first; a new one pushes out the oldest. Always frozen and in evaluation mode.
+    """Up to `slots` snapshots of a student, oldest first; a new one replaces the oldest.
 
-    Snapshots are tensors, no modules: they run through one skeleton without weights of its own. So they are no parameters (DDP and
-    optimisers do not see them) and no buffers (ranks do not exchange them at each checkpoint), but they move with the method and
-    are part of its `state_dict` as ``previous.<slot>.<name>``, with the score that a new one must beat as ``previous.best``.
+    They are always frozen and in evaluation mode.
+
+    Snapshots are tensors, no modules: they run through one skeleton without weights of its own. So they are no
+    parameters (DDP and optimisers do not see them) and no buffers (ranks do not exchange them at each checkpoint), but
+    they move with the method and are part of its `state_dict` as ``previous.<slot>.<name>``, with the score that a new
+    one must beat as ``previous.best``.
 
     Raises:
         UsageError: no slot, or an unknown storage.
@@ -54,7 +57,9 @@ class PreviousModels(nn.Module):
 
     @torch.no_grad()
     def remember(self, segmenter: nn.Module) -> None:
-        """Keep a copy of `segmenter`. All ranks must call it: they keep rank 0's BatchNorm statistics, those that are evaluated.
+        """Keep a copy of `segmenter`.
+
+        All ranks must call it: they keep rank 0's BatchNorm statistics, those that are evaluated.
 
         Raises:
             WeightsError: it is another model than the student.
@@ -75,7 +80,7 @@ class PreviousModels(nn.Module):
 
     @torch.no_grad()
     def logits(self, ensemble: Ensemble, *groups: Tensor) -> tuple[Tensor, ...]:
-        """Σ_i d_i f_i(x): groups (B_i, 3, H, W) -> weighted sums of the chosen models' logits (B_i, K, H, W), without gradient."""
+        """Σ_i d_i f_i(x), without gradient: groups (B_i, 3, H, W) -> weighted sums of logits (B_i, K, H, W)."""
         images = torch.cat(groups)
         votes = (share * to_float32(self._run(which, images)) for which, share in ensemble)
         total = next(votes)

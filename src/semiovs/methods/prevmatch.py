@@ -27,17 +27,20 @@ _SNAPSHOTS_A_RUN = 20
 
 
 class PrevMatch(UniMatch):
-    """L = (L_x + L_u + λ(t) L_prev) / (2 + λ(t)), L_u and L_prev = ¼ s1 + ¼ s2 + ½ fp (Shin et al. 2024; deeplab_methods spec, 4).
+    """L = (L_x + L_u + λ(t) L_prev) / (2 + λ(t)), L_u and L_prev = ¼ s1 + ¼ s2 + ½ fp.
 
-    L_prev takes the same logits, and pseudo-labels of an ensemble of previous models, k of them in each step. Before there are any,
-    the step is UniMatch's.
+    Shin et al. 2024; deeplab_methods spec, section 4.
 
-    prev_list_max: models that are kept; prev_models_max: used in a step, at most; random_select: their number is drawn, else it is
-    always that; prev_conf_thresh: τ of their labels; prev_weighting: `pixelwise`, `pixelratio` or `pixelavg`, with `parity` as
-    published (`methods.weighting`); prev_storage: `device`, `half` (16 bit) or `cpu` (`methods.previous`).
-    prev_snapshot: `paper`, a model is kept when its score on the evaluation images is a new best; `held-out`, the same on labels
-    that are kept aside (data.held_out); `schedule`, every `prev_every` steps (None: a twentieth of the run).
-    base_only_epoch: none is kept before the end of that many epochs (an epoch that is under way counts as ended).
+    L_prev takes the same logits, and pseudo-labels of an ensemble of previous models, k of them in each step. Before
+    there are any, the step is UniMatch's.
+
+    prev_list_max: models that are kept; prev_models_max: used in a step, at most; random_select: their number is drawn,
+    else it is always that; prev_conf_thresh: τ of their labels; prev_weighting: `pixelwise`, `pixelratio` or
+    `pixelavg`, with `parity` as published (`methods.weighting`); prev_storage: `device`, `half` (16 bit) or `cpu`
+    (`methods.previous`). prev_snapshot: `paper`, a model is kept when its score on the evaluation images is a new best;
+    `held-out`, the same on labels that are kept aside (data.held_out); `schedule`, every `prev_every` steps (None: a
+    twentieth of the run). base_only_epoch: none is kept before the end of that many epochs (an epoch that is under way
+    counts as ended).
     """
 
     def __init__(
@@ -130,7 +133,7 @@ class PrevMatch(UniMatch):
 
 
 def ramp(progress: Progress) -> float:
-    """λ(t) by the epoch t of E: up from 0 to 1 over the first E // 2 epochs, then down towards 0 (deeplab_methods spec, 4)."""
+    """λ(t) by the epoch t of E: up from 0 to 1 in the first E // 2, then down towards 0 (deeplab_methods spec, 4)."""
     t, total = progress.epoch, progress.total_epochs
     warm = total // 2
     return t / warm if t < warm else 1 - (t - warm) / (total - warm)

@@ -14,20 +14,20 @@ _GATHER = 0x0102040810204080
 
 
 def pack_masks(masks: Tensor) -> Tensor:
-    """(…, M) bool, contiguous -> (…, M / 8) uint8, eight masks a byte, the first in the lowest bit. M is a multiple of 8."""
+    """(…, M) bool, contiguous, M a multiple of 8 -> (…, M / 8) uint8, the first of eight masks in the lowest bit."""
     return (masks.view(torch.int64) * _GATHER >> 56).to(torch.uint8)
 
 
 def propagate(target: Target, shapes: Tensor, threshold: Threshold, num_classes: int) -> Target:
     """Labels spread over shapes (Sun et al. 2024, section 3.3; corrmatch spec, section 4, step 6).
 
-    target: labels of B images; shapes: (B, H, W, M / 8) uint8 (`pack_masks`), M shapes taken one after the other; threshold: τ, one
-    number. With H the sure pixels of a shape R (sure at the start: what is spread does not vote), R takes the commonest label
-    of H, with confidence 1, if |H| ≥ τ |R| and that label holds more than τ of H. Labels count as earlier shapes left them, so
-    the order matters.
+    target: labels of B images; shapes: (B, H, W, M / 8) uint8 (`pack_masks`), M shapes taken one after the other;
+    threshold: τ, one number. With H the sure pixels of a shape R (sure at the start: what is spread does not vote), R
+    takes the commonest label of H, with confidence 1, if |H| ≥ τ |R| and that label holds more than τ of H. Labels
+    count as earlier shapes left them, so the order matters.
 
-    Pixels that are in the same of eight shapes and have the same label fare alike, so eight shapes are settled on a census of
-    such cells, and the pixels are gone through once for eight. It never waits for the device.
+    Pixels that are in the same of eight shapes and have the same label fare alike, so eight shapes are settled on a
+    census of such cells, and the pixels are gone through once for eight. It never waits for the device.
     """
     size, (images, classes) = target.label.shape, (len(target.label), num_classes)
     sure, label, spread = (t.flatten(1) for t in (target.mask(threshold), target.label, torch.zeros_like(target.valid)))
@@ -47,8 +47,9 @@ def propagate(target: Target, shapes: Tensor, threshold: Threshold, num_classes:
 def settle(census: Tensor, τ: float | Tensor) -> tuple[Tensor, Tensor]:
     """Propagate the labels over eight shapes, one after the other.
 
-    census: (B, 2, 256, K), pixels that are not sure and that are, by the shapes they are in (a bit each) and by label. Returns
-    the label that each label becomes (B, 256, K), and where the label was accepted (B, 256), so that its confidence becomes 1.
+    census: (B, 2, 256, K), pixels that are not sure and that are, by the shapes they are in (a bit each) and by label.
+    Returns the label that each label becomes (B, 256, K), and where the label was accepted (B, 256), so that its
+    confidence becomes 1.
     """
     images, _, _, classes = census.shape
     cells, bit = (torch.arange(n, device=census.device) for n in (256, 8))

@@ -32,13 +32,14 @@ _UNDECAYED = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.Emb
 class Sed(Method):
     """L = BCE(x) + BCE(x0) + BCE(x1) + BCE(x2) on the labelled images (SED spec, section 7).
 
-    Each is a mean over pixels and classes. A class with several concepts is asked as a whole: its logit is that of its best
-    concept, as at inference, so that a "background" need not be all its concepts at once.
+    Each is a mean over pixels and classes. A class with several concepts is asked as a whole: its logit is that of its
+    best concept, as at inference, so that a "background" need not be all its concepts at once.
 
-    nested: a name is true of a pixel if all its words are in the name of the pixel's class: a "red brick" is also a "brick".
-    ignore: mask or negative (`IGNORE_MODES`); sample: questions in each step, those with a yes in the batch first, the rest at
-    random; None: all. With a hundred names, some sixteen a step train as well for a fraction of the price. locked: the image and
-    text towers stay as they are (BatchNorm too), and the comparison alone learns: for towers that were brought together before.
+    nested: a name is true of a pixel if all its words are in the name of the pixel's class: a "red brick" is also a
+    "brick". ignore: mask or negative (`IGNORE_MODES`); sample: questions in each step, those with a yes in the batch
+    first, the rest at random; None: all. With a hundred names, some sixteen a step train as well for a fraction of the
+    price. locked: the image and text towers stay as they are (BatchNorm too), and the comparison alone learns: for
+    towers that were brought together before.
     """
 
     consistency = {}
@@ -107,7 +108,7 @@ class Sed(Method):
         return chosen, partial(self.loss_of_names, yes=yes, labelled=mask != IGNORE)
 
     def sample_classes(self, mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Mask (B, H, W) -> ids of the classes that are asked for (count,), and their positions (B, H, W), `NONE` or `IGNORE`."""
+        """Mask (B, H, W) -> ids of the classes to ask for (count,), their positions (B, H, W), `NONE` or `IGNORE`."""
         vocabulary, classes = self.student.vocabulary, self.student.num_classes
         if vocabulary is not None and len(vocabulary.prompts) != classes:
             raise UsageError(
@@ -158,7 +159,7 @@ class Sed(Method):
 
 @lru_cache(maxsize=4)
 def nesting(names: tuple[str, ...]) -> Tensor:
-    """Which names are true of which mask values: (K, 256) bool; of a class, every name whose words are all in its own."""
+    """Which names hold for which mask values: (K, 256) bool; for a class, every name whose words are all in its own."""
     words = [frozenset(words_of(name)) for name in names]
     true = torch.zeros(len(names), IGNORE + 1, dtype=torch.bool)
     for name, own in enumerate(words):

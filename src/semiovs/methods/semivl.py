@@ -24,13 +24,16 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 
 class SemiVL(Method):
-    """L = (CE(x) + ¼ L_s1 + ¼ L_s2 + ½ L_fp) / 2 + λ_t (¼ G_s1 + ¼ G_s2 + ½ G_fp) (Hoyer et al. 2024; SemiVL spec, section 7).
+    """L = (CE(x) + ¼ L_s1 + ¼ L_s2 + ½ L_fp) / 2 + λ_t (¼ G_s1 + ¼ G_s2 + ½ G_fp).
+
+    Hoyer et al. 2024; SemiVL spec, section 7.
 
     G is the cross-entropy with the labels of the frozen guide where its confidence reaches `guide_thresh`, a mean over
     *all* pixels.
 
-    guidance: λ_t at the first and after the last step, linear between; (0, 0): there is no guide. guide_asked: the guide is asked
-    for each concept of a class (the best one counts) or for its name; guide_embeddings: a .npy file with a row a concept.
+    guidance: λ_t at the first and after the last step, linear between; (0, 0): there is no guide. guide_asked: the
+    guide is asked for each concept of a class (the best one counts) or for its name; guide_embeddings: a .npy file with
+    a row a concept.
     """
 
     consistency = {"s1": 0.25, "s2": 0.25, "fp": 0.5}
@@ -91,9 +94,10 @@ class SemiVL(Method):
         return Step(Terms(terms, normaliser=2.0, extras=extras), pseudo=pseudo, log=log, shared=shared)
 
     def weak_pass(self, x: Tensor, w: Tensor, *ood_images: Tensor) -> tuple[Tensor, Tensor, Tensor, SharedPass]:
-        """One encoding of all -> clean logits of x, of w (no gradient), perturbed logits of w, and those of the OOD images.
+        """One encoding -> clean logits of x, of w (no gradient), perturbed logits of w, and those of the OOD images.
 
-        Nothing in the decoder ties one image to another, so what is not learnt from is not decoded, or without gradient.
+        Nothing in the decoder ties one image to another, so what is not learnt from is not decoded, or without
+        gradient.
         """
         size = (w.shape[-2], w.shape[-1])
         counts = [len(group) for group in (x, w, *ood_images)]

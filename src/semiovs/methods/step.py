@@ -15,7 +15,8 @@ from semiovs.methods.terms import Terms
 class Progress:
     """Where training stands; schedules are functions of it.
 
-    seed: of draws that all ranks share, another one each micro-step; None: such draws come from torch's global generator.
+    seed: of draws that all ranks share, another one each micro-step; None: such draws come from torch's global
+    generator.
     """
 
     step: int
@@ -29,8 +30,8 @@ class Progress:
 class SharedPass:
     """Outputs for the OOD images that shared the method's first gradient pass; empty where there were none.
 
-    clean: their logits (B, K, H, W). terms: other logits of theirs, by the term that is made of them, such as ``fp`` (perturbed
-    features); the OOD stream learns these on the weak view, and every other term on a strong view.
+    clean: their logits (B, K, H, W). terms: other logits of theirs, by the term that is made of them, such as ``fp``
+    (perturbed features); the OOD stream learns these on the weak view, and every other term on a strong view.
     """
 
     clean: Tensor | None = None
@@ -48,8 +49,8 @@ class SharedPass:
 class Step:
     """Result of one step.
 
-    terms: the loss; pseudo: the pseudo-labels behind it, by name; log: 0-d tensors to log; shared: outputs for the OOD images that
-    shared the first pass.
+    terms: the loss; pseudo: the pseudo-labels behind it, by name; log: 0-d tensors to log; shared: outputs for the OOD
+    images that shared the first pass.
     """
 
     terms: Terms

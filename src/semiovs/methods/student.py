@@ -38,7 +38,7 @@ def decode_perturbed(
 
 
 def segment_complementary(student: Segmenter, draws: Draws, s1: Tensor, s2: Tensor) -> Logits:
-    """One forward over two views (B, 3, H, W) of the same images, each with the feature channels that the other lacks."""
+    """One forward over two views (B, 3, H, W) of the same images, with complementary feature channels."""
     features = draws.complementary_dropout(student.encode(torch.cat((s1, s2))))
     return _split(student.decode(features, (s1.shape[-2], s1.shape[-1])), (s1, s2))
 

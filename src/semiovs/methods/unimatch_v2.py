@@ -21,8 +21,8 @@ from semiovs.models.segmenter import Segmenter
 class UniMatchV2(Method):
     """L = (CE(x) + (L_s1 + L_s2) / 2) / 2 (Yang et al. 2025; deeplab_methods spec, section 7).
 
-    ema_decay: of the teacher, which is always there. The CutMix partners are the batch itself, flipped, so there is no mixing
-    stream. The teacher alone sees the weak views, so OOD images have no pass to share.
+    ema_decay: of the teacher, which is always there. The CutMix partners are the batch itself, flipped, so there is no
+    mixing stream. The teacher alone sees the weak views, so OOD images have no pass to share.
     """
 
     consistency = {"s1": 0.5, "s2": 0.5}
