@@ -146,7 +146,7 @@ class Method(nn.Module, ABC):
         return Target.from_logits(logits, valid)
 
     def teacher_logits(self, image: Tensor) -> Tensor:
-        """Logits (B, K, H, W) in evaluation mode, without gradient: of the EMA teacher if there is one, or the student."""
+        """Logits (B, K, H, W) in evaluation mode, without gradient: of the EMA teacher, or else the student."""
         teacher = self.student if self.ema is None else self.ema
         with no_gradient(teacher):
             return teacher(image)  # type: ignore[no-any-return]
