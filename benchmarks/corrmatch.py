@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.measure import Row, Size, alternately, counted, row
-from semiovs.methods.correlation import Alike
+from semiovs.methods.correlation import Affinity
 from semiovs.methods.maths import Target, Threshold
-from semiovs.methods.propagation import packed, propagate
+from semiovs.methods.propagation import pack_masks, propagate
 
 K, τ = 21, 0.85
 
@@ -33,7 +33,7 @@ def propagation(size: Size, name: str, images: int, side: int, sharpness: float)
     y, alike, positions = scene(images, side, size.of(128, 8), sharpness)
     full = (side, side)
     maps = normalised(alike, positions, full)
-    shapes = packed(maps.permute(0, 2, 3, 1).contiguous())
+    shapes = pack_masks(maps.permute(0, 2, 3, 1).contiguous())
 
     def ours() -> Target:
         return propagate(y, shapes, Threshold(τ), K)
@@ -49,7 +49,7 @@ def propagation(size: Size, name: str, images: int, side: int, sharpness: float)
 
     label, believed = plain()
     assert torch.equal(ours().label, label)
-    assert torch.equal(ours().kept(Threshold(τ)), believed)
+    assert torch.equal(ours().mask(Threshold(τ)), believed)
     times = alternately(size, ours=ours, plain=plain, both=both, both_plain=both_plain)
     name = f"CorrMatch, {{}}, {name}"
     return [
@@ -59,7 +59,7 @@ def propagation(size: Size, name: str, images: int, side: int, sharpness: float)
     ]
 
 
-def scene(images: int, side: int, count: int, sharpness: float) -> tuple[Target, Alike, Tensor]:
+def scene(images: int, side: int, count: int, sharpness: float) -> tuple[Target, Affinity, Tensor]:
     """Smooth random logits with their labels, a correlation of what is like them, and positions."""
     g = torch.Generator().manual_seed(0)
     low = (side + 7) // 8
@@ -67,12 +67,12 @@ def scene(images: int, side: int, count: int, sharpness: float) -> tuple[Target,
     logits, field = (F.interpolate(coarse, size=s, mode="bilinear", align_corners=True) for s in (side, low))
     confidence, label = (sharpness * logits).softmax(1).max(1)
     field = F.normalize(field.flatten(2), dim=1)
-    alike = Alike((4 * field.transpose(1, 2) @ field).softmax(-1), (low, low))
+    alike = Affinity((4 * field.transpose(1, 2) @ field).softmax(-1), (low, low))
     target = Target(label, confidence, torch.ones_like(label, dtype=torch.bool))
     return target, alike, torch.randint(0, low * low, (count,), generator=g)
 
 
-def normalised(alike: Alike, positions: Tensor, size: tuple[int, int]) -> Tensor:
+def normalised(alike: Affinity, positions: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, M, H, W) bool: all maps at full size, each from 0 to 1."""
     maps = alike.matrix[:, positions].unflatten(2, alike.side)
     maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import Row, Size, alternately, repeated, row
-from semiovs.methods.maths import inside, paste
+from semiovs.methods.maths import box_mask, paste
 
 
 def rows(size: Size) -> list[Row]:
@@ -15,7 +15,7 @@ def rows(size: Size) -> list[Row]:
     a, b = (torch.randn(8, 3, side, side, generator=generator) for _ in range(2))
     label, other = (torch.randint(0, 21, (8, side, side), generator=generator) for _ in range(2))
     corners = torch.tensor([[i, 2 * i, side // 2 + i, side - i] for i in range(8)])
-    boxes = inside(corners, side, side).float()
+    boxes = box_mask(corners, side, side).float()
     assert torch.equal(paste(a, b, corners), _images(a, b, boxes))
     assert torch.equal(paste(label, other, corners), _labels(label, other, boxes))
     times = alternately(

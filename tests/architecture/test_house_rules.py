@@ -48,10 +48,19 @@ def test_functions_are_short() -> None:
 def test_steps_read_like_the_paper(path: Path) -> None:
     """A step holds mathematics: at most 40 lines, no host synchronisation, no device moves, no printing."""
     for name, node in _functions(path):
-        if node.name in {"step", "forward"}:
+        if node.name == "forward" or "step" in node.name.split("_"):
             assert (node.end_lineno or 0) - node.lineno + 1 <= STEP_CAP, name
         called = {n.func.attr for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)}
         assert not called & {"item", "cpu", "cuda", "tolist", "numpy", "print", "nonzero", "masked_select"}, name
+
+
+@pytest.mark.parametrize("name", ["maths", "terms", "step", "ood"])
+def test_the_ood_stream_knows_no_method(name: str) -> None:
+    """One file composes with any method: neither it nor what it stands on imports the base class, even for types."""
+    tree = ast.parse((ROOT / f"src/semiovs/methods/{name}.py").read_text("utf-8"))
+    imported = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
+    own = {module.removeprefix("semiovs.methods.") for module in imported if module.startswith("semiovs.methods")}
+    assert own <= {"maths", "terms", "step"}
 
 
 def test_importing_the_package_is_cheap() -> None:

@@ -74,6 +74,8 @@ def test_images_and_out_replace_those_of_the_configuration(folder, capsys):
     assert tree("s") == tree("t")
     assert main(["label", "plain.yaml", "--from", "made"]) == 2
     assert "ood=DIR" in capsys.readouterr().err
+    assert main(["label", "my.yaml", "ood.labels=null", "--from", "made"]) == 2
+    assert "give --out DIR, or set ood.labels" in capsys.readouterr().err
 
 
 def test_shards_fill_one_store(folder):

@@ -118,7 +118,7 @@ def test_the_loss_is_a_mean_over_the_confident_pixels_alone() -> None:
     method.student.score = lambda f, size: scored.append(score(f, size)) or scored[-1]
     again = run(method, batch)
     p_u = scored[-1][2:4]
-    kept = y.kept(method.threshold)
+    kept = y.mask(method.threshold)
     assert 0 < kept.sum() < y.valid.sum()
     by_hand = torch.nn.functional.cross_entropy(p_u, y.label.where(kept, 255), ignore_index=255)
     torch.testing.assert_close(again.terms["u"].value, by_hand)

@@ -150,6 +150,41 @@ def test_the_naive_arm_differs_in_labels_alone(name: str) -> None:
 
 
 @method_names
+def test_the_naive_arm_reads_no_label_of_the_batch(name: str) -> None:
+    """Its labels and confidences are the method's own; of the batch it takes images and valid pixels alone."""
+    naive = {"weight": 1.0, "mode": "naive"}
+    batch = toy_batch(toy_method(name, naive))
+    assert batch.ood is not None
+    label, confidence = (batch.ood.label + 1) % K, 1 - batch.ood.confidence
+    other = replace(batch, ood=replace(batch.ood, label=label, confidence=confidence))
+    for confidence_of in ("ones", "score", "calibrated"):
+        first, second = (run(toy_method(name, {**naive, "confidence": confidence_of}), b) for b in (batch, other))
+        assert first.terms.total().equal(second.terms.total())
+        assert first.pseudo["ood"].weight is None
+    fewer = replace(batch, ood=replace(batch.ood, valid=batch.ood.valid & (batch.ood.label != 0)))
+    assert run(toy_method(name, naive), fewer).pseudo["ood"].valid.equal(fewer.ood.valid)  # type: ignore[union-attr]
+
+
+@method_names
+def test_ood_images_in_the_shared_pass(name: str) -> None:
+    """`step` returns what the first pass says of the OOD images it was given, and nothing where it shares no pass."""
+    method = toy_method(name)
+    batch = toy_batch(toy_method(name, ARMS["ovs"]), count=3)
+    assert batch.ood is not None
+    torch.manual_seed(5)
+    if not method.shares_pass:
+        assert method.step(batch, PROGRESS).shared.clean is None
+        return
+    alone = method.step(batch, PROGRESS).shared
+    shared = method.step(batch, PROGRESS, (batch.ood.weak[:2],)).shared
+    assert (alone.clean, alone.terms) == (None, {})
+    assert shared.clean is not None
+    assert {*shared.terms} <= {*method.consistency}
+    for logits in (shared.clean, *shared.terms.values()):
+        assert logits.shape == (2, K, *batch.ood.weak.shape[-2:])
+
+
+@method_names
 def test_ood_weights_sum_to_lambda(name: str) -> None:
     step = run(m := toy_method(name, {"weight": 0.6}), toy_batch(m))
     assert sum(w for key, (w, _) in step.terms.items() if key.startswith("ood_")) == pytest.approx(0.6)

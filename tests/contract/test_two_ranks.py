@@ -90,12 +90,12 @@ def alone(case: tuple[str, str, str]) -> Iterator[None]:
     """Inside, what ranks gather is what the two would have sent, though each is played by one process in turn."""
     sent: list[tuple[Tensor, Tensor]] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory, "gathered", lambda *own: sent.append(own) or own)
+        patch.setattr(memory, "gather_ranks", lambda *own: sent.append(own) or own)
         for index in range(2):
             method, batches = build(*case)
             method(batches[index], PROGRESS)
         if sent:
-            patch.setattr(memory, "gathered", lambda *_: tuple(torch.cat(both) for both in zip(*sent, strict=True)))
+            patch.setattr(memory, "gather_ranks", lambda *_: tuple(torch.cat(both) for both in zip(*sent, strict=True)))
         yield
 
 
@@ -152,9 +152,9 @@ def gradients_of_halves(case: tuple[str, str, str]) -> list[Tensor]:
             return [run(index) for index in range(2)]
     told: list[Tensor] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corrmatch, "largest_of_ranks", lambda values: told.append(values) or values)
+        patch.setattr(corrmatch, "max_over_ranks", lambda values: told.append(values) or values)
         apart = [run(index) for index in range(2)]
-        patch.setattr(corrmatch, "largest_of_ranks", lambda _: torch.stack(told).amax(0))
+        patch.setattr(corrmatch, "max_over_ranks", lambda _: torch.stack(told).amax(0))
         together = [run(index) for index in range(2)]
     assert any(not a.equal(b) for a, b in zip(apart, together, strict=True))  # so the test can tell the difference
     return together

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from semiovs.data import Batch, Labeled, Unlabeled
 from semiovs.methods.draws import Draws
-from semiovs.methods.propagation import packed
+from semiovs.methods.propagation import pack_masks
 
 GOLDENS = Path(__file__).parent / "goldens" / "corrmatch"
 
@@ -35,7 +35,7 @@ def unpacked(bits: np.ndarray, shape: tuple[int, ...]) -> Tensor:
 
 def eight_a_byte(maps: Tensor) -> Tensor:
     """(B, M, H, W) bool -> (B, H, W, M / 8) uint8, as `propagate` takes it."""
-    return packed(maps.permute(0, 2, 3, 1).contiguous())
+    return pack_masks(maps.permute(0, 2, 3, 1).contiguous())
 
 
 def box_of(mask: np.ndarray) -> Tensor:

@@ -17,10 +17,10 @@ from parity.corrmatch_inputs import RecordedDraws, box_of, eight_a_byte, expecte
 from parity.keyfill import fill_, state_dict_for, tensor_for
 from semiovs.errors import WeightsError
 from semiovs.methods import Method, Progress, Step, build_method
-from semiovs.methods.correlation import Alike, Correlation
-from semiovs.methods.corrmatch import CorrMatch, Weak
+from semiovs.methods.correlation import Affinity, Correlation
+from semiovs.methods.corrmatch import CorrMatch, WeakPass
 from semiovs.methods.criterion import OhemCrossEntropy
-from semiovs.methods.maths import Target, Threshold, inside
+from semiovs.methods.maths import Target, Threshold, box_mask
 from semiovs.methods.propagation import propagate
 from semiovs.models import build_segmenter
 from semiovs.models.convert import detect_family, load_reference
@@ -70,12 +70,12 @@ def ran(built: Method) -> tuple[Method, Step, RecordedDraws]:
     method.draws = draws = RecordedDraws()
     weak_pass, correlate = method.weak_pass, method.correlate
 
-    def weak_pass_(*groups: Tensor) -> Weak:
+    def weak_pass_(*groups: Tensor) -> WeakPass:
         method.seen = weak_pass(*groups)
         return method.seen  # type: ignore[return-value]
 
-    def correlate_(feature: Tensor) -> Alike:
-        alike: Alike = correlate(feature)
+    def correlate_(feature: Tensor) -> Affinity:
+        alike: Affinity = correlate(feature)
         if len(feature) == 4:  # x and w
             method.alike = alike
         return alike
@@ -125,10 +125,10 @@ def test_labels_before_and_after_propagation(ran: Any) -> None:
                          "s": "mask_cutmixed_after"}.items():  # fmt: skip
         np.testing.assert_array_equal(pseudo[name].label.numpy(), maps[theirs], err_msg=theirs)
     for name, theirs in {"mix": "filter_before", "s": "filter_after"}.items():
-        assert torch.equal(pseudo[name].kept(τ), unpacked(maps[theirs], (2, 65, 65))), theirs
+        assert torch.equal(pseudo[name].mask(τ), unpacked(maps[theirs], (2, 65, 65))), theirs
     for name, theirs in {"w": "conf_u_w", "w_mix": "conf_u_w_mix"}.items():
         np.testing.assert_allclose(pseudo[name].confidence.numpy(), maps[theirs], rtol=1e-6, err_msg=theirs)
-    counts = [int(pseudo[name].kept(τ).sum()) for name in ("mix", "s")]
+    counts = [int(pseudo[name].mask(τ).sum()) for name in ("mix", "s")]
     assert counts == [NUMBERS["n_confident_before"], NUMBERS["n_confident_after"]]
     assert int((pseudo["mix"].label != pseudo["s"].label).sum()) == NUMBERS["n_relabelled"]
 
@@ -180,12 +180,12 @@ def test_propagation() -> None:
 
     box, τ = box_of(z["cutmix_box"]), Threshold(float(z["threshold"]))
     y = target("").mix(target("_mix"), box)
-    shapes = unpacked(z["corr_map"], tuple(z["corr_map_shape"])) & (y.valid & ~inside(box, 40, 40))[:, None]
+    shapes = unpacked(z["corr_map"], tuple(z["corr_map_shape"])) & (y.valid & ~box_mask(box, 40, 40))[:, None]
     after = propagate(y, eight_a_byte(shapes), τ, 21)
     np.testing.assert_array_equal(y.label.numpy(), z["mask_before"])
-    np.testing.assert_array_equal(y.kept(τ).numpy(), z["filter_before"])
+    np.testing.assert_array_equal(y.mask(τ).numpy(), z["filter_before"])
     np.testing.assert_array_equal(after.label.numpy(), z["mask_after"])
-    np.testing.assert_array_equal(after.kept(τ).numpy(), z["filter_after"])
+    np.testing.assert_array_equal(after.mask(τ).numpy(), z["filter_after"])
     np.testing.assert_array_equal(after.valid.numpy(), z["ignore_after"] != 255)
     backwards = propagate(y, eight_a_byte(shapes.flip(1)), τ, 21)
     assert not backwards.label.equal(after.label)  # the recording has shapes that overlap: it can tell the order
@@ -198,8 +198,8 @@ def test_threshold_over_four_steps() -> None:
     assert isinstance(method, CorrMatch)
     assert method.moving_threshold.item() == z["init"]
     for logits, ignore, after in zip(z["logits"], z["ignore"], z["threshold_after"], strict=True):
-        y = Target.of(torch.from_numpy(logits), torch.from_numpy(ignore != 255))
-        method.follow_confidence(y, y.valid)
+        y = Target.from_logits(torch.from_numpy(logits), torch.from_numpy(ignore != 255))
+        method.update_threshold(y, y.valid)
         np.testing.assert_allclose(method.moving_threshold.item(), after, rtol=1e-9)
 
 

@@ -101,6 +101,6 @@ def test_no_labelled_pixel_is_loss_zero(criterion: CrossEntropy) -> None:
 
 def test_no_valid_pixel_is_loss_zero() -> None:
     logits = torch.randn(1, 3, 4, 4)
-    target = Target.of(logits, torch.zeros(1, 4, 4, dtype=torch.bool))
+    target = Target.from_logits(logits, torch.zeros(1, 4, 4, dtype=torch.bool))
     assert target.loss(logits, Threshold(0.0)).item() == 0
     assert target.ratio(Threshold(0.0)).item() == 0

@@ -137,4 +137,4 @@ def test_schedule() -> None:
 
 def test_guidance_fades(ran: Any) -> None:
     for row in json.loads((GOLDENS / "e_schedule.json").read_text()):
-        assert ran["method"].guidance_at(Progress(row["step"], 1000)) == pytest.approx(row["lam"], rel=1e-12)
+        assert ran["method"].guidance_weight(Progress(row["step"], 1000)) == pytest.approx(row["lam"], rel=1e-12)

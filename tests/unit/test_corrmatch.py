@@ -15,10 +15,10 @@ from parity.corrmatch_inputs import eight_a_byte
 from semiovs.data import Batch
 from semiovs.errors import UsageError
 from semiovs.methods import Progress, Step
-from semiovs.methods.correlation import Alike
+from semiovs.methods.correlation import Affinity
 from semiovs.methods.corrmatch import CorrMatch, divergence
 from semiovs.methods.maths import Target, Threshold
-from semiovs.methods.propagation import packed, propagate
+from semiovs.methods.propagation import pack_masks, propagate
 from semiovs.models import build_segmenter
 
 PROGRESS = Progress(step=3, total_steps=10)
@@ -64,14 +64,14 @@ def test_propagation_is_that_of_a_loop(τ: float) -> None:
     shapes &= y.valid[:, None]
     ours, (label, believed) = propagate(y, eight_a_byte(shapes), Threshold(τ), 3), one_after_the_other(y, shapes, τ)
     assert torch.equal(ours.label, label)
-    assert torch.equal(ours.kept(Threshold(τ)), believed)
+    assert torch.equal(ours.mask(Threshold(τ)), believed)
     assert not label.equal(y.label)
-    assert not believed.equal(y.kept(Threshold(τ)))
+    assert not believed.equal(y.mask(Threshold(τ)))
 
 
 def test_eight_masks_a_byte() -> None:
     masks = torch.rand(5, 7, 24, generator=torch.Generator().manual_seed(0)) < 0.5
-    bits = packed(masks)[..., None] >> torch.arange(8, dtype=torch.uint8) & 1
+    bits = pack_masks(masks)[..., None] >> torch.arange(8, dtype=torch.uint8) & 1
     assert torch.equal(bits.flatten(2).bool(), masks)
 
 
@@ -87,7 +87,7 @@ def test_without_a_sure_pixel_nothing_is_spread() -> None:
 
 
 def test_a_constant_map_is_the_empty_shape() -> None:
-    flat = Alike(torch.full((1, 16, 16), 1 / 16), (4, 4))
+    flat = Affinity(torch.full((1, 16, 16), 1 / 16), (4, 4))
     assert not flat.shapes(torch.arange(8), (13, 13)).any()
 
 
@@ -95,7 +95,7 @@ def test_logits_go_where_pixels_are_alike() -> None:
     """Two halves of an image, each like itself alone: spreading makes every position its half's mean times its size."""
     matrix = torch.block_diag(torch.full((4, 4), 0.25), torch.full((4, 4), 0.25))[None]
     logits = torch.randn(1, 3, 2, 4, requires_grad=True)
-    out = Alike(matrix, (2, 4)).spread(logits)
+    out = Affinity(matrix, (2, 4)).spread(logits)
     torch.testing.assert_close(out[0, :, 0], logits[0, :, 0].mean(1, keepdim=True).expand(3, 4).detach())
     assert not out.requires_grad
 
@@ -138,9 +138,9 @@ def test_threshold_follows_valid_pixels_alone() -> None:
     label = torch.tensor([[[0, 0, 2, 3]]])
     confidence = torch.tensor([[[0.6, 0.8, 0.9, 0.99]]])
     valid = torch.tensor([[[True, True, True, False]]])
-    method.follow_confidence(Target(label, confidence, valid), valid)
+    method.update_threshold(Target(label, confidence, valid), valid)
     assert method.moving_threshold.item() == pytest.approx(0.9 * 0.5 + 0.1 * (0.8 + 0.9) / 2)
-    method.follow_confidence(Target(label, confidence, valid), torch.zeros_like(valid))
+    method.update_threshold(Target(label, confidence, valid), torch.zeros_like(valid))
     assert method.moving_threshold.item() == pytest.approx(0.535)
 
 
@@ -244,6 +244,6 @@ def test_no_step_waits_for_the_device(arm: str) -> None:
         run(method, batch).terms.total().backward()
     assert watch.seen == []
     with Watch() as watch:
-        y = Target.of(torch.randn(1, K, 4, 4), torch.ones(1, 4, 4, dtype=torch.bool))
+        y = Target.from_logits(torch.randn(1, K, 4, 4), torch.ones(1, 4, 4, dtype=torch.bool))
         one_after_the_other(y, torch.ones(1, 8, 4, 4, dtype=torch.bool), 0.0)
     assert watch.seen  # the loop is caught

@@ -4,9 +4,11 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from semiovs.audit.check import check_collection
 from semiovs.config.schema import DataConfig, OodConfig
+from semiovs.data import StepStream, Views
 from semiovs.errors import ConfigError, DataError
 from semiovs.registry import DATASETS, lookup
 from semiovs.store import PseudoLabelStore
@@ -105,6 +107,74 @@ def test_missing_ood_labels(root):
     naive = load(root, OodConfig(mode="naive"))
     assert naive.ood_labels is None
     check_collection(naive)
+    assert bool(stream(naive)[0].ood.valid.all())  # nothing says otherwise
+
+
+def stream(sources, **options):
+    """A stream whose crops lie within the images."""
+    return StepStream(
+        sources, Views(ood=2), crop_size=24, batch_size=2, seed=3, micro_steps_total=6, scale=(1.0, 1.0), **options
+    )
+
+
+def tensors(batch):
+    found = []
+    batch.map(lambda t: found.append(t) or t)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("labels", "confidence"),
+    [("store", "ones"), ("store", "score"), ("store", "calibrated"), ("folder", "ones"), ("list", "ones")],
+)
+def test_both_arms_get_the_same_batches(root, labels, confidence):
+    """With `ood.mode=naive` the pixels that the store ignores are not valid either: the arms differ in labels alone."""
+    given = {"confidence": confidence}
+    if labels == "store":
+        teacher = {"name": "t", "calibration": "c"}
+        made = PseudoLabelStore.create(root / "store", Vocabulary.of(toy_data.NAMES), teacher=teacher)
+        for i in range(4):
+            label = np.random.default_rng(i).choice(np.array([0, 1, 2, 255], np.uint8), (30, 40))
+            made.add(f"o{i}", label, np.full((30, 40), 0.5))
+        given["labels"] = "store"
+    elif labels == "list":
+        (root / "list.txt").write_text("".join(f"ood/o{i}.png ood-labels/o{i}.png\n" for i in range(4)))
+        given |= {"images": "list.txt", "labels": None}
+    ovs, naive = (load(root, OodConfig(mode=mode, **given)) for mode in ("ovs", "naive"))
+    assert [r.id for r in ovs.ood] == [r.id for r in naive.ood]
+    for step in range(6):
+        ours, theirs = (stream(sources, confidence=confidence)[step] for sources in (ovs, naive))
+        assert 0 < ours.ood.valid.sum() < ours.ood.valid.numel()
+        pairs = list(zip(tensors(ours), tensors(theirs), strict=True))
+        assert len(pairs) == 8
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_an_image_without_a_label_is_refused_in_both_arms(root):
+    (root / "ood-labels/o1.png").unlink()
+    for mode in ("ovs", "naive"):
+        sources = load(root, OodConfig(mode=mode))
+        with pytest.raises(
+            DataError, match=r"o1\.png: no label for id 'o1' in ood\.labels; label it \(`semiovs label`\)"
+        ):
+            [stream(sources)[step] for step in range(6)]
+        with pytest.raises(DataError, match=r"o1\.png: no label for id 'o1'"):
+            check_collection(sources)
+
+
+def test_a_store_of_other_classes_is_refused_in_naive_mode_too(root):
+    store(root, ("road", "sky", "car"))
+    with pytest.raises(DataError, match="other classes"):
+        load(root, OodConfig(labels="store", mode="naive"))
+
+
+def test_naive_mode_asks_nothing_of_the_confidence(root):
+    """It is the student's own: a store of raw labels serves `calibrated`, and masks serve `score`."""
+    store(root)
+    for given in ({"labels": "store", "confidence": "calibrated"}, {"confidence": "score"}):
+        with pytest.raises(ConfigError, match=r"ood\.confidence"):
+            load(root, OodConfig(**given))
+        assert load(root, OodConfig(mode="naive", **given)).ood_labels is not None
 
 
 def store(root, names=toy_data.NAMES, prefix=""):

@@ -182,7 +182,7 @@ def test_the_same_batches_as_from_a_folder(datasets, tmp_path):
     digests = []
     for given in ("ood", "hf:set"):
         make = lookup(DATASETS, "folder", kind="data set").load()
-        sources = make(DataConfig(root=str(root)), OodConfig(images=given, mode="naive")).read()
+        sources = make(DataConfig(root=str(root)), OodConfig(images=given, labels=None, mode="naive")).read()
         views = Views(unlabeled=2, ood=2)
         stream = StepStream(sources, views, crop_size=32, batch_size=2, seed=1, micro_steps_total=4, pipeline="fast")
         digests += [[batch_digest(b) for b in loader(stream, 0, 4, workers=workers)] for workers in (0, 2)]

@@ -37,6 +37,8 @@ WITH_ARMS = (
 ALONE = (
     contract.test_the_ood_stream_adds_no_state,
     contract.test_the_naive_arm_differs_in_labels_alone,
+    contract.test_the_naive_arm_reads_no_label_of_the_batch,
+    contract.test_ood_images_in_the_shared_pass,
     contract.test_ood_weights_sum_to_lambda,
     contract.test_a_batch_that_lacks_a_stream_is_refused,
 )

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from semiovs.data.sources import NamedLabels
 
+from semiovs.data.label_source import NamedLabels
 from semiovs.errors import DataError, UsageError
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record, by_last_part

@@ -121,12 +121,12 @@ def test_sampled_classes_are_those_of_the_batch_first() -> None:
     method = learner(sample=2)
     mask = torch.full((1, 8, 8), 255)
     mask[:, :4], mask[:, 4] = 3, 1
-    chosen, target = method.asked(mask, 2)  # type: ignore[operator]
+    chosen, target = method.sample_classes(mask, 2)  # type: ignore[operator]
     assert chosen.tolist() == [1, 3]
     assert target[0, 0, 0] == 1
     assert target[0, 4, 0] == 0
     assert target[0, 7, 0] == 255
-    chosen, target = method.asked(mask, 1)  # type: ignore[operator]
+    chosen, target = method.sample_classes(mask, 1)  # type: ignore[operator]
     left_out = 1 if chosen.tolist() == [3] else 3
     assert (target[mask == left_out] == -1).all()
     torch.manual_seed(3)

@@ -154,7 +154,9 @@ def _task(
     data = config.data.model_copy(update={"classes": _names(classes)}) if classes is not None else config.data
     dataset = lookup(DATASETS, config.data.name, kind="data set").load()(data, ood)
     found = dataset.ood_images()
-    store = out or dataset.root / ood.labels
+    if out is None and ood.labels is None:
+        raise UsageError("ood.labels: null names no store to write; give --out DIR, or set ood.labels")
+    store = out or dataset.root / str(ood.labels)
     typed = [f"ood.images={images}" if images else "", f"ood.labels={out}" if out else ""]
     following = shlex.join(["semiovs", "train", *arguments, *filter(None, typed)])
     if alone:

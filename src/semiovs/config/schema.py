@@ -182,12 +182,16 @@ class OodConfig(Section):
     """Out-of-distribution images with labels from elsewhere (SemiOVS)."""
 
     images: str = Field("ood", description="folder, list, manifest, tars or hf:NAME of OOD images")
-    labels: str = Field(
-        "ood-labels", description="pseudo-label store written by `semiovs label` (or a folder of masks)"
+    labels: str | None = Field(
+        "ood-labels",
+        description="pseudo-label store written by `semiovs label` (or a folder of masks); null: the masks of the list "
+        "in `images`, if it names any",
     )
     weight: Float | None = Field(None, ge=0, description="λ; null: the method's published value")
     mode: Literal["ovs", "naive"] = Field(
-        "ovs", description="who labels: the store, or the student itself (for comparison)"
+        "ovs",
+        description="who labels: the store, or the method itself (for comparison; which pixels are valid is read from "
+        "`labels` all the same, where they are there)",
     )
     confidence: Literal["ones", "score", "calibrated"] = Field(
         "ones",

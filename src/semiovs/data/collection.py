@@ -54,8 +54,8 @@ class Stream:
 class Collection:
     """Streams by name, in the order of `KEYS`.
 
-    masks, images: how their files are read; ood_labels: labels of the OOD images, None if the student labels them itself; findings:
-    what is wrong with lists and folders.
+    masks, images: how their files are read; ood_labels: labels of the OOD images (with ``ood.mode: naive`` only the pixels that
+    they ignore count; None there if there are none, so that every pixel is valid); findings: what is wrong with lists and folders.
     """
 
     vocabulary: Vocabulary

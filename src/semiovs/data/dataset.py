@@ -126,7 +126,10 @@ def read_ood(
     if labels is None:
         return image, np.zeros((image.height, image.width), np.uint8), None
     if record.id not in labels:
-        raise DataError(f"{record.image}: no label for id '{record.id}' in ood.labels")
+        raise DataError(
+            f"{record.image}: no label for id '{record.id}' in ood.labels; label it (`semiovs label`) or leave it out "
+            "(ood.mode=naive needs no labels: ood.labels=null)"
+        )
     label = labels.label(record.id)
     confidence = labels.confidence(record.id) if scores else None
     for array in (label, confidence):

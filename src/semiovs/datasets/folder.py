@@ -179,22 +179,16 @@ class FolderDataset(Dataset):
         return Manifest.examine_folder(images, masks, within=within)
 
     def _ood_labels(self, images: Manifest, root: Path, vocabulary: Vocabulary) -> LabelSource | None:
-        """The store, the folder of masks, or the masks of the list, in this order; None if the student labels."""
-        assert self.ood is not None
-        if self.ood.mode == "naive":
-            return None
-        path = root / Path(self.ood.labels).expanduser()
-        if (path / "meta.json").is_file():
-            from semiovs.store import PseudoLabelStore
+        """The store, the folder of masks, or the masks of the list, in this order.
 
-            store = PseudoLabelStore.open(path, vocabulary)
-            if self.ood.confidence == "calibrated" and "calibration" not in store.teacher:
-                raise ConfigError(
-                    f"ood.confidence: calibrated needs calibrated labels, and {path} holds raw ones; label with "
-                    "`semiovs label --calibration FILE` (`semiovs calibrate` writes the file), or use score or ones"
-                )
-            return NamedLabels(store, images)
-        if self.ood.confidence != "ones":
+        In naive mode they tell which pixels are valid, as in the other mode; None there if there are none at all.
+        """
+        assert self.ood is not None
+        naive, given = self.ood.mode == "naive", self.ood.labels
+        path = None if given is None else root / Path(given).expanduser()
+        if path is not None and (path / "meta.json").is_file():
+            return NamedLabels(self._ood_store(path, vocabulary), images)
+        if self.ood.confidence != "ones" and not naive:
             raise ConfigError(
                 f"ood.confidence: {self.ood.confidence} needs a pseudo-label store, and {path} is none; "
                 "use ood.confidence=ones"
@@ -202,12 +196,27 @@ class FolderDataset(Dataset):
         reader = MaskReader(
             vocabulary.names, origin="ood.labels", map_key="`semiovs label --map`", ignore=vocabulary.ignore
         )
-        if path.is_dir():
+        if path is not None and path.is_dir():
             return NamedLabels(MaskFolder(path, reader), images)
         paths = {record.id: record.mask for record in images if record.mask is not None}
-        if not paths:
-            raise DataError(f"ood.labels: no such store or folder of masks: {path}; `semiovs label` writes a store")
-        return MaskFiles(paths, reader)
+        if paths:
+            return MaskFiles(paths, reader)
+        if naive:
+            return None
+        raise DataError(f"ood.labels: no such store or folder of masks: {path}; `semiovs label` writes a store")
+
+    def _ood_store(self, path: Path, vocabulary: Vocabulary) -> LabelSource:
+        from semiovs.store import PseudoLabelStore
+
+        assert self.ood is not None
+        store = PseudoLabelStore.open(path, vocabulary)
+        wanted = self.ood.mode == "ovs" and self.ood.confidence == "calibrated"
+        if wanted and "calibration" not in store.teacher:
+            raise ConfigError(
+                f"ood.confidence: calibrated needs calibrated labels, and {path} holds raw ones; label with "
+                "`semiovs label --calibration FILE` (`semiovs calibrate` writes the file), or use score or ones"
+            )
+        return store
 
 
 def _import_hint(path: Path) -> str:

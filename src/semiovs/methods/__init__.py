@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from semiovs.methods.base import Method, Progress, Step
+from semiovs.methods.base import Method
 from semiovs.methods.maths import Target
 from semiovs.methods.ood import OodStream
+from semiovs.methods.step import Progress, Step
 from semiovs.methods.terms import Term, Terms
 from semiovs.models.segmenter import Segmenter
 from semiovs.registry import METHODS, check_options, lookup
@@ -28,6 +29,6 @@ def build_method(
     """
     entry = lookup(METHODS, name, kind="method")
     check_options(entry, options, kind="method")
-    stream = None if ood is None else OodStream.of(ood)
+    stream = None if ood is None else OodStream.from_options(ood)
     method: Method = entry.load()(segmenter, num_classes=num_classes, ood=stream, **options)
     return method

@@ -1,4 +1,4 @@
-"""AllSpark: labelled features are made anew from the channels of unlabelled ones, so that few labels do not rule the features."""
+"""AllSpark: labelled features are rebuilt from channels of unlabelled ones, so that few labels do not dominate."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from semiovs.data import Batch, Views
 from semiovs.errors import UsageError, did_you_mean
-from semiovs.methods.base import Method, Progress, Step
+from semiovs.methods.base import Method
 from semiovs.methods.maths import Target
 from semiovs.methods.memory import Memory
-from semiovs.methods.student import Logits, judging
+from semiovs.methods.step import Progress, Step
+from semiovs.methods.student import Logits
 from semiovs.methods.terms import Terms
 from semiovs.models.bottleneck import Bottleneck
 from semiovs.models.segmenter import Segmenter
@@ -24,17 +25,20 @@ GROUPINGS = ("logits", "softmax")
 
 
 class AllSpark(Method):
-    """L = (CE(x) + L_u) / 2 (Wang et al. 2024; AllSpark spec, section 4). Labelled images alone are seen in strong views.
+    """L = (CE(x) + L_u) / 2 (Wang et al. 2024; AllSpark spec, section 4).
 
-    warmup_epoch: from this epoch on labelled channels are made of the memory's, before of those of the unlabelled images in the
-    batch; grouping: channels find their class by the teacher's `logits`, as published, or its `softmax`; parity: as the published
-    program: images that are labelled or predicted together depend on each other, padding is learnt as well, and the memory
-    starts as noise. The bottleneck is put into the segmenter, between encoder and decoder, and makes its last map anew.
+    Labelled images alone are seen in strong views.
+
+    warmup_epoch: from this epoch on labelled channels are made of the memory's, before of those of the unlabelled
+    images in the batch; grouping: channels find their class by the teacher's `logits`, as published, or its `softmax`;
+    parity: as the published program: images that are labelled or predicted together depend on each other, padding is
+    learnt as well, and the memory starts as noise. The bottleneck is put into the segmenter, between encoder and
+    decoder, and makes its last map anew.
     """
 
     consistency = {"s": 1.0}  # of the OOD stream alone, whose images are learnt in strong views
     strong = 1
-    carries = False
+    shares_pass = False
 
     def __init__(
         self,
@@ -72,14 +76,14 @@ class AllSpark(Method):
         assert isinstance(self.student.neck, Bottleneck)
         return self.student.neck
 
-    def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
         """Label the unlabelled images, then learn them beside the labelled ones, which are made of their channels."""
         x, (u, _), τ = batch.labeled, batch.pair(), self.threshold
         (x_s,) = x.strong or (x.image,)
         labeled, size = len(x_s), (x_s.shape[-2], x_s.shape[-1])
 
-        z = self.ask(u.weak)
-        y = Target.of(z, torch.ones_like(u.valid) if self.parity else u.valid)
+        z = self.teacher_logits(u.weak)
+        y = Target.from_logits(z, torch.ones_like(u.valid) if self.parity else u.valid)
 
         *fine, feature = self.student.encode(torch.cat([x_s, u.weak]))
         e, n = self.neck.enter(feature)
@@ -97,13 +101,6 @@ class AllSpark(Method):
             normaliser=2.0,
         )
         return Step(terms, pseudo={"w": y}, log={"mask_ratio": y.ratio(τ)})
-
-    def ask(self, image: Tensor) -> Tensor:
-        """Logits (B, K, H, W) of the teacher: the EMA where there is one, else the student, in evaluation mode."""
-        teacher = self.student if self.ema is None else self.ema
-        with judging(teacher):
-            logits: Tensor = teacher(image)
-        return logits
 
     def strong_pass(self, *views: Tensor) -> Logits:
         """OOD images are learnt as unlabelled ones are: of their own channels, which the memory does not take."""

@@ -1,10 +1,10 @@
-"""What a method is: a module that turns a batch into the terms of its loss, and owns all state that needs."""
+"""Base class of the methods: a module that turns a batch into the terms of its loss, and owns all the state for it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -17,10 +17,10 @@ from semiovs.methods.criterion import build_criterion, per_class
 from semiovs.methods.draws import Draws
 from semiovs.methods.maths import Target, Threshold
 from semiovs.methods.ood import OodStream
-from semiovs.methods.rates import encoder_groups
-from semiovs.methods.student import Logits, judging, segment
-from semiovs.methods.teacher import follow, frozen_copy
-from semiovs.methods.terms import Terms
+from semiovs.methods.parameter_groups import encoder_groups
+from semiovs.methods.step import Progress, Step
+from semiovs.methods.student import Logits, no_gradient, segment
+from semiovs.methods.teacher import frozen_copy, update_average
 from semiovs.models.segmenter import Segmenter
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -28,57 +28,18 @@ from semiovs.vocab.vocabulary import Vocabulary
 NORMALISE = ("rank", "global")
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands; schedules are functions of it.
-
-    seed: of draws that all ranks share, another one each micro-step; None: such draws come from torch's global generator.
-    """
-
-    step: int
-    total_steps: int
-    epoch: int = 0
-    total_epochs: int = 1
-    seed: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Carried:
-    """What became of the riders: their clean logits (B, K, H, W), and where the method has them, those of perturbed features
-    and those by correlation (CorrMatch).
-    """
-
-    clean: Tensor
-    perturbed: Tensor | None
-    correlated: Tensor | None = None
-
-    def learnt(self) -> dict[str, Tensor]:
-        """The logits that OOD terms are made of, by term."""
-        found = {"fp": self.perturbed, "w_corr": self.correlated}
-        return {name: logits for name, logits in found.items() if logits is not None}
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """Result of one step: the loss by terms, the pseudo-labels behind it, 0-d tensors to log, and the riders' logits."""
-
-    terms: Terms
-    pseudo: Mapping[str, Target] = field(default_factory=dict)
-    log: Mapping[str, Tensor] = field(default_factory=dict)
-    carried: Carried | None = None
-
-
 class Method(nn.Module, ABC):
-    """Base of all learners. A method writes `step`; `forward` adds the OOD stream where there is one.
+    """Base of all learners. A method writes `step`; with an OOD stream `forward` calls `step_with_ood` in its place.
 
-    consistency: names and weights of the method's terms on unlabelled images; the OOD terms mirror them.
-    strong: strong views of each unlabelled (and OOD) image; carries: whether `step` takes riders; ood_weight: λ by default.
+    consistency: names and weights of the method's terms on unlabelled images; the OOD terms mirror them. strong: strong
+    views of each unlabelled (and OOD) image. shares_pass: whether OOD images may share the first gradient pass of
+    `step`. ood_weight: λ by default.
     """
 
     consistency: ClassVar[Mapping[str, float]]
     strong: ClassVar[int]
     reads_unlabeled: ClassVar[bool] = True
-    carries: ClassVar[bool] = True
+    shares_pass: ClassVar[bool] = True
     ood_weight: ClassVar[float] = 1.0
 
     #: Images whose scores steer the training itself (`after_evaluate`): "val", "held_out", or None for none.
@@ -122,7 +83,7 @@ class Method(nn.Module, ABC):
         self.conf_thresh = conf_thresh
         per = per_class("conf_thresh", conf_thresh, num_classes) if isinstance(conf_thresh, Sequence) else None
         self.register_buffer("threshold_per_class", per, persistent=False)
-        self.ood = ood and ood.weighted(self.ood_weight)
+        self.ood = ood and ood.with_default_weight(self.ood_weight)
         self.draws = Draws()
 
     @property
@@ -138,43 +99,65 @@ class Method(nn.Module, ABC):
     def threshold(self) -> Threshold:
         """τ, one number or one a class."""
         per_class = self.threshold_per_class
-        return Threshold(float(self.conf_thresh) if per_class is None else per_class, self.pooled)  # type: ignore[arg-type]
+        value = float(self.conf_thresh) if per_class is None else per_class  # type: ignore[arg-type]
+        return Threshold(value, self.pooled)
 
     @abstractmethod
-    def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
-        """The paper's step. `riders` (at most one group of images) ride in the first gradient pass; see `Step.carried`."""
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
+        """The paper's step.
+
+        ood_images: none, or one group (B, 3, H, W) that is put into the first gradient pass, so that it shares its
+        BatchNorm statistics; what the pass says of them is returned in `Step.shared`.
+        """
 
     def forward(self, batch: Batch, progress: Progress) -> Step:
         """Return the step of the method, with the OOD terms where the method has an OOD stream."""
-        if self.ood is None:
-            return self.step(batch, progress)
-        return self.ood.step(self, batch, progress)
+        return self.step(batch, progress) if self.ood is None else self.step_with_ood(batch, progress, self.ood)
+
+    def step_with_ood(self, batch: Batch, progress: Progress, ood: OodStream) -> Step:
+        """The step with the OOD terms; override it where a method learns OOD images differently (DDFP).
+
+        By default the weak OOD images share the first pass (`shares_pass`), and the strong ones get a `strong_pass` of
+        their own.
+        """
+        τ, weak = self.threshold, ood.images(batch).weak
+        step = self.step(batch, progress, (weak,) if self.shares_pass else ())
+        shared = step.shared
+        o = ood.views(batch, self.strong, step.pseudo.get("w"), partial(self.pseudo_label, logits=shared.clean))
+        names = [name for name in self.consistency if name not in shared.terms]
+        targets = o.targets * (len(names) // self.strong)  # a view may have several predictions
+        predictions = self.strong_pass(*o.images)
+        losses = {name: (y, y.loss(p, τ)) for name, y, p in zip(names, targets, predictions, strict=True)}
+        losses |= {name: (o.label, o.label.loss(p, τ)) for name, p in shared.terms.items()}
+        return o.add(step, losses, self.consistency, τ)
 
     def strong_pass(self, *views: Tensor) -> Logits:
-        """The gradient pass over strong views (B, 3, H, W): of the method's own images, and of the OOD images alike."""
+        """The gradient pass over strong views (B, 3, H, W), of the method's own images and of the OOD images alike."""
         return segment(self.student, *views)
 
-    def judge(self, image: Tensor, valid: Tensor) -> Target:
-        """Pseudo-labels in evaluation mode, without gradient: by the EMA teacher where there is one, else by the student."""
-        return Target.of(self.verdict(image), valid)
+    def pseudo_label(self, image: Tensor, valid: Tensor, logits: Tensor | None = None) -> Target:
+        """Pseudo-labels of images (B, 3, H, W), without gradient: of the EMA teacher if there is one, or the student.
 
-    def verdict(self, image: Tensor) -> Tensor:
-        """Logits (B, K, H, W) in evaluation mode, without gradient, of whoever judges."""
-        judge = self.student if self.ema is None else self.ema
-        with judging(judge):
-            return judge(image)  # type: ignore[no-any-return]
+        logits: (B, K, H, W), what the student said of the images in a training pass; without a teacher these give the
+        labels, and the student is not run again in evaluation mode.
+        """
+        if logits is None or self.ema is not None:
+            logits = self.teacher_logits(image)
+        return Target.from_logits(logits, valid)
 
-    def believe(self, image: Tensor, logits: Tensor, valid: Tensor) -> Target:
-        """Pseudo-labels of images that the student saw in training mode: its own logits, or the EMA teacher's verdict."""
-        return Target.of(logits, valid) if self.ema is None else self.judge(image, valid)
+    def teacher_logits(self, image: Tensor) -> Tensor:
+        """Logits (B, K, H, W) in evaluation mode, without gradient: of the EMA teacher, or else the student."""
+        teacher = self.student if self.ema is None else self.ema
+        with no_gradient(teacher):
+            return teacher(image)  # type: ignore[no-any-return]
 
     def prompt(self, vocabulary: Vocabulary) -> None:
-        """Let every segmenter of the method hear the names of the classes, before the first step."""
+        """Set the class names in every segmenter of the method; called before the first step."""
         for model in self.models().values():
             model.prompt(vocabulary)
 
     def models(self) -> dict[str, Segmenter]:
-        """What evaluation and prediction may use, by name."""
+        """Segmenters that evaluation and prediction may use, by name."""
         return {"student": self.student} if self.ema is None else {"student": self.student, "ema": self.ema}
 
     def optimizers(self, config: OptimConfig, *, lr_scale: float = 1.0) -> list[torch.optim.Optimizer]:
@@ -199,11 +182,13 @@ class Method(nn.Module, ABC):
     def after_step(self, progress: Progress) -> None:
         """Called after each optimiser step."""
         if self.ema is not None and self.ema_decay is not None:
-            follow(self.ema, self.student, step=progress.step, decay=self.ema_decay)
+            update_average(self.ema, self.student, step=progress.step, decay=self.ema_decay)
 
     def after_evaluate(self, metrics: Mapping[str, float]) -> None:
-        """Called after each evaluation on all ranks, with the same numbers: `step`, and in percent `miou`, `miou/<model>` of
-        the evaluation images, or `held_out` of the images that are kept aside.
+        """Called after each evaluation on all ranks, with the same numbers.
+
+        metrics: `step`, and in percent `miou`, `miou/<model>` of the evaluation images, or `held_out` of those kept
+        aside.
         """
 
     def train(self, mode: bool = True) -> Method:

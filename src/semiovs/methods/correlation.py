@@ -11,38 +11,39 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from semiovs.methods.propagation import packed
+from semiovs.methods.propagation import pack_masks
 from semiovs.models.decoders.deeplabv3plus import resize
 
 
 @dataclass(frozen=True, eq=False)
-class Alike:
+class Affinity:
     """matrix: (B, N, N), each row a softmax over all positions; side: (h, w)."""
 
     matrix: Tensor
     side: tuple[int, int]
 
     def spread(self, logits: Tensor) -> Tensor:
-        """Every position's logits handed on to those it is like: (B, K, H, W), no gradient flows into them -> (B, K, h, w).
+        """Spread every position's logits to similar positions: (B, K, H, W), detached, -> (B, K, h, w).
 
-        At j the sum over i of O_i C_ij. The rows of C sum to 1, its columns do not: a position that many are like gets more.
+        At j the sum over i of O_i C_ij. The rows of C sum to 1, its columns do not: a position that many are like gets
+        more.
         """
         out = resize(logits.detach(), self.side).flatten(2) @ self.matrix
         return out.view(*out.shape[:2], *self.side)
 
     def shapes(self, positions: Tensor, size: tuple[int, int]) -> Tensor:
-        """What each of M positions is like, by more than half of the range: (B, *size, M / 8) uint8, eight shapes a byte.
+        """Regions similar to M positions, by more than half of the range: (B, *size, M / 8) uint8, eight shapes a byte.
 
-        positions: (M,), the same for every image. Where all is alike the shape is empty. One image after the other, because
-        the maps of all at full size would be M B H W floats.
+        positions: (M,), the same for every image. Where all is alike the shape is empty. One image after the other,
+        because the maps of all at full size would be M B H W floats.
         """
         rows = self.matrix.detach()[:, positions]
         maps = rows.view(*rows.shape[:2], *self.side).contiguous(memory_format=torch.channels_last)
-        return torch.stack([packed(_upper_half(resize(m, size)[0].permute(1, 2, 0))) for m in torch.split(maps, 1)])
+        return torch.stack([pack_masks(_upper_half(resize(m, size)[0].permute(1, 2, 0))) for m in torch.split(maps, 1)])
 
-    def of(self, images: slice) -> Alike:
+    def of(self, images: slice) -> Affinity:
         """That of some images."""
-        return Alike(self.matrix[images], self.side)
+        return Affinity(self.matrix[images], self.side)
 
 
 class Correlation(nn.Module):
@@ -53,11 +54,11 @@ class Correlation(nn.Module):
         self.conv1 = nn.Conv2d(channels, num_classes, 1)
         self.conv2 = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, feature: Tensor) -> Alike:
+    def forward(self, feature: Tensor) -> Affinity:
         """Compare every two positions."""
         f1, f2 = self.conv1(feature).flatten(2), self.conv2(feature).flatten(2)
         matrix = (f1.transpose(1, 2) @ f2 / math.sqrt(f1.shape[1])).softmax(dim=-1)
-        return Alike(matrix, (feature.shape[-2], feature.shape[-1]))
+        return Affinity(matrix, (feature.shape[-2], feature.shape[-1]))
 
 
 def _upper_half(maps: Tensor) -> Tensor:

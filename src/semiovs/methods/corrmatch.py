@@ -1,4 +1,4 @@
-"""CorrMatch: pixels that look alike are believed together; the threshold follows the student's own confidence."""
+"""CorrMatch: similar pixels get their pseudo-labels together; the threshold follows the student's own confidence."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from torch.nn import functional as F
 
 from semiovs.data import Batch
 from semiovs.errors import UsageError
-from semiovs.methods.base import Carried, Method, Progress, Step
-from semiovs.methods.correlation import Alike, Correlation
-from semiovs.methods.maths import Target, Threshold, denominator, inside, paste, widened
+from semiovs.methods.base import Method
+from semiovs.methods.correlation import Affinity, Correlation
+from semiovs.methods.maths import Target, Threshold, box_mask, denominator, paste, to_float32
 from semiovs.methods.propagation import propagate
+from semiovs.methods.step import Progress, SharedPass, Step
 from semiovs.methods.student import Logits, decode_perturbed
 from semiovs.methods.terms import Terms
 from semiovs.models.decoders.deeplabv3plus import resize
@@ -26,8 +27,12 @@ from semiovs.models.segmenter import Segmenter
 CHANNELS, DROPOUT, SHAPES = 256, 0.1, 128
 
 
-class Weak(NamedTuple):
-    """The pass over weak views: logits (B, K, H, W) of x, w and w with channels dropped; those by correlation; shapes of w."""
+class WeakPass(NamedTuple):
+    """Outputs of the pass over weak views.
+
+    Logits (B, K, H, W) of x, of w and of w with channels dropped; of x and w by correlation; shapes of w; those of the
+    OOD images.
+    """
 
     x: Tensor
     w: Tensor
@@ -35,17 +40,19 @@ class Weak(NamedTuple):
     x_corr: Tensor
     w_corr: Tensor
     shapes: Tensor
-    carried: Carried | None
+    shared: SharedPass
 
 
 class CorrMatch(Method):
-    """L = (½ CE(x) + ½ CE(x_corr) + ¼ L_s + ¼ L_kl + ¼ L_fp + ⅛ L_s_corr + ⅛ L_w_corr) / 2 (Sun et al. 2024; corrmatch spec, 4).
+    """L = (½ CE(x) + ½ CE(x_corr) + ¼ L_s + ¼ L_kl + ¼ L_fp + ⅛ L_s_corr + ⅛ L_w_corr) / 2.
 
-    conf_thresh: τ at the first step; it then moves with `thresh_momentum` towards the student's confidence. parity: as the
-    published program computes, where that differs (docs/methods/corrmatch.md, Quirks).
+    Sun et al. 2024; corrmatch spec, section 4.
+
+    conf_thresh: τ at the first step; it then moves with `thresh_momentum` towards the student's confidence. parity: as
+    the published program computes, where that differs (docs/methods/corrmatch.md, Quirks).
     """
 
-    #: Of the OOD stream. Labels that are given have no distribution to diverge from: the weight of `kl` is the strong view's.
+    #: Of the OOD stream. Given labels have no distribution to diverge from, so `s` takes the weight of `kl` too.
     consistency = {"s": 0.5, "fp": 0.25, "s_corr": 0.125, "w_corr": 0.125}
     strong = 1
 
@@ -81,24 +88,24 @@ class CorrMatch(Method):
         """τ as it stands."""
         return Threshold(self.moving_threshold, self.pooled)
 
-    def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
-        """Label the CutMix partners, then learn from weak, perturbed and strong views, directly and through correlation."""
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
+        """Label the CutMix partners, then learn from weak, perturbed and strong views, directly and by correlation."""
         x, (u, m), parity = batch.labeled, batch.pair(), self.parity
         (box,), (s,), (s_m,) = u.boxes[:1], u.strong[:1], m.strong[:1]
 
-        p_m = self.verdict(m.weak)
-        p = self.weak_pass(x.image, u.weak, *riders)
+        p_m = self.teacher_logits(m.weak)
+        p = self.weak_pass(x.image, u.weak, *ood_images)
         p_s, q_s = self.strong_pass(paste(s, s_m, box))
 
-        y_w, y_m = self.believe(u.weak, p.w, u.valid), Target.of(p_m, m.valid)
+        y_w, y_m = self.pseudo_label(u.weak, u.valid, p.w), Target.from_logits(p_m, m.valid)
         y_mix = y_w.mix(y_m, box)
-        self.follow_confidence(y_w, y_mix.valid if parity else y_w.valid)
+        self.update_threshold(y_w, y_mix.valid if parity else y_w.valid)
         τ = self.threshold
-        own = y_mix.valid & ~inside(box, *y_mix.label.shape[-2:])
+        own = y_mix.valid & ~box_mask(box, *y_mix.label.shape[-2:])
         y_s = propagate(y_mix, p.shapes * own[..., None], τ, self.student.num_classes)
 
-        π = widened(p.w.detach()).softmax(1)
-        π = π if parity else paste(π, widened(p_m).softmax(1), box)
+        π = to_float32(p.w.detach()).softmax(1)
+        π = π if parity else paste(π, to_float32(p_m).softmax(1), box)
         terms = Terms(
             {
                 "x": (0.5, self.criterion(p.x, x.mask)),
@@ -112,10 +119,13 @@ class CorrMatch(Method):
             normaliser=2.0,
         )
         log = {"mask_ratio": y_w.ratio(τ), "spread_ratio": y_s.ratio(τ), "threshold": self.moving_threshold.clone()}
-        return Step(terms, pseudo={"w": y_w, "w_mix": y_m, "mix": y_mix, "s": y_s}, log=log, carried=p.carried)
+        return Step(terms, pseudo={"w": y_w, "w_mix": y_m, "mix": y_mix, "s": y_s}, log=log, shared=p.shared)
 
-    def weak_pass(self, *groups: Tensor) -> Weak:
-        """One pass over x, w and riders; the decoder reads clean and perturbed features together, correlation the clean ones."""
+    def weak_pass(self, *groups: Tensor) -> WeakPass:
+        """One pass over x, w and the OOD images, if any.
+
+        The decoder reads clean and perturbed features together, correlation reads the clean ones.
+        """
         sizes, size = [len(group) for group in groups], (groups[1].shape[-2], groups[1].shape[-1])
         features = self.student.encode(torch.cat(groups))
         p, fp = decode_perturbed(self.student, self.draws, features, groups)
@@ -125,8 +135,8 @@ class CorrMatch(Method):
         total = alike.matrix.shape[-1]
         positions = self.draws.positions(SHAPES, max(total - self.parity, 1), p[1].device)
         shapes = alike.of(slice(sizes[0], sizes[0] + sizes[1])).shapes(positions, size)
-        carried = Carried(p[2], fp[2], correlated=q[2]) if len(groups) > 2 else None
-        return Weak(p[0], p[1], fp[1], q[0], q[1], shapes, carried)
+        shared = SharedPass.of(p[2:], fp=fp[2:], w_corr=q[2:])
+        return WeakPass(p[0], p[1], fp[1], q[0], q[1], shapes, shared)
 
     def strong_pass(self, *views: Tensor) -> Logits:
         """The strong view -> its logits, and those by correlation; OOD images are learnt in the same way."""
@@ -135,34 +145,34 @@ class CorrMatch(Method):
         p_s = self.student.decode(features, size)
         return p_s, resize(self.correlate(features[-1]).spread(p_s), size)
 
-    def correlate(self, feature: Tensor) -> Alike:
+    def correlate(self, feature: Tensor) -> Affinity:
         """The encoder's last map, projected, every position with every other."""
         (projected,) = self.draws.channel_dropout((self.proj(feature),), DROPOUT)
-        alike: Alike = self.corr(projected)
+        alike: Affinity = self.corr(projected)
         return alike
 
     @torch.no_grad()
-    def follow_confidence(self, y: Target, valid: Tensor) -> None:
+    def update_threshold(self, y: Target, valid: Tensor) -> None:
         """τ <- m τ + (1 - m) mean over the classes of the largest confidence in each, on all ranks (corrmatch spec, 4).
 
         Classes that no valid pixel of any rank is labelled with do not count; without any τ stays.
         """
-        surest = y.confidence.new_zeros(self.student.num_classes)
-        surest.scatter_reduce_(0, y.label.flatten(), (y.confidence * valid).flatten(), "amax")
-        surest = largest_of_ranks(surest)
-        present = surest > 0
-        mean = surest.sum() / present.sum().clamp(min=1)
+        highest = y.confidence.new_zeros(self.student.num_classes)
+        highest.scatter_reduce_(0, y.label.flatten(), (y.confidence * valid).flatten(), "amax")
+        highest = max_over_ranks(highest)
+        present = highest > 0
+        mean = highest.sum() / present.sum().clamp(min=1)
         τ = self.moving_threshold
         τ.copy_(torch.where(present.any(), self.thresh_momentum * τ + (1 - self.thresh_momentum) * mean, τ))
 
 
 def divergence(probabilities: Tensor, logits: Tensor, target: Target, threshold: Threshold) -> Tensor:
     """Σ [kept] KL(π ‖ softmax(p)) / Σ [valid], 0-d; probabilities π and logits p are (B, K, H, W)."""
-    divergence = F.kl_div(widened(logits).log_softmax(1), probabilities, reduction="none").sum(1)
-    return (divergence * target.kept(threshold)).sum() / denominator(target.valid.sum(), threshold.pooled)
+    divergence = F.kl_div(to_float32(logits).log_softmax(1), probabilities, reduction="none").sum(1)
+    return (divergence * target.mask(threshold)).sum() / denominator(target.valid.sum(), threshold.pooled)
 
 
-def largest_of_ranks(values: Tensor) -> Tensor:
+def max_over_ranks(values: Tensor) -> Tensor:
     """The elementwise maximum over all ranks."""
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(values, op=dist.ReduceOp.MAX)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from semiovs.errors import UsageError, did_you_mean
 from semiovs.images.conventions import IGNORE
-from semiovs.methods.maths import denominator, widened
+from semiovs.methods.maths import denominator, to_float32
 
 
 class CrossEntropy(nn.Module):
@@ -34,7 +34,7 @@ class CrossEntropy(nn.Module):
     def mean(self, logits: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
         """The mean over the pixels `keep` (B, H, W) bool."""
         target = mask.where(keep, IGNORE)
-        total = F.cross_entropy(widened(logits), target, self.weights, ignore_index=IGNORE, reduction="sum")
+        total = F.cross_entropy(to_float32(logits), target, self.weights, ignore_index=IGNORE, reduction="sum")
         if self.weights is None:
             return total / denominator(keep.sum(), self.pooled)
         share = (self.weights[mask.where(keep, 0)] * keep).sum()
@@ -60,7 +60,7 @@ class OhemCrossEntropy(CrossEntropy):
         valid = mask != IGNORE
         if self.min_kept == 0:
             return self.mean(logits, mask, valid)
-        return self.mean(logits, mask, valid & self._hard(widened(logits.detach()), mask.where(valid, 0), valid))
+        return self.mean(logits, mask, valid & self._hard(to_float32(logits.detach()), mask.where(valid, 0), valid))
 
     def _hard(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
         probability = logits.softmax(dim=1).gather(1, label[:, None])[:, 0].where(valid, 1.0)
@@ -78,7 +78,9 @@ def build_criterion(
     ohem_min_kept: int,
     pooled: bool,
 ) -> CrossEntropy:
-    """`ce` or `ohem`; `pooled`: means over the pixels of all ranks (which pixels are hard, each rank decides for itself).
+    """`ce` or `ohem`.
+
+    pooled: means over the pixels of all ranks (which pixels are hard, each rank decides for itself).
 
     Raises:
         UsageError: unknown name, or weights that do not fit the classes.

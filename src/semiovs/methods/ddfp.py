@@ -1,4 +1,4 @@
-"""DDFP: features of strong views, pushed to where a density flow knows few, must keep their labels."""
+"""DDFP: features of strong views must keep their labels when they are perturbed towards low density (of a flow)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from semiovs.config.schema import OptimConfig
 from semiovs.data import Batch, Views, followed
 from semiovs.errors import UsageError, did_you_mean
 from semiovs.images.conventions import IGNORE
-from semiovs.methods.base import Method, Progress, Step
-from semiovs.methods.maths import Target, denominator, paste, widened
-from semiovs.methods.student import judging, untracked
-from semiovs.methods.teacher import follow
+from semiovs.methods.base import Method
+from semiovs.methods.maths import Target, denominator, paste, to_float32
+from semiovs.methods.ood import OodStream, OodViews
+from semiovs.methods.step import Progress, Step
+from semiovs.methods.student import keep_running_statistics, no_gradient
+from semiovs.methods.teacher import update_average
 from semiovs.methods.terms import Terms
 from semiovs.models.decoders.dual import DualDeepLab
 from semiovs.models.flow import ANY, Flow
 from semiovs.models.segmenter import Segmenter
 
-#: Pixels of a step that the flow learns from, at most, and their share (as large a one as they are of the published batch).
+#: Pixels of a step that the flow learns from, at most, and their share (that of the published batch).
 MOST_PIXELS, SHARE = 20_480, 1 / 6
 #: Standard deviation of what is added to their features.
 NOISE = 0.05
@@ -37,17 +39,19 @@ Phase = Literal["supervised", "joint", "perturbed"]
 
 
 class Ddfp(Method):
-    """L = CE(x) + ½ L_u + ½ L_u,pt (Wang et al. 2024; DDFP spec, sections 4 and 5); the flow's likelihood is learnt beside it.
+    """L = CE(x) + ½ L_u + ½ L_u,pt (Wang et al. 2024; DDFP spec, sections 4 and 5).
+
+    The flow's likelihood is learnt beside it.
 
     eps: length of the perturbation of a pixel's features. warmup: epochs on labelled images alone, then epochs without
-    perturbation, L = CE(x) + L_u, in which the teacher is the student; a run that would end within them has none. ema_decay: of the
-    teacher, which is always there; teacher: `ema`, or `alias`, which follows the student at once (as the published program does,
-    by mistake). parity: the published program's other quirks (docs, methods/ddfp).
+    perturbation, L = CE(x) + L_u, in which the teacher is the student; a run that would end within them has none.
+    ema_decay: of the teacher, which is always there; teacher: `ema`, or `alias`, which follows the student at once (as
+    the published program does, by mistake). parity: the published program's other quirks (docs, methods/ddfp).
     """
 
     consistency = {"s": 0.5, "pt": 0.5}
     strong = 1
-    carries = False
+    shares_pass = False
     student: DualDeepLab
     ema: DualDeepLab
 
@@ -83,77 +87,86 @@ class Ddfp(Method):
         return replace(super().views, mixing=False, box="half")
 
     def phase(self, progress: Progress) -> Phase:
-        """What this epoch learns from."""
+        """The phase of training that this epoch belongs to."""
         supervised, joint = self.warmup
         if not supervised + joint < progress.total_epochs or progress.epoch >= supervised + joint:
             return "perturbed"
         return "supervised" if progress.epoch < supervised else "joint"
 
-    def forward(self, batch: Batch, progress: Progress) -> Step:
-        """Return the step; where there are OOD images they share its passes."""
-        return self.supervised(batch) if self.phase(progress) == "supervised" else self.step(batch, progress)
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
+        """The step of the phase, without OOD terms."""
+        return self.step_of_phase(batch, self.phase(progress), None)
 
-    def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
-        """The teacher labels the weak view; the student learns the strong view, and its features once more, perturbed."""
+    def step_with_ood(self, batch: Batch, progress: Progress, ood: OodStream) -> Step:
+        """The step of the phase; the strong OOD images share its one pass instead of having their own."""
+        return self.step_of_phase(batch, self.phase(progress), ood)
+
+    def step_of_phase(self, batch: Batch, phase: Phase, ood: OodStream | None) -> Step:
+        """The teacher labels the weak view; the student learns the strong view, and its perturbed features."""
+        if phase == "supervised":
+            return self.supervised_step(batch, ood)
         x, (u, m), τ = batch.labeled, batch.pair(followed), self.threshold
         (box,), (s,), (s_m,) = u.boxes[:1], u.strong[:1], m.strong[:1]
-        perturb = self.phase(progress) == "perturbed"
-        if not perturb:
-            follow(self.ema, self.student, step=0, decay=0.0, buffers=not self.parity)
+        if phase == "joint":
+            update_average(self.ema, self.student, step=0, decay=0.0, buffers=not self.parity)
 
-        y_w, f = self.teach(x.image, u.weak, u.valid)
-        y_m = y_w.map(followed) if batch.mixing is None else self.judge(m.weak, m.valid)
+        y_w, f = self.label_weak(x.image, u.weak, u.valid)
+        y_m = y_w.map(followed) if batch.mixing is None else self.pseudo_label(m.weak, m.valid)
         s, y_s = paste(s, s_m, box), y_w.mix(y_m, box)
-        o_s, y_o, y = self.strangers(batch, y_w)
-        p_x, p_u, *p_o = self.learn(x.image, (s, *o_s), (y_s, *y_o), perturb=perturb)
+        o = None if ood is None else ood.views(batch, self.strong, y_w, self.pseudo_label)
+        views = [(s, y_s), *_strong_views(o)]
+        p_x, p_u, *p_o = self.student_pass(x.image, views, perturb=phase == "perturbed")
 
         terms = Terms(
-            {"x": (1.0, self.criterion(p_x, x.mask)), **self.agree(("u", "u_pt"), y_s, p_u)},
-            apart={"flow": self.surprise(f, x.mask, u.valid)},
+            {
+                "x": (1.0, self.criterion(p_x, x.mask)),
+                **{name: (1.0 / len(p_u), y_s.loss_of_kept(p, τ)) for name, p in zip(("u", "u_pt"), p_u, strict=False)},
+            },
+            apart={"flow": self.flow_loss(f, x.mask, u.valid)},
         )
-        return Step(
-            self.with_strangers(terms, y_o, p_o),
-            pseudo={"w": y_w, "w_mix": y_m, "u": y_s, **y},
-            log={"mask_ratio": y_w.ratio(τ), **({"ood_mask_ratio": y["ood"].ratio(τ)} if y else {})},
-        )
+        step = Step(terms, pseudo={"w": y_w, "w_mix": y_m, "u": y_s}, log={"mask_ratio": y_w.ratio(τ)})
+        return self.add_ood(step, o, p_o)
 
-    def supervised(self, batch: Batch) -> Step:
+    def supervised_step(self, batch: Batch, ood: OodStream | None) -> Step:
         """One pass over the labelled images (and the strong OOD images, without patches)."""
         x = batch.labeled
-        o_s, y_o, y = self.strangers(batch, None)
-        adverse = len(x.image) // 2 if self.parity and not o_s else 0
+        o = None if ood is None else ood.views(batch, self.strong, None, self.pseudo_label)
+        adverse = len(x.image) // 2 if self.parity and o is None else 0
         if self.parity:
-            with judging(self.ema, training=True):
+            with no_gradient(self.ema, training=True):
                 self.ema(x.image)
-        p_x, *p_o = self.learn(x.image, o_s, y_o, perturb=False, adverse=adverse)
-        return Step(self.with_strangers(Terms({"x": (1.0, self.criterion(p_x, x.mask))}), y_o, p_o), pseudo=y)
+        p_x, *p_o = self.student_pass(x.image, _strong_views(o), perturb=False, adverse=adverse)
+        return self.add_ood(Step(Terms({"x": (1.0, self.criterion(p_x, x.mask))})), o, p_o)
 
-    def teach(self, x: Tensor, w: Tensor, valid: Tensor) -> tuple[Target, Tensor]:
+    def add_ood(self, step: Step, o: OodViews | None, p_o: Sequence[Sequence[Tensor]]) -> Step:
+        """The step with the OOD terms: of the strong view, and of its perturbed features where there are any."""
+        if o is None:
+            return step
+        (y,), (passes,), τ = o.targets, p_o, self.threshold
+        losses = {name: (y, y.loss_of_kept(p, τ)) for name, p in zip(self.consistency, passes, strict=False)}
+        return o.add(step, losses, self.consistency, τ)
+
+    def label_weak(self, x: Tensor, w: Tensor, valid: Tensor) -> tuple[Target, Tensor]:
         """The teacher's labels of the weak views w (B, 3, H, W), and its features (2B, C, h, w) of x and w."""
         teacher = self.ema
-        with judging(teacher, training=self.parity):
+        with no_gradient(teacher, training=self.parity):
             f = teacher.perceive(teacher.fused(teacher.encode(torch.cat((x, w)))))
-            return Target.of(teacher.score(f[len(x) :], (w.shape[-2], w.shape[-1])), valid), f
+            return Target.from_logits(teacher.score(f[len(x) :], (w.shape[-2], w.shape[-1])), valid), f
 
-    def learn(
-        self,
-        x: Tensor,
-        views: Sequence[Tensor],
-        targets: Sequence[Target],
-        *,
-        perturb: bool,
-        adverse: int | None = None,
+    def student_pass(
+        self, x: Tensor, views: Sequence[tuple[Tensor, Target]], *, perturb: bool, adverse: int | None = None
     ) -> tuple[Any, ...]:
         """One pass over [x | views], with `perturb` over the views' perturbed features too: [x | u | o | u,pt | o,pt].
 
-        Returns logits (B, K, H, W) of x, then for each view a tuple: of the view (and of its perturbed features). The last
-        `adverse` images take the second BatchNorm: those perturbed, or, without perturbation, the views.
+        views: images (B, 3, H, W) and their targets, whose confident pixels are perturbed. Returns logits (B, K, H, W)
+        of x, then for each view a tuple: of the view (and of its perturbed features). The last `adverse` images take
+        the second BatchNorm: those perturbed, or, without perturbation, the views.
         """
-        student, counts = self.student, [len(view) for view in views]
-        g = student.fused(student.encode(torch.cat((x, *views))))
+        student, counts = self.student, [len(image) for image, _ in views]
+        g = student.fused(student.encode(torch.cat([x, *(image for image, _ in views)])))
         if perturb:
             g_u = g[len(x) :]
-            kept = torch.cat([y.kept(self.threshold) for y in targets])
+            kept = torch.cat([y.mask(self.threshold) for _, y in views])
             g = torch.cat((g, g_u + self.perturbation(g_u.detach(), kept)))
         f = student.perceive(g, sum(counts) if adverse is None else adverse)
         logits = student.score(f, (x.shape[-2], x.shape[-1]))
@@ -161,21 +174,25 @@ class Ddfp(Method):
         return p_x, *(p[i :: len(views)] for i in range(len(views)))
 
     def perturbation(self, g: Tensor, kept: Tensor) -> Tensor:
-        """ε ∇/|∇| at each pixel, ∇ the gradient of -log p of the pixels `kept` (B, H, W); g: fused features (B, C, h, w).
+        """ε ∇/|∇| at each pixel, ∇ the gradient of -log p of the pixels `kept` (B, H, W).
 
-        Constant, in fp32 (only the direction counts, so it is a sum), and 0 where no pixel is kept.
+        g: fused features (B, C, h, w). Constant, in fp32 (only the direction counts, so it is a sum), and 0 where no
+        pixel is kept.
         """
-        tracking = nullcontext() if self.parity else untracked(self.student.fuse)
+        tracking = nullcontext() if self.parity else keep_running_statistics(self.student.fuse)
         with torch.enable_grad(), torch.autocast(g.device.type, enabled=False), tracking:
-            δ = torch.zeros_like(widened(g), requires_grad=True)
-            f = self.student.perceive(widened(g) + δ, adverse=len(g))
+            δ = torch.zeros_like(to_float32(g), requires_grad=True)
+            f = self.student.perceive(to_float32(g) + δ, adverse=len(g))
             counted = F.interpolate(kept[:, None].to(f.dtype), f.shape[-2:], mode="nearest")
             (gradient,) = torch.autograd.grad(-(self.flow(_rows(f)) * _rows(counted)[:, 0]).sum(), δ)
         pt: Tensor = self.eps * F.normalize(gradient, dim=1)
         return pt
 
-    def surprise(self, f: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
-        """-log p of the teacher's features f (2B, C, h, w) of x and w, 0-d: labelled pixels under their class, others under any."""
+    def flow_loss(self, f: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
+        """-log p of the teacher's features f (2B, C, h, w) of x and w, 0-d.
+
+        Labelled pixels are scored under their class, others under any.
+        """
         label = torch.cat((mask, torch.where(valid, ANY, IGNORE)))
         label = _rows(F.interpolate(label[:, None].float(), f.shape[-2:], mode="nearest"))[:, 0].long()
         most = MOST_PIXELS if self.parity else min(MOST_PIXELS, math.ceil(SHARE * len(label)))
@@ -185,27 +202,6 @@ class Ddfp(Method):
         counted = label != IGNORE
         nll: Tensor = -(log_p * counted).sum() / denominator(counted.sum(), self.pooled)
         return nll
-
-    def agree(self, names: Sequence[str], y: Target, passes: Sequence[Tensor], weight: float = 1.0) -> dict[str, Any]:
-        """Terms of one set of images: `weight` is shared out to its passes."""
-        share = weight / len(passes)
-        return {name: (share, y.loss_of_kept(p, self.threshold)) for name, p in zip(names, passes, strict=False)}
-
-    def strangers(self, batch: Batch, y_w: Target | None) -> tuple[tuple[Tensor, ...], list[Target], dict[str, Target]]:
-        """The strong OOD view with its target, and what to tell of them; nothing without an OOD stream."""
-        if self.ood is None:
-            return (), [], {}
-        o = self.ood.images(batch)
-        y = self.ood.target(self, o, None)
-        views, targets = self.ood.pasted(o, batch.unlabeled, y, y_w, self.strong)
-        return views, targets, {"ood": y, "ood_s": targets[0]}
-
-    def with_strangers(self, terms: Terms, y_o: Sequence[Target], p_o: Sequence[Sequence[Tensor]]) -> Terms:
-        """The terms, and those of the OOD images, whose weights sum to λ."""
-        for y, passes in zip(y_o, p_o, strict=True):
-            assert self.ood is not None
-            terms = terms.plus(self.agree(("ood_s", "ood_pt"), y, passes, sum(self.ood.weights(self).values())))
-        return terms
 
     def optimizers(self, config: OptimConfig, *, lr_scale: float = 1.0) -> list[torch.optim.Optimizer]:
         """The configured one over the student, and the flow's own."""
@@ -223,9 +219,14 @@ class Ddfp(Method):
         epoch = -(-progress.total_steps // progress.total_epochs)
         begin = self.warmup[0] * epoch if sum(self.warmup) < progress.total_epochs else 0
         decay = 0.0 if self.alias or self.ema_decay is None else self.ema_decay
-        follow(self.ema, self.student, step=max(progress.step - begin, 0), decay=decay, buffers=not self.parity)
+        update_average(self.ema, self.student, step=max(progress.step - begin, 0), decay=decay, buffers=not self.parity)
 
 
 def _rows(maps: Tensor) -> Tensor:
     """(B, C, h, w) -> (B·h·w, C)."""
     return maps.movedim(1, -1).flatten(0, 2)
+
+
+def _strong_views(o: OodViews | None) -> list[tuple[Tensor, Target]]:
+    """The strong OOD views with their targets; none without an OOD stream."""
+    return [] if o is None else list(zip(o.images, o.targets, strict=True))

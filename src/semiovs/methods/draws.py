@@ -20,9 +20,9 @@ class Draws:
     def complementary_dropout(self, features: tuple[Tensor, ...], p: float = 0.5) -> tuple[Tensor, ...]:
         """UniMatch V2's perturbation of features (2B, C, h, w) of two views, one after the other.
 
-        m₁ ~ 2 · Bernoulli(½) a sample and channel, m₂ = 2 - m₁: each view sees the channels that the other does not. A share `p` of
-        the samples is kept whole. Maps of as many channels share their masks, as the levels of a ViT do; a CNN's maps
-        have masks of their own (deeplab_methods spec, section 7).
+        m₁ ~ 2 · Bernoulli(½) a sample and channel, m₂ = 2 - m₁: each view sees the channels that the other does not. A
+        share `p` of the samples is kept whole. Maps of as many channels share their masks, as the levels of a ViT do; a
+        CNN's maps have masks of their own (deeplab_methods spec, section 7).
         """
         samples, device = len(features[0]) // 2, features[0].device
         whole = torch.randperm(samples, device=device)[:, None] < int(samples * p)
@@ -56,8 +56,9 @@ class Draws:
     def ensemble(self, available: int, most: int, *, vary: bool, seed: int | None = None) -> list[tuple[int, float]]:
         """PrevMatch's choice among `available` models: k of them in random order, each with its share of the vote.
 
-        k is `most` (with `vary`: uniform in 1 … `most`), at most `available`; the shares are Dirichlet(1, …, 1). seed: draws from
-        a generator of its own, so that all ranks that are given one number choose alike; None: from the global one.
+        k is `most` (with `vary`: uniform in 1 … `most`), at most `available`; the shares are Dirichlet(1, …, 1). seed:
+        draws from a generator of its own, so that all ranks that are given one number choose alike; None: from the
+        global one.
         """
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         most = int(torch.randint(1, most + 1, (), generator=generator)) if vary else most

@@ -1,4 +1,4 @@
-"""FixMatch for segmentation: one strong view learns what the weak view is sure of."""
+"""FixMatch for segmentation: one strong view learns the confident pseudo-labels of the weak view."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from semiovs.data import Batch
-from semiovs.methods.base import Carried, Method, Progress, Step
+from semiovs.methods.base import Method
 from semiovs.methods.maths import paste
+from semiovs.methods.step import Progress, SharedPass, Step
 from semiovs.methods.student import segment
 from semiovs.methods.terms import Terms
 from semiovs.models.segmenter import Segmenter
@@ -18,8 +19,8 @@ from semiovs.models.segmenter import Segmenter
 class FixMatch(Method):
     """L = (CE(x) + L_s) / 2 (Sohn et al. 2020; deeplab_methods spec, section 4).
 
-    one_pass: UniMatch V2's form (section 7): x and s share the one gradient pass, and w is labelled without one, by the EMA
-    teacher where there is one (`ema_decay`), else by the student in evaluation mode.
+    one_pass: UniMatch V2's form (section 7): x and s share the one gradient pass, and w is labelled without one, by the
+    EMA teacher where there is one (`ema_decay`), else by the student in evaluation mode.
     """
 
     consistency = {"s": 1.0}
@@ -29,19 +30,19 @@ class FixMatch(Method):
         super().__init__(segmenter, **options)
         self.one_pass = one_pass
 
-    def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
         """Label the CutMix partners, then learn from weak and strong views."""
         x, (u, m), τ = batch.labeled, batch.pair(), self.threshold
         (box,), (s,), (s_m,) = u.boxes[:1], u.strong[:1], m.strong[:1]
         s = paste(s, s_m, box)
 
-        y_m = self.judge(m.weak, m.valid)
+        y_m = self.pseudo_label(m.weak, m.valid)
         if self.one_pass:
-            y_w = self.judge(u.weak, u.valid)
-            p_x, p_s, *p_o = segment(self.student, x.image, s, *riders)
+            y_w = self.pseudo_label(u.weak, u.valid)
+            p_x, p_s, *p_o = segment(self.student, x.image, s, *ood_images)
         else:
-            p_x, p_w, *p_o = segment(self.student, x.image, u.weak, *riders)
-            y_w = self.believe(u.weak, p_w, u.valid)
+            p_x, p_w, *p_o = segment(self.student, x.image, u.weak, *ood_images)
+            y_w = self.pseudo_label(u.weak, u.valid, p_w)
             (p_s,) = self.strong_pass(s)
 
         y_s = y_w.mix(y_m, box)
@@ -56,5 +57,5 @@ class FixMatch(Method):
             terms,
             pseudo={"w": y_w, "w_mix": y_m, "s": y_s},
             log={"mask_ratio": y_w.ratio(τ)},
-            carried=Carried(p_o[0], None) if p_o else None,
+            shared=SharedPass.of(p_o),
         )

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 class Threshold:
     """τ: which pseudo-labels count, and over which pixels their loss is a mean.
 
-    value: one number (a 0-d tensor if the method moves it), or a (K,) tensor with a number per class; pooled: the mean is over the
-    pixels of all ranks, not of this one.
+    value: one number (a 0-d tensor if the method moves it), or a (K,) tensor with a number per class; pooled: the mean
+    is over the pixels of all ranks, not of this one.
     """
 
     value: float | Tensor
@@ -31,7 +31,7 @@ class Threshold:
 
 
 def denominator(count: Tensor, pooled: bool, *, least: float = 1.0) -> Tensor:
-    """What a sum over this rank's pixels is divided by: their `count` (0-d, at least `least`), or its mean over the ranks.
+    """Divisor of a sum over this rank's pixels: their `count` (0-d, at least `least`), or its mean over the ranks.
 
     DDP averages gradients over W ranks, so with D / W (D the pixels of all ranks) the average is that of one process
     with all images.
@@ -43,12 +43,12 @@ def denominator(count: Tensor, pooled: bool, *, least: float = 1.0) -> Tensor:
     return count.clamp(min=least)
 
 
-def widened(logits: Tensor) -> Tensor:
+def to_float32(logits: Tensor) -> Tensor:
     """Logits in float32 where autocast left them in 16 bit; probabilities and losses are computed on these."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-def inside(boxes: Tensor, height: int, width: int) -> Tensor:
+def box_mask(boxes: Tensor, height: int, width: int) -> Tensor:
     """(B, 4) int boxes x0, y0, x1, y1 half-open -> (B, H, W) bool, True inside."""
     x0, y0, x1, y1 = boxes[:, :, None, None].unbind(1)
     x = torch.arange(width, device=boxes.device).view(1, 1, width)
@@ -58,16 +58,16 @@ def inside(boxes: Tensor, height: int, width: int) -> Tensor:
 
 def paste(a: Tensor, b: Tensor, boxes: Tensor) -> Tensor:
     """CutMix: `b` inside the boxes, `a` elsewhere. a, b: (B, C, H, W) or (B, H, W) (Yun et al. 2019, eq. 1)."""
-    mask = inside(boxes, a.shape[-2], a.shape[-1])
+    mask = box_mask(boxes, a.shape[-2], a.shape[-1])
     return torch.where(mask if a.ndim == 3 else mask[:, None], b, a)
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Labels that somebody believes in: the student, a teacher, or an open-vocabulary model.
+    """Labels to learn, with their confidence: of the student, of a teacher, or of an open-vocabulary model.
 
-    label: (B, H, W) int64, always a class; confidence: (B, H, W) float in [0, 1]; valid: (B, H, W) bool; weight: (B, H, W) float
-    in [0, 1], how much a pixel counts where it is kept, None = fully.
+    label: (B, H, W) int64, always a class; confidence: (B, H, W) float in [0, 1]; valid: (B, H, W) bool; weight: (B, H,
+    W) float in [0, 1], how much a pixel counts where it is kept, None = fully.
     """
 
     label: Tensor
@@ -76,19 +76,20 @@ class Target:
     weight: Tensor | None = None
 
     @classmethod
-    def of(cls, logits: Tensor, valid: Tensor) -> Target:
+    def from_logits(cls, logits: Tensor, valid: Tensor) -> Target:
         """Pseudo-labels of logits (B, K, H, W): ŷ = argmax p, c = max p. No gradient flows through them."""
-        confidence, label = widened(logits.detach()).softmax(dim=1).max(dim=1)
+        confidence, label = to_float32(logits.detach()).softmax(dim=1).max(dim=1)
         return cls(label, confidence, valid)
 
     @classmethod
-    def given(cls, label: Tensor, confidence: Tensor, valid: Tensor, weight: Tensor | None = None) -> Target:
+    def from_labels(cls, label: Tensor, confidence: Tensor, valid: Tensor, weight: Tensor | None = None) -> Target:
         """Labels from elsewhere; where they are not valid they may hold any value."""
         return cls(label.where(valid, 0), confidence, valid, weight)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Target:
-        """The target with `function` applied to each tensor."""
-        return Target(function(self.label), function(self.confidence), function(self.valid))
+        """The target with `function` applied to each tensor, the weight included."""
+        weight = None if self.weight is None else function(self.weight)
+        return Target(function(self.label), function(self.confidence), function(self.valid), weight)
 
     def mix(self, other: Target, boxes: Tensor) -> Target:
         """The target of images that were pasted with the same boxes."""
@@ -104,33 +105,34 @@ class Target:
         """(B, H, W) float, `weight` or ones."""
         return torch.ones_like(self.confidence) if self.weight is None else self.weight
 
-    def kept(self, threshold: Threshold) -> Tensor:
+    def mask(self, threshold: Threshold) -> Tensor:
         """(B, H, W) bool: valid pixels whose confidence reaches the threshold (of their class)."""
         return threshold.admits(self.confidence, self.label) & self.valid
 
     def ratio(self, threshold: Threshold) -> Tensor:
         """Share of the valid pixels that are kept, by weight, 0-d."""
-        return self.counted(threshold).sum() / self.valid.sum().clamp(min=1)
+        return self.pixel_weights(threshold).sum() / self.valid.sum().clamp(min=1)
 
-    def counted(self, threshold: Threshold) -> Tensor:
+    def pixel_weights(self, threshold: Threshold) -> Tensor:
         """(B, H, W) w · [c ≥ τ], how much each pixel counts."""
-        kept = self.kept(threshold)
+        kept = self.mask(threshold)
         return kept if self.weight is None else kept * self.weight
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
         """CE(logits, ŷ) of each pixel, (B, H, W)."""
-        return F.cross_entropy(widened(logits), self.label, reduction="none")
+        return F.cross_entropy(to_float32(logits), self.label, reduction="none")
 
     def loss(self, logits: Tensor, threshold: Threshold) -> Tensor:
         """Confidence-masked cross-entropy, one mean over the valid pixels of the whole batch, 0-d.
 
-        Σ w [c ≥ τ] CE(logits, ŷ) / Σ [valid]  (deeplab_methods spec, section 3, `pixelwise`: w = 1). Without a valid pixel it is 0.
+        Σ w [c ≥ τ] CE(logits, ŷ) / Σ [valid]  (deeplab_methods spec, section 3, `pixelwise`: w = 1). Without a valid
+        pixel it is 0.
         """
         return self._sum(logits, threshold) / denominator(self.valid.sum(), threshold.pooled)
 
     def loss_of_kept(self, logits: Tensor, threshold: Threshold) -> Tensor:
         """The same sum as a mean over the kept pixels alone, 0-d; 0 where none is kept (DDFP spec, section 5)."""
-        return self._sum(logits, threshold) / denominator(self.kept(threshold).sum(), threshold.pooled)
+        return self._sum(logits, threshold) / denominator(self.mask(threshold).sum(), threshold.pooled)
 
     def _sum(self, logits: Tensor, threshold: Threshold) -> Tensor:
-        return (self.cross_entropy(logits) * self.counted(threshold)).sum()
+        return (self.cross_entropy(logits) * self.pixel_weights(threshold)).sum()

@@ -1,4 +1,4 @@
-"""AllSpark's semantic memory: for each class the feature channels of unlabelled images that were last found to show it."""
+"""AllSpark's semantic memory: for each class the latest feature channels of unlabelled images that show it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _NOISE = 0
 
 
 class Memory(nn.Module):
-    """A ring of C channels a class, each a vector over the N tokens of the last feature map (Wang et al. 2024, section 3.3).
+    """A ring of C channels a class, each over the N tokens of the last feature map (Wang et al. 2024, section 3.3).
 
-    Its size is K · C · N numbers; N is that of the first batch, or of the checkpoint, and stays: 12 MB for 21 classes, 512
-    channels and crops of 513 pixels (17 x 17 tokens). All ranks' channels go into each rank's memory. noise: an empty memory is
-    normal noise, as published, instead of nothing.
+    Its size is K · C · N numbers; N is that of the first batch, or of the checkpoint, and stays: 12 MB for 21 classes,
+    512 channels and crops of 513 pixels (17 x 17 tokens). All ranks' channels go into each rank's memory. noise: an
+    empty memory is normal noise, as published, instead of nothing.
     """
 
     channels: Tensor
@@ -49,14 +49,15 @@ class Memory(nn.Module):
         self._fit(size)
         found = classes_of(tokens, scores, size)
         channels = tokens.transpose(1, 2).to(self.channels.dtype).contiguous()
-        self.push(*gathered(channels, found))
+        self.push(*gather_ranks(channels, found))
         return found
 
     @torch.no_grad()
     def push(self, channels: Tensor, classes: Tensor) -> None:
-        """Write channels (B, C, N) of `classes` (B, C), image by image and in their order, each to the ring of its class.
+        """Write channels (B, C, N) of `classes` (B, C), image by image in their order, each to the ring of its class.
 
-        Without host synchronisation: a place goes to the last channel that asks for it, and empty-handed places keep theirs.
+        Without host synchronisation: a place goes to the last channel that asks for it, and empty-handed places keep
+        theirs.
         """
         kinds, length, tokens = self.channels.shape
         given, owner = channels.reshape(-1, tokens), classes.reshape(-1)
@@ -77,8 +78,8 @@ class Memory(nn.Module):
             self.channels = empty if not self.noise else torch.randn(empty.shape, generator=generator).to(empty)
         elif tokens != size[0] * size[1]:
             raise UsageError(
-                f"allspark: its memory holds feature maps of {tokens} places, but this crop gives {size[1]} x {size[0]}; "
-                "keep the data.crop_size that the run was started with, or start a new run"
+                f"allspark: its memory holds feature maps of {tokens} places, but this crop gives "
+                f"{size[1]} x {size[0]}; keep the data.crop_size that the run was started with, or start a new run"
             )
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
@@ -99,7 +100,7 @@ def classes_of(tokens: Tensor, scores: Tensor, size: Sequence[int]) -> Tensor:
     return cosine.argmax(1)
 
 
-def gathered(channels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+def gather_ranks(channels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     """The ranks' tensors of equal shapes, one after the other, on every rank."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return channels, classes

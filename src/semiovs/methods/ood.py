@@ -1,33 +1,75 @@
 """The OOD stream of SemiOVS: images from elsewhere, labelled by an open-vocabulary model, beside any method.
 
-Shin et al. 2025: L = (L_base · n + λ L_ood) / (n + λ), with L_ood of the same form as the base's terms on unlabelled images
-(deeplab_methods spec, section 4, SemiOVS).
+Shin et al. 2025: L = (L_base · n + λ L_ood) / (n + λ), with L_ood of the same form as the base's terms on unlabelled
+images (deeplab_methods spec, section 4, SemiOVS).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from semiovs.data import Batch, OpenVocab, Unlabeled
+from semiovs.data import Batch, OpenVocab
 from semiovs.errors import UsageError, did_you_mean
-from semiovs.methods.maths import Target, paste
+from semiovs.methods.maths import Target, Threshold, paste
+from semiovs.methods.step import Step
 
-if TYPE_CHECKING:
-    from semiovs.methods.base import Carried, Method, Progress, Step
+#: Images (B, 3, H, W) and their valid pixels (B, H, W) -> their pseudo-labels.
+PseudoLabel = Callable[[Tensor, Tensor], Target]
+
+
+@dataclass(frozen=True, eq=False)
+class OodViews:
+    """What a method learns on the OOD images of one step.
+
+    images: strong views (B, 3, H, W), with patches of the unlabelled images where there are any; targets: one for each
+    view; label: target of the images themselves, without patches; weight: λ.
+    """
+
+    images: tuple[Tensor, ...]
+    targets: tuple[Target, ...]
+    label: Target
+    weight: float
+
+    def add(
+        self,
+        step: Step,
+        losses: Mapping[str, tuple[Target, Tensor]],
+        weights: Mapping[str, float],
+        threshold: Threshold,
+    ) -> Step:
+        """The step with the OOD terms added to its loss, and λ to its normaliser.
+
+        losses: target and loss (0-d) of each term; weights: those of the method's own terms on unlabelled images, of
+        which the terms that are there take theirs, rescaled to sum to λ.
+        """
+        own = {name: weight for name, weight in weights.items() if name in losses}
+        total = sum(own.values())
+        return replace(
+            step,
+            terms=step.terms.plus(
+                {f"ood_{name}": (self.weight * w / total, losses[name][1]) for name, w in own.items()}
+            ),
+            pseudo={**step.pseudo, "ood": self.label, **{f"ood_{name}": y for name, (y, _) in losses.items()}},
+            log={**step.log, "ood_mask_ratio": self.label.ratio(threshold)},
+        )
 
 
 @dataclass(frozen=True)
 class OodStream:
-    """Composes with a method; holds no state, so checkpoints with and without it have the same keys.
+    """Labels and views of the OOD images. It holds no state, so checkpoints with and without it have the same keys.
 
-    weight: λ, None: the method's published one. mode: `ovs`, the labels of the open-vocabulary model; `naive`, the student labels
-    these images itself, all else equal (for comparison). confidence: `ones` as published; `score`, what the batch brings, against
-    the method's threshold; `calibrated`, what it brings is the probability that the label is right, and weighs the pixel.
+    It knows nothing of methods: `Method.step_with_ood` takes `views` from it, learns them, and hands the losses to
+    `OodViews.add`.
+
+    weight: λ, None: the method's published one. mode: `ovs`, the labels of the open-vocabulary model; `naive`, the
+    method labels these images itself, all else equal (for comparison). confidence: `ones` as published; `score`, what
+    the batch brings, against the method's threshold; `calibrated`, what it brings is the probability that the label is
+    right, and weighs the pixel.
     """
 
     weight: float | None = None
@@ -43,38 +85,20 @@ class OodStream:
                 raise UsageError(f"ood.{option}: '{value}' is not known{did_you_mean(value, known)}")
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> OodStream:
-        """Read ``{"weight": λ, "mode": …, "confidence": …}``; a weight of None is the published one."""
+    def from_options(cls, options: Mapping[str, Any]) -> OodStream:
+        """Read ``{"weight": λ, "mode": …, "confidence": …}``; a weight of None is the published one.
+
+        Raises:
+            UsageError: an unknown option, mode or confidence.
+        """
         for key in options:
             if key not in cls.__dataclass_fields__:
                 raise UsageError(f"ood: unknown option '{key}'{did_you_mean(key, cls.__dataclass_fields__)}")
         return cls(**{key: value for key, value in options.items() if value is not None})
 
-    def weighted(self, published: float) -> OodStream:
+    def with_default_weight(self, published: float) -> OodStream:
         """The same stream with λ filled in where it is None."""
         return self if self.weight is not None else replace(self, weight=published)
-
-    def step(self, method: Method, batch: Batch, progress: Progress) -> Step:
-        """The method's step with the OOD terms added to its loss and λ to its normaliser."""
-        o, τ = self.images(batch), method.threshold
-        base = method.step(batch, progress, riders=(o.weak,) if method.carries else ())
-        y = self.target(method, o, base.carried)
-        u = batch.unlabeled if method.reads_unlabeled else None
-        strong, targets = self.pasted(o, u, y, base.pseudo.get("w"), method.strong)
-        weak = {} if base.carried is None else base.carried.learnt()
-        views = [name for name in method.consistency if name not in weak]
-        logits = method.strong_pass(*strong)
-        targets *= len(views) // method.strong  # a view may have several predictions
-        losses = {name: y_s.loss(p, τ) for name, y_s, p in zip(views, targets, logits, strict=True)}
-        losses |= {name: y.loss(p, τ) for name, p in weak.items()}
-
-        pseudo = {"ood": y, **{f"ood_{name}": y_s for name, y_s in zip(views, targets, strict=True)}}
-        return replace(
-            base,
-            terms=base.terms.plus({f"ood_{name}": (w, losses[name]) for name, w in self.weights(method).items()}),
-            pseudo={**base.pseudo, **pseudo},
-            log={**base.log, "ood_mask_ratio": y.ratio(τ)},
-        )
 
     def images(self, batch: Batch) -> OpenVocab:
         """The OOD images of a batch.
@@ -86,32 +110,27 @@ class OodStream:
             raise UsageError("the method has an OOD stream but the batch brings no OOD images")
         return batch.ood
 
-    def pasted(
-        self, o: OpenVocab, u: Unlabeled | None, y: Target, y_w: Target | None, count: int
-    ) -> tuple[tuple[Tensor, ...], list[Target]]:
-        """The first `count` strong OOD views and their targets, with patches of the unlabelled views (labelled y_w), if there are.
+    def views(self, batch: Batch, count: int, y_w: Target | None, pseudo_label: PseudoLabel) -> OodViews:
+        """The first `count` strong views of the OOD images of a batch, and their targets.
 
-        OOD images take patches of the in-distribution views *before* those are mixed themselves.
+        They take patches of the strong unlabelled views *before* those are mixed themselves. y_w: target of the weak
+        unlabelled images, None: no patches. pseudo_label: the method's own labels, from images (B, 3, H, W) and their
+        valid pixels (B, H, W); asked for in `naive` mode alone.
         """
-        strong, targets = o.strong[:count], [y] * count
+        assert self.weight is not None
+        o, u = self.images(batch), batch.unlabeled
+        y = pseudo_label(o.weak, o.valid) if self.mode == "naive" else self.given_labels(o)
+        strong, targets = o.strong[:count], (y,) * count
         if u is None or y_w is None or not u.strong:
-            return strong, targets
+            return OodViews(strong, targets, y, self.weight)
         partner = torch.arange(len(o.weak), device=o.weak.device) % len(u.weak)
         u, y_w = u.map(lambda t: t[partner]), y_w.map(lambda t: t[partner])
         strong = tuple(paste(s_o, s, box) for s_o, s, box in zip(strong, u.strong, u.boxes, strict=False))
-        return strong, [y.mix(y_w, box) for box in u.boxes[:count]]
+        return OodViews(strong, tuple(y.mix(y_w, box) for box in u.boxes[:count]), y, self.weight)
 
-    def target(self, method: Method, o: OpenVocab, carried: Carried | None) -> Target:
-        """Labels of the OOD images: given by the open-vocabulary model, or (naive) the student's own."""
-        if self.mode == "naive":
-            return method.judge(o.weak, o.valid) if carried is None else method.believe(o.weak, carried.clean, o.valid)
+    def given_labels(self, o: OpenVocab) -> Target:
+        """The labels of the open-vocabulary model, with the confidence that the options ask for."""
         if self.confidence == "score":
-            return Target.given(o.label, o.confidence, o.valid)
+            return Target.from_labels(o.label, o.confidence, o.valid)
         weight = o.confidence if self.confidence == "calibrated" else None
-        return Target.given(o.label, torch.ones_like(o.confidence), o.valid, weight)
-
-    def weights(self, method: Method) -> dict[str, float]:
-        """The method's consistency weights, rescaled so that they sum to λ."""
-        assert self.weight is not None
-        total = sum(method.consistency.values())
-        return {name: self.weight * w / total for name, w in method.consistency.items()}
+        return Target.from_labels(o.label, torch.ones_like(o.confidence), o.valid, weight)

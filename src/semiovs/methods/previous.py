@@ -1,4 +1,4 @@
-"""The ring of previous models: what the student was at earlier times, kept to be asked again."""
+"""The ring of previous models: snapshots of the student, whose ensemble gives pseudo-labels."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from torch import distributed as dist
 from torch.func import functional_call
 
 from semiovs.errors import UsageError, WeightsError, did_you_mean
-from semiovs.methods.maths import widened
+from semiovs.methods.maths import to_float32
 from semiovs.methods.teacher import frozen_copy
 from semiovs.models.segmenter import Segmenter
 from semiovs.models.statedict import StateDict, compare
 from semiovs.vocab.vocabulary import Vocabulary
 
-#: Where the snapshots lie: beside the student; there, with weights (not biases and statistics) in 16 bit; in the host's memory.
+#: Where the snapshots lie: beside the student; there, with weights (not biases, statistics) in 16 bit; on the host.
 STORAGES = ("device", "half", "cpu")
-#: Which snapshots are asked, each with its share of the vote.
+#: Numbers of the snapshots that take part, each with its share of the vote.
 Ensemble = Sequence[tuple[int, float]]
 
 
 class PreviousModels(nn.Module):
-    """Up to `slots` snapshots of a student, oldest first; a new one pushes out the oldest. Always frozen and in evaluation mode.
+    """Up to `slots` snapshots of a student, oldest first; a new one replaces the oldest.
 
-    Snapshots are tensors, no modules: they run through one skeleton without weights of its own. So they are no parameters (DDP and
-    optimisers do not see them) and no buffers (ranks do not exchange them at each checkpoint), but they move with the method and
-    are part of its `state_dict` as ``previous.<slot>.<name>``, with the score that a new one must beat as ``previous.best``.
+    They are always frozen and in evaluation mode.
+
+    Snapshots are tensors, no modules: they run through one skeleton without weights of its own. So they are no
+    parameters (DDP and optimisers do not see them) and no buffers (ranks do not exchange them at each checkpoint), but
+    they move with the method and are part of its `state_dict` as ``previous.<slot>.<name>``, with the score that a new
+    one must beat as ``previous.best``.
 
     Raises:
         UsageError: no slot, or an unknown storage.
@@ -54,7 +57,9 @@ class PreviousModels(nn.Module):
 
     @torch.no_grad()
     def remember(self, segmenter: nn.Module) -> None:
-        """Keep a copy of `segmenter`. All ranks must call it: they keep rank 0's BatchNorm statistics, those that are evaluated.
+        """Keep a copy of `segmenter`.
+
+        All ranks must call it: they keep rank 0's BatchNorm statistics, those that are evaluated.
 
         Raises:
             WeightsError: it is another model than the student.
@@ -75,16 +80,16 @@ class PreviousModels(nn.Module):
 
     @torch.no_grad()
     def logits(self, ensemble: Ensemble, *groups: Tensor) -> tuple[Tensor, ...]:
-        """Σ_i d_i f_i(x): groups (B_i, 3, H, W) -> weighted sums of the chosen models' logits (B_i, K, H, W), without gradient."""
+        """Σ_i d_i f_i(x), without gradient: groups (B_i, 3, H, W) -> weighted sums of logits (B_i, K, H, W)."""
         images = torch.cat(groups)
-        votes = (share * widened(self._run(which, images)) for which, share in ensemble)
+        votes = (share * to_float32(self._run(which, images)) for which, share in ensemble)
         total = next(votes)
         for vote in votes:
             total = total + vote
         return torch.split(total, [len(group) for group in groups])
 
     def prompt(self, vocabulary: Vocabulary) -> None:
-        """Hear the names of the classes, as every segmenter does."""
+        """Set the class names, as in every segmenter."""
         self._hidden[0].prompt(vocabulary)
 
     @property
@@ -105,9 +110,9 @@ class PreviousModels(nn.Module):
         return logits
 
     def _push(self, snapshot: StateDict) -> None:
-        self.snapshots = [*self.snapshots, {k: self._stored(v) for k, v in snapshot.items()}][-self.slots :]
+        self.snapshots = [*self.snapshots, {k: self._to_storage(v) for k, v in snapshot.items()}][-self.slots :]
 
-    def _stored(self, value: Tensor) -> Tensor:
+    def _to_storage(self, value: Tensor) -> Tensor:
         if self.storage == "cpu":
             host = value.to("cpu")
             return host.pin_memory() if value.is_cuda else host
@@ -129,7 +134,7 @@ class PreviousModels(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._hidden[0]._apply(fn)  # type: ignore[no-untyped-call]
         if self.storage != "cpu":
-            self.snapshots = [{k: self._stored(fn(v)) for k, v in s.items()} for s in self.snapshots]
+            self.snapshots = [{k: self._to_storage(fn(v)) for k, v in s.items()} for s in self.snapshots]
         return self
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:

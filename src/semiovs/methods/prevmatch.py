@@ -1,4 +1,4 @@
-"""PrevMatch: UniMatch, and what the student's own former selves agree on."""
+"""PrevMatch: UniMatch, and pseudo-labels of an ensemble of earlier snapshots of the student."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from semiovs.data import Batch
 from semiovs.errors import UsageError, did_you_mean
-from semiovs.methods.base import Progress, Step
 from semiovs.methods.maths import Target, Threshold
 from semiovs.methods.previous import PreviousModels
+from semiovs.methods.step import Progress, Step
 from semiovs.methods.unimatch import UniMatch
 from semiovs.methods.weighting import build_weighting
 from semiovs.models.segmenter import Segmenter
@@ -27,17 +27,20 @@ _SNAPSHOTS_A_RUN = 20
 
 
 class PrevMatch(UniMatch):
-    """L = (L_x + L_u + λ(t) L_prev) / (2 + λ(t)), L_u and L_prev = ¼ s1 + ¼ s2 + ½ fp (Shin et al. 2024; deeplab_methods spec, 4).
+    """L = (L_x + L_u + λ(t) L_prev) / (2 + λ(t)), L_u and L_prev = ¼ s1 + ¼ s2 + ½ fp.
 
-    L_prev asks the same logits for the labels of an ensemble of previous models, k of them in each step. Before there are any, the
-    step is UniMatch's.
+    Shin et al. 2024; deeplab_methods spec, section 4.
 
-    prev_list_max: models that are kept; prev_models_max: asked in a step, at most; random_select: their number is drawn, else it is
-    always that; prev_conf_thresh: τ of their labels; prev_weighting: `pixelwise`, `pixelratio` or `pixelavg`, with `parity` as
-    published (`methods.weighting`); prev_storage: `device`, `half` (16 bit) or `cpu` (`methods.previous`).
-    prev_snapshot: `paper`, a model is kept when its score on the evaluation images is a new best; `held-out`, the same on labels
-    that are kept aside (data.held_out); `schedule`, every `prev_every` steps (None: a twentieth of the run).
-    base_only_epoch: none is kept before the end of that many epochs (an epoch that is under way counts as ended).
+    L_prev takes the same logits, and pseudo-labels of an ensemble of previous models, k of them in each step. Before
+    there are any, the step is UniMatch's.
+
+    prev_list_max: models that are kept; prev_models_max: used in a step, at most; random_select: their number is drawn,
+    else it is always that; prev_conf_thresh: τ of their labels; prev_weighting: `pixelwise`, `pixelratio` or
+    `pixelavg`, with `parity` as published (`methods.weighting`); prev_storage: `device`, `half` (16 bit) or `cpu`
+    (`methods.previous`). prev_snapshot: `paper`, a model is kept when its score on the evaluation images is a new best;
+    `held-out`, the same on labels that are kept aside (data.held_out); `schedule`, every `prev_every` steps (None: a
+    twentieth of the run). base_only_epoch: none is kept before the end of that many epochs (an epoch that is under way
+    counts as ended).
     """
 
     def __init__(
@@ -72,24 +75,24 @@ class PrevMatch(UniMatch):
                 f"method.prev_snapshot: '{prev_snapshot}' is not known{did_you_mean(prev_snapshot, SNAPSHOTS)}"
             )
         self.previous = PreviousModels(segmenter, slots=prev_list_max, storage=prev_storage)
-        self.weighted = build_weighting(prev_weighting, published=parity)
+        self.prev_loss = build_weighting(prev_weighting, published=parity)
         self.prev_threshold = Threshold(prev_conf_thresh, self.pooled)
         self.prev_models_max, self.random_select = prev_models_max, random_select
         self.base_only_epoch, self.prev_every = base_only_epoch, prev_every
         self.steered_by, self.scheduled = SNAPSHOTS[prev_snapshot], prev_snapshot == "schedule"
         self.epoch = 0
 
-    def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
-        """UniMatch's step; then the same logits learn what an ensemble of previous models is sure of."""
-        base, (p_s1, p_s2, p_fp) = self.unimatch(batch, riders)
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
+        """UniMatch's step; then the same logits learn the confident labels of an ensemble of previous models."""
+        base, (p_s1, p_s2, p_fp) = self.unimatch(batch, ood_images)
         if len(self.previous) == 0:
             return base
-        (u, m), λ, τ, loss = batch.pair(), ramp(progress), self.prev_threshold, self.weighted
+        (u, m), λ, τ, loss = batch.pair(), ramp(progress), self.prev_threshold, self.prev_loss
         box1, box2 = u.boxes
 
         d = self.draws.ensemble(len(self.previous), self.prev_models_max, vary=self.random_select, seed=progress.seed)
         p_w, p_m = self.previous.logits(d, u.weak, m.weak)
-        y_w, y_m = Target.of(p_w, u.valid), Target.of(p_m, m.valid)
+        y_w, y_m = Target.from_logits(p_w, u.valid), Target.from_logits(p_m, m.valid)
         y_s1, y_s2 = y_w.mix(y_m, box1), y_w.mix(y_m, box2)
         terms = base.terms.plus(
             {
@@ -106,7 +109,7 @@ class PrevMatch(UniMatch):
         )
 
     def prompt(self, vocabulary: Vocabulary) -> None:
-        """Previous models are asked in the same words."""
+        """Set the class names in the previous models too."""
         super().prompt(vocabulary)
         self.previous.prompt(vocabulary)
 
@@ -130,7 +133,7 @@ class PrevMatch(UniMatch):
 
 
 def ramp(progress: Progress) -> float:
-    """λ(t) by the epoch t of E: up from 0 to 1 over the first E // 2 epochs, then down towards 0 (deeplab_methods spec, 4)."""
+    """λ(t) by the epoch t of E: up from 0 to 1 in the first E // 2, then down towards 0 (deeplab_methods spec, 4)."""
     t, total = progress.epoch, progress.total_epochs
     warm = total // 2
     return t / warm if t < warm else 1 - (t - warm) / (total - warm)

@@ -1,4 +1,4 @@
-"""SED's training: every pixel and every concept is a yes-or-no question, put to the result and to the three auxiliary heads."""
+"""SED's training: binary cross-entropy of every pixel and concept, on the result and on the three auxiliary heads."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from semiovs.config.schema import OptimConfig
 from semiovs.data import Batch
 from semiovs.errors import UsageError, did_you_mean
 from semiovs.images.conventions import IGNORE
-from semiovs.methods.base import Method, Progress, Step
-from semiovs.methods.maths import denominator, widened
+from semiovs.methods.base import Method
+from semiovs.methods.maths import denominator, to_float32
 from semiovs.methods.ood import OodStream
+from semiovs.methods.step import Progress, Step
 from semiovs.methods.terms import Terms
 from semiovs.models.sed.segmenter import SedSegmenter
 from semiovs.models.segmenter import Segmenter
@@ -32,13 +33,14 @@ _UNDECAYED = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.Emb
 class Sed(Method):
     """L = BCE(x) + BCE(x0) + BCE(x1) + BCE(x2) on the labelled images (SED spec, section 7).
 
-    Each is a mean over pixels and classes. A class with several concepts is asked as a whole: its logit is that of its best
-    concept, as at inference, so that a "background" need not be all its concepts at once.
+    Each is a mean over pixels and classes. A class with several concepts is asked as a whole: its logit is that of its
+    best concept, as at inference, so that a "background" need not be all its concepts at once.
 
-    nested: a name is true of a pixel if all its words are in the name of the pixel's class: a "red brick" is also a "brick".
-    ignore: mask or negative (`IGNORE_MODES`); sample: questions in each step, those with a yes in the batch first, the rest at
-    random; None: all. With a hundred names, some sixteen a step train as well for a fraction of the price. locked: the image and
-    text towers stay as they are (BatchNorm too), and the comparison alone learns: for towers that were brought together before.
+    nested: a name is true of a pixel if all its words are in the name of the pixel's class: a "red brick" is also a
+    "brick". ignore: mask or negative (`IGNORE_MODES`); sample: questions in each step, those with a yes in the batch
+    first, the rest at random; None: all. With a hundred names, some sixteen a step train as well for a fraction of the
+    price. locked: the image and text towers stay as they are (BatchNorm too), and the comparison alone learns: for
+    towers that were brought together before.
     """
 
     consistency = {}
@@ -80,7 +82,7 @@ class Sed(Method):
             tower.eval()
         return self
 
-    def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
         """One pass over the labelled images."""
         x = batch.labeled
         chosen, loss = self.names(x.mask) if self.nested else self.classes(x.mask)
@@ -93,7 +95,7 @@ class Sed(Method):
         """Ids of the classes that are asked for (None: all), and the loss of their logits: a pixel is of one class."""
         if self.sample is None or self.sample >= self.student.num_classes:
             return None, partial(self.loss, target=mask)
-        chosen, target = self.asked(mask, self.sample)
+        chosen, target = self.sample_classes(mask, self.sample)
         return chosen, partial(self.loss, target=target)
 
     def names(self, mask: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -106,8 +108,8 @@ class Sed(Method):
         yes = true[chosen][:, mask].transpose(0, 1)
         return chosen, partial(self.loss_of_names, yes=yes, labelled=mask != IGNORE)
 
-    def asked(self, mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Mask (B, H, W) -> ids of the classes that are asked for (count,), and their positions (B, H, W), `NONE` or `IGNORE`."""
+    def sample_classes(self, mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Mask (B, H, W) -> ids of the classes to ask for (count,), their positions (B, H, W), `NONE` or `IGNORE`."""
         vocabulary, classes = self.student.vocabulary, self.student.num_classes
         if vocabulary is not None and len(vocabulary.prompts) != classes:
             raise UsageError(
@@ -121,7 +123,7 @@ class Sed(Method):
 
     def loss_of_names(self, logits: Tensor, yes: Tensor, labelled: Tensor) -> Tensor:
         """As `loss`, with any number of right answers per pixel: yes (B, Q, H, W) bool, labelled (B, H, W) bool."""
-        z = widened(F.interpolate(logits, size=yes.shape[2:], mode="bilinear", align_corners=False))
+        z = to_float32(F.interpolate(logits, size=yes.shape[2:], mode="bilinear", align_corners=False))
         pixels = (F.softplus(z) - z * yes).sum(dim=1)
         counted = labelled if self.ignore == "mask" else torch.ones_like(labelled)
         return (pixels * counted).sum() / denominator(counted.sum() * logits.shape[1], self.pooled)
@@ -131,7 +133,7 @@ class Sed(Method):
 
         BCE(z, y) = softplus(z) - y·z; y is 1 for the pixel's class alone, so that no one-hot volume is needed.
         """
-        z = widened(F.interpolate(logits, size=target.shape[1:], mode="bilinear", align_corners=False))
+        z = to_float32(F.interpolate(logits, size=target.shape[1:], mode="bilinear", align_corners=False))
         labelled = target != IGNORE
         positive = labelled & (target != NONE)
         own = z.gather(1, target.where(positive, 0)[:, None])[:, 0]
@@ -158,7 +160,7 @@ class Sed(Method):
 
 @lru_cache(maxsize=4)
 def nesting(names: tuple[str, ...]) -> Tensor:
-    """Which names are true of which mask values: (K, 256) bool; of a class, every name whose words are all in its own."""
+    """Which names hold for which mask values: (K, 256) bool; for a class, every name whose words are all in its own."""
     words = [frozenset(words_of(name)) for name in names]
     true = torch.zeros(len(names), IGNORE + 1, dtype=torch.bool)
     for name, own in enumerate(words):

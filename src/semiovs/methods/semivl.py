@@ -1,4 +1,4 @@
-"""SemiVL: UniMatch on CLIP, whose untrained copy guides what the student sees in unlabelled images."""
+"""SemiVL: UniMatch on CLIP; a frozen copy of CLIP, the guide, labels the unlabelled images too."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from semiovs.data import Batch
 from semiovs.errors import UsageError
-from semiovs.methods.base import Carried, Method, Progress, Step
-from semiovs.methods.maths import Target, paste, widened
+from semiovs.methods.base import Method
+from semiovs.methods.maths import Target, paste, to_float32
+from semiovs.methods.step import Progress, SharedPass, Step
 from semiovs.methods.student import segment
 from semiovs.methods.terms import Terms
 from semiovs.models.segmenter import Segmenter
@@ -23,12 +24,16 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 
 class SemiVL(Method):
-    """L = (CE(x) + ¼ L_s1 + ¼ L_s2 + ½ L_fp) / 2 + λ_t (¼ G_s1 + ¼ G_s2 + ½ G_fp) (Hoyer et al. 2024; SemiVL spec, section 7).
+    """L = (CE(x) + ¼ L_s1 + ¼ L_s2 + ½ L_fp) / 2 + λ_t (¼ G_s1 + ¼ G_s2 + ½ G_fp).
 
-    G is the cross-entropy with the labels of the frozen guide where it is surer than `guide_thresh`, a mean over *all* pixels.
+    Hoyer et al. 2024; SemiVL spec, section 7.
 
-    guidance: λ_t at the first and after the last step, linear between; (0, 0): there is no guide. guide_asked: the guide is asked
-    for each concept of a class (the best one counts) or for its name; guide_embeddings: a .npy file with a row a concept.
+    G is the cross-entropy with the labels of the frozen guide where its confidence reaches `guide_thresh`, a mean over
+    *all* pixels.
+
+    guidance: λ_t at the first and after the last step, linear between; (0, 0): there is no guide. guide_asked: the
+    guide is asked for each concept of a class (the best one counts) or for its name; guide_embeddings: a .npy file with
+    a row a concept.
     """
 
     consistency = {"s1": 0.25, "s2": 0.25, "fp": 0.5}
@@ -56,17 +61,17 @@ class SemiVL(Method):
         self.guide_asked, self.guide_embeddings = guide_asked, guide_embeddings
         self.guide = segmenter.guide() if any(guidance) else None
 
-    def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
         """Label the CutMix partners, then learn from weak, perturbed and strong views, and from the guide."""
         x, (u, m), τ = batch.labeled, batch.pair(), self.threshold
         box1, box2 = u.boxes
         s1, s2 = (paste(s, s_m, box) for s, s_m, box in zip(u.strong, m.strong, u.boxes, strict=True))
 
-        y_m = self.judge(m.weak, m.valid)
-        p_x, p_w, p_fp, carried = self.weak_pass(x.image, u.weak, *riders)
+        y_m = self.pseudo_label(m.weak, m.valid)
+        p_x, p_w, p_fp, shared = self.weak_pass(x.image, u.weak, *ood_images)
         p_s1, p_s2 = segment(self.student, s1, s2)
 
-        y_w = self.believe(u.weak, p_w, u.valid)
+        y_w = self.pseudo_label(u.weak, u.valid, p_w)
         y_s1, y_s2 = y_w.mix(y_m, box1), y_w.mix(y_m, box2)
         terms = {
             "x": (1.0, self.criterion(p_x, x.mask)),
@@ -77,24 +82,26 @@ class SemiVL(Method):
         pseudo, extras, log = {"w": y_w, "w_mix": y_m, "s1": y_s1, "s2": y_s2}, {}, {"mask_ratio": y_w.ratio(τ)}
 
         if self.guide is not None:
-            λ, g_w, g_m = self.guidance_at(progress), self.guided(u.weak, u.valid), self.guided(m.weak, m.valid)
+            λ = self.guidance_weight(progress)
+            g_w, g_m = self.guide_labels(u.weak, u.valid), self.guide_labels(m.weak, m.valid)
             extras = {
-                "mc_s1": (0.25 * λ, followed(p_s1, g_w.mix(g_m, box1))),
-                "mc_s2": (0.25 * λ, followed(p_s2, g_w.mix(g_m, box2))),
-                "mc_fp": (0.50 * λ, followed(p_fp, g_w)),
+                "mc_s1": (0.25 * λ, guidance_loss(p_s1, g_w.mix(g_m, box1))),
+                "mc_s2": (0.25 * λ, guidance_loss(p_s2, g_w.mix(g_m, box2))),
+                "mc_fp": (0.50 * λ, guidance_loss(p_fp, g_w)),
             }
             pseudo |= {"guide_w": g_w, "guide_w_mix": g_m}
             log["guide_ratio"] = g_w.valid.float().mean()
-        return Step(Terms(terms, normaliser=2.0, extras=extras), pseudo=pseudo, log=log, carried=carried)
+        return Step(Terms(terms, normaliser=2.0, extras=extras), pseudo=pseudo, log=log, shared=shared)
 
-    def weak_pass(self, x: Tensor, w: Tensor, *riders: Tensor) -> tuple[Tensor, Tensor, Tensor, Carried | None]:
-        """One encoding of all -> clean logits of x, of w (no gradient), perturbed logits of w, and what became of the riders.
+    def weak_pass(self, x: Tensor, w: Tensor, *ood_images: Tensor) -> tuple[Tensor, Tensor, Tensor, SharedPass]:
+        """One encoding -> clean logits of x, of w (no gradient), perturbed logits of w, and those of the OOD images.
 
-        Nothing in the decoder ties one image to another, so what is not learnt from is not decoded, or without gradient.
+        Nothing in the decoder ties one image to another, so what is not learnt from is not decoded, or without
+        gradient.
         """
         size = (w.shape[-2], w.shape[-1])
-        counts = [len(group) for group in (x, w, *riders)]
-        clean = self.student.encode(torch.cat([x, w, *riders]))
+        counts = [len(group) for group in (x, w, *ood_images)]
+        clean = self.student.encode(torch.cat([x, w, *ood_images]))
         perturbed = self.draws.channel_dropout(clean)
         f_x, *f_bare = zip(*(torch.split(maps, counts) for maps in clean), strict=True)
         _, *f_fp = zip(*(torch.split(maps, counts) for maps in perturbed), strict=True)
@@ -103,25 +110,25 @@ class SemiVL(Method):
         p_fp = [self.student.decode(maps, size) for maps in f_fp]
         with torch.no_grad():
             p_w = [self.student.decode(maps, size) for maps in f_bare]
-        return p_x, p_w[0], p_fp[0], Carried(p_w[1], p_fp[1]) if riders else None
+        return p_x, p_w[0], p_fp[0], SharedPass.of(p_w[1:], fp=p_fp[1:])
 
-    def guidance_at(self, progress: Progress) -> float:
-        """λ_t."""
+    def guidance_weight(self, progress: Progress) -> float:
+        """λ_t, linear from the first to the last value of `guidance`."""
         first, last = self.guidance
         done = progress.step / progress.total_steps
         return first * (1 - done) + last * done
 
     @torch.no_grad()
-    def guided(self, image: Tensor, valid: Tensor) -> Target:
-        """Labels of the guide, valid where it is sure."""
+    def guide_labels(self, image: Tensor, valid: Tensor) -> Target:
+        """Labels of the guide, valid where its confidence reaches `guide_thresh`."""
         assert self.guide is not None
         if not self.guide.told and self.student.vocabulary is not None:  # prompted after the method was built
             self.prompt(self.student.vocabulary)
-        found = Target.of(self.guide(image), valid)
+        found = Target.from_logits(self.guide(image), valid)
         return replace(found, valid=valid & (found.confidence >= self.guide_thresh))
 
     def prompt(self, vocabulary: Vocabulary) -> None:
-        """Tell student and guide what to look for."""
+        """Set the class names in the student and in the guide."""
         super().prompt(vocabulary)
         if self.guide is not None:
             self.guide.tell(
@@ -131,7 +138,7 @@ class SemiVL(Method):
             )
 
 
-def followed(logits: Tensor, target: Target) -> Tensor:
+def guidance_loss(logits: Tensor, target: Target) -> Tensor:
     """G: Σ [valid] CE(logits, ŷ) over the number of all pixels, valid or not, 0-d."""
-    loss = F.cross_entropy(widened(logits), target.label, reduction="none")
+    loss = F.cross_entropy(to_float32(logits), target.label, reduction="none")
     return (loss * target.valid).sum() / target.valid.numel()

@@ -38,7 +38,7 @@ def decode_perturbed(
 
 
 def segment_complementary(student: Segmenter, draws: Draws, s1: Tensor, s2: Tensor) -> Logits:
-    """One forward over two views (B, 3, H, W) of the same images, each with the feature channels that the other lacks."""
+    """One forward over two views (B, 3, H, W) of the same images, with complementary feature channels."""
     features = draws.complementary_dropout(student.encode(torch.cat((s1, s2))))
     return _split(student.decode(features, (s1.shape[-2], s1.shape[-1])), (s1, s2))
 
@@ -48,7 +48,7 @@ def _split(logits: Tensor, groups: Sequence[Tensor]) -> Logits:
 
 
 @contextmanager
-def judging(module: nn.Module, *, training: bool = False) -> Iterator[None]:
+def no_gradient(module: nn.Module, *, training: bool = False) -> Iterator[None]:
     """Evaluation mode (or training mode) without gradients; afterwards each submodule has its own mode back."""
     modes = [(m, m.training) for m in module.modules()]
     module.train(training)
@@ -61,7 +61,7 @@ def judging(module: nn.Module, *, training: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def untracked(module: nn.Module) -> Iterator[None]:
+def keep_running_statistics(module: nn.Module) -> Iterator[None]:
     """BatchNorm uses the statistics of the batch without keeping them."""
     layers = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     kept = [layer.track_running_stats for layer in layers]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from semiovs.data import Batch
-from semiovs.methods.base import Carried, Method, Progress, Step
+from semiovs.methods.base import Method
+from semiovs.methods.step import Progress, SharedPass, Step
 from semiovs.methods.student import segment, segment_perturbed
 from semiovs.methods.terms import Terms
 
@@ -19,12 +20,12 @@ class Supervised(Method):
     strong = 2
     reads_unlabeled = False
 
-    def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
         """One pass over the labelled images."""
         x = batch.labeled
-        if riders:
-            (p_x, p_o), (_, fp_o) = segment_perturbed(self.student, self.draws, x.image, *riders)
-            carried = Carried(p_o, fp_o)
+        if not ood_images:
+            (p_x,), shared = segment(self.student, x.image), SharedPass()
         else:
-            (p_x,), carried = segment(self.student, x.image), None
-        return Step(Terms({"x": (1.0, self.criterion(p_x, x.mask))}), carried=carried)
+            (p_x, *p_o), (_, *fp_o) = segment_perturbed(self.student, self.draws, x.image, *ood_images)
+            shared = SharedPass.of(p_o, fp=fp_o)
+        return Step(Terms({"x": (1.0, self.criterion(p_x, x.mask))}), shared=shared)

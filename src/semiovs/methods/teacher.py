@@ -17,11 +17,11 @@ def frozen_copy(student: M) -> M:
 
 
 @torch.no_grad()
-def follow(teacher: nn.Module, student: nn.Module, *, step: int, decay: float, buffers: bool = True) -> None:
+def update_average(teacher: nn.Module, student: nn.Module, *, step: int, decay: float, buffers: bool = True) -> None:
     """θ' <- a θ' + (1 - a) θ with a = min(1 - 1 / (step + 1), decay), for parameters and floating buffers.
 
-    At step 0 this is a copy; counters are copied always (Tarvainen & Valpola 2017; the warm-up is UniMatch V2's). Without
-    `buffers` the teacher has BatchNorm statistics of its own.
+    At step 0 this is a copy; counters are copied always (Tarvainen & Valpola 2017; the warm-up is UniMatch V2's).
+    Without `buffers` the teacher has BatchNorm statistics of its own.
     """
     a = min(1 - 1 / (step + 1), decay)
     theirs, ours = (

@@ -19,7 +19,8 @@ class Term(NamedTuple):
 class Terms(Mapping[str, Term]):
     """name -> (weight, value). `total()` is the loss: Σ weight·value / normaliser + Σ extra weight·value.
 
-    apart: values that the loss does not hold, of modules with an optimiser of their own (DDFP's flow); listed with weight 0.
+    apart: values that the loss does not hold, of modules with an optimiser of their own (DDFP's flow); listed with
+    weight 0.
     """
 
     def __init__(
@@ -56,13 +57,14 @@ class Terms(Mapping[str, Term]):
         return total + sum_of(self.extras) if self.extras else total
 
     def objective(self) -> Tensor:
-        """What is differentiated, 0-d: the loss, and beside it what stands `apart`, which shares no parameter with it."""
+        """The value to differentiate, 0-d: the loss, plus the values `apart`, which share no parameter with it."""
         return torch.stack([self.total(), *self.apart.values()]).sum() if self.apart else self.total()
 
     def plus(self, terms: Mapping[str, tuple[float, Tensor]]) -> Terms:
         """Return these terms and `terms`, whose weights count as those that are there do.
 
-        A weighted mean stays one: the new weights are added to the normaliser. A plain sum (DDFP) keeps its total weight.
+        A weighted mean stays one: the new weights are added to the normaliser. A plain sum (DDFP) keeps its total
+        weight.
         """
         weight, before = (sum(w for w, _ in group.values()) for group in (terms, self._weighted))
         merged: dict[str, tuple[float, Tensor]] = {**self._weighted, **terms}

@@ -1,4 +1,4 @@
-"""UniMatch: two strong views and a feature perturbation learn what the weak view is sure of."""
+"""UniMatch: two strong views and a feature perturbation learn the confident pseudo-labels of the weak view."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from semiovs.data import Batch
-from semiovs.methods.base import Carried, Method, Progress, Step
+from semiovs.methods.base import Method
 from semiovs.methods.maths import paste
+from semiovs.methods.step import Progress, SharedPass, Step
 from semiovs.methods.student import Logits, segment, segment_perturbed
 from semiovs.methods.terms import Terms
 
@@ -19,21 +20,21 @@ class UniMatch(Method):
     consistency = {"s1": 0.25, "s2": 0.25, "fp": 0.5}
     strong = 2
 
-    def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
         """Label the CutMix partners, then learn from weak, perturbed and strong views."""
-        return self.unimatch(batch, riders)[0]
+        return self.unimatch(batch, ood_images)[0]
 
-    def unimatch(self, batch: Batch, riders: Sequence[Tensor] = ()) -> tuple[Step, Logits]:
-        """The step, and what the student said of s1, s2 and the perturbed w, for methods that learn more from the same passes."""
+    def unimatch(self, batch: Batch, ood_images: Sequence[Tensor] = ()) -> tuple[Step, Logits]:
+        """The step, and the logits of s1, s2 and the perturbed w, for methods that learn more from the same passes."""
         x, (u, m), τ = batch.labeled, batch.pair(), self.threshold
         box1, box2 = u.boxes
         s1, s2 = (paste(s, s_m, box) for s, s_m, box in zip(u.strong, m.strong, u.boxes, strict=True))
 
-        y_m = self.judge(m.weak, m.valid)
-        (p_x, p_w, *p_o), (_, p_fp, *fp_o) = segment_perturbed(self.student, self.draws, x.image, u.weak, *riders)
+        y_m = self.pseudo_label(m.weak, m.valid)
+        (p_x, p_w, *p_o), (_, p_fp, *fp_o) = segment_perturbed(self.student, self.draws, x.image, u.weak, *ood_images)
         p_s1, p_s2 = segment(self.student, s1, s2)
 
-        y_w = self.believe(u.weak, p_w, u.valid)
+        y_w = self.pseudo_label(u.weak, u.valid, p_w)
         y_s1, y_s2 = y_w.mix(y_m, box1), y_w.mix(y_m, box2)
         terms = Terms(
             {
@@ -48,6 +49,6 @@ class UniMatch(Method):
             terms,
             pseudo={"w": y_w, "w_mix": y_m, "s1": y_s1, "s2": y_s2},
             log={"mask_ratio": y_w.ratio(τ)},
-            carried=Carried(p_o[0], fp_o[0]) if p_o else None,
+            shared=SharedPass.of(p_o, fp=fp_o),
         )
         return step, (p_s1, p_s2, p_fp)

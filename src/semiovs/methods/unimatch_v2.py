@@ -1,4 +1,4 @@
-"""UniMatch V2: two strong views, which share out the feature channels, learn what an EMA teacher is sure of."""
+"""UniMatch V2: two strong views with complementary channel dropout learn the confident labels of an EMA teacher."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from torch import Tensor
 
 from semiovs.data import Batch, Views, flipped
 from semiovs.errors import UsageError
-from semiovs.methods.base import Method, Progress, Step
+from semiovs.methods.base import Method
 from semiovs.methods.maths import paste
+from semiovs.methods.step import Progress, Step
 from semiovs.methods.student import Logits, segment, segment_complementary
 from semiovs.methods.terms import Terms
 from semiovs.models.segmenter import Segmenter
@@ -20,13 +21,13 @@ from semiovs.models.segmenter import Segmenter
 class UniMatchV2(Method):
     """L = (CE(x) + (L_s1 + L_s2) / 2) / 2 (Yang et al. 2025; deeplab_methods spec, section 7).
 
-    ema_decay: of the teacher, which is always there. The CutMix partners are the batch itself, flipped, so there is no mixing
-    stream. The teacher alone sees the weak views: there is no pass that OOD images could ride in.
+    ema_decay: of the teacher, which is always there. The CutMix partners are the batch itself, flipped, so there is no
+    mixing stream. The teacher alone sees the weak views, so OOD images have no pass to share.
     """
 
     consistency = {"s1": 0.5, "s2": 0.5}
     strong = 2
-    carries = False
+    shares_pass = False
 
     def __init__(self, segmenter: Segmenter, *, ema_decay: float = 0.996, **options: Any) -> None:
         if ema_decay is None:
@@ -38,14 +39,14 @@ class UniMatchV2(Method):
         """Streams and views that the loader must deliver."""
         return replace(super().views, mixing=False)
 
-    def step(self, batch: Batch, progress: Progress, riders: Sequence[Tensor] = ()) -> Step:
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
         """The teacher labels the weak views; labelled images and strong views are learnt in a pass each."""
         x, (u, m), τ = batch.labeled, batch.pair(flipped), self.threshold
         box1, box2 = u.boxes
         s1, s2 = (paste(s, s_m, box) for s, s_m, box in zip(u.strong, m.strong, u.boxes, strict=True))
 
-        y_w = self.judge(u.weak, u.valid)
-        y_m = y_w.map(flipped) if batch.mixing is None else self.judge(m.weak, m.valid)
+        y_w = self.pseudo_label(u.weak, u.valid)
+        y_m = y_w.map(flipped) if batch.mixing is None else self.pseudo_label(m.weak, m.valid)
         (p_x,) = segment(self.student, x.image)
         p_s1, p_s2 = self.strong_pass(s1, s2)
 

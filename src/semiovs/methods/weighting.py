@@ -1,8 +1,8 @@
 """How the confidence of pseudo-labels enters a loss: pixel by pixel, or as one number an image (PrevMatch).
 
-Notation of the deeplab_methods spec, section 3: l cross-entropy of each pixel, v its validity, c its confidence. As published, the
-two modes with a number an image also count invalid pixels, and `pixelavg` multiplies two sums over the batch instead of
-summing products, which makes it about B times too large; `published` repeats that.
+Notation of the deeplab_methods spec, section 3: l cross-entropy of each pixel, v its validity, c its confidence. As
+published, the two modes with a number an image also count invalid pixels, and `pixelavg` multiplies two sums over the
+batch instead of summing products, which makes it about B times too large; `published` repeats that.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _PIXELS = (1, 2)
 
 def pixelratio(target: Target, logits: Tensor, threshold: Threshold, *, published: bool = False) -> Tensor:
     """Σ_b r_b Σ v l / Σ v, with r_b the share of the valid pixels of image b that are kept, 0-d."""
-    share = _mean(target.counted(threshold), target.valid)
+    share = _mean(target.pixel_weights(threshold), target.valid)
     return (share * _sums(target, logits, published)).sum() / denominator(target.valid.sum(), threshold.pooled)
 
 
 def pixelavg(target: Target, logits: Tensor, threshold: Threshold, *, published: bool = False) -> Tensor:
-    """Σ_b a_b Σ v l / Σ v, with a_b the mean confidence of the valid pixels of image b, 0-d; the threshold is not used."""
+    """Σ_b a_b Σ v l / Σ v, 0-d, with a_b the mean confidence of image b's valid pixels; without the threshold."""
     share, sums = _mean(target.confidence * target.valid, target.valid), _sums(target, logits, published)
     total = sums.sum() * share.sum() if published else (share * sums).sum()
     return total / denominator(target.valid.sum(), threshold.pooled)

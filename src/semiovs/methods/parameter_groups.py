@@ -1,4 +1,4 @@
-"""Learning rates of an encoder: one for all of it, or one a layer."""
+"""Parameter groups of an encoder for the optimiser: one learning rate for all of it, or one a layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from semiovs.models.segmenter import Segmenter
 def encoder_groups(student: Segmenter, lr: float, decay: float | None) -> list[dict[str, Any]]:
     """The trained parameters of the encoder as optimiser groups.
 
-    With `decay` d the last of D layers has the rate `lr`, the one before it d · lr, the first d^(D - 1) · lr (Bao et al. 2022).
+    With `decay` d the last of D layers has the rate `lr`, the one before it d · lr, the first d^(D - 1) · lr (Bao et
+    al. 2022).
 
     Raises:
         UsageError: `decay` for an encoder whose layers have no known order.
