@@ -14,7 +14,8 @@ from torch import Tensor
 from contract.toy import ARMS, METHOD_NAMES, toy_batch, toy_method
 from semiovs.errors import UsageError
 from semiovs.methods import Progress
-from semiovs.testing.methods import PROGRESS, method_checks, run
+from semiovs.testing import method_checks
+from semiovs.testing.method_contract import PROGRESS, run
 
 method_names = pytest.mark.parametrize("name", METHOD_NAMES)
 

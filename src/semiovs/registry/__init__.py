@@ -1,7 +1,8 @@
-"""What can be named in a configuration: a visible list of what the package has, and the plug-ins that are installed beside it.
+"""What can be named in a configuration: a visible list of what the package has, and the installed plug-ins.
 
-A method, segmenter, teacher or data set of the package is one file, and one row here; its options are those of its signature. A
-row holds an import string, so nothing heavy is loaded. Other packages add theirs by entry points (`docs/extend/plug-ins.md`).
+A method, segmenter, teacher or data set of the package is one file, and one row here; its options are those of its
+signature. A row holds an import string, so nothing heavy is loaded. Other packages add theirs by entry points
+(`docs/extend/plug-ins.md`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,18 @@ from semiovs.registry.entry import Entry
 from semiovs.registry.option import Option
 from semiovs.registry.table import Table
 
-__all__ = ["DATASETS", "METHODS", "NECKS", "SEGMENTERS", "TEACHERS", "Entry", "Option", "Table", "check_options", "lookup"]
+__all__ = [
+    "DATASETS",
+    "METHODS",
+    "NECKS",
+    "SEGMENTERS",
+    "TEACHERS",
+    "Entry",
+    "Option",
+    "Table",
+    "check_options",
+    "lookup",
+]
 
 METHODS = Table(
     "method",

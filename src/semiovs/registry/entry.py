@@ -14,8 +14,8 @@ from semiovs.registry.signature import load_target, options_of
 class Entry:
     """A public name, where its class or function lives (``package.module:Name``), and what it is.
 
-    segmenter: a method's default segmenter; source: the publication; package: name and version of the installed package that
-    brings it, "" for semiovs itself.
+    segmenter: a method's default segmenter; source: the publication; package: name and version of the installed
+    package that brings it, "" for semiovs itself.
     """
 
     name: str

@@ -28,8 +28,8 @@ def find_plug_ins(group: str) -> Mapping[str, tuple[EntryPoint, ...]]:
 def load_plug_in(kind: str, points: tuple[EntryPoint, ...]) -> Entry:
     """Import a plug-in and describe it as a row.
 
-    Its summary is the first line of the docstring of its class or function; class attributes give the rest, all of them optional:
-    ``default_segmenter`` (of a method) and ``source`` (the publication).
+    Its summary is the first line of the docstring of its class or function; class attributes give the rest, all of
+    them optional: ``default_segmenter`` (of a method) and ``source`` (the publication).
 
     Raises:
         UsageError: two packages use the name, or the plug-in cannot be imported.

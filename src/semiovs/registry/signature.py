@@ -1,7 +1,7 @@
 """Options of a class or function, read from its typed signature: name, default and type.
 
-What belongs to semiovs is read from its source, so that no configuration or listing has to import torch; anything else is
-imported and inspected.
+What belongs to semiovs is read from its source, so that no configuration or listing has to import torch; anything
+else is imported and inspected.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def load_target(target: str) -> Any:
 
 @cache
 def options_of(target: str) -> Mapping[str, Option]:
-    """Keywords of ``package.module:Name`` that a user may set, those of base classes included while ``**options`` is passed on."""
+    """Keywords of ``package.module:Name`` that a user may set; base classes follow while ``**options`` is passed on."""
     levels = list(_parsed(target) if target.startswith("semiovs.") else _inspected(load_target(target)))
     found: dict[str, Option] = {}
     for level in levels:
@@ -66,7 +66,7 @@ def _inspected(target: Any) -> Iterator[_Level]:
         if isinstance(owner, type) and "__init__" not in vars(owner):
             yield _Level(name, {}, open=True)
             continue
-        call = owner.__init__ if isinstance(owner, type) else owner
+        call = vars(owner)["__init__"] if isinstance(owner, type) else owner
         parameters = inspect.signature(call).parameters.values()
         try:
             types = typing.get_type_hints(call)

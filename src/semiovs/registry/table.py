@@ -40,7 +40,7 @@ class Table(Mapping[str, Entry]):
         return len(self._own) + len(self._plug_ins())
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Rows for ``semiovs list … --json``; a plug-in that cannot be used says so in its summary and under ``problem``."""
+        """Rows for ``semiovs list … --json``; that of a plug-in that cannot be used says why under ``problem``."""
         return [self._row(name) for name in self]
 
     def _row(self, name: str) -> dict[str, Any]:
@@ -48,7 +48,13 @@ class Table(Mapping[str, Entry]):
             return self[name].as_json()
         except UsageError as error:
             packages = ", ".join(package_of(point) for point in self._plug_ins()[name])
-            return {"name": name, "summary": "cannot be used", "options": {}, "package": packages, "problem": str(error)}
+            return {
+                "name": name,
+                "summary": "cannot be used",
+                "options": {},
+                "package": packages,
+                "problem": str(error),
+            }
 
     def _plug_ins(self) -> Mapping[str, tuple[EntryPoint, ...]]:
         """Plug-ins by name; a name of the package's own is refused, with one warning."""

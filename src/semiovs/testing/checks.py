@@ -13,7 +13,8 @@ class Check:
     """One check of one thing, by name; call it.
 
     Raises:
-        AssertionError: it does not hold; the message names subject and check, and says what was expected and what to do.
+        AssertionError: it does not hold; the message names subject and check, and says what was expected and what to
+        do.
     """
 
     name: str

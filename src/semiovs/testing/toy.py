@@ -66,8 +66,8 @@ def _seeded(make: Callable[[], Segmenter], seed: int) -> Segmenter:
 class ToyMethod:
     """Builds a method around a small segmenter, as often as checks need one.
 
-    method: a name of the registry (``semiovs list methods``), or a class; segmenter: builds a small segmenter with `K` classes,
-    None: by the method's default segmenter; options: of the method.
+    method: a name of the registry (``semiovs list methods``), or a class; segmenter: builds a small segmenter with
+    `K` classes, None: by the method's default segmenter; options: of the method.
 
     Raises:
         UsageError: no such method; no small segmenter of the kind that it needs is known.
@@ -80,7 +80,7 @@ class ToyMethod:
     def __call__(
         self, ood: Mapping[str, Any] | None = None, *, norm: str = "batch", seed: int = 0, **options: Any
     ) -> Method:
-        """The method in training mode, with weights of `seed`; with a threshold of 0.3 where it takes one and none is given."""
+        """Build it in training mode, with weights of `seed`, and a threshold of 0.3 where none is given."""
         given = {**({"conf_thresh": 0.3} if "conf_thresh" in self.accepted else {}), **self.options, **options}
         segmenter = self._segmenter(seed, norm)
         if isinstance(self.method, str):
@@ -115,8 +115,8 @@ class ToyMethod:
             return _seeded(lambda: make(norm), seed)
         if self.kind not in SEGMENTERS:
             raise UsageError(
-                f"check_method: no small '{self.kind}' is known for method '{self.name}'; pass segmenter=, a function that "
-                f"builds a small one for {K} classes, given norm='batch' or 'group'"
+                f"check_method: no small '{self.kind}' is known for method '{self.name}'; pass segmenter=, a function "
+                f"that builds a small one for {K} classes, given norm='batch' or 'group'"
             )
         return toy_segmenter(seed, SEGMENTERS[self.kind], norm=norm)
 
