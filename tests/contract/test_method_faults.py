@@ -84,4 +84,4 @@ def test_checks_and_segmenters_that_are_not_known():
     with pytest.raises(UsageError, match="did you mean 'batch_of_one'"):
         check_method("fixmatch", skip=["batch_of_1"])
     with pytest.raises(UsageError, match="no small 'sed' is known for method 'sed'; pass segmenter="):
-        check_method("sed", skip=["thresholds_per_class"])
+        check_method("sed")

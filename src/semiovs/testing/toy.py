@@ -77,6 +77,13 @@ class ToyMethod:
     segmenter: MakeSegmenter | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.segmenter is None and self.kind not in SEGMENTERS:
+            raise UsageError(
+                f"check_method: no small '{self.kind}' is known for method '{self.name}'; pass segmenter=, a function "
+                f"that builds a small one for {K} classes, given 'batch' or 'group'"
+            )
+
     def __call__(
         self, ood: Mapping[str, Any] | None = None, *, norm: str = "batch", seed: int = 0, **options: Any
     ) -> Method:
@@ -113,11 +120,6 @@ class ToyMethod:
         make = self.segmenter
         if make is not None:
             return _seeded(lambda: make(norm), seed)
-        if self.kind not in SEGMENTERS:
-            raise UsageError(
-                f"check_method: no small '{self.kind}' is known for method '{self.name}'; pass segmenter=, a function "
-                f"that builds a small one for {K} classes, given norm='batch' or 'group'"
-            )
         return toy_segmenter(seed, SEGMENTERS[self.kind], norm=norm)
 
 
