@@ -14,6 +14,7 @@ from plug_ins import plugged
 from semiovs.cli.app import main
 from semiovs.config import load_config
 from semiovs.errors import SemiovsWarning, UsageError
+from semiovs.models import build_segmenter
 from semiovs.registry import DATASETS, METHODS, SEGMENTERS, TEACHERS, Option, lookup, signature
 from semiovs.registry.signature import load_target, options_of
 
@@ -106,6 +107,10 @@ def test_base_classes_are_followed_while_options_are_handed_on(monkeypatch, targ
     monkeypatch.setattr(signature, "load_target", lambda _: target)
     found = options_of.__wrapped__("a_plug_in:Target")
     assert {name: option.default for name, option in found.items()} == defaults
+    types = {"width": float if target is not Closed else int, "depth": int, "size": int, "name": Any, "required": Any}
+    assert all(
+        option.type == types[name] for name, option in found.items()
+    )  # a name for type checkers alone hides no other
 
 
 def package(site: Path, name: str, group: str, **points: str) -> None:
@@ -115,6 +120,39 @@ def package(site: Path, name: str, group: str, **points: str) -> None:
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 2.0\n")
     lines = [f"{key.replace('_', '-')} = {value}\n" for key, value in points.items()]
     (folder / "entry_points.txt").write_text(f"[{group}]\n{''.join(lines)}")
+
+
+WIDE = '''
+"""A segmenter of another package."""
+
+from __future__ import annotations
+
+from semiovs.models.decoders.deeplabv3plus import DeepLabV3Plus
+
+
+class Wide(DeepLabV3Plus):
+    """DeepLabV3+ with twice the channels."""
+
+    def __init__(self, num_classes: int, *, double: bool = True, **options) -> None:
+        channels = options.pop("channels", 8)
+        super().__init__(num_classes, channels=channels * 2 if double else channels, **options)
+'''
+
+
+def test_a_segmenter_is_built_and_configured_by_its_name(tmp_path):
+    package(tmp_path, "wide", "semiovs.segmenters", wide="wide_deeplab:Wide")
+    (tmp_path / "wide_deeplab.py").write_text(WIDE)
+    with plugged(tmp_path):
+        assert SEGMENTERS["wide"].summary == "DeepLabV3+ with twice the channels."
+        assert build_segmenter("wide", num_classes=3, encoder="tiny", channels=8).classifier.in_channels == 16
+        model = load_config(None, ["model=wide", "model.encoder=tiny"]).config.model
+        assert (model.options["double"], model.options["output_stride"]) == (True, 16)
+        with pytest.raises(
+            UsageError, match=r"config: model\.double: expected true or false, got 2 on the command line"
+        ):
+            load_config(None, ["model=wide", "model.double=2"])
+        with pytest.raises(UsageError, match=r"segmenter 'wide' has no option 'dubble'.*did you mean 'double'"):
+            build_segmenter("wide", num_classes=3, dubble=True)
 
 
 @pytest.fixture

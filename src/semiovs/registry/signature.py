@@ -68,13 +68,20 @@ def _inspected(target: Any) -> Iterator[_Level]:
             continue
         call = vars(owner)["__init__"] if isinstance(owner, type) else owner
         parameters = inspect.signature(call).parameters.values()
-        try:
-            types = typing.get_type_hints(call)
-        except (NameError, TypeError):  # names that are imported for type checkers alone
-            types = {}
+        known = getattr(inspect.unwrap(call), "__globals__", {})
         taken = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        keywords = {p.name: Option(_default(p), types.get(p.name, Any)) for p in taken}
+        keywords = {p.name: Option(_default(p), _hint(p.annotation, known)) for p in taken}
         yield _Level(name, keywords, open=any(p.kind is p.VAR_KEYWORD for p in parameters))
+
+
+def _hint(annotation: Any, known: dict[str, Any]) -> Any:
+    """A type; Any for none, and for one whose name is imported for type checkers alone."""
+    if not isinstance(annotation, str):
+        return Any if annotation is inspect.Parameter.empty else annotation
+    try:
+        return eval(annotation, known)
+    except (NameError, TypeError, AttributeError, SyntaxError):
+        return Any
 
 
 def _default(parameter: inspect.Parameter) -> Any:
