@@ -36,7 +36,7 @@ def label(*arguments: str) -> None:
     import semiovs.ovs
     from semiovs.cli import run
 
-    row = Entry("slow", "e2e.toy_label:Slow", "for tests", {"delay": 0.0, "kind": "a"})
+    row = Entry("slow", "e2e.toy_label:Slow", "for tests")
     semiovs.ovs.TEACHERS = MappingProxyType({**TEACHERS, "slow": row})
     sys.exit(run(["label", *arguments, "--teacher", "slow"]))
 

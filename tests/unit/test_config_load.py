@@ -108,20 +108,10 @@ def test_a_new_method_keeps_what_it_also_has(write):
     assert recipe["loss"] == "ohem"
 
 
-def test_a_new_segmenter_starts_afresh(monkeypatch, write):
-    from types import MappingProxyType
-
-    from semiovs import registry
-    from semiovs.config import load, problems, schema
-
-    new = registry.Entry("other", "nowhere:Other", "", {"encoder": "x"})
-    table = MappingProxyType({**registry.SEGMENTERS, "other": new})
-    monkeypatch.setattr(schema, "SEGMENTERS", table)
-    monkeypatch.setattr(load, "SEGMENTERS", table)
-    monkeypatch.setattr(problems, "NAMES", {**problems.NAMES, "model.name": ("segmenter", table)})
-    path = write("my.yaml", "model: {encoder: resnet18, channels: 64, pretrained: true}\n")
-    model = load_config(path, ["model=other"]).config.model
-    assert model.options == {"encoder": "x"}
+def test_a_new_segmenter_starts_afresh(write):
+    path = write("my.yaml", "model: {encoder: mit_b0, channels: 64, pretrained: true}\n")
+    model = load_config(path, ["model=segformer"]).config.model
+    assert model.options == {"encoder": "mit_b5", "channels": 768}
     assert model.pretrained is True
 
 

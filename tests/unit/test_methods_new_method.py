@@ -1,82 +1,67 @@
-"""The page for those who add a method does what it says: one file, one row, and the contract of every method holds."""
+"""The page for those who add a method does what it says: an installed package, and the contract of every method holds."""
 
 from __future__ import annotations
-
-import inspect
-import re
-import sys
-from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 import torch
 
-from contract import test_method_contract as contract
-from contract.toy import ARMS, toy_batch, toy_method
+from contract.toy import toy_batch, toy_method
 from e2e.folders import settings, write
-from semiovs import methods, registry
-from semiovs.config import load_config, problems
+from plug_ins import blocks, installed, plugged
+from semiovs.config import load_config
 from semiovs.engine.dry_run import dry_run
-from semiovs.errors import UsageError
+from semiovs.errors import ConfigError, UsageError
 from semiovs.methods import Progress
 from semiovs.registry import METHODS
+from semiovs.testing import check_method
 
-PAGE = Path(__file__).parents[2] / "docs" / "extend" / "new-method.md"
 NAME = "mean-teacher"
-
-WITH_ARMS = (
-    contract.test_finite_and_deterministic,
-    contract.test_total_is_the_paper_s_formula,
-    contract.test_every_trained_parameter_gets_a_gradient,
-    contract.test_the_batch_is_not_changed,
-    contract.test_modes_are_restored,
-    contract.test_state_round_trip_continues_bit_for_bit,
-    contract.test_batch_of_one,
-    contract.test_nothing_labelled_nothing_valid_is_zero_not_nan,
-)
-ALONE = (
-    contract.test_the_ood_stream_adds_no_state,
-    contract.test_the_naive_arm_differs_in_labels_alone,
-    contract.test_the_naive_arm_reads_no_label_of_the_batch,
-    contract.test_ood_images_in_the_shared_pass,
-    contract.test_ood_weights_sum_to_lambda,
-    contract.test_a_batch_that_lacks_a_stream_is_refused,
-)
 
 
 @pytest.fixture(autouse=True)
-def added(tmp_path, monkeypatch):
-    """The file and the row, as printed."""
-    code, row = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    package = tmp_path / "added"
-    package.mkdir()
-    (package / "mean_teacher.py").write_text(code)
-    monkeypatch.setattr("semiovs.methods.__path__", [*methods.__path__, str(package)])
-    monkeypatch.delitem(sys.modules, "semiovs.methods.mean_teacher", raising=False)
-    (entry,) = eval(row, {"Entry": registry.Entry})
-    table = MappingProxyType({**registry.METHODS, entry.name: entry})
-    for module in [m for name, m in sys.modules.items() if name.startswith("semiovs")]:
-        if getattr(module, "METHODS", None) is METHODS:
-            monkeypatch.setattr(module, "METHODS", table)
-    monkeypatch.setitem(problems.NAMES, "method.name", ("method", table))
-    yield entry
-    sys.modules.pop("semiovs.methods.mean_teacher", None)
+def _added():
+    with plugged(installed("new-method")):
+        yield
 
 
-@pytest.mark.parametrize("arm", ARMS)
-@pytest.mark.parametrize("check", WITH_ARMS, ids=lambda f: f.__name__)
-def test_it_keeps_the_contract_in_every_arm(check, arm):
-    check(NAME, arm)
+def test_the_test_of_the_page_passes():
+    _, test = blocks("new-method", "python")
+    names = {}
+    exec(test, names)
+    names["test_mean_teacher"]()
 
 
-@pytest.mark.parametrize("check", ALONE, ids=lambda f: f.__name__)
-def test_it_keeps_the_contract(check):
-    check(NAME)
+def test_its_loss_has_no_threshold():
+    with pytest.raises(AssertionError, match=r"check thresholds_per_class: terms \['s'\] are not 0"):
+        check_method(NAME)
 
 
-def test_its_row_agrees_with_its_signature(added):
-    accepted = {p.name: p.default for p in inspect.signature(added.load()).parameters.values()}
-    assert {k: v for k, v in accepted.items() if k not in ("segmenter", "num_classes", "ood")} == added.options
+def test_its_class_is_checked_as_its_name_is():
+    check_method(METHODS[NAME].load(), skip=["thresholds_per_class"], ramp=0.5)
+
+
+def test_its_row():
+    row = METHODS[NAME].as_json()
+    assert row == {
+        "name": NAME,
+        "summary": "An averaged student teaches the strong view.",
+        "options": {"ramp": 0.1, "conf_thresh": 0.95, "ema_decay": 0.99},
+        "segmenter": "deeplabv3plus",
+        "source": "Tarvainen and Valpola 2017",
+        "package": "semiovs-mean-teacher 1.0",
+    }
+
+
+def test_its_options_are_checked_by_their_types(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text("method:\n  name: mean-teacher\n  ramp: steep\n  rmap: 0.1\n  conf_thresh: [0.5, 2]\n")
+    with pytest.raises(ConfigError) as raised:
+        load_config(str(path), cwd=tmp_path)
+    assert str(raised.value).splitlines() == [
+        "config: method.ramp: expected a number, got 'steep' in my.yaml:3",
+        "config: method.rmap: method 'mean-teacher' has no such option (did you mean 'ramp'?) in my.yaml:4",
+        "config: method.conf_thresh: must be from 0 to 1, got 2 in my.yaml:5",
+    ]
 
 
 def test_its_loss_is_the_formula_of_its_docstring():

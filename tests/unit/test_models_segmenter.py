@@ -1,23 +1,12 @@
-import inspect
-
 import pytest
 import torch
 
 from semiovs.errors import UsageError
 from semiovs.models import Segmenter, build_segmenter
-from semiovs.registry import SEGMENTERS
 
 
 def tiny(**options):
     return build_segmenter("deeplabv3plus", num_classes=5, **{"encoder": "tiny", "channels": 16, **options})
-
-
-@pytest.mark.parametrize("entry", SEGMENTERS.values(), ids=lambda entry: entry.name)
-def test_registry_row_agrees_with_the_signature(entry):
-    parameters = dict(inspect.signature(entry.load()).parameters)
-    assert parameters.pop("num_classes").default is inspect.Parameter.empty
-    assert parameters.pop("pretrained").default is False
-    assert {name: p.default for name, p in parameters.items()} == dict(entry.options)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 97), (33, 40), (5, 7)])

@@ -1,38 +1,21 @@
-"""The page for those who add a teacher does what it says: one file, one row."""
+"""The page for those who add a teacher does what it says: an installed package, found by its name."""
 
 import json
-import re
-import sys
-from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs import ovs, registry
-from semiovs.cli import listing
+from plug_ins import blocks, installed, plugged
 from semiovs.cli.app import main
 from semiovs.store import PseudoLabelStore
 
-PAGE = Path(__file__).parents[2] / "docs" / "extend" / "new-teacher.md"
-
 
 @pytest.fixture
-def colours(tmp_path, monkeypatch):
-    """The file and the row, as printed."""
-    code, row = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    package = tmp_path / "added"
-    package.mkdir()
-    (package / "colours.py").write_text(code)
-    monkeypatch.setattr("semiovs.ovs.__path__", [*ovs.__path__, str(package)])
-    monkeypatch.delitem(sys.modules, "semiovs.ovs.colours", raising=False)
-    (entry,) = eval(row, {"Entry": registry.Entry, "VIEWS": registry.VIEWS})
-    added = MappingProxyType({**registry.TEACHERS, entry.name: entry})
-    for module in ("semiovs.registry", "semiovs.ovs"):
-        monkeypatch.setattr(f"{module}.TEACHERS", added)
-    yield
-    sys.modules.pop("semiovs.ovs.colours", None)
+def colours():
+    """The package, as printed."""
+    with plugged(installed("new-teacher")):
+        yield
 
 
 @pytest.fixture
@@ -109,9 +92,16 @@ def test_words_that_it_does_not_know(label, tmp_path):
     assert "'mauve' is no colour it knows" in text
 
 
-def test_it_is_listed(colours, monkeypatch, capsys):
-    monkeypatch.setitem(listing.ROWS, "teachers", lambda: [e.as_json() for e in registry.TEACHERS.values()])
+def test_it_is_listed(colours, capsys):
     assert main(["list", "teachers", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert {"masks", "clip-dense", "huggingface", "ensemble", "colours"} <= set(rows)
     assert rows["colours"]["options"] == {"softness": 0.3, "tile": None, "stride": None, "scales": [1.0], "flip": False}
+    assert rows["colours"]["package"] == "semiovs-colours 1.0"
+
+
+def test_the_test_of_the_page_passes(colours):
+    _, test = blocks("new-teacher", "python")
+    names = {}
+    exec(test, names)
+    names["test_colours"]()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from semiovs.cli.console import Json, report, table
-from semiovs.registry import DATASETS, METHODS, SEGMENTERS, TEACHERS, Entry
+from semiovs.registry import DATASETS, METHODS, SEGMENTERS, TEACHERS
 
 Row = dict[str, Any]
 
@@ -29,20 +29,22 @@ class Kind(StrEnum):
 def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")], as_json: Json = False) -> None:
     """List what can be named in a configuration, with options and their defaults."""
     rows = ROWS[kind]()
-    shown = [(row["name"], row.get("summary", ""), _options(row.get("options", {}))) for row in rows]
+    shown = [(row["name"], _what(row), _options(row.get("options", {}))) for row in rows]
     with_options = any(options for _, _, options in shown)
     columns = ["name", "what", "options"] if with_options else ["name", "what"]
     report(rows, as_json=as_json, text=table(columns, [row[: len(columns)] for row in shown]))
+
+
+def _what(row: Row) -> str:
+    """The summary; a plug-in's with the package that brings it, or what is wrong with it."""
+    summary = str(row.get("problem", row.get("summary", "")))
+    return f"{summary} (from {row['package']})" if "package" in row and "problem" not in row else summary
 
 
 def _options(options: Mapping[str, Any]) -> str:
     from semiovs.config.source import inline
 
     return ", ".join(f"{k}={inline(list(v) if isinstance(v, tuple) else v)}" for k, v in options.items())
-
-
-def _entries(entries: Mapping[str, Entry]) -> Callable[[], list[Row]]:
-    return lambda: [entry.as_json() for entry in entries.values()]
 
 
 def _presets() -> list[Row]:
@@ -75,11 +77,11 @@ def _encoders() -> list[Row]:
 
 
 ROWS: Mapping[Kind, Callable[[], list[Row]]] = {
-    Kind.METHODS: _entries(METHODS),
-    Kind.SEGMENTERS: _entries(SEGMENTERS),
-    Kind.TEACHERS: _entries(TEACHERS),
+    Kind.METHODS: METHODS.as_json,
+    Kind.SEGMENTERS: SEGMENTERS.as_json,
+    Kind.TEACHERS: TEACHERS.as_json,
     Kind.ENCODERS: _encoders,
-    Kind.DATASETS: _entries(DATASETS),
+    Kind.DATASETS: DATASETS.as_json,
     Kind.VOCABULARIES: _vocabularies,
     Kind.PRESETS: _presets,
 }

@@ -113,7 +113,7 @@ def _with_options(layer: Layer) -> Layer:
     result = dict(layer)
     for section, table in (("model", SEGMENTERS), ("method", METHODS)):
         name = result.get(f"{section}.name", Leaf(sections()[section].model_fields["name"].default)).value
-        for option, default in table[name].options.items() if isinstance(name, str) else ():
+        for option, default in table[name].defaults.items() if isinstance(name, str) else ():
             path = f"{section}.{option}"
             if path not in result or result[path].value is None:
                 origin = result[path].origin if path in result else DEFAULT

@@ -12,17 +12,20 @@ from pydantic_core import ErrorDetails
 
 from semiovs.config.layers import COMMAND_LINE, DEFAULT, SHORT, Layer, Leaf, join, sections, split
 from semiovs.errors import ConfigError, did_you_mean
-from semiovs.registry import DATASETS, EXAMPLES, METHODS, PER_CLASS, SEGMENTERS, Entry
+from semiovs.registry import DATASETS, METHODS, SEGMENTERS, Option, Table
 
 #: Lines that one error message may have.
 MOST = 10
 
 #: Key -> what it names and the table of its possible values.
-NAMES: Mapping[str, tuple[str, Mapping[str, Entry]]] = {
+NAMES: Mapping[str, tuple[str, Table]] = {
     "data.name": ("data set", DATASETS),
     "model.name": ("segmenter", SEGMENTERS),
     "method.name": ("method", METHODS),
 }
+
+#: Options of methods that are probabilities.
+_PROBABILITIES = frozenset({"conf_thresh"})
 
 _EXPECTED = {
     "int": "an integer",
@@ -70,8 +73,8 @@ def unknown(layer: Layer) -> Iterator[tuple[str, str]]:
                 example = f"; write {SHORT[path]}: …" if path in SHORT else ""
                 yield path, line(path, f"expected keys with values, got {shown(leaf.value)}{example}", leaf)
         elif key in sections()[section].model_fields:
-            kind, table = NAMES.get(path, ("", {}))
-            if table and not (isinstance(leaf.value, str) and leaf.value in table):
+            kind, table = NAMES.get(path, ("", None))
+            if table is not None and not (isinstance(leaf.value, str) and leaf.value in table):
                 yield path, line(path, f"unknown {kind} {shown(leaf.value)}{_hint(leaf.value, table)}", leaf)
         elif join(section, "name") in NAMES and section in ("model", "method"):
             what = _option(section, key, layer)
@@ -99,43 +102,20 @@ def _option(section: str, key: str, layer: Layer) -> str | None:
     if key not in entry.options:
         declared = [k for k in sections()[section].model_fields if k != "name"]
         return f"{kind} '{name}' has no such option{did_you_mean(key, [*entry.options, *declared])}"
-    value, default = layer[join(section, key)].value, entry.options[key]
-    if section == "method" and key in PER_CLASS:
-        return _probabilities(value)
-    expected = expected_like(value, EXAMPLES.get(key, default))
+    value, option = layer[join(section, key)].value, entry.options[key]
+    if section == "method" and key in _PROBABILITIES:
+        return _probability(value, option)
+    expected = option.expected(value)
     return f"expected {expected}, got {shown(value)}" if expected else None
 
 
-def _probabilities(value: Any) -> str | None:
-    """What is wrong with an option that is a probability, or a list with one a class."""
-    if value is None:
-        return None
-    for number in value if isinstance(value, list | tuple) else [value]:
-        if expected_like(number, 0.0):
-            return f"expected a number, or a list with one a class, got {shown(value)}"
-        if not 0 <= number <= 1:
-            return f"must be from 0 to 1, got {shown(number)}"
-    return None
-
-
-def expected_like(value: Any, default: Any) -> str | None:
-    """What an option with this default takes, if `value` is of another kind; None stands for the default everywhere."""
-    if value is None or default is None:
-        return None
-    if isinstance(default, bool):
-        return None if isinstance(value, bool) else "true or false"
-    if isinstance(default, int):
-        return None if isinstance(value, int) and not isinstance(value, bool) else "an integer"
-    if isinstance(default, float):
-        return None if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
-    if isinstance(default, str):
-        return None if isinstance(value, str) else "text"
-    if isinstance(default, list | tuple):
-        right = isinstance(value, list | tuple) and not any(
-            expected_like(item, default[0]) for item in value if default
-        )
-        return None if right else f"a list like {list(default)}"
-    return None
+def _probability(value: Any, option: Option) -> str | None:
+    """What is wrong with an option that is a probability, or with `takes_list` a list of them, one a class."""
+    if option.expected(value):
+        return f"expected a number{', or a list with one a class' if option.takes_list else ''}, got {shown(value)}"
+    numbers = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    wrong = [number for number in numbers if not 0 <= number <= 1]
+    return f"must be from 0 to 1, got {shown(wrong[0])}" if wrong else None
 
 
 def _suggest(section: str, wrong: str, key: str) -> str:

@@ -1,6 +1,6 @@
 """The configuration: every knob with its default, type and meaning, frozen after loading.
 
-Sections are data; methods and segmenters take the free options that their registry rows declare.
+Sections are data; methods and segmenters take the free options of their signatures.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class OodConfig(Section):
 
 
 class NamedSection(BaseModel):
-    """A registered component: its name and the options that its registry row declares."""
+    """A registered component: its name and the options of its signature."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 

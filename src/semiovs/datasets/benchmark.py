@@ -243,6 +243,8 @@ class Benchmark(FolderDataset):
         return Manifest(records, manifest.root, origin=manifest.origin)
 
     def _advice(self) -> str:
+        if not self.key:  # a plug-in, which `data prepare` does not know
+            return f"is data.root={self.data.root} the right folder?"
         return f"next: semiovs data prepare {self.data.name} --root {self.data.root}"
 
 

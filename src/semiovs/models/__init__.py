@@ -39,7 +39,7 @@ def build_segmenter(
         raise UsageError(
             f"model.name: {name} sees RGB alone; leave data.bands away, or use deeplabv3plus, dpt or segformer"
         )
-    chosen = {**entry.options, **options}
+    chosen = {**entry.defaults, **options}
     segmenter: Segmenter = make(num_classes, pretrained=given, **chosen)
     if bands is not None:
         _adapt(segmenter, bands, trained=bool(pretrained), name=str(chosen.get("encoder", name)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from semiovs.errors import UsageError
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.prompted import PromptedModel
 from semiovs.ovs.views import Viewed, Views
-from semiovs.registry import TEACHERS, VIEWS, check_options, lookup
+from semiovs.registry import TEACHERS, check_options, lookup
 
 __all__ = ["OpenVocabModel", "build_ovs"]
 
@@ -17,7 +18,7 @@ __all__ = ["OpenVocabModel", "build_ovs"]
 def build_ovs(name: str, *, weights: str | Path | None = None, **options: Any) -> OpenVocabModel:
     """Build the teacher called `name` (``semiovs list teachers``).
 
-    weights: file of its weights, for teachers that have any; options: as its registry row declares. Those of `Views` are the same
+    weights: file of its weights, for teachers that have any; options: as its signature declares them. Those of `Views` are the same
     for all teachers that are asked with words.
 
     Raises:
@@ -29,6 +30,6 @@ def build_ovs(name: str, *, weights: str | Path | None = None, **options: Any) -
         if "weights" not in entry.options:
             raise UsageError(f"teacher '{name}' has no weights; leave `weights` away")
         options["weights"] = weights
-    views = Views(**{key: options.pop(key) for key in VIEWS if key in options})
+    views = Views(**{field.name: options.pop(field.name) for field in fields(Views) if field.name in options})
     teacher: OpenVocabModel = entry.load()(**options)
     return Viewed(teacher, views) if views != Views() and isinstance(teacher, PromptedModel) else teacher

@@ -1,0 +1,210 @@
+"""What can be named in a configuration: a visible list of what the package has, and the installed plug-ins.
+
+A method, segmenter, teacher or data set of the package is one file, and one row here; its options are those of its
+signature. A row holds an import string, so nothing heavy is loaded. Other packages add theirs by entry points
+(`docs/extend/plug-ins.md`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from semiovs.errors import UsageError, did_you_mean
+from semiovs.registry.entry import Entry
+from semiovs.registry.option import Option
+from semiovs.registry.table import Table
+
+__all__ = [
+    "DATASETS",
+    "METHODS",
+    "NECKS",
+    "SEGMENTERS",
+    "TEACHERS",
+    "Entry",
+    "Option",
+    "Table",
+    "check_options",
+    "lookup",
+]
+
+METHODS = Table(
+    "method",
+    "semiovs.methods",
+    Entry("supervised", "semiovs.methods.supervised:Supervised", "labelled images only", "deeplabv3plus"),
+    Entry(
+        "fixmatch",
+        "semiovs.methods.fixmatch:FixMatch",
+        "one strong view, confidence threshold",
+        "deeplabv3plus",
+        "Sohn et al. 2020; UniMatch's segmentation variant",
+    ),
+    Entry(
+        "unimatch",
+        "semiovs.methods.unimatch:UniMatch",
+        "two strong views and feature perturbation",
+        "deeplabv3plus",
+        "Yang et al. 2023",
+    ),
+    Entry(
+        "prevmatch",
+        "semiovs.methods.prevmatch:PrevMatch",
+        "UniMatch, and the labels of a random ensemble of previous models",
+        "deeplabv3plus",
+        "Shin et al. 2024",
+    ),
+    Entry(
+        "unimatch-v2",
+        "semiovs.methods.unimatch_v2:UniMatchV2",
+        "EMA teacher, two strong views that share out the channels",
+        "dpt",
+        "Yang et al. 2025",
+    ),
+    Entry(
+        "semivl",
+        "semiovs.methods.semivl:SemiVL",
+        "UniMatch on CLIP, guided by its untrained copy",
+        "semivl",
+        "Hoyer et al. 2024",
+    ),
+    Entry(
+        "allspark",
+        "semiovs.methods.allspark:AllSpark",
+        "labelled features made of unlabelled channels, class-wise memory",
+        "segformer",
+        "Wang et al. 2024",
+    ),
+    Entry(
+        "ddfp",
+        "semiovs.methods.ddfp:Ddfp",
+        "EMA teacher; features pushed to where a density flow knows few",
+        "deeplabv3plus-dual",
+        "Wang et al. 2024",
+    ),
+    Entry(
+        "corrmatch",
+        "semiovs.methods.corrmatch:CorrMatch",
+        "pixels that look alike are believed together; a moving threshold",
+        "deeplabv3plus",
+        "Sun et al. 2024",
+    ),
+    Entry(
+        "sed",
+        "semiovs.methods.sed:Sed",
+        "trains an open-vocabulary teacher (semiovs ovs train)",
+        "sed",
+        "Xie et al. 2024",
+    ),
+)
+
+SEGMENTERS = Table(
+    "segmenter",
+    "semiovs.segmenters",
+    Entry(
+        "deeplabv3plus",
+        "semiovs.models.decoders.deeplabv3plus:DeepLabV3Plus",
+        "ASPP decoder on any timm encoder",
+        source="Chen et al. 2018, as in UniMatch / PrevMatch / SemiOVS",
+    ),
+    Entry(
+        "deeplabv3plus-dual",
+        "semiovs.models.decoders.dual:DualDeepLab",
+        "DeepLabV3+, a second BatchNorm for changed features",
+        source="Chen et al. 2018, as in DDFP",
+    ),
+    Entry(
+        "dpt",
+        "semiovs.models.decoders.dpt:Dpt",
+        "four levels of a vision transformer (DINOv2, DINOv3), fused",
+        source="Ranftl et al. 2021, as in UniMatch V2",
+    ),
+    Entry(
+        "segformer",
+        "semiovs.models.decoders.segformer:Segformer",
+        "all-MLP head on four maps of MiT or any timm pyramid",
+        source="Xie et al. 2021, as in AllSpark",
+    ),
+    Entry(
+        "sed",
+        "semiovs.models.sed.segmenter:SedSegmenter",
+        "cost aggregation between pixels and words: any vocabulary",
+        source="Xie et al. 2024",
+    ),
+    Entry(
+        "semivl",
+        "semiovs.models.semivl.segmenter:SemiVLSegmenter",
+        "CLIP ViT and a decoder guided by the classes' names",
+        source="Hoyer et al. 2024",
+    ),
+)
+
+#: What a method puts between encoder and decoder (`Segmenter.neck`); a trained model's card names it.
+NECKS = Table(
+    "neck",
+    None,
+    Entry("allspark", "semiovs.models.bottleneck:Bottleneck", "AllSpark's bottleneck: attention between channels"),
+)
+
+TEACHERS = Table(
+    "teacher",
+    "semiovs.teachers",
+    Entry(
+        "clip-dense",
+        "semiovs.ovs.clip_dense:DenseClip",
+        "CLIP's ViT asked at every patch, without training",
+        source="Zhou et al. 2022 (MaskCLIP)",
+    ),
+    Entry("ensemble", "semiovs.ovs.ensemble:Ensemble", "weighted mean of other teachers' scores"),
+    Entry(
+        "huggingface",
+        "semiovs.ovs.huggingface:HuggingFace",
+        "CLIPSeg or SAM 3 by transformers, from a directory or the hub",
+        source="Lüddecke and Ecker 2022; Carion et al. 2025",
+    ),
+    Entry("masks", "semiovs.ovs.masks:MasksTeacher", "ready-made masks or score maps from a folder"),
+    Entry(
+        "sed",
+        "semiovs.ovs.sed:SedTeacher",
+        "SED: the published weights, or your own from semiovs ovs train",
+        source="Xie et al. 2024",
+    ),
+    Entry(
+        "small",
+        "semiovs.ovs.small:SmallTeacher",
+        "knows textures and colours; its weights are in the package, for the demo",
+    ),
+)
+
+DATASETS = Table(
+    "data set",
+    "semiovs.datasets",
+    Entry(
+        "folder",
+        "semiovs.datasets.folder:FolderDataset",
+        "your own folder: images/ masks/ unlabeled/ ood/ val/ or lists, class names in the YAML",
+    ),
+    Entry("voc", "semiovs.datasets.voc:Voc", "Pascal VOC 2012, with SBD's masks (augmented)"),
+    Entry("context", "semiovs.datasets.context:Context", "Pascal Context: 59 classes and background"),
+    Entry("coco", "semiovs.datasets.coco:Coco", "COCO 2017: 81 classes, or the 171 of COCO-Stuff"),
+    Entry("cityscapes", "semiovs.datasets.cityscapes:Cityscapes", "Cityscapes: 19 classes, from train ids or ids"),
+    Entry("ade20k", "semiovs.datasets.ade20k:Ade20k", "ADE20K scene parsing: 150 classes"),
+)
+
+
+def lookup(table: Mapping[str, Entry], name: str, *, kind: str) -> Entry:
+    """Return the row called `name`.
+
+    Raises:
+        UsageError: there is none; the message proposes the nearest name.
+    """
+    try:
+        return table[name]
+    except KeyError:
+        raise UsageError(f"{kind} '{name}' is not known{did_you_mean(name, table)}") from None
+
+
+def check_options(entry: Entry, options: Mapping[str, Any], *, kind: str) -> None:
+    """Raise UsageError for an option that `entry` does not have, with the nearest one it has."""
+    for key in options:
+        if key not in entry.options:
+            raise UsageError(f"{kind} '{entry.name}' has no option '{key}'{did_you_mean(key, entry.options)}")
