@@ -157,7 +157,7 @@ def test_variants_of_files_and_of_backgrounds(load, tmp_path):
         ("classes: [a, b]\nnames: [a]", "my.yaml:2: names: another word for classes"),
         ("classes: [a, b]\ncolors: [[1, 2, 3]]", "my.yaml:2: colors: expected one for each of the 2 classes, got 1"),
         ("classes: [a, b]\ncolors: {c: [1, 2, 3]}", "my.yaml:2: colors: there is no class 'c'"),
-        ("classes: [a]\ncolors:\n- #102030", "my.yaml:3: colors.a: colour None; expected"),
+        ("classes: [a]\ncolors:\n- #102030", "my.yaml:3: colors: colour None; expected"),
         ("classes: [a, b]\nbackground: 0.4", "my.yaml:2: background: expected concepts: [...], threshold: 0.4 or none"),
         ("classes: [a, b]\nbackground: {treshold: 1}", "background.treshold: unknown key (did you mean 'threshold'?)"),
         ("classes: [a, b]\nbackground: {threshold: 1, concepts: [x]}", "my.yaml:2: background: give either"),

@@ -39,11 +39,11 @@ _BOUNDS = {"greater_than_equal": ("at least", "ge"), "greater_than": ("more than
            "less_than_equal": ("at most", "le"), "less_than": ("less than", "lt")}  # fmt: skip
 
 
-def fail(problems: Iterable[str]) -> None:
+def fail(problems: Iterable[str], subject: str = "config") -> None:
     """Raise one ConfigError with all `problems` (at most `MOST` lines); do nothing if there are none."""
     lines = list(dict.fromkeys(problems))
     if len(lines) > MOST:
-        lines[MOST - 1 :] = [f"config: … and {len(lines) - MOST + 1} more problems"]
+        lines[MOST - 1 :] = [f"{subject}: … and {len(lines) - MOST + 1} more problems"]
     if lines:
         raise ConfigError("\n".join(lines))
 
@@ -190,6 +190,13 @@ def _path(loc: tuple[int | str, ...]) -> str:
             break
         path = join(path, str(part))
     return path
+
+
+def explain(details: ErrorDetails) -> str:
+    """What pydantic found wrong with one value, in our words."""
+    message = _message(details)
+    bare = message.startswith("expected ") and details["type"] != "value_error"
+    return f"{message}, got {shown(details['input'])}" if bare else message
 
 
 def _message(details: ErrorDetails) -> str:

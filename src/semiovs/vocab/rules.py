@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
 
 from semiovs.errors import ConfigError
-
-if TYPE_CHECKING:
-    from semiovs.vocab.vocabulary import Vocabulary
+from semiovs.vocab.colors import RGB
 
 #: 255 is the ignore value of masks.
 MOST_CLASSES = 255
@@ -32,22 +29,28 @@ def meaning(concept: str) -> tuple[str, ...]:
     return tuple(sorted({" ".join(synonym.casefold().split()) for synonym in synonyms(concept)}))
 
 
-def check(vocabulary: Vocabulary) -> None:
-    """Refuse what cannot work.
+def check_classes(
+    names: Sequence[str], concepts: Sequence[Sequence[str]], ignore: Collection[str], *, constant: bool
+) -> None:
+    """Refuse names and concepts that cannot work. constant: whether class 0 has a constant score, and so no concepts.
 
     Raises:
         RuleError: the first rule that is broken.
     """
-    _check_names(vocabulary)
-    _check_concepts(vocabulary)
-    _check_background(vocabulary)
-    _check_colors(vocabulary)
-    for template in vocabulary.templates:
-        check_template(template)
+    _check_names(names, ignore)
+    if len(concepts) != len(names):
+        raise RuleError(f"{len(names)} names but concepts for {len(concepts)}")
+    if constant and concepts[0]:
+        raise RuleError(
+            f"class '{names[0]}' has concepts and a background threshold; its score is either asked for or constant",
+            owner=0,
+        )
+    found: dict[tuple[str, ...], int] = {}
+    for index in range(1 if constant else 0, len(names)):
+        _check_concepts(names, concepts[index], index, found)
 
 
-def _check_names(vocabulary: Vocabulary) -> None:
-    names = vocabulary.names
+def _check_names(names: Sequence[str], ignore: Collection[str]) -> None:
     if not names:
         raise RuleError("no classes; list their names in the order of their ids")
     seen: set[str] = set()
@@ -56,7 +59,7 @@ def _check_names(vocabulary: Vocabulary) -> None:
             raise RuleError(f"class {index} has an empty name", owner=index)
         if name in seen:
             raise RuleError(f"class '{name}' is listed twice", owner=index)
-        if name in vocabulary.ignore:
+        if name in ignore:
             raise RuleError(f"class '{name}' is also a name to ignore", owner=index)
         seen.add(name)
     if len(names) > MOST_CLASSES:
@@ -65,51 +68,50 @@ def _check_names(vocabulary: Vocabulary) -> None:
         )
 
 
-def _check_concepts(vocabulary: Vocabulary) -> None:
-    names, constant = vocabulary.names, vocabulary.background is not None
-    if len(vocabulary.concepts) != len(names):
-        raise RuleError(f"{len(names)} names but concepts for {len(vocabulary.concepts)}")
-    found: dict[tuple[str, ...], int] = {}
-    for index, concepts in enumerate(vocabulary.concepts):
-        if constant and index == 0 and concepts:
+def _check_concepts(
+    names: Sequence[str], concepts: Sequence[str], index: int, found: dict[tuple[str, ...], int]
+) -> None:
+    """The concepts of one class. found: meaning of each concept so far -> its class, which is added to."""
+    if not concepts:
+        raise RuleError(f"class '{names[index]}' has no concepts; give one, or leave them out", owner=index)
+    for concept in concepts:
+        if not all(synonym.strip() for synonym in synonyms(concept)):
+            raise RuleError(f"class '{names[index]}': concept '{concept}' has an empty synonym", owner=index)
+        other = found.setdefault(meaning(concept), index)
+        if other != index:
             raise RuleError(
-                f"class '{names[0]}' has concepts and a background threshold; its score is either asked for or constant",
-                owner=0,
+                f"class '{names[index]}': concept '{concept}' belongs to class '{names[other]}' already; "
+                "both would get the same map and the second could never win",
+                owner=index,
             )
-        if not concepts and not (constant and index == 0):
-            raise RuleError(f"class '{names[index]}' has no concepts; give one, or leave them out", owner=index)
-        for concept in concepts:
-            if not all(synonym.strip() for synonym in synonyms(concept)):
-                raise RuleError(f"class '{names[index]}': concept '{concept}' has an empty synonym", owner=index)
-            other = found.setdefault(meaning(concept), index)
-            if other != index:
-                raise RuleError(
-                    f"class '{names[index]}': concept '{concept}' belongs to class '{names[other]}' already; "
-                    "both would get the same map and the second could never win",
-                    owner=index,
-                )
-        if len({meaning(concept) for concept in concepts}) < len(concepts):
-            raise RuleError(f"class '{names[index]}' lists a concept twice", owner=index)
+    if len({meaning(concept) for concept in concepts}) < len(concepts):
+        raise RuleError(f"class '{names[index]}' lists a concept twice", owner=index)
 
 
-def _check_background(vocabulary: Vocabulary) -> None:
-    constant = vocabulary.background
-    if constant is None:
-        return
-    if not (math.isfinite(constant) and 0 <= constant <= 1):
-        raise RuleError(f"threshold {constant} is not a score; expected 0 to 1, like 0.4", key="background")
-    if len(vocabulary.names) == 1:
+def check_threshold(names: Sequence[str], threshold: float) -> None:
+    """Refuse a constant score of class 0 that cannot work.
+
+    Raises:
+        RuleError: it is not in [0, 1], or there is no other class.
+    """
+    if not 0 <= threshold <= 1:
+        raise RuleError(f"threshold {threshold} is not a score; expected 0 to 1, like 0.4", key="background")
+    if len(names) == 1:
         raise RuleError("nothing but the background; add the classes to look for", key="background")
 
 
-def _check_colors(vocabulary: Vocabulary) -> None:
-    colors = vocabulary.colors
-    if colors and len(colors) != len(vocabulary.names):
-        raise RuleError(f"{len(vocabulary.names)} names but {len(colors)} colours", key="colors")
+def check_colors(names: Sequence[str], colors: Sequence[RGB]) -> None:
+    """Refuse colours that are not one RGB triple for each class, or none at all.
+
+    Raises:
+        RuleError: another number of them, or one that is out of range.
+    """
+    if colors and len(colors) != len(names):
+        raise RuleError(f"{len(names)} names but {len(colors)} colours", key="colors")
     for index, color in enumerate(colors):
         if not all(0 <= part <= 255 for part in color):
             raise RuleError(
-                f"class '{vocabulary.names[index]}': colour {list(color)} is out of range; expected [red, green, blue], 0 to 255",
+                f"class '{names[index]}': colour {list(color)} is out of range; expected [red, green, blue], 0 to 255",
                 owner=index,
             )
 
