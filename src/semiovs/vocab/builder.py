@@ -2,148 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from semiovs.errors import ConfigError, did_you_mean
 from semiovs.vocab.colors import RGB, voc_color
 from semiovs.vocab.rules import RuleError
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One class. concepts: None if the file does not say, which means its name; place: file and line, for errors."""
-
-    name: str
-    concepts: tuple[str, ...] | None
-    color: RGB | None
-    place: str
-
-    @property
-    def prompts(self) -> tuple[str, ...]:
-        """Its concepts, the name where none are given."""
-        return (self.name,) if self.concepts is None else self.concepts
+from semiovs.vocab.schema import Background, ClassEntry
 
 
 @dataclass
 class VocabularyBuilder:
-    """Classes in order and everything else. label: the file, for errors; places: file and line of each of its keys."""
+    """Concepts by class name, in the order of the ids, and everything else.
+
+    label: the file, for errors; lines: file and line of each class; keys: file and line of each key. Its methods raise a RuleError
+    for what cannot be done; `locate` adds where.
+    """
 
     label: str
-    rows: list[ClassRow] = field(default_factory=list)
+    concepts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    colors: dict[str, RGB] = field(default_factory=dict)
     background: float | None = None
     templates: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
-    places: dict[str, str] = field(default_factory=dict)
+    lines: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def names(self) -> list[str]:
-        """The classes."""
-        return [row.name for row in self.rows]
+    def overlay(self, entries: Sequence[ClassEntry], lines: Sequence[str]) -> None:
+        """Replace the classes of the same names, keeping what an entry leaves open; add the others at the end."""
+        for index, (entry, line) in enumerate(zip(entries, lines, strict=True)):
+            self.lines[name := entry.name] = line
+            if any(name == other.name for other in entries[:index]):
+                raise RuleError(f"class '{name}' is listed twice", owner=list(self.concepts).index(name))
+            self.concepts[name] = self.concepts.get(name, (name,)) if entry.concepts is None else entry.concepts
+            if entry.color is not None:
+                self.colors[name] = entry.color
 
-    def overlay(self, rows: Sequence[ClassRow]) -> None:
-        """Replace the classes of the same names, keeping what a new row leaves open; add the others at the end.
-
-        Raises:
-            ConfigError: a class twice among `rows`.
-        """
-        inherited = self.names
-        for index, row in enumerate(rows):
-            if any(row.name == other.name for other in rows[:index]):
-                raise ConfigError(f"vocabulary: {row.place}: class '{row.name}' is listed twice")
-            if row.name in inherited:
-                old = self.rows[at := inherited.index(row.name)]
-                concepts = old.prompts if row.concepts is None else row.concepts
-                self.rows[at] = replace(row, concepts=concepts, color=row.color or old.color)
-            else:
-                self.rows.append(row)
-
-    def name_background(self, concepts: tuple[str, ...] | None) -> None:
-        """Class 0 is asked for by these concepts; None: by its name where it has none."""
-        self.background = None
-        if concepts is not None or self.rows[0].concepts == ():
-            self.rows[0] = replace(self.rows[0], concepts=concepts)
-
-    def hold_background(self, threshold: float, *, own: bool) -> None:
-        """Class 0 gets the constant score `threshold`; concepts that it was not given here (`own`) are forgotten."""
-        self.background = threshold
-        if not own:
-            self.rows[0] = replace(self.rows[0], concepts=())
+    def set_background(self, background: Background, entries: Sequence[ClassEntry]) -> None:
+        """Name the concepts of class 0 or give it a constant score. entries: the file's own, whose concepts are not replaced."""
+        name = next(iter(self.concepts))
+        given = any(entry.name == name and entry.concepts for entry in entries)
+        self.background = background.threshold
+        if background.threshold is not None:
+            self.concepts[name] = self.concepts[name] if given else ()
+        elif background.concepts is None:
+            self.concepts[name] = self.concepts[name] or (name,)
+        elif given:
+            what = f"background.concepts: class '{name}' has concepts already; give one of the two"
+            raise RuleError(what, key="background")
+        else:
+            self.concepts[name] = background.concepts
 
     def drop(self, names: Sequence[str]) -> None:
-        """Take away classes, and let their names in maps of mask values mean 255; names that are no class are kept for this."""
-        if self.background is not None and self.rows[0].name in names:
+        """Take away classes; these names mean 255 in maps of mask values, whether they were classes or not."""
+        if next(iter(self.concepts)) in names:
             self.background = None
-        self.rows = [row for row in self.rows if row.name not in names]
+        self._keep({name: name for name in self.concepts if name not in names})
         self.ignore = tuple(dict.fromkeys([*self.ignore, *names]))
 
-    def merge(self, new: str, parts: Sequence[str], place: str) -> None:
-        """Make one class of `parts`: at the place of the first in the order of ids, with the concepts of all.
-
-        Raises:
-            ConfigError: no parts, a part that is no class, or `new` is a class that is no part.
-        """
+    def merge(self, new: str, parts: Sequence[str], line: str) -> None:
+        """Make one class of `parts`: at the place of the first in the order of ids, with the concepts of all."""
+        self.keys["merge"] = line
         if not parts:
-            raise ConfigError(f"vocabulary: {place}: merge: '{new}' of no classes; name those that become one")
-        self._require(parts, "merge", place)
-        self._require_free(new, parts, "merge", place)
-        kept = [row for row in self.rows if row.name in parts]
-        concepts = tuple(dict.fromkeys(concept for row in kept for concept in row.prompts))
-        color = next((row.color for row in kept if row.color), None)
-        self.rows[self.rows.index(kept[0])] = ClassRow(new, concepts, color, place)
-        self.rows = [row for row in self.rows if row not in kept]
+            raise RuleError(f"merge: '{new}' of no classes; name those that become one", key="merge")
+        self._require(parts, "merge")
+        self._require_free([new], parts, "merge")
+        first, *others = (name for name in self.concepts if name in parts)
+        concepts = tuple(dict.fromkeys(concept for name in (first, *others) for concept in self.concepts[name]))
+        color = next((self.colors[name] for name in (first, *others) if name in self.colors), None)
+        self._keep({name: new if name == first else name for name in self.concepts if name not in others})
+        self.concepts[new], self.lines[new] = concepts, line
+        self.colors |= {} if color is None else {new: color}
 
-    def rename(self, names: Mapping[str, str], place: str) -> None:
-        """Give classes other names, all at once; their concepts stay.
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Give classes other names, all at once; their concepts stay."""
+        self._require(names, "rename")
+        self._require_free(names.values(), names, "rename")
+        self._keep({name: names.get(name, name) for name in self.concepts})
 
-        Raises:
-            ConfigError: no such class, or the new name is taken.
-        """
-        self._require(names, "rename", place)
-        for new in names.values():
-            self._require_free(new, names, "rename", place)
-        self.rows = [
-            replace(row, name=names[row.name], concepts=row.prompts) if row.name in names else row for row in self.rows
-        ]
-
-    def paint(self, colors: Mapping[int | str, RGB], place: str) -> None:
-        """Set colours by class name, or all of them by class id.
-
-        Raises:
-            ConfigError: no such class, or not one colour for each.
-        """
-        names = self.names
+    def paint(self, colors: Mapping[int | str, RGB]) -> None:
+        """Set colours by class name, or those of all classes by id."""
+        names = list(self.concepts)
         if any(isinstance(key, int) for key in colors) and len(colors) != len(names):
-            wanted = f"expected one for each of the {len(names)} classes"
-            raise ConfigError(f"vocabulary: {place}: colors: {wanted}, got {len(colors)}")
+            what = f"colors: expected one for each of the {len(names)} classes, got {len(colors)}"
+            raise RuleError(what, key="colors")
         by_name = {names[key] if isinstance(key, int) else key: color for key, color in colors.items()}
-        self._require(by_name, "colors", place)
-        self.rows = [replace(row, color=by_name.get(row.name, row.color)) for row in self.rows]
+        self._require(by_name, "colors")
+        self.colors |= by_name
 
-    def _require(self, wanted: Sequence[str] | Mapping[str, Any], key: str, place: str) -> None:
+    def _keep(self, names: Mapping[str, str]) -> None:
+        """Only these classes, under their new names."""
+        self.concepts = {new: self.concepts[old] for old, new in names.items()}
+        self.colors = {new: self.colors[old] for old, new in names.items() if old in self.colors}
+        self.lines = {new: self.lines[old] for old, new in names.items()}
+
+    def _require(self, wanted: Iterable[str], key: str) -> None:
         for name in wanted:
-            if name not in self.names:
-                hint = did_you_mean(name, self.names)
-                raise ConfigError(f"vocabulary: {place}: {key}: there is no class '{name}'{hint}")
+            if name not in self.concepts:
+                raise RuleError(f"{key}: there is no class '{name}'{did_you_mean(name, self.concepts)}", key=key)
 
-    def _require_free(self, name: str, leaving: Sequence[str] | Mapping[str, Any], key: str, place: str) -> None:
-        if name not in leaving and name in self.names:
-            raise ConfigError(f"vocabulary: {place}: {key}: class '{name}' is there already; choose another name")
+    def _require_free(self, wanted: Iterable[str], leaving: Iterable[str], key: str) -> None:
+        taken = set(self.concepts) - set(leaving)
+        for name in wanted:
+            if name in taken:
+                raise RuleError(f"{key}: class '{name}' is there already; choose another name", key=key)
+            taken.add(name)
 
     def fields(self) -> dict[str, Any]:
         """Arguments of `Vocabulary`; classes without a colour get VOC's, where any class has one."""
-        colored = any(row.color for row in self.rows)
+        colors = (self.colors.get(name, voc_color(index)) for index, name in enumerate(self.concepts))
         return {
-            "names": tuple(self.names),
-            "concepts": tuple(row.prompts for row in self.rows),
-            "colors": tuple(row.color or voc_color(i) for i, row in enumerate(self.rows)) if colored else (),
+            "names": tuple(self.concepts),
+            "concepts": tuple(self.concepts.values()),
+            "colors": tuple(colors) if self.colors else (),
             "background": self.background,
             "templates": self.templates,
             "ignore": self.ignore,
         }
 
     def locate(self, error: RuleError) -> ConfigError:
-        """The same error with the file and line of the class or key that breaks the rule."""
-        place = self.places.get(error.key, self.label) if error.owner is None else self.rows[error.owner].place
-        return ConfigError(f"vocabulary: {place}: {error.reason}")
+        """The same error with file and line of the class or key that breaks the rule."""
+        line = self.keys.get(error.key) if error.owner is None else list(self.lines.values())[error.owner]
+        return ConfigError(f"vocabulary: {line or self.label}: {error.reason}")

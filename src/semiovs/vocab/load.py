@@ -12,41 +12,29 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from semiovs.config.catalog import Source
 from semiovs.config.problems import explain, fail
 from semiovs.config.source import compose, locate, plain
 from semiovs.errors import ConfigError, did_you_mean
-from semiovs.vocab.builder import ClassRow, VocabularyBuilder
-from semiovs.vocab.schema import VocabularyFile, keys_at
+from semiovs.vocab.builder import VocabularyBuilder
+from semiovs.vocab.rules import RuleError
+from semiovs.vocab.schema import ClassEntry, VocabularyFile, keys_at
 
 _NUMBERED = re.compile(r"([0-9]{1,3})[\s:;,.=]\s*(\S.*)")
 SUFFIXES = (".yaml", ".yml", ".txt")
 
 
 @dataclass(frozen=True)
-class Text:
-    """What a file says. label: how errors call it; folder: where relative paths in it start."""
-
-    label: str
-    text: str
-    folder: Path
-
-    @property
-    def identity(self) -> str:
-        """The same for every way to write a path."""
-        return os.path.realpath(self.label)
-
-
-@dataclass(frozen=True)
 class Document:
     """A YAML file that holds to the schema. root: its values with their lines."""
 
-    source: Text
+    source: Source
     root: yaml.Node
     file: VocabularyFile
 
-    def place(self, *path: int | str) -> str:
+    def line(self, *path: int | str) -> str:
         """File and line of a value."""
-        return _place(self.source, locate(self.root, path)[0])
+        return _line(self.source, locate(self.root, path)[0])
 
 
 def read_vocabulary(name_or_path: str | Path) -> VocabularyBuilder:
@@ -64,11 +52,11 @@ def shipped_vocabularies() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in entries if entry.name.endswith(".yaml"))
 
 
-def _find(name: str, folder: Path, asked: str = "") -> Text:
+def _find(name: str, folder: Path, asked: str = "") -> Source:
     path = folder / Path(name).expanduser()
     if name.endswith(SUFFIXES) or os.path.isfile(path):  # noqa: PTH113 - False where pathlib raises (too long, null bytes)
         try:
-            return Text(str(path), path.read_text("utf-8-sig"), path.parent)
+            return Source(str(path), path.stem, path.read_text("utf-8-sig"), path.parent)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise ConfigError(f"vocabulary: {asked}{path}: cannot be read as a class list: {reason}") from None
@@ -76,36 +64,39 @@ def _find(name: str, folder: Path, asked: str = "") -> Text:
     if name not in known:
         raise ConfigError(f"vocabulary: {asked}'{name}' is neither a file nor shipped{did_you_mean(name, known)}")
     file = resources.files("semiovs.vocab") / "data" / f"{name}.yaml"
-    return Text(f"shipped {name}", file.read_text("utf-8"), Path())
+    return Source(f"shipped {name}", name, file.read_text("utf-8"), Path())
 
 
-def _build(source: Text, above: tuple[str, ...]) -> VocabularyBuilder:
-    if source.identity in above:
+def _build(source: Source, above: tuple[str, ...]) -> VocabularyBuilder:
+    identity = os.path.realpath(source.label)  # the same for every way to write a path
+    if identity in above:
         raise ConfigError(f"vocabulary: {source.label}: extends itself (through {len(above)} file(s))")
-    if source.label.endswith(".txt"):
-        builder = VocabularyBuilder(source.label)
-        builder.overlay([ClassRow(name, None, None, f"{source.label}:{i}") for i, name in _names(source.text)])
-        return builder
-    document = _parse(source)
-    if document.file.extends is None:
-        builder = VocabularyBuilder(source.label)
-    else:
-        parent = _find(document.file.extends, source.folder, f"{document.place('extends')}: extends: ")
-        builder = _build(parent, (*above, source.identity))
+    document = None if source.label.endswith(".txt") else _parse(source)
+    builder = VocabularyBuilder(source.label)
+    if document is not None and document.file.extends is not None:
+        asked = f"{document.line('extends')}: extends: "
+        builder = _build(_find(document.file.extends, source.folder or Path(), asked), (*above, identity))
         builder.label = source.label
-    _apply(document, builder)
+    try:
+        if document is None:
+            names = _names(source.text)
+            builder.overlay([ClassEntry(name=name) for name in names.values()], [source.origin(line) for line in names])
+        else:
+            _apply(document, builder)
+    except RuleError as error:
+        raise builder.locate(error) from None
     return builder
 
 
-def _names(text: str) -> Iterator[tuple[int, str]]:
-    """Line and name of each class; the ids are cut off where every line starts with its own (``0 road``, ``0: road``)."""
+def _names(text: str) -> dict[int, str]:
+    """Line -> name of a class; the ids are cut off where every line starts with its own (``0 road``, ``0: road``)."""
     lines = {i: line.strip() for i, line in enumerate(text.splitlines(), 1) if line.strip()}
     found = [_NUMBERED.fullmatch(line) for line in lines.values()]
     names = [match[2] for number, match in enumerate(found) if match is not None and int(match[1]) == number]
-    return zip(lines, names if len(names) == len(lines) else lines.values(), strict=True)
+    return dict(zip(lines, names, strict=True)) if len(names) == len(lines) else lines
 
 
-def _parse(source: Text) -> Document:
+def _parse(source: Source) -> Document:
     """Read YAML and hold it against the schema; all that is wrong is in one error, a line each."""
     try:
         root = compose(source.text, source.label)
@@ -126,7 +117,7 @@ def _parse(source: Text) -> Document:
         raise AssertionError from None
 
 
-def _list_by_id(root: yaml.Node, source: Text) -> None:
+def _list_by_id(root: yaml.Node, source: Source) -> None:
     """Turn classes that are given as ``{0: road, 1: car}`` into a list in place."""
     for number, (key, node) in enumerate(root.value if isinstance(root, yaml.MappingNode) else ()):
         given = node.value if key.value in ("classes", "names") and isinstance(node, yaml.MappingNode) else []
@@ -136,12 +127,12 @@ def _list_by_id(root: yaml.Node, source: Text) -> None:
         for index, (name, value) in enumerate(ordered):
             if int(name.value) != index:
                 what = f"id {name.value} where {index} follows; ids go from 0 without gaps"
-                raise ConfigError(f"vocabulary: {_place(source, value)}: classes: {what}")
+                raise ConfigError(f"vocabulary: {_line(source, value)}: classes: {what}")
         listed = yaml.SequenceNode("tag:yaml.org,2002:seq", [value for _, value in ordered], node.start_mark)
         root.value[number] = (key, listed)
 
 
-def _problems(error: ValidationError, root: yaml.Node, source: Text) -> Iterator[str]:
+def _problems(error: ValidationError, root: yaml.Node, source: Source) -> Iterator[str]:
     for details in error.errors(include_url=False):
         path = details["loc"]
         node, key = locate(root, path)
@@ -150,47 +141,31 @@ def _problems(error: ValidationError, root: yaml.Node, source: Text) -> Iterator
             what = f"unknown key{did_you_mean(str(path[-1]), keys_at(path))}"
         elif details["type"] == "missing":
             what = "an entry without 'name:'; with concepts write {name: car, concepts: [car, van]}"
-        yield f"vocabulary: {_place(source, node)}: {key}{': ' if key else ''}{what}"
+        yield f"vocabulary: {_line(source, node)}: {key}{': ' if key else ''}{what}"
 
 
-def _place(source: Text, node: yaml.Node) -> str:
-    return f"{source.label}:{node.start_mark.line + 1}"
+def _line(source: Source, node: yaml.Node) -> str:
+    return source.origin(node.start_mark.line + 1)
 
 
-def _without_classes(source: Text) -> ConfigError:
+def _without_classes(source: Source) -> ConfigError:
     return ConfigError(f"vocabulary: {source.label}: expected a list of class names under 'classes'")
 
 
 def _apply(document: Document, builder: VocabularyBuilder) -> None:
-    """Lay a file over what it extends: classes, then background, ignore, merge, rename, colours, whatever their order in it."""
-    file, place = document.file, document.place
+    """Lay a file over what it extends: classes, background, ignore, merge, rename, colours, whatever their order in the file."""
+    file = document.file
     key, entries = ("names", file.names) if file.names else ("classes", file.classes)
-    own = [ClassRow(e.name, e.concepts, e.color, place(key, i)) for i, e in enumerate(entries)]
-    builder.overlay(own)
-    if not builder.rows:
+    builder.keys |= {name: document.line(name) for name in file.model_fields_set}
+    builder.overlay(entries, [document.line(key, index) for index in range(len(entries))])
+    if not builder.concepts:
         raise _without_classes(document.source)
-    builder.places |= {key: place(key) for key in file.model_fields_set}
     if file.background is not None:
-        _set_background(document, builder, own)
+        builder.set_background(file.background, entries)
     builder.drop(file.ignore)
     for new, parts in file.merge.items():
-        builder.merge(new, parts, place("merge", new))
-    builder.rename(file.rename, place("rename"))
-    builder.paint(file.colors, place("colors"))
+        builder.merge(new, parts, document.line("merge", new))
+    builder.rename(file.rename)
+    builder.paint(file.colors)
     if "templates" in file.model_fields_set:
         builder.templates = file.templates
-
-
-def _set_background(document: Document, builder: VocabularyBuilder, own: list[ClassRow]) -> None:
-    background = document.file.background
-    assert background is not None
-    name = builder.rows[0].name
-    given = any(row.name == name and row.concepts for row in own)
-    if background.threshold is not None:
-        builder.hold_background(background.threshold, own=given)
-    elif given and background.concepts is not None:
-        where = document.place("background", "concepts")
-        what = f"class '{name}' has concepts already; give one of the two"
-        raise ConfigError(f"vocabulary: {where}: background.concepts: {what}")
-    else:
-        builder.name_background(background.concepts)

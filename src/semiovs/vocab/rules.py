@@ -29,25 +29,28 @@ def meaning(concept: str) -> tuple[str, ...]:
     return tuple(sorted({" ".join(synonym.casefold().split()) for synonym in synonyms(concept)}))
 
 
-def check_classes(
-    names: Sequence[str], concepts: Sequence[Sequence[str]], ignore: Collection[str], *, constant: bool
+def check(
+    names: Sequence[str],
+    concepts: Sequence[Sequence[str]],
+    colors: Sequence[RGB],
+    background: float | None,
+    templates: Sequence[str],
+    ignore: Collection[str],
 ) -> None:
-    """Refuse names and concepts that cannot work. constant: whether class 0 has a constant score, and so no concepts.
+    """Refuse fields of a `Vocabulary` that cannot work.
 
     Raises:
         RuleError: the first rule that is broken.
     """
     _check_names(names, ignore)
-    if len(concepts) != len(names):
-        raise RuleError(f"{len(names)} names but concepts for {len(concepts)}")
-    if constant and concepts[0]:
-        raise RuleError(
-            f"class '{names[0]}' has concepts and a background threshold; its score is either asked for or constant",
-            owner=0,
-        )
-    found: dict[tuple[str, ...], int] = {}
-    for index in range(1 if constant else 0, len(names)):
-        _check_concepts(names, concepts[index], index, found)
+    _check_concepts(names, concepts, constant=background is not None)
+    if background is not None and not 0 <= background <= 1:
+        raise RuleError(f"threshold {background} is not a score; expected 0 to 1, like 0.4", key="background")
+    if background is not None and len(names) == 1:
+        raise RuleError("nothing but the background; add the classes to look for", key="background")
+    _check_colors(names, colors)
+    for template in templates:
+        check_template(template)
 
 
 def _check_names(names: Sequence[str], ignore: Collection[str]) -> None:
@@ -68,52 +71,39 @@ def _check_names(names: Sequence[str], ignore: Collection[str]) -> None:
         )
 
 
-def _check_concepts(
-    names: Sequence[str], concepts: Sequence[str], index: int, found: dict[tuple[str, ...], int]
-) -> None:
-    """The concepts of one class. found: meaning of each concept so far -> its class, which is added to."""
-    if not concepts:
-        raise RuleError(f"class '{names[index]}' has no concepts; give one, or leave them out", owner=index)
-    for concept in concepts:
-        if not all(synonym.strip() for synonym in synonyms(concept)):
-            raise RuleError(f"class '{names[index]}': concept '{concept}' has an empty synonym", owner=index)
-        other = found.setdefault(meaning(concept), index)
-        if other != index:
+def _check_concepts(names: Sequence[str], concepts: Sequence[Sequence[str]], *, constant: bool) -> None:
+    if len(concepts) != len(names):
+        raise RuleError(f"{len(names)} names but concepts for {len(concepts)}")
+    found: dict[tuple[str, ...], int] = {}
+    for index, (name, own) in enumerate(zip(names, concepts, strict=True)):
+        if constant and index == 0 and own:
             raise RuleError(
-                f"class '{names[index]}': concept '{concept}' belongs to class '{names[other]}' already; "
-                "both would get the same map and the second could never win",
-                owner=index,
+                f"class '{name}' has concepts and a background threshold; its score is either asked for or constant",
+                owner=0,
             )
-    if len({meaning(concept) for concept in concepts}) < len(concepts):
-        raise RuleError(f"class '{names[index]}' lists a concept twice", owner=index)
+        if not own and not (constant and index == 0):
+            raise RuleError(f"class '{name}' has no concepts; give one, or leave them out", owner=index)
+        for concept in own:
+            if not all(synonym.strip() for synonym in synonyms(concept)):
+                raise RuleError(f"class '{name}': concept '{concept}' has an empty synonym", owner=index)
+            other = found.setdefault(meaning(concept), index)
+            if other != index:
+                raise RuleError(
+                    f"class '{name}': concept '{concept}' belongs to class '{names[other]}' already; "
+                    "both would get the same map and the second could never win",
+                    owner=index,
+                )
+        if len({meaning(concept) for concept in own}) < len(own):
+            raise RuleError(f"class '{name}' lists a concept twice", owner=index)
 
 
-def check_threshold(names: Sequence[str], threshold: float) -> None:
-    """Refuse a constant score of class 0 that cannot work.
-
-    Raises:
-        RuleError: it is not in [0, 1], or there is no other class.
-    """
-    if not 0 <= threshold <= 1:
-        raise RuleError(f"threshold {threshold} is not a score; expected 0 to 1, like 0.4", key="background")
-    if len(names) == 1:
-        raise RuleError("nothing but the background; add the classes to look for", key="background")
-
-
-def check_colors(names: Sequence[str], colors: Sequence[RGB]) -> None:
-    """Refuse colours that are not one RGB triple for each class, or none at all.
-
-    Raises:
-        RuleError: another number of them, or one that is out of range.
-    """
+def _check_colors(names: Sequence[str], colors: Sequence[RGB]) -> None:
     if colors and len(colors) != len(names):
         raise RuleError(f"{len(names)} names but {len(colors)} colours", key="colors")
-    for index, color in enumerate(colors):
+    for name, color in zip(names, colors, strict=False):
         if not all(0 <= part <= 255 for part in color):
-            raise RuleError(
-                f"class '{names[index]}': colour {list(color)} is out of range; expected [red, green, blue], 0 to 255",
-                owner=index,
-            )
+            wanted = "expected [red, green, blue], 0 to 255"
+            raise RuleError(f"class '{name}': colour {list(color)} is out of range; {wanted}", key="colors")
 
 
 def check_template(template: str) -> None:

@@ -142,6 +142,5 @@ class VocabularyFile(_Section):
 
 def keys_at(path: tuple[int | str, ...]) -> list[str]:
     """The keys that are known beside the last one of `path`."""
-    inner = {"classes": ClassEntry, "names": ClassEntry, "background": Background}
-    section = inner.get(str(path[0]), VocabularyFile) if len(path) > 1 else VocabularyFile
-    return list(section.model_fields)
+    inner: dict[str, type[BaseModel]] = {"classes": ClassEntry, "names": ClassEntry, "background": Background}
+    return list((inner.get(str(path[0]), VocabularyFile) if len(path) > 1 else VocabularyFile).model_fields)

@@ -12,7 +12,7 @@ from typing import Any
 from semiovs.errors import ConfigError, DataError, did_you_mean
 from semiovs.vocab.colors import RGB
 from semiovs.vocab.load import read_vocabulary
-from semiovs.vocab.rules import RuleError, check_classes, check_colors, check_template, check_threshold
+from semiovs.vocab.rules import RuleError, check
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,7 @@ class Vocabulary:
             constant = self.background is not None
             asked = (() if constant and index == 0 else (name,) for index, name in enumerate(self.names))
             object.__setattr__(self, "concepts", tuple(asked))
-        check_classes(self.names, self.concepts, self.ignore, constant=self.background is not None)
-        check_colors(self.names, self.colors)
-        if self.background is not None:
-            check_threshold(self.names, self.background)
-        for template in self.templates:
-            check_template(template)
+        check(**vars(self))
 
     def __len__(self) -> int:
         return len(self.names)
