@@ -39,13 +39,18 @@ _BOUNDS = {"greater_than_equal": ("at least", "ge"), "greater_than": ("more than
            "less_than_equal": ("at most", "le"), "less_than": ("less than", "lt")}  # fmt: skip
 
 
-def fail(problems: Iterable[str], subject: str = "config") -> None:
-    """Raise one ConfigError with all `problems` (at most `MOST` lines); do nothing if there are none."""
+def fail(problems: Iterable[str]) -> None:
+    """Raise one ConfigError with all `problems`; do nothing if there are none."""
+    if lines := list(problems):
+        raise gather(lines, "config")
+
+
+def gather(problems: Iterable[str], subject: str) -> ConfigError:
+    """One error with all `problems`, at most `MOST` lines. subject: the word that each begins with."""
     lines = list(dict.fromkeys(problems))
     if len(lines) > MOST:
         lines[MOST - 1 :] = [f"{subject}: … and {len(lines) - MOST + 1} more problems"]
-    if lines:
-        raise ConfigError("\n".join(lines))
+    return ConfigError("\n".join(lines))
 
 
 def line(path: str, what: str, leaf: Leaf | None) -> str:

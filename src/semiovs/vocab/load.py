@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from semiovs.config.catalog import Source
-from semiovs.config.problems import explain, fail
+from semiovs.config.problems import explain, gather
 from semiovs.config.source import compose, locate, plain
 from semiovs.errors import ConfigError, did_you_mean
 from semiovs.vocab.builder import VocabularyBuilder
@@ -113,8 +113,7 @@ def _parse(source: Source) -> Document:
     try:
         return Document(source, root, VocabularyFile.model_validate(data))
     except ValidationError as error:
-        fail(_problems(error, root, source), "vocabulary")
-        raise AssertionError from None
+        raise gather(_problems(error, root, source), "vocabulary") from None
 
 
 def _list_by_id(root: yaml.Node, source: Source) -> None:
