@@ -93,7 +93,7 @@ def mit_names(state: StateDict) -> StateDict:
 
 
 def mit_name(name: str) -> str:
-    """timm's name for a name of MiT as published (also in segmentation-models-pytorch); one that is timm's already stays."""
+    """A name of MiT as published (also in segmentation-models-pytorch) -> timm's; one that is timm's already stays."""
 
     def stage(inner: str) -> Callable[[re.Match[str]], str]:
         return lambda found: f"stages.{int(found[1]) - 1}.{inner}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 
+from semiovs.errors import UsageError
 from semiovs.vocab.vocabulary import Vocabulary
 
 Features = tuple[Tensor, ...]
@@ -25,6 +27,26 @@ class Neck(nn.Module):
     """What a method puts between encoder and decoder: map (B, C, h, w) -> map of the same shape. name: its row in `NECKS`."""
 
     name: ClassVar[str]
+
+
+def check_num_classes(num_classes: int) -> None:
+    """Refuse a segmenter without classes.
+
+    Raises:
+        UsageError: fewer than one.
+    """
+    if num_classes < 1:
+        raise UsageError(f"a segmenter needs at least one class, not {num_classes}")
+
+
+def refuse_context(segmenter: str, context: Mapping[str, Tensor]) -> None:
+    """Refuse what `decode` is handed beside the feature maps, in a segmenter that reads nothing else.
+
+    Raises:
+        UsageError: there is something.
+    """
+    if context:
+        raise UsageError(f"{segmenter} does not read {', '.join(sorted(context))}")
 
 
 class Segmenter(nn.Module, ABC):

@@ -38,6 +38,7 @@ def rename(state: Mapping[str, Tensor], new_name: Callable[[str], str]) -> Renam
         renamed.add(new_name(name), value, source=name)
     return renamed
 
+
 #: Keys under which training programs put the model's state.
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "state")
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from semiovs.errors import UsageError
 from semiovs.models.pyramid import build_pyramid
-from semiovs.models.segmenter import Features, Segmenter
+from semiovs.models.segmenter import Features, Segmenter, check_num_classes, refuse_context
 
 
 class Segformer(Segmenter):
@@ -28,8 +28,7 @@ class Segformer(Segmenter):
         self, num_classes: int, *, pretrained: bool | str = False, encoder: str = "mit_b5", channels: int = 768
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise UsageError(f"a segmenter needs at least one class, not {num_classes}")
+        check_num_classes(num_classes)
         if channels < 8:
             raise UsageError(f"model.channels {channels}: must be at least 8")
         built = build_pyramid(encoder, pretrained=pretrained)
@@ -45,8 +44,7 @@ class Segformer(Segmenter):
 
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:
         """Four maps -> logits (B, K, *size)."""
-        if context:
-            raise UsageError(f"segformer does not read {', '.join(sorted(context))}")
+        refuse_context("segformer", context)
         return resized(self.head(features), size)
 
 

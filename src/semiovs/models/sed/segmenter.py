@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semiovs.errors import UsageError
+from semiovs.models.sed.aggregator import AggregatorSizes
 from semiovs.models.sed.dense import CLIP_PREFIX
 from semiovs.models.sed.fast import aggregate
 from semiovs.models.sed.network import build_sed
@@ -31,7 +32,7 @@ class SedSegmenter(Segmenter):
     encoder, stride: image encoder, ``open_clip/NAME`` or timm's (see `build_dense`); resolution: side of the square that every
     image is resized to (SED: 768), None: its own size, brought to multiples of `stride`; text: clip, sentence or words, with
     text_model, text_weights and text_dim as for `build_text`; templates: sentences with a ``{}``, None: CLIP's 80 (their number is
-    that of the first convolution's channels); the rest as for `Aggregator`. pretrained: of the encoder; true takes the image
+    that of the first convolution's channels); the rest as for `AggregatorSizes`. pretrained: of the encoder; true takes the image
     tower of `text_weights` if the encoder is a CLIP tower.
 
     Raises:
@@ -69,10 +70,13 @@ class SedSegmenter(Segmenter):
         self.templates = _checked(templates)
         self._text: dict[str, Any] = {"kind": text, "model": model, "weights": text_weights, "dim": text_dim}
         self.network = build_sed(
-            encoder, dim=width_of(text, model=model, dim=text_dim), prompts=len(self.templates), stride=stride,
-            pretrained=False if tower else pretrained, hidden=hidden, decoder_dims=decoder_dims, guides=guides,
-            kernel=kernel, heads=heads, pool=pool,
-        )  # fmt: skip
+            encoder,
+            dim=width_of(text, model=model, dim=text_dim),
+            prompts=len(self.templates),
+            pretrained=False if tower else pretrained,
+            stride=stride,
+            sizes=AggregatorSizes(hidden, decoder_dims, guides, kernel, heads, pool),
+        )
         if tower and pretrained:
             self._take_tower(tower, text_weights if pretrained is True else pretrained)
         self.normalization = self.network.normalization

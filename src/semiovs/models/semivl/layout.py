@@ -36,8 +36,12 @@ _TOWER: _Rules = (
     (r"^ln0\.", "ln_pre."),
     (r"^ln1\.", "ln_post."),
     *_layer_rules(
-        r"layers\.(\d+)", r"transformer.resblocks.\1",
-        norm="ln_", attention="attn", widening="mlp.c_fc", narrowing="mlp.c_proj",
+        r"layers\.(\d+)",
+        r"transformer.resblocks.\1",
+        norm="ln_",
+        attention="attn",
+        widening="mlp.c_fc",
+        narrowing="mlp.c_proj",
     ),
 )
 _HEAD: _Rules = (
@@ -45,8 +49,12 @@ _HEAD: _Rules = (
     (r"^aspp\.aspp_convs\.", "pyramid.branches."),
     (r"^aspp\.project\.", "pyramid.project."),
     *_layer_rules(
-        r"layers\.(\d+)\.transformer", r"layers.\1",
-        norm="norm", attention="attention", widening="mlp.0", narrowing="mlp.2",
+        r"layers\.(\d+)\.transformer",
+        r"layers.\1",
+        norm="norm",
+        attention="attention",
+        widening="mlp.0",
+        narrowing="mlp.2",
     ),
     (r"^skip_proj\.", "skips."),
     (r"^up1\.", "ups.0."),
