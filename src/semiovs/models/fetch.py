@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-from urllib.request import Request, urlopen
+from typing import Any
 
+from semiovs.download import DownloadError, Progress, download
 from semiovs.env import weights_dir
 from semiovs.errors import WeightsError
-from semiovs.files import atomic_write, sha256_of, write_text
+from semiovs.files import sha256_of, write_text
 from semiovs.models.pretrained import SUFFIXES
 from semiovs.models.weights import checksum_file
 from semiovs.models.zoo import Place, Weights, advice, catalogue, locate
 
-Progress = Callable[[int, int], None]
-
-#: Seconds without a byte until a download is given up.
-PATIENCE = 30.0
-_CHUNK = 2**20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -58,8 +51,8 @@ def pull(row: Weights, progress: Progress | None = None) -> tuple[Place, bool]:
         raise WeightsError(f"weights '{row.name}' cannot be fetched by a program: {advice(row)}")
     try:
         path = _from_url(row, progress) if row.url is not None else _from_hub(row)
-    except WeightsError:
-        raise
+    except DownloadError as error:
+        raise WeightsError(str(error)) from None
     except Exception as error:  # the hub's client and the network raise many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(" .")
         raise WeightsError(f"weights '{row.name}' could not be had: {reason}; {advice(row)}") from None
@@ -82,28 +75,9 @@ def _from_url(row: Weights, progress: Progress | None) -> Path:
     assert row.url is not None
     assert row.file is not None
     target = weights_dir() / row.file
-    with urlopen(Request(row.url, headers={"User-Agent": "semiovs"}), timeout=PATIENCE) as answer:
-        expected = int(answer.headers.get("Content-Length") or 0)
-        with atomic_write(target) as file:
-            size, digest = _copy(answer, file, expected, progress)
-            if expected and size != expected:
-                raise WeightsError(f"{row.url}: broke off after {size} of {expected} bytes; try again")
-            if row.sha256 is not None and digest != row.sha256:
-                raise WeightsError(f"{row.url}: has SHA-256 {digest}, not {row.sha256}; nothing was kept")
+    digest = download(row.url, target, sha256=row.sha256, progress=progress)
     write_text(checksum_file(target), f"{digest}  {target.name}\n")
     return target
-
-
-def _copy(source: IO[bytes], target: IO[bytes], expected: int, progress: Progress | None) -> tuple[int, str]:
-    """Bytes copied, and their SHA-256."""
-    size, digest = 0, hashlib.sha256()
-    while chunk := source.read(_CHUNK):
-        target.write(chunk)
-        digest.update(chunk)
-        size += len(chunk)
-        if progress is not None:
-            progress(size // _CHUNK, max(expected // _CHUNK, 1))
-    return size, digest.hexdigest()
 
 
 def check(row: Weights) -> Checked:
