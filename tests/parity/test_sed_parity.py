@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from parity.keyfill import state_dict_for
 from parity.sed_inputs import NEAR, aggregator, aggregator_inputs, facts, gauss, golden, tiny
 from semiovs.models.sed import ClipDense, build_clip, build_sed, fast
-from semiovs.models.sed.source import SedSource, published_source
+from semiovs.models.sed.trained import TrainedSed, from_published
 from semiovs.ovs.pooling import Pooling
 from semiovs.ovs.sed import SedTeacher, shortest_edge
 from semiovs.vocab import Vocabulary
@@ -119,7 +119,7 @@ def test_images_in(case):
     assert shortest_edge(*rgb.shape[1:], 640, 2560) == tuple(recorded[f"{case}/resized_hw"])
     network = build_sed("resnet18", dim=8, prompts=1, stride=32)
     network.backbone.normalization = ClipDense.normalization
-    teacher = SedTeacher.of(SedSource(network, lambda vocabulary: torch.zeros(1, 1, 8)))
+    teacher = SedTeacher.of(TrainedSed(network, lambda vocabulary: torch.zeros(1, 1, 8)))
     ours = teacher.prepared(rgb)[0]
     assert ours.shape == (3, 768, 768)
     np.testing.assert_allclose(ours[:, ::24, ::24].numpy(), recorded[f"{case}/x768_stride24"], **NEAR)
@@ -140,8 +140,8 @@ def test_image_to_labels(topk, name, monkeypatch, tmp_path):
     monkeypatch.setenv("SEMIOVS_CACHE", str(tmp_path))
     recorded, concepts = golden("tiny_sed"), facts("tiny_sed")["classes"]
     vocabulary = Vocabulary(tuple(f"class {i}" for i in range(5)), tuple((concept,) for concept in concepts))
-    published = published_source(tiny(), {})
-    source = SedSource(published.network, published.embed, size=(128, 160), edges=(96, 384))
+    published = from_published(tiny(), {})
+    source = TrainedSed(published.network, published.embed, size=(128, 160), edges=(96, 384))
     np.testing.assert_allclose(source.features(vocabulary)[:, :3].numpy(), recorded["text_features_first3"], **NEAR)
     rgb = torch.from_numpy(recorded["rgb"]).permute(2, 0, 1)
     teacher = SedTeacher.of(source, topk=topk)

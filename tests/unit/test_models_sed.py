@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from semiovs.errors import UsageError
 from semiovs.models.sed import Aggregator, AggregatorSizes, build_dense, build_sed
 from semiovs.models.sed.blocks import in_blocks
-from semiovs.models.sed.fast import CPU_CHUNK, aggregate, chunk_for
+from semiovs.models.sed.fast_aggregation import CPU_CHUNK, aggregate, chunk_for
 from semiovs.models.sed.rejection import survivors
 
 SMALL = AggregatorSizes(hidden=32, decoder_dims=(32, 16, 16), guides=(16, 8, 8), kernel=5, heads=4)

@@ -1,4 +1,4 @@
-"""Published checkpoints, strictly: every name and shape fits, or the report says what the file is instead."""
+"""Strict loading of published checkpoints: every name and shape fits, or the error says what the file is instead."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from semiovs.models.statedict import Fit, Renaming, StateDict, compare, first_of
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of a checkpoint.
+    """Which tensors of a checkpoint were loaded, and which do not fit.
 
     loaded, missing, unexpected: names; mismatched: name and both shapes; renamed: ``old -> new``.
     """
@@ -33,7 +33,7 @@ class LoadReport:
 
     @property
     def ok(self) -> bool:
-        """Every tensor found its place and none is left over."""
+        """Whether every tensor fits and none is left over."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:

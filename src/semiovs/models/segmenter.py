@@ -1,4 +1,4 @@
-"""A segmenter has two verbs, `encode` and `decode`; everything else is composition."""
+"""The interface of segmentation models: `encode` an image to feature maps, `decode` them to logits."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ class Segmenter(nn.Module, ABC):
         return (list(self.backbone.parameters()),)
 
     def prompt(self, vocabulary: Vocabulary) -> None:
-        """Hear the names of the classes, before the first image; of use to segmenters that are asked with words."""
+        """Set the class names before the first image; segmenters that do not read words ignore them."""
 
     def facts(self) -> dict[str, str]:
-        """What the model card must say beside the options, and a loaded model must agree with."""
+        """Facts for the model card beside the options; a loaded model must have the same."""
         return {}
 
     def forward(self, image: Tensor) -> Tensor:

@@ -116,7 +116,7 @@ class Fit:
 
     @property
     def ok(self) -> bool:
-        """Everything is there and nothing is left over."""
+        """Whether everything is there and nothing is left over."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""A vocabulary while its files are read: classes with the lines they come from, and what may be done to inherited ones."""
+"""Builds a vocabulary from its files: classes with their lines, and the edits of inherited ones."""
 
 from __future__ import annotations
 

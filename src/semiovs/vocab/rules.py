@@ -1,4 +1,4 @@
-"""What every vocabulary obeys, wherever it comes from."""
+"""Rules that every vocabulary obeys, whether from a file or from Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a vocabulary file may say (docs/reference/vocabulary.md). All of it is text: ``no``, ``7`` and ``true`` are words here."""
+"""Schema of vocabulary files (docs/reference/vocabulary.md). Values are read as text: ``no``, ``7`` and ``true`` are words."""
 
 from __future__ import annotations
 

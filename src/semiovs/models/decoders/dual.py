@@ -1,4 +1,4 @@
-"""DeepLabV3+ as DDFP has it: features can be changed before they are fused, and changed ones have a BatchNorm of their own."""
+"""DDFP's DeepLabV3+: features can be perturbed before they are fused, and perturbed ones have a BatchNorm of their own."""
 
 from __future__ import annotations
 

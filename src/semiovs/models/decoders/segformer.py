@@ -45,7 +45,7 @@ class Segformer(Segmenter):
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:
         """Four maps -> logits (B, K, *size)."""
         refuse_context("segformer", context)
-        return resized(self.head(features), size)
+        return resize(self.head(features), size)
 
 
 class Head(nn.Module):
@@ -64,7 +64,7 @@ class Head(nn.Module):
     def forward(self, features: Features) -> Tensor:
         """See the class."""
         size = features[0].shape[-2:]
-        levels = [resized(project(f), size) for project, f in zip(self.projects, features, strict=True)]
+        levels = [resize(project(f), size) for project, f in zip(self.projects, features, strict=True)]
         fused = self.fuse(torch.cat(levels[::-1], dim=1))  # the coarsest first, as in the published weights
         return self.classifier(self.dropout(fused))  # type: ignore[no-any-return]
 
@@ -76,6 +76,6 @@ class _Projection(nn.Linear):
         return F.conv2d(x, self.weight[:, :, None, None], self.bias)
 
 
-def resized(x: Tensor, size: Sequence[int]) -> Tensor:
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """(B, C, h, w) -> (B, C, *size), bilinear, corners not aligned."""
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)

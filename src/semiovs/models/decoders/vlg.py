@@ -13,13 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semiovs.models.decoders.deeplabv3plus import resize
+
 #: Channels a group of every GroupNorm.
 _GROUP = 16
-
-
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, C, h, w) -> (B, C, *size), bilinear with aligned corners."""
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semiovs.models.sed.aggregator import PUBLISHED_SIZES, Aggregator, AggregatorSizes
-from semiovs.models.sed.dense import Dense, DenseEncoder, build_dense
-from semiovs.models.sed.fast import BUDGET, aggregate
+from semiovs.models.sed.dense_encoder import Dense, DenseEncoder, build_dense
+from semiovs.models.sed.fast_aggregation import BUDGET, aggregate
 from semiovs.models.segmenter import Normalization
 
 
@@ -47,8 +47,8 @@ class Sed(nn.Module):
     ) -> list[Tensor]:
         """As `forward` and a sigmoid, for inference: image (B, 3, H, W), text (T, P, C) -> B maps (T, h, w) in [0, 1].
 
-        The encoder sees the images together, the aggregator one by one (`semiovs.models.sed.fast.aggregate`, with `topk` and
-        `budget` as there).
+        The encoder sees the images together, the aggregator one by one (`fast_aggregation.aggregate`, with `topk` and `budget` as
+        there).
 
         Raises:
             ValueError: as `forward`.

@@ -1,4 +1,4 @@
-"""SED as a segmenter: the network, the words it is asked with, and its way of looking at images of any size."""
+"""SED as a segmenter: the network, the text features of its classes, and images of any size."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from semiovs.errors import UsageError
 from semiovs.models.sed.aggregator import AggregatorSizes
-from semiovs.models.sed.dense import CLIP_PREFIX
-from semiovs.models.sed.fast import aggregate
+from semiovs.models.sed.dense_encoder import CLIP_PREFIX
+from semiovs.models.sed.fast_aggregation import aggregate
 from semiovs.models.sed.network import build_sed
 from semiovs.models.segmenter import Features, Segmenter
 from semiovs.models.text import TextCache, TextEncoder, build_text, embed_concepts, imagenet_templates, width_of
@@ -67,7 +67,7 @@ class SedSegmenter(Segmenter):
         tower = encoder.removeprefix(CLIP_PREFIX) if encoder.startswith(CLIP_PREFIX) else None
         model = tower if text == "clip" and text_model is None else text_model
         self.num_classes, self.resolution, self.stride = num_classes, resolution, stride
-        self.templates = _checked(templates)
+        self.templates = _check_templates(templates)
         self._text: dict[str, Any] = {"kind": text, "model": model, "weights": text_weights, "dim": text_dim}
         self.network = build_sed(
             encoder,
@@ -90,17 +90,17 @@ class SedSegmenter(Segmenter):
 
     @property
     def backbone(self) -> nn.Module:  # type: ignore[override]
-        """The encoder proper; a projection that starts from nothing belongs to the head and learns as fast."""
+        """The encoder without its projection, which is trained from scratch with the head's learning rate."""
         body: nn.Module = getattr(self.network.backbone, "body", self.network.backbone)
         return body
 
     @property
     def towers(self) -> list[nn.Module]:
-        """What makes vectors of one space from images and words: encoder with its projection; the words where they are trained."""
+        """Modules that map into the shared space: the encoder with its projection, and the text tower where it is trained."""
         return [self.network.backbone, *([self.words] if self.words is not None else [])]
 
     def prompt(self, vocabulary: Vocabulary) -> None:
-        """Ask for the classes of `vocabulary` from now on.
+        """Set the classes.
 
         Raises:
             UsageError: it brings another number of templates than the model reads.
@@ -137,7 +137,7 @@ class SedSegmenter(Segmenter):
         chosen: positions of the prompts that are asked -> (B, len(chosen), ·, ·), a map a prompt. Without it a class's map is the
         maximum over its concepts, taken before any resize, which is cheaper than the other way round.
         """
-        vocabulary, text = self._asked(), self._features()
+        vocabulary, text = self._require_vocabulary(), self._features()
         if chosen is None:
             ground = None if vocabulary.background is None else torch.tensor(vocabulary.background).logit(eps=EPSILON)
             return [_by_class(maps, vocabulary, ground) for maps in self.network(self.fitted(image), text)]
@@ -151,12 +151,12 @@ class SedSegmenter(Segmenter):
 
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:  # noqa: ARG002 - as all
         """-> log-odds (B, K, *size) of the class probabilities, which are resized and pooled as a teacher does."""
-        vocabulary = self._asked()
+        vocabulary = self._require_vocabulary()
         ground = None if vocabulary.background is None else torch.tensor(vocabulary.background)
         return _by_class(self._probabilities(features), vocabulary, ground, size).logit(eps=EPSILON)
 
     def _probabilities(self, features: Features) -> Tensor:
-        """Concept maps (B, T, ·, ·) in [0, 1]; where nothing is learnt, in the teacher's quick and small way."""
+        """Concept maps (B, T, ·, ·) in [0, 1]; without gradients by the faster `aggregate`."""
         text, aggregator = self._features(), self.network.aggregator
         learning = self.training or torch.is_grad_enabled() or torch.is_autocast_enabled(text.device.type)
         if learning:
@@ -177,13 +177,13 @@ class SedSegmenter(Segmenter):
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device
 
-    def _asked(self) -> Vocabulary:
+    def _require_vocabulary(self) -> Vocabulary:
         if self.vocabulary is None:
             raise UsageError("model sed has not been told its classes: call prompt(vocabulary) first")
         return self.vocabulary
 
     def _features(self) -> Tensor:
-        return self.embed(self._asked()) if self._embedded is None else self._embedded
+        return self.embed(self._require_vocabulary()) if self._embedded is None else self._embedded
 
     def _templates_for(self, vocabulary: Vocabulary) -> tuple[str, ...]:
         given = vocabulary.templates or self.templates
@@ -202,7 +202,7 @@ class SedSegmenter(Segmenter):
         tower.visual.load_state_dict(open_model(model, weights).visual.state_dict())
 
 
-def _checked(templates: Sequence[str] | None) -> tuple[str, ...]:
+def _check_templates(templates: Sequence[str] | None) -> tuple[str, ...]:
     if templates is None:
         return imagenet_templates()
     wrong = next((template for template in templates if "{}" not in template), None)

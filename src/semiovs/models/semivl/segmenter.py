@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from semiovs.errors import DataError, UsageError
 from semiovs.models.clip_vit import DenseClipViT
 from semiovs.models.decoders.vlg import VlgDecoder, VlgSizes
-from semiovs.models.sed.dense import CLIP_NORMALIZATION
+from semiovs.models.sed.dense_encoder import CLIP_NORMALIZATION
 from semiovs.models.segmenter import Features, Normalization, Segmenter, refuse_context
 from semiovs.models.semivl.guide import Guide
 from semiovs.models.semivl.text import TEMPLATES, ClassTexts, check_asked
-from semiovs.models.semivl.tower import Stem, open_tower, renormalized
+from semiovs.models.semivl.tower import Stem, open_tower, renormalize
 from semiovs.vocab.vocabulary import Vocabulary
 
 TRAINED = ("attention", "all")
@@ -93,7 +93,7 @@ class SemiVLSegmenter(Segmenter):
         )  # fmt: skip
 
     def prompt(self, vocabulary: Vocabulary) -> None:
-        """Ask for the classes of `vocabulary` from now on; texts that came with the weights are kept if they are the same.
+        """Set the classes; texts that came with the weights are kept if they are the same.
 
         Raises:
             WeightsError: the text encoder, or the file of embeddings, is missing or of another vocabulary.
@@ -103,7 +103,7 @@ class SemiVLSegmenter(Segmenter):
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """The classes it has been told."""
+        """The classes that were set."""
         return self.texts.vocabulary
 
     def encode(self, image: Tensor) -> Features:
@@ -167,7 +167,7 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> Features:
         """The maps."""
-        seen = image if self.wanted is None else renormalized(image, self.given, self.wanted)
+        seen = image if self.wanted is None else renormalize(image, self.given, self.wanted)
         return (*self.clip(seen), *(() if self.stem is None else (self.stem(image),)))
 
 

@@ -48,13 +48,13 @@ def embed_concepts(
     """
     sentences = tuple(templates) or imagenet_templates()
     if cache is None:
-        return _embedded(encoder, prompts, sentences)
+        return _embed_all(encoder, prompts, sentences)
     found = {prompt: cache.get(encoder.identity, prompt, sentences) for prompt in dict.fromkeys(prompts)}
     lacking = [prompt for prompt, features in found.items() if features is None]
     for first in range(0, len(lacking), _CHUNK):
         part = lacking[first : first + _CHUNK]
         with torch.no_grad():
-            fresh = _embedded(encoder, part, sentences).cpu()
+            fresh = _embed_all(encoder, part, sentences).cpu()
         for prompt, own in zip(part, fresh, strict=True):
             cache.put(encoder.identity, prompt, sentences, own)
             found[prompt] = own
@@ -67,16 +67,16 @@ def prompts_of(concept: str, templates: Sequence[str]) -> list[str]:
     return [template.replace("{}", synonym) for template in templates for synonym in concept.split(SYNONYMS)]
 
 
-def _embedded(encoder: TextEncoder, prompts: Sequence[str], templates: Sequence[str]) -> Tensor:
+def _embed_all(encoder: TextEncoder, prompts: Sequence[str], templates: Sequence[str]) -> Tensor:
     texts = [text for prompt in prompts for text in prompts_of(prompt, templates)]
     if not texts:
         return torch.zeros(0, len(templates), encoder.dim)
     vectors = F.normalize(encoder.encode(texts), dim=-1)
     counts = [len(templates) * len(prompt.split(SYNONYMS)) for prompt in prompts]
-    return torch.stack([_merged(own, len(templates)) for own in torch.split(vectors, counts)])
+    return torch.stack([_merge_templates(own, len(templates)) for own in torch.split(vectors, counts)])
 
 
-def _merged(vectors: Tensor, templates: int) -> Tensor:
+def _merge_templates(vectors: Tensor, templates: int) -> Tensor:
     """(P · S, C) of one concept -> (P, C)."""
     if len(vectors) == templates:
         return vectors
