@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from parity.keyfill import state_dict_for
 from parity.sed_inputs import NEAR, aggregator, aggregator_inputs, facts, gauss, golden, tiny
-from semiovs.models.sed import ClipDense, build_clip, build_sed, fast
+from semiovs.models.sed import ClipDense, build_clip, build_sed, fast_aggregation
 from semiovs.models.sed.trained import TrainedSed, from_published
 from semiovs.ovs.pooling import Pooling
 from semiovs.ovs.sed import SedTeacher, shortest_edge
@@ -41,7 +41,7 @@ def test_aggregator(case):
 @torch.no_grad()
 def test_correlation():
     features, text, _ = aggregator_inputs("a1", 1, 3, 80, 768, 24, 24, LARGE)
-    ours = fast.correlate(features, F.normalize(text, dim=-1))
+    ours = fast_aggregation.correlate(features, F.normalize(text, dim=-1))
     np.testing.assert_allclose(ours[None, :, 0].numpy(), RECORDED["a1/corr_p0"], **NEAR)
 
 
@@ -53,7 +53,7 @@ def test_aggregator_as_it_runs_at_inference(case, chunk):
     features, text, guides = aggregator_inputs(case, b, t, p, c, h, w, guide_dims)
     model = aggregator(layout, p, guide_dims).to(memory_format=torch.channels_last)
     levels = [guide[0] for guide in guides]
-    ours = fast.aggregate(model, features[0], F.normalize(text, dim=-1), levels, chunk=chunk).numpy()
+    ours = fast_aggregation.aggregate(model, features[0], F.normalize(text, dim=-1), levels, chunk=chunk).numpy()
     recorded = 1 / (1 + np.exp(-RECORDED[f"{case}/head"][0]))
     np.testing.assert_allclose(ours, recorded, **NEAR)
     assert (ours.argmax(axis=0) == recorded.argmax(axis=0)).mean() >= 0.999
@@ -73,15 +73,15 @@ def test_early_rejection(case, monkeypatch):
     noise = np.float32(0.5) * gauss("b/img_noise", (1, 768, height, width), seed)
     features = torch.from_numpy(noise + np.einsum("bthw,tc->bchw", act, base).astype(np.float32))
 
-    kept, choose = [np.arange(24)], fast.survivors
+    kept, choose = [np.arange(24)], fast_aggregation.survivors
 
     def recording(logits, topk):
         alive = choose(logits, topk)
         kept.append(kept[-1][alive.numpy()])
         return alive
 
-    monkeypatch.setattr(fast, "survivors", recording)
-    ours = fast.aggregate(
+    monkeypatch.setattr(fast_aggregation, "survivors", recording)
+    ours = fast_aggregation.aggregate(
         model, features[0], F.normalize(text, dim=-1), [guide[0] for guide in guides], topk=int(recorded["topk"])
     ).numpy()
     stages = kept[1:] or kept * 3  # nothing is asked where all survive

@@ -19,7 +19,7 @@ def _word(value: Any) -> str:
     if isinstance(value, list | dict):
         raise ValueError("expected text" + ("; put '{}' in quotes" if value == {} else ""))
     if value is None or not value.strip():
-        raise ValueError("empty; expected a word")
+        raise ValueError("empty; expected a word (null in quotes, if that is the word)")
     return str(value.strip())
 
 
@@ -73,7 +73,8 @@ def _background(value: Any) -> Any:
         return {}
     if not isinstance(value, dict):
         raise ValueError("expected concepts: [...], threshold: 0.4 or none")
-    if {"concepts", "threshold"} <= value.keys():
+    given = [value.get(key) is not None for key in ("concepts", "threshold")]
+    if all(given) or not (any(given) or value.keys() - {"concepts", "threshold"}):
         raise ValueError("give either concepts or threshold")
     return value
 
@@ -88,6 +89,8 @@ def _mapping(example: str) -> BeforeValidator:
 
 
 def _by_id(value: Any) -> Any:
+    if value == []:
+        raise ValueError("expected one for each class, got none")
     return dict(enumerate(value)) if isinstance(value, list) else value
 
 

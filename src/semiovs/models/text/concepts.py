@@ -21,9 +21,8 @@ from torch.nn import functional as F
 from semiovs.env import cache_dir
 from semiovs.files import write_bytes
 from semiovs.models.text.encoder import TextEncoder
+from semiovs.vocab.rules import synonyms
 
-#: Stands between the synonyms of one concept; a comma alone does not.
-SYNONYMS = ", "
 #: How many templates `imagenet_templates` has.
 IMAGENET_TEMPLATES = 80
 #: Concepts that are encoded before they are written: a killed job loses no more.
@@ -64,7 +63,7 @@ def embed_concepts(
 
 def prompts_of(concept: str, templates: Sequence[str]) -> list[str]:
     """Every synonym in every template: template by template, within it synonym by synonym."""
-    return [template.replace("{}", synonym) for template in templates for synonym in concept.split(SYNONYMS)]
+    return [template.replace("{}", synonym) for template in templates for synonym in synonyms(concept)]
 
 
 def _embed_all(encoder: TextEncoder, prompts: Sequence[str], templates: Sequence[str]) -> Tensor:
@@ -72,7 +71,7 @@ def _embed_all(encoder: TextEncoder, prompts: Sequence[str], templates: Sequence
     if not texts:
         return torch.zeros(0, len(templates), encoder.dim)
     vectors = F.normalize(encoder.encode(texts), dim=-1)
-    counts = [len(templates) * len(prompt.split(SYNONYMS)) for prompt in prompts]
+    counts = [len(templates) * len(synonyms(prompt)) for prompt in prompts]
     return torch.stack([_merge_templates(own, len(templates)) for own in torch.split(vectors, counts)])
 
 
