@@ -39,7 +39,7 @@ def is_single(scales: Sequence[float], *, flip: bool) -> bool:
     return not flip and tuple(scales) == (1.0,)
 
 
-def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_image(image: Tensor, size: tuple[int, int]) -> Tensor:
     """Image (B, 3, H, W) at another size, smoothed where it gets smaller; uint8 stays uint8."""
     if image.shape[-2:] == size:
         return image
@@ -50,7 +50,7 @@ def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _scale(image: Tensor, scale: float) -> Tensor:
     height, width = image.shape[-2:]
-    return resized(image, (max(1, round(height * scale)), max(1, round(width * scale))))
+    return resize_image(image, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 def _bilinear(x: Tensor, size: tuple[int, int], *, antialias: bool = False) -> Tensor:

@@ -122,8 +122,8 @@ class _Head(nn.Module):
 
     def forward(self, features: Features) -> Tensor:
         maps = [
-            self.scratch.get_submodule(f"layer{number}_rn")(resized(project(feature)))
-            for number, (feature, project, resized) in enumerate(
+            self.scratch.get_submodule(f"layer{number}_rn")(rescale(project(feature)))
+            for number, (feature, project, rescale) in enumerate(
                 zip(features, self.projects, self.resize_layers, strict=True), start=1
             )
         ]

@@ -140,13 +140,13 @@ class SedSegmenter(Segmenter):
         vocabulary, text = self._require_vocabulary(), self._features()
         if chosen is None:
             ground = None if vocabulary.background is None else torch.tensor(vocabulary.background).logit(eps=EPSILON)
-            return [_by_class(maps, vocabulary, ground) for maps in self.network(self.fitted(image), text)]
-        asked: list[Tensor] = self.network(self.fitted(image), text[chosen])
+            return [_by_class(maps, vocabulary, ground) for maps in self.network(self.fit_to_network(image), text)]
+        asked: list[Tensor] = self.network(self.fit_to_network(image), text[chosen])
         return asked
 
     def encode(self, image: Tensor) -> Features:
         """(B, 3, H, W) -> dense features and three guides, of the image at network resolution."""
-        dense = self.network.backbone(self.fitted(image))
+        dense = self.network.backbone(self.fit_to_network(image))
         return (dense.features, *dense.guides)
 
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:  # noqa: ARG002 - as all
@@ -164,7 +164,7 @@ class SedSegmenter(Segmenter):
             return maps.float().sigmoid()
         return torch.stack([aggregate(aggregator, own, text, guides) for own, *guides in zip(*features, strict=True)])
 
-    def fitted(self, image: Tensor) -> Tensor:
+    def fit_to_network(self, image: Tensor) -> Tensor:
         """Image at the resolution of the network, bilinear without antialiasing (SED spec, section 1, step 6)."""
         height, width = image.shape[-2:]
         side = self.resolution
