@@ -16,8 +16,8 @@ from semiovs.vocab.schema import Background, ClassEntry
 class VocabularyBuilder:
     """Concepts by class name, in the order of the ids, and everything else.
 
-    label: the file, for errors; lines: file and line of each class; keys: file and line of each key. Its methods raise a RuleError
-    for what cannot be done; `locate` adds where.
+    label: the file, for errors; lines: file and line of each class; keys: file and line of each key. Its methods raise a
+    RuleError for what cannot be done; `locate` adds where.
     """
 
     label: str
@@ -40,7 +40,10 @@ class VocabularyBuilder:
                 self.colors[name] = entry.color
 
     def set_background(self, background: Background, entries: Sequence[ClassEntry]) -> None:
-        """Name the concepts of class 0 or give it a constant score. entries: the file's own, whose concepts are not replaced."""
+        """Name the concepts of class 0 or give it a constant score.
+
+        entries: the file's own classes, whose concepts are not replaced.
+        """
         name = next(iter(self.concepts))
         given = any(entry.name == name and entry.concepts for entry in entries)
         self.background = background.threshold

@@ -1,4 +1,4 @@
-"""Files that hold a vocabulary: YAML (docs/reference/vocabulary.md) or a class name a line. Errors name file, line and key."""
+"""Reads vocabulary files: YAML (docs/reference/vocabulary.md) or a class name a line. Errors name file, line and key."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _without_classes(source: Source) -> ConfigError:
 
 
 def _apply(document: Document, builder: VocabularyBuilder) -> None:
-    """Lay a file over what it extends: classes, background, ignore, merge, rename, colours, whatever their order in the file."""
+    """Lay a file over what it extends. The order is that of the calls below, whatever the order in the file."""
     file = document.file
     key, entries = ("names", file.names) if file.names else ("classes", file.classes)
     builder.keys |= {name: document.line(name) for name in file.model_fields_set}
