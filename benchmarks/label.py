@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from benchmarks.measure import Row, Size, alternately, counted, row
 from benchmarks.plain_sed import plain_aggregator
 from semiovs.models.sed import Aggregator
-from semiovs.models.sed.fast import aggregate
+from semiovs.models.sed.fast_aggregation import aggregate
 
 #: Channels of the text embeddings and of the image's maps in SED-B.
 _DIM, _GUIDES, _PROMPTS = 640, (512, 256, 128), 80

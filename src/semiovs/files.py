@@ -117,8 +117,13 @@ def write_json(path: Path, data: Any) -> None:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, as 64 hex digits."""
+    return digest_of(path, "sha256")
+
+
+def digest_of(path: Path, algorithm: str) -> str:
+    """Checksum of a file in hex digits. algorithm: a name of `hashlib`, such as ``md5``; for comparison, not for security."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def open_locked(path: Path) -> int:

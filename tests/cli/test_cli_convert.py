@@ -15,7 +15,7 @@ from semiovs.errors import UsageError
 from semiovs.inference import Predictor
 from semiovs.models import build_segmenter
 from semiovs.models.convert import FAMILIES, recognise
-from semiovs.models.published import read_published, write_published
+from semiovs.models.published_checkpoints import read_published, write_published
 from semiovs.models.weights import load_model
 
 LAYOUTS = Path(__file__).parents[1] / "parity" / "layouts"

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from semiovs import download
 from semiovs.cli.app import main
-from semiovs.datasets import split_cache, split_fetch
+from semiovs.datasets import split_cache
 from unit import benchmark_trees as trees
 from unit.split_toys import catalogue_of, write_lists
 
@@ -139,7 +140,7 @@ def test_what_came_before_the_network_broke_is_kept(monkeypatch, capsys):
         return io.BytesIO(TEXTS[request.full_url.partition("/splits/")[2]].encode())
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(split_fetch, "urlopen", breaks)
+    monkeypatch.setattr(download, "urlopen", breaks)
     assert main(["splits", "fetch"]) == 3
     assert "no connection (timed out)" in capsys.readouterr().err
     assert sum(row["ok"] for row in _json(capsys, "verify")[1]) == 2

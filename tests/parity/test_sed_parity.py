@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from parity.keyfill import state_dict_for
 from parity.sed_inputs import NEAR, aggregator, aggregator_inputs, facts, gauss, golden, tiny
-from semiovs.models.sed import ClipDense, build_clip, build_sed, fast
-from semiovs.models.sed.source import SedSource, published_source
+from semiovs.models.sed import ClipDense, build_clip, build_sed, fast_aggregation
+from semiovs.models.sed.trained import TrainedSed, from_published
 from semiovs.ovs.pooling import Pooling
 from semiovs.ovs.sed import SedTeacher, shortest_edge
 from semiovs.vocab import Vocabulary
@@ -41,7 +41,7 @@ def test_aggregator(case):
 @torch.no_grad()
 def test_correlation():
     features, text, _ = aggregator_inputs("a1", 1, 3, 80, 768, 24, 24, LARGE)
-    ours = fast.correlate(features, F.normalize(text, dim=-1))
+    ours = fast_aggregation.correlate(features, F.normalize(text, dim=-1))
     np.testing.assert_allclose(ours[None, :, 0].numpy(), RECORDED["a1/corr_p0"], **NEAR)
 
 
@@ -53,7 +53,7 @@ def test_aggregator_as_it_runs_at_inference(case, chunk):
     features, text, guides = aggregator_inputs(case, b, t, p, c, h, w, guide_dims)
     model = aggregator(layout, p, guide_dims).to(memory_format=torch.channels_last)
     levels = [guide[0] for guide in guides]
-    ours = fast.aggregate(model, features[0], F.normalize(text, dim=-1), levels, chunk=chunk).numpy()
+    ours = fast_aggregation.aggregate(model, features[0], F.normalize(text, dim=-1), levels, chunk=chunk).numpy()
     recorded = 1 / (1 + np.exp(-RECORDED[f"{case}/head"][0]))
     np.testing.assert_allclose(ours, recorded, **NEAR)
     assert (ours.argmax(axis=0) == recorded.argmax(axis=0)).mean() >= 0.999
@@ -73,15 +73,15 @@ def test_early_rejection(case, monkeypatch):
     noise = np.float32(0.5) * gauss("b/img_noise", (1, 768, height, width), seed)
     features = torch.from_numpy(noise + np.einsum("bthw,tc->bchw", act, base).astype(np.float32))
 
-    kept, choose = [np.arange(24)], fast.survivors
+    kept, choose = [np.arange(24)], fast_aggregation.survivors
 
     def recording(logits, topk):
         alive = choose(logits, topk)
         kept.append(kept[-1][alive.numpy()])
         return alive
 
-    monkeypatch.setattr(fast, "survivors", recording)
-    ours = fast.aggregate(
+    monkeypatch.setattr(fast_aggregation, "survivors", recording)
+    ours = fast_aggregation.aggregate(
         model, features[0], F.normalize(text, dim=-1), [guide[0] for guide in guides], topk=int(recorded["topk"])
     ).numpy()
     stages = kept[1:] or kept * 3  # nothing is asked where all survive
@@ -119,7 +119,7 @@ def test_images_in(case):
     assert shortest_edge(*rgb.shape[1:], 640, 2560) == tuple(recorded[f"{case}/resized_hw"])
     network = build_sed("resnet18", dim=8, prompts=1, stride=32)
     network.backbone.normalization = ClipDense.normalization
-    teacher = SedTeacher.of(SedSource(network, lambda vocabulary: torch.zeros(1, 1, 8)))
+    teacher = SedTeacher.of(TrainedSed(network, lambda vocabulary: torch.zeros(1, 1, 8)))
     ours = teacher.prepared(rgb)[0]
     assert ours.shape == (3, 768, 768)
     np.testing.assert_allclose(ours[:, ::24, ::24].numpy(), recorded[f"{case}/x768_stride24"], **NEAR)
@@ -140,8 +140,8 @@ def test_image_to_labels(topk, name, monkeypatch, tmp_path):
     monkeypatch.setenv("SEMIOVS_CACHE", str(tmp_path))
     recorded, concepts = golden("tiny_sed"), facts("tiny_sed")["classes"]
     vocabulary = Vocabulary(tuple(f"class {i}" for i in range(5)), tuple((concept,) for concept in concepts))
-    published = published_source(tiny(), {})
-    source = SedSource(published.network, published.embed, size=(128, 160), edges=(96, 384))
+    published = from_published(tiny(), {})
+    source = TrainedSed(published.network, published.embed, size=(128, 160), edges=(96, 384))
     np.testing.assert_allclose(source.features(vocabulary)[:, :3].numpy(), recorded["text_features_first3"], **NEAR)
     rgb = torch.from_numpy(recorded["rgb"]).permute(2, 0, 1)
     teacher = SedTeacher.of(source, topk=topk)

@@ -25,11 +25,11 @@ from semiovs.models import build_segmenter
 from semiovs.models.clip_vit import DenseClipViT, as_semivl
 from semiovs.models.convert import load_reference
 from semiovs.models.decoders.vlg import VlgDecoder
-from semiovs.models.sed.dense import CLIP_NORMALIZATION
+from semiovs.models.sed.dense_encoder import CLIP_NORMALIZATION
 from semiovs.models.segmenter import Normalization
 from semiovs.models.semivl.guide import Guide
 from semiovs.models.semivl.layout import to_segmenter
-from semiovs.models.semivl.tower import renormalized
+from semiovs.models.semivl.tower import renormalize
 from semiovs.models.tiling import average_windows, predict_logits
 
 
@@ -104,14 +104,14 @@ def test_guide(guide: Guide) -> None:
 
 def test_renormalisation(guide: Guide) -> None:
     close(
-        renormalized(image("c.img", 2, 128, 128), Normalization(), CLIP_NORMALIZATION)[:, :, ::8, ::8],
+        renormalize(image("c.img", 2, 128, 128), Normalization(), CLIP_NORMALIZATION)[:, :, ::8, ::8],
         golden("c_renorm")["x"],
         1e-5,
     )
     other = Guide(guide.tower, known=True, given=Normalization(), wanted=CLIP_NORMALIZATION)
     other.tell(made_up_text("text98", 98), COUNTS)
     x = image("c.img", 2, 128, 128)
-    assert other(x).equal(guide(renormalized(x, Normalization(), CLIP_NORMALIZATION)))
+    assert other(x).equal(guide(renormalize(x, Normalization(), CLIP_NORMALIZATION)))
 
 
 class Pointwise:

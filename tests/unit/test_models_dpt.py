@@ -14,7 +14,7 @@ from semiovs.config.schema import OptimConfig
 from semiovs.errors import DataError, UsageError, WeightsError
 from semiovs.methods import build_method
 from semiovs.models import Normalization, Segmenter, build_segmenter
-from semiovs.models.vit import levels_of, resized_positions
+from semiovs.models.vit import levels_of, resize_positions
 
 DINOV3 = "vit_tiny_patch16_dinov3_qkvb"
 
@@ -98,10 +98,10 @@ def test_dinov2_s_position_table_is_resized_by_its_own_rule() -> None:
         return matrix
 
     expected = torch.einsum("yh,hwc,xw->yxc", row(3), grid, row(8))
-    ours = resized_positions(table, (5, 5), (3, 8))
+    ours = resize_positions(table, (5, 5), (3, 8))
     torch.testing.assert_close(ours[0, 1:].reshape(3, 8, 2), expected, rtol=1e-4, atol=1e-4)
     assert ours[:, 0].equal(table[:, 0])
-    assert resized_positions(table, (5, 5), (5, 5)) is table
+    assert resize_positions(table, (5, 5), (5, 5)) is table
 
 
 def test_dinov2_s_rule_is_for_its_weights_without_registers_alone() -> None:

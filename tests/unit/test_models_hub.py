@@ -22,7 +22,7 @@ def no_network(monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("SEMIOVS_WEIGHTS_DIR", str(tmp_path))
-    monkeypatch.setattr("semiovs.models.zoo.find_spec", lambda name: None)  # no package with weights
+    monkeypatch.setattr("semiovs.models.weight_catalog.find_spec", lambda name: None)  # no package with weights
 
 
 def test_without_a_network_the_cache_alone_is_asked(no_network):

@@ -5,12 +5,12 @@ import torch
 from torch.nn import functional as F
 
 from semiovs.errors import UsageError
-from semiovs.models.sed import Aggregator, build_dense, build_sed
+from semiovs.models.sed import Aggregator, AggregatorSizes, build_dense, build_sed
 from semiovs.models.sed.blocks import in_blocks
-from semiovs.models.sed.fast import CPU_CHUNK, aggregate, chunk_for
+from semiovs.models.sed.fast_aggregation import CPU_CHUNK, aggregate, chunk_for
 from semiovs.models.sed.rejection import survivors
 
-SMALL = {"hidden": 32, "decoder_dims": (32, 16, 16), "guides": (16, 8, 8), "kernel": 5, "heads": 4}
+SMALL = AggregatorSizes(hidden=32, decoder_dims=(32, 16, 16), guides=(16, 8, 8), kernel=5, heads=4)
 
 
 def inputs(concepts=7, side=3, batch=2, dim=12, prompts=3):
@@ -25,7 +25,7 @@ def inputs(concepts=7, side=3, batch=2, dim=12, prompts=3):
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return Aggregator(3, (6, 5, 4), **SMALL)
+    return Aggregator(3, (6, 5, 4), SMALL)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 7, 100])
@@ -126,7 +126,7 @@ def test_shapes_that_do_not_belong_together(model, change, message):
 )
 def test_sizes_that_cannot_be(options, message):
     with pytest.raises(UsageError, match=message):
-        Aggregator(3, (6, 5, 4), **options)
+        Aggregator(3, (6, 5, 4), AggregatorSizes(**options))
 
 
 def test_concepts_at_a_time():
@@ -140,7 +140,7 @@ def test_concepts_at_a_time():
 @pytest.mark.parametrize(("encoder", "stride"), [("resnet18", 16), ("resnet18", 32), ("convnext_atto", 32)])
 @torch.no_grad()
 def test_timm_encoders(encoder, stride):
-    network = build_sed(encoder, dim=10, prompts=2, stride=stride, **SMALL).eval()
+    network = build_sed(encoder, dim=10, prompts=2, stride=stride, sizes=SMALL).eval()
     image, text = torch.randn(2, 3, 64, 96), torch.randn(4, 2, 10)
     logits = network(image, text)
     assert logits[0].shape == (2, 4, 8 * 64 // stride, 8 * 96 // stride)
@@ -167,8 +167,8 @@ def test_mlps_in_blocks_are_mlps():
 
 @torch.no_grad()
 def test_two_stages():
-    sizes = {"hidden": 32, "decoder_dims": (32, 16), "guides": (16, 8), "kernel": 5}
-    network = build_sed("small", dim=10, prompts=2, stride=8, **sizes).eval()
+    sizes = AggregatorSizes(hidden=32, decoder_dims=(32, 16), guides=(16, 8), kernel=5)
+    network = build_sed("small", dim=10, prompts=2, stride=8, sizes=sizes).eval()
     image, text = torch.randn(2, 3, 32, 48), torch.randn(4, 2, 10)
     logits = network(image, text)
     assert [one.shape[2:] for one in logits] == [(16, 24), (4, 6), (8, 12)]

@@ -10,7 +10,7 @@ from semiovs.errors import UsageError
 from semiovs.inference import Predictor
 from semiovs.models import build_segmenter
 from semiovs.models.tiling import average_windows, predict_logits, predict_probabilities
-from semiovs.models.tta import mean_over_views, resized
+from semiovs.models.tta import mean_over_views, resize_image
 from semiovs.vocab import Vocabulary
 
 
@@ -42,7 +42,7 @@ def test_every_scale_counts_once_and_answers_come_back_to_one_size():
 
 def test_images_shrink_smoothly_keep_their_type_and_never_vanish():
     stripes = torch.tensor([0, 255], dtype=torch.uint8).repeat(32).expand(1, 3, 64, 64)
-    half = resized(stripes, (32, 32))
+    half = resize_image(stripes, (32, 32))
     assert half.dtype == torch.uint8
     assert (half[..., 2:-2].float() - 127.5).abs().max() < 40  # without smoothing: 0 or 255
     mean_over_views(lean, torch.zeros(1, 3, 1, 1), scales=(0.1,))
@@ -53,7 +53,7 @@ def test_segmenters_average_probabilities_of_the_views():
     found = predict_probabilities(lean, image, scales=(1, 0.5), flip=True, mode="sliding", window=12)
     views = []
     for scale, mirrored in ((1, False), (1, True), (0.5, False), (0.5, True)):
-        view = resized(image, (int(16 * scale), int(24 * scale)))
+        view = resize_image(image, (int(16 * scale), int(24 * scale)))
         view = view.flip(-1) if mirrored else view
         answer = predict_probabilities(lean, view, mode="sliding", window=12)
         answer = answer.flip(-1) if mirrored else answer

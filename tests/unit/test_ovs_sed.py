@@ -10,7 +10,8 @@ from semiovs.errors import DataError, UsageError, WeightsError
 from semiovs.images.record import Record
 from semiovs.models import build_segmenter
 from semiovs.models.sed import build_sed
-from semiovs.models.sed.source import SedSource
+from semiovs.models.sed.aggregator import AggregatorSizes
+from semiovs.models.sed.trained import TrainedSed
 from semiovs.models.weights import ModelCard, save_model
 from semiovs.ovs import build_ovs
 from semiovs.ovs.label import label_images
@@ -31,8 +32,8 @@ def embed(vocabulary: Vocabulary) -> Tensor:
 @pytest.fixture(scope="module")
 def source():
     torch.manual_seed(0)
-    network = build_sed("resnet18", dim=12, prompts=2, stride=32, **SMALL)
-    return SedSource(network.eval(), embed, size=(96, 96), edges=(80, 320), facts={"weights": "0" * 64})
+    network = build_sed("resnet18", dim=12, prompts=2, stride=32, sizes=AggregatorSizes(**SMALL))
+    return TrainedSed(network.eval(), embed, size=(96, 96), edges=(80, 320), facts={"weights": "0" * 64})
 
 
 def image(height, width, seed=0):
@@ -104,8 +105,8 @@ def test_templates_of_another_number(source):
 
 def test_bf16_says_nearly_the_same():
     torch.manual_seed(0)
-    network = build_sed("resnet18", dim=12, prompts=2, stride=32, **SMALL).eval()
-    source = SedSource(network, embed, size=(96, 96), edges=None)
+    network = build_sed("resnet18", dim=12, prompts=2, stride=32, sizes=AggregatorSizes(**SMALL)).eval()
+    source = TrainedSed(network, embed, size=(96, 96), edges=None)
     exact = SedTeacher.of(source).maps([image(64, 64)], VOCABULARY)[0]
     teacher = SedTeacher.of(source, precision="bf16")
     (rough,) = teacher.maps([image(64, 64)], VOCABULARY)

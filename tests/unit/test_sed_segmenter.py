@@ -86,8 +86,8 @@ def test_the_quick_way_is_the_plain_one() -> None:
 
 def test_own_resolution_follows_the_image() -> None:
     segmenter = build(resolution=None)
-    assert segmenter.fitted(torch.zeros(1, 3, 50, 130)).shape[2:] == (64, 128)
-    assert build().fitted(torch.zeros(1, 3, 50, 130)).shape[2:] == (64, 64)
+    assert segmenter.fit_to_network(torch.zeros(1, 3, 50, 130)).shape[2:] == (64, 128)
+    assert build().fit_to_network(torch.zeros(1, 3, 50, 130)).shape[2:] == (64, 64)
 
 
 def test_the_loss_is_binary_cross_entropy_of_four_heads() -> None:

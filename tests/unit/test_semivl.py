@@ -19,7 +19,7 @@ from semiovs.errors import DataError, UsageError, WeightsError
 from semiovs.methods import Progress, build_method
 from semiovs.models import Segmenter, build_segmenter
 from semiovs.models.convert import detect_family, load_reference
-from semiovs.models.semivl.layout import to_tower
+from semiovs.models.semivl.layout import to_segmenter, to_tower
 from semiovs.models.semivl.text import embed_phrases, phrases_of
 from semiovs.models.semivl.tower import open_tower
 from semiovs.models.weights import ModelCard, load_model, save_model
@@ -160,6 +160,20 @@ def test_the_converted_clip_file(clip: Path, tmp_path: Path) -> None:
     assert {k: v.shape for k, v in renamed.items()} == {k: v.shape for k, v in full.items()}
 
 
+def test_every_tensor_of_a_published_file_tells_its_old_name() -> None:
+    layout = json.loads((Path(__file__).parents[1] / "parity/layouts/semivl_voc.json").read_text())
+    published = {name: torch.empty(shape, device="meta") for name, shape in layout.items()}
+    renamed = to_segmenter(published)
+    assert sorted(renamed.sources.values()) == sorted(name for name in layout if not name.startswith("clip_encoder."))
+    reshaped = {old: new for new, old in renamed.sources.items() if renamed[new].shape != published[old].shape}
+    tower = "backbone.clip.tower."
+    assert reshaped == {
+        "backbone.cls_token": f"{tower}class_embedding",
+        "backbone.pos_embed": f"{tower}positional_embedding",
+        "backbone.proj.weight": f"{tower}proj",
+    }
+
+
 def test_weights_of_something_else(clip: Path, tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
     with pytest.raises(WeightsError, match=f"not weights of the image tower of CLIP {NAME}: .*missing"):
@@ -290,6 +304,9 @@ def test_published_weights_reach_the_guide(clip: Path) -> None:
     decoder = {k: v for k, v in method.student.state_dict().items() if k.startswith("decoder.")}
     report = load_reference(method, state | decoder, family="semivl")
     assert report.ok
+    for reshaped in ("cls_token -> class_embedding", "pos_embed -> positional_embedding", "proj.weight -> proj"):
+        old, new = reshaped.split(" -> ")
+        assert f"backbone.{old} -> backbone.clip.tower.{new}" in report.renamed
     assert method.guide.tower.tower.proj.equal(method.student.backbone.clip.tower.proj + 1)
     assert "guide.tower.proj" in method.state_dict()
 

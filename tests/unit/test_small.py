@@ -13,7 +13,7 @@ from semiovs.errors import UsageError
 from semiovs.files import sha256_of
 from semiovs.models import build_segmenter
 from semiovs.models.encoders import build_encoder
-from semiovs.models.small import SmallEncoder, shipped_weights
+from semiovs.models.small_encoder import SmallEncoder, shipped_weights
 
 
 @pytest.mark.parametrize("stride", [8, 16])

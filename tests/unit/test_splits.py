@@ -13,6 +13,7 @@ from urllib.error import HTTPError, URLError
 
 import pytest
 
+from semiovs import download
 from semiovs.datasets import split_fetch
 from semiovs.datasets.split_cache import SplitCache
 from semiovs.datasets.split_fetch import fetch
@@ -250,12 +251,12 @@ class _Web:
 
     def __init__(self, texts, monkeypatch):
         self.texts, self.asked = dict(texts), []
-        monkeypatch.setattr(split_fetch, "urlopen", self)
+        monkeypatch.setattr(download, "urlopen", self)
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
 
     def __call__(self, request, timeout):
         self.asked.append(request.full_url)
-        assert timeout == split_fetch.PATIENCE
+        assert timeout == download.PATIENCE
         repository, path = ("two", "ade20k-v2/") if "/someone/two/" in request.full_url else ("one", "")
         name = request.full_url.partition("/splits/")[2]
         name = name.replace("ade20k/", path) if repository == "two" else name
@@ -286,7 +287,7 @@ def test_without_network(cache, known, monkeypatch):
         raise URLError("no route")
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(split_fetch, "urlopen", no)
+    monkeypatch.setattr(download, "urlopen", no)
     with pytest.raises(DataError, match=r"no connection \(no route\); .*someone/one at aaaaaaa.*splits fetch --from"):
         fetch(cache, _all(known))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

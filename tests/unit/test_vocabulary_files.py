@@ -39,6 +39,8 @@ def test_a_text_file(load, tmp_path):
     assert load("1 road\n2 car\n", "c.txt").names == ("1 road", "2 car")
     with pytest.raises(ConfigError, match=r"^vocabulary: .*c\.txt:3: class 'road' is listed twice$"):
         load("road\ncar\nroad\n", "c.txt")
+    with pytest.raises(ConfigError, match=r"^vocabulary: .*c\.txt: no classes"):
+        load("\n", "c.txt")
 
 
 def test_concepts_and_everything_else(load):
@@ -156,11 +158,14 @@ def test_variants_of_files_and_of_backgrounds(load, tmp_path):
         ("classes: {0: a, 2: b}", "my.yaml:1: classes: id 2 where 1 follows"),
         ("classes: [a, b]\nnames: [a]", "my.yaml:2: names: another word for classes"),
         ("classes: [a, b]\ncolors: [[1, 2, 3]]", "my.yaml:2: colors: expected one for each of the 2 classes, got 1"),
+        ("classes: [a, b]\ncolors: []", "my.yaml:2: colors: expected one for each class, got none"),
         ("classes: [a, b]\ncolors: {c: [1, 2, 3]}", "my.yaml:2: colors: there is no class 'c'"),
-        ("classes: [a]\ncolors:\n- #102030", "my.yaml:3: colors.a: colour None; expected"),
+        ("classes: [a]\ncolors:\n- #102030", "my.yaml:3: colors: colour None; expected"),
         ("classes: [a, b]\nbackground: 0.4", "my.yaml:2: background: expected concepts: [...], threshold: 0.4 or none"),
         ("classes: [a, b]\nbackground: {treshold: 1}", "background.treshold: unknown key (did you mean 'threshold'?)"),
         ("classes: [a, b]\nbackground: {threshold: 1, concepts: [x]}", "my.yaml:2: background: give either"),
+        ("classes: [a, b]\nbackground: {}", "my.yaml:2: background: give either concepts or threshold"),
+        ("classes: [a, null]", "my.yaml:1: classes: empty; expected a word (null in quotes"),
         ("classes: [a, b]\nbackground: {threshold: high}", "my.yaml:2: background.threshold: expected a number"),
         ("classes: [a, b]\nbackground: {threshold: 7}", "my.yaml:2: threshold 7.0 is not a score"),
         (
@@ -180,7 +185,7 @@ def test_variants_of_files_and_of_backgrounds(load, tmp_path):
         ("extends: voc21\n\nmerge: {x: [cat, bog]}", "my.yaml:3: merge: there is no class 'bog' (did you mean 'dog'?)"),
         ("extends: voc21\nmerge: {dog: [cat, cow]}", "my.yaml:2: merge: class 'dog' is there already"),
         ("extends: voc21\nmerge: {pet: []}", "my.yaml:2: merge: 'pet' of no classes"),
-        ("extends: voc21\nrename: {cat: x, dog: x}", "class 'x' is listed twice"),
+        ("extends: voc21\nrename: {cat: x, dog: x}", "my.yaml:2: rename: class 'x' is there already"),
         ("classes: [a]\nignore: a", "no classes"),
         ("extends: voc21\nbackground: {threshold: 0.4}\nmerge: {x: [background, cat]}", "and a background threshold"),
         ("extends: ../{folder}/my.yaml", "extends itself"),
@@ -203,6 +208,23 @@ def test_every_mistake_is_one_line(load, tmp_path, text, message):
     assert line.startswith("vocabulary: ")
     assert message in line
     assert "\n" not in line
+
+
+def test_all_mistakes_of_a_file_are_told_at_once(load):
+    with pytest.raises(ConfigError) as caught:
+        load("classes:\n- a\n- {name: b, colour: 1}\nignor: c\nbackground: {threshold: high}\n")
+    assert [line.partition("my.yaml:")[2] for line in str(caught.value).splitlines()] == [
+        "3: classes.b.colour: unknown key (did you mean 'color'?)",
+        "5: background.threshold: expected a number, got 'high'",
+        "4: ignor: unknown key (did you mean 'ignore'?)",
+    ]
+
+
+def test_names_in_quotes_are_no_ids(load):
+    assert load("classes: {0: zero, 1: one}").names == ("zero", "one")
+    assert load("classes: {'0': zero, '1': one}").names == ("0", "1")
+    with pytest.raises(ConfigError, match=r"my\.yaml:1: classes: class 'car' has its name already"):
+        load("classes: {car: {name: auto}}")
 
 
 def test_what_cannot_be_found(tmp_path):

@@ -12,7 +12,7 @@ from semiovs.cli.console import Json, report, table
 from semiovs.errors import UsageError
 
 if TYPE_CHECKING:
-    from semiovs.models.published import Imported
+    from semiovs.models.published_checkpoints import Imported
     from semiovs.vocab.vocabulary import Vocabulary
 
 
@@ -56,7 +56,7 @@ def convert(
     _free(out, overwrite)
 
     from semiovs.files import sha256_of
-    from semiovs.models.published import read_published
+    from semiovs.models.published_checkpoints import read_published
     from semiovs.models.weights import ModelCard, save_model
 
     evaluation, preset_classes = _from_preset(preset)
@@ -99,7 +99,7 @@ def _export(source: Path, out: Path, *, ddp: bool, which: str | None, overwrite:
     _free(out, overwrite)
 
     from semiovs.files import sha256_of
-    from semiovs.models.published import write_published
+    from semiovs.models.published_checkpoints import write_published
     from semiovs.models.weights import load_model
 
     segmenter, card = load_model(source, which=which)

@@ -30,7 +30,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the catalogue: what for, licence, size, and where a copy lies. Nothing is downloaded."""
-    from semiovs.models.zoo import KINDS, catalogue, locate
+    from semiovs.models.weight_catalog import KINDS, catalogue, locate
 
     if kind is not None and kind not in KINDS:
         raise UsageError(f"--kind {kind}: there is no such kind{did_you_mean(kind, KINDS)}")
@@ -57,13 +57,13 @@ def pull(
 
     Where they cannot be had, the error says which file to put where (exit code 4).
     """
-    from semiovs.models import fetch
-    from semiovs.models.zoo import lookup
+    from semiovs.models import weight_files
+    from semiovs.models.weight_catalog import lookup
 
     rows, done, lines = [lookup(name) for name in names], [], []
     for row in rows:
         with progress(f"{row.name}, MiB") as show:
-            place, fetched = fetch.pull(row, show)
+            place, fetched = weight_files.pull(row, show)
         done.append({"name": row.name, "path": str(place.path), "where": place.where, "fetched": fetched})
         use = row.use.replace("{file}", str(place.path))
         lines.append(f"{row.name}: {'' if fetched else 'already '}at {place.path} ({place.where})\n  use: {use}")
@@ -79,13 +79,13 @@ def verify(
 
     Exit code 4 if a copy is damaged, or one that was named is absent.
     """
-    from semiovs.models import fetch
-    from semiovs.models.zoo import catalogue, lookup
+    from semiovs.models import weight_files
+    from semiovs.models.weight_catalog import catalogue, lookup
 
     rows = [lookup(name) for name in names or catalogue()]
-    found = [fetch.check(row) for row in rows]
+    found = [weight_files.check(row) for row in rows]
     if not names:
-        found = [one for one in found if one.status != "absent"] + fetch.strangers()
+        found = [one for one in found if one.status != "absent"] + weight_files.find_unlisted()
     shown = [(one.status, one.name, one.sha256 or "", one.recorded or "", one.path or "") for one in found]
     text = table(["", "name", "SHA-256", "recorded by", "file"], shown) if found else "no weights are here"
     report([one.as_json() for one in found], as_json=as_json, text=text)

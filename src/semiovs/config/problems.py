@@ -43,12 +43,17 @@ _BOUNDS = {"greater_than_equal": ("at least", "ge"), "greater_than": ("more than
 
 
 def fail(problems: Iterable[str]) -> None:
-    """Raise one ConfigError with all `problems` (at most `MOST` lines); do nothing if there are none."""
+    """Raise one ConfigError with all `problems`; do nothing if there are none."""
+    if lines := list(problems):
+        raise gather(lines, "config")
+
+
+def gather(problems: Iterable[str], subject: str) -> ConfigError:
+    """One error with all `problems`, at most `MOST` lines. subject: the word that each begins with."""
     lines = list(dict.fromkeys(problems))
     if len(lines) > MOST:
-        lines[MOST - 1 :] = [f"config: … and {len(lines) - MOST + 1} more problems"]
-    if lines:
-        raise ConfigError("\n".join(lines))
+        lines[MOST - 1 :] = [f"{subject}: … and {len(lines) - MOST + 1} more problems"]
+    return ConfigError("\n".join(lines))
 
 
 def line(path: str, what: str, leaf: Leaf | None) -> str:
@@ -170,6 +175,13 @@ def _path(loc: tuple[int | str, ...]) -> str:
             break
         path = join(path, str(part))
     return path
+
+
+def explain(details: ErrorDetails) -> str:
+    """What pydantic found wrong with one value, in our words."""
+    message = _message(details)
+    bare = message.startswith("expected ") and details["type"] != "value_error"
+    return f"{message}, got {shown(details['input'])}" if bare else message
 
 
 def _message(details: ErrorDetails) -> str:

@@ -7,7 +7,7 @@ duplicate keys and self-references are refused; ``${`` has no meaning and is tak
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,21 +95,48 @@ def keys_of(node: yaml.MappingNode, where: str) -> Iterator[Key]:
         yield Key(key.value, line, value)
 
 
-def plain(node: yaml.Node, where: str) -> Any:
+def plain(node: yaml.Node, where: str, *, words: bool = False) -> Any:
     """The node as Python data (dict, list, str, int, float, bool, None).
+
+    words: numbers and booleans stay the text that they are in the file.
 
     Raises:
         ConfigError: tags, duplicate keys, self-references, too many values.
     """
     try:
-        return _Construction(where).build(node)
+        return _Construction(where, words).build(node)
     except RecursionError:
         raise ConfigError(f"config: {where}: nested too deeply") from None
 
 
+def locate(node: yaml.Node, path: Iterable[int | str]) -> tuple[yaml.Node, str]:
+    """The value at `path`, and its dotted key in the file.
+
+    path: keys and indices, as pydantic reports them; an index into a mapping counts its values; parts that the file does not
+    have are skipped. In the key an item of a list is called by its ``name:``, or not at all.
+    """
+    names: list[str] = []
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(key.value, value) for key, value in node.value]
+            found = next((pair for index, pair in enumerate(pairs) if part in (index, pair[0])), None)
+            names += [found[0]] if found else []
+            node = found[1] if found else node
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            names += _name(node)
+    return node, ".".join(names)
+
+
+def _name(item: yaml.Node) -> list[str]:
+    pairs = item.value if isinstance(item, yaml.MappingNode) else []
+    return [value.value for key, value in pairs if key.value == "name" and isinstance(value, yaml.ScalarNode)]
+
+
 class _Construction:
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, words: bool) -> None:
         self.where = where
+        self.words = words
         self.count = 0
         self.open: set[int] = set()
 
@@ -123,7 +150,7 @@ class _Construction:
         self.open.add(id(node))
         try:
             if isinstance(node, yaml.ScalarNode):
-                return _scalar(node, place)
+                return _scalar(node, place, self.words)
             if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
                 return [self.build(item) for item in node.value]
             if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
@@ -141,10 +168,12 @@ class _Construction:
         return result
 
 
-def _scalar(node: yaml.ScalarNode, place: str) -> Any:
+def _scalar(node: yaml.ScalarNode, place: str, words: bool) -> Any:
     text: str = node.value
     try:
         match node.tag.removeprefix("tag:yaml.org,2002:"):
+            case "bool" | "int" | "float" if words:
+                return text
             case "str":
                 return text
             case "null":

@@ -6,7 +6,6 @@ is known.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from semiovs.errors import DataError
+from semiovs.files import digest_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,10 @@ class Packed:
         Raises:
             DataError: it cannot be read.
         """
-        return cls(path, archive, _digest(path, archive.algorithm) == archive.digest)
+        try:
+            return cls(path, archive, digest_of(path, archive.algorithm) == archive.digest)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}") from None
 
     @property
     def text(self) -> str:
@@ -80,11 +83,3 @@ def archives_in(name: str, root: Path) -> list[tuple[Path, Archive]]:
         (folder / archive.name, archive) for archive in ARCHIVES.get(name, ()) for folder in (root, root / "downloads")
     ]
     return [(path, archive) for path, archive in places if path.is_file()]
-
-
-def _digest(path: Path, algorithm: str) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None

@@ -5,23 +5,19 @@ from __future__ import annotations
 import os
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 from semiovs.datasets.split_cache import SplitCache
 from semiovs.datasets.splits import Catalogue, PublishedList, digest
+from semiovs.download import DownloadError, Progress, read_url
 from semiovs.env import hub_offline
 from semiovs.errors import DataError
 
-Progress = Callable[[int, int], None]
-
-#: Seconds without a byte until a download is given up.
-PATIENCE = 30.0
 #: The longest published list has 2 MB; whatever is longer is none.
 LARGEST = 8 * 2**20
 #: Members of an archive, and their bytes together, before it is given up as a trap.
@@ -232,11 +228,11 @@ def _from_web(
         for key in one.repositories:
             address = known.repositories[key].url(one.path)
             try:
-                taken[one.name] = one.lines(_download(address))
+                taken[one.name] = one.lines(read_url(address, most=LARGEST))
                 break
             except HTTPError as error:  # the file, not the network: another repository may have it
                 reasons.append((address, f"HTTP {error.code}"))
-            except DataError as error:
+            except (DataError, DownloadError) as error:
                 reasons.append((address, str(error)))
             except (URLError, HTTPException, OSError) as error:
                 reason = getattr(error, "reason", None) or error
@@ -245,14 +241,6 @@ def _from_web(
             done.refused += reasons
         if progress is not None:
             progress(len(taken), len(absent))
-
-
-def _download(address: str) -> bytes:
-    with urlopen(Request(address, headers={"User-Agent": "semiovs"}), timeout=PATIENCE) as answer:
-        data: bytes = answer.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise DataError("longer than any list")
-    return data
 
 
 def _elsewhere(known: Catalogue, absent: Sequence[PublishedList]) -> str:

@@ -16,6 +16,7 @@ from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from semiovs.errors import ConfigError, UsageError
+from semiovs.models.device import pick_device
 
 if TYPE_CHECKING:
     from semiovs.data import Batch
@@ -134,34 +135,14 @@ class Loss(nn.Module):
         return nullcontext()
 
 
-def pick_device(requested: str, local_rank: int = 0) -> torch.device:
-    """Device of this process.
-
-    Raises:
-        ConfigError: no such device; UsageError: more processes than GPUs.
-    """
-    if requested == "auto":
-        requested = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(requested)
-    except RuntimeError:
-        raise ConfigError(f"train.device: '{requested}' is not a device (auto, cpu, cuda, cuda:1, …)") from None
-    if device.type != "cuda":
-        return device
-    index = local_rank if device.index is None else device.index
-    if index >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        if found == 0:
-            raise ConfigError(f"train.device: '{requested}' was asked for, but no GPU is usable here; use auto or cpu")
-        raise UsageError(f"process {local_rank} wants GPU {index}, but there are {found}; lower --nproc-per-node")
-    return torch.device("cuda", index)
-
-
 @contextmanager
 def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> Iterator[World]:
     """Join the processes that `torchrun` started (gloo on CPU, NCCL on GPUs); a single process without it."""
     size = int(environment.get("WORLD_SIZE", "1"))
-    chosen = pick_device(device, int(environment.get("LOCAL_RANK", "0")))
+    try:
+        chosen = pick_device(device, rank=int(environment.get("LOCAL_RANK", "0")))
+    except UsageError as error:
+        raise ConfigError(f"train.device: {error}") from None
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if size == 1:

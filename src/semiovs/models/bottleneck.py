@@ -1,4 +1,4 @@
-"""AllSpark's bottleneck: the channels of an image's last feature map, made anew from channels of unlabelled images."""
+"""AllSpark's bottleneck: rebuilds the channels of an image's last feature map from channels of unlabelled images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Bottleneck(Neck):
         self.map_out = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.GELU())
 
     def forward(self, feature: Tensor) -> Tensor:
-        """To predict: (B, C, h, w) -> (B, C, h, w), as labelled images are treated, from their own channels."""
+        """For inference: (B, C, h, w) -> (B, C, h, w), as labelled images are treated, from their own channels."""
         e, n = self.enter(feature)
         sources = n if self.couple else None
         return self.leave(self.attn.cross(n, sources) + e, feature)

@@ -1,4 +1,4 @@
-"""Published checkpoints, strictly: every name and shape fits, or the report says what the file is instead."""
+"""Strict loading of published checkpoints: every name and shape fits, or the error says what the file is instead."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from semiovs.models import ddfp_layout, dpt_layout, segformer_layout
 from semiovs.models.sed import layout
 from semiovs.models.segmenter import Segmenter
 from semiovs.models.semivl import layout as semivl
-from semiovs.models.statedict import Fit, StateDict, compare, first_of, strip_prefix, unwrap
+from semiovs.models.statedict import Fit, Renaming, StateDict, compare, first_of, rename, strip_prefix, unwrap
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of a checkpoint.
+    """Which tensors of a checkpoint were loaded, and which do not fit.
 
     loaded, missing, unexpected: names; mismatched: name and both shapes; renamed: ``old -> new``.
     """
@@ -33,7 +33,7 @@ class LoadReport:
 
     @property
     def ok(self) -> bool:
-        """Every tensor found its place and none is left over."""
+        """Whether every tensor fits and none is left over."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class Blueprint:
 class Family:
     """One key layout: names of the methods whose checkpoints have it, how its names become ours, and how it is recognised.
 
-    rename: state dict without wrappers and DDP prefix -> state dict with the segmenter's names;
+    rename: state dict without wrappers and DDP prefix -> the tensors under the segmenter's names;
     describe: the same -> what it is in words, or None if it is of another family;
     guide: the same -> the tensors of a method's frozen guide, where a family has one;
     blueprint: the same -> the segmenter to build for it, or None if that cannot be told (None: `semiovs convert` leaves it alone);
@@ -63,7 +63,7 @@ class Family:
     """
 
     methods: tuple[str, ...]
-    rename: Callable[[StateDict], StateDict]
+    rename: Callable[[StateDict], Renaming]
     describe: Callable[[StateDict], str | None]
     blueprint: Callable[[StateDict], Blueprint | None] | None = field(default=None, kw_only=True)
     export: Callable[[StateDict], StateDict | None] | None = field(default=None, kw_only=True)
@@ -83,7 +83,9 @@ def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: 
     """
     name, row = family_of(family)
     target = _target(module)
-    state = row.rename(plain := _plain(state_dict))
+    plain = _plain(state_dict)
+    renaming = row.rename(plain)
+    state: StateDict = renaming
     expected = {key: value for key, value in target.state_dict().items() if key not in target.prompted}
     if target is module:
         state = {key: value for key, value in state.items() if not (row.aside and key.startswith(row.aside))}
@@ -92,7 +94,8 @@ def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: 
             key: value for key, value in module.state_dict().items() if row.aside and key.startswith(row.aside)
         }
     fit = compare(expected, state)
-    report = LoadReport(name, fit.matched, fit.missing, fit.unexpected, fit.mismatched, _renamed(plain, state))
+    changes = tuple(f"{old} -> {new}" for new in state if (old := renaming.sources[new]) != new)
+    report = LoadReport(name, fit.matched, fit.missing, fit.unexpected, fit.mismatched, changes)
     if strict and not report.ok:
         raise WeightsError(_explain(report, plain, expected))
     for owner in dict.fromkeys((target, module) if row.aside else (target,)):
@@ -132,9 +135,9 @@ def family_of(name: str) -> tuple[str, Family]:
     raise UsageError(f"checkpoint family '{name}' is not known{did_you_mean(name, known)}")
 
 
-def _deeplabv3plus(state: StateDict) -> StateDict:
+def _keep_names(state: StateDict) -> Renaming:
     """The published names are ours."""
-    return state
+    return rename(state, str)
 
 
 def _describe_deeplabv3plus(state: StateDict) -> str | None:
@@ -181,9 +184,9 @@ def _describe_corrmatch(state: StateDict) -> str | None:
 
 #: Key layouts, the special before the general. A new family is one function that renames, one that recognises, and a row.
 FAMILIES: dict[str, Family] = {
-    "corrmatch": Family((), _deeplabv3plus, _describe_corrmatch, aside=("corr.", "proj.")),
+    "corrmatch": Family((), _keep_names, _describe_corrmatch, aside=("corr.", "proj.")),
     "deeplabv3plus": Family(
-        ("supervised", "fixmatch", "unimatch", "prevmatch", "semiovs"), _deeplabv3plus, _describe_deeplabv3plus,
+        ("supervised", "fixmatch", "unimatch", "prevmatch", "semiovs"), _keep_names, _describe_deeplabv3plus,
         blueprint=_blueprint_deeplabv3plus, export=_export_deeplabv3plus,
     ),
     "unimatch_v2": Family(
@@ -212,13 +215,6 @@ def _give_guide(module: nn.Module, tensors: StateDict) -> None:
 
 def _plain(state_dict: Mapping[str, Any]) -> StateDict:
     return strip_prefix(unwrap(state_dict, where="the checkpoint"), "module.")
-
-
-def _renamed(before: StateDict, after: StateDict) -> tuple[str, ...]:
-    """Which names changed; a family keeps the tensors themselves, so they tell what went where."""
-    names = {id(value): name for name, value in before.items()}
-    pairs = ((names.get(id(value), "(made)"), name) for name, value in after.items())
-    return tuple(f"{old} -> {new}" for old, new in pairs if old != new)
 
 
 def _explain(report: LoadReport, state: StateDict, expected: Mapping[str, Tensor]) -> str:

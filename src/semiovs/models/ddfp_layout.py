@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semiovs.models.statedict import StateDict
+from semiovs.models.statedict import Renaming, StateDict, rename
 
 #: Start of a published name -> start of ours; the first that fits counts.
 _RENAMED = (
@@ -24,9 +24,9 @@ _RENAMED = (
 )
 
 
-def to_segmenter(state: StateDict) -> StateDict:
+def to_segmenter(state: StateDict) -> Renaming:
     """The published names -> ours; names that are ours already are kept."""
-    return {_renamed(name): value for name, value in state.items()}
+    return rename(state, _our_name)
 
 
 def describe(state: StateDict) -> str | None:
@@ -38,7 +38,7 @@ def describe(state: StateDict) -> str | None:
     return f"DDFP checkpoint (DeepLabV3+ with two BatchNorms) with {classifier.shape[0]} classes"
 
 
-def _renamed(name: str) -> str:
+def _our_name(name: str) -> str:
     for theirs, ours in _RENAMED:
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)

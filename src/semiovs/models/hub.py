@@ -1,4 +1,4 @@
-"""Good manners towards the model hub: no minutes of retries where there is no network, no warnings in between."""
+"""Access to the model hub without minutes of retries where there is no network, and without its warnings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from huggingface_hub import constants
 
 @contextmanager
 def hub() -> Iterator[None]:
-    """Inside, the hub's client keeps quiet, and uses its cache alone if the hub's host cannot be found."""
+    """In this context the hub's client logs errors only, and uses its cache alone if the hub's host cannot be found."""
     logger = logging.getLogger("huggingface_hub")
     level, offline = logger.level, constants.HF_HUB_OFFLINE
     logger.setLevel(logging.ERROR)

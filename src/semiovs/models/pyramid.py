@@ -88,11 +88,13 @@ def build_pyramid(name: str, *, pretrained: bool | str = False) -> Pyramid:
 
 
 def mit_names(state: StateDict) -> StateDict:
-    """Names of MiT as published (also in segmentation-models-pytorch) -> timm's; what has those already stays."""
-    return {_renamed(name): value for name, value in state.items()}
+    """The same tensors under timm's names (see `mit_name`)."""
+    return {mit_name(name): value for name, value in state.items()}
 
 
-def _renamed(name: str) -> str:
+def mit_name(name: str) -> str:
+    """A name of MiT as published (also in segmentation-models-pytorch) -> timm's; one that is timm's already stays."""
+
     def stage(inner: str) -> Callable[[re.Match[str]], str]:
         return lambda found: f"stages.{int(found[1]) - 1}.{inner}"
 

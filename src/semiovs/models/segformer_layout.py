@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from semiovs.models.pyramid import mit_names
-from semiovs.models.statedict import StateDict, strip_prefix
+from semiovs.models.pyramid import mit_name
+from semiovs.models.statedict import Renaming, StateDict, rename
 
 #: Of the method, not of the segmenter.
 _MEMORY = {"attn.kv_queue": "memory.channels", "attn.queue_ptr": "memory.pointer"}
@@ -19,17 +19,14 @@ _MIT: dict[tuple[int, ...], str] = {
 }
 
 
-def to_method(state: StateDict) -> StateDict:
+def to_method(state: StateDict) -> Renaming:
     """Names of the segmenter with its neck, and those of the memory (``memory.…``), which belongs to the method."""
-    backbone = {name: value for name, value in state.items() if name.startswith("backbone.")}
-    renamed = {f"backbone.{name}": value for name, value in mit_names(strip_prefix(backbone, "backbone.")).items()}
-    for name, value in state.items():
-        if name not in backbone:
-            renamed[_ours(name)] = value
-    return renamed
+    return rename(state, _our_name)
 
 
-def _ours(name: str) -> str:
+def _our_name(name: str) -> str:
+    if name.startswith("backbone."):
+        return f"backbone.{mit_name(name.removeprefix('backbone.'))}"
     if name.startswith("decoder.allspark."):
         inner = name.removeprefix("decoder.allspark.")
         return _MEMORY.get(inner, f"neck.{inner}")
@@ -54,9 +51,9 @@ def describe(state: StateDict) -> str | None:
 
 def encoder(state: StateDict, prefix: str) -> str | None:
     """MiT and its size, by the number of blocks."""
-    state = mit_names({name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)})
-    if "stages.0.blocks.0.attn.kv.weight" not in state or "stages.0.norm.weight" not in state:
+    names = {mit_name(name.removeprefix(prefix)) for name in state if name.startswith(prefix)}
+    if not {"stages.0.blocks.0.attn.kv.weight", "stages.0.norm.weight"} <= names:
         return None
-    found = (re.match(r"stages\.(\d)\.blocks\.(\d+)\.", name) for name in state)
+    found = (re.match(r"stages\.(\d)\.blocks\.(\d+)\.", name) for name in names)
     blocks = {(int(m[1]), int(m[2])) for m in found if m}
     return _MIT.get(tuple(sum(stage == s for s, _ in blocks) for stage in range(4)))

@@ -1,13 +1,15 @@
-"""A segmenter has two verbs, `encode` and `decode`; everything else is composition."""
+"""The interface of segmentation models: `encode` an image to feature maps, `decode` them to logits."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 
+from semiovs.errors import UsageError
 from semiovs.vocab.vocabulary import Vocabulary
 
 Features = tuple[Tensor, ...]
@@ -25,6 +27,26 @@ class Neck(nn.Module):
     """What a method puts between encoder and decoder: map (B, C, h, w) -> map of the same shape. name: its row in `NECKS`."""
 
     name: ClassVar[str]
+
+
+def check_num_classes(num_classes: int) -> None:
+    """Refuse a segmenter without classes.
+
+    Raises:
+        UsageError: fewer than one.
+    """
+    if num_classes < 1:
+        raise UsageError(f"a segmenter needs at least one class, not {num_classes}")
+
+
+def refuse_context(segmenter: str, context: Mapping[str, Tensor]) -> None:
+    """Refuse what `decode` is handed beside the feature maps, in a segmenter that reads nothing else.
+
+    Raises:
+        UsageError: there is something.
+    """
+    if context:
+        raise UsageError(f"{segmenter} does not read {', '.join(sorted(context))}")
 
 
 class Segmenter(nn.Module, ABC):
@@ -62,10 +84,10 @@ class Segmenter(nn.Module, ABC):
         return (list(self.backbone.parameters()),)
 
     def prompt(self, vocabulary: Vocabulary) -> None:
-        """Hear the names of the classes, before the first image; of use to segmenters that are asked with words."""
+        """Set the class names before the first image; segmenters that do not read words ignore them."""
 
     def facts(self) -> dict[str, str]:
-        """What the model card must say beside the options, and a loaded model must agree with."""
+        """Facts for the model card beside the options; a loaded model must have the same."""
         return {}
 
     def forward(self, image: Tensor) -> Tensor:

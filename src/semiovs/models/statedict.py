@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,27 @@ from torch import Tensor
 from semiovs.errors import WeightsError
 
 StateDict = dict[str, Tensor]
+
+
+class Renaming(StateDict):
+    """Tensors under new names. sources: new name -> the name it had, of every tensor, also of one that was reshaped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: dict[str, str] = {}
+
+    def add(self, new: str, value: Tensor, *, source: str) -> None:
+        """Put `value`, which comes from the tensor called `source`, under the name `new`."""
+        self[new], self.sources[new] = value, source
+
+
+def rename(state: Mapping[str, Tensor], new_name: Callable[[str], str]) -> Renaming:
+    """The same tensors, each under `new_name` of its name."""
+    renamed = Renaming()
+    for name, value in state.items():
+        renamed.add(new_name(name), value, source=name)
+    return renamed
+
 
 #: Keys under which training programs put the model's state.
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "state")
@@ -95,7 +116,7 @@ class Fit:
 
     @property
     def ok(self) -> bool:
-        """Everything is there and nothing is left over."""
+        """Whether everything is there and nothing is left over."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The encoder's first layer for images that are not RGB: the same filters over another number of bands."""
+"""Adapts an encoder's first layer to images with another number of bands than RGB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an image of any size goes through a network: whole, in sliding windows, as its centre, or resized."""
+"""Prediction for images of any size: whole, in sliding windows, of the centre, or resized."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def predict_logits(
         view = partial(predict_probabilities, model, **once)
         return _log(mean_over_views(view, image, scales=scales, flip=flip, size=_size(image)))
     if mode == "sliding":
-        return _sliding(model, image, _need(window, mode), stride, edge, average)
+        return _sliding(model, image, _require_window(window, mode), stride, edge, average)
     if mode == "center_crop":
         rows, columns = covered(_size(image), mode=mode, window=window)
         return model(image[..., rows, columns])
     if mode == "resize":
-        return _resized(model, image, size or tuple(nearest_multiple(side, multiple) for side in _size(image)))
+        return _predict_resized(model, image, size or tuple(nearest_multiple(side, multiple) for side in _size(image)))
     return model(image)
 
 
@@ -83,7 +83,7 @@ def covered(size: tuple[int, int], *, mode: Mode | str = "whole", window: int | 
     """Rows and columns of an image of `size` (height, width) that a prediction covers: all, but the middle for `center_crop`."""
     if mode != "center_crop":
         return slice(0, size[0]), slice(0, size[1])
-    side = _need(window, mode)
+    side = _require_window(window, mode)
     starts = [max(0, (length - side) // 2) for length in size]
     return slice(starts[0], min(starts[0] + side, size[0])), slice(starts[1], min(starts[1] + side, size[1]))
 
@@ -148,7 +148,7 @@ def _sliding(
     return _log(averaged[..., :height, :width])
 
 
-def _resized(model: Callable[[Tensor], Tensor], image: Tensor, size: tuple[int, ...]) -> Tensor:
+def _predict_resized(model: Callable[[Tensor], Tensor], image: Tensor, size: tuple[int, ...]) -> Tensor:
     return _bilinear(model(_bilinear(image, size)), _size(image))
 
 
@@ -178,7 +178,7 @@ def _log(probabilities: Tensor) -> Tensor:
     return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
-def _need(window: int | None, mode: str) -> int:
+def _require_window(window: int | None, mode: str) -> int:
     if window is None or window < 1:
         raise UsageError(f"eval.mode '{mode}' needs eval.window, the side of its squares in pixels")
     return window

@@ -1,4 +1,4 @@
-"""Several looks at one image: at other sizes and mirrored; the answers are averaged."""
+"""Test-time augmentation: the mean prediction over an image at several sizes and mirrored."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def mean_over_views(
     flip: bool = False,
     size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Mean (B, K, *size) of what `scores` says about the image at each of `scales`, and mirrored too with `flip`.
+    """Mean (B, K, *size) of `scores` over the image at each of `scales`; with `flip` also mirrored.
 
     scores: (B, 3, H, W) of any size -> (B, K, h, w) of any size, over the whole image; numbers that may be averaged, such as
     probabilities. size: null takes that of the answer at the scale nearest to 1. One view is held at a time.
     """
     total: Tensor | None = None
     for scale in sorted(scales, key=lambda scale: abs(scale - 1)):
-        view = _scaled(image, scale)
+        view = _scale(image, scale)
         for mirrored in (False, True) if flip else (False,):
             found = scores(view.flip(-1)).flip(-1) if mirrored else scores(view)
             size = size or (found.shape[-2], found.shape[-1])
@@ -35,11 +35,11 @@ def mean_over_views(
 
 
 def is_single(scales: Sequence[float], *, flip: bool) -> bool:
-    """Whether the image is looked at once, as it is."""
+    """Whether there is a single view, the image itself."""
     return not flip and tuple(scales) == (1.0,)
 
 
-def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_image(image: Tensor, size: tuple[int, int]) -> Tensor:
     """Image (B, 3, H, W) at another size, smoothed where it gets smaller; uint8 stays uint8."""
     if image.shape[-2:] == size:
         return image
@@ -48,9 +48,9 @@ def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
     return _bilinear(image, size, antialias=True)
 
 
-def _scaled(image: Tensor, scale: float) -> Tensor:
+def _scale(image: Tensor, scale: float) -> Tensor:
     height, width = image.shape[-2:]
-    return resized(image, (max(1, round(height * scale)), max(1, round(width * scale))))
+    return resize_image(image, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 def _bilinear(x: Tensor, size: tuple[int, int], *, antialias: bool = False) -> Tensor:

@@ -45,7 +45,7 @@ class Patches:
         tokens = vit.patch_embed(image)
         grid = (tokens.shape[1], tokens.shape[2])
         tokens = torch.cat([vit.cls_token.expand(len(image), -1, -1), tokens.flatten(1, 2)], dim=1)
-        tokens = tokens + resized_positions(vit.pos_embed, vit.patch_embed.grid_size, grid)
+        tokens = tokens + resize_positions(vit.pos_embed, vit.patch_embed.grid_size, grid)
         found = []
         for index, block in enumerate(vit.blocks):
             tokens = block(tokens)
@@ -106,7 +106,7 @@ def layers_of(vit: nn.Module) -> tuple[list[nn.Parameter], ...]:
     return (first, *(list(block.parameters()) for block in blocks[:-1]), [*blocks[-1].parameters(), *last])
 
 
-def resized_positions(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+def resize_positions(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
     """The position table (1, 1 + h·w, C), class token first, for a grid of `new` rows and columns.
 
     DINOv2's rule, which its weights were trained with: bicubic without antialiasing, and scaled by (new + 0.1) / old, not by

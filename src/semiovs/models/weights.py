@@ -27,7 +27,7 @@ MODEL_FILE = "model.safetensors"
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What must be known to use a model: how to build it, what its classes are, how images go in.
+    """Metadata stored with the weights: how to build the model, its classes, and how images are read.
 
     segmenter, options, neck: as for `build_segmenter`; evaluation: mode, window, …, as for `tiling.predict_logits`; training: facts
     such as step, method, score (free); images: how files become what the model sees.
@@ -128,7 +128,7 @@ def load_model(
 
 
 def find_model(source: str | Path) -> Path:
-    """The file that `source` means: itself, or the best there is in a run directory.
+    """The model file of `source`: itself, or the best one in a run directory.
 
     Raises:
         WeightsError: there is none.

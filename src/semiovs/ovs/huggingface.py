@@ -20,9 +20,10 @@ from semiovs.errors import MissingExtraError, SemiovsError, UsageError, WeightsE
 from semiovs.models.device import pick_device
 from semiovs.models.hub import hub
 from semiovs.models.statedict import first_of
-from semiovs.models.text.concepts import SYNONYMS, prompts_of
+from semiovs.models.text.concepts import prompts_of
 from semiovs.models.text.encoder import fingerprint
 from semiovs.ovs.prompted import PromptedModel
+from semiovs.vocab.rules import synonyms
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: Prompts that CLIPSeg's decoder answers at once.
@@ -133,9 +134,9 @@ class Sam3(Network):
     kind = "sam3"
 
     def _encode(self, vocabulary: Vocabulary) -> None:
-        phrases = [prompt.split(SYNONYMS) for prompt in vocabulary.prompts]
-        self._counts = [len(synonyms) for synonyms in phrases]
-        self._phrases = [self._phrase(synonym) for synonyms in phrases for synonym in synonyms]
+        phrases = [synonyms(prompt) for prompt in vocabulary.prompts]
+        self._counts = [len(own) for own in phrases]
+        self._phrases = [self._phrase(synonym) for own in phrases for synonym in own]
 
     def _phrase(self, text: str) -> dict[str, Any]:
         tokens = self.processor.tokenizer(

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from semiovs.errors import UsageError, did_you_mean
 from semiovs.models.device import pick_device
-from semiovs.models.sed.source import PUBLISHED_EDGES, SedSource, open_source
+from semiovs.models.sed.trained import PUBLISHED_EDGES, TrainedSed, open_trained
 from semiovs.models.tiling import nearest_multiple
 from semiovs.ovs.prompted import PromptedModel, require_images
 from semiovs.vocab.vocabulary import Vocabulary
@@ -50,12 +50,12 @@ class SedTeacher(PromptedModel):
     ) -> None:
         self._configure(precision, topk, resolution, memory_gb, device)
         self._reopen = partial(SedTeacher, weights, variant, resolution=resolution, memory_gb=memory_gb, device=device)
-        self._open(open_source(weights, variant=variant))
+        self._open(open_trained(weights, variant=variant))
 
     @classmethod
     def of(
         cls,
-        source: SedSource,
+        source: TrainedSed,
         *,
         precision: str = "fp32",
         topk: int | None = None,
@@ -87,7 +87,7 @@ class SedTeacher(PromptedModel):
         self.precision, self.topk, self.resolution = precision, topk, resolution
         self._budget = int(memory_gb * 2**30)
 
-    def _open(self, source: SedSource) -> None:
+    def _open(self, source: TrainedSed) -> None:
         self.source = source
         stride = source.network.backbone.stride
         if self.resolution is not None and (self.resolution < stride or self.resolution % stride):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from semiovs.errors import UsageError
 from semiovs.models.tiling import average_windows
-from semiovs.models.tta import mean_over_views, resized
+from semiovs.models.tta import mean_over_views, resize_image
 from semiovs.ovs.prompted import PromptedModel
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -104,7 +104,7 @@ class Viewed(PromptedModel):
 
         assert self.views.tile is not None  # the caller has looked
         whole = [max(1, round(side / GRAIN)) * GRAIN for side in image.shape[-2:]]
-        even = resized(image, (whole[0], whole[1]))
+        even = resize_image(image, (whole[0], whole[1]))
         return average_windows(window, even, window=self.views.tile, stride=self.views.steps, grain=GRAIN)
 
 

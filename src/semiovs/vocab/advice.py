@@ -1,4 +1,4 @@
-"""What is allowed in a vocabulary but seldom meant."""
+"""Warnings about vocabularies: what is allowed but probably a mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What two vocabularies have in common: which class went where, whether labels and stores may be shared."""
+"""Comparison of two vocabularies: renamed, merged and moved classes; whether labels and stores may be shared."""
 
 from __future__ import annotations
 

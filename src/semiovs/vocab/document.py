@@ -1,4 +1,4 @@
-"""A vocabulary as the text of a YAML file that reads back to the same."""
+"""Writes a vocabulary as YAML that reads back to the same."""
 
 from __future__ import annotations
 

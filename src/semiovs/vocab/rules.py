@@ -1,14 +1,11 @@
-"""What every vocabulary obeys, wherever it comes from."""
+"""Rules that every vocabulary obeys, whether from a file or from Python."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
 
 from semiovs.errors import ConfigError
-
-if TYPE_CHECKING:
-    from semiovs.vocab.vocabulary import Vocabulary
+from semiovs.vocab.colors import RGB
 
 #: 255 is the ignore value of masks.
 MOST_CLASSES = 255
@@ -32,22 +29,31 @@ def meaning(concept: str) -> tuple[str, ...]:
     return tuple(sorted({" ".join(synonym.casefold().split()) for synonym in synonyms(concept)}))
 
 
-def check(vocabulary: Vocabulary) -> None:
-    """Refuse what cannot work.
+def check(
+    names: Sequence[str],
+    concepts: Sequence[Sequence[str]],
+    colors: Sequence[RGB],
+    background: float | None,
+    templates: Sequence[str],
+    ignore: Collection[str],
+) -> None:
+    """Refuse fields of a `Vocabulary` that cannot work.
 
     Raises:
         RuleError: the first rule that is broken.
     """
-    _check_names(vocabulary)
-    _check_concepts(vocabulary)
-    _check_background(vocabulary)
-    _check_colors(vocabulary)
-    for template in vocabulary.templates:
+    _check_names(names, ignore)
+    _check_concepts(names, concepts, constant=background is not None)
+    if background is not None and not 0 <= background <= 1:
+        raise RuleError(f"threshold {background} is not a score; expected 0 to 1, like 0.4", key="background")
+    if background is not None and len(names) == 1:
+        raise RuleError("nothing but the background; add the classes to look for", key="background")
+    _check_colors(names, colors)
+    for template in templates:
         check_template(template)
 
 
-def _check_names(vocabulary: Vocabulary) -> None:
-    names = vocabulary.names
+def _check_names(names: Sequence[str], ignore: Collection[str]) -> None:
     if not names:
         raise RuleError("no classes; list their names in the order of their ids")
     seen: set[str] = set()
@@ -56,7 +62,7 @@ def _check_names(vocabulary: Vocabulary) -> None:
             raise RuleError(f"class {index} has an empty name", owner=index)
         if name in seen:
             raise RuleError(f"class '{name}' is listed twice", owner=index)
-        if name in vocabulary.ignore:
+        if name in ignore:
             raise RuleError(f"class '{name}' is also a name to ignore", owner=index)
         seen.add(name)
     if len(names) > MOST_CLASSES:
@@ -65,53 +71,39 @@ def _check_names(vocabulary: Vocabulary) -> None:
         )
 
 
-def _check_concepts(vocabulary: Vocabulary) -> None:
-    names, constant = vocabulary.names, vocabulary.background is not None
-    if len(vocabulary.concepts) != len(names):
-        raise RuleError(f"{len(names)} names but concepts for {len(vocabulary.concepts)}")
+def _check_concepts(names: Sequence[str], concepts: Sequence[Sequence[str]], *, constant: bool) -> None:
+    if len(concepts) != len(names):
+        raise RuleError(f"{len(names)} names but concepts for {len(concepts)}")
     found: dict[tuple[str, ...], int] = {}
-    for index, concepts in enumerate(vocabulary.concepts):
-        if constant and index == 0 and concepts:
+    for index, (name, own) in enumerate(zip(names, concepts, strict=True)):
+        if constant and index == 0 and own:
             raise RuleError(
-                f"class '{names[0]}' has concepts and a background threshold; its score is either asked for or constant",
+                f"class '{name}' has concepts and a background threshold; its score is either asked for or constant",
                 owner=0,
             )
-        if not concepts and not (constant and index == 0):
-            raise RuleError(f"class '{names[index]}' has no concepts; give one, or leave them out", owner=index)
-        for concept in concepts:
+        if not own and not (constant and index == 0):
+            raise RuleError(f"class '{name}' has no concepts; give one, or leave them out", owner=index)
+        for concept in own:
             if not all(synonym.strip() for synonym in synonyms(concept)):
-                raise RuleError(f"class '{names[index]}': concept '{concept}' has an empty synonym", owner=index)
+                raise RuleError(f"class '{name}': concept '{concept}' has an empty synonym", owner=index)
             other = found.setdefault(meaning(concept), index)
             if other != index:
                 raise RuleError(
-                    f"class '{names[index]}': concept '{concept}' belongs to class '{names[other]}' already; "
+                    f"class '{name}': concept '{concept}' belongs to class '{names[other]}' already; "
                     "both would get the same map and the second could never win",
                     owner=index,
                 )
-        if len({meaning(concept) for concept in concepts}) < len(concepts):
-            raise RuleError(f"class '{names[index]}' lists a concept twice", owner=index)
+        if len({meaning(concept) for concept in own}) < len(own):
+            raise RuleError(f"class '{name}' lists a concept twice", owner=index)
 
 
-def _check_background(vocabulary: Vocabulary) -> None:
-    constant = vocabulary.background
-    if constant is None:
-        return
-    if not (math.isfinite(constant) and 0 <= constant <= 1):
-        raise RuleError(f"threshold {constant} is not a score; expected 0 to 1, like 0.4", key="background")
-    if len(vocabulary.names) == 1:
-        raise RuleError("nothing but the background; add the classes to look for", key="background")
-
-
-def _check_colors(vocabulary: Vocabulary) -> None:
-    colors = vocabulary.colors
-    if colors and len(colors) != len(vocabulary.names):
-        raise RuleError(f"{len(vocabulary.names)} names but {len(colors)} colours", key="colors")
-    for index, color in enumerate(colors):
+def _check_colors(names: Sequence[str], colors: Sequence[RGB]) -> None:
+    if colors and len(colors) != len(names):
+        raise RuleError(f"{len(names)} names but {len(colors)} colours", key="colors")
+    for name, color in zip(names, colors, strict=False):
         if not all(0 <= part <= 255 for part in color):
-            raise RuleError(
-                f"class '{vocabulary.names[index]}': colour {list(color)} is out of range; expected [red, green, blue], 0 to 255",
-                owner=index,
-            )
+            wanted = "expected [red, green, blue], 0 to 255"
+            raise RuleError(f"class '{name}': colour {list(color)} is out of range; {wanted}", key="colors")
 
 
 def check_template(template: str) -> None:

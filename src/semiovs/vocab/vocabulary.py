@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.errors import ConfigError, DataError, did_you_mean
-from semiovs.vocab.rules import check
-
-RGB = tuple[int, int, int]
+from semiovs.vocab.colors import RGB
+from semiovs.vocab.load import read_vocabulary
+from semiovs.vocab.rules import RuleError, check
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Vocabulary:
             constant = self.background is not None
             asked = (() if constant and index == 0 else (name,) for index, name in enumerate(self.names))
             object.__setattr__(self, "concepts", tuple(asked))
-        check(self)
+        check(**vars(self))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -134,9 +134,11 @@ class Vocabulary:
         Raises:
             ConfigError: no such vocabulary, or a file that holds none; file, line and key are named.
         """
-        from semiovs.vocab.parse import load
-
-        return load(name_or_path)
+        found = read_vocabulary(name_or_path)
+        try:
+            return cls(**found.fields())
+        except RuleError as error:
+            raise found.locate(error) from None
 
 
 def check_channels(maps: int, prompts: int, where: str) -> None:

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from semiovs.errors import UsageError
 from semiovs.models.encoders import build_encoder
 from semiovs.models.norms import norm_layer
-from semiovs.models.segmenter import Features, Segmenter
+from semiovs.models.segmenter import Features, Segmenter, check_num_classes, refuse_context
 
 #: Width of the low-level map beside the ASPP output.
-_LOW_CHANNELS = 48
+LOW_CHANNELS = 48
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
@@ -34,6 +34,12 @@ class DeepLabV3Plus(Segmenter):
         WeightsError: encoder weights that are missing or of another network.
     """
 
+    #: Channels of pyramid and fusion.
+    width: int
+    head: nn.Module
+    reduce: nn.Module
+    fuse: nn.Module
+
     def __init__(
         self,
         num_classes: int,
@@ -46,25 +52,26 @@ class DeepLabV3Plus(Segmenter):
         norm: str = "batch",
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise UsageError(f"a segmenter needs at least one class, not {num_classes}")
+        check_num_classes(num_classes)
         if channels < 16 or not dilations or min(dilations) < 1:
             raise UsageError(f"model: channels {channels} must be at least 16 and dilations {list(dilations)} positive")
         built = build_encoder(encoder, output_stride=output_stride, pretrained=pretrained, norm=norm)
-        low, high = built.channels
         self.num_classes = num_classes
-        self.channels = built.channels
-        self.norm = norm
+        self.channels, self.width, self.norm = built.channels, channels, norm
         self.normalization = built.normalization
         self._levels = built.levels
         self.backbone = built.module
-        self.head = _Pyramid(high, channels, dilations, norm)
-        self.reduce = nn.Sequential(*conv_block(low, _LOW_CHANNELS, norm))
-        self.fuse = nn.Sequential(
-            *conv_block(_LOW_CHANNELS + channels, channels, norm, kernel=3),
-            *conv_block(channels, channels, norm, kernel=3),
-        )
+        self._add_head(dilations)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def _add_head(self, dilations: Sequence[int]) -> None:
+        """Make what lies between encoder and classifier."""
+        (low, high), width, norm = self.channels, self.width, self.norm
+        self.head = _Pyramid(high, width, dilations, norm)
+        self.reduce = nn.Sequential(*conv_block(low, LOW_CHANNELS, norm))
+        self.fuse = nn.Sequential(
+            *conv_block(LOW_CHANNELS + width, width, norm, kernel=3), *conv_block(width, width, norm, kernel=3)
+        )
 
     def encode(self, image: Tensor) -> Features:
         """(B, 3, H, W) -> (stride-4 map, map at the output stride)."""
@@ -74,8 +81,7 @@ class DeepLabV3Plus(Segmenter):
 
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:
         """(low, high) -> logits (B, K, *size)."""
-        if context:
-            raise UsageError(f"deeplabv3plus does not read {', '.join(sorted(context))}")
+        refuse_context("deeplabv3plus", context)
         low, high = features
         pyramid = resize(self.head(high), low.shape[-2:])
         fused = self.fuse(torch.cat([self.reduce(low), pyramid], dim=1))

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from semiovs.errors import DataError, UsageError
 from semiovs.models.decoders.deeplabv3plus import resize
-from semiovs.models.segmenter import Features, Segmenter
+from semiovs.models.segmenter import Features, Segmenter, check_num_classes, refuse_context
 from semiovs.models.vit import build_vit, layers_of
 
 #: Width of a token -> width of the fusion, and channels of the four levels (deeplab_methods spec, section 7).
@@ -49,8 +49,7 @@ class Dpt(Segmenter):
         locked: bool = False,
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise UsageError(f"a segmenter needs at least one class, not {num_classes}")
+        check_num_classes(num_classes)
         if channels is not None and channels < 8:
             raise UsageError(f"model.channels {channels}: must be at least 8, or null")
         self.backbone, self.patches, self.normalization = build_vit(encoder, pretrained=pretrained)
@@ -81,8 +80,7 @@ class Dpt(Segmenter):
 
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:
         """Four maps -> logits (B, K, *size): padding is cut off where `size` is that of the image; else they are resized."""
-        if context:
-            raise UsageError(f"dpt does not read {', '.join(sorted(context))}")
+        refuse_context("dpt", context)
         side = self.patches.side
         whole = tuple(length * side for length in features[0].shape[-2:])
         padded = all(0 <= length - wanted < side for length, wanted in zip(whole, size, strict=True))
@@ -124,8 +122,8 @@ class _Head(nn.Module):
 
     def forward(self, features: Features) -> Tensor:
         maps = [
-            self.scratch.get_submodule(f"layer{number}_rn")(resized(project(feature)))
-            for number, (feature, project, resized) in enumerate(
+            self.scratch.get_submodule(f"layer{number}_rn")(rescale(project(feature)))
+            for number, (feature, project, rescale) in enumerate(
                 zip(features, self.projects, self.resize_layers, strict=True), start=1
             )
         ]

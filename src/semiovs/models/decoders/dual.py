@@ -1,4 +1,4 @@
-"""DeepLabV3+ as DDFP has it: features can be changed before they are fused, and changed ones have a BatchNorm of their own."""
+"""DDFP's DeepLabV3+: features can be perturbed before they are fused, and perturbed ones have a BatchNorm of their own."""
 
 from __future__ import annotations
 
@@ -7,63 +7,31 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from semiovs.errors import UsageError
-from semiovs.models.decoders.deeplabv3plus import Pooling, conv_block, resize
-from semiovs.models.encoders import build_encoder
+from semiovs.models.decoders.deeplabv3plus import LOW_CHANNELS, DeepLabV3Plus, Pooling, conv_block, resize
 from semiovs.models.norms import norm_layer
-from semiovs.models.segmenter import Features, Segmenter
+from semiovs.models.segmenter import Features, refuse_context
 
-_LOW_CHANNELS = 48
 _DROPOUT = 0.1
 
 
-class DualDeepLab(Segmenter):
+class DualDeepLab(DeepLabV3Plus):
     """Encoder -> `fused` maps of pyramid and stride 4 -> `perceive`d features -> `score`d classes (DDFP spec, section 2).
 
-    num_classes: K of the logits; pretrained: encoder weights (see `build_encoder`); encoder: a timm name, `small` or `tiny`;
-    output_stride, dilations, channels, norm: as `deeplabv3plus` (channels: even, they are halved by the density flow).
+    Options: those of `deeplabv3plus`; channels must be even, because the density flow halves them.
 
     Raises:
         UsageError: an option that cannot be taken, or an encoder that does not fit.
         WeightsError: encoder weights that are missing or of another network.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        pretrained: bool | str = False,
-        encoder: str = "resnet101s",
-        output_stride: int = 16,
-        dilations: Sequence[int] = (6, 12, 18),
-        channels: int = 256,
-        norm: str = "batch",
-    ) -> None:
-        super().__init__()
-        if num_classes < 1:
-            raise UsageError(f"a segmenter needs at least one class, not {num_classes}")
-        if channels < 16 or not dilations or min(dilations) < 1:
-            raise UsageError(f"model: channels {channels} must be at least 16 and dilations {list(dilations)} positive")
-        built = build_encoder(encoder, output_stride=output_stride, pretrained=pretrained, norm=norm)
-        low, high = built.channels
-        self.num_classes = num_classes
-        self.channels, self.width = built.channels, channels
-        self.normalization = built.normalization
-        self._levels = built.levels
-        self.backbone = built.module
+    def _add_head(self, dilations: Sequence[int]) -> None:
+        (low, high), width, norm = self.channels, self.width, self.norm
         for module in self.backbone.modules():
             if isinstance(module, nn.MaxPool2d):
                 module.ceil_mode = True  # as published; the same for odd sizes, as all crops have
-        self.head = _Pyramid(high, channels, dilations, norm)
-        self.reduce = nn.Sequential(nn.Conv2d(low, _LOW_CHANNELS, 1), norm_layer(norm, _LOW_CHANNELS), nn.ReLU())
-        self.fuse = _Fusion(_LOW_CHANNELS + channels, channels, norm)
-        self.classifier = nn.Conv2d(channels, num_classes, 1)
-
-    def encode(self, image: Tensor) -> Features:
-        """(B, 3, H, W) -> (stride-4 map, map at the output stride)."""
-        maps = self.backbone(image)
-        low, high = self._levels
-        return maps[low], maps[high]
+        self.head = _Pyramid(high, width, dilations, norm)
+        self.reduce = nn.Sequential(nn.Conv2d(low, LOW_CHANNELS, 1), norm_layer(norm, LOW_CHANNELS), nn.ReLU())
+        self.fuse = _Fusion(LOW_CHANNELS + width, width, norm)
 
     def fused(self, features: Features) -> Tensor:
         """(low, high) -> g (B, 48 + channels, h, w) at stride 4: what DDFP perturbs."""
@@ -80,8 +48,7 @@ class DualDeepLab(Segmenter):
 
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:
         """(low, high) -> logits (B, K, *size), all by the first BatchNorm."""
-        if context:
-            raise UsageError(f"deeplabv3plus-dual does not read {', '.join(sorted(context))}")
+        refuse_context("deeplabv3plus-dual", context)
         return self.score(self.perceive(self.fused(features)), size)
 
 

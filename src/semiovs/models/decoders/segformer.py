@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from semiovs.errors import UsageError
 from semiovs.models.pyramid import build_pyramid
-from semiovs.models.segmenter import Features, Segmenter
+from semiovs.models.segmenter import Features, Segmenter, check_num_classes, refuse_context
 
 
 class Segformer(Segmenter):
@@ -28,8 +28,7 @@ class Segformer(Segmenter):
         self, num_classes: int, *, pretrained: bool | str = False, encoder: str = "mit_b5", channels: int = 768
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise UsageError(f"a segmenter needs at least one class, not {num_classes}")
+        check_num_classes(num_classes)
         if channels < 8:
             raise UsageError(f"model.channels {channels}: must be at least 8")
         built = build_pyramid(encoder, pretrained=pretrained)
@@ -45,9 +44,8 @@ class Segformer(Segmenter):
 
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:
         """Four maps -> logits (B, K, *size)."""
-        if context:
-            raise UsageError(f"segformer does not read {', '.join(sorted(context))}")
-        return resized(self.head(features), size)
+        refuse_context("segformer", context)
+        return resize(self.head(features), size)
 
 
 class Head(nn.Module):
@@ -66,7 +64,7 @@ class Head(nn.Module):
     def forward(self, features: Features) -> Tensor:
         """See the class."""
         size = features[0].shape[-2:]
-        levels = [resized(project(f), size) for project, f in zip(self.projects, features, strict=True)]
+        levels = [resize(project(f), size) for project, f in zip(self.projects, features, strict=True)]
         fused = self.fuse(torch.cat(levels[::-1], dim=1))  # the coarsest first, as in the published weights
         return self.classifier(self.dropout(fused))  # type: ignore[no-any-return]
 
@@ -78,6 +76,6 @@ class _Projection(nn.Linear):
         return F.conv2d(x, self.weight[:, :, None, None], self.bias)
 
 
-def resized(x: Tensor, size: Sequence[int]) -> Tensor:
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """(B, C, h, w) -> (B, C, *size), bilinear, corners not aligned."""
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)

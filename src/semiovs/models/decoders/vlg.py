@@ -7,56 +7,64 @@ transformers let the classes of a place compare themselves; no weight depends on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semiovs.models.decoders.deeplabv3plus import resize
+
 #: Channels a group of every GroupNorm.
 _GROUP = 16
 
 
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, C, h, w) -> (B, C, *size), bilinear with aligned corners."""
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
+@dataclass(frozen=True)
+class VlgSizes:
+    """Widths of the decoder; the published ones without arguments.
+
+    channels, up_channels, skip_channels: of the similarity maps, of the upsampling stages, and of the projected skips; layers,
+    heads, pool: number of transformers between classes, their heads, and the side of the squares of cells they see as one;
+    dilations: of the pyramid.
+    """
+
+    channels: int = 128
+    up_channels: Sequence[int] = (64, 32)
+    skip_channels: Sequence[int] = (32, 16)
+    layers: int = 2
+    heads: int = 4
+    pool: int = 4
+    dilations: Sequence[int] = (6, 12, 18)
+
+
+#: Those of the published models.
+PUBLISHED_SIZES = VlgSizes()
 
 
 class VlgDecoder(nn.Module):
     """Dense features, skip features and class texts -> logits (B, K, 4h, 4w).
 
     dim: C of dense features and texts; skip_dims: channels of the skip maps, in the order in which they are read, the deepest
-    first; channels, up_channels, skip_channels: widths of the similarity maps, of the two upsampling stages, and of the projected
-    skips; layers, heads, pool: number of transformers between classes, their heads, and the side of the squares of cells they see
-    as one; dilations: of the pyramid.
+    first.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        skip_dims: Sequence[int],
-        *,
-        channels: int = 128,
-        up_channels: Sequence[int] = (64, 32),
-        skip_channels: Sequence[int] = (32, 16),
-        layers: int = 2,
-        heads: int = 4,
-        pool: int = 4,
-        dilations: Sequence[int] = (6, 12, 18),
-    ) -> None:
+    def __init__(self, dim: int, skip_dims: Sequence[int], sizes: VlgSizes = PUBLISHED_SIZES) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, channels, 7, padding=3)
-        self.pyramid = Pyramid(channels, dilations)
-        self.text_proj = nn.Sequential(nn.Linear(dim, channels), nn.ReLU())
-        self.layers = nn.ModuleList(ClassTransformer(channels, heads=heads, pool=pool) for _ in range(layers))
+        width, ups, skips = sizes.channels, sizes.up_channels, sizes.skip_channels
+        self.conv1 = nn.Conv2d(1, width, 7, padding=3)
+        self.pyramid = Pyramid(width, sizes.dilations)
+        self.text_proj = nn.Sequential(nn.Linear(dim, width), nn.ReLU())
+        self.layers = nn.ModuleList(
+            ClassTransformer(width, heads=sizes.heads, pool=sizes.pool) for _ in range(sizes.layers)
+        )
         self.skips = nn.ModuleList(
             nn.Sequential(nn.Conv2d(own, projected, 3, padding=1), nn.ReLU())
-            for own, projected in zip(skip_dims, skip_channels, strict=True)
+            for own, projected in zip(skip_dims, skips, strict=True)
         )
-        widths = [channels, *up_channels]
         self.ups = nn.ModuleList(
-            Up(wide, narrow, skip) for wide, narrow, skip in zip(widths, up_channels, skip_channels, strict=False)
+            Up(wide, narrow, skip) for wide, narrow, skip in zip((width, *ups), ups, skips, strict=False)
         )
-        self.classifier = nn.Conv2d(up_channels[-1], 1, 3, padding=1)
+        self.classifier = nn.Conv2d(ups[-1], 1, 3, padding=1)
 
     def forward(self, dense: Tensor, skips: Sequence[Tensor], text: Tensor) -> Tensor:
         """Dense (B, C, h, w), skips (B, D_i, ·, ·), text (K, C) -> logits (B, K, 4h, 4w)."""

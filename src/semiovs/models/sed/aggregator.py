@@ -6,6 +6,7 @@ Written from the SED spec, section 4; names of parameters are those of the publi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, nn
@@ -15,34 +16,73 @@ from semiovs.errors import UsageError
 from semiovs.models.sed.blocks import Decoder
 
 
+@dataclass(frozen=True)
+class AggregatorSizes:
+    """Widths of the aggregator; the published ones without arguments.
+
+    hidden: channels after the first convolution; decoder_dims: after each stage; guides: channels to which image and correlation
+    are projected at each stage; kernel: side of the stages' depthwise convolutions; heads: of their attention; pool: pixels (a
+    side) that share their attention in training.
+    """
+
+    hidden: int = 128
+    decoder_dims: Sequence[int] = (64, 32, 16)
+    guides: Sequence[int] = (32, 16, 8)
+    kernel: int = 9
+    heads: int = 4
+    pool: int = 2
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels before the first stage and after each."""
+        return (self.hidden, *self.decoder_dims)
+
+    def check(self, guide_dims: Sequence[int]) -> None:
+        """Refuse sizes that do not belong together, or to an encoder with guides of `guide_dims` channels.
+
+        Raises:
+            UsageError: see there.
+        """
+        if not len(self.decoder_dims) == len(guide_dims) == len(self.guides) > 0:
+            raise UsageError(
+                f"SED: {len(guide_dims)} maps of the encoder, {len(self.decoder_dims)} decoder_dims, {len(self.guides)} guides; "
+                "there must be as many of each, three with a published encoder"
+            )
+        for width, guide in zip(self.widths, self.guides, strict=False):
+            if width % self.heads:
+                raise UsageError(
+                    f"SED: {self.heads} heads do not divide {width} channels; set heads, hidden or decoder_dims"
+                )
+            if not 0 < guide < width:
+                raise UsageError(
+                    f"SED: {guide} channels of guidance in a stage of {width}; there must be fewer, and some"
+                )
+        for width in self.decoder_dims:
+            if width > 16 and width % 16:
+                raise UsageError(f"SED: decoder_dims {width} must be a multiple of 16 (groups of 16 channels)")
+        if self.kernel % 2 == 0:
+            raise UsageError(f"SED: kernel {self.kernel} must be odd")
+
+
+#: Those of the published models.
+PUBLISHED_SIZES = AggregatorSizes()
+
+
 class Aggregator(nn.Module):
     """Dense image features and text embeddings -> one map of logits per concept.
 
     prompts: templates per concept, P; guide_dims: channels of the image's maps at twice, four, … times the resolution of the
-    dense features, one a stage (SED has three stages); hidden: channels after the first convolution; decoder_dims: after each
-    stage; guides: channels to which image and correlation are projected at each stage; pool: pixels (a side) that share their
-    attention in training.
+    dense features, one a stage (SED has three stages).
 
     Raises:
-        UsageError: channels that `heads` or the guidance do not divide or fit.
+        UsageError: sizes that do not belong together.
     """
 
-    def __init__(
-        self,
-        prompts: int,
-        guide_dims: Sequence[int],
-        *,
-        hidden: int = 128,
-        decoder_dims: Sequence[int] = (64, 32, 16),
-        guides: Sequence[int] = (32, 16, 8),
-        kernel: int = 9,
-        heads: int = 4,
-        pool: int = 2,
-    ) -> None:
+    def __init__(self, prompts: int, guide_dims: Sequence[int], sizes: AggregatorSizes = PUBLISHED_SIZES) -> None:
         super().__init__()
-        widths = (hidden, *decoder_dims)
-        _check(widths, guide_dims, guides, kernel, heads)
-        self.prompts, self.pool, self.stages = prompts, pool, len(guides)
+        sizes.check(guide_dims)
+        widths, guides, hidden = sizes.widths, sizes.guides, sizes.hidden
+        self.prompts, self.pool, self.stages = prompts, sizes.pool, len(guides)
         self.conv1 = nn.Conv2d(prompts, hidden, 7, padding=3)
         self.decoder_guidance_projection = nn.ModuleList(
             nn.Sequential(nn.Conv2d(dim, guide, 3, padding=1), nn.ReLU())
@@ -52,8 +92,8 @@ class Aggregator(nn.Module):
             nn.Sequential(nn.ConvTranspose2d(before, guide, 2, 2), nn.ReLU())
             for before, guide in zip((prompts, *guides[:-1]), guides, strict=True)
         )
-        for number, (before, after, guide) in enumerate(zip(widths, decoder_dims, guides, strict=False), start=1):
-            decoder = Decoder(before, after, guide, guide, kernel=kernel, heads=heads)
+        for number, (before, after, guide) in enumerate(zip(widths, widths[1:], guides, strict=False), start=1):
+            decoder = Decoder(before, after, guide, guide, kernel=sizes.kernel, heads=sizes.heads)
             self.add_module(f"decoder{number}", decoder)
         for number, width in enumerate(widths[:-1]):
             self.add_module(f"head{number}", nn.Conv2d(width, 1, 3, padding=1))
@@ -116,22 +156,3 @@ def correlate(dense: Tensor, prompts: Tensor) -> Tensor:
     pixels = F.normalize(dense.float(), dim=1).flatten(2).to(dense.dtype)
     similar = prompts.flatten(0, 1).to(dense.dtype) @ pixels
     return similar.view(-1, prompts.shape[1], *dense.shape[2:])
-
-
-def _check(widths: Sequence[int], guide_dims: Sequence[int], guides: Sequence[int], kernel: int, heads: int) -> None:
-    if not len(widths) - 1 == len(guide_dims) == len(guides) > 0:
-        raise UsageError(
-            f"SED: {len(guide_dims)} maps of the encoder, {len(widths) - 1} decoder_dims, {len(guides)} guides; "
-            "there must be as many of each, three with a published encoder"
-        )
-    for width in widths[:-1]:
-        if width % heads:
-            raise UsageError(f"SED: {heads} heads do not divide {width} channels; set heads, hidden or decoder_dims")
-    for width, guide in zip(widths, guides, strict=False):
-        if not 0 < guide < width:
-            raise UsageError(f"SED: {guide} channels of guidance in a stage of {width}; there must be fewer, and some")
-    for width in widths[1:]:
-        if width > 16 and width % 16:
-            raise UsageError(f"SED: decoder_dims {width} must be a multiple of 16 (groups of 16 channels)")
-    if kernel % 2 == 0:
-        raise UsageError(f"SED: kernel {kernel} must be odd")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from semiovs.errors import UsageError, WeightsError, did_you_mean
 from semiovs.models.convert import LoadReport, detect_family
 from semiovs.models.sed.aggregator import Aggregator
-from semiovs.models.sed.dense import ClipDense, build_clip
+from semiovs.models.sed.dense_encoder import ClipDense, build_clip
 from semiovs.models.sed.layout import AGGREGATOR, CLIP, VARIANTS, variant_of
 from semiovs.models.sed.network import Sed
 from semiovs.models.statedict import compare, first_of, read_state, strip_prefix

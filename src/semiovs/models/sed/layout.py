@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from semiovs.models.statedict import StateDict
+from semiovs.models.statedict import Renaming, StateDict, rename
 
 #: Where the published files keep the CLIP model and the aggregator.
 CLIP = "sem_seg_head.predictor.clip_model."
@@ -18,23 +18,18 @@ _TEXT = ("positional_embedding", "text_projection", "logit_scale", "token_embedd
 VARIANTS = {"large": ("convnext_large_d_320", 768), "base": ("convnext_base_w_320", 640)}
 
 
-def to_network(state: Mapping[str, Tensor], prefix: str = "") -> StateDict:
-    """Names of `semiovs.models.sed.Sed` behind `prefix`; the text tower, which is no part of it, is left out."""
-    renamed = {}
-    for name, value in state.items():
-        inner = name.removeprefix(CLIP)
-        if name.startswith(AGGREGATOR):
-            renamed[f"{prefix}aggregator.{name.removeprefix(AGGREGATOR)}"] = value
-        elif inner != name and inner.startswith("visual."):
-            renamed[f"{prefix}backbone.{inner}"] = value
-        elif inner == name or not inner.startswith(_TEXT):
-            renamed[name] = value
-    return renamed
+def to_segmenter(state: StateDict) -> Renaming:
+    """Names of the segmenter `sed`; the text tower, which is no part of it, is left out."""
+    texts = tuple(CLIP + part for part in _TEXT)
+    return rename({name: value for name, value in state.items() if not name.startswith(texts)}, _our_name)
 
 
-def to_segmenter(state: StateDict) -> StateDict:
-    """Names of the segmenter `sed`."""
-    return to_network(state, "network.")
+def _our_name(name: str) -> str:
+    if name.startswith(AGGREGATOR):
+        return f"network.aggregator.{name.removeprefix(AGGREGATOR)}"
+    if name.startswith(f"{CLIP}visual."):
+        return f"network.backbone.{name.removeprefix(CLIP)}"
+    return name
 
 
 def variant_of(state: Mapping[str, Tensor]) -> str | None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semiovs.models.sed.aggregator import Aggregator
-from semiovs.models.sed.dense import Dense, DenseEncoder, build_dense
-from semiovs.models.sed.fast import BUDGET, aggregate
+from semiovs.models.sed.aggregator import PUBLISHED_SIZES, Aggregator, AggregatorSizes
+from semiovs.models.sed.dense_encoder import Dense, DenseEncoder, build_dense
+from semiovs.models.sed.fast_aggregation import BUDGET, aggregate
 from semiovs.models.segmenter import Normalization
 
 
@@ -49,8 +47,8 @@ class Sed(nn.Module):
     ) -> list[Tensor]:
         """As `forward` and a sigmoid, for inference: image (B, 3, H, W), text (T, P, C) -> B maps (T, h, w) in [0, 1].
 
-        The encoder sees the images together, the aggregator one by one (`semiovs.models.sed.fast.aggregate`, with `topk` and
-        `budget` as there).
+        The encoder sees the images together, the aggregator one by one (`fast_aggregation.aggregate`, with `topk` and `budget` as
+        there).
 
         Raises:
             ValueError: as `forward`.
@@ -76,30 +74,14 @@ def build_sed(
     prompts: int,
     pretrained: bool | str = False,
     stride: int = 32,
-    hidden: int = 128,
-    decoder_dims: Sequence[int] = (64, 32, 16),
-    guides: Sequence[int] = (32, 16, 8),
-    kernel: int = 9,
-    heads: int = 4,
-    pool: int = 2,
+    sizes: AggregatorSizes = PUBLISHED_SIZES,
 ) -> Sed:
-    """Build SED without trained weights; all options are plain data, as they stand in a model card.
+    """Build SED without trained weights.
 
-    encoder, stride, pretrained: as for `build_dense`; dim: channels of the text embeddings; prompts: templates per concept; the
-    rest as for `Aggregator`.
+    encoder, stride, pretrained: as for `build_dense`; dim: channels of the text embeddings; prompts: templates per concept.
 
     Raises:
         UsageError: an encoder or a size that cannot be taken; WeightsError: `pretrained` does not fit.
     """
     backbone = build_dense(encoder, dim=dim, stride=stride, pretrained=pretrained)
-    aggregator = Aggregator(
-        prompts,
-        backbone.guide_dims,
-        hidden=hidden,
-        decoder_dims=decoder_dims,
-        guides=guides,
-        kernel=kernel,
-        heads=heads,
-        pool=pool,
-    )
-    return Sed(backbone, aggregator)
+    return Sed(backbone, Aggregator(prompts, backbone.guide_dims, sizes))

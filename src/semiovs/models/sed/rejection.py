@@ -1,4 +1,4 @@
-"""Category early rejection: concepts that are nowhere among the best are not refined any further (SED spec, section 4)."""
+"""Category early rejection: concepts that are among the best at no pixel are dropped (SED spec, section 4)."""
 
 from __future__ import annotations
 

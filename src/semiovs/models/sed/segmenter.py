@@ -1,4 +1,4 @@
-"""SED as a segmenter: the network, the words it is asked with, and its way of looking at images of any size."""
+"""SED as a segmenter: the network, the text features of its classes, and images of any size."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semiovs.errors import UsageError
-from semiovs.models.sed.dense import CLIP_PREFIX
-from semiovs.models.sed.fast import aggregate
+from semiovs.models.sed.aggregator import AggregatorSizes
+from semiovs.models.sed.dense_encoder import CLIP_PREFIX
+from semiovs.models.sed.fast_aggregation import aggregate
 from semiovs.models.sed.network import build_sed
 from semiovs.models.segmenter import Features, Segmenter
 from semiovs.models.text import TextCache, TextEncoder, build_text, embed_concepts, imagenet_templates, width_of
@@ -31,7 +32,7 @@ class SedSegmenter(Segmenter):
     encoder, stride: image encoder, ``open_clip/NAME`` or timm's (see `build_dense`); resolution: side of the square that every
     image is resized to (SED: 768), None: its own size, brought to multiples of `stride`; text: clip, sentence or words, with
     text_model, text_weights and text_dim as for `build_text`; templates: sentences with a ``{}``, None: CLIP's 80 (their number is
-    that of the first convolution's channels); the rest as for `Aggregator`. pretrained: of the encoder; true takes the image
+    that of the first convolution's channels); the rest as for `AggregatorSizes`. pretrained: of the encoder; true takes the image
     tower of `text_weights` if the encoder is a CLIP tower.
 
     Raises:
@@ -66,13 +67,16 @@ class SedSegmenter(Segmenter):
         tower = encoder.removeprefix(CLIP_PREFIX) if encoder.startswith(CLIP_PREFIX) else None
         model = tower if text == "clip" and text_model is None else text_model
         self.num_classes, self.resolution, self.stride = num_classes, resolution, stride
-        self.templates = _checked(templates)
+        self.templates = _check_templates(templates)
         self._text: dict[str, Any] = {"kind": text, "model": model, "weights": text_weights, "dim": text_dim}
         self.network = build_sed(
-            encoder, dim=width_of(text, model=model, dim=text_dim), prompts=len(self.templates), stride=stride,
-            pretrained=False if tower else pretrained, hidden=hidden, decoder_dims=decoder_dims, guides=guides,
-            kernel=kernel, heads=heads, pool=pool,
-        )  # fmt: skip
+            encoder,
+            dim=width_of(text, model=model, dim=text_dim),
+            prompts=len(self.templates),
+            pretrained=False if tower else pretrained,
+            stride=stride,
+            sizes=AggregatorSizes(hidden, decoder_dims, guides, kernel, heads, pool),
+        )
         if tower and pretrained:
             self._take_tower(tower, text_weights if pretrained is True else pretrained)
         self.normalization = self.network.normalization
@@ -86,17 +90,17 @@ class SedSegmenter(Segmenter):
 
     @property
     def backbone(self) -> nn.Module:  # type: ignore[override]
-        """The encoder proper; a projection that starts from nothing belongs to the head and learns as fast."""
+        """The encoder without its projection, which is trained from scratch with the head's learning rate."""
         body: nn.Module = getattr(self.network.backbone, "body", self.network.backbone)
         return body
 
     @property
     def towers(self) -> list[nn.Module]:
-        """What makes vectors of one space from images and words: encoder with its projection; the words where they are trained."""
+        """Modules that map into the shared space: the encoder with its projection, and the text tower where it is trained."""
         return [self.network.backbone, *([self.words] if self.words is not None else [])]
 
     def prompt(self, vocabulary: Vocabulary) -> None:
-        """Ask for the classes of `vocabulary` from now on.
+        """Set the classes.
 
         Raises:
             UsageError: it brings another number of templates than the model reads.
@@ -133,26 +137,26 @@ class SedSegmenter(Segmenter):
         chosen: positions of the prompts that are asked -> (B, len(chosen), ·, ·), a map a prompt. Without it a class's map is the
         maximum over its concepts, taken before any resize, which is cheaper than the other way round.
         """
-        vocabulary, text = self._asked(), self._features()
+        vocabulary, text = self._require_vocabulary(), self._features()
         if chosen is None:
             ground = None if vocabulary.background is None else torch.tensor(vocabulary.background).logit(eps=EPSILON)
-            return [_by_class(maps, vocabulary, ground) for maps in self.network(self.fitted(image), text)]
-        asked: list[Tensor] = self.network(self.fitted(image), text[chosen])
+            return [_by_class(maps, vocabulary, ground) for maps in self.network(self.fit_to_network(image), text)]
+        asked: list[Tensor] = self.network(self.fit_to_network(image), text[chosen])
         return asked
 
     def encode(self, image: Tensor) -> Features:
         """(B, 3, H, W) -> dense features and three guides, of the image at network resolution."""
-        dense = self.network.backbone(self.fitted(image))
+        dense = self.network.backbone(self.fit_to_network(image))
         return (dense.features, *dense.guides)
 
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:  # noqa: ARG002 - as all
         """-> log-odds (B, K, *size) of the class probabilities, which are resized and pooled as a teacher does."""
-        vocabulary = self._asked()
+        vocabulary = self._require_vocabulary()
         ground = None if vocabulary.background is None else torch.tensor(vocabulary.background)
         return _by_class(self._probabilities(features), vocabulary, ground, size).logit(eps=EPSILON)
 
     def _probabilities(self, features: Features) -> Tensor:
-        """Concept maps (B, T, ·, ·) in [0, 1]; where nothing is learnt, in the teacher's quick and small way."""
+        """Concept maps (B, T, ·, ·) in [0, 1]; without gradients by the faster `aggregate`."""
         text, aggregator = self._features(), self.network.aggregator
         learning = self.training or torch.is_grad_enabled() or torch.is_autocast_enabled(text.device.type)
         if learning:
@@ -160,7 +164,7 @@ class SedSegmenter(Segmenter):
             return maps.float().sigmoid()
         return torch.stack([aggregate(aggregator, own, text, guides) for own, *guides in zip(*features, strict=True)])
 
-    def fitted(self, image: Tensor) -> Tensor:
+    def fit_to_network(self, image: Tensor) -> Tensor:
         """Image at the resolution of the network, bilinear without antialiasing (SED spec, section 1, step 6)."""
         height, width = image.shape[-2:]
         side = self.resolution
@@ -173,13 +177,13 @@ class SedSegmenter(Segmenter):
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device
 
-    def _asked(self) -> Vocabulary:
+    def _require_vocabulary(self) -> Vocabulary:
         if self.vocabulary is None:
             raise UsageError("model sed has not been told its classes: call prompt(vocabulary) first")
         return self.vocabulary
 
     def _features(self) -> Tensor:
-        return self.embed(self._asked()) if self._embedded is None else self._embedded
+        return self.embed(self._require_vocabulary()) if self._embedded is None else self._embedded
 
     def _templates_for(self, vocabulary: Vocabulary) -> tuple[str, ...]:
         given = vocabulary.templates or self.templates
@@ -198,7 +202,7 @@ class SedSegmenter(Segmenter):
         tower.visual.load_state_dict(open_model(model, weights).visual.state_dict())
 
 
-def _checked(templates: Sequence[str] | None) -> tuple[str, ...]:
+def _check_templates(templates: Sequence[str] | None) -> tuple[str, ...]:
     if templates is None:
         return imagenet_templates()
     wrong = next((template for template in templates if "{}" not in template), None)

@@ -1,4 +1,4 @@
-"""SemiVL's guide: CLIP as it was, asked at each patch which class it sees (SemiVL spec, section 6)."""
+"""SemiVL's guide: frozen CLIP that classifies each patch (SemiVL spec, section 6)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from semiovs.models.clip_vit import DenseClipViT
 from semiovs.models.segmenter import Normalization
-from semiovs.models.semivl.tower import renormalized
+from semiovs.models.semivl.tower import renormalize
 from semiovs.models.text.encoder import fingerprint
 
 #: What similarities are multiplied with before the softmax.
@@ -41,11 +41,11 @@ class Guide(nn.Module):
 
     @property
     def told(self) -> bool:
-        """Whether it knows what to look for."""
+        """Whether its concepts are set."""
         return self.concepts is not None
 
     def tell(self, concepts: Tensor, counts: tuple[int, ...]) -> None:
-        """Look for these concepts (T, C) from now on; `counts`: how many belong to each class, in order."""
+        """Set its concepts (T, C); `counts`: how many belong to each class, in order."""
         self.concepts, self.counts = concepts.detach(), counts
 
     @torch.no_grad()
@@ -53,14 +53,14 @@ class Guide(nn.Module):
         """Logits, in float32 whatever autocast says: labels near the threshold depend on the last digits."""
         assert self.concepts is not None
         with torch.autocast(image.device.type, enabled=False):
-            seen = image if self.wanted is None else renormalized(image, self.given, self.wanted)
+            seen = image if self.wanted is None else renormalize(image, self.given, self.wanted)
             (dense,) = self.tower(seen)
             similarity = torch.einsum("bchw,tc->bthw", dense, self.concepts.to(dense))
             best = torch.stack([own.amax(dim=1) for own in torch.split(similarity, list(self.counts), dim=1)], dim=1)
             return SCALE * F.interpolate(best, size=image.shape[-2:], mode="bilinear", align_corners=False)
 
     def take(self, state: Mapping[str, Tensor]) -> None:
-        """Take the tower's weights from elsewhere; they are part of the state from now on."""
+        """Load other weights into the tower; they are part of the state from now on."""
         self.tower.tower.load_state_dict(state)
         self.known = False
 

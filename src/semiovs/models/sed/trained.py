@@ -1,4 +1,4 @@
-"""A trained SED to ask: the published files, or a model of `semiovs ovs train`, behind one interface."""
+"""Trained SED networks: the published files and models of `semiovs ovs train`, behind one interface."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ PUBLISHED_SIZE = (768, 768)
 
 
 @dataclass(frozen=True)
-class SedSource:
-    """A trained network and what must be known to ask it.
+class TrainedSed:
+    """A trained network with its text features and input sizes.
 
     embed: vocabulary -> text features (T, P, C); size: sides to which every image is resized, None: near its own; edges: short side
     and longest side of the resize before that one, None: there is none; facts: plain data that tells these weights from others.
@@ -57,7 +57,7 @@ class SedSource:
             return self.embed(vocabulary)
 
 
-def open_source(weights: str | Path | None, *, variant: str | None = None) -> SedSource:
+def open_trained(weights: str | Path | None, *, variant: str | None = None) -> TrainedSed:
     """Open a published file, a model file of ours, or a run directory; None: the published file in the weights directory.
 
     variant: large or base, None: whatever the file is.
@@ -68,29 +68,29 @@ def open_source(weights: str | Path | None, *, variant: str | None = None) -> Se
     check_variant(variant)
     path = _find(weights, variant)
     if path.is_dir() or _is_ours(path):
-        return _trained(path)
+        return _open_model(path)
     if path.suffix == ".safetensors":
         state = read_state(path)
     else:
         data = load_pickle(path)
         if isinstance(data, Mapping) and "card" in data:
-            return _trained(path)
+            return _open_model(path)
         state = unwrap(data, where=str(path))
-    return published_source(from_state(state, variant=variant, where=str(path)), {"weights": sha256_of(path)})
+    return from_published(from_state(state, variant=variant, where=str(path)), {"weights": sha256_of(path)})
 
 
-def published_source(published: Published, facts: Mapping[str, Any]) -> SedSource:
-    """The published network, asked through the text tower of its own file."""
+def from_published(published: Published, facts: Mapping[str, Any]) -> TrainedSed:
+    """The published network with the text tower of the same file."""
     network = published.network
 
     def embed(vocabulary: Vocabulary) -> Tensor:
         encoder = published.text.to(next(network.parameters()).device)
         return embed_concepts(encoder, vocabulary.prompts, vocabulary.templates, cache=TextCache.default())
 
-    return SedSource(network, embed, facts={"variant": published.variant, **facts})
+    return TrainedSed(network, embed, facts={"variant": published.variant, **facts})
 
 
-def _trained(source: Path) -> SedSource:
+def _open_model(source: Path) -> TrainedSed:
     from semiovs.models.sed.segmenter import SedSegmenter
     from semiovs.models.weights import find_model, load_model
 
@@ -103,7 +103,7 @@ def _trained(source: Path) -> SedSource:
     segmenter.requires_grad_(False)
     side = segmenter.resolution
     facts = {"weights": sha256_of(path), **segmenter.facts()}
-    return SedSource(segmenter.network, segmenter.embed, size=(side, side) if side else None, edges=None, facts=facts)
+    return TrainedSed(segmenter.network, segmenter.embed, size=(side, side) if side else None, edges=None, facts=facts)
 
 
 def _find(weights: str | Path | None, variant: str | None) -> Path:

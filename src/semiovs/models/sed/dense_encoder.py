@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from semiovs.errors import UsageError
 from semiovs.models.encoders import build_encoder
 from semiovs.models.segmenter import Normalization
-from semiovs.models.small import SmallEncoder
+from semiovs.models.small_encoder import SmallEncoder
 
 #: Mean and deviation of the images all CLIP models were trained with.
 CLIP_NORMALIZATION = Normalization((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))

@@ -1,4 +1,4 @@
-"""Which weights there are, and where a copy of them lies: weights directory, installed package, hub's cache.
+"""Catalogue of weights, and where a copy of them is: weights directory, installed package or the hub's cache.
 
 The catalogue is ``data/weights.yaml``. A row says nothing that was not read at its source: a checksum stands there only if the file
 was at hand.
@@ -110,22 +110,22 @@ def lookup(name: str) -> Weights:
         raise UsageError(f"weights '{name}' are not in the catalogue{did_you_mean(name, catalogue())}") from None
 
 
-def of_encoder(encoder: str) -> Weights | None:
+def find_by_encoder(encoder: str) -> Weights | None:
     """The published weights of an encoder, where the catalogue has them."""
     return next((row for row in catalogue().values() if row.encoder == encoder), None)
 
 
-def of_clip(model: str, tag: str) -> Weights | None:
+def find_by_clip(model: str, tag: str) -> Weights | None:
     """The row of an open_clip model and pretrained tag."""
     return next((row for row in catalogue().values() if row.clip == f"{model}/{tag}"), None)
 
 
 def locate(row: Weights) -> Place | None:
     """Where a copy lies: the first of weights directory, installed package, hub's cache; nothing is downloaded."""
-    return in_directory(row) or in_package(row) or in_cache(row)
+    return find_in_directory(row) or find_in_package(row) or find_in_cache(row)
 
 
-def in_directory(row: Weights) -> Place | None:
+def find_in_directory(row: Weights) -> Place | None:
     """A copy in the weights directory: under the row's file name, or under the encoder's."""
     if row.file is not None and row.hub is not None and row.hub_file is None:
         folder = weights_dir() / row.file
@@ -135,13 +135,13 @@ def in_directory(row: Weights) -> Place | None:
     return None if found is None else Place(found, "weights directory")
 
 
-def in_package(row: Weights) -> Place | None:
+def find_in_package(row: Weights) -> Place | None:
     """A copy inside an installed package."""
     path = row.package.path() if row.package is not None else None
     return None if path is None else Place(path, "package")
 
 
-def in_cache(row: Weights) -> Place | None:
+def find_in_cache(row: Weights) -> Place | None:
     """A copy in the hub's cache; of a whole repository its directory."""
     if row.hub is None:
         return None
@@ -153,8 +153,8 @@ def in_cache(row: Weights) -> Place | None:
     return Place(Path(found) if row.hub_file else Path(found).parent, "hub cache")
 
 
-def advice(row: Weights) -> str:
-    """What a person without a network does: which file, from where, to which place, under which name."""
+def explain_download(row: Weights) -> str:
+    """Instructions for a download by hand: which file, from where, to which path."""
     if row.file is None:
         return f"choose a file on {row.page} and give its path"
     directory = row.hub is not None and row.hub_file is None
