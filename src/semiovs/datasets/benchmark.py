@@ -102,28 +102,20 @@ class Benchmark(FolderDataset):
         """Classes of `data.classes`; the benchmark's own by default."""
         return super().vocabulary() if self.data.classes is not None else Vocabulary.load(self.names)
 
-    def examine(
-        self,
-        *,
-        vocabulary: Vocabulary | None = None,
-        masks: MaskReader | None = None,
-        streams: Container[str] = KEYS,
-        ood_labels: bool = True,
-    ) -> Collection:
-        """As `FolderDataset.examine`, with every file found where it is; files that are not there are findings."""
-        listed = super().examine(vocabulary=vocabulary, masks=masks, streams=streams, ood_labels=ood_labels)
-        kind = self._kind([listed.manifest(name) for name in MASKED])
-        listed.masks = masks or self._reader(kind, listed.vocabulary)
-        for name, stream in listed.streams.items():
+    def list_streams(self, found: Collection, streams: Container[str], *, ood_labels: bool) -> None:
+        """As `FolderDataset.list_streams`, with every file found where it is; files that are not there are findings."""
+        super().list_streams(found, streams, ood_labels=ood_labels)
+        kind = self._kind([found.manifest(name) for name in MASKED])
+        found.masks = self._reader(kind, found.vocabulary)
+        for name, stream in found.streams.items():
             if name == OOD:
                 continue
             try:
-                found = self._placed(KEYS[name], stream.manifest, kind if name in MASKED else None)
+                placed = self._placed(KEYS[name], stream.manifest, kind if name in MASKED else None)
             except DataError as error:
-                listed.findings += of_error(error, "image-missing", stream=name)
+                found.findings += of_error(error, "image-missing", stream=name)
             else:
-                listed.streams[name] = replace(stream, manifest=found)
-        return listed
+                found.streams[name] = replace(stream, manifest=placed)
 
     def whole(self, part: str) -> list[str]:
         """Lines of the official part whose image and mask are both there."""
