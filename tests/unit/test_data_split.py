@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semiovs.audit.split import connected, drawn, make_split
+from semiovs.audit.split import draw_order, find_connected_groups, make_split
 from semiovs.errors import DataError
 
 N, K = 240, 6
@@ -85,10 +85,10 @@ def test_parts_that_cannot_be(pixels, sizes, options, words):
 
 
 def test_images_without_any_class_are_drawn_too():
-    assert sorted(drawn(np.zeros((5, 3), np.int64), list("abcde"), "s")) == [0, 1, 2, 3, 4]
+    assert sorted(draw_order(np.zeros((5, 3), np.int64), list("abcde"), "s")) == [0, 1, 2, 3, 4]
 
 
 def test_connected():
     pairs = np.array([[0, 3], [3, 5], [1, 2]])
-    assert sorted(map(sorted, connected(7, pairs))) == [[0, 3, 5], [1, 2]]
-    assert connected(3, np.zeros((0, 2), np.int64)) == []
+    assert sorted(map(sorted, find_connected_groups(7, pairs))) == [[0, 3, 5], [1, 2]]
+    assert find_connected_groups(3, np.zeros((0, 2), np.int64)) == []

@@ -14,9 +14,9 @@ from semiovs.errors import DataError, UsageError
 from semiovs.images.record import Record
 from semiovs.ovs.masks import MasksTeacher
 from semiovs.select import scan_table as scans
-from semiovs.select.candidates import Unlisted, pool
+from semiovs.select.candidates import InvalidEntry, read_pool
 from semiovs.select.scan import Examiner, scan_pool
-from semiovs.select.scan_table import UNANSWERED, UNREADABLE, Scan, image_of, text_of
+from semiovs.select.scan_table import UNANSWERED, UNREADABLE, ScanTable, decode_entry, encode_entry
 from semiovs.vocab import Vocabulary
 from unit import tars
 
@@ -34,7 +34,7 @@ def folder(tmp_path):
 
 
 def ids(given, **more):
-    return [image.id if isinstance(image, Record) else image.where for image in pool([given], **more)]
+    return [image.id if isinstance(image, Record) else image.where for image in read_pool([given], **more)]
 
 
 def test_a_messy_folder(tmp_path):
@@ -56,34 +56,34 @@ def test_names_that_are_no_text(tmp_path):
     odd = os.fsencode(tmp_path) + b"/bad\xff.png"
     with open(odd, "wb") as file:  # noqa: PTH123
         file.write(b"x")
-    found = list(pool([tmp_path]))
-    assert [type(image) for image in found] == [Unlisted, Record]
+    found = list(read_pool([tmp_path]))
+    assert [type(image) for image in found] == [InvalidEntry, Record]
     assert found[0].why.isascii()
-    assert image_of(text_of(found[0])) == (found[0], found[0].why)
+    assert decode_entry(encode_entry(found[0])) == (found[0], found[0].why)
 
 
 def test_a_list_with_bad_lines(tmp_path):
     save(tmp_path / "x.png")
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfx.png\r\n\r\n../../etc/x.png\r\nno image\r\n\xff\r\n")
-    found = list(pool([tmp_path / "list.txt"]))
-    assert [image.where.rpartition(":")[2] for image in found if isinstance(image, Unlisted)] == ["3", "4", "5"]
+    found = list(read_pool([tmp_path / "list.txt"]))
+    assert [image.where.rpartition(":")[2] for image in found if isinstance(image, InvalidEntry)] == ["3", "4", "5"]
     assert found[0].image == tmp_path / "x.png"
 
 
 def test_pools_that_are_not_there(tmp_path):
     with pytest.raises(UsageError, match="nothing to choose from"):
-        list(pool([]))
+        list(read_pool([]))
     with pytest.raises(DataError, match="no such folder or list"):
-        list(pool([tmp_path / "nowhere"]))
+        list(read_pool([tmp_path / "nowhere"]))
     (tmp_path / "a/x").mkdir(parents=True)
     (tmp_path / "b/x").mkdir(parents=True)
     with pytest.raises(UsageError, match="one name"):
-        list(pool([tmp_path / "a/x", tmp_path / "b/x"]))
+        list(read_pool([tmp_path / "a/x", tmp_path / "b/x"]))
 
 
 def test_lines_keep_records(tmp_path):
     record = Record("a/b", tmp_path / "a b.png", None, "flickr", "CC0")
-    assert image_of(text_of(record, "damaged")) == (record, "damaged")
+    assert decode_entry(encode_entry(record, "damaged")) == (record, "damaged")
 
 
 @pytest.fixture
@@ -93,8 +93,8 @@ def small_chunks(monkeypatch):
 
 def scanned(folder, out, **more):
     examiner = Examiner(Vocabulary.of(["a"]))
-    scan = Scan(out, "pool", examiner.settings)
-    return scan, scan_pool(scan, pool([folder]), examiner, threads=2, **more)
+    scan = ScanTable(out, "pool", examiner.settings)
+    return scan, scan_pool(scan, read_pool([folder]), examiner, threads=2, **more)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -157,8 +157,8 @@ def test_answers_that_changed_are_asked_again(folder, tmp_path):
 
     def look():
         examiner = Examiner(vocabulary, MasksTeacher(tmp_path / "masks"))
-        scan = Scan(tmp_path / "s", "pool", examiner.settings)
-        done = scan_pool(scan, pool([folder]), examiner)
+        scan = ScanTable(tmp_path / "s", "pool", examiner.settings)
+        done = scan_pool(scan, read_pool([folder]), examiner)
         return scan.rows(done.marks), done.made
 
     rows, _ = look()
@@ -186,5 +186,5 @@ def test_data_sets_as_pools(tmp_path):
         save(tmp_path / name)
     assert ids(tmp_path / "a") == ["x"]
     assert ids(tmp_path / "a", whole=True) == ["images/x", "labels/x"]
-    assert [image.id for image in pool([tmp_path / "a/images", tmp_path / "b"])] == ["a/x", "b/x"]
-    assert [image.id for image in pool([tmp_path / "a/images", tmp_path / "b/images"])] == ["a/x", "b/x"]
+    assert [image.id for image in read_pool([tmp_path / "a/images", tmp_path / "b"])] == ["a/x", "b/x"]
+    assert [image.id for image in read_pool([tmp_path / "a/images", tmp_path / "b/images"])] == ["a/x", "b/x"]

@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 import cv2
 from PIL import Image
 
-from semiovs.audit.check import different_channels, empty_streams, meaningless_masks
-from semiovs.audit.duplicates import Prints, repeats
-from semiovs.audit.list_form import list_form
-from semiovs.audit.mask_proposals import proposals
-from semiovs.audit.overlaps import shared_ids, shared_images
+from semiovs.audit.check import find_different_channels, find_empty_streams, find_meaningless_masks
+from semiovs.audit.duplicates import CollectionFingerprints, find_duplicates
+from semiovs.audit.list_form import check_list_form
+from semiovs.audit.mask_proposals import propose_mask_maps
+from semiovs.audit.overlaps import find_shared_ids, find_shared_images
 from semiovs.audit.record_check import Inspection, Inspector
-from semiovs.audit.stream_statistics import Tally
+from semiovs.audit.stream_statistics import StreamStatistics
 from semiovs.data.collection import Collection, Stream
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import SEVERITIES, Finding, counted
@@ -42,7 +42,7 @@ class Audit:
     """What one pass found. tallies: facts of each stream; bad: ids of the records of each stream that are bad."""
 
     collection: Collection
-    tallies: dict[str, Tally]
+    statistics: dict[str, StreamStatistics]
     findings: list[Finding]
     bad: dict[str, frozenset[str]]
 
@@ -56,7 +56,7 @@ class Audit:
         bad = self.bad[name]
         return [record for record in self.collection.streams[name].manifest if record.id not in bad]
 
-    def accounts(self) -> dict[str, dict[str, int]]:
+    def count_records(self) -> dict[str, dict[str, int]]:
         """Stream -> how many are listed, good and bad; good and bad are all that are listed."""
         found = {}
         for name, stream in self.collection.streams.items():
@@ -67,8 +67,8 @@ class Audit:
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
         vocabulary = self.collection.vocabulary
-        accounts = self.accounts()
-        streams = {name: accounts[name] | tally.as_json(vocabulary) for name, tally in self.tallies.items()}
+        accounts = self.count_records()
+        streams = {name: accounts[name] | tally.as_json(vocabulary) for name, tally in self.statistics.items()}
         return {
             "ok": self.ok,
             "findings": counted(self.findings),
@@ -86,23 +86,23 @@ def audit(
     numbers that stand in for them.
     """
     inspect = Inspector(collection, "whole")
-    tallies = {name: Tally(stream) for name, stream in collection.streams.items()}
-    prints = Prints(collection)
-    findings = [*collection.findings, *empty_streams(collection)]
+    tallies = {name: StreamStatistics(stream) for name, stream in collection.streams.items()}
+    prints = CollectionFingerprints(collection)
+    findings = [*collection.findings, *find_empty_streams(collection)]
     for stream in collection.streams.values():
-        findings += list_form(stream)
-    shared = list(shared_images(collection))
-    findings += [*shared, *shared_ids(collection, shared)]
+        findings += check_list_form(stream)
+    shared = list(find_shared_images(collection))
+    findings += [*shared, *find_shared_ids(collection, shared)]
     total, channels = len(prints.read), dict[int, list[str]]()
-    with _one_thread_each(), ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    with _limit_decoder_threads(), ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         found = _portions(
-            pool, lambda job: (*job, inspect(*job)), _jobs(collection), 2 * (threads or os.cpu_count() or 1)
+            pool, lambda job: (*job, inspect(*job)), _list_jobs(collection), 2 * (threads or os.cpu_count() or 1)
         )
         for row, (stream, record, inspection) in enumerate(found):
             tallies[stream.name].add(record, inspection)
             prints.add(row, inspection)
             findings += inspection.findings
-            findings += _empty_mask(stream, record, inspection)
+            findings += _find_empty_mask(stream, record, inspection)
             if inspection.channels is not None and collection.images.bands is not None:
                 channels.setdefault(inspection.channels, []).append(str(record.image))
             if progress is not None:
@@ -110,13 +110,17 @@ def audit(
     for tally in tallies.values():
         findings += tally.findings(collection.vocabulary, named=named)
     if named:
-        findings += meaningless_masks(collection, {name: tally.counts for name, tally in tallies.items()})
-    findings += [*different_channels(channels), *proposals(collection, findings), *repeats(prints, shared)]
-    bad = _bad(collection, findings[len(collection.findings) :])
+        findings += find_meaningless_masks(collection, {name: tally.counts for name, tally in tallies.items()})
+    findings += [
+        *find_different_channels(channels),
+        *propose_mask_maps(collection, findings),
+        *find_duplicates(prints, shared),
+    ]
+    bad = _collect_bad_ids(collection, findings[len(collection.findings) :])
     return Audit(collection, tallies, sorted(findings, key=lambda f: SEVERITIES.index(f.severity)), bad)
 
 
-def _jobs(collection: Collection) -> Iterator[tuple[Stream, Record]]:
+def _list_jobs(collection: Collection) -> Iterator[tuple[Stream, Record]]:
     for stream in collection.streams.values():
         for record in stream.manifest:
             yield stream, record
@@ -137,7 +141,7 @@ def _portions(
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def _limit_decoder_threads() -> Iterator[None]:
     """OpenCV without threads of its own; and no Python warning for each large image, which becomes a finding."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -149,7 +153,7 @@ def _one_thread_each() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def _empty_mask(stream: Stream, record: Record, found: Inspection) -> Iterator[Finding]:
+def _find_empty_mask(stream: Stream, record: Record, found: Inspection) -> Iterator[Finding]:
     if found.labels is not None and not found.labels.counts[:IGNORE].any():
         file = str(record.mask or record.image)
         text = f"{file}: its mask labels no pixel, all are 'ignore'"
@@ -158,7 +162,7 @@ def _empty_mask(stream: Stream, record: Record, found: Inspection) -> Iterator[F
         )
 
 
-def _bad(collection: Collection, findings: Iterable[Finding]) -> dict[str, frozenset[str]]:
+def _collect_bad_ids(collection: Collection, findings: Iterable[Finding]) -> dict[str, frozenset[str]]:
     """Records that are bad by what the pass found; what lists and folders lost before is counted by the streams."""
     bad: dict[str, set[str]] = defaultdict(set)
     for finding in findings:

@@ -56,7 +56,7 @@ class BandStatistics:
 
 
 @dataclass(frozen=True, eq=False)
-class _Counted:
+class _ImageSums:
     """What one image adds, a number a band: count, sum and squares of the scaled values, all pixels, extremes, a sample."""
 
     count: NDArray[np.float64]
@@ -68,7 +68,7 @@ class _Counted:
     sample: tuple[NDArray[Any], ...]
 
 
-def training_images(sources: Sources) -> list[Record]:
+def list_training_images(sources: Sources) -> list[Record]:
     """What may be measured: labelled and unlabelled images, never those for evaluation, nor those from elsewhere."""
     return [*sources.labeled, *(sources.unlabeled or ())]
 
@@ -90,10 +90,10 @@ def measure_bands(
     """
     step = max(1, -(-len(records) // MOST))
     chosen = records[::step]
-    found: list[_Counted] = []
+    found: list[_ImageSums] = []
     problems: list[str] = []
     with ThreadPoolExecutor(threads, thread_name_prefix="measure") as pool:
-        read = partial(_counted_or_problem, reader=reader, scaled=scaled)
+        read = partial(_try_measure_image, reader=reader, scaled=scaled)
         for done, answer in enumerate(pool.map(read, chosen), 1):
             if isinstance(answer, str):
                 problems.append(answer)
@@ -105,23 +105,23 @@ def measure_bands(
         raise DataError.of(problems)
     if not found:
         raise DataError("there are no training images to measure; give data.mean and data.std")
-    return tuple(_summary(found, index, band) for index, band in enumerate(reader.take))
+    return tuple(_summarize_band(found, index, band) for index, band in enumerate(reader.take))
 
 
-def _counted_or_problem(record: Record, reader: BandReader, *, scaled: bool) -> _Counted | str:
+def _try_measure_image(record: Record, reader: BandReader, *, scaled: bool) -> _ImageSums | str:
     try:
-        return _counted(record, reader, scaled=scaled)
+        return _measure_image(record, reader, scaled=scaled)
     except DataError as error:
         return str(error)
 
 
-def _counted(record: Record, reader: BandReader, *, scaled: bool) -> _Counted:
+def _measure_image(record: Record, reader: BandReader, *, scaled: bool) -> _ImageSums:
     pixels = read_pixels(record.image)
     planes, there = reader.planes(pixels, record.image)
     values = reader.seen(pixels, record.image).values if scaled else np.full(planes.shape, np.nan, np.float32)
-    rows = [_kept(plane, None if there is None else there[i]) for i, plane in enumerate(planes)]
-    seen = [_kept(plane, None if there is None else there[i]) for i, plane in enumerate(values)]
-    return _Counted(
+    rows = [_select_valid(plane, None if there is None else there[i]) for i, plane in enumerate(planes)]
+    seen = [_select_valid(plane, None if there is None else there[i]) for i, plane in enumerate(values)]
+    return _ImageSums(
         count=np.array([row.size for row in rows], np.float64),
         total=np.array([row.sum(dtype=np.float64) for row in seen]),
         squares=np.array([np.square(row, dtype=np.float64).sum() for row in seen]),
@@ -132,11 +132,11 @@ def _counted(record: Record, reader: BandReader, *, scaled: bool) -> _Counted:
     )
 
 
-def _kept(plane: NDArray[Any], there: NDArray[np.bool_] | None) -> NDArray[Any]:
+def _select_valid(plane: NDArray[Any], there: NDArray[np.bool_] | None) -> NDArray[Any]:
     return plane.ravel() if there is None else plane[there]
 
 
-def _summary(found: Sequence[_Counted], index: int, band: int) -> BandStatistics:
+def _summarize_band(found: Sequence[_ImageSums], index: int, band: int) -> BandStatistics:
     count, pixels = sum(image.count[index] for image in found), sum(image.pixels for image in found)
     if not count:
         raise DataError(
@@ -153,11 +153,11 @@ def _summary(found: Sequence[_Counted], index: int, band: int) -> BandStatistics
         low=float(low),
         high=float(high),
         nodata=float(1 - count / pixels),
-        mean=_short(mean),
-        std=1.0 if std < _CONSTANT else _short(std),
+        mean=_round_digits(mean),
+        std=1.0 if std < _CONSTANT else _round_digits(std),
     )
 
 
-def _short(value: float) -> float:
+def _round_digits(value: float) -> float:
     """Six digits: what is written into a configuration should be readable."""
     return float(f"{value:.6g}")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.audit.overlaps import shared_images
+from semiovs.audit.overlaps import find_shared_images
 from semiovs.audit.record_check import Inspector
 from semiovs.data.collection import KEYS, MASKED, Collection
 from semiovs.data.sources import Sources
@@ -30,7 +30,7 @@ def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | No
     """
     collection = Collection.of(sources)
     inspect = Inspector(collection, "header")
-    findings = [*empty_streams(collection), *shared_images(collection)]
+    findings = [*find_empty_streams(collection), *find_shared_images(collection)]
     jobs = [(stream, record) for stream in collection.streams.values() for record in stream.manifest]
     present: dict[str, NDArray[np.int64]] = {}
     channels: dict[int, list[str]] = {}
@@ -44,25 +44,25 @@ def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | No
                 channels.setdefault(inspection.channels, []).append(str(record.image))
             if progress is not None:
                 progress(done, len(jobs))
-    findings += [*meaningless_masks(collection, present), *different_channels(channels)]
+    findings += [*find_meaningless_masks(collection, present), *find_different_channels(channels)]
     refuse(findings)
 
 
-def empty_streams(collection: Collection) -> Iterator[Finding]:
+def find_empty_streams(collection: Collection) -> Iterator[Finding]:
     """Streams without an image."""
     for name, stream in collection.streams.items():
         if not stream.listed:
             yield Finding("list-empty", "error", f"no {name} images: the list or folder of {KEYS[name]} is empty", name)
 
 
-def meaningless_masks(collection: Collection, present: dict[str, NDArray[np.int64]]) -> Iterator[Finding]:
+def find_meaningless_masks(collection: Collection, present: dict[str, NDArray[np.int64]]) -> Iterator[Finding]:
     """Masks of 255 alone teach nothing; of 0 and 255 alone: legal one by one, but 255 was surely meant as a class.
 
     present: stream -> (256,) pixels of each id.
     """
     names = collection.vocabulary.names
     for stream in MASKED:
-        values = _values(present.get(stream, ()))
+        values = _list_present_ids(present.get(stream, ()))
         if values == {IGNORE}:
             text = f"the {stream} masks ({KEYS[stream]}) label no pixel: all hold nothing but 'ignore'"
             yield Finding("mask-ignored", "error", text, stream, fix="check data.masks and the class list")
@@ -74,7 +74,7 @@ def meaningless_masks(collection: Collection, present: dict[str, NDArray[np.int6
             yield Finding("mask-binary", "error", text, stream, fix=fix, setting=setting)
 
 
-def different_channels(channels: dict[int, list[str]]) -> Iterator[Finding]:
+def find_different_channels(channels: dict[int, list[str]]) -> Iterator[Finding]:
     """Files of one data set that have other channels than most were surely written by another program.
 
     channels: number of channels -> the files that have so many.
@@ -87,5 +87,5 @@ def different_channels(channels: dict[int, list[str]]) -> Iterator[Finding]:
         yield Finding("image-channels", "error", text, fix=fix)
 
 
-def _values(counts: Iterable[int] | NDArray[np.int64]) -> set[int]:
+def _list_present_ids(counts: Iterable[int] | NDArray[np.int64]) -> set[int]:
     return {int(value) for value in np.flatnonzero(np.asarray(counts))}

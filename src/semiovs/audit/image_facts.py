@@ -19,10 +19,10 @@ from PIL import Image
 
 from semiovs.images.image import open_image, opened, orientation, read_image
 from semiovs.images.readers import RGB, ImageReader
-from semiovs.similarity.hashes import perceptual_hash, thumbnail, unframed
+from semiovs.similarity.hashes import crop_borders, make_thumbnail, perceptual_hash
 
 Pixels = NDArray[np.uint8]
-_Three = tuple[float, float, float]
+_Rgb = tuple[float, float, float]
 
 #: Images of more pixels than this are decoded one at a time, whatever the number of threads: memory stays bounded.
 LARGE = 24_000_000
@@ -30,9 +30,9 @@ LARGE = 24_000_000
 _BIG_FILE = 64 << 20
 #: Side from which on the hash's small copy is made in two steps, the first of them whole-numbered and quick.
 _SMALL = 96
-_ALONE = threading.Lock()
+_LARGE_IMAGE = threading.Lock()
 _PNG = b"\x89PNG\r\n\x1a\n"
-_TURNED: dict[int, Callable[[Pixels], Pixels]] = {
+_ORIENTATIONS: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
     4: lambda a: a[::-1],
@@ -44,7 +44,7 @@ _TURNED: dict[int, Callable[[Pixels], Pixels]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Appearance:
+class ImageFacts:
     """One image file.
 
     size: (width, height) as shown; channels: 3 unless bands are read; mode: as stored (Pillow's word); orientation: EXIF, 1 to 8;
@@ -63,8 +63,8 @@ class Appearance:
     digest: bytes
     hash: int
     small: Pixels
-    mean: _Three
-    std: _Three
+    mean: _Rgb
+    std: _Rgb
     damage: str = ""
 
     @classmethod
@@ -75,40 +75,40 @@ class Appearance:
             DataError: missing, unreadable, truncated, or larger than Pillow's limit for one image.
         """
         if images.bands is not None:
-            return cls._of_bands(path, images)
+            return cls._read_bands(path, images)
         with open_image(path) as image:
             (width, height), mode, kind = image.size, image.mode, image.format or ""
             turn = orientation(image)
-            with _ALONE if width * height > LARGE else nullcontext():
-                length, digest, data = _content(path)
-                pixels, damage = _strict(image, data) or _lenient(path, image)
-                opaque = _opaque(image)
-                gray, mean, std = _measured(pixels)
+            with _LARGE_IMAGE if width * height > LARGE else nullcontext():
+                length, digest, data = _read_content(path)
+                pixels, damage = _decode_strictly(image, data) or _decode_leniently(path, image)
+                opaque = _is_opaque(image)
+                gray, mean, std = _measure_colors(pixels)
         if kind == "PNG" and data is not None:
-            damage = checksums(data)
-        small = unframed(_shown(_reduced(gray), turn))
+            damage = check_png(data)
+        small = crop_borders(_apply_orientation(_reduce(gray), turn))
         return cls(
             (height, width) if turn >= 5 else (width, height), 3, mode, kind, turn, opaque, length, digest,
-            perceptual_hash(small), thumbnail(small), mean, std, damage,
+            perceptual_hash(small), make_thumbnail(small), mean, std, damage,
         )  # fmt: skip
 
     @classmethod
-    def _of_bands(cls, path: Path, images: ImageReader) -> Self:
+    def _read_bands(cls, path: Path, images: ImageReader) -> Self:
         """A file whose bands are read one by one; hashes and colours are those of what a person sees."""
         width, height, channels = images.header(path)
-        with _ALONE if width * height * channels > 3 * LARGE else nullcontext():
+        with _LARGE_IMAGE if width * height * channels > 3 * LARGE else nullcontext():
             images(path)  # whether any pixel was measured
-            gray, mean, std = _measured(np.asarray(images.shown(path)))
-            length, digest, data = _content(path)
+            gray, mean, std = _measure_colors(np.asarray(images.shown(path)))
+            length, digest, data = _read_content(path)
         kind = path.suffix.lstrip(".").upper()
-        small = unframed(_reduced(gray))
+        small = crop_borders(_reduce(gray))
         return cls(
             (width, height), channels, f"{channels} channels", kind, 1, True, length, digest, perceptual_hash(small),
-            thumbnail(small), mean, std, checksums(data) if kind == "PNG" and data is not None else "",
+            make_thumbnail(small), mean, std, check_png(data) if kind == "PNG" and data is not None else "",
         )  # fmt: skip
 
 
-def _content(path: Path) -> tuple[int, bytes, bytes | None]:
+def _read_content(path: Path) -> tuple[int, bytes, bytes | None]:
     """Length and digest of a file, and its bytes if they are not too many."""
     with opened(path) as file:
         length = file.seek(0, os.SEEK_END)
@@ -122,14 +122,14 @@ def _content(path: Path) -> tuple[int, bytes, bytes | None]:
         return length, digest.digest()[:16], None
 
 
-def _measured(pixels: Pixels) -> tuple[Pixels, _Three, _Three]:
+def _measure_colors(pixels: Pixels) -> tuple[Pixels, _Rgb, _Rgb]:
     """Gray copy, and mean and standard deviation of R, G, B."""
     gray = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels, np.uint8)
     mean, std = cv2.meanStdDev(pixels)
-    return gray, _three(mean), _three(std)
+    return gray, _as_rgb(mean), _as_rgb(std)
 
 
-def _strict(image: Image.Image, data: bytes | None) -> tuple[Pixels, str] | None:
+def _decode_strictly(image: Image.Image, data: bytes | None) -> tuple[Pixels, str] | None:
     """Pixels of a JPEG file, (H, W, 3) or (H, W), as stored, and what is wrong inside; None where this decoder is no use.
 
     Pillow and torchvision pass over most damage inside JPEG data, because libjpeg only warns of it.
@@ -149,30 +149,30 @@ def _strict(image: Image.Image, data: bytes | None) -> tuple[Pixels, str] | None
     return (pixels[..., 0] if gray else pixels), ""
 
 
-def _lenient(path: Path, image: Image.Image) -> tuple[Pixels, str]:
+def _decode_leniently(path: Path, image: Image.Image) -> tuple[Pixels, str]:
     image.load()
     if image.mode in {"RGB", "L"}:
         return np.asarray(image), ""
     shown = np.asarray(read_image(path))
     turn = orientation(image)
-    return _shown(
+    return _apply_orientation(
         shown, {6: 8, 8: 6}.get(turn, turn)
     ), ""  # as stored, like the other: 6 and 8 undo each other, the rest themselves
 
 
-def _shown(pixels: Pixels, turn: int) -> Pixels:
-    turned = _TURNED.get(turn)
+def _apply_orientation(pixels: Pixels, turn: int) -> Pixels:
+    turned = _ORIENTATIONS.get(turn)
     return pixels if turned is None else np.ascontiguousarray(turned(pixels))
 
 
-def _opaque(image: Image.Image) -> bool:
+def _is_opaque(image: Image.Image) -> bool:
     if image.mode not in {"RGBA", "LA"}:
         return True
     low, _ = image.getchannel("A").getextrema()
     return low == 255
 
 
-def _reduced(gray: Pixels) -> Pixels:
+def _reduce(gray: Pixels) -> Pixels:
     """A smaller copy by a whole factor, at least `_SMALL` on its short side."""
     factor = min(gray.shape) // _SMALL
     if factor < 2:
@@ -182,13 +182,13 @@ def _reduced(gray: Pixels) -> Pixels:
     return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _three(values: Any) -> _Three:
+def _as_rgb(values: Any) -> _Rgb:
     found = [float(value) for value in values.ravel()]
     first, second, third = found if len(found) == 3 else found * 3
     return first, second, third
 
 
-def checksums(data: bytes) -> str:
+def check_png(data: bytes) -> str:
     """What is wrong with the checksums of a PNG file; empty: nothing. Decoders notice most damage, but not all."""
     at = len(_PNG)
     while data[at + 4 : at + 8] != b"IEND":

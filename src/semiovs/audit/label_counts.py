@@ -17,11 +17,11 @@ from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
-from semiovs.similarity.hashes import alike, near_pairs, perceptual_hash, thumbnail, unframed
+from semiovs.similarity.hashes import are_alike, crop_borders, find_near_hashes, make_thumbnail, perceptual_hash
 
 
 @dataclass(frozen=True)
-class Measured:
+class LabelCounts:
     """pixels: (N, K) of each class in each image; copies: (P, 2) pairs i < j of images that show the same."""
 
     pixels: NDArray[np.int64]
@@ -29,29 +29,29 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class _One:
+class _RecordCounts:
     pixels: NDArray[np.int64]
     hash: int
     small: NDArray[np.uint8]
 
 
-def measure(
+def count_labels(
     manifest: Manifest,
     masks: MaskReader,
     *,
     threads: int = 4,
     progress: Callable[[int, int], None] | None = None,
     read: Callable[[Path], Image.Image] = read_image,
-) -> Measured:
+) -> LabelCounts:
     """Read every image (as RGB, by `shown` of `Sources.images`) and mask once.
 
     Raises:
         DataError: one error for all images or masks that cannot be read or do not fit.
     """
     problems: list[str] = []
-    found: list[_One] = []
+    found: list[_RecordCounts] = []
     with ThreadPoolExecutor(threads) as pool:
-        for done, one in enumerate(pool.map(lambda record: _measured(record, masks, read), manifest), 1):
+        for done, one in enumerate(pool.map(lambda record: _count_record(record, masks, read), manifest), 1):
             if isinstance(one, DataError):
                 problems.append(str(one))
             else:
@@ -60,18 +60,18 @@ def measure(
                 progress(done, len(manifest))
     if problems:
         raise DataError.of(problems)
-    near = near_pairs(np.array([one.hash for one in found], np.uint64))
-    same = [alike(found[i].small, found[j].small) for i, j in near]
+    near = find_near_hashes(np.array([one.hash for one in found], np.uint64))
+    same = [are_alike(found[i].small, found[j].small) for i, j in near]
     pixels = np.array([one.pixels for one in found], np.int64).reshape(-1, masks.num_classes)
-    return Measured(pixels, near[np.array(same, bool)])
+    return LabelCounts(pixels, near[np.array(same, bool)])
 
 
-def _measured(record: Record, masks: MaskReader, read: Callable[[Path], Image.Image]) -> _One | DataError:
+def _count_record(record: Record, masks: MaskReader, read: Callable[[Path], Image.Image]) -> _RecordCounts | DataError:
     try:
         image, mask = read_labeled(record, masks, read)
     except DataError as error:
         return error
     pixels = np.asarray(image)
     counts = np.bincount(mask.ravel(), minlength=256)[: masks.num_classes]
-    content = unframed(pixels)
-    return _One(counts, perceptual_hash(content), thumbnail(content))
+    content = crop_borders(pixels)
+    return _RecordCounts(counts, perceptual_hash(content), make_thumbnail(content))

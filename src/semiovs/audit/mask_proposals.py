@@ -22,20 +22,20 @@ _LOOKED_AT, _MOST = 200, 64
 _Color = tuple[int, ...]
 
 
-def proposals(collection: Collection, findings: list[Finding]) -> Iterator[Finding]:
+def propose_mask_maps(collection: Collection, findings: list[Finding]) -> Iterator[Finding]:
     """A note for the masks with unknown values, and one for those with colours, with the map that would read them."""
     if collection.masks.map is not None or collection.masks.reduce_zero_label:
         return
-    for kind, propose in (("mask-values", _of_values), ("mask-colors", _of_colors)):
+    for kind, propose in (("mask-values", _propose_for_values), ("mask-colors", _propose_for_colors)):
         files = [Path(finding.file) for finding in findings if finding.kind == kind]
         if files:
             step = max(1, len(files) // _LOOKED_AT)
             yield from propose(collection, files[::step][:_LOOKED_AT])
 
 
-def _of_values(collection: Collection, files: list[Path]) -> Iterator[Finding]:
+def _propose_for_values(collection: Collection, files: list[Path]) -> Iterator[Finding]:
     names, known = collection.vocabulary.names, range(len(collection.vocabulary))
-    found = sorted(key[0] for key in _keys(files) if len(key) == 1)
+    found = sorted(key[0] for key in _count_values(files) if len(key) == 1)
     values = [value for value in found if value != IGNORE]
     if not values:
         return
@@ -47,39 +47,39 @@ def _of_values(collection: Collection, files: list[Path]) -> Iterator[Finding]:
     else:
         meant = {str(value): names[value] if value in known else "?" for value in values[:_MOST]}
         fix = f"say what each means: data.masks.map={inline(meant)}"
-    yield _proposal(f"the masks with unknown values hold {_text(values)}", fix)
+    yield _make_proposal(f"the masks with unknown values hold {_join_values(values)}", fix)
 
 
-def _of_colors(collection: Collection, files: list[Path]) -> Iterator[Finding]:
+def _propose_for_colors(collection: Collection, files: list[Path]) -> Iterator[Finding]:
     """Certain if every colour is one that the class file gives (or ignore's white or black, if no class has it)."""
-    colors = [color for color, _ in _keys(files).most_common() if len(color) == 3]
+    colors = [color for color, _ in _count_values(files).most_common() if len(color) == 3]
     own = dict(zip(collection.vocabulary.colors, collection.vocabulary.names, strict=False))
     meant = {",".join(map(str, color)): own.get((color[0], color[1], color[2]), "?") for color in colors[:_MOST]}
     text = f"the colour masks hold {len(colors)} colours"
     if own and set(colors) <= set(own):
         every = {",".join(map(str, color)): name for color, name in own.items()}
-        yield _proposal(
+        yield _make_proposal(
             f"{text}, all of them colours of your classes",
             f"set data.masks.map={inline(every)}",
             {"data.masks.map": every},
         )
     elif len(colors) > _MOST:
-        yield _proposal(text, "so many are no classes: were the masks resized or saved as JPEG on the way?")
+        yield _make_proposal(text, "so many are no classes: were the masks resized or saved as JPEG on the way?")
     else:
-        yield _proposal(text, f"say what each means: data.masks.map={inline(meant)}")
+        yield _make_proposal(text, f"say what each means: data.masks.map={inline(meant)}")
 
 
-def _proposal(text: str, fix: str, setting: Mapping[str, object] | None = None) -> Finding:
+def _make_proposal(text: str, fix: str, setting: Mapping[str, object] | None = None) -> Finding:
     return Finding("mask-map", "note", text, where="data.masks", fix=fix, setting=setting or {})
 
 
-def _keys(files: list[Path]) -> Counter[_Color]:
+def _count_values(files: list[Path]) -> Counter[_Color]:
     """Values (as 1-tuples) or colours of masks, with their pixels."""
     counts: Counter[_Color] = Counter()
     for path in files:
         try:
             with open_image(path) as image:
-                pixels = _pixels(image)
+                pixels = _flatten_pixels(image)
         except DataError:
             continue
         found, number = np.unique(pixels, axis=0, return_counts=True)
@@ -87,13 +87,13 @@ def _keys(files: list[Path]) -> Counter[_Color]:
     return counts
 
 
-def _pixels(image: Image.Image) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+def _flatten_pixels(image: Image.Image) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     """(N, 1) values or (N, 3) colours."""
     pixels = np.asarray(image).astype(np.int64)
     flat = pixels.reshape(-1, 1 if pixels.ndim == 2 else pixels.shape[2])
     return flat[:, :3] if flat.shape[1] >= 3 else flat[:, :1]
 
 
-def _text(values: list[int]) -> str:
+def _join_values(values: list[int]) -> str:
     shown = ", ".join(map(str, values[:20]))
     return shown + (f" and {len(values) - 20} more" if len(values) > 20 else "")

@@ -30,7 +30,7 @@ PAIRS = (
 )
 
 
-def shared_images(collection: Collection) -> Iterator[Finding]:
+def find_shared_images(collection: Collection) -> Iterator[Finding]:
     """A finding for each image that two streams share: the same file, or a file of the same id and content.
 
     The id alone does not tell: frame 0001 of two folders may be two pictures.
@@ -44,14 +44,14 @@ def shared_images(collection: Collection) -> Iterator[Finding]:
         by_id = {record.id: record for record in other}
         for record in one:
             twin = files.get(links.real(record.image))
-            if twin is None and record.id in by_id and _same(record.image, by_id[record.id].image):
+            if twin is None and record.id in by_id and _have_same_content(record.image, by_id[record.id].image):
                 twin = by_id[record.id]
             if twin is not None:
-                yield leak("leak-shared", "error", (first, one, record), (second, other, twin), advice)
+                yield make_leak_finding("leak-shared", "error", (first, one, record), (second, other, twin), advice)
 
 
-def shared_ids(collection: Collection, told: Iterable[Finding]) -> Iterator[Finding]:
-    """A note for each pair of streams in which one id stands for two pictures; told: what `shared_images` found."""
+def find_shared_ids(collection: Collection, told: Iterable[Finding]) -> Iterator[Finding]:
+    """A note for each pair of streams in which one id stands for two pictures; told: what `find_shared_images` found."""
     known = {(finding.stream, name) for finding in told for name in finding.ids}
     for first, second, _ in PAIRS:
         one, other = collection.manifest(first), collection.manifest(second)
@@ -62,7 +62,7 @@ def shared_ids(collection: Collection, told: Iterable[Finding]) -> Iterator[Find
             yield Finding("id-shared", "note", text, first, fix="rename one of them if it is confusing")
 
 
-def leak(
+def make_leak_finding(
     kind: str, severity: Severity, one: tuple[str, Manifest, Record], other: tuple[str, Manifest, Record], advice: str,
     how: str = "is",
 ) -> Finding:  # fmt: skip
@@ -73,7 +73,7 @@ def leak(
     return Finding(kind, severity, text, first, where, str(record.image), advice, ids)
 
 
-def _same(one: Path, other: Path) -> bool:
+def _have_same_content(one: Path, other: Path) -> bool:
     try:
         if split(one) is None and split(other) is None:
             return filecmp.cmp(one, other, shallow=False)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from semiovs.audit.audit import Audit
-from semiovs.audit.stream_statistics import Tally
+from semiovs.audit.stream_statistics import StreamStatistics
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, by_kind, counted
 from semiovs.images.palette import palette
@@ -22,10 +22,10 @@ _SHOWN, _CLASSES, _DOTS = 200, 40, 2000
 _INKS = ("#1f6f9d", "#1f9d63", "#8a8f98", "#d9822b", "#7a4fa3")
 
 
-def write_check(path: Path, audit: Audit, *, source: str, facts: bool = False) -> None:
+def write_audit_page(path: Path, audit: Audit, *, source: str, facts: bool = False) -> None:
     """Write the page to `path`; facts: the numbers alone, without findings."""
-    accounts = audit.accounts()
-    masked = {name: tally for name, tally in audit.tallies.items() if tally.masks}
+    accounts = audit.count_records()
+    masked = {name: tally for name, tally in audit.statistics.items() if tally.masks}
     write_page(
         path,
         __package__,
@@ -34,17 +34,17 @@ def write_check(path: Path, audit: Audit, *, source: str, facts: bool = False) -
         numbers=counted(audit.findings),
         listed=sum(account["listed"] for account in accounts.values()),
         good=sum(account["good"] for account in accounts.values()),
-        groups=[_group(kind, group) for kind, group in by_kind(audit.findings)],
-        streams=[_stream(name, accounts[name], tally) for name, tally in audit.tallies.items()],
-        classes=_classes(audit, masked),
+        groups=[_make_group(kind, group) for kind, group in by_kind(audit.findings)],
+        streams=[_make_stream_row(name, accounts[name], tally) for name, tally in audit.statistics.items()],
+        classes=_make_class_rows(audit, masked),
         masked=list(masked),
         ignored=[f"{100 * int(t.counts[IGNORE]) / max(int(t.counts.sum()), 1):.1f}" for t in masked.values()],
-        sizes=_sizes(audit.tallies),
-        shares=_shares(audit, masked),
+        sizes=_plot_image_sizes(audit.statistics),
+        shares=_plot_class_shares(audit, masked),
     )
 
 
-def _group(kind: str, group: list[Finding]) -> dict[str, Any]:
+def _make_group(kind: str, group: list[Finding]) -> dict[str, Any]:
     return {
         "kind": kind,
         "severity": group[0].severity,
@@ -54,7 +54,7 @@ def _group(kind: str, group: list[Finding]) -> dict[str, Any]:
     }
 
 
-def _stream(name: str, account: Mapping[str, int], tally: Tally) -> dict[str, Any]:
+def _make_stream_row(name: str, account: Mapping[str, int], tally: StreamStatistics) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": name,
         **account,
@@ -77,7 +77,7 @@ def _stream(name: str, account: Mapping[str, int], tally: Tally) -> dict[str, An
     return row
 
 
-def _classes(audit: Audit, masked: Mapping[str, Tally]) -> list[dict[str, Any]]:
+def _make_class_rows(audit: Audit, masked: Mapping[str, StreamStatistics]) -> list[dict[str, Any]]:
     """Rows of the class table; ids without a name only where they occur."""
     vocabulary = audit.collection.vocabulary
     colors = palette(vocabulary.colors)
@@ -94,7 +94,7 @@ def _classes(audit: Audit, masked: Mapping[str, Tally]) -> list[dict[str, Any]]:
     return rows
 
 
-def _shares(audit: Audit, masked: Mapping[str, Tally]) -> str:
+def _plot_class_shares(audit: Audit, masked: Mapping[str, StreamStatistics]) -> str:
     """Share of each class in the labelled pixels, on a scale by powers of ten, because classes differ by as much."""
     names = audit.collection.vocabulary.names
     total = sum((tally.counts[:IGNORE] for tally in masked.values()), np.zeros(IGNORE, np.int64))
@@ -120,7 +120,7 @@ def _shares(audit: Audit, masked: Mapping[str, Tally]) -> str:
     return svg(figure)
 
 
-def _sizes(tallies: Mapping[str, Tally]) -> str:
+def _plot_image_sizes(tallies: Mapping[str, StreamStatistics]) -> str:
     """Widths and heights; a larger dot for more images of one size."""
     figure = Figure(figsize=(4.8, 3.6), layout="constrained")
     axes = figure.add_subplot()

@@ -13,9 +13,9 @@ from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from semiovs.datasets.archives import Packed
+    from semiovs.datasets.archives import ArchiveOnDisk
     from semiovs.datasets.benchmark import Benchmark
-    from semiovs.datasets.parts import Making
+    from semiovs.datasets.parts import MaskBuild
 
 #: A preset to begin with, by data set.
 _FIRST = {
@@ -44,7 +44,7 @@ def prepare(
     dataset = _known(name)(DataConfig(name=name, root=str(root.expanduser())))
     makings, problems = _makings(dataset)
     made = [_make(making) for making in makings] if write else []
-    waiting = [(making.what, left) for making in makings if (left := len(making.left()))]
+    waiting = [(making.what, left) for making in makings if (left := len(making.missing()))]
     dataset = type(dataset)(dataset.data)  # what is on disk is looked at anew
     parts = dataset.parts()
     lacking = [part for part in parts if part.needed and part.lacking]
@@ -75,26 +75,26 @@ def _known(name: str) -> type[Benchmark]:
     return found
 
 
-def _packed(dataset: Benchmark) -> list[Packed]:
+def _packed(dataset: Benchmark) -> list[ArchiveOnDisk]:
     """Official archives that lie there packed, compared with their checksums."""
-    from semiovs.datasets.archives import Packed, archives_in
+    from semiovs.datasets.archives import ArchiveOnDisk, find_archives
 
     found = []
-    for path, archive in archives_in(dataset.data.name, dataset.root):
+    for path, archive in find_archives(dataset.data.name, dataset.root):
         log(f"reading {path} to compare its checksum")
-        found.append(Packed.read(path, archive))
+        found.append(ArchiveOnDisk.read(path, archive))
     return found
 
 
-def _makings(dataset: Benchmark) -> tuple[list[Making], list[str]]:
+def _makings(dataset: Benchmark) -> tuple[list[MaskBuild], list[str]]:
     """Masks that can be made, or why it cannot be told."""
     try:
-        return dataset.makings(), []
+        return dataset.mask_builds(), []
     except DataError as error:
         return [], [str(error)]
 
 
-def _make(making: Making) -> dict[str, Any]:
+def _make(making: MaskBuild) -> dict[str, Any]:
     with progress(making.what) as show:
         count, problems = making.run(show)
     return {"what": making.what, "folder": str(making.folder), "masks": count, "problems": problems}
@@ -109,7 +109,7 @@ def _sample(dataset: Benchmark) -> list[str]:
     for part in ("train", "val"):
         lines = dataset.official(part)
         records = [record_of(line, dataset.root) for line in lines[:: max(1, len(lines) // _LOOKED_AT)]]
-        found += dataset.misread(Manifest(records, dataset.root))
+        found += dataset.check_masks(Manifest(records, dataset.root))
     return found
 
 
@@ -123,7 +123,9 @@ def _absent(dataset: Benchmark) -> list[str]:
         if cache.check(one).ok:
             lists[one.name] = cache.lines(one)
     known = tuple(f"{part.place}/" for part in dataset.parts() if part.lacking)  # said already
-    absent = {what: [n for n in dataset.absent(lines) if not n.startswith(known)] for what, lines in lists.items()}
+    absent = {
+        what: [n for n in dataset.missing_images(lines) if not n.startswith(known)] for what, lines in lists.items()
+    }
     return [
         f"{what} names {len(names):,} images that are not there, like {names[0]}"
         for what, names in absent.items()
@@ -146,7 +148,7 @@ def _write(dataset: Benchmark) -> list[Path]:
     written = []
     for part in ("train", "val"):
         path = dataset.root / "splits" / "official" / f"{part}.txt"
-        lines = dataset.whole(part)
+        lines = dataset.complete_lines(part)
         if lines and not path.exists():
             write_text(path, "".join(f"{line}\n" for line in lines))
             written.append(path)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from semiovs.audit.label_counts import Measured
-    from semiovs.audit.split import Split
+    from semiovs.audit.label_counts import LabelCounts
+    from semiovs.audit.split import DataSplit
     from semiovs.data.sources import Sources
     from semiovs.images.manifest import Manifest
 
@@ -90,14 +90,14 @@ def _notes(facts: Mapping[str, Any], lists: Mapping[str, Path], method: str) -> 
 
 def _made(
     sources: Sources, sizes: Mapping[str, float | int], parts: Mapping[str, float | int], seed: int, group: str | None
-) -> tuple[Measured, Split]:
-    from semiovs.audit.label_counts import measure
-    from semiovs.audit.split import connected, make_split
+) -> tuple[LabelCounts, DataSplit]:
+    from semiovs.audit.label_counts import count_labels
+    from semiovs.audit.split import find_connected_groups, make_split
 
     ids = [record.id for record in sources.labeled]
     with progress("reading masks") as show:
-        found = measure(sources.labeled, sources.masks, progress=show, read=sources.images.shown)
-    together = connected(len(ids), _with_groups(found.copies, ids, group))
+        found = count_labels(sources.labeled, sources.masks, progress=show, read=sources.images.shown)
+    together = find_connected_groups(len(ids), _with_groups(found.copies, ids, group))
     return found, make_split(found.pixels, ids, sizes, **parts, seed=seed, together=together)
 
 
@@ -156,7 +156,7 @@ def _lists_of(place: Path) -> set[Path]:
     return {path for path in paths if path.suffix in {".txt", ".jsonl"} and path.is_relative_to(place.resolve())}
 
 
-def _written(made: Split, labeled: Manifest, bare: Manifest | None, place: Path, root: Path) -> dict[str, Path]:
+def _written(made: DataSplit, labeled: Manifest, bare: Manifest | None, place: Path, root: Path) -> dict[str, Path]:
     """Write all lists; returns name -> file. Bare images that are among the labelled ones have their place there."""
     from semiovs.images.manifest import Manifest
 
@@ -178,7 +178,7 @@ def _written(made: Split, labeled: Manifest, bare: Manifest | None, place: Path,
     return written
 
 
-def _facts(made: Split, pixels: NDArray[np.int64], sources: Sources) -> dict[str, Any]:
+def _facts(made: DataSplit, pixels: NDArray[np.int64], sources: Sources) -> dict[str, Any]:
     """What split.json holds: of each part its images, class shares, how far these are off the whole, and classes it lacks."""
     whole, names = _shares(pixels, range(len(pixels))), sources.vocabulary.names
     parts: dict[str, Any] = {}

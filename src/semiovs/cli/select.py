@@ -18,10 +18,10 @@ from semiovs.errors import DataError, UsageError
 if TYPE_CHECKING:
     from semiovs.data.sources import Sources
     from semiovs.images.manifest import Manifest
-    from semiovs.select.decision import Rules
-    from semiovs.select.scan import Examiner, Scanned
-    from semiovs.select.scan_table import Scan
-    from semiovs.select.selection import Wanted
+    from semiovs.select.decision import SelectionRules
+    from semiovs.select.scan import Examiner, ScanResult
+    from semiovs.select.scan_table import ScanTable
+    from semiovs.select.selection import SelectionRequest
     from semiovs.vocab import Vocabulary
 
 
@@ -41,7 +41,7 @@ class _Task:
     pool: Sequence[str]
     out: Path
     examiner: Examiner
-    wanted: Wanted
+    wanted: SelectionRequest
     eye: _Eye
     said: tuple[Sequence[str], Sequence[str]]
     threads: int | None
@@ -145,14 +145,14 @@ def _sources(arguments: Sequence[str]) -> Sources:
     return sources
 
 
-def _rules(name: str, eye: _Eye, **rules: Any) -> Rules:
-    from semiovs.select.decision import Rules
+def _rules(name: str, eye: _Eye, **rules: Any) -> SelectionRules:
+    from semiovs.select.decision import SelectionRules
 
     if name not in {"balanced", "paper"}:
         raise UsageError(f"--rule {name}: balanced or paper")
     if name == "paper" and eye.teacher is None:
         raise UsageError("--rule paper: asks for classes; give --teacher or --scores")
-    return Rules(rule="paper" if name == "paper" else "balanced", **rules)
+    return SelectionRules(rule="paper" if name == "paper" else "balanced", **rules)
 
 
 def _eye(
@@ -183,8 +183,8 @@ def _eye(
 
 def _wanted(
     sources: Sources, targets: str | None, against: Sequence[str], licenses: tuple[str, ...], recall: float, rules: Any
-) -> Wanted:
-    from semiovs.select.selection import Wanted
+) -> SelectionRequest:
+    from semiovs.select.selection import SelectionRequest
 
     names = sources.vocabulary.names
     if targets is None:
@@ -198,17 +198,17 @@ def _wanted(
     others: dict[str, Manifest] = {role: images for role, images in roles.items() if images}
     for path in against:
         others[f"--against {path}"] = _against(path)
-    return Wanted(chosen, others, sources.labeled, sources.masks, licenses, recall, rules)
+    return SelectionRequest(chosen, others, sources.labeled, sources.masks, licenses, recall, rules)
 
 
 def _against(path: str) -> Manifest:
     """A folder or list, every line of which must hold: what is not read is not protected."""
     from semiovs.images.manifest import Manifest
-    from semiovs.select.candidates import Unlisted, pool
+    from semiovs.select.candidates import InvalidEntry, read_pool
 
     images, wrong = [], []
-    for image in pool([path], whole=True):
-        if isinstance(image, Unlisted):
+    for image in read_pool([path], whole=True):
+        if isinstance(image, InvalidEntry):
             wrong.append(image.why)
         else:
             images.append(image)
@@ -233,21 +233,21 @@ def _examiner(vocabulary: Vocabulary, eye: _Eye, share: float, encoder: str | No
     )
 
 
-def _scan(task: _Task, shard: tuple[int, int]) -> tuple[Scan, Scanned, float]:
+def _scan(task: _Task, shard: tuple[int, int]) -> tuple[ScanTable, ScanResult, float]:
     """Look at what was not looked at yet; the seconds that it took."""
     from semiovs.engine.signals import Signals, stop_error
-    from semiovs.select.candidates import pool
+    from semiovs.select.candidates import read_pool
     from semiovs.select.scan import scan_pool
-    from semiovs.select.scan_table import Scan
+    from semiovs.select.scan_table import ScanTable
 
     started = time.monotonic()
-    total = sum(1 for _ in pool(task.pool, skip=task.out))
+    total = sum(1 for _ in read_pool(task.pool, skip=task.out))
     if not total:
         raise DataError(f"--from {' '.join(task.pool)}: no images there")
-    scan = Scan(task.out / "scan", "pool", task.examiner.settings)
+    scan = ScanTable(task.out / "scan", "pool", task.examiner.settings)
     with Signals() as signals, progress("looking") as show:
         done = scan_pool(
-            scan, pool(task.pool, skip=task.out), task.examiner, threads=task.readers, shard=shard,
+            scan, read_pool(task.pool, skip=task.out), task.examiner, threads=task.readers, shard=shard,
             progress=lambda n: show(n, total), stop=lambda: bool(signals.received),
         )  # fmt: skip
     if done.stopped:
@@ -272,7 +272,7 @@ def _scan_part(task: _Task, shard: str, *, as_json: bool) -> None:
 def _choose(task: _Task, *, as_json: bool) -> None:
     """Scan, decide, write, and tell."""
     from semiovs.files import write_json
-    from semiovs.select.page import write_report
+    from semiovs.select.page import write_selection_page
     from semiovs.select.selection import select as decided
     from semiovs.select.selection_files import write_selection
 
@@ -284,7 +284,7 @@ def _choose(task: _Task, *, as_json: bool) -> None:
         )
     found.seconds["scan"] = seconds
     written = write_selection(task.out, found, {**task.facts, "scanned": done.made})
-    files = write_report(task.out, written, task.next)
+    files = write_selection_page(task.out, written, task.next)
     data = {**written.data, "seconds": {**written.data["seconds"], "all": round(time.monotonic() - started, 3)}}
     write_json(task.out / "select.json", data)
     for line in data["references_unreadable"][:10]:

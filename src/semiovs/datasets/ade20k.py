@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import ClassVar
 
 from semiovs.datasets.benchmark import Benchmark, MaskKind
-from semiovs.datasets.label_shift import moved_down
-from semiovs.datasets.parts import Part
+from semiovs.datasets.label_shift import is_shifted_down
+from semiovs.datasets.parts import DatasetPart
 
 _ARCHIVE = "ADEChallengeData2016.zip of the scene parsing benchmark, sceneparsing.csail.mit.edu"
 _FOLDERS = {"train": "training", "val": "validation"}
@@ -28,23 +28,23 @@ class Ade20k(Benchmark):
 
     def kinds(self) -> Sequence[MaskKind]:
         """Official masks; masks that were moved."""
-        what = "moved down by one" if self._moved else "as distributed"
-        return (MaskKind(what, lambda name: [name], {"reduce_zero_label": not self._moved}),)
+        what = "moved down by one" if self._shifted else "as distributed"
+        return (MaskKind(what, lambda name: [name], {"reduce_zero_label": not self._shifted}),)
 
     def official(self, part: str) -> list[str]:
         """All images of the part."""
         folder = _FOLDERS[part]
-        stems = sorted(self.shelf.stems(f"images/{folder}"))
+        stems = sorted(self.files.stems(f"images/{folder}"))
         return [f"images/{folder}/{stem}.jpg annotations/{folder}/{stem}.png" for stem in stems]
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[DatasetPart]:
         """Images and masks."""
         return [
-            Part(f"{what} {kind}", f"{kind}/{folder}", self.shelf.count(f"{kind}/{folder}"), count, _ARCHIVE)
+            DatasetPart(f"{what} {kind}", f"{kind}/{folder}", self.files.count(f"{kind}/{folder}"), count, _ARCHIVE)
             for folder, what, count in (("training", "training", 20210), ("validation", "evaluation", 2000))
             for kind in ("images", "annotations")
         ]
 
     @cached_property
-    def _moved(self) -> bool:
-        return moved_down(self.shelf, tuple(f"annotations/{folder}" for folder in _FOLDERS.values()), _LAST)
+    def _shifted(self) -> bool:
+        return is_shifted_down(self.files, tuple(f"annotations/{folder}" for folder in _FOLDERS.values()), _LAST)

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from semiovs.data.collection import KEYS, MASKED, OOD, Collection
 from semiovs.data.sources import Sources
-from semiovs.datasets.file_index import Shelf
+from semiovs.datasets.file_index import FileIndex
 from semiovs.datasets.folder import FolderDataset, Reading
-from semiovs.datasets.parts import Making, Part
+from semiovs.datasets.parts import DatasetPart, MaskBuild
 from semiovs.datasets.split_cache import SplitCache
 from semiovs.errors import DataError
 from semiovs.images.containers.container import exists
@@ -74,9 +74,9 @@ class Benchmark(FolderDataset):
         return root
 
     @cached_property
-    def shelf(self) -> Shelf:
+    def files(self) -> FileIndex:
         """The files on disk."""
-        return Shelf(self.home, self.root, *(self.root / aside for aside in self.asides))
+        return FileIndex(self.home, self.root, *(self.root / aside for aside in self.asides))
 
     @abstractmethod
     def kinds(self) -> Sequence[MaskKind]:
@@ -87,10 +87,10 @@ class Benchmark(FolderDataset):
         """Lines ("image mask") of the official part ``train`` or ``val``, for the files that are there."""
 
     @abstractmethod
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[DatasetPart]:
         """What is there and what is missing."""
 
-    def makings(self) -> list[Making]:
+    def mask_builds(self) -> list[MaskBuild]:
         """Masks that can be made of what is there."""
         return []
 
@@ -105,13 +105,13 @@ class Benchmark(FolderDataset):
     def collect(self, vocabulary: Vocabulary | None = None, masks: MaskReader | None = None) -> Collection:
         """As `FolderDataset.collect`, with every file found where it is; files that are not there are findings."""
         listed = super().collect(vocabulary, masks)
-        kind = self._kind([listed.manifest(name) for name in MASKED])
-        listed.masks = masks or self._reader(kind, listed.vocabulary)
+        kind = self._choose_mask_kind([listed.manifest(name) for name in MASKED])
+        listed.masks = masks or self._make_reader(kind, listed.vocabulary)
         for name, stream in listed.streams.items():
             if name == OOD:
                 continue
             try:
-                found = self._placed(KEYS[name], stream.manifest, kind if name in MASKED else None)
+                found = self._locate(KEYS[name], stream.manifest, kind if name in MASKED else None)
             except DataError as error:
                 listed.findings += of_error(error, "image-missing", stream=name)
             else:
@@ -121,36 +121,36 @@ class Benchmark(FolderDataset):
     def labeled(self) -> Sources:
         """As `FolderDataset.labeled`, with every file found where it is."""
         listed = super().labeled()
-        kind = self._kind([listed.labeled])
-        found = self._placed("data.labeled", listed.labeled, kind)
-        return replace(listed, masks=self._reader(kind, listed.vocabulary), labeled=found)
+        kind = self._choose_mask_kind([listed.labeled])
+        found = self._locate("data.labeled", listed.labeled, kind)
+        return replace(listed, masks=self._make_reader(kind, listed.vocabulary), labeled=found)
 
     def unlabeled(self) -> Manifest | None:
         """The bare images, found where they are."""
-        return self._found("data.unlabeled", super().unlabeled(), None)
+        return self._locate_optional("data.unlabeled", super().unlabeled(), None)
 
-    def whole(self, part: str) -> list[str]:
+    def complete_lines(self, part: str) -> list[str]:
         """Lines of the official part whose image and mask are both there."""
         lines = self.official(part)
         records = [record_of(line, self.root) for line in lines]
-        kind, gone = self._kind([Manifest(records, self.root)]), set(self.absent(lines))
+        kind, gone = self._choose_mask_kind([Manifest(records, self.root)]), set(self.missing_images(lines))
         return [
             line
             for line, record in zip(lines, records, strict=True)
-            if columns(line)[0] not in gone and self._mask(record, kind) is not None
+            if columns(line)[0] not in gone and self._find_mask(record, kind) is not None
         ]
 
-    def absent(self, lines: Iterable[str]) -> list[str]:
+    def missing_images(self, lines: Iterable[str]) -> list[str]:
         """Images named by lines ("image mask") that are not there."""
         names = (columns(line)[0] for line in lines)
-        return [name for name in names if self.shelf.find(self.images(name)) is None]
+        return [name for name in names if self.files.find(self.images(name)) is None]
 
-    def misread(self, manifest: Manifest) -> list[str]:
+    def check_masks(self, manifest: Manifest) -> list[str]:
         """What is wrong with the masks of a few records: one line each that cannot be read, or has other values than classes."""
-        kind = self._kind([manifest])
-        reader, problems = self._reader(kind, self.vocabulary()), []
+        kind = self._choose_mask_kind([manifest])
+        reader, problems = self._make_reader(kind, self.vocabulary()), []
         for record in manifest:
-            path = self._mask(record, kind)
+            path = self._find_mask(record, kind)
             try:
                 if path is not None:
                     reader(path)
@@ -160,25 +160,25 @@ class Benchmark(FolderDataset):
 
     def _every_labeled(self, root: Path) -> Reading:
         """Without a list: the official part, or images/ with masks/ (a recipe of the benchmark on a folder of one's own)."""
-        if self.data.labeled is not None or self._own:
+        if self.data.labeled is not None or self._is_own_folder:
             return super()._every_labeled(root)
-        return self._official("train", root), ()
+        return self._read_official("train", root), ()
 
     def _val(self, root: Path) -> Reading | None:
-        if self.data.val is not None or self._own:
+        if self.data.val is not None or self._is_own_folder:
             return super()._val(root)
-        return self._official("val", root), ()
+        return self._read_official("val", root), ()
 
     @cached_property
-    def _own(self) -> bool:
+    def _is_own_folder(self) -> bool:
         """Whether the root is a folder by convention and not this benchmark."""
         return all((self.root / name).is_dir() for name in ("images", "masks")) and not self.official("train")
 
-    def _official(self, part: str, root: Path) -> Manifest:
+    def _read_official(self, part: str, root: Path) -> Manifest:
         lines = self.official(part)
         if not lines:
             raise DataError(f"{root}: no {part} images of {self.data.name}; {self._advice()}")
-        return _manifest(lines, root)
+        return _make_manifest(lines, root)
 
     def _published(self, key: str, given: str, path: Path) -> Manifest:
         """The published list that `given` names, or a folder of the content, where there is no such file in the root."""
@@ -186,55 +186,55 @@ class Benchmark(FolderDataset):
             if not Path(given).is_absolute() and (self.home / place).is_dir():
                 return Manifest.from_folder(self.home / place)
         try:
-            lines = self.published(given)
+            lines = self.published_lines(given)
         except DataError as error:
             raise DataError(f"{key}: no such file: {path}; {error}") from None
-        return _manifest(lines, self.root) if lines is not None else super()._published(key, given, path)
+        return _make_manifest(lines, self.root) if lines is not None else super()._published(key, given, path)
 
-    def published(self, given: str) -> list[str] | None:
+    def published_lines(self, given: str) -> list[str] | None:
         """Lines of the published list that a path names, or None: it names none.
 
         Raises:
             DataError: the user has no copy of it yet.
         """
-        name = _after_splits(given)
+        name = _strip_splits_prefix(given)
         cache = SplitCache()
         return cache.lines(cache.known.lists[name]) if name in cache.known.lists else None
 
-    def _kind(self, manifests: Iterable[Manifest | None]) -> MaskKind:
+    def _choose_mask_kind(self, manifests: Iterable[Manifest | None]) -> MaskKind:
         """The first form in which all masks are there, else the one in which most are: one table has to hold for all."""
         records = [record for manifest in manifests if manifest is not None for record in manifest]
         counts = []
         for kind in self.kinds():
-            found = sum(self._mask(record, kind) is not None for record in records)
+            found = sum(self._find_mask(record, kind) is not None for record in records)
             if found == len(records):
                 return kind
             counts.append((found, kind))
         return max(counts, key=lambda pair: pair[0])[1]
 
-    def _reader(self, kind: MaskKind, vocabulary: Vocabulary) -> MaskReader:
+    def _make_reader(self, kind: MaskKind, vocabulary: Vocabulary) -> MaskReader:
         """How masks of the form are read; `data.masks` says it for a map or folder of the user's own and a form without options."""
-        if self.data.masks.map is not None or self._own or not kind.options:
+        if self.data.masks.map is not None or self._is_own_folder or not kind.options:
             return MaskReader.from_config(self.data.masks, vocabulary)
         return MaskReader(vocabulary.names, ignore=vocabulary.ignore, **kind.options)
 
-    def _mask(self, record: Record, kind: MaskKind) -> Path | None:
+    def _find_mask(self, record: Record, kind: MaskKind) -> Path | None:
         if record.mask is None:
             return None
         name = relative(record.mask, self.root)
-        found = self.shelf.find(kind.places(name), MASK_SUFFIXES)
+        found = self.files.find(kind.places(name), MASK_SUFFIXES)
         return found or (record.mask if name.startswith("/") and record.mask.exists() else None)
 
-    def _found(self, key: str, manifest: Manifest | None, kind: MaskKind | None) -> Manifest | None:
-        return None if manifest is None else self._placed(key, manifest, kind)
+    def _locate_optional(self, key: str, manifest: Manifest | None, kind: MaskKind | None) -> Manifest | None:
+        return None if manifest is None else self._locate(key, manifest, kind)
 
-    def _placed(self, key: str, manifest: Manifest, kind: MaskKind | None) -> Manifest:
+    def _locate(self, key: str, manifest: Manifest, kind: MaskKind | None) -> Manifest:
         """The manifest with the paths that its files have here; kind: None for bare images."""
         records, lacking, unmasked = [], [], []
         for record in manifest:
             name = relative(record.image, self.root)
-            image = self.shelf.find(self.images(name)) or (record.image if exists(record.image) else None)
-            mask = None if kind is None else self._mask(record, kind)
+            image = self.files.find(self.images(name)) or (record.image if exists(record.image) else None)
+            mask = None if kind is None else self._find_mask(record, kind)
             if image is None:
                 lacking.append(name)
             elif mask is None and kind is not None and record.mask is not None:
@@ -253,11 +253,11 @@ class Benchmark(FolderDataset):
         return f"next: semiovs data prepare {self.data.name} --root {self.data.root}"
 
 
-def _manifest(lines: Iterable[str], root: Path) -> Manifest:
+def _make_manifest(lines: Iterable[str], root: Path) -> Manifest:
     return Manifest((record_of(line, root, number) for number, line in enumerate(lines, 1)), root)
 
 
-def _after_splits(given: str) -> str:
+def _strip_splits_prefix(given: str) -> str:
     """``pascal/92/labeled.txt`` for a path that ends with ``splits/pascal/92/labeled.txt``."""
     parts = PurePosixPath(given.replace("\\", "/")).parts
     places = [place for place, part in enumerate(parts) if part == "splits"]

@@ -39,7 +39,7 @@ MAP_171: Mapping[str, int] = {
 
 
 @dataclass(frozen=True)
-class Instances:
+class CocoInstances:
     """An ``instances_*.json``: size and regions (category id, area, crowd, segmentation) of each image, by stem."""
 
     path: Path
@@ -76,15 +76,15 @@ class Instances:
         Raises:
             DataError: a category that is no thing, or a region or size that does not hold.
         """
-        mask = blank(*self.sizes[stem]).astype(np.uint8)
+        mask = make_blank(*self.sizes[stem]).astype(np.uint8)
         for category, _, _, region in sorted(self.regions[stem], key=lambda row: (not row[2], -row[1])):
             if category not in THINGS:
                 raise DataError(f"category {category} is none of COCO's 80 things")
-            mask[decoded(region, *mask.shape)] = 1 + THINGS.index(category)
+            mask[decode_region(region, *mask.shape)] = 1 + THINGS.index(category)
         return mask
 
 
-def decoded(region: Any, height: int, width: int) -> NDArray[np.bool_]:
+def decode_region(region: Any, height: int, width: int) -> NDArray[np.bool_]:
     """(H, W) bool of a segmentation: polygons, or run lengths (a list of counts, or COCO's compressed text).
 
     Raises:
@@ -92,7 +92,9 @@ def decoded(region: Any, height: int, width: int) -> NDArray[np.bool_]:
     """
     try:
         if isinstance(region, list):
-            return _filled([_outline(polygon, height, width) for polygon in region if len(polygon) >= 6], height, width)
+            return _fill_polygons(
+                [_check_outline(polygon, height, width) for polygon in region if len(polygon) >= 6], height, width
+            )
         counts, size = region["counts"], [int(side) for side in region["size"]]
         if size != [height, width]:
             raise DataError(f"a region of {size[1]}x{size[0]} pixels in an image of {width}x{height}")
@@ -107,7 +109,7 @@ def decoded(region: Any, height: int, width: int) -> NDArray[np.bool_]:
     return Runs(runs, (height, width)).raster(height, width)
 
 
-def blank(height: int, width: int) -> NDArray[np.int64]:
+def make_blank(height: int, width: int) -> NDArray[np.int64]:
     """(H, W) zeros.
 
     Raises:
@@ -118,7 +120,7 @@ def blank(height: int, width: int) -> NDArray[np.int64]:
     return np.zeros((height, width), np.int64)
 
 
-def _filled(polygons: Sequence[Sequence[float]], height: int, width: int) -> NDArray[np.bool_]:
+def _fill_polygons(polygons: Sequence[Sequence[float]], height: int, width: int) -> NDArray[np.bool_]:
     try:
         from pycocotools import mask as coco
     except ImportError:
@@ -128,7 +130,7 @@ def _filled(polygons: Sequence[Sequence[float]], height: int, width: int) -> NDA
     return np.asarray(coco.decode(coco.merge(coco.frPyObjects(polygons, height, width))), np.bool_)
 
 
-def _outline(polygon: Sequence[Any], height: int, width: int) -> list[float]:
+def _check_outline(polygon: Sequence[Any], height: int, width: int) -> list[float]:
     """The coordinates x, y, x, … as numbers; pycocotools crashes the process where they are far away."""
     values = [float(value) for value in polygon]
     points = np.array(values[: len(values) // 2 * 2]).reshape(-1, 2)

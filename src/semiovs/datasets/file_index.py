@@ -10,12 +10,12 @@ from pathlib import Path
 from semiovs.images.conventions import IMAGE_SUFFIXES
 
 
-class Shelf:
+class FileIndex:
     """Files below some folders, found by their paths from there; a folder that is not there holds nothing."""
 
     def __init__(self, *homes: Path) -> None:
         self.homes = tuple(dict.fromkeys(homes))
-        self._read: dict[str, list[_Folder]] = {}
+        self._read: dict[str, list[_FolderListing]] = {}
 
     def find(self, names: Iterable[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Path | None:
         """The first of `names` (POSIX paths) that is in one of the folders.
@@ -24,7 +24,7 @@ class Shelf:
         """
         for name in names:
             inner, _, file = name.rpartition("/")
-            for folder in self._listed(inner):
+            for folder in self._list_folders(inner):
                 if file in folder.files:
                     return folder.place / file
                 for other in folder.stems.get(file.rpartition(".")[0], ()):
@@ -34,20 +34,20 @@ class Shelf:
 
     def stems(self, *folders: str) -> set[str]:
         """Stems of the images that stand in any of the folders."""
-        return {stem for inner in folders for folder in self._listed(inner) for stem in folder.stems}
+        return {stem for inner in folders for folder in self._list_folders(inner) for stem in folder.stems}
 
     def count(self, *folders: str) -> int:
         """How many `stems` there are."""
         return len(self.stems(*folders))
 
-    def _listed(self, inner: str) -> list[_Folder]:
+    def _list_folders(self, inner: str) -> list[_FolderListing]:
         if inner not in self._read:
-            self._read[inner] = [_Folder.of(home / inner) for home in self.homes]
+            self._read[inner] = [_FolderListing.of(home / inner) for home in self.homes]
         return self._read[inner]
 
 
 @dataclass(frozen=True)
-class _Folder:
+class _FolderListing:
     """Names of the files of a folder, and of its images by their stems."""
 
     place: Path
@@ -55,9 +55,9 @@ class _Folder:
     stems: dict[str, list[str]]
 
     @classmethod
-    def of(cls, place: Path) -> _Folder:
+    def of(cls, place: Path) -> _FolderListing:
         """The folder, which need not be there."""
-        files, stems = sorted(_files(place)), dict[str, list[str]]()
+        files, stems = sorted(_list_files(place)), dict[str, list[str]]()
         for file in files:
             stem, _, suffix = file.rpartition(".")
             if stem and f".{suffix.lower()}" in IMAGE_SUFFIXES:
@@ -65,7 +65,7 @@ class _Folder:
         return cls(place, frozenset(files), stems)
 
 
-def _files(place: Path) -> list[str]:
+def _list_files(place: Path) -> list[str]:
     try:
         with os.scandir(place) as entries:
             return [entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from semiovs.datasets.file_index import Shelf
+from semiovs.datasets.file_index import FileIndex
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE, MASK_SUFFIXES
 from semiovs.images.image import open_image
@@ -12,7 +12,7 @@ from semiovs.images.image import open_image
 _LOOKED_AT = 24
 
 
-def moved_down(shelf: Shelf, folders: tuple[str, ...], last: int) -> bool:
+def is_shifted_down(shelf: FileIndex, folders: tuple[str, ...], last: int) -> bool:
     """Whether masks whose classes are officially 1 to `last` were moved down by one already, 0 to 255.
 
     Some masks of each folder, evenly chosen, tell: official ones never hold 255, moved ones never `last`.

@@ -16,7 +16,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Part:
+class DatasetPart:
     """One part of a benchmark.
 
     what: in words; place: folder or file in the data set; found, expected: how many there are, and are official; origin: the
@@ -52,7 +52,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Making:
+class MaskBuild:
     """Masks that can be made: into `folder`, one for each of `names` (paths below it); paint: name -> (H, W) uint8 class ids."""
 
     what: str
@@ -60,14 +60,14 @@ class Making:
     names: tuple[str, ...]
     paint: Callable[[str], Any]
 
-    def left(self) -> list[str]:
+    def missing(self) -> list[str]:
         """Names of the masks that are not there yet."""
         return [name for name in self.names if not (self.folder / name).is_file()]
 
     def run(self, progress: Progress | None = None) -> tuple[int, list[str]]:
         """Make what is left; what is there stays, so repeating goes on. Returns how many were made, and what could not be."""
         colors, made, problems = palette().tobytes(), 0, []
-        left = self.left()
+        left = self.missing()
         for folder in {(self.folder / name).parent for name in left}:
             if folder.is_dir():
                 sweep_temporaries(folder)
@@ -82,7 +82,7 @@ class Making:
         return made, problems
 
 
-def lines_of(path: Path) -> list[str]:
+def read_first_words(path: Path) -> list[str]:
     """First words of the lines of a small text file, such as an ImageSets list; an absent one has none."""
     try:
         return [words[0] for line in path.read_text("utf-8", errors="replace").splitlines() if (words := line.split())]
@@ -90,11 +90,11 @@ def lines_of(path: Path) -> list[str]:
         return []
 
 
-def first_folder(places: Iterable[Path]) -> Path | None:
+def find_first_folder(places: Iterable[Path]) -> Path | None:
     """The first of the places that is a folder."""
     return next((place for place in places if place.is_dir()), None)
 
 
-def walked(folder: Path, suffix: str) -> Iterator[Path]:
+def list_files(folder: Path, suffix: str) -> Iterator[Path]:
     """Files below a folder whose names end with `suffix`, sorted; an absent folder has none."""
     yield from sorted(path for path in folder.glob(f"**/*{suffix}") if path.is_file())

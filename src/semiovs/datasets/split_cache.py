@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.datasets.split_index import decode, encode
-from semiovs.datasets.splits import Catalogue, PublishedList, catalogue
+from semiovs.datasets.splits import Catalogue, PublishedList, load_catalogue
 from semiovs.env import cache_dir
 from semiovs.errors import DataError
 from semiovs.files import write_bytes
 
 
 @dataclass(frozen=True)
-class Checked:
+class ListCheck:
     """Whether a list is here and right.
 
     exact: byte for byte as published (else the same lines, sorted); problem: what is wrong, or empty.
@@ -36,7 +36,7 @@ class SplitCache:
     """Published lists on this machine: ``splits/<family>.json.xz`` in the cache directory."""
 
     def __init__(self, known: Catalogue | None = None, folder: Path | None = None) -> None:
-        self.known = known or catalogue()
+        self.known = known or load_catalogue()
         self.folder = folder or cache_dir() / "splits"
         self._read: dict[str, Mapping[str, Sequence[str]]] = {}
 
@@ -50,10 +50,10 @@ class SplitCache:
         Raises:
             DataError: not here, or damaged; the message names the command that gets it.
         """
-        found = self._family(one).get(one.name)
+        found = self._read_family(one).get(one.name)
         if found is None:
             raise DataError(f"the published list {one.name} is not here; next: semiovs splits fetch {one.dataset}")
-        self._proved(one, found)
+        self._verify(one, found)
         return list(found)
 
     def text(self, one: PublishedList) -> tuple[bytes, bool]:
@@ -62,14 +62,14 @@ class SplitCache:
         Raises:
             DataError: as `lines`.
         """
-        return self._proved(one, self.lines(one))
+        return self._verify(one, self.lines(one))
 
-    def check(self, one: PublishedList) -> Checked:
+    def check(self, one: PublishedList) -> ListCheck:
         """Whether a list is here and right."""
         try:
-            return Checked(one, True, self.text(one)[1])
+            return ListCheck(one, True, self.text(one)[1])
         except DataError as error:
-            return Checked(one, False, problem=str(error).partition("; next")[0])
+            return ListCheck(one, False, problem=str(error).partition("; next")[0])
 
     def add(self, lists: Mapping[str, Sequence[str]]) -> None:
         """Put lists (lines by name), which the caller has checked, beside those that are here."""
@@ -84,7 +84,7 @@ class SplitCache:
         """Those that are not here, or damaged."""
         return [one for one in lists if not self.check(one).ok]
 
-    def _family(self, one: PublishedList) -> Mapping[str, Sequence[str]]:
+    def _read_family(self, one: PublishedList) -> Mapping[str, Sequence[str]]:
         family = self.known.datasets[one.dataset].family
         path = self.path(family)
         if family not in self._read:
@@ -96,7 +96,7 @@ class SplitCache:
                 raise DataError(f"{path}: {error}; next: semiovs splits fetch {one.dataset}") from None
         return self._read[family]
 
-    def _proved(self, one: PublishedList, lines: Sequence[str]) -> tuple[bytes, bool]:
+    def _verify(self, one: PublishedList, lines: Sequence[str]) -> tuple[bytes, bool]:
         try:
             return one.text(lines)
         except DataError as error:

@@ -18,7 +18,7 @@ LABELED, UNLABELED = "labeled.txt", "unlabeled.txt"
 
 
 @dataclass(frozen=True)
-class Repository:
+class ListRepository:
     """Where lists are published: at a commit, so that they can never change."""
 
     key: str
@@ -65,17 +65,17 @@ class PublishedList:
         Raises:
             DataError: it is not; the message says how it differs.
         """
-        if digest(data) == self.sha256:
+        if sha256_hex(data) == self.sha256:
             return data.decode().removesuffix("\n").split("\n")
         found = data.replace(b"\r\n", b"\n").removesuffix(b"\n")
         lines = found.split(b"\n")
-        if digest(found) == self.canonical:
+        if sha256_hex(found) == self.canonical:
             raise DataError("the lines are right, but line ends or the end of the file were changed (git's autocrlf?)")
         if len(lines) != self.count:
             raise DataError(f"{len(lines)} lines, and the published list has {self.count}")
-        if digest(b"\n".join(sorted(lines))) == self.sorted:
+        if sha256_hex(b"\n".join(sorted(lines))) == self.sorted:
             raise DataError("the lines of the published list in another order")
-        raise DataError(f"SHA-256 {digest(data)[:16]}…, and the published list has {self.sha256[:16]}…")
+        raise DataError(f"SHA-256 {sha256_hex(data)[:16]}…, and the published list has {self.sha256[:16]}…")
 
     def text(self, lines: Sequence[str]) -> tuple[bytes, bool]:
         """The file of `lines`, and whether it is the published one byte for byte (else the same lines, sorted).
@@ -85,15 +85,15 @@ class PublishedList:
         """
         whole = "\n".join(lines).encode()
         for data in (whole, whole + b"\n"):
-            if digest(data) == self.sha256:
+            if sha256_hex(data) == self.sha256:
                 return data, True
-        if len(lines) != self.count or digest("\n".join(sorted(lines)).encode()) != self.sorted:
+        if len(lines) != self.count or sha256_hex("\n".join(sorted(lines)).encode()) != self.sorted:
             raise DataError(f"{self.name}: not the published list")
         return whole + b"\n", False
 
 
 @dataclass(frozen=True)
-class PublishedData:
+class PublishedDataset:
     """A data set that lists are published for.
 
     name: as in ``data.name``; classes: the vocabulary; universe: images of its training set; family: lists of one family are about
@@ -112,15 +112,15 @@ class PublishedData:
 class Catalogue:
     """All that is known: repositories, data sets and lists, by name."""
 
-    repositories: Mapping[str, Repository]
-    datasets: Mapping[str, PublishedData]
+    repositories: Mapping[str, ListRepository]
+    datasets: Mapping[str, PublishedDataset]
     lists: Mapping[str, PublishedList]
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
         """From the document of ``data/splits.yaml``."""
         datasets = {
-            key: PublishedData(key, row["what"], row["name"], row["classes"], row["universe"], row.get("path", key))
+            key: PublishedDataset(key, row["what"], row["name"], row["classes"], row["universe"], row.get("path", key))
             for key, row in data["datasets"].items()
         }
         lists = {}
@@ -130,7 +130,7 @@ class Catalogue:
                 name, row["count"], row["sha256"], row["canonical"], row["sorted"],
                 f"{datasets[key].family}/{rest}", tuple(row["in"]),
             )  # fmt: skip
-        return cls({key: Repository(key, **row) for key, row in data["repositories"].items()}, datasets, lists)
+        return cls({key: ListRepository(key, **row) for key, row in data["repositories"].items()}, datasets, lists)
 
     def select(self, names: Iterable[str] = ()) -> list[PublishedList]:
         """Lists by name: a list (with or without ``.txt``), a split (``pascal/92``) or a data set (``pascal``); none: all.
@@ -144,7 +144,9 @@ class Catalogue:
             some = [one for one in self.lists.values() if f"{one.name.removesuffix('.txt')}/".startswith(f"{wanted}/")]
             if not some or not wanted:
                 known = {*self.datasets, *(one.split for one in self.lists.values()), *self.lists}
-                raise UsageError(f"no published list is called '{name}'{_near(wanted, known)}; see semiovs splits list")
+                raise UsageError(
+                    f"no published list is called '{name}'{_suggest(wanted, known)}; see semiovs splits list"
+                )
             found.update((one.name, one) for one in some)
         return list(found.values()) if names else list(self.lists.values())
 
@@ -163,19 +165,19 @@ class Catalogue:
         return self.lists.get(f"{stem}/{other}")
 
 
-def _near(name: str, known: Iterable[str]) -> str:
+def _suggest(name: str, known: Iterable[str]) -> str:
     near = did_you_mean(name, known)
     return near if "did you mean" in near else ""
 
 
 @cache
-def catalogue() -> Catalogue:
+def load_catalogue() -> Catalogue:
     """The published lists of VOC, Cityscapes, COCO, ADE20K and Pascal Context."""
     text = (resources.files("semiovs.datasets") / "data" / "splits.yaml").read_text("utf-8")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return Catalogue.of(yaml.load(text, loader))  # a safe loader, in C where there is one
 
 
-def digest(data: bytes) -> str:
+def sha256_hex(data: bytes) -> str:
     """SHA-256, as 64 hex digits."""
     return hashlib.sha256(data).hexdigest()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semiovs.audit.band_statistics import MOST, BandStatistics, measure_bands, training_images
+from semiovs.audit.band_statistics import MOST, BandStatistics, list_training_images, measure_bands
 from semiovs.audit.check import check_sources
 from semiovs.config.schema import Config
 from semiovs.data import Batch, StepStream, loader, normalize, steps_per_epoch
@@ -193,7 +193,7 @@ def _measured(config: Config, sources: Sources, world: World) -> Config:
     found: tuple[BandStatistics, ...] = ()
     if world.is_main:
         try:
-            images = training_images(sources)
+            images = list_training_images(sources)
             log.info("measuring the bands of %d training images", min(len(images), MOST))
             found = measure_bands(images, sources.images)
             log.info("bands (data.mean, data.std): %s", "; ".join(str(band) for band in found))

@@ -17,14 +17,16 @@ from semiovs.images.source import names_container, read_source
 
 
 @dataclass(frozen=True, slots=True)
-class Unlisted:
+class InvalidEntry:
     """An entry of a pool that names no image; where: ``file:line`` or the file."""
 
     where: str
     why: str
 
 
-def pool(given: Sequence[str | Path], *, skip: Path | None = None, whole: bool = False) -> Iterator[Record | Unlisted]:
+def read_pool(
+    given: Sequence[str | Path], *, skip: Path | None = None, whole: bool = False
+) -> Iterator[Record | InvalidEntry]:
     """Images of folders and lists, one after the other; the order and the ids are the same each time.
 
     With several of them, an id begins with the name of its folder or list (of the folder above, if that is ``images``); skip: a
@@ -37,20 +39,20 @@ def pool(given: Sequence[str | Path], *, skip: Path | None = None, whole: bool =
     paths = [Path(path).expanduser() for path in given]
     if not paths:
         raise UsageError("nothing to choose from: give --from FOLDER or --from LIST")
-    names = [_name(path) for path in paths]
+    names = [_name_pool(path) for path in paths]
     if len(set(names)) < len(names):
         raise UsageError(
             f"--from: two of {', '.join(names)} have one name, which their images' ids would begin with; "
             "rename one, or give a link to it that has another name"
         )
-    sources = [_source(path if whole else _inner(path), skip and skip.resolve()) for path in paths]
+    sources = [_open_source(path if whole else _find_images_folder(path), skip and skip.resolve()) for path in paths]
     for name, images in zip(names, sources, strict=True):
         for image in images:
             named = len(paths) > 1 and isinstance(image, Record)
             yield replace(image, id=f"{name}/{image.id}") if named and isinstance(image, Record) else image
 
 
-def _name(path: Path) -> str:
+def _name_pool(path: Path) -> str:
     """What the ids of one of several pools begin with."""
     if path.is_file():
         return path.stem
@@ -58,22 +60,22 @@ def _name(path: Path) -> str:
     return parts[-2] if parts[-1] == "images" and len(parts) > 2 else parts[-1]
 
 
-def _inner(path: Path) -> Path:
+def _find_images_folder(path: Path) -> Path:
     return path / "images" if (path / "images").is_dir() else path
 
 
-def _source(path: Path, skip: Path | None) -> Iterator[Record | Unlisted]:
+def _open_source(path: Path, skip: Path | None) -> Iterator[Record | InvalidEntry]:
     """Images of one folder or list, of tars or a data set."""
     if names_container(path):
         return iter(read_source(path.name, path.parent))
     if path.is_file():
-        return _listed(path)
+        return _read_list(path)
     if path.is_dir():
-        return _folder(path, skip)
+        return _walk_folder(path, skip)
     raise DataError(f"{path}: no such folder or list")
 
 
-def _listed(path: Path) -> Iterator[Record | Unlisted]:
+def _read_list(path: Path) -> Iterator[Record | InvalidEntry]:
     """Images of a list; relative paths start from the folder it is in."""
     for number, line in lines_of(path):
         try:
@@ -81,10 +83,10 @@ def _listed(path: Path) -> Iterator[Record | Unlisted]:
                 raise line
             yield record_of(line, path.parent, number)
         except DataError as error:
-            yield Unlisted(f"{path}:{number}", f"{path}:{number}: {error}")
+            yield InvalidEntry(f"{path}:{number}", f"{path}:{number}: {error}")
 
 
-def _folder(root: Path, skip: Path | None) -> Iterator[Record | Unlisted]:
+def _walk_folder(root: Path, skip: Path | None) -> Iterator[Record | InvalidEntry]:
     """Images below a folder, folder by folder and sorted; links to folders are followed, but not in circles.
 
     The id is the path from the root without suffix, or with it where another image has that name.
@@ -96,7 +98,7 @@ def _folder(root: Path, skip: Path | None) -> Iterator[Record | Unlisted]:
             with os.scandir(folder) as entries:
                 found = sorted((e.name, e.is_dir(), e.is_symlink()) for e in entries if not e.name.startswith("."))
         except OSError as error:
-            yield Unlisted(ascii(str(folder)), f"{folder}: {error.strerror}")
+            yield InvalidEntry(ascii(str(folder)), f"{folder}: {error.strerror}")
             continue
         taken: set[str] = set()
         inner = []
@@ -107,16 +109,16 @@ def _folder(root: Path, skip: Path | None) -> Iterator[Record | Unlisted]:
                 if (not is_link or len(below) > len(above)) and path.resolve() != skip:
                     inner.append((path, below))
             elif path.suffix.lower() in IMAGE_SUFFIXES:
-                yield _record(root, path, name if path.stem in taken else path.stem)
+                yield _make_record(root, path, name if path.stem in taken else path.stem)
                 taken.add(path.stem)
         waiting += reversed(inner)
 
 
-def _record(root: Path, path: Path, stem: str) -> Record | Unlisted:
+def _make_record(root: Path, path: Path, stem: str) -> Record | InvalidEntry:
     identifier = path.relative_to(root).with_name(stem).as_posix()
     try:
         if is_id(identifier):
             return Record(identifier, path)
     except DataError as error:
-        return Unlisted(ascii(str(path)), f"{str(path)!a}: {error}")
-    return Unlisted(ascii(str(path)), f"{str(path)!a}: no id can be made of this path")
+        return InvalidEntry(ascii(str(path)), f"{str(path)!a}: {error}")
+    return InvalidEntry(ascii(str(path)), f"{str(path)!a}: no id can be made of this path")

@@ -20,7 +20,9 @@ from semiovs.similarity.descriptor import Vectors, lengths
 WINDOW, _LEAVING = 64, 4
 
 
-def fill(present: NDArray[np.bool_], vectors: Vectors, budget: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def choose_balanced(
+    present: NDArray[np.bool_], vectors: Vectors, budget: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Choose at most `budget` rows.
 
     present: (N, K) which classes an image shows; vectors: (N, D); rows stand in the order in which equals are preferred (a random
@@ -29,8 +31,8 @@ def fill(present: NDArray[np.bool_], vectors: Vectors, budget: int) -> tuple[NDA
     Returns the rows in the order in which they were chosen, and the class that each was chosen for.
     """
     total = present.sum(axis=0)
-    spread = _Spread(vectors, min(budget, len(present)))
-    queues = [_Queue(deque(np.flatnonzero(present[:, k]).tolist())) for k in range(present.shape[1])]
+    spread = _ChosenSet(vectors, min(budget, len(present)))
+    queues = [_ClassQueue(deque(np.flatnonzero(present[:, k]).tolist())) for k in range(present.shape[1])]
     counts = np.zeros(present.shape[1], np.int64)
     open_ = total > 0
     classes: list[int] = []
@@ -47,7 +49,7 @@ def fill(present: NDArray[np.bool_], vectors: Vectors, budget: int) -> tuple[NDA
     return spread.chosen, np.array(classes, np.int64)
 
 
-class _Spread:
+class _ChosenSet:
     """How near each row is to what is chosen; brought up to date for the rows that are asked for."""
 
     def __init__(self, vectors: Vectors, budget: int) -> None:
@@ -88,13 +90,13 @@ class _Spread:
 
 
 @dataclass
-class _Queue:
+class _ClassQueue:
     """Candidates of one class: those in the window, and those that wait."""
 
     waiting: deque[int]
     window: list[int] = field(default_factory=list)
 
-    def take(self, spread: _Spread) -> int | None:
+    def take(self, spread: _ChosenSet) -> int | None:
         """Take the candidate of the window that is farthest from what is chosen; None if there is none."""
         self.window = [row for row in self.window if not spread.taken[row]]
         while len(self.window) < WINDOW and self.waiting:

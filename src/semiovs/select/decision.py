@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.select.class_balance import fill
-from semiovs.select.scan_table import READ, UNANSWERED, UNREADABLE, Rows
-from semiovs.similarity.copies import Copies, copies_of, copies_within
-from semiovs.similarity.descriptor import centered
+from semiovs.select.class_balance import choose_balanced
+from semiovs.select.scan_table import READ, UNANSWERED, UNREADABLE, ScanRows
+from semiovs.similarity.copies import Copies, find_copies_of, find_copies_within
+from semiovs.similarity.descriptor import subtract_mean
 from semiovs.similarity.hashes import RADIUS
 from semiovs.similarity.neighbors import Places
 
@@ -28,7 +28,7 @@ REASONS = (
 
 
 @dataclass(frozen=True)
-class Rules:
+class SelectionRules:
     """How to choose.
 
     rule: ``balanced`` (everything below) or ``paper`` (each image in which any pixel has a target class, as SemiOVS's list was
@@ -68,20 +68,25 @@ class Decision:
 
 
 def decide(
-    rows: Rows, references: Rows, allowed: NDArray[np.bool_], levels: NDArray[np.uint8], targets: Places, rules: Rules
+    rows: ScanRows,
+    references: ScanRows,
+    allowed: NDArray[np.bool_],
+    levels: NDArray[np.uint8],
+    targets: Places,
+    rules: SelectionRules,
 ) -> Decision:
     """Decide about a pool.
 
     references: images that must not be among the chosen ones; allowed: (N,) whose license will do; levels: (K,) from which
     presence on a class counts; targets: classes that are wanted. Rows without presence columns all count as on topic.
     """
-    state = _State(rows, references, rules)
+    state = _DecisionState(rows, references, rules)
     state.drop(rows.status == UNREADABLE, UNREAD)
     state.drop(rows.status == UNANSWERED, NO_ANSWER)
-    state.drop(_repeated(rows), REPEATED)
+    state.drop(_find_repeated_ids(rows), REPEATED)
     state.drop(~allowed, LICENSE)
     leaks = state.leaks()
-    present = _present(rows, levels, targets, rules.rule)
+    present = _find_present_classes(rows, levels, targets, rules.rule)
     if rules.rule == "balanced":
         state.mark_leaks(leaks)
     state.drop(np.asarray(~present.any(axis=1)), OFF_TOPIC)
@@ -92,14 +97,14 @@ def decide(
     return Decision(state.reason, state.kind, state.of, state.via, order, chosen_for, present, chosen_leaks)
 
 
-class _State:
+class _DecisionState:
     """Reasons as they become known; 255 is still open."""
 
-    def __init__(self, rows: Rows, references: Rows, rules: Rules) -> None:
+    def __init__(self, rows: ScanRows, references: ScanRows, rules: SelectionRules) -> None:
         if rows.embedding.shape[1]:
             known = rows.embedding[rows.status == READ]
-            references = replace(references, embedding=centered(references.embedding, known))
-            rows = replace(rows, embedding=centered(rows.embedding, known))
+            references = replace(references, embedding=subtract_mean(references.embedding, known))
+            rows = replace(rows, embedding=subtract_mean(rows.embedding, known))
         self.rows, self.references, self.rules = rows, references, rules
         count = len(rows)
         self.reason = np.full(count, 255, np.uint8)
@@ -119,8 +124,11 @@ class _State:
         count = len(self.rows)
         found = Copies(np.full(count, -1), np.zeros(count, np.uint8))
         left = self.open
-        part = copies_of(
-            self.rows.looks[left], self.references.looks, radius=self.rules.radius, threshold=self.rules.near
+        part = find_copies_of(
+            self.rows.fingerprints[left],
+            self.references.fingerprints,
+            radius=self.rules.radius,
+            threshold=self.rules.near,
         )
         found.of[left], found.kind[left] = part.of, part.kind
         return found
@@ -136,7 +144,7 @@ class _State:
         open_ = open_[np.lexsort((self.rows.key[open_], -sizes[:, 2], -sizes[:, 0] * sizes[:, 1]))]
         leaks = leaks[np.argsort(self.rows.key[leaks], kind="stable")]
         rows = np.concatenate([leaks, open_])
-        found = copies_within(self.rows.looks[rows], radius=self.rules.radius, threshold=self.rules.near)
+        found = find_copies_within(self.rows.fingerprints[rows], radius=self.rules.radius, threshold=self.rules.near)
         places = np.flatnonzero(found.of >= 0)
         places = places[places >= len(leaks)]
         copies, originals = rows[places], rows[found.of[places]]
@@ -148,20 +156,20 @@ class _State:
 
     def choose(self, present: NDArray[np.bool_]) -> tuple[Places, Places]:
         left = self.open
-        left = left[np.argsort(shuffled(self.rows.key[left], self.rules.seed), kind="stable")]
+        left = left[np.argsort(shuffle_keys(self.rows.key[left], self.rules.seed), kind="stable")]
         budget = len(left) if self.rules.budget is None else self.rules.budget
         if self.rules.rule == "paper" or budget >= len(left):
             order = left[:budget]
             chosen_for = np.full(len(order), -1)
         else:
-            places, chosen_for = fill(present[left], self.rows.looks.embedding[left], budget)
+            places, chosen_for = choose_balanced(present[left], self.rows.fingerprints.embedding[left], budget)
             order = left[places]
         self.reason[left] = BUDGET
         self.reason[order] = CHOSEN
         return order, chosen_for
 
 
-def shuffled(keys: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
+def shuffle_keys(keys: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     """64-bit numbers by which rows are put into a random order (the finaliser of SplitMix64, Steele et al. 2014)."""
     with np.errstate(over="ignore"):
         mixed = keys + np.uint64((seed * 0x9E3779B97F4A7C15) % 2**64)
@@ -170,7 +178,7 @@ def shuffled(keys: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
-def _repeated(rows: Rows) -> NDArray[np.bool_]:
+def _find_repeated_ids(rows: ScanRows) -> NDArray[np.bool_]:
     """Readable rows whose id another one has; the one with the smallest digest stays."""
     read = np.flatnonzero(rows.status == READ)
     digests = rows.digest[read, :8].copy().view(np.uint64).ravel()
@@ -180,7 +188,7 @@ def _repeated(rows: Rows) -> NDArray[np.bool_]:
     return again
 
 
-def _present(rows: Rows, levels: NDArray[np.uint8], targets: Places, rule: Rule) -> NDArray[np.bool_]:
+def _find_present_classes(rows: ScanRows, levels: NDArray[np.uint8], targets: Places, rule: Rule) -> NDArray[np.bool_]:
     if not rows.presence.shape[1]:
         return np.ones((len(rows), 1), bool)
     if rule == "paper":

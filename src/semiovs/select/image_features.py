@@ -16,14 +16,14 @@ from semiovs.images.containers.container import read_bytes
 from semiovs.images.image import read_image
 from semiovs.images.record import Record
 from semiovs.similarity.descriptor import Vectors, describe
-from semiovs.similarity.hashes import perceptual_hash, unframed
+from semiovs.similarity.hashes import crop_borders, perceptual_hash
 
 #: Decoded pixels that may wait, in bytes; one image may be larger than that.
 WAITING = 128 * 2**20
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageFeatures:
     """What was seen.
 
     pixels: RGB (H, W, 3); size, digest: bytes and SHA-256 of the file; and of what is inside its borders: hash (perceptual, 64
@@ -39,7 +39,7 @@ class Look:
     content: tuple[int, int]
 
 
-def look(record: Record) -> Look | DataError:
+def read_features(record: Record) -> ImageFeatures | DataError:
     """Read an image and describe it; what is wrong with it otherwise."""
     try:
         pixels = np.asarray(read_image(record.image), np.uint8)
@@ -48,17 +48,17 @@ def look(record: Record) -> Look | DataError:
         return error
     except OSError as error:
         return DataError(f"{record.image}: {error.strerror or error}")
-    digest, content = hashlib.sha256(data).digest(), unframed(pixels)
+    digest, content = hashlib.sha256(data).digest(), crop_borders(pixels)
     extent = (content.shape[1], content.shape[0])
-    return Look(record, pixels, len(data), digest, perceptual_hash(content), describe(content), extent)
+    return ImageFeatures(record, pixels, len(data), digest, perceptual_hash(content), describe(content), extent)
 
 
-def looks(
-    records: Iterable[Record], *, threads: int, see: Callable[[Record], Look | DataError] = look
-) -> Iterator[Look | DataError]:
+def read_features_ahead(
+    records: Iterable[Record], *, threads: int, see: Callable[[Record], ImageFeatures | DataError] = read_features
+) -> Iterator[ImageFeatures | DataError]:
     """Look at images in their order, a few ahead of time and as many as memory allows."""
     with ThreadPoolExecutor(threads, thread_name_prefix="look") as pool:
-        ahead: deque[Future[Look | DataError]] = deque()
+        ahead: deque[Future[ImageFeatures | DataError]] = deque()
         source, largest = iter(records), WAITING
         try:
             while True:
@@ -70,7 +70,7 @@ def looks(
                 if not ahead:
                     return
                 found = ahead.popleft().result()
-                if isinstance(found, Look):
+                if isinstance(found, ImageFeatures):
                     largest = found.pixels.nbytes if largest == WAITING else max(largest, found.pixels.nbytes)
                 yield found
         finally:

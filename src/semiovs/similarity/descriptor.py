@@ -35,10 +35,10 @@ def describe(pixels: NDArray[np.uint8]) -> Vectors:
     for channel in (1, 2):
         low = np.asarray(cv2.dct(lab[..., channel]))[:_COLOR_SIDE, :_COLOR_SIDE]
         parts.append(low.ravel()[:_COLORS] / _COLOR_SCALE)
-    return np.asarray(quantized(np.concatenate(parts)[None])[0], np.int8)
+    return np.asarray(quantize(np.concatenate(parts)[None])[0], np.int8)
 
 
-def _signs() -> Vectors:
+def _make_mirror_signs() -> Vectors:
     """A mirrored picture's odd frequencies across have the other sign."""
     light = np.arange(1, LIGHT + 1) % _LIGHT_SIDE
     color = np.arange(_COLORS) % _COLOR_SIDE
@@ -46,10 +46,10 @@ def _signs() -> Vectors:
 
 
 #: (64,) of 1 and -1; times a description it is that of the picture mirrored left to right.
-MIRROR = _signs()
+MIRROR = _make_mirror_signs()
 
 
-def quantized(vectors: NDArray[np.floating]) -> Vectors:
+def quantize(vectors: NDArray[np.floating]) -> Vectors:
     """(N, D) of any scale as 8-bit numbers; directions are kept, lengths are not."""
     top = np.abs(vectors).max(axis=1, keepdims=True)
     return np.asarray(np.rint(vectors * (127 / np.maximum(top, 1e-12))), np.int8)
@@ -67,10 +67,10 @@ def cosines(one: Vectors, other: Vectors) -> NDArray[np.float64]:
     return np.asarray(products / (lengths(one) * lengths(other)), np.float64)
 
 
-def centered(vectors: Vectors, others: Vectors) -> Vectors:
+def subtract_mean(vectors: Vectors, others: Vectors) -> Vectors:
     """(N, D) without the mean of `others` (M, D): what an encoder says of every picture tells none from another."""
     mean = (others.sum(axis=0, dtype=np.int64) / max(len(others), 1)).astype(np.float32)
     found = np.empty_like(vectors)
     for first in range(0, len(vectors), _TOGETHER):
-        found[first : first + _TOGETHER] = quantized(vectors[first : first + _TOGETHER] - mean)
+        found[first : first + _TOGETHER] = quantize(vectors[first : first + _TOGETHER] - mean)
     return found

@@ -1,7 +1,7 @@
-"""Pictures that are the same: a 64-bit perceptual hash (Zauner 2010, "pHash": signs of low DCT frequencies), and near ones fast.
+"""A 64-bit perceptual hash (Zauner 2010, "pHash": signs of low DCT frequencies), and a fast search for near hashes.
 
-A re-encoded, resized or slightly changed copy is within `RADIUS` bits of its original; `alike` then compares the pictures, because
-pictures with little in them have near hashes too.
+A re-encoded, resized or slightly changed copy is within `RADIUS` bits of its original. Images with little content have near
+hashes too, so `are_alike` then compares the images themselves.
 """
 
 from __future__ import annotations
@@ -31,27 +31,29 @@ _BANDS, _WIDTH = 4, 16
 _TOGETHER = 1 << 22
 
 
-def unframed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def crop_borders(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A picture, (H, W) or (H, W, 3), without its bars and borders: they are no content.
 
     Bars lie on two opposite sides, are of one even gray, the same on both, about as wide, and at most `_FRAME` of the side. They
     are looked for in a copy with a long side of `_COPY` pixels.
     """
     height, width = pixels.shape[:2]
-    gray = _gray(pixels)
+    gray = _to_gray(pixels)
     factor = max(1.0, max(height, width) / _COPY)
     if factor > 1:
         size = (max(1, round(width / factor)), max(1, round(height / factor)))
         gray = np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), np.uint8)
-    top, bottom, left, right = (round(bar * factor) for bar in (*_bars(gray), *_bars(np.ascontiguousarray(gray.T))))
+    top, bottom, left, right = (
+        round(bar * factor) for bar in (*_measure_bars(gray), *_measure_bars(np.ascontiguousarray(gray.T)))
+    )
     return pixels[top : height - bottom, left : width - right]
 
 
-def _gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _to_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels if pixels.ndim == 2 else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def _bars(gray: NDArray[np.uint8]) -> tuple[int, int]:
+def _measure_bars(gray: NDArray[np.uint8]) -> tuple[int, int]:
     """Widths of the bars above and below, both 0 if there are none."""
     uneven = np.flatnonzero(gray.max(axis=1).astype(np.int16) - gray.min(axis=1) > _EVEN)
     if not len(uneven):
@@ -68,19 +70,19 @@ def _bars(gray: NDArray[np.uint8]) -> tuple[int, int]:
 
 def perceptual_hash(pixels: NDArray[np.uint8]) -> int:
     """64-bit hash of a picture, (H, W) or (H, W, 3)."""
-    gray = _gray(pixels)
+    gray = _to_gray(pixels)
     small = cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = np.asarray(cv2.dct(small))[:_KEPT, :_KEPT].ravel()
     return int(np.packbits(low > np.median(low[1:])).view(">u8")[0])
 
 
-def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(16, 16) gray copy of a picture, (H, W) or (H, W, 3), for `alike`."""
-    gray = _gray(pixels)
+def make_thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(16, 16) gray copy of a picture, (H, W) or (H, W, 3), for `are_alike`."""
+    gray = _to_gray(pixels)
     return np.asarray(cv2.resize(gray, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+def are_alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
     """Whether two thumbnails show the same picture, whatever its brightness and contrast."""
     return correlation(one, other) >= CORRELATION
 
@@ -106,7 +108,7 @@ class HashIndex:
         self._orders: list[Pairs] = []
         self._starts: list[Pairs] = []
         for band in range(_BANDS):
-            keys = _band(self.hashes, band)
+            keys = _extract_band(self.hashes, band)
             self._orders.append(np.argsort(keys, kind="stable"))
             counts = np.bincount(keys, minlength=1 << _WIDTH)
             self._starts.append(np.concatenate(([0], np.cumsum(counts))))
@@ -114,12 +116,14 @@ class HashIndex:
     def query(self, hashes: Hashes, radius: int = RADIUS) -> Pairs:
         """(P, 2) pairs: index into `hashes`, index into the hashes of this index; in ascending order, each once."""
         hashes = np.asarray(hashes, np.uint64)
-        masks = _masks(radius // _BANDS)
+        masks = _list_bit_masks(radius // _BANDS)
         found = [np.zeros((0, 2), np.int64)]
         for band in range(_BANDS):
-            keys = _band(hashes, band)
+            keys = _extract_band(hashes, band)
             for mask in masks:
-                found += [_near(pairs, hashes, self.hashes, radius) for pairs in self._candidates(band, keys ^ mask)]
+                found += [
+                    _keep_near(pairs, hashes, self.hashes, radius) for pairs in self._candidates(band, keys ^ mask)
+                ]
         return np.unique(np.concatenate(found), axis=0)
 
     def _candidates(self, band: int, keys: Pairs) -> Iterator[Pairs]:
@@ -138,7 +142,7 @@ class HashIndex:
             first = last
 
 
-def near_pairs(hashes: Hashes, radius: int = RADIUS) -> Pairs:
+def find_near_hashes(hashes: Hashes, radius: int = RADIUS) -> Pairs:
     """(P, 2) pairs i < j of hashes within `radius` bits.
 
     Equal hashes are compared once: an image that stands there ten thousand times gives pairs with its first place alone.
@@ -152,17 +156,17 @@ def near_pairs(hashes: Hashes, radius: int = RADIUS) -> Pairs:
     return both[np.lexsort((both[:, 1], both[:, 0]))]
 
 
-def _band(hashes: Hashes, band: int) -> Pairs:
+def _extract_band(hashes: Hashes, band: int) -> Pairs:
     return ((hashes >> np.uint64(_WIDTH * band)) & np.uint64((1 << _WIDTH) - 1)).astype(np.int64)
 
 
-def _masks(bits: int) -> list[int]:
+def _list_bit_masks(bits: int) -> list[int]:
     """All values of a band with at most this many bits set."""
     chosen = (places for count in range(bits + 1) for places in combinations(range(_WIDTH), count))
     return [sum(1 << place for place in places) for places in chosen]
 
 
-def _near(pairs: Pairs, one: Hashes, other: Hashes, radius: int) -> Pairs:
+def _keep_near(pairs: Pairs, one: Hashes, other: Hashes, radius: int) -> Pairs:
     return pairs[distance(one[pairs[:, 0]], other[pairs[:, 1]]) <= radius]
 
 
