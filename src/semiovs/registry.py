@@ -133,7 +133,7 @@ SEGMENTERS = _table(
           source="Hoyer et al. 2024"),
 )  # fmt: skip
 
-#: Options of every teacher that is asked with words; `semiovs.ovs.views.Views` takes them off its hands.
+#: Options of every teacher that is asked with words; `semiovs.ovs.multi_view.Views` takes them off its hands.
 VIEWS: dict[str, Any] = {"tile": None, "stride": None, "scales": (1.0,), "flip": False}
 
 #: What a method puts between encoder and decoder (`Segmenter.neck`); a trained model's card names it.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.demo.synthetic import OOD, render
+from semiovs.demo.synthetic import OOD, render_scene
 from semiovs.similarity.hashes import (
     HashIndex,
     are_alike,
@@ -19,7 +19,7 @@ from semiovs.similarity.hashes import (
     perceptual_hash,
 )
 
-SCENES = [np.asarray(render(OOD, 128, np.random.default_rng([7, k])).image) for k in range(12)]
+SCENES = [np.asarray(render_scene(OOD, 128, np.random.default_rng([7, k])).image) for k in range(12)]
 
 
 def jpeg(pixels, quality):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from semiovs.demo.synthetic import OOD, render
+from semiovs.demo.synthetic import OOD, render_scene
 from semiovs.models.embedding import WIDTH as ENCODED
 from semiovs.models.embedding import Embedding
 from semiovs.similarity import neighbors
@@ -25,7 +25,7 @@ from semiovs.similarity.hashes import perceptual_hash
 
 
 def picture(seed, side=96):
-    return render(OOD, side, np.random.default_rng([5, seed])).image
+    return render_scene(OOD, side, np.random.default_rng([5, seed])).image
 
 
 def looks(pictures):

@@ -14,7 +14,7 @@ from semiovs.audit.stream_statistics import StreamStatistics
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, by_kind, counted
 from semiovs.images.palette import palette
-from semiovs.report.figures import bare, svg
+from semiovs.report.figures import render_svg, simplify_axes
 from semiovs.report.page import write_page
 
 #: Findings of one kind on the page, and classes and sizes in the pictures.
@@ -114,10 +114,10 @@ def _plot_class_shares(audit: Audit, masked: Mapping[str, StreamStatistics]) -> 
     axes.set_xlim(0.001, 100)
     axes.set_xlabel("share of the labelled pixels, %", fontsize=9)
     axes.invert_yaxis()
-    bare(axes)
+    simplify_axes(axes)
     if len(masked) > 1:
         axes.legend(frameon=False, fontsize=8, loc="lower right")
-    return svg(figure)
+    return render_svg(figure)
 
 
 def _plot_image_sizes(tallies: Mapping[str, StreamStatistics]) -> str:
@@ -140,8 +140,8 @@ def _plot_image_sizes(tallies: Mapping[str, StreamStatistics]) -> str:
     axes.set_ylabel("height, pixels", fontsize=9)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    bare(axes)
+    simplify_axes(axes)
     legend: Any = axes.legend(frameon=False, fontsize=8)
     for handle in legend.legend_handles:
         handle.set_sizes([40])
-    return svg(figure)
+    return render_svg(figure)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semiovs.calibration.counts import LEVELS, Table, levels, percentile
+from semiovs.calibration.counts import LEVELS, CountTable, find_percentile, quantize_scores
 from semiovs.calibration.risk_control import NEVER
 from semiovs.errors import ConfigError, DataError
 from semiovs.files import write_json
@@ -86,10 +86,11 @@ class ClassRule:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A function (label, score) -> (label with an ignore band, confidence), made by `calibrate` from labelled images.
+    """Maps (label, score) to (label with an ignore band, confidence); fitted to labelled images by `fit`.
 
-    vocabulary: what the teacher must be asked with (the chosen candidate); teacher: who, see `identity`; classes: one rule each;
-    risk, rare: what was asked for; fitted_on: images and checksums of the data; choice: scores of the candidates, if several.
+    vocabulary: the one to ask the teacher with (the chosen candidate); teacher: as by `identify_teacher`; classes: one rule each;
+    risk, rare: as given to `fit`; fitted_on: number of images and checksums of the data; choice: scores of the candidates, if
+    there were several.
     """
 
     vocabulary: Vocabulary
@@ -115,25 +116,25 @@ class Calibration:
         """
         if label.shape != score.shape:
             raise DataError(f"{where}: label {label.shape} and score {score.shape} differ in size")
-        index = label.astype(np.int32) * LEVELS + levels(score, where)
+        index = label.astype(np.int32) * LEVELS + quantize_scores(score, where)
         self._require_classes(label, where)
         keep, curve = self._tables
         if self._presence.any():
             counts = np.bincount(index.ravel(), minlength=keep.size).reshape(keep.shape)
-            keep = keep & (percentile(counts) >= self._presence)[:, None]
+            keep = keep & (find_percentile(counts) >= self._presence)[:, None]
         kept = keep.ravel()[index]
         return np.where(kept, label, np.uint8(IGNORE)), np.where(kept, curve.ravel()[index], np.uint8(0))
 
-    def keeps(self, table: Table) -> NDArray[np.bool_]:
+    def keeps(self, table: CountTable) -> NDArray[np.bool_]:
         """(rows,) the same decision on counts."""
         kept = self._tables[0][np.minimum(table.label, IGNORE), table.level] & (table.label < table.classes)
         for k in np.flatnonzero(self._presence):
-            counts = table.of_class(int(k))
+            counts = table.select_class(int(k))
             absent = counts.images[counts.presence < self._presence[k]]
             kept &= ~((table.label == k) & np.isin(table.image, absent))
         return kept
 
-    def confidences(self, table: Table) -> NDArray[np.uint8]:
+    def confidences(self, table: CountTable) -> NDArray[np.uint8]:
         """(rows,) 255 times the probability that a row's label is right, kept or not."""
         return np.asarray(self._tables[1][np.minimum(table.label, IGNORE), table.level])
 
@@ -169,10 +170,10 @@ class Calibration:
         return [rule.name for rule in self.classes if rule.ignored]
 
     def require(self, vocabulary: Vocabulary, teacher: Mapping[str, Any]) -> None:
-        """Raise DataError unless it was fitted for these classes and this teacher (as by `identity`)."""
+        """Raise DataError unless it was fitted for these classes and this teacher (as by `identify_teacher`)."""
         if difference := self.vocabulary.difference(vocabulary):
             raise DataError(f"the calibration is for other classes: {difference}; run `semiovs calibrate` again")
-        given = _plain(teacher)
+        given = _to_plain_data(teacher)
         different = sorted(key for key in {*self.teacher, *given} if self.teacher.get(key) != given.get(key))
         if different:
             pairs = ", ".join(f"{key}: {self.teacher.get(key)!r} there, {given.get(key)!r} now" for key in different)
@@ -182,11 +183,11 @@ class Calibration:
         return {
             "format": FORMAT,
             "vocabulary": {"hash": self.vocabulary.hash, **self.vocabulary.as_json()},
-            "teacher": _plain(self.teacher),
+            "teacher": _to_plain_data(self.teacher),
             "risk": self.risk,
             "rare": self.rare,
-            "fitted_on": _plain(self.fitted_on),
-            "choice": None if self.choice is None else _plain(self.choice),
+            "fitted_on": _to_plain_data(self.fitted_on),
+            "choice": None if self.choice is None else _to_plain_data(self.choice),
             "classes": [rule.as_json() for rule in self.classes],
         }
 
@@ -285,24 +286,24 @@ class CalibratedTeacher(OpenVocabModel):
         return None if inner is None else CalibratedTeacher(inner, self.calibration)
 
 
-def identity(name: str, teacher: OpenVocabModel) -> dict[str, Any]:
+def identify_teacher(name: str, teacher: OpenVocabModel) -> dict[str, Any]:
     """Plain data that tells teachers apart: name, options, weights.
 
     The folder of ready-made answers is no part of it: those for the labelled images may lie elsewhere than those to be labelled.
     """
-    facts = _plain({"name": name, **teacher.describe()})
-    found: dict[str, Any] = _without_root(facts) if teacher.reads_ids else facts
+    facts = _to_plain_data({"name": name, **teacher.describe()})
+    found: dict[str, Any] = _remove_root(facts) if teacher.reads_ids else facts
     return found
 
 
-def _without_root(data: Any) -> Any:
+def _remove_root(data: Any) -> Any:
     """Plain data without the key 'root', also inside an ensemble's members."""
     if isinstance(data, dict):
-        return {key: _without_root(value) for key, value in data.items() if key != "root"}
-    return [_without_root(value) for value in data] if isinstance(data, list) else data
+        return {key: _remove_root(value) for key, value in data.items() if key != "root"}
+    return [_remove_root(value) for value in data] if isinstance(data, list) else data
 
 
-def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
+def _to_plain_data(data: Mapping[str, Any]) -> dict[str, Any]:
     """As JSON reads it back."""
     plain: dict[str, Any] = json.loads(json.dumps(dict(data), default=str))
     return plain

@@ -24,7 +24,7 @@ LEVELS = 256
 Counts = NDArray[np.int64]
 
 
-def levels(score: NDArray[Any], where: str = "scores") -> NDArray[np.uint8]:
+def quantize_scores(score: NDArray[Any], where: str = "scores") -> NDArray[np.uint8]:
     """Scores (H, W) in [0, 1] -> (H, W) uint8; uint8 (what a store holds) stays.
 
     Raises:
@@ -44,7 +44,7 @@ def levels(score: NDArray[Any], where: str = "scores") -> NDArray[np.uint8]:
     return found
 
 
-def percentile(counts: Counts, share: float = 0.99) -> Counts:
+def find_percentile(counts: Counts, share: float = 0.99) -> Counts:
     """Counts by level (..., 256) -> the level that a `share` of the pixels does not exceed (...); 0 where there are no pixels."""
     below = counts.cumsum(axis=-1)
     found: Counts = (below < share * below[..., -1:]).sum(axis=-1)
@@ -77,15 +77,15 @@ class ClassCounts:
     @property
     def presence(self) -> Counts:
         """(n,) how sure the teacher is that the class is in the image: the 99th percentile of its levels."""
-        return percentile(self.right + self.wrong + self.void)
+        return find_percentile(self.right + self.wrong + self.void)
 
-    def judged(self) -> ClassCounts:
+    def with_truth(self) -> ClassCounts:
         """Images alone that have a pixel of the class whose truth is known."""
         some = (self.right + self.wrong).any(axis=1)
         return ClassCounts(*(part[some] for part in (self.images, self.right, self.wrong, self.void, self.area)))
 
 
-class Tally:
+class ScoreCounts:
     """Counts of a list of images for K classes; grows by `add`."""
 
     def __init__(self, classes: int, images: Sequence[ImageCounts] = ()) -> None:
@@ -106,24 +106,24 @@ class Tally:
                 f"image '{name}': label {label.shape}, score {score.shape} and mask {truth.shape} differ in size"
             )
         side = self.classes + 1
-        index = self._known(name, label).astype(np.int32) * side + self._known(name, truth)
-        keys, counts = np.unique(index * LEVELS + levels(score, f"image '{name}'"), return_counts=True)
+        index = self._map_ignored(name, label).astype(np.int32) * side + self._map_ignored(name, truth)
+        keys, counts = np.unique(index * LEVELS + quantize_scores(score, f"image '{name}'"), return_counts=True)
         self.images.append(ImageCounts(name, keys.astype(np.int32), counts.astype(np.int32)))
         self.__dict__.pop("table", None)
 
-    def subset(self, indices: Sequence[int]) -> Tally:
+    def subset(self, indices: Sequence[int]) -> ScoreCounts:
         """The counts of some images."""
-        return Tally(self.classes, [self.images[i] for i in indices])
+        return ScoreCounts(self.classes, [self.images[i] for i in indices])
 
     @cached_property
-    def table(self) -> Table:
+    def table(self) -> CountTable:
         """All counts in columns."""
         keys = np.concatenate([image.keys for image in self.images] or [np.zeros(0, np.int32)]).astype(np.int64)
         counts = np.concatenate([image.counts for image in self.images] or [np.zeros(0, np.int32)]).astype(np.int64)
         of = np.repeat(np.arange(len(self.images)), [len(image.keys) for image in self.images])
         pair, level = np.divmod(keys, LEVELS)
         label, truth = np.divmod(pair, self.classes + 1)
-        return Table(self.classes, len(self), of, label, truth, level, counts)
+        return CountTable(self.classes, len(self), of, label, truth, level, counts)
 
     @property
     def digest(self) -> str:
@@ -133,7 +133,7 @@ class Tally:
             digest.update(f"{image.id};".encode() + image.keys.tobytes() + image.counts.tobytes())
         return digest.hexdigest()[:16]
 
-    def _known(self, name: str, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _map_ignored(self, name: str, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Ids with K for ignored."""
         strange = ids[(ids >= self.classes) & (ids != IGNORE)]
         if strange.size:
@@ -142,7 +142,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Table:
+class CountTable:
     """One row a (image, predicted, true, level) that occurs; every column (rows,) int64, K = ignored."""
 
     classes: int
@@ -163,12 +163,12 @@ class Table:
     def _by_label(self) -> Counts:
         return np.argsort(self.label, kind="stable")
 
-    def of_class(self, k: int) -> ClassCounts:
+    def select_class(self, k: int) -> ClassCounts:
         """The pixels that were predicted as class `k`."""
         order = self.label[self._by_label]
         return self._counts(self._by_label[np.searchsorted(order, k) : np.searchsorted(order, k, "right")])
 
-    def all_classes(self) -> ClassCounts:
+    def select_all_classes(self) -> ClassCounts:
         """The pixels of every predicted class together."""
         return self._counts(np.flatnonzero(self.label < self.classes))
 

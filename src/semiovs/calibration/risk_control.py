@@ -28,23 +28,23 @@ NEVER = LEVELS
 Floats = NDArray[np.float64]
 
 
-def kept_from(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def count_kept(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Pixels by level (..., 256) -> pixels at or above each threshold 0..256, (..., 257)."""
     above = counts[..., ::-1].cumsum(axis=-1)[..., ::-1]
     return np.concatenate([above, np.zeros_like(above[..., :1])], axis=-1)
 
 
-def losses(counts: ClassCounts) -> Floats:
+def compute_losses(counts: ClassCounts) -> Floats:
     """L_i(t): (n, 257) for the images of `counts` and the thresholds 0..256; not increasing in t, 0 at the last."""
-    wrong = kept_from(counts.wrong)
-    kept = kept_from(counts.right) + wrong
+    wrong = count_kept(counts.wrong)
+    kept = count_kept(counts.right) + wrong
     floor = np.maximum(kept[:, 0] * FLOOR_OF_CLASS, counts.area * FLOOR_OF_IMAGE)
     share = wrong / np.maximum(np.maximum(kept, floor[:, None]), 1e-9)
     envelope: Floats = np.maximum.accumulate(share[:, ::-1], axis=1)[:, ::-1]
     return envelope
 
 
-def controlled(loss: Floats, risk: float) -> int:
+def control_risk(loss: Floats, risk: float) -> int:
     """The smallest threshold t with (Σ L_i(t) + 1) / (n + 1) <= risk; `NEVER` if only keeping nothing, or not even that, does it.
 
     With images drawn alike and independently, the expected loss of a new one at this threshold is at most `risk`.
@@ -54,6 +54,6 @@ def controlled(loss: Floats, risk: float) -> int:
     return int(np.argmax(holds)) if holds.any() else NEVER
 
 
-def images_needed(risk: float) -> int:
+def count_images_needed(risk: float) -> int:
     """Fewer images than this cannot support the promise: 1 / (n + 1) alone is more than `risk`."""
     return math.ceil(1 / risk - 1 - 1e-9)

@@ -16,8 +16,8 @@ from semiovs.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.calibration.calibration import Calibration, Rare
-    from semiovs.calibration.counts import Tally
-    from semiovs.calibration.fit import Choice
+    from semiovs.calibration.counts import ScoreCounts
+    from semiovs.calibration.fit import CandidateChoice
     from semiovs.data.sources import Sources
     from semiovs.ovs import OpenVocabModel
     from semiovs.vocab import Vocabulary
@@ -73,19 +73,19 @@ def calibrate(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Fit thresholds and confidences of a teacher on the labelled images; evaluation masks are never read."""
-    from semiovs.calibration.fit import choose, fit, measure
+    from semiovs.calibration.fit import choose_candidate, count_answers, fit
 
     kind = rare_of(rare)
     pupil = examined(arguments or [], teacher, weights, (from_, map_, set_ or []))
     vocabularies = _candidates(pupil.sources.vocabulary, candidates or [])
-    tallies: dict[str, Tally] = {}
+    tallies: dict[str, ScoreCounts] = {}
     for name, vocabulary in vocabularies.items():
         with progress(f"asking with {name}" if len(vocabularies) > 1 else "asking the teacher") as show:
-            tallies[name] = measure(
+            tallies[name] = count_answers(
                 pupil.teacher, pupil.sources.labeled, pupil.sources.masks, vocabulary,
                 batch_size=batch_size, progress=show, read=pupil.sources.images.rgb,
             )  # fmt: skip
-    choice = choose(tallies, folds=folds) if len(tallies) > 1 else None
+    choice = choose_candidate(tallies, folds=folds) if len(tallies) > 1 else None
     name = choice.name if choice else next(iter(tallies))
     made = fit(
         tallies[name], vocabularies[name], pupil.who, risk=risk, rare=kind,
@@ -105,7 +105,7 @@ def examined(
     options: tuple[Path | None, str | None, Sequence[str]],
 ) -> Pupil:
     """Build the teacher, and find the labelled images of the configuration (those alone)."""
-    from semiovs.calibration.calibration import identity
+    from semiovs.calibration.calibration import identify_teacher
     from semiovs.cli.teacher_options import teacher_options
     from semiovs.config import load_config, split_source
     from semiovs.ovs import build_ovs
@@ -118,7 +118,7 @@ def examined(
     dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data)
     sources = dataset.labeled()
     teacher = build_ovs(name, weights=weights, **teacher_options(*options))
-    return Pupil(teacher, identity(name, teacher), sources)
+    return Pupil(teacher, identify_teacher(name, teacher), sources)
 
 
 def rare_of(text: str) -> Rare:
@@ -136,14 +136,14 @@ def calibrated(path: Path | None, name: str, teacher: OpenVocabModel, vocabulary
     Raises:
         DataError: the file is none, or was made for another teacher or other classes.
     """
-    from semiovs.calibration.calibration import CalibratedTeacher, Calibration, identity
+    from semiovs.calibration.calibration import CalibratedTeacher, Calibration, identify_teacher
     from semiovs.errors import DataError
 
     if path is None:
         return teacher
     calibration = Calibration.load(path)
     try:
-        calibration.require(vocabulary, identity(name, teacher))
+        calibration.require(vocabulary, identify_teacher(name, teacher))
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     return CalibratedTeacher(teacher, calibration)
@@ -183,7 +183,7 @@ def _candidates(first: Vocabulary, others: Sequence[str]) -> dict[str, Vocabular
     return found
 
 
-def _text(out: Path, made: Calibration, choice: Choice | None, said: Sequence[str]) -> str:
+def _text(out: Path, made: Calibration, choice: CandidateChoice | None, said: Sequence[str]) -> str:
     words = {"controlled": "", "global": "few images: threshold of all classes", "few": "few images: ignored"}
     words["unusable"] = "unusable at any threshold: ignored"
     rows = [
@@ -207,7 +207,7 @@ def _text(out: Path, made: Calibration, choice: Choice | None, said: Sequence[st
     return "\n".join(lines)
 
 
-def _chosen(choice: Choice) -> list[str]:
+def _chosen(choice: CandidateChoice) -> list[str]:
     scores: Mapping[str, float] = choice.scores
     shown = ", ".join(f"{name} {score:.1f}" for name, score in scores.items())
     wins = choice.winners.count(choice.name)

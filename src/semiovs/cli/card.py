@@ -41,7 +41,7 @@ def card(
 ) -> None:
     """Score a teacher on the labelled images before any training; evaluation masks are never read."""
     from semiovs.calibration.card import make_card
-    from semiovs.calibration.page import write_card
+    from semiovs.calibration.page import write_card_page
     from semiovs.files import write_json
 
     kind = rare_of(rare)
@@ -52,7 +52,7 @@ def card(
             risk=risk, rare=kind, folds=folds, batch_size=batch_size, progress=show, read=pupil.sources.images.rgb,
         )  # fmt: skip
     page = out / "card.html"
-    write_card(page, made)
+    write_card_page(page, made)
     data = made.as_json()
     write_json(out / "card.json", data)
     report({"page": str(page), **data}, as_json=as_json, text=f"{made.advice}\n{page}: the whole card")

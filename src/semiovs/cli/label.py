@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from semiovs.images.manifest import Manifest
     from semiovs.images.readers import ImageReader
     from semiovs.ovs import OpenVocabModel
-    from semiovs.ovs.agreement import Agreement
     from semiovs.ovs.label import LabelReport
+    from semiovs.ovs.precision_agreement import LabelAgreement
     from semiovs.vocab import Vocabulary
 
 #: Images that were left out and are named; all of them are in the JSON report.
@@ -112,12 +112,12 @@ def _label(
     as_json: bool,
 ) -> None:
     """Do this process's part; rank 0 tells what all did. build: teacher and its description, once the process has its GPU."""
-    from semiovs.engine.label_shards import crew
-    from semiovs.engine.signals import Signals
+    from semiovs.engine.label_shards import join_shards
+    from semiovs.engine.signals import StopSignals
     from semiovs.ovs.label import label_images
     from semiovs.store import PseudoLabelStore
 
-    with crew() as ranks, Signals() as signals:
+    with join_shards() as ranks, StopSignals() as signals:
 
         def stop() -> bool:
             return bool(signals.received)
@@ -131,21 +131,21 @@ def _label(
                 task.images,
                 task.vocabulary,
                 store,
-                shard=ranks.share(share),
+                shard=ranks.take_shard(share),
                 progress=show,
                 stop=stop,
                 read=task.reader.rgb,
                 **work,
             )
-        reports = ranks.reports(done.as_json(), stop)
+        reports = ranks.gather_reports(done.as_json(), stop)
         _require_end(task, done, signals.received)
         if ranks.is_main:
             _tell(task, reports, work["batch_size"], agreement, as_json=as_json)
 
 
-def _agreement(who: OpenVocabModel, task: _Task) -> Agreement | None:
+def _agreement(who: OpenVocabModel, task: _Task) -> LabelAgreement | None:
     """Measure and say what a teacher's shortcuts change, where it takes any."""
-    from semiovs.ovs.agreement import measure_agreement
+    from semiovs.ovs.precision_agreement import measure_agreement
 
     exact = who.exact()
     found = None if exact is None else measure_agreement(who, exact, task.images, task.vocabulary, read=task.reader.rgb)
@@ -163,16 +163,16 @@ def _what(processes: int) -> str:
 
 def _require_end(task: _Task, done: LabelReport, signal: int) -> None:
     """Raise what a stopped job ends with."""
-    from semiovs.engine.signals import stop_error
+    from semiovs.engine.signals import make_stop_error
 
     if signal:
-        raise stop_error(
+        raise make_stop_error(
             signal, f"{done.done} of {done.listed} images are done and in {task.out}; the same command does the rest"
         )
 
 
 def _tell(
-    task: _Task, reports: Sequence[dict[str, Any]], batch_size: int, agreement: Agreement | None, *, as_json: bool
+    task: _Task, reports: Sequence[dict[str, Any]], batch_size: int, agreement: LabelAgreement | None, *, as_json: bool
 ) -> None:
     """Print what was done by all processes, what the store holds now (other shards' work too), and the next command."""
     from semiovs.store import PseudoLabelStore, count_classes

@@ -47,13 +47,13 @@ def stats(
 ) -> None:
     """Classes, ignored pixels, confidences, size."""
     from semiovs.store import PseudoLabelStore, count_classes
-    from semiovs.store.stats import bytes_on_disk, confidence_stats, spread
+    from semiovs.store.stats import count_bytes, measure_confidence, sample_evenly
 
     opened = PseudoLabelStore.open(store)
     counted = count_classes(opened)
     with progress("reading confidences") as show:
-        graded = confidence_stats(opened, spread(opened.ids(), sample), progress=show)
-    size = bytes_on_disk(store)
+        graded = measure_confidence(opened, sample_evenly(opened.ids(), sample), progress=show)
+    size = count_bytes(store)
     total = max(sum(counted.pixels.values()) + counted.ignored, 1)
     data = {
         "store": str(store),
@@ -108,12 +108,12 @@ def verify(
     """Compare every file with its checksum. Exit code 3 if the store is damaged (with --fix: 0, once it is whole)."""
     from semiovs.store import PseudoLabelStore, verify
     from semiovs.store.meta import StoreMeta
-    from semiovs.store.verify import StoreReport, damaged_lines, repair
+    from semiovs.store.verify import StoreReport, find_damaged_lines, repair
 
     StoreMeta.read(store)  # a folder that is no store
     if fix:
         found = repair(store)
-    elif lines := damaged_lines(store):
+    elif lines := find_damaged_lines(store):
         found = StoreReport(
             0, [], [], [], lines
         )  # what the lines said is not known: the rest is checked once they are gone
@@ -189,14 +189,14 @@ def view(
     from semiovs.files import write_bytes
     from semiovs.inference.sheet import contact_sheet
     from semiovs.store import PseudoLabelStore
-    from semiovs.store.pick import pick
+    from semiovs.store.image_sample import pick_images
 
     opened = PseudoLabelStore.open(store)
     names = opened.vocabulary.names
     if class_ is not None and class_ not in names:
         raise UsageError(f"--class {class_}: no such class in {store}{did_you_mean(class_, names)}")
     of_class = None if class_ is None else names.index(class_)
-    picked = pick(opened, count, of_class=of_class, worst=worst)
+    picked = pick_images(opened, count, of_class=of_class, worst=worst)
     if not picked:
         raise DataError(f"{store}: no images" + (f" with '{class_}'" if class_ else ""))
     find, read = _finder(images), _reader(arguments or [])

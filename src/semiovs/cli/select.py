@@ -49,9 +49,9 @@ class _Task:
     @property
     def readers(self) -> int:
         """Threads that read images."""
-        from semiovs.ovs.label import default_threads
+        from semiovs.ovs.label import choose_threads
 
-        return self.threads or default_threads()
+        return self.threads or choose_threads()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def _examiner(vocabulary: Vocabulary, eye: _Eye, share: float, encoder: str | No
 
 def _scan(task: _Task, shard: tuple[int, int]) -> tuple[ScanTable, ScanResult, float]:
     """Look at what was not looked at yet; the seconds that it took."""
-    from semiovs.engine.signals import Signals, stop_error
+    from semiovs.engine.signals import StopSignals, make_stop_error
     from semiovs.select.candidates import read_pool
     from semiovs.select.scan import scan_pool
     from semiovs.select.scan_table import ScanTable
@@ -245,13 +245,13 @@ def _scan(task: _Task, shard: tuple[int, int]) -> tuple[ScanTable, ScanResult, f
     if not total:
         raise DataError(f"--from {' '.join(task.pool)}: no images there")
     scan = ScanTable(task.out / "scan", "pool", task.examiner.settings)
-    with Signals() as signals, progress("looking") as show:
+    with StopSignals() as signals, progress("looking") as show:
         done = scan_pool(
             scan, read_pool(task.pool, skip=task.out), task.examiner, threads=task.readers, shard=shard,
             progress=lambda n: show(n, total), stop=lambda: bool(signals.received),
         )  # fmt: skip
     if done.stopped:
-        raise stop_error(
+        raise make_stop_error(
             signals.received, f"it was within the first {done.listed} of {total} images; the same command does the rest"
         )
     return scan, done, time.monotonic() - started

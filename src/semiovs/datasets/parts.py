@@ -10,7 +10,7 @@ from typing import Any
 from semiovs.errors import DataError
 from semiovs.files import sweep_temporaries, write_bytes
 from semiovs.images.palette import palette
-from semiovs.store.label_png import label_png
+from semiovs.store.label_png import encode_label
 
 Progress = Callable[[int, int], None]
 
@@ -73,7 +73,7 @@ class MaskBuild:
                 sweep_temporaries(folder)
         for done, name in enumerate(left, 1):
             try:
-                write_bytes(self.folder / name, label_png(self.paint(name), colors))
+                write_bytes(self.folder / name, encode_label(self.paint(name), colors))
                 made += 1
             except DataError as error:
                 problems.append(f"{name}: {error}")

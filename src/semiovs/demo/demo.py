@@ -22,8 +22,8 @@ from PIL import Image
 from semiovs.config import load_config
 from semiovs.demo.ood_labels import OodLabels, label_ood
 from semiovs.demo.synthetic import WorldSize, write_world
-from semiovs.engine import dry_run as trial
 from semiovs.engine import training
+from semiovs.engine.dry_run import dry_run
 from semiovs.engine.precision import Precision
 from semiovs.engine.run import read_metrics
 from semiovs.files import write_text
@@ -87,7 +87,7 @@ run: {{tensorboard: false}}
 
 
 @dataclass(frozen=True)
-class Curve:
+class TrainingCurve:
     """One arm's evaluation during training: steps and mIoU (percent), and per-class IoU at the end."""
 
     steps: list[int]
@@ -97,7 +97,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Example:
+class DemoExample:
     """A picture (H, W, 3), its true labels (H, W), and what others say: caption -> labels (H, W)."""
 
     image: NDArray[np.uint8]
@@ -115,7 +115,7 @@ class DemoResult:
     steps: int
     precision: str
     teacher: OodLabels
-    curves: dict[str, Curve] = field(default_factory=dict)
+    curves: dict[str, TrainingCurve] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -134,7 +134,7 @@ class DemoResult:
             "steps": self.steps,
             "iou": {n: {c: round(v, 2) for c, v in curve.iou.items()} for n, curve in self.curves.items()},
             "seconds_of_arms": {name: round(curve.seconds, 1) for name, curve in self.curves.items()},
-            "hardware": hardware(self.precision),
+            "hardware": describe_hardware(self.precision),
         }
 
 
@@ -156,9 +156,9 @@ def run_demo(
         f"teacher: asked with {teacher.concepts} words, it labelled {teacher.images} OOD images in {teacher.seconds:.0f} s; "
         f"mIoU {teacher.miou:.1f}"
     )
-    steps, precision = (steps, _precision()) if steps else choose_steps(root, seed, say)
+    steps, precision = (steps, _choose_precision()) if steps else choose_steps(root, seed, say)
     result = DemoResult(root, size, seed, steps, precision, teacher)
-    write_text(root / "semiovs.yaml", _yaml(root.name, seed, steps, precision))
+    write_text(root / "semiovs.yaml", _make_yaml(root.name, seed, steps, precision))
     for number, arm in enumerate(ARMS, start=1):
         say(f"{number}/{len(ARMS)} {arm.title}: {arm.learns_from}")
         result.curves[arm.name] = train_arm(root, arm)
@@ -172,11 +172,11 @@ def choose_steps(root: Path, seed: int, say: Say) -> tuple[int, str]:
     On a busy machine threads wait for each other, so one thread is tried as well; the faster number is kept for the trainings.
     """
     threads = torch.get_num_threads()
-    seconds = {(name, threads): _timed(root, seed, name) for name in dict.fromkeys(("fp32", _precision()))}
+    seconds = {(name, threads): _time_step(root, seed, name) for name in dict.fromkeys(("fp32", _choose_precision()))}
     precision = min(seconds, key=lambda way: seconds[way])[0]
     if threads > 1:
         torch.set_num_threads(1)
-        seconds[precision, 1] = _timed(root, seed, precision)
+        seconds[precision, 1] = _time_step(root, seed, precision)
     precision, threads = min(seconds, key=lambda way: seconds[way])
     torch.set_num_threads(threads)
     fitting = int(BUDGET / (ALL_ARMS * seconds[precision, threads]))
@@ -186,19 +186,19 @@ def choose_steps(root: Path, seed: int, say: Say) -> tuple[int, str]:
     return steps, precision
 
 
-def _timed(root: Path, seed: int, precision: str) -> float:
+def _time_step(root: Path, seed: int, precision: str) -> float:
     """Seconds that a step of the dearest arm takes."""
-    write_text(root / "semiovs.yaml", _yaml(root.name, seed, LEAST_STEPS, precision))
-    return float(trial.dry_run(_loaded(root, ARMS[-1]).config)["seconds_per_step"])
+    write_text(root / "semiovs.yaml", _make_yaml(root.name, seed, LEAST_STEPS, precision))
+    return float(dry_run(_load_arm_config(root, ARMS[-1]).config)["seconds_per_step"])
 
 
-def train_arm(root: Path, arm: Arm) -> Curve:
+def train_arm(root: Path, arm: Arm) -> TrainingCurve:
     """Train one arm in ``runs/<name>`` and read its curve."""
     begin = time.perf_counter()
-    outcome = training.train(_loaded(root, arm), ["semiovs", "demo"])
+    outcome = training.train(_load_arm_config(root, arm), ["semiovs", "demo"])
     rows = [row for row in read_metrics(outcome.directory / "metrics.jsonl") if row["kind"] == "eval"]
     last: Mapping[str, float] = rows[-1]["iou"]
-    return Curve(
+    return TrainingCurve(
         [int(row["step"]) for row in rows],
         [float(row["miou"]) for row in rows],
         {name: float(value) for name, value in last.items()},
@@ -206,7 +206,7 @@ def train_arm(root: Path, arm: Arm) -> Curve:
     )
 
 
-def examples(root: Path, count: int) -> tuple[list[Example], list[Example]]:
+def make_examples(root: Path, count: int) -> tuple[list[DemoExample], list[DemoExample]]:
     """The first `count` evaluation and OOD images with what the arms, after their last step, see in them."""
     world = root / "world"
     predictors = {
@@ -215,12 +215,12 @@ def examples(root: Path, count: int) -> tuple[list[Example], list[Example]]:
 
     teacher = PseudoLabelStore.open(world / "ood-labels")
 
-    def of(folder: str, truth: str, arms: Sequence[Arm], *, labelled: bool) -> list[Example]:
+    def of(folder: str, truth: str, arms: Sequence[Arm], *, labelled: bool) -> list[DemoExample]:
         found = []
         for path in sorted((world / folder).iterdir())[:count]:
             labels = {"teacher": teacher.label(path.stem)} if labelled else {}
             labels |= {arm.short: predictors[arm](path).labels for arm in arms}
-            found.append(Example(_pixels(path), _pixels(world / truth / path.name), labels))
+            found.append(DemoExample(_pixels(path), _pixels(world / truth / path.name), labels))
         return found
 
     return of("val/images", "val/masks", ARMS, labelled=False), of("ood", "ood-truth", ARMS[1:], labelled=True)
@@ -231,7 +231,7 @@ def _pixels(path: Path) -> NDArray[np.uint8]:
         return np.array(image)
 
 
-def hardware(precision: str) -> dict[str, Any]:
+def describe_hardware(precision: str) -> dict[str, Any]:
     """What the times depend on."""
     return {
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -243,14 +243,14 @@ def hardware(precision: str) -> dict[str, Any]:
     }
 
 
-def _loaded(root: Path, arm: Arm) -> Any:
+def _load_arm_config(root: Path, arm: Arm) -> Any:
     return load_config(str(root / "semiovs.yaml"), [*arm.settings, f"run.dir={root / 'runs' / arm.name}"])
 
 
-def _yaml(name: str, seed: int, steps: int, precision: str) -> str:
+def _make_yaml(name: str, seed: int, steps: int, precision: str) -> str:
     every = max(1, -(-steps // EVALUATIONS))
     return _YAML.format(root=name, seed=seed, steps=steps, precision=precision, every=every)
 
 
-def _precision() -> Literal["fp32", "bf16", "fp16"]:
+def _choose_precision() -> Literal["fp32", "bf16", "fp16"]:
     return Precision.choose("auto", torch.device("cpu")).name

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from semiovs.calibration.calibration import identity
-from semiovs.calibration.card import Card, make_card
+from semiovs.calibration.calibration import identify_teacher
+from semiovs.calibration.card import TeacherCard, make_card
 from semiovs.evaluation import ConfusionMatrix
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.ovs import build_ovs
 from semiovs.ovs.label import label_images
 from semiovs.store import PseudoLabelStore
-from semiovs.store.stats import confidence_stats, count_classes
+from semiovs.store.stats import count_classes, measure_confidence
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: The teacher that is asked, and how many images at once.
@@ -50,7 +50,7 @@ def label_ood(world: Path) -> OodLabels:
     begin = time.perf_counter()
     vocabulary = Vocabulary.load(world / "classes.yaml")
     teacher = build_ovs(TEACHER, device="cpu")
-    store = PseudoLabelStore.create(world / "ood-labels", vocabulary, teacher=identity(TEACHER, teacher))
+    store = PseudoLabelStore.create(world / "ood-labels", vocabulary, teacher=identify_teacher(TEACHER, teacher))
     label_images(teacher, Manifest.from_folder(world / "ood"), vocabulary, store, batch_size=_TOGETHER)
     seconds = time.perf_counter() - begin
     truth, matrix = MaskReader(vocabulary.names), ConfusionMatrix(len(vocabulary))
@@ -64,15 +64,15 @@ def label_ood(world: Path) -> OodLabels:
         miou=matrix.miou(),
         iou={name: float(iou) for name, iou in zip(vocabulary.names, matrix.iou(), strict=True)},
         share={name: pixels / total for name, pixels in counts.pixels.items()},
-        confidence=confidence_stats(store, store.ids()).by_class,
+        confidence=measure_confidence(store, store.ids()).by_class,
         seconds=seconds,
     )
 
 
-def teacher_card(world: Path) -> Card:
+def make_teacher_card(world: Path) -> TeacherCard:
     """What the teacher is worth on the labelled images of a world, as ``semiovs card`` measures it."""
     vocabulary = Vocabulary.load(world / "classes.yaml")
     teacher = build_ovs(TEACHER, device="cpu")
     labeled = Manifest.from_folder(world / "images", world / "masks")
-    who = identity(TEACHER, teacher)
+    who = identify_teacher(TEACHER, teacher)
     return make_card(teacher, who, labeled, MaskReader(vocabulary.names), vocabulary, batch_size=_TOGETHER)

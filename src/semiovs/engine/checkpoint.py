@@ -58,7 +58,7 @@ class Checkpoints:
         path = self.path(step)
         try:
             with atomic_write(path) as file:
-                hashing = _Hashing(file)
+                hashing = _HashingFile(file)
                 hashing.take(state)
                 write_text(checksum_file(path), f"{hashing.hexdigest()}  {path.name}\n")
             self._link(path, self.directory / "last.pt")
@@ -68,15 +68,15 @@ class Checkpoints:
             raise WeightsError(
                 f"{path}: the checkpoint could not be written: {error}; earlier ones are intact"
             ) from error
-        self._retire()
+        self._remove_old()
         return path
 
-    def newest(self) -> Path | None:
+    def newest_path(self) -> Path | None:
         """Newest checkpoint by name, valid or not."""
         steps = self.steps()
         return self.path(steps[-1]) if steps else None
 
-    def latest(self) -> dict[str, Any] | None:
+    def load_newest(self) -> dict[str, Any] | None:
         """State of the newest valid checkpoint; None if there never was one. Damaged ones are named on the log.
 
         Raises:
@@ -119,7 +119,7 @@ class Checkpoints:
             shutil.copyfile(target, temporary)
         temporary.replace(copy)
 
-    def _retire(self) -> None:
+    def _remove_old(self) -> None:
         for step in self.steps()[: -self.keep_last]:
             if self.keep_every and step % self.keep_every == 0:
                 continue
@@ -128,7 +128,7 @@ class Checkpoints:
                     path.unlink()
 
 
-class _Hashing:
+class _HashingFile:
     """A file that knows the SHA-256 of what is written to it."""
 
     def __init__(self, file: IO[bytes]) -> None:

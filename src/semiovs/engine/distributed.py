@@ -37,14 +37,14 @@ class World:
         """Whether this process writes."""
         return self.rank == 0
 
-    def wrap(self, method: Method) -> Loss | nn.parallel.DistributedDataParallel:
+    def wrap(self, method: Method) -> LossModule | nn.parallel.DistributedDataParallel:
         """Return what the loop calls: batch -> loss; over more than one process the gradients are averaged.
 
         Buffers are not broadcast: memories synchronise by their own collectives. Unused parameters are looked for, since
         methods may leave some out of a step, and because gradient buckets then never change their order: a resumed run sums
         over ranks exactly as an uninterrupted one.
         """
-        loss = Loss(method)
+        loss = LossModule(method)
         if self.size == 1:
             return loss
         for parameter in method.parameters():
@@ -68,7 +68,7 @@ class World:
             values /= self.size
         return values
 
-    def largest(self, number: int) -> int:
+    def max(self, number: int) -> int:
         """Largest of the ranks' numbers (a host synchronisation)."""
         if self.size == 1:
             return number
@@ -76,7 +76,7 @@ class World:
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return int(value)
 
-    def from_main(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Rank 0's value, on every rank."""
         if self.size == 1:
             return value
@@ -93,7 +93,7 @@ class World:
         return box or []
 
     @contextmanager
-    def agreeing(self, module: nn.Module) -> Iterator[None]:
+    def sharing_buffers(self, module: nn.Module) -> Iterator[None]:
         """Let every rank use rank 0's buffers for a while (BatchNorm statistics differ where it is not synchronised)."""
         if self.size == 1:
             yield
@@ -114,7 +114,7 @@ class World:
             dist.barrier()
 
 
-class Loss(nn.Module):
+class LossModule(nn.Module):
     """A method as DDP wants it: one tensor to differentiate, and readings that carry no gradient."""
 
     def __init__(self, method: Method) -> None:
@@ -158,7 +158,7 @@ def pick_device(requested: str, local_rank: int = 0) -> torch.device:
 
 
 @contextmanager
-def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> Iterator[World]:
+def join_processes(device: str = "auto", environment: Mapping[str, str] = os.environ) -> Iterator[World]:
     """Join the processes that `torchrun` started (gloo on CPU, NCCL on GPUs); a single process without it."""
     size = int(environment.get("WORLD_SIZE", "1"))
     chosen = pick_device(device, int(environment.get("LOCAL_RANK", "0")))
@@ -169,7 +169,7 @@ def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> I
         return
     store, rank, size = next(rendezvous("env://"))
     # A restarted group may meet the same store again, with addresses of processes that are gone: give each attempt its own keys.
-    store = PrefixStore(f"semiovs/{restarts(environment)}", store)
+    store = PrefixStore(f"semiovs/{count_restarts(environment)}", store)
     group: dict[str, Any] = {"store": store, "rank": rank, "world_size": size}
     if chosen.type == "cuda":
         dist.init_process_group("nccl", device_id=chosen, **group)
@@ -181,16 +181,16 @@ def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> I
         dist.destroy_process_group()
 
 
-def restarts(environment: Mapping[str, str] = os.environ) -> int:
+def count_restarts(environment: Mapping[str, str] = os.environ) -> int:
     """How often `torchrun` has restarted the processes after a failure."""
     return int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def is_main(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process is rank 0, asked outside of `join`."""
+    """Whether this process is rank 0, asked outside of `join_processes`."""
     return environment.get("RANK", "0") == "0"
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> bool:
+def is_launched(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether `torchrun` started this process."""
     return "TORCHELASTIC_RUN_ID" in environment

@@ -14,7 +14,7 @@ from semiovs.errors import DivergedError
 _NEVER = 2**62
 
 
-class Guard:
+class FiniteGuard:
     """Watches the readings of each step (loss, terms, gradient norm).
 
     raise: the first bad step of each reading is kept on the device and read when a log line or a checkpoint is due (on the
@@ -56,7 +56,7 @@ class Guard:
         bad = torch.where(torch.isfinite(values), _NEVER, step)
         self._first[names] = bad if first is None else torch.minimum(first, bad)
         if self.policy == "skip":
-            return self._skips_not(method)
+            return self._admit_or_undo(method)
         if values.device.type == "cpu" and self.world.size == 1:
             self.check()
         return True
@@ -67,7 +67,7 @@ class Guard:
         Raises:
             DivergedError: something was not finite; names the first step, the readings and the last good checkpoint.
         """
-        step, names = self._worst()
+        step, names = self._find_first_failure()
         if step == _NEVER:
             return
         where = self.last_good()
@@ -89,13 +89,13 @@ class Guard:
             hint = f"; the last good checkpoint is {where}" if where else ""
             raise DivergedError(f"weights or BatchNorm statistics are not finite: nothing was saved{hint}")
 
-    def _worst(self) -> tuple[int, list[str]]:
+    def _find_first_failure(self) -> tuple[int, list[str]]:
         found = [(step, name) for names, v in self._first.items() for step, name in zip(v.tolist(), names, strict=True)]
-        step = self.world.largest(-min((step for step, _ in found), default=_NEVER))
+        step = self.world.max(-min((step for step, _ in found), default=_NEVER))
         return -step, [name for at, name in found if at == -step]
 
-    def _skips_not(self, method: nn.Module) -> bool:
-        step, _ = self._worst()
+    def _admit_or_undo(self, method: nn.Module) -> bool:
+        step, _ = self._find_first_failure()
         if step == _NEVER:
             self._in_a_row = 0
             return True

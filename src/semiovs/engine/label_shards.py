@@ -15,7 +15,7 @@ import torch
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
-from semiovs.engine.distributed import restarts
+from semiovs.engine.distributed import count_restarts
 from semiovs.errors import UsageError
 
 #: Seconds between two looks for what other ranks say.
@@ -23,7 +23,7 @@ _EVERY = 0.2
 
 
 @dataclass(frozen=True)
-class Crew:
+class ShardWorker:
     """A process among those that `torchrun` started, or alone."""
 
     rank: int = 0
@@ -35,12 +35,12 @@ class Crew:
         """Whether this process speaks for all."""
         return self.rank == 0
 
-    def share(self, shard: tuple[int, int]) -> tuple[int, int]:
+    def take_shard(self, shard: tuple[int, int]) -> tuple[int, int]:
         """The part of shard (i, n) that is this process's, as a shard: the parts of all ranks are the whole shard."""
         index, count = shard
         return index + count * self.rank, count * self.size
 
-    def reports(self, own: dict[str, Any], stop: Callable[[], bool] = lambda: False) -> list[dict[str, Any]]:
+    def gather_reports(self, own: dict[str, Any], stop: Callable[[], bool] = lambda: False) -> list[dict[str, Any]]:
         """Tell rank 0 plain data; on rank 0, all that the ranks said, however long they take (a collective would time out).
 
         stop: asked while waiting; once it is true, what was said so far is returned. Other ranks get their own data back.
@@ -61,14 +61,14 @@ class Crew:
 
 
 @contextmanager
-def crew(environment: Mapping[str, str] = os.environ) -> Iterator[Crew]:
+def join_shards(environment: Mapping[str, str] = os.environ) -> Iterator[ShardWorker]:
     """Meet the processes of this launch; with GPUs, each process gets its own as the current one.
 
     Raises:
         UsageError: RANK and WORLD_SIZE are set, but not what `torchrun` sets beside them.
     """
     if int(environment.get("WORLD_SIZE", "1")) == 1:
-        yield Crew()
+        yield ShardWorker()
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(environment.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
@@ -78,4 +78,4 @@ def crew(environment: Mapping[str, str] = os.environ) -> Iterator[Crew]:
         raise UsageError(
             f"WORLD_SIZE is set, but {error}; start with torchrun, or unset WORLD_SIZE and give --shard I/N"
         ) from None
-    yield Crew(rank, size, PrefixStore(f"semiovs/label/{restarts(environment)}", store))
+    yield ShardWorker(rank, size, PrefixStore(f"semiovs/label/{count_restarts(environment)}", store))

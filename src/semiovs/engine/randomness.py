@@ -11,7 +11,7 @@ import torch
 SHARED = -1
 
 
-def step_seed(seed: int, step: int, micro: int, rank: int) -> int:
+def make_step_seed(seed: int, step: int, micro: int, rank: int) -> int:
     """Seed of one micro-step on one rank (`SHARED`: on all of them): 63 well-mixed bits."""
     digest = hashlib.blake2b(struct.pack("<4q", seed, step, micro, rank), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
@@ -19,4 +19,4 @@ def step_seed(seed: int, step: int, micro: int, rank: int) -> int:
 
 def reseed(seed: int, step: int, micro: int, rank: int) -> None:
     """Seed torch's generators (CPU and every accelerator) for one micro-step, so that any route to it draws the same."""
-    torch.manual_seed(step_seed(seed, step, micro, rank))
+    torch.manual_seed(make_step_seed(seed, step, micro, rank))

@@ -92,7 +92,7 @@ class Run:
         try:
             run.checkpoints.mkdir(parents=True, exist_ok=True)
             write_text(run.config, config)
-            write_json(run.directory / "env.json", environment())
+            write_json(run.directory / "env.json", describe_environment())
             write_text(run.directory / "command.txt", " ".join(command) + "\n")
         except OSError as error:
             raise UsageError(f"run.dir: {directory} cannot be written: {error}") from None
@@ -128,7 +128,7 @@ class Run:
         """Drop the lines after `step`, which will be written again, and a line that was cut off."""
         if not self.metrics.exists():
             return
-        kept = [line for line in self.metrics.read_text("utf-8").splitlines() if _step_of(line) <= step]
+        kept = [line for line in self.metrics.read_text("utf-8").splitlines() if _parse_step(line) <= step]
         write_text(self.metrics, "".join(f"{line}\n" for line in kept))
 
     def check_free(self, *, overwrite: bool = False) -> None:
@@ -144,7 +144,7 @@ class Run:
             )
 
 
-def environment() -> dict[str, Any]:
+def describe_environment() -> dict[str, Any]:
     """Versions and hardware of this process."""
     gpus = (
         [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
@@ -152,14 +152,14 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: _find_version(name) for name in _PACKAGES},
         "cuda": torch.version.cuda,
         "cpu": {"machine": platform.machine(), "count": os.cpu_count(), "threads": torch.get_num_threads()},
         "gpus": gpus,
     }
 
 
-def command_line() -> list[str]:
+def get_command_line() -> list[str]:
     """The command as the user typed it."""
     return ["semiovs", *sys.argv[1:]]
 
@@ -168,18 +168,18 @@ def read_metrics(path: Path) -> list[Mapping[str, Any]]:
     """Rows of a metrics file; a line that was cut off is left out."""
     if not path.exists():
         return []
-    rows = (_parse(line) for line in path.read_text("utf-8").splitlines())
+    rows = (_parse_row(line) for line in path.read_text("utf-8").splitlines())
     return [row for row in rows if row is not None]
 
 
-def _version(package: str) -> str | None:
+def _find_version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _parse(line: str) -> Mapping[str, Any] | None:
+def _parse_row(line: str) -> Mapping[str, Any] | None:
     try:
         row = json.loads(line)
     except json.JSONDecodeError:
@@ -187,6 +187,6 @@ def _parse(line: str) -> Mapping[str, Any] | None:
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
-def _step_of(line: str) -> float:
-    row = _parse(line)
+def _parse_step(line: str) -> float:
+    row = _parse_row(line)
     return float("inf") if row is None else float(row["step"])

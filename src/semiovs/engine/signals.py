@@ -9,7 +9,7 @@ import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from semiovs.engine.distributed import launched
+from semiovs.engine.distributed import is_launched
 from semiovs.errors import InterruptedRunError, PreemptedError, SemiovsError
 
 #: Signals that schedulers send before they take the machine away; Windows has only the first.
@@ -19,7 +19,7 @@ _PREEMPTIONS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if
 _GRACE = 3.0
 
 
-class Signals:
+class StopSignals:
     """While entered, remembers SIGTERM, SIGUSR1 (exit code 75 after a checkpoint) and SIGINT (130); then restores the handlers.
 
     A second signal ends the process at once with 128 + its number, without a checkpoint. `torchrun` forwards to its processes
@@ -29,7 +29,7 @@ class Signals:
 
     def __init__(self, grace: float | None = None) -> None:
         self.received = 0
-        self.grace = grace if grace is not None else (_GRACE if launched() else 0.0)
+        self.grace = grace if grace is not None else (_GRACE if is_launched() else 0.0)
         self._at = 0.0
         self._process = os.getpid()
         self._before: dict[int, Any] = {}
@@ -56,7 +56,7 @@ class Signals:
             os._exit(128 + number)
 
 
-def stop_error(number: int, where: str) -> SemiovsError:
+def make_stop_error(number: int, where: str) -> SemiovsError:
     """What a run that was stopped by signal `number` raises once `where` is written."""
     name = signal.Signals(number).name
     kind = InterruptedRunError if number == signal.SIGINT else PreemptedError

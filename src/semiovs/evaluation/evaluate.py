@@ -100,10 +100,10 @@ def evaluate(
     mode: dict[str, Any] = {"mode": settings.mode, "window": settings.window or crop_size}
     through = {**{key: getattr(settings, key) for key in VIEWING}, **mode}
     mine = records[rank::world_size]
-    with _evaluating(model):
+    with _evaluation_mode(model):
         for done, (image, mask) in enumerate(_read_ahead(mine, masks, images), start=1):
             with autocast(), about(mine[done - 1].image):
-                logits = predict_logits(model, normalized(image, normalization, device), **through)
+                logits = predict_logits(model, normalize_image(image, normalization, device), **through)
             _require_classes(logits, masks)
             rows, columns = covered((image.height, image.width), **mode)
             target = mask[rows, columns].to(device, non_blocking=True)
@@ -113,10 +113,10 @@ def evaluate(
     matrix.reduce()
     if not matrix.pixels:
         raise DataError(f"all pixels of the {len(records)} masks are ignored: there is nothing to score")
-    return _scores(matrix, len(records), time.monotonic() - start)
+    return _make_evaluation(matrix, len(records), time.monotonic() - start)
 
 
-def normalized(image: Picture, normalization: Normalization, device: torch.device | str) -> Tensor:
+def normalize_image(image: Picture, normalization: Normalization, device: torch.device | str) -> Tensor:
     """Picture -> (1, C, H, W) float32 on `device`: values in [0, 1] (of RGB: divided by 255), minus mean, divided by deviation."""
     if isinstance(image, BandImage):
         scaled = torch.tensor(image.values, device=device)[None]
@@ -128,7 +128,7 @@ def normalized(image: Picture, normalization: Normalization, device: torch.devic
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; each module's own mode is put back."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -168,7 +168,7 @@ def _require_classes(logits: Tensor, masks: MaskReader) -> None:
         )
 
 
-def _scores(matrix: ConfusionMatrix, images: int, seconds: float) -> Evaluation:
+def _make_evaluation(matrix: ConfusionMatrix, images: int, seconds: float) -> Evaluation:
     return Evaluation(
         miou=matrix.miou(),
         miou_present=matrix.miou(present_only=True),

@@ -52,10 +52,10 @@ def overlay(
     mixed = Image.composite(
         Image.blend(photo, tint, alpha), photo, Image.fromarray((labels != IGNORE).astype("uint8") * 255)
     )
-    return mixed if names is None else _with_legend(mixed, labels, table, names)
+    return mixed if names is None else _add_legend(mixed, labels, table, names)
 
 
-def _with_legend(
+def _add_legend(
     picture: Image.Image, labels: NDArray[np.uint8], table: NDArray[np.uint8], names: Sequence[str]
 ) -> Image.Image:
     counts = np.bincount(labels.ravel(), minlength=256)

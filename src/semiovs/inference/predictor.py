@@ -18,7 +18,7 @@ from torch import Tensor
 
 from semiovs.config.schema import EvalConfig
 from semiovs.errors import DataError, UsageError, about
-from semiovs.evaluation.evaluate import normalized
+from semiovs.evaluation.evaluate import normalize_image
 from semiovs.images.conventions import IGNORE
 from semiovs.images.image import read_image
 from semiovs.images.pixels import Pixels, image_pixels, read_pixels
@@ -44,12 +44,12 @@ class Prediction:
     image: Image.Image
     labels: NDArray[np.uint8]
     confidence: NDArray[np.float32]
-    _again: Callable[[], NDArray[np.float32]] = field(repr=False, compare=False)
+    _compute: Callable[[], NDArray[np.float32]] = field(repr=False, compare=False)
 
     @cached_property
     def scores(self) -> NDArray[np.float32]:
         """(K, H, W) class probabilities; computed (a second pass) when first asked for, since they are large."""
-        return self._again()
+        return self._compute()
 
 
 class Predictor:
@@ -91,7 +91,7 @@ class Predictor:
         return cls(
             segmenter,
             card.vocabulary,
-            _settings({**known, **{key: value for key, value in settings.items() if value is not None}}),
+            _validate_settings({**known, **{key: value for key, value in settings.items() if value is not None}}),
             card.normalization,
             card.images,
         )
@@ -106,45 +106,45 @@ class Predictor:
         """
         seen, image = self._read(picture)
         with about(picture) if isinstance(picture, str | Path) else nullcontext():
-            probabilities = self._probabilities(seen)
+            probabilities = self._compute_probabilities(seen)
         confidence, labels = probabilities.max(dim=0)
         whole_labels = torch.full((image.height, image.width), IGNORE, dtype=torch.uint8)
         whole_confidence = torch.zeros(image.height, image.width)
-        rows, columns = self._covered(image)
+        rows, columns = self._covered_region(image)
         whole_labels[rows, columns] = labels.to(torch.uint8).cpu()
         whole_confidence[rows, columns] = confidence.cpu()
-        return Prediction(image, whole_labels.numpy(), whole_confidence.numpy(), lambda: self._scores(seen))
+        return Prediction(image, whole_labels.numpy(), whole_confidence.numpy(), lambda: self._compute_scores(seen))
 
     def _read(self, picture: Picture) -> tuple[Seen, Image.Image]:
         """What the model sees, and what a person does."""
         if not isinstance(self.images, BandReader):
-            image = _rgb(picture)
+            image = _to_rgb(picture)
             return image, image
         if isinstance(picture, str | Path):
             pixels, where = read_pixels(Path(picture)), str(picture)
         else:
-            pixels, where = _pixels(picture), "picture"
+            pixels, where = _to_pixels(picture), "picture"
         return self.images.seen(pixels, where), self.images.picture(pixels, where)
 
-    def _scores(self, image: Seen) -> NDArray[np.float32]:
-        probabilities = self._probabilities(image)
+    def _compute_scores(self, image: Seen) -> NDArray[np.float32]:
+        probabilities = self._compute_probabilities(image)
         whole = torch.zeros(probabilities.shape[0], image.height, image.width)
-        rows, columns = self._covered(image)
+        rows, columns = self._covered_region(image)
         whole[:, rows, columns] = probabilities.cpu()
         found: NDArray[np.float32] = whole.numpy()
         return found
 
     @torch.inference_mode()
-    def _probabilities(self, image: Seen) -> Tensor:
+    def _compute_probabilities(self, image: Seen) -> Tensor:
         """(K, h, w) of the covered region, on the device."""
         through = {key: getattr(self.settings, key) for key in VIEWING}
-        return predict_probabilities(self.model, normalized(image, self.normalization, self.device), **through)[0]
+        return predict_probabilities(self.model, normalize_image(image, self.normalization, self.device), **through)[0]
 
-    def _covered(self, image: Seen) -> tuple[slice, slice]:
+    def _covered_region(self, image: Seen) -> tuple[slice, slice]:
         return covered((image.height, image.width), mode=self.settings.mode, window=self.settings.window)
 
 
-def _settings(given: dict[str, Any]) -> EvalConfig:
+def _validate_settings(given: dict[str, Any]) -> EvalConfig:
     try:
         return EvalConfig.model_validate(given)
     except ValidationError as error:  # its own text takes several lines a problem
@@ -152,7 +152,7 @@ def _settings(given: dict[str, Any]) -> EvalConfig:
         raise UsageError(told) from None
 
 
-def _pixels(picture: Image.Image | NDArray[Any]) -> Pixels:
+def _to_pixels(picture: Image.Image | NDArray[Any]) -> Pixels:
     if isinstance(picture, Image.Image):
         return image_pixels(picture)
     values = np.asarray(picture)
@@ -163,7 +163,7 @@ def _pixels(picture: Image.Image | NDArray[Any]) -> Pixels:
     return Pixels(values[..., None] if values.ndim == 2 else values)
 
 
-def _rgb(picture: Picture) -> Image.Image:
+def _to_rgb(picture: Picture) -> Image.Image:
     if isinstance(picture, str | Path):
         return read_image(Path(picture))
     if isinstance(picture, Image.Image):

@@ -7,8 +7,8 @@ from typing import Any
 
 from semiovs.errors import UsageError
 from semiovs.ovs.base import OpenVocabModel
+from semiovs.ovs.multi_view import MultiViewTeacher, ViewOptions
 from semiovs.ovs.prompted import PromptedModel
-from semiovs.ovs.views import Viewed, Views
 from semiovs.registry import TEACHERS, VIEWS, check_options, lookup
 
 __all__ = ["OpenVocabModel", "build_ovs"]
@@ -17,8 +17,8 @@ __all__ = ["OpenVocabModel", "build_ovs"]
 def build_ovs(name: str, *, weights: str | Path | None = None, **options: Any) -> OpenVocabModel:
     """Build the teacher called `name` (``semiovs list teachers``).
 
-    weights: file of its weights, for teachers that have any; options: as its registry row declares. Those of `Views` are the same
-    for all teachers that are asked with words.
+    weights: file with its weights, for teachers that have any; options: those that its registry row declares. All teachers that
+    take prompts also take the options of `ViewOptions`.
 
     Raises:
         UsageError: no such teacher or option; a teacher's own errors for options that do not hold.
@@ -29,6 +29,8 @@ def build_ovs(name: str, *, weights: str | Path | None = None, **options: Any) -
         if "weights" not in entry.options:
             raise UsageError(f"teacher '{name}' has no weights; leave `weights` away")
         options["weights"] = weights
-    views = Views(**{key: options.pop(key) for key in VIEWS if key in options})
+    views = ViewOptions(**{key: options.pop(key) for key in VIEWS if key in options})
     teacher: OpenVocabModel = entry.load()(**options)
-    return Viewed(teacher, views) if views != Views() and isinstance(teacher, PromptedModel) else teacher
+    return (
+        MultiViewTeacher(teacher, views) if views != ViewOptions() and isinstance(teacher, PromptedModel) else teacher
+    )

@@ -60,7 +60,7 @@ class DenseClip(PromptedModel):
         look = clip.visual.preprocess_cfg
         self._mean, self._std = (torch.tensor(look[key], device=self.device).view(3, 1, 1) for key in ("mean", "std"))
         clip.visual = None
-        self.text = ClipText(clip.to(self.device), _tokenizer(model))
+        self.text = ClipText(clip.to(self.device), _load_tokenizer(model))
         self._asked: tuple[str, Tensor] | None = None
 
     def describe(self) -> dict[str, Any]:
@@ -70,44 +70,44 @@ class DenseClip(PromptedModel):
     @torch.inference_mode()
     def maps(self, images: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:
         """One map (T, h, w) in [0, 1] an image, at one cell a patch."""
-        text = self._text(vocabulary)
+        text = self._embed_vocabulary(vocabulary)
         owners = torch.tensor(vocabulary.owners, device=self.device)
         found: dict[int, Tensor] = {}
-        for members, batch in self._batches(images):
+        for members, batch in self._group_by_size(images):
             (dense,) = self.tower(batch)
             similarity = torch.einsum("bchw,tc->bthw", dense, text)
-            found |= zip(members, concept_probabilities(similarity, owners, self.logit_scale), strict=True)
+            found |= zip(members, compute_concept_probabilities(similarity, owners, self.logit_scale), strict=True)
         return [found[index] for index in range(len(images))]
 
-    def _text(self, vocabulary: Vocabulary) -> Tensor:
+    def _embed_vocabulary(self, vocabulary: Vocabulary) -> Tensor:
         """(T, C) of length 1: the mean over the templates."""
         if self._asked is None or self._asked[0] != vocabulary.hash:
             features = embed_concepts(self.text, vocabulary.prompts, vocabulary.templates, cache=TextCache.default())
             self._asked = (vocabulary.hash, F.normalize(features.mean(dim=1), dim=-1).to(self.device))
         return self._asked[1]
 
-    def _batches(self, images: Sequence[Tensor]) -> Iterator[tuple[list[int], Tensor]]:
+    def _group_by_size(self, images: Sequence[Tensor]) -> Iterator[tuple[list[int], Tensor]]:
         """Images that the tower sees at one size, with their places in the list."""
         groups: dict[tuple[int, int], list[int]] = {}
         for index, image in enumerate(images):
-            groups.setdefault(fitted(image.shape[-2], image.shape[-1], self.size, self.tower.patch), []).append(index)
+            groups.setdefault(fit_size(image.shape[-2], image.shape[-1], self.size, self.tower.patch), []).append(index)
         for size, members in groups.items():
-            yield members, torch.stack([self._prepared(images[index], size) for index in members])
+            yield members, torch.stack([self._prepare(images[index], size) for index in members])
 
-    def _prepared(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+    def _prepare(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         pixels = image.to(self.device)[None].float() / 255
         resized = F.interpolate(pixels, size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
         return (resized[0] - self._mean) / self._std
 
 
-def concept_probabilities(similarity: Tensor, owners: Tensor, scale: float) -> Tensor:
+def compute_concept_probabilities(similarity: Tensor, owners: Tensor, scale: float) -> Tensor:
     """Cosines (B, T, h, w) and the class of each concept (T,) -> probabilities (B, T, h, w), see `DenseClip`."""
     logits = similarity.float() * scale
     best = torch.stack([logits[:, owners == k].amax(dim=1) for k in torch.unique(owners)], dim=1)
     return (logits - best.logsumexp(dim=1, keepdim=True)).exp().clamp_(max=1)
 
 
-def fitted(height: int, width: int, short: int, multiple: int) -> tuple[int, int]:
+def fit_size(height: int, width: int, short: int, multiple: int) -> tuple[int, int]:
     """Size at which an image is seen: its short side becomes `short`, unless the long one then exceeds 4 · `short`; multiples."""
     scale = min(short / min(height, width), _LONGEST * short / max(height, width))
     rows, columns = (max(1, round(side * scale / multiple)) * multiple for side in (height, width))
@@ -132,7 +132,7 @@ def _open(model: str, weights: str) -> Any:
         ) from None
 
 
-def _tokenizer(model: str) -> Any:
+def _load_tokenizer(model: str) -> Any:
     import open_clip
 
     return open_clip.get_tokenizer(model)

@@ -60,7 +60,7 @@ class HuggingFace(PromptedModel):
         return [self.network.answer(image) for image in images]
 
 
-class Network(ABC):
+class HuggingFaceNetwork(ABC):
     """A model of transformers with its processor; it keeps the last vocabulary's texts."""
 
     kind: str
@@ -83,14 +83,14 @@ class Network(ABC):
     def answer(self, image: Tensor) -> Tensor:
         """(3, H, W) uint8 -> (T, h, w) in [0, 1]."""
 
-    def _pixels(self, image: Tensor) -> Tensor:
+    def _preprocess(self, image: Tensor) -> Tensor:
         # channels last: an image of 3 pixels' height or width would leave the processor guessing
         array = image.cpu().permute(1, 2, 0).numpy()
         found = self.processor.image_processor(images=[array], return_tensors="pt", input_data_format="channels_last")
         return found["pixel_values"].to(self.device)  # type: ignore[no-any-return]
 
 
-class ClipSeg(Network):
+class ClipSeg(HuggingFaceNetwork):
     """`CLIPSegForImageSegmentation`: the image is encoded once, the small decoder runs for each concept.
 
     A concept is the mean of its synonyms and templates ("a photo of a {}." where the vocabulary has none).
@@ -101,9 +101,11 @@ class ClipSeg(Network):
 
     def _encode(self, vocabulary: Vocabulary) -> None:
         sentences = vocabulary.templates or self.templates
-        self._concepts = torch.stack([self._concept(prompts_of(prompt, sentences)) for prompt in vocabulary.prompts])
+        self._concepts = torch.stack(
+            [self._embed_concept(prompts_of(prompt, sentences)) for prompt in vocabulary.prompts]
+        )
 
-    def _concept(self, texts: list[str]) -> Tensor:
+    def _embed_concept(self, texts: list[str]) -> Tensor:
         tokens = self.processor.tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(self.device)
         embedded: Tensor = self.model.get_conditional_embeddings(
             batch_size=len(texts), input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
@@ -113,7 +115,7 @@ class ClipSeg(Network):
     def answer(self, image: Tensor) -> Tensor:
         """Sigmoid of the decoder's logits."""
         seen = self.model.clip.vision_model(
-            pixel_values=self._pixels(image), output_hidden_states=True, interpolate_pos_encoding=True
+            pixel_values=self._preprocess(image), output_hidden_states=True, interpolate_pos_encoding=True
         )
         layers = [seen.hidden_states[index + 1] for index in self.model.extract_layers]
         logits = []
@@ -124,7 +126,7 @@ class ClipSeg(Network):
         return torch.cat(logits).float().sigmoid()
 
 
-class Sam3(Network):
+class Sam3(HuggingFaceNetwork):
     """`Sam3Model`: the semantic map times the probability that the thing is there at all.
 
     Concepts are asked as they stand (a noun phrase, no template); synonyms one by one, and their maps averaged.
@@ -135,9 +137,9 @@ class Sam3(Network):
     def _encode(self, vocabulary: Vocabulary) -> None:
         phrases = [prompt.split(SYNONYMS) for prompt in vocabulary.prompts]
         self._counts = [len(synonyms) for synonyms in phrases]
-        self._phrases = [self._phrase(synonym) for synonyms in phrases for synonym in synonyms]
+        self._phrases = [self._embed_phrase(synonym) for synonyms in phrases for synonym in synonyms]
 
-    def _phrase(self, text: str) -> dict[str, Any]:
+    def _embed_phrase(self, text: str) -> dict[str, Any]:
         tokens = self.processor.tokenizer(
             [text], padding="max_length", max_length=32, truncation=True, return_tensors="pt"
         ).to(self.device)
@@ -147,21 +149,21 @@ class Sam3(Network):
 
     def answer(self, image: Tensor) -> Tensor:
         """Sigmoid of `semantic_seg` times sigmoid of `presence_logits`, a phrase at a time; the image is encoded once."""
-        vision = self.model.get_vision_features(pixel_values=self._pixels(image))
+        vision = self.model.get_vision_features(pixel_values=self._preprocess(image))
         maps = []
         for phrase in self._phrases:
             found = self.model(vision_embeds=vision, **phrase)
             presence = found.presence_logits.float().sigmoid().reshape(())
             maps.append(found.semantic_seg[0, 0].float().sigmoid() * presence)
-        return torch.stack([torch.stack(own).mean(dim=0) for own in _grouped(maps, self._counts)])
+        return torch.stack([torch.stack(own).mean(dim=0) for own in _group_maps(maps, self._counts)])
 
 
-def _grouped(maps: list[Tensor], counts: Sequence[int]) -> list[list[Tensor]]:
+def _group_maps(maps: list[Tensor], counts: Sequence[int]) -> list[list[Tensor]]:
     ends = torch.tensor(counts).cumsum(0).tolist()
     return [maps[end - count : end] for end, count in zip(ends, counts, strict=True)]
 
 
-def _load(source: str, device: torch.device) -> Network:
+def _load(source: str, device: torch.device) -> HuggingFaceNetwork:
     """The network that `source` holds, on `device`."""
     try:
         import transformers
@@ -170,9 +172,9 @@ def _load(source: str, device: torch.device) -> Network:
     folders = (Path(source).expanduser(), weights_dir() / source)
     source = next((str(folder) for folder in folders if folder.is_dir()), source)
     try:
-        with hub(), _quiet(transformers):
+        with hub(), _silence(transformers):
             kind = transformers.AutoConfig.from_pretrained(source).model_type
-            names, network = _known(source, kind)
+            names, network = _choose_adapter(source, kind)
             if lacking := [name for name in names if not hasattr(transformers, name)]:
                 raise MissingExtraError(f"{source}: this transformers has no {lacking[0]}; pip install -U transformers")
             model, info = getattr(transformers, names[0]).from_pretrained(source, output_loading_info=True)
@@ -190,10 +192,10 @@ def _load(source: str, device: torch.device) -> Network:
     return network(model, processor, device)
 
 
-def _known(source: str, kind: str) -> tuple[tuple[str, str], type[Network]]:
+def _choose_adapter(source: str, kind: str) -> tuple[tuple[str, str], type[HuggingFaceNetwork]]:
     """Classes of transformers (model, processor) for a model of this type, and our adapter."""
     sam3 = (("Sam3Model", "Sam3Processor"), Sam3)
-    table: dict[str, tuple[tuple[str, str], type[Network]]] = {
+    table: dict[str, tuple[tuple[str, str], type[HuggingFaceNetwork]]] = {
         "clipseg": (("CLIPSegForImageSegmentation", "CLIPSegProcessor"), ClipSeg),
         "sam3": sam3,
         "sam3_video": sam3,  # as published, image and video model share one file
@@ -204,7 +206,7 @@ def _known(source: str, kind: str) -> tuple[tuple[str, str], type[Network]]:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def _silence(transformers: Any) -> Iterator[None]:
     """Inside, transformers says nothing but errors and draws no bars."""
     settings = transformers.utils.logging
     level, bars = settings.get_verbosity(), settings.is_progress_bar_enabled()

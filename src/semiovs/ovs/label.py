@@ -16,10 +16,10 @@ from torch import Tensor
 from semiovs.errors import DataError, UsageError
 from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.batch_fit import BatchFit, is_out_of_memory, release
-from semiovs.ovs.read_ahead import Loaded, ReadRgb, feed
+from semiovs.ovs.batch_size import AdaptiveBatchSize, is_out_of_memory, release_memory
+from semiovs.ovs.read_ahead import LoadedBatch, ReadRgb, read_batches
 from semiovs.store.pseudo_labels import PseudoLabelStore, StoreWriteError
-from semiovs.store.writer import Answer, StoreWriter
+from semiovs.store.writer import LabelAnswer, StoreWriter
 from semiovs.vocab.vocabulary import Vocabulary
 
 OnError = Literal["fail", "skip"]
@@ -102,14 +102,16 @@ def label_images(
         raise UsageError(f"shard {index}/{count}: shards of {count} are 0/{count} to {count - 1}/{count}")
     if store.vocabulary.hash != vocabulary.hash:
         raise DataError(f"{store.root}: its labels are of vocabulary {store.vocabulary.hash}, not {vocabulary.hash}")
-    unique, duplicates = _unique(records)
+    unique, duplicates = _drop_duplicates(records)
     mine = unique[index::count]
     waiting = [record.id not in store for record in mine]
     _require_same_images(store, [record for record, waits in zip(mine, waiting, strict=True) if not waits])
     report = LabelReport(len(mine), already=waiting.count(False), duplicates=duplicates)
     if any(waiting):
-        job = _Job(teacher, vocabulary, store, on_error, report, BatchFit(batch_size), progress, stop, read)
-        job.run(_batches(mine, waiting, batch_size), threads or default_threads())
+        job = _LabelJob(
+            teacher, vocabulary, store, on_error, report, AdaptiveBatchSize(batch_size), progress, stop, read
+        )
+        job.run(_make_batches(mine, waiting, batch_size), threads or choose_threads())
         if len(report.failed) > 1:
             order = {record.id: number for number, record in enumerate(mine)}
             report.failed.sort(key=lambda item: order[item[0]])
@@ -123,16 +125,16 @@ def _require_same_images(store: PseudoLabelStore, there: Iterable[Record]) -> No
     others = [r.id for r in there if r.sha256 and (store.row(r.id).image or r.sha256) != r.sha256]
     if others:
         raise DataError(
-            f"{store.root}: holds labels of other images of the same ids ('{others[0]}'{_more(others)}): by their SHA-256 "
+            f"{store.root}: holds labels of other images of the same ids ('{others[0]}'{_count_more(others)}): by their SHA-256 "
             "those of this list are different files; label into another folder (--out, or ood.labels)"
         )
 
 
-def _more(some: Sequence[str]) -> str:
+def _count_more(some: Sequence[str]) -> str:
     return f" and {len(some) - 1} more" if len(some) > 1 else ""
 
 
-def _batches(records: Sequence[Record], waiting: Sequence[bool], size: int) -> Iterator[list[Record]]:
+def _make_batches(records: Sequence[Record], waiting: Sequence[bool], size: int) -> Iterator[list[Record]]:
     """The images that wait, in batches of the whole list."""
     for first in range(0, len(records), size):
         batch = [records[i] for i in range(first, min(first + size, len(records))) if waiting[i]]
@@ -140,14 +142,14 @@ def _batches(records: Sequence[Record], waiting: Sequence[bool], size: int) -> I
             yield batch
 
 
-def default_threads() -> int:
+def choose_threads() -> int:
     """Cores that this process may use, at most 8: more do not make a disk faster."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 8)
 
 
 @dataclass
-class _Job:
+class _LabelJob:
     """One call's constants."""
 
     teacher: OpenVocabModel
@@ -155,7 +157,7 @@ class _Job:
     store: PseudoLabelStore
     on_error: OnError
     report: LabelReport
-    fit: BatchFit
+    fit: AdaptiveBatchSize
     progress: Progress | None
     stop: Callable[[], bool]
     read: ReadRgb | None
@@ -165,21 +167,21 @@ class _Job:
         self._start = time.monotonic()
         with (
             StoreWriter(self.store, threads=threads) as writer,
-            closing(feed(self._wanted(batches), threads=threads, read=self.read)) as loaded,
+            closing(read_batches(self._skip_labeled(batches), threads=threads, read=self.read)) as loaded,
         ):
             for batch in loaded:
                 if self.stop():
                     self.report.stopped = True
                     break
-                answers: list[Answer] = []
+                answers: list[LabelAnswer] = []
                 try:
-                    self._batch(batch, answers)
+                    self._label_batch(batch, answers)
                 finally:
                     writer.put(answers)
-                self._tell(writer)
-        self._tell(writer)
+                self._report_progress(writer)
+        self._report_progress(writer)
 
-    def _wanted(self, batches: Iterable[Sequence[Record]]) -> Iterator[Sequence[Record]]:
+    def _skip_labeled(self, batches: Iterable[Sequence[Record]]) -> Iterator[Sequence[Record]]:
         """Batches without the images that another job has added meanwhile."""
         for batch in batches:
             left = [record for record in batch if record.id not in self.store]
@@ -187,39 +189,39 @@ class _Job:
             if left:
                 yield left
 
-    def _tell(self, writer: StoreWriter) -> None:
-        news = writer.news()
+    def _report_progress(self, writer: StoreWriter) -> None:
+        news = writer.take_results()
         self.report.labeled += len(news.added)
         self.report.already += len(news.others)
         self.report.seconds = time.monotonic() - self._start
         self.report.smallest_batch = self.fit.smallest
         for identifier, error in news.refused:
-            self._failed(identifier, error)
+            self._record_failure(identifier, error)
         if self.progress is not None:
             self.progress(self.report.done, self.report.listed)
 
-    def _batch(self, loaded: Loaded, answers: list[Answer]) -> None:
+    def _label_batch(self, loaded: LoadedBatch, answers: list[LabelAnswer]) -> None:
         """Ask the teacher about the images that could be read, as many at once as fit."""
         records, images = [], []
         for record, image in zip(loaded.records, loaded.images, strict=True):
             if isinstance(image, DataError):
-                self._failed(record.id, image)
+                self._record_failure(record.id, image)
             else:
                 records.append(record)
                 images.append(image)
         first = 0
         while first < len(records):
             last = min(first + self.fit.size, len(records))
-            if self._fits(records[first:last], images[first:last], answers):
-                self.fit.fitted(last - first)
+            if self._try_label(records[first:last], images[first:last], answers):
+                self.fit.record_success(last - first)
                 first = last
             elif last - first > 1:
-                self.fit.failed(last - first)
+                self.fit.record_failure(last - first)
             else:
-                self._failed(records[first].id, _too_large(records[first], images[first]))
+                self._record_failure(records[first].id, _make_memory_error(records[first], images[first]))
                 first = last
 
-    def _fits(self, records: Sequence[Record], images: Sequence[Tensor], answers: list[Answer]) -> bool:
+    def _try_label(self, records: Sequence[Record], images: Sequence[Tensor], answers: list[LabelAnswer]) -> bool:
         """Label images at once; False if the memory is too small for that."""
         known, failed = len(answers), len(self.report.failed)
         try:
@@ -230,16 +232,16 @@ class _Job:
         else:
             return True
         del answers[known:], self.report.failed[failed:]
-        release()  # after the exception and the tensors that it holds
+        release_memory()  # after the exception and the tensors that it holds
         return False
 
-    def _label(self, records: Sequence[Record], images: Sequence[Tensor], answers: list[Answer]) -> None:
+    def _label(self, records: Sequence[Record], images: Sequence[Tensor], answers: list[LabelAnswer]) -> None:
         ids = [record.id for record in records]
         try:
             labels, confidences = self.teacher.label(images, self.vocabulary, ids=ids)
         except DataError as error:
             if len(records) == 1:
-                self._failed(records[0].id, error)
+                self._record_failure(records[0].id, error)
                 return
             middle = len(records) // 2  # find the one image of the batch that is wrong
             self._label(records[:middle], images[:middle], answers)
@@ -247,17 +249,17 @@ class _Job:
             return
         for record, image, label, confidence in zip(records, images, labels, confidences, strict=True):
             try:
-                answers.append(_answer(record, image, label, confidence))
+                answers.append(_make_answer(record, image, label, confidence))
             except DataError as error:
-                self._failed(record.id, error)
+                self._record_failure(record.id, error)
 
-    def _failed(self, identifier: str, error: DataError) -> None:
+    def _record_failure(self, identifier: str, error: DataError) -> None:
         if self.on_error == "fail" or isinstance(error, StoreWriteError):
             raise error
         self.report.failed.append((identifier, str(error)))
 
 
-def _answer(record: Record, image: Tensor, label: Tensor, confidence: Tensor) -> Answer:
+def _make_answer(record: Record, image: Tensor, label: Tensor, confidence: Tensor) -> LabelAnswer:
     """What the store takes: confidence as round(255 * c), or none where it is 1 everywhere."""
     if label.shape != image.shape[1:]:
         raise DataError(
@@ -268,19 +270,19 @@ def _answer(record: Record, image: Tensor, label: Tensor, confidence: Tensor) ->
         raise DataError(f"{record.image}: the teacher's confidence is not a number (NaN)")
     pixels = label.cpu().numpy()
     if bool((confidence == 1).all()):
-        return Answer(record.id, pixels, image_hash=record.sha256 or None)
+        return LabelAnswer(record.id, pixels, image_hash=record.sha256 or None)
     graded = confidence.float().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return Answer(record.id, pixels, np.asarray(graded.cpu().numpy()), record.sha256 or None)
+    return LabelAnswer(record.id, pixels, np.asarray(graded.cpu().numpy()), record.sha256 or None)
 
 
-def _too_large(record: Record, image: Tensor) -> DataError:
+def _make_memory_error(record: Record, image: Tensor) -> DataError:
     return DataError(
         f"{record.image}: {image.shape[2]}x{image.shape[1]} pixels do not fit the memory, even as a batch of one; "
         "free memory, use a smaller teacher or tiles, or leave it out with --on-error skip"
     )
 
 
-def _unique(records: Iterable[Record]) -> tuple[list[Record], int]:
+def _drop_duplicates(records: Iterable[Record]) -> tuple[list[Record], int]:
     """Records by id, first come first, and how many were repeated."""
     seen: dict[str, Record] = {}
     repeated = 0

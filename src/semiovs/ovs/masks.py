@@ -75,11 +75,11 @@ class MasksTeacher(OpenVocabModel):
     ) -> list[Tensor]:
         """Score maps as they stand; masks as 1 for the class and 0 for the others (all 0 where ignored)."""
         found = []
-        for image, path in zip(images, self._paths(ids, len(images)), strict=True):
+        for image, path in zip(images, self._find_all(ids, len(images)), strict=True):
             if path.suffix.lower() in _SCORE_SUFFIXES:
-                found.append(self._score_map(path, image, vocabulary))
+                found.append(self._read_score_map(path, image, vocabulary))
             else:
-                mask = self._mask(path, image, vocabulary)
+                mask = self._read_mask(path, image, vocabulary)
                 found.append((mask[None] == torch.arange(len(vocabulary))[:, None, None]).float())
         return found
 
@@ -88,11 +88,11 @@ class MasksTeacher(OpenVocabModel):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Masks as they stand, 255 = ignore; the best class of score maps."""
         labels, confidences = [], []
-        for image, path in zip(images, self._paths(ids, len(images)), strict=True):
+        for image, path in zip(images, self._find_all(ids, len(images)), strict=True):
             if path.suffix.lower() in _SCORE_SUFFIXES:
-                confidence, label = self._score_map(path, image, vocabulary).max(dim=0)
+                confidence, label = self._read_score_map(path, image, vocabulary).max(dim=0)
             else:
-                label = self._mask(path, image, vocabulary)
+                label = self._read_mask(path, image, vocabulary)
                 confidence = torch.ones(label.shape)
             labels.append(label.to(torch.uint8))
             confidences.append(confidence)
@@ -116,7 +116,7 @@ class MasksTeacher(OpenVocabModel):
             several = " and ".join(str(path.relative_to(self.root)) for path in found[:2])
             raise DataError(f"{self.root}: two masks could belong to image '{identifier}': {several}")
         raise DataError(
-            f"{self.root}: no mask for image '{identifier}' (looked for {stem}.png, .npy, .npz){self._near()}"
+            f"{self.root}: no mask for image '{identifier}' (looked for {stem}.png, .npy, .npz){self._suggest_example()}"
         )
 
     @cached_property
@@ -128,19 +128,19 @@ class MasksTeacher(OpenVocabModel):
                 table[path.stem].append(path)
         return dict(table)
 
-    def _near(self) -> str:
+    def _suggest_example(self) -> str:
         """What the folder holds instead."""
         example = next(iter(self._by_stem), None)
         return (
             "; the folder holds no masks at all" if example is None else f"; the folder holds '{example}', for example"
         )
 
-    def _paths(self, ids: Sequence[str] | None, count: int) -> list[Path]:
+    def _find_all(self, ids: Sequence[str] | None, count: int) -> list[Path]:
         if ids is None or len(ids) != count:
             raise UsageError("teacher 'masks' looks masks up by image id: pass `ids`, one an image")
         return [self.find(identifier) for identifier in ids]
 
-    def _mask(self, path: Path, image: Tensor, vocabulary: Vocabulary) -> Tensor:
+    def _read_mask(self, path: Path, image: Tensor, vocabulary: Vocabulary) -> Tensor:
         reader = self._readers.get(vocabulary.hash)
         if reader is None:
             reader = MaskReader(
@@ -151,7 +151,7 @@ class MasksTeacher(OpenVocabModel):
         _require_size(path, mask, image)
         return mask
 
-    def _score_map(self, path: Path, image: Tensor, vocabulary: Vocabulary) -> Tensor:
+    def _read_score_map(self, path: Path, image: Tensor, vocabulary: Vocabulary) -> Tensor:
         scores = _read_scores(path)
         if scores.ndim != 3 or scores.shape[0] != len(vocabulary) or not np.issubdtype(scores.dtype, np.floating):
             raise DataError(

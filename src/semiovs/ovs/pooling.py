@@ -21,7 +21,7 @@ CHUNK = 16
 
 
 @dataclass(frozen=True)
-class Pooling:
+class ConceptPooling:
     """Which concept belongs to which class.
 
     owners: class id of each concept, ascending; classes: K; background: constant score of class 0, which then needs no concept.
@@ -36,7 +36,7 @@ class Pooling:
         pooled = maps.new_zeros((self.classes, *size))
         if self.background is not None:
             pooled[0] = self.background
-        for first, part in self._resized(maps, size):
+        for first, part in self._resize_chunks(maps, size):
             for offset, full in enumerate(part):
                 owner = self.owners[first + offset]
                 torch.maximum(pooled[owner], full, out=pooled[owner])
@@ -47,14 +47,14 @@ class Pooling:
         best = maps.new_full(size, -1.0 if self.background is None else self.background)
         winner = torch.zeros(size, dtype=torch.long, device=maps.device)
         owners = torch.tensor(list(self.owners), device=maps.device)
-        for first, part in self._resized(maps, size):
+        for first, part in self._resize_chunks(maps, size):
             score, concept = part.max(dim=0)
             better = score > best
             best = score.where(better, best)
             winner = owners[concept + first].where(better, winner)
         return winner.to(torch.uint8), best
 
-    def _resized(self, maps: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
+    def _resize_chunks(self, maps: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
         """First concept and full-size maps of each chunk."""
         check_channels(len(maps), len(self.owners), "teacher")
         if not bool(torch.isfinite(maps).all()):  # a comparison with NaN would silently give the first class

@@ -22,7 +22,7 @@ WAITING = 128 * 2**20
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedBatch:
     """A batch as it comes from the disk: uint8 RGB (3, H, W) an image, or why it cannot be read."""
 
     records: Sequence[Record]
@@ -34,9 +34,9 @@ ReadRgb = Callable[[Path], Image.Image]
 _Ahead = deque[tuple[Sequence[Record], list[Future[Tensor | DataError]]]]
 
 
-def feed(
+def read_batches(
     batches: Iterable[Sequence[Record]], *, threads: int, waiting: int = WAITING, read: ReadRgb | None = None
-) -> Generator[Loaded, None, None]:
+) -> Generator[LoadedBatch, None, None]:
     """Decode batch after batch; one batch is read ahead, and as many as give `2 * threads` images where memory allows.
 
     waiting: bytes of decoded images beyond one batch; those that are being read count as much as the largest so far. read: gives
@@ -49,18 +49,18 @@ def feed(
         def start() -> bool:
             batch = next(source, None)
             if batch is not None:
-                ahead.append((batch, [pool.submit(_read, record, read or read_image) for record in batch]))
+                ahead.append((batch, [pool.submit(_read_rgb, record, read or read_image) for record in batch]))
             return batch is not None
 
         try:
             while ahead or start():
-                while _room(ahead, threads, largest, waiting) and start():
+                while _has_room(ahead, threads, largest, waiting) and start():
                     pass
                 records, futures = ahead.popleft()
                 if not ahead:
                     start()
-                loaded = Loaded(records, [future.result() for future in futures])
-                size = max(_bytes(image) for image in loaded.images)
+                loaded = LoadedBatch(records, [future.result() for future in futures])
+                size = max(_count_bytes(image) for image in loaded.images)
                 largest = size if largest == waiting else max(largest, size)
                 yield loaded
         finally:
@@ -69,18 +69,18 @@ def feed(
                     future.cancel()
 
 
-def _room(ahead: _Ahead, threads: int, largest: int, limit: int) -> bool:
+def _has_room(ahead: _Ahead, threads: int, largest: int, limit: int) -> bool:
     futures = [future for _, found in ahead for future in found]
     if len(ahead) >= 2 and len(futures) >= 2 * threads:
         return False
-    return sum(_bytes(future.result()) if future.done() else largest for future in futures) < limit
+    return sum(_count_bytes(future.result()) if future.done() else largest for future in futures) < limit
 
 
-def _bytes(image: Tensor | DataError) -> int:
+def _count_bytes(image: Tensor | DataError) -> int:
     return image.nbytes if isinstance(image, Tensor) else 0
 
 
-def _read(record: Record, read: ReadRgb) -> Tensor | DataError:
+def _read_rgb(record: Record, read: ReadRgb) -> Tensor | DataError:
     """uint8 RGB (3, H, W), as shown; what is wrong with it otherwise."""
     try:
         pixels = np.array(read(record.image), dtype=np.uint8)

@@ -118,20 +118,20 @@ class SedTeacher(PromptedModel):
         cut off (the published predictor cuts maps of images with sides of more than 13 to 1; SED spec, section 8, bug 8).
         """
         require_images(images)
-        text = self._text(vocabulary)
-        prepared = [self.prepared(image) for image in images]
+        text = self._embed_vocabulary(vocabulary)
+        prepared = [self.prepare(image) for image in images]
         alike: dict[torch.Size, list[int]] = {}
         for index, image in enumerate(prepared):
             alike.setdefault(image.shape, []).append(index)
         found: dict[int, Tensor] = {}
-        with _arithmetic(self.precision, self.device):
+        with _set_arithmetic(self.precision, self.device):
             for members in alike.values():
                 batch = torch.cat([prepared[index] for index in members])
                 answers = self.network.probabilities(batch, text, topk=self.topk, budget=self._budget)
                 found |= zip(members, answers, strict=True)
         return [found[index] for index in range(len(images))]
 
-    def prepared(self, image: Tensor) -> Tensor:
+    def prepare(self, image: Tensor) -> Tensor:
         """Image, uint8 RGB (3, H, W) -> (1, 3, *size), normalised, at the network's resolution."""
         edges, size, (height, width) = self.source.edges, self._size, image.shape[1:]
         if edges is None and size is None and max(height, width) > PUBLISHED_EDGES[1]:
@@ -140,7 +140,7 @@ class SedTeacher(PromptedModel):
                 PUBLISHED_EDGES[1],
             )  # a network that sees images as they are would need them all
         if edges is not None:
-            image = _resized(image, shortest_edge(height, width, *edges))
+            image = _resize(image, fit_shortest_edge(height, width, *edges))
         x = (image.to(self.device)[None].float() - self._mean) / self._std
         stride = self.network.backbone.stride
         height, width = size or (nearest_multiple(x.shape[2], stride), nearest_multiple(x.shape[3], stride))
@@ -148,13 +148,13 @@ class SedTeacher(PromptedModel):
         dtype = next(self.network.parameters()).dtype
         return x.to(dtype, memory_format=torch.channels_last)
 
-    def _text(self, vocabulary: Vocabulary) -> Tensor:
+    def _embed_vocabulary(self, vocabulary: Vocabulary) -> Tensor:
         if self._asked is None or self._asked[0] != vocabulary.hash:
             self._asked = (vocabulary.hash, self.source.features(vocabulary).float().to(self.device))
         return self._asked[1]
 
 
-def shortest_edge(height: int, width: int, short: int, longest: int) -> tuple[int, int]:
+def fit_shortest_edge(height: int, width: int, short: int, longest: int) -> tuple[int, int]:
     """Size of an image whose short side becomes `short`, unless the long one then exceeds `longest` (SED spec, section 1)."""
     scale = short / min(height, width)
     rows, columns = (float(short), scale * width) if height < width else (scale * height, float(short))
@@ -164,7 +164,7 @@ def shortest_edge(height: int, width: int, short: int, longest: int) -> tuple[in
     return max(int(rows + 0.5), 1), max(int(columns + 0.5), 1)
 
 
-def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     """uint8 (3, H, W), resized by Pillow, bilinear with antialiasing."""
     if image.shape[1:] == size:
         return image
@@ -174,7 +174,7 @@ def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @contextmanager
-def _arithmetic(precision: str, device: torch.device) -> Iterator[None]:
+def _set_arithmetic(precision: str, device: torch.device) -> Iterator[None]:
     """Matrix products and convolutions of fp32 tensors in fp32, or in TF32; the process's own setting comes back afterwards."""
     if device.type != "cuda":
         yield

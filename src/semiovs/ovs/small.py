@@ -25,9 +25,9 @@ class SmallTeacher(SedTeacher):
     """
 
     def __init__(self, precision: str = "fp32", device: str = "auto") -> None:
-        super().__init__(shipped_teacher(), precision=precision, device=device)
+        super().__init__(find_shipped_teacher(), precision=precision, device=device)
 
 
-def shipped_teacher() -> Path:
+def find_shipped_teacher() -> Path:
     """Where the weights of the package lie; the record of their training lies beside them, as ``.json``."""
     return Path(str(resources.files("semiovs.models") / WEIGHTS))

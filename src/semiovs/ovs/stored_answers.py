@@ -35,7 +35,7 @@ class StoredTeacher(OpenVocabModel):
     def version(self, identifier: str) -> str:
         """The image's line of the index, with the checksums of its files."""
         try:
-            return (self.store.line(self._name(identifier)) or b"").decode(errors="replace")
+            return (self.store.line(self._find_id(identifier)) or b"").decode(errors="replace")
         except DataError:
             return ""
 
@@ -59,23 +59,23 @@ class StoredTeacher(OpenVocabModel):
         if ids is None:
             raise UsageError("a store is asked by image id: pass `ids`, one an image")
         labels, confidences = [], []
-        for name in map(self._name, ids):
+        for name in map(self._find_id, ids):
             label = torch.from_numpy(self.store.label(name).copy())
             graded = self.store.confidence(name)
             labels.append(label)
             confidences.append(torch.ones(label.shape) if graded is None else torch.from_numpy(graded / 255).float())
         return labels, confidences
 
-    def _name(self, identifier: str) -> str:
+    def _find_id(self, identifier: str) -> str:
         if identifier in self.store:
             return identifier
-        name = self._by_last.get(identifier.rpartition("/")[2])
+        name = self._ids_by_last_part.get(identifier.rpartition("/")[2])
         if name is None:
             raise DataError(f"{self.store.root}: no label for image '{identifier}'")
         return name
 
     @cached_property
-    def _by_last(self) -> dict[str, str | None]:
+    def _ids_by_last_part(self) -> dict[str, str | None]:
         """Id by its last part, None where several have it."""
         found: dict[str, str | None] = {}
         for name in self.store:

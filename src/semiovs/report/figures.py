@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 
-def bare(axes: Any) -> None:
+def simplify_axes(axes: Any) -> None:
     """Take away what is no data: frame, ticks; a light grid stays."""
     axes.grid(color="#eceef1", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -20,7 +20,7 @@ def bare(axes: Any) -> None:
         axes.spines[side].set_color("#c9ccd2")
 
 
-def svg(figure: Figure) -> str:
+def render_svg(figure: Figure) -> str:
     """Inline SVG that takes the font of the page."""
     out = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "semiovs", "font.size": 10}):

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semiovs.calibration.counts import levels
+from semiovs.calibration.counts import quantize_scores
 from semiovs.errors import DataError
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.batch_fit import is_out_of_memory, release
+from semiovs.ovs.batch_size import is_out_of_memory, release_memory
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: Share of an image's pixels that a class must have.
@@ -43,7 +43,7 @@ def measure_presence(
     label: NDArray[np.uint8], confidence: NDArray[Any] | None, classes: int, share: float = SHARE
 ) -> ClassPresence:
     """Of labels (H, W), 255 = ignore, and confidences (H, W) in [0, 1] or uint8 (None: 1)."""
-    graded = np.full(label.shape, 255, np.uint8) if confidence is None else levels(confidence)
+    graded = np.full(label.shape, 255, np.uint8) if confidence is None else quantize_scores(confidence)
     known = label < classes
     keys = label[known].astype(np.int32) * 256 + graded[known]
     counts = np.bincount(keys, minlength=classes * 256).reshape(classes, 256)
@@ -75,7 +75,7 @@ def ask_teacher(
             _try_measure_presence(name, label, confidence, len(vocabulary), share)
             for name, label, confidence in answers
         ]
-    release()
+    release_memory()
     middle = len(images) // 2
     halves = ((images[:middle], ids[:middle]), (images[middle:], ids[middle:]))
     return [found for part, names in halves for found in ask_teacher(teacher, part, vocabulary, names, share)]
@@ -85,7 +85,7 @@ def _try_measure_presence(
     name: str, label: Tensor, confidence: Tensor, classes: int, share: float
 ) -> ClassPresence | DataError:
     try:
-        graded = levels(confidence.float().cpu().numpy(), name)
+        graded = quantize_scores(confidence.float().cpu().numpy(), name)
         return measure_presence(label.cpu().numpy().astype(np.uint8), graded, classes, share)
     except DataError as error:
         return error

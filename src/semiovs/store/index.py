@@ -68,7 +68,7 @@ class IndexRow:
         )
 
 
-class Index:
+class StoreIndex:
     """Lines by id; the last line of an id counts. Lines are kept as they stand, about 0.45 GB a million, and parsed when asked for.
 
     Made by `open`. Writers hold `locked`, within which everything that other processes wrote is known.
@@ -77,16 +77,16 @@ class Index:
     def __init__(self, path: Path, damaged: list[int] | None = None) -> None:
         self.path = path
         self._damaged = damaged
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._rows: dict[str, bytes] = {}
         self._end = self._lines = 0
         self._file: tuple[int, int] | None = None
         self._last, self._ordered = "", True
 
     @classmethod
-    def open(cls, path: Path, *, damaged: list[int] | None = None) -> Index:
+    def open(cls, path: Path, *, damaged: list[int] | None = None) -> StoreIndex:
         """Read the lines; a last line without its newline is what a killed writer left, and is removed.
 
         damaged: filled with the numbers of lines that are not ours, which are then left out.
@@ -96,7 +96,7 @@ class Index:
         """
         index = cls(path, damaged)
         try:
-            if index._follow() > index._end:
+            if index._read_new_lines() > index._end:
                 with index.locked():  # so no writer is in the middle of that line
                     pass
         except FileNotFoundError:
@@ -120,7 +120,7 @@ class Index:
     def get(self, identifier: str) -> IndexRow | None:
         """Row of an id, or None."""
         line = self._rows.get(identifier)
-        return None if line is None else self._parsed(identifier, line)
+        return None if line is None else self._parse_row(identifier, line)
 
     def line(self, identifier: str) -> bytes | None:
         """Line of an id, or None."""
@@ -128,7 +128,7 @@ class Index:
 
     def rows(self) -> Iterator[IndexRow]:
         """All rows, in the order in which their ids were first added."""
-        return (self._parsed(identifier, line) for identifier, line in self._rows.items())
+        return (self._parse_row(identifier, line) for identifier, line in self._rows.items())
 
     @contextmanager
     def locked(self) -> Iterator[int]:
@@ -137,8 +137,8 @@ class Index:
         try:
             status = os.fstat(file)
             if self._file not in {None, (status.st_dev, status.st_ino)} or status.st_size < self._end:
-                self._forget()  # somebody put another file in its place
-            self._follow()
+                self._reset()  # somebody put another file in its place
+            self._read_new_lines()
             if os.fstat(file).st_size > self._end:
                 os.ftruncate(file, self._end)  # the torn line of a writer that was killed
             yield file
@@ -157,7 +157,7 @@ class Index:
             os.ftruncate(file, self._end)
             raise
         for identifier, line in lines:
-            self._take(identifier, line)
+            self._add_line(identifier, line)
 
     def settle(self, *, drop: Iterable[str] = (), take: Iterable[tuple[str, bytes]] = ()) -> None:
         """Put the file in order by id, one line an id, if it is not; without the ids `drop` and with the lines `take`.
@@ -173,12 +173,12 @@ class Index:
             return
         with atomic_write(self.path) as file:
             file.writelines(self._rows[identifier] for identifier in sorted(self._rows))
-        self._forget()
+        self._reset()
         if self._damaged is not None:
             self._damaged = []
-        self._follow()
+        self._read_new_lines()
 
-    def _follow(self) -> int:
+    def _read_new_lines(self) -> int:
         """Take in the lines after those that are known; returns the size of the file."""
         with self.path.open("rb") as file:
             status = os.fstat(file.fileno())
@@ -187,10 +187,10 @@ class Index:
             for line in file:
                 if not line.endswith(b"\n"):
                     break
-                self._take(self._id_of(line), line)
+                self._add_line(self._parse_id(line), line)
             return os.fstat(file.fileno()).st_size
 
-    def _take(self, identifier: str | None, line: bytes) -> None:
+    def _add_line(self, identifier: str | None, line: bytes) -> None:
         self._lines += 1
         self._end += len(line)
         if identifier is not None:
@@ -198,7 +198,7 @@ class Index:
             self._last = identifier
             self._rows[identifier] = line
 
-    def _id_of(self, line: bytes) -> str | None:
+    def _parse_id(self, line: bytes) -> str | None:
         """Id of a line; None for a damaged one, which is noted."""
         try:
             match = _LINE.fullmatch(line)
@@ -213,7 +213,7 @@ class Index:
             self._damaged.append(number)
             return None
 
-    def _parsed(self, identifier: str, line: bytes) -> IndexRow:
+    def _parse_row(self, identifier: str, line: bytes) -> IndexRow:
         try:
             return IndexRow.from_line(line)
         except (ValueError, KeyError, TypeError, AttributeError):

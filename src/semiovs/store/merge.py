@@ -52,20 +52,20 @@ def merge_stores(
     """
     if not sources:
         raise UsageError("nothing to merge: name the stores after the folder for the result")
-    stores = [PseudoLabelStore.open(source) for source in _distinct(out, sources)]
+    stores = [PseudoLabelStore.open(source) for source in _drop_repeated(out, sources)]
     for store in stores[1:]:
         store.meta.require_same(store.root, stores[0].meta)
     target = PseudoLabelStore.create_as(out, stores[0].meta) if stores else PseudoLabelStore.open(out)
     with target.merging() as adopt:
         before = len(target)
-        owners, equal = _owners(target, stores)
-        mover = _Mover(target, copy)
+        owners, equal = _assign_owners(target, stores)
+        mover = _FileMover(target, copy)
         for done, (identifier, store) in enumerate(owners.items(), start=1):
             mover.take(store, identifier)
             if progress is not None and (done % _GROUP == 0 or done == len(owners)):
                 progress(done, len(owners))
         mover.sync()
-        adopt({identifier: _line(store, identifier) for identifier, store in owners.items()})
+        adopt({identifier: _require_line(store, identifier) for identifier, store in owners.items()})
     target.settle()
     lost = [identifier for store in stores for identifier in store if identifier not in target]
     if lost:
@@ -73,14 +73,16 @@ def merge_stores(
     return MergeReport({str(s.root): len(s) for s in stores}, len(owners), equal, before, len(target))
 
 
-def _distinct(out: Path, sources: Sequence[Path]) -> list[Path]:
+def _drop_repeated(out: Path, sources: Sequence[Path]) -> list[Path]:
     """Sources once each, and without `out`, whose images stay anyway."""
     known = {source.resolve(): source for source in reversed(sources)}
     known.pop(out.resolve(), None)
     return list(reversed(known.values()))
 
 
-def _owners(target: PseudoLabelStore, stores: Sequence[PseudoLabelStore]) -> tuple[dict[str, PseudoLabelStore], int]:
+def _assign_owners(
+    target: PseudoLabelStore, stores: Sequence[PseudoLabelStore]
+) -> tuple[dict[str, PseudoLabelStore], int]:
     """Which store gives each image that `target` lacks, and how many images are there twice, equal."""
     owners: dict[str, PseudoLabelStore] = {}
     equal = 0
@@ -99,14 +101,14 @@ def _owners(target: PseudoLabelStore, stores: Sequence[PseudoLabelStore]) -> tup
     return owners, equal
 
 
-def _line(store: PseudoLabelStore, identifier: str) -> bytes:
+def _require_line(store: PseudoLabelStore, identifier: str) -> bytes:
     line = store.line(identifier)
     if line is None:
         raise DataError(f"{store.root}: '{identifier}' was removed during the merge; merge again")
     return line
 
 
-class _Mover:
+class _FileMover:
     """Brings files into the target; what is there already with the right bytes stays."""
 
     def __init__(self, target: PseudoLabelStore, copy: bool) -> None:
@@ -120,12 +122,12 @@ class _Mover:
             try:
                 data = source.read_bytes()
             except OSError as error:
-                raise DataError(f"{source}: cannot be read ({error.strerror}); {_verify(store)}") from None
+                raise DataError(f"{source}: cannot be read ({error.strerror}); {_make_hint(store)}") from None
             if hashlib.sha256(data).hexdigest() != checksum:
-                raise DataError(f"{source}: damaged; {_verify(store)}")
+                raise DataError(f"{source}: damaged; {_make_hint(store)}")
             try:
-                self._target.make_room(path)
-                self._bring(source, path, data)
+                self._target.make_folder(path)
+                self._link_or_copy(source, path, data)
             except OSError as error:
                 raise StoreWriteError(f"{path}: cannot be written: {error}") from None
             self._touched.add(path.parent)
@@ -137,7 +139,7 @@ class _Mover:
         for folder in self._touched:
             sync_directory(folder)
 
-    def _bring(self, source: Path, path: Path, data: bytes) -> None:
+    def _link_or_copy(self, source: Path, path: Path, data: bytes) -> None:
         if path.exists():  # of a merge that was killed, or a stray
             path.unlink()
         if not self._copy:
@@ -147,5 +149,5 @@ class _Mover:
         self._target.stage(data).replace(path)
 
 
-def _verify(store: PseudoLabelStore) -> str:
+def _make_hint(store: PseudoLabelStore) -> str:
     return f"see `semiovs labels verify {store.root}`"

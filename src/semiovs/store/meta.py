@@ -56,7 +56,7 @@ class StoreMeta:
         except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise DataError(f"{path}: not the description of a pseudo-label store: {error!r}") from None
 
-    def holds_in(self, root: Path) -> bool:
+    def matches(self, root: Path) -> bool:
         """Whether the file still says the same."""
         try:
             return (root / META).read_bytes() == self.data
@@ -65,7 +65,7 @@ class StoreMeta:
 
     def write(self, root: Path) -> None:
         """Write the file, if it does not say so already."""
-        if not self.holds_in(root):
+        if not self.matches(root):
             write_bytes(root / META, self.data)
 
     def require_same(self, root: Path, other: StoreMeta) -> None:
@@ -79,7 +79,7 @@ class StoreMeta:
             )
         if self.teacher != other.teacher:
             raise DataError(
-                f"{root}: labelled by another teacher ({_difference(self.teacher, other.teacher)}); "
+                f"{root}: labelled by another teacher ({_describe_difference(self.teacher, other.teacher)}); "
                 "choose another folder"
             )
 
@@ -92,7 +92,7 @@ def prepare_folder(root: Path) -> None:
     """
     if root.exists() and not root.is_dir():
         raise DataError(f"{root}: a file, where a folder for pseudo-labels is wanted")
-    strangers = [path for path in root.iterdir() if not _beginning(path)] if root.is_dir() else []
+    strangers = [path for path in root.iterdir() if not _is_unfinished(path)] if root.is_dir() else []
     if (root / META).exists():  # asked after the listing: another job may be making the store at this moment
         sweep_temporaries(root)
         sweep_temporaries(root / "incoming")
@@ -101,11 +101,11 @@ def prepare_folder(root: Path) -> None:
         raise DataError(f"{root}: not empty and no pseudo-label store (holds '{first}'); choose another folder")
 
 
-def _beginning(path: Path) -> bool:
+def _is_unfinished(path: Path) -> bool:
     """What a job leaves that was killed while it wrote the very first files."""
     return path.name.startswith(META) or (path.name == INDEX and path.is_file() and path.stat().st_size == 0)
 
 
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def _describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
     return ", ".join(f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in keys)

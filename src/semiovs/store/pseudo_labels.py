@@ -30,7 +30,7 @@ from semiovs.errors import DataError
 from semiovs.files import stage, sync_directory
 from semiovs.images.palette import palette
 from semiovs.store import label_png
-from semiovs.store.index import Index, IndexRow
+from semiovs.store.index import IndexRow, StoreIndex
 from semiovs.store.meta import HINT, INDEX, StoreMeta, prepare_folder
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -39,15 +39,15 @@ class StoreWriteError(DataError):
     """The store itself cannot be written (disk full, rights): no other image will fare better."""
 
 
-Part = Literal["labels", "confidence"]
+StorePart = Literal["labels", "confidence"]
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedLabel:
     """One image's line and its files, which lie on disk in ``incoming/`` and count for nothing yet."""
 
     row: IndexRow
-    staged: Mapping[Part, Path]
+    staged: Mapping[StorePart, Path]
 
     def discard(self) -> None:
         """Remove the files."""
@@ -63,7 +63,7 @@ class PseudoLabelStore:
     `create`.
     """
 
-    def __init__(self, root: Path, meta: StoreMeta, index: Index) -> None:
+    def __init__(self, root: Path, meta: StoreMeta, index: StoreIndex) -> None:
         self.root = root
         self.meta = meta
         self.vocabulary = meta.vocabulary
@@ -91,7 +91,7 @@ class PseudoLabelStore:
         prepare_folder(root)
         try:
             root.mkdir(parents=True, exist_ok=True)
-            index = Index.open(root / INDEX)
+            index = StoreIndex.open(root / INDEX)
             with index.locked():
                 there = (root / "meta.json").exists()
                 if there and not resume:
@@ -119,7 +119,7 @@ class PseudoLabelStore:
         meta = StoreMeta.read(root)
         if vocabulary is not None and (difference := meta.vocabulary.difference(vocabulary)):
             raise DataError(f"{root}: its labels are of other classes: {difference}")
-        return cls(root, meta, Index.open(root / INDEX))
+        return cls(root, meta, StoreIndex.open(root / INDEX))
 
     def __contains__(self, identifier: object) -> bool:
         """Whether the image was labelled and its label file is there."""
@@ -183,26 +183,26 @@ class PseudoLabelStore:
         confidence: NDArray[Any] | None = None,
         *,
         image_hash: str | None = None,
-    ) -> Prepared:
+    ) -> PreparedLabel:
         """First half of `add`: check, encode, and write to ``incoming/``. Threads may do this at once."""
         pixels = label_png.count_pixels(identifier, label, len(self.vocabulary))
         self.path("labels", identifier)
-        files: dict[Part, bytes] = {"labels": label_png.label_png(label, self._palette)}
+        files: dict[StorePart, bytes] = {"labels": label_png.encode_label(label, self._palette)}
         if confidence is not None:
-            files["confidence"] = label_png.confidence_png(identifier, confidence, label.shape)
+            files["confidence"] = label_png.encode_confidence(identifier, confidence, label.shape)
         sums = {part: hashlib.sha256(data).hexdigest() for part, data in files.items()}
         height, width = label.shape
         row = IndexRow(identifier, sums["labels"], sums.get("confidence"), (height, width), pixels, image_hash)
-        staged: dict[Part, Path] = {}
+        staged: dict[StorePart, Path] = {}
         try:
             for part, data in files.items():
                 staged[part] = self.stage(data)
         except OSError as error:
-            Prepared(row, staged).discard()
+            PreparedLabel(row, staged).discard()
             raise StoreWriteError(f"{self.root}: the label of '{identifier}' cannot be written: {error}") from None
-        return Prepared(row, staged)
+        return PreparedLabel(row, staged)
 
-    def commit(self, prepared: Sequence[Prepared], *, replace: bool = False) -> list[str]:
+    def commit(self, prepared: Sequence[PreparedLabel], *, replace: bool = False) -> list[str]:
         """Second half of `add`, for several images at once: all of them come in, with one durable write of the index, or none.
 
         replace: also images that are in the store already; otherwise those that another process added meanwhile are left as
@@ -211,13 +211,13 @@ class PseudoLabelStore:
         Raises:
             StoreWriteError: the disk does not take it, or the store is another teacher's by now.
         """
-        taken: list[Prepared] = []
+        taken: list[PreparedLabel] = []
         try:
             with self._index.locked() as file:
-                if not self.meta.holds_in(self.root):
+                if not self.meta.matches(self.root):
                     raise StoreWriteError(f"{self.root}: another job made it a store of another teacher meanwhile")
                 taken = [item for item in prepared if replace or item.row.id not in self]
-                self._move_in(taken)
+                self._move_files(taken)
                 self._index.append(file, [item.row for item in taken])
         except OSError as error:
             ids = ", ".join(f"'{item.row.id}'" for item in prepared[:3])
@@ -233,12 +233,12 @@ class PseudoLabelStore:
         Raises:
             DataError: not in the store, or the file is missing or changed since it was written.
         """
-        return label_png.decode(self._read("labels", identifier, self.row(identifier).label))
+        return label_png.decode_png(self._read("labels", identifier, self.row(identifier).label))
 
     def confidence(self, identifier: str) -> NDArray[np.uint8] | None:
         """(H, W) confidence times 255, or None where the teacher gave none (every pixel counts fully)."""
         checksum = self.row(identifier).confidence
-        return None if checksum is None else label_png.decode(self._read("confidence", identifier, checksum))
+        return None if checksum is None else label_png.decode_png(self._read("confidence", identifier, checksum))
 
     def settle(self) -> None:
         """Put the index in order by id: the bytes of a finished store do not tell who wrote which image when.
@@ -278,14 +278,14 @@ class PseudoLabelStore:
         except OSError as error:
             raise StoreWriteError(f"{self.root}: the index cannot be written: {error}") from None
 
-    def path(self, part: Part, identifier: str) -> Path:
+    def path(self, part: StorePart, identifier: str) -> Path:
         """File of an id, which cannot lie outside the store.
 
         Raises:
             DataError: the id is no plain relative path.
         """
         pieces = identifier.split("/")
-        odd = "\\" in identifier or "\0" in identifier or not _encodable(identifier)
+        odd = "\\" in identifier or "\0" in identifier or not _is_encodable(identifier)
         if odd or any(piece in {"", ".", ".."} for piece in pieces):
             raise DataError(f"{self.root}: {identifier!r} cannot be an image id: it must be a plain relative path")
         return self.root / part / f"{identifier}.png"
@@ -296,7 +296,7 @@ class PseudoLabelStore:
         if row.confidence is not None:
             yield self.path("confidence", row.id), row.confidence
 
-    def make_room(self, path: Path) -> None:
+    def make_folder(self, path: Path) -> None:
         """Make the folder of a file of the store, which no link may lead out of it."""
         folder = path.parent
         if folder in self._inside:
@@ -316,12 +316,12 @@ class PseudoLabelStore:
             folder.mkdir(exist_ok=True)
             return stage(folder, data)
 
-    def _move_in(self, items: Sequence[Prepared]) -> None:
+    def _move_files(self, items: Sequence[PreparedLabel]) -> None:
         touched = set()
         for item in items:
             for part, staged in item.staged.items():
                 path = self.path(part, item.row.id)
-                self.make_room(path)
+                self.make_folder(path)
                 staged.replace(path)
                 touched.add(path.parent)
             if "confidence" not in item.staged:
@@ -329,7 +329,7 @@ class PseudoLabelStore:
         for folder in touched:
             sync_directory(folder)
 
-    def _read(self, part: Part, identifier: str, checksum: str) -> bytes:
+    def _read(self, part: StorePart, identifier: str, checksum: str) -> bytes:
         path = self.path(part, identifier)
         try:
             data = path.read_bytes()
@@ -342,7 +342,7 @@ class PseudoLabelStore:
         return data
 
 
-def _encodable(text: str) -> bool:
+def _is_encodable(text: str) -> bool:
     """False for file names whose bytes were no valid text: they cannot stand in the index."""
     try:
         text.encode()

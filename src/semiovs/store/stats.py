@@ -74,7 +74,7 @@ def count_classes(store: PseudoLabelStore) -> StoreStats:
     )
 
 
-def confidence_stats(
+def measure_confidence(
     store: PseudoLabelStore, ids: Sequence[str], *, progress: Callable[[int, int], None] | None = None
 ) -> ConfidenceStats:
     """Read labels and confidences of the images `ids`.
@@ -108,19 +108,19 @@ def confidence_stats(
     return ConfidenceStats(len(ids), graded, mean, by_class, [float(share) for share in bars / number])
 
 
-def spread(ids: Sequence[str], count: int) -> list[str]:
+def sample_evenly(ids: Sequence[str], count: int) -> list[str]:
     """`count` ids, evenly over the list; all of them if there are no more."""
     if count >= len(ids):
         return list(ids)
     return [ids[(2 * i + 1) * len(ids) // (2 * count)] for i in range(count)]
 
 
-def bytes_on_disk(root: Path) -> int:
+def count_bytes(root: Path) -> int:
     """Size of all files of a store."""
-    return sum(_sizes(root))
+    return sum(_iterate_sizes(root))
 
 
-def _sizes(root: Path) -> Iterator[int]:
+def _iterate_sizes(root: Path) -> Iterator[int]:
     for folder, _, names in os.walk(root):
         for name in names:
             try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.errors import DataError
-from semiovs.store.index import Index, IndexRow
+from semiovs.store.index import IndexRow, StoreIndex
 from semiovs.store.meta import INDEX, prepare_folder
 from semiovs.store.pseudo_labels import PseudoLabelStore
 
@@ -40,10 +40,10 @@ class StoreReport:
         return {"ok": self.ok, **asdict(self)}
 
 
-def damaged_lines(root: Path) -> list[int]:
+def find_damaged_lines(root: Path) -> list[int]:
     """Numbers of the lines of the index that cannot be read."""
     lines: list[int] = []
-    Index.open(root / INDEX, damaged=lines)
+    StoreIndex.open(root / INDEX, damaged=lines)
     return lines
 
 
@@ -56,7 +56,7 @@ def verify(
     rows = store.rows()
     with ThreadPoolExecutor(threads) as pool:
         while chunk := list(islice(rows, _CHUNK)):
-            for row, state in zip(chunk, pool.map(lambda row: _state(store, row), chunk), strict=True):
+            for row, state in zip(chunk, pool.map(lambda row: _check_files(store, row), chunk), strict=True):
                 expected.update(str(path) for path, _ in store.files(row))
                 if state == "missing":
                     missing.append(row.id)
@@ -65,7 +65,9 @@ def verify(
             done += len(chunk)
             if progress is not None:
                 progress(done, len(store))
-    stray = sorted(str(path.relative_to(store.root)) for path in _found(store.root) if str(path) not in expected)
+    stray = sorted(
+        str(path.relative_to(store.root)) for path in _iterate_files(store.root) if str(path) not in expected
+    )
     return StoreReport(len(store), missing, damaged, stray)
 
 
@@ -80,7 +82,7 @@ def repair(root: Path) -> StoreReport:
     lines: list[int] = []
     try:
         prepare_folder(root)
-        index = Index.open(root / INDEX, damaged=lines)
+        index = StoreIndex.open(root / INDEX, damaged=lines)
         found = list(lines)
         with index.locked():
             index.settle()
@@ -92,7 +94,7 @@ def repair(root: Path) -> StoreReport:
     return StoreReport(report.checked, report.missing, report.damaged, report.stray, found)
 
 
-def _state(store: PseudoLabelStore, row: IndexRow) -> str:
+def _check_files(store: PseudoLabelStore, row: IndexRow) -> str:
     state = "good"
     for path, checksum in store.files(row):
         try:
@@ -106,7 +108,7 @@ def _state(store: PseudoLabelStore, row: IndexRow) -> str:
     return state
 
 
-def _found(root: Path) -> Iterator[Path]:
+def _iterate_files(root: Path) -> Iterator[Path]:
     for part in ("labels", "confidence", "incoming"):
         with suppress(FileNotFoundError):
             yield from (path for path in (root / part).rglob("*") if path.is_file())

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.errors import DataError
-from semiovs.store.pseudo_labels import Prepared, PseudoLabelStore, StoreWriteError
+from semiovs.store.pseudo_labels import PreparedLabel, PseudoLabelStore, StoreWriteError
 
 #: Labels and confidences that may wait, in bytes; one batch may be larger than that.
 WAITING = 128 * 2**20
@@ -23,7 +23,7 @@ _GROUP = 128
 
 
 @dataclass(frozen=True)
-class Answer:
+class LabelAnswer:
     """A label (H, W) uint8 and its confidence (H, W), uint8 times 255 or float in [0, 1], for one image.
 
     image_hash: of the image file, where its list says it.
@@ -41,7 +41,7 @@ class Answer:
 
 
 @dataclass
-class Written:
+class WriteResults:
     """What happened since it was last asked: ids that came in, ids another process had added, (id, error) of refused labels."""
 
     added: list[str] = field(default_factory=list)
@@ -50,8 +50,8 @@ class Written:
 
 
 @dataclass
-class _Batch:
-    futures: list[tuple[str, Future[Prepared]]]
+class _WriteBatch:
+    futures: list[tuple[str, Future[PreparedLabel]]]
     nbytes: int
 
 
@@ -65,11 +65,11 @@ class StoreWriter:
     def __init__(self, store: PseudoLabelStore, *, threads: int, waiting: int = WAITING) -> None:
         self._store, self._limit = store, waiting
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="write")
-        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_WriteBatch | None] = queue.SimpleQueue()
         self._changed = threading.Condition()
         self._held = 0
-        self._news, self._failure = Written(), None
-        self._mover = threading.Thread(target=self._move, name="index", daemon=True)
+        self._news, self._failure = WriteResults(), None
+        self._mover = threading.Thread(target=self._run_mover, name="index", daemon=True)
 
     _failure: BaseException | None
 
@@ -84,9 +84,9 @@ class StoreWriter:
         self._mover.join()
         self._pool.shutdown()
         if error is None:
-            self._raise()
+            self._raise_failure()
 
-    def put(self, answers: Sequence[Answer]) -> None:
+    def put(self, answers: Sequence[LabelAnswer]) -> None:
         """Take a batch.
 
         Raises:
@@ -96,30 +96,30 @@ class StoreWriter:
         with self._changed:
             while self._held and self._held + size > self._limit and self._failure is None:
                 self._changed.wait()
-            self._raise()
+            self._raise_failure()
             self._held += size
         prepare = self._store.prepare
         futures = [
             (a.id, self._pool.submit(prepare, a.id, a.label, a.confidence, image_hash=a.image_hash)) for a in answers
         ]
-        self._queue.put(_Batch(futures, size))
+        self._queue.put(_WriteBatch(futures, size))
 
-    def news(self) -> Written:
+    def take_results(self) -> WriteResults:
         """What happened since the last call.
 
         Raises:
             StoreWriteError: a batch could not be written.
         """
         with self._changed:
-            self._raise()
-            found, self._news = self._news, Written()
+            self._raise_failure()
+            found, self._news = self._news, WriteResults()
         return found
 
-    def _raise(self) -> None:
+    def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
 
-    def _move(self) -> None:
+    def _run_mover(self) -> None:
         """The mover's thread: batches that are ready go in together, so that small ones do not pay for the disk one by one."""
         last = False
         while not last and (batch := self._queue.get()) is not None:
@@ -132,10 +132,10 @@ class StoreWriter:
                 last = following is None
                 if following is not None:
                     group.append(following)
-            self._commit(group)
+            self._commit_group(group)
 
-    def _commit(self, group: Sequence[_Batch]) -> None:
-        news, ready = Written(), []
+    def _commit_group(self, group: Sequence[_WriteBatch]) -> None:
+        news, ready = WriteResults(), []
         failure: BaseException | None = self._failure
         for identifier, future in (pair for batch in group for pair in batch.futures):
             try:

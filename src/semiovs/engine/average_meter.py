@@ -10,20 +10,20 @@ from torch import Tensor
 
 from semiovs.engine.distributed import World
 
-Names = tuple[str, ...]
+ReadingNames = tuple[str, ...]
 
 
-class Meter:
+class AverageMeter:
     """Adds up vectors of readings; reading them is the only host synchronisation.
 
     Its state belongs to a checkpoint: a run that is resumed between two log lines writes the same line as one that never stopped.
     """
 
     def __init__(self) -> None:
-        self._sums: dict[Names, Tensor] = {}
-        self._counts: dict[Names, int] = {}
+        self._sums: dict[ReadingNames, Tensor] = {}
+        self._counts: dict[ReadingNames, int] = {}
 
-    def add(self, names: Names, values: Tensor) -> None:
+    def add(self, names: ReadingNames, values: Tensor) -> None:
         """Add the readings `values` (N,) called `names` of one step; the set of names may differ from step to step."""
         known = self._sums.get(names)
         self._sums[names] = values.clone() if known is None else known + values

@@ -22,7 +22,7 @@ IMAGES = 8
 
 
 @dataclass(frozen=True)
-class Agreement:
+class LabelAgreement:
     """Pixels of `images` images, and how many of them got the same label both times."""
 
     images: int
@@ -47,14 +47,14 @@ def measure_agreement(
     *,
     images: int = IMAGES,
     read: ReadRgb = read_image,
-) -> Agreement | None:
+) -> LabelAgreement | None:
     """Label the first `images` records that can be read with both; None if there is none."""
-    found = Agreement(0, 0, 0)
+    found = LabelAgreement(0, 0, 0)
     for record in islice(records, images):
         try:
             pixels = torch.from_numpy(np.array(read(record.image))).permute(2, 0, 1).contiguous()
         except DataError:  # the job itself says which images cannot be read
             continue
         own, other = (who.label([pixels], vocabulary, ids=[record.id])[0][0].cpu() for who in (teacher, exact))
-        found = Agreement(found.images + 1, found.pixels + own.numel(), found.same + int((own == other).sum()))
+        found = LabelAgreement(found.images + 1, found.pixels + own.numel(), found.same + int((own == other).sum()))
     return found if found.images else None

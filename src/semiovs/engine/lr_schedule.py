@@ -52,6 +52,6 @@ class Schedule:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * own
 
 
-def lr_scale(config: OptimConfig, labeled_images: int) -> float:
+def compute_lr_scale(config: OptimConfig, labeled_images: int) -> float:
     """Linear scaling: labelled images of one optimiser step (all ranks and micro-steps) over `lr_batch_size`."""
     return 1.0 if config.lr_batch_size is None else labeled_images / config.lr_batch_size

@@ -11,7 +11,7 @@ _SIGNS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED"
 _PATIENCE, _MOST = 32, 4096
 
 
-class BatchFit:
+class AdaptiveBatchSize:
     """The batch size: halved when a batch does not fit, and stays so, because a failed try costs as much as a batch.
 
     After many batches that did fit, twice the size is tried once: one huge image, or another program that has ended, does not
@@ -24,14 +24,14 @@ class BatchFit:
         self.smallest: int | None = None
         self._good, self._patience = 0, _PATIENCE
 
-    def failed(self, count: int) -> None:
+    def record_failure(self, count: int) -> None:
         """`count` images at once did not fit."""
         if self.smallest is not None:
             self._patience = min(2 * self._patience, _MOST)
         self.size, self._good = max(1, count // 2), 0
         self.smallest = min(self.size, self.smallest or self.size)
 
-    def fitted(self, count: int) -> None:
+    def record_success(self, count: int) -> None:
         """`count` images at once did fit."""
         if count < self.size or self.size == self._largest:
             return
@@ -45,6 +45,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in _SIGNS)
 
 
-def release() -> None:
+def release_memory() -> None:
     """Give memory that PyTorch keeps for later back to the device, so that other sizes of tensors find room."""
     torch.cuda.empty_cache()  # does nothing where no GPU was used

@@ -1,7 +1,7 @@
 """A learner as plain data and back: the content of a checkpoint.
 
 The bytes of a checkpoint are a pure function of what it means. Pickle writes an object that it meets twice as a reference, so two
-equal states built along different routes could differ in bytes; `canonical` rebuilds them in one form.
+equal states built along different routes could differ in bytes; `canonicalize` rebuilds them in one form.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from semiovs.config.schema import Config
-from semiovs.engine.loop import Best, Learner
+from semiovs.engine.loop import BestScore, Learner
 from semiovs.errors import ConfigError, WeightsError
 
 FORMAT = 1
 
 #: Keys that a resumed run may change: where things are and how often something is written.
-FREE = (
+CHANGEABLE_KEYS = (
     "run.",
     "data.root",
     "data.workers",
@@ -37,7 +37,7 @@ FREE = (
 
 
 @dataclass(frozen=True)
-class Identity:
+class CheckpointIdentity:
     """What a checkpoint belongs to.
 
     card: describes the weights to whoever loads them (segmenter, classes, normalisation, evaluation, method); settings: every
@@ -49,24 +49,24 @@ class Identity:
     world_size: int = 1
 
 
-def settings_of(config: Config) -> dict[str, str]:
+def collect_settings(config: Config) -> dict[str, str]:
     """Keys that change the mathematics, dotted, with their values as JSON."""
     flat = _flatten(config.model_dump(mode="json"))
-    return {key: value for key, value in sorted(flat.items()) if not key.startswith(FREE)}
+    return {key: value for key, value in sorted(flat.items()) if not key.startswith(CHANGEABLE_KEYS)}
 
 
-def of_rank(learner: Learner) -> dict[str, Any]:
+def pack_rank(learner: Learner) -> dict[str, Any]:
     """What may differ between ranks: readings, and buffers such as the statistics of a BatchNorm that is not synchronised."""
     names = {name for name, _ in learner.method.named_buffers()}
     buffers = {name: value for name, value in learner.method.state_dict().items() if name in names}
-    local = canonical({"meter": learner.meter.state_dict(), "buffers": buffers})
+    local = canonicalize({"meter": learner.meter.state_dict(), "buffers": buffers})
     assert isinstance(local, dict)
     return local
 
 
-def pack(learner: Learner, identity: Identity, others: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """Everything needed to continue, as tensors on the CPU and plain values; `others`: `of_rank` of ranks 1, 2, …"""
-    own = of_rank(learner)["buffers"] if others else {}
+def pack(learner: Learner, identity: CheckpointIdentity, others: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Everything needed to continue, as tensors on the CPU and plain values; `others`: `pack_rank` of ranks 1, 2, …"""
+    own = pack_rank(learner)["buffers"] if others else {}
     state = {
         "format": FORMAT,
         "step": learner.step,
@@ -86,7 +86,7 @@ def pack(learner: Learner, identity: Identity, others: Sequence[Mapping[str, Any
             for other in others
         ],
     }
-    packed = canonical(state)
+    packed = canonicalize(state)
     assert isinstance(packed, dict)
     return packed
 
@@ -102,17 +102,17 @@ def restore(learner: Learner, state: Mapping[str, Any], device: torch.device, ra
         for optimizer, saved in zip(learner.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
     except (RuntimeError, ValueError, KeyError) as error:
-        raise WeightsError(f"the checkpoint is of another model or method: {_first_lines(error)}") from None
+        raise WeightsError(f"the checkpoint is of another model or method: {_shorten_error(error)}") from None
     learner.scaler.load_state_dict(state["scaler"])
     ranks = [state, *state["ranks"]]
     mine = ranks[rank] if rank < len(ranks) else {"meter": []}
     learner.meter.load_state_dict(mine["meter"], device)
     learner.method.load_state_dict(mine.get("buffers", {}), strict=False)
-    learner.best = None if state["best"] is None else Best(**state["best"])
+    learner.best = None if state["best"] is None else BestScore(**state["best"])
     learner.step = int(state["step"])
 
 
-def check(state: Mapping[str, Any], identity: Identity) -> None:
+def require_same_run(state: Mapping[str, Any], identity: CheckpointIdentity) -> None:
     """Refuse a checkpoint that the present configuration would not continue.
 
     Raises:
@@ -125,8 +125,8 @@ def check(state: Mapping[str, Any], identity: Identity) -> None:
     there, here = state["card"].get("vocabulary") or {}, identity.card.get("vocabulary") or {}
     if list(there.get("names", ())) != list(here.get("names", ())):  # concepts and colours are nothing to the weights
         raise WeightsError(
-            f"the checkpoint was trained on other classes ({_classes(there)}) than the configuration lists "
-            f"({_classes(here)}); resume with the same classes, or start a new run with model.init_from"
+            f"the checkpoint was trained on other classes ({_describe_classes(there)}) than the configuration lists "
+            f"({_describe_classes(here)}); resume with the same classes, or start a new run with model.init_from"
         )
     saved = state["settings"]
     for key in sorted({*saved, *identity.settings}):
@@ -141,7 +141,7 @@ def check(state: Mapping[str, Any], identity: Identity) -> None:
             )
 
 
-def canonical(value: Any) -> Any:
+def canonicalize(value: Any) -> Any:
     """`value` rebuilt from fresh containers: keys sorted, strings interned, tensors on the CPU with storages of their own."""
     if isinstance(value, Tensor):
         tensor = value.detach().cpu()
@@ -149,11 +149,11 @@ def canonical(value: Any) -> Any:
         return tensor if whole else tensor.clone()
     if isinstance(value, Mapping):
         keys = sorted(value, key=lambda key: (type(key).__name__, key))
-        return {sys.intern(k) if isinstance(k, str) else k: canonical(value[k]) for k in keys}
+        return {sys.intern(k) if isinstance(k, str) else k: canonicalize(value[k]) for k in keys}
     if isinstance(value, tuple):
-        return tuple([canonical(item) for item in value])
+        return tuple([canonicalize(item) for item in value])
     if isinstance(value, list):
-        return [canonical(item) for item in value]
+        return [canonicalize(item) for item in value]
     return sys.intern(str(value)) if isinstance(value, str) else value
 
 
@@ -167,12 +167,12 @@ def _flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _classes(vocabulary: Any) -> str:
+def _describe_classes(vocabulary: Any) -> str:
     names = list((vocabulary or {}).get("names", ()))
     shown = ", ".join(names[:4])
     return f"{len(names)}: {shown}{', …' if len(names) > 4 else ''}"
 
 
-def _first_lines(error: Exception) -> str:
+def _shorten_error(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:300]
