@@ -1,4 +1,4 @@
-"""One pass over all images and masks of a collection: every byte decoded once, every finding told, memory bounded."""
+"""`semiovs data check`: one pass that decodes every image and mask of a collection once, in bounded memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _Out = TypeVar("_Out")
 
 @dataclass(frozen=True)
 class Audit:
-    """What one pass found. tallies: facts of each stream; bad: ids of the records of each stream that are bad."""
+    """Result of `audit`. statistics: facts about each stream; bad: ids of the records with an error, by stream."""
 
     collection: Collection
     statistics: dict[str, StreamStatistics]
@@ -52,12 +52,12 @@ class Audit:
         return not counted(self.findings)["error"]
 
     def good(self, name: str) -> list[Record]:
-        """Records of a stream about which nothing is an error."""
+        """Records of a stream without an error."""
         bad = self.bad[name]
         return [record for record in self.collection.streams[name].manifest if record.id not in bad]
 
     def count_records(self) -> dict[str, dict[str, int]]:
-        """Stream -> how many are listed, good and bad; good and bad are all that are listed."""
+        """Stream -> number of listed, good and bad records; listed = good + bad."""
         found = {}
         for name, stream in self.collection.streams.items():
             good = len(self.good(name))
@@ -80,10 +80,10 @@ class Audit:
 def audit(
     collection: Collection, *, threads: int | None = None, named: bool = True, progress: Progress | None = None
 ) -> Audit:
-    """Look at everything.
+    """Check every image, mask and list of a collection.
 
-    threads: as many as there are processors by default (decoders release the interpreter); named: the classes are the user's, not
-    numbers that stand in for them.
+    threads: decoding threads; None: one per processor (decoders release the GIL); named: whether the user has named the
+    classes (off: numbers stand in for them, and classes that never occur are not reported).
     """
     inspect = Inspector(collection, "whole")
     tallies = {name: StreamStatistics(stream) for name, stream in collection.streams.items()}
@@ -129,7 +129,7 @@ def _list_jobs(collection: Collection) -> Iterator[tuple[Stream, Record]]:
 def _portions(
     pool: ThreadPoolExecutor, function: Callable[[_In], _Out], jobs: Iterable[_In], ahead: int
 ) -> Iterator[_Out]:
-    """Results in order; only a few jobs are in the pool at any time."""
+    """Yield results in the order of the jobs; only a few jobs are in the pool at any time."""
     jobs = iter(jobs)
     waiting: deque[Future[list[_Out]]] = deque()
     while True:
@@ -142,7 +142,7 @@ def _portions(
 
 @contextmanager
 def _limit_decoder_threads() -> Iterator[None]:
-    """OpenCV without threads of its own; and no Python warning for each large image, which becomes a finding."""
+    """Give OpenCV one thread and silence Pillow's warnings about large images, which are reported as findings."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -163,7 +163,7 @@ def _find_empty_mask(stream: Stream, record: Record, found: Inspection) -> Itera
 
 
 def _collect_bad_ids(collection: Collection, findings: Iterable[Finding]) -> dict[str, frozenset[str]]:
-    """Records that are bad by what the pass found; what lists and folders lost before is counted by the streams."""
+    """Ids of records with an error, by stream; the streams count records that were lost while reading lists."""
     bad: dict[str, set[str]] = defaultdict(set)
     for finding in findings:
         if finding.severity == "error":

@@ -1,4 +1,4 @@
-"""Mean, deviation and range of the bands of training images, in one pass and with the memory of a few images."""
+"""Mean, standard deviation and range of each band of the training images, in one pass over them."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from semiovs.images.record import Record
 
 #: done, total
 Progress = Callable[[int, int], None]
-#: Images that are measured: all, or of a longer list this many, evenly spread over it.
+#: At most this many images are measured, evenly spread over longer lists.
 MOST = 2000
-#: Pixels of each image that the percentiles are taken from.
+#: Pixels sampled from each image for the percentiles.
 _SAMPLED = 256
-#: Shares of the pixels below and above the proposed range.
+#: Percentiles that bound the proposed range.
 _TAILS = (0.1, 99.9)
-#: A deviation below this is that of a constant band, which is left alone.
+#: A band with a smaller standard deviation is constant, and gets a standard deviation of 1.
 _CONSTANT = 1e-6
 
 
 @dataclass(frozen=True)
 class BandStatistics:
-    """One band of the training images, over all pixels that were measured.
+    """Statistics of one band over all valid pixels of the measured training images.
 
-    band: its number in the files; minimum, maximum, and low, high (all but 0.1 % at each end): as the files have them; nodata:
-    share of pixels without a value; mean, std: of values scaled to [0, 1] as the model sees them, NaN where nothing says how.
+    band: its number in the files; minimum, maximum, and low, high (all but 0.1 % at each end): as the files have them;
+    nodata: share of pixels without a value; mean, std: of values scaled to [0, 1] as the model sees them, NaN where
+    nothing says how.
     """
 
     band: int
@@ -57,7 +58,7 @@ class BandStatistics:
 
 @dataclass(frozen=True, eq=False)
 class _ImageSums:
-    """What one image adds, a number a band: count, sum and squares of the scaled values, all pixels, extremes, a sample."""
+    """Sums of one image, (bands,) each: count, sum, sum of squares of scaled values; extremes; a sample of pixels."""
 
     count: NDArray[np.float64]
     total: NDArray[np.float64]
@@ -69,7 +70,7 @@ class _ImageSums:
 
 
 def list_training_images(sources: Sources) -> list[Record]:
-    """What may be measured: labelled and unlabelled images, never those for evaluation, nor those from elsewhere."""
+    """Labelled and unlabelled images; evaluation and OOD images are never measured."""
     return [*sources.labeled, *(sources.unlabeled or ())]
 
 
@@ -159,5 +160,5 @@ def _summarize_band(found: Sequence[_ImageSums], index: int, band: int) -> BandS
 
 
 def _round_digits(value: float) -> float:
-    """Six digits: what is written into a configuration should be readable."""
+    """Round to six digits, so that configurations stay readable."""
     return float(f"{value:.6g}")

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with the data is found before step 0, and told at once."""
+"""The check of the data before training: all problems are collected and reported in one error."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Progress = Callable[[int, int], None]
 def check_sources(sources: Sources, *, threads: int = 8, progress: Progress | None = None) -> None:
     """Read every mask and OOD label, and every image's header and end.
 
-    Sizes must agree, values must be classes or ignore, OOD labels must exist, no image may be in two of labelled, held-out,
-    unlabelled and evaluation images. (`audit` looks deeper, and goes on where this ends.)
+    Sizes must agree, values must be classes or ignore, OOD labels must exist, no image may be in two of labelled,
+    held-out, unlabelled and evaluation images. (`audit` looks deeper, and goes on where this ends.)
 
     Raises:
         DataError: one error for all problems.
@@ -56,9 +56,10 @@ def find_empty_streams(collection: Collection) -> Iterator[Finding]:
 
 
 def find_meaningless_masks(collection: Collection, present: dict[str, NDArray[np.int64]]) -> Iterator[Finding]:
-    """Masks of 255 alone teach nothing; of 0 and 255 alone: legal one by one, but 255 was surely meant as a class.
+    """Report streams whose masks hold only 255 (nothing to learn), or only 0 and 255 (255 was probably meant as a
+    class).
 
-    present: stream -> (256,) pixels of each id.
+    present: stream -> (256,) number of pixels of each id.
     """
     names = collection.vocabulary.names
     for stream in MASKED:
@@ -75,9 +76,9 @@ def find_meaningless_masks(collection: Collection, present: dict[str, NDArray[np
 
 
 def find_different_channels(channels: dict[int, list[str]]) -> Iterator[Finding]:
-    """Files of one data set that have other channels than most were surely written by another program.
+    """Report files whose number of channels differs from that of most files.
 
-    channels: number of channels -> the files that have so many.
+    channels: number of channels -> files with that many.
     """
     usual = max(channels, key=lambda count: (len(channels[count]), -count), default=None)
     for count in sorted(set(channels) - {usual}):

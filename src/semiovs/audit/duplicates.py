@@ -1,4 +1,4 @@
-"""Copies of one picture, and of one mask: within a stream, and across streams, where they leak."""
+"""Exact and near copies of images, and copied masks, within a stream and across streams (leaks)."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
 from semiovs.similarity.hashes import CORRELATION, RADIUS, Hashes, distance, find_near_hashes
 
-#: (trained on, measured on): a picture in both makes the measurement too good.
+#: (training stream, evaluation stream): an image in both makes the evaluation too optimistic.
 _LEAKS = tuple((one, other) for other in (VAL, HELD_OUT) for one in (LABELED, UNLABELED, OOD))
-#: Pairs in which a picture is only said twice.
+#: Pairs of streams in which an image is merely listed twice.
 _REPEATS = ((UNLABELED, LABELED), (OOD, LABELED), (OOD, UNLABELED))
-#: Pairs of pictures that are compared together; pictures of a hash that are tried as the twin of one.
+#: Pairs compared at once; images of equal hash that are compared with one image, at most.
 _BATCH, _CANDIDATES = 1024, 4
 
 
 @dataclass(frozen=True)
 class _RecordPlace:
-    """Where a row of the prints comes from."""
+    """Stream and record of one row of the fingerprints."""
 
     stream: str
     manifest: Manifest
@@ -84,7 +84,7 @@ class CollectionFingerprints:
 
 
 def find_duplicates(prints: CollectionFingerprints, known: Iterable[Finding]) -> Iterator[Finding]:
-    """Exact and near copies. known: findings of `shared_images`, whose records are not told again as copies."""
+    """Find exact and near copies. known: findings of `find_shared_images`, whose records are not reported again."""
     told = {(finding.stream, name) for finding in known for name in finding.ids}
     exact = _group_exact_copies(prints)
     for rows in exact:
@@ -110,7 +110,8 @@ def _report_exact_copies(
         by_stream[place.stream].append(place)
     for name, places in by_stream.items():
         if len(places) > 1:
-            text = f"{places[0].record.image}: {len(places)} {name} images are one file: {some([p.description for p in places])}"
+            described = some([place.description for place in places])
+            text = f"{places[0].record.image}: {len(places)} {name} images are one file: {described}"
             where = places[0].manifest.where(places[0].record)
             yield Finding("copy-exact", "warning", text, name, where, str(places[0].record.image), "keep one of them")
     severity: Severity
@@ -149,7 +150,7 @@ def _find_near_leaks(
     of_value: dict[int, int],
     told: set[tuple[str, str]],
 ) -> Iterator[Finding]:
-    """A warning for each trained-on image that looks like one that is measured on."""
+    """Yield a warning for each training image that looks like an evaluation image."""
     first, second = (prints.rows_of(name) for name in streams)
     if not len(first) or not len(second):
         return
@@ -172,7 +173,7 @@ def _find_near_leaks(
 def _find_near_copies_within(
     prints: CollectionFingerprints, name: str, members: Sequence[NDArray[np.int64]], pairs: NDArray[np.int64]
 ) -> Iterator[Finding]:
-    """One note for all images of a stream that look like another of it."""
+    """Yield one note for all images of a stream that look like another image of the same stream."""
     within = prints.rows_of(name)
     own = [[r for r in rows.tolist() if r in within] for rows in members]
     candidates = [(rows[0], row) for rows in own for row in rows[1:]]
@@ -190,7 +191,7 @@ def _find_near_copies_within(
 
 
 def _compare_thumbnails(prints: CollectionFingerprints, pairs: Sequence[tuple[int, int]]) -> list[bool]:
-    """As `duplicates.alike`, for many pairs."""
+    """As `hashes.are_alike`, for many pairs of rows."""
     found: list[bool] = []
     for start in range(0, len(pairs), _BATCH):
         part = np.asarray(pairs[start : start + _BATCH], np.int64)
@@ -208,7 +209,7 @@ def _subtract_mean(small: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _connect_pairs(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Connected groups."""
+    """Connected components of the pairs."""
     head: dict[int, int] = {}
 
     def find(row: int) -> int:
@@ -225,7 +226,7 @@ def _connect_pairs(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
 
 
 def _find_copied_masks(prints: CollectionFingerprints) -> Iterator[Finding]:
-    """Different pictures with one and the same mask: one of them has the wrong one."""
+    """Yield a warning for each mask that several different images share: at most one of them can be right."""
     groups: dict[int, list[int]] = defaultdict(list)
     for row in np.flatnonzero(prints.masks).tolist():
         groups[int(prints.masks[row])].append(row)
@@ -234,7 +235,8 @@ def _find_copied_masks(prints: CollectionFingerprints) -> Iterator[Finding]:
         if others:
             places = [prints.place(row) for row in (rows[0], *others)]
             first = places[0]
-            text = f"{first.record.mask}: {len(places)} different images have this mask: {some([p.description for p in places])}"
+            described = some([place.description for place in places])
+            text = f"{first.record.mask}: {len(places)} different images have this mask: {described}"
             advice = "look at them: at most one can be right"
             where = first.manifest.where(first.record)
             yield Finding("mask-copied", "warning", text, first.stream, where, str(first.record.mask), advice)

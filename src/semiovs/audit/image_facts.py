@@ -1,4 +1,4 @@
-"""What an image file holds, from decoding all of it once: size, mode, hashes, colours; and damage that decoders pass over."""
+"""Facts about an image file from decoding it once: size, mode, hashes, colours, and damage that decoders tolerate."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from semiovs.similarity.hashes import crop_borders, make_thumbnail, perceptual_h
 Pixels = NDArray[np.uint8]
 _Rgb = tuple[float, float, float]
 
-#: Images of more pixels than this are decoded one at a time, whatever the number of threads: memory stays bounded.
+#: Larger images (pixels) are decoded one at a time whatever the number of threads, to bound the memory.
 LARGE = 24_000_000
-#: Files of more bytes than this are not held in memory as a whole.
+#: Larger files (bytes) are hashed piece by piece.
 _BIG_FILE = 64 << 20
-#: Side from which on the hash's small copy is made in two steps, the first of them whole-numbered and quick.
+#: Short side, in pixels, of the reduced copy that is hashed.
 _SMALL = 96
 _LARGE_IMAGE = threading.Lock()
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -45,12 +45,12 @@ _ORIENTATIONS: dict[int, Callable[[Pixels], Pixels]] = {
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """One image file.
+    """Facts about one image file.
 
-    size: (width, height) as shown; channels: 3 unless bands are read; mode: as stored (Pillow's word); orientation: EXIF, 1 to 8;
-    opaque: no pixel is transparent; length: bytes of the file; digest: first 16 bytes of its SHA-256; hash, small: perceptual hash
-    and thumbnail of the shown image (`duplicates`); mean, std: of R, G, B, 0 to 255; damage: what a strict decoder said (empty:
-    nothing).
+    size: (width, height) as shown; channels: 3 unless bands are read; mode: as stored (Pillow's name); orientation:
+    EXIF, 1 to 8; opaque: no pixel is transparent; length: bytes of the file; digest: first 16 bytes of its SHA-256;
+    hash, small: perceptual hash and thumbnail of the shown image (`similarity.hashes`); mean, std: of R, G, B, 0 to
+    255; damage: message of a strict decoder ("" for none).
     """
 
     size: tuple[int, int]
@@ -94,10 +94,10 @@ class ImageFacts:
 
     @classmethod
     def _read_bands(cls, path: Path, images: ImageReader) -> Self:
-        """A file whose bands are read one by one; hashes and colours are those of what a person sees."""
+        """Read a file of selected bands; hashes and colours are those of its RGB preview."""
         width, height, channels = images.header(path)
         with _LARGE_IMAGE if width * height * channels > 3 * LARGE else nullcontext():
-            images(path)  # whether any pixel was measured
+            images(path)  # raises if no pixel is valid
             gray, mean, std = _measure_colors(np.asarray(images.shown(path)))
             length, digest, data = _read_content(path)
         kind = path.suffix.lstrip(".").upper()
@@ -109,7 +109,7 @@ class ImageFacts:
 
 
 def _read_content(path: Path) -> tuple[int, bytes, bytes | None]:
-    """Length and digest of a file, and its bytes if they are not too many."""
+    """Length and digest of a file, and its bytes unless it is large."""
     with opened(path) as file:
         length = file.seek(0, os.SEEK_END)
         file.seek(0)
@@ -130,9 +130,9 @@ def _measure_colors(pixels: Pixels) -> tuple[Pixels, _Rgb, _Rgb]:
 
 
 def _decode_strictly(image: Image.Image, data: bytes | None) -> tuple[Pixels, str] | None:
-    """Pixels of a JPEG file, (H, W, 3) or (H, W), as stored, and what is wrong inside; None where this decoder is no use.
+    """Pixels of a JPEG file, (H, W, 3) or (H, W), as stored, and its damage; None for files this decoder cannot handle.
 
-    Pillow and torchvision pass over most damage inside JPEG data, because libjpeg only warns of it.
+    Pillow and torchvision ignore most damage inside JPEG data, because libjpeg only warns about it.
     """
     if data is None or image.format not in {"JPEG", "MPO"} or image.mode not in {"RGB", "L"}:
         return None
@@ -189,7 +189,7 @@ def _as_rgb(values: Any) -> _Rgb:
 
 
 def check_png(data: bytes) -> str:
-    """What is wrong with the checksums of a PNG file; empty: nothing. Decoders notice most damage, but not all."""
+    """Describe the first wrong checksum of a PNG file; "" if all are right. Decoders do not check all of them."""
     at = len(_PNG)
     while data[at + 4 : at + 8] != b"IEND":
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")

@@ -1,4 +1,4 @@
-"""What a labelled set holds, image by image: pixels of each class, and which images are copies of one another."""
+"""Pixels of each class in each labelled image, and pairs of images that are copies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from semiovs.similarity.hashes import are_alike, crop_borders, find_near_hashes,
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """pixels: (N, K) of each class in each image; copies: (P, 2) pairs i < j of images that show the same."""
+    """pixels: (N, K) pixels of each class in each image; copies: (P, 2) pairs i < j of images that are copies."""
 
     pixels: NDArray[np.int64]
     copies: NDArray[np.int64]

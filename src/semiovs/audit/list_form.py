@@ -1,4 +1,4 @@
-"""How a list is written: what is understood all the same, but worth knowing; and ids that only some file systems tell apart."""
+"""Notes on how a list is written (encoding, line ends, blank lines), and on ids that differ in case only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from semiovs.images.findings import Finding, some
 
 
 def check_list_form(stream: Stream) -> Iterator[Finding]:
-    """Notes about the text of the list, and warnings about its ids."""
+    """Yield notes about the text of the list, and warnings about its ids."""
     path = stream.manifest.origin
     if path is not None:
         data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""What masks with foreign values may mean: looked at together, put as YAML, and certain only where nothing else is possible."""
+"""Proposals of `data.masks.map` for masks with unknown values or colours."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding
 from semiovs.images.image import open_image
 
-#: Masks that are opened again, evenly over those that are wrong; keys of a map that are written out.
+#: Wrong masks that are opened again, at most; entries of a proposed map, at most.
 _LOOKED_AT, _MOST = 200, 64
 
 _Color = tuple[int, ...]
 
 
 def propose_mask_maps(collection: Collection, findings: list[Finding]) -> Iterator[Finding]:
-    """A note for the masks with unknown values, and one for those with colours, with the map that would read them."""
+    """Yield a note with a proposed map for masks of unknown values, and one for masks of unknown colours."""
     if collection.masks.map is not None or collection.masks.reduce_zero_label:
         return
     for kind, propose in (("mask-values", _propose_for_values), ("mask-colors", _propose_for_colors)):
@@ -51,7 +51,7 @@ def _propose_for_values(collection: Collection, files: list[Path]) -> Iterator[F
 
 
 def _propose_for_colors(collection: Collection, files: list[Path]) -> Iterator[Finding]:
-    """Certain if every colour is one that the class file gives (or ignore's white or black, if no class has it)."""
+    """Yield a setting if the class file gives every colour that occurs, else a map to be completed."""
     colors = [color for color, _ in _count_values(files).most_common() if len(color) == 3]
     own = dict(zip(collection.vocabulary.colors, collection.vocabulary.names, strict=False))
     meant = {",".join(map(str, color)): own.get((color[0], color[1], color[2]), "?") for color in colors[:_MOST]}
@@ -74,7 +74,7 @@ def _make_proposal(text: str, fix: str, setting: Mapping[str, object] | None = N
 
 
 def _count_values(files: list[Path]) -> Counter[_Color]:
-    """Values (as 1-tuples) or colours of masks, with their pixels."""
+    """Count the pixels of each value (as a 1-tuple) or colour of the masks."""
     counts: Counter[_Color] = Counter()
     for path in files:
         try:
@@ -88,7 +88,7 @@ def _count_values(files: list[Path]) -> Counter[_Color]:
 
 
 def _flatten_pixels(image: Image.Image) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """(N, 1) values or (N, 3) colours."""
+    """Flatten to (N, 1) values or (N, 3) colours."""
     pixels = np.asarray(image).astype(np.int64)
     flat = pixels.reshape(-1, 1 if pixels.ndim == 2 else pixels.shape[2])
     return flat[:, :3] if flat.shape[1] >= 3 else flat[:, :1]

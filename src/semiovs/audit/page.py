@@ -1,4 +1,4 @@
-"""The page of `data check` and `data stats`: what is wrong, what to do, and what the images and masks hold."""
+"""The HTML page of `data check` and `data stats`: findings with advice, and statistics of images and masks."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _make_class_rows(audit: Audit, masked: Mapping[str, StreamStatistics]) -> li
 
 
 def _plot_class_shares(audit: Audit, masked: Mapping[str, StreamStatistics]) -> str:
-    """Share of each class in the labelled pixels, on a scale by powers of ten, because classes differ by as much."""
+    """Bar chart of the share of each class in the labelled pixels, on a logarithmic scale."""
     names = audit.collection.vocabulary.names
     total = sum((tally.counts[:IGNORE] for tally in masked.values()), np.zeros(IGNORE, np.int64))
     order = [int(i) for i in np.argsort(-total[: len(names)], kind="stable") if total[i]][:_CLASSES]
@@ -121,7 +121,7 @@ def _plot_class_shares(audit: Audit, masked: Mapping[str, StreamStatistics]) -> 
 
 
 def _plot_image_sizes(tallies: Mapping[str, StreamStatistics]) -> str:
-    """Widths and heights; a larger dot for more images of one size."""
+    """Scatter plot of widths and heights; the area of a dot grows with the number of images."""
     figure = Figure(figsize=(4.8, 3.6), layout="constrained")
     axes = figure.add_subplot()
     shown, sizes = 0, set[tuple[int, int]]()

@@ -1,4 +1,4 @@
-"""One image and what belongs to it: the checks that training makes before step 0, and the deeper ones of `semiovs data check`."""
+"""Checks of one record, its image and label: quick ones before training, deeper ones for `semiovs data check`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _EXACT = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class MaskFacts:
-    """What a mask holds. counts: (256,) pixels of each id (255: ignore); digest: of size and ids, 8 bytes."""
+    """Facts about a mask. counts: (256,) pixels of each id (255: ignore); digest: of size and ids, 8 bytes."""
 
     size: tuple[int, int]
     counts: NDArray[np.int64]
@@ -41,9 +41,10 @@ class MaskFacts:
 
 @dataclass
 class Inspection:
-    """What one record showed.
+    """Result of checking one record.
 
-    size: of the image as shown, None if it cannot be read; channels: of its file; appearance: only where it was decoded.
+    size: of the image as shown, None if it cannot be read; channels: of its file; image: None unless the file was
+    decoded.
     """
 
     size: tuple[int, int] | None = None
@@ -59,14 +60,14 @@ class Inspection:
 
 
 class Inspector:
-    """Looks at records of a collection, one at a time; may be called by many threads."""
+    """Checks records of a collection, one per call; safe to call from many threads."""
 
     def __init__(self, collection: Collection, depth: Depth) -> None:
         self.collection = collection
         self.depth = depth
 
     def __call__(self, stream: Stream, record: Record) -> Inspection:
-        """Look at a record of a stream."""
+        """Check a record of a stream."""
         found = Inspection()
         report = _FindingWriter(stream, record, found.findings)
         self._inspect_image(record, found, report)
@@ -135,17 +136,17 @@ class Inspector:
 
 
 class _FindingWriter:
-    """Says what is wrong with a record, with the place in its list."""
+    """Adds findings about one record, with its place in the list."""
 
     def __init__(self, stream: Stream, record: Record, findings: list[Finding]) -> None:
         self.stream, self.record, self.findings = stream, record, findings
 
     def error(self, kind: str, text: str, file: Path, fix: str = "") -> None:
-        """The record is bad."""
+        """Add an error: the record cannot be used."""
         self._add(kind, "error", text, file, fix, (self.record.id,))
 
     def warn(self, kind: str, text: str, file: Path, fix: str = "") -> None:
-        """The record is odd."""
+        """Add a warning: the record is unusual."""
         self._add(kind, "warning", text, file, fix, ())
 
     def _add(self, kind: str, severity: Severity, text: str, file: Path, fix: str, ids: tuple[str, ...]) -> None:
@@ -172,7 +173,7 @@ def _check_shape(record: Record, size: tuple[int, int], report: _FindingWriter) 
 
 
 def _describe_size_mismatch(record: Record, what: str, size: tuple[int, int], mask: tuple[int, int]) -> tuple[str, str]:
-    """Kind and text for a mask of another size."""
+    """Kind and text of the finding for a mask of another size than its image."""
     text = f"{record.image}: is {size[0]}x{size[1]} pixels but {what} is {mask[0]}x{mask[1]}"
     if size == mask[::-1]:
         return "mask-turned", f"{text} (turned: was the mask drawn without regard to the EXIF orientation?)"
@@ -180,7 +181,7 @@ def _describe_size_mismatch(record: Record, what: str, size: tuple[int, int], ma
 
 
 def _check_mask_file(path: Path, report: _FindingWriter) -> None:
-    """Checksums of a mask, which decoders do not all look at."""
+    """Check the checksums of a PNG mask, which not every decoder does."""
     if path.suffix.lower() != ".png" or any(finding.kind.startswith("mask-") for finding in report.findings):
         return
     with opened(path) as file:

@@ -1,7 +1,7 @@
-"""Lists to train with, made of one labelled set: part for evaluation, part held out, and nested labelled fractions of the rest.
+"""Split one labelled set into evaluation, held-out and training images, with nested labelled fractions of the latter.
 
-Images are drawn one after another so that every beginning of the order holds the classes in about the shares of the whole: the
-first eighth of a list is then a fair eighth, and it lies in the first quarter.
+Images are drawn one after another such that every prefix of the order holds the classes in about the same shares as the
+whole set. So the first eighth of the list is representative, and is contained in the first quarter.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ CANDIDATES = 32
 
 @dataclass(frozen=True)
 class DataSplit:
-    """Places (indices into the images that were split) of each part; `labeled` maps a fraction's name to a beginning of `train`.
+    """Indices of the images in each part.
 
-    train: in the order in which they were drawn.
+    train: in the order in which they were drawn; labeled: name of a fraction -> a prefix of `train`.
     """
 
     train: list[int]
@@ -35,7 +35,7 @@ class DataSplit:
     labeled: Mapping[str, list[int]]
 
     def unlabeled(self, name: str) -> list[int]:
-        """The images of `train` that the fraction `name` leaves without labels."""
+        """Indices of `train` that are unlabelled in the fraction `name`."""
         return self.train[len(self.labeled[name]) :]
 
 
@@ -51,10 +51,10 @@ def make_split(
 ) -> DataSplit:
     """Split images.
 
-    pixels: (N, K) number of pixels of each class in each image; ids: of the images, the only thing that ties the draws to them, so
-    that the order of the list does not matter; sizes: name -> share (float) or number (int) of training images that keep their
-    labels; val, held_out: share or number for evaluation and for decisions while training, taken first; together: groups of
-    images that go to one side of these two cuts (frames of one film, copies), whole.
+    pixels: (N, K) number of pixels of each class in each image; ids: of the images, the only thing that ties the draws
+    to them, so that the order of the list does not matter; sizes: name -> share (float) or number (int) of training
+    images that keep their labels; val, held_out: share or number for evaluation and for decisions while training, taken
+    first; together: groups of images that go to one side of these two cuts (frames of one film, copies), whole.
 
     Raises:
         DataError: parts that are larger than what there is, or nothing is left to train on.
@@ -83,11 +83,11 @@ def make_split(
 
 
 def draw_order(pixels: Counts, ids: Sequence[str], seed: str) -> list[int]:
-    """An order of the images (N, K) whose beginnings hold the classes as the whole does; a pure function of ids, pixels and seed.
+    """Order images (N, K) such that every prefix holds the classes as the whole does; a pure function of its arguments.
 
-    Of the next `CANDIDATES` images that show a class for the first time (of all, once there is no such image) the one is taken that
-    brings the shares nearest to those of the whole (of pixels, and of images with the class; rare classes weigh as much as
-    frequent ones) and shows most new classes: both are compared with the mean of the candidates.
+    Of the next `CANDIDATES` images that show a class for the first time (of all, once there is no such image) the one
+    is taken that brings the shares nearest to those of the whole (of pixels, and of images with the class; rare classes
+    weigh as much as frequent ones) and shows most new classes: both are compared with the mean of the candidates.
     """
     left = sorted(range(len(ids)), key=lambda i: hashlib.sha256(f"{seed}/{ids[i]}".encode()).digest())
     shown = pixels > 0
@@ -111,19 +111,19 @@ def draw_order(pixels: Counts, ids: Sequence[str], seed: str) -> list[int]:
 
 
 def _divide_by_mean(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Values over their mean; zeros stay."""
+    """Divide by the mean; zeros stay zeros."""
     return np.asarray(values / max(float(values.mean()), 1e-12), np.float64)
 
 
 def _chi_square(shares: NDArray[np.float64], goal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, K) shares -> (N,) chi-square distances from `goal`; classes that are nowhere do not count."""
+    """(N, K) shares -> (N,) chi-square distances to `goal` (K,); classes with a goal of 0 do not count."""
     there = goal > 0
     distances: NDArray[np.float64] = ((shares[:, there] - goal[there]) ** 2 / goal[there]).sum(axis=1)
     return distances
 
 
 def _resolve_count(share: float | int, total: int, name: str) -> int:
-    """Number of images: an int is one already, a float is a share of `total`; a positive share is at least one image."""
+    """Number of images: an int as it is, a float as a share of `total`, at least one image if positive."""
     count = share if isinstance(share, int) else max(int(share * total), 1 if share > 0 else 0)
     if not 0 <= count <= total:
         raise DataError(f"{name}: {share:g} of {total} images cannot be taken")
@@ -131,7 +131,7 @@ def _resolve_count(share: float | int, total: int, name: str) -> int:
 
 
 def _group_units(count: int, together: Sequence[Sequence[int]]) -> list[list[int]]:
-    """All images in groups; an image that stands in no group is its own."""
+    """Group all images; an image outside of all groups is a group of its own."""
     grouped = {index for group in together for index in group}
     units = [sorted(set(group)) for group in together if group]
     if sum(map(len, units)) != len(grouped):
@@ -153,7 +153,7 @@ def _draw_units(pixels: Counts, ids: Sequence[str], units: list[list[int]], coun
 
 
 def find_connected_groups(count: int, pairs: NDArray[np.int64]) -> list[list[int]]:
-    """Groups of two and more of the indices below `count` that are tied by (P, 2) pairs, directly or through others."""
+    """Connected components, of two and more indices below `count`, of the graph with edges (P, 2)."""
     parent = list(range(count))
 
     def root(index: int) -> int:

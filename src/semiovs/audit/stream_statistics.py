@@ -1,4 +1,4 @@
-"""What the images and masks of a stream come to: sizes, formats, colours, classes."""
+"""Statistics of the images and masks of one stream: sizes, formats, colours, classes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _AS_READ = {
 
 @dataclass
 class StreamStatistics:
-    """Facts of one stream.
+    """Statistics of one stream.
 
-    read: images that could be decoded; masks: masks that could be read; counts: (256,) pixels of each class id; images_with: (256,)
-    masks in which an id occurs; examples: one file for each odd thing.
+    read: images that could be decoded; masks: masks that could be read; counts: (256,) pixels of each class id;
+    images_with: (256,) masks in which an id occurs; examples: one file for each kind of note.
     """
 
     stream: Stream
@@ -130,7 +130,7 @@ class StreamStatistics:
         return facts
 
     def findings(self, vocabulary: Vocabulary, *, named: bool) -> Iterator[Finding]:
-        """What the stream as a whole shows. named: the classes are the user's, not mere numbers."""
+        """Yield findings about the stream as a whole. named: whether the user has named the classes."""
         yield from self._find_mode_notes()
         if self.stream.named_masks:
             text = f"{self.stream.named_masks} {self.stream.name} lines name masks; they are never opened"

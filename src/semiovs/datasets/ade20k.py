@@ -1,4 +1,4 @@
-"""ADE20K: the 150 classes of its scene parsing benchmark."""
+"""ADE20K: the 150 classes of the scene parsing benchmark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LAST = 150
 class Ade20k(Benchmark):
     """``images/{training,validation}`` with ``annotations/{training,validation}``: 0 = other, classes count from 1.
 
-    Masks that were moved down by one already (they hold 255, which no official mask does) are read as they are.
+    Masks already shifted to start at 0 (they hold 255, which no official mask does) are read as they are.
     """
 
     key: ClassVar[str] = "ade20k"
@@ -27,7 +27,7 @@ class Ade20k(Benchmark):
     mark: ClassVar[tuple[str, ...]] = ("images/training", "images/validation")
 
     def kinds(self) -> Sequence[MaskKind]:
-        """Official masks; masks that were moved."""
+        """Official masks, or masks already shifted to start at 0."""
         what = "moved down by one" if self._shifted else "as distributed"
         return (MaskKind(what, lambda name: [name], {"reduce_zero_label": not self._shifted}),)
 

@@ -1,7 +1,7 @@
-"""Official archives of benchmarks that lie packed where the data should be: are they whole, and how to unpack them.
+"""Recognise official archives of benchmarks that were not unpacked yet: check them, and say how to unpack them.
 
-The checksums are those that data set loaders have published for years; of Cityscapes, COCO's bare images and its stuff maps none
-is known.
+The checksums are those published by data set loaders; none is known for Cityscapes, COCO's unlabelled images and stuff
+maps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from semiovs.errors import DataError
 
 @dataclass(frozen=True)
 class OfficialArchive:
-    """algorithm: ``md5`` or ``sha1``; digest: of the official file."""
+    """An official archive. algorithm: ``md5`` or ``sha1``; digest: of the official file."""
 
     name: str
     algorithm: str
@@ -51,7 +51,7 @@ class ArchiveOnDisk:
 
     @classmethod
     def read(cls, path: Path, archive: OfficialArchive) -> Self:
-        """Read the whole file, the largest for a minute, to compare its checksum.
+        """Compare the checksum of the whole file; takes about a minute for the largest.
 
         Raises:
             DataError: it cannot be read.
@@ -60,7 +60,7 @@ class ArchiveOnDisk:
 
     @property
     def text(self) -> str:
-        """What to do with it."""
+        """Advice: how to unpack it, or to download it again."""
         if not self.ok:
             return (
                 f"{self.path} is damaged or incomplete ({self.archive.algorithm.upper()} differs from the official file's): "
@@ -75,7 +75,7 @@ class ArchiveOnDisk:
 
 
 def find_archives(name: str, root: Path) -> list[tuple[Path, OfficialArchive]]:
-    """Archives of a data set that lie directly in its folder, or in ``downloads/`` there."""
+    """Archives of a data set in its folder, or in ``downloads/`` there."""
     places = [
         (folder / archive.name, archive) for archive in ARCHIVES.get(name, ()) for folder in (root, root / "downloads")
     ]

@@ -1,4 +1,4 @@
-"""Published data sets: lists that name files as the authors had them, and folders as people have them."""
+"""Base of the published data sets: maps the file names of published lists to the layouts found on disk."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ _FEW = 3
 
 @dataclass(frozen=True)
 class MaskKind:
-    """One form in which a benchmark's masks lie about.
+    """One form in which a benchmark's masks are distributed.
 
-    what: in words; places: path of a mask as lists name it -> paths that this form may have; options: how `MaskReader` reads it.
+    what: description; places: maps the path of a mask in the lists to its possible paths in this form; options: of
+    `MaskReader`.
     """
 
     what: str
@@ -42,17 +43,17 @@ class MaskKind:
 
 @dataclass(frozen=True)
 class Benchmark(FolderDataset):
-    """A published data set under `data.root`, in one of the layouts that people have.
+    """A published data set under `data.root`, in one of its common layouts.
 
-    Lists may be files under the root, or be named as the presets name them (``splits/pascal/92/labeled.txt``): those that are no
-    files are taken from the user's copies of the published lists (`SplitCache`). Without lists, the official parts are used.
+    Lists may be files under the root, or names of published lists (``splits/pascal/92/labeled.txt``), which are read
+    from the user's cache (`SplitCache`). Without lists, the official parts are used.
     """
 
     #: Data set of the published lists.
     key: ClassVar[str] = ""
     #: Vocabulary where `data.classes` is not given.
     names: ClassVar[str] = ""
-    #: Folders of the content below the root, the root itself first; what is in it tells.
+    #: Folders below the root that may hold the content, in the order tried; `mark` names what they contain.
     homes: ClassVar[tuple[str, ...]] = (".",)
     mark: ClassVar[tuple[str, ...]] = ()
     #: Further folders of the root that hold a part of the content each.
@@ -65,7 +66,7 @@ class Benchmark(FolderDataset):
 
     @cached_property
     def home(self) -> Path:
-        """The folder that paths of published lists start from."""
+        """The folder that paths in published lists are relative to."""
         root = self.root
         for inner in self.homes:
             for mark in self.mark:
@@ -80,22 +81,22 @@ class Benchmark(FolderDataset):
 
     @abstractmethod
     def kinds(self) -> Sequence[MaskKind]:
-        """Forms of masks that are understood, the preferred one first."""
+        """Supported forms of the masks, the preferred one first."""
 
     @abstractmethod
     def official(self, part: str) -> list[str]:
-        """Lines ("image mask") of the official part ``train`` or ``val``, for the files that are there."""
+        """Lines ("image mask") of the official part ``train`` or ``val``, for the files on disk."""
 
     @abstractmethod
     def parts(self) -> list[DatasetPart]:
-        """What is there and what is missing."""
+        """The parts of the data set, with what is on disk and what is missing."""
 
     def mask_builds(self) -> list[MaskBuild]:
-        """Masks that can be made of what is there."""
+        """Masks that can be made from the files on disk."""
         return []
 
     def images(self, name: str) -> list[str]:
-        """Paths that an image may have which lists call `name`."""
+        """Paths that the image called `name` in the lists may have on disk."""
         return [name]
 
     def vocabulary(self) -> Vocabulary:
@@ -103,7 +104,7 @@ class Benchmark(FolderDataset):
         return super().vocabulary() if self.data.classes is not None else Vocabulary.load(self.names)
 
     def collect(self, vocabulary: Vocabulary | None = None, masks: MaskReader | None = None) -> Collection:
-        """As `FolderDataset.collect`, with every file found where it is; files that are not there are findings."""
+        """As `FolderDataset.collect`, with all files located on disk; missing files are findings."""
         listed = super().collect(vocabulary, masks)
         kind = self._choose_mask_kind([listed.manifest(name) for name in MASKED])
         listed.masks = masks or self._make_reader(kind, listed.vocabulary)
@@ -119,18 +120,18 @@ class Benchmark(FolderDataset):
         return listed
 
     def labeled(self) -> Sources:
-        """As `FolderDataset.labeled`, with every file found where it is."""
+        """As `FolderDataset.labeled`, with all files located on disk."""
         listed = super().labeled()
         kind = self._choose_mask_kind([listed.labeled])
         found = self._locate("data.labeled", listed.labeled, kind)
         return replace(listed, masks=self._make_reader(kind, listed.vocabulary), labeled=found)
 
     def unlabeled(self) -> Manifest | None:
-        """The bare images, found where they are."""
+        """The unlabelled images, located on disk."""
         return self._locate_optional("data.unlabeled", super().unlabeled(), None)
 
     def complete_lines(self, part: str) -> list[str]:
-        """Lines of the official part whose image and mask are both there."""
+        """Lines of the official part whose image and mask are both on disk."""
         lines = self.official(part)
         records = [record_of(line, self.root) for line in lines]
         kind, gone = self._choose_mask_kind([Manifest(records, self.root)]), set(self.missing_images(lines))
@@ -141,12 +142,12 @@ class Benchmark(FolderDataset):
         ]
 
     def missing_images(self, lines: Iterable[str]) -> list[str]:
-        """Images named by lines ("image mask") that are not there."""
+        """Images named by lines ("image mask") that are not on disk."""
         names = (columns(line)[0] for line in lines)
         return [name for name in names if self.files.find(self.images(name)) is None]
 
     def check_masks(self, manifest: Manifest) -> list[str]:
-        """What is wrong with the masks of a few records: one line each that cannot be read, or has other values than classes."""
+        """Read the masks of a few records; one message for each that is unreadable or holds unknown values."""
         kind = self._choose_mask_kind([manifest])
         reader, problems = self._make_reader(kind, self.vocabulary()), []
         for record in manifest:
@@ -159,7 +160,7 @@ class Benchmark(FolderDataset):
         return problems
 
     def _every_labeled(self, root: Path) -> Reading:
-        """Without a list: the official part, or images/ with masks/ (a recipe of the benchmark on a folder of one's own)."""
+        """Without a list: the official part, or images/ with masks/ of a user's own folder."""
         if self.data.labeled is not None or self._is_own_folder:
             return super()._every_labeled(root)
         return self._read_official("train", root), ()
@@ -171,7 +172,7 @@ class Benchmark(FolderDataset):
 
     @cached_property
     def _is_own_folder(self) -> bool:
-        """Whether the root is a folder by convention and not this benchmark."""
+        """Whether the root is a user's folder (images/ and masks/) and not this benchmark."""
         return all((self.root / name).is_dir() for name in ("images", "masks")) and not self.official("train")
 
     def _read_official(self, part: str, root: Path) -> Manifest:
@@ -181,7 +182,7 @@ class Benchmark(FolderDataset):
         return _make_manifest(lines, root)
 
     def _published(self, key: str, given: str, path: Path) -> Manifest:
-        """The published list that `given` names, or a folder of the content, where there is no such file in the root."""
+        """Fallback for a missing list: a folder of the data set, or the published list that `given` names."""
         for place in self.images(given):
             if not Path(given).is_absolute() and (self.home / place).is_dir():
                 return Manifest.from_folder(self.home / place)
@@ -192,7 +193,7 @@ class Benchmark(FolderDataset):
         return _make_manifest(lines, self.root) if lines is not None else super()._published(key, given, path)
 
     def published_lines(self, given: str) -> list[str] | None:
-        """Lines of the published list that a path names, or None: it names none.
+        """Lines of the published list that a path names, or None if it names none.
 
         Raises:
             DataError: the user has no copy of it yet.
@@ -202,7 +203,7 @@ class Benchmark(FolderDataset):
         return cache.lines(cache.known.lists[name]) if name in cache.known.lists else None
 
     def _choose_mask_kind(self, manifests: Iterable[Manifest | None]) -> MaskKind:
-        """The first form in which all masks are there, else the one in which most are: one table has to hold for all."""
+        """The first form in which all masks are on disk, else the one with most masks."""
         records = [record for manifest in manifests if manifest is not None for record in manifest]
         counts = []
         for kind in self.kinds():
@@ -213,7 +214,7 @@ class Benchmark(FolderDataset):
         return max(counts, key=lambda pair: pair[0])[1]
 
     def _make_reader(self, kind: MaskKind, vocabulary: Vocabulary) -> MaskReader:
-        """How masks of the form are read; `data.masks` says it for a map or folder of the user's own and a form without options."""
+        """Reader for masks of the form; user settings (`data.masks`) override the layout."""
         if self.data.masks.map is not None or self._is_own_folder or not kind.options:
             return MaskReader.from_config(self.data.masks, vocabulary)
         return MaskReader(vocabulary.names, ignore=vocabulary.ignore, **kind.options)
@@ -229,7 +230,7 @@ class Benchmark(FolderDataset):
         return None if manifest is None else self._locate(key, manifest, kind)
 
     def _locate(self, key: str, manifest: Manifest, kind: MaskKind | None) -> Manifest:
-        """The manifest with the paths that its files have here; kind: None for bare images."""
+        """The manifest with the paths of its files on disk; kind: form of the masks, None for unlabelled images."""
         records, lacking, unmasked = [], [], []
         for record in manifest:
             name = relative(record.image, self.root)

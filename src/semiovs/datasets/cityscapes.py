@@ -23,8 +23,8 @@ _IMAGE, _TRAIN_IDS, _IDS = "_leftImg8bit.png", "_gtFine_labelTrainIds.png", "_gt
 class Cityscapes(Benchmark):
     """``leftImg8bit/{train,val,train_extra}`` with ``gtFine/{train,val}``.
 
-    The published lists name ``*_gtFine_labelTrainIds.png``; where these are not all there, ``*_gtFine_labelIds.png`` are read
-    through a table.
+    The published lists name ``*_gtFine_labelTrainIds.png``; where these are not all there, ``*_gtFine_labelIds.png``
+    are read through a table.
     """
 
     key: ClassVar[str] = "cityscapes"

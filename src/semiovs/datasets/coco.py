@@ -26,8 +26,8 @@ _PARTS = ("train2017", "val2017")
 class Coco(Benchmark):
     """``train2017/`` and ``val2017/`` (also inside ``images/``), with masks in one of three forms.
 
-    ``masks/<id>.png`` of 81 classes, as the published lists name them; ``stuffthingmaps/<part>/<id>.png``, whose values are mapped;
-    ``annotations/instances_<part>.json``, from which ``masks/`` can be made.
+    ``masks/<id>.png`` of 81 classes, as the published lists name them; ``stuffthingmaps/<part>/<id>.png``, whose values
+    are mapped; ``annotations/instances_<part>.json``, from which ``masks/`` can be made.
     """
 
     key: ClassVar[str] = "coco"
@@ -36,7 +36,7 @@ class Coco(Benchmark):
     mark: ClassVar[tuple[str, ...]] = (*_PARTS, *(f"images/{part}" for part in _PARTS))
 
     def kinds(self) -> Sequence[MaskKind]:
-        """81 classes as PNGs, or values of stuffthingmaps; of 171 classes only the latter tell."""
+        """81 classes as PNGs, or stuffthingmaps; 171 classes exist only in the latter."""
         if len(self.vocabulary()) == 171:
             return (MaskKind("stuffthingmaps", _list_stuffthing_paths, {"map": MAP_171}),)
         return (
@@ -53,7 +53,7 @@ class Coco(Benchmark):
         return [make_line(f"{part}2017", stem) for stem in sorted(self._stems(f"{part}2017"))]
 
     def published_lines(self, given: str) -> list[str] | None:
-        """As `Benchmark.published_lines`; bare images are the images of train2017 without those of the labelled list."""
+        """As `Benchmark.published_lines`; unlabelled lists are train2017 without the labelled list."""
         if not given.endswith(f"/{UNLABELED}"):
             return super().published_lines(given)
         labeled = super().published_lines(given.removesuffix(UNLABELED) + LABELED)

@@ -1,4 +1,4 @@
-"""COCO's regions (polygons and run lengths) as masks; polygons are drawn by pycocotools."""
+"""Rasterise COCO's regions (polygons and run lengths); polygons by pycocotools."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _UNUSED_THINGS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 THINGS = tuple(i for i in range(1, 91) if i not in _UNUSED_THINGS)
 STUFF = tuple(range(92, 183))
 
-#: Coordinates, and lengths of outlines, in pixels: longer ones are damage.
+#: Largest coordinate and length of an outline in pixels; larger ones are treated as damage.
 _LONGEST = 5_000_000
-#: Pixels of an image; those of the sets have some 300,000.
+#: Largest number of pixels of an image (COCO's have some 300,000).
 _MOST_PIXELS = 1 << 26
 
-#: Value in a ``stuffthingmaps`` PNG (category id - 1) -> class: 80 things from 1 on, background 0, the rest ignored.
+#: Value in a ``stuffthingmaps`` PNG (category id - 1) -> class: things 1 to 80, stuff 0 (background), others ignored.
 MAP_81: Mapping[str, int] = {
     **{str(value): IGNORE for value in range(255)},
     **{str(category - 1): 1 + rank for rank, category in enumerate(THINGS)},
@@ -48,7 +48,7 @@ class CocoInstances:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read the file (the official one for training has 450 MB and takes some GB of memory for a minute).
+        """Read the file (the official training file has 450 MB and temporarily takes some GB of memory).
 
         Raises:
             DataError: not such a file.
@@ -70,11 +70,11 @@ class CocoInstances:
     def paint(self, stem: str) -> NDArray[np.uint8]:
         """(H, W): 0 = background, 1 to 80 = things in the order of their category ids.
 
-        Crowds lie at the bottom, then objects from the largest to the smallest, so that what is in front is mostly on top. How the
-        authors of the lists laid overlaps is not known.
+        Crowds are drawn first, then objects from the largest to the smallest, so that objects in front mostly end on
+        top. How the authors of the published masks resolved overlaps is not known.
 
         Raises:
-            DataError: a category that is no thing, or a region or size that does not hold.
+            DataError: a category that is not a thing, or an invalid region or size.
         """
         mask = make_blank(*self.sizes[stem]).astype(np.uint8)
         for category, _, _, region in sorted(self.regions[stem], key=lambda row: (not row[2], -row[1])):
@@ -88,7 +88,7 @@ def decode_region(region: Any, height: int, width: int) -> NDArray[np.bool_]:
     """(H, W) bool of a segmentation: polygons, or run lengths (a list of counts, or COCO's compressed text).
 
     Raises:
-        DataError: it does not hold, or is of another size; MissingExtraError: pycocotools is not there, and polygons need it.
+        DataError: invalid, or of another size; MissingExtraError: pycocotools is not there, and polygons need it.
     """
     try:
         if isinstance(region, list):
@@ -103,7 +103,7 @@ def decode_region(region: Any, height: int, width: int) -> NDArray[np.bool_]:
         raise
     except Exception as error:  # the C code raises many kinds
         raise DataError(f"a region that cannot be read ({type(error).__name__}: {error})") from None
-    # pycocotools leaves what missing counts do not cover to chance, so run lengths are not decoded by it
+    # pycocotools leaves pixels beyond the counts uninitialised, so it does not decode run lengths here
     if runs.min(initial=0) < 0 or sum(runs.tolist()) != height * width:
         raise DataError(f"run lengths of {sum(runs.tolist()):,} pixels in an image of {width}x{height}")
     return Runs(runs, (height, width)).raster(height, width)
@@ -113,7 +113,7 @@ def make_blank(height: int, width: int) -> NDArray[np.int64]:
     """(H, W) zeros.
 
     Raises:
-        DataError: no size of an image.
+        DataError: not a valid size of an image.
     """
     if not (height > 0 < width and height * width <= _MOST_PIXELS):
         raise DataError(f"an image of {width}x{height} pixels")
@@ -131,7 +131,7 @@ def _fill_polygons(polygons: Sequence[Sequence[float]], height: int, width: int)
 
 
 def _check_outline(polygon: Sequence[Any], height: int, width: int) -> list[float]:
-    """The coordinates x, y, x, … as numbers; pycocotools crashes the process where they are far away."""
+    """Coordinates x, y, x, … as floats, checked because pycocotools crashes on huge ones."""
     values = [float(value) for value in polygon]
     points = np.array(values[: len(values) // 2 * 2]).reshape(-1, 2)
     length = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()

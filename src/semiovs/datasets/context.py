@@ -34,7 +34,7 @@ _IDS = (
 
 
 class Context(Benchmark):
-    """``JPEGImages/`` with ``SegmentationClassContext60/{train,val}`` or ``SegmentationClassContext/`` (background 0, 1 to 59)."""
+    """``JPEGImages/`` with ``SegmentationClassContext60/{train,val}`` or ``SegmentationClassContext/``: ids 0 to 59."""
 
     key: ClassVar[str] = "pc60"
     names: ClassVar[str] = "context60"
@@ -42,7 +42,7 @@ class Context(Benchmark):
     mark: ClassVar[tuple[str, ...]] = ("JPEGImages",)
 
     def kinds(self) -> Sequence[MaskKind]:
-        """Class ids; of 59 classes the background, 0, is none, unless the masks were moved down by one."""
+        """Class ids; with 59 classes, 0 (background) is ignored unless the masks are already shifted to start at 0."""
         if len(self.vocabulary()) != _LAST:
             return (MaskKind("class ids", _list_mask_paths),)
         what = "moved down by one" if self._shifted else "background and 59 classes"
@@ -71,7 +71,7 @@ class Context(Benchmark):
         ]
 
     def mask_builds(self) -> list[MaskBuild]:
-        """PNGs of the official annotation."""
+        """PNGs made from the official annotation."""
         if self._json is not None:
             phases, what, paint = (
                 {stem: image["phase"] for stem, image in self._images.items()},
@@ -101,7 +101,7 @@ class Context(Benchmark):
         return found if found is not None and any(found.glob("*.mat")) else None
 
     def _read_phases(self, mats: Path) -> dict[str, str]:
-        """Part of each image; VOC's own lists divide them."""
+        """Part ("train" or "val") of each image, by VOC's own lists."""
         train = set(read_first_words(self.home / "ImageSets" / "Main" / "train.txt"))
         if not train:
             raise DataError(

@@ -1,4 +1,4 @@
-"""What a folder holds, listed once: files by name, or by stem where the suffix is written in another way."""
+"""An index of the files in folders, listed once: found by name, or by stem if the suffix is spelt differently."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from semiovs.images.conventions import IMAGE_SUFFIXES
 
 
 class FileIndex:
-    """Files below some folders, found by their paths from there; a folder that is not there holds nothing."""
+    """Files below some folders, found by relative path; a missing folder counts as empty."""
 
     def __init__(self, *homes: Path) -> None:
         self.homes = tuple(dict.fromkeys(homes))
         self._read: dict[str, list[_FolderListing]] = {}
 
     def find(self, names: Iterable[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Path | None:
-        """The first of `names` (POSIX paths) that is in one of the folders.
+        """The first of `names` (relative POSIX paths) that is in one of the folders.
 
-        A file of the same stem and of one of `suffixes` stands for one that has another suffix (``a.JPG`` for ``a.jpg``).
+        A file with the same stem and another of the `suffixes` also matches (``a.JPG`` for ``a.jpg``).
         """
         for name in names:
             inner, _, file = name.rpartition("/")
@@ -33,11 +33,11 @@ class FileIndex:
         return None
 
     def stems(self, *folders: str) -> set[str]:
-        """Stems of the images that stand in any of the folders."""
+        """Stems of the images in any of the folders."""
         return {stem for inner in folders for folder in self._list_folders(inner) for stem in folder.stems}
 
     def count(self, *folders: str) -> int:
-        """How many `stems` there are."""
+        """Number of `stems`."""
         return len(self.stems(*folders))
 
     def _list_folders(self, inner: str) -> list[_FolderListing]:
@@ -56,7 +56,7 @@ class _FolderListing:
 
     @classmethod
     def of(cls, place: Path) -> _FolderListing:
-        """The folder, which need not be there."""
+        """List a folder, which may be missing."""
         files, stems = sorted(_list_files(place)), dict[str, list[str]]()
         for file in files:
             stem, _, suffix = file.rpartition(".")

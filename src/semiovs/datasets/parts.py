@@ -1,4 +1,4 @@
-"""What of a benchmark is on disk, what is missing, where it is to be had, and what can be made of what is there."""
+"""Parts of a benchmark: what is on disk, what is missing and where to get it, and which masks can be made."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Progress = Callable[[int, int], None]
 class DatasetPart:
     """One part of a benchmark.
 
-    what: in words; place: folder or file in the data set; found, expected: how many there are, and are official; origin: the
-    official file and its page, in words; needed: whether nothing can be trained without it; enough: so many are named by the
-    published lists, None: all.
+    what: description; place: folder or file in the data set; found, expected: number of files on disk, and of the
+    official release; origin: official file and its web page; needed: whether training requires it; enough: number of
+    files named by the published lists, None: all.
     """
 
     what: str
@@ -34,7 +34,7 @@ class DatasetPart:
 
     @property
     def status(self) -> str:
-        """``ok``, ``enough`` (for the lists), ``short`` (some are missing), ``more`` (than officially), or ``missing``."""
+        """``ok``, ``enough`` (for the lists), ``short`` (some missing), ``more`` (than officially) or ``missing``."""
         if not self.found:
             return "missing"
         if self.found >= self.expected:
@@ -53,7 +53,7 @@ class DatasetPart:
 
 @dataclass(frozen=True)
 class MaskBuild:
-    """Masks that can be made: into `folder`, one for each of `names` (paths below it); paint: name -> (H, W) uint8 class ids."""
+    """Masks that can be made: one in `folder` for each of `names`; paint: name -> (H, W) uint8 class ids."""
 
     what: str
     folder: Path
@@ -65,7 +65,7 @@ class MaskBuild:
         return [name for name in self.names if not (self.folder / name).is_file()]
 
     def run(self, progress: Progress | None = None) -> tuple[int, list[str]]:
-        """Make what is left; what is there stays, so repeating goes on. Returns how many were made, and what could not be."""
+        """Make the missing masks, keeping existing ones. Returns the number of masks made, and errors."""
         colors, made, problems = palette().tobytes(), 0, []
         left = self.missing()
         for folder in {(self.folder / name).parent for name in left}:
@@ -83,7 +83,7 @@ class MaskBuild:
 
 
 def read_first_words(path: Path) -> list[str]:
-    """First words of the lines of a small text file, such as an ImageSets list; an absent one has none."""
+    """First word of each line of a text file such as an ImageSets list; a missing file has none."""
     try:
         return [words[0] for line in path.read_text("utf-8", errors="replace").splitlines() if (words := line.split())]
     except (OSError, ValueError):
@@ -96,5 +96,5 @@ def find_first_folder(places: Iterable[Path]) -> Path | None:
 
 
 def list_files(folder: Path, suffix: str) -> Iterator[Path]:
-    """Files below a folder whose names end with `suffix`, sorted; an absent folder has none."""
+    """Files below a folder whose names end with `suffix`, sorted; a missing folder has none."""
     yield from sorted(path for path in folder.glob(f"**/*{suffix}") if path.is_file())

@@ -1,4 +1,4 @@
-"""The user's copies of published lists: one small file a family, checked whenever it is read."""
+"""The user's cache of published lists: one small file per family, verified whenever it is read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from semiovs.files import write_bytes
 
 @dataclass(frozen=True)
 class ListCheck:
-    """Whether a list is here and right.
+    """Result of checking a cached list.
 
-    exact: byte for byte as published (else the same lines, sorted); problem: what is wrong, or empty.
+    exact: byte for byte as published (else the same lines, sorted); problem: what is wrong, "" if nothing.
     """
 
     one: PublishedList
@@ -27,7 +27,7 @@ class ListCheck:
     problem: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data; `get` is the command that brings the list here."""
+        """Plain data; `get` is the command that fetches the list."""
         row: dict[str, Any] = {"name": self.one.name, "count": self.one.count, "ok": self.ok, "exact": self.exact}
         return row if self.ok else {**row, "problem": self.problem, "get": f"semiovs splits fetch {self.one.dataset}"}
 
@@ -45,10 +45,10 @@ class SplitCache:
         return self.folder / f"{family}.json.xz"
 
     def lines(self, one: PublishedList) -> list[str]:
-        """The lines of a list, proved to be the published ones.
+        """The lines of a list, verified against its published checksum.
 
         Raises:
-            DataError: not here, or damaged; the message names the command that gets it.
+            DataError: not in the cache, or damaged; the message names the command that fetches it.
         """
         found = self._read_family(one).get(one.name)
         if found is None:
@@ -65,14 +65,14 @@ class SplitCache:
         return self._verify(one, self.lines(one))
 
     def check(self, one: PublishedList) -> ListCheck:
-        """Whether a list is here and right."""
+        """Check whether a list is in the cache and undamaged."""
         try:
             return ListCheck(one, True, self.text(one)[1])
         except DataError as error:
             return ListCheck(one, False, problem=str(error).partition("; next")[0])
 
     def add(self, lists: Mapping[str, Sequence[str]]) -> None:
-        """Put lists (lines by name), which the caller has checked, beside those that are here."""
+        """Add lists (name -> lines), which the caller has verified, to the cache."""
         for family in dict.fromkeys(self.known.datasets[self.known.lists[name].dataset].family for name in lists):
             members = self.known.family(family)
             merged = {one.name: list(lists[one.name]) for one in members if one.name in lists}
@@ -81,7 +81,7 @@ class SplitCache:
             self._read.pop(family, None)
 
     def missing(self, lists: Iterable[PublishedList]) -> list[PublishedList]:
-        """Those that are not here, or damaged."""
+        """Lists that are not in the cache, or damaged."""
         return [one for one in lists if not self.check(one).ok]
 
     def _read_family(self, one: PublishedList) -> Mapping[str, Sequence[str]]:

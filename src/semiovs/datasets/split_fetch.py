@@ -1,4 +1,4 @@
-"""Bring published lists here: from their repositories, a folder or an archive. Only what is byte for byte as published is taken."""
+"""Fetch published lists from their repositories, a folder or an archive. Only exact copies are accepted."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from semiovs.errors import DataError
 
 Progress = Callable[[int, int], None]
 
-#: Seconds without a byte until a download is given up.
+#: Timeout of a download, seconds without data.
 PATIENCE = 30.0
-#: The longest published list has 2 MB; whatever is longer is none.
+#: Largest size of a list in bytes; the longest published one has 2 MB.
 LARGEST = 8 * 2**20
-#: Members of an archive, and their bytes together, before it is given up as a trap.
+#: Largest number of members of an archive, and of their bytes together (against decompression bombs).
 _MOST, _WHOLE = 200_000, 2 * 2**30
 #: Bytes of the names and attributes of one member of a tar.
 _HEADER = 2**20
@@ -35,10 +35,10 @@ _FURTHER = (
 
 @dataclass
 class FetchResult:
-    """What came of it.
+    """Result of `fetch_lists`.
 
-    added: lists that are here now; here: those that were; refused: files that bear the name of a list and are not it, and members
-    of an archive that no list would have (file, reason); missing: lists that are still not here.
+    added: new lists; here: lists that were in the cache already; refused: (file, reason) of files with the name of a
+    list but other content, and of suspicious members of an archive; missing: lists that are still not in the cache.
     """
 
     added: list[str] = field(default_factory=list)
@@ -55,10 +55,10 @@ class FetchResult:
 def fetch_lists(
     cache: SplitCache, wanted: Sequence[PublishedList], source: Path | None = None, progress: Progress | None = None
 ) -> FetchResult:
-    """Put the wanted lists that are not here yet into the cache.
+    """Add the wanted lists that are missing to the cache.
 
-    source: a folder (such as a clone of a repository) or an archive (tar or zip) to look in, all of whose copies are judged; None:
-    the repositories, over the network.
+    source: a folder (such as a clone of a repository) or an archive (tar or zip), all of whose copies are checked;
+    None: download from the repositories.
 
     Raises:
         DataError: the source cannot be read, or the network may not or cannot be used.
@@ -88,7 +88,7 @@ def _take_from_files(
     done: FetchResult,
     progress: Progress | None,
 ) -> None:
-    """Lists among files (path, content); a file is meant to be a list if its path ends like one."""
+    """Take lists from files (path, content); files are matched to lists by the end of their path."""
     by_path: dict[str, list[PublishedList]] = {}
     for one in known.lists.values():
         by_path.setdefault(one.path, []).append(one)
@@ -132,7 +132,7 @@ def _read_folder(source: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _read_tar(source: Path, done: FetchResult) -> Iterator[tuple[str, bytes]]:
-    """Members in memory; nothing is ever written where an archive says."""
+    """Yield members from memory; nothing is written to the paths in the archive."""
     try:
         with tarfile.open(source, "r|*", tarinfo=_BoundedMember) as archive:
             bounds = _ArchiveBounds(source)
@@ -187,7 +187,7 @@ class _BoundedMember(tarfile.TarInfo):
 
 
 class _ArchiveBounds:
-    """Stops at an archive that swells."""
+    """Raises DataError for archives with too many members or bytes."""
 
     def __init__(self, source: Path) -> None:
         self.source, self.members, self.bytes = source, 0, 0
@@ -201,7 +201,7 @@ class _ArchiveBounds:
 
 
 def _explain_bad_name(name: str) -> str:
-    """Why no list is called so, or nothing."""
+    """Why a member's name is refused, or ""."""
     parts = name.replace("\\", "/").split("/")
     if "\0" in name or not name.isprintable():
         return "a name with control characters"
@@ -256,7 +256,7 @@ def _download(address: str) -> bytes:
 
 
 def _explain_offline_way(known: Catalogue, absent: Sequence[PublishedList]) -> str:
-    """How lists come here without network."""
+    """How to get lists without network, for error messages."""
     keys = dict.fromkeys(one.repositories[0] for one in absent)
     clones = ", ".join(f"{known.repositories[key].repository} at {known.repositories[key].commit[:7]}" for key in keys)
     return f"on a machine with network get a clone or archive of {clones}, then: semiovs splits fetch --from IT"

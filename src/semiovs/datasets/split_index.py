@@ -1,9 +1,9 @@
-"""Index coding: the lists of one data set as its lines, once, and numbers. 12 MB of published lists become some 150 KB.
+"""Compact coding of the lists of one data set: all distinct lines once, and lists as indices (12 MB become 150 KB).
 
-Lines differ in their numbers alone, so a line is a template and its numbers; sorted numbers are kept as differences. A list is
-``rise`` (sorted; differences of its indices), ``pick`` (indices in the order of the file) or ``from`` (the lines of another list in
-its order, without those of a third). The order of a list of bare images is kept where others follow from it; elsewhere its lines
-come back sorted.
+Lines differ in their numbers alone, so a line is a template and its numbers; sorted numbers are kept as differences. A
+list is ``rise`` (sorted; differences of its indices), ``pick`` (indices in the order of the file) or ``from`` (the
+lines of another list in its order, without those of a third). The order of a list of bare images is kept where others
+follow from it; elsewhere its lines come back sorted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from semiovs.errors import DataError
 
 _FORMAT = 1
 _NUMBER = re.compile(r"([0-9]{4,})")
-#: So many lists must follow from the order of a list of bare images for it to be worth its bytes.
+#: The order of an unlabelled list is stored only if at least this many other lists can be derived from it.
 _FOLLOWERS = 2
 
 Lists = Mapping[str, Sequence[str]]
@@ -28,7 +28,7 @@ _Coded = dict[str, dict[str, Any]]
 
 
 def encode(lists: Lists) -> bytes:
-    """Lines by list -> a small file."""
+    """Encode lists (name -> lines) as a small file."""
     universe = sorted({line for lines in lists.values() for line in lines})
     groups, order = _group_lines(universe)
     document = {
@@ -40,7 +40,7 @@ def encode(lists: Lists) -> bytes:
 
 
 def decode(data: bytes) -> dict[str, list[str]]:
-    """The reverse; an unlabelled list whose order was not kept is sorted.
+    """Decode what `encode` wrote; unlabelled lists whose order was not stored are sorted.
 
     Raises:
         DataError: damaged.

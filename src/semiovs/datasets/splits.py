@@ -1,4 +1,4 @@
-"""Published lists of images: their names, counts, hashes and sources. The lists themselves are fetched by the user."""
+"""Catalogue of published image lists: names, counts, hashes and sources. Users fetch the lists themselves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LABELED, UNLABELED = "labeled.txt", "unlabeled.txt"
 
 @dataclass(frozen=True)
 class ListRepository:
-    """Where lists are published: at a commit, so that they can never change."""
+    """Where lists are published: a repository at a fixed commit."""
 
     key: str
     repository: str
@@ -35,10 +35,10 @@ class ListRepository:
 
 @dataclass(frozen=True)
 class PublishedList:
-    """What is known of one list.
+    """Facts about one list.
 
-    name: its path below ``splits/``, like ``pascal/92/labeled.txt``; count: lines; sha256: of the file; canonical: of its lines
-    joined by LF; sorted: of its sorted lines joined by LF; path: in the folder of each of `repositories`.
+    name: its path below ``splits/``, like ``pascal/92/labeled.txt``; count: lines; sha256: of the file; canonical: of
+    its lines joined by LF; sorted: of its sorted lines joined by LF; path: in the folder of each of `repositories`.
     """
 
     name: str
@@ -60,10 +60,10 @@ class PublishedList:
         return self.name.rpartition("/")[0]
 
     def lines(self, data: bytes) -> list[str]:
-        """The lines of a file that is this list, byte for byte.
+        """The lines of a file that must be this list, byte for byte.
 
         Raises:
-            DataError: it is not; the message says how it differs.
+            DataError: the file differs; the message says how.
         """
         if sha256_hex(data) == self.sha256:
             return data.decode().removesuffix("\n").split("\n")
@@ -81,7 +81,7 @@ class PublishedList:
         """The file of `lines`, and whether it is the published one byte for byte (else the same lines, sorted).
 
         Raises:
-            DataError: these are other lines.
+            DataError: the lines are not those of this list.
         """
         whole = "\n".join(lines).encode()
         for data in (whole, whole + b"\n"):
@@ -94,10 +94,10 @@ class PublishedList:
 
 @dataclass(frozen=True)
 class PublishedDataset:
-    """A data set that lists are published for.
+    """A data set for which lists are published.
 
-    name: as in ``data.name``; classes: the vocabulary; universe: images of its training set; family: lists of one family are about
-    the same images.
+    name: as in ``data.name``; classes: the vocabulary; universe: images of its training set; family: lists of one
+    family are about the same images.
     """
 
     key: str
@@ -110,7 +110,7 @@ class PublishedDataset:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All that is known: repositories, data sets and lists, by name."""
+    """All known repositories, data sets and lists, by name."""
 
     repositories: Mapping[str, ListRepository]
     datasets: Mapping[str, PublishedDataset]
@@ -133,10 +133,11 @@ class Catalogue:
         return cls({key: ListRepository(key, **row) for key, row in data["repositories"].items()}, datasets, lists)
 
     def select(self, names: Iterable[str] = ()) -> list[PublishedList]:
-        """Lists by name: a list (with or without ``.txt``), a split (``pascal/92``) or a data set (``pascal``); none: all.
+        """Lists by name: a list (with or without ``.txt``), a split (``pascal/92``) or a data set (``pascal``); no
+        names: all.
 
         Raises:
-            UsageError: nothing is called so; the message proposes the nearest name.
+            UsageError: unknown name; the message suggests the nearest one.
         """
         found: dict[str, PublishedList] = {}
         for name in names:
@@ -151,7 +152,7 @@ class Catalogue:
         return list(found.values()) if names else list(self.lists.values())
 
     def family(self, name: str) -> list[PublishedList]:
-        """The lists that are about the same images, kept in one file."""
+        """The lists over one set of images, which are cached in one file."""
         return [one for one in self.lists.values() if self.datasets[one.dataset].family == name]
 
     def families(self) -> list[str]:
@@ -159,7 +160,7 @@ class Catalogue:
         return list(dict.fromkeys(row.family for row in self.datasets.values()))
 
     def pair(self, one: PublishedList) -> PublishedList | None:
-        """The labelled list that belongs to an unlabelled one and the reverse, or None."""
+        """The unlabelled list that belongs to a labelled one, and vice versa; None if there is none."""
         stem, _, file = one.name.rpartition("/")
         other = {LABELED: UNLABELED, UNLABELED: LABELED}.get(file, "")
         return self.lists.get(f"{stem}/{other}")

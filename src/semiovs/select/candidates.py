@@ -1,6 +1,4 @@
-"""Pools of images to choose from, read one by one: a folder, however large, or a list. Nothing in them is fatal but their
-absence.
-"""
+"""Read pools of candidate images from folders and lists, one by one. Bad entries are reported and never fatal."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from semiovs.images.source import names_container, read_source
 
 @dataclass(frozen=True, slots=True)
 class InvalidEntry:
-    """An entry of a pool that names no image; where: ``file:line`` or the file."""
+    """An entry of a pool that is not a usable image. where: ``file:line`` or the file; why: the reason."""
 
     where: str
     why: str
@@ -27,11 +25,11 @@ class InvalidEntry:
 def read_pool(
     given: Sequence[str | Path], *, skip: Path | None = None, whole: bool = False
 ) -> Iterator[Record | InvalidEntry]:
-    """Images of folders and lists, one after the other; the order and the ids are the same each time.
+    """Yield the images of folders and lists, one after the other; order and ids are reproducible.
 
-    With several of them, an id begins with the name of its folder or list (of the folder above, if that is ``images``); skip: a
-    folder that is left out, the output of a run. Of a folder with a folder ``images`` that one is read, as everywhere: masks
-    lie beside it; whole: all of it.
+    With several of them, an id begins with the name of its folder or list (of the folder above, if that is ``images``);
+    skip: a folder that is left out, the output of a run. Of a folder with a folder ``images`` that one is read, as
+    everywhere: masks lie beside it; whole: all of it.
 
     Raises:
         DataError: a folder or list is not there; UsageError: none is given, or two have one name.
@@ -53,7 +51,7 @@ def read_pool(
 
 
 def _name_pool(path: Path) -> str:
-    """What the ids of one of several pools begin with."""
+    """Prefix for the ids of one of several pools."""
     if path.is_file():
         return path.stem
     parts = Path(os.path.abspath(path)).parts  # noqa: PTH100 (links keep their names)
@@ -65,7 +63,7 @@ def _find_images_folder(path: Path) -> Path:
 
 
 def _open_source(path: Path, skip: Path | None) -> Iterator[Record | InvalidEntry]:
-    """Images of one folder or list, of tars or a data set."""
+    """Images of one folder, list, set of tar files or Hugging Face data set."""
     if names_container(path):
         return iter(read_source(path.name, path.parent))
     if path.is_file():

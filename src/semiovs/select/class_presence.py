@@ -1,8 +1,8 @@
-"""Which classes an image shows, by a teacher's answer, and from which score on to believe it.
+"""Which classes an image shows according to a teacher, and thresholds for that.
 
-A class's presence is the score that a share of the image's pixels reaches among those that the teacher gives to the class:
-one number for size and certainty, and for teachers that score as well as for masks. Thresholds come from the labelled images,
-whose classes are known: at least so many of the images that show a class must stay above it.
+The presence of a class is the highest score that a given share of the image's pixels reach among those labelled as the
+class: one number for size and certainty. Thresholds are fitted on labelled images, such that a wanted share (recall) of
+the images that show a class stay above its threshold.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 #: Share of an image's pixels that a class must have.
 SHARE = 0.01
-#: Labelled images that show a class, below which its threshold is that of all classes together.
+#: With fewer labelled images of a class, it gets the threshold fitted on all classes together.
 FEW = 5
-#: Level where there is nothing to calibrate on.
+#: Threshold level without labelled images.
 DEFAULT = 128
-#: A higher threshold must be right this much more often among the labelled images to be worth it.
+#: A higher threshold must gain this much precision to be preferred.
 _GAIN = 0.01
 
 
@@ -42,7 +42,7 @@ class ClassPresence:
 def measure_presence(
     label: NDArray[np.uint8], confidence: NDArray[Any] | None, classes: int, share: float = SHARE
 ) -> ClassPresence:
-    """Of labels (H, W), 255 = ignore, and confidences (H, W) in [0, 1] or uint8 (None: 1)."""
+    """Presence from labels (H, W), 255 = ignore, and confidences (H, W) in [0, 1] or uint8 levels (None: 1)."""
     graded = np.full(label.shape, 255, np.uint8) if confidence is None else quantize_scores(confidence)
     known = label < classes
     keys = label[known].astype(np.int32) * 256 + graded[known]
@@ -55,9 +55,9 @@ def measure_presence(
 def ask_teacher(
     teacher: OpenVocabModel, images: Sequence[Tensor], vocabulary: Vocabulary, ids: Sequence[str], share: float = SHARE
 ) -> list[ClassPresence | DataError]:
-    """Presence in each image, uint8 RGB (3, H, W); what is wrong with it where the teacher cannot answer.
+    """Presence in each image, uint8 RGB (3, H, W), or the error where the teacher cannot answer.
 
-    A batch that does not fit the memory, or in which one image is wrong, is asked in halves.
+    A batch that does not fit into memory, or that holds a bad image, is split in halves.
     """
     try:
         labels, confidences = teacher.label(images, vocabulary, ids=ids)
@@ -93,10 +93,11 @@ def _try_measure_presence(
 
 @dataclass(frozen=True)
 class PresenceThreshold:
-    """From which level on a class counts as present.
+    """The level from which on a class counts as present.
 
-    images: labelled images that show it; recall: share of these above the level; precision: share of the labelled images above it
-    that show the class; source: ``class``, ``all classes`` (too few images of its own) or ``default`` (nothing to calibrate on).
+    images: labelled images that show it; recall: share of these above the level; precision: share of the labelled
+    images above it that show the class; source: ``class``, ``all classes`` (too few images of its own) or ``default``
+    (nothing to calibrate on).
     """
 
     name: str
@@ -143,11 +144,11 @@ def _fit_level(found: NDArray[np.uint8], truth: NDArray[np.bool_], recall: float
     allowed = np.flatnonzero(shown >= recall * max(int(truth.sum()), 1))
     allowed = allowed[allowed >= 1]
     if not len(allowed):
-        return 1  # the teacher misses more than that: whatever it sees counts
+        return 1  # the teacher's own recall is lower: accept everything that it sees
     precision = shown[allowed] / np.maximum(every[allowed], 1)
     return int(allowed[np.argmax(precision >= precision.max() - _GAIN)])
 
 
 def _count_at_least(found: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(256,) how many are at least at each level."""
+    """(256,) number of values at or above each level."""
     return np.bincount(found, minlength=256)[::-1].cumsum()[::-1]

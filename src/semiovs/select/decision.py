@@ -1,4 +1,4 @@
-"""The decision about each image of a pool: chosen, or why not. A pure function of rows, seed and rules, whatever the order."""
+"""Decide about each image of a pool: chosen, or the reason why not. A pure function of rows, seed and rules."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from semiovs.similarity.descriptor import subtract_mean
 from semiovs.similarity.hashes import RADIUS
 from semiovs.similarity.neighbors import Places
 
-#: Cosine from which on two pictures are copies of one, by the built-in description and by a trained encoder.
+#: Cosine from which on two images count as copies: of the built-in descriptors, and of a trained encoder.
 NEAR, NEAR_BY_ENCODER = 0.95, 0.9
 
 Rule = Literal["balanced", "paper"]
 
-#: What can become of an image, in the order in which it is asked.
+#: Outcomes for an image, in the order in which they are checked.
 CHOSEN, UNREAD, NO_ANSWER, REPEATED, LICENSE, LEAK, OFF_TOPIC, DUPLICATE, BUDGET = range(9)
 REASONS = (
     "chosen", "unreadable", "no answer", "repeated id", "license", "leak", "off-topic", "duplicate", "over budget"
@@ -31,9 +31,9 @@ REASONS = (
 class SelectionRules:
     """How to choose.
 
-    rule: ``balanced`` (everything below) or ``paper`` (each image in which any pixel has a target class, as SemiOVS's list was
-    probably made: nothing is dropped for being double or a leak); budget: images, None: all; near: cosine of copies; radius:
-    bits of copies' hashes.
+    rule: ``balanced`` (everything below) or ``paper`` (each image in which any pixel has a target class, as SemiOVS's
+    list was probably made: nothing is dropped for being double or a leak); budget: images, None: all; near: cosine of
+    copies; radius: bits of copies' hashes.
     """
 
     budget: int | None = None
@@ -45,12 +45,12 @@ class SelectionRules:
 
 @dataclass(frozen=True)
 class Decision:
-    """One row an image.
+    """Result of `decide`, one row per image.
 
-    reason: (N,) place in `REASONS`; kind: (N,) of copy, 0 for none; of: (N,) row that it is a copy of, -1 for none: for leaks
-    a row of the references, else of the pool; via: (N,) for leaks that were recognised by another leak, the pool's row of
-    that one; order: rows of the chosen in the order of choice; present: (N, T) targets that are shown; leaks: leaks that were
-    chosen all the same.
+    reason: (N,) place in `REASONS`; kind: (N,) of copy, 0 for none; of: (N,) row that it is a copy of, -1 for none: for
+    leaks a row of the references, else of the pool; via: (N,) for leaks that were recognised by another leak, the
+    pool's row of that one; order: rows of the chosen in the order of choice; present: (N, T) targets that are shown;
+    leaks: leaks that were chosen all the same.
     """
 
     reason: NDArray[np.uint8]
@@ -75,10 +75,11 @@ def decide(
     targets: Places,
     rules: SelectionRules,
 ) -> Decision:
-    """Decide about a pool.
+    """Decide about each image of a pool.
 
-    references: images that must not be among the chosen ones; allowed: (N,) whose license will do; levels: (K,) from which
-    presence on a class counts; targets: classes that are wanted. Rows without presence columns all count as on topic.
+    references: images that must not be among the chosen ones; allowed: (N,) whose license will do; levels: (K,) from
+    which presence on a class counts; targets: classes that are wanted. Rows without presence columns all count as on
+    topic.
     """
     state = _DecisionState(rows, references, rules)
     state.drop(rows.status == UNREADABLE, UNREAD)
@@ -98,7 +99,7 @@ def decide(
 
 
 class _DecisionState:
-    """Reasons as they become known; 255 is still open."""
+    """Reasons while they are being determined; 255 = not decided yet."""
 
     def __init__(self, rows: ScanRows, references: ScanRows, rules: SelectionRules) -> None:
         if rows.embedding.shape[1]:
@@ -113,14 +114,14 @@ class _DecisionState:
 
     @property
     def open(self) -> Places:
-        """Rows that nothing is known about."""
+        """Rows that are not decided yet."""
         return np.flatnonzero(self.reason == 255)
 
     def drop(self, which: NDArray[np.bool_], reason: int) -> None:
         self.reason[which & (self.reason == 255)] = reason
 
     def leaks(self) -> Copies:
-        """Copies of references among the open rows; places of all rows."""
+        """Find copies of references among the undecided rows; indices are those of all rows."""
         count = len(self.rows)
         found = Copies(np.full(count, -1), np.zeros(count, np.uint8))
         left = self.open
@@ -138,7 +139,7 @@ class _DecisionState:
         self.reason[hit], self.of[hit], self.kind[hit] = LEAK, leaks.of[hit], leaks.kind[hit]
 
     def mark_copies(self) -> None:
-        """Copies of the open rows' own: the one with most pixels stays, of these the largest file; a copy of a leak is a leak."""
+        """Mark copies among the undecided rows: most pixels stay, then the largest file. Copies of leaks are leaks."""
         open_, leaks = self.open, np.flatnonzero(self.reason == LEAK)
         sizes = self.rows.size[open_].astype(np.int64)
         open_ = open_[np.lexsort((self.rows.key[open_], -sizes[:, 2], -sizes[:, 0] * sizes[:, 1]))]
@@ -179,7 +180,7 @@ def shuffle_keys(keys: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
 
 
 def _find_repeated_ids(rows: ScanRows) -> NDArray[np.bool_]:
-    """Readable rows whose id another one has; the one with the smallest digest stays."""
+    """Readable rows whose id occurs more than once; the row with the smallest digest stays."""
     read = np.flatnonzero(rows.status == READ)
     digests = rows.digest[read, :8].copy().view(np.uint64).ravel()
     read = read[np.lexsort((digests, rows.key[read]))]

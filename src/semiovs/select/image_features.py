@@ -1,4 +1,4 @@
-"""Looking at one image of a pool: everything by which it is compared with others, and its pixels, if it can be read."""
+"""Read an image of a pool: its pixels, and the features by which it is compared with others."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ WAITING = 128 * 2**20
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """What was seen.
+    """Features of one image.
 
-    pixels: RGB (H, W, 3); size, digest: bytes and SHA-256 of the file; and of what is inside its borders: hash (perceptual, 64
-    bits), picture (its (64,) description), content (width, height).
+    pixels: RGB (H, W, 3); size, digest: bytes and SHA-256 of the file. Of the content without borders: hash
+    (perceptual, 64 bits), picture ((64,) descriptor), content (width, height).
     """
 
     record: Record
@@ -40,7 +40,7 @@ class ImageFeatures:
 
 
 def read_features(record: Record) -> ImageFeatures | DataError:
-    """Read an image and describe it; what is wrong with it otherwise."""
+    """Read an image and compute its features; return the error if it cannot be read."""
     try:
         pixels = np.asarray(read_image(record.image), np.uint8)
         data = read_bytes(record.image)
@@ -56,7 +56,7 @@ def read_features(record: Record) -> ImageFeatures | DataError:
 def read_features_ahead(
     records: Iterable[Record], *, threads: int, see: Callable[[Record], ImageFeatures | DataError] = read_features
 ) -> Iterator[ImageFeatures | DataError]:
-    """Look at images in their order, a few ahead of time and as many as memory allows."""
+    """Yield features in the order of the records, reading a few images ahead as memory allows."""
     with ThreadPoolExecutor(threads, thread_name_prefix="look") as pool:
         ahead: deque[Future[ImageFeatures | DataError]] = deque()
         source, largest = iter(records), WAITING

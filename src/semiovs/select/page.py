@@ -1,4 +1,4 @@
-"""The page of a selection: how many images were chosen and dropped and why, classes before and after, and pictures of them."""
+"""The HTML page of a selection: images chosen and dropped by reason, classes before and after, example images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MEANING = {
 
 
 def write_selection_page(out: Path, written: WrittenSelection, command: str) -> list[Path]:
-    """Write report.html and the contact sheets, chosen.png and dropped-<reason>.png, into `out`; the files that were written."""
+    """Write report.html and the contact sheets chosen.png and dropped-<reason>.png into `out`; return their paths."""
     tiles = {"chosen": _load_photos(written.chosen)}
     tiles |= {reason: _load_photos(written.dropped.get(reason, [])) for reason in _MEANING}
     for old in out.glob("dropped-*.png"):

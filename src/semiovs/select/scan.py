@@ -1,4 +1,4 @@
-"""Scanning a pool: every image is looked at once, and a teacher is asked which classes it shows."""
+"""Scan a pool: compute the features of every image, and ask a teacher which classes it shows."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ Progress = Callable[[int], None]
 #: RGB pictures (H, W, 3) to vectors (N, D).
 Embed = Callable[[Sequence[NDArray[np.uint8]]], Vectors]
 
-#: Changes whenever rows are made in another way.
+#: Version of the rows; increase it when their computation changes.
 _FORM = 3
 
 
 @dataclass(frozen=True)
 class Examiner:
-    """What is asked of each image.
+    """Computes the rows of images.
 
-    teacher: None, if classes do not matter; identity: what tells it from others; share: of the pixels that a class must have;
-    embed: an encoder, None: the descriptions alone.
+    teacher: None if classes do not matter; identity: plain data that identifies the teacher; share: of the pixels that
+    a class must have; embed: an encoder, None: the descriptions alone.
     """
 
     vocabulary: Vocabulary
@@ -56,7 +56,7 @@ class Examiner:
 
     @property
     def settings(self) -> str:
-        """What the rows depend on."""
+        """Text that identifies everything that the rows depend on."""
         asked = None if self.teacher is None else [self.vocabulary.hash, self.identity, self.share]
         return json.dumps([_FORM, asked, self.embedding], sort_keys=True, default=str)
 
@@ -66,17 +66,17 @@ class Examiner:
         return 0 if self.teacher is None else len(self.vocabulary)
 
     def version(self, record: Record) -> str:
-        """What the teacher has looked up for an image by now."""
+        """Version of the teacher's stored answer for an image; "" without a teacher."""
         return "" if self.teacher is None else self.teacher.version(record.id)
 
     def without_teacher(self) -> Examiner:
-        """The same for images whose classes do not matter."""
+        """A copy for images whose classes do not matter."""
         return Examiner(self.vocabulary, embed=self.embed, embedding=self.embedding, batch_size=self.batch_size)
 
     def rows(
         self, images: Sequence[PoolEntry], threads: int, stop: Callable[[int], bool]
     ) -> tuple[ScanRows, list[str]] | None:
-        """Rows and lines of one chunk; None if `stop`, which is asked with how many images are done, said so."""
+        """Rows and lines of one chunk; None if `stop` (called with the number of finished images) returned true."""
         rows = ScanRows.empty(len(images), self.classes, self.embedding[1])
         texts = [""] * len(images)
         waiting: list[tuple[int, ImageFeatures]] = []
@@ -137,7 +137,7 @@ def _store_features(rows: ScanRows, place: int, found: ImageFeatures) -> None:
 
 @dataclass
 class ScanResult:
-    """marks: of all chunks of the pool; made: images that were looked at by this call; listed: all; stopped: `stop` said so."""
+    """marks: of all chunks of the pool; made: images scanned by this call; listed: all; stopped: `stop` ended it."""
 
     marks: list[str] = field(default_factory=list)
     listed: int = 0
@@ -155,7 +155,7 @@ def scan_pool(
     progress: Progress = lambda done: None,  # noqa: ARG005
     stop: Callable[[], bool] = lambda: False,
 ) -> ScanResult:
-    """Make the chunks that are missing, of this shard (i, n): every n-th from the i-th on.
+    """Compute the missing chunks of this shard (i, n): every n-th chunk from the i-th on.
 
     Raises:
         UsageError: a shard that does not exist.

@@ -1,8 +1,8 @@
-"""What is known of the images of a pool, on disk: rows of fixed size in chunks, so that a million of them fit the memory.
+"""The result of a scan on disk: rows of fixed size in chunks, small enough that a million of them fit into memory.
 
-A chunk is a file of `CHUNK` rows, written in one piece: a killed scan loses the chunk that it was at, and several processes
-may scan one pool, every n-th chunk each. A chunk says which images and settings it was made for; one that does not fit any
-more is made again.
+A chunk is a file of `CHUNK` rows, written atomically: a killed scan loses only its current chunk, and several processes
+can scan one pool, every n-th chunk each. A chunk records which images and settings it was made for, and is computed
+again when those change.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from semiovs.images.record_lines import line_of, record_of
 from semiovs.select.candidates import InvalidEntry
 from semiovs.similarity.copies import ImageFingerprints
 
-#: Images of a chunk.
+#: Images per chunk.
 CHUNK = 256
-#: What became of an image when it was looked at.
+#: Status of an image.
 READ, UNREADABLE, UNANSWERED = 0, 1, 2
 
 PoolEntry = Record | InvalidEntry
@@ -42,9 +42,10 @@ _COLUMNS = ("status", "key", "digest", "hash", "size", "picture", "embedding", "
 class ScanRows:
     """Rows of a scan, in the order of the pool.
 
-    status: (N,) `READ`, `UNREADABLE`, `UNANSWERED`; key: (N,) 64-bit hash of the id; digest: (N, 32); hash: (N,); size: (N, 3)
-    width and height inside borders, bytes of the file; picture: (N, 64); embedding: (N, D), D = 0 without an encoder; presence:
-    (N, K) score that a share of the pixels reaches, times 255; seen: (N, ceil(K / 8)) bits, classes with any pixel.
+    status: (N,) `READ`, `UNREADABLE`, `UNANSWERED`; key: (N,) 64-bit hash of the id; digest: (N, 32); hash: (N,); size:
+    (N, 3) width and height inside borders, bytes of the file; picture: (N, 64); embedding: (N, D), D = 0 without an
+    encoder; presence: (N, K) score that a share of the pixels reaches, times 255; seen: (N, ceil(K / 8)) bits, classes
+    with any pixel.
     """
 
     status: NDArray[np.uint8]
@@ -62,7 +63,7 @@ class ScanRows:
 
     @classmethod
     def empty(cls, count: int, classes: int, width: int) -> ScanRows:
-        """Rows to be filled in."""
+        """Rows of zeros, to be filled in."""
         shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
             "status": (np.uint8, ()), "key": (np.uint64, ()), "digest": (np.uint8, (32,)), "hash": (np.uint64, ()),
             "size": (np.uint32, (3,)), "picture": (np.int8, (64,)), "embedding": (np.int8, (width,)),
@@ -72,7 +73,7 @@ class ScanRows:
 
     @property
     def fingerprints(self) -> ImageFingerprints:
-        """What is compared."""
+        """The columns by which images are compared."""
         return ImageFingerprints(
             self.digest, self.hash, self.picture, self.embedding if self.embedding.shape[1] else self.picture
         )
@@ -90,7 +91,7 @@ def hash_id(identifier: str) -> int:
 
 @dataclass(frozen=True)
 class ScanTable:
-    """The chunks of one pool in `folder`, called ``<name>-<number>.npz``; settings: text that tells how rows were made."""
+    """The chunks of one pool: files ``<name>-<number>.npz`` in `folder`. settings: identifies how rows are made."""
 
     folder: Path
     name: str
@@ -105,7 +106,7 @@ class ScanTable:
         pool: Iterable[PoolEntry],
         version: Callable[[Record], str] = lambda record: "",  # noqa: ARG005
     ) -> Iterator[tuple[int, list[PoolEntry], str]]:
-        """(number, images, mark) of each chunk; the mark tells images, settings, and the `version` of what is known of each."""
+        """Yield (number, images, mark) of each chunk; the mark hashes images, settings and the `version` of each."""
         source = iter(pool)
         for number in range(10**6):
             images = list(islice(source, CHUNK))
@@ -169,7 +170,7 @@ class ScanTable:
             raise DataError(f"{path}: cannot be read ({error}); remove it and run the same command again") from None
 
     def trim(self, count: int) -> None:
-        """Remove chunks of a pool that was longer once."""
+        """Remove chunks from `count` on, left from a longer pool."""
         number = count
         while (path := self.path(number)).is_file():
             path.unlink()
@@ -177,7 +178,7 @@ class ScanTable:
 
 
 def encode_entry(image: PoolEntry, why: str = "") -> str:
-    """One line for an image: its record, or where the list names none; and what is wrong with it."""
+    """Encode an entry of a pool, and what is wrong with it, as one JSON line."""
     if isinstance(image, InvalidEntry):
         return json.dumps({"where": image.where, "why": image.why}, ensure_ascii=True)
     row: dict[str, str] = line_of(image, _ROOT)
@@ -194,7 +195,7 @@ def decode_entry(text: str) -> tuple[PoolEntry, str]:
 
 
 def _identify_file(path: Path) -> str:
-    """Size of a file; of an image in a tar or data set what its container says."""
+    """Size of a file as text; for an image in a container, the container's identity of it."""
     try:
         if parts := split(path):
             return container(parts[0]).identity(parts[1])

@@ -1,4 +1,4 @@
-"""Choosing images from a pool: scan it, scan what must not be in it, decide, and write down what was chosen and what not."""
+"""Select images from a scanned pool: scan the reference images, fit thresholds, decide."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ _NAMED = 50
 
 @dataclass(frozen=True)
 class SelectionRequest:
-    """What to choose for.
+    """What to select.
 
-    targets: names of the classes that an image should show; licenses: allowed ones, empty: all; against: role -> images that must
-    not be chosen; labeled, masks: to fit thresholds on; recall: share of the images of a class that the threshold must keep.
+    targets: names of the classes that an image should show; licenses: allowed ones, empty: all; against: role -> images
+    that must not be chosen; labeled, masks: to fit thresholds on; recall: share of the images of a class that the
+    threshold must keep.
     """
 
     targets: tuple[str, ...]
@@ -51,7 +52,7 @@ class SelectionRequest:
 
 @dataclass(frozen=True)
 class ReferenceImage:
-    """An image that must not be chosen, and what it is for."""
+    """An image that must not be selected, and its role."""
 
     role: str
     id: str
@@ -60,10 +61,10 @@ class ReferenceImage:
 
 @dataclass
 class Selection:
-    """What was found out about a pool.
+    """Result of `select`.
 
-    scan, marks: its rows on disk; references: beside their rows; decision: about each; thresholds: of all classes; licenses: how
-    often each occurs among the readable images; unread: references that cannot be read.
+    scan, marks: its rows on disk; references: images that must not be selected; decision: about each; thresholds: of
+    all classes; licenses: how often each occurs among the readable images; unread: references that cannot be read.
     """
 
     scan: ScanTable
@@ -84,7 +85,7 @@ class Selection:
         return len(self.rows)
 
     def texts(self) -> Iterable[tuple[int, PoolEntry, str]]:
-        """(row, image, what is wrong with it) of the whole pool, chunk by chunk."""
+        """Yield (row, image, what is wrong with it) of the whole pool, chunk by chunk."""
         for number, mark in enumerate(self.marks):
             for place, text in enumerate(self.scan.texts(number, mark)):
                 yield (number * CHUNK + place, *decode_entry(text))
@@ -160,7 +161,7 @@ def _explain_empty_pool(scan: ScanTable, marks: Sequence[str], rows: ScanRows) -
 def _scan_references(
     scan: ScanTable, examiner: Examiner, against: Mapping[str, Manifest], threads: int, progress: Progress
 ) -> tuple[tuple[list[ReferenceImage], ScanRows], list[str]]:
-    """Readable references with their rows, and what is wrong with the others."""
+    """Readable references with their rows, and the errors of the others."""
     bare = examiner.without_teacher()
     references, parts, unread = [], [ScanRows.empty(0, 0, examiner.embedding[1])], []
     for role, manifest in against.items():
@@ -219,7 +220,7 @@ def _fit_thresholds(
 def _check_licenses(
     scan: ScanTable, marks: Sequence[str], allowed: Sequence[str]
 ) -> tuple[NDArray[np.bool_], Counter[str]]:
-    """Which images may be chosen by their license, and how often each license occurs (the first of many by name)."""
+    """Mask of images whose license is allowed, and how often each license occurs (the first `_NAMED` by name)."""
     folded = {name.casefold() for name in allowed}
     fits: list[bool] = []
     licenses: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""The files of a selection: what was chosen (manifest.jsonl), what was not and why (dropped.jsonl), and the sum (select.json)."""
+"""Write the files of a selection: manifest.jsonl (chosen), dropped.jsonl (with reasons), select.json (summary)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class ExampleImage:
-    """An image to show: why it was dropped ("" for a chosen one), and what it is a copy of."""
+    """An image for the page. reason: why it was dropped ("" for a chosen one); of, of_image: what it is a copy of."""
 
     id: str
     image: Path
@@ -37,7 +37,7 @@ class ExampleImage:
 
 @dataclass(frozen=True)
 class WrittenSelection:
-    """What `write_selection` wrote: the sum of it as plain data, and images to show."""
+    """Result of `write_selection`. data: content of select.json; chosen, dropped: example images."""
 
     data: dict[str, Any]
     chosen: list[ExampleImage]
@@ -45,7 +45,7 @@ class WrittenSelection:
 
 
 def write_selection(out: Path, found: Selection, facts: Mapping[str, Any], shown: int = 24) -> WrittenSelection:
-    """Write manifest.jsonl, dropped.jsonl and select.json into `out`; facts: what `select.json` says beside the counts."""
+    """Write manifest.jsonl, dropped.jsonl and select.json into `out`; facts: further content of select.json."""
     decision = found.decision
     named = _find_originals(found)
     chosen: dict[int, Record] = {}
@@ -72,14 +72,14 @@ def write_selection(out: Path, found: Selection, facts: Mapping[str, Any], shown
 
 
 def _choose_examples(found: Selection) -> set[int]:
-    """A few rows of each reason, by chance."""
+    """A few random rows of each reason."""
     order = np.argsort(shuffle_keys(found.rows.key, 0), kind="stable")
     reasons = found.decision.reason[order]
     return {row for reason in range(len(REASONS)) for row in order[reasons == reason][:_SHOWN].tolist()}
 
 
 def _find_originals(found: Selection) -> dict[int, PoolEntry]:
-    """The images of the pool that others are copies of."""
+    """Images of the pool that others are copies of, by row."""
     decision = found.decision
     of = decision.of[(decision.of >= 0) & (decision.reason != LEAK)]
     wanted = np.zeros(len(decision.reason), bool)

@@ -1,7 +1,7 @@
-"""Which of many pictures are copies of others: the first in order stays, what is near it goes.
+"""Find copies among images: the first of each group stays, the others are its copies.
 
-Equal files; equal pictures (hashes within a radius, and the same lightness: `duplicates.py`); pictures that are near by
-description.
+Copies are equal files, images with near perceptual hashes and correlated lightness, or images with near descriptors or
+embeddings.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from semiovs.similarity.neighbors import Places
 EXACT, PERCEPTUAL, EMBEDDING = 1, 2, 3
 KINDS = {EXACT: "exact", PERCEPTUAL: "perceptual", EMBEDDING: "embedding"}
 
-#: Queries at once, and nearest earlier pictures of one that are remembered.
+#: Queries at once, and earlier copies of one image that are kept, at most.
 _BLOCK, _FEW = 16384, 16
 
 
 @dataclass(frozen=True)
 class ImageFingerprints:
-    """What is compared, one row a picture.
+    """Features by which images are compared, one row per image.
 
-    digest: (N, 32) uint8 SHA-256 of the file; hashes: (N,) perceptual hashes; pictures: (N, 64) descriptions; embedding: (N,
-    D), the descriptions again where there is no encoder.
+    digest: (N, 32) uint8 SHA-256 of the file; hashes: (N,) perceptual hashes; pictures: (N, 64) descriptors; embedding:
+    (N, D) of an encoder; without one, the descriptors again.
     """
 
     digest: NDArray[np.uint8]
@@ -47,20 +47,20 @@ class ImageFingerprints:
 
     @property
     def digest_keys(self) -> NDArray[np.void]:
-        """(N,) digests as one value each."""
+        """(N,) digests as single values, to sort and compare."""
         return np.ascontiguousarray(self.digest).view("V32").ravel()
 
 
 @dataclass(frozen=True)
 class Copies:
-    """of: (N,) place of the picture that this is a copy of, -1 if of none; kind: (N,) how it was found, 0 for none."""
+    """of: (N,) index of the image that this one is a copy of, -1 for none; kind: (N,) how it was found, 0 for none."""
 
     of: Places
     kind: NDArray[np.uint8]
 
 
 def find_copies_of(images: ImageFingerprints, others: ImageFingerprints, *, radius: int, threshold: float) -> Copies:
-    """Which pictures are copies of `others`, mirrored ones too where no encoder was used; places are those of `others`."""
+    """Find images that are copies of `others` (mirrored ones too without an encoder); indices are those of `others`."""
     found = Copies(np.full(len(images), -1), np.zeros(len(images), np.uint8))
     if not len(images) or not len(others):
         return found
@@ -89,7 +89,7 @@ def _record_copies(found: Copies, rows: Places, of: Places, kind: int) -> None:
 
 
 def find_copies_within(images: ImageFingerprints, *, radius: int, threshold: float) -> Copies:
-    """Copies among pictures that stand in the order of preference: each copy is near an earlier picture that is none."""
+    """Find copies among images in the order of preference: each copy is near an earlier image that is not a copy."""
     found = Copies(np.full(len(images), -1), np.zeros(len(images), np.uint8))
     _, first, group = np.unique(images.digest_keys, return_index=True, return_inverse=True)
     _record_copies(found, np.flatnonzero(first[group] != np.arange(len(images))), first[group], EXACT)
@@ -105,7 +105,7 @@ def find_copies_within(images: ImageFingerprints, *, radius: int, threshold: flo
 def _search_once(
     images: ImageFingerprints, found: Copies, kind: int, search: Callable[[ImageFingerprints], Iterable[Places]]
 ) -> bool:
-    """One search among the pictures that are left; True if so many were near one that another search is needed."""
+    """Search once among the images that are left; True if pairs were cut off and another search is needed."""
     left = np.flatnonzero(found.of < 0)
     pairs, cut = _limit_pairs(search(images[left]))
     if not len(pairs):
@@ -119,7 +119,7 @@ def _search_once(
 
 
 def _limit_pairs(parts: Iterable[Places]) -> tuple[Places, bool]:
-    """All pairs, but of those of one later picture only the first few; and whether any were left out."""
+    """Keep the first `_FEW` pairs of each later image; and whether any pair was cut off."""
     waiting, size, kept, cut = [np.zeros((0, 2), np.int64)], 0, 0, False
     for part in parts:
         waiting.append(part)
@@ -140,7 +140,7 @@ def _keep_first_pairs(pairs: Places) -> tuple[Places, bool]:
 
 
 def _find_perceptual_pairs(images: ImageFingerprints, radius: int) -> Iterator[Places]:
-    """Pairs i < j of pictures whose hashes are near and whose lightness is the same."""
+    """Pairs i < j of images with near hashes and correlated lightness."""
     index = HashIndex(images.hashes)
     _, first, group = np.unique(images.hashes, return_index=True, return_inverse=True)
     same = np.flatnonzero(first[group] != np.arange(len(images)))
@@ -152,7 +152,7 @@ def _find_perceptual_pairs(images: ImageFingerprints, radius: int) -> Iterator[P
 
 
 def _split_blocks(rows: Places) -> Iterator[Places]:
-    """Rows some at a time; few at first, so that a crowd of copies does not come all at once."""
+    """Split rows into blocks; small ones first, so that many copies of one image do not arrive at once."""
     first, step = 0, 256
     while first < len(rows):
         yield rows[first : first + step]
@@ -160,7 +160,7 @@ def _split_blocks(rows: Places) -> Iterator[Places]:
 
 
 def _keep_alike(one: Vectors, other: Vectors, pairs: Places) -> Places:
-    """The pairs whose lightness correlates as that of copies does; even ones are alike to each other alone."""
+    """Keep pairs with correlated lightness; images of one even colour match only each other."""
     first, second = one[pairs[:, 0], :LIGHT], other[pairs[:, 1], :LIGHT]
     even = ~first.any(axis=1) & ~second.any(axis=1)
     return pairs[even | (cosines(first, second) >= CORRELATION)]

@@ -1,7 +1,7 @@
 """A 64-bit perceptual hash (Zauner 2010, "pHash": signs of low DCT frequencies), and a fast search for near hashes.
 
-A re-encoded, resized or slightly changed copy is within `RADIUS` bits of its original. Images with little content have near
-hashes too, so `are_alike` then compares the images themselves.
+A re-encoded, resized or slightly changed copy is within `RADIUS` bits of its original. Images with little content have
+near hashes too, so `are_alike` then compares the images themselves.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 Hashes = NDArray[np.uint64]
 Pairs = NDArray[np.int64]
 
-#: Hamming distance up to which two pictures may be copies of one.
+#: Hamming distance up to which two images may be copies.
 RADIUS = 10
-#: Correlation of two small gray copies from which on they show the same.
+#: Correlation of two thumbnails from which on they show the same image.
 CORRELATION = 0.9
 
 _SIDE, _KEPT, _SMALL = 32, 8, 16
-#: Share of a side that a border may have, levels that its pixels may differ by, and the share of the side along which compression
-#: has blurred it into the picture.
+#: Borders: largest share of a side, largest difference of gray levels inside, share of a side that is blurred by
+#: compression.
 _FRAME, _EVEN, _BLURRED = 0.2, 24, 0.015
 _COPY = 256
 _BANDS, _WIDTH = 4, 16
@@ -32,10 +32,10 @@ _TOGETHER = 1 << 22
 
 
 def crop_borders(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture, (H, W) or (H, W, 3), without its bars and borders: they are no content.
+    """Crop bars and borders from an image, (H, W) or (H, W, 3).
 
-    Bars lie on two opposite sides, are of one even gray, the same on both, about as wide, and at most `_FRAME` of the side. They
-    are looked for in a copy with a long side of `_COPY` pixels.
+    Bars lie on two opposite sides, are of one even gray, the same on both, about as wide, and at most `_FRAME` of the
+    side. They are looked for in a copy with a long side of `_COPY` pixels.
     """
     height, width = pixels.shape[:2]
     gray = _to_gray(pixels)
@@ -69,7 +69,7 @@ def _measure_bars(gray: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def perceptual_hash(pixels: NDArray[np.uint8]) -> int:
-    """64-bit hash of a picture, (H, W) or (H, W, 3)."""
+    """64-bit hash of an image, (H, W) or (H, W, 3)."""
     gray = _to_gray(pixels)
     small = cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = np.asarray(cv2.dct(small))[:_KEPT, :_KEPT].ravel()
@@ -77,18 +77,18 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> int:
 
 
 def make_thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(16, 16) gray copy of a picture, (H, W) or (H, W, 3), for `are_alike`."""
+    """(16, 16) gray copy of an image, (H, W) or (H, W, 3), for `are_alike`."""
     gray = _to_gray(pixels)
     return np.asarray(cv2.resize(gray, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def are_alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
-    """Whether two thumbnails show the same picture, whatever its brightness and contrast."""
+    """Whether two thumbnails show the same image, up to brightness and contrast."""
     return correlation(one, other) >= CORRELATION
 
 
 def correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Correlation of two thumbnails, -1 to 1; two pictures of one even colour each count as the same."""
+    """Correlation of two thumbnails, -1 to 1; 1 for two even thumbnails."""
     first, second = (small.astype(np.float64) - small.mean() for small in (one, other))
     scale = float(np.sqrt((first**2).sum() * (second**2).sum()))
     if scale == 0:
@@ -97,10 +97,10 @@ def correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 
 
 class HashIndex:
-    """Finds hashes within a radius of given ones, exactly, in memory that grows with the number of hashes alone.
+    """Exact search for hashes within a Hamming radius, in memory linear in the number of hashes.
 
-    The 64 bits are four bands of 16: two hashes within r differ in at most r // 4 bits in some band (the pigeonhole), so only
-    those that are so near in a band are compared.
+    The 64 bits are four bands of 16: two hashes within r differ in at most r // 4 bits in some band (the pigeonhole),
+    so only those that are so near in a band are compared.
     """
 
     def __init__(self, hashes: Hashes) -> None:
@@ -145,7 +145,8 @@ class HashIndex:
 def find_near_hashes(hashes: Hashes, radius: int = RADIUS) -> Pairs:
     """(P, 2) pairs i < j of hashes within `radius` bits.
 
-    Equal hashes are compared once: an image that stands there ten thousand times gives pairs with its first place alone.
+    Equal hashes are compared once: an image that stands there ten thousand times gives pairs with its first place
+    alone.
     """
     values, first, inverse = np.unique(np.asarray(hashes, np.uint64), return_index=True, return_inverse=True)
     pairs = HashIndex(values).query(values, radius)

@@ -1,6 +1,6 @@
-"""Vectors that are near each other by cosine: exactly against a few thousand, through cells among a million.
+"""Nearest neighbours by cosine: exact for a few thousand vectors, by cells for up to millions.
 
-Products of 8-bit vectors are whole numbers below 2^24, which float32 holds exactly: results depend on no thread count.
+Products of 8-bit vectors are integers below 2^24, which float32 holds exactly, so results do not depend on threads.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from semiovs.similarity.descriptor import Vectors, lengths, quantize
 
-#: Products that are held at once.
+#: Products held in memory at once.
 _TOGETHER = 1 << 23
-#: Up to so many vectors, every pair is looked at.
+#: Up to this many vectors, every pair is compared.
 _EXACT = 4096
 _ROUNDS, _SAMPLES = 4, 32
 
@@ -22,7 +22,7 @@ Places = NDArray[np.int64]
 
 
 def find_nearest(vectors: Vectors, others: Vectors) -> tuple[Places, NDArray[np.float64]]:
-    """For each of (N, D) the nearest of (M, D), M > 0: its place, and the cosine."""
+    """Index of the nearest of `others` (M, D), M > 0, for each of (N, D), and the cosine."""
     place = np.zeros(len(vectors), np.int64)
     cosine = np.zeros(len(vectors))
     table, long = others.astype(np.float32), lengths(others)
@@ -38,8 +38,8 @@ def find_nearest(vectors: Vectors, others: Vectors) -> tuple[Places, NDArray[np.
 def find_near_vectors(vectors: Vectors, threshold: float) -> Iterator[Places]:
     """Pairs (P, 2), i < j, of rows (N, D) with at least this cosine, some at a time; each pair once or more.
 
-    Above 4,096 rows they are sorted into cells around means (as many as the root of their number), and a row is compared with those
-    whose own or second cell is its own: near pairs are then found but for a few at the threshold.
+    Above 4,096 rows they are sorted into cells around means (as many as the root of their number), and a row is
+    compared with those whose own or second cell is its own: near pairs are then found but for a few at the threshold.
     """
     if len(vectors) <= _EXACT:
         every = np.arange(len(vectors))
@@ -72,7 +72,7 @@ def _find_near_rows(vectors: Vectors, rows: Places, others: Places, threshold: f
 
 
 def _assign_cells(vectors: Vectors) -> tuple[Places, Places]:
-    """Nearest and second nearest mean of each row; means of a sample that is spread evenly over the rows (Lloyd's rounds)."""
+    """Nearest and second nearest mean of each row; the means are fitted to an even sample (Lloyd's algorithm)."""
     count = int(np.sqrt(len(vectors)))
     sample = vectors[np.linspace(0, len(vectors) - 1, min(len(vectors), count * _SAMPLES)).astype(np.int64)]
     means = sample[:: len(sample) // count][:count]
