@@ -111,8 +111,8 @@ def test_a_signal_saves_at_the_step_boundary(tmp_path, number, error, code):
 
 def test_a_second_signal_ends_the_process_at_once():
     program = (
-        "import os, signal, time\nfrom semiovs.engine.signals import Signals\n"
-        "with Signals():\n os.kill(os.getpid(), signal.SIGTERM)\n print('alive', flush=True)\n"
+        "import os, signal, time\nfrom semiovs.engine.signals import StopSignals\n"
+        "with StopSignals():\n os.kill(os.getpid(), signal.SIGTERM)\n print('alive', flush=True)\n"
         " os.kill(os.getpid(), signal.SIGINT)\n time.sleep(30)\n"
     )
     begin = time.monotonic()

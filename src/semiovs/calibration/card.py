@@ -1,4 +1,4 @@
-"""The teacher's report card: what it is worth on the labelled images, before any training."""
+"""The teacher card: quality of a teacher on the labelled images, before any training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.read_ahead import ReadRgb
 from semiovs.vocab.vocabulary import Vocabulary
 
-#: Names that a sentence lists before it says how many more there are.
+#: Names that are listed in a sentence before "and N more".
 _NAMED = 3
 
 
@@ -47,7 +47,7 @@ class CardExample:
 
 @dataclass(frozen=True)
 class TeacherCard:
-    """Everything the page shows. calibration: fitted on all labelled images; curves: one a class; worst: lowest accuracy first."""
+    """Content of the page. calibration: fitted on all images; curves: per class; worst: lowest accuracy first."""
 
     score: TeacherScore
     calibration: Calibration
@@ -125,9 +125,9 @@ def make_card(
     progress: Progress | None = None,
     read: ReadRgb = read_image,
 ) -> TeacherCard:
-    """Ask the teacher about the labelled images, fit, cross-validate, and look at its worst images again.
+    """Label the labelled images with the teacher, fit and cross-validate a calibration, and collect the worst images.
 
-    who: as by `identity`; folds: of the cross-validation; examples: number of worst images.
+    who: as by `identify_teacher`; folds: of the cross-validation; examples: number of worst images.
 
     Raises:
         DataError, UsageError: as `count_answers` and `fit`.
@@ -148,7 +148,7 @@ def make_card(
 
 
 def join_names(names: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``, ``a, b, c and 4 more``."""
+    """Join names as ``a``, ``a and b``, ``a, b and c`` or ``a, b, c and 4 more``."""
     shown = list(names[:_NAMED])
     if len(names) > _NAMED:
         shown.append(f"{len(names) - _NAMED} more")

@@ -1,4 +1,4 @@
-"""Calibrate a teacher on the labelled images: count once, then fit thresholds, confidences and presence from the counts."""
+"""Calibrate a teacher on labelled images: count once, then fit thresholds, confidences and presence."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.read_ahead import ReadRgb
 from semiovs.vocab.vocabulary import Vocabulary
 
-#: A threshold that keeps a smaller share of the class's pixels than this is not worth its name.
+#: A class of which less than this share of pixels would be kept is unusable.
 LEAST_COVERAGE = 0.05
-#: Presence is only believed in where it clears at least so many labelled images.
+#: A presence threshold must clear at least this many labelled images.
 LEAST_ABSENT = 3
 
 #: Called after each image with how many are done and how many there are.
@@ -45,7 +45,7 @@ def count_answers(
     progress: Progress | None = None,
     read: ReadRgb = read_image,
 ) -> ScoreCounts:
-    """Ask the teacher about every labelled image and count; images (by `read`, as RGB) and masks are read as they are needed.
+    """Label every labelled image with the teacher and count its answers; read: path -> RGB image.
 
     Raises:
         DataError: no labelled images; an image, mask or answer that cannot be read; scores outside [0, 1].
@@ -70,7 +70,7 @@ def _count_batch(
     tally: ScoreCounts,
     read: ReadRgb,
 ) -> None:
-    """Count one batch; one that does not fit the memory is asked in halves."""
+    """Count one batch; a batch that does not fit into memory is split in halves."""
     pairs = [read_labeled(record, masks, read) for record in records]
     images = [torch.from_numpy(np.array(image, np.uint8)).permute(2, 0, 1).contiguous() for image, _ in pairs]
     try:
@@ -96,14 +96,15 @@ def fit(
     manifest: str | None = None,
     choice: Mapping[str, Any] | None = None,
 ) -> Calibration:
-    """Thresholds by conformal risk control, confidences by isotonic regression, presence by majority.
+    """Fit thresholds by conformal risk control, confidences by isotonic regression, presence by majority.
 
-    teacher: as by `identity`; risk: wanted bound of the share of wrong pixels among the kept ones of a class (see `ovs.risk`);
-    rare: what becomes of classes with too few images for that, the threshold of all classes together or ignored; manifest, choice:
-    kept as they are.
+    teacher: as by `identify_teacher`; risk: bound on the share of wrong pixels among the kept ones of a class (see
+    `risk_control`); rare: rule for classes with too few images, the threshold of all classes together ("global") or
+    "ignore"; manifest, choice: recorded as given.
 
     Raises:
-        UsageError: a risk outside (0, 1); DataError: too few labelled images for the risk, or no pixel that can be judged.
+        UsageError: a risk outside (0, 1); DataError: too few labelled images for the risk, or no pixel with a known
+        truth.
     """
     if not 0 < risk < 1:
         raise UsageError(f"--risk {risk}: must lie between 0 and 1, like 0.1")
@@ -133,7 +134,7 @@ def _fit_rule(name: str, tally: ScoreCounts, k: int, everyone: Floats, risk: flo
     threshold = max(control_risk(loss, risk), _find_precise_threshold(right.sum(axis=0), wrong.sum(axis=0), risk))
     if images < count_images_needed(risk):
         status = "few" if fallback == NEVER else "global"
-        own = int(np.argmax(loss.sum(axis=0) <= risk * images))  # what its few images say, without the promise
+        own = int(np.argmax(loss.sum(axis=0) <= risk * images))  # from its few images, without guarantee
         threshold = max(fallback, own, _find_precise_threshold(right.sum(axis=0), wrong.sum(axis=0), risk))
     total = int(right[:, 0].sum() + wrong[:, 0].sum())
     coverage = float((right + wrong)[:, threshold].sum() / max(total, 1))
@@ -150,19 +151,19 @@ def _fit_rule(name: str, tally: ScoreCounts, k: int, everyone: Floats, risk: flo
 
 
 def _find_precise_threshold(right: NDArray[np.int64], wrong: NDArray[np.int64], risk: float) -> int:
-    """The lowest threshold at which the kept pixels of all images together are wrong in no more than `risk`; (257,) each.
+    """The lowest threshold at which at most `risk` of the kept pixels of all images together are wrong; (257,) each.
 
-    Conformal risk control counts every image alike and is lenient where it keeps little, so both are wanted; a higher threshold
-    than the controlled one keeps its promise.
+    Conformal risk control weighs all images equally and is lenient where little is kept, so both thresholds apply; a
+    threshold above the controlled one keeps the guarantee.
     """
     return int(np.argmax(wrong <= risk * (right + wrong)))
 
 
 def _fit_presence(counts: ClassCounts, right: NDArray[np.int64], wrong: NDArray[np.int64]) -> int:
-    """The lowest presence that clears the most wrong pixels, right ones that go with them set against; 0 = clear nothing.
+    """The lowest presence threshold that clears most wrong minus right pixels; 0 = clear nothing.
 
-    right, wrong: (n,) kept pixels of each image. Whatever it is, the promise of the threshold stands: the loss of an image
-    whose pixels are cleared is 0.
+    right, wrong: (n,) kept pixels of each image. The guarantee of the threshold holds for any value, since the loss of
+    a cleared image is 0.
     """
     order = np.argsort(counts.presence, kind="stable")
     seen = counts.presence[order]
@@ -177,7 +178,7 @@ def _fit_presence(counts: ClassCounts, right: NDArray[np.int64], wrong: NDArray[
 
 
 def assign_folds(names: Sequence[str], count: int) -> NDArray[np.int64]:
-    """(n,) fold of each image, of sizes that differ by at most one; decided by the ids alone."""
+    """(n,) fold of each image, by the hashes of the ids; sizes differ by at most one."""
     order = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).digest())
     folds = np.empty(len(names), np.int64)
     folds[order] = np.arange(len(names)) % max(1, min(count, len(names)))
@@ -186,10 +187,10 @@ def assign_folds(names: Sequence[str], count: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class CandidateChoice:
-    """Which candidate, and why.
+    """Result of `choose_candidate`.
 
-    scores: mIoU (percent, classes in the masks) of each on all labelled images; winners: the best one without each fold; estimate:
-    mIoU on the left-out folds of what won without them: what choosing is worth, free of the luck of the winner.
+    scores: mIoU (percent, classes in the masks) of each on all labelled images; winners: the best candidate without
+    each fold; estimate: mIoU on the left-out folds of the respective winners, free of selection bias.
     """
 
     name: str
@@ -209,7 +210,8 @@ class CandidateChoice:
 
 
 def choose_candidate(tallies: Mapping[str, ScoreCounts], *, folds: int = 5) -> CandidateChoice:
-    """Choose among candidates (prompt sets, concept subsets) by cross-validation, from the counts of each on the same images.
+    """Choose among candidates (prompt sets, concept subsets) by cross-validation, from the counts of each on the same
+    images.
 
     The first candidate stays unless another wins in most folds and over all images.
     """
@@ -234,7 +236,7 @@ def choose_candidate(tallies: Mapping[str, ScoreCounts], *, folds: int = 5) -> C
 
 
 def compute_miou(confusion: NDArray[np.int64]) -> float:
-    """Mean IoU in percent over the classes that occur; confusion (K, K + 1), the last column: no prediction."""
+    """Mean IoU in percent over the classes that occur; confusion: (K, K + 1), last column: no prediction."""
     hit = np.diagonal(confusion)
     truth, predicted = confusion.sum(axis=1), confusion[:, :-1].sum(axis=0)
     there = truth > 0

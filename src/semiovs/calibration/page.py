@@ -1,4 +1,4 @@
-"""The teacher card's page: advice, classes, precision against coverage, reliability, worst images."""
+"""The HTML page of the teacher card: advice, classes, precision-coverage curves, reliability, worst images."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _plot_curve(rule: ClassRule, curve: PrecisionCoverage, risk: float) -> str:
 
 
 def _plot_reliability(raw: Reliability, held: Reliability | None) -> str:
-    """Share that is right against what was said, and how many pixels were said so."""
+    """Reliability diagram: accuracy against confidence, and a histogram of confidences."""
     figure = Figure(figsize=(4.6, 4.4), layout="constrained")
     top, low = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     top.plot([0, 100], [0, 100], color="#c9ccd2", linewidth=1, linestyle=(0, (4, 3)))

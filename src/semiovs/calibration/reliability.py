@@ -1,4 +1,4 @@
-"""How far a teacher can be trusted, and whether its calibration keeps its word on images that it was not fitted on."""
+"""Score a teacher on labelled images, and its calibration by cross-validation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Reliability:
-    """Pixels by what was said of them. confidence, accuracy: (bins,) mean of each bin, NaN where empty; share: of all pixels."""
+    """Reliability diagram. confidence, accuracy: (bins,) mean of each bin, NaN where empty; share: of all pixels."""
 
     confidence: Floats
     accuracy: Floats
@@ -54,14 +54,14 @@ class Reliability:
 
 @dataclass(frozen=True)
 class PrecisionCoverage:
-    """Precision against coverage of one class as its threshold rises: (257,) each; precision is NaN where nothing is kept."""
+    """Coverage and precision of one class, (257,) by threshold; precision is NaN where nothing is kept."""
 
     coverage: Floats
     precision: Floats
 
 
 def compute_precision_coverage(tally: ScoreCounts, k: int) -> PrecisionCoverage:
-    """Coverage is the share of the pixels predicted as class `k` that is kept, precision the share of those that is right."""
+    """Coverage: kept share of the pixels predicted as class `k`; precision: share of the kept pixels that is right."""
     counts = tally.table.select_class(k)
     right, wrong = count_kept(counts.right.sum(axis=0)), count_kept(counts.wrong.sum(axis=0))
     kept = right + wrong
@@ -71,11 +71,11 @@ def compute_precision_coverage(tally: ScoreCounts, k: int) -> PrecisionCoverage:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class; shares in [0, 1], NaN where there is nothing to divide by.
+    """Scores of one class; shares in [0, 1], NaN for empty denominators.
 
-    iou: raw, in percent; truth: share of the known pixels that are of the class; images: in which the teacher saw it; precision:
-    raw; kept_precision, coverage, loss: of the calibrated labels on left-out images, loss as in `ovs.risk` (its mean over images
-    is what was promised to be at most the risk).
+    iou: raw, in percent; truth: share of the known pixels that are of the class; images: in which the teacher found it;
+    precision: raw; kept_precision, coverage, loss: of the calibrated labels on left-out images, loss as in
+    `risk_control` (the calibration bounds its mean over images by the risk).
     """
 
     iou: float
@@ -89,10 +89,10 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class CrossValidatedScore:
-    """The calibrated labels, each image judged by a calibration that was fitted without it.
+    """Scores of the calibrated labels, with each image calibrated by a fit without it.
 
-    miou: over the kept pixels; miou_strict: with the ignored pixels counted as wrong (both percent, over classes in the masks);
-    coverage, precision: as shares over all classes; reliability: of the confidences of all pixels, kept or not.
+    miou: over the kept pixels; miou_strict: with the ignored pixels counted as wrong (both percent, over classes in the
+    masks); coverage, precision: as shares over all classes; reliability: of the confidences of all pixels, kept or not.
     """
 
     folds: int
@@ -123,7 +123,7 @@ class TeacherScore:
 def score_teacher(
     tally: ScoreCounts, refit: Callable[[ScoreCounts], Calibration], *, risk: float, folds: int = 5
 ) -> TeacherScore:
-    """Score the raw labels, and the calibrated ones by cross-validation; `refit` fits a calibration to some of the images."""
+    """Score the raw labels, and calibrated ones by cross-validation; refit: fits a calibration to a subset of images."""
     table = tally.table
     right, total = _count_by_level(table, table.level)
     confusion = table.confusion()
@@ -143,10 +143,10 @@ def score_teacher(
 def _cross_validate(
     tally: ScoreCounts, refit: Callable[[ScoreCounts], Calibration], needed: int, folds: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint8], int] | None:
-    """For each row of the table: whether it is kept, and its confidence; by the calibration of the other folds."""
+    """For each row of the table: whether it is kept, and its confidence, by calibrations of the other folds."""
     n = len(tally)
     if n - -(-n // folds) < needed:
-        folds = n  # one image left out at a time is the most that few images can give
+        folds = n  # leave one image out at a time
     fold = assign_folds([image.id for image in tally.images], folds)
     kept, confidence = np.zeros(len(tally.table.count), np.bool_), np.zeros(len(tally.table.count), np.uint8)
     if fold.max(initial=0) == 0:
@@ -204,7 +204,7 @@ def _score_class(tally: ScoreCounts, k: int, confusion: Counts, kept: NDArray[np
 
 
 def _count_by_level(table: CountTable, level: NDArray[Any]) -> tuple[Counts, Counts]:
-    """Right and all pixels (256,) by `level`, of those that have a label and a known truth."""
+    """Right and all pixels (256,) by `level`, of those with a label and a known truth."""
     judged = (table.label < table.classes) & (table.truth < table.classes)
     right = judged & (table.label == table.truth)
     cells = [np.bincount(level[part], table.count[part], LEVELS).astype(np.int64) for part in (right, judged)]

@@ -1,12 +1,12 @@
-"""Thresholds with a promise: conformal risk control over images (Angelopoulos et al. 2022, arXiv 2208.02814, theorem 1).
+"""Conformal risk control over images (Angelopoulos et al. 2022, arXiv 2208.02814, theorem 1).
 
-The loss of image i for class k at threshold t, with K kept pixels, W of them wrong, P predicted ones and A pixels in the image
-(all where the truth is known), is
+The loss of image i for class k at threshold t, with K kept pixels, W of them wrong, P predicted ones and A pixels in
+the image (all where the truth is known), is
 
     l_i(t) = W_i(t) / max(K_i(t), P_i / 10, A_i / 1000)            in [0, 1]
 
-the share of wrong pixels among the kept ones, unless so few are kept that the share says nothing. It is not monotone in t, so its
-envelope L_i(t) = max over t' >= t of l_i(t') is controlled in its place; L is monotone and never below l.
+the share of wrong pixels among the kept ones, with a floor for few kept pixels. It is not monotone in t, so its
+envelope L_i(t) = max over t' >= t of l_i(t') is controlled instead; L is monotone and never below l.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from semiovs.calibration.counts import LEVELS, ClassCounts
 
-#: Kept pixels below this share of the predicted ones (of the image) count as if they were so many.
+#: Floors of the denominator: shares of the predicted pixels, and of the image.
 FLOOR_OF_CLASS = 0.1
 FLOOR_OF_IMAGE = 0.001
 
-#: The threshold that no level reaches.
+#: A threshold above all levels: nothing is kept.
 NEVER = LEVELS
 
 Floats = NDArray[np.float64]
@@ -45,9 +45,9 @@ def compute_losses(counts: ClassCounts) -> Floats:
 
 
 def control_risk(loss: Floats, risk: float) -> int:
-    """The smallest threshold t with (Σ L_i(t) + 1) / (n + 1) <= risk; `NEVER` if only keeping nothing, or not even that, does it.
+    """The smallest threshold t with (Σ L_i(t) + 1) / (n + 1) <= risk; `NEVER` if no level satisfies it.
 
-    With images drawn alike and independently, the expected loss of a new one at this threshold is at most `risk`.
+    For exchangeable images, the expected loss of a new image at this threshold is at most `risk`.
     """
     n = len(loss)
     holds = (loss.sum(axis=0) + 1) / (n + 1) <= risk + 1e-12
@@ -55,5 +55,5 @@ def control_risk(loss: Floats, risk: float) -> int:
 
 
 def count_images_needed(risk: float) -> int:
-    """Fewer images than this cannot support the promise: 1 / (n + 1) alone is more than `risk`."""
+    """Smallest number of images n for which `risk` can be controlled: 1 / (n + 1) <= risk."""
     return math.ceil(1 / risk - 1 - 1e-9)

@@ -1,7 +1,7 @@
-"""The demo: one synthetic world, four trainings that differ in what they learn from, one table.
+"""`semiovs demo`: one synthetic data set, four trainings that differ in the images they learn from, one table.
 
-Everything goes through the same parts as a user's own project: a `folder` data set, an open-vocabulary teacher (`study/teacher.py`)
-that labels into a store, configurations, `train`.
+It uses the same parts as a user's project: a `folder` data set, an open-vocabulary teacher that labels into a store,
+configurations, `train`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from semiovs.store import PseudoLabelStore
 #: The world of the demo.
 SIZE = WorldSize()
 
-#: Seconds that the four trainings may take together, and the steps that they need.
+#: Time for all trainings together in seconds, and the largest and smallest number of steps of each.
 BUDGET, MOST_STEPS, LEAST_STEPS = 170.0, 300, 20
-#: What the four trainings cost together, in steps of the dearest.
+#: Cost of a step of all four trainings, in steps of the slowest.
 ALL_ARMS = 2.9
 EVALUATIONS = 5
 
@@ -44,7 +44,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Arm:
-    """One training: its name in results.json, its line in the table, its column, what it adds to the configuration."""
+    """One training. name: in results.json; title: in the table; short: column; settings: added to the configuration."""
 
     name: str
     title: str
@@ -80,7 +80,8 @@ model: {{name: deeplabv3plus, encoder: small, pretrained: true, output_stride: 1
 method: {{name: unimatch, conf_thresh: 0.8}}
 optim: {{name: adamw, lr: 0.001, head_lr_multiplier: 3, weight_decay: 0.01}}
 train:
-  {{steps: {steps}, batch_size: 8, unlabeled_batch_size: 8, seed: {seed}, device: cpu, precision: {precision}, eval_every: {every},
+  {{steps: {steps}, batch_size: 8, unlabeled_batch_size: 8, seed: {seed}, device: cpu, precision: {precision},
+  eval_every: {every},
    save_every: 1000000, log_every: 50, keep_last: 1}}
 run: {{tensorboard: false}}
 """
@@ -98,7 +99,7 @@ class TrainingCurve:
 
 @dataclass(frozen=True)
 class DemoExample:
-    """A picture (H, W, 3), its true labels (H, W), and what others say: caption -> labels (H, W)."""
+    """An image (H, W, 3), its true labels (H, W), and predictions: caption -> labels (H, W)."""
 
     image: NDArray[np.uint8]
     truth: NDArray[np.uint8]
@@ -107,7 +108,7 @@ class DemoExample:
 
 @dataclass
 class DemoResult:
-    """Everything that the table and the report show. miou: percent, by arm; teacher: its labels on the OOD images."""
+    """Result of the demo. teacher: scores of its labels on the OOD images; curves: by arm."""
 
     root: Path
     size: WorldSize
@@ -124,7 +125,7 @@ class DemoResult:
         return {name: curve.miou[-1] for name, curve in self.curves.items()}
 
     def as_json(self) -> dict[str, Any]:
-        """What results.json holds."""
+        """Content of results.json."""
         return {
             **{name: round(value, 2) for name, value in self.miou.items()},
             "teacher": round(self.teacher.miou, 2),
@@ -141,12 +142,12 @@ class DemoResult:
 def run_demo(
     root: Path, seed: int, *, steps: int | None = None, say: Say = print, size: WorldSize | None = None
 ) -> DemoResult:
-    """Make the world in ``root/world`` (which must not be there), train the four arms, return their scores.
+    """Make the data set in ``root/world`` (which must not exist), train the four arms, return their scores.
 
     steps: of each training; None: as many as fit the time, by a short timing.
 
     Raises:
-        UsageError: a seed or size that cannot be taken; others as `write_world`, `label_images` and `training.train`.
+        UsageError: an invalid seed or size; others as `write_world`, `label_images` and `training.train`.
     """
     begin, size = time.perf_counter(), size or SIZE
     write_world(root / "world", seed, size=size)
@@ -167,9 +168,9 @@ def run_demo(
 
 
 def choose_steps(root: Path, seed: int, say: Say) -> tuple[int, str]:
-    """Number of steps that fits `BUDGET`, and the faster precision, from a few steps of the dearest arm.
+    """Number of steps that fits `BUDGET`, and the faster precision, by timing a few steps of the slowest arm.
 
-    On a busy machine threads wait for each other, so one thread is tried as well; the faster number is kept for the trainings.
+    One thread is timed as well, which is faster on a busy machine; the faster setting is kept for the trainings.
     """
     threads = torch.get_num_threads()
     seconds = {(name, threads): _time_step(root, seed, name) for name in dict.fromkeys(("fp32", _choose_precision()))}
@@ -187,7 +188,7 @@ def choose_steps(root: Path, seed: int, say: Say) -> tuple[int, str]:
 
 
 def _time_step(root: Path, seed: int, precision: str) -> float:
-    """Seconds that a step of the dearest arm takes."""
+    """Seconds per step of the slowest arm."""
     write_text(root / "semiovs.yaml", _make_yaml(root.name, seed, LEAST_STEPS, precision))
     return float(dry_run(_load_arm_config(root, ARMS[-1]).config)["seconds_per_step"])
 
@@ -207,7 +208,7 @@ def train_arm(root: Path, arm: Arm) -> TrainingCurve:
 
 
 def make_examples(root: Path, count: int) -> tuple[list[DemoExample], list[DemoExample]]:
-    """The first `count` evaluation and OOD images with what the arms, after their last step, see in them."""
+    """The first `count` evaluation and OOD images, with predictions of the trained arms."""
     world = root / "world"
     predictors = {
         arm: Predictor.load(root / "runs" / arm.name / "checkpoints" / "last.pt", device="cpu") for arm in ARMS
@@ -232,7 +233,7 @@ def _pixels(path: Path) -> NDArray[np.uint8]:
 
 
 def describe_hardware(precision: str) -> dict[str, Any]:
-    """What the times depend on."""
+    """Hardware and versions that timings depend on."""
     return {
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),

@@ -1,4 +1,4 @@
-"""Pictures side by side, as one PNG: an image, its truth, and what each student sees in it."""
+"""A PNG of images side by side with their truth and the predictions of each model."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _SIDE, _DPI = 1.35, 110
 
 
 def paint_labels(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Class ids (H, W) -> their colours (H, W, 3); what is no class is white."""
+    """Class ids (H, W) -> colours (H, W, 3); white where there is no class."""
     table = np.array([*COLORS, *[(255, 255, 255)] * (256 - len(COLORS))], dtype=np.uint8)
     return table[labels]
 
 
 def write_strips(path: Path, examples: Sequence[DemoExample]) -> None:
-    """Write one row an example: image, truth, and every labelling with the share of pixels that are right.
+    """Write one row per example: image, truth, and each prediction with its pixel accuracy.
 
     All examples carry the same captions.
     """

@@ -1,8 +1,9 @@
-"""A world of many names, to train a small open-vocabulary teacher on: "stripes", "red stripes", "blue zigzag", and the ground.
+"""Synthetic scenes with many class names, to train the small open-vocabulary teacher: "stripes", "red stripes",
+"ground".
 
-An object is named by its texture alone where its two colours have different hues, and by colour and texture where both have one
-hue. Some pairs of a colour and a texture are never drawn (`HELD_OUT`): a teacher that has understood the words knows them all the
-same. Rendered like the demo's world, from other seeds and by other statistics (`datasets/synthetic.py`).
+An object is named by its texture if its two colours have different hues, else by colour and texture. Some pairs of
+colour and texture are never drawn (`HELD_OUT`), to test whether a teacher generalises to new combinations of words.
+Rendered like the demo's scenes, with other seeds and statistics (`demo/synthetic.py`).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ TEXTURES: Mapping[str, Texture] = MappingProxyType({**NAMED, **FOREIGN, **OTHER}
 HUES: Mapping[str, float] = MappingProxyType({"red": 0.0, "purple": 0.18, "blue": 0.36, "green": 0.64, "yellow": 0.83})
 _SPREAD = 0.035
 
-#: (colour, texture) pairs that no scene shows: one colour of each texture, each colour about equally often.
+#: (colour, texture) pairs that training scenes never show: one per texture, each colour about equally often.
 HELD_OUT = tuple((tuple(HUES)[(2 * index) % len(HUES)], name) for index, name in enumerate(TEXTURES))
 
 #: Pairs that scenes show.
@@ -49,7 +50,7 @@ VOCABULARY = Vocabulary.of([GROUND, *TEXTURES, *(f"{hue} {name}" for hue, name i
 
 
 def draw_near_hue(turn: float) -> Callable[[Domain, np.random.Generator], tuple[Field, Field]]:
-    """Two colours, both near a hue; strong enough to be told apart whatever the domain."""
+    """A function that draws two saturated colours near a hue (share of the circle)."""
 
     def draw(domain: Domain, rng: np.random.Generator) -> tuple[Field, Field]:
         vivid = replace(domain, saturation=(0.6, 1.0), brightness=(0.45, 0.9))
@@ -109,7 +110,7 @@ def render_named_scene(seed: int, part: str, index: int, side: int = 64) -> Scen
 
 
 def render_held_out_scene(seed: int, index: int, side: int = 64) -> Scene:
-    """A scene of pairs that training never showed; labels are 1 + position in `HELD_OUT`."""
+    """A scene of held-out pairs; labels are 1 + index in `HELD_OUT`."""
     rng = np.random.default_rng([seed, 2000, index])
     materials = [
         Material(TEXTURES[name], 1 + i, 1.0, draw_near_hue(HUES[hue])) for i, (hue, name) in enumerate(HELD_OUT)
@@ -118,7 +119,7 @@ def render_held_out_scene(seed: int, index: int, side: int = 64) -> Scene:
 
 
 def write_named_world(root: str | Path, seed: int, *, train: int, val: int = 0, side: int = 64) -> Path:
-    """Write a world as a `folder` data set and return its root; the folder appears whole or not at all.
+    """Write scenes as a `folder` data set and return its root; the folder appears only when complete.
 
     images/ with masks/, val/images with val/masks (where `val` is not 0), classes.txt.
 

@@ -1,4 +1,4 @@
-"""The teacher of the demo at work: it labels the OOD images by the names of the classes, and is measured."""
+"""Label the demo's OOD images with its teacher, and score the labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semiovs.store import PseudoLabelStore
 from semiovs.store.stats import count_classes, measure_confidence
 from semiovs.vocab.vocabulary import Vocabulary
 
-#: The teacher that is asked, and how many images at once.
+#: The teacher, and its batch size.
 TEACHER, _TOGETHER = "small", 16
 
 
@@ -27,7 +27,7 @@ class OodLabels:
     """The labels of a world's OOD images.
 
     miou, iou: against the truth, percent; share: of the pixels, by class; confidence: mean, by class that occurs;
-    concepts: words that the teacher was asked with.
+    concepts: number of prompts.
     """
 
     images: int
@@ -46,7 +46,7 @@ class OodLabels:
 
 
 def label_ood(world: Path) -> OodLabels:
-    """Label ``world/ood`` into the store ``world/ood-labels``, as ``semiovs label`` does; the truth is read for the score alone."""
+    """Label ``world/ood`` into the store ``world/ood-labels``, like ``semiovs label``, and score it with the truth."""
     begin = time.perf_counter()
     vocabulary = Vocabulary.load(world / "classes.yaml")
     teacher = build_ovs(TEACHER, device="cpu")
@@ -70,7 +70,7 @@ def label_ood(world: Path) -> OodLabels:
 
 
 def make_teacher_card(world: Path) -> TeacherCard:
-    """What the teacher is worth on the labelled images of a world, as ``semiovs card`` measures it."""
+    """Teacher card for the labelled images of a world, like ``semiovs card``."""
     vocabulary = Vocabulary.load(world / "classes.yaml")
     teacher = build_ovs(TEACHER, device="cpu")
     labeled = Manifest.from_folder(world / "images", world / "masks")

@@ -1,4 +1,4 @@
-"""The demo's page: table, curves, per-class IoU, predictions side by side."""
+"""The HTML page of the demo: table, curves, per-class IoU, predictions side by side."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from semiovs.demo.image_strips import paint_labels
 from semiovs.demo.synthetic import CLASSES, COLORS
 from semiovs.report.page import write_page
 
-#: Colour of each arm's line and bar; the last arm is the one to look at.
+#: Colour of each arm's line and bar.
 _INK = ("#8a8f98", "#3b7dd8", "#d9822b", "#1f9d63")
 
 
@@ -37,7 +37,7 @@ class _ArmRow:
 def write_demo_page(
     path: Path, result: DemoResult, advice: str, target: Sequence[DemoExample], ood: Sequence[DemoExample]
 ) -> None:
-    """Write the page to `path`; advice: of the teacher's card; examples of the target and OOD domain are shown as they come."""
+    """Write the page to `path`. advice: of the teacher card; target, ood: example images of both domains."""
     scores = result.miou
     write_page(
         path,

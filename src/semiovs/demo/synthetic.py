@@ -1,8 +1,8 @@
-"""A world to try the program on: scenes of textured objects with true masks, drawn from a seed in a few seconds.
+"""A synthetic data set: scenes of textured objects with masks, drawn from a seed in a few seconds.
 
-A class is a texture (`textures.NAMED`), whatever its colours, scale, direction and outline. Clutter, shadows, light and occlusion
-hide parts. The target domain is what labels exist for; the OOD domain has other grounds and colours, and beside the
-classes objects of textures that no class list names (`textures.FOREIGN`): their truth is background.
+A class is a texture (`textures.NAMED`) in any colours, scale, direction and outline, with clutter, shadows, light and
+occlusion. The target domain has labels; the OOD domain has other grounds and colours, and also objects of textures
+outside of the class list (`textures.FOREIGN`), whose truth is background.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Ground = str
 #: Class names in the order of their ids; 0 is everything that is not a named texture.
 CLASSES = ("background", *NAMED)
 
-#: Word for everything that is no object.
+#: Name of everything outside of objects.
 GROUND = "ground"
 
 #: Their colours in pictures.
@@ -39,23 +39,24 @@ COLORS = (
 )  # fmt: skip
 
 
-#: What a teacher is asked for in this world: the textures that no class is named after are concepts of the background.
+#: Vocabulary for teachers: textures that are not classes are concepts of the background.
 VOCABULARY = Vocabulary(CLASSES, ((GROUND, *FOREIGN), *((name,) for name in NAMED)), COLORS)
 
-#: Two RGB colours, (3,) each, for the two ends of a pattern; drawn in the ranges of a domain.
+#: Draws two RGB colours, (3,) each, for the two ends of a pattern, in the ranges of a domain.
 Pair = Callable[["Domain", np.random.Generator], tuple[Field, Field]]
 
 
 def draw_two_colors(domain: Domain, rng: np.random.Generator) -> tuple[Field, Field]:
-    """Two colours that have nothing to do with each other."""
+    """Draw two independent colours."""
     return draw_color(domain, rng), draw_color(domain, rng)
 
 
 @dataclass(frozen=True)
 class Material:
-    """What an object may be made of.
+    """Material of an object.
 
-    label: id of its class, 0 if its truth is background; weight: how often it comes; colors: draws the texture's two colours.
+    label: id of its class, 0 if its truth is background; weight: how often it comes; colors: draws the texture's two
+    colours.
     """
 
     texture: Texture
@@ -66,11 +67,11 @@ class Material:
 
 @dataclass(frozen=True)
 class Domain:
-    """Statistics of a world.
+    """Statistics of the scenes of a domain.
 
-    materials: what objects are made of; grounds: kinds of background; saturation, brightness: ranges of colours; tint: strength
-    of a common colour cast; periods: of the textures, pixels; noise: standard deviation, in [0, 1]; contrast: between the two
-    colours of a texture.
+    materials: what objects are made of; grounds: kinds of background; saturation, brightness: ranges of colours; tint:
+    strength of a common colour cast; periods: of the textures, pixels; noise: standard deviation, in [0, 1]; contrast:
+    between the two colours of a texture.
     """
 
     name: str
@@ -110,10 +111,10 @@ OOD = Domain(
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and its truth.
+    """An image and its truth.
 
-    image: (H, W, 3) uint8; mask: (H, W) uint8 class ids; objects: (H, W) uint8, number of the object (of a named or an unnamed
-    texture), 0 for none.
+    image: (H, W, 3) uint8; mask: (H, W) uint8 class ids; objects: (H, W) uint8, number of the object (of a named or an
+    unnamed texture), 0 for none.
     """
 
     image: Pixels
@@ -209,7 +210,7 @@ def _draw_twig(side: int, rng: np.random.Generator) -> Field:
 
 
 def _apply_light(image: Field, domain: Domain, rng: np.random.Generator) -> Pixels:
-    """Light that falls off across the picture, colour cast, noise; to 8 bits."""
+    """Apply light that falls off across the image, colour cast and noise; convert to 8 bits."""
     side = image.shape[0]
     plane = Plane.draw(side, (side, side), rng)
     light = 1 + np.float32(rng.uniform(0, 0.6)) * (plane.u - plane.u.mean())
@@ -245,10 +246,10 @@ def write_world(
     *,
     size: WorldSize = WorldSize(),
 ) -> Path:
-    """Write a world as a `folder` data set and return its root; the folder appears whole or not at all.
+    """Write a world as a `folder` data set and return its root; the folder appears only when complete.
 
-    images/ with masks/, unlabeled/, val/images with val/masks, ood/, classes.yaml (`VOCABULARY`: what a teacher is asked
-    for); beside them ood-truth/ (what is really on the OOD images, for measuring alone).
+    images/ with masks/, unlabeled/, val/images with val/masks, ood/, classes.yaml (`VOCABULARY`: what a teacher is
+    asked for); also ood-truth/ (masks of the OOD images, to score teachers only).
 
     Raises:
         UsageError: a seed below 0, or `root` is there and not empty.
@@ -261,7 +262,7 @@ def write_world(
 
 @contextmanager
 def fill_new_folder(root: Path, seed: int) -> Iterator[Path]:
-    """Give the body a folder to fill, which is called `root` once it is full; if the body fails, nothing is left.
+    """Context with a temporary folder that is renamed to `root` at the end, or removed if the body fails.
 
     Raises:
         UsageError: a seed below 0, or `root` is there and not empty.

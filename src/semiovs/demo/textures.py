@@ -1,7 +1,7 @@
-"""Named texture patterns, drawn as numbers in [0, 1] on a plane of any scale and direction.
+"""Named texture patterns with values in [0, 1], drawn on a plane of any scale and direction.
 
-Three sets that share no pattern: `NAMED` are the classes of the demo, `FOREIGN` look partly like them but are in no class list,
-`OTHER` are what the encoder `small` was pretrained on.
+Three disjoint sets: `NAMED` are the classes of the demo, `FOREIGN` look similar but are not classes, `OTHER` were used
+to pretrain the encoder `small`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TAU = np.float32(2 * np.pi)
 
 @dataclass(frozen=True)
 class Plane:
-    """Where a pattern is drawn. u, v: (H, W) coordinates counted in periods; pixel: size of a pixel in periods."""
+    """Coordinates on which a pattern is drawn. u, v: (H, W) in periods; pixel: size of a pixel in periods."""
 
     u: Field
     v: Field

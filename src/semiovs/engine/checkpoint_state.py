@@ -1,7 +1,7 @@
-"""A learner as plain data and back: the content of a checkpoint.
+"""The content of a checkpoint: pack a learner as plain data, and restore it.
 
-The bytes of a checkpoint are a pure function of what it means. Pickle writes an object that it meets twice as a reference, so two
-equal states built along different routes could differ in bytes; `canonicalize` rebuilds them in one form.
+Equal states give equal bytes. Pickle writes an object that occurs twice as a reference, so equal states could differ in
+bytes; `canonicalize` rebuilds them in one form.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from semiovs.errors import ConfigError, WeightsError
 
 FORMAT = 1
 
-#: Keys that a resumed run may change: where things are and how often something is written.
+#: Configuration keys that may change on resume: paths, and how often something is written.
 CHANGEABLE_KEYS = (
     "run.",
     "data.root",
@@ -38,10 +38,10 @@ CHANGEABLE_KEYS = (
 
 @dataclass(frozen=True)
 class CheckpointIdentity:
-    """What a checkpoint belongs to.
+    """Identifies the run of a checkpoint.
 
-    card: describes the weights to whoever loads them (segmenter, classes, normalisation, evaluation, method); settings: every
-    key of the configuration that changes the mathematics, as JSON; world_size: number of processes.
+    card: metadata of the weights (segmenter, classes, normalisation, evaluation, method); settings: every configuration
+    key that affects results, as JSON; world_size: number of processes.
     """
 
     card: Mapping[str, Any]
@@ -50,13 +50,13 @@ class CheckpointIdentity:
 
 
 def collect_settings(config: Config) -> dict[str, str]:
-    """Keys that change the mathematics, dotted, with their values as JSON."""
+    """Dotted configuration keys that affect results, with their values as JSON."""
     flat = _flatten(config.model_dump(mode="json"))
     return {key: value for key, value in sorted(flat.items()) if not key.startswith(CHANGEABLE_KEYS)}
 
 
 def pack_rank(learner: Learner) -> dict[str, Any]:
-    """What may differ between ranks: readings, and buffers such as the statistics of a BatchNorm that is not synchronised."""
+    """State that may differ between ranks: readings, and buffers such as unsynchronised BatchNorm statistics."""
     names = {name for name, _ in learner.method.named_buffers()}
     buffers = {name: value for name, value in learner.method.state_dict().items() if name in names}
     local = canonicalize({"meter": learner.meter.state_dict(), "buffers": buffers})
@@ -65,7 +65,7 @@ def pack_rank(learner: Learner) -> dict[str, Any]:
 
 
 def pack(learner: Learner, identity: CheckpointIdentity, others: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """Everything needed to continue, as tensors on the CPU and plain values; `others`: `pack_rank` of ranks 1, 2, …"""
+    """Everything needed to resume, as CPU tensors and plain values; others: `pack_rank` of ranks 1, 2, …"""
     own = pack_rank(learner)["buffers"] if others else {}
     state = {
         "format": FORMAT,
@@ -92,7 +92,7 @@ def pack(learner: Learner, identity: CheckpointIdentity, others: Sequence[Mappin
 
 
 def restore(learner: Learner, state: Mapping[str, Any], device: torch.device, rank: int = 0) -> None:
-    """Put `learner` back to where `pack` found it; a rank that did not exist then starts as rank 0, without readings.
+    """Restore `learner` from the state of `pack`; a rank that did not exist then starts as rank 0, without readings.
 
     Raises:
         WeightsError: the weights are of another model or method.
@@ -113,17 +113,17 @@ def restore(learner: Learner, state: Mapping[str, Any], device: torch.device, ra
 
 
 def require_same_run(state: Mapping[str, Any], identity: CheckpointIdentity) -> None:
-    """Refuse a checkpoint that the present configuration would not continue.
+    """Require that the present configuration continues the run of a checkpoint.
 
     Raises:
-        WeightsError: other classes, or an unknown format; ConfigError: a key that changes the mathematics differs.
+        WeightsError: other classes, or an unknown format; ConfigError: a key that affects results differs.
     """
     if state.get("format") != FORMAT:
         raise WeightsError(
             f"the checkpoint has format {state.get('format')}, this program reads {FORMAT}; start a new run"
         )
     there, here = state["card"].get("vocabulary") or {}, identity.card.get("vocabulary") or {}
-    if list(there.get("names", ())) != list(here.get("names", ())):  # concepts and colours are nothing to the weights
+    if list(there.get("names", ())) != list(here.get("names", ())):  # concepts and colours do not affect the weights
         raise WeightsError(
             f"the checkpoint was trained on other classes ({_describe_classes(there)}) than the configuration lists "
             f"({_describe_classes(here)}); resume with the same classes, or start a new run with model.init_from"
@@ -142,7 +142,7 @@ def require_same_run(state: Mapping[str, Any], identity: CheckpointIdentity) -> 
 
 
 def canonicalize(value: Any) -> Any:
-    """`value` rebuilt from fresh containers: keys sorted, strings interned, tensors on the CPU with storages of their own."""
+    """Rebuild `value` from fresh containers: sorted keys, interned strings, CPU tensors without shared storage."""
     if isinstance(value, Tensor):
         tensor = value.detach().cpu()
         whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()

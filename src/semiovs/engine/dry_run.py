@@ -1,4 +1,4 @@
-"""``--dry-run``: a few real steps that write nothing, to see shapes, memory and time before the night."""
+"""``--dry-run``: a few real training steps without any files, to see shapes, memory and time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from semiovs.engine.experiment import Experiment, count_parameters
 from semiovs.engine.loop import Learner, fit
 from semiovs.engine.writers import format_duration
 
-#: Steps whose time counts, after one that warms up.
+#: Timed steps, after one warm-up step.
 TIMED = 2
 
 
 def dry_run(config: Config) -> dict[str, Any]:
-    """Check the data, build everything, take three steps and estimate the rest; plain values.
+    """Check the data, build everything, take three steps and estimate the total time; return plain data.
 
     Raises:
         As `Experiment.build` and `fit`.
@@ -70,14 +70,15 @@ def dry_run(config: Config) -> dict[str, Any]:
 
 
 def format_dry_run(found: dict[str, Any]) -> str:
-    """The dry run for a person."""
+    """Format the result of `dry_run` as text."""
     lines = [found["summary"], "batch:"]
     lines += [f"  {name}: {' x '.join(map(str, shape))}" for name, shape in found["batch"].items()]
     memory = f"{found['memory_gib']:.2f} GiB" if found["memory_gib"] is not None else "unknown"
     lines += [
         f"steps: {found['steps']} ({found['steps_per_epoch']} an epoch), evaluated every {found['eval_every']}",
         f"memory: {memory} ({'GPU, peak' if found['device'].startswith('cuda') else 'this process, peak'})",
-        f"time: {found['seconds_per_step']:.3f} s a step, about {format_duration(found['seconds_in_all'])} without evaluations",
+        f"time: {found['seconds_per_step']:.3f} s a step, "
+        f"about {format_duration(found['seconds_in_all'])} without evaluations",
     ]
     return "\n".join(lines)
 

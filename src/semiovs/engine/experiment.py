@@ -1,4 +1,4 @@
-"""From a configuration to everything that a training needs: images, model, method, optimisers, schedule."""
+"""Build everything that training needs from a configuration: images, model, method, optimisers, schedule."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 #: Epochs of a configuration that gives neither epochs nor steps.
 DEFAULT_EPOCHS = 20
 
-#: Keys of ``data`` that say how views are made of images.
+#: Keys of ``data`` that configure how views are made of images.
 _VIEWS = {"crop_size", "scale", "fit", "pipeline", "look"}
 
 #: Evaluations of a run whose configuration does not say how many.
@@ -45,7 +45,7 @@ MOST_EVALUATIONS = 20
 
 @dataclass(frozen=True)
 class Experiment:
-    """A configuration brought to life on one process; `learner` is what changes while training."""
+    """All objects of one training on one process; only `learner` changes while training."""
 
     config: Config
     world: World
@@ -57,10 +57,10 @@ class Experiment:
 
     @classmethod
     def build(cls, config: Config, world: World, *, check: bool = True) -> Experiment:
-        """Check the data (unless `check` is off: a run that is continued was checked at its start), then build everything.
+        """Check the data (unless `check` is off, as for a resumed run), then build everything.
 
         Raises:
-            DataError, WeightsError, ConfigError: what is wrong, before step 0.
+            DataError, WeightsError, ConfigError: problems found before step 0.
         """
         sources = _load_sources(config, world, check=check)
         config = _measure_missing_bands(config, sources, world)
@@ -107,7 +107,7 @@ class Experiment:
         return experiment
 
     def batches(self) -> Iterator[Batch]:
-        """Batches from where the learner stands to the end."""
+        """Batches from the learner's step to the end."""
         start = self.learner.step * self.recipe.accumulate
         return loader(self.stream, start, len(self.stream), workers=self.config.data.workers)
 
@@ -130,7 +130,7 @@ class Experiment:
         return epochs * self.recipe.steps_per_epoch
 
     def summary(self) -> str:
-        """What is about to be trained, in one line."""
+        """One line about the training that is about to start."""
         method, recipe, sources = self.learner.method, self.recipe, self.sources
         parts = (
             ("labelled", sources.labeled),
@@ -145,14 +145,16 @@ class Experiment:
             f"{group.get('name', i)} {group.get('initial_lr', group['lr']):g}" for i, group in enumerate(groups)
         )
         return (
-            f"{self.config.method.name} on {self.config.model.name} ({count_parameters(method.student) / 1e6:.2f} M parameters), "
-            f"{len(sources.vocabulary)} classes; images: {images}; {recipe.total_steps} steps in {recipe.total_epochs} epochs; "
+            f"{self.config.method.name} on {self.config.model.name} "
+            f"({count_parameters(method.student) / 1e6:.2f} M parameters), {len(sources.vocabulary)} classes; "
+            f"images: {images}; {recipe.total_steps} steps in {recipe.total_epochs} epochs; "
             f"learning rates: {rates}; {self.world.size} process(es) on {self.world.device}, {recipe.precision.name}"
         )
 
     @property
     def default_model(self) -> str:
-        """The model that decides which evaluation is the best: `eval.model`, else the EMA teacher, else the student.
+        """Name of the model whose score selects the best checkpoint: `eval.model`, else the EMA teacher, else the
+        student.
 
         Raises:
             ConfigError: the method has no model of that name.
@@ -165,12 +167,12 @@ class Experiment:
 
 
 def count_parameters(module: nn.Module, *, trained: bool = False) -> int:
-    """Number of parameters, or of those that are trained."""
+    """Number of parameters; trained: of those with gradients only."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)
 
 
 def make_model_card(config: Config, sources: Sources, segmenter: Segmenter) -> ModelCard:
-    """What somebody must know who finds the weights."""
+    """Metadata stored with the weights."""
     evaluation = config.eval.model_dump(include=set(VIEWING))
     if evaluation["window"] is None:
         evaluation["window"] = config.data.crop_size
@@ -188,7 +190,7 @@ def make_model_card(config: Config, sources: Sources, segmenter: Segmenter) -> M
 
 
 def _measure_missing_bands(config: Config, sources: Sources, world: World) -> Config:
-    """The configuration with mean and std of its bands, measured where nobody gave them; RGB has its encoder's."""
+    """Measure mean and std of the bands if the configuration lacks them; RGB uses those of the encoder."""
     if not isinstance(sources.images, BandReader) or config.data.mean is not None:
         return config
     problem: SemiovsError | None = None
@@ -211,7 +213,7 @@ def _measure_missing_bands(config: Config, sources: Sources, world: World) -> Co
 def _load_sources(config: Config, world: World, *, check: bool) -> Sources:
     sources: Sources = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood).sources()
     problem = None
-    if check and world.is_main:  # reading every mask once is enough; the others hear of it
+    if check and world.is_main:  # rank 0 checks, and broadcasts the result
         try:
             check_sources(sources)
         except SemiovsError as error:
@@ -223,7 +225,7 @@ def _load_sources(config: Config, world: World, *, check: bool) -> Sources:
 
 
 def _check_steering(method: Method, sources: Sources) -> None:
-    """A method that waits for scores must get some; scores of evaluation images stop being independent when it does."""
+    """Require the images whose scores steer the method; note when evaluation images do, which biases their scores."""
     if method.steered_by == "val" and sources.val is not None:
         log.info("scores on data.val steer this training (method.prev_snapshot=paper), so they are no fair test of it")
     elif method.steered_by is not None and not getattr(sources, method.steered_by):

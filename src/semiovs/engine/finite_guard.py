@@ -1,4 +1,4 @@
-"""Loss and gradients must stay finite; what is not finite is never written to a checkpoint."""
+"""Detect NaN and infinity in losses and gradients, and keep them out of checkpoints."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ _NEVER = 2**62
 class FiniteGuard:
     """Watches the readings of each step (loss, terms, gradient norm).
 
-    raise: the first bad step of each reading is kept on the device and read when a log line or a checkpoint is due (on the
-    CPU, where reading costs nothing, at every step).
-    skip: read at every step, which synchronises host and device and the ranks; a bad step changes neither weights nor
-    buffers, and `max_skipped` bad steps in a row are one too many.
+    policy "raise": the first bad step of each reading is kept on the device and read when a log line or a checkpoint is
+    due (on the CPU at every step). policy "skip": read at every step, which synchronises host, device and ranks; a bad
+    step changes neither weights nor buffers, and more than `max_skipped` bad steps in a row raise an error.
 
     last_good: path of the newest checkpoint, for the message.
     """
@@ -42,7 +41,7 @@ class FiniteGuard:
         self._buffers: list[Tensor] = []
 
     def remember(self, method: nn.Module) -> None:
-        """Before a step that may have to be undone: keep the buffers (BatchNorm statistics are updated by the forward)."""
+        """Save the buffers before a step that may be undone (the forward pass updates BatchNorm statistics)."""
         if self.policy == "skip":
             self._buffers = [buffer.clone() for buffer in method.buffers()]
 
@@ -62,10 +61,10 @@ class FiniteGuard:
         return True
 
     def check(self) -> None:
-        """Read what was watched (a host synchronisation); all ranks agree.
+        """Read the watched values (a host synchronisation); all ranks get the same result.
 
         Raises:
-            DivergedError: something was not finite; names the first step, the readings and the last good checkpoint.
+            DivergedError: a reading was not finite; names the first step, the readings and the last good checkpoint.
         """
         step, names = self._find_first_failure()
         if step == _NEVER:
@@ -79,7 +78,7 @@ class FiniteGuard:
         )
 
     def check_weights(self, method: nn.Module) -> None:
-        """Raise DivergedError if any weight or buffer is NaN or a weight infinite; called before a checkpoint is written."""
+        """Raise DivergedError if a weight or buffer is NaN, or a weight infinite; called before each checkpoint."""
         self.check()
         values = [p.detach() for p in method.parameters() if p.is_floating_point()]
         buffers = [b for b in method.buffers() if b.is_floating_point()]

@@ -1,7 +1,4 @@
-"""What happens between steps: log lines, evaluations, checkpoints, polite stops.
-
-Each hook is called after every step, on all ranks.
-"""
+"""Hooks for log lines, evaluations, checkpoints and stops by signal; each is called after every step on all ranks."""
 
 from __future__ import annotations
 
@@ -23,15 +20,15 @@ from semiovs.errors import DivergedError
 #: Evaluates one model on all ranks; returns plain values, `miou` in percent among them.
 Evaluator = Callable[[nn.Module], Mapping[str, Any]]
 
-#: Steps between two questions among the ranks whether one was asked to stop: each costs a host synchronisation.
+#: Steps between two checks whether any rank was asked to stop; each check costs a host synchronisation.
 ASK_EVERY = 10
 
-#: A gradient scale below this means that fp16 overflows whatever the scale.
+#: Smallest usable gradient scale; below it, fp16 gradients overflow at every scale.
 _SMALLEST_SCALE = 2.0**-20
 
 
 class LogHook:
-    """Reads the meter every `every` steps and hands a row to the writers (rank 0 has some)."""
+    """Reads the averages every `every` steps and passes a row to the writers (on rank 0)."""
 
     def __init__(self, recipe: Recipe, world: World, writers: Sequence[RowWriter], *, every: int, images: int) -> None:
         self._recipe, self._world, self._writers = recipe, world, writers
@@ -106,9 +103,10 @@ class EvaluationHook:
 
 
 class HeldOutHook:
-    """Evaluates the student on the labelled images that are kept aside, as often as `EvaluationHook`, and tells the method alone.
+    """Evaluates the student on the labelled images that are kept aside, as often as `EvaluationHook`, and tells the
+    method alone.
 
-    Nothing here looks at the evaluation images, and the best checkpoint is not chosen by it.
+    Evaluation images are not used, and the best checkpoint does not depend on this score.
     """
 
     def __init__(self, evaluator: Evaluator, writers: Sequence[RowWriter], *, every: int, total_steps: int) -> None:
@@ -144,7 +142,7 @@ class CheckpointHook:
 
     @property
     def run(self) -> str:
-        """The run directory that the checkpoints lie in."""
+        """The run directory of the checkpoints."""
         return str(self._checkpoints.directory.parent)
 
     def save(self, learner: Learner, *, best: bool = False) -> str:
@@ -167,7 +165,7 @@ class CheckpointHook:
 class StopHook:
     """Ends the run at a step boundary after a signal, with a checkpoint.
 
-    Many ranks must agree: they ask each other every `ASK_EVERY` steps, so that a stop takes up to that many steps.
+    Ranks agree on stopping every `ASK_EVERY` steps, so that a stop takes up to that many steps.
     """
 
     def __init__(self, signals: StopSignals, save: CheckpointHook, world: World, *, total_steps: int) -> None:

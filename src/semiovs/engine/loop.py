@@ -1,7 +1,7 @@
 """The only training loop.
 
-Per optimiser step: set the rates; per micro-step reseed, take a batch, run the method, differentiate; clip, step, tell the
-method, tell the hooks. Nothing is read from the device here: losses stay tensors until a hook writes a line.
+Per optimiser step: set the learning rates; per micro-step reseed, take a batch, run the method, differentiate; then
+clip, step, call the method's `after_step` and the hooks. Losses stay on the device until a hook reads them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that does not change. `prepare` moves a loaded batch to the device and normalises it."""
+    """Everything that is fixed while training. prepare: moves a loaded batch to the device and normalises it."""
 
     schedule: Schedule
     precision: Precision
@@ -123,7 +123,7 @@ def differentiate(
 
 
 def list_gradients(optimizer: Optimizer) -> list[Tensor]:
-    """The gradients that an optimiser has to work with; none where its parameters took no part in the step."""
+    """Gradients of an optimiser's parameters; empty if none of them took part in the step."""
     return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
 
 
@@ -148,6 +148,6 @@ def clip_gradients(learner: Learner, limit: float | None) -> dict[str, Tensor]:
 
 
 def make_progress(recipe: Recipe, step: int, micro: int = 0) -> Progress:
-    """Where micro-step `micro` of step number `step` (0 for the first) stands."""
+    """Progress of micro-step `micro` of step `step` (counted from 0)."""
     shared = make_step_seed(recipe.seed, step, micro, SHARED)
     return Progress(step, recipe.total_steps, step // recipe.steps_per_epoch, recipe.total_epochs, shared)

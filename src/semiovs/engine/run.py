@@ -1,4 +1,4 @@
-"""A run is a directory: configuration, environment, log, metrics, checkpoints, evaluation. Never overwritten silently."""
+"""Run directories: configuration, environment, log, metrics, checkpoints, evaluation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PACKAGES = ("semiovs", "torch", "torchvision", "timm", "numpy", "pillow", "open
 
 
 class Run:
-    """One run's directory; only the main process writes to it."""
+    """The directory of one run; only the main process writes to it."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -37,7 +37,7 @@ class Run:
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line; fields that begin with `wall/` depend on the machine, all others on the mathematics."""
+        """JSON lines; fields that begin with `wall/` depend on the machine, all others are reproducible."""
         return self.directory / "metrics.jsonl"
 
     @property
@@ -67,7 +67,7 @@ class Run:
 
     @classmethod
     def default_directory(cls, name: str, method: str, now: datetime) -> Path:
-        """``runs/<name>/<time>-<method>``, with a number behind it if it is taken."""
+        """``runs/<name>/<time>-<method>``, with a number appended if it exists."""
         base = Path("runs") / name / f"{now:%Y%m%d-%H%M%S}-{method}"
         taken = 1
         path = base
@@ -78,10 +78,10 @@ class Run:
 
     @classmethod
     def create(cls, directory: Path, config: str, command: Sequence[str], *, overwrite: bool = False) -> Run:
-        """Make the directory and write what is known before the first step.
+        """Make the directory and write configuration, environment and command.
 
         Raises:
-            UsageError: the directory holds something already, and `overwrite` is off or it is not a run.
+            UsageError: the directory is not empty, and `overwrite` is off or it is not a run.
         """
         run = cls(directory)
         run.check_free(overwrite=overwrite)
@@ -120,12 +120,12 @@ class Run:
             temporary.replace(link)
 
     def note_command(self, command: Sequence[str]) -> None:
-        """Add the command that continues the run."""
+        """Append the command that resumes the run to command.txt."""
         with (self.directory / "command.txt").open("a", encoding="utf-8") as file:
             file.write(" ".join(command) + "\n")
 
     def cut_metrics(self, step: int) -> None:
-        """Drop the lines after `step`, which will be written again, and a line that was cut off."""
+        """Drop lines after `step`, which will be written again, and an incomplete last line."""
         if not self.metrics.exists():
             return
         kept = [line for line in self.metrics.read_text("utf-8").splitlines() if _parse_step(line) <= step]
@@ -165,7 +165,7 @@ def get_command_line() -> list[str]:
 
 
 def read_metrics(path: Path) -> list[Mapping[str, Any]]:
-    """Rows of a metrics file; a line that was cut off is left out."""
+    """Rows of a metrics file, without an incomplete last line."""
     if not path.exists():
         return []
     rows = (_parse_row(line) for line in path.read_text("utf-8").splitlines())

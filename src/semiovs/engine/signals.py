@@ -1,4 +1,4 @@
-"""Polite stops: the first signal asks for a checkpoint at the next step boundary, the second one ends the process at once."""
+"""Stop by signal: the first asks for a checkpoint at the next step, the second ends the process at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Self
 from semiovs.engine.distributed import is_launched
 from semiovs.errors import InterruptedRunError, PreemptedError, SemiovsError
 
-#: Signals that schedulers send before they take the machine away; Windows has only the first.
+#: Signals that schedulers send before preemption; Windows has only the first.
 _PREEMPTIONS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 #: Seconds within which a launcher forwards a signal.
@@ -20,11 +20,12 @@ _GRACE = 3.0
 
 
 class StopSignals:
-    """While entered, remembers SIGTERM, SIGUSR1 (exit code 75 after a checkpoint) and SIGINT (130); then restores the handlers.
+    """While entered, remembers SIGTERM, SIGUSR1 (exit code 75 after a checkpoint) and SIGINT (130); then restores the
+    handlers.
 
-    A second signal ends the process at once with 128 + its number, without a checkpoint. `torchrun` forwards to its processes
-    what the terminal or the scheduler has sent them already: under it, what comes within `grace` seconds of the first signal
-    is the same request. (The exit code of `torchrun` itself is its own.)
+    A second signal ends the process at once with 128 + its number, without a checkpoint. `torchrun` forwards to its
+    processes what the terminal or the scheduler has sent them already: under it, what comes within `grace` seconds of
+    the first signal is the same request. (The exit code of `torchrun` itself is its own.)
     """
 
     def __init__(self, grace: float | None = None) -> None:
@@ -57,7 +58,7 @@ class StopSignals:
 
 
 def make_stop_error(number: int, where: str) -> SemiovsError:
-    """What a run that was stopped by signal `number` raises once `where` is written."""
+    """The error that a run stopped by signal `number` raises; where: what was saved, for the message."""
     name = signal.Signals(number).name
     kind = InterruptedRunError if number == signal.SIGINT else PreemptedError
     return kind(f"stopped by {name}; {where}")

@@ -1,4 +1,4 @@
-"""One run from its first to its last step: the loop with its hooks, and what is left behind at the end."""
+"""Train or resume a run: set up the loop with its hooks, and write the final evaluation and weights."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run came to. last: mIoU of each model at the end, in percent; best: of the default model, with its step."""
+    """Result of a run. last: mIoU of each model at the end, in percent; best: of the default model, with its step."""
 
     directory: Path
     step: int
@@ -50,10 +50,10 @@ class TrainingResult:
 
 
 def train(loaded: Loaded, command: Sequence[str], *, overwrite: bool = False) -> TrainingResult:
-    """Train a configuration in a new run directory. After `torchrun` restarted the processes, go on where they were.
+    """Train a configuration in a new run directory, or resume it after `torchrun` restarted the processes.
 
     Raises:
-        UsageError: the run directory is taken; DataError, WeightsError, ConfigError: what is wrong, before step 0.
+        UsageError: the run directory exists; DataError, WeightsError, ConfigError: problems found before step 0.
         DivergedError, PreemptedError, InterruptedRunError: see `semiovs.errors`.
     """
     config = loaded.config
@@ -77,11 +77,11 @@ def train(loaded: Loaded, command: Sequence[str], *, overwrite: bool = False) ->
 
 
 def resume(directory: Path, overrides: Sequence[str], command: Sequence[str]) -> TrainingResult:
-    """Continue a run from its newest valid checkpoint; `overrides` may change what `state.FREE` lists.
+    """Continue a run from its newest valid checkpoint; `overrides` may change `CHANGEABLE_KEYS`.
 
     Raises:
         UsageError: no run there; WeightsError: no valid checkpoint, or of other classes or another model;
-        ConfigError: a key that changes the mathematics differs. Others as `train`.
+        ConfigError: a key that affects results differs. Others as `train`.
     """
     run = Run.open(directory)
     if not run.checkpoints.is_dir() or not any(run.checkpoints.glob("step-*.pt")):
@@ -201,7 +201,7 @@ def _finish(experiment: Experiment, run: Run) -> TrainingResult:
 
 @contextmanager
 def _explain_out_of_memory(experiment: Experiment) -> Iterator[None]:
-    """Say in one line what torch says in many, where the user can do something about it."""
+    """Turn torch's out-of-memory error into one line of advice."""
     learner, train = experiment.learner, experiment.config.train
     try:
         yield
@@ -218,7 +218,7 @@ def _choose_run(config: Config, world: World) -> Run:
 
 
 def _find_restarted_run(config: Config, world: World) -> Run | None:
-    """The run that `torchrun` restarted, if it did and got as far as making its directory."""
+    """The run to resume after a restart by `torchrun`; None without a restart or before its directory was made."""
     directory = None
     if count_restarts() and world.is_main:
         given = Path(config.run.dir) if config.run.dir else Path("runs") / _choose_run_name(config) / "latest"
@@ -237,7 +237,7 @@ def _to_text(path: Path | None) -> str | None:
 
 @contextmanager
 def _log_to_run(run: Run, world: World) -> Iterator[None]:
-    """Copy the program's log into the run; other processes than the main one keep quiet."""
+    """Copy the program's log into the run; other ranks than 0 log errors only."""
     logger = logging.getLogger("semiovs")
     before = logger.level
     if not world.is_main:
@@ -252,7 +252,7 @@ def _log_to_run(run: Run, world: World) -> Iterator[None]:
     logger.addHandler(handler)
     try:
         yield
-    except SemiovsError as error:  # whoever called tells the user; the run remembers it too
+    except SemiovsError as error:  # the caller prints it; keep it in the run's log too
         handler.emit(logging.LogRecord("semiovs", logging.ERROR, __file__, 0, str(error), None, None))
         raise
     finally:

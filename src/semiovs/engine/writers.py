@@ -1,4 +1,4 @@
-"""Where rows of numbers go: metrics.jsonl, the console, TensorBoard. Each has one method, `write`."""
+"""Writers of metric rows: metrics.jsonl, the console, TensorBoard."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RowWriter(Protocol):
 
 
 class JsonLinesWriter:
-    """Appends a JSON object a row; each line is with the system before the call returns."""
+    """Appends one JSON line per row and closes the file after each."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -35,7 +35,7 @@ class JsonLinesWriter:
 
 
 class ConsoleWriter:
-    """A line a row on standard error; on a terminal also a progress bar."""
+    """Prints one line per row on standard error; on a terminal also a progress bar."""
 
     def __init__(self, total_steps: int, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
@@ -67,7 +67,7 @@ class TensorBoardWriter:
     def __init__(self, directory: Path, *, after_step: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        # Events of a killed run that lie after its checkpoint will be written again: hide the old ones.
+        # Hide events after the checkpoint of a killed run; they are written again.
         self._events = SummaryWriter(str(directory), purge_step=after_step + 1 if after_step else None)
 
     def write(self, row: Row) -> None:
@@ -100,7 +100,7 @@ def _format_eval_row(row: Row) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A length of time for people."""
+    """Format seconds as text such as ``2 h 05 min``."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Confusion counts and what is read from them: IoU, mIoU, accuracies. All in percent, as published."""
+"""Confusion matrix, with IoU, mIoU and accuracies in percent."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ Labels = Tensor | NDArray[Any]
 class ConfusionMatrix:
     """Pixel counts of (target class, predicted class) over a set of images.
 
-    Exact: int64 counts; pixels whose target is `ignore` do not count; a prediction outside 0..K-1 counts against its target
-    class but for no class (`overflow`), never for class K-1; a target outside {0..K-1, ignore} raises at read-out.
+    Exact: int64 counts; pixels whose target is `ignore` do not count; a prediction outside 0..K-1 counts against its
+    target class but for no class (`overflow`), never for class K-1; a target outside {0..K-1, ignore} raises when
+    results are read.
 
-    `update` waits for nothing on an accelerator: no boolean index, no value read back.
+    `update` never synchronises with an accelerator: no boolean index, no value read back.
     """
 
     def __init__(self, num_classes: int, ignore: int = IGNORE) -> None:
@@ -72,7 +73,7 @@ class ConfusionMatrix:
 
     @property
     def overflow(self) -> NDArray[np.int64]:
-        """(K,) pixels of each target class whose prediction is no class at all."""
+        """(K,) pixels of each target class whose prediction is outside 0..K-1."""
         return self._read_table()[: self.num_classes, self.num_classes]
 
     @property
@@ -94,7 +95,7 @@ class ConfusionMatrix:
         return 100.0 * hit / (target + predicted - hit + 1e-10)
 
     def miou(self, present_only: bool = False) -> float:
-        """Mean IoU in percent: over all K classes, where an absent class counts 0 (as published), or over those in the targets."""
+        """Mean IoU in percent, over all K classes (absent ones count 0, as published) or over those in the targets."""
         iou = self.iou()[self.present()] if present_only else self.iou()
         return float(iou.mean()) if iou.size else 0.0
 

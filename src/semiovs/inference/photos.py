@@ -1,4 +1,4 @@
-"""Contact sheets of bare images: one picture, or two that are to be compared, above a caption."""
+"""Contact sheets of unlabelled images: one picture, or two to compare, above a caption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segment pictures with a trained model: path, PIL image or array in, labels out."""
+"""Segment images with a trained model: from a path, PIL image or array to labels."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ Picture = str | Path | Image.Image | NDArray[Any]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model sees in one picture, at the picture's size as a viewer shows it.
+    """Prediction for one image, at the image's size as shown (EXIF orientation applied).
 
-    image: the picture, RGB (of bands: those of `data.rgb`, else the first as gray); labels: (H, W) uint8 class ids (255 outside
-    the centre crop, if the model is run on one); confidence: (H, W) float32, probability of the label.
+    image: the picture, RGB (of bands: those of `data.rgb`, else the first as gray); labels: (H, W) uint8 class ids (255
+    outside the centre crop, if the model is run on one); confidence: (H, W) float32, probability of the label.
     """
 
     image: Image.Image
@@ -48,15 +48,15 @@ class Prediction:
 
     @cached_property
     def scores(self) -> NDArray[np.float32]:
-        """(K, H, W) class probabilities; computed (a second pass) when first asked for, since they are large."""
+        """(K, H, W) class probabilities; large, so computed by a second forward pass on first access."""
         return self._compute()
 
 
 class Predictor:
-    """A trained segmenter, ready for pictures.
+    """A trained segmenter with everything needed to predict.
 
-    model: in evaluation mode, on the device to use; vocabulary: its classes; settings: how pictures go through it; images: how
-    files become what the model sees, `data.pictures.BandReader` for a model of bands.
+    model: on the device to use; vocabulary: its classes; settings: ``eval.*``; images: reader of image files,
+    `images.readers.BandReader` for a model of bands.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Predictor:
         settings: any of ``eval.*`` (`tiling.VIEWING`) over those that the model was trained with.
 
         Raises:
-            WeightsError: nothing there, damaged, or not ours; UsageError: no such device, model or setting.
+            WeightsError: missing, damaged, or not written by semiovs; UsageError: no such device, model or setting.
         """
         segmenter, card = load_model(source, which=which, device=pick_device(device))
         known = {key: value for key, value in card.evaluation.items() if key in EvalConfig.model_fields}
@@ -116,7 +116,7 @@ class Predictor:
         return Prediction(image, whole_labels.numpy(), whole_confidence.numpy(), lambda: self._compute_scores(seen))
 
     def _read(self, picture: Picture) -> tuple[Seen, Image.Image]:
-        """What the model sees, and what a person does."""
+        """The model's input image, and an RGB image for people."""
         if not isinstance(self.images, BandReader):
             image = _to_rgb(picture)
             return image, image

@@ -20,7 +20,7 @@ _RAMP = np.array([[48, 18, 90], [32, 144, 140], [253, 231, 37]], dtype=np.float6
 
 @dataclass(frozen=True)
 class Tile:
-    """One image of a sheet: caption; label (H, W), 255 = ignore; confidence (H, W) uint8 times 255 or None; photo, if at hand."""
+    """One image of a sheet. label: (H, W), 255 = ignore; confidence: (H, W) uint8, times 255; photo: optional."""
 
     caption: str
     label: NDArray[np.uint8]
@@ -31,7 +31,8 @@ class Tile:
 def contact_sheet(
     tiles: Sequence[Tile], *, names: Sequence[str], colors: Colors = (), side: int = 240, columns: int = 2
 ) -> Image.Image:
-    """Tiles row by row: photo, tinted photo (or the label alone), and confidence if any tile has it; below, a legend of classes.
+    """Tiles row by row: photo, tinted photo (or the label alone), and confidence if any tile has it; below, a legend of
+    classes.
 
     side: pixels of the longer side of each picture; columns: tiles a row.
 

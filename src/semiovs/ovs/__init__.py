@@ -1,4 +1,4 @@
-"""Open-vocabulary teachers and labelling."""
+"""Open-vocabulary teachers, and labelling with them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["OpenVocabModel", "build_ovs"]
 def build_ovs(name: str, *, weights: str | Path | None = None, **options: Any) -> OpenVocabModel:
     """Build the teacher called `name` (``semiovs list teachers``).
 
-    weights: file with its weights, for teachers that have any; options: those that its registry row declares. All teachers that
-    take prompts also take the options of `ViewOptions`.
+    weights: file with its weights, for teachers that have any; options: those that its registry row declares. All
+    teachers that take prompts also take the options of `ViewOptions`.
 
     Raises:
         UsageError: no such teacher or option; a teacher's own errors for options that do not hold.

@@ -1,38 +1,38 @@
-"""How many images at once: what does not fit the memory is tried in halves."""
+"""Adapt the batch size to the memory: batches that do not fit are halved."""
 
 from __future__ import annotations
 
 import torch
 
-#: How PyTorch and its libraries say it where they have no exception of their own for it.
+#: Messages by which PyTorch and its libraries report missing memory in other exceptions.
 _SIGNS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
-#: Full batches that must fit before a larger one is tried; doubled each time that fails, up to the second number.
+#: Batches that must fit before a larger one is tried; doubled after each failure, up to the second number.
 _PATIENCE, _MOST = 32, 4096
 
 
 class AdaptiveBatchSize:
-    """The batch size: halved when a batch does not fit, and stays so, because a failed try costs as much as a batch.
+    """A batch size that is halved when a batch does not fit into memory.
 
-    After many batches that did fit, twice the size is tried once: one huge image, or another program that has ended, does not
-    slow a long job down for ever.
+    After many batches that fit, twice the size is tried, so that one huge image or another program does not slow down
+    the rest of a long job.
     """
 
     def __init__(self, largest: int) -> None:
         self.size = self._largest = largest
-        #: The smallest size that was needed; None while the largest fits.
+        #: The smallest size used so far; None while the largest fits.
         self.smallest: int | None = None
         self._good, self._patience = 0, _PATIENCE
 
     def record_failure(self, count: int) -> None:
-        """`count` images at once did not fit."""
+        """Record that a batch of `count` images did not fit."""
         if self.smallest is not None:
             self._patience = min(2 * self._patience, _MOST)
         self.size, self._good = max(1, count // 2), 0
         self.smallest = min(self.size, self.smallest or self.size)
 
     def record_success(self, count: int) -> None:
-        """`count` images at once did fit."""
+        """Record that a batch of `count` images fitted."""
         if count < self.size or self.size == self._largest:
             return
         self._good += 1
@@ -41,10 +41,10 @@ class AdaptiveBatchSize:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory, of the device or the host, was too small."""
+    """Whether an exception reports missing memory of device or host."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in _SIGNS)
 
 
 def release_memory() -> None:
-    """Give memory that PyTorch keeps for later back to the device, so that other sizes of tensors find room."""
+    """Free PyTorch's cached device memory."""
     torch.cuda.empty_cache()  # does nothing where no GPU was used

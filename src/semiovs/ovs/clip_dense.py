@@ -1,4 +1,4 @@
-"""`clip-dense`: CLIP asked at every patch, without any training (MaskCLIP; SemiVL spec, section 2)."""
+"""Teacher `clip-dense`: CLIP applied to every patch, without training (MaskCLIP; SemiVL spec, section 2)."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ _LONGEST = 4
 class DenseClip(PromptedModel):
     """Cosine between each patch and the mean text of each concept, as a probability.
 
-    weights: a file with a whole CLIP (or its name in the weights directory), or a pretrained tag of open_clip; null: OpenAI's.
-    model: any open_clip model whose image tower is a plain ViT; weights by OpenAI belong to the names with ``-quickgelu``.
-    size: the image's short side becomes this many pixels. logit_scale: what cosines are multiplied with before the softmax, an
-    inverse temperature; CLIP was trained with 100, a smaller one says less certain things.
+    weights: a file with a whole CLIP (or its name in the weights directory), or a pretrained tag of open_clip; null:
+    OpenAI's. model: any open_clip model whose image tower is a plain ViT; weights by OpenAI belong to the names with
+    ``-quickgelu``. size: short side of the resized image, pixels. logit_scale: factor on the cosines before the softmax
+    (inverse temperature); CLIP was trained with 100, smaller values give less certain scores.
 
-    A concept's probability is exp(scale · s_t) / Σ_k exp(scale · max over the concepts of class k): a softmax over the classes, in
-    which each counts by its best concept. So two words for one thing do not halve the confidence. They are relative: without a
-    class for all the rest, everything is one of the classes.
+    A concept's probability is exp(scale · s_t) / Σ_k exp(scale · max over the concepts of class k): a softmax over the
+    classes, each represented by its best concept, so that synonyms do not halve the confidence. Scores are relative:
+    without a background class, every pixel belongs to one of the classes.
 
     Raises:
-        UsageError: no such model, one that has no plain ViT, or weights trained with another activation; WeightsError: no weights.
+        UsageError: no such model, one that has no plain ViT, or weights trained with another activation; WeightsError:
+        no weights.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ def compute_concept_probabilities(similarity: Tensor, owners: Tensor, scale: flo
 
 
 def fit_size(height: int, width: int, short: int, multiple: int) -> tuple[int, int]:
-    """Size at which an image is seen: its short side becomes `short`, unless the long one then exceeds 4 · `short`; multiples."""
+    """Resized (height, width): short side `short`, unless the long one then exceeds 4 · `short`; both multiples."""
     scale = min(short / min(height, width), _LONGEST * short / max(height, width))
     rows, columns = (max(1, round(side * scale / multiple)) * multiple for side in (height, width))
     return rows, columns

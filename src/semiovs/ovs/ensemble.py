@@ -1,4 +1,4 @@
-"""`ensemble`: the weighted mean of other teachers' class scores."""
+"""Teacher `ensemble`: the weighted mean of other teachers' class scores."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ class EnsembleMember:
 
 
 class Ensemble(OpenVocabModel):
-    """members: list of {name, weights, weight, options}, or a YAML file with such a list; all but `name` may be left away.
+    """members: list of {name, weights, weight, options}, or a YAML file with such a list; all but `name` may be left
+    away.
 
-    Scores are averaged at full size, one class at a time. Teachers whose probabilities mean different things (softmax over the
-    classes, a sigmoid a concept) are averaged as they are: let the weights, or a calibration, account for it.
+    Scores are averaged at full size, one class at a time. Teachers whose probabilities mean different things (softmax
+    over the classes, a sigmoid a concept) are averaged as they are: let the weights, or a calibration, account for it.
 
     Raises:
         UsageError: no members, or one that cannot be; what a member's own teacher raises.
@@ -106,7 +107,7 @@ class Ensemble(OpenVocabModel):
 def iterate_planes(
     teacher: OpenVocabModel, images: Sequence[Tensor], vocabulary: Vocabulary, ids: Sequence[str] | None
 ) -> list[Iterator[Tensor]]:
-    """For each image a teacher's scores (H, W), class by class; of one that is asked with words only one is held at full size."""
+    """For each image a teacher's scores (H, W), class by class, to hold one class at full size at a time."""
     if not isinstance(teacher, PromptedModel):
         return [iter(scores) for scores in teacher.scores(images, vocabulary, ids=ids)]
     pairs = zip(images, teacher.maps(images, vocabulary), strict=True)

@@ -1,7 +1,6 @@
-"""`huggingface`: zero-shot segmenters of transformers (extra `hf`), from a directory or the hub.
+"""Teacher `huggingface`: zero-shot segmenters of transformers (extra `hf`), from a directory or the hub.
 
-CLIPSeg answers a sentence with a map of logits; SAM 3 answers a noun phrase with a map of logits and one logit for whether the
-thing is in the image at all.
+CLIPSeg maps a sentence to per-pixel logits; SAM 3 maps a noun phrase to per-pixel logits and one presence logit.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ _CHUNK = 16
 
 
 class HuggingFace(PromptedModel):
-    """weights: directory that `save_pretrained` (or a download from the hub) has filled, its name in the weights directory, or
-    the name of a model on the hub.
+    """weights: directory that `save_pretrained` (or a download from the hub) has filled, its name in the weights
+    directory, or the name of a model on the hub.
 
-    Each concept has a sigmoid of its own: probabilities of different classes do not sum to 1, and a vocabulary with a constant
-    background score fits (`Vocabulary.background`).
+    Each concept has a sigmoid of its own: probabilities of different classes do not sum to 1, and a vocabulary with a
+    constant background score fits (`Vocabulary.background`).
 
     Raises:
         UsageError: no weights are named, or of a model that does not segment by text; WeightsError: they are not there;
@@ -55,13 +54,13 @@ class HuggingFace(PromptedModel):
 
     @torch.inference_mode()
     def maps(self, images: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:
-        """One map (T, h, w) in [0, 1] an image, at the network's own resolution, which does not depend on the image's size."""
+        """One map (T, h, w) in [0, 1] per image, at the fixed resolution of the network."""
         self.network.ask(vocabulary)
         return [self.network.answer(image) for image in images]
 
 
 class HuggingFaceNetwork(ABC):
-    """A model of transformers with its processor; it keeps the last vocabulary's texts."""
+    """A model of transformers with its processor; caches the text embeddings of the last vocabulary."""
 
     kind: str
 
@@ -71,7 +70,7 @@ class HuggingFaceNetwork(ABC):
         self._asked: str | None = None
 
     def ask(self, vocabulary: Vocabulary) -> None:
-        """Encode the concepts, unless they were the last ones."""
+        """Encode the concepts of a vocabulary, unless they are cached."""
         if self._asked != vocabulary.hash:
             self._encode(vocabulary)
             self._asked = vocabulary.hash
@@ -127,9 +126,9 @@ class ClipSeg(HuggingFaceNetwork):
 
 
 class Sam3(HuggingFaceNetwork):
-    """`Sam3Model`: the semantic map times the probability that the thing is there at all.
+    """`Sam3Model`: the semantic map times the presence probability.
 
-    Concepts are asked as they stand (a noun phrase, no template); synonyms one by one, and their maps averaged.
+    Concepts are used as noun phrases without templates; the maps of synonyms are averaged.
     """
 
     kind = "sam3"
@@ -148,7 +147,7 @@ class Sam3(HuggingFaceNetwork):
         return {"text_embeds": features, "attention_mask": mask}
 
     def answer(self, image: Tensor) -> Tensor:
-        """Sigmoid of `semantic_seg` times sigmoid of `presence_logits`, a phrase at a time; the image is encoded once."""
+        """Sigmoid of `semantic_seg` times sigmoid of `presence_logits`, phrase by phrase; encodes the image once."""
         vision = self.model.get_vision_features(pixel_values=self._preprocess(image))
         maps = []
         for phrase in self._phrases:
@@ -187,7 +186,7 @@ def _load(source: str, device: torch.device) -> HuggingFaceNetwork:
             f"teacher 'huggingface': {source}: cannot be loaded: {reason}; --weights takes a directory with config.json, "
             "model.safetensors, preprocessor_config.json and the tokenizer's files, or a name on the hub"
         ) from None
-    if missing := sorted(info["missing_keys"]):  # transformers would go on with random numbers
+    if missing := sorted(info["missing_keys"]):  # transformers would use random weights
         raise WeightsError(f"{source}: weights of {names[0]} lack {len(missing)} tensors ({first_of(missing)})")
     return network(model, processor, device)
 
@@ -207,7 +206,7 @@ def _choose_adapter(source: str, kind: str) -> tuple[tuple[str, str], type[Huggi
 
 @contextmanager
 def _silence(transformers: Any) -> Iterator[None]:
-    """Inside, transformers says nothing but errors and draws no bars."""
+    """Context in which transformers logs errors only, without progress bars."""
     settings = transformers.utils.logging
     level, bars = settings.get_verbosity(), settings.is_progress_bar_enabled()
     settings.set_verbosity_error()

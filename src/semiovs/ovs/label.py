@@ -1,4 +1,4 @@
-"""Label a list of images into a store: read ahead, written behind, resumable, in shards; one bad file does not stop the rest."""
+"""Label images into a store: asynchronous reading and writing, resumable, in shards, tolerant of bad files."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from semiovs.store.writer import LabelAnswer, StoreWriter
 from semiovs.vocab.vocabulary import Vocabulary
 
 OnError = Literal["fail", "skip"]
-#: Called now and then with how many images of the shard are done and how many there are.
+#: Called after each batch with the number of finished images, and of all images of the shard.
 Progress = Callable[[int, int], None]
 
 
 @dataclass
 class LabelReport:
-    """What `label_images` did with the images of its shard.
+    """Result of `label_images` for its shard.
 
-    already: were in the store, or came in from another job meanwhile; failed: (id, reason) of images that were left out;
-    duplicates: repeated entries of the list; smallest_batch: images that fitted the memory at once, where it was too small for
-    the batch size; stopped: `stop` said so before the end.
+    already: images that were in the store, or were added by another job meanwhile; failed: (id, reason) of skipped
+    images; duplicates: repeated entries of the list; smallest_batch: smallest batch size used, None if the full size
+    always fitted; stopped: whether `stop` ended the job early.
     """
 
     listed: int
@@ -47,12 +47,12 @@ class LabelReport:
 
     @property
     def images_per_second(self) -> float:
-        """Speed of this call, images that were already there not counted."""
+        """Newly labelled images per second."""
         return self.labeled / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def done(self) -> int:
-        """Images that need no more work."""
+        """Images that are finished, failed ones included."""
         return self.already + self.labeled + len(self.failed)
 
     def as_json(self) -> dict[str, Any]:
@@ -83,19 +83,19 @@ def label_images(
     stop: Callable[[], bool] = lambda: False,
     read: ReadRgb | None = None,
 ) -> LabelReport:
-    """Label the images that the store lacks and add them to it; running it again does what is left.
+    """Label the images that the store lacks and add them to it; running it again resumes the job.
 
-    shard: (i, n) labels every n-th image from the i-th on, so n processes share the work; the same list gives the same shares.
-    Batches are cut from the shard, not from what is left of it, so that a resumed job asks the teacher the same questions. A
-    batch that does not fit the memory is labelled in smaller ones. threads: as many read, and as many write; None: one a core, up
-    to 8. read: gives RGB of a path, `Sources.images.rgb`; None: `read_image`. stop: asked between batches; once it is true, what
-    the teacher has answered is written and the call returns.
+    shard: (i, n) labels every n-th image from the i-th on; the same list gives the same shards. Batches are cut from
+    the whole shard, so that a resumed job forms the same batches. A batch that does not fit into memory is split.
+    threads: number of readers and of writers; None: one per core, up to 8. read: path -> RGB image, such as
+    `Sources.images.rgb`; None: `read_image`. stop: polled between batches; once true, finished labels are written and
+    the call returns.
 
     Raises:
-        UsageError: a shard that does not exist.
-        DataError: an image or its label cannot be read (with on_error="fail"; what came before is stored); two images of one id; a
-            store of other classes, or with the label of another image of the same id; StoreWriteError: the store cannot be
-            written, whatever on_error says.
+        UsageError: a shard that does not exist. DataError: an image or its label cannot be read (with on_error="fail";
+        what came before is stored); two images of one id; a
+            store of other classes, or with the label of another image of the same id; StoreWriteError: the store cannot
+            be written, whatever on_error says.
     """
     index, count = shard
     if not 0 <= index < count:
@@ -121,7 +121,7 @@ def label_images(
 
 
 def _require_same_images(store: PseudoLabelStore, there: Iterable[Record]) -> None:
-    """Refuse labels of other images that have the same ids, where list and store both know the checksum of the image."""
+    """Raise DataError if the store holds labels of other images with the same ids, by their checksums."""
     others = [r.id for r in there if r.sha256 and (store.row(r.id).image or r.sha256) != r.sha256]
     if others:
         raise DataError(
@@ -135,7 +135,7 @@ def _count_more(some: Sequence[str]) -> str:
 
 
 def _make_batches(records: Sequence[Record], waiting: Sequence[bool], size: int) -> Iterator[list[Record]]:
-    """The images that wait, in batches of the whole list."""
+    """Batches of the whole list, without the images that are labelled already."""
     for first in range(0, len(records), size):
         batch = [records[i] for i in range(first, min(first + size, len(records))) if waiting[i]]
         if batch:
@@ -143,14 +143,14 @@ def _make_batches(records: Sequence[Record], waiting: Sequence[bool], size: int)
 
 
 def choose_threads() -> int:
-    """Cores that this process may use, at most 8: more do not make a disk faster."""
+    """Number of cores available to this process, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 8)
 
 
 @dataclass
 class _LabelJob:
-    """One call's constants."""
+    """State of one call of `label_images`."""
 
     teacher: OpenVocabModel
     vocabulary: Vocabulary
@@ -182,7 +182,7 @@ class _LabelJob:
         self._report_progress(writer)
 
     def _skip_labeled(self, batches: Iterable[Sequence[Record]]) -> Iterator[Sequence[Record]]:
-        """Batches without the images that another job has added meanwhile."""
+        """Yield batches without the images that another job has added meanwhile."""
         for batch in batches:
             left = [record for record in batch if record.id not in self.store]
             self.report.already += len(batch) - len(left)
@@ -201,7 +201,7 @@ class _LabelJob:
             self.progress(self.report.done, self.report.listed)
 
     def _label_batch(self, loaded: LoadedBatch, answers: list[LabelAnswer]) -> None:
-        """Ask the teacher about the images that could be read, as many at once as fit."""
+        """Label the readable images of a batch, as many at once as fit into memory."""
         records, images = [], []
         for record, image in zip(loaded.records, loaded.images, strict=True):
             if isinstance(image, DataError):
@@ -222,7 +222,7 @@ class _LabelJob:
                 first = last
 
     def _try_label(self, records: Sequence[Record], images: Sequence[Tensor], answers: list[LabelAnswer]) -> bool:
-        """Label images at once; False if the memory is too small for that."""
+        """Label images as one batch; return False if it does not fit into memory."""
         known, failed = len(answers), len(self.report.failed)
         try:
             self._label(records, images, answers)
@@ -243,7 +243,7 @@ class _LabelJob:
             if len(records) == 1:
                 self._record_failure(records[0].id, error)
                 return
-            middle = len(records) // 2  # find the one image of the batch that is wrong
+            middle = len(records) // 2  # find the bad image of the batch
             self._label(records[:middle], images[:middle], answers)
             self._label(records[middle:], images[middle:], answers)
             return
@@ -260,7 +260,7 @@ class _LabelJob:
 
 
 def _make_answer(record: Record, image: Tensor, label: Tensor, confidence: Tensor) -> LabelAnswer:
-    """What the store takes: confidence as round(255 * c), or none where it is 1 everywhere."""
+    """Answer for the store: confidence as round(255 * c), or None if it is 1 everywhere."""
     if label.shape != image.shape[1:]:
         raise DataError(
             f"{record.image}: image is {image.shape[2]}x{image.shape[1]}, "
@@ -283,7 +283,7 @@ def _make_memory_error(record: Record, image: Tensor) -> DataError:
 
 
 def _drop_duplicates(records: Iterable[Record]) -> tuple[list[Record], int]:
-    """Records by id, first come first, and how many were repeated."""
+    """Records without repeated ones, in order, and the number of repetitions."""
     seen: dict[str, Record] = {}
     repeated = 0
     for record in records:

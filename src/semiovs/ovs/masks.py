@@ -1,4 +1,4 @@
-"""A teacher that has answered already: masks or score maps in a folder, found by image id."""
+"""Teacher `masks`: ready-made masks or score maps in a folder, found by image id."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _SUFFIXES = (*MASK_SUFFIXES, *_SCORE_SUFFIXES)
 class MasksTeacher(OpenVocabModel):
     """Labels made elsewhere: by another model, another tool, or by hand.
 
-    root: the folder; it holds ``<id><suffix>.png`` (any mask `MaskReader` reads) or ``<id><suffix>.npy`` / ``.npz`` with class
-    scores (K, H, W) in [0, 1]. Where the id itself is not there, a file of the same name in any sub-folder is taken, if there is
-    only one. encoding, map: as in the configuration section `data.masks`.
+    root: folder with ``<id><suffix>.png`` (any mask that `MaskReader` reads) or ``<id><suffix>.npy`` / ``.npz`` with
+    class scores (K, H, W) in [0, 1]. Where the id itself is not there, a file of the same name in any sub-folder is
+    taken, if there is only one. encoding, map: as in the configuration section `data.masks`.
 
     Confidence is 1 everywhere for a mask, and the highest score for a score map. Sizes must be those of the images.
 
@@ -57,7 +57,7 @@ class MasksTeacher(OpenVocabModel):
         self._readers: dict[str, MaskReader] = {}
 
     def describe(self) -> dict[str, Any]:
-        """Where the masks came from and how their values are read."""
+        """Folder of the masks, and how their values are read."""
         read = None if self.map is None else {str(key): value for key, value in self.map.items()}
         return {"root": str(self.root.absolute()), "suffix": self.suffix, "encoding": self.encoding, "map": read}
 
@@ -99,7 +99,7 @@ class MasksTeacher(OpenVocabModel):
         return labels, confidences
 
     def find(self, identifier: str) -> Path:
-        """File that answers for an image.
+        """File of an image's mask or scores.
 
         Raises:
             DataError: none, or several in different sub-folders.
@@ -129,7 +129,7 @@ class MasksTeacher(OpenVocabModel):
         return dict(table)
 
     def _suggest_example(self) -> str:
-        """What the folder holds instead."""
+        """Name an example of what the folder holds, for error messages."""
         example = next(iter(self._by_stem), None)
         return (
             "; the folder holds no masks at all" if example is None else f"; the folder holds '{example}', for example"

@@ -1,4 +1,4 @@
-"""Any teacher that is asked with words, looking through sliding windows, at several scales, at mirrored images too."""
+"""Sliding windows, several scales and mirrored images for any teacher that takes prompts."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ GRAIN = 4
 
 @dataclass(frozen=True)
 class ViewOptions:
-    """How often, and how closely, a teacher looks at an image.
+    """The views of an image whose probabilities are averaged.
 
-    tile: side of square windows, pixels; null: the image as a whole. stride: from one window to the next; null: two thirds of it.
-    scales, flip: looks at other sizes, and mirrored; probabilities are averaged. A teacher that resizes every image to a size of
-    its own sees the same at each scale, unless `tile` is set.
+    tile: side of square windows, pixels; null: the whole image. stride: between windows; null: two thirds of `tile`.
+    scales, flip: additional sizes, and mirrored images. Scales have no effect without `tile` on teachers that resize
+    every image to a fixed size.
 
     Raises:
-        UsageError: numbers that cannot be.
+        UsageError: invalid values.
     """
 
     tile: int | None = None
@@ -67,17 +67,17 @@ class ViewOptions:
 
 
 class MultiViewTeacher(PromptedModel):
-    """`teacher`, looking through `views`; windows are seen one at a time."""
+    """Averages the answers of `teacher` over `views`; windows are processed one at a time."""
 
     def __init__(self, teacher: PromptedModel, views: ViewOptions) -> None:
         self.teacher, self.views = teacher, views
 
     def describe(self) -> dict[str, Any]:
-        """As the teacher, and how it looks."""
+        """As the teacher, with the view options."""
         return {**self.teacher.describe(), **self.views.list_changes()}
 
     def exact(self) -> MultiViewTeacher | None:
-        """The teacher's, with the same looks."""
+        """The exact teacher with the same views."""
         inner = self.teacher.exact()
         return MultiViewTeacher(inner, self.views) if isinstance(inner, PromptedModel) else None
 
@@ -102,7 +102,7 @@ class MultiViewTeacher(PromptedModel):
                 self._ask_teacher(part, vocabulary), size, mode="bilinear", align_corners=False, antialias=True
             )
 
-        assert self.views.tile is not None  # the caller has looked
+        assert self.views.tile is not None  # checked by the caller
         whole = [max(1, round(side / GRAIN)) * GRAIN for side in image.shape[-2:]]
         even = resized(image, (whole[0], whole[1]))
         return average_windows(window, even, window=self.views.tile, stride=self.views.effective_stride, grain=GRAIN)

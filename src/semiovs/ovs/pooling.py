@@ -1,7 +1,8 @@
-"""From concept maps to classes, streamed: the maps of a few concepts at a time are resized, and only the best so far is kept.
+"""Pool concept maps to classes: a few maps at a time are resized, and only the running maximum is kept.
 
-A class owns one or more concepts; its score at a pixel is the maximum over their maps *at full size*. Taking the maximum before
-the resize is cheaper and gives other labels, because the two do not commute (SED spec, section 9, row 10).
+A class owns one or more concepts; its score at a pixel is the maximum over their maps *at full size*. Taking the
+maximum before the resize is cheaper and gives other labels, because the two do not commute (SED spec, section 9, row
+10).
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ CHUNK = 16
 
 @dataclass(frozen=True)
 class ConceptPooling:
-    """Which concept belongs to which class.
+    """Pools the maps of concepts to the scores of their classes.
 
-    owners: class id of each concept, ascending; classes: K; background: constant score of class 0, which then needs no concept.
+    owners: class id of each concept, ascending; classes: K; background: constant score of class 0, which then needs no
+    concept.
     """
 
     owners: Sequence[int]
@@ -32,7 +34,7 @@ class ConceptPooling:
     background: float | None = None
 
     def scores(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
-        """Concept probabilities (T, h, w) in [0, 1] -> class scores (K, *size): the maximum over each class's concepts."""
+        """Concept maps (T, h, w) in [0, 1] -> class scores (K, *size): the maximum over each class's concepts."""
         pooled = maps.new_zeros((self.classes, *size))
         if self.background is not None:
             pooled[0] = self.background

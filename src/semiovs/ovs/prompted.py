@@ -1,4 +1,4 @@
-"""Teachers that are asked with words: what they share beside their networks."""
+"""Base class of teachers that answer text prompts with per-pixel maps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class PromptedModel(OpenVocabModel):
 
     @abstractmethod
     def maps(self, images: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:
-        """Images, uint8 RGB (3, H, W) each -> one map (T, h, w) in [0, 1] each, at any resolution, over the whole image.
+        """Images, uint8 RGB (3, H, W) each -> one map (T, h, w) in [0, 1] each, at any resolution, over the whole
+        image.
 
         Map t answers ``vocabulary.prompts[t]``.
         """
@@ -36,7 +37,7 @@ class PromptedModel(OpenVocabModel):
     def label(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """As `scores` and argmax, without ever holding concepts x H x W."""
+        """As the argmax of `scores`, without holding concepts x H x W in memory."""
         require_images(images)
         pooling = make_pooling(vocabulary)
         pairs = zip(images, self.maps(images, vocabulary), strict=True)
@@ -45,7 +46,7 @@ class PromptedModel(OpenVocabModel):
 
 
 def make_pooling(vocabulary: Vocabulary) -> ConceptPooling:
-    """How the concepts of a vocabulary become its classes."""
+    """Pooling of a vocabulary's concepts to its classes."""
     return ConceptPooling(vocabulary.owners, len(vocabulary), vocabulary.background)
 
 

@@ -1,4 +1,4 @@
-"""Images for a teacher, decoded ahead of it by a few threads, in the order of the list and in bounded memory."""
+"""Decode images for a teacher ahead of time, by threads, in order and in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from semiovs.errors import DataError
 from semiovs.images.image import read_image
 from semiovs.images.record import Record
 
-#: Decoded pixels that may wait, in bytes; one image may be larger than that.
+#: Bytes of decoded images that may wait; a single image may be larger.
 WAITING = 128 * 2**20
 
 
 @dataclass(frozen=True)
 class LoadedBatch:
-    """A batch as it comes from the disk: uint8 RGB (3, H, W) an image, or why it cannot be read."""
+    """A batch of records with their images, uint8 RGB (3, H, W), or the errors of unreadable ones."""
 
     records: Sequence[Record]
     images: Sequence[Tensor | DataError]
@@ -39,8 +39,8 @@ def read_batches(
 ) -> Generator[LoadedBatch, None, None]:
     """Decode batch after batch; one batch is read ahead, and as many as give `2 * threads` images where memory allows.
 
-    waiting: bytes of decoded images beyond one batch; those that are being read count as much as the largest so far. read: gives
-    RGB of a path; None: `read_image`.
+    waiting: bytes of decoded images beyond one batch; those that are being read count as much as the largest so far.
+    read: path -> RGB image; None: `read_image`.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
         ahead: _Ahead = deque()
@@ -81,7 +81,7 @@ def _count_bytes(image: Tensor | DataError) -> int:
 
 
 def _read_rgb(record: Record, read: ReadRgb) -> Tensor | DataError:
-    """uint8 RGB (3, H, W), as shown; what is wrong with it otherwise."""
+    """Read as uint8 RGB (3, H, W), as shown; return the error of an unreadable image."""
     try:
         pixels = np.array(read(record.image), dtype=np.uint8)
     except DataError as error:

@@ -1,4 +1,4 @@
-"""`sed`: SED, the teacher of SemiOVS. Images go in as its published predictor lets them in (SED spec, section 1)."""
+"""Teacher `sed`: SED, with the preprocessing of its published predictor (SED spec, section 1)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 class SedTeacher(PromptedModel):
     """Cost aggregation between the pixels of a CLIP tower and the concepts (Xie et al., CVPR 2024).
 
-    weights: a published file, a model or run of `semiovs ovs train`; None: the published file in `SEMIOVS_WEIGHTS_DIR`. variant:
-    large or base, None: whatever the file is. precision: fp32 is exact; tf32 (GPU) and bf16 change a few labels. topk: early
-    rejection: a concept that is nowhere among this many best of a pixel is not refined further and scores 0; None: exact.
-    resolution: side of the square that the network sees, None: that of the weights. memory_gb: for the concepts in hand; decides
-    how many are computed together and nothing else.
+    weights: a published file, a model or run of `semiovs ovs train`; None: the published file in `SEMIOVS_WEIGHTS_DIR`.
+    variant: large or base, None: whatever the file is. precision: fp32 is exact; tf32 (GPU) and bf16 change a few
+    labels. topk: early rejection: a concept that is in no pixel's `topk` best is not refined further and scores 0;
+    None: exact. resolution: side of the square input, None: that of the weights. memory_gb: memory for concepts, which
+    determines how many are computed together, without effect on results.
 
     Raises:
         UsageError: a value that cannot be taken; WeightsError: weights that are missing or of something else.
@@ -62,7 +62,7 @@ class SedTeacher(PromptedModel):
         memory_gb: float = 2.0,
         device: str = "auto",
     ) -> Self:
-        """Teacher with a network that is built already."""
+        """Teacher around an existing network."""
         teacher = cls.__new__(cls)
         teacher._configure(precision, topk, None, memory_gb, device)
         kept = copy.deepcopy(source) if precision == "bf16" else source  # casting is in place
@@ -107,15 +107,17 @@ class SedTeacher(PromptedModel):
         return {**self.source.facts, **own}
 
     def exact(self) -> SedTeacher | None:
-        """In fp32, with every concept refined at every pixel; from the same weights, opened once more."""
+        """Teacher of the same weights in fp32, with every concept refined at every pixel."""
         return None if self.precision == "fp32" and self.topk is None else self._reopen()
 
     @torch.inference_mode()
     def maps(self, images: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:
-        """One map (T, h, w) in [0, 1] an image, at a quarter of the network's resolution (192×192 for 768×768 at stride 32).
+        """One map (T, h, w) in [0, 1] an image, at a quarter of the network's resolution (192×192 for 768×768 at stride
+        32).
 
-        The sigmoid comes before any resize. The maps cover the whole image: the network's input has no padding, so nothing is
-        cut off (the published predictor cuts maps of images with sides of more than 13 to 1; SED spec, section 8, bug 8).
+        The sigmoid comes before any resize. The maps cover the whole image: the network's input has no padding, so
+        nothing is cut off (the published predictor cuts maps of images with sides of more than 13 to 1; SED spec,
+        section 8, bug 8).
         """
         require_images(images)
         text = self._embed_vocabulary(vocabulary)
@@ -155,7 +157,7 @@ class SedTeacher(PromptedModel):
 
 
 def fit_shortest_edge(height: int, width: int, short: int, longest: int) -> tuple[int, int]:
-    """Size of an image whose short side becomes `short`, unless the long one then exceeds `longest` (SED spec, section 1)."""
+    """Resized (height, width): short side `short`, unless the long one then exceeds `longest` (SED spec, section 1)."""
     scale = short / min(height, width)
     rows, columns = (float(short), scale * width) if height < width else (scale * height, float(short))
     if max(rows, columns) > longest:
@@ -175,7 +177,7 @@ def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 @contextmanager
 def _set_arithmetic(precision: str, device: torch.device) -> Iterator[None]:
-    """Matrix products and convolutions of fp32 tensors in fp32, or in TF32; the process's own setting comes back afterwards."""
+    """Context that computes fp32 matrix products and convolutions in fp32 or TF32; restores the setting afterwards."""
     if device.type != "cuda":
         yield
         return

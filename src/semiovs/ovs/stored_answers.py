@@ -1,4 +1,4 @@
-"""A teacher that has answered already, into a pseudo-label store."""
+"""A teacher that answers from a pseudo-label store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 
 class StoredTeacher(OpenVocabModel):
-    """Answers with the labels and confidences of a store; an image is found by its id, else by the last part of it.
+    """Answers with the labels and confidences of a store; images are found by id, else by its last part.
 
     Raises:
         DataError: no store, or of other classes than `vocabulary`.
@@ -29,7 +29,7 @@ class StoredTeacher(OpenVocabModel):
         self.store = PseudoLabelStore.open(root, vocabulary)
 
     def describe(self) -> dict[str, Any]:
-        """Who filled the store."""
+        """The store, and the teacher that filled it."""
         return {"store": str(self.store.root.absolute()), "teacher": self.store.teacher}
 
     def version(self, identifier: str) -> str:
@@ -51,7 +51,7 @@ class StoredTeacher(OpenVocabModel):
     def label(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Labels and confidences as they are stored; the images are not looked at.
+        """Labels and confidences as stored; the images themselves are not used.
 
         Raises:
             DataError: an image that the store does not hold, or a damaged file.
@@ -76,7 +76,7 @@ class StoredTeacher(OpenVocabModel):
 
     @cached_property
     def _ids_by_last_part(self) -> dict[str, str | None]:
-        """Id by its last part, None where several have it."""
+        """Last part of an id -> id; None if several ids share it."""
         found: dict[str, str | None] = {}
         for name in self.store:
             last = name.rpartition("/")[2]

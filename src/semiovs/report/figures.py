@@ -1,4 +1,4 @@
-"""Figures inside pages: SVG that takes the page's font, with few lines."""
+"""Figures for HTML pages, as inline SVG."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 
 def simplify_axes(axes: Any) -> None:
-    """Take away what is no data: frame, ticks; a light grid stays."""
+    """Remove frame and ticks from axes, and draw a light grid."""
     axes.grid(color="#eceef1", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8, length=0)

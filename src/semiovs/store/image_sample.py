@@ -1,4 +1,4 @@
-"""Which images of a store are worth a look."""
+"""Pick images of a store to look at."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def pick_images(
 ) -> list[tuple[str, float | None]]:
     """`count` images as (id, mean confidence of the pixels that are not ignored; None where all are).
 
-    of_class: only images in which the class occurs, and the confidence of its pixels alone; worst: those of the lowest confidence
-    among `sample` images, worst first, where otherwise images are taken evenly over the store.
+    of_class: only images in which the class occurs, and the confidence of its pixels alone; worst: those of the lowest
+    confidence among `sample` images, worst first, where otherwise images are taken evenly over the store.
 
     Raises:
         DataError: a file is missing or damaged.

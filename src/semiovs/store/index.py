@@ -1,4 +1,4 @@
-"""The index of a pseudo-label store: one JSON line an image, appended under a lock, put in order by id when a job is done."""
+"""Index of a pseudo-label store: one JSON line per image, appended under a lock, sorted by id at the end of a job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from semiovs.errors import DataError
 from semiovs.files import atomic_write, open_locked
 
-#: A line as `IndexRow.to_line` writes it, with nothing escaped: its id is found without parsing the rest.
+#: A line of `IndexRow.to_line` without escapes, whose id is found without parsing JSON.
 _LINE = re.compile(
     rb'\{"id":"([^"\\]+)","label":"[0-9a-f]{64}","confidence":(?:null|"[0-9a-f]{64}"),"size":\[\d+,\d+\],'
     rb'"pixels":\{(?:"\d{1,3}":\d+,?)*\}(?:,"image":"[^"\\]*")?\}\n'
@@ -23,10 +23,10 @@ _LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
-    """One labelled image.
+    """Index entry of one labelled image.
 
     label, confidence: SHA-256 of the files; size: (height, width); pixels: class id (255 = ignore) -> number of pixels;
-    image: checksum of the image, if the teacher gave it.
+    image: checksum of the image, if known.
     """
 
     id: str
@@ -51,7 +51,7 @@ class IndexRow:
 
     @classmethod
     def from_line(cls, line: bytes) -> IndexRow:
-        """Inverse of `to_line`; ValueError, KeyError or TypeError for anything else."""
+        """Inverse of `to_line`; raises ValueError, KeyError or TypeError for other lines."""
         data = json.loads(line)
         height, width = data["size"]
         pixels = {int(value): int(count) for value, count in data["pixels"].items()}
@@ -69,9 +69,9 @@ class IndexRow:
 
 
 class StoreIndex:
-    """Lines by id; the last line of an id counts. Lines are kept as they stand, about 0.45 GB a million, and parsed when asked for.
+    """Lines by id; the last line of an id counts. Lines are kept unparsed (about 0.45 GB per million).
 
-    Made by `open`. Writers hold `locked`, within which everything that other processes wrote is known.
+    Made by `open`. Writers hold `locked`, which first reads everything that other processes wrote.
     """
 
     def __init__(self, path: Path, damaged: list[int] | None = None) -> None:
@@ -87,21 +87,21 @@ class StoreIndex:
 
     @classmethod
     def open(cls, path: Path, *, damaged: list[int] | None = None) -> StoreIndex:
-        """Read the lines; a last line without its newline is what a killed writer left, and is removed.
+        """Read the lines; an incomplete last line of a killed writer is removed.
 
-        damaged: filled with the numbers of lines that are not ours, which are then left out.
+        damaged: filled with the numbers of invalid lines, which are then skipped.
 
         Raises:
-            DataError: unreadable; without `damaged`, a line that is not one of ours.
+            DataError: unreadable; without `damaged`, an invalid line.
         """
         index = cls(path, damaged)
         try:
             if index._read_new_lines() > index._end:
-                with index.locked():  # so no writer is in the middle of that line
+                with index.locked():  # waits for a writer that may still be writing that line
                     pass
         except FileNotFoundError:
             pass
-        except PermissionError as error:  # a store that may only be read
+        except PermissionError as error:  # a read-only store
             if not os.access(path, os.R_OK):
                 raise DataError(f"{path}: cannot be read: {error.strerror}") from None
         except OSError as error:
@@ -132,21 +132,21 @@ class StoreIndex:
 
     @contextmanager
     def locked(self) -> Iterator[int]:
-        """Keep other writers out, take in what they wrote before, and yield the open file for `append`; OSError where it fails."""
+        """Lock the index, read what other writers added, and yield the open file for `append`; raises OSError."""
         file = open_locked(self.path)
         try:
             status = os.fstat(file)
             if self._file not in {None, (status.st_dev, status.st_ino)} or status.st_size < self._end:
-                self._reset()  # somebody put another file in its place
+                self._reset()  # the file was replaced
             self._read_new_lines()
             if os.fstat(file).st_size > self._end:
-                os.ftruncate(file, self._end)  # the torn line of a writer that was killed
+                os.ftruncate(file, self._end)  # an incomplete line of a killed writer
             yield file
         finally:
             os.close(file)
 
     def append(self, file: int, rows: Iterable[IndexRow]) -> None:
-        """Add rows within `locked`: one durable write; one that the disk cuts short is taken back (OSError)."""
+        """Add rows within `locked` by one durable write; an incomplete write is undone (OSError)."""
         lines = [(row.id, row.to_line()) for row in rows]
         data = b"".join(line for _, line in lines)
         try:
@@ -160,9 +160,9 @@ class StoreIndex:
             self._add_line(identifier, line)
 
     def settle(self, *, drop: Iterable[str] = (), take: Iterable[tuple[str, bytes]] = ()) -> None:
-        """Put the file in order by id, one line an id, if it is not; without the ids `drop` and with the lines `take`.
+        """Sort the file by id with one line per id, without the ids `drop` and with the lines `take`.
 
-        Within `locked`; the file is replaced in one piece. A store then holds the same bytes whoever wrote it in which order.
+        Call within `locked`; the file is replaced atomically. Stores of equal content then have equal bytes.
         """
         before = len(self._rows)
         for identifier in drop:
@@ -179,7 +179,7 @@ class StoreIndex:
         self._read_new_lines()
 
     def _read_new_lines(self) -> int:
-        """Take in the lines after those that are known; returns the size of the file."""
+        """Read the lines after those that are known; return the size of the file."""
         with self.path.open("rb") as file:
             status = os.fstat(file.fileno())
             self._file = (status.st_dev, status.st_ino)

@@ -1,4 +1,4 @@
-"""The two files of a labelled image: class ids as a palette PNG, confidence as a gray one. Encoders run in threads."""
+"""PNG files of a labelled image: class ids as a palette PNG, confidence as a gray one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FAST = (
 
 
 def count_pixels(identifier: str, label: NDArray[np.uint8], classes: int) -> dict[int, int]:
-    """Pixels of each value of a label (H, W) that may be stored.
+    """Count the pixels of each value of a label (H, W), and validate it.
 
     Raises:
         DataError: wrong type, shape or values.
@@ -51,7 +51,7 @@ def encode_label(label: NDArray[np.uint8], colors: bytes) -> bytes:
 
 
 def encode_confidence(identifier: str, confidence: NDArray[Any], shape: tuple[int, ...]) -> bytes:
-    """8-bit gray PNG of a confidence in [0, 1], or of one in uint8 that is times 255 already.
+    """8-bit gray PNG of a confidence in [0, 1], or of uint8 values (times 255).
 
     Raises:
         DataError: wrong shape or values.
@@ -66,6 +66,6 @@ def encode_confidence(identifier: str, confidence: NDArray[Any], shape: tuple[in
 
 
 def decode_png(data: bytes) -> NDArray[np.uint8]:
-    """Pixel values of a PNG whose checksum was right."""
+    """Pixel values of a PNG file."""
     with Image.open(io.BytesIO(data)) as image:
         return np.array(image, dtype=np.uint8)

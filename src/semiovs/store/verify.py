@@ -1,4 +1,4 @@
-"""Is a store whole? Every file against its checksum; and what may be done about it."""
+"""Verify the files of a store against their checksums, and repair damaged stores."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from semiovs.store.index import IndexRow, StoreIndex
 from semiovs.store.meta import INDEX, prepare_folder
 from semiovs.store.pseudo_labels import PseudoLabelStore
 
-#: Images that are looked at together; bounds the memory of the thread pool's queue.
+#: Images per chunk; bounds the memory of the thread pool's queue.
 _CHUNK = 1024
 
 
 @dataclass(frozen=True)
 class StoreReport:
-    """What `verify` found; the lists hold ids (missing, damaged), line numbers of the index (lines) and paths (stray)."""
+    """Result of `verify`. missing, damaged: ids; lines: numbers of damaged index lines; stray: paths."""
 
     checked: int
     missing: list[str]
@@ -32,7 +32,7 @@ class StoreReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every image of the index is there and unchanged (stray files do no harm)."""
+        """Whether the files of all images exist unchanged (stray files are allowed)."""
         return not self.missing and not self.damaged and not self.lines
 
     def as_json(self) -> dict[str, Any]:
@@ -72,12 +72,12 @@ def verify(
 
 
 def repair(root: Path) -> StoreReport:
-    """Take images whose files are missing or damaged, and damaged lines, out of the index, so that `semiovs label` redoes them.
+    """Remove images with missing or damaged files, and damaged lines, so that `semiovs label` redoes them.
 
-    Damaged files are removed with their line; stray files stay. Returns what was found.
+    Damaged files are removed as well; stray files are kept. Returns the problems found.
 
     Raises:
-        DataError: no store, or one that cannot be written.
+        DataError: not a store, or it cannot be written.
     """
     lines: list[int] = []
     try:
@@ -103,7 +103,7 @@ def _check_files(store: PseudoLabelStore, row: IndexRow) -> str:
                     state = "damaged"
         except FileNotFoundError:
             return "missing"
-        except OSError:  # the disk does not give it
+        except OSError:  # unreadable
             state = "damaged"
     return state
 

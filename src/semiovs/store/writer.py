@@ -1,4 +1,4 @@
-"""Writing labels while the teacher goes on: encoded by a few threads, moved into the store by one, in the order they came."""
+"""Write labels in the background: encoded by several threads, committed in order by one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from semiovs.errors import DataError
 from semiovs.store.pseudo_labels import PreparedLabel, PseudoLabelStore, StoreWriteError
 
-#: Labels and confidences that may wait, in bytes; one batch may be larger than that.
+#: Bytes of labels and confidences that may wait; a single batch may be larger.
 WAITING = 128 * 2**20
-#: Images that come into the store with one write of the index, at most, if single batches are smaller.
+#: Largest number of images of several small batches that are committed together.
 _GROUP = 128
 
 
@@ -26,7 +26,7 @@ _GROUP = 128
 class LabelAnswer:
     """A label (H, W) uint8 and its confidence (H, W), uint8 times 255 or float in [0, 1], for one image.
 
-    image_hash: of the image file, where its list says it.
+    image_hash: checksum of the image file, if known.
     """
 
     id: str
@@ -36,13 +36,13 @@ class LabelAnswer:
 
     @property
     def nbytes(self) -> int:
-        """Memory that it holds."""
+        """Memory size in bytes."""
         return self.label.nbytes + (0 if self.confidence is None else self.confidence.nbytes)
 
 
 @dataclass
 class WriteResults:
-    """What happened since it was last asked: ids that came in, ids another process had added, (id, error) of refused labels."""
+    """Results since the last call. added: ids; others: ids that another process had added; refused: (id, error)."""
 
     added: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -56,10 +56,10 @@ class _WriteBatch:
 
 
 class StoreWriter:
-    """Put batches of answers; leaving the block waits until all of them are in the store.
+    """Writes batches of answers to a store; leaving the context waits until all of them are stored.
 
-    A batch comes in whole or not at all, except for single labels that the store refuses. Memory is bounded: `put` waits while
-    more than `waiting` bytes are on their way. If the block is left by an exception, what was put is still written.
+    A batch is stored as a whole, except for labels that the store refuses. Memory is bounded: `put` waits while more
+    than `waiting` bytes are in progress. If the block raises, batches put before are still written.
     """
 
     def __init__(self, store: PseudoLabelStore, *, threads: int, waiting: int = WAITING) -> None:
@@ -87,7 +87,7 @@ class StoreWriter:
             self._raise_failure()
 
     def put(self, answers: Sequence[LabelAnswer]) -> None:
-        """Take a batch.
+        """Queue a batch.
 
         Raises:
             StoreWriteError: an earlier batch could not be written.
@@ -105,7 +105,7 @@ class StoreWriter:
         self._queue.put(_WriteBatch(futures, size))
 
     def take_results(self) -> WriteResults:
-        """What happened since the last call.
+        """Results since the last call.
 
         Raises:
             StoreWriteError: a batch could not be written.
@@ -120,7 +120,7 @@ class StoreWriter:
             raise self._failure
 
     def _run_mover(self) -> None:
-        """The mover's thread: batches that are ready go in together, so that small ones do not pay for the disk one by one."""
+        """Body of the committing thread; small batches that are ready are committed together."""
         last = False
         while not last and (batch := self._queue.get()) is not None:
             group = [batch]
@@ -144,7 +144,7 @@ class StoreWriter:
                 failure = failure or error
             except DataError as error:
                 news.refused.append((identifier, error))
-            except BaseException as error:  # a bug in a thread must not hang the job
+            except BaseException as error:  # do not hang on a bug in a thread
                 failure = failure or error
         try:
             if failure is None:
