@@ -80,8 +80,7 @@ model: {{name: deeplabv3plus, encoder: small, pretrained: true, output_stride: 1
 method: {{name: unimatch, conf_thresh: 0.8}}
 optim: {{name: adamw, lr: 0.001, head_lr_multiplier: 3, weight_decay: 0.01}}
 train:
-  {{steps: {steps}, batch_size: 8, unlabeled_batch_size: 8, seed: {seed}, device: cpu, precision: {precision},
-  eval_every: {every},
+  {{steps: {steps}, batch_size: 8, unlabeled_batch_size: 8, seed: {seed}, device: cpu, precision: {precision}, eval_every: {every},
    save_every: 1000000, log_every: 50, keep_last: 1}}
 run: {{tensorboard: false}}
 """
@@ -221,13 +220,13 @@ def make_examples(root: Path, count: int) -> tuple[list[DemoExample], list[DemoE
         for path in sorted((world / folder).iterdir())[:count]:
             labels = {"teacher": teacher.label(path.stem)} if labelled else {}
             labels |= {arm.short: predictors[arm](path).labels for arm in arms}
-            found.append(DemoExample(_pixels(path), _pixels(world / truth / path.name), labels))
+            found.append(DemoExample(_read_pixels(path), _read_pixels(world / truth / path.name), labels))
         return found
 
     return of("val/images", "val/masks", ARMS, labelled=False), of("ood", "ood-truth", ARMS[1:], labelled=True)
 
 
-def _pixels(path: Path) -> NDArray[np.uint8]:
+def _read_pixels(path: Path) -> NDArray[np.uint8]:
     with Image.open(path) as image:
         return np.array(image)
 

@@ -342,15 +342,15 @@ def _hatching(p: Plane) -> Field:
     return np.asarray(q.look_up(table=q.draw_table()) < 0.45, np.float32)
 
 
-def _called(*textures: Texture) -> Mapping[str, Texture]:
+def _name_textures(*textures: Texture) -> Mapping[str, Texture]:
     return MappingProxyType({texture.__name__.lstrip("_"): texture for texture in textures})
 
 
-NAMED = _called(_stripes, _checks, _dots, _waves, _bricks, _cells, _grid)
+NAMED = _name_textures(_stripes, _checks, _dots, _waves, _bricks, _cells, _grid)
 
-FOREIGN = _called(_zigzag, _rings, _dashes, _triangles, _hexagons, _plaid)
+FOREIGN = _name_textures(_zigzag, _rings, _dashes, _triangles, _hexagons, _plaid)
 
-OTHER = _called(
+OTHER = _name_textures(
     _crosses, _squares, _frames, _scales, _arcs, _maze, _marble, _blobs, _speckle, _camouflage, _ramps, _pinstripes,
     _ribbons, _crescents, _halves, _ovals, _stones, _bubbles, _confetti, _tartan, _basket, _chevrons, _pinwheels,
     _interference, _beads, _hooks, _targets, _stairs, _stars, _hatching,

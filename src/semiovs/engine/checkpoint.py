@@ -59,7 +59,7 @@ class Checkpoints:
         try:
             with atomic_write(path) as file:
                 hashing = _HashingFile(file)
-                hashing.take(state)
+                hashing.save(state)
                 write_text(checksum_file(path), f"{hashing.hexdigest()}  {path.name}\n")
             self._link(path, self.directory / "last.pt")
             if best:
@@ -136,7 +136,7 @@ class _HashingFile:
         self._hash = hashlib.sha256()
         self._failure: OSError | None = None
 
-    def take(self, state: Mapping[str, Any]) -> None:
+    def save(self, state: Mapping[str, Any]) -> None:
         try:
             torch.save(dict(state), cast("IO[bytes]", self))
         except RuntimeError as error:  # torch's writer hides the OSError
