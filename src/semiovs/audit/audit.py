@@ -83,7 +83,7 @@ def audit(
     """Check every image, mask and list of a collection.
 
     threads: decoding threads; None: one per processor (decoders release the GIL); named: whether the user has named the
-    classes (off: numbers stand in for them, and classes that never occur are not reported).
+    classes (off: they are numbered, and classes that never occur are not reported).
     """
     inspect = Inspector(collection, "whole")
     tallies = {name: StreamStatistics(stream) for name, stream in collection.streams.items()}

@@ -35,8 +35,8 @@ class BandStatistics:
     """Statistics of one band over all valid pixels of the measured training images.
 
     band: its number in the files; minimum, maximum, and low, high (all but 0.1 % at each end): as the files have them;
-    nodata: share of pixels without a value; mean, std: of values scaled to [0, 1] as the model sees them, NaN where
-    nothing says how.
+    nodata: share of pixels without a value; mean, std: of values scaled to [0, 1] as in training, NaN without
+    scaling.
     """
 
     band: int

@@ -45,7 +45,7 @@ class _RecordPlace:
 class CollectionFingerprints:
     """Fingerprints of all images of a collection: 288 bytes each, whatever the size of the images.
 
-    Rows stand in the order of streams and records.
+    Rows are in the order of streams and records.
     """
 
     def __init__(self, collection: Collection) -> None:

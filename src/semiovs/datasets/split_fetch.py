@@ -167,7 +167,7 @@ def _read_zip(source: Path, done: FetchResult) -> Iterator[tuple[str, bytes]]:
                 if reason:
                     done.refused.append((_shorten_name(member.filename), reason))
                 elif member.filename.endswith(".txt"):
-                    with archive.open(member) as file:  # what it says of its size need not be true
+                    with archive.open(member) as file:  # the declared size may be wrong
                         yield member.filename, file.read(LARGEST + 1)
     except DataError:
         raise

@@ -2,8 +2,8 @@
 
 Lines differ in their numbers alone, so a line is a template and its numbers; sorted numbers are kept as differences. A
 list is ``rise`` (sorted; differences of its indices), ``pick`` (indices in the order of the file) or ``from`` (the
-lines of another list in its order, without those of a third). The order of a list of bare images is kept where others
-follow from it; elsewhere its lines come back sorted.
+lines of another list in its order, without those of a third). The order of an unlabelled list is stored only if other
+lists can be derived from it; otherwise its lines are decoded sorted.
 """
 
 from __future__ import annotations

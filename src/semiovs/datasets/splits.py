@@ -13,7 +13,7 @@ import yaml
 
 from semiovs.errors import DataError, UsageError, did_you_mean
 
-#: How files of labelled and bare images end.
+#: File names of labelled and unlabelled lists.
 LABELED, UNLABELED = "labeled.txt", "unlabeled.txt"
 
 

@@ -77,7 +77,7 @@ Hook = Callable[[Learner], None]
 
 
 def fit(learner: Learner, batches: Iterator[Batch], recipe: Recipe, world: World, hooks: Sequence[Hook]) -> None:
-    """Train from `learner.step` to the end. `batches` yields one batch a micro-step, starting where `learner` stands.
+    """Train from `learner.step` to the end. batches: yields one batch per micro-step, from `learner.step` on.
 
     Raises:
         DivergedError: loss or gradients are not finite (see `FiniteGuard`).

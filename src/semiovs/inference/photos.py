@@ -19,7 +19,7 @@ class Photo:
 
 
 def resize_photo(picture: Image.Image, side: int) -> Image.Image:
-    """The picture with a longer side of `side` pixels."""
+    """Resize an image to a longer side of `side` pixels."""
     scale = side / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     return picture.convert("RGB").resize(size, Image.Resampling.BILINEAR)
@@ -28,7 +28,7 @@ def resize_photo(picture: Image.Image, side: int) -> Image.Image:
 def make_photo_sheet(photos: Sequence[Photo], *, side: int = 160, columns: int = 6) -> Image.Image:
     """Tiles row by row.
 
-    side: pixels of the longer side of each picture; columns: tiles a row, half as many where a tile has two pictures.
+    side: pixels of the longer side of each picture; columns: tiles per row, half as many if tiles have two pictures.
 
     Raises:
         ValueError: no tiles.

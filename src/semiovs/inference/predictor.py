@@ -37,7 +37,7 @@ Picture = str | Path | Image.Image | NDArray[Any]
 class Prediction:
     """Prediction for one image, at the image's size as shown (EXIF orientation applied).
 
-    image: the picture, RGB (of bands: those of `data.rgb`, else the first as gray); labels: (H, W) uint8 class ids (255
+    image: RGB (of bands: those of `data.rgb`, else the first as gray); labels: (H, W) uint8 class ids (255
     outside the centre crop, if the model is run on one); confidence: (H, W) float32, probability of the label.
     """
 
@@ -97,7 +97,7 @@ class Predictor:
         )
 
     def __call__(self, picture: Picture) -> Prediction:
-        """Segment one picture: a path, a PIL image (EXIF orientation is applied) or a uint8 RGB array (H, W, 3).
+        """Segment one image: a path, a PIL image (EXIF orientation is applied) or a uint8 RGB array (H, W, 3).
 
         A model of bands takes a path, or an array (H, W) or (H, W, C) with the channels and values of such a file.
 

@@ -1,4 +1,4 @@
-"""Contact sheets: many labelled images on one picture, with their labels and confidences."""
+"""Contact sheets of labelled images, with their labels and confidences."""
 
 from __future__ import annotations
 

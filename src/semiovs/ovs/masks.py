@@ -73,7 +73,7 @@ class MasksTeacher(OpenVocabModel):
     def scores(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
     ) -> list[Tensor]:
-        """Score maps as they stand; masks as 1 for the class and 0 for the others (all 0 where ignored)."""
+        """Score maps unchanged; masks as 1 for the class and 0 for the others (all 0 where ignored)."""
         found = []
         for image, path in zip(images, self._find_all(ids, len(images)), strict=True):
             if path.suffix.lower() in _SCORE_SUFFIXES:
@@ -86,7 +86,7 @@ class MasksTeacher(OpenVocabModel):
     def label(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Masks as they stand, 255 = ignore; the best class of score maps."""
+        """Masks unchanged, 255 = ignore; the best class of score maps."""
         labels, confidences = [], []
         for image, path in zip(images, self._find_all(ids, len(images)), strict=True):
             if path.suffix.lower() in _SCORE_SUFFIXES:
@@ -121,7 +121,7 @@ class MasksTeacher(OpenVocabModel):
 
     @cached_property
     def _by_stem(self) -> dict[str, list[Path]]:
-        """Files by bare name."""
+        """Files by stem."""
         table: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(self.root.rglob("*")):
             if path.suffix.lower() in _SUFFIXES:

@@ -25,7 +25,7 @@ def choose_balanced(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Choose at most `budget` rows.
 
-    present: (N, K) which classes an image shows; vectors: (N, D); rows stand in the order in which equals are preferred
+    present: (N, K) which classes an image shows; vectors: (N, D); rows are in the order in which equals are preferred
     (a random one). Rows without a class are never chosen.
 
     Returns the rows in the order in which they were chosen, and the class that each was chosen for.

@@ -145,7 +145,7 @@ def _find_perceptual_pairs(images: ImageFingerprints, radius: int) -> Iterator[P
     _, first, group = np.unique(images.hashes, return_index=True, return_inverse=True)
     same = np.flatnonzero(first[group] != np.arange(len(images)))
     yield _keep_alike(images.pictures, images.pictures, np.stack([first[group[same]], same], axis=1))
-    for block in _split_blocks(np.sort(first)):  # of equal hashes one asks
+    for block in _split_blocks(np.sort(first)):  # one query per distinct hash
         pairs = index.query(images.hashes[block], radius)
         pairs = np.sort(np.stack([block[pairs[:, 0]], pairs[:, 1]], axis=1), axis=1)
         yield _keep_alike(images.pictures, images.pictures, pairs[pairs[:, 0] < pairs[:, 1]])

@@ -45,7 +45,7 @@ def _make_mirror_signs() -> Vectors:
     return np.where(np.concatenate([light, color, color]) % 2, -1, 1).astype(np.int8)
 
 
-#: (64,) of 1 and -1; times a description it is that of the picture mirrored left to right.
+#: (64,) of 1 and -1; a descriptor times this is that of the image mirrored left to right.
 MIRROR = _make_mirror_signs()
 
 

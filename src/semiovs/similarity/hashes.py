@@ -27,7 +27,7 @@ _SIDE, _KEPT, _SMALL = 32, 8, 16
 _FRAME, _EVEN, _BLURRED = 0.2, 24, 0.015
 _COPY = 256
 _BANDS, _WIDTH = 4, 16
-#: Candidate pairs that are looked at together, which bounds the memory.
+#: Candidate pairs compared at once, which bounds the memory.
 _TOGETHER = 1 << 22
 
 
@@ -145,8 +145,8 @@ class HashIndex:
 def find_near_hashes(hashes: Hashes, radius: int = RADIUS) -> Pairs:
     """(P, 2) pairs i < j of hashes within `radius` bits.
 
-    Equal hashes are compared once: an image that stands there ten thousand times gives pairs with its first place
-    alone.
+    Equal hashes are compared once: an image that occurs ten thousand times gives pairs with its first index
+    only.
     """
     values, first, inverse = np.unique(np.asarray(hashes, np.uint64), return_index=True, return_inverse=True)
     pairs = HashIndex(values).query(values, radius)

@@ -64,7 +64,7 @@ def _find_near_rows(vectors: Vectors, rows: Places, others: Places, threshold: f
     for first in range(0, len(rows), step):
         block = vectors[rows[first : first + step]]
         near = block.astype(np.float32) @ table.T >= lengths(block)[:, None] * long
-        # among the rows themselves a pair stands twice
+        # pairs among the rows themselves occur twice
         near[:, : len(rows)] &= np.arange(len(rows)) > np.arange(first, first + len(block))[:, None]
         i, j = near.nonzero()
         if len(i):

@@ -1,4 +1,4 @@
-"""Pick images of a store to look at."""
+"""Pick images of a store for visual inspection."""
 
 from __future__ import annotations
 

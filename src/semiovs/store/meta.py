@@ -93,7 +93,7 @@ def prepare_folder(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise DataError(f"{root}: a file, where a folder for pseudo-labels is wanted")
     strangers = [path for path in root.iterdir() if not _is_unfinished(path)] if root.is_dir() else []
-    if (root / META).exists():  # asked after the listing: another job may be making the store at this moment
+    if (root / META).exists():  # checked after the listing, as another job may be making the store
         sweep_temporaries(root)
         sweep_temporaries(root / "incoming")
     elif strangers:
