@@ -22,9 +22,15 @@ class Ade20k(Benchmark):
     """
 
     key: ClassVar[str] = "ade20k"
-    names: ClassVar[str] = "ade150"
-    homes: ClassVar[tuple[str, ...]] = (".", "ADEChallengeData2016", "ade/ADEChallengeData2016", "ade20k", "ADE20K")
-    mark: ClassVar[tuple[str, ...]] = ("images/training", "images/validation")
+    default_classes: ClassVar[str] = "ade150"
+    content_folders: ClassVar[tuple[str, ...]] = (
+        ".",
+        "ADEChallengeData2016",
+        "ade/ADEChallengeData2016",
+        "ade20k",
+        "ADE20K",
+    )
+    content_marks: ClassVar[tuple[str, ...]] = ("images/training", "images/validation")
 
     def kinds(self) -> Sequence[MaskKind]:
         """Official masks, or masks already shifted to start at 0."""

@@ -52,12 +52,12 @@ class Benchmark(FolderDataset):
     #: Data set of the published lists.
     key: ClassVar[str] = ""
     #: Vocabulary where `data.classes` is not given.
-    names: ClassVar[str] = ""
-    #: Folders below the root that may hold the content, in the order tried; `mark` names what they contain.
-    homes: ClassVar[tuple[str, ...]] = (".",)
-    mark: ClassVar[tuple[str, ...]] = ()
+    default_classes: ClassVar[str] = ""
+    #: Folders below the root that may hold the content, in the order tried; `content_marks` names what they contain.
+    content_folders: ClassVar[tuple[str, ...]] = (".",)
+    content_marks: ClassVar[tuple[str, ...]] = ()
     #: Further folders of the root that hold a part of the content each.
-    asides: ClassVar[tuple[str, ...]] = ()
+    extra_folders: ClassVar[tuple[str, ...]] = ()
 
     @cached_property
     def root(self) -> Path:
@@ -68,8 +68,8 @@ class Benchmark(FolderDataset):
     def home(self) -> Path:
         """The folder that paths in published lists are relative to."""
         root = self.root
-        for inner in self.homes:
-            for mark in self.mark:
+        for inner in self.content_folders:
+            for mark in self.content_marks:
                 if (root / inner / mark).is_dir():
                     return root if inner == "." else root / inner
         return root
@@ -77,7 +77,7 @@ class Benchmark(FolderDataset):
     @cached_property
     def files(self) -> FileIndex:
         """The files on disk."""
-        return FileIndex(self.home, self.root, *(self.root / aside for aside in self.asides))
+        return FileIndex(self.home, self.root, *(self.root / extra for extra in self.extra_folders))
 
     @abstractmethod
     def kinds(self) -> Sequence[MaskKind]:
@@ -101,7 +101,7 @@ class Benchmark(FolderDataset):
 
     def vocabulary(self) -> Vocabulary:
         """Classes of `data.classes`; the benchmark's own by default."""
-        return super().vocabulary() if self.data.classes is not None else Vocabulary.load(self.names)
+        return super().vocabulary() if self.data.classes is not None else Vocabulary.load(self.default_classes)
 
     def collect(self, vocabulary: Vocabulary | None = None, masks: MaskReader | None = None) -> Collection:
         """As `FolderDataset.collect`, with all files located on disk; missing files are findings."""

@@ -28,10 +28,14 @@ class Cityscapes(Benchmark):
     """
 
     key: ClassVar[str] = "cityscapes"
-    names: ClassVar[str] = "cityscapes19"
-    homes: ClassVar[tuple[str, ...]] = (".", "cityscapes", "Cityscapes", "leftImg8bit_trainvaltest")
-    mark: ClassVar[tuple[str, ...]] = ("leftImg8bit",)
-    asides: ClassVar[tuple[str, ...]] = ("leftImg8bit_trainvaltest", "gtFine_trainvaltest", "leftImg8bit_trainextra")
+    default_classes: ClassVar[str] = "cityscapes19"
+    content_folders: ClassVar[tuple[str, ...]] = (".", "cityscapes", "Cityscapes", "leftImg8bit_trainvaltest")
+    content_marks: ClassVar[tuple[str, ...]] = ("leftImg8bit",)
+    extra_folders: ClassVar[tuple[str, ...]] = (
+        "leftImg8bit_trainvaltest",
+        "gtFine_trainvaltest",
+        "leftImg8bit_trainextra",
+    )
 
     def kinds(self) -> Sequence[MaskKind]:
         """Train ids, or ids."""
@@ -64,4 +68,4 @@ class Cityscapes(Benchmark):
         return [*found, DatasetPart("bare images", "leftImg8bit/train_extra", extra, 19998, archive, needed=False)]
 
     def _list_files(self, folder: str, suffix: str) -> list[Path]:
-        return next((files for home in self.files.homes if (files := list(list_files(home / folder, suffix)))), [])
+        return next((files for home in self.files.folders if (files := list(list_files(home / folder, suffix)))), [])

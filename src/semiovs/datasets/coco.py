@@ -31,9 +31,9 @@ class Coco(Benchmark):
     """
 
     key: ClassVar[str] = "coco"
-    names: ClassVar[str] = "coco81"
-    homes: ClassVar[tuple[str, ...]] = (".", "coco", "COCO", "coco2017")
-    mark: ClassVar[tuple[str, ...]] = (*_PARTS, *(f"images/{part}" for part in _PARTS))
+    default_classes: ClassVar[str] = "coco81"
+    content_folders: ClassVar[tuple[str, ...]] = (".", "coco", "COCO", "coco2017")
+    content_marks: ClassVar[tuple[str, ...]] = (*_PARTS, *(f"images/{part}" for part in _PARTS))
 
     def kinds(self) -> Sequence[MaskKind]:
         """81 classes as PNGs, or stuffthingmaps; 171 classes exist only in the latter."""
@@ -88,7 +88,7 @@ class Coco(Benchmark):
         """81-class PNGs of the instance annotations."""
         found = []
         for part in _PARTS:
-            paths = [base / "annotations" / f"instances_{part}.json" for base in self.files.homes]
+            paths = [base / "annotations" / f"instances_{part}.json" for base in self.files.folders]
             path = next((path for path in paths if path.is_file()), None)
             if path is not None:
                 names = tuple(f"{stem}.png" for stem in sorted(self._stems(part)))

@@ -37,9 +37,9 @@ class Context(Benchmark):
     """``JPEGImages/`` with ``SegmentationClassContext60/{train,val}`` or ``SegmentationClassContext/``: ids 0 to 59."""
 
     key: ClassVar[str] = "pc60"
-    names: ClassVar[str] = "context60"
-    homes: ClassVar[tuple[str, ...]] = (".", "VOC2010", "VOCdevkit/VOC2010", "VOC2012", "VOCdevkit/VOC2012")
-    mark: ClassVar[tuple[str, ...]] = ("JPEGImages",)
+    default_classes: ClassVar[str] = "context60"
+    content_folders: ClassVar[tuple[str, ...]] = (".", "VOC2010", "VOCdevkit/VOC2010", "VOC2012", "VOCdevkit/VOC2012")
+    content_marks: ClassVar[tuple[str, ...]] = ("JPEGImages",)
 
     def kinds(self) -> Sequence[MaskKind]:
         """Class ids; with 59 classes, 0 (background) is ignored unless the masks are already shifted to start at 0."""

@@ -13,8 +13,8 @@ from semiovs.images.conventions import IMAGE_SUFFIXES
 class FileIndex:
     """Files below some folders, found by relative path; a missing folder counts as empty."""
 
-    def __init__(self, *homes: Path) -> None:
-        self.homes = tuple(dict.fromkeys(homes))
+    def __init__(self, *folders: Path) -> None:
+        self.folders = tuple(dict.fromkeys(folders))
         self._read: dict[str, list[_FolderListing]] = {}
 
     def find(self, names: Iterable[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Path | None:
@@ -42,7 +42,7 @@ class FileIndex:
 
     def _list_folders(self, inner: str) -> list[_FolderListing]:
         if inner not in self._read:
-            self._read[inner] = [_FolderListing.of(home / inner) for home in self.homes]
+            self._read[inner] = [_FolderListing.of(root / inner) for root in self.folders]
         return self._read[inner]
 
 

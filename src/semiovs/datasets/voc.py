@@ -36,14 +36,14 @@ class Voc(Benchmark):
     """
 
     key: ClassVar[str] = "pascal"
-    names: ClassVar[str] = "voc21"
-    homes: ClassVar[tuple[str, ...]] = (
+    default_classes: ClassVar[str] = "voc21"
+    content_folders: ClassVar[tuple[str, ...]] = (
         ".",
         "VOC2012",
         "VOCdevkit/VOC2012",
         "VOCtrainval_11-May-2012/VOCdevkit/VOC2012",
     )
-    mark: ClassVar[tuple[str, ...]] = ("JPEGImages",)
+    content_marks: ClassVar[tuple[str, ...]] = ("JPEGImages",)
 
     def kinds(self) -> Sequence[MaskKind]:
         """Class ids; palette PNGs of the devkit and gray ones of SBD are read alike."""

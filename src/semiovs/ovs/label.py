@@ -92,10 +92,10 @@ def label_images(
     the call returns.
 
     Raises:
-        UsageError: a shard that does not exist. DataError: an image or its label cannot be read (with on_error="fail";
-        what came before is stored); two images of one id; a
-            store of other classes, or with the label of another image of the same id; StoreWriteError: the store cannot
-            be written, whatever on_error says.
+        UsageError: a shard that does not exist.
+        DataError: an image or its label cannot be read (with on_error="fail"; earlier labels are stored); two images
+            with one id; a store of other classes, or with the label of another image of the same id.
+        StoreWriteError: the store cannot be written, also with on_error="skip".
     """
     index, count = shard
     if not 0 <= index < count:
