@@ -232,7 +232,7 @@ def test_ade20k_moved_masks_for_evaluation_alone(tmp_path):
     for path in (tmp_path / "annotations/training").iterdir():
         path.unlink()
     sources = Ade20k(DataConfig(name="ade20k", root=str(tmp_path), labeled="splits/l.txt"))
-    assert sources.kinds()[0].options == {"reduce_zero_label": False}
+    assert sources.mask_kinds()[0].options == {"reduce_zero_label": False}
 
 
 @pytest.mark.parametrize("more", [{}, {"masks": {"reduce_zero_label": True}}])

@@ -134,7 +134,7 @@ def test_pixels_and_counts_agree():
         assert (confidence == stored[1]).all()
         assert (confidence[label_kept == 255] == 0).all()
         kept.append((label_kept != 255).sum())
-    rows = made.keeps(fresh.table)
+    rows = made.keep_rows(fresh.table)
     assert np.bincount(fresh.table.image[rows], fresh.table.count[rows], 12).tolist() == kept
     assert len({bool(k) for k in rows}) == 2
 

@@ -51,7 +51,7 @@ class Audit:
         """Whether there is no error."""
         return not counted(self.findings)["error"]
 
-    def good(self, name: str) -> list[Record]:
+    def good_records(self, name: str) -> list[Record]:
         """Records of a stream without an error."""
         bad = self.bad[name]
         return [record for record in self.collection.streams[name].manifest if record.id not in bad]
@@ -60,7 +60,7 @@ class Audit:
         """Stream -> number of listed, good and bad records; listed = good + bad."""
         found = {}
         for name, stream in self.collection.streams.items():
-            good = len(self.good(name))
+            good = len(self.good_records(name))
             found[name] = {"listed": stream.listed, "good": good, "bad": len(stream.bad) + len(stream.manifest) - good}
         return found
 

@@ -128,7 +128,7 @@ class Calibration:
         kept = keep.ravel()[index]
         return np.where(kept, label, np.uint8(IGNORE)), np.where(kept, curve.ravel()[index], np.uint8(0))
 
-    def keeps(self, table: CountTable) -> NDArray[np.bool_]:
+    def keep_rows(self, table: CountTable) -> NDArray[np.bool_]:
         """(rows,) whether `apply` keeps the pixels of each row of a count table."""
         kept = self._tables[0][np.minimum(table.label, IGNORE), table.level] & (table.label < table.classes)
         for k in np.flatnonzero(self._presence):

@@ -158,7 +158,7 @@ def _cross_validate(
             return None
         rows = np.isin(tally.table.image, np.flatnonzero(fold == f))
         left_out = tally.subset(np.flatnonzero(fold == f).tolist()).table  # its rows stand in the same order
-        kept[rows], confidence[rows] = calibration.keeps(left_out), calibration.confidences(left_out)
+        kept[rows], confidence[rows] = calibration.keep_rows(left_out), calibration.confidences(left_out)
     return kept, confidence, int(fold.max()) + 1
 
 

@@ -77,7 +77,7 @@ def _cleaned(result: Audit, folder: Path, root: Path) -> dict[str, str]:
 
     written = {}
     for name, stream in result.collection.streams.items():
-        good = Manifest(result.good(name), stream.manifest.root)
+        good = Manifest(result.good_records(name), stream.manifest.root)
         path = good.write(folder / KEYS[name].replace("ood.images", "ood").removeprefix("data."), root)
         written[KEYS[name]] = str(path)
     return written

@@ -107,7 +107,7 @@ def _sample(dataset: Benchmark) -> list[str]:
 
     found = []
     for part in ("train", "val"):
-        lines = dataset.official(part)
+        lines = dataset.official_lines(part)
         records = [record_of(line, dataset.root) for line in lines[:: max(1, len(lines) // _LOOKED_AT)]]
         found += dataset.check_masks(Manifest(records, dataset.root))
     return found
@@ -118,7 +118,7 @@ def _absent(dataset: Benchmark) -> list[str]:
     from semiovs.datasets.split_cache import SplitCache
 
     cache = SplitCache()
-    lists = {f"the official {part} list": dataset.official(part) for part in ("train", "val")}
+    lists = {f"the official {part} list": dataset.official_lines(part) for part in ("train", "val")}
     for one in cache.known.family(dataset.key):
         if cache.check(one).ok:
             lists[one.name] = cache.lines(one)

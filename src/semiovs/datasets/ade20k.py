@@ -32,12 +32,12 @@ class Ade20k(Benchmark):
     )
     content_marks: ClassVar[tuple[str, ...]] = ("images/training", "images/validation")
 
-    def kinds(self) -> Sequence[MaskKind]:
+    def mask_kinds(self) -> Sequence[MaskKind]:
         """Official masks, or masks already shifted to start at 0."""
         what = "moved down by one" if self._shifted else "as distributed"
         return (MaskKind(what, lambda name: [name], {"reduce_zero_label": not self._shifted}),)
 
-    def official(self, part: str) -> list[str]:
+    def official_lines(self, part: str) -> list[str]:
         """All images of the part."""
         folder = _FOLDERS[part]
         stems = sorted(self.files.stems(f"images/{folder}"))

@@ -80,11 +80,11 @@ class Benchmark(FolderDataset):
         return FileIndex(self.home, self.root, *(self.root / extra for extra in self.extra_folders))
 
     @abstractmethod
-    def kinds(self) -> Sequence[MaskKind]:
+    def mask_kinds(self) -> Sequence[MaskKind]:
         """Supported forms of the masks, the preferred one first."""
 
     @abstractmethod
-    def official(self, part: str) -> list[str]:
+    def official_lines(self, part: str) -> list[str]:
         """Lines ("image mask") of the official part ``train`` or ``val``, for the files on disk."""
 
     @abstractmethod
@@ -132,7 +132,7 @@ class Benchmark(FolderDataset):
 
     def complete_lines(self, part: str) -> list[str]:
         """Lines of the official part whose image and mask are both on disk."""
-        lines = self.official(part)
+        lines = self.official_lines(part)
         records = [record_of(line, self.root) for line in lines]
         kind, gone = self._choose_mask_kind([Manifest(records, self.root)]), set(self.missing_images(lines))
         return [
@@ -173,10 +173,10 @@ class Benchmark(FolderDataset):
     @cached_property
     def _is_own_folder(self) -> bool:
         """Whether the root is a user's folder (images/ and masks/) and not this benchmark."""
-        return all((self.root / name).is_dir() for name in ("images", "masks")) and not self.official("train")
+        return all((self.root / name).is_dir() for name in ("images", "masks")) and not self.official_lines("train")
 
     def _read_official(self, part: str, root: Path) -> Manifest:
-        lines = self.official(part)
+        lines = self.official_lines(part)
         if not lines:
             raise DataError(f"{root}: no {part} images of {self.data.name}; {self._advice()}")
         return _make_manifest(lines, root)
@@ -206,7 +206,7 @@ class Benchmark(FolderDataset):
         """The first form in which all masks are on disk, else the one with most masks."""
         records = [record for manifest in manifests if manifest is not None for record in manifest]
         counts = []
-        for kind in self.kinds():
+        for kind in self.mask_kinds():
             found = sum(self._find_mask(record, kind) is not None for record in records)
             if found == len(records):
                 return kind

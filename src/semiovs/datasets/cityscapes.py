@@ -37,14 +37,14 @@ class Cityscapes(Benchmark):
         "leftImg8bit_trainextra",
     )
 
-    def kinds(self) -> Sequence[MaskKind]:
+    def mask_kinds(self) -> Sequence[MaskKind]:
         """Train ids, or ids."""
         plain = MaskKind("labelTrainIds", lambda name: [name.replace(_IDS, _TRAIN_IDS)])
         ids = MaskKind("labelIds", lambda name: [name.replace(_TRAIN_IDS, _IDS)], {"map": TRAIN_IDS})
         known = len(self.vocabulary()) == len(_EVALUATED) or self.data.masks.map is not None
         return (plain, ids) if known else (plain,)
 
-    def official(self, part: str) -> list[str]:
+    def official_lines(self, part: str) -> list[str]:
         """All images of the part."""
         lines = []
         for image in self._list_files(f"leftImg8bit/{part}", _IMAGE):

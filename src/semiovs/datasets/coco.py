@@ -35,7 +35,7 @@ class Coco(Benchmark):
     content_folders: ClassVar[tuple[str, ...]] = (".", "coco", "COCO", "coco2017")
     content_marks: ClassVar[tuple[str, ...]] = (*_PARTS, *(f"images/{part}" for part in _PARTS))
 
-    def kinds(self) -> Sequence[MaskKind]:
+    def mask_kinds(self) -> Sequence[MaskKind]:
         """81 classes as PNGs, or stuffthingmaps; 171 classes exist only in the latter."""
         if len(self.vocabulary()) == 171:
             return (MaskKind("stuffthingmaps", _list_stuffthing_paths, {"map": MAP_171}),)
@@ -48,7 +48,7 @@ class Coco(Benchmark):
         """As named, or inside ``images/``."""
         return [name, f"images/{name}"]
 
-    def official(self, part: str) -> list[str]:
+    def official_lines(self, part: str) -> list[str]:
         """All images of the part."""
         return [make_line(f"{part}2017", stem) for stem in sorted(self._stems(f"{part}2017"))]
 

@@ -41,14 +41,14 @@ class Context(Benchmark):
     content_folders: ClassVar[tuple[str, ...]] = (".", "VOC2010", "VOCdevkit/VOC2010", "VOC2012", "VOCdevkit/VOC2012")
     content_marks: ClassVar[tuple[str, ...]] = ("JPEGImages",)
 
-    def kinds(self) -> Sequence[MaskKind]:
+    def mask_kinds(self) -> Sequence[MaskKind]:
         """Class ids; with 59 classes, 0 (background) is ignored unless the masks are already shifted to start at 0."""
         if len(self.vocabulary()) != _LAST:
             return (MaskKind("class ids", _list_mask_paths),)
         what = "moved down by one" if self._shifted else "background and 59 classes"
         return (MaskKind(what, _list_mask_paths, {"reduce_zero_label": not self._shifted}),)
 
-    def official(self, part: str) -> list[str]:
+    def official_lines(self, part: str) -> list[str]:
         """Images that have a mask in the folder of the part, or those of ``ImageSets/SegmentationContext``."""
         stems = sorted(self.files.stems(f"{_FOLDER}/{part}"))
         stems = stems or read_first_words(self.home / "ImageSets" / "SegmentationContext" / f"{part}.txt")

@@ -45,18 +45,18 @@ class Voc(Benchmark):
     )
     content_marks: ClassVar[tuple[str, ...]] = ("JPEGImages",)
 
-    def kinds(self) -> Sequence[MaskKind]:
+    def mask_kinds(self) -> Sequence[MaskKind]:
         """Class ids; palette PNGs of the devkit and gray ones of SBD are read alike."""
         return (MaskKind("class ids", _list_mask_paths),)
 
-    def official(self, part: str) -> list[str]:
+    def official_lines(self, part: str) -> list[str]:
         """Images of ``ImageSets/Segmentation/train.txt`` or ``val.txt``."""
         return [f"JPEGImages/{stem}.jpg SegmentationClass/{stem}.png" for stem in self._read_official_list(part)]
 
     def parts(self) -> list[DatasetPart]:
         """Images, masks of the devkit, masks of SBD, official lists."""
         own, augmented = self.files.stems("SegmentationClass"), self.files.stems(_AUG)
-        train, val = (len(self.official(part)) for part in ("train", "val"))
+        train, val = (len(self.official_lines(part)) for part in ("train", "val"))
         fine = {stem for part in ("train", "val") for stem in self._read_official_list(part)}
         whole = len(own | augmented) >= _WITH_SBD  # then the devkit's are among them
         masks = _FINE if whole and len(own) < _FINE else len(own | (augmented & fine))

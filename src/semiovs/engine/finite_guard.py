@@ -40,12 +40,12 @@ class FiniteGuard:
         self._first: dict[tuple[str, ...], Tensor] = {}
         self._buffers: list[Tensor] = []
 
-    def remember(self, method: nn.Module) -> None:
+    def save_buffers(self, method: nn.Module) -> None:
         """Save the buffers before a step that may be undone (the forward pass updates BatchNorm statistics)."""
         if self.policy == "skip":
             self._buffers = [buffer.clone() for buffer in method.buffers()]
 
-    def admits(self, method: nn.Module, step: int, names: tuple[str, ...], values: Tensor) -> bool:
+    def admit_step(self, method: nn.Module, step: int, names: tuple[str, ...], values: Tensor) -> bool:
         """Whether the optimiser may take this step; `values` (N,) are the readings called `names`.
 
         Raises:

@@ -86,7 +86,7 @@ def decide(
     state.drop(rows.status == UNANSWERED, NO_ANSWER)
     state.drop(_find_repeated_ids(rows), REPEATED)
     state.drop(~allowed, LICENSE)
-    leaks = state.leaks()
+    leaks = state.find_leaks()
     present = _find_present_classes(rows, levels, targets, rules.rule)
     if rules.rule == "balanced":
         state.mark_leaks(leaks)
@@ -120,7 +120,7 @@ class _DecisionState:
     def drop(self, which: NDArray[np.bool_], reason: int) -> None:
         self.reason[which & (self.reason == 255)] = reason
 
-    def leaks(self) -> Copies:
+    def find_leaks(self) -> Copies:
         """Find copies of references among the undecided rows; indices are those of all rows."""
         count = len(self.rows)
         found = Copies(np.full(count, -1), np.zeros(count, np.uint8))
