@@ -123,7 +123,7 @@ def remembers(method: Method) -> None:
         with torch.no_grad():
             for parameter in former.parameters():
                 parameter.add_(0.01 * torch.randn_like(parameter))
-        method.previous.save_buffers(former)  # type: ignore[operator, union-attr]
+        method.previous.remember(former)  # type: ignore[operator, union-attr]
 
 
 def hears(method: Method) -> None:
