@@ -37,7 +37,8 @@ def _play_rank(rank: int, directory: str, build: Build, cases: list[Case], progr
     found = {}
     for case in cases:
         method, batches = build(*case)
-        loss, _ = World(torch.device("cpu"), rank, 2).wrap(method)(batches[rank], progress)
+        model = World(torch.device("cpu"), rank, 2).wrap(method)
+        loss, _ = model(batches[rank], progress)
         loss.backward()
         found["/".join(case)] = gradients(method)
     if rank == 0:
