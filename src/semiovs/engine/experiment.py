@@ -45,7 +45,10 @@ MOST_EVALUATIONS = 20
 
 @dataclass(frozen=True)
 class Experiment:
-    """All objects of one training on one process; only `learner` changes while training."""
+    """All objects of one training on one process; only `learner` changes while training.
+
+    default_model: the model that decides which evaluation is the best.
+    """
 
     config: Config
     world: World
@@ -54,6 +57,7 @@ class Experiment:
     learner: Learner
     recipe: Recipe
     identity: CheckpointIdentity
+    default_model: str
 
     @classmethod
     def build(cls, config: Config, world: World, *, check: bool = True) -> Experiment:
@@ -102,9 +106,8 @@ class Experiment:
         identity = CheckpointIdentity(
             make_model_card(config, sources, method.student).as_json(), collect_settings(config), world.size
         )
-        experiment = cls(config, world, sources, stream, learner, recipe, identity)
-        assert experiment.default_model
-        return experiment
+        best = _choose_model(config, method)
+        return cls(config, world, sources, stream, learner, recipe, identity, best)
 
     def batches(self) -> Iterator[Batch]:
         """Batches from the learner's step to the end."""
@@ -151,19 +154,18 @@ class Experiment:
             f"learning rates: {rates}; {self.world.size} process(es) on {self.world.device}, {recipe.precision.name}"
         )
 
-    @property
-    def default_model(self) -> str:
-        """Name of the model whose score selects the best checkpoint: `eval.model`, else the EMA teacher, else the
-        student.
 
-        Raises:
-            ConfigError: the method has no model of that name.
-        """
-        models = self.learner.method.models()
-        name = self.config.eval.model or ("ema" if "ema" in models else "student")
-        if name not in models:
-            raise ConfigError(f"eval.model: '{name}': this method has {', '.join(models)}")
-        return name
+def _choose_model(config: Config, method: Method) -> str:
+    """The model that decides which evaluation is the best: `eval.model`, else the EMA teacher, else the student.
+
+    Raises:
+        ConfigError: the method has no model of that name.
+    """
+    models = method.models()
+    name = config.eval.model or ("ema" if "ema" in models else "student")
+    if name not in models:
+        raise ConfigError(f"eval.model: '{name}': this method has {', '.join(models)}")
+    return name
 
 
 def count_parameters(module: nn.Module, *, trained: bool = False) -> int:
