@@ -17,7 +17,7 @@ from semiovs.data.transforms import Geometry, Look
 from semiovs.errors import DataError
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
-from semiovs.images.readers import RGB, BandImage, BandReader, image_reader
+from semiovs.images.readers import RGB, BandImage, BandReader, make_image_reader
 from semiovs.images.record import Record
 from semiovs.vocab import Vocabulary
 from unit import toy_data
@@ -195,11 +195,11 @@ def test_the_check_names_every_file_with_other_channels(tmp_path):
 
 
 def test_the_reader_of_a_configuration():
-    assert image_reader(DataConfig()) is RGB
-    reader = image_reader(DataConfig(bands=(4, 3), range=(0.0, 10000.0), rgb=(3, 2, 1)))
+    assert make_image_reader(DataConfig()) is RGB
+    reader = make_image_reader(DataConfig(bands=(4, 3), range=(0.0, 10000.0), rgb=(3, 2, 1)))
     assert reader == BandReader((4, 3), ((0.0, 10000.0),) * 2, (3, 2, 1))
     assert BandReader.from_json(reader.as_json()) == reader
-    each = image_reader(DataConfig(bands=(1, 2), range=((0, 1), (-30, 0))))
+    each = make_image_reader(DataConfig(bands=(1, 2), range=((0, 1), (-30, 0))))
     assert each == BandReader((1, 2), ((0.0, 1.0), (-30.0, 0.0)))
 
 

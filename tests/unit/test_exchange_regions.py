@@ -18,7 +18,7 @@ from semiovs.exchange.polygons import Polygons, ellipse, fill, line, outlines, r
 from semiovs.exchange.problems import Problems
 from semiovs.exchange.regions import layered
 from semiovs.images.coco_polygons import fill_polygons
-from semiovs.images.run_lengths import Runs, counts_of, from_text, run_length_text
+from semiovs.images.run_lengths import Runs, count_runs, decode_run_lengths, encode_run_lengths
 
 SIDES = st.tuples(st.integers(1, 24), st.integers(1, 24))
 MASKS = SIDES.flatmap(lambda size: arrays(np.bool_, size))
@@ -28,11 +28,11 @@ LABELS = SIDES.flatmap(lambda size: arrays(np.uint8, size, elements=st.sampled_f
 @given(MASKS)
 def test_run_lengths_are_exact(mask):
     for by_columns in (True, False):
-        counts = counts_of(mask, by_columns=by_columns)
+        counts = count_runs(mask, by_columns=by_columns)
         assert counts.sum() == mask.size
         assert (Runs(counts, mask.shape, by_columns).raster(*mask.shape) == mask).all()
-    counts = counts_of(mask, by_columns=True)
-    assert from_text(run_length_text(mask)).tolist() == counts.tolist()
+    counts = count_runs(mask, by_columns=True)
+    assert decode_run_lengths(encode_run_lengths(mask)).tolist() == counts.tolist()
 
 
 @given(MASKS)
@@ -104,7 +104,7 @@ def test_a_mask_in_a_corner():
 @pytest.mark.parametrize("text", ["\x00", "é", "00P", "o" * 40])
 def test_text_counts_that_cannot_be_right(text):
     with pytest.raises(DataError, match=r"compressed counts"):
-        from_text(text)
+        decode_run_lengths(text)
 
 
 def test_pixels_of_polygons():
@@ -205,8 +205,8 @@ def test_coco_run_lengths_are_the_same_pixels_for_labels_and_for_benchmarks():
     for _ in range(200):
         mask = rng.random(rng.integers(1, 30, 2)) < rng.random()
         text = api.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
-        assert run_length_text(mask) == text
-        for counts in (text, counts_of(mask, by_columns=True).tolist()):
+        assert encode_run_lengths(mask) == text
+        for counts in (text, count_runs(mask, by_columns=True).tolist()):
             region = {"size": list(mask.shape), "counts": counts}
             assert (decoded(region, *mask.shape) == mask).all()
             assert (imported(region, mask.shape) == mask).all()

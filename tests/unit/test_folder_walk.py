@@ -5,7 +5,7 @@ from PIL import Image
 
 from semiovs.images.discover.discover import discover
 from semiovs.images.folder_walk import walk_files
-from semiovs.images.listing import image_files
+from semiovs.images.listing import find_images
 from semiovs.ovs.masks import MasksTeacher
 from semiovs.select.candidates import pool
 
@@ -50,7 +50,7 @@ def test_what_is_walked_and_in_which_order(tree):
 
 def test_everybody_finds_the_same(tree):
     ids = sorted(name.rsplit(".", 1)[0] for name in FOUND)
-    assert list(image_files(tree)) == ids
+    assert list(find_images(tree)) == ids
     assert sorted(record.id for record in pool([tree])) == ids
     assert discover(tree.parent).images == len(ids)
     teacher = MasksTeacher(tree)

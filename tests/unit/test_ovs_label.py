@@ -12,7 +12,7 @@ from PIL import Image
 from semiovs.data.label_source import NamedLabels
 from semiovs.errors import DataError, UsageError
 from semiovs.images.manifest import Manifest
-from semiovs.images.record import Record, by_last_part
+from semiovs.images.record import Record, index_by_last_part
 from semiovs.ovs import OpenVocabModel
 from semiovs.ovs.batch_fit import BatchFit
 from semiovs.ovs.image_batches import read_batches
@@ -372,4 +372,4 @@ def test_labels_are_found_by_the_last_part_of_an_id_by_everybody(tmp_path):
     teacher = StoredTeacher(store.root, CLASSES)
     assert labels.names == {"x/2": "c/2", "a/1": "a/1"}
     assert [bool(teacher.version(name)) for name in names] == [False, True, True]
-    assert by_last_part(["a/1", "b/1", "2"]) == {"2": "2"}
+    assert index_by_last_part(["a/1", "b/1", "2"]) == {"2": "2"}

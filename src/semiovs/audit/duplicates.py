@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from semiovs.audit.overlaps import leak
 from semiovs.audit.record_check import Inspection
 from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection
-from semiovs.images.findings import Finding, Severity, some
+from semiovs.images.findings import Finding, Severity, join_first
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
 from semiovs.similarity.groups import connected
@@ -109,9 +109,7 @@ def _exact(prints: Prints, rows: list[int], told: set[tuple[str, str]]) -> Itera
         by_stream[place.stream].append(place)
     for name, places in by_stream.items():
         if len(places) > 1:
-            text = (
-                f"{places[0].record.image}: {len(places)} {name} images are one file: {some([p.said for p in places])}"
-            )
+            text = f"{places[0].record.image}: {len(places)} {name} images are one file: {join_first([p.said for p in places])}"
             where = places[0].manifest.where(places[0].record)
             yield Finding("copy-exact", "warning", text, name, where, str(places[0].record.image), "keep one of them")
     severity: Severity
@@ -182,7 +180,7 @@ def _near_within(
     groups = connected(same)
     inside = sum(map(len, groups))
     largest = max(groups, key=len)
-    shown = some([prints.place(row).said for row in largest], 3)
+    shown = join_first([prints.place(row).said for row in largest], 3)
     text = f"{inside} of {len(within)} {name} images look nearly like another one ({len(groups)} groups), like {shown}"
     yield Finding("copy-near", "note", text, name, fix="they count double, and a random split would leak")
 
@@ -201,9 +199,7 @@ def _masks(prints: Prints) -> Iterator[Finding]:
         if others:
             places = [prints.place(row) for row in (rows[0], *others)]
             first = places[0]
-            text = (
-                f"{first.record.mask}: {len(places)} different images have this mask: {some([p.said for p in places])}"
-            )
+            text = f"{first.record.mask}: {len(places)} different images have this mask: {join_first([p.said for p in places])}"
             advice = "look at them: at most one can be right"
             where = first.manifest.where(first.record)
             yield Finding("mask-copied", "warning", text, first.stream, where, str(first.record.mask), advice)

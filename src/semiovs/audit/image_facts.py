@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.images.image import open_image, opened, rgb
-from semiovs.images.orientation import orientation, turned
+from semiovs.images.image import convert_to_rgb, open_file, open_image
+from semiovs.images.orientation import orient_pixels, read_orientation
 from semiovs.images.readers import RGB, ImageReader
 from semiovs.similarity.hashes import perceptual_hash, thumbnail, unframed
 
@@ -69,7 +69,7 @@ class Appearance:
             return cls._of_bands(path, images)
         with open_image(path) as image:
             (width, height), mode, kind = image.size, image.mode, image.format or ""
-            turn = orientation(image)
+            turn = read_orientation(image)
             with _ALONE if width * height > LARGE else nullcontext():
                 length, digest, data = _content(path)
                 pixels, damage = _strict(image, data) or (_lenient(image), "")
@@ -77,7 +77,7 @@ class Appearance:
                 gray, mean, std = _measured(pixels)
         if kind == "PNG" and data is not None:
             damage = checksums(data)
-        small = unframed(np.ascontiguousarray(turned(_reduced(gray), turn)))
+        small = unframed(np.ascontiguousarray(orient_pixels(_reduced(gray), turn)))
         return cls(
             (height, width) if turn >= 5 else (width, height), 3, mode, kind, turn, opaque, length, digest,
             perceptual_hash(small), thumbnail(small), mean, std, damage,
@@ -101,7 +101,7 @@ class Appearance:
 
 def _content(path: Path) -> tuple[int, bytes, bytes | None]:
     """Length and digest of a file, and its bytes if they are not too many."""
-    with opened(path) as file:
+    with open_file(path) as file:
         length = file.seek(0, os.SEEK_END)
         file.seek(0)
         if length <= _BIG_FILE:
@@ -142,7 +142,7 @@ def _strict(image: Image.Image, data: bytes | None) -> tuple[Pixels, str] | None
 
 def _lenient(image: Image.Image) -> Pixels:
     image.load()
-    return np.asarray(image if image.mode in {"RGB", "L"} else rgb(image))
+    return np.asarray(image if image.mode in {"RGB", "L"} else convert_to_rgb(image))
 
 
 def _opaque(image: Image.Image) -> bool:

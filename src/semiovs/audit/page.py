@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from semiovs.audit.audit import Audit
 from semiovs.audit.stream_statistics import Tally
 from semiovs.images.conventions import IGNORE
-from semiovs.images.findings import Finding, by_kind, counted
-from semiovs.images.palette import palette
+from semiovs.images.findings import Finding, count_severities, group_by_kind
+from semiovs.images.palette import build_palette
 from semiovs.report.figures import bare, svg
 from semiovs.report.page import write_page
 
@@ -31,10 +31,10 @@ def write_check(path: Path, audit: Audit, *, source: str, facts: bool = False) -
         __package__,
         source=source,
         facts=facts,
-        numbers=counted(audit.findings),
+        numbers=count_severities(audit.findings),
         listed=sum(account["listed"] for account in accounts.values()),
         good=sum(account["good"] for account in accounts.values()),
-        groups=[_group(kind, group) for kind, group in by_kind(audit.findings)],
+        groups=[_group(kind, group) for kind, group in group_by_kind(audit.findings)],
         streams=[_stream(name, accounts[name], tally) for name, tally in audit.tallies.items()],
         classes=_classes(audit, masked),
         masked=list(masked),
@@ -80,7 +80,7 @@ def _stream(name: str, account: Mapping[str, int], tally: Tally) -> dict[str, An
 def _classes(audit: Audit, masked: Mapping[str, Tally]) -> list[dict[str, Any]]:
     """Rows of the class table; ids without a name only where they occur."""
     vocabulary = audit.collection.vocabulary
-    colors = palette(vocabulary.colors)
+    colors = build_palette(vocabulary.colors)
     every = len(vocabulary) < IGNORE
     rows = []
     for i, name in enumerate(vocabulary.names):

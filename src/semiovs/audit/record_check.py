@@ -18,10 +18,10 @@ from semiovs.data.collection import Collection, Stream
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, Severity
-from semiovs.images.image import opened
+from semiovs.images.image import open_file
 from semiovs.images.mask_values import ForeignValuesError, Key
 from semiovs.images.record import Record
-from semiovs.images.record_lines import printable
+from semiovs.images.record_lines import escape_controls
 
 #: header: an image's header and end; whole: every byte of it decoded.
 Depth = Literal["header", "whole"]
@@ -149,8 +149,10 @@ class _Voice:
         self._say(kind, "warning", text, file, fix, ())
 
     def _say(self, kind: str, severity: Severity, text: str, file: Path, fix: str, ids: tuple[str, ...]) -> None:
-        where = printable(self.stream.manifest.where(self.record))
-        self.findings.append(Finding(kind, severity, text, self.stream.name, where, printable(str(file)), fix, ids))
+        where = escape_controls(self.stream.manifest.where(self.record))
+        self.findings.append(
+            Finding(kind, severity, text, self.stream.name, where, escape_controls(str(file)), fix, ids)
+        )
 
 
 def _shape(record: Record, size: tuple[int, int], say: _Voice) -> None:
@@ -181,7 +183,7 @@ def _whole_file(path: Path, say: _Voice) -> None:
     """Checksums of a mask, which decoders do not all look at."""
     if path.suffix.lower() != ".png" or any(finding.kind.startswith("mask-") for finding in say.findings):
         return
-    with opened(path) as file:
+    with open_file(path) as file:
         wrong = checksums(file.read())
     if wrong:
         say.error("mask-damaged", f"{path}: damaged inside: {wrong}", path, "get it again")

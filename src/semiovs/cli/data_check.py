@@ -48,10 +48,10 @@ def check(
 
 
 def _text(result: Audit, data: Mapping[str, Any], *, every: bool) -> str:
-    from semiovs.images.findings import by_kind
+    from semiovs.images.findings import group_by_kind
 
     lines: list[str] = []
-    for kind, group in by_kind(result.findings):
+    for kind, group in group_by_kind(result.findings):
         shown = group if every else group[:_SHOWN]
         lines.append(f"{group[0].severity}: {kind} ({len(group)})")
         lines += [f"  {finding.line}" for finding in shown]

@@ -79,11 +79,11 @@ def audit_data(found: DataInput, *, threads: int, shown: bool = True) -> Audit:
 
 def _is_list(path: Path) -> bool:
     """A list, tars or a data set; folders and configurations are none."""
-    from semiovs.images.source import names_container
+    from semiovs.images.source import is_container
 
     if path.is_file():
         return path.suffix.lower() not in {".yaml", ".yml"}
-    return not path.is_dir() and names_container(path)
+    return not path.is_dir() and is_container(path)
 
 
 def _examine(dataset: Dataset, *, required: bool = True, **chosen: Any) -> tuple[Collection, bool]:
@@ -113,7 +113,7 @@ def _of_folder(path: Path, overrides: Sequence[str]) -> DataInput:
     from semiovs.data.collection import LABELED
     from semiovs.datasets.folder import FolderDataset
     from semiovs.images.discover.discover import discover
-    from semiovs.images.discover.starter import choose_classes, settings
+    from semiovs.images.discover.starter import choose_classes, list_settings
     from semiovs.images.findings import Finding
 
     seen = discover(path)
@@ -121,7 +121,7 @@ def _of_folder(path: Path, overrides: Sequence[str]) -> DataInput:
     root = path.resolve()
     values = {
         key: (root / value).as_posix() if isinstance(value, str) else value  # not what lies in the working directory
-        for key, value in settings(seen, classes, root=".").items()
+        for key, value in list_settings(seen, classes, root=".").items()
     }
     config = load_config(None, [*(f"{key}={inline(value)}" for key, value in values.items()), *overrides]).config
     dataset = FolderDataset(config.data, config.ood, lists=_unwritten_lists(seen, root, config.data.outside))
@@ -157,11 +157,11 @@ def _of_list(path: Path, overrides: Sequence[str]) -> DataInput:
     from semiovs.config.source import inline
     from semiovs.data.collection import LABELED, UNLABELED
     from semiovs.datasets.folder import FolderDataset
-    from semiovs.images.source import list_root, names_container
+    from semiovs.images.source import find_list_root, is_container
 
     root = Path(load_config(None, overrides).config.data.root)
-    contained = names_container(path)
-    start = root if contained else list_root(path, root)
+    contained = is_container(path)
+    start = root if contained else find_list_root(path, root)
     stream = UNLABELED if contained or not _names_masks(path, start) else LABELED
     key = "data.labeled" if stream == LABELED else "data.unlabeled"
     given = [f"data.root={inline(str(start))}", f"{key}={inline(str(path.absolute()))}"]

@@ -63,15 +63,15 @@ def _measured(
     from semiovs.audit.band_statistics import measure_bands
     from semiovs.errors import DataError
     from semiovs.images.pixels import read_pixels
-    from semiovs.images.readers import OWN_SPAN, BandReader, image_reader
+    from semiovs.images.readers import DEFAULT_SPANS, BandReader, make_image_reader
 
     if not records:
         raise DataError("there are no training images to measure; set data.labeled or data.unlabeled")
     first = read_pixels(records[0].image)
-    reader = image_reader(config)
+    reader = make_image_reader(config)
     if not isinstance(reader, BandReader):
         reader = BandReader(tuple(range(1, first.channels + 1)))
-    known = reader.spans is not None or first.values.dtype.name in OWN_SPAN
+    known = reader.spans is not None or first.values.dtype.name in DEFAULT_SPANS
     with progress("measuring" if known else "measuring the range") as show:
         found = measure_bands(records, reader, threads=threads, progress=show, scaled=known)
     if known:

@@ -13,7 +13,7 @@ import typer
 from semiovs.cli.console import Json, log, out, report
 from semiovs.errors import DataError, UsageError
 from semiovs.images.discover.discover import discover
-from semiovs.images.discover.starter import choose_classes, ood_labels, starter
+from semiovs.images.discover.starter import choose_classes, find_ood_labels, format_starter
 from semiovs.images.discover.survey import Survey
 
 
@@ -33,7 +33,7 @@ def init(
         raise UsageError(f"{path} is there already; --force replaces it, --out FILE writes another")
     found = discover(folder)
     made = _lists_beside(found, path)
-    text = starter(found, choose_classes(found, classes), root=_relative(folder, path.parent))
+    text = format_starter(found, choose_classes(found, classes), root=_relative(folder, path.parent))
     try:
         for file, lines in made.items():
             write_text(file, lines)
@@ -99,7 +99,7 @@ def next_steps(found: Survey, path: str) -> list[str]:
         steps.insert(
             0, f"semiovs data normalize {quoted}   # range, mean and deviation of the bands: lines for the file"
         )
-    labels = ood_labels(found)
+    labels = find_ood_labels(found)
     if found.ood and labels is None:
         steps.append(f"semiovs label {quoted} ood=ood --from MASKS   # masks of the images in ood/, from any teacher")
     if found.labeled:

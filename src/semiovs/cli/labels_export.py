@@ -121,7 +121,7 @@ def _picked(
     labels: LabelSource, vocabulary: Vocabulary, worst: int | None, class_: str | None, sample: int, show: Progress
 ) -> list[Chosen]:
     from semiovs.exchange import Chosen
-    from semiovs.images.masks import ids_present
+    from semiovs.images.masks import find_ids
     from semiovs.store import PseudoLabelStore
     from semiovs.store.pick import pick
 
@@ -137,7 +137,7 @@ def _picked(
         raise UsageError("--worst needs confidences, and masks have none; choose by --ids or --class")
     chosen, every = [], list(labels.ids())
     for number, identifier in enumerate(every, 1):
-        if of_class is None or of_class in ids_present(labels.label(identifier)):
+        if of_class is None or of_class in find_ids(labels.label(identifier)):
             chosen.append(Chosen(identifier))
         show(number, len(every))
     return chosen

@@ -63,12 +63,12 @@ def view(
 
 def _reader(arguments: list[str]) -> ImageReader:
     from semiovs.config import load_config, split_source
-    from semiovs.images.readers import RGB, image_reader
+    from semiovs.images.readers import RGB, make_image_reader
 
     if not arguments:
         return RGB
     source, overrides = split_source(arguments)
-    return image_reader(load_config(source, overrides).config.data)
+    return make_image_reader(load_config(source, overrides).config.data)
 
 
 def _tile(
@@ -96,11 +96,11 @@ def _tile(
 
 def _finder(images: Path | None) -> Callable[[str], Path] | None:
     """Function from id to image, for a folder, a list, tars or a data set."""
-    from semiovs.images.source import names_container, read_source
+    from semiovs.images.source import is_container, read_source
 
     if images is None:
         return None
-    if images.is_dir() and not names_container(images):
+    if images.is_dir() and not is_container(images):
         return lambda identifier: _in_folder(identifier, images)
     listed = {record.id: record.image for record in read_source(images, outside=True)}
 

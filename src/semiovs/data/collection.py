@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from semiovs.data.label_source import LabelSource
 from semiovs.errors import DataError
-from semiovs.images.findings import Finding, of_error, refuse
+from semiovs.images.findings import Finding, list_findings, raise_errors
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.readers import RGB, ImageReader
@@ -89,7 +89,7 @@ class Collection:
         for name, manifest in given.items():
             if manifest is not None:
                 collection.streams[name] = Stream(name, manifest)
-                refuse(_without_mask(name, manifest) if name in MASKED else ())
+                raise_errors(_without_mask(name, manifest) if name in MASKED else ())
         return collection
 
     @property
@@ -125,7 +125,7 @@ class Collection:
         try:
             found = read()
         except DataError as error:
-            self.findings += of_error(error, "list", stream=name)
+            self.findings += list_findings(error, "list", stream=name)
             return None
         if found is None:
             return None
@@ -158,7 +158,7 @@ class Collection:
         Raises:
             DataError: one error for all findings that are errors.
         """
-        refuse(self.findings)
+        raise_errors(self.findings)
         return self
 
 

@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.images.listing import mask_files
+from semiovs.images.listing import find_masks
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
-from semiovs.images.record import by_last_part, last_part
+from semiovs.images.record import index_by_last_part, last_part
 
 
 class LabelSource(Protocol):
@@ -61,7 +61,7 @@ class MaskFolder(MaskFiles):
     """
 
     def __init__(self, root: Path, reader: MaskReader) -> None:
-        super().__init__(mask_files(root), reader)
+        super().__init__(find_masks(root), reader)
 
 
 class NamedLabels:
@@ -72,9 +72,9 @@ class NamedLabels:
 
     def __init__(self, source: LabelSource, manifest: Manifest) -> None:
         self.source = source
-        names = by_last_part(source.ids())
+        names = index_by_last_part(source.ids())
         records = [record.id for record in manifest]
-        wanted = by_last_part(records)
+        wanted = index_by_last_part(records)
         self.names: dict[str, str] = {}
         for record in records:
             last = last_part(record)

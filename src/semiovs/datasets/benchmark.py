@@ -15,13 +15,13 @@ from semiovs.datasets.folder import FolderDataset
 from semiovs.datasets.parts import Making, Part
 from semiovs.datasets.split_cache import SplitCache
 from semiovs.errors import DataError
-from semiovs.images.containers.container import exists
+from semiovs.images.containers.container import image_exists
 from semiovs.images.conventions import MASK_SUFFIXES
-from semiovs.images.findings import of_error
+from semiovs.images.findings import list_findings
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
-from semiovs.images.record_lines import columns, record_of, relative
+from semiovs.images.record_lines import parse_record, relative_path, split_columns
 from semiovs.images.source import Reading
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -120,7 +120,7 @@ class Benchmark(FolderDataset):
             try:
                 found = self._placed(KEYS[name], stream.manifest, kind if name in MASKED else None)
             except DataError as error:
-                listed.findings += of_error(error, "image-missing", stream=name)
+                listed.findings += list_findings(error, "image-missing", stream=name)
             else:
                 listed.streams[name] = replace(stream, manifest=found)
         return listed
@@ -128,17 +128,17 @@ class Benchmark(FolderDataset):
     def whole(self, part: str) -> list[str]:
         """Lines of the official part whose image and mask are both there."""
         lines = self.official(part)
-        records = [record_of(line, self.root) for line in lines]
+        records = [parse_record(line, self.root) for line in lines]
         kind, gone = self._kind([Manifest(records, self.root)]), set(self.absent(lines))
         return [
             line
             for line, record in zip(lines, records, strict=True)
-            if columns(line)[0] not in gone and self._mask(record, kind) is not None
+            if split_columns(line)[0] not in gone and self._mask(record, kind) is not None
         ]
 
     def absent(self, lines: Iterable[str]) -> list[str]:
         """Images named by lines ("image mask") that are not there."""
-        names = (columns(line)[0] for line in lines)
+        names = (split_columns(line)[0] for line in lines)
         return [name for name in names if self.shelf.find(self.images(name)) is None]
 
     def misread(self, manifest: Manifest) -> list[str]:
@@ -217,7 +217,7 @@ class Benchmark(FolderDataset):
     def _mask(self, record: Record, kind: MaskKind) -> Path | None:
         if record.mask is None:
             return None
-        name = relative(record.mask, self.root)
+        name = relative_path(record.mask, self.root)
         found = self.shelf.find(kind.places(name), MASK_SUFFIXES)
         return found or (record.mask if name.startswith("/") and record.mask.exists() else None)
 
@@ -225,13 +225,13 @@ class Benchmark(FolderDataset):
         """The manifest with the paths that its files have here; kind: None for bare images."""
         records, lacking, unmasked = [], [], []
         for record in manifest:
-            name = relative(record.image, self.root)
-            image = self.shelf.find(self.images(name)) or (record.image if exists(record.image) else None)
+            name = relative_path(record.image, self.root)
+            image = self.shelf.find(self.images(name)) or (record.image if image_exists(record.image) else None)
             mask = None if kind is None else self._mask(record, kind)
             if image is None:
                 lacking.append(name)
             elif mask is None and kind is not None and record.mask is not None:
-                unmasked.append(relative(record.mask, self.root))
+                unmasked.append(relative_path(record.mask, self.root))
             records.append(replace(record, image=image or record.image, mask=mask))
         problems = [
             f"{key}: {len(names):,} of {len(manifest):,} {what} are not in {self.home} (like {', '.join(names[:_FEW])})"
@@ -249,7 +249,7 @@ class Benchmark(FolderDataset):
 
 
 def _manifest(lines: Iterable[str], root: Path) -> Manifest:
-    return Manifest((record_of(line, root, number) for number, line in enumerate(lines, 1)), root)
+    return Manifest((parse_record(line, root, number) for number, line in enumerate(lines, 1)), root)
 
 
 def _after_splits(given: str) -> str:

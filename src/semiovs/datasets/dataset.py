@@ -13,7 +13,7 @@ from semiovs.env import data_dir
 from semiovs.errors import DataError
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
-from semiovs.images.readers import ImageReader, image_reader
+from semiovs.images.readers import ImageReader, make_image_reader
 from semiovs.vocab.vocabulary import Vocabulary
 
 
@@ -90,4 +90,4 @@ class Dataset(ABC):
 
     def image_reader(self) -> ImageReader:
         """How image files are read."""
-        return image_reader(self.data)
+        return make_image_reader(self.data)

@@ -12,12 +12,12 @@ from semiovs.datasets.dataset import Dataset
 from semiovs.env import cache_dir
 from semiovs.errors import ConfigError, DataError
 from semiovs.images.allowed_folders import AllowedFolders
-from semiovs.images.findings import of_error
+from semiovs.images.findings import list_findings
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.pixel_cache import PixelCache
 from semiovs.images.readers import ImageReader
-from semiovs.images.source import Reading, examine_list, examine_source, names_container
+from semiovs.images.source import Reading, examine_list, examine_source, is_container
 from semiovs.vocab.vocabulary import Vocabulary
 
 _CLASS_FILES = ("classes.yaml", "classes.yml", "classes.txt")
@@ -104,7 +104,7 @@ class FolderDataset(Dataset):
         try:
             found.ood_labels = self._ood_labels(images, root, found.vocabulary)
         except DataError as error:
-            found.findings += of_error(error, "ood-labels", stream=OOD)
+            found.findings += list_findings(error, "ood-labels", stream=OOD)
 
     def _set_aside(self, found: Collection, every: Manifest | None, root: Path) -> None:
         """Take the images of `data.held_out` from the labelled ones."""
@@ -166,7 +166,7 @@ class FolderDataset(Dataset):
 
     def _bare(self, key: str, given: str, root: Path) -> Reading:
         path = root / Path(given).expanduser()
-        if path.exists() or names_container(path):
+        if path.exists() or is_container(path):
             return examine_source(given, root, key=key, outside=self.data.outside)
         return self._published(key, given, path), ()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from semiovs.errors import DataError
 from semiovs.files import sweep_temporaries, write_bytes
-from semiovs.images.palette import palette
+from semiovs.images.palette import build_palette
 from semiovs.store.label_png import label_png
 
 Progress = Callable[[int, int], None]
@@ -66,7 +66,7 @@ class Making:
 
     def run(self, progress: Progress | None = None) -> tuple[int, list[str]]:
         """Make what is left; what is there stays, so repeating goes on. Returns how many were made, and what could not be."""
-        colors, made, problems = palette().tobytes(), 0, []
+        colors, made, problems = build_palette().tobytes(), 0, []
         left = self.left()
         for folder in {(self.folder / name).parent for name in left}:
             if folder.is_dir():

@@ -12,7 +12,7 @@ from semiovs.datasets.split_cache import SplitCache
 from semiovs.errors import DataError
 from semiovs.files import write_text
 from semiovs.images.manifest import Manifest
-from semiovs.images.record_lines import record_of
+from semiovs.images.record_lines import parse_record
 
 #: A preset to begin with, by data set.
 FIRST_PRESET = {
@@ -39,7 +39,7 @@ def check_masks(dataset: Benchmark) -> list[str]:
     found = []
     for part in ("train", "val"):
         lines = dataset.official(part)
-        records = [record_of(line, dataset.root) for line in lines[:: max(1, len(lines) // _LOOKED_AT)]]
+        records = [parse_record(line, dataset.root) for line in lines[:: max(1, len(lines) // _LOOKED_AT)]]
         found += dataset.misread(Manifest(records, dataset.root))
     return found
 

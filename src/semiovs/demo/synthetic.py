@@ -19,7 +19,7 @@ from PIL import Image
 from semiovs.demo.textures import FOREIGN, NAMED, Field, Plane, Texture, clamped, pixels
 from semiovs.errors import DataError, UsageError
 from semiovs.files import new_folder
-from semiovs.images.palette import palette
+from semiovs.images.palette import build_palette
 from semiovs.vocab.document import to_yaml
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -279,7 +279,7 @@ def _write(root: Path, seed: int, size: WorldSize) -> None:
     for folder in ("images", "masks", "unlabeled", "val/images", "val/masks", "ood", "ood-truth"):
         (root / folder).mkdir(parents=True)
     (root / "classes.yaml").write_text(to_yaml(VOCABULARY))
-    colors = palette().tobytes()
+    colors = build_palette().tobytes()
     for name, scene in _scenes("labeled", seed, size.labeled, size.side):
         save_png(root / "images" / name, scene.image)
         save_png(root / "masks" / name, scene.mask, colors)

@@ -18,7 +18,7 @@ from semiovs.exchange.polygons import Points, Polygons, outlines, polygon
 from semiovs.exchange.problems import Problems
 from semiovs.exchange.regions import Labeled, parts
 from semiovs.images.coco_polygons import fill_polygons
-from semiovs.images.run_lengths import Runs, from_text, run_length_text
+from semiovs.images.run_lengths import Runs, decode_run_lengths, encode_run_lengths
 
 _NEEDED = ("images", "annotations", "categories")
 
@@ -132,7 +132,7 @@ def _runs(node: Node) -> Runs:
     if not isinstance(counts.value, str):
         return Runs(np.array([item.whole() for item in counts.items()], np.int64), (size[0], size[1]))
     try:
-        return Runs(from_text(counts.value), (size[0], size[1]))
+        return Runs(decode_run_lengths(counts.value), (size[0], size[1]))
     except DataError as error:
         raise counts.error(str(error)) from None
 
@@ -162,7 +162,7 @@ def _segmentations(
     if tolerance is None:
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         box = [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1]
-        yield {"size": list(mask.shape), "counts": run_length_text(mask)}, int(mask.sum()), [*box]
+        yield {"size": list(mask.shape), "counts": encode_run_lengths(mask)}, int(mask.sum()), [*box]
         return
     for points in outlines(mask, tolerance):
         (x, y), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()

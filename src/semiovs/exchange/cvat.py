@@ -19,7 +19,7 @@ from semiovs.exchange.polygons import Points, Polygons, ellipse, polygon, rectan
 from semiovs.exchange.problems import Problems
 from semiovs.exchange.regions import Labeled, layered, parts
 from semiovs.exchange.xml_tree import Element
-from semiovs.images.run_lengths import Runs, counts_of
+from semiovs.images.run_lengths import Runs, count_runs
 from semiovs.vocab.colors import RGB, hex_of
 
 _WITHOUT_AREA = ("polyline", "points", "tag", "cuboid", "skeleton")
@@ -135,7 +135,7 @@ def _masks(image: Labeled, names: Sequence[str]) -> Iterator[str]:
     for name, mask in parts(image.label, names):
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         inner = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        counts = ", ".join(map(str, counts_of(inner, by_columns=False).tolist()))
+        counts = ", ".join(map(str, count_runs(inner, by_columns=False).tolist()))
         yield (
             f'<mask label={quoteattr(name)} source="semi-auto" occluded="0" rle="{counts}" left="{columns[0]}" top="{rows[0]}" '
             f'width="{inner.shape[1]}" height="{inner.shape[0]}" z_order="0"></mask>'

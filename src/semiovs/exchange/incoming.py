@@ -17,9 +17,9 @@ from semiovs.exchange.image_lists import joined, remaining
 from semiovs.exchange.problems import Problems
 from semiovs.files import new_folder, write_text
 from semiovs.images.conventions import IGNORE
-from semiovs.images.image import shown_size
+from semiovs.images.image import read_size
 from semiovs.images.manifest import Manifest
-from semiovs.images.palette import palette
+from semiovs.images.palette import build_palette
 from semiovs.images.record import Record
 from semiovs.store.label_png import label_png
 
@@ -121,7 +121,7 @@ class Importer:
             )
         if problems:
             return
-        colors = palette(self.rules.vocabulary.colors).tobytes()
+        colors = build_palette(self.rules.vocabulary.colors).tobytes()
         path = folder / f"{record.id}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(
@@ -150,7 +150,7 @@ class Importer:
 
 def _agreed(image: Annotated, record: Record) -> Size:
     """Size (height, width) of an image, which has to be the one that its annotations are for."""
-    width, height = shown_size(record.image)
+    width, height = read_size(record.image)
     if image.size is None or image.size == (height, width):
         return height, width
     hint = "was it scaled since?"

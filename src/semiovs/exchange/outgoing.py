@@ -14,8 +14,8 @@ from semiovs.exchange.formats import Format
 from semiovs.exchange.problems import Problems
 from semiovs.exchange.regions import Labeled
 from semiovs.files import new_folder, write_text
-from semiovs.images.image import shown_size
-from semiovs.images.palette import palette
+from semiovs.images.image import read_size
+from semiovs.images.palette import build_palette
 from semiovs.images.record import Record
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -100,7 +100,7 @@ class Exporter:
         label = self.labels.label(item.id)
         if not item.name.isprintable():
             raise DataError(f"{item.name!r}: an annotation file cannot hold this name; rename the image")
-        if item.record is not None and (size := shown_size(item.record.image)) != label.shape[::-1]:
+        if item.record is not None and (size := read_size(item.record.image)) != label.shape[::-1]:
             raise DataError(
                 f"{item.record.image}: is {size[0]}x{size[1]} pixels, but its label is {label.shape[1]}x{label.shape[0]}; "
                 "are these the images that were labelled?"
@@ -113,7 +113,7 @@ class Exporter:
         file, text = self.form.setup
         path = main.with_name(prefix + file)
         names = [*self.vocabulary.names, IGNORE_NAME]
-        colors = [tuple(color) for color in palette(self.vocabulary.colors).tolist()]
+        colors = [tuple(color) for color in build_palette(self.vocabulary.colors).tolist()]
         shown = [*colors[: len(self.vocabulary)], _IGNORED]
         write_text(path, text(names, shown))
         return path

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.errors import DataError
-from semiovs.images.run_lengths import Runs, from_text
+from semiovs.images.run_lengths import Runs, decode_run_lengths
 
 #: Coordinates, and lengths of outlines, in pixels: longer ones are damage, and the COCO API would crash the process.
 _LONGEST = 5_000_000
@@ -32,4 +32,4 @@ def fill_polygons(polygons: Sequence[NDArray[np.float64]], height: int, width: i
     if not polygons:
         return np.zeros((height, width), np.bool_)
     union = mask.merge(mask.frPyObjects([points.ravel().tolist() for points in polygons], height, width))
-    return Runs(from_text(str(union["counts"], "ascii")), (height, width)).raster(height, width)
+    return Runs(decode_run_lengths(str(union["counts"], "ascii")), (height, width)).raster(height, width)

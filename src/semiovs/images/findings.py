@@ -43,32 +43,32 @@ class Finding:
         """Plain data; what is empty is left out, but for the first four."""
         always = {"kind": self.kind, "severity": self.severity, "text": self.text, "where": self.where}
         rest = {"stream": self.stream, "file": self.file, "fix": self.fix, "ids": list(self.ids)}
-        return always | {key: value for key, value in rest.items() if value} | _setting(self.setting)
+        return always | {key: value for key, value in rest.items() if value} | _setting_as_json(self.setting)
 
 
-def _setting(setting: Mapping[str, Any]) -> dict[str, Any]:
+def _setting_as_json(setting: Mapping[str, Any]) -> dict[str, Any]:
     return {"setting": dict(setting)} if setting else {}
 
 
-def of_error(error: DataError, kind: str, *, stream: str = "", where: str = "") -> list[Finding]:
+def list_findings(error: DataError, kind: str, *, stream: str = "", where: str = "") -> list[Finding]:
     """An error that stopped a list or folder, as one finding for each of its problems."""
     return [Finding(error.kind or kind, "error", text, stream, where) for text in error.problems]
 
 
-def refuse(findings: Iterable[Finding], heading: str | None = None) -> None:
+def raise_errors(findings: Iterable[Finding], heading: str | None = None) -> None:
     """Raise one DataError for all findings that are errors, if there are any."""
     lines = [finding.line for finding in findings if finding.severity == "error"]
     if lines:
         raise DataError.of(lines, heading)
 
 
-def counted(findings: Sequence[Finding]) -> dict[Severity, int]:
+def count_severities(findings: Sequence[Finding]) -> dict[Severity, int]:
     """Number of findings of each severity."""
     numbers = Counter(finding.severity for finding in findings)
     return {severity: numbers[severity] for severity in SEVERITIES}
 
 
-def by_kind(findings: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:
+def group_by_kind(findings: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:
     """Findings of one kind and severity together: errors first, then in the order in which the kinds appeared."""
     groups: dict[tuple[Severity, str], list[Finding]] = {}
     for finding in findings:
@@ -77,6 +77,6 @@ def by_kind(findings: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:
     return [(kind, group) for (_, kind), group in ordered]
 
 
-def some(names: Sequence[str], most: int = 5) -> str:
+def join_first(names: Sequence[str], most: int = 5) -> str:
     """The first few names."""
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")

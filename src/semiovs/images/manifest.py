@@ -12,10 +12,10 @@ from typing import overload
 from semiovs.errors import DataError
 from semiovs.files import write_text
 from semiovs.images.allowed_folders import AllowedFolders
-from semiovs.images.findings import Finding, refuse
-from semiovs.images.listing import folder_records
+from semiovs.images.findings import Finding, raise_errors
+from semiovs.images.listing import read_folder
 from semiovs.images.record import Record
-from semiovs.images.record_lines import brief, columns, line_of, lines_of, record_of, relative
+from semiovs.images.record_lines import format_record, parse_record, read_lines, relative_path, shorten, split_columns
 
 
 class Manifest(Sequence[Record]):
@@ -61,7 +61,7 @@ class Manifest(Sequence[Record]):
         """First 16 hex digits of the SHA-256 of all records, with paths relative to the root."""
         digest = hashlib.sha256()
         for record in self._records:
-            digest.update(json.dumps(line_of(record, self.root), sort_keys=True).encode() + b"\n")
+            digest.update(json.dumps(format_record(record, self.root), sort_keys=True).encode() + b"\n")
         return digest.hexdigest()[:16]
 
     @classmethod
@@ -101,7 +101,7 @@ class Manifest(Sequence[Record]):
         Raises:
             DataError: the file cannot be read, or is no text.
         """
-        records, findings = cls.examine_lines(lines_of(Path(path)), root, name=str(path), within=within)
+        records, findings = cls.examine_lines(read_lines(Path(path)), root, name=str(path), within=within)
         return cls(records, root, origin=Path(path)), findings
 
     @classmethod
@@ -120,11 +120,13 @@ class Manifest(Sequence[Record]):
         numbers: dict[str, int] = {}
         for number, line in lines:
             try:
-                record = _record_of(line, root, number, within)
+                record = _parse_line(line, root, number, within)
                 if record.id in numbers:
-                    raise DataError(f"id '{brief(record.id)}' is already in line {numbers[record.id]}", kind="id-twice")
+                    raise DataError(
+                        f"id '{shorten(record.id)}' is already in line {numbers[record.id]}", kind="id-twice"
+                    )
             except DataError as error:
-                findings.append(_line_finding(name, number, error))
+                findings.append(_report_line(name, number, error))
                 continue
             numbers[record.id] = number
             records.append(record)
@@ -138,7 +140,7 @@ class Manifest(Sequence[Record]):
             DataError: no folder, no images, two images or masks with one id, or images without mask.
         """
         manifest, findings = cls.examine_folder(images, masks, recursive=recursive)
-        refuse(findings)
+        raise_errors(findings)
         return manifest
 
     @classmethod
@@ -157,7 +159,7 @@ class Manifest(Sequence[Record]):
         """
         images = Path(images)
         folder = None if masks is None else Path(masks)
-        records, findings = folder_records(images, folder, recursive=recursive, within=within)
+        records, findings = read_folder(images, folder, recursive=recursive, within=within)
         return cls(records, images.parent), findings
 
     def without_masks(self) -> Manifest:
@@ -181,7 +183,9 @@ class Manifest(Sequence[Record]):
 
     def write_jsonl(self, path: Path | str) -> None:
         """Write the records as JSONL, paths relative to the root where they lie in it."""
-        text = "".join(json.dumps(line_of(record, self.root), ensure_ascii=False) + "\n" for record in self._records)
+        text = "".join(
+            json.dumps(format_record(record, self.root), ensure_ascii=False) + "\n" for record in self._records
+        )
         write_text(Path(path), text)
 
     def write_list(self, path: Path | str, root: Path | str) -> None:
@@ -192,9 +196,9 @@ class Manifest(Sequence[Record]):
         """
         root, lines = Path(root), []
         for record in self._records:
-            paths: list[str | None] = [relative(p, root) for p in (record.image, record.mask) if p is not None]
+            paths: list[str | None] = [relative_path(p, root) for p in (record.image, record.mask) if p is not None]
             line = " ".join(filter(None, paths))
-            if columns(line) != (*paths, None)[:2] or not line.isprintable():
+            if split_columns(line) != (*paths, None)[:2] or not line.isprintable():
                 raise DataError(f"{record.image}: the path cannot stand in a text list; use write_jsonl")
             lines.append(line + "\n")
         write_text(Path(path), "".join(lines))
@@ -217,17 +221,17 @@ class Manifest(Sequence[Record]):
         return Manifest(records, self.root, origin=self.origin)
 
 
-def _record_of(line: str | DataError, root: Path, number: int, within: AllowedFolders | None) -> Record:
+def _parse_line(line: str | DataError, root: Path, number: int, within: AllowedFolders | None) -> Record:
     """The record of a line."""
     if isinstance(line, DataError):
         raise line
-    record = record_of(line, root, number)
+    record = parse_record(line, root, number)
     if within is not None:
         for path in filter(None, (record.image, record.mask)):
             within.check(path)
     return record
 
 
-def _line_finding(name: str, number: int, error: DataError) -> Finding:
+def _report_line(name: str, number: int, error: DataError) -> Finding:
     kind = error.kind if error.kind.startswith("id-") else f"line-{error.kind}" if error.kind else "line"
     return Finding(kind, "error", f"{name}:{number}: {error}", where=f"{name}:{number}", ids=(f"line {number}",))

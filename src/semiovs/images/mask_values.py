@@ -59,7 +59,7 @@ def count_values(values: NDArray[Any]) -> Counter[Key]:
     return Counter(dict(zip(keys, counts.tolist(), strict=True)))
 
 
-def meaning_of_binary(values: Collection[int], names: Sequence[str]) -> dict[str, str] | None:
+def map_binary_values(values: Collection[int], names: Sequence[str]) -> dict[str, str] | None:
     """The map for masks that hold nothing but 0 and 255: the first two of the class names.
 
     255 alone means ignore, but beside nothing but 0 it is meant as a class. None for masks with other values.

@@ -24,25 +24,25 @@ _TURNS = {
 }
 
 
-def known_turn(turn: int) -> int:
+def valid_orientation(turn: int) -> int:
     """The orientation, or 1 for a number that means nothing."""
     return turn if turn in _TURNS else 1
 
 
-def orientation(image: Image.Image) -> int:
+def read_orientation(image: Image.Image) -> int:
     """EXIF orientation 1 to 8; damaged EXIF data counts as 1, because the pixels are still good."""
     try:
-        return known_turn(int(image.getexif().get(ORIENTATION, 1)))
+        return valid_orientation(int(image.getexif().get(ORIENTATION, 1)))
     except Exception:
         return 1
 
 
-def turned_image(image: Image.Image, turn: int) -> Image.Image:
+def orient_image(image: Image.Image, turn: int) -> Image.Image:
     """An image as a viewer shows it."""
     return image.transpose(_TURNS[turn][0]) if turn in _TURNS else image
 
 
-def turned(pixels: NDArray[Any], turn: int) -> NDArray[Any]:
+def orient_pixels(pixels: NDArray[Any], turn: int) -> NDArray[Any]:
     """Pixels (H, W, ...) as a viewer shows them; a view of the same memory."""
     if turn not in _TURNS:
         return pixels

@@ -21,8 +21,8 @@ from PIL import __version__ as PILLOW
 
 from semiovs.errors import ConfigError, DataError
 from semiovs.files import open_locked
-from semiovs.images.containers.container import identity
-from semiovs.images.image import read_image, shown_size
+from semiovs.images.containers.container import identify
+from semiovs.images.image import read_image, read_size
 
 #: Changes when `read_image` or the form of an entry does.
 _FORMAT = 1
@@ -80,7 +80,7 @@ class PixelCache:
 
     def header(self, path: Path) -> tuple[int, int, int]:
         """See `ImageReader`."""
-        return (*shown_size(path), 3)
+        return (*read_size(path), 3)
 
     def read(self, path: Path) -> Image.Image:
         """The image, from the cache or decoded.
@@ -99,7 +99,7 @@ class PixelCache:
         return image
 
     def _entry(self, path: Path) -> Path:
-        name = hashlib.sha256(f"{_FORMAT}\0{PILLOW}\0{identity(path)}".encode(errors="surrogateescape")).hexdigest()[
+        name = hashlib.sha256(f"{_FORMAT}\0{PILLOW}\0{identify(path)}".encode(errors="surrogateescape")).hexdigest()[
             :40
         ]
         return self.root / name[:2] / f"{name}{_SUFFIX}"
@@ -123,7 +123,7 @@ class PixelCache:
             return
         pixels = image.tobytes()
         header = _HEADER.pack(_MAGIC, image.width, image.height, zlib.crc32(pixels))
-        cost = _cost(len(header) + len(pixels))
+        cost = _disk_usage(len(header) + len(pixels))
         temporary = entry.with_suffix(_TEMPORARY)
         try:
             with self._ledger() as ledger:
@@ -146,13 +146,13 @@ class PixelCache:
     def _drop(self, entry: Path, size: int) -> None:
         with suppress(OSError), self._ledger() as ledger:
             entry.unlink()
-            ledger.write(ledger.used - _cost(size))
+            ledger.write(ledger.used - _disk_usage(size))
 
     def _count(self) -> int:
         """Bytes of all entries, after the oldest were removed where they were too many; unfinished ones are nobody's: removed."""
         for path in self.root.glob(f"??/*{_TEMPORARY}"):
             path.unlink()
-        entries = [(status.st_mtime_ns, _cost(status.st_size), path) for path, status in self._entries()]
+        entries = [(status.st_mtime_ns, _disk_usage(status.st_size), path) for path, status in self._entries()]
         used = sum(cost for _, cost, _ in entries)
         for _, cost, path in sorted(entries):
             if used <= self.budget:
@@ -197,5 +197,5 @@ class _Ledger:
         self.write(used)
 
 
-def _cost(size: int) -> int:
+def _disk_usage(size: int) -> int:
     return -(-size // _DISK_BLOCK) * _DISK_BLOCK

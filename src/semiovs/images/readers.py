@@ -13,12 +13,12 @@ from PIL import Image
 
 from semiovs.config.schema import DataConfig
 from semiovs.errors import DataError
-from semiovs.images.image import read_image, shown_size
-from semiovs.images.pixels import Pixels, pixel_shape, read_pixels
+from semiovs.images.image import read_image, read_size
+from semiovs.images.pixels import Pixels, read_pixels, read_shape
 
 Span = tuple[float, float]
 #: Values that count as 0 and 1 where nothing else is said.
-OWN_SPAN: Mapping[str, Span] = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
+DEFAULT_SPANS: Mapping[str, Span] = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
 
 
 #: Pixels that float32 holds as they are.
@@ -71,7 +71,7 @@ class ImageReader(Protocol):
         """(width, height, channels of the file), and whether it could be read, from the file's header and end."""
 
 
-class _Rgb:
+class _RgbReader:
     """Every file as RGB of 8 bits: `read_image`."""
 
     bands = None
@@ -86,11 +86,11 @@ class _Rgb:
         return read_image(path)
 
     def header(self, path: Path) -> tuple[int, int, int]:
-        return (*shown_size(path), 3)
+        return (*read_size(path), 3)
 
 
 #: The reader of everybody who does not set `data.bands`.
-RGB: ImageReader = _Rgb()
+RGB: ImageReader = _RgbReader()
 
 
 @dataclass(frozen=True)
@@ -140,14 +140,14 @@ class BandReader:
         Raises:
             DataError: unreadable, or without one of the bands.
         """
-        height, width, channels = pixel_shape(path)
+        height, width, channels = read_shape(path)
         self._require(channels, path)
         return width, height, channels
 
     def seen(self, pixels: Pixels, where: object) -> BandImage:
         """What the model sees of `pixels`; where: named in errors."""
         self._require(pixels.channels, where)
-        values, there = _scaled(pixels, self.take, self._spans(pixels, where))
+        values, there = _scale_planes(pixels, self.take, self._spans(pixels, where))
         if there is not None and not there.any():
             raise DataError(f"{where}: holds no pixel that was measured (all of them NaN or nodata); leave it out")
         return BandImage(values)
@@ -158,14 +158,14 @@ class BandReader:
         take, spans = self.colors or self.take[:1], self._spans(pixels, where)
         of = dict(zip(self.take, spans, strict=True))
         chosen = tuple(of.get(band, spans[0]) for band in take)
-        values, _ = _scaled(pixels, take, chosen)
+        values, _ = _scale_planes(pixels, take, chosen)
         gray = np.rint(values * 255).astype(np.uint8)
         return Image.fromarray(np.ascontiguousarray(np.broadcast_to(gray, (3, *gray.shape[1:])).transpose(1, 2, 0)))
 
     def planes(self, pixels: Pixels, where: object) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """The bands as they are in the file (C, H, W), and which of their values were measured (None: all)."""
         self._require(pixels.channels, where)
-        planes = _planes(pixels, self.take)
+        planes = _select_planes(pixels, self.take)
         return planes, pixels.measured(planes)
 
     def as_json(self) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class BandReader:
     def _spans(self, pixels: Pixels, where: object) -> Sequence[Span]:
         if self.spans is not None:
             return self.spans
-        span = OWN_SPAN.get(pixels.values.dtype.name)
+        span = DEFAULT_SPANS.get(pixels.values.dtype.name)
         if span is None:
             raise DataError(
                 f"{where}: {pixels.values.dtype} pixels have no range of their own: set data.range=[lo,hi], the values that "
@@ -204,20 +204,20 @@ class BandReader:
         return (span,) * len(self.take)
 
 
-def image_reader(config: DataConfig) -> ImageReader:
+def make_image_reader(config: DataConfig) -> ImageReader:
     """How ``data.bands``, ``data.range`` and ``data.rgb`` say that images are read."""
     return RGB if config.bands is None else BandReader(config.bands, config.spans, config.rgb)
 
 
-def _planes(pixels: Pixels, bands: Sequence[int]) -> NDArray[Any]:
+def _select_planes(pixels: Pixels, bands: Sequence[int]) -> NDArray[Any]:
     return np.stack([pixels.values[..., band - 1] for band in bands])
 
 
-def _scaled(
+def _scale_planes(
     pixels: Pixels, bands: Sequence[int], spans: Sequence[Span]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
     """(C, H, W) in [0, 1], and which were measured (None: all)."""
-    planes = _planes(pixels, bands)
+    planes = _select_planes(pixels, bands)
     there = pixels.measured(planes)
     values: NDArray[Any] = planes.astype(np.float32 if planes.dtype in _EXACT else np.float64)
     for plane, (low, high) in zip(values, spans, strict=True):

@@ -30,7 +30,7 @@ def last_part(identifier: str) -> str:
     return identifier.rpartition("/")[2]
 
 
-def by_last_part(ids: Iterable[str]) -> dict[str, str]:
+def index_by_last_part(ids: Iterable[str]) -> dict[str, str]:
     """Last part of an id -> the id; parts that several ids share are left out, because they name none of them."""
     found: dict[str, str] = {}
     shared: set[str] = set()

@@ -56,7 +56,7 @@ class Runs:
         return mask
 
 
-def counts_of(mask: NDArray[np.bool_], *, by_columns: bool) -> NDArray[np.int64]:
+def count_runs(mask: NDArray[np.bool_], *, by_columns: bool) -> NDArray[np.int64]:
     """Counts of alternating 0 and 1 of a mask (H, W), 0 first."""
     flat = mask.T.ravel() if by_columns else mask.ravel()
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
@@ -65,14 +65,14 @@ def counts_of(mask: NDArray[np.bool_], *, by_columns: bool) -> NDArray[np.int64]
     return np.concatenate([[0], counts]) if flat.size and flat[0] else counts
 
 
-def run_length_text(mask: NDArray[np.bool_]) -> str:
+def encode_run_lengths(mask: NDArray[np.bool_]) -> str:
     """COCO's text form of a mask (H, W)."""
     from pycocotools import mask as coco
 
     return str(coco.encode(np.asfortranarray(mask, np.uint8))["counts"], "ascii")
 
 
-def from_text(text: str) -> NDArray[np.int64]:
+def decode_run_lengths(text: str) -> NDArray[np.int64]:
     """Counts of COCO's text form.
 
     Raises:

@@ -21,7 +21,7 @@ from semiovs.errors import DataError, UsageError, about
 from semiovs.evaluation.evaluate import normalized
 from semiovs.images.conventions import IGNORE
 from semiovs.images.image import read_image
-from semiovs.images.pixels import Pixels, image_pixels, read_pixels
+from semiovs.images.pixels import Pixels, decode_pixels, read_pixels
 from semiovs.images.readers import RGB, BandReader, ImageReader
 from semiovs.images.readers import Picture as Seen
 from semiovs.models.device import pick_device
@@ -154,7 +154,7 @@ def _settings(given: dict[str, Any]) -> EvalConfig:
 
 def _pixels(picture: Image.Image | NDArray[Any]) -> Pixels:
     if isinstance(picture, Image.Image):
-        return image_pixels(picture)
+        return decode_pixels(picture)
     values = np.asarray(picture)
     if values.ndim not in (2, 3) or values.dtype.kind not in "uif" or not values.size:
         raise DataError(

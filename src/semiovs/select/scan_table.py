@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from semiovs.errors import DataError
 from semiovs.files import atomic_write
-from semiovs.images.containers.container import container, split
+from semiovs.images.containers.container import open_container, split_path
 from semiovs.images.record import Record
-from semiovs.images.record_lines import line_of, record_of
+from semiovs.images.record_lines import format_record, parse_record
 from semiovs.select.candidates import Unlisted
 from semiovs.similarity.copies import Looks
 
@@ -178,7 +178,7 @@ def text_of(image: Listed, why: str = "") -> str:
     """One line for an image: its record, or where the list names none; and what is wrong with it."""
     if isinstance(image, Unlisted):
         return json.dumps({"where": image.where, "why": image.why}, ensure_ascii=True)
-    row: dict[str, str] = line_of(image, _ROOT)
+    row: dict[str, str] = format_record(image, _ROOT)
     return json.dumps(row | ({"why": why} if why else {}), ensure_ascii=True)
 
 
@@ -188,14 +188,14 @@ def image_of(text: str) -> tuple[Listed, str]:
     if "where" in row:
         return Unlisted(row["where"], row["why"]), row["why"]
     why = row.pop("why", "")
-    return record_of(json.dumps(row), _ROOT), why
+    return parse_record(json.dumps(row), _ROOT), why
 
 
 def _identity(path: Path) -> str:
     """Size of a file; of an image in a tar or data set what its container says."""
     try:
-        if parts := split(path):
-            return container(parts[0]).identity(parts[1])
+        if parts := split_path(path):
+            return open_container(parts[0]).identity(parts[1])
         return str(os.stat(path).st_size)  # noqa: PTH116 - a million of them
     except (OSError, ValueError, DataError):
         return "-1"

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from semiovs.errors import DataError
 from semiovs.files import stage, sync_directory
-from semiovs.images.palette import palette
+from semiovs.images.palette import build_palette
 from semiovs.store import label_png
 from semiovs.store.index import Index, IndexRow
 from semiovs.store.meta import HINT, INDEX, StoreMeta, prepare_folder
@@ -69,7 +69,7 @@ class PseudoLabelStore:
         self.vocabulary = meta.vocabulary
         self.teacher = meta.teacher
         self._index = index
-        self._palette = palette(self.vocabulary.colors).tobytes()
+        self._palette = build_palette(self.vocabulary.colors).tobytes()
         self._inside: set[Path] = set()
 
     @classmethod

@@ -35,12 +35,12 @@ class TarImages:
         Raises:
             DataError: see `index_tar`.
         """
-        kept = _kept_at(path)
-        index = _load(kept, path)
+        kept = _cached_index_path(path)
+        index = _load_index(kept, path)
         if index is None:
             index = index_tar(path)
             with suppress(OSError):  # without a cache it is made again next time
-                write_bytes(kept, _packed(index))
+                write_bytes(kept, _serialize(index))
         return cls(path, index)
 
     def names(self) -> Sequence[str]:
@@ -56,7 +56,7 @@ class TarImages:
         Raises:
             DataError: no such member, or the tar changed after it was opened.
         """
-        offset, size = self._place(name)
+        offset, size = self._locate(name)
         with self.path.open("rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             if (status.st_size, status.st_mtime_ns) != (self.index.size, self.index.mtime_ns):
@@ -75,28 +75,28 @@ class TarImages:
 
     def identity(self, name: str) -> str:
         """Path, size and time of the tar, and the place in it."""
-        place = self._place(name)
+        place = self._locate(name)
         return f"{self.path.absolute()}\0{self.index.size}\0{self.index.mtime_ns}\0{place}"
 
-    def _place(self, name: str) -> tuple[int, int]:
+    def _locate(self, name: str) -> tuple[int, int]:
         try:
             return self.index.members[name]
         except KeyError:
             raise DataError(f"{self.path}/{name}: no such image in this tar") from None
 
 
-def _kept_at(path: Path) -> Path:
+def _cached_index_path(path: Path) -> Path:
     name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32]
     return cache_dir() / "tars" / f"{name}.json"
 
 
-def _packed(index: TarIndex) -> bytes:
+def _serialize(index: TarIndex) -> bytes:
     """A checksum and a line of JSON."""
     text = json.dumps({"format": _FORMAT, **asdict(index)}, separators=(",", ":")).encode()
     return hashlib.sha256(text).hexdigest().encode() + b"\n" + text + b"\n"
 
 
-def _load(kept: Path, path: Path) -> TarIndex | None:
+def _load_index(kept: Path, path: Path) -> TarIndex | None:
     """The kept index, if it is whole and the tar has the size and time that it had."""
     try:
         status = path.stat()

@@ -14,7 +14,7 @@ _RANGED = ("uint8", "uint16")
 
 
 @dataclass(frozen=True)
-class Bands:
+class FoundBands:
     """channels, kind (the type of pixels) of an image; needed: read as RGB it would be refused, or lose its depth."""
 
     channels: int
@@ -40,7 +40,7 @@ class Bands:
         return found
 
 
-def guess_bands(image: Path) -> Bands | str | None:
+def guess_bands(image: Path) -> FoundBands | str | None:
     """What an image asks for, None if RGB of 8 bits is all it holds, or a note where that cannot be told."""
     try:
         with image.open("rb") as file:
@@ -67,4 +67,4 @@ def guess_bands(image: Path) -> Bands | str | None:
     channels, kind = values.shape[2], values.dtype.name
     if kind == "uint8" and channels in (1, 3) and not refused:
         return None
-    return Bands(channels, kind, image.name, needed=refused or (channels == 1 and kind != "uint8"))
+    return FoundBands(channels, kind, image.name, needed=refused or (channels == 1 and kind != "uint8"))

@@ -7,10 +7,10 @@ from typing import Any
 
 from semiovs.config.source import inline
 from semiovs.errors import UsageError
-from semiovs.images.discover.classes import Classes, guess_classes
+from semiovs.images.discover.classes import FoundClasses, guess_classes
 from semiovs.images.discover.survey import Survey
 
-_PLACEHOLDER = Classes(("background", "thing"), None, "no masks to guess from")
+_PLACEHOLDER = FoundClasses(("background", "thing"), None, "no masks to guess from")
 #: What a teacher that is asked with words needs beyond names.
 _CONCEPTS = (
     "  # ^ or a YAML file with other words for a teacher to look for, colours, background: semiovs vocab show voc21 --yaml",
@@ -21,7 +21,7 @@ _FEW = 8
 _OOD_LABELS = ("ood-labels", "ood_labels")
 
 
-def choose_classes(found: Survey, given: str | None) -> str | Classes:
+def choose_classes(found: Survey, given: str | None) -> str | FoundClasses:
     """A file with names, names given on the command line (``a,b,c``), or a guess from the masks; doubts become notes.
 
     Raises:
@@ -39,15 +39,15 @@ def choose_classes(found: Survey, given: str | None) -> str | Classes:
         raise UsageError(f"--classes '{given}': expected different names with commas between them")
     if guess is not None and guess.map is not None and len(guess.names) == len(names):
         rename = dict(zip(guess.names, names, strict=True))
-        return Classes(names, {key: rename[name] for key, name in guess.map.items()}, "--classes", named=True)
+        return FoundClasses(names, {key: rename[name] for key, name in guess.map.items()}, "--classes", named=True)
     if guess is not None and (guess.map is not None or len(guess.names) > len(names)):
         found.notes.append(
             f"{len(names)} classes given, but {guess.source}; say what each value means in data.masks.map"
         )
-    return Classes(names, None, "--classes", named=True)
+    return FoundClasses(names, None, "--classes", named=True)
 
 
-def settings(found: Survey, classes: str | Classes, *, root: str) -> dict[str, Any]:
+def list_settings(found: Survey, classes: str | FoundClasses, *, root: str) -> dict[str, Any]:
     """Dotted key -> value: the configuration of the folder, without a recipe."""
     values: dict[str, Any] = {"data.root": root}
     values["data.classes"] = classes if isinstance(classes, str) else list(classes.names)
@@ -56,26 +56,31 @@ def settings(found: Survey, classes: str | Classes, *, root: str) -> dict[str, A
         values["data.unlabeled"] = "."
     if found.bands is not None and found.bands.needed:
         values["data.bands"] = found.bands.take
-    if isinstance(classes, Classes) and classes.map is not None:
+    if isinstance(classes, FoundClasses) and classes.map is not None:
         values["data.masks.map"] = classes.map
-    if found.ood and (labels := ood_labels(found)):
+    if found.ood and (labels := find_ood_labels(found)):
         values |= {"ood.images": "ood", "ood.labels": labels}
     return values
 
 
-def ood_labels(found: Survey) -> str | None:
+def find_ood_labels(found: Survey) -> str | None:
     """The folder with labels of the images in ood/, if there is one."""
     return next((name for name in _OOD_LABELS if (found.folder / name).is_dir()), None)
 
 
-def starter(found: Survey, classes: str | Classes, *, root: str) -> str:
+def format_starter(found: Survey, classes: str | FoundClasses, *, root: str) -> str:
     """The settings as YAML text, with a recipe, and a comment on everything that a person may want to change."""
-    values = settings(found, classes, root=root)
-    parts = (_head(found), _data(found, classes, values), _ood(found, values), _recipe(found))
+    values = list_settings(found, classes, root=root)
+    parts = (
+        _format_head(found),
+        _format_data(found, classes, values),
+        _format_ood(found, values),
+        _format_recipe(found),
+    )
     return "\n".join(line for part in parts for line in part) + "\n"
 
 
-def _head(found: Survey) -> Iterator[str]:
+def _format_head(found: Survey) -> Iterator[str]:
     yield "# Starter configuration written by `semiovs init`: read it once, change what is wrong."
     yield "# Every other knob with its default: semiovs config show THIS_FILE --origins"
     yield "extends: modern/small   # the recipe; see them all: semiovs list presets"
@@ -84,7 +89,7 @@ def _head(found: Survey) -> Iterator[str]:
     yield ""
 
 
-def _data(found: Survey, classes: str | Classes, values: dict[str, Any]) -> Iterator[str]:
+def _format_data(found: Survey, classes: str | FoundClasses, values: dict[str, Any]) -> Iterator[str]:
     yield "data:"
     yield f"  root: {inline(values['data.root'])}   # relative to this file; paths below are relative to it"
     if isinstance(classes, str):
@@ -94,12 +99,14 @@ def _data(found: Survey, classes: str | Classes, values: dict[str, Any]) -> Iter
         yield f"  # ^ in the order of their ids; {classes.source}" + ("" if classes.named else ". RENAME THEM.")
     yield from _CONCEPTS
     masks = f"images/ with masks/ of the same names ({found.images} and {found.masks} here)"
-    yield _role(values, "labeled", masks, there=found.labeled)
+    yield _format_role(values, "labeled", masks, there=found.labeled)
     if values.get("data.unlabeled") == ".":
         yield f"  unlabeled: .   # the {found.flat} images in the folder itself"
     else:
-        yield _role(values, "unlabeled", f"unlabeled/ ({found.unlabeled} images here)", there=bool(found.unlabeled))
-    yield _role(values, "val", f"val/images with val/masks ({found.val} images here)", there=bool(found.val))
+        yield _format_role(
+            values, "unlabeled", f"unlabeled/ ({found.unlabeled} images here)", there=bool(found.unlabeled)
+        )
+    yield _format_role(values, "val", f"val/images with val/masks ({found.val} images here)", there=bool(found.val))
     if found.bands is not None:
         yield from found.bands.lines()
     if found.other_splits:
@@ -111,23 +118,23 @@ def _data(found: Survey, classes: str | Classes, values: dict[str, Any]) -> Iter
     yield ""
 
 
-def _role(values: dict[str, Any], role: str, default: str, *, there: bool) -> str:
+def _format_role(values: dict[str, Any], role: str, default: str, *, there: bool) -> str:
     if f"data.{role}" in values:
         return f"  {role}: {inline(values[f'data.{role}'])}"
     return f"  # {role}: {'taken from' if there else 'a list of files, or'} {default}"
 
 
-def _ood(found: Survey, values: dict[str, Any]) -> Iterator[str]:
+def _format_ood(found: Survey, values: dict[str, Any]) -> Iterator[str]:
     """Active only where the labels are there already, so that the file trains as it is."""
     mark = "" if "ood.images" in values else "# "
     yield "# Images from elsewhere (out of distribution), labelled by an open-vocabulary model: semiovs label --help"
     yield f"{mark}ood:"
     yield f"{mark}  images: ood   # {found.ood} images here"
-    yield f"{mark}  labels: {ood_labels(found) or _OOD_LABELS[0]}   # store written by semiovs label, or a folder of masks"
+    yield f"{mark}  labels: {find_ood_labels(found) or _OOD_LABELS[0]}   # store written by semiovs label, or a folder of masks"
     yield ""
 
 
-def _recipe(found: Survey) -> Iterator[str]:
+def _format_recipe(found: Survey) -> Iterator[str]:
     if found.bare:
         yield "method: unimatch   # semiovs list methods"
     else:

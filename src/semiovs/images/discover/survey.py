@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semiovs.images.discover.bands import Bands
-from semiovs.images.discover.classes import Classes
+from semiovs.images.discover.bands import FoundBands
+from semiovs.images.discover.classes import FoundClasses
 
 
 @dataclass
@@ -29,8 +29,8 @@ class Survey:
     made: dict[str, str] = field(default_factory=dict)
     other_splits: list[str] = field(default_factory=list)
     class_file: str | None = None
-    classes: Classes | None = None
-    bands: Bands | None = None
+    classes: FoundClasses | None = None
+    bands: FoundBands | None = None
     mask_files: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
