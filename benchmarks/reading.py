@@ -15,8 +15,8 @@ from PIL import Image
 
 from benchmarks import pictures
 from benchmarks.measure import Row, Size, alternately, rate, repeated
-from semiovs.data.dataset import Augment
-from semiovs.data.draws import Draws
+from semiovs.data.draws import ItemDraws
+from semiovs.data.items import Augment
 from semiovs.images.containers.container import forget_container, open_container
 from semiovs.images.containers.tar_index import index_tar
 from semiovs.images.image import read_image
@@ -97,7 +97,7 @@ def _samples(files: Sequence[Path], root: Path, size: Size) -> list[Row]:
         augment = Augment(side, pipeline=pipeline)
 
         def sample(read: Read, path: Path, augment: Augment = augment) -> object:
-            return augment.unlabeled(read(path), 2, Draws(len(path.name)))
+            return augment.unlabeled(read(path), 2, ItemDraws(len(path.name)))
 
         times = alternately(
             size,

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from semiovs.config.schema import DataConfig, OodConfig
-from semiovs.data import StepStream, Views, batch_digest, loader
+from semiovs.data import StepStream, ViewRequest, batch_digest, loader
 from semiovs.errors import DataError, MissingExtraError
 from semiovs.images.containers import container as containers
 from semiovs.images.containers.container import identify, image_exists, read_bytes
@@ -183,7 +183,7 @@ def test_the_same_batches_as_from_a_folder(datasets, tmp_path):
     for given in ("ood", "hf:set"):
         make = lookup(DATASETS, "folder", kind="data set").load()
         sources = make(DataConfig(root=str(root)), OodConfig(images=given, labels=None, mode="naive")).read()
-        views = Views(unlabeled=2, ood=2)
+        views = ViewRequest(unlabeled=2, ood=2)
         stream = StepStream(sources, views, crop_size=32, batch_size=2, seed=1, micro_steps_total=4, pipeline="fast")
         digests += [[batch_digest(b) for b in loader(stream, 0, 4, workers=workers)] for workers in (0, 2)]
     assert digests[0] == digests[1] == digests[2] == digests[3]

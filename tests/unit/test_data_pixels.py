@@ -176,11 +176,11 @@ def test_what_cannot_be_read_says_why(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, FOUR, photometric="minisblack", planarconfig="contig")
     with pytest.raises(DataError, match=r"a\.tif: has 4 channel\(s\), but data\.bands asks for 5, 9"):
-        BandReader((1, 5, 9)).header(path)
+        BandReader((1, 5, 9)).read_header(path)
     with pytest.raises(DataError, match=r"data\.rgb asks for 7"):
-        BandReader((1,), None, (1, 2, 7)).rgb(path)
+        BandReader((1,), None, (1, 2, 7)).read_rgb(path)
     with pytest.raises(DataError, match=r"a teacher sees RGB.*data\.rgb"):
-        BandReader((1, 2)).rgb(path)
+        BandReader((1, 2)).read_rgb(path)
     tifffile.imwrite(tmp_path / "f.tif", np.ones((4, 4), np.float32))
     with pytest.raises(DataError, match=r"f\.tif: float32 pixels have no range of their own: set data\.range"):
         BandReader((1,))(tmp_path / "f.tif")

@@ -10,7 +10,7 @@ import pytest
 
 from semiovs.audit.check import check_collection
 from semiovs.config.schema import DataConfig, OodConfig
-from semiovs.data import StepStream, Views, batch_digest, loader
+from semiovs.data import StepStream, ViewRequest, batch_digest, loader
 from semiovs.errors import DataError
 from semiovs.images.containers import container as containers
 from semiovs.images.containers import tar_files
@@ -313,7 +313,7 @@ def twins(tmp_path):
 
 
 def stream(sources, **options):
-    views = Views(unlabeled=2, mixing=True, ood=2)
+    views = ViewRequest(unlabeled=2, mixing=True, ood=2)
     given = {
         "crop_size": 32,
         "batch_size": 2,

@@ -116,8 +116,8 @@ def _counted_or_problem(record: Record, reader: BandReader, *, scaled: bool) -> 
 
 def _counted(record: Record, reader: BandReader, *, scaled: bool) -> _Counted:
     pixels = read_pixels(record.image)
-    planes, there = reader.planes(pixels, record.image)
-    values = reader.seen(pixels, record.image).values if scaled else np.full(planes.shape, np.nan, np.float32)
+    planes, there = reader.select_planes(pixels, record.image)
+    values = reader.to_bands(pixels, record.image).values if scaled else np.full(planes.shape, np.nan, np.float32)
     rows = [_kept(plane, None if there is None else there[i]) for i, plane in enumerate(planes)]
     seen = [_kept(plane, None if there is None else there[i]) for i, plane in enumerate(values)]
     return _Counted(

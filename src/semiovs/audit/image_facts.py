@@ -86,10 +86,10 @@ class Appearance:
     @classmethod
     def _of_bands(cls, path: Path, images: ImageReader) -> Self:
         """A file whose bands are read one by one; hashes and colours are those of what a person sees."""
-        width, height, channels = images.header(path)
+        width, height, channels = images.read_header(path)
         with _ALONE if width * height * channels > 3 * LARGE else nullcontext():
             images(path)  # whether any pixel was measured
-            gray, mean, std = _measured(np.asarray(images.shown(path)))
+            gray, mean, std = _measured(np.asarray(images.read_preview(path)))
             length, digest, data = _content(path)
         kind = path.suffix.lstrip(".").upper()
         small = unframed(_reduced(gray))

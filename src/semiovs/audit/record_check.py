@@ -74,7 +74,7 @@ class Inspector:
         found = Inspection()
         say = _Voice(stream, record, found.findings)
         self._image(record, found, say)
-        match self.collection.label_of(stream.name):
+        match self.collection.target_of(stream.name):
             case "mask" if record.mask is not None:
                 path = record.mask
                 self._labels(record, str(path), lambda: self.collection.masks(path), found, say)
@@ -87,7 +87,7 @@ class Inspector:
     def _image(self, record: Record, found: Inspection, say: _Voice) -> None:
         try:
             if self.depth == "header":
-                *size, found.channels = self.collection.images.header(record.image)
+                *size, found.channels = self.collection.images.read_header(record.image)
                 found.size = (size[0], size[1])
                 return
             found.appearance = Appearance.read(record.image, self.collection.images)

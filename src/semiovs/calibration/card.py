@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from semiovs.calibration.calibration import Calibration, ClassRule, Rare
 from semiovs.calibration.fit import Progress, fit, measure
 from semiovs.calibration.reliability import ClassScore, Curve, TeacherScore, precision_coverage, score_teacher, worst
-from semiovs.data.dataset import read_labeled
+from semiovs.data.items import read_labeled
 from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader

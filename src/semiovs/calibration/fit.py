@@ -15,7 +15,7 @@ from semiovs.calibration.calibration import Calibration, ClassRule, Rare, Status
 from semiovs.calibration.counts import ClassCounts, Tally
 from semiovs.calibration.isotonic import pooled, probability
 from semiovs.calibration.risk_control import NEVER, controlled, images_needed, kept_from, losses
-from semiovs.data.dataset import read_labeled
+from semiovs.data.items import read_labeled
 from semiovs.errors import DataError, UsageError
 from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest

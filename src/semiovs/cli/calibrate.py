@@ -86,7 +86,7 @@ def _measure(
                 vocabulary,
                 batch_size=batch_size,
                 progress=show,
-                read=images.images.rgb,
+                read=images.images.read_rgb,
             )
     return tallies
 

@@ -47,7 +47,7 @@ def card(
             folds=folds,
             batch_size=batch_size,
             progress=show,
-            read=images.images.rgb,
+            read=images.images.read_rgb,
         )
     page = out / "card.html"
     write_card(page, made)

@@ -95,7 +95,7 @@ def _made(
 
     ids = [record.id for record in sources.labeled]
     with progress("reading masks") as show:
-        found = measure(sources.labeled, sources.masks, progress=show, read=sources.images.shown)
+        found = measure(sources.labeled, sources.masks, progress=show, read=sources.images.read_preview)
     together = connected(pairs_by_group(found.copies, ids, group))
     return found, make_split(found.pixels, ids, sizes, **parts, seed=seed, together=together)
 

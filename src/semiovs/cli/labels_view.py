@@ -83,7 +83,7 @@ def _tile(
 
     label, confidence = store.label(identifier), store.confidence(identifier)
     path = None if find is None else find(identifier)
-    photo = None if path is None else read.shown(path)
+    photo = None if path is None else read.read_preview(path)
     if photo is not None and photo.size != label.shape[::-1]:
         raise DataError(
             f"{path}: {photo.width}x{photo.height}, but its label in {store.root} is "

@@ -1,4 +1,4 @@
-"""Labels of images by image id: ready-made masks, or those of a store."""
+"""Labels of images by image id, from mask files or a pseudo-label store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semiovs.images.record import index_by_last_part, last_part
 
 
 class LabelSource(Protocol):
-    """Labels that somebody made for images, by image id (`PseudoLabelStore`, `MaskFiles`)."""
+    """Labels by image id; implemented by `PseudoLabelStore` and `MaskFiles`."""
 
     def __contains__(self, name: str, /) -> bool:
         """Whether there is a label for the image."""
@@ -64,10 +64,10 @@ class MaskFolder(MaskFiles):
         super().__init__(find_masks(root), reader)
 
 
-class NamedLabels:
-    """A `LabelSource` whose ids are those of a manifest: a record finds its label by its id, else by a unique last name.
+class MatchedLabels:
+    """A `LabelSource` with the ids of a manifest: labels are found by id, else by the last part of the id where it is unique.
 
-    So ``ood/images/0001.jpg`` of a list meets the label ``0001`` of a store that was made from the folder.
+    The image ``ood/images/0001`` of a list thus has the label ``0001`` of a store that was made from the folder.
     """
 
     def __init__(self, source: LabelSource, manifest: Manifest) -> None:

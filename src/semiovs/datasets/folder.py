@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from semiovs.data.collection import HELD_OUT, KEYS, LABELED, OOD, UNLABELED, VAL, Collection, Stream
-from semiovs.data.label_source import LabelSource, MaskFiles, MaskFolder, NamedLabels
+from semiovs.data.label_source import LabelSource, MaskFiles, MaskFolder, MatchedLabels
 from semiovs.datasets.dataset import Dataset
 from semiovs.env import cache_dir
 from semiovs.errors import ConfigError, DataError
@@ -114,14 +114,14 @@ class FolderDataset(Dataset):
         elif every is None:
             return
         elif given is not None and 0 < given < len(every):
-            held_out = every.aside(given)
+            held_out = every.choose_by_hash(given)
             found.streams[HELD_OUT] = Stream(HELD_OUT, held_out)
         else:
             raise ConfigError(
                 f"data.held_out: {given} of {len(every)} labelled images cannot be kept aside; give 1 to {len(every) - 1}"
             )
         if every is not None and held_out is not None:
-            found.streams[LABELED] = replace(found.streams[LABELED], manifest=every.without(held_out))
+            found.streams[LABELED] = replace(found.streams[LABELED], manifest=every.exclude(held_out))
 
     def _every_labeled(self, root: Path) -> Reading:
         if self.data.labeled is not None:
@@ -187,7 +187,7 @@ class FolderDataset(Dataset):
         naive, given = self.ood.mode == "naive", self.ood.labels
         path = None if given is None else root / Path(given).expanduser()
         if path is not None and (path / "meta.json").is_file():
-            return NamedLabels(self._ood_store(path, vocabulary), images)
+            return MatchedLabels(self._ood_store(path, vocabulary), images)
         if self.ood.confidence != "ones" and not naive:
             raise ConfigError(
                 f"ood.confidence: {self.ood.confidence} needs a pseudo-label store, and {path} is none; "
@@ -197,7 +197,7 @@ class FolderDataset(Dataset):
             vocabulary.names, origin="ood.labels", map_key="`semiovs label --map`", ignore=vocabulary.ignore
         )
         if path is not None and path.is_dir():
-            return NamedLabels(MaskFolder(path, reader), images)
+            return MatchedLabels(MaskFolder(path, reader), images)
         paths = {record.id: record.mask for record in images if record.mask is not None}
         if paths:
             return MaskFiles(paths, reader)

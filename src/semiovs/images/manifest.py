@@ -166,17 +166,17 @@ class Manifest(Sequence[Record]):
         """The same images as bare images."""
         return self._with(replace(record, mask=None) for record in self._records)
 
-    def aside(self, count: int) -> Manifest:
+    def choose_by_hash(self, count: int) -> Manifest:
         """`count` of the records, in their order: those whose ids have the smallest hashes, so that a longer list keeps most."""
         ranked = sorted(self._records, key=lambda record: hashlib.sha256(record.id.encode()).digest())
         chosen = {record.id for record in ranked[:count]}
         return self._with(record for record in self._records if record.id in chosen)
 
-    def having(self, condition: Callable[[Record], bool]) -> Manifest:
+    def keep_if(self, condition: Callable[[Record], bool]) -> Manifest:
         """The records for which `condition` holds."""
         return self._with(record for record in self._records if condition(record))
 
-    def without(self, other: Iterable[Record]) -> Manifest:
+    def exclude(self, other: Iterable[Record]) -> Manifest:
         """The records whose image is none of those of `other`."""
         images = {record.image for record in other}
         return self._with(record for record in self._records if record.image not in images)

@@ -70,15 +70,15 @@ class PixelCache:
         """See `read`."""
         return self.read(path)
 
-    def rgb(self, path: Path) -> Image.Image:
+    def read_rgb(self, path: Path) -> Image.Image:
         """See `read`."""
         return self.read(path)
 
-    def shown(self, path: Path) -> Image.Image:
+    def read_preview(self, path: Path) -> Image.Image:
         """The image, decoded."""
         return read_image(path)
 
-    def header(self, path: Path) -> tuple[int, int, int]:
+    def read_header(self, path: Path) -> tuple[int, int, int]:
         """See `ImageReader`."""
         return (*read_size(path), 3)
 

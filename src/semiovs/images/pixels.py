@@ -36,7 +36,7 @@ class Pixels:
         """C."""
         return int(self.values.shape[2])
 
-    def measured(self, planes: NDArray[Any]) -> NDArray[np.bool_] | None:
+    def find_measured(self, planes: NDArray[Any]) -> NDArray[np.bool_] | None:
         """Which values of `planes` are numbers that were measured; None: all of them."""
         finite = None if planes.dtype.kind != "f" else np.isfinite(planes)
         if self.nodata is None or np.isnan(self.nodata):

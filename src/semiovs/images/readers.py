@@ -61,13 +61,13 @@ class ImageReader(Protocol):
     def __call__(self, path: Path, /) -> Picture:
         """What the model sees."""
 
-    def rgb(self, path: Path, /) -> Image.Image:
+    def read_rgb(self, path: Path, /) -> Image.Image:
         """What a teacher sees."""
 
-    def shown(self, path: Path, /) -> Image.Image:
+    def read_preview(self, path: Path, /) -> Image.Image:
         """What a person sees."""
 
-    def header(self, path: Path, /) -> tuple[int, int, int]:
+    def read_header(self, path: Path, /) -> tuple[int, int, int]:
         """(width, height, channels of the file), and whether it could be read, from the file's header and end."""
 
 
@@ -79,13 +79,13 @@ class _RgbReader:
     def __call__(self, path: Path) -> Image.Image:
         return read_image(path)
 
-    def rgb(self, path: Path) -> Image.Image:
+    def read_rgb(self, path: Path) -> Image.Image:
         return read_image(path)
 
-    def shown(self, path: Path) -> Image.Image:
+    def read_preview(self, path: Path) -> Image.Image:
         return read_image(path)
 
-    def header(self, path: Path) -> tuple[int, int, int]:
+    def read_header(self, path: Path) -> tuple[int, int, int]:
         return (*read_size(path), 3)
 
 
@@ -116,9 +116,9 @@ class BandReader:
         Raises:
             DataError: unreadable, without one of the bands, of pixels without a range, or with no pixel that was measured.
         """
-        return self.seen(read_pixels(path), path)
+        return self.to_bands(read_pixels(path), path)
 
-    def rgb(self, path: Path) -> Image.Image:
+    def read_rgb(self, path: Path) -> Image.Image:
         """The file as RGB of 8 bits, by the bands that `data.rgb` names, or a single one as gray.
 
         Raises:
@@ -128,45 +128,45 @@ class BandReader:
             raise DataError(
                 "a teacher sees RGB, and nothing says which channels those are: set data.rgb, like data.rgb=[3,2,1]"
             )
-        return self.shown(path)
+        return self.read_preview(path)
 
-    def shown(self, path: Path) -> Image.Image:
+    def read_preview(self, path: Path) -> Image.Image:
         """The same for a person: the first band as gray where nothing says more."""
-        return self.picture(read_pixels(path), path)
+        return self.to_picture(read_pixels(path), path)
 
-    def header(self, path: Path) -> tuple[int, int, int]:
+    def read_header(self, path: Path) -> tuple[int, int, int]:
         """See `ImageReader`.
 
         Raises:
             DataError: unreadable, or without one of the bands.
         """
         height, width, channels = read_shape(path)
-        self._require(channels, path)
+        self._require_bands(channels, path)
         return width, height, channels
 
-    def seen(self, pixels: Pixels, where: object) -> BandImage:
+    def to_bands(self, pixels: Pixels, where: object) -> BandImage:
         """What the model sees of `pixels`; where: named in errors."""
-        self._require(pixels.channels, where)
-        values, there = _scale_planes(pixels, self.take, self._spans(pixels, where))
+        self._require_bands(pixels.channels, where)
+        values, there = _scale_planes(pixels, self.take, self._choose_spans(pixels, where))
         if there is not None and not there.any():
             raise DataError(f"{where}: holds no pixel that was measured (all of them NaN or nodata); leave it out")
         return BandImage(values)
 
-    def picture(self, pixels: Pixels, where: object) -> Image.Image:
-        """`pixels` as RGB of 8 bits, see `shown`."""
-        self._require(pixels.channels, where)
-        take, spans = self.colors or self.take[:1], self._spans(pixels, where)
+    def to_picture(self, pixels: Pixels, where: object) -> Image.Image:
+        """`pixels` as RGB of 8 bits, see `read_preview`."""
+        self._require_bands(pixels.channels, where)
+        take, spans = self.colors or self.take[:1], self._choose_spans(pixels, where)
         of = dict(zip(self.take, spans, strict=True))
         chosen = tuple(of.get(band, spans[0]) for band in take)
         values, _ = _scale_planes(pixels, take, chosen)
         gray = np.rint(values * 255).astype(np.uint8)
         return Image.fromarray(np.ascontiguousarray(np.broadcast_to(gray, (3, *gray.shape[1:])).transpose(1, 2, 0)))
 
-    def planes(self, pixels: Pixels, where: object) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    def select_planes(self, pixels: Pixels, where: object) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """The bands as they are in the file (C, H, W), and which of their values were measured (None: all)."""
-        self._require(pixels.channels, where)
+        self._require_bands(pixels.channels, where)
         planes = _select_planes(pixels, self.take)
-        return planes, pixels.measured(planes)
+        return planes, pixels.find_measured(planes)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for a model's card."""
@@ -187,12 +187,12 @@ class BandReader:
             None if colors is None else (int(colors[0]), int(colors[1]), int(colors[2])),
         )
 
-    def _require(self, channels: int, where: object) -> None:
+    def _require_bands(self, channels: int, where: object) -> None:
         for key, bands in (("data.bands", self.take), ("data.rgb", self.colors or ())):
             if lacking := [str(band) for band in bands if band > channels]:
                 raise DataError(f"{where}: has {channels} channel(s), but {key} asks for {', '.join(lacking)}")
 
-    def _spans(self, pixels: Pixels, where: object) -> Sequence[Span]:
+    def _choose_spans(self, pixels: Pixels, where: object) -> Sequence[Span]:
         if self.spans is not None:
             return self.spans
         span = DEFAULT_SPANS.get(pixels.values.dtype.name)
@@ -218,7 +218,7 @@ def _scale_planes(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
     """(C, H, W) in [0, 1], and which were measured (None: all)."""
     planes = _select_planes(pixels, bands)
-    there = pixels.measured(planes)
+    there = pixels.find_measured(planes)
     values: NDArray[Any] = planes.astype(np.float32 if planes.dtype in _EXACT else np.float64)
     for plane, (low, high) in zip(values, spans, strict=True):
         plane -= values.dtype.type(low)

@@ -124,7 +124,7 @@ class Predictor:
             pixels, where = read_pixels(Path(picture)), str(picture)
         else:
             pixels, where = _pixels(picture), "picture"
-        return self.images.seen(pixels, where), self.images.picture(pixels, where)
+        return self.images.to_bands(pixels, where), self.images.to_picture(pixels, where)
 
     def _scores(self, image: Seen) -> NDArray[np.float32]:
         probabilities = self._probabilities(image)

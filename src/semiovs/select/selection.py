@@ -197,7 +197,7 @@ def _thresholds(scan: Scan, examiner: Examiner, wanted: Wanted, threads: int, pr
     nothing = np.zeros((0, len(names)))
     if examiner.teacher is None or wanted.rules.rule == "paper":
         return thresholds(names, nothing.astype(np.uint8), nothing.astype(bool), wanted.recall)
-    manifest = wanted.labeled.aside(CALIBRATED_ON)
+    manifest = wanted.labeled.choose_by_hash(CALIBRATED_ON)
     part = Scan(scan.folder, "labeled", examiner.settings)
     done = scan_pool(part, manifest, examiner, threads=threads, progress=lambda n: progress("thresholds", n))
     rows = part.rows(done.marks)
