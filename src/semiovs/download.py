@@ -28,7 +28,7 @@ def read_url(url: str, *, most: int) -> bytes:
     Raises:
         DownloadError: more than `most` bytes; OSError, HTTPException: no connection, or no such file.
     """
-    with _open(url) as answer:
+    with _open_url(url) as answer:
         data: bytes = answer.read(most + 1)
     if len(data) > most:
         raise DownloadError(f"longer than {most:,} bytes")
@@ -42,7 +42,7 @@ def download(url: str, target: Path, *, sha256: str | None = None, progress: Pro
         DownloadError: it broke off, or has another SHA-256 than `sha256`; OSError, HTTPException: no connection.
     """
     size, digest = 0, hashlib.sha256()
-    with _open(url) as answer, atomic_write(target) as file:
+    with _open_url(url) as answer, atomic_write(target) as file:
         expected = int(answer.headers.get("Content-Length") or 0)
         while chunk := answer.read(_CHUNK):
             file.write(chunk)
@@ -57,5 +57,5 @@ def download(url: str, target: Path, *, sha256: str | None = None, progress: Pro
     return digest.hexdigest()
 
 
-def _open(url: str) -> Any:
+def _open_url(url: str) -> Any:
     return urlopen(Request(url, headers={"User-Agent": "semiovs"}), timeout=PATIENCE)

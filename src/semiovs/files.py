@@ -30,7 +30,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     The temporary name holds host, process and a random part, so that two jobs never share one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
+    temporary = _temporary_path(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -67,12 +67,12 @@ def new_folder(path: Path, refuse: type[SemiovsError] = DataError) -> Iterator[P
         raise
 
 
-def stage(directory: Path, data: bytes) -> Path:
+def write_staged(directory: Path, data: bytes) -> Path:
     """Write `data` to a new temporary file in `directory`, flushed to disk; renaming it makes it count.
 
     A file that nobody renames is removed by `sweep_temporaries` once its process is gone.
     """
-    temporary = _temporary(directory / "staged")
+    temporary = _temporary_path(directory / "staged")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -85,7 +85,7 @@ def stage(directory: Path, data: bytes) -> Path:
     return temporary
 
 
-def _temporary(path: Path) -> Path:
+def _temporary_path(path: Path) -> Path:
     return path.with_name(f"{path.name}{_TEMPORARY}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}")
 
 
@@ -152,14 +152,14 @@ def sweep_temporaries(directory: Path) -> int:
     removed = 0
     for path in directory.glob(f"*{_TEMPORARY}{socket.gethostname()}-*"):
         owner = path.name.rsplit("-", 2)[-2]
-        if owner.isdigit() and not _alive(int(owner)):
+        if owner.isdigit() and not _is_alive(int(owner)):
             with suppress(OSError):
                 path.unlink()
                 removed += 1
     return removed
 
 
-def _alive(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from semiovs.audit.overlaps import shared_images
 from semiovs.audit.record_check import Inspector
-from semiovs.config.source import inline
+from semiovs.config.yaml_reader import format_inline
 from semiovs.data.collection import KEYS, MASKED, Collection
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, raise_errors
@@ -67,7 +67,7 @@ def meaningless_masks(collection: Collection, present: dict[str, NDArray[np.int6
             yield Finding("mask-ignored", "error", text, stream, fix="check data.masks and the class list")
         elif collection.masks.map is None and (meant := map_binary_values(values, names)) is not None:
             text = f"the {stream} masks hold nothing but 0 and 255, and 255 means ignore"
-            fix = f"if 255 is a class, set data.masks.map={inline(meant)}"
+            fix = f"if 255 is a class, set data.masks.map={format_inline(meant)}"
             setting = {"data.masks.map": meant} if len(names) == 2 else {}
             yield Finding("mask-binary", "error", text, stream, fix=fix, setting=setting)
 

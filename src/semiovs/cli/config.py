@@ -44,9 +44,9 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Print the keys whose values differ, with both values and their origins."""
-    from semiovs.config import diff as compare
+    from semiovs.config import find_differences as compare
     from semiovs.config import load_config
-    from semiovs.config.source import inline
+    from semiovs.config.yaml_reader import format_inline
 
     a, b = load_config(left), load_config(right)
     rows = [
@@ -54,7 +54,7 @@ def diff(
         for d in compare(a, b)
     ]  # fmt: skip
     cells = [
-        (r["key"], *(f"{_plain(r[side], inline)}  ({r[f'{side}_origin'] or '-'})" for side in ("left", "right")))
+        (r["key"], *(f"{_plain(r[side], format_inline)}  ({r[f'{side}_origin'] or '-'})" for side in ("left", "right")))
         for r in rows
     ]
     text = table(["key", left, right], cells) if rows else "no difference"
@@ -91,6 +91,6 @@ def validate(
 @config.command()
 def schema() -> None:
     """Print the JSON schema (for editors: completion and checks while you type)."""
-    from semiovs.config.describe import json_schema
+    from semiovs.config.describe import build_json_schema
 
-    report(json_schema(), as_json=True)
+    report(build_json_schema(), as_json=True)

@@ -94,9 +94,9 @@ def _cell(text: Any, cell: str) -> Any:
 
 def swatch(color: tuple[int, int, int]) -> str:
     """A colour as a cell of `table`: its hex code, after a patch of it on a terminal that takes colours (NO_COLOR is respected)."""
-    from semiovs.vocab.colors import hex_of
+    from semiovs.vocab.colors import format_hex
 
-    code = hex_of(color)
+    code = format_hex(color)
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return code
     return f"{_SWATCH}{';'.join(map(str, color))}m   \x1b[0m {code}"

@@ -86,7 +86,7 @@ def _cleaned(result: Audit, folder: Path, root: Path) -> dict[str, str]:
 def _fixed(result: Audit, found: DataInput) -> list[str]:
     """Write the certain settings into the YAML, with a copy beside it; returns the keys."""
     from semiovs.config import load_config
-    from semiovs.config.edit import with_settings
+    from semiovs.config.edit import set_keys
     from semiovs.files import write_bytes, write_text
 
     settings = {key: value for finding in result.findings for key, value in finding.setting.items()}
@@ -95,7 +95,7 @@ def _fixed(result: Audit, found: DataInput) -> list[str]:
         return []
     raw = found.yaml.read_bytes()
     before = raw.decode("utf-8-sig")
-    after = with_settings(before, settings, str(found.yaml))
+    after = set_keys(before, settings, str(found.yaml))
     backup = _free(found.yaml)
     write_bytes(backup, raw)
     write_text(found.yaml, after)

@@ -109,7 +109,7 @@ def _examine(dataset: Dataset, *, required: bool = True, **chosen: Any) -> tuple
 def _of_folder(path: Path, overrides: Sequence[str]) -> DataInput:
     """A folder without a configuration: as `semiovs init` would set it up; nothing is written."""
     from semiovs.config import load_config
-    from semiovs.config.source import inline
+    from semiovs.config.yaml_reader import format_inline
     from semiovs.data.collection import LABELED
     from semiovs.datasets.folder import FolderDataset
     from semiovs.images.discover.discover import discover
@@ -123,7 +123,7 @@ def _of_folder(path: Path, overrides: Sequence[str]) -> DataInput:
         key: (root / value).as_posix() if isinstance(value, str) else value  # not what lies in the working directory
         for key, value in list_settings(seen, classes, root=".").items()
     }
-    config = load_config(None, [*(f"{key}={inline(value)}" for key, value in values.items()), *overrides]).config
+    config = load_config(None, [*(f"{key}={format_inline(value)}" for key, value in values.items()), *overrides]).config
     dataset = FolderDataset(config.data, config.ood, lists=_unwritten_lists(seen, root, config.data.outside))
     collection, named = _examine(dataset)
     if not seen.labeled:
@@ -154,7 +154,7 @@ def _unwritten_lists(seen: Survey, root: Path, outside: bool) -> dict[str, Readi
 def _of_list(path: Path, overrides: Sequence[str]) -> DataInput:
     """One list: of labelled images if it names masks, else of bare ones, as those of tars and data sets are."""
     from semiovs.config import load_config
-    from semiovs.config.source import inline
+    from semiovs.config.yaml_reader import format_inline
     from semiovs.data.collection import LABELED, UNLABELED
     from semiovs.datasets.folder import FolderDataset
     from semiovs.images.source import find_list_root, is_container
@@ -164,7 +164,7 @@ def _of_list(path: Path, overrides: Sequence[str]) -> DataInput:
     start = root if contained else find_list_root(path, root)
     stream = UNLABELED if contained or not _names_masks(path, start) else LABELED
     key = "data.labeled" if stream == LABELED else "data.unlabeled"
-    given = [f"data.root={inline(str(start))}", f"{key}={inline(str(path.absolute()))}"]
+    given = [f"data.root={format_inline(str(start))}", f"{key}={format_inline(str(path.absolute()))}"]
     config = load_config(None, [*overrides, *given]).config
     if config.data.name != "folder":
         raise UsageError(f"{path}: a single list is checked as data.name=folder")

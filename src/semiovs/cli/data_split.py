@@ -11,7 +11,7 @@ import typer
 
 from semiovs.cli.console import Json, log, report, table
 from semiovs.cli.progress import progress
-from semiovs.config.source import inline
+from semiovs.config.yaml_reader import format_inline
 from semiovs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -137,6 +137,6 @@ def _text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, give
         keys |= {f"data.{name}": name for name in ("val", "held_out")}
         keys = {key: name for key, name in keys.items() if name in lists}
         words = [word for word in given if word.partition("=")[0] not in _REPLACED]
-        words += (f"{key}={inline(str(lists[name].resolve()))}" for key, name in keys.items())
+        words += (f"{key}={format_inline(str(lists[name].resolve()))}" for key, name in keys.items())
         lines.append(" ".join(["next: semiovs train", *map(shlex.quote, words)]))
     return "\n".join(lines)

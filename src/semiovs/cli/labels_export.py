@@ -15,7 +15,7 @@ from semiovs.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from semiovs.data.label_source import LabelSource
-    from semiovs.exchange import Chosen, ImageIndex
+    from semiovs.exchange import ChosenImage, ImageIndex
     from semiovs.vocab.vocabulary import Vocabulary
 
 #: Where Label Studio serves local files; its document root is then the folder that was written.
@@ -38,7 +38,7 @@ def export(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Write labels as annotations that a person can correct. Ignored pixels are a label of their own, 'ignore'."""
-    from semiovs.exchange import Exporter, ImageIndex, formats
+    from semiovs.exchange import Exporter, ImageIndex, list_formats
 
     require_known("--to", to, FORMATS)
     labels, vocabulary = _opened(source, classes, root)
@@ -53,7 +53,7 @@ def export(
     images = images or (source if source.is_file() else None)  # a list names the images, too
     if images is not None:
         chosen = _with_images(chosen, ImageIndex.of(images, root))
-    form = formats(prefix=prefix)[to]
+    form = list_formats(prefix=prefix)[to]
     with progress("exporting") as show:
         written = Exporter(labels, vocabulary, form, polygons).run(chosen, out, show)
     if images is None:
@@ -93,8 +93,8 @@ def _opened(source: Path, classes: str | None, root: Path) -> tuple[LabelSource,
     return MaskFiles({record.id: record.mask for record in listed if record.mask is not None}, reader), vocabulary
 
 
-def _named(labels: LabelSource, path: Path) -> list[Chosen]:
-    from semiovs.exchange import Chosen
+def _named(labels: LabelSource, path: Path) -> list[ChosenImage]:
+    from semiovs.exchange import ChosenImage
     from semiovs.images.conventions import IMAGE_SUFFIXES
 
     try:
@@ -103,13 +103,13 @@ def _named(labels: LabelSource, path: Path) -> list[Chosen]:
         raise DataError(
             f"{path}: cannot be read as a list of ids: {getattr(error, 'strerror', None) or error}"
         ) from None
-    chosen, problems = dict[str, Chosen](), []
+    chosen, problems = dict[str, ChosenImage](), []
     for number, line in enumerate(lines, 1):
         name = line.strip()
         bare = name[: name.rfind(".")] if name.lower().endswith(IMAGE_SUFFIXES) else name
         found = next((i for i in (name, bare) if i in labels), None)
         if found is not None:
-            chosen[found] = Chosen(found)
+            chosen[found] = ChosenImage(found)
         elif name:
             problems.append(f"{path}:{number}: no label of '{name[:120]}'")
     if problems:
@@ -119,8 +119,8 @@ def _named(labels: LabelSource, path: Path) -> list[Chosen]:
 
 def _picked(
     labels: LabelSource, vocabulary: Vocabulary, worst: int | None, class_: str | None, sample: int, show: Progress
-) -> list[Chosen]:
-    from semiovs.exchange import Chosen
+) -> list[ChosenImage]:
+    from semiovs.exchange import ChosenImage
     from semiovs.images.masks import find_ids
     from semiovs.store import PseudoLabelStore
     from semiovs.store.pick import pick
@@ -132,23 +132,23 @@ def _picked(
         found = pick(
             labels, worst or len(labels), of_class=of_class, worst=worst is not None, sample=max(sample, worst or 0)
         )
-        return [Chosen(identifier, score) for identifier, score in found]
+        return [ChosenImage(identifier, score) for identifier, score in found]
     if worst is not None:
         raise UsageError("--worst needs confidences, and masks have none; choose by --ids or --class")
     chosen, every = [], list(labels.ids())
     for number, identifier in enumerate(every, 1):
         if of_class is None or of_class in find_ids(labels.label(identifier)):
-            chosen.append(Chosen(identifier))
+            chosen.append(ChosenImage(identifier))
         show(number, len(every))
     return chosen
 
 
-def _with_images(chosen: Sequence[Chosen], index: ImageIndex) -> list[Chosen]:
+def _with_images(chosen: Sequence[ChosenImage], index: ImageIndex) -> list[ChosenImage]:
     from dataclasses import replace
 
-    from semiovs.exchange import Problems
+    from semiovs.exchange import ProblemList
 
-    problems, found = Problems(), []
+    problems, found = ProblemList(), []
     for item in chosen:
         with problems.collect():
             found.append(replace(item, record=index.find(item.id)))

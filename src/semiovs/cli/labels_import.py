@@ -14,7 +14,7 @@ from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from semiovs.exchange import Annotations, Imported, Importer, Problems, Rules
+    from semiovs.exchange import Annotations, ClassRules, Importer, ImportResult, ProblemList
     from semiovs.images.manifest import Manifest
     from semiovs.vocab.vocabulary import Vocabulary
 
@@ -42,16 +42,16 @@ def import_(
 ) -> None:  # fmt: skip
     """Make labelled images of annotations: masks, and a list that data.labeled takes. All is written, or nothing."""
     from semiovs.cli.teacher_options import parse_on_error
-    from semiovs.exchange import ImageIndex, Importer, Problems, Rules, read_annotations
+    from semiovs.exchange import ClassRules, ImageIndex, Importer, ProblemList, read_annotations
 
     _check(from_, crowd, add_to, classes)
-    skip, problems = parse_on_error(on_error) == "skip", Problems()
+    skip, problems = parse_on_error(on_error) == "skip", ProblemList()
     annotations, found = read_annotations(file, problems, name=from_, predictions=predictions)
     if crowd is None:
         _check_crowds(annotations)
     vocabulary = _classes_of(annotations, problems) if classes is None else vocabulary_of(classes)
     importer = Importer(
-        Rules(vocabulary, _pairs(map_), rest, crowd_ignored=crowd != "class"), ImageIndex.of(images, root), out, root,
+        ClassRules(vocabulary, _pairs(map_), rest, crowd_ignored=crowd != "class"), ImageIndex.of(images, root), out, root,
         source=file.name, skip=skip, name_classes=classes is None, known=None if add_to is None else _list(add_to, root),
         pool=None if remove_from is None else _list(remove_from, root),
     )  # fmt: skip
@@ -64,10 +64,10 @@ def import_(
 
 
 def _check(from_: str, crowd: str | None, add_to: Path | None, classes: str | None) -> None:
-    from semiovs.exchange import AUTO, formats
+    from semiovs.exchange import AUTO, list_formats
 
     if from_ != AUTO:
-        require_known("--from", from_, list(formats()))
+        require_known("--from", from_, list(list_formats()))
     if crowd not in {None, "ignore", "class"}:
         raise UsageError(f"--crowd {crowd}: ignore or class")
     if add_to is not None and classes is None:
@@ -84,13 +84,13 @@ def _check_crowds(annotations: Annotations) -> None:
         )
 
 
-def _classes_of(annotations: Annotations, problems: Problems) -> Vocabulary:
-    from semiovs.exchange import declared_classes
+def _classes_of(annotations: Annotations, problems: ProblemList) -> Vocabulary:
+    from semiovs.exchange import find_declared_classes
 
     if not annotations.labels and not annotations.used():
         problems.found += [fault for image in annotations.images for fault in image.faults]
         problems.check("the annotations")
-    return declared_classes(annotations)
+    return find_declared_classes(annotations)
 
 
 def _list(path: Path, root: Path) -> Manifest:
@@ -108,7 +108,12 @@ def _pairs(text: str | None) -> dict[str, str]:
 
 
 def _import_data(
-    out: Path, found: Sequence[str], rules: Rules, annotations: Annotations, done: Imported, problems: Problems
+    out: Path,
+    found: Sequence[str],
+    rules: ClassRules,
+    annotations: Annotations,
+    done: ImportResult,
+    problems: ProblemList,
 ) -> dict[str, Any]:
     from semiovs.images.conventions import IGNORE
 
@@ -134,7 +139,9 @@ def _import_data(
     }
 
 
-def _import_text(out: Path, data: dict[str, Any], importer: Importer, annotations: Annotations, done: Imported) -> str:
+def _import_text(
+    out: Path, data: dict[str, Any], importer: Importer, annotations: Annotations, done: ImportResult
+) -> str:
     total = sum(done.pixels.values())
     rows = [
         (name, f"{100 * pixels / total:.2f}%")

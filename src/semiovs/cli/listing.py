@@ -42,13 +42,13 @@ def _what(row: Row) -> str:
 
 
 def _options(options: Mapping[str, Any]) -> str:
-    from semiovs.config.source import inline
+    from semiovs.config.yaml_reader import format_inline
 
-    return ", ".join(f"{k}={inline(list(v) if isinstance(v, tuple) else v)}" for k, v in options.items())
+    return ", ".join(f"{k}={format_inline(list(v) if isinstance(v, tuple) else v)}" for k, v in options.items())
 
 
 def _presets() -> list[Row]:
-    from semiovs.config.catalog import list_presets
+    from semiovs.config.sources import list_presets
 
     return [{"name": name, "summary": summary} for name, summary in list_presets().items()]
 

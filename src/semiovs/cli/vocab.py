@@ -13,7 +13,7 @@ from semiovs.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.vocab import Vocabulary
-    from semiovs.vocab.compare import Comparison
+    from semiovs.vocab.compare import VocabularyComparison
 
 vocab = typer.Typer(
     help="Show, check and compare vocabularies: classes, their concepts, colours.",
@@ -37,7 +37,7 @@ def show(
 ) -> None:
     """Print ids, names, concepts and colours, and the hash that stores carry."""
     from semiovs.vocab import Vocabulary
-    from semiovs.vocab.document import to_yaml
+    from semiovs.vocab.yaml_writer import to_yaml
 
     if as_yaml and as_json:
         raise UsageError("--yaml and --json: choose one")
@@ -84,7 +84,7 @@ def check(
 ) -> None:  # fmt: skip
     """Read vocabularies; errors exit with 2 (masks that do not fit: 3), what is seldom meant is a warning."""
     from semiovs.vocab import Vocabulary
-    from semiovs.vocab.advice import advice
+    from semiovs.vocab.advice import list_warnings
 
     results: list[dict[str, Any]] = []
     bad_masks = False
@@ -96,7 +96,7 @@ def check(
             results.append({"vocabulary": name, "ok": False, "problems": str(failure).splitlines(), "warnings": []})
             continue
         seen = None if masks is None else _look_at(masks, found)
-        warnings = [*advice(found), *(seen["warnings"] if seen else [])]
+        warnings = [*list_warnings(found), *(seen["warnings"] if seen else [])]
         problems = seen["problems"] if seen else []
         bad_masks |= bool(problems)
         for line in warnings:
@@ -180,9 +180,9 @@ def diff(
 ) -> None:
     """Print what differs, whether labels are interchangeable, and whether a store can be continued."""
     from semiovs.vocab import Vocabulary
-    from semiovs.vocab.compare import Comparison
+    from semiovs.vocab.compare import VocabularyComparison
 
-    found = Comparison(Vocabulary.load(left), Vocabulary.load(right))
+    found = VocabularyComparison(Vocabulary.load(left), Vocabulary.load(right))
     data = {
         "changes": [vars(change) for change in found.changes],
         "settings": {key: {"left": a, "right": b} for key, (a, b) in found.settings.items()},
@@ -193,8 +193,8 @@ def diff(
     report(data, as_json=as_json, text="\n".join(_told(found, left, right)))
 
 
-def _told(found: Comparison, left: str, right: str) -> Iterator[str]:
-    from semiovs.config.source import inline
+def _told(found: VocabularyComparison, left: str, right: str) -> Iterator[str]:
+    from semiovs.config.yaml_reader import format_inline
 
     rows: list[tuple[Any, ...]] = [(c.kind, c.name, c.left, c.right, c.detail) for c in found.changes]
     rows += [(key, "", "", "", f"{a} → {b}") for key, (a, b) in found.settings.items()]
@@ -208,4 +208,4 @@ def _told(found: Comparison, left: str, right: str) -> Iterator[str]:
         "the same hash, labelling goes on" if found.same_store else "another hash, labels need a store of their own"
     )
     if not found.same_labels:
-        yield f"to read masks with ids of {left}: data.masks.map: {inline(found.mask_map)}"
+        yield f"to read masks with ids of {left}: data.masks.map: {format_inline(found.mask_map)}"

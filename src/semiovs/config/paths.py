@@ -49,26 +49,26 @@ PATHS: Mapping[str, PathRule] = {
 }
 
 
-def absolute(layer: Layer, cwd: Path) -> Layer:
+def resolve_paths(layer: Layer, cwd: Path) -> Layer:
     """The layer with `PATHS` applied; `data.root` is always there and absolute."""
     result = {"data.root": Leaf("."), **layer}
     for key, rule in PATHS.items():
         leaf = result.get(key)
         if leaf is not None and isinstance(leaf.value, str) and (key != "data.classes" or Path(leaf.value).suffix):
-            result[key] = replace(leaf, value=_resolved(leaf.value, leaf, rule, cwd))
+            result[key] = replace(leaf, value=_resolve(leaf.value, leaf, rule, cwd))
     return result
 
 
-def _resolved(value: str, leaf: Leaf, rule: PathRule, cwd: Path) -> str:
+def _resolve(value: str, leaf: Leaf, rule: PathRule, cwd: Path) -> str:
     path = os.path.expanduser(value)
     candidate = os.path.normpath(os.path.join(leaf.folder or cwd, path))
     if rule is PathRule.ROOT or os.path.isabs(path):
         return candidate
     said_here = leaf.origin == COMMAND_LINE or (rule is PathRule.WEIGHTS and leaf.folder is not None)
-    return candidate if said_here and _is_there(candidate) else value
+    return candidate if said_here and _path_exists(candidate) else value
 
 
-def _is_there(path: str) -> bool:
+def _path_exists(path: str) -> bool:
     """Whether anything is at the path, in the place of its braces and stars (tars), or at the directory of ``hf:DIR``."""
     if "/hf:" in path:
         path = path.replace("/hf:", "/", 1).partition(":")[0]

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from semiovs.registry import DATASETS, METHODS, SEGMENTERS, check_options, lookup
 
 
-def _no_bool(kind: str) -> BeforeValidator:
+def _refuse_bool(kind: str) -> BeforeValidator:
     """Refuse true and false, which Python counts as 1 and 0."""
 
     def check(value: Any) -> Any:
@@ -24,12 +24,12 @@ def _no_bool(kind: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-Int = Annotated[int, _no_bool("int_type")]
-Float = Annotated[float, _no_bool("float_type")]
+Int = Annotated[int, _refuse_bool("int_type")]
+Float = Annotated[float, _refuse_bool("float_type")]
 Span = tuple[Float, Float]
 
 
-def _spans(value: Any) -> Any:
+def _check_spans(value: Any) -> Any:
     """Refuse what is neither one pair of numbers nor a list of such pairs; pydantic would speak of both at once."""
     pairs = (
         [value] if isinstance(value, list | tuple) and not any(isinstance(v, list | tuple) for v in value) else value
@@ -108,7 +108,7 @@ class DataConfig(Section):
         min_length=1,
         description="channels of the files that the model sees, from 1: [1] gray, [1, 2, 3, 4], [8, 4, 3]; null: RGB of 8 bits",
     )
-    range: Annotated[Span | tuple[Span, ...] | None, BeforeValidator(_spans)] = Field(
+    range: Annotated[Span | tuple[Span, ...] | None, BeforeValidator(_check_spans)] = Field(
         None,
         description="`bands`: values of the files that count as 0 and 1, [lo, hi], or one such pair a band; null: those of 8- or "
         "16-bit pixels ([0, 255], [0, 65535])",
@@ -143,16 +143,16 @@ class DataConfig(Section):
     workers: Int = Field(2, ge=0, le=128, description="loader processes per rank")
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
+    def _check_name(self) -> Self:
         lookup(DATASETS, self.name, kind="data set")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError("scale: the range must be positive and ordered, like [0.5, 2.0]")
         if self.fit is not None and not 16 <= self.fit[1] <= self.fit[0]:
             raise ValueError("fit: the long side comes first, and no side is below 16, like [2048, 512]")
-        self._known_bands()
+        self._check_bands()
         return self
 
-    def _known_bands(self) -> None:
+    def _check_bands(self) -> None:
         given = {key: getattr(self, key) for key in ("range", "mean", "std", "rgb") if getattr(self, key) is not None}
         if self.bands is None:
             for key in given:
@@ -228,7 +228,7 @@ class ModelConfig(NamedSection):
     )
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
+    def _check_name(self) -> Self:
         check_options(lookup(SEGMENTERS, self.name, kind="segmenter"), self.options, kind="segmenter")
         return self
 
@@ -239,7 +239,7 @@ class MethodConfig(NamedSection):
     name: str = Field("unimatch", description="method (semiovs list methods); its options stand beside it")
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
+    def _check_name(self) -> Self:
         check_options(lookup(METHODS, self.name, kind="method"), self.options, kind="method")
         return self
 
@@ -303,7 +303,7 @@ class TrainConfig(Section):
     max_skipped: Int = Field(20, ge=0, description="skip: give up after this many in a row")
 
     @model_validator(mode="after")
-    def _length(self) -> Self:
+    def _check_length(self) -> Self:
         if self.epochs is not None and self.steps is not None:
             raise ValueError("train: give either epochs or steps, not both")
         return self
@@ -332,7 +332,7 @@ class EvalConfig(Section):
     max_images: Int | None = Field(None, ge=1, description="evaluate only the first N images during training")
 
     @model_validator(mode="after")
-    def _views(self) -> Self:
+    def _check_views(self) -> Self:
         if wrong := [scale for scale in self.scales if not 0.1 <= scale <= 10]:
             raise ValueError(f"scales: {wrong[0]:g} is not between 0.1 and 10")
         if self.mode == "center_crop" and self.short_side is not None:
@@ -351,12 +351,12 @@ class RunSection(Section):
     tensorboard: bool = True
 
 
-def _by_name(value: Any) -> Any:
+def _expand_name(value: Any) -> Any:
     """Let ``method=unimatch`` stand for ``method.name=unimatch``."""
     return {"name": value} if isinstance(value, str) else value
 
 
-def _by_images(value: Any) -> Any:
+def _expand_images(value: Any) -> Any:
     """Let ``ood=DIR`` stand for ``ood.images=DIR``."""
     return {"images": value} if isinstance(value, str) else value
 
@@ -365,16 +365,16 @@ class Config(Section):
     """A whole run."""
 
     data: DataConfig = DataConfig()
-    ood: Annotated[OodConfig | None, BeforeValidator(_by_images)] = None
-    model: Annotated[ModelConfig, BeforeValidator(_by_name)] = ModelConfig()
-    method: Annotated[MethodConfig, BeforeValidator(_by_name)] = MethodConfig()
+    ood: Annotated[OodConfig | None, BeforeValidator(_expand_images)] = None
+    model: Annotated[ModelConfig, BeforeValidator(_expand_name)] = ModelConfig()
+    method: Annotated[MethodConfig, BeforeValidator(_expand_name)] = MethodConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
     run: RunSection = RunSection()
 
     @model_validator(mode="after")
-    def _windows(self) -> Self:
+    def _check_windows(self) -> Self:
         window = self.eval.window or self.data.crop_size
         if self.eval.mode == "sliding" and (self.eval.stride or 1) > window:
             raise ValueError(f"eval.stride: must be at most the window, {window}, got {self.eval.stride}")

@@ -154,15 +154,15 @@ class Benchmark(FolderDataset):
                 problems.append(str(error))
         return problems
 
-    def _every_labeled(self, root: Path) -> Reading:
+    def _read_all_labeled(self, root: Path) -> Reading:
         """Without a list: the official part, or images/ with masks/ (a recipe of the benchmark on a folder of one's own)."""
         if self.data.labeled is not None or self._own:
-            return super()._every_labeled(root)
+            return super()._read_all_labeled(root)
         return self._official("train", root), ()
 
-    def _val(self, root: Path) -> Reading | None:
+    def _read_val(self, root: Path) -> Reading | None:
         if self.data.val is not None or self._own:
-            return super()._val(root)
+            return super()._read_val(root)
         return self._official("val", root), ()
 
     @cached_property

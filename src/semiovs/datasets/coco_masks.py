@@ -101,7 +101,7 @@ def decoded(region: Any, height: int, width: int) -> NDArray[np.bool_]:
             if isinstance(counts, str)
             else np.array([int(count) for count in counts], np.int64)
         )
-        return Runs(runs, (int(high), int(wide))).raster(height, width)
+        return Runs(runs, (int(high), int(wide))).rasterize(height, width)
     except DataError:
         raise
     except Exception as error:  # the C code raises many kinds

@@ -20,8 +20,8 @@ from semiovs.demo.textures import FOREIGN, NAMED, Field, Plane, Texture, clamped
 from semiovs.errors import DataError, UsageError
 from semiovs.files import new_folder
 from semiovs.images.palette import build_palette
-from semiovs.vocab.document import to_yaml
 from semiovs.vocab.vocabulary import Vocabulary
+from semiovs.vocab.yaml_writer import to_yaml
 
 Pixels = NDArray[np.uint8]
 Ground = str

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.errors import DataError
-from semiovs.exchange.problems import Problems
+from semiovs.exchange.problems import ProblemList
 from semiovs.images.conventions import IGNORE
 
 #: Size of an image: height, width.
@@ -26,7 +26,7 @@ _NOTHING = -1
 class Region(Protocol):
     """Where an object is (`Polygons`, `Runs`, `Brush`, `Bitmap`)."""
 
-    def raster(self, height: int, width: int, /) -> NDArray[np.bool_]:
+    def rasterize(self, height: int, width: int, /) -> NDArray[np.bool_]:
         """(height, width) where the object is; DataError if it cannot be in such an image."""
 
 
@@ -38,7 +38,7 @@ class Bitmap:
     left: int
     top: int
 
-    def raster(self, height: int, width: int) -> NDArray[np.bool_]:
+    def rasterize(self, height: int, width: int) -> NDArray[np.bool_]:
         """(height, width) where the object is."""
         whole = np.zeros((height, width), np.bool_)
         x, y = max(self.left, 0), max(self.top, 0)
@@ -61,7 +61,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Annotated:
+class AnnotatedImage:
     """One image as a file describes it.
 
     name: file name as given, with folders; size: as given, or None; shapes: later ones lie on top, or, if `smaller_on_top`,
@@ -85,7 +85,7 @@ class Annotations:
     were given out but that nobody has handed in.
     """
 
-    images: list[Annotated] = field(default_factory=list)
+    images: list[AnnotatedImage] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     untouched: list[str] = field(default_factory=list)
@@ -107,7 +107,7 @@ class Annotations:
 
 
 @dataclass(frozen=True)
-class Painted:
+class PaintedLabel:
     """Label (H, W) uint8, pixels that no shape covers, and shapes that cover no pixel (thinner than one)."""
 
     label: NDArray[np.uint8]
@@ -116,8 +116,8 @@ class Painted:
 
 
 def paint(
-    image: Annotated, size: Size, ids: Mapping[str, int], *, rest: int, crowd_ignored: bool, problems: Problems
-) -> Painted:
+    image: AnnotatedImage, size: Size, ids: Mapping[str, int], *, rest: int, crowd_ignored: bool, problems: ProblemList
+) -> PaintedLabel:
     """Put all shapes into one label, the topmost last.
 
     ids: label -> class id, or 255; rest: value of pixels without a shape; crowd_ignored: whether crowds become 255; they lie
@@ -127,11 +127,11 @@ def paint(
     drawn, empty = [], 0
     for number, shape in enumerate(image.shapes):
         try:
-            mask = shape.region.raster(*size)
+            mask = shape.region.rasterize(*size)
         except DataError as error:
             problems.add(shape.where, error)
             continue
-        window = _window(mask)
+        window = _find_window(mask)
         if window is None:
             empty += 1
             continue
@@ -142,10 +142,10 @@ def paint(
         label[window][mask] = value
     bare = label == _NOTHING
     label[bare] = rest
-    return Painted(label.astype(np.uint8), int(bare.sum()), empty)
+    return PaintedLabel(label.astype(np.uint8), int(bare.sum()), empty)
 
 
-def _window(mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+def _find_window(mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
     """Rows and columns that hold all of a mask; None if it is empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from semiovs.errors import ConfigError, DataError, did_you_mean
+from semiovs.exchange.annotation_file import shorten_text
 from semiovs.exchange.annotations import IGNORE_NAME, Annotations
-from semiovs.exchange.document import brief
-from semiovs.exchange.problems import Problems
+from semiovs.exchange.problems import ProblemList
 from semiovs.images.conventions import IGNORE
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -18,7 +18,7 @@ _BACKGROUND = ("_background_", "__background__")
 
 
 @dataclass(frozen=True)
-class Rules:
+class ClassRules:
     """How shapes become class ids.
 
     vocabulary: the classes; map: label in the file -> class, or ``ignore``; rest: class of pixels without a shape, or ``ignore``;
@@ -50,13 +50,13 @@ class Rules:
             return names.index("background")
         return None
 
-    def ids(self, annotations: Annotations, problems: Problems) -> dict[str, int]:
+    def ids(self, annotations: Annotations, problems: ProblemList) -> dict[str, int]:
         """Id of every label that is used; each unknown one is one problem."""
         found = {}
         for label, places in annotations.used().items():
             value = self.id_of(label)
             if value is None:
-                shown = brief(label)
+                shown = shorten_text(label)
                 problems.add(
                     places[0],
                     f"'{shown}' ({len(places)} shapes) is no class{self._near(label)}; say what it is: --map '{shown}=CLASS' "
@@ -69,7 +69,7 @@ class Rules:
         return did_you_mean(name, [*self.vocabulary.names, IGNORE_NAME])
 
 
-def declared_classes(annotations: Annotations) -> Vocabulary:
+def find_declared_classes(annotations: Annotations) -> Vocabulary:
     """The classes that a file declares, in its order; else those that it uses, by name.
 
     Raises:

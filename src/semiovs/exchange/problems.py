@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from semiovs.errors import DataError
 
 
-class Problems:
+class ProblemList:
     """What is wrong, one line each: file, place in it, what.
 
     found: the lines, in the order in which they were met.

@@ -32,4 +32,4 @@ def fill_polygons(polygons: Sequence[NDArray[np.float64]], height: int, width: i
     if not polygons:
         return np.zeros((height, width), np.bool_)
     union = mask.merge(mask.frPyObjects([points.ravel().tolist() for points in polygons], height, width))
-    return Runs(decode_run_lengths(str(union["counts"], "ascii")), (height, width)).raster(height, width)
+    return Runs(decode_run_lengths(str(union["counts"], "ascii")), (height, width)).rasterize(height, width)

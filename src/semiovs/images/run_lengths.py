@@ -31,7 +31,7 @@ class Runs:
     by_columns: bool = True
     corner: tuple[int, int] | None = None
 
-    def raster(self, height: int, width: int) -> NDArray[np.bool_]:
+    def rasterize(self, height: int, width: int) -> NDArray[np.bool_]:
         """(height, width) where the object is.
 
         Raises:

@@ -13,7 +13,7 @@ from typing import Any
 from semiovs.errors import UsageError, did_you_mean
 from semiovs.registry.entry import Entry
 from semiovs.registry.option import Option
-from semiovs.registry.table import Table
+from semiovs.registry.table import RegistryTable
 
 __all__ = [
     "DATASETS",
@@ -23,12 +23,12 @@ __all__ = [
     "TEACHERS",
     "Entry",
     "Option",
-    "Table",
+    "RegistryTable",
     "check_options",
     "lookup",
 ]
 
-METHODS = Table(
+METHODS = RegistryTable(
     "method",
     "semiovs.methods",
     Entry("supervised", "semiovs.methods.supervised:Supervised", "labelled images only", "deeplabv3plus"),
@@ -97,7 +97,7 @@ METHODS = Table(
     ),
 )
 
-SEGMENTERS = Table(
+SEGMENTERS = RegistryTable(
     "segmenter",
     "semiovs.segmenters",
     Entry(
@@ -139,13 +139,13 @@ SEGMENTERS = Table(
 )
 
 #: What a method puts between encoder and decoder (`Segmenter.neck`); a trained model's card names it.
-NECKS = Table(
+NECKS = RegistryTable(
     "neck",
     None,
     Entry("allspark", "semiovs.models.bottleneck:Bottleneck", "AllSpark's bottleneck: attention between channels"),
 )
 
-TEACHERS = Table(
+TEACHERS = RegistryTable(
     "teacher",
     "semiovs.teachers",
     Entry(
@@ -175,7 +175,7 @@ TEACHERS = Table(
     ),
 )
 
-DATASETS = Table(
+DATASETS = RegistryTable(
     "data set",
     "semiovs.datasets",
     Entry(

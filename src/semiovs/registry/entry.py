@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from semiovs.registry.option import Option
-from semiovs.registry.signature import load_target, options_of
+from semiovs.registry.signature import load_target, read_options
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Entry:
     @property
     def options(self) -> Mapping[str, Option]:
         """What a user may set, from the signature of the target."""
-        return options_of(self.target)
+        return read_options(self.target)
 
     @property
     def defaults(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.errors import DataError
-from semiovs.files import stage, sync_directory
+from semiovs.files import sync_directory, write_staged
 from semiovs.images.palette import build_palette
 from semiovs.store import label_png
 from semiovs.store.index import Index, IndexRow
@@ -311,10 +311,10 @@ class PseudoLabelStore:
         """Write a file into ``incoming/``, durable; moving it from there commits it."""
         folder = self.root / "incoming"
         try:
-            return stage(folder, data)
+            return write_staged(folder, data)
         except FileNotFoundError:  # the first file; or another job has just ended and taken the folder away
             folder.mkdir(exist_ok=True)
-            return stage(folder, data)
+            return write_staged(folder, data)
 
     def _move_in(self, items: Sequence[Prepared]) -> None:
         touched = set()

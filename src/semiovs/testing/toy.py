@@ -14,7 +14,7 @@ from semiovs.errors import UsageError
 from semiovs.methods import Method, OodStream, build_method
 from semiovs.models import Segmenter, build_segmenter
 from semiovs.registry import METHODS, Entry, lookup
-from semiovs.registry.signature import options_of
+from semiovs.registry.signature import read_options
 from semiovs.vocab import Vocabulary
 
 #: Classes of toy batches and segmenters.
@@ -106,7 +106,7 @@ class ToyMethod:
         """Options of the method."""
         if isinstance(self.method, str):
             return self._row(self.method).options
-        return options_of(f"{self.method.__module__}:{self.method.__qualname__}")
+        return read_options(f"{self.method.__module__}:{self.method.__qualname__}")
 
     @property
     def kind(self) -> str:

@@ -17,7 +17,7 @@ class VocabularyBuilder:
     """Concepts by class name, in the order of the ids, and everything else.
 
     label: the file, for errors; lines: file and line of each class; keys: file and line of each key. Its methods raise a
-    RuleError for what cannot be done; `locate` adds where.
+    RuleError for what cannot be done; `locate_error` adds where.
     """
 
     label: str
@@ -61,7 +61,7 @@ class VocabularyBuilder:
         """Take away classes; these names mean 255 in maps of mask values, whether they were classes or not."""
         if next(iter(self.concepts)) in names:
             self.background = None
-        self._keep({name: name for name in self.concepts if name not in names})
+        self._keep_classes({name: name for name in self.concepts if name not in names})
         self.ignore = tuple(dict.fromkeys([*self.ignore, *names]))
 
     def merge(self, new: str, parts: Sequence[str], line: str) -> None:
@@ -69,20 +69,20 @@ class VocabularyBuilder:
         self.keys["merge"] = line
         if not parts:
             raise RuleError(f"merge: '{new}' of no classes; name those that become one", key="merge")
-        self._require(parts, "merge")
+        self._require_known(parts, "merge")
         self._require_free([new], parts, "merge")
         first, *others = (name for name in self.concepts if name in parts)
         concepts = tuple(dict.fromkeys(concept for name in (first, *others) for concept in self.concepts[name]))
         color = next((self.colors[name] for name in (first, *others) if name in self.colors), None)
-        self._keep({name: new if name == first else name for name in self.concepts if name not in others})
+        self._keep_classes({name: new if name == first else name for name in self.concepts if name not in others})
         self.concepts[new], self.lines[new] = concepts, line
         self.colors |= {} if color is None else {new: color}
 
     def rename(self, names: Mapping[str, str]) -> None:
         """Give classes other names, all at once; their concepts stay."""
-        self._require(names, "rename")
+        self._require_known(names, "rename")
         self._require_free(names.values(), names, "rename")
-        self._keep({name: names.get(name, name) for name in self.concepts})
+        self._keep_classes({name: names.get(name, name) for name in self.concepts})
 
     def paint(self, colors: Mapping[int | str, RGB]) -> None:
         """Set colours by class name, or those of all classes by id."""
@@ -91,16 +91,16 @@ class VocabularyBuilder:
             what = f"colors: expected one for each of the {len(names)} classes, got {len(colors)}"
             raise RuleError(what, key="colors")
         by_name = {names[key] if isinstance(key, int) else key: color for key, color in colors.items()}
-        self._require(by_name, "colors")
+        self._require_known(by_name, "colors")
         self.colors |= by_name
 
-    def _keep(self, names: Mapping[str, str]) -> None:
+    def _keep_classes(self, names: Mapping[str, str]) -> None:
         """Only these classes, under their new names."""
         self.concepts = {new: self.concepts[old] for old, new in names.items()}
         self.colors = {new: self.colors[old] for old, new in names.items() if old in self.colors}
         self.lines = {new: self.lines[old] for old, new in names.items()}
 
-    def _require(self, wanted: Iterable[str], key: str) -> None:
+    def _require_known(self, wanted: Iterable[str], key: str) -> None:
         for name in wanted:
             if name not in self.concepts:
                 raise RuleError(f"{key}: there is no class '{name}'{did_you_mean(name, self.concepts)}", key=key)
@@ -124,7 +124,7 @@ class VocabularyBuilder:
             "ignore": self.ignore,
         }
 
-    def locate(self, error: RuleError) -> ConfigError:
+    def locate_error(self, error: RuleError) -> ConfigError:
         """The same error with file and line of the class or key that breaks the rule."""
         line = self.keys.get(error.key) if error.owner is None else list(self.lines.values())[error.owner]
         return ConfigError(f"vocabulary: {line or self.label}: {error.reason}")

@@ -23,6 +23,6 @@ def parse_hex(text: str) -> RGB | None:
     return number >> 16, number >> 8 & 255, number & 255
 
 
-def hex_of(color: RGB) -> str:
+def format_hex(color: RGB) -> str:
     """(128, 64, 128) as ``#804080``."""
     return "#{:02x}{:02x}{:02x}".format(*color)

@@ -12,7 +12,7 @@ from typing import Any
 from semiovs.errors import ConfigError, DataError, did_you_mean
 from semiovs.vocab.colors import RGB
 from semiovs.vocab.load import read_vocabulary
-from semiovs.vocab.rules import RuleError, check
+from semiovs.vocab.rules import RuleError, check_vocabulary
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Vocabulary:
             constant = self.background is not None
             asked = (() if constant and index == 0 else (name,) for index, name in enumerate(self.names))
             object.__setattr__(self, "concepts", tuple(asked))
-        check(**vars(self))
+        check_vocabulary(**vars(self))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -138,7 +138,7 @@ class Vocabulary:
         try:
             return cls(**found.fields())
         except RuleError as error:
-            raise found.locate(error) from None
+            raise found.locate_error(error) from None
 
 
 def check_channels(maps: int, prompts: int, where: str) -> None:

@@ -9,7 +9,6 @@ from semiovs.errors import DataError
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.bands import guess_bands
 from semiovs.images.discover.classes import CLASS_FILES, read_numbered_classes
-from semiovs.images.discover.hints import describe_other_places, find_near_misses
 from semiovs.images.discover.lists import (
     LABELED,
     add_missing_lists,
@@ -18,6 +17,7 @@ from semiovs.images.discover.lists import (
     format_line,
     read_masks,
 )
+from semiovs.images.discover.near_misses import describe_other_places, find_near_misses
 from semiovs.images.discover.survey import Survey
 from semiovs.images.folder_walk import walk_files
 

@@ -69,7 +69,7 @@ def _find_mask_folder(folder: Path, place: str) -> Path | None:
 
 
 def pair_by_name(images: Path, masks: Path) -> list[Pair]:
-    """Images with their masks, by name without suffix; masks may end in ``_find_mask`` and the like."""
+    """Images with their masks, by name without suffix; masks may end in ``_mask`` and the like."""
     by_name = {_normalize_unicode(_name_in_folder(path, masks)): path for path in walk_files(masks, MASK_SUFFIXES)}
     return [
         (path, _find_mask(by_name, _normalize_unicode(_name_in_folder(path, images)))) for path in list_images(images)

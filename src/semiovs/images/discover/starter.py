@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from semiovs.config.source import inline
+from semiovs.config.yaml_reader import format_inline
 from semiovs.errors import UsageError
 from semiovs.images.discover.classes import FoundClasses, guess_classes
 from semiovs.images.discover.survey import Survey
@@ -85,17 +85,17 @@ def _format_head(found: Survey) -> Iterator[str]:
     yield "# Every other knob with its default: semiovs config show THIS_FILE --origins"
     yield "extends: modern/small   # the recipe; see them all: semiovs list presets"
     yield ""
-    yield f"run: {{name: {inline(found.folder.resolve().name or 'run')}}}   # results go to runs/<name>/…"
+    yield f"run: {{name: {format_inline(found.folder.resolve().name or 'run')}}}   # results go to runs/<name>/…"
     yield ""
 
 
 def _format_data(found: Survey, classes: str | FoundClasses, values: dict[str, Any]) -> Iterator[str]:
     yield "data:"
-    yield f"  root: {inline(values['data.root'])}   # relative to this file; paths below are relative to it"
+    yield f"  root: {format_inline(values['data.root'])}   # relative to this file; paths below are relative to it"
     if isinstance(classes, str):
-        yield f"  classes: {inline(classes)}   # names in the order of their ids"
+        yield f"  classes: {format_inline(classes)}   # names in the order of their ids"
     else:
-        yield f"  classes: {inline(values['data.classes'])}"
+        yield f"  classes: {format_inline(values['data.classes'])}"
         yield f"  # ^ in the order of their ids; {classes.source}" + ("" if classes.named else ". RENAME THEM.")
     yield from _CONCEPTS
     masks = f"images/ with masks/ of the same names ({found.images} and {found.masks} here)"
@@ -114,13 +114,15 @@ def _format_data(found: Survey, classes: str | FoundClasses, values: dict[str, A
     if "data.masks.map" in values:
         yield "  masks:"
         yield "    map:   # value in the mask file -> class name, or ignore"
-        yield from (f"      {inline(key)}: {inline(name)}" for key, name in values["data.masks.map"].items())
+        yield from (
+            f"      {format_inline(key)}: {format_inline(name)}" for key, name in values["data.masks.map"].items()
+        )
     yield ""
 
 
 def _format_role(values: dict[str, Any], role: str, default: str, *, there: bool) -> str:
     if f"data.{role}" in values:
-        return f"  {role}: {inline(values[f'data.{role}'])}"
+        return f"  {role}: {format_inline(values[f'data.{role}'])}"
     return f"  # {role}: {'taken from' if there else 'a list of files, or'} {default}"
 
 

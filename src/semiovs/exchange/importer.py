@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from semiovs.errors import DataError
-from semiovs.exchange.annotations import Annotated, Annotations, Size, paint
-from semiovs.exchange.class_rules import Rules
+from semiovs.exchange.annotations import AnnotatedImage, Annotations, Size, paint
+from semiovs.exchange.class_rules import ClassRules
 from semiovs.exchange.image_index import ImageIndex
-from semiovs.exchange.image_lists import joined, remaining
-from semiovs.exchange.problems import Problems
+from semiovs.exchange.image_lists import join_lists, list_remaining
+from semiovs.exchange.problems import ProblemList
 from semiovs.files import new_folder, write_text
 from semiovs.images.conventions import IGNORE
 from semiovs.images.image import read_size
@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass
-class Imported:
+class ImportResult:
     """What came in.
 
     records: images with their masks; listed: images in the list (with those of `Importer.known`); bare: images that the file
@@ -60,7 +60,7 @@ class Importer:
     that are still bare; skip: leave images with problems out instead of refusing all; name_classes: write ``classes.txt``.
     """
 
-    rules: Rules
+    rules: ClassRules
     index: ImageIndex
     out: Path
     root: Path = Path()
@@ -70,28 +70,28 @@ class Importer:
     skip: bool = False
     name_classes: bool = False
 
-    def run(self, annotations: Annotations, problems: Problems, progress: Progress | None = None) -> Imported:
+    def run(self, annotations: Annotations, problems: ProblemList, progress: Progress | None = None) -> ImportResult:
         """Write the folder, which appears whole or not at all.
 
         Raises:
             DataError: the folder is there and not empty, problems (unless `skip`), an image that is labelled already, or no image
                 at all.
         """
-        unknown = Problems()
+        unknown = ProblemList()
         ids = self.rules.ids(annotations, unknown)
         if self.skip:
             unknown.check("the labels")  # the map is to be mended, not the images
         problems.found += unknown.found
-        done, taken = Imported(), dict[str, str]()
+        done, taken = ImportResult(), dict[str, str]()
         with new_folder(self.out) as partial:
             for number, image in enumerate(annotations.images, 1):
-                own = Problems(image.faults)
+                own = ProblemList(image.faults)
                 with own.collect(image.where):
                     record = self.index.find(image.name, *image.aliases)
                     if record.id in taken:
                         raise DataError(f"image '{record.id}' is annotated in {taken[record.id]} already")
                     taken[record.id] = image.where
-                    self._one(image, record, ids, partial / MASKS, done, own)
+                    self._import_image(image, record, ids, partial / MASKS, done, own)
                 if own:
                     done.left_out.append(image.name)
                     problems.found += own.found
@@ -100,19 +100,25 @@ class Importer:
             if not self.skip or not done.records:
                 problems.check("the annotations")
             if not done.records:
-                raise DataError(_nothing(annotations, done))
-            self._lists(partial, done)
+                raise DataError(_explain_nothing(annotations, done))
+            self._write_lists(partial, done)
         return done
 
-    def _one(
-        self, image: Annotated, record: Record, ids: Mapping[str, int], folder: Path, done: Imported, problems: Problems
+    def _import_image(
+        self,
+        image: AnnotatedImage,
+        record: Record,
+        ids: Mapping[str, int],
+        folder: Path,
+        done: ImportResult,
+        problems: ProblemList,
     ) -> None:
         rest = self.rules.id_of(self.rules.rest)
         assert rest is not None
         if not image.shapes and rest == IGNORE:
             done.bare.append(record.id)
             return
-        size = _agreed(image, record)
+        size = _require_size(image, record)
         painted = paint(image, size, ids, rest=rest, crowd_ignored=self.rules.crowd_ignored, problems=problems)
         covered = size[0] * size[1] - painted.bare
         if covered <= 1 and image.shapes and painted.bare > _TINY:
@@ -134,21 +140,21 @@ class Importer:
         done.rest += painted.bare
         done.empty += painted.empty
 
-    def _lists(self, folder: Path, done: Imported) -> None:
+    def _write_lists(self, folder: Path, done: ImportResult) -> None:
         labeled = Manifest(done.records, self.root)
         if self.known is not None:
-            labeled = joined(self.known, done.records, str(self.known.origin))
+            labeled = join_lists(self.known, done.records, str(self.known.origin))
         labeled.write_jsonl(folder / LABELED)
         done.listed = len(labeled)
         if self.pool is not None:
-            left = remaining(self.pool, done.records, self.root)
+            left = list_remaining(self.pool, done.records, self.root)
             left.write_jsonl(folder / UNLABELED)
             done.left = len(left)
         if self.name_classes:
             write_text(folder / CLASSES, "".join(f"{name}\n" for name in self.rules.vocabulary.names))
 
 
-def _agreed(image: Annotated, record: Record) -> Size:
+def _require_size(image: AnnotatedImage, record: Record) -> Size:
     """Size (height, width) of an image, which has to be the one that its annotations are for."""
     width, height = read_size(record.image)
     if image.size is None or image.size == (height, width):
@@ -161,7 +167,7 @@ def _agreed(image: Annotated, record: Record) -> Size:
     )
 
 
-def _nothing(annotations: Annotations, done: Imported) -> str:
+def _explain_nothing(annotations: Annotations, done: ImportResult) -> str:
     if done.bare:
         return f"all {len(done.bare)} images are without any shape; if every pixel of them is of one class, --rest CLASS says so"
     if annotations.untouched:
