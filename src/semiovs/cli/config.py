@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, error, log, out, report, table
+from semiovs.cli.console import Json, error, format_table, log, out, report
 from semiovs.errors import ConfigError
 
 config = typer.Typer(
@@ -54,14 +54,17 @@ def diff(
         for d in compare(a, b)
     ]  # fmt: skip
     cells = [
-        (r["key"], *(f"{_plain(r[side], format_inline)}  ({r[f'{side}_origin'] or '-'})" for side in ("left", "right")))
+        (
+            r["key"],
+            *(f"{_format_value(r[side], format_inline)}  ({r[f'{side}_origin'] or '-'})" for side in ("left", "right")),
+        )
         for r in rows
     ]
-    text = table(["key", left, right], cells) if rows else "no difference"
+    text = format_table(["key", left, right], cells) if rows else "no difference"
     report(rows, as_json=as_json, text=text)
 
 
-def _plain(value: Any, inline: Any) -> str:
+def _format_value(value: Any, inline: Any) -> str:
     return str(inline(list(value) if isinstance(value, tuple) else value))
 
 

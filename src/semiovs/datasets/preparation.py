@@ -88,7 +88,9 @@ def write_starter(dataset: Benchmark) -> list[Path]:
     return written
 
 
-def next_steps(dataset: Benchmark, waiting: list[tuple[str, int]], lacking: bool, written: list[Path]) -> list[str]:
+def list_next_steps(
+    dataset: Benchmark, waiting: list[tuple[str, int]], lacking: bool, written: list[Path]
+) -> list[str]:
     """The commands to type next."""
     root, name = shlex.quote(str(dataset.root)), dataset.data.name
     steps = []
