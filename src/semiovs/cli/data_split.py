@@ -15,8 +15,8 @@ from semiovs.config.yaml_reader import format_inline
 from semiovs.errors import UsageError
 
 if TYPE_CHECKING:
-    from semiovs.audit.label_counts import Measured
-    from semiovs.audit.split import Split
+    from semiovs.audit.label_counts import LabelCounts
+    from semiovs.audit.split import DataSplit
     from semiovs.data.collection import Collection
 
 #: Configuration keys that the lists of a split replace.
@@ -99,14 +99,14 @@ def _make_split(
     parts: Mapping[str, float | int],
     seed: int,
     group: str | None,
-) -> tuple[Measured, Split]:
-    from semiovs.audit.label_counts import measure
+) -> tuple[LabelCounts, DataSplit]:
+    from semiovs.audit.label_counts import count_labels
     from semiovs.audit.split import make_split, pairs_by_group
     from semiovs.similarity.groups import connected
 
     ids = [record.id for record in sources.labeled]
     with progress("reading masks") as show:
-        found = measure(sources.labeled, sources.masks, progress=show, read=sources.images.read_preview)
+        found = count_labels(sources.labeled, sources.masks, progress=show, read=sources.images.read_preview)
     together = connected(pairs_by_group(found.copies, ids, group))
     return found, make_split(found.pixels, ids, sizes, **parts, seed=seed, together=together)
 

@@ -10,7 +10,7 @@ from semiovs.cli.console import Json, report
 from semiovs.cli.training import DryRun, Overwrite, run_training
 
 if TYPE_CHECKING:
-    from semiovs.engine.training import Outcome
+    from semiovs.engine.training import TrainingResult
 
 ovs = typer.Typer(help="Train an open-vocabulary teacher.", add_completion=False, rich_markup_mode=None)
 
@@ -41,7 +41,7 @@ def train(
         report_outcome(outcome, as_json=as_json)
 
 
-def report_outcome(outcome: Outcome, *, as_json: bool) -> None:
+def report_outcome(outcome: TrainingResult, *, as_json: bool) -> None:
     """Print the result of a run and the next command, in the main process only."""
     from semiovs.engine.distributed import is_main
 

@@ -24,7 +24,7 @@ from semiovs.registry.option import Option
 PASSED = frozenset({"self", "segmenter", "num_classes", "ood", "pretrained", "data", "lists"})
 
 #: Teachers of this class also have the options of `_VIEWS`, which `build_ovs` takes care of.
-_PROMPTED, _VIEWS = "semiovs.ovs.prompted:PromptedModel", "semiovs.ovs.views:Views"
+_PROMPTED, _VIEWS = "semiovs.ovs.prompted:PromptedModel", "semiovs.ovs.multi_view:ViewOptions"
 
 #: Names that annotations of options are made of, beside Python's own.
 _TYPES = {"Any": Any, "Sequence": Sequence, "Mapping": Mapping, "Literal": Literal, "Path": Path, "ClassVar": ClassVar}
