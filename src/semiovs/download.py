@@ -1,4 +1,4 @@
-"""Files from the network: whole, checked and bounded, or not at all."""
+"""Downloads: written atomically, with checks of size and checksum."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from urllib.request import Request, urlopen
 
 from semiovs.files import atomic_write
 
-#: Called with what is done and what there is to do.
+#: Called with the amounts done and in total.
 Progress = Callable[[int, int], None]
 
-#: Seconds without a byte until a download is given up.
+#: Seconds without data after which a download fails.
 PATIENCE = 30.0
 _CHUNK = 2**20
 
 
 class DownloadError(Exception):
-    """What came over the network is not what was asked for."""
+    """A download is incomplete, too large, or has a wrong checksum."""
 
 
 def read_url(url: str, *, most: int) -> bytes:
-    """What is at `url`, in memory.
+    """Return the content of `url`.
 
     Raises:
         DownloadError: more than `most` bytes; OSError, HTTPException: no connection, or no such file.
@@ -36,10 +36,10 @@ def read_url(url: str, *, most: int) -> bytes:
 
 
 def download(url: str, target: Path, *, sha256: str | None = None, progress: Progress | None = None) -> str:
-    """Write what is at `url` to `target`, atomically; returns its SHA-256. progress: called with MiB.
+    """Download `url` to `target`, atomically; returns its SHA-256. progress: called with MiB done and in total.
 
     Raises:
-        DownloadError: it broke off, or has another SHA-256 than `sha256`; OSError, HTTPException: no connection.
+        DownloadError: incomplete, or with another SHA-256 than `sha256`; OSError, HTTPException: no connection.
     """
     size, digest = 0, hashlib.sha256()
     with _open_url(url) as answer, atomic_write(target) as file:

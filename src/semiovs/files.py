@@ -1,4 +1,4 @@
-"""Files and folders that are never half-written: unique temporary name, fsync, rename; and checksums of files."""
+"""Atomic writing of files and folders (unique temporary name, fsync, rename), locks and checksums."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def new_folder(path: Path, refuse: type[SemiovsError] = DataError) -> Iterator[Path]:
-    """Give the body a folder to fill, beside `path`; once it is full it is renamed to `path`, and if the body fails it is removed.
+    """Provide a temporary folder to fill; it is renamed to `path` at the end, and removed if the body fails.
 
     refuse: the kind of error to raise if `path` is taken.
 
@@ -68,7 +68,7 @@ def new_folder(path: Path, refuse: type[SemiovsError] = DataError) -> Iterator[P
 
 
 def write_staged(directory: Path, data: bytes) -> Path:
-    """Write `data` to a new temporary file in `directory`, flushed to disk; renaming it makes it count.
+    """Write `data` to a new temporary file in `directory`, flushed to disk; renaming the file commits it.
 
     A file that nobody renames is removed by `sweep_temporaries` once its process is gone.
     """
@@ -127,7 +127,7 @@ def digest_of(path: Path, algorithm: str) -> str:
 
 
 def open_locked(path: Path) -> int:
-    """Open a file for appending with the lock on it, even if it is replaced in between; closing the descriptor releases it."""
+    """Open a file for appending and lock it, even if it is replaced meanwhile; closing the descriptor releases the lock."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:

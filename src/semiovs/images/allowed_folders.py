@@ -1,6 +1,6 @@
-"""Where files really are, and which ones a list may name: those under its root, wherever links lead.
+"""Which files a list may name: only those in allowed folders, after following links.
 
-A list from somewhere must not make the program read the rest of the disk.
+So a list from an unknown source cannot make the program read other parts of the disk.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from semiovs.images.record_lines import shorten
 
 
 class LinkResolver:
-    """Follows links; folders are resolved once each, so that a file costs one look at itself."""
+    """Follows links; each folder is resolved once and remembered, which makes many files cheap."""
 
     def __init__(self) -> None:
         self._folders: dict[str, str] = {}
@@ -31,7 +31,7 @@ class LinkResolver:
 
 
 class AllowedFolders:
-    """Folders within which files have to lie."""
+    """The folders that files must lie in."""
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self.folders = tuple(folders)
@@ -39,7 +39,7 @@ class AllowedFolders:
         self._links = LinkResolver()
 
     def check(self, path: Path) -> None:
-        """Raise a DataError for a file that lies elsewhere."""
+        """Raise DataError if a file lies outside of the folders."""
         real = self._links.resolve(path)
         if real.startswith(self._within):
             return

@@ -1,4 +1,4 @@
-"""Reading images: always RGB as shown, or one line that says which file is wrong."""
+"""Read images as RGB, oriented as a viewer shows them; errors name the file."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from semiovs.errors import DataError
 from semiovs.images.containers.container import find_stored
 from semiovs.images.orientation import orient_image, read_orientation
 
-#: Decoders that may run; the others Pillow has (EPS calls an external program) are not for training images.
+#: Decoders that may run; some of Pillow's others call external programs (EPS).
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
-#: What stands among the last bytes of a whole file.
+#: Bytes near the end of a complete file.
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 
 
 def read_image(path: Path) -> Image.Image:
-    """RGB image as a viewer shows it (EXIF orientation applied).
+    """Read an RGB image as a viewer shows it (EXIF orientation applied).
 
     Gray, palette, RGBA (alpha dropped) and CMYK are converted; 16-bit gray is scaled to 8 bit.
 
@@ -36,7 +36,9 @@ def read_image(path: Path) -> Image.Image:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the image that `read_image` returns; reads header and end, decodes where the end is not a file's end.
+    """Return (width, height) of the image that `read_image` returns.
+
+    Reads the header and the end of the file; decodes the image only if the file does not end as it should.
 
     Raises:
         DataError: as `read_image`, but for damage in the middle of a file.
@@ -57,13 +59,13 @@ def _read_tail(path: Path) -> bytes:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """The bytes of an image, in a file or a container."""
+    """Open the bytes of an image, in a file or a container."""
     found = _find_bytes(path)
     return found if isinstance(found, io.BytesIO) else found.open("rb")
 
 
 def _find_bytes(path: Path) -> Path | io.BytesIO:
-    """What to open; never a pipe, whose opening could wait forever."""
+    """Find the file or bytes to open; a pipe is an error, because opening it could wait forever."""
     found = find_stored(path)
     if isinstance(found, Path) and not (found.is_file() or found.is_dir()) and found.exists():
         raise DataError(f"{path}: a pipe or device, no file", kind="unreadable")
@@ -72,7 +74,7 @@ def _find_bytes(path: Path) -> Path | io.BytesIO:
 
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
-    """Open an image in a file or a container; whatever goes wrong inside the block becomes a DataError that names it."""
+    """Open an image in a file or a container; errors inside the block become DataErrors that name it."""
     try:
         with Image.open(_find_bytes(path), formats=_FORMATS) as image:
             image.filename = str(path)
@@ -102,7 +104,7 @@ def _explain(error: Exception, path: Path) -> str:
 
 
 def convert_to_rgb(image: Image.Image) -> Image.Image:
-    """An open image as RGB, as it is stored; see `read_image`."""
+    """Convert an open image to RGB without turning it; see `read_image`."""
     if image.mode == "RGB":
         return image.copy()
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
@@ -113,7 +115,7 @@ def convert_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _scale_to_8_bit(image: Image.Image) -> Image.Image:
-    """16-bit gray -> 8 bit by scaling (Pillow's own conversion would clip everything above 255 to white)."""
+    """Scale 16-bit gray to 8 bit (Pillow's conversion would clip values above 255)."""
     values = np.asarray(image)
     if image.mode == "F" or (values.size and not 0 <= values.min() <= values.max() <= 65535):
         raise DataError(f"{image.filename}: 32-bit pixels; convert it to 8 or 16 bit, or set data.bands and data.range")  # type: ignore[attr-defined]

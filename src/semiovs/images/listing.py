@@ -17,7 +17,7 @@ _JPEG = (".jpg", ".jpeg")
 
 
 def find_images(folder: Path, *, recursive: bool = True) -> dict[str, Path]:
-    """Id (path in the folder without suffix) -> file, sorted by id.
+    """Find the images of a folder: id (path in the folder without suffix) -> file, sorted by id.
 
     Raises:
         DataError: no such folder, no images in it, or two images of one id.
@@ -39,7 +39,7 @@ def find_masks(folder: Path, *, recursive: bool = True) -> dict[str, Path]:
 def read_folder(
     images: Path, masks: Path | None, *, recursive: bool = True, within: AllowedFolders | None = None
 ) -> tuple[list[Record], list[Finding]]:
-    """Records of a folder of images, with the masks of the same names if asked for, and what is wrong with the rest.
+    """Read a folder of images, with masks of the same names if a folder of them is given: records, and findings.
 
     Raises:
         DataError: no such folder, or no images in it.
@@ -102,7 +102,7 @@ def _no_images_error(folder: Path) -> DataError:
 
 
 def _list_by_id(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> tuple[dict[str, Path], list[Finding]]:
-    """Files by id, sorted; and a finding for each file whose name cannot be taken."""
+    """Files by id, sorted; and a finding for each file whose name is not valid."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder", kind="list-missing")
     found: dict[str, Path] = {}

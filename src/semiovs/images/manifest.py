@@ -1,4 +1,4 @@
-"""Manifests: which images there are, with or without masks; every mistake is named by file and line."""
+"""Manifests: lists of images with or without masks, read from files or folders; errors name file and line."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from semiovs.images.record_lines import format_record, parse_record, read_lines,
 class Manifest(Sequence[Record]):
     """Records in order.
 
-    root: what relative paths start from; it decides the paths that are written and hashed, so that a moved data set keeps
-    its hash; origin: the list that the records were read from.
+    root: start of relative paths; paths are written and hashed relative to it, so that a moved data set keeps
+    its hash; origin: the list file that the records were read from.
 
     Raises:
         DataError: two records with one id.
@@ -66,7 +66,7 @@ class Manifest(Sequence[Record]):
 
     @classmethod
     def read(cls, path: Path | str, root: Path | str) -> Manifest:
-        """Read JSONL or a text list (``image mask`` or ``image`` a line).
+        """Read JSONL or a text list (``image mask`` or ``image`` on each line).
 
         A line of JSONL is ``{"id", "image", "mask"?, "source"?, "license"?, "sha256"?}``.
 
@@ -84,7 +84,7 @@ class Manifest(Sequence[Record]):
 
     @classmethod
     def scan(cls, path: Path | str, root: Path | str) -> tuple[Manifest, list[str]]:
-        """As `read`, but with the lines that do not hold as one text each (``file:line: …``): good and bad are all lines.
+        """As `read`, but lines with errors are returned as one text each (``file:line: …``).
 
         Raises:
             DataError: the file cannot be read, or is no text.
@@ -96,7 +96,7 @@ class Manifest(Sequence[Record]):
     def examine(
         cls, path: Path | str, root: Path | str, *, within: AllowedFolders | None = None
     ) -> tuple[Manifest, list[Finding]]:
-        """As `scan`, but with a finding for each line that does not hold; within: where all files have to lie.
+        """As `scan`, but with a finding for each line with errors; within: folders that all files must lie in.
 
         Raises:
             DataError: the file cannot be read, or is no text.
@@ -113,7 +113,7 @@ class Manifest(Sequence[Record]):
         name: str,
         within: AllowedFolders | None = None,
     ) -> tuple[Manifest, list[Finding]]:
-        """As `examine`, of (number, line) pairs that need not be in a file; name: of the list, for its findings."""
+        """As `examine`, for (number, line) pairs; name: of the list, for findings."""
         root = Path(root)
         records: list[Record] = []
         findings: list[Finding] = []
@@ -134,7 +134,7 @@ class Manifest(Sequence[Record]):
 
     @classmethod
     def from_folder(cls, images: Path | str, masks: Path | str | None = None, *, recursive: bool = True) -> Manifest:
-        """All images of a folder, sorted by id (path in the folder without suffix), with ``masks/<id>.png`` if asked for.
+        """List all images of a folder, sorted by id (path without suffix), with ``masks/<id>.png`` if masks are given.
 
         Raises:
             DataError: no folder, no images, two images or masks with one id, or images without mask.
@@ -152,7 +152,7 @@ class Manifest(Sequence[Record]):
         recursive: bool = True,
         within: AllowedFolders | None = None,
     ) -> tuple[Manifest, list[Finding]]:
-        """As `from_folder`, but what does not hold comes as findings; within: where all files have to lie.
+        """As `from_folder`, but errors are returned as findings; within: folders that all files must lie in.
 
         Raises:
             DataError: no such folder, or no images in it.
@@ -163,21 +163,21 @@ class Manifest(Sequence[Record]):
         return cls(records, images.parent), findings
 
     def without_masks(self) -> Manifest:
-        """The same images as bare images."""
+        """The same images without their masks."""
         return self._with(replace(record, mask=None) for record in self._records)
 
     def choose_by_hash(self, count: int) -> Manifest:
-        """`count` of the records, in their order: those whose ids have the smallest hashes, so that a longer list keeps most."""
+        """Choose `count` records, those whose ids have the smallest hashes; most stay chosen when the list grows."""
         ranked = sorted(self._records, key=lambda record: hashlib.sha256(record.id.encode()).digest())
         chosen = {record.id for record in ranked[:count]}
         return self._with(record for record in self._records if record.id in chosen)
 
     def keep_if(self, condition: Callable[[Record], bool]) -> Manifest:
-        """The records for which `condition` holds."""
+        """Return the records for which `condition` is true."""
         return self._with(record for record in self._records if condition(record))
 
     def exclude(self, other: Iterable[Record]) -> Manifest:
-        """The records whose image is none of those of `other`."""
+        """Return the records whose images are not among those of `other`."""
         images = {record.image for record in other}
         return self._with(record for record in self._records if record.image not in images)
 
@@ -204,7 +204,7 @@ class Manifest(Sequence[Record]):
         write_text(Path(path), "".join(lines))
 
     def write(self, stem: Path, root: Path | str) -> Path:
-        """Write a text list ``<stem>.txt``, or ``<stem>.jsonl`` if a path cannot stand in one; returns the file."""
+        """Write a text list ``<stem>.txt``, or ``<stem>.jsonl`` if a text list cannot hold a path; returns the file."""
         text, lines = stem.with_name(f"{stem.name}.txt"), stem.with_name(f"{stem.name}.jsonl")
         try:
             self.write_list(text, root)
@@ -214,7 +214,7 @@ class Manifest(Sequence[Record]):
         return text
 
     def where(self, record: Record) -> str:
-        """The place to look at when something is wrong with a record: ``list:line``, or its image if there is no list."""
+        """Where a record comes from, for messages: ``list:line``, or its image if there is no list."""
         return f"{self.origin}:{record.line}" if self.origin is not None and record.line else str(record.image)
 
     def _with(self, records: Iterable[Record]) -> Manifest:

@@ -1,4 +1,4 @@
-"""Reading masks: whatever the file holds becomes class ids and 255 = ignore, or one line says what is wrong."""
+"""Read masks as class ids, 255 = ignore, from values or colours in files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DEEPEST = 65536
 
 @dataclass(frozen=True)
 class _LookupTable:
-    """Value in the file -> class id, 255 or unknown. Colours are first reduced to their rank per channel (small table)."""
+    """Lookup table: value in the file -> class id, 255 or unknown. Colours are first replaced by ranks per channel."""
 
     ids: NDArray[np.int16]
     ranks: NDArray[np.int32] | None = None  # (3, 256), scaled so that their sum indexes `ids`
@@ -38,7 +38,7 @@ class _LookupTable:
 
     @cached_property
     def bytes(self) -> tuple[NDArray[np.uint8], int] | None:
-        """The table for 8-bit values in 8 bits, and what stands there for unknown; None for colours, or if no value is free."""
+        """The table for 8-bit values as uint8, and its mark for unknown; None for colours, or if no mark is free."""
         ids = self.ids[:256]
         free = np.setdiff1d(np.arange(256), ids)
         if self.ranks is not None or not free.size:
@@ -46,7 +46,7 @@ class _LookupTable:
         return np.where(ids == _UNKNOWN, free[-1], ids).astype(np.uint8), int(free[-1])
 
     def look_up_bytes(self, values: NDArray[Any]) -> NDArray[np.uint8] | None:
-        """What calling gives for 8-bit values that are all known, four times as fast; else None."""
+        """Look up 8-bit values four times as fast; None if some are unknown or have more bits."""
         if values.dtype != np.uint8 or not values.size or self.bytes is None:
             return None
         table, unknown = self.bytes
@@ -204,7 +204,7 @@ def _build_id_table(targets: Mapping[tuple[int, ...], int]) -> _LookupTable:
 
 
 def _build_color_table(targets: Mapping[tuple[int, ...], int]) -> _LookupTable:
-    """Rank 0 of each channel stands for 'in no colour of the map'; `ids` covers all combinations of ranks."""
+    """Build the table of colours: rank 0 of a channel means 'in no colour of the map'; `ids` has all combinations of ranks."""
     levels = [np.unique([color[channel] for color in targets]) for channel in range(3)]
     strides = (
         (len(levels[1]) + 1) * (len(levels[2]) + 1),
@@ -221,6 +221,6 @@ def _build_color_table(targets: Mapping[tuple[int, ...], int]) -> _LookupTable:
 
 
 def find_ids(mask: NDArray[np.uint8]) -> Sequence[int]:
-    """Values of a mask that `MaskReader` returned, ascending."""
+    """Find the values in a mask returned by `MaskReader`, ascending."""
     present: list[int] = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()
     return present

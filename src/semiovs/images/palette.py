@@ -1,4 +1,4 @@
-"""Colours of class ids in pictures."""
+"""Palettes: colours of class ids in pictures and mask files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _build_voc_palette() -> NDArray[np.uint8]:
 
 
 def build_palette(colors: Sequence[tuple[int, int, int]] = ()) -> NDArray[np.uint8]:
-    """(256, 3): the given colours for ids 0.., the VOC colours for all others (255 is ignore)."""
+    """Build a palette (256, 3): the given colours for ids 0.., the VOC colours for all others (255 is ignore)."""
     table = voc_palette()
     if colors:
         table[: len(colors)] = np.asarray(colors, dtype=np.uint8)

@@ -1,8 +1,8 @@
-"""Decoded images on a fast disk, up to a budget: what costs time is decoding, not reading.
+"""A cache of decoded images on a fast disk, up to a budget; reading them again saves the time of decoding.
 
-An image is kept as raw RGB, so its pixels, and with them every batch, are the same with and without the cache. A pass over shuffled
-images asks for each of them once, so none is worth more than another: what is in the cache stays, and once the budget is spent
-nothing more is taken in (throwing out the oldest would throw out exactly what the next pass asks for first).
+Images are stored as raw RGB, so batches are the same with and without the cache. Each pass over shuffled images reads
+each image once, so entries stay, and once the budget is spent nothing more is stored (replacing the oldest would remove
+what the next pass reads first).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from semiovs.files import open_locked
 from semiovs.images.containers.container import identify
 from semiovs.images.image import read_image, read_size
 
-#: Changes when `read_image` or the form of an entry does.
+#: Version of the format; changes with `read_image` or the layout of an entry.
 _FORMAT = 1
 _HEADER = struct.Struct("<8sIII")
 _MAGIC = b"semiovs1"
@@ -36,11 +36,11 @@ _DISK_BLOCK = 4096
 
 
 class PixelCache:
-    """An `ImageReader` of RGB: as `read_image`, with decoded images kept under `root`, at most `budget` bytes in whole disk blocks.
+    """An `ImageReader` of RGB that stores decoded images under `root`, at most `budget` bytes in whole disk blocks.
 
-    Many processes and runs may share a folder, if they share the budget. An entry is found by path, size and time of its file
-    (or its tar, and the place in it) and Pillow's version, written in one piece, and dropped where its checksum does not hold. A
-    disk that cannot be written ends the taking in, not the run.
+    Processes and runs with the same budget may share a folder. An entry is identified by path, size and time of its file
+    (or its tar, and the place in it) and Pillow's version, written atomically, and removed if its checksum is wrong. If
+    the disk cannot be written, nothing more is stored and the run goes on.
     """
 
     bands = None
@@ -52,7 +52,7 @@ class PixelCache:
 
     @classmethod
     def open(cls, root: Path, budget: int) -> PixelCache:
-        """Make the folder, count what is in it, and drop the oldest entries where it is more than the budget.
+        """Create the folder, count its entries, and remove the oldest ones above the budget.
 
         Raises:
             ConfigError: the folder cannot be written.
@@ -149,7 +149,7 @@ class PixelCache:
             ledger.write(ledger.used - _disk_usage(size))
 
     def _count(self) -> int:
-        """Bytes of all entries, after the oldest were removed where they were too many; unfinished ones are nobody's: removed."""
+        """Count the bytes of all entries, after removing unfinished ones, and the oldest ones above the budget."""
         for path in self.root.glob(f"??/*{_TEMPORARY}"):
             path.unlink()
         entries = [(status.st_mtime_ns, _disk_usage(status.st_size), path) for path, status in self._entries()]
@@ -167,7 +167,7 @@ class PixelCache:
 
     @contextmanager
     def _ledger(self) -> Iterator[_Ledger]:
-        """The bytes used, while no other process may change them."""
+        """Lock the count of bytes used and return it."""
         descriptor = open_locked(self.root / _LEDGER)
         try:
             os.lseek(descriptor, max(0, os.fstat(descriptor).st_size - _LINE), os.SEEK_SET)
@@ -183,7 +183,7 @@ class PixelCache:
 
 @dataclass
 class _Ledger:
-    """The locked file, to which the bytes used are appended: to write over them is slow, and a killed process may leave nothing."""
+    """The locked file of the bytes used; counts are appended, so that a killed process leaves a valid one."""
 
     descriptor: int
     used: int

@@ -1,4 +1,4 @@
-"""Pixels as an image file holds them: every channel, in its own depth. Nothing is converted to RGB or scaled here."""
+"""Read all channels of an image file in their own depth, without converting to RGB or scaling."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from semiovs.images.orientation import orient_pixels, read_orientation
 _CHANNELS = {"1": 1, "L": 1, "I": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}
 #: Classic TIFF and BigTIFF in both byte orders.
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-#: Where a PNG's header says how many bits a sample has and what the samples are (behind signature, length, name and two sides).
+#: Positions of bit depth and colour type in a PNG file.
 _PNG_DEPTH, _PNG_KIND = 24, 25
-#: PNG's kinds of colour -> channels, in the order of OpenCV's.
+#: Colour type of a PNG -> order of the channels that OpenCV returns.
 _PNG_ORDER = {2: [2, 1, 0], 4: [0, 3], 6: [2, 1, 0, 3]}
 
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """values: (H, W, C) of the file's own type, turned as a viewer shows them; nodata: the value of pixels never measured."""
+    """Pixels of an image. values: (H, W, C) in the file's type, oriented; nodata: value of pixels that were not measured."""
 
     values: NDArray[Any]
     nodata: float | None = None
 
     @property
     def channels(self) -> int:
-        """C."""
+        """Number of channels, C."""
         return int(self.values.shape[2])
 
     def find_measured(self, planes: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Which values of `planes` are numbers that were measured; None: all of them."""
+        """Find the values of `planes` that are finite and not `nodata`; None: all of them."""
         finite = None if planes.dtype.kind != "f" else np.isfinite(planes)
         if self.nodata is None or np.isnan(self.nodata):
             return finite
@@ -48,9 +48,9 @@ class Pixels:
 
 
 def read_pixels(path: Path) -> Pixels:
-    """Pixels of a file: gray, gray with alpha, RGB, RGBA, CMYK of 8 or 16 bits; TIFF with any channels (extra `geo`).
+    """Read the pixels of a file: gray, gray with alpha, RGB, RGBA, CMYK of 8 or 16 bits; TIFF with any channels (extra `geo`).
 
-    A palette is looked up: its pixels are RGB, or RGBA where it has transparent colours.
+    Palettes are looked up: their pixels are RGB, or RGBA if there are transparent colours.
 
     Raises:
         DataError: missing, unreadable, truncated, damaged, or too large; MissingExtraError: a TIFF, and no tifffile.
@@ -69,7 +69,7 @@ def read_pixels(path: Path) -> Pixels:
 
 
 def decode_pixels(image: Image.Image) -> Pixels:
-    """Pixels of an open Pillow image, turned as its EXIF data say."""
+    """Read the pixels of an open Pillow image, oriented by its EXIF data."""
     values = np.asarray(_expand_palette(image))
     if image.mode.startswith("I") and values.size and 0 <= values.min() <= values.max() <= 65535:
         values = values.astype(np.uint16)
@@ -77,7 +77,7 @@ def decode_pixels(image: Image.Image) -> Pixels:
 
 
 def read_shape(path: Path) -> tuple[int, int, int]:
-    """(height, width, channels) of what `read_pixels` returns, from the file's header and end.
+    """Read (height, width, channels) of what `read_pixels` returns, from the header and end of the file.
 
     Raises:
         DataError, MissingExtraError: as `read_pixels`, but for damage in the middle of a file.
@@ -102,7 +102,7 @@ def _is_tiff(path: Path) -> bool:
 
 
 def _find_deep_channels(path: Path, image: Image.Image) -> list[int] | None:
-    """Channels of a PNG that has several of 16 bits, which Pillow reads as 8 bits without a word; None for all other files."""
+    """Order of the channels of a 16-bit colour PNG, which Pillow would silently read as 8 bits; None for all other files."""
     if image.format != "PNG":
         return None
     with open_file(path) as file:
@@ -111,7 +111,7 @@ def _find_deep_channels(path: Path, image: Image.Image) -> list[int] | None:
 
 
 def _decode_deep_png(path: Path, order: list[int]) -> NDArray[Any]:
-    """By OpenCV, which returns something for damaged files too; Pillow has decoded this one before."""
+    """Decode a 16-bit PNG with OpenCV; damage is detected by Pillow before, because OpenCV ignores it."""
     with open_file(path) as file:
         values = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.ndim != 3 or values.shape[2] <= max(order):

@@ -1,4 +1,4 @@
-"""What a model sees of an image file: RGB of 8 bits, or chosen bands of any depth; and what people and teachers see of it."""
+"""Image readers: RGB of 8 bits, or chosen bands of any depth, for models, teachers and people."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from semiovs.images.image import read_image, read_size
 from semiovs.images.pixels import Pixels, read_pixels, read_shape
 
 Span = tuple[float, float]
-#: Values that count as 0 and 1 where nothing else is said.
+#: Values mapped to 0 and 1 by default, by pixel type.
 DEFAULT_SPANS: Mapping[str, Span] = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
 
 
-#: Pixels that float32 holds as they are.
+#: Pixel types that float32 holds exactly.
 _EXACT = tuple(np.dtype(name) for name in ("bool", "uint8", "int8", "uint16", "int16", "float16", "float32"))
 
 
 @dataclass(frozen=True, eq=False)
 class BandImage:
-    """Chosen bands of a picture. values: (C, H, W) float32 in [0, 1]; pixels that were not measured are 0."""
+    """Chosen bands of an image. values: (C, H, W) float32 in [0, 1]; pixels that were not measured are 0."""
 
     values: NDArray[np.float32]
 
@@ -47,32 +47,32 @@ class BandImage:
         return self.width, self.height
 
 
-#: What is augmented and predicted on; both kinds have `size`, `width` and `height`.
+#: Images for augmentation and prediction; both kinds have `size`, `width` and `height`.
 Picture = Image.Image | BandImage
 
 
 class ImageReader(Protocol):
-    """How the image files of a data set are read (`Collection.images`)."""
+    """Reads the image files of a data set (`Collection.images`)."""
 
     @property
     def bands(self) -> int | None:
-        """How many bands a picture has; None for RGB."""
+        """Number of bands; None for RGB."""
 
     def __call__(self, path: Path, /) -> Picture:
-        """What the model sees."""
+        """Read the image for the model."""
 
     def read_rgb(self, path: Path, /) -> Image.Image:
-        """What a teacher sees."""
+        """Read the image for a teacher, as RGB."""
 
     def read_preview(self, path: Path, /) -> Image.Image:
-        """What a person sees."""
+        """Read the image for people, as RGB."""
 
     def read_header(self, path: Path, /) -> tuple[int, int, int]:
-        """(width, height, channels of the file), and whether it could be read, from the file's header and end."""
+        """Read (width, height, channels of the file) from its header and end."""
 
 
 class _RgbReader:
-    """Every file as RGB of 8 bits: `read_image`."""
+    """Reads every file as RGB of 8 bits (`read_image`)."""
 
     bands = None
 
@@ -89,7 +89,7 @@ class _RgbReader:
         return (*read_size(path), 3)
 
 
-#: The reader of everybody who does not set `data.bands`.
+#: The reader used without `data.bands`.
 RGB: ImageReader = _RgbReader()
 
 
@@ -97,8 +97,8 @@ RGB: ImageReader = _RgbReader()
 class BandReader:
     """Reads chosen channels of any depth.
 
-    take: channels of the file, from 1; spans: for each, the values that count as 0 and 1 (None: those of 8 and 16 bits);
-    colors: channels that stand for red, green and blue.
+    take: channels of the file, from 1; spans: for each, the values mapped to 0 and 1 (None: those of 8 and 16 bits);
+    colors: channels shown as red, green and blue.
     """
 
     take: tuple[int, ...]
@@ -107,11 +107,11 @@ class BandReader:
 
     @property
     def bands(self) -> int | None:
-        """How many channels a `BandImage` of this reader has."""
+        """Number of bands that are read."""
         return len(self.take)
 
     def __call__(self, path: Path) -> BandImage:
-        """The bands of a file.
+        """Read the bands of a file.
 
         Raises:
             DataError: unreadable, without one of the bands, of pixels without a range, or with no pixel that was measured.
@@ -119,7 +119,7 @@ class BandReader:
         return self.to_bands(read_pixels(path), path)
 
     def read_rgb(self, path: Path) -> Image.Image:
-        """The file as RGB of 8 bits, by the bands that `data.rgb` names, or a single one as gray.
+        """Read the file as RGB of 8 bits, from the bands that `data.rgb` names, or a single band as gray.
 
         Raises:
             DataError: as by a call, or nothing says which bands are red, green and blue.
@@ -131,7 +131,7 @@ class BandReader:
         return self.read_preview(path)
 
     def read_preview(self, path: Path) -> Image.Image:
-        """The same for a person: the first band as gray where nothing says more."""
+        """As `read_rgb`, but without `data.rgb` the first band is shown as gray."""
         return self.to_picture(read_pixels(path), path)
 
     def read_header(self, path: Path) -> tuple[int, int, int]:
@@ -145,7 +145,7 @@ class BandReader:
         return width, height, channels
 
     def to_bands(self, pixels: Pixels, where: object) -> BandImage:
-        """What the model sees of `pixels`; where: named in errors."""
+        """Select and scale the bands of `pixels` for the model; where: named in errors."""
         self._require_bands(pixels.channels, where)
         values, there = _scale_planes(pixels, self.take, self._choose_spans(pixels, where))
         if there is not None and not there.any():
@@ -153,7 +153,7 @@ class BandReader:
         return BandImage(values)
 
     def to_picture(self, pixels: Pixels, where: object) -> Image.Image:
-        """`pixels` as RGB of 8 bits, see `read_preview`."""
+        """Convert `pixels` to RGB of 8 bits, see `read_preview`."""
         self._require_bands(pixels.channels, where)
         take, spans = self.colors or self.take[:1], self._choose_spans(pixels, where)
         of = dict(zip(self.take, spans, strict=True))
@@ -163,7 +163,7 @@ class BandReader:
         return Image.fromarray(np.ascontiguousarray(np.broadcast_to(gray, (3, *gray.shape[1:])).transpose(1, 2, 0)))
 
     def select_planes(self, pixels: Pixels, where: object) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """The bands as they are in the file (C, H, W), and which of their values were measured (None: all)."""
+        """Select the bands without scaling (C, H, W); also returns which values were measured (None: all)."""
         self._require_bands(pixels.channels, where)
         planes = _select_planes(pixels, self.take)
         return planes, pixels.find_measured(planes)
@@ -205,7 +205,7 @@ class BandReader:
 
 
 def make_image_reader(config: DataConfig) -> ImageReader:
-    """How ``data.bands``, ``data.range`` and ``data.rgb`` say that images are read."""
+    """Make the image reader for ``data.bands``, ``data.range`` and ``data.rgb``."""
     return RGB if config.bands is None else BandReader(config.bands, config.spans, config.rgb)
 
 
@@ -216,7 +216,7 @@ def _select_planes(pixels: Pixels, bands: Sequence[int]) -> NDArray[Any]:
 def _scale_planes(
     pixels: Pixels, bands: Sequence[int], spans: Sequence[Span]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-    """(C, H, W) in [0, 1], and which were measured (None: all)."""
+    """Scale bands to (C, H, W) in [0, 1]; also returns which values were measured (None: all)."""
     planes = _select_planes(pixels, bands)
     there = pixels.find_measured(planes)
     values: NDArray[Any] = planes.astype(np.float32 if planes.dtype in _EXACT else np.float64)

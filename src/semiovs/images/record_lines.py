@@ -1,4 +1,4 @@
-"""Lines of a list of images: JSON objects, or the legacy text "image mask"; and the paths and ids that may stand in them."""
+"""Parse and format the lines of image lists: JSON objects, or text ``image mask``; check paths and ids."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from semiovs.images.record import Record
 _TEXTS = ("source", "license", "sha256")  # in the order of Record
 _KEYS = ("id", "image", "mask", *_TEXTS)
 _SHA256 = re.compile("[0-9a-f]{64}")
-#: Characters that belong in no name: a terminal obeys them.
+#: Control characters, which are not allowed in names.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _COLUMN_SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
 _LONGEST = 8192
-#: What ZIPs, Parquet files, packed files, PNGs and JPEGs begin with.
+#: First bytes of ZIP, Parquet, gzip, PNG and JPEG files.
 _NO_TEXT = (b"PK\x03\x04", b"PAR1", b"\x1f\x8b", b"\x89PNG", b"\xff\xd8\xff")
 _LONGEST_JSON = 65536
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str | DataError]]:
-    """(number, text) of the lines of a list that are not blank; a line that is no UTF-8 text comes as an error.
+    """Yield (number, text) of the lines of a list that are not blank; lines that are not UTF-8 come as errors.
 
     Line ends of every system and a byte order mark are understood.
 
@@ -54,7 +54,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str | DataError]]:
 
 
 def parse_record(line: str, root: Path, number: int = 0) -> Record:
-    """The record that line `number` of a list names; relative paths start from `root`.
+    """Parse line `number` of a list; relative paths start from `root`.
 
     Raises:
         DataError: the line does not hold.
@@ -64,7 +64,7 @@ def parse_record(line: str, root: Path, number: int = 0) -> Record:
 
 
 def format_record(record: Record, root: Path) -> dict[str, str]:
-    """JSON object of a record, paths relative to `root` where they lie in it."""
+    """Format a record as a JSON object; paths inside `root` are relative to it."""
     row = {"id": record.id, "image": relative_path(record.image, root)}
     if record.mask is not None:
         row["mask"] = relative_path(record.mask, root)
@@ -114,7 +114,7 @@ def _parse_text(line: str, root: Path) -> Record:
 
 
 def split_columns(line: str) -> tuple[str, str | None]:
-    """(image, mask or None) of one line of a text list."""
+    """Split a line of a text list into (image, mask or None)."""
     if len(line) > _LONGEST:
         raise DataError(f"{len(line):,} characters in one line; is this a list of images?", kind="long")
     first, space, second = line.partition(" ")
@@ -141,7 +141,7 @@ def _is_image(text: str) -> bool:
 
 
 def require_storable(text: str) -> None:
-    """Raise DataError for text that no file name or line can hold."""
+    """Raise DataError for text that a file name or line cannot hold."""
     if text.isascii() and text.isprintable():
         return
     if "\0" in text or "\n" in text:
@@ -155,7 +155,7 @@ def require_storable(text: str) -> None:
 
 
 def resolve_path(text: str, root: Path) -> Path:
-    """Path of `text`, which may be absolute; a relative one must not climb out of `root`.
+    """Resolve a path, absolute or relative to `root`; a relative one must not lead out of `root`.
 
     Backslashes separate folders, as on Windows, unless a file is really called so.
     """
@@ -175,21 +175,21 @@ def resolve_path(text: str, root: Path) -> Path:
 
 
 def make_id(image: Path, root: Path) -> str:
-    """Id of an image: its path from `root` without suffix."""
+    """Make the id of an image: its path from `root` without suffix."""
     name = relative_path(image, root)
     stem, dot, suffix = name.rpartition(".")
     return (stem if dot and stem and not stem.endswith("/") and "/" not in suffix else name).lstrip("/")
 
 
 def is_valid_id(name: str) -> bool:
-    """Whether `name` can be an id: a relative path that stays where it starts."""
+    """Whether `name` can be an id: a relative path without ``..``."""
     require_storable(name)
     parts = name.split("/")
     return bool(name.strip()) and not name.startswith("/") and not {"", ".", ".."} & set(parts)
 
 
 def relative_path(path: Path, root: Path) -> str:
-    """POSIX path from `root` if `path` lies in it, else as it is."""
+    """POSIX path from `root` if `path` lies in it, else the absolute path."""
     text, base_text = path.as_posix(), root.as_posix()
     prefix = "" if base_text == "." else f"{base_text}/"
     if text.startswith(prefix) and ".." not in text and not (prefix == "" and text.startswith("/")):
@@ -204,6 +204,6 @@ def shorten(text: str) -> str:
 
 
 def escape_controls(text: str) -> str:
-    """The text without characters that a terminal obeys or that UTF-8 cannot hold; they are spelled out."""
+    """Replace control characters, and those that UTF-8 cannot hold, by escape sequences."""
     spelled = CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
     return spelled.encode("utf-8", "backslashreplace").decode()

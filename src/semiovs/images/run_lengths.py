@@ -1,4 +1,4 @@
-"""Run lengths: counts of alternating 0 and 1, COCO's text form of them, and masks that are given so.
+"""Run-length encoded masks: counts of alternating 0 and 1, and COCO's text form of them.
 
 The text form (COCO API, ``maskApi``): from the fourth count on, the difference to the count before the last one; each number in
 groups of five bits, least first, the sign in the highest of the last group, bit 5 set while more follow; plus 48, a character.

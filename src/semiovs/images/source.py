@@ -1,4 +1,4 @@
-"""Images that one text names: a folder, a list, tars, or a Hugging Face data set."""
+"""Read the images that a text names: a folder, a list, tars, or a Hugging Face data set."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _SAVED = ("dataset_dict.json", "state.json")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d{1,12})\.\.(\d{1,12})")
-#: The good records of a source, and what is wrong with the rest.
+#: The valid records of a source, and findings about the others.
 Reading = tuple[Manifest, Sequence[Finding]]
 
-#: Folders above a list's own in which its paths may start, and lines that are looked at to find out.
+#: Folders above that of a list that its paths may start from, and lines that are read to find out.
 _ABOVE, _LOOKED_AT = 4, 20
-#: Files that braces may stand for.
+#: Largest number of tars that a pattern with braces may name.
 _MOST_TARS = 100_000
 #: Characters of a source or license that are kept.
 _LONGEST = 1000
 
 
 def read_source(given: str | Path, root: Path | str = ".", *, key: str = "", outside: bool = False) -> Manifest:
-    """Images of a folder, a list or manifest, tars, or a Hugging Face data set; a relative path starts from `root`.
+    """Read the images of a folder, a list or manifest, tars, or a Hugging Face data set; a relative path starts from `root`.
 
     Tars: ``a.tar``, ``shards/{000000..000099}.tar``, ``shards/*.tar``, or a folder of tars without images; an id is the tar's name
     and the image's, both without suffix. Data sets: ``hf:NAME[:SPLIT[:COLUMN]]``, a directory that `datasets` has saved, or a
@@ -56,7 +56,7 @@ def read_source(given: str | Path, root: Path | str = ".", *, key: str = "", out
 
 
 def examine_source(given: str | Path, root: Path | str = ".", *, key: str = "", outside: bool = False) -> Reading:
-    """As `read_source`, but lines of a list and files of a folder that do not hold come as findings.
+    """As `read_source`, but errors in lines of a list and files of a folder are returned as findings.
 
     Raises:
         DataError: nothing there, or it cannot be read at all; MissingExtraError: as `read_source`.
@@ -112,7 +112,7 @@ def find_list_root(path: Path, root: Path | str = ".") -> Path:
 
 
 def _image_exists(line: str | DataError, start: Path) -> bool:
-    """Whether the image that a line of a list names is there; also if it is in a container that cannot be read."""
+    """Whether the image that a line names exists; also true if its container cannot be read."""
     try:
         if isinstance(line, DataError):
             return False
@@ -126,7 +126,7 @@ def _image_exists(line: str | DataError, start: Path) -> bool:
 
 
 def is_container(path: Path) -> bool:
-    """Whether `read_source` would look inside something: tars, braces, a data set, a folder of tars."""
+    """Whether a path names images in containers: tars, braces, a data set, a folder of tars."""
     if path.is_file():
         return path.name.lower().endswith((TAR, ".parquet", *_PACKED))
     return (
@@ -145,7 +145,7 @@ def _is_saved_dataset(folder: Path) -> bool:
 
 
 def _find_tars(folder: Path) -> list[Path]:
-    """Tars directly in a folder that has no images; a tar beside images is what they came in."""
+    """Find the tars in a folder; none if it has images too, which were probably unpacked from them."""
     tars = sorted(p for p in folder.iterdir() if p.name.lower().endswith(TAR) and p.is_file() and p.name[0] != ".")
     return [] if tars and any(p.suffix.lower() in IMAGE_SUFFIXES for p in folder.rglob("*")) else tars
 
@@ -157,7 +157,7 @@ def _missing_error(key: str, path: Path) -> DataError:
 
 
 def check_containers(records: Iterable[Record]) -> None:
-    """Tell what is wrong with the containers of images once, not at each of their images.
+    """Open the containers of images, so that an unreadable one is reported once and not for each image.
 
     Raises:
         DataError: a container cannot be read.
@@ -174,7 +174,7 @@ def check_containers(records: Iterable[Record]) -> None:
 
 
 def _read_folder(path: Path, root: Path, *, outside: bool) -> Reading:
-    """Tars, a saved data set, or images, which lie in the folder itself or else in the root, wherever links lead."""
+    """Read a folder: a saved data set, tars, or images, which must lie in the folder or in the root after following links."""
     folder = path / "images" if (path / "images").is_dir() else path
     if _is_saved_dataset(path):
         return _read_saved(path, root), ()
@@ -184,7 +184,7 @@ def _read_folder(path: Path, root: Path, *, outside: bool) -> Reading:
 
 
 def _read_saved(path: Path, root: Path) -> Manifest:
-    """A directory or file of a data set, without being asked by ``hf:``."""
+    """Read a saved data set that is named without ``hf:``."""
     return _read_rows(root / f"{SCHEME}{relative_path(path, root)}", root)
 
 
@@ -198,7 +198,7 @@ def _read_rows(path: Path, root: Path) -> Manifest:
 
 
 def _read_tars(paths: Sequence[Path], folder: Path) -> Manifest:
-    """The images of several tars; what is wrong with any of them is told at once."""
+    """Read the images of several tars; the errors of all of them are reported together."""
     problems: list[str] = []
     records: list[Record] = []
     for path in paths:
@@ -222,7 +222,7 @@ def _list_records(images: Container, path: Path, prefix: str) -> Iterator[Record
 
 
 def _clean_text(about: Mapping[str, str], key: str) -> str:
-    """What a container says of an image, as one line that a list can hold: licences come with line breaks, and whole."""
+    """Clean a text from a container for a list: one line without control characters, shortened."""
     text = about.get(key, "")
     if not text.isascii() or not text.isprintable():
         text = CONTROL.sub(" ", text).encode("utf-8", "replace").decode()
@@ -235,12 +235,12 @@ def _is_pattern(path: Path) -> bool:
 
 
 def _fixed_folder(path: Path) -> Path:
-    """The folder above the first part with braces or a star."""
+    """The part of a pattern before the first part with braces or a star."""
     return Path(*itertools.takewhile(lambda part: not set(part) & set("{*"), path.parts))
 
 
 def _expand_pattern(path: Path, key: str) -> list[Path]:
-    """Tars that a path with braces and stars stands for, in order, each once."""
+    """Expand a path with braces and stars to tars, in order, each once."""
     texts = list(itertools.islice(_expand_braces(path.as_posix()), _MOST_TARS + 1))
     if len(texts) > _MOST_TARS:
         raise DataError(f"{path}: braces that stand for more than {_MOST_TARS:,} tars")
@@ -259,7 +259,7 @@ def _expand_pattern(path: Path, key: str) -> list[Path]:
 
 
 def _expand_braces(text: str) -> Iterator[str]:
-    """``{000..099}`` counts, with leading zeros kept; ``{a,b}`` lists."""
+    """Expand ``{000..099}`` (a range; leading zeros are kept) and ``{a,b}`` (alternatives)."""
     match = _BRACES.search(text)
     if match is None:
         yield text

@@ -1,4 +1,4 @@
-"""TIFF and GeoTIFF with any number of channels, through `tifffile` (extra `geo`): planar or interleaved, tiled, compressed."""
+"""Read TIFF and GeoTIFF with any number of channels by `tifffile` (extra `geo`): planar or interleaved, tiled, compressed."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from semiovs.errors import DataError, MissingExtraError
 from semiovs.images.image import open_file
 from semiovs.images.orientation import ORIENTATION, valid_orientation
 
-#: Bytes of one decoded picture, all channels.
+#: Largest size of one decoded image, all channels, in bytes.
 LARGEST = 2**31
-#: GDAL's tag: the value of pixels that were not measured, as text.
+#: GDAL's tag of the value of pixels that were not measured.
 _NODATA = 42113
-#: Photometric interpretation: values are rows of a table of colours.
+#: Photometric interpretation of palette images.
 _PALETTE = 3
 
 
 @dataclass(frozen=True, eq=False)
 class TiffImage:
-    """values: (H, W, C) as stored; nodata: value that means 'not measured'; orientation: 1 to 8, not yet applied."""
+    """A TIFF image. values: (H, W, C) as stored; nodata: value of pixels not measured; orientation: 1 to 8, not yet applied."""
 
     values: NDArray[Any]
     nodata: float | None
@@ -35,7 +35,7 @@ class TiffImage:
 
 
 def read_tiff(path: Path) -> TiffImage:
-    """The first picture of a file; pages that are channels of one picture are taken together.
+    """Read the first image of a file; pages that are channels of one image are read together.
 
     Raises:
         DataError: unreadable, truncated, damaged, too large, or a stack that is no picture; MissingExtraError: no tifffile.
@@ -75,7 +75,7 @@ def read_tiff_shape(path: Path) -> tuple[int, int, int]:
 
 @contextmanager
 def _open_series(path: Path) -> Iterator[Any]:
-    """The first series of pages; whatever goes wrong inside the block becomes a DataError that names the file."""
+    """Open the first series of pages; errors inside the block become DataErrors that name the file."""
     tifffile = _import_tifffile(path)
     try:
         with open_file(path) as file, tifffile.TiffFile(file) as tiff:
@@ -128,7 +128,7 @@ def _has_channels_first(series: Any) -> bool:
 
 
 def _read_palette(page: Any, channels: int) -> NDArray[np.uint8] | None:
-    """(N, 3) colours that the values of a palette picture stand for; None for all others."""
+    """Read the palette (N, 3) of a palette image; None for all others."""
     if channels > 1 or page.photometric != _PALETTE or page.colormap is None:
         return None
     return np.ascontiguousarray((np.asarray(page.colormap, np.uint16) >> 8).astype(np.uint8).T)

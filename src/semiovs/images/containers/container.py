@@ -1,7 +1,7 @@
-"""Images inside another file: a member of a tar, a row of a Hugging Face data set. Their path goes on inside the container.
+"""Images in containers: members of tars and rows of Hugging Face data sets; their paths continue inside the container.
 
 ``shards/000012.tar/a/0001.jpg`` is a member of a tar, ``hf:beans:train:image/00000012`` a row of a data set. Such a path may stand
-wherever the path of an image may: in lists, in `Record.image`, on the command line. Nothing is ever unpacked to disk.
+wherever the path of an image may: in lists, in `Record.image`, on the command line. Nothing is unpacked to disk.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ class Container(Protocol):
         """
 
     def about(self, name: str) -> Mapping[str, str]:
-        """`source` and `license` of an image, where the container tells."""
+        """`source` and `license` of an image, where the container has them."""
 
     def identity(self, name: str) -> str:
-        """Text that changes when the bytes of the image do."""
+        """A text that changes when the bytes of the image do."""
 
 
-#: What was opened by this process, or why it could not be.
+#: Containers that this process has opened, or the error of opening them.
 _open: dict[str, Container | DataError] = {}
 
 
 def open_container(path: Path | str) -> Container:
-    """The tar at a path, or the data set of a path like ``ROOT/hf:NAME:SPLIT:COLUMN``; opened, or refused, once a process.
+    """Open the tar at a path, or the data set of a path like ``ROOT/hf:NAME:SPLIT:COLUMN``; each once per process.
 
     Raises:
         DataError: it cannot be read, or holds what it must not (all of that is named); MissingExtraError: `datasets` is missing.
@@ -66,12 +66,12 @@ def open_container(path: Path | str) -> Container:
 
 
 def register_container(path: Path | str, opened: Container) -> None:
-    """Let `open_container` give `opened` for this path."""
+    """Let `open_container` return `opened` for this path."""
     _open[os.fspath(path)] = opened
 
 
 def forget_container(path: Path | str) -> None:
-    """Open the container anew next time."""
+    """Close a container; it is opened anew next time."""
     _open.pop(os.fspath(path), None)
 
 
@@ -90,7 +90,7 @@ def _is_dataset_path(text: str) -> bool:
 
 
 def split_path(path: Path | str) -> tuple[str, str] | None:
-    """(container, name in it) of a path that goes on inside a container; None for any other path."""
+    """Split a path that continues inside a container into (container, name in it); None for any other path."""
     text = os.fspath(path)
     if _is_dataset_path(text):
         outer, _, name = text.rpartition("/")
@@ -106,7 +106,7 @@ def split_path(path: Path | str) -> tuple[str, str] | None:
 
 
 def find_stored(path: Path) -> Path | io.BytesIO:
-    """What to open: the path itself, or the bytes of an image inside a container.
+    """Find what to open: the path itself, or the bytes of an image inside a container.
 
     Raises:
         DataError: the container cannot be read, or has no such image.
@@ -123,7 +123,7 @@ def find_stored(path: Path) -> Path | io.BytesIO:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The encoded image, from a file or a container.
+    """Read the encoded image from a file or a container.
 
     Raises:
         DataError: missing or unreadable.
@@ -146,7 +146,7 @@ def image_exists(path: Path) -> bool:
 
 
 def identify(path: Path) -> str:
-    """Text that changes when the bytes of the image do: path, size, time of the last change, place in the container.
+    """A text that changes when the bytes of the image do: path, size, time of the last change, place in the container.
 
     Raises:
         OSError: no such file; DataError: the container cannot be read, or has no such image.

@@ -1,6 +1,6 @@
-"""Rows of a Hugging Face data set as images (extra `hf-datasets`): from the hub, from `save_to_disk`, or from Parquet files.
+"""Images in rows of a Hugging Face data set (extra `hf-datasets`): from the hub, from `save_to_disk`, or Parquet files.
 
-`datasets` keeps a set as Arrow files that are mapped into memory, so any row is as near as any other.
+`datasets` maps Arrow files into memory, so rows can be read in any order.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _ON_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 class DatasetRows:
-    """A `Container` over the rows of one split; a row's name is its number in eight digits.
+    """A `Container` of the rows of one split; the name of a row is its number in eight digits.
 
-    path: of the set, with split and column, which the paths of its images begin with.
+    path: of the set, with split and column; the paths of its images begin with it.
     """
 
     def __init__(self, path: Path, dataset: Any, column: str) -> None:
@@ -91,9 +91,9 @@ class DatasetRows:
 
 
 def open_rows(path: str) -> DatasetRows:
-    """The set of a path ``ROOT/hf:NAME[:SPLIT[:COLUMN]]``: a directory or Parquet file NAME under ROOT, else NAME on the hub.
+    """Open the set ``ROOT/hf:NAME[:SPLIT[:COLUMN]]``: a directory or Parquet file NAME under ROOT, else NAME on the hub.
 
-    SPLIT: `train`, or the only one; COLUMN: the only one with images.
+    Default of SPLIT: `train`, or the only one; of COLUMN: the only one with images.
 
     Raises:
         DataError: no such set, split or column; MissingExtraError: `datasets` is not installed.
@@ -168,7 +168,7 @@ def _holds_bytes(kind: Any) -> bool:
 
 
 def _select_encoded(dataset: Any, column: str) -> Any:
-    """The column alone, as it is stored: a mapping with `bytes` and `path` a row."""
+    """Select the image column without decoding: rows are mappings with `bytes` and `path`."""
     import datasets
 
     return dataset.with_format(None).select_columns([column]).cast_column(column, datasets.Image(decode=False))

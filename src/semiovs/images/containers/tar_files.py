@@ -1,4 +1,4 @@
-"""Tars of images with random access: an index of offsets, kept in the cache, and one read an image."""
+"""Images in tars with random access, by an index of offsets that is stored in the cache."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FORMAT = 1
 
 
 class TarImages:
-    """A `Container` over one tar. The file is opened for each read, so that no process or thread shares a position."""
+    """A `Container` of one tar. Each read opens the file, so that processes and threads share no file position."""
 
     def __init__(self, path: Path, index: TarIndex) -> None:
         self.path = path
@@ -30,7 +30,7 @@ class TarImages:
 
     @classmethod
     def open(cls, path: Path) -> TarImages:
-        """Take the index from the cache if the tar is still the same, else make it.
+        """Open a tar, with the index from the cache if the tar has not changed, else with a new one.
 
         Raises:
             DataError: see `index_tar`.
@@ -44,14 +44,14 @@ class TarImages:
         return cls(path, index)
 
     def names(self) -> Sequence[str]:
-        """Pictures, in order."""
+        """Names of the pictures, in order."""
         return self._names
 
     def __contains__(self, name: object) -> bool:
         return name in self.index.members
 
     def read(self, name: str) -> bytes:
-        """Bytes of a picture, or of another image of its sample.
+        """Read the bytes of a picture, or of another image of its sample.
 
         Raises:
             DataError: no such member, or the tar changed after it was opened.
@@ -91,13 +91,13 @@ def _cached_index_path(path: Path) -> Path:
 
 
 def _serialize(index: TarIndex) -> bytes:
-    """A checksum and a line of JSON."""
+    """Serialize an index as a checksum and a line of JSON."""
     text = json.dumps({"format": _FORMAT, **asdict(index)}, separators=(",", ":")).encode()
     return hashlib.sha256(text).hexdigest().encode() + b"\n" + text + b"\n"
 
 
 def _load_index(kept: Path, path: Path) -> TarIndex | None:
-    """The kept index, if it is whole and the tar has the size and time that it had."""
+    """Load the stored index, if it is intact and the tar's size and time are unchanged."""
     try:
         status = path.stat()
         checksum, text, _ = kept.read_bytes().split(b"\n")

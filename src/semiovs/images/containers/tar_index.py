@@ -1,4 +1,4 @@
-"""What a tar holds and where: one pass over its headers, which finds everything that a tar of images must not hold.
+"""Index the members of a tar in one pass over its headers, and report everything that a tar of images must not contain.
 
 Layout as WebDataset's (https://github.com/webdataset/webdataset): members that share the path up to the first dot of the last part
 are one sample, what follows that dot is the field. The picture is the field ``jpg``, ``png``, …; ``json`` may tell ``source`` (or
@@ -20,9 +20,9 @@ from semiovs.errors import DataError
 from semiovs.images.conventions import IMAGE_SUFFIXES
 from semiovs.images.record_lines import require_storable, shorten
 
-#: Largest member that is taken for an image, and for a sidecar, in bytes.
+#: Largest image and largest sidecar, in bytes.
 LARGEST, LARGEST_JSON = 1 << 29, 1 << 20
-#: A header that wants to be longer is hostile: names and attributes of one member.
+#: Largest header of one member, in bytes; longer ones are refused as hostile.
 _LARGEST_HEADER = 1 << 20
 _BLOCK = tarfile.BLOCKSIZE
 _PACKED = {b"\x1f\x8b": "gzip -d", b"BZh": "bzip2 -d", b"\xfd7zXZ": "xz -d", b"\x28\xb5\x2f\xfd": "zstd -d"}
@@ -57,7 +57,7 @@ def index_tar(path: Path) -> TarIndex:
 
 
 class _BoundedFile:
-    """The file for `tarfile`, which would read a header of any size into memory."""
+    """A file for `tarfile` that refuses large reads: tarfile would read headers of any size into memory."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -108,7 +108,7 @@ class _TarScan:
                 )
 
     def _read_members(self, size: int) -> Iterator[tarfile.TarInfo]:
-        """All members, in order, each before the next one is looked for; what ends the pass early is a problem."""
+        """Yield all members in order; an error that ends the pass early becomes a problem."""
         try:
             with tarfile.open(fileobj=_BoundedFile(self.file), mode="r:") as tar:  # type: ignore[call-overload]
                 before = -1
@@ -133,7 +133,7 @@ class _TarScan:
             self.problems.append(f"{self.path}: cannot be read as a tar: {reason}")
 
     def _require_end(self, offset: int) -> None:
-        """`tarfile` takes anything that is no header for the end."""
+        """Check that the tar really ends here: `tarfile` takes anything that is not a header for the end."""
         self.file.seek(offset)
         mark, rest = self.file.read(_BLOCK), self.file.read(_LARGEST_HEADER)
         if any(mark):
@@ -176,7 +176,7 @@ class _TarScan:
                 self._add_problem(name, f"cannot be read as JSON: {error}")
 
     def _choose_pictures(self) -> list[str]:
-        """Names of the pictures, in order; two in one sample are a problem.
+        """Choose the pictures among the images, in order; two in one sample are a problem.
 
         ``0001.jpg`` is the picture of 0001, ``0001.seg.png`` beside it is not. Where such a field occurs beside no picture,
         as in ``IMG.2020.jpg``, the dots are part of the name.
@@ -199,14 +199,14 @@ class _TarScan:
 
 
 def split_sample(name: str) -> tuple[str, str]:
-    """(sample, field in lower case) of a member: the path up to the first dot of its last part, and what follows."""
+    """Split the name of a member into (sample, field in lower case) at the first dot of its last part."""
     folder, slash, last = name.rpartition("/")
     stem, _, ending = last.partition(".")
     return f"{folder}{slash}{stem}", ending.lower()
 
 
 def _find_fault(member: tarfile.TarInfo) -> str | None:
-    """Why a member may not be in a tar of images."""
+    """Find why a member is not allowed in a tar of images; None if it is."""
     try:
         require_storable(member.name)
     except DataError as error:
