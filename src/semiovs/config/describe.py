@@ -1,4 +1,4 @@
-"""The schema for readers: JSON schema for editors, and the reference tables of the documentation.
+"""Describe the schema: JSON schema for editors, and the reference tables of the documentation.
 
 ``python -m semiovs.config.describe docs/reference/config.md`` writes the tables anew after a change of the schema.
 """
@@ -22,7 +22,7 @@ MARK = "<!-- generated: python -m semiovs.config.describe -->\n"
 
 
 def build_json_schema() -> dict[str, Any]:
-    """JSON schema of a configuration file, with ``extends`` and the short forms (``method: unimatch``)."""
+    """Build the JSON schema of a configuration file, with ``extends`` and the short forms (``method: unimatch``)."""
     schema = Config.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "semiovs configuration"
@@ -42,7 +42,7 @@ def build_json_schema() -> dict[str, Any]:
 
 
 def format_reference() -> str:
-    """Every key with default and meaning, as a Markdown table a section."""
+    """Format all keys with default and meaning, as a Markdown table per section."""
     return (
         "\n\n".join(_format_section(path) for path in sections() if path and any(True for _ in _format_rows(path)))
         + "\n"
@@ -78,7 +78,7 @@ def _format_default(value: Any) -> str:
 
 
 def fill_page(text: str) -> str:
-    """The page with its tables as they are now: all that follows `MARK`."""
+    """Replace everything after `MARK` in a page by the current tables."""
     head, mark, _ = text.partition(MARK)
     return f"{head}{mark}\n{format_reference()}"
 

@@ -1,4 +1,4 @@
-"""Setting keys in a YAML text without touching the rest: comments and layout stay; what comes out is proved by reading it."""
+"""Set keys in a YAML text and keep its comments and layout; the result is verified by reading it back."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from semiovs.errors import ConfigError
 
 
 def set_keys(text: str, settings: Mapping[str, Any], where: str) -> str:
-    """The text with each dotted key (``data.masks.map``) set.
+    """Set each dotted key (``data.masks.map``) in the text.
 
-    A key that is there is replaced; one that is not goes under the deepest section that is.
+    An existing key is replaced; a new one is added to the deepest section that exists.
 
     Raises:
         ConfigError: the text is not YAML, or cannot be edited without risk; nothing is guessed.
@@ -68,7 +68,7 @@ def _edit_text(text: str, path: list[str], value: Any, where: str) -> str:
 
 
 def _add_key(text: str, node: yaml.MappingNode, path: list[str], value: Any) -> str:
-    """Put a key first in a section, where its indent is known."""
+    """Add a key to a section."""
     if node.flow_style:
         at = node.start_mark.index + 1
         rest = ", " if node.value else ""
@@ -85,7 +85,7 @@ def _add_key(text: str, node: yaml.MappingNode, path: list[str], value: Any) -> 
 
 
 def _find_end(node: yaml.Node) -> int:
-    """Where a node's own text ends (a block's end mark stands after the blank lines and comments that follow it)."""
+    """Find the end of a node's own text (the end mark of a block lies after the comments that follow it)."""
     if isinstance(node, yaml.MappingNode | yaml.SequenceNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _find_end(last[1] if isinstance(last, tuple) else last)

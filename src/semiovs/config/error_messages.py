@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, one line a problem: ``config: KEY: WHAT in FILE:LINE``."""
+"""Messages about invalid configurations, one line per problem: ``config: KEY: WHAT in FILE:LINE``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from semiovs.config.layers import COMMAND_LINE, DEFAULT, SHORT, Layer, Leaf, joi
 from semiovs.errors import ConfigError, did_you_mean
 from semiovs.registry import DATASETS, METHODS, SEGMENTERS, Option, RegistryTable
 
-#: Lines that one error message may have.
+#: Largest number of lines of one error message.
 MOST = 10
 
-#: Key -> what it names and the table of its possible values.
+#: Key -> word for what it names, and the table of its possible values.
 NAMES: Mapping[str, tuple[str, RegistryTable]] = {
     "data.name": ("data set", DATASETS),
     "model.name": ("segmenter", SEGMENTERS),
@@ -43,13 +43,13 @@ _BOUNDS = {"greater_than_equal": ("at least", "ge"), "greater_than": ("more than
 
 
 def raise_problems(problems: Iterable[str]) -> None:
-    """Raise one ConfigError with all `problems`; do nothing if there are none."""
+    """Raise one ConfigError for all `problems`; do nothing if there are none."""
     if lines := list(problems):
         raise join_problems(lines, "config")
 
 
 def join_problems(problems: Iterable[str], subject: str) -> ConfigError:
-    """One error with all `problems`, at most `MOST` lines. subject: the word that each begins with."""
+    """Build one error for all `problems`, with at most `MOST` lines. subject: the word that each line begins with."""
     lines = list(dict.fromkeys(problems))
     if len(lines) > MOST:
         lines[MOST - 1 :] = [f"{subject}: … and {len(lines) - MOST + 1} more problems"]
@@ -57,20 +57,20 @@ def join_problems(problems: Iterable[str], subject: str) -> ConfigError:
 
 
 def format_problem(path: str, what: str, leaf: Leaf | None) -> str:
-    """One problem as text."""
+    """Format one problem as a line."""
     origin = DEFAULT if leaf is None else leaf.origin
     where = {DEFAULT: "", COMMAND_LINE: " on the command line"}.get(origin, f" in {origin}")
     return f"config: {path}: {what}{where}"
 
 
 def format_value(value: Any) -> str:
-    """A value in a message, shortened."""
+    """Format a value for a message, shortened."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def find_unknown(layer: Layer) -> Iterator[tuple[str, str]]:
-    """Keys, names and options that do not exist: (the key in `layer`, the problem)."""
+    """Find keys, names and options that do not exist: (the key in `layer`, the problem)."""
     for path, leaf in layer.items():
         section, key = split_key(path)
         if path in sections():
@@ -105,7 +105,7 @@ def _suggest_name(value: Any, table: Iterable[str]) -> str:
 
 
 def _check_option(section: str, key: str, layer: Layer) -> str | None:
-    """What is wrong with an option of the model or the method; None if nothing is, or its owner is unknown."""
+    """Check an option of the model or the method: the problem, or None, also if its owner is unknown."""
     name_key = join_key(section, "name")
     kind, table = NAMES[name_key]
     name = layer[name_key].value if name_key in layer else sections()[section].model_fields["name"].default
@@ -123,7 +123,7 @@ def _check_option(section: str, key: str, layer: Layer) -> str | None:
 
 
 def _check_probability(value: Any, option: Option) -> str | None:
-    """What is wrong with an option that is a probability, or with `takes_list` a list of them, one a class."""
+    """Check an option that is a probability, or, if it takes a list, one per class: the problem or None."""
     if option.explain_mismatch(value):
         return (
             f"expected a number{', or a list with one a class' if option.takes_list else ''}, got {format_value(value)}"
@@ -134,7 +134,7 @@ def _check_probability(value: Any, option: Option) -> str | None:
 
 
 def _suggest_key(section: str, wrong: str, key: str) -> str:
-    """The nearest key of the section, else the same word elsewhere, else what the section has."""
+    """Suggest the nearest key of the section, else the same key in another section, else all keys of the section."""
     fields = sections()[section].model_fields
     near = did_you_mean(wrong, fields)
     if near.startswith(" (did"):
@@ -148,7 +148,7 @@ def _suggest_key(section: str, wrong: str, key: str) -> str:
 
 
 def explain_validation(error: ValidationError, layer: Layer) -> Iterator[str]:
-    """Problems found by the schema, one line a key."""
+    """Format the problems found by the schema, one line per key."""
     grouped: dict[str, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
         grouped.setdefault(_dotted_key(details["loc"]), []).append(details)
@@ -164,7 +164,7 @@ def explain_validation(error: ValidationError, layer: Layer) -> Iterator[str]:
 
 
 def _locate_problem(path: str, what: str, layer: Layer) -> str:
-    """A problem of a section as a whole is put where its first key was said; ``key: …`` names the key itself."""
+    """Add the place to a problem; that of a whole section is the place of its first key, unless it names a key (``key: …``)."""
     named, colon, rest = what.partition(": ")
     if path in sections():
         if colon and named == path:
@@ -181,7 +181,7 @@ def _locate_problem(path: str, what: str, layer: Layer) -> str:
 
 
 def _dotted_key(loc: tuple[int | str, ...]) -> str:
-    """Location of pydantic -> dotted key; what follows the key (index, union member) is dropped."""
+    """Convert pydantic's location to a dotted key, without indices and union members."""
     path = ""
     for part in loc:
         if path and path not in sections():
@@ -191,7 +191,7 @@ def _dotted_key(loc: tuple[int | str, ...]) -> str:
 
 
 def explain_error(details: ErrorDetails) -> str:
-    """What pydantic found wrong with one value, in our words."""
+    """Explain an error of pydantic about one value."""
     message = _describe_error(details)
     bare = message.startswith("expected ") and details["type"] != "value_error"
     return f"{message}, got {format_value(details['input'])}" if bare else message

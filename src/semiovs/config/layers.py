@@ -1,4 +1,4 @@
-"""Layers of a configuration: flat tables of dotted key -> value with its origin, and how one is laid over another."""
+"""Layers of a configuration: tables of dotted key -> value with its origin, and how layers override each other."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ MEASURED = "measured on the training images"
 SHORT = {"method": "name", "model": "name", "ood": "images"}
 #: Sections that may be absent.
 OPTIONAL = frozenset({"ood"})
-#: Two ways to say one thing: a layer that gives one takes the other away from the layers below.
+#: Keys that exclude each other: a layer that sets one removes the other from the layers below.
 EXCLUSIVE = (("train.epochs", "train.steps"),)
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """A value, where it was said, and the directory of the file that said it (None: preset, default, command line)."""
+    """A value, its origin, and the directory of the file it is from (None: preset, default, command line)."""
 
     value: Any
     origin: str = DEFAULT
@@ -45,7 +45,7 @@ Layer = dict[str, Leaf]
 
 @cache
 def sections() -> Mapping[str, type[BaseModel]]:
-    """Dotted path of every section of the schema -> its class; the whole is called ''."""
+    """Dotted path of every section of the schema -> its class; that of the whole configuration is ''."""
     return types.MappingProxyType(dict(_walk_sections("", Config)))
 
 
@@ -63,7 +63,7 @@ def join_key(section: str, key: str) -> str:
 
 
 def split_key(path: str) -> tuple[str, str]:
-    """Dotted path -> (the deepest section that holds it, the rest)."""
+    """Split a dotted path into (the deepest section that holds it, the rest)."""
     section = path
     while section:
         section = section.rpartition(".")[0]
@@ -78,14 +78,14 @@ def is_within(path: str, section: str) -> bool:
 
 
 class LayerReader:
-    """Reads sources into layers; problems that do not stop the reading are gathered in `problems`."""
+    """Reads sources into layers; problems are collected in `problems`."""
 
     def __init__(self, cwd: Path) -> None:
         self.cwd = cwd
         self.problems: list[str] = []
 
     def read_chain(self, source: ConfigSource, above: tuple[str, ...] = ()) -> Layer:
-        """The layer of `source`, laid over those that it extends."""
+        """Read the layer of `source`, laid over those that it extends."""
         node = parse_yaml(source.text, source.label)
         if node is None or (isinstance(node, yaml.ScalarNode) and to_plain(node, source.label) is None):
             return {}
@@ -132,7 +132,7 @@ class LayerReader:
                 put_leaf(layer, path, Leaf(to_plain(key.node, source.label), origin, source.folder))
 
     def split_extends(self, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-        """``key=value`` arguments -> what is named by ``extends=``, and the others."""
+        """Split ``key=value`` arguments into the sources named by ``extends=``, and the others."""
         names: list[str] = []
         others: list[str] = []
         for text in overrides:
@@ -150,7 +150,7 @@ class LayerReader:
         return names, others
 
     def read_command_line(self, overrides: Sequence[str]) -> Layer:
-        """The layer of ``key=value`` arguments; of two for one key the later counts."""
+        """Read the layer of ``key=value`` arguments; the last value of a key wins."""
         layer: Layer = {}
         for text in overrides:
             path, equals, value = text.partition("=")
@@ -171,7 +171,7 @@ class LayerReader:
 
 
 def expand_value(path: str, data: Any) -> Iterator[tuple[str, Leaf]]:
-    """``ood={images: DIR}`` -> ``ood.images``; other values stay whole."""
+    """Expand a mapping given for a section (``ood={images: DIR}``) to its keys; other values stay as they are."""
     if isinstance(data, dict) and path in sections():
         for key, value in data.items():
             yield from expand_value(join_key(path, key), value)
@@ -210,9 +210,9 @@ def overlay_layer(lower: Layer, upper: Layer) -> Layer:
 
 
 def _find_dropped_options(section: str, lower: Layer, upper: Layer) -> list[str]:
-    """Options of the lower layer's model or method that do not outlive a change of its name.
+    """Find the options of the lower layer's model or method that are dropped when the name changes.
 
-    A method keeps those that the new one has too (loss, conf_thresh of a recipe); a segmenter starts afresh.
+    Options that the new method has too are kept (loss, conf_thresh of a recipe); those of a segmenter are not.
     """
     key = join_key(section, "name")
     declared = sections()[section].model_fields
@@ -226,7 +226,7 @@ def _find_dropped_options(section: str, lower: Layer, upper: Layer) -> list[str]
 
 
 def nest_layer(layer: Layer) -> dict[str, Any]:
-    """The layer as nested plain data."""
+    """Convert a layer to nested plain data."""
     result: dict[str, Any] = {}
     for path, leaf in layer.items():
         section, key = split_key(path)

@@ -1,6 +1,6 @@
-"""From a preset or file and ``key=value`` arguments to a frozen, validated configuration that knows where each value is from.
+"""Load a preset or file with ``key=value`` arguments as a frozen, validated configuration with the origin of each value.
 
-Schema defaults < presets and files named by ``extends:`` < the file itself < those of ``extends=…`` < ``key=value``.
+Precedence: schema defaults < sources named by ``extends:`` < the file itself < those of ``extends=…`` < ``key=value``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LoadedConfig:
     """A configuration with its provenance.
 
     config: frozen and valid, with every option of model and method; origins: dotted key -> ``default``, ``preset pascal/92``,
-    ``my.yaml:12`` or ``command line``, one for each value; text: the YAML that was asked for, as it was read.
+    ``my.yaml:12`` or ``command line``, one for each value; text: the YAML text of the source, as it was read.
     """
 
     config: Config
@@ -51,7 +51,7 @@ class LoadedConfig:
         return flatten(self.config)
 
     def replace_measured(self, config: Config) -> LoadedConfig:
-        """The same with `config`, in which the program filled in what it measured."""
+        """Return it with `config`, in which values were filled in that the program measured."""
         before, after = flatten(self.config), flatten(config)
         news = {key: MEASURED for key, value in after.items() if key not in before or before[key] != value}
         return replace(self, config=config, origins={**self.origins, **news})
@@ -111,7 +111,7 @@ def _validate(layer: Layer, problems: list[str]) -> Config:
 
 
 def _fill_options(layer: Layer) -> Layer:
-    """The layer with the defaults of the options that its model and its method have; null stands for the default too."""
+    """Add the defaults of the options of model and method to the layer; null means the default too."""
     result = dict(layer)
     for section, table in (("model", SEGMENTERS), ("method", METHODS)):
         name = result.get(f"{section}.name", Leaf(sections()[section].model_fields["name"].default)).value
@@ -154,7 +154,7 @@ def _dump_section(data: Mapping[str, Any], section: str, origins: Mapping[str, s
 
 @dataclass(frozen=True)
 class Difference:
-    """One key whose values differ; a key that one side does not have is ABSENT there."""
+    """A key whose values differ; ABSENT is the value of a missing key."""
 
     key: str
     left: Any
@@ -165,7 +165,7 @@ ABSENT = "(absent)"
 
 
 def find_differences(left: LoadedConfig, right: LoadedConfig) -> list[Difference]:
-    """Keys whose values differ, in the order of the schema."""
+    """Find the keys whose values differ, in the order of the schema."""
     a, b = left.values(), right.values()
     pairs = ((key, a.get(key, ABSENT), b.get(key, ABSENT)) for key in {**a, **b})
     return [Difference(*pair) for pair in pairs if pair[1] != pair[2]]

@@ -1,4 +1,4 @@
-"""Which keys hold paths, and what a relative one is relative to.
+"""Keys that hold paths, and what relative paths start from.
 
 Names come from users, so `os.path` is used: its tests answer False where `pathlib` raises (names too long, null bytes).
 """
@@ -19,7 +19,7 @@ from semiovs.config.layers import COMMAND_LINE, Layer, Leaf
 
 
 class PathRule(Enum):
-    """What a relative path in the configuration is relative to.
+    """What a relative path of the configuration starts from.
 
     ROOT: the file that says it (preset, default, command line: the working directory). DATA: `data.root`, and on the command line
     first the working directory if the path exists there. WEIGHTS: the file that says it, on the command line the working directory,
@@ -50,7 +50,7 @@ PATHS: Mapping[str, PathRule] = {
 
 
 def resolve_paths(layer: Layer, cwd: Path) -> Layer:
-    """The layer with `PATHS` applied; `data.root` is always there and absolute."""
+    """Resolve the paths of a layer by `PATHS`; `data.root` is always set and absolute."""
     result = {"data.root": Leaf("."), **layer}
     for key, rule in PATHS.items():
         leaf = result.get(key)
@@ -69,7 +69,7 @@ def _resolve(value: str, leaf: Leaf, rule: PathRule, cwd: Path) -> str:
 
 
 def _path_exists(path: str) -> bool:
-    """Whether anything is at the path, in the place of its braces and stars (tars), or at the directory of ``hf:DIR``."""
+    """Whether a path exists; also for patterns with braces and stars (tars), and the directory of ``hf:DIR``."""
     if "/hf:" in path:
         path = path.replace("/hf:", "/", 1).partition(":")[0]
     if "{" in path or "*" in path:

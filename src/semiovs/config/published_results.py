@@ -1,4 +1,4 @@
-"""Published settings: which preset and which changes, and the number that was published. Data in ``published.yaml``.
+"""Published results: preset, changed settings and the published mIoU, read from ``published.yaml``.
 
 ``python -m semiovs.config.published_results docs/reference/presets.md`` writes the tables anew after a change of the data.
 """
@@ -20,7 +20,7 @@ MARK = "<!-- generated: python -m semiovs.config.published_results -->\n"
 
 @dataclass(frozen=True)
 class PublishedSetting:
-    """One way to train: changes on the command line after the preset; one mIoU (%) a column, None: not published or not read."""
+    """One published setting. change: command line arguments after the preset; miou: mIoU (%) per column, None if unknown."""
 
     name: str
     change: str
@@ -30,14 +30,14 @@ class PublishedSetting:
 
 @dataclass(frozen=True)
 class PublishedGroup:
-    """The settings of one data set and split. columns: heading -> preset."""
+    """The published settings of one data set and split. columns: heading -> preset."""
 
     title: str
     columns: Mapping[str, str]
     settings: tuple[PublishedSetting, ...]
 
     def list_commands(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """(preset, changes) of every published setting."""
+        """Yield (preset, changes) of every setting."""
         for setting in self.settings:
             for preset in self.columns.values():
                 yield preset, tuple(setting.change.split())
@@ -45,7 +45,7 @@ class PublishedGroup:
 
 @cache
 def load_published() -> tuple[PublishedGroup, ...]:
-    """Every group, in the order of the file."""
+    """Load all groups, in the order of the file."""
     data = yaml.safe_load((resources.files("semiovs.config") / "published.yaml").read_text("utf-8"))
     return tuple(
         PublishedGroup(
@@ -58,7 +58,7 @@ def load_published() -> tuple[PublishedGroup, ...]:
 
 
 def fill_page(text: str) -> str:
-    """The page with its tables as they are now: all that follows `MARK`."""
+    """Replace everything after `MARK` in a page by the current tables."""
     head, mark, _ = text.partition(MARK)
     return f"{head}{mark}\n" + "\n\n".join(_format_group(group) for group in load_published()) + "\n"
 

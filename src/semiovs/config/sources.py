@@ -1,4 +1,4 @@
-"""Where a configuration can come from: presets of the package, YAML files, run directories.
+"""Sources of configurations: presets of the package, YAML files, run directories.
 
 Names come from users, so `os.path` is used here: its tests answer False where `pathlib` raises (names too long, null bytes).
 """
@@ -17,15 +17,15 @@ from pathlib import Path
 from semiovs.errors import ConfigError, did_you_mean
 
 SUFFIXES = (".yaml", ".yml")
-#: What a folder stands for: a run's resolved configuration, or what `semiovs init` wrote.
+#: Files that a folder is read from: the resolved configuration of a run, or the file that `semiovs init` writes.
 _IN_FOLDERS = ("config.yaml", "semiovs.yaml")
 
 
 @dataclass(frozen=True)
 class ConfigSource:
-    """One YAML text.
+    """A YAML text and where it is from.
 
-    label: how errors and origins call it; name: the default of `run.name`; folder: directory of the file, None for presets.
+    label: name in messages and origins; name: default of `run.name`; folder: directory of the file, None for presets.
     """
 
     label: str
@@ -54,7 +54,7 @@ def _find_presets() -> dict[str, Traversable]:
 
 
 def list_presets() -> dict[str, str]:
-    """Name of each shipped preset -> what it is (the first comment line of its file)."""
+    """List the shipped presets: name -> summary (the first comment line of the file)."""
     return {name: _read_summary(entry.read_text("utf-8")) for name, entry in _find_presets().items()}
 
 
@@ -64,9 +64,9 @@ def _read_summary(text: str) -> str:
 
 
 def find_source(name: str, *, folder: Path, cwd: Path, where: str = "") -> ConfigSource:
-    """Read the preset, YAML file, run directory or folder with a semiovs.yaml called `name`.
+    """Find and read a preset, YAML file, run directory or folder with a semiovs.yaml.
 
-    folder: where relative paths start; cwd: what paths in messages are shown relative to; where: who asked, for errors.
+    folder: start of relative paths; cwd: paths in messages are relative to it; where: place of the reference, for messages.
 
     Raises:
         ConfigError: there is none, or it cannot be read.

@@ -1,7 +1,7 @@
-"""YAML with line numbers: what a file says, and where it says it.
+"""Read YAML with line numbers, and format values as YAML.
 
-Scalars follow YAML 1.2: ``1e-3`` is a number, ``no`` and ``1_16`` are text, ``true``/``false`` are the only booleans. Tags,
-duplicate keys and self-references are refused; ``${`` has no meaning and is taken literally.
+Scalars follow YAML 1.2: ``1e-3`` is a number, ``no`` and ``1_16`` are text, and only ``true`` and ``false`` are booleans. Tags,
+duplicate keys and self-references are refused; ``${`` is taken literally.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import yaml
 
 from semiovs.errors import ConfigError
 
-#: A document with more values than this is a mistake (or an alias bomb).
+#: Largest number of values in a document, against mistakes and alias bombs.
 MAX_VALUES = 100_000
 
 _SCALARS: tuple[tuple[str, str, str], ...] = (
@@ -83,10 +83,10 @@ def parse_yaml(text: str, where: str) -> yaml.Node | None:
 
 
 def iterate_keys(node: yaml.MappingNode, where: str) -> Iterator[YamlKey]:
-    """The keys of a mapping in file order.
+    """Iterate over the keys of a mapping in file order.
 
     Raises:
-        ConfigError: a key that is no plain word.
+        ConfigError: a key that is a list or mapping.
     """
     for key, value in node.value:
         line = key.start_mark.line + 1
@@ -96,9 +96,9 @@ def iterate_keys(node: yaml.MappingNode, where: str) -> Iterator[YamlKey]:
 
 
 def to_plain(node: yaml.Node, where: str, *, words: bool = False) -> Any:
-    """The node as Python data (dict, list, str, int, float, bool, None).
+    """Convert a node to Python data (dict, list, str, int, float, bool, None).
 
-    words: numbers and booleans stay the text that they are in the file.
+    words: keep numbers and booleans as text.
 
     Raises:
         ConfigError: tags, duplicate keys, self-references, too many values.
@@ -110,10 +110,10 @@ def to_plain(node: yaml.Node, where: str, *, words: bool = False) -> Any:
 
 
 def locate_value(node: yaml.Node, path: Iterable[int | str]) -> tuple[yaml.Node, str]:
-    """The value at `path`, and its dotted key in the file.
+    """Find the value at `path`, and its dotted key in the file.
 
     path: keys and indices, as pydantic reports them; an index into a mapping counts its values; parts that the file does not
-    have are skipped. In the key an item of a list is called by its ``name:``, or not at all.
+    have are skipped. In the key, an item of a list appears by its ``name:``, if it has one.
     """
     names: list[str] = []
     for part in path:
@@ -190,6 +190,6 @@ def _parse_scalar(node: yaml.ScalarNode, place: str, words: bool) -> Any:
 
 
 def format_inline(value: Any) -> str:
-    """`value` as YAML on one line, in the form that `to_plain` reads back."""
+    """Format `value` as YAML on one line, which `to_plain` reads back."""
     text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=10**9, sort_keys=False)
     return text.removesuffix("\n").removesuffix("...").rstrip("\n")

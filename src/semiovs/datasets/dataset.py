@@ -1,4 +1,4 @@
-"""What a data set is: something that finds images, masks and class names for a configuration."""
+"""Base class of data sets, which find images, masks and class names for a configuration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from semiovs.vocab.vocabulary import Vocabulary
 class Dataset(ABC):
     """Base of all data sets; one of your own writes `vocabulary` and `list_streams`.
 
-    data, ood: the sections of the configuration; ood: None where no OOD images are asked for.
+    data, ood: sections of the configuration; ood is None without OOD images.
     """
 
     data: DataConfig
@@ -29,7 +29,7 @@ class Dataset(ABC):
 
     @property
     def root(self) -> Path:
-        """`data.root`; a relative one that is not here is looked for in `SEMIOVS_DATA`.
+        """`data.root`; a relative path that does not exist is searched in `SEMIOVS_DATA`.
 
         Raises:
             DataError: there is no such folder.
@@ -92,15 +92,15 @@ class Dataset(ABC):
         return self.examine(streams=streams).require()
 
     def labeled(self) -> Collection:
-        """The labelled images that are trained on, alone: what is for evaluation is not even listed."""
+        """Only the labelled images for training."""
         return self.read((LABELED,))
 
     def unlabeled(self) -> Manifest | None:
-        """The bare images alone, or None."""
+        """Only the unlabelled images, or None."""
         return self.read((UNLABELED,)).unlabeled
 
     def ood_images(self) -> Collection:
-        """The OOD images alone, before they have labels."""
+        """Only the OOD images, without their labels."""
         return self.examine(streams=(OOD,), ood_labels=False).require()
 
     def image_reader(self) -> ImageReader:

@@ -1,4 +1,4 @@
-"""The user's own data: folders by convention, or lists and manifests named in the configuration."""
+"""Data sets of folders by convention, or of lists and manifests named in the configuration."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FolderDataset(Dataset):
     ``classes.txt`` or ``classes.yaml``; each can be replaced by a folder, a list or a manifest in the configuration, relative
     to the root or absolute.
 
-    lists: stream -> what to read in the place of what the configuration names, for lists that are not on disk.
+    lists: stream -> records and findings to use instead of those that the configuration names, for lists that are not on disk.
     """
 
     lists: Mapping[str, Reading] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class FolderDataset(Dataset):
         return PixelCache.open(folder, int(given.budget_gb * 1e9))
 
     def _add_labeled(self, found: Collection, root: Path) -> None:
-        """The labelled images, and those of them that are kept aside (`data.held_out`)."""
+        """Add the labelled and the held-out images (`data.held_out`)."""
         labeled = found.add(LABELED, lambda: self.lists.get(LABELED) or self._read_all_labeled(root))
         if self.data.held_out is not None:
             self._set_aside(found, labeled, root)
@@ -97,7 +97,7 @@ class FolderDataset(Dataset):
             found.findings += list_findings(error, "ood-labels", stream=OOD)
 
     def _set_aside(self, found: Collection, every: Manifest | None, root: Path) -> None:
-        """Take the images of `data.held_out` from the labelled ones."""
+        """Move the images of `data.held_out` from the labelled to the held-out stream."""
         given = self.data.held_out
         if isinstance(given, str):
             held_out = found.add(HELD_OUT, lambda: self._read_masked("data.held_out", given, root))
@@ -161,7 +161,7 @@ class FolderDataset(Dataset):
         return self._published(key, given, path), ()
 
     def _published(self, key: str, given: str, path: Path) -> Manifest:  # noqa: ARG002 - benchmarks know lists by name
-        """Fallback for a missing list; there is none for a folder of one's own."""
+        """Fallback for a missing list; a folder has none."""
         raise _missing_error(key, path)
 
     def _read_folder(self, root: Path, images: Path, masks: Path) -> Reading:
@@ -169,9 +169,9 @@ class FolderDataset(Dataset):
         return Manifest.examine_folder(images, masks, within=within)
 
     def _find_ood_labels(self, images: Manifest, root: Path, vocabulary: Vocabulary) -> LabelSource | None:
-        """The store, the folder of masks, or the masks of the list, in this order.
+        """Find the OOD labels: a store, a folder of masks, or the masks of the list, in this order.
 
-        In naive mode they tell which pixels are valid, as in the other mode; None there if there are none at all.
+        In naive mode they only tell which pixels are valid, and may be missing (None).
         """
         assert self.ood is not None
         naive, given = self.ood.mode == "naive", self.ood.labels

@@ -1,6 +1,6 @@
-"""Annotation files of other programs: COCO, CVAT, Label Studio, LabelMe; labels out for correction, and corrected ones back.
+"""Import and export annotation files: COCO, CVAT, Label Studio, LabelMe.
 
-Every format is read into `Annotations` (images with named shapes), which `Importer` paints into masks; `Exporter` writes labels.
+All formats are read into `Annotations` (images with named shapes), which `Importer` paints into masks; `Exporter` writes labels.
 """
 
 from semiovs.exchange.annotations import IGNORE_NAME, AnnotatedImage, Annotations, Bitmap, Region, Shape, paint

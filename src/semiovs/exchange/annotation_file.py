@@ -1,4 +1,4 @@
-"""Files of annotations, parsed once: JSON whose every value knows its place, XML whose every element knows its line."""
+"""Parsed annotation files: JSON values that know their place in the file, XML elements that know their line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST = 60
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """One file. Either `json` or `xml` is there."""
+    """A parsed file; one of `json` and `xml` is set."""
 
     path: Path
     json: Any = None
@@ -28,7 +28,7 @@ class AnnotationFile:
 
     @classmethod
     def read(cls, path: Path) -> AnnotationFile:
-        """Parse a file by what it holds, not by its name.
+        """Parse a file as JSON or XML by its content, not its name.
 
         Raises:
             DataError: unreadable, an archive, or neither valid JSON nor valid XML; file, line and column are named.
@@ -73,10 +73,10 @@ def _parse_json(path: Path, data: bytes) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class JsonNode:
-    """A JSON value and where it stands, ``file: annotations[17].segmentation``.
+    """A JSON value and its place, ``file: annotations[17].segmentation``.
 
     Raises:
-        DataError: it is not what is asked of it.
+        DataError: the value is not of the requested type.
     """
 
     value: Any
@@ -93,7 +93,7 @@ class JsonNode:
         return DataError(f"{self.where}: {what}")
 
     def has(self, key: str) -> bool:
-        """Whether this is an object with a value other than null under `key`."""
+        """Whether this is an object with a value for `key` that is not null."""
         return isinstance(self.value, dict) and self.value.get(key) is not None
 
     def get(self, key: str) -> JsonNode:
@@ -154,7 +154,7 @@ class JsonNode:
 
 
 def describe_kind(value: Any) -> str:
-    """A JSON value in words, for messages."""
+    """Describe a JSON value in words, for messages."""
     if isinstance(value, str):
         return f"the text '{shorten_text(value)}'" if value.strip() else "an empty text"
     if isinstance(value, dict | list):
@@ -167,6 +167,6 @@ def describe_kind(value: Any) -> str:
 
 
 def shorten_text(text: str) -> str:
-    """Text of a file for a message: on one line, not long."""
+    """Shorten a text of a file for a message, to one line."""
     shown = "".join(char if char.isprintable() else "�" for char in text[: _LONGEST + 1])
     return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"

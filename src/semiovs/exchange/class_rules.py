@@ -1,4 +1,4 @@
-"""What the names in annotation files mean: class, background, or ignore."""
+"""Map the labels in annotation files to classes, background or ignore."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from semiovs.exchange.problems import ProblemList
 from semiovs.images.conventions import IGNORE
 from semiovs.vocab.vocabulary import Vocabulary
 
-#: Names that some tools give to "not labelled" and to the background class.
+#: Names that some tools use for "not labelled" and for the background class.
 _IGNORED = ("__ignore__", "void", "unlabeled")
 _BACKGROUND = ("_background_", "__background__")
 
 
 @dataclass(frozen=True)
 class ClassRules:
-    """How shapes become class ids.
+    """The rules by which shapes become class ids.
 
     vocabulary: the classes; map: label in the file -> class, or ``ignore``; rest: class of pixels without a shape, or ``ignore``;
     crowd_ignored: whether COCO's crowds are ignored, instead of counting as their class.
@@ -39,7 +39,7 @@ class ClassRules:
                 raise ConfigError(f"{key}={name}: no such class{self._near(name)}")
 
     def id_of(self, label: str) -> int | None:
-        """Class id of a label, 255 for ignore, None for one that is unknown."""
+        """Class id of a label; 255 for ignore, None if it is unknown."""
         names = self.vocabulary.names
         name = self.map.get(label, label)
         if name in names:
@@ -51,7 +51,7 @@ class ClassRules:
         return None
 
     def ids(self, annotations: Annotations, problems: ProblemList) -> dict[str, int]:
-        """Id of every label that is used; each unknown one is one problem."""
+        """Ids of all labels that are used; each unknown label is one problem."""
         found = {}
         for label, places in annotations.used().items():
             value = self.id_of(label)
@@ -70,7 +70,7 @@ class ClassRules:
 
 
 def find_declared_classes(annotations: Annotations) -> Vocabulary:
-    """The classes that a file declares, in its order; else those that it uses, by name.
+    """Find the classes that a file declares, in its order, or else those that it uses, sorted by name.
 
     Raises:
         DataError: it holds no class.

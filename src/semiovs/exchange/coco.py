@@ -24,7 +24,7 @@ _NEEDED = ("images", "annotations", "categories")
 
 
 class CocoPolygons(Polygons):
-    """As the COCO API draws them."""
+    """Polygons that are filled by the COCO API."""
 
     def rasterize(self, height: int, width: int) -> NDArray[np.bool_]:
         """(height, width) where the object is, see `Polygons`."""

@@ -1,4 +1,4 @@
-"""Labels on their way out: which images, under which names, into which files."""
+"""Export labels as annotation files, with copies of the images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 Progress = Callable[[int, int], None]
 
-#: Suffix of names of images that are not at hand.
+#: Suffix in the names of images whose files are unknown.
 _UNSEEN = ".jpg"
 _IMAGES = "images"
 #: Colour of ignored pixels, as VOC paints them: no class has it.
@@ -30,7 +30,7 @@ _IGNORED = (224, 224, 192)
 
 @dataclass(frozen=True)
 class ChosenImage:
-    """An image to hand out. score: mean confidence of its label, if known; record: the image, if at hand."""
+    """An image to export. score: mean confidence of its label, if known; record: the image, if its file is known."""
 
     id: str
     score: float | None = None
@@ -44,7 +44,7 @@ class ChosenImage:
 
 @dataclass(frozen=True)
 class ExportedFiles:
-    """Files that were written: annotations, what sets the tool up (or None), and the folder of images (or None)."""
+    """Files that were written: annotations, setup of the tool (or None), and the folder of images (or None)."""
 
     annotations: Path
     setup: Path | None
@@ -64,7 +64,7 @@ class Exporter:
     tolerance: float | None = None
 
     def run(self, chosen: Sequence[ChosenImage], out: Path, progress: Progress | None = None) -> ExportedFiles:
-        """Write `out`: a file (``.json`` or ``.xml``), or a folder that also gets copies of the images that are at hand.
+        """Write `out`: a file (``.json`` or ``.xml``), or a folder that also gets copies of the images.
 
         Raises:
             DataError: `out` is there already, labels that cannot be read or do not fit their images, or names that no file
@@ -122,7 +122,7 @@ class Exporter:
 
 
 def _copy_images(chosen: Sequence[ChosenImage], folder: Path) -> int:
-    """Copy the images that are at hand; returns how many."""
+    """Copy the images whose files are known; returns how many."""
     made = 0
     for item in chosen:
         if item.record is None:

@@ -1,4 +1,4 @@
-"""The table of formats. A further one is a module with `recognise`, `read` and perhaps `write`, and one row here."""
+"""The table of formats; a new format is a module with `recognise`, `read` and perhaps `write`, and one row here."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class AnnotationFormat:
-    """How annotations of one tool are read and written.
+    """The functions that read and write the annotations of one tool.
 
-    title: as people call it; recognise: whether a file is of it; write: text of (labels, class names, tolerance), or None; file:
+    title: its full name; recognise: whether a file has this format; write: text of (labels, class names, tolerance), or None; file:
     name of a written file in a folder; setup: text of (names, colours) that prepares the tool, and the name of its file.
     """
 
@@ -61,9 +61,9 @@ def list_formats(*, predictions: bool = False, prefix: str = "") -> Mapping[str,
 def read_annotations(
     path: Path, problems: ProblemList, *, name: str = AUTO, predictions: bool = False
 ) -> tuple[Annotations, tuple[str, ...]]:
-    """Read one file, or all JSON and XML files in a folder and below; also the names of the formats found.
+    """Read one file, or all JSON and XML files of a folder; also returns the names of the formats found.
 
-    name: the format, or ``auto`` to tell it by what the file holds; problems: takes what is wrong inside of files.
+    name: the format, or ``auto`` to recognise it; problems: collects the problems inside of files.
 
     Raises:
         DataError: no such file, or a folder without any.

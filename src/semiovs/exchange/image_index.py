@@ -1,4 +1,4 @@
-"""Which image of ours a name in an annotation file means. Names are only looked up, never opened or written to."""
+"""Find the images that names in annotation files refer to; the names are only looked up, never opened."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from semiovs.images.record import Record
 
 
 class ImageIndex:
-    """Images by the names that annotation files may call them: with more folders, with fewer, or with another suffix.
+    """An index of images by the names of annotation files, which may have more or fewer folders, or another suffix.
 
-    origin: what messages call the images.
+    origin: name of the images in messages.
     """
 
     def __init__(self, manifest: Manifest, origin: str) -> None:
@@ -37,7 +37,7 @@ class ImageIndex:
         return cls(manifest, str(images))
 
     def find(self, *names: str) -> Record:
-        """The image that the first of `names` means, else the second, and so on.
+        """Find the image with the first of `names`, else the second, and so on.
 
         One of the two paths must end with the other: ``train/a.jpg`` is ``a.jpg``, but not ``val/a.jpg``.
 
@@ -61,7 +61,7 @@ class ImageIndex:
         raise DataError(f"no image '{shorten_text(names[0])}' in {self.origin}{hint}")
 
     def _find_candidates(self, parts: tuple[str, ...]) -> list[tuple[int, Record]]:
-        """Images of a name, each with how many parts of the path agree; those of another suffix only if there are no others."""
+        """Find images of a name, each with the number of equal path parts; other suffixes only if there is no exact match."""
         for last in (parts[-1], _drop_suffix(parts[-1])):
             wanted = (*parts[:-1], last)
             found = []
@@ -76,7 +76,7 @@ class ImageIndex:
 
 
 def _split_name(name: str) -> tuple[str, ...]:
-    """Folders and file name; steps up, drives and doubled slashes drop out."""
+    """Split a path into folders and file name, without ``..``, drives and doubled slashes."""
     pieces = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
     kept = tuple(piece for piece in pieces if piece not in {"", ".", ".."})
     return kept[1:] if kept and len(kept[0]) == 2 and kept[0][1] == ":" else kept

@@ -1,4 +1,4 @@
-"""Lists of images, before and after some of them were labelled."""
+"""Update image lists after images were labelled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from semiovs.images.record import Record
 
 
 def join_lists(known: Manifest, new: Sequence[Record], where: str) -> Manifest:
-    """A labelled list with the new records behind it.
+    """Append new records to a labelled list.
 
     Raises:
         DataError: an image or an id is in both, or one image has the content of another; all of them are named.
@@ -45,6 +45,6 @@ def _have_same_content(one: Record, other: Record) -> bool:
 
 
 def list_remaining(pool: Manifest, labeled: Iterable[Record], root: Path) -> Manifest:
-    """The images of `pool` that are not among those labelled, as a list whose paths start from `root`."""
+    """List the images of `pool` that were not labelled, with paths starting from `root`."""
     gone = {record.image.resolve() for record in labeled}
     return Manifest((record for record in pool if record.image.resolve() not in gone), root)

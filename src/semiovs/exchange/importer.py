@@ -1,4 +1,4 @@
-"""Annotations into labelled images: masks, and a list that `data.labeled` takes. All is written, or nothing."""
+"""Import annotations: masks and a list for `data.labeled`. Everything is written, or nothing."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class ImportResult:
 
 @dataclass
 class Importer:
-    """Paints all images of annotations into a new folder: ``masks/<id>.png`` and ``labeled.jsonl``.
+    """Writes annotations as masks into a new folder: ``masks/<id>.png`` and ``labeled.jsonl``.
 
-    index: our images; out: the folder; root: what paths in lists start from; source: what records name as theirs if they name
+    index: the images; out: the folder; root: start of paths in lists; source: of records that name none; known: labelled
     nothing; known: labelled images that go into the list, too; pool: bare images, of which ``unlabeled.jsonl`` takes those
     that are still bare; skip: leave images with problems out instead of refusing all; name_classes: write ``classes.txt``.
     """
@@ -71,7 +71,7 @@ class Importer:
     name_classes: bool = False
 
     def run(self, annotations: Annotations, problems: ProblemList, progress: Progress | None = None) -> ImportResult:
-        """Write the folder, which appears whole or not at all.
+        """Write the folder, completely or not at all.
 
         Raises:
             DataError: the folder is there and not empty, problems (unless `skip`), an image that is labelled already, or no image
@@ -155,7 +155,7 @@ class Importer:
 
 
 def _require_size(image: AnnotatedImage, record: Record) -> Size:
-    """Size (height, width) of an image, which has to be the one that its annotations are for."""
+    """Read the size (height, width) of an image and check that its annotations are for that size."""
     width, height = read_size(record.image)
     if image.size is None or image.size == (height, width):
         return height, width

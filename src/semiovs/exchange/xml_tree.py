@@ -1,4 +1,4 @@
-"""XML as a light tree with line numbers. Document types are refused, and with them every kind of entity bomb."""
+"""Parse XML to a tree with line numbers; document types are refused, which excludes entity bombs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEEPEST = 64
 
 @dataclass
 class XmlElement:
-    """One element. line: where it starts; text: its characters outside of children."""
+    """An XML element. line: where it starts; text: its text outside of children."""
 
     tag: str
     attributes: dict[str, str]

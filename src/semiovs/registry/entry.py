@@ -12,7 +12,7 @@ from semiovs.registry.signature import load_target, read_options
 
 @dataclass(frozen=True)
 class Entry:
-    """A public name, where its class or function lives (``package.module:Name``), and what it is.
+    """A public name, the import path of its class or function (``package.module:Name``), and a summary.
 
     segmenter: a method's default segmenter; source: the publication; package: name and version of the installed
     package that brings it, "" for semiovs itself.
@@ -27,7 +27,7 @@ class Entry:
 
     @property
     def options(self) -> Mapping[str, Option]:
-        """What a user may set, from the signature of the target."""
+        """The options that users may set, from the signature of the target."""
         return read_options(self.target)
 
     @property

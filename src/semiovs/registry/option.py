@@ -1,4 +1,4 @@
-"""An option of a method, segmenter or teacher: its default, its type, and whether a value is of that type."""
+"""Options of methods, segmenters and teachers: default, type, and a check of values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Option:
     type: Any = Any
 
     def explain_mismatch(self, value: Any) -> str | None:
-        """What the option takes, in words, if `value` is of another type; None always stands for the default."""
+        """Say what type is expected if `value` has another one; None if it fits (None itself means the default)."""
         kinds = self.kinds
         if value is None or any(_is_of_type(value, kind) for kind in kinds):
             return None

@@ -1,4 +1,4 @@
-"""Plug-ins: what other installed packages offer by entry points, found without importing them."""
+"""Plug-ins of other installed packages, found by their entry points without importing them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def load_plug_in(kind: str, points: tuple[EntryPoint, ...]) -> Entry:
 
 
 def warn_of_taken_name(kind: str, point: EntryPoint) -> None:
-    """Say that a plug-in has a name of semiovs itself, which wins."""
+    """Warn that a plug-in is ignored because semiovs has a component of that name."""
     warnings.warn(
         f"{kind} '{point.name}' of {describe_package(point)} is ignored: semiovs has a {kind} of that name; "
         "the package must give its entry point another name",

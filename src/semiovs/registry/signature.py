@@ -1,6 +1,6 @@
-"""Options of a class or function, read from its typed signature: name, default and type.
+"""Read the options of a class or function from its typed signature: name, default and type.
 
-What belongs to semiovs is read from its source, so that no configuration or listing has to import torch; anything
+Classes of semiovs are read from their source, so that no configuration or listing has to import torch; anything
 else is imported and inspected.
 """
 
@@ -32,7 +32,7 @@ _TYPES = {"Any": Any, "Sequence": Sequence, "Mapping": Mapping, "Literal": Liter
 
 @dataclass(frozen=True)
 class _SignatureLevel:
-    """What one class of a hierarchy takes; open: the rest (``**options``) goes to its base class."""
+    """The options of one class of a hierarchy; open: further ones (``**options``) go to its base class."""
 
     target: str
     keywords: Mapping[str, Option]
@@ -47,7 +47,7 @@ def load_target(target: str) -> Any:
 
 @cache
 def read_options(target: str) -> Mapping[str, Option]:
-    """Keywords of ``package.module:Name`` that a user may set; base classes follow while ``**options`` is passed on."""
+    """Read the options of ``package.module:Name``; base classes are included while ``**options`` is passed on."""
     levels = list(_parse_levels(target) if target.startswith("semiovs.") else _inspect_levels(load_target(target)))
     found: dict[str, Option] = {}
     for level in levels:
@@ -137,7 +137,7 @@ def _parse_type(annotation: ast.expr | None) -> Any:
 
 
 def _parse_default(default: ast.expr | None, module: str) -> Any:
-    """A literal, or a constant of the module; None where there is no default."""
+    """Evaluate a default: a literal or a constant of the module; None where there is no default."""
     if default is None:
         return None
     if not isinstance(default, ast.Name):
@@ -149,7 +149,7 @@ def _parse_default(default: ast.expr | None, module: str) -> Any:
 
 
 def _find_definition(module: str, name: str) -> tuple[str, ast.stmt | None]:
-    """Module and statement that define `name`; imports are followed."""
+    """Find the module and statement that define `name`; imports are followed."""
     home = _find_module(module, name) or module
     for node in _parse_module(home).body:
         names = [node.name] if isinstance(node, ast.ClassDef | ast.FunctionDef) else list(_assigned_names(node))

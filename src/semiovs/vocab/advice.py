@@ -1,4 +1,4 @@
-"""Warnings about vocabularies: what is allowed but probably a mistake."""
+"""Warnings about vocabularies: entries that are allowed but probably mistakes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SEPARATORS = re.compile(r"\w\s*[/;|]\s*\w|\w,\w|\w ,")
 
 
 def list_warnings(vocabulary: Vocabulary) -> list[str]:
-    """One line for each thing that looks like a mistake."""
+    """List a warning for each entry that is probably a mistake."""
     return list(
         chain(
             _warn_of_separators(vocabulary),
@@ -56,7 +56,7 @@ def _warn_of_sizes(vocabulary: Vocabulary) -> Iterator[str]:
 
 
 def _warn_of_overlaps(vocabulary: Vocabulary) -> Iterator[str]:
-    """A synonym that two classes share pulls their concepts together; whole concepts of two classes are refused elsewhere."""
+    """Warn of synonyms that two classes share (concepts that two classes share are errors)."""
     owner: dict[tuple[str, ...], int] = {}
     for index, concept in _list_concepts(vocabulary):
         for synonym in split_synonyms(concept):

@@ -1,4 +1,4 @@
-"""Builds a vocabulary from its files: classes with their lines, and the edits of inherited ones."""
+"""Build a vocabulary from its files: classes with their lines, and changes of inherited classes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from semiovs.vocab.schema import Background, ClassEntry
 
 @dataclass
 class VocabularyBuilder:
-    """Concepts by class name, in the order of the ids, and everything else.
+    """The parts of a vocabulary while it is built.
 
-    label: the file, for errors; lines: file and line of each class; keys: file and line of each key. Its methods raise a
-    RuleError for what cannot be done; `locate_error` adds where.
+    concepts: by class name, in the order of the ids; label: the file, for errors; lines: file and line of each class; keys:
+    file and line of each key. Methods raise RuleError; `locate_error` adds file and line to it.
     """
 
     label: str
@@ -30,7 +30,7 @@ class VocabularyBuilder:
     keys: dict[str, str] = field(default_factory=dict)
 
     def overlay(self, entries: Sequence[ClassEntry], lines: Sequence[str]) -> None:
-        """Replace the classes of the same names, keeping what an entry leaves open; add the others at the end."""
+        """Replace classes of the same names, keeping what an entry does not set, and add the others at the end."""
         for index, (entry, line) in enumerate(zip(entries, lines, strict=True)):
             self.lines[name := entry.name] = line
             if any(name == other.name for other in entries[:index]):
@@ -40,7 +40,7 @@ class VocabularyBuilder:
                 self.colors[name] = entry.color
 
     def set_background(self, background: Background, entries: Sequence[ClassEntry]) -> None:
-        """Name the concepts of class 0 or give it a constant score.
+        """Set the concepts of class 0, or its constant score.
 
         entries: the file's own classes, whose concepts are not replaced.
         """
@@ -58,14 +58,14 @@ class VocabularyBuilder:
             self.concepts[name] = background.concepts
 
     def drop(self, names: Sequence[str]) -> None:
-        """Take away classes; these names mean 255 in maps of mask values, whether they were classes or not."""
+        """Remove classes; their names, and others given here, mean 255 in maps of mask values."""
         if next(iter(self.concepts)) in names:
             self.background = None
         self._keep_classes({name: name for name in self.concepts if name not in names})
         self.ignore = tuple(dict.fromkeys([*self.ignore, *names]))
 
     def merge(self, new: str, parts: Sequence[str], line: str) -> None:
-        """Make one class of `parts`: at the place of the first in the order of ids, with the concepts of all."""
+        """Merge `parts` into one class, at the place of the first in the order of ids, with the concepts of all."""
         self.keys["merge"] = line
         if not parts:
             raise RuleError(f"merge: '{new}' of no classes; name those that become one", key="merge")
@@ -79,13 +79,13 @@ class VocabularyBuilder:
         self.colors |= {} if color is None else {new: color}
 
     def rename(self, names: Mapping[str, str]) -> None:
-        """Give classes other names, all at once; their concepts stay."""
+        """Rename classes, all at once; their concepts stay."""
         self._require_known(names, "rename")
         self._require_free(names.values(), names, "rename")
         self._keep_classes({name: names.get(name, name) for name in self.concepts})
 
     def paint(self, colors: Mapping[int | str, RGB]) -> None:
-        """Set colours by class name, or those of all classes by id."""
+        """Set colours by class name, or of all classes by id."""
         names = list(self.concepts)
         if any(isinstance(key, int) for key in colors) and len(colors) != len(names):
             what = f"colors: expected one for each of the {len(names)} classes, got {len(colors)}"
@@ -95,7 +95,7 @@ class VocabularyBuilder:
         self.colors |= by_name
 
     def _keep_classes(self, names: Mapping[str, str]) -> None:
-        """Only these classes, under their new names."""
+        """Keep only these classes, under their new names."""
         self.concepts = {new: self.concepts[old] for old, new in names.items()}
         self.colors = {new: self.colors[old] for old, new in names.items() if old in self.colors}
         self.lines = {new: self.lines[old] for old, new in names.items()}
@@ -125,6 +125,6 @@ class VocabularyBuilder:
         }
 
     def locate_error(self, error: RuleError) -> ConfigError:
-        """The same error with file and line of the class or key that breaks the rule."""
+        """Add file and line of the class or key that breaks the rule to an error."""
         line = self.keys.get(error.key) if error.owner is None else list(self.lines.values())[error.owner]
         return ConfigError(f"vocabulary: {line or self.label}: {error.reason}")

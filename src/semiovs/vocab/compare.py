@@ -1,4 +1,4 @@
-"""Comparison of two vocabularies: renamed, merged and moved classes; whether labels and stores may be shared."""
+"""Compare two vocabularies: renamed, merged and moved classes; whether labels and stores may be shared."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ class ClassChange:
 
 @dataclass(frozen=True)
 class VocabularyComparison:
-    """`left` against `right`."""
+    """The comparison of `left` with `right`."""
 
     left: Vocabulary
     right: Vocabulary
 
     @property
     def same_labels(self) -> bool:
-        """Whether a class id means the same in both: masks, stores and weights of one can be read with the other."""
+        """Whether class ids mean the same in both, so that masks, stores and weights of one can be read with the other."""
         return self.left.difference(self.right) is None
 
     @property
     def same_store(self) -> bool:
-        """Whether a teacher would be asked the same: labels may be added to each other's stores."""
+        """Whether a teacher gets the same prompts, so that labels of both may be in one store."""
         return self.left.hash == self.right.hash
 
     @cached_property
     def targets(self) -> tuple[int | None, ...]:
-        """For each class on the left its id on the right: by name, else the one class that has all its concepts; None: gone."""
+        """For each class of `left` its id in `right`: by name, else the class that has all its concepts, else None."""
         return tuple(self._find_target(index) for index in range(len(self.left)))
 
     def _find_target(self, index: int) -> int | None:
@@ -52,7 +52,7 @@ class VocabularyComparison:
 
     @cached_property
     def changes(self) -> list[ClassChange]:
-        """Every class that differs, in the order of the left ids; then those that are only on the right."""
+        """All classes that differ, in the order of the ids of `left`; then those that are only in `right`."""
         found = [change for index in range(len(self.left)) for change in self._compare_class(index)]
         return found + [
             ClassChange("added", name, None, index)
@@ -77,7 +77,7 @@ class VocabularyComparison:
 
     @property
     def settings(self) -> dict[str, tuple[object, object]]:
-        """Background and templates where they differ: what the left has, what the right has."""
+        """Background and templates where they differ: (value of `left`, value of `right`)."""
         pairs: dict[str, tuple[object, object]] = {
             "background threshold": (self.left.background, self.right.background),
             "templates": (self.left.templates, self.right.templates),
@@ -86,7 +86,7 @@ class VocabularyComparison:
 
     @property
     def mask_map(self) -> dict[str, str]:
-        """`data.masks.map` that reads masks with the ids of the left as classes of the right."""
+        """`data.masks.map` that reads masks with ids of `left` as classes of `right`."""
         return {
             str(index): "ignore" if target is None else self.right.names[target]
             for index, target in enumerate(self.targets)

@@ -1,4 +1,4 @@
-"""Reads vocabulary files: YAML (docs/reference/vocabulary.md) or a class name a line. Errors name file, line and key."""
+"""Read vocabulary files: YAML (docs/reference/vocabulary.md) or one class name per line. Errors name file, line and key."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SUFFIXES = (".yaml", ".yml", ".txt")
 
 @dataclass(frozen=True)
 class VocabularyDocument:
-    """A YAML file that holds to the schema. root: its values with their lines."""
+    """A YAML file that matches the schema. root: its values with their lines."""
 
     source: ConfigSource
     root: yaml.Node
@@ -38,7 +38,7 @@ class VocabularyDocument:
 
 
 def read_vocabulary(name_or_path: str | Path) -> VocabularyBuilder:
-    """What the shipped vocabulary or file says, with everything it extends.
+    """Read a shipped vocabulary or a file, with everything it extends.
 
     Raises:
         ConfigError: see `Vocabulary.load`.
@@ -93,7 +93,7 @@ def _build_vocabulary(source: ConfigSource, above: tuple[str, ...]) -> Vocabular
 
 
 def _parse_names(text: str) -> dict[int, str]:
-    """Line -> name of a class; the ids are cut off where every line starts with its own (``0 road``, ``0: road``)."""
+    """Parse a text file: line number -> class name; ids at the start of all lines are removed (``0 road``, ``0: road``)."""
     lines = {i: line.strip() for i, line in enumerate(text.splitlines(), 1) if line.strip()}
     found = [_NUMBERED.fullmatch(line) for line in lines.values()]
     names = [match[2] for number, match in enumerate(found) if match is not None and int(match[1]) == number]
@@ -101,7 +101,7 @@ def _parse_names(text: str) -> dict[int, str]:
 
 
 def _parse_yaml(source: ConfigSource) -> VocabularyDocument:
-    """Read YAML and hold it against the schema; all that is wrong is in one error, a line each."""
+    """Read YAML and validate it; one error lists all problems, a line each."""
     try:
         root = parse_yaml(source.text, source.label)
         if root is not None:
@@ -121,7 +121,7 @@ def _parse_yaml(source: ConfigSource) -> VocabularyDocument:
 
 
 def _sort_by_id(root: yaml.Node, source: ConfigSource) -> None:
-    """Turn classes that are given as ``{0: road, 1: car}`` into a list in place."""
+    """Turn classes given by id (``{0: road, 1: car}``) into a list, in place."""
     for number, (key, node) in enumerate(root.value if isinstance(root, yaml.MappingNode) else ()):
         given = node.value if key.value in ("classes", "names") and isinstance(node, yaml.MappingNode) else []
         if not given or not all(name.tag.endswith(":int") for name, _ in given):
@@ -156,7 +156,7 @@ def _no_classes_error(source: ConfigSource) -> ConfigError:
 
 
 def _apply_document(document: VocabularyDocument, builder: VocabularyBuilder) -> None:
-    """Lay a file over what it extends. The order is that of the calls below, whatever the order in the file."""
+    """Apply a file to what it extends, in the order of the calls below, whatever the order in the file."""
     file = document.file
     key, entries = ("names", file.names) if file.names else ("classes", file.classes)
     builder.keys |= {name: document.locate(name) for name in file.model_fields_set}

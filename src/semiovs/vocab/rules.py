@@ -1,4 +1,4 @@
-"""Rules that every vocabulary obeys, whether from a file or from Python."""
+"""Rules that every vocabulary must obey, whether from a file or from Python."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_CLASSES = 255
 
 
 class RuleError(ConfigError):
-    """A broken rule. reason: the message without its start; owner: id of the class at fault, if it is one; key: else its key."""
+    """A broken rule. reason: the message without prefix; owner: id of the class concerned, or None; key: the key concerned."""
 
     def __init__(self, reason: str, *, owner: int | None = None, key: str = "classes") -> None:
         super().__init__(f"vocabulary: {reason}")
@@ -20,12 +20,12 @@ class RuleError(ConfigError):
 
 
 def split_synonyms(concept: str) -> list[str]:
-    """The synonyms of a concept, whose text embeddings are averaged: split at comma and blank, and only there."""
+    """Split a concept into its synonyms, whose text embeddings are averaged, at each comma followed by a space."""
     return concept.split(", ")
 
 
 def normalize_concept(concept: str) -> tuple[str, ...]:
-    """Two concepts of the same meaning get the same map: case, blanks and the order of synonyms do not count."""
+    """Normalise a concept for comparison: case, spaces and the order of synonyms do not count."""
     return tuple(sorted({" ".join(synonym.casefold().split()) for synonym in split_synonyms(concept)}))
 
 
@@ -107,7 +107,7 @@ def _check_colors(names: Sequence[str], colors: Sequence[RGB]) -> None:
 
 
 def check_template(template: str) -> None:
-    """Refuse a sentence that a concept cannot be put into.
+    """Refuse a template without place for a concept.
 
     Raises:
         RuleError: no ``{}``, or other braces.

@@ -1,4 +1,4 @@
-"""Schema of vocabulary files (docs/reference/vocabulary.md). Values are read as text: ``no``, ``7`` and ``true`` are words."""
+"""Schema of vocabulary files (docs/reference/vocabulary.md). Values are read as text, also ``no``, ``7`` and ``true``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semiovs.errors import did_you_mean
 from semiovs.vocab.colors import RGB, parse_hex
 from semiovs.vocab.rules import RuleError, check_template
 
-#: Sets of sentences that have a name; the empty one is the teacher's own (for CLIP: the 80 of ImageNet).
+#: Named sets of templates; the empty one means the teacher's own (for CLIP: the 80 of ImageNet).
 TEMPLATES: Mapping[str, tuple[str, ...]] = {"imagenet": (), "photo": ("a photo of a {}",), "plain": ("{}",)}
 
 
@@ -56,7 +56,7 @@ def _parse_templates(value: Any) -> Any:
 
 
 def _parse_entries(value: Any) -> Any:
-    """Classes as a list of entries, from a list of names and entries or a mapping of names to concepts or details."""
+    """Parse classes to a list of entries, from a list of names and entries, or a mapping of names to concepts or details."""
     if isinstance(value, list):
         return [item if isinstance(item, dict) else {"name": item} for item in value]
     if not isinstance(value, dict):
@@ -113,7 +113,7 @@ class ClassEntry(_Section):
 
 
 class Background(_Section):
-    """What class 0 is: what looks like one of `concepts`, a constant score, or (neither) a class like any other."""
+    """Class 0: with its own `concepts`, with a constant score (`threshold`), or, with neither, a class like any other."""
 
     concepts: Words | None = None
     threshold: float | None = None
@@ -144,6 +144,6 @@ class VocabularyFile(_Section):
 
 
 def list_known_keys(path: tuple[int | str, ...]) -> list[str]:
-    """The keys that are known beside the last one of `path`."""
+    """List the keys that are allowed at the place of `path`."""
     inner: dict[str, type[BaseModel]] = {"classes": ClassEntry, "names": ClassEntry, "background": Background}
     return list((inner.get(str(path[0]), VocabularyFile) if len(path) > 1 else VocabularyFile).model_fields)

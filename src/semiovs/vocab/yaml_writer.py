@@ -1,4 +1,4 @@
-"""Writes a vocabulary as YAML that reads back to the same."""
+"""Write a vocabulary as YAML, which reads back to the same vocabulary."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 
 def to_yaml(vocabulary: Vocabulary) -> str:
-    """The text, a class a line."""
+    """Format a vocabulary as YAML, one class per line."""
     return "\n".join(_format_lines(vocabulary)) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Which classes masks hold: guessed from their values and colours, or read from a class file."""
+"""Find the classes of masks: guess them from values and colours, or read them from a class file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
 from semiovs.images.mask_values import Key, count_values, map_binary_values, read_mask_values
 
-#: Masks that are opened to see which values they hold.
+#: Largest number of masks that are read.
 LOOKED_AT = 500
-#: More values far apart, or colours, than this are hardly classes.
+#: More colours or scattered values than this are probably not classes.
 _MANY = 40
 
 CLASS_FILES = ("classes.txt", "classes.yaml", "classes.yml")
-#: Names in a class file that mean: not labelled.
+#: Names in a class file that mean 'not labelled'.
 _VOID = frozenset({"unlabeled", "unlabelled", "void", "ignore", "ignored", "unknown", "don't care", "dontcare"})
 
 
@@ -25,8 +25,8 @@ _VOID = frozenset({"unlabeled", "unlabelled", "void", "ignore", "ignored", "unkn
 class FoundClasses:
     """Class names guessed from masks, or given.
 
-    map: value in the file -> class name, None where values are ids; source: how they were found; named: by a person; doubt: why
-    they may be no classes at all.
+    map: value in the file -> class name, None where values are ids; source: how they were found; named: whether a person named
+    them; doubt: why they may not be classes at all.
     """
 
     names: tuple[str, ...]
@@ -37,9 +37,9 @@ class FoundClasses:
 
 
 def read_numbered_classes(path: Path) -> FoundClasses | None:
-    """Classes of a YAML file that numbers them with gaps (``classes: {1: person, 7: car}``), as a map; None for any other file.
+    """Read a YAML file that numbers its classes with gaps (``classes: {1: person, 7: car}``), as a map; None for any other file.
 
-    Ids without gaps are a vocabulary as it stands.
+    A file whose ids have no gaps is a vocabulary and needs no map.
     """
     import yaml
 
@@ -61,7 +61,7 @@ def read_numbered_classes(path: Path) -> FoundClasses | None:
 def guess_classes(masks: list[Path]) -> FoundClasses | None:
     """Guess classes from (at most `LOOKED_AT`) masks; None if none can be read.
 
-    0 and 255 alone: background and foreground; few far-apart values, or colours: a map; else the values are ids.
+    Only 0 and 255: background and foreground; scattered values, or colours: a map; else the values are ids.
     """
     step = max(1, len(masks) // LOOKED_AT)
     found: Counter[Key] = Counter()
@@ -89,7 +89,7 @@ def guess_classes(masks: list[Path]) -> FoundClasses | None:
 
 
 def _map_keys(keys: list[tuple[int, ...]], what: str, masks: int) -> FoundClasses:
-    """A map from the commonest `keys` to class names; black (or 0) is called background."""
+    """Map the commonest `keys` to class names; black (or 0) becomes background."""
     kept = keys[:64]
     names: dict[str, str] = {}
     for number, key in enumerate(kept):
@@ -102,7 +102,7 @@ def _map_keys(keys: list[tuple[int, ...]], what: str, masks: int) -> FoundClasse
 
 
 def _explain_doubt(number: int, what: str) -> str:
-    """Values far apart, or colours, are named by people: there are few of them."""
+    """Explain why so many values or colours are probably not classes; empty if there are few."""
     if number <= _MANY:
         return ""
     return (

@@ -1,4 +1,4 @@
-"""Looking at a folder of images: what is there, by convention, in lists, or nearly so."""
+"""Discover the images of a folder: folders by convention, lists, and what nearly looks like them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from semiovs.images.discover.near_misses import describe_other_places, find_near
 from semiovs.images.discover.survey import Survey
 from semiovs.images.folder_walk import walk_files
 
-#: Folder that `semiovs init` writes lists into, where the folders do not speak for themselves.
+#: Folder that `semiovs init` writes lists to.
 LISTS = "lists"
 
 
 def discover(folder: Path) -> Survey:
-    """Look at `folder`.
+    """Find out what `folder` holds.
 
     Raises:
         DataError: no such folder, or neither images nor lists in it.

@@ -1,4 +1,4 @@
-"""Lists that name images by their ids alone, as Pascal VOC's ``ImageSets/Segmentation/train.txt`` do."""
+"""Lists that name images by id only, such as Pascal VOC's ``ImageSets/Segmentation/train.txt``."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 from semiovs.images.conventions import IMAGE_SUFFIXES
 from semiovs.images.discover.pairs import Pair, find_pairs, pair_by_name
 
-#: Where such lists lie.
+#: Folders in which such lists are searched for.
 PLACES = ("splits", "lists", ".", "ImageSets/Segmentation", "ImageSets")
-#: Lines that are looked at to know such a list.
+#: Lines that are read to recognise such a list.
 _LOOKED_AT = 20
 _LARGEST = 64 << 20
 
 
 def index_pairs(folder: Path) -> dict[str, Pair]:
-    """Images of images/ or of JPEGImages/ (with SegmentationClass/), with their masks, by their path without suffix."""
+    """Index the images of images/ or JPEGImages/ (with SegmentationClass/) and their masks by path without suffix."""
     images = folder / "images"
     if images.is_dir():
         found = find_pairs(folder, "images")
@@ -29,7 +29,7 @@ def index_pairs(folder: Path) -> dict[str, Pair]:
 
 
 def read_pairs(path: Path, known: dict[str, Pair]) -> list[Pair]:
-    """What a list of ids names; empty if it is no such list, or names something that is not there."""
+    """Read a list of ids; empty if it is none, or names images that are not there."""
     names = list(islice(_read_ids(path), _LOOKED_AT))
     if not names or any(name not in known for name in names):
         return []

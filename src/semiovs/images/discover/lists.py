@@ -1,4 +1,4 @@
-"""Lists of images in a folder, by the role that their names tell; and pairs of images and masks where there is no list."""
+"""Find lists of images in a folder and guess their roles from their names; pair images and masks where there is no list."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from semiovs.images.discover.pairs import Pair, find_pairs, have_same_names, lis
 from semiovs.images.folder_walk import walk_files
 
 LABELED, UNLABELED, VAL = "labeled", "unlabeled", "val"
-#: Role -> words in a list's name, in the order in which roles are looked for; the first word of a role is the best.
+#: Role -> words in the name of a list, the best first; roles are tried in this order.
 _WORDS = {
     UNLABELED: ("unlabeled", "unlabelled"),
     VAL: ("val", "valid", "validation", "eval", "test"),
     LABELED: ("labeled", "labelled", "train", "training", "trainval"),
 }
-#: Where images lie whose folder tells their role.
+#: Role -> folders that usually hold its images.
 _PLACES = {
     LABELED: ("images/train", "images/training", "train/images", "training/images", "images", "train", "training", "."),
     VAL: (
@@ -53,7 +53,7 @@ class FoundLists:
 
 
 def find_lists(folder: Path) -> FoundLists:
-    """Lists in the folder itself, in lists/ or splits/, and in the first folder of splits/ that has a labelled list."""
+    """Find lists in the folder itself, in lists/ or splits/, and in the first folder of splits/ with a labelled list."""
     found = FoundLists()
     by_id = _add_id_lists(folder, found)
     inner = sorted(
@@ -72,9 +72,9 @@ def find_lists(folder: Path) -> FoundLists:
 
 
 def add_missing_lists(folder: Path, found: FoundLists) -> None:
-    """Fill `found.made`: what the folders hold instead of lists, or beside them, other than by convention.
+    """Fill `found.made` with lists of images in folders that do not follow the convention.
 
-    By convention images/ is labelled by masks/, val/images by val/masks, and unlabeled/ is bare; nothing is written then.
+    By convention masks/ holds the masks of images/, val/masks those of val/images, and unlabeled/ has no masks; these need no list.
     """
     if LABELED in found.lists or LABELED in found.made:
         _add_rest(folder, found)
@@ -91,7 +91,7 @@ def add_missing_lists(folder: Path, found: FoundLists) -> None:
 
 
 def _add_id_lists(folder: Path, found: FoundLists) -> set[Path]:
-    """Take lists of ids for what they are; returns them."""
+    """Add the lists of ids; returns their files."""
     known = index_pairs(folder)
     taken: set[Path] = set()
     files = [
@@ -115,7 +115,7 @@ def _add_id_lists(folder: Path, found: FoundLists) -> set[Path]:
 
 
 def _add_rest(folder: Path, found: FoundLists) -> None:
-    """Images in images/ that no list of labelled or evaluation images names are bare ones."""
+    """Add the images in images/ that no labelled or evaluation list names, as unlabelled."""
     taken = UNLABELED in found.lists or UNLABELED in found.made
     if taken or not (folder / "images").is_dir() or (folder / "unlabeled").is_dir():
         return
@@ -154,7 +154,7 @@ def _add_pairs(folder: Path, place: str, role: str, found: FoundLists, pairs: li
 
 
 def format_line(folder: Path, image: Path, mask: Path | None) -> str:
-    """One line of a JSONL list."""
+    """Format a line of a JSONL list."""
     row = {"image": image.relative_to(folder).as_posix()}
     if mask is not None:
         row["mask"] = mask.relative_to(folder).as_posix()
@@ -162,7 +162,7 @@ def format_line(folder: Path, image: Path, mask: Path | None) -> str:
 
 
 def find_first_image(folder: Path, lists: Mapping[str, str], made: Mapping[str, str]) -> Path | None:
-    """An image that will be trained on: of a list, else of the folders of the convention, else of the folder itself.
+    """Find an image that will be trained on: of a list, else of the conventional folders, else of the folder itself.
 
     lists: role -> list, relative to the folder; made: those that are not written yet, path -> text.
     """
@@ -179,7 +179,7 @@ def find_first_image(folder: Path, lists: Mapping[str, str], made: Mapping[str, 
 
 
 def read_masks(folder: Path, path: Path) -> list[Path]:
-    """Mask files that a list names."""
+    """Read the mask files that a list names."""
     return [
         folder / mask
         for _, mask in _read_rows(path)
@@ -197,14 +197,14 @@ def _guess_role(path: Path) -> str | None:
 
 
 def _rank_list(path: Path) -> tuple[int, int, str]:
-    """Plain names before longer ones, the best word of a role first."""
+    """Sort key of lists of one role: short names first, then the best word of the role."""
     names = _WORDS[_guess_role(path) or LABELED]
     words = re.findall("[a-z]+", path.stem.lower())
     return len(words), min(names.index(word) for word in words if word in names), path.name
 
 
 def _is_list(path: Path) -> bool:
-    """Whether the first lines name images; those of labelled and evaluation lists, masks too."""
+    """Whether the first lines name images, and masks in labelled and evaluation lists."""
     if path.suffix.lower() not in {".txt", ".jsonl", ".lst"} or path.name in {"classes.txt", "requirements.txt"}:
         return False
     rows = [row for row, _ in zip(_read_rows(path), range(3), strict=False)]
@@ -214,7 +214,7 @@ def _is_list(path: Path) -> bool:
 
 
 def _looks_like_a_list(path: Path) -> bool:
-    """Whether the name promises a list of one's own, which the lines are not."""
+    """Whether a file is named like a list, but its lines are not those of one."""
     suffixes = {".txt", ".jsonl", ".lst", ".csv", ".tsv"}
     return (
         path.suffix.lower() in suffixes
@@ -230,7 +230,7 @@ def _note_not_a_list(path: Path) -> str:
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, str | None]]:
-    """(image, mask) of the lines of a list, as far as they are easily read."""
+    """Read (image, mask) of the lines of a list; lines that cannot be parsed are skipped."""
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""What in a folder is nearly what `semiovs init` looks for: notes about it, each with what to do."""
+"""Notes about files that `semiovs init` cannot use as they are, each with what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from semiovs.images.discover.survey import Survey
 from semiovs.images.folder_walk import walk_files
 
 _ANNOTATIONS = frozenset({".json", ".xml"})
-#: Pictures and films that people have among their images, and that nothing here reads.
+#: Suffixes of pictures and videos that are not read.
 _FOREIGN = frozenset({
     ".heic", ".heif", ".avif", ".gif", ".jp2", ".svg", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".npy",
     ".mp4", ".mov", ".avi", ".mkv", ".webm",
@@ -30,7 +30,7 @@ _CLASS_LISTS = (
 
 
 def find_near_misses(found: Survey) -> Iterator[str]:
-    """Notes about a folder that holds images."""
+    """Yield notes about a folder with images."""
     folder = found.folder
     if not found.labeled:
         yield from _note_annotations(folder)
@@ -46,7 +46,7 @@ def find_near_misses(found: Survey) -> Iterator[str]:
 
 
 def note_unread_files(folder: Path) -> Iterator[str]:
-    """Files among the images of kinds that are not read."""
+    """Yield a note about files among the images that are not read."""
     kinds = sum(
         (_count_suffixes(folder / place, _FOREIGN) for place in ("images", "unlabeled", "val/images", "ood")), Counter()
     )
@@ -57,7 +57,7 @@ def note_unread_files(folder: Path) -> Iterator[str]:
 
 
 def describe_other_places(folder: Path) -> str:
-    """Where in a folder without images by convention images lie, and what that may be; nothing if there are none."""
+    """Say where other images lie in a folder without images by convention, and what they may be; empty if there are none."""
     places = Counter(path.relative_to(folder).parts[0] for path in walk_files(folder, IMAGE_SUFFIXES))
     if not places:
         return "".join(f"; {note}" for note in [*note_unread_files(folder), *_note_annotations(folder)])

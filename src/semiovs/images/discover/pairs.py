@@ -1,4 +1,4 @@
-"""Images and their masks where there is no list: in two folders, or side by side."""
+"""Pair images with masks where there is no list: in two folders, or side by side."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from semiovs.images.folder_walk import walk_files
 MASK_FOLDERS = (
     "masks", "labels", "annotations", "mask", "label", "gt", "segmentation", "SegmentationClass", "annotation",
 )  # fmt: skip
-#: What may stand after the image's name in its mask's.
+#: Endings that a mask's name may have after the image's name.
 _ENDINGS = ("_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_segmentation", "_L", "-mask", "_labelIds")
 #: An image and its mask, if it has one.
 Pair = tuple[Path, Path | None]
 
 
 def find_pairs(folder: Path, place: str) -> tuple[list[Pair], str] | None:
-    """Images of `place`, a path in `folder`, with their masks, and where those lie; None if it has no masks."""
+    """Find images of `place`, a path in `folder`, and their masks, and the place of the masks; None if there are none."""
     images = folder / place
     if not images.is_dir():
         return None
@@ -32,7 +32,7 @@ def find_pairs(folder: Path, place: str) -> tuple[list[Pair], str] | None:
 
 
 def pair_side_by_side(images: Path, *, deep: bool = True) -> list[Pair]:
-    """Images of a folder, with the files beside them that are called ``<name>_mask`` and the like; those are no images then."""
+    """Pair images with mask files in the same folder, named ``<name>_mask`` and the like."""
     files = sorted(walk_files(images, {*IMAGE_SUFFIXES, *MASK_SUFFIXES}, deep=deep))
     by_name = {path.with_suffix("").as_posix(): path for path in files if path.suffix.lower() in MASK_SUFFIXES}
     pictures = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
@@ -42,7 +42,7 @@ def pair_side_by_side(images: Path, *, deep: bool = True) -> list[Pair]:
 
 
 def have_same_names(pairs: list[Pair], images: Path, masks: Path) -> bool:
-    """Whether all masks have exactly their images' names, as folders are read by convention."""
+    """Whether all masks have exactly the names of their images, as the convention asks."""
     return all(
         mask is not None
         and mask.is_relative_to(masks)
@@ -52,12 +52,12 @@ def have_same_names(pairs: list[Pair], images: Path, masks: Path) -> bool:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted."""
+    """List all image files below a folder, sorted."""
     return sorted(walk_files(folder, IMAGE_SUFFIXES))
 
 
 def _find_mask_folder(folder: Path, place: str) -> Path | None:
-    """Folder of the masks of the images in `place`: the same path with another word for ``images``, or after its name."""
+    """Find the folder of masks of the images in `place`: ``images`` replaced by a word for masks, or that word appended."""
     parts = place.split("/")
     for name in MASK_FOLDERS:
         other = (
@@ -69,7 +69,7 @@ def _find_mask_folder(folder: Path, place: str) -> Path | None:
 
 
 def pair_by_name(images: Path, masks: Path) -> list[Pair]:
-    """Images with their masks, by name without suffix; masks may end in ``_mask`` and the like."""
+    """Pair images with masks by name without suffix; names of masks may end in ``_mask`` and the like."""
     by_name = {_normalize_unicode(_name_in_folder(path, masks)): path for path in walk_files(masks, MASK_SUFFIXES)}
     return [
         (path, _find_mask(by_name, _normalize_unicode(_name_in_folder(path, images)))) for path in list_images(images)
@@ -85,5 +85,5 @@ def _name_in_folder(path: Path, folder: Path) -> str:
 
 
 def _normalize_unicode(name: str) -> str:
-    """The name in the one of its Unicode forms that most systems write; some take letters and accents apart."""
+    """Normalise a name to Unicode NFC; some systems store accents separately."""
     return unicodedata.normalize("NFC", name)

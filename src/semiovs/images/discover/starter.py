@@ -1,4 +1,4 @@
-"""What was found in a folder as a configuration: values by key, and the commented YAML that `semiovs init` writes."""
+"""Turn a survey of a folder into a configuration: values by key, and the commented YAML that `semiovs init` writes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from semiovs.images.discover.classes import FoundClasses, guess_classes
 from semiovs.images.discover.survey import Survey
 
 _PLACEHOLDER = FoundClasses(("background", "thing"), None, "no masks to guess from")
-#: What a teacher that is asked with words needs beyond names.
+#: Hint about concepts for open-vocabulary teachers.
 _CONCEPTS = (
     "  # ^ or a YAML file with other words for a teacher to look for, colours, background: semiovs vocab show voc21 --yaml",
 )
-#: With fewer labelled images than this the recipe takes smaller steps of fewer images.
+#: Below this number of labelled images the batch size is reduced.
 _FEW = 8
-#: Where labels of the images in ood/ may lie.
+#: Folders that may hold labels of the images in ood/.
 _OOD_LABELS = ("ood-labels", "ood_labels")
 
 
 def choose_classes(found: Survey, given: str | None) -> str | FoundClasses:
-    """A file with names, names given on the command line (``a,b,c``), or a guess from the masks; doubts become notes.
+    """Choose the classes: a class file, names from the command line (``a,b,c``), or a guess from the masks; doubts become notes.
 
     Raises:
         UsageError: `given` holds no names, or one twice.
@@ -48,7 +48,7 @@ def choose_classes(found: Survey, given: str | None) -> str | FoundClasses:
 
 
 def list_settings(found: Survey, classes: str | FoundClasses, *, root: str) -> dict[str, Any]:
-    """Dotted key -> value: the configuration of the folder, without a recipe."""
+    """List the settings of section `data` and `ood` for the folder: dotted key -> value."""
     values: dict[str, Any] = {"data.root": root}
     values["data.classes"] = classes if isinstance(classes, str) else list(classes.names)
     values |= {f"data.{role}": found.lists[role] for role in ("labeled", "unlabeled", "val") if role in found.lists}
@@ -64,12 +64,12 @@ def list_settings(found: Survey, classes: str | FoundClasses, *, root: str) -> d
 
 
 def find_ood_labels(found: Survey) -> str | None:
-    """The folder with labels of the images in ood/, if there is one."""
+    """Find the folder with labels of the images in ood/."""
     return next((name for name in _OOD_LABELS if (found.folder / name).is_dir()), None)
 
 
 def format_starter(found: Survey, classes: str | FoundClasses, *, root: str) -> str:
-    """The settings as YAML text, with a recipe, and a comment on everything that a person may want to change."""
+    """Format the settings as YAML, with a recipe and comments on everything that users may want to change."""
     values = list_settings(found, classes, root=root)
     parts = (
         _format_head(found),
@@ -127,7 +127,7 @@ def _format_role(values: dict[str, Any], role: str, default: str, *, there: bool
 
 
 def _format_ood(found: Survey, values: dict[str, Any]) -> Iterator[str]:
-    """Active only where the labels are there already, so that the file trains as it is."""
+    """Format section `ood`; commented out if there are no labels yet, so that the file can be trained with."""
     mark = "" if "ood.images" in values else "# "
     yield "# Images from elsewhere (out of distribution), labelled by an open-vocabulary model: semiovs label --help"
     yield f"{mark}ood:"
