@@ -87,7 +87,7 @@ class DataConfig(Section):
     labeled: str | None = Field(None, description="list or manifest of labelled images; null: images/ with masks/")
     unlabeled: str | None = Field(
         None,
-        description="list, manifest, folder, tars or hf:NAME of bare images; null: unlabeled/ if it is there",
+        description="list, manifest, folder, tars or hf:NAME of unlabelled images; null: unlabeled/ if it is there",
     )
     val: str | None = Field(
         None,

@@ -24,7 +24,7 @@ _NOTHING = -1
 
 
 class Region(Protocol):
-    """Where an object is (`Polygons`, `Runs`, `Brush`, `Bitmap`)."""
+    """The pixels of an object (`Polygons`, `Runs`, `BrushMask`, `Bitmap`)."""
 
     def rasterize(self, height: int, width: int, /) -> NDArray[np.bool_]:
         """Mask (height, width) of the object; DataError if it does not fit the image."""

@@ -56,8 +56,8 @@ class Importer:
     """Writes annotations as masks into a new folder: ``masks/<id>.png`` and ``labeled.jsonl``.
 
     index: the images; out: the folder; root: start of paths in lists; source: of records that name none; known: labelled
-    nothing; known: labelled images that go into the list, too; pool: bare images, of which ``unlabeled.jsonl`` takes those
-    that are still bare; skip: leave images with problems out instead of refusing all; name_classes: write ``classes.txt``.
+    images that are added to the list; pool: unlabelled images, of which ``unlabeled.jsonl`` lists those that stay
+    unlabelled; skip: leave images with problems out instead of refusing all; name_classes: write ``classes.txt``.
     """
 
     rules: ClassRules
