@@ -169,7 +169,7 @@ class Benchmark(FolderDataset):
             raise DataError(f"{root}: no {part} images of {self.data.name}; {self._advice()}")
         return _make_manifest(lines, root)
 
-    def _published(self, key: str, given: str, path: Path) -> Manifest:
+    def _read_published(self, key: str, given: str, path: Path) -> Manifest:
         """Fallback for a missing list: a folder of the data set, or the published list that `given` names."""
         for place in self.images(given):
             if not Path(given).is_absolute() and (self.home / place).is_dir():
@@ -178,7 +178,7 @@ class Benchmark(FolderDataset):
             lines = self.published_lines(given)
         except DataError as error:
             raise DataError(f"{key}: no such file: {path}; {error}") from None
-        return _make_manifest(lines, self.root) if lines is not None else super()._published(key, given, path)
+        return _make_manifest(lines, self.root) if lines is not None else super()._read_published(key, given, path)
 
     def published_lines(self, given: str) -> list[str] | None:
         """Lines of the published list that a path names, or None if it names none.

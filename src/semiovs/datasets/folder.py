@@ -147,7 +147,7 @@ class FolderDataset(Dataset):
         if path.is_file():
             return examine_list(path, root, outside=self.data.outside)
         if not path.is_dir():
-            return self._published(key, given, path), ()
+            return self._read_published(key, given, path), ()
         if (path / "images").is_dir():
             return self._read_folder(root, path / "images", path / "masks")
         if (path.parent / "masks").is_dir():
@@ -158,9 +158,9 @@ class FolderDataset(Dataset):
         path = root / Path(given).expanduser()
         if path.exists() or is_container(path):
             return examine_source(given, root, key=key, outside=self.data.outside)
-        return self._published(key, given, path), ()
+        return self._read_published(key, given, path), ()
 
-    def _published(self, key: str, given: str, path: Path) -> Manifest:  # noqa: ARG002 - benchmarks know lists by name
+    def _read_published(self, key: str, given: str, path: Path) -> Manifest:  # noqa: ARG002 - benchmarks know lists by name
         """Fallback for a missing list; a folder has none."""
         raise _missing_error(key, path)
 

@@ -36,7 +36,7 @@ class ClassRules:
     def __post_init__(self) -> None:
         for key, name in [*((f"--map {label}", name) for label, name in self.map.items()), ("--rest", self.rest)]:
             if self.id_of(name) is None:
-                raise ConfigError(f"{key}={name}: no such class{self._near(name)}")
+                raise ConfigError(f"{key}={name}: no such class{self._suggest_class(name)}")
 
     def id_of(self, label: str) -> int | None:
         """Class id of a label; 255 for ignore, None if it is unknown."""
@@ -59,13 +59,13 @@ class ClassRules:
                 shown = shorten_text(label)
                 problems.add(
                     places[0],
-                    f"'{shown}' ({len(places)} shapes) is no class{self._near(label)}; say what it is: --map '{shown}=CLASS' "
-                    f"or --map '{shown}=ignore'",
+                    f"'{shown}' ({len(places)} shapes) is no class{self._suggest_class(label)}; say what it is: "
+                    f"--map '{shown}=CLASS' or --map '{shown}=ignore'",
                 )
             found[label] = IGNORE if value is None else value
         return found
 
-    def _near(self, name: str) -> str:
+    def _suggest_class(self, name: str) -> str:
         return did_you_mean(name, [*self.vocabulary.names, IGNORE_NAME])
 
 

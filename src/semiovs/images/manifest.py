@@ -44,7 +44,7 @@ class Manifest(Sequence[Record]):
     def __getitem__(self, index: slice) -> Manifest: ...
     def __getitem__(self, index: int | slice) -> Record | Manifest:
         if isinstance(index, slice):
-            return self._with(self._records[index])
+            return self._replace_records(self._records[index])
         return self._records[index]
 
     def __iter__(self) -> Iterator[Record]:
@@ -164,22 +164,22 @@ class Manifest(Sequence[Record]):
 
     def without_masks(self) -> Manifest:
         """The same images without their masks."""
-        return self._with(replace(record, mask=None) for record in self._records)
+        return self._replace_records(replace(record, mask=None) for record in self._records)
 
     def choose_by_hash(self, count: int) -> Manifest:
         """Choose `count` records, those whose ids have the smallest hashes; most stay chosen when the list grows."""
         ranked = sorted(self._records, key=lambda record: hashlib.sha256(record.id.encode()).digest())
         chosen = {record.id for record in ranked[:count]}
-        return self._with(record for record in self._records if record.id in chosen)
+        return self._replace_records(record for record in self._records if record.id in chosen)
 
     def keep_if(self, condition: Callable[[Record], bool]) -> Manifest:
         """Return the records for which `condition` is true."""
-        return self._with(record for record in self._records if condition(record))
+        return self._replace_records(record for record in self._records if condition(record))
 
     def exclude(self, other: Iterable[Record]) -> Manifest:
         """Return the records whose images are not among those of `other`."""
         images = {record.image for record in other}
-        return self._with(record for record in self._records if record.image not in images)
+        return self._replace_records(record for record in self._records if record.image not in images)
 
     def write_jsonl(self, path: Path | str) -> None:
         """Write the records as JSONL, paths relative to the root where they lie in it."""
@@ -217,7 +217,7 @@ class Manifest(Sequence[Record]):
         """Where a record comes from, for messages: ``list:line``, or its image if there is no list."""
         return f"{self.origin}:{record.line}" if self.origin is not None and record.line else str(record.image)
 
-    def _with(self, records: Iterable[Record]) -> Manifest:
+    def _replace_records(self, records: Iterable[Record]) -> Manifest:
         return Manifest(records, self.root, origin=self.origin)
 
 

@@ -214,7 +214,7 @@ def _read_tars(paths: Sequence[Path], folder: Path) -> Manifest:
 
 def _list_records(images: Container, path: Path, prefix: str) -> Iterator[Record]:
     for name in images.names():
-        about = images.about(name)
+        about = images.describe(name)
         identifier = f"{prefix}/{os.path.splitext(name)[0]}"  # noqa: PTH122
         yield Record(
             identifier, path / name, source=_clean_text(about, "source"), license=_clean_text(about, "license")

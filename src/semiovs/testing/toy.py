@@ -46,7 +46,7 @@ MakeSegmenter = Callable[[str], Segmenter]
 
 def toy_segmenter(seed: int = 0, kind: str = "deeplabv3plus", *, norm: str = "batch") -> Segmenter:
     """A small segmenter of a kind with weights of `seed`, which knows its classes."""
-    return _seeded(lambda: small_segmenter(kind, norm), seed)
+    return _build_seeded(lambda: small_segmenter(kind, norm), seed)
 
 
 def small_segmenter(kind: str, norm: str = "batch") -> Segmenter:
@@ -55,7 +55,7 @@ def small_segmenter(kind: str, norm: str = "batch") -> Segmenter:
     return build_segmenter(kind, num_classes=K, **small)
 
 
-def _seeded(make: Callable[[], Segmenter], seed: int) -> Segmenter:
+def _build_seeded(make: Callable[[], Segmenter], seed: int) -> Segmenter:
     torch.manual_seed(seed)
     segmenter = make()
     segmenter.prompt(Vocabulary(tuple("abcd"), (("a", "x"), ("b",), ("c", "y", "z"), ("d",))))
@@ -121,7 +121,7 @@ class ToyMethod:
     def _segmenter(self, seed: int, norm: str) -> Segmenter:
         make = self.segmenter
         if make is not None:
-            return _seeded(lambda: make(norm), seed)
+            return _build_seeded(lambda: make(norm), seed)
         return toy_segmenter(seed, SEGMENTERS[self.kind], norm=norm)
 
 

@@ -35,7 +35,7 @@ class Container(Protocol):
             DataError: no such image, or the container changed after it was opened.
         """
 
-    def about(self, name: str) -> Mapping[str, str]:
+    def describe(self, name: str) -> Mapping[str, str]:
         """`source` and `license` of an image, where the container has them."""
 
     def identity(self, name: str) -> str:

@@ -57,7 +57,7 @@ class DatasetRows:
             raise DataError(f"{self.path}/{name}: the row holds no image (column '{self._column}')")
         return file.read_bytes()
 
-    def about(self, name: str) -> Mapping[str, str]:
+    def describe(self, name: str) -> Mapping[str, str]:
         """`license` and `source` (or `url`) of a row, where the set has text columns of these names; else the set's licence."""
         row, whole = int(name), getattr(self._all.info, "license", "")
         found = {"license": whole} if isinstance(whole, str) else {}

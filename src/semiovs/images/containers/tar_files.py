@@ -69,7 +69,7 @@ class TarImages:
             raise DataError(f"{self.path}/{name}: {size:,} bytes, of which {len(data):,} could be read")
         return data
 
-    def about(self, name: str) -> Mapping[str, str]:
+    def describe(self, name: str) -> Mapping[str, str]:
         """`source` and `license` of its sidecar."""
         return self.index.about.get(name, {})
 

@@ -65,7 +65,7 @@ def find_lists(folder: Path) -> FoundLists:
             role = _guess_role(path) or ""
             found.lists.setdefault(role, path)
             found.made.pop(role, None)
-        left = [path for path in _list_files(place) if _looks_like_a_list(path) and path not in by_id]
+        left = [path for path in _list_files(place) if _is_named_like_a_list(path) and path not in by_id]
         found.notes += map(_note_not_a_list, left)
     found.others = inner[1:]
     return found
@@ -213,7 +213,7 @@ def _is_list(path: Path) -> bool:
     )
 
 
-def _looks_like_a_list(path: Path) -> bool:
+def _is_named_like_a_list(path: Path) -> bool:
     """Whether a file is named like a list, but its lines are not those of one."""
     suffixes = {".txt", ".jsonl", ".lst", ".csv", ".tsv"}
     return (
