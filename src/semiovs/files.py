@@ -55,7 +55,7 @@ def new_folder(path: Path, refuse: type[SemiovsError] = DataError) -> Iterator[P
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise refuse(f"{path}: is there already and not empty; choose another folder, nothing is replaced")
-    partial = path.parent / f".{path.name}-{uuid.uuid4().hex}"  # hidden, so that nobody takes it for data
+    partial = path.parent / f".{path.name}-{uuid.uuid4().hex}"  # hidden, so that it is not read as data
     partial.mkdir(parents=True)
     try:
         yield partial

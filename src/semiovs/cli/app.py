@@ -97,7 +97,7 @@ def _build_program() -> Any:
         context: typer.Context,
         version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     ) -> None:
-        """Semi-supervised semantic segmentation with open-vocabulary teachers: few masks, many bare images."""
+        """Semi-supervised semantic segmentation with open-vocabulary teachers: few masks, many unlabelled images."""
         if version:
             console.out(f"semiovs {__version__}")
             raise typer.Exit

@@ -43,7 +43,7 @@ def prepare(
     makings, problems = list_makings(dataset)
     made = [_make_masks(making) for making in makings] if write else []
     waiting = [(making.what, left) for making in makings if (left := len(making.missing()))]
-    dataset = type(dataset)(dataset.data)  # what is on disk is looked at anew
+    dataset = type(dataset)(dataset.data)  # read the folder again, with the new masks
     parts = dataset.parts()
     lacking = [part for part in parts if part.needed and part.lacking]
     problems += check_masks(dataset) if lacking else [*find_absent(dataset), *check_masks(dataset)]

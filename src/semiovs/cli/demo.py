@@ -41,7 +41,7 @@ def demo(
     """Make a small world of textured objects, train four students on it, show whether the OOD images helped."""
     with fresh_folder(out):
         console.log(f"demo in {out}, seed {seed}; takes about 4 minutes on 2 CPU cores")
-        # imported late: torch alone takes seconds, and a wrong folder should be told at once
+        # imported late: torch takes seconds to import, and a wrong folder should fail at once
         from semiovs.calibration.page import write_card_page
         from semiovs.demo.demo import make_examples, run_demo
         from semiovs.demo.image_strips import write_strips

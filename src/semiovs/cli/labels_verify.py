@@ -38,7 +38,7 @@ def verify(
     elif lines := find_damaged_lines(store):
         found = StoreReport(
             0, [], [], [], lines
-        )  # what the lines said is not known: the rest is checked once they are gone
+        )  # the images of damaged lines are unknown; the others are checked after --fix
     else:
         with progress("verifying") as show:
             found = verify(PseudoLabelStore.open(store), progress=show)

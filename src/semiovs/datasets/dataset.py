@@ -84,7 +84,7 @@ class Dataset(ABC):
         return found
 
     def read(self, streams: Container[str] = KEYS) -> Collection:
-        """As `examine`, of what is whole: images and masks are looked at by `semiovs.audit.check.check_collection`.
+        """As `examine`, but problems of lists raise an error; images and masks are checked by `semiovs.audit.check`.
 
         Raises:
             DataError: missing or wrong lists and folders, all of them in one error; ConfigError: as `examine`.

@@ -132,7 +132,7 @@ class Importer:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(
             encode_label(painted.label, colors)
-        )  # nobody sees the folder yet, so no file needs to be synced by itself
+        )  # the folder is renamed at the end, so single files need no sync
         mask = self.out / MASKS / f"{record.id}.png"
         done.records.append(replace(record, mask=mask, source=record.source or self.source, line=0))
         values, counts = np.unique(painted.label, return_counts=True)

@@ -28,7 +28,7 @@ def recognise(document: AnnotationFile) -> bool:
 
 
 def read(document: AnnotationFile, _: ProblemList) -> Annotations:
-    """The one image with its shapes; the picture inside the file (``imageData``) is not looked at.
+    """Read the image with its shapes; the picture inside the file (``imageData``) is ignored.
 
     Raises:
         DataError: no list of shapes; what is wrong with single ones goes to the image's `faults`.

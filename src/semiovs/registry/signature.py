@@ -75,7 +75,7 @@ def _inspect_levels(target: Any) -> Iterator[_SignatureLevel]:
 
 
 def _resolve_annotation(annotation: Any, known: dict[str, Any]) -> Any:
-    """A type; Any for none, and for one whose name is imported for type checkers alone."""
+    """Resolve an annotation to a type; Any if there is none, or if its name is imported for type checkers only."""
     if not isinstance(annotation, str):
         return Any if annotation is inspect.Parameter.empty else annotation
     try:

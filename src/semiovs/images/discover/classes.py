@@ -66,7 +66,7 @@ def guess_classes(masks: list[Path]) -> FoundClasses | None:
     step = max(1, len(masks) // LOOKED_AT)
     found: Counter[Key] = Counter()
     for path in masks[::step][:LOOKED_AT]:
-        with suppress(DataError):  # what cannot be read is told by the check of the data
+        with suppress(DataError):  # unreadable masks are reported by `data check`
             found.update(count_values(read_mask_values(path)))
     if any(len(key) == 3 for key in found):
         colors: Counter[Key] = Counter()

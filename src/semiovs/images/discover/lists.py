@@ -128,7 +128,7 @@ def _add_rest(folder: Path, found: FoundLists) -> None:
 
 
 def _add_flat(folder: Path, found: FoundLists) -> None:
-    """Images in the folder itself are bare ones; where others lie below, the folder cannot be named for them."""
+    """Add images in the folder itself as unlabelled, by a list if there are images in subfolders too."""
     taken = {path for pairs in found.made.values() for pair in pairs for path in pair}
     bare = [image for image, mask in pair_side_by_side(folder, deep=False) if mask is None and image not in taken]
     if not bare or {UNLABELED} & {*found.lists, *found.made} or (folder / "unlabeled").is_dir():
