@@ -23,37 +23,43 @@ if TYPE_CHECKING:
 _REPLACED = ("data.labeled", "data.unlabeled", "data.val", "data.held_out")
 
 
+_Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONFIG] [KEY=VALUE]...",
+        help="Preset, YAML file, or folder with a semiovs.yaml; then values on top.",
+    ),
+]
+_Sizes = Annotated[
+    str,
+    typer.Option("--sizes", metavar="LIST", help="Labelled parts: fractions and numbers of images, like 1/8,1/4,92."),
+]
+_Val = Annotated[
+    str, typer.Option("--val", metavar="SHARE", help="Evaluation part: 1/5, 0.2 or a number of images; 0: none.")
+]
+_HeldOut = Annotated[
+    str, typer.Option("--held-out", metavar="SHARE", help="Held-out part, to choose models while training.")
+]
+_Group = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="Images whose ids give the same first group stay together, such as frames of one video.",
+    ),
+]
+_Out = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder to write the lists to; default: splits/own in data.root.")
+]
+
+
 def split(
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[CONFIG] [KEY=VALUE]...",
-            help="Preset, YAML file, or folder with a semiovs.yaml; then values on top.",
-        ),
-    ] = None,
-    sizes: Annotated[
-        str,
-        typer.Option(
-            "--sizes", metavar="LIST", help="Labelled parts: fractions and numbers of images, like 1/8,1/4,92."
-        ),
-    ] = "1/16,1/8,1/4,1/2",
-    val: Annotated[
-        str, typer.Option("--val", metavar="SHARE", help="Evaluation part: 1/5, 0.2 or a number of images; 0: none.")
-    ] = "0",
-    held_out: Annotated[
-        str, typer.Option("--held-out", metavar="SHARE", help="Held-out part, to choose models while training.")
-    ] = "0",
+    arguments: _Arguments = None,
+    sizes: _Sizes = "1/16,1/8,1/4,1/2",
+    val: _Val = "0",
+    held_out: _HeldOut = "0",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random choice.")] = 0,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGEX",
-            help="Images whose ids give the same first group stay together, such as frames of one video.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder to write the lists to; default: splits/own in data.root.")
-    ] = None,
+    group: _Group = None,
+    out: _Out = None,
     force: Annotated[bool, typer.Option("--force", help="Replace lists that are there.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -24,35 +24,42 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
+_Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONFIG] [KEY=VALUE]...", help="Configuration: images of ood.images are labelled into ood.labels."
+    ),
+]
+_Calibration = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="File written by `semiovs calibrate`: uncertain pixels become ignore."),
+]
+_Images = Annotated[
+    Path | None, typer.Option(help="Images to label instead of ood.images: folder, list, tars or hf:NAME.")
+]
+_Classes = Annotated[
+    str | None, typer.Option(help="Without CONFIG: file of class names, shipped vocabulary, or a,b,c.")
+]
+_OnError = Annotated[
+    str, typer.Option(metavar="skip|fail", help="On an image that cannot be labelled: leave it out, or stop.")
+]
+
+
 def label(
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[CONFIG] [KEY=VALUE]...", help="Configuration: images of ood.images are labelled into ood.labels."
-        ),
-    ] = None,
+    arguments: _Arguments = None,
     teacher: options.Teacher = "masks",
     from_: options.From = None,
     map_: options.Map = None,
     set_: options.Set = None,
     weights: options.Weights = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="File written by `semiovs calibrate`: uncertain pixels become ignore."),
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Images to label instead of ood.images: folder, list, tars or hf:NAME.")
-    ] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="Without CONFIG: file of class names, shipped vocabulary, or a,b,c.")
-    ] = None,
+    calibration: _Calibration = None,
+    images: _Images = None,
+    classes: _Classes = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Store to write, instead of ood.labels.")] = None,
     batch_size: options.BatchSize = 1,
     shard: options.Shard = "0/1",
     threads: options.Threads = None,
-    on_error: Annotated[
-        str, typer.Option(metavar="skip|fail", help="On an image that cannot be labelled: leave it out, or stop.")
-    ] = "fail",
+    on_error: _OnError = "fail",
     as_json: Json = False,
 ) -> None:
     """Label images with a teacher, into a pseudo-label store. A repeated call labels the images that are left."""

@@ -22,40 +22,38 @@ if TYPE_CHECKING:
 _LOCAL = "/data/local-files/?d=images/"
 
 
+_Source = Annotated[Path, typer.Argument(metavar="STORE|MASKS|LIST", help="Store, folder of masks, or labelled list.")]
+_Out = Annotated[Path, typer.Option(metavar="DIR|FILE", help="New folder, or one file (.json, .xml) without images.")]
+_Images = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR|LIST", help="Images of the labels: their file names are written, and the files copied."),
+]
+_Worst = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Only the N images with the lowest confidence, lowest first.")
+]
+_Ids = Annotated[
+    Path | None, typer.Option(metavar="LIST", help="Only these images: a text file with an id or image per line.")
+]
+_Polygons = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="PIXELS", help="Write polygons, at most so far from the outline, instead of masks."),
+]
+_Prefix = Annotated[str, typer.Option(help="Label Studio: prefix of the file name in the address of an image.")]
+_Sample = Annotated[int, typer.Option(min=1, help="Images that --worst compares, evenly spread over the store.")]
+
+
 def export(
-    source: Annotated[
-        Path, typer.Argument(metavar="STORE|MASKS|LIST", help="Store, folder of masks, or labelled list.")
-    ],
+    source: _Source,
     to: Annotated[str, typer.Option(metavar="|".join(FORMATS), help="Annotation program.")],
-    out: Annotated[
-        Path, typer.Option(metavar="DIR|FILE", help="New folder, or one file (.json, .xml) without images.")
-    ],
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR|LIST", help="Images of the labels: their file names are written, and the files copied."
-        ),
-    ] = None,
-    worst: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Only the N images with the lowest confidence, lowest first.")
-    ] = None,
+    out: _Out,
+    images: _Images = None,
+    worst: _Worst = None,
     class_: Annotated[str | None, typer.Option("--class", metavar="NAME", help="Only images with this class.")] = None,
-    ids: Annotated[
-        Path | None, typer.Option(metavar="LIST", help="Only these images: a text file with an id or image per line.")
-    ] = None,
+    ids: _Ids = None,
     classes: Classes = None,
-    polygons: Annotated[
-        float | None,
-        typer.Option(
-            min=0, metavar="PIXELS", help="Write polygons, at most so far from the outline, instead of masks."
-        ),
-    ] = None,
-    prefix: Annotated[
-        str, typer.Option(help="Label Studio: prefix of the file name in the address of an image.")
-    ] = _LOCAL,
-    sample: Annotated[
-        int, typer.Option(min=1, help="Images that --worst compares, evenly spread over the store.")
-    ] = 10_000,
+    polygons: _Polygons = None,
+    prefix: _Prefix = _LOCAL,
+    sample: _Sample = 10_000,
     root: Root = Path(),
     as_json: Json = False,
 ) -> None:

@@ -24,38 +24,41 @@ _COVERED = 0.8
 _FEW_CROWDS = 0.1
 
 
+_File = Annotated[Path, typer.Argument(metavar="FILE|DIR", help="File that the program exported; LabelMe: the folder.")]
+_From = Annotated[str, typer.Option("--from", metavar="auto|coco|cvat|label-studio|labelme", help="The format.")]
+_Map = Annotated[str | None, typer.Option("--map", help="Classes of labels with other names: 'auto=car,tree=ignore'.")]
+_Rest = Annotated[
+    str, typer.Option(metavar="ignore|CLASS", help="Class of pixels without a shape: ignore, background, …")
+]
+_Crowd = Annotated[
+    str | None, typer.Option(metavar="ignore|class", help="COCO's crowds: ignored (default), or objects.")
+]
+_Predictions = Annotated[
+    bool, typer.Option("--predictions", help="Label Studio: also tasks that nobody has handed in.")
+]
+_AddTo = Annotated[
+    Path | None, typer.Option(metavar="LIST", help="Labelled list whose images are added to the new one.")
+]
+_RemoveFrom = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR|LIST", help="Unlabelled images; unlabeled.jsonl lists those that are left."),
+]
+_OnError = Annotated[str, typer.Option(metavar="fail|skip", help="On images with errors: leave them out, or stop.")]
+
+
 def import_(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE|DIR", help="File that the program exported; LabelMe: the folder.")
-    ],
+    file: _File,
     images: Annotated[Path, typer.Option(metavar="DIR|LIST", help="The images.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for masks/ and labeled.jsonl.")],
-    from_: Annotated[
-        str, typer.Option("--from", metavar="auto|coco|cvat|label-studio|labelme", help="The format.")
-    ] = "auto",
+    from_: _From = "auto",
     classes: Classes = None,
-    map_: Annotated[
-        str | None, typer.Option("--map", help="Classes of labels with other names: 'auto=car,tree=ignore'.")
-    ] = None,
-    rest: Annotated[
-        str, typer.Option(metavar="ignore|CLASS", help="Class of pixels without a shape: ignore, background, …")
-    ] = "ignore",
-    crowd: Annotated[
-        str | None, typer.Option(metavar="ignore|class", help="COCO's crowds: ignored (default), or objects.")
-    ] = None,
-    predictions: Annotated[
-        bool, typer.Option("--predictions", help="Label Studio: also tasks that nobody has handed in.")
-    ] = False,
-    add_to: Annotated[
-        Path | None, typer.Option(metavar="LIST", help="Labelled list whose images are added to the new one.")
-    ] = None,
-    remove_from: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR|LIST", help="Unlabelled images; unlabeled.jsonl lists those that are left."),
-    ] = None,
-    on_error: Annotated[
-        str, typer.Option(metavar="fail|skip", help="On images with errors: leave them out, or stop.")
-    ] = "fail",
+    map_: _Map = None,
+    rest: _Rest = "ignore",
+    crowd: _Crowd = None,
+    predictions: _Predictions = False,
+    add_to: _AddTo = None,
+    remove_from: _RemoveFrom = None,
+    on_error: _OnError = "fail",
     root: Root = Path(),
     as_json: Json = False,
 ) -> None:

@@ -18,28 +18,30 @@ if TYPE_CHECKING:
     from semiovs.inference import Predictor
 
 
+_Arguments = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGES... [KEY=VALUE]...", help="Files, folders, tars; and settings such as eval.mode=sliding."
+    ),
+]
+_Scores = Annotated[bool, typer.Option("--scores", help="Write class probabilities, float16 (K, H, W) .npz.")]
+_Which = Annotated[str | None, typer.Option("--model", help="student or ema; default: ema where there is one.")]
+_OnError = Annotated[
+    str, typer.Option(metavar="skip|fail", help="On a picture that cannot be read: leave it out, or stop.")
+]
+
+
 def predict(
     model: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, checkpoint or .safetensors file.")],
-    arguments: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IMAGES... [KEY=VALUE]...", help="Files, folders, tars; and settings such as eval.mode=sliding."
-        ),
-    ],
+    arguments: _Arguments,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")],
     overlay: Annotated[bool, typer.Option(help="Write the picture with tinted classes and a legend.")] = True,
-    scores: Annotated[
-        bool, typer.Option("--scores", help="Write class probabilities, float16 (K, H, W) .npz.")
-    ] = False,
+    scores: _Scores = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Segment the pictures of sub-folders too.")] = False,
-    which: Annotated[
-        str | None, typer.Option("--model", help="student or ema; default: ema where there is one.")
-    ] = None,
+    which: _Which = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
-    on_error: Annotated[
-        str, typer.Option(metavar="skip|fail", help="On a picture that cannot be read: leave it out, or stop.")
-    ] = "fail",
+    on_error: _OnError = "fail",
     as_json: Json = False,
 ) -> None:
     """Segment pictures: writes an id mask, a coloured mask and an overlay for each."""
