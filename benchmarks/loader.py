@@ -13,8 +13,8 @@ from torch import Tensor
 from benchmarks import pictures, plain_loader
 from benchmarks.measure import Row, Size, alternately, counted, rate
 from semiovs.data import Batch, Labeled, OpenVocab, Unlabeled, normalize
-from semiovs.data.dataset import Augment, read_ood, stack
-from semiovs.data.draws import Draws
+from semiovs.data.draws import ItemDraws
+from semiovs.data.items import Augment, read_ood, stack_items
 from semiovs.data.label_source import MaskFiles
 from semiovs.images.image import read_image
 from semiovs.images.masks import MaskReader
@@ -36,10 +36,10 @@ def _unlabeled(files: list[tuple[Path, Path]], side: int, size: Size) -> list[Ro
 
     def ours(pipeline: str) -> Callable[[int], Unlabeled]:
         augment = Augment(side, pipeline=pipeline)
-        return lambda k: augment.unlabeled(read_image(files[k % len(files)][0]), 2, Draws(k))
+        return lambda k: augment.unlabeled(read_image(files[k % len(files)][0]), 2, ItemDraws(k))
 
     def normalized(k: int) -> Batch:
-        part = stack([ours("fast")(k)])
+        part = stack_items([ours("fast")(k)])
         return normalize(Batch(Labeled(part.weak, part.weak[:, 0]), part), _MEAN, _STD)
 
     def plain(k: int) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _ood(files: list[tuple[Path, Path]], side: int, size: Size) -> list[Row]:
 
     def ours(pipeline: str) -> Callable[[int], OpenVocab]:
         augment = Augment(side, pipeline=pipeline)
-        return lambda k: augment.ood(*read_ood(records[k % len(records)], labels, scores=False), 2, Draws(k))
+        return lambda k: augment.ood(*read_ood(records[k % len(records)], labels, scores=False), 2, ItemDraws(k))
 
     def plain(k: int) -> dict[str, Any]:
         return plain_loader.item(*files[k % len(files)], side, k, ood=True)

@@ -15,9 +15,9 @@ from PIL import Image
 
 from benchmarks import pictures
 from benchmarks.measure import Row, Size, alternately, rate, repeated
-from semiovs.data.dataset import Augment
-from semiovs.data.draws import Draws
-from semiovs.images.containers.container import container, forget
+from semiovs.data.draws import ItemDraws
+from semiovs.data.items import Augment
+from semiovs.images.containers.container import forget_container, open_container
 from semiovs.images.containers.tar_index import index_tar
 from semiovs.images.image import read_image
 from semiovs.images.pixel_cache import PixelCache
@@ -50,7 +50,7 @@ def _tar(files: Sequence[Path], root: Path, size: Size) -> list[Row]:
     with tarfile.open(tar, "w") as packed:
         for number, file in enumerate(files):
             packed.add(file, f"{number}{file.suffix}")
-    members = [tar / name for name in container(tar).names()]
+    members = [tar / name for name in open_container(tar).names()]
     assert sorted(read_image(m).tobytes() for m in members) == sorted(read_image(f).tobytes() for f in files)
     turns, work = size.of(4, 1), size.of(4, 1) * len(files)
     times = alternately(size, file=_all(read_image, files, turns), tar=_all(read_image, members, turns))
@@ -63,11 +63,11 @@ def _index(root: Path, size: Size) -> list[Row]:
     with tarfile.open(tar, "w", format=tarfile.USTAR_FORMAT) as packed:
         for number in range(count):
             packed.addfile(tarfile.TarInfo(f"{number:06d}.jpg"))
-    container(tar)
+    open_container(tar)
 
     def known() -> None:
-        forget(tar)
-        container(tar)
+        forget_container(tar)
+        open_container(tar)
 
     def listed() -> None:
         with tarfile.open(tar) as opened:
@@ -97,7 +97,7 @@ def _samples(files: Sequence[Path], root: Path, size: Size) -> list[Row]:
         augment = Augment(side, pipeline=pipeline)
 
         def sample(read: Read, path: Path, augment: Augment = augment) -> object:
-            return augment.unlabeled(read(path), 2, Draws(len(path.name)))
+            return augment.unlabeled(read(path), 2, ItemDraws(len(path.name)))
 
         times = alternately(
             size,

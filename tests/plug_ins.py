@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from semiovs.registry.plug_ins import find_plug_ins
-from semiovs.registry.signature import options_of
+from semiovs.registry.signature import read_options
 
 PAGES = Path(__file__).parents[1] / "docs" / "extend"
 #: Page -> the module that it prints.
@@ -70,4 +70,4 @@ def forget() -> None:
     """Let the next look-up scan the installed packages anew."""
     importlib.invalidate_caches()
     find_plug_ins.cache_clear()
-    options_of.cache_clear()
+    read_options.cache_clear()

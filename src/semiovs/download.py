@@ -1,4 +1,4 @@
-"""Files from the network: whole, checked and bounded, or not at all."""
+"""Downloads: written atomically, with checks of size and checksum."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from urllib.request import Request, urlopen
 
 from semiovs.files import atomic_write
 
-#: Called with what is done and what there is to do.
+#: Called with the amounts done and in total.
 Progress = Callable[[int, int], None]
 
-#: Seconds without a byte until a download is given up.
+#: Seconds without data after which a download fails.
 PATIENCE = 30.0
 _CHUNK = 2**20
 
 
 class DownloadError(Exception):
-    """What came over the network is not what was asked for."""
+    """A download is incomplete, too large, or has a wrong checksum."""
 
 
 def read_url(url: str, *, most: int) -> bytes:
-    """What is at `url`, in memory.
+    """Return the content of `url`.
 
     Raises:
         DownloadError: more than `most` bytes; OSError, HTTPException: no connection, or no such file.
     """
-    with _open(url) as answer:
+    with _open_url(url) as answer:
         data: bytes = answer.read(most + 1)
     if len(data) > most:
         raise DownloadError(f"longer than {most:,} bytes")
@@ -36,13 +36,13 @@ def read_url(url: str, *, most: int) -> bytes:
 
 
 def download(url: str, target: Path, *, sha256: str | None = None, progress: Progress | None = None) -> str:
-    """Write what is at `url` to `target`, atomically; returns its SHA-256. progress: called with MiB.
+    """Download `url` to `target`, atomically; returns its SHA-256. progress: called with MiB done and in total.
 
     Raises:
-        DownloadError: it broke off, or has another SHA-256 than `sha256`; OSError, HTTPException: no connection.
+        DownloadError: incomplete, or with another SHA-256 than `sha256`; OSError, HTTPException: no connection.
     """
     size, digest = 0, hashlib.sha256()
-    with _open(url) as answer, atomic_write(target) as file:
+    with _open_url(url) as answer, atomic_write(target) as file:
         expected = int(answer.headers.get("Content-Length") or 0)
         while chunk := answer.read(_CHUNK):
             file.write(chunk)
@@ -57,5 +57,5 @@ def download(url: str, target: Path, *, sha256: str | None = None, progress: Pro
     return digest.hexdigest()
 
 
-def _open(url: str) -> Any:
+def _open_url(url: str) -> Any:
     return urlopen(Request(url, headers={"User-Agent": "semiovs"}), timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""Environment variables and the facts of this machine, in one place."""
+"""Environment variables of semiovs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """Directory for everything that can be made again: `SEMIOVS_CACHE`, else the user's cache."""
+    """Directory of files that can be made again: `SEMIOVS_CACHE`, else ``semiovs`` in the user's cache."""
     given = os.environ.get("SEMIOVS_CACHE")
     if given:
         return Path(given).expanduser()
@@ -22,16 +22,16 @@ def data_dir() -> Path | None:
 
 
 def weights_dir() -> Path:
-    """Directory that is searched for weights: `SEMIOVS_WEIGHTS_DIR`, else `weights` in the cache."""
+    """Directory of weight files: `SEMIOVS_WEIGHTS_DIR`, else ``weights`` in the cache."""
     given = os.environ.get("SEMIOVS_WEIGHTS_DIR")
     return Path(given).expanduser() if given else cache_dir() / "weights"
 
 
 def log_level() -> str:
-    """Level of the program's own log (`SEMIOVS_LOG_LEVEL`), INFO by default."""
+    """Log level (`SEMIOVS_LOG_LEVEL`), INFO by default."""
     return os.environ.get("SEMIOVS_LOG_LEVEL", "INFO").upper()
 
 
 def hub_offline() -> bool:
-    """Whether the user forbade the hub (`HF_HUB_OFFLINE`)."""
+    """Whether access to the Hugging Face hub is switched off (`HF_HUB_OFFLINE`)."""
     return os.environ.get("HF_HUB_OFFLINE", "0").lower() in {"1", "true", "yes", "on"}

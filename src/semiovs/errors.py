@@ -1,4 +1,4 @@
-"""Every error a user can cause: one clear line (what, where, what next) and a documented exit code."""
+"""Errors that users can cause: a message that says what, where and what to do, and a documented exit code."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import ClassVar, Self
 
 
 class SemiovsError(Exception):
-    """Base of all expected errors; the command line prints its message alone and exits with `exit_code`."""
+    """Base of all expected errors; the command line prints only the message and exits with `exit_code`."""
 
     exit_code: ClassVar[int] = 1
 
 
 class UsageError(SemiovsError):
-    """A command, option or argument that cannot be taken (exit code 2)."""
+    """An invalid command, option or argument (exit code 2)."""
 
     exit_code = 2
 
 
 class ConfigError(UsageError):
-    """A configuration that does not hold: unknown key, wrong type, values that contradict (exit code 2)."""
+    """An invalid configuration: unknown key, wrong type, contradicting values (exit code 2)."""
 
 
 class DataError(SemiovsError):
     """Images, masks, lists or stores that are missing or wrong (exit code 3).
 
-    problems: every single thing that is wrong, one line each; kind: a word for what is wrong (`semiovs data check` lists them).
+    problems: one line for each problem; kind: a stable word for the kind of problem (those of `semiovs data check`).
     """
 
     exit_code = 3
-    #: How many of many problems stand in the message.
+    #: How many problems the message lists at most.
     shown: ClassVar[int] = 100
 
     def __init__(self, message: str, problems: Sequence[str] = (), *, kind: str = "") -> None:
@@ -41,7 +41,7 @@ class DataError(SemiovsError):
 
     @classmethod
     def of(cls, problems: Sequence[str], heading: str | None = None) -> Self:
-        """One error for all problems; a single one stands alone, more of them each on a line below the heading."""
+        """Build one error for all problems: a single one is the message, several are listed below the heading."""
         if len(problems) == 1:
             return cls(problems[0])
         lines = [f"{heading or f'{len(problems)} problems in the data'}:", *(f"  {p}" for p in problems[: cls.shown])]
@@ -61,7 +61,7 @@ class MissingExtraError(WeightsError):
 
 
 class DivergedError(SemiovsError):
-    """Loss or gradients stopped being finite (exit code 5)."""
+    """The loss or gradients are not finite any more (exit code 5)."""
 
     exit_code = 5
 
@@ -79,12 +79,12 @@ class InterruptedRunError(SemiovsError):
 
 
 class SemiovsWarning(UserWarning):
-    """Something a user should know, that does not stop the work."""
+    """A warning for the user; the work goes on."""
 
 
 @contextmanager
 def about(what: object) -> Iterator[None]:
-    """Put `what`, such as the path of an image, before the message of a DataError that is raised inside."""
+    """Prefix DataErrors raised inside with `what`, such as the path of an image."""
     try:
         yield
     except DataError as error:

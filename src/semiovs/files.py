@@ -1,4 +1,4 @@
-"""Files and folders that are never half-written: unique temporary name, fsync, rename; and checksums of files."""
+"""Atomic writing of files and folders (unique temporary name, fsync, rename), locks and checksums."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     The temporary name holds host, process and a random part, so that two jobs never share one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
+    temporary = _temporary_path(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -46,7 +46,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def new_folder(path: Path, refuse: type[SemiovsError] = DataError) -> Iterator[Path]:
-    """Give the body a folder to fill, beside `path`; once it is full it is renamed to `path`, and if the body fails it is removed.
+    """Provide a temporary folder to fill; it is renamed to `path` at the end, and removed if the body fails.
 
     refuse: the kind of error to raise if `path` is taken.
 
@@ -55,7 +55,7 @@ def new_folder(path: Path, refuse: type[SemiovsError] = DataError) -> Iterator[P
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise refuse(f"{path}: is there already and not empty; choose another folder, nothing is replaced")
-    partial = path.parent / f".{path.name}-{uuid.uuid4().hex}"  # hidden, so that nobody takes it for data
+    partial = path.parent / f".{path.name}-{uuid.uuid4().hex}"  # hidden, so that it is not read as data
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -67,12 +67,12 @@ def new_folder(path: Path, refuse: type[SemiovsError] = DataError) -> Iterator[P
         raise
 
 
-def stage(directory: Path, data: bytes) -> Path:
-    """Write `data` to a new temporary file in `directory`, flushed to disk; renaming it makes it count.
+def write_staged(directory: Path, data: bytes) -> Path:
+    """Write `data` to a new temporary file in `directory`, flushed to disk; renaming the file commits it.
 
     A file that nobody renames is removed by `sweep_temporaries` once its process is gone.
     """
-    temporary = _temporary(directory / "staged")
+    temporary = _temporary_path(directory / "staged")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -85,7 +85,7 @@ def stage(directory: Path, data: bytes) -> Path:
     return temporary
 
 
-def _temporary(path: Path) -> Path:
+def _temporary_path(path: Path) -> Path:
     return path.with_name(f"{path.name}{_TEMPORARY}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}")
 
 
@@ -127,7 +127,7 @@ def digest_of(path: Path, algorithm: str) -> str:
 
 
 def open_locked(path: Path) -> int:
-    """Open a file for appending with the lock on it, even if it is replaced in between; closing the descriptor releases it."""
+    """Open a file for appending and lock it, even if it is replaced meanwhile; closing the descriptor releases the lock."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
@@ -152,14 +152,14 @@ def sweep_temporaries(directory: Path) -> int:
     removed = 0
     for path in directory.glob(f"*{_TEMPORARY}{socket.gethostname()}-*"):
         owner = path.name.rsplit("-", 2)[-2]
-        if owner.isdigit() and not _alive(int(owner)):
+        if owner.isdigit() and not _is_alive(int(owner)):
             with suppress(OSError):
                 path.unlink()
                 removed += 1
     return removed
 
 
-def _alive(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Work ahead of the one who asks: a few threads, results in order, memory bounded."""
+"""Compute the next results ahead in threads: results in order, memory bounded."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-In = TypeVar("In")
-Out = TypeVar("Out")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def read_ahead(
-    items: Iterable[In],
-    function: Callable[[In], Out],
+    items: Iterable[Item],
+    function: Callable[[Item], Result],
     *,
     threads: int,
     least: int = 1,
     limit: int | None = None,
-    size: Callable[[Out], int] = lambda _: 0,
-) -> Generator[Out, None, None]:
-    """Results of `function` in the order of `items`; while one is used, the next ones are computed by `threads` threads.
+    size: Callable[[Result], int] = lambda _: 0,
+) -> Generator[Result, None, None]:
+    """Yield the results of `function` in the order of `items`; while one is used, `threads` threads compute the next ones.
 
-    At most `2 * threads` results wait (or `least`, if that is more). `items` is read no further than that. Closing the generator
-    cancels what has not begun and waits for what has.
+    At most `2 * threads` results wait (or `least`, if that is more), and `items` is read no further. Closing the generator
+    cancels work that has not started and waits for work that has.
 
-    limit: sum of `size` of the results that may wait, such as bytes; a result that is still computed counts as the largest so far.
-    least: so many may wait whatever their size.
+    limit: largest sum of `size` of the waiting results, such as bytes; unfinished results count as the largest so far.
+    least: number of results that may wait whatever their size.
 
     Raises:
         Exception: what `function` raises, in its place in the order.
     """
-    source, waiting, largest = iter(items), deque[Future[Out]](), limit or 0
+    source, waiting, largest = iter(items), deque[Future[Result]](), limit or 0
 
     def room() -> bool:
         if len(waiting) < least or limit is None:
@@ -61,5 +61,5 @@ def read_ahead(
                 future.cancel()
 
 
-def _size(future: Future[Out], size: Callable[[Out], int], largest: int) -> int:
+def _size(future: Future[Result], size: Callable[[Result], int], largest: int) -> int:
     return size(future.result()) if future.done() and future.exception() is None else largest

@@ -123,10 +123,10 @@ def test_files_that_cannot_be_converted(tmp_path, capsys):
 
 def test_classes_that_must_be_said(tmp_path):
     with pytest.raises(UsageError, match="7 classes: say which with --classes"):
-        convert._vocabulary(None, 7)
+        convert._find_vocabulary(None, 7)
     (tmp_path / "names.txt").write_text("\n".join("abcdefg"))
-    assert convert._vocabulary(str(tmp_path / "names.txt"), 7).names == tuple("abcdefg")
-    assert convert._vocabulary(None, 19).names[0] == "road"
+    assert convert._find_vocabulary(str(tmp_path / "names.txt"), 7).names == tuple("abcdefg")
+    assert convert._find_vocabulary(None, 19).names[0] == "road"
 
 
 @pytest.mark.parametrize("options", [{"encoder": "tiny"}, {"encoder": "resnet50s", "channels": 16}])

@@ -60,19 +60,19 @@ def test_show_as_data(folder, capsys):
 
 
 def test_colours_only_where_they_can_be_seen(monkeypatch):
-    assert console.swatch((128, 64, 128)) == "#804080"
+    assert console.format_swatch((128, 64, 128)) == "#804080"
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert console.swatch((128, 64, 128)) == "\x1b[48;2;128;64;128m   \x1b[0m #804080"
+    assert console.format_swatch((128, 64, 128)) == "\x1b[48;2;128;64;128m   \x1b[0m #804080"
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("COLUMNS", "80")
-    row = [console.swatch((128, 64, 128)), "[red]x"]  # a name is no markup
-    coloured = console.table(["a", "b"], [row])
+    row = [console.format_swatch((128, 64, 128)), "[red]x"]  # a name is no markup
+    coloured = console.format_table(["a", "b"], [row])
     assert "48;2;128;64;128m" in coloured
     assert "[red]x" in coloured
     monkeypatch.setenv("NO_COLOR", "1")
-    assert "48;2" not in console.table(["a", "b"], [[console.swatch((128, 64, 128)), "x"]])
+    assert "48;2" not in console.format_table(["a", "b"], [[console.format_swatch((128, 64, 128)), "x"]])
 
 
 def test_check(folder, capsys):

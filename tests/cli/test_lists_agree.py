@@ -12,8 +12,8 @@ from PIL import Image
 
 from semiovs.cli.app import main
 from semiovs.cli.data_input import find_data
-from semiovs.cli.label import _task
-from semiovs.cli.select import _configured
+from semiovs.cli.label import _make_task
+from semiovs.cli.select import _load_images
 from semiovs.config import load_config
 from semiovs.errors import DataError, SemiovsError
 from semiovs.images.record import Record
@@ -50,7 +50,7 @@ def train_unlabeled(root: Path, given: Path) -> dict[str, Path]:
 
 
 def label(root: Path, given: Path) -> dict[str, Path]:
-    task, _ = _task([f"data.root={root}"], given, None, None)
+    task, _ = _make_task([f"data.root={root}"], given, None, None)
     return files(task.images)
 
 
@@ -60,7 +60,7 @@ def check(root: Path, given: Path) -> dict[str, Path]:
 
 
 def select(root: Path, given: Path) -> dict[str, Path]:
-    config, _ = _configured([f"data.root={root}"])
+    config, _ = _load_images([f"data.root={root}"])
     found = list(list_candidates([given], root=config.data.root, outside=config.data.outside))
     wrong = [image.why for image in found if not isinstance(image, Record)]
     if wrong:

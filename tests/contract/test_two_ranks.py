@@ -14,7 +14,7 @@ from torch import Tensor
 from contract.toy import ARMS, METHOD_NAMES, toy_batch, toy_method
 from contract.two_ranks import average_gradients, gradients
 from parity.allspark_inputs import without_dropout
-from semiovs.data import Batch, flipped
+from semiovs.data import Batch, take_mirrored
 from semiovs.methods import Method, Progress, corrmatch, memory
 from semiovs.methods.allspark import AllSpark
 from semiovs.methods.draws import Draws
@@ -78,7 +78,7 @@ def build(name: str, arm: str, normalise: str) -> tuple[Method, list[Batch]]:
     if (
         not method.views.mixing
     ):  # partners from the batch itself are others in the doubled batch: give those of the halves
-        batches = [b if b.unlabeled is None else replace(b, mixing=b.unlabeled.map(flipped)) for b in batches]
+        batches = [b if b.unlabeled is None else replace(b, mixing=b.unlabeled.map(take_mirrored)) for b in batches]
     return method, batches
 
 

@@ -11,11 +11,11 @@ import torch
 from PIL import Image, ImageFilter
 
 from semiovs.data import Batch, Labeled, normalize
-from semiovs.data.dataset import Augment, read_labeled, read_ood
-from semiovs.data.draws import Draws
+from semiovs.data.draws import ItemDraws
+from semiovs.data.items import Augment, read_labeled, read_ood
 from semiovs.data.label_source import MaskFiles
-from semiovs.data.reference import crop, labels, strong, to_tensor
-from semiovs.data.transforms import Geometry, Look, cutmix_box, draw_radius, random_size
+from semiovs.data.reference import crop, crop_labels, make_strong, to_tensor
+from semiovs.data.transforms import Geometry, StrongLook, draw_cutmix_box, draw_radius, draw_size
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
 
@@ -39,7 +39,7 @@ def hwc(image: torch.Tensor) -> np.ndarray:
 
 def test_draws_equal_the_global_generators_and_leave_them_alone():
     state = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-    draws = Draws(5)
+    draws = ItemDraws(5)
     own = [
         draws.integer(0, 99),
         draws.chance(),
@@ -61,26 +61,26 @@ def test_draws_equal_the_global_generators_and_leave_them_alone():
 @pytest.mark.parametrize(("k", "seed"), [(k, s) for k in (0, 1) for s in (0, 1, 2)])
 def test_random_resize(k, seed):
     image, mask = source(k)
-    size = random_size(image.size, SCALE, Draws(seed))
+    size = draw_size(image.size, SCALE, ItemDraws(seed))
     assert size == tuple(GOLDEN[f"resize/img{k}_seed{seed}_size"])
     if f"resize/img{k}_seed{seed}" in GOLDEN:
         resized = image.resize(size, Image.Resampling.BILINEAR)
         assert np.array_equal(np.asarray(resized), GOLDEN[f"resize/img{k}_seed{seed}"])
         expected = GOLDEN[f"resize/mask{k}_seed{seed}"]
         side = max(size)
-        resized = labels(mask, fixed(size, side), 255)[: size[1], : size[0]]
+        resized = crop_labels(mask, fixed(size, side), 255)[: size[1], : size[0]]
         assert np.array_equal(resized, expected)
 
 
 @pytest.mark.parametrize(("k", "seed"), [(k, s) for k in (0, 1) for s in (0, 1, 2)])
 def test_crop_with_padding(k, seed):
     image, mask = source(k)
-    draws = Draws(seed)
+    draws = ItemDraws(seed)
     x, y = (draws.integer(0, max(side, 81) - 81) for side in image.size)
     geometry = fixed(image.size, 81, x, y)
     pad = 254 if seed % 2 else 255
     expected = GOLDEN[f"crop81/mask{k}_seed{seed}"]
-    assert np.array_equal(labels(mask, geometry, pad), expected)
+    assert np.array_equal(crop_labels(mask, geometry, pad), expected)
     assert (expected[~geometry.valid()] == pad).all()
     if pad == 254:  # occurs in no mask, so it marks exactly the padding
         assert np.array_equal(geometry.valid(), expected != pad)
@@ -90,11 +90,11 @@ def test_crop_with_padding(k, seed):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_flip(seed):
-    assert (Draws(seed).chance() < 0.5) == bool(GOLDEN[f"hflip/img0_seed{seed}_flipped"])
+    assert (ItemDraws(seed).chance() < 0.5) == bool(GOLDEN[f"hflip/img0_seed{seed}_flipped"])
     image, mask = source(0)
     geometry = fixed(image.size, 100, flip=True)
     assert np.array_equal(np.asarray(crop(image, geometry))[:75], GOLDEN["src/img0"][:, ::-1])
-    assert np.array_equal(labels(mask, geometry, 255)[:75], GOLDEN["src/mask0"][:, ::-1])
+    assert np.array_equal(crop_labels(mask, geometry, 255)[:75], GOLDEN["src/mask0"][:, ::-1])
     assert geometry.valid()[:75].all()
     assert not geometry.valid()[75:].any()
 
@@ -107,13 +107,13 @@ def test_gaussian_blur(radius):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_random_blur(seed):
-    blurred = np.asarray(strong(source(0)[0], Look(radius=draw_radius(Draws(seed))))).astype(np.int64)
+    blurred = np.asarray(make_strong(source(0)[0], StrongLook(radius=draw_radius(ItemDraws(seed))))).astype(np.int64)
     assert blurred.sum() == GOLDEN[f"blur/img0_seed{seed}_sum"]
 
 
 def test_cutmix_boxes():
     for side, seed, y0, y1, x0, x1 in GOLDEN["cutmix_box/S_seed_y0_y1_x0_x1"].tolist():
-        assert cutmix_box(side, Draws(seed)) == (x0, y0, x1, y1), (side, seed)
+        assert draw_cutmix_box(side, ItemDraws(seed)) == (x0, y0, x1, y1), (side, seed)
 
 
 def test_normalize():
@@ -142,7 +142,7 @@ MASKS = MaskReader(tuple(f"c{i}" for i in range(21)))
 
 @pytest.mark.parametrize(("k", "seed"), ITEMS)
 def test_labelled_item(records, k, seed):
-    item = Augment(65, SCALE).labeled(*read_labeled(records[k], MASKS), 0, Draws(seed))
+    item = Augment(65, SCALE).labeled(*read_labeled(records[k], MASKS), 0, ItemDraws(seed))
     key = f"dataset/train_l_item{k}_seed{seed}"
     assert np.array_equal(item.mask.numpy(), GOLDEN[f"{key}/mask"])
     assert np.array_equal(hwc(item.image)[::4, ::4], GOLDEN[f"{key}/img_u8"])
@@ -161,7 +161,7 @@ def assert_views(key, weak, strong):
 @pytest.mark.parametrize(("k", "seed"), ITEMS)
 def test_unlabelled_item(records, k, seed):
     image, _ = read_labeled(records[k], MASKS)
-    item = Augment(65, SCALE).unlabeled(image, 2, Draws(seed))
+    item = Augment(65, SCALE).unlabeled(image, 2, ItemDraws(seed))
     key = f"dataset/train_u_item{k}_seed{seed}"
     assert_views(key, item.weak, item.strong)
     assert np.array_equal(item.valid.numpy(), GOLDEN[f"{key}/ignore_mask"] != 255)
@@ -174,7 +174,7 @@ def test_unlabelled_item(records, k, seed):
 def test_ood_item(records, k, seed):
     files = MaskFiles({r.id: r.mask for r in records}, MASKS)
     image, label, confidence = read_ood(records[k], files, scores=False)
-    item = Augment(65, SCALE).ood(image, label, confidence, 2, Draws(seed))
+    item = Augment(65, SCALE).ood(image, label, confidence, 2, ItemDraws(seed))
     key = f"dataset/train_u_ood_item{k}_seed{seed}"
     assert_views(key, item.weak, item.strong)
     assert np.array_equal(item.label.numpy(), GOLDEN[f"{key}/label"])
@@ -185,6 +185,6 @@ def test_ood_item(records, k, seed):
 @pytest.mark.parametrize(("k", "seed"), ITEMS)
 def test_one_strong_view_equals_the_first_of_two(records, k, seed):
     image, _ = read_labeled(records[k], MASKS)
-    one, two = (Augment(65, SCALE).unlabeled(image, views, Draws(seed)) for views in (1, 2))
+    one, two = (Augment(65, SCALE).unlabeled(image, views, ItemDraws(seed)) for views in (1, 2))
     assert torch.equal(one.strong[0], two.strong[0])
     assert torch.equal(one.boxes[0], two.boxes[0])

@@ -17,9 +17,9 @@ from parity.keyfill import state_dict_for, tensor_for
 from parity.semivl_inputs import GOLDENS, fill_tower, gauss, image, ints, made_up_text
 from parity.semivl_model import COUNTS, published, small_segmenter
 from semiovs.data.fast import crop as fast_crop
-from semiovs.data.fast import labels as fast_labels
-from semiovs.data.reference import crop, labels
-from semiovs.data.transforms import Geometry, fitted_size
+from semiovs.data.fast import crop_labels as fast_labels
+from semiovs.data.reference import crop, crop_labels
+from semiovs.data.transforms import Geometry, fit_size
 from semiovs.evaluation import ConfusionMatrix
 from semiovs.models import build_segmenter
 from semiovs.models.clip_vit import DenseClipViT, as_semivl
@@ -226,7 +226,7 @@ def test_geometry_of_the_training_resize() -> None:
     for row in json.loads((GOLDENS / "e_resize_geometry.json").read_text()):
         height, width = row["hw"]
         for u, (rows, columns) in row["train"]:
-            assert fitted_size((width, height), (2048, 512), 0.5 + 1.5 * u) == (columns, rows)
+            assert fit_size((width, height), (2048, 512), 0.5 + 1.5 * u) == (columns, rows)
 
 
 def test_geometry_of_the_evaluation() -> None:
@@ -242,12 +242,12 @@ def test_geometry_of_the_evaluation() -> None:
         assert out.shape[-2:] == torch.Size(row["hw"])
 
 
-@pytest.mark.parametrize(("cut", "paint"), [(crop, labels), (fast_crop, fast_labels)], ids=["reference", "fast"])
+@pytest.mark.parametrize(("cut", "paint"), [(crop, crop_labels), (fast_crop, fast_labels)], ids=["reference", "fast"])
 def test_pixels_of_the_training_resize(cut: Any, paint: Any) -> None:
     from PIL import Image
 
     recorded = golden("e_metric_resize")
-    size = fitted_size((53, 37), (160, 40), 0.65)
+    size = fit_size((53, 37), (160, 40), 0.65)
     geometry = Geometry(size, 40, 0, 0, flip=False, plain=True)
     assert size == recorded["resized_mask"].shape[::-1]
     pixels = Image.fromarray(ints("e.resize.img", (37, 53, 3), 256).astype(np.uint8))

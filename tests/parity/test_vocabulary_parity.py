@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from semiovs.vocab import Vocabulary
-from semiovs.vocab.rules import synonyms
+from semiovs.vocab.rules import split_synonyms
 
 
 # SED spec, section 3: starts of the SHA-256 of the int64 ids, concept-major, template-middle, synonym-minor
@@ -24,7 +24,7 @@ def test_token_ids(name, prompts, rows, start):
         template(synonym)
         for concept in vocabulary.prompts
         for template in open_clip.OPENAI_IMAGENET_TEMPLATES
-        for synonym in synonyms(concept)
+        for synonym in split_synonyms(concept)
     ]
     ids = open_clip.SimpleTokenizer()(texts).numpy().astype(np.int64)
     assert ids.shape == (rows, 77)

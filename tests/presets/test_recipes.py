@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from semiovs.config import Config, list_presets, load_config
-from semiovs.config.published import page, published
+from semiovs.config.published_results import fill_page, load_published
 from semiovs.engine.dry_run import dry_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "presets.md"
@@ -32,7 +32,9 @@ SMALL = {
 #: Options that change what is trained.
 KEPT = ("locked", "trained", "renorm", "asked")
 
-COMMANDS = sorted({*((name, ()) for name in list_presets()), *(c for group in published() for c in group.commands())})
+COMMANDS = sorted(
+    {*((name, ()) for name in list_presets()), *(c for group in load_published() for c in group.list_commands())}
+)
 
 
 def shrunk(preset: str, changes: tuple[str, ...]) -> Config:
@@ -112,7 +114,7 @@ def test_every_segmenter_has_a_small_one():
 
 
 def test_numbers_are_complete():
-    for group in published():
+    for group in load_published():
         assert len(set(group.columns.values())) == len(group.columns)
         for setting in group.settings:
             assert len(setting.miou) == len(group.columns), f"{group.title}: {setting.name}"
@@ -124,12 +126,12 @@ def test_every_split_has_its_published_settings():
     split = {
         name for name in list_presets() if name.split("/")[0] in ("pascal", "context", "cityscapes", "coco", "ade20k")
     }
-    assert split - {preset for group in published() for preset in group.columns.values()} == {"cityscapes/1_30"}
+    assert split - {preset for group in load_published() for preset in group.columns.values()} == {"cityscapes/1_30"}
 
 
 def test_the_page_shows_them():
     text = PAGE.read_text("utf-8")
-    assert text == page(text), "run: python -m semiovs.config.published docs/reference/presets.md"
+    assert text == fill_page(text), "run: python -m semiovs.config.published_results docs/reference/presets.md"
     for name in list_presets():
         folder, _, rest = name.rpartition("/")
         assert f"`{rest}`" in text or f"`{folder}/…`" in text, name

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from semiovs.images.palette import palette
+from semiovs.images.palette import build_palette
 
 SIZE = (24, 16)  # width, height
 
@@ -26,7 +26,7 @@ def mask(path: Path, values, *, mode: str = "L", size: tuple[int, int] = SIZE) -
     stripes = np.array(values, np.uint8)[np.arange(size[0]) * len(values) // size[0]]
     picture = Image.fromarray(np.tile(stripes, (size[1], 1)))
     if mode == "P":
-        picture.putpalette(palette().tobytes())
+        picture.putpalette(build_palette().tobytes())
     picture.save(path, "PNG")
 
 

@@ -51,3 +51,10 @@ def test_the_loss_of_a_mapped_target_is_that_of_its_pixels() -> None:
     for τ in (Threshold(0.0), Threshold(0.5)):
         mapped = target.map(lambda t: t.flip(0)).loss(logits.flip(0), τ)
         torch.testing.assert_close(mapped, target.loss(logits, τ))
+
+
+def test_earlier_names_of_partners():
+    import semiovs.data
+
+    assert semiovs.data.flipped is semiovs.data.take_mirrored
+    assert semiovs.data.followed is semiovs.data.take_next

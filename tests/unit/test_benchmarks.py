@@ -21,7 +21,7 @@ from semiovs.datasets.split_cache import SplitCache
 from semiovs.datasets.voc import Voc
 from semiovs.errors import DataError
 from semiovs.images.image import open_image
-from semiovs.images.masks import ids_present
+from semiovs.images.masks import find_ids
 from semiovs.registry import DATASETS
 from semiovs.vocab import Vocabulary
 from unit import benchmark_trees as trees
@@ -224,7 +224,7 @@ def test_ade20k_a_mask_with_the_last_class_was_not_moved(tmp_path):
     (first, *_) = sorted((tmp_path / "annotations/training").iterdir())
     trees.mask(first, [0, 1, 150, 255])
     sources = Ade20k(DataConfig(name="ade20k", root=str(tmp_path))).read()
-    assert sorted(ids_present(sources.masks(first))) == [0, 149, 255]
+    assert sorted(find_ids(sources.masks(first))) == [0, 149, 255]
 
 
 def test_ade20k_moved_masks_for_evaluation_alone(tmp_path):

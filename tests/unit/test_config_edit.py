@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from semiovs.config.edit import with_settings
-from semiovs.config.source import compose, plain
+from semiovs.config.edit import set_keys
+from semiovs.config.yaml_reader import parse_yaml, to_plain
 from semiovs.errors import ConfigError
 
 MAP = {"0": "a", "255": "b"}
@@ -33,18 +33,18 @@ MAP = {"0": "a", "255": "b"}
     ],
 )
 def test_a_key_is_set_and_the_rest_stays(before, after):
-    text = with_settings(before, {"data.masks.map": MAP}, "f.yaml")
+    text = set_keys(before, {"data.masks.map": MAP}, "f.yaml")
     assert text == after.replace("{M}", "{'0': a, '255': b}")
 
 
 def test_a_block_is_replaced():
     before = "data:\n  masks:\n    map:   # old\n      '0': a\n      '1': b\n  val: x   # stays\n"
-    text = with_settings(before, {"data.masks.map": MAP}, "f.yaml")
-    assert plain(compose(text, "f"), "f") == {"data": {"masks": {"map": MAP}, "val": "x"}}
+    text = set_keys(before, {"data.masks.map": MAP}, "f.yaml")
+    assert to_plain(parse_yaml(text, "f"), "f") == {"data": {"masks": {"map": MAP}, "val": "x"}}
     assert text.endswith("  val: x   # stays\n")
 
 
 @pytest.mark.parametrize("text", ["data:\n- x\n", "data: 3\n", "- a\n", "a: &x {b: 1}\ndata: *x\n", "data: [\n"])
 def test_what_cannot_be_edited_is_refused(text):
     with pytest.raises(ConfigError, match=r"f\.yaml"):
-        with_settings(text, {"data.masks.map": MAP}, "f.yaml")
+        set_keys(text, {"data.masks.map": MAP}, "f.yaml")

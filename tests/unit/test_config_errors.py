@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from semiovs.config import load_config
+from semiovs.config.error_messages import MOST
 from semiovs.config.layers import sections
-from semiovs.config.problems import MOST
 from semiovs.errors import ConfigError
 
 
@@ -239,8 +239,8 @@ def test_any_text_loads_or_is_a_config_error(tmp_path, text):
 @QUICK
 @given(st.text(max_size=30).filter(lambda t: "\0" not in t))
 def test_text_survives_the_dump(tmp_path, text):
-    from semiovs.config.source import compose, inline, plain
+    from semiovs.config.yaml_reader import format_inline, parse_yaml, to_plain
 
-    node = compose(f"a: {inline([text, {'k': text}])}  # origin\n", "here")
+    node = parse_yaml(f"a: {format_inline([text, {'k': text}])}  # origin\n", "here")
     assert node is not None
-    assert plain(node, "here") == {"a": [text, {"k": text}]}
+    assert to_plain(node, "here") == {"a": [text, {"k": text}]}

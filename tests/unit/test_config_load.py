@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from semiovs.config import diff, load_config, split_source
+from semiovs.config import find_differences, load_config, split_source
 from semiovs.config.paths import PATHS
 from semiovs.errors import ConfigError
 from semiovs.registry import SEGMENTERS
@@ -198,7 +198,7 @@ def test_dump_is_read_back_with_origins_beside_it(write):
     assert any("images: x" in row and row.endswith("# command line") for row in text.splitlines())
     again = load_config(write("resolved.yaml", text))
     assert again.config == first.config
-    assert not diff(first, again)
+    assert not find_differences(first, again)
     assert "#" not in load_config("quick").dump(origins=False)
 
 
@@ -210,7 +210,9 @@ def test_a_run_directory_is_a_source(write, tmp_path):
 
 
 def test_diff_names_keys_in_the_order_of_the_schema():
-    found = diff(load_config(None), load_config(None, ["train.seed=3", "data.crop_size=64", "method=supervised"]))
+    found = find_differences(
+        load_config(None), load_config(None, ["train.seed=3", "data.crop_size=64", "method=supervised"])
+    )
     assert [d.key for d in found if not d.key.startswith("method.")] == ["data.crop_size", "train.seed"]
     assert [(d.left, d.right) for d in found if d.key == "train.seed"] == [(0, 3)]
 
@@ -230,12 +232,12 @@ def test_split_source(tmp_path, monkeypatch):
 
 
 def test_the_reference_page_is_up_to_date():
-    from semiovs.config.describe import MARK, page
+    from semiovs.config.describe import MARK, fill_page
 
     file = Path(__file__).parents[2] / "docs/reference/config.md"
     text = file.read_text("utf-8")
     assert MARK in text
-    assert page(text) == text, "run: python -m semiovs.config.describe docs/reference/config.md"
+    assert fill_page(text) == text, "run: python -m semiovs.config.describe docs/reference/config.md"
 
 
 def test_the_reference_page_names_every_path():

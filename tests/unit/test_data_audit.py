@@ -13,7 +13,7 @@ from semiovs.audit.image_facts import ImageFacts, check_png
 from semiovs.data.collection import LABELED, OOD, UNLABELED, VAL, Collection, Stream
 from semiovs.errors import DataError
 from semiovs.images import mask_values
-from semiovs.images.allowed_folders import AllowedFolders, Links
+from semiovs.images.allowed_folders import AllowedFolders, LinkResolver
 from semiovs.images.image import open_image, read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
@@ -153,7 +153,7 @@ def test_bounds_follow_links_once(tmp_path):
     for bad in ("file.png", "c/x.png", "c/none.png", "../out/x.png", "a/../../out/x.png"):
         with pytest.raises(DataError, match=r"lies outside of .*; data\.outside=true allows it"):
             bounds.check(inside / bad)
-    assert Links().real(inside / "c/x.png") == str(outside / "x.png")
+    assert LinkResolver().resolve(inside / "c/x.png") == str(outside / "x.png")
     AllowedFolders([inside, outside]).check(inside / "file.png")
     with pytest.raises(DataError):
         AllowedFolders([inside]).check(tmp_path / "inside.png")  # a name that only begins alike

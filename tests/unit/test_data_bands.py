@@ -8,16 +8,16 @@ from PIL import Image
 from semiovs.audit.band_statistics import list_training_images, measure_bands
 from semiovs.audit.check import check_collection
 from semiovs.config.schema import DataConfig
-from semiovs.data import Batch, Labeled, Views, bands, batch_digest, fast, normalize, reference
+from semiovs.data import Batch, Labeled, ViewRequest, bands, batch_digest, fast, normalize, reference
 from semiovs.data.collection import Collection
-from semiovs.data.dataset import Augment
-from semiovs.data.draws import Draws
+from semiovs.data.draws import ItemDraws
+from semiovs.data.items import Augment
 from semiovs.data.streams import StepStream
-from semiovs.data.transforms import Geometry, Look
+from semiovs.data.transforms import Geometry, StrongLook
 from semiovs.errors import DataError
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
-from semiovs.images.readers import RGB, BandImage, BandReader, image_reader
+from semiovs.images.readers import RGB, BandImage, BandReader, make_image_reader
 from semiovs.images.record import Record
 from semiovs.vocab import Vocabulary
 from unit import toy_data
@@ -37,7 +37,7 @@ def as_bands(pixels: np.ndarray) -> BandImage:
 @pytest.mark.parametrize("seed", range(12))
 def test_crops_are_those_of_the_reference(seed, fit):
     """One geometry: large and small, at the border, flipped, padded; within rounding of 8 bits."""
-    geometry = Geometry.draw((128, 96), 64, (0.4, 2.0), Draws(seed), fit=fit)
+    geometry = Geometry.draw((128, 96), 64, (0.4, 2.0), ItemDraws(seed), fit=fit)
     ours = bands.to_tensor(bands.crop(as_bands(SMOOTH), geometry)).to(torch.float32) / 257
     theirs = reference.to_tensor(reference.crop(Image.fromarray(SMOOTH), geometry)).float()
     assert ours.shape == theirs.shape == (3, 64, 64)
@@ -62,34 +62,34 @@ def test_sixteen_bits_survive_the_whole_way():
 
 def test_strong_views_of_bands():
     crop = bands.crop(as_bands(SMOOTH), Geometry((128, 96), 96, 0, 0, flip=False))
-    brighter = bands.strong(crop, Look(jitter=(("brightness", 1.5),)))
+    brighter = bands.make_strong(crop, StrongLook(jitter=(("brightness", 1.5),)))
     np.testing.assert_allclose(brighter, np.clip(crop * 1.5, 0, 1), atol=1e-6)
-    flat = bands.strong(crop, Look(jitter=(("contrast", 0.0),)))
+    flat = bands.make_strong(crop, StrongLook(jitter=(("contrast", 0.0),)))
     np.testing.assert_allclose(flat, np.broadcast_to(crop.mean((1, 2), keepdims=True), crop.shape), atol=1e-6)
-    gained = bands.strong(crop, Look(gains=(0.5, 1.0, 0.75)))
+    gained = bands.make_strong(crop, StrongLook(gains=(0.5, 1.0, 0.75)))
     np.testing.assert_allclose(gained, crop * np.array([0.5, 1, 0.75], np.float32)[:, None, None], atol=1e-6)
     levels = (crop.transpose(1, 2, 0) * 255).round().astype(np.uint8)
-    blurred = bands.strong(crop, Look(radius=1.7))
-    as_fast = np.abs(blurred * 255 - fast.strong(levels, Look(radius=1.7)).transpose(2, 0, 1))
+    blurred = bands.make_strong(crop, StrongLook(radius=1.7))
+    as_fast = np.abs(blurred * 255 - fast.make_strong(levels, StrongLook(radius=1.7)).transpose(2, 0, 1))
     assert as_fast.max() < 1.5
-    theirs = np.asarray(reference.strong(Image.fromarray(levels), Look(radius=1.7))).transpose(2, 0, 1)
+    theirs = np.asarray(reference.make_strong(Image.fromarray(levels), StrongLook(radius=1.7))).transpose(2, 0, 1)
     assert np.abs(blurred * 255 - theirs)[:, 6:-6, 6:-6].max() < 2.5
-    assert np.array_equal(bands.strong(crop, Look()), crop)
+    assert np.array_equal(bands.make_strong(crop, StrongLook()), crop)
 
 
 def test_looks_hold_what_they_say():
     """`color` draws what it always drew; the others never touch a colour."""
     for seed in range(200):
-        plain, color = Look.draw(Draws(seed)), Look.draw(Draws(seed), "color")
+        plain, color = StrongLook.draw(ItemDraws(seed)), StrongLook.draw(ItemDraws(seed), "color")
         assert plain == color
-        assert Look.draw(Draws(seed), "none", 4) == Look()
-        blur = Look.draw(Draws(seed), "blur", 4)
+        assert StrongLook.draw(ItemDraws(seed), "none", 4) == StrongLook()
+        blur = StrongLook.draw(ItemDraws(seed), "blur", 4)
         assert (blur.jitter, blur.gray, blur.gains) == ((), False, ())
         for channels in (None, 4):
-            tone = Look.draw(Draws(seed), "tone", channels)
+            tone = StrongLook.draw(ItemDraws(seed), "tone", channels)
             assert {name for name, _ in tone.jitter} in (set(), {"brightness", "contrast"})
             assert (tone.gray, tone.gains) == (False, ())
-        of_bands = Look.draw(Draws(seed), "color", 4)
+        of_bands = StrongLook.draw(ItemDraws(seed), "color", 4)
         assert not of_bands.gray
         assert {name for name, _ in of_bands.jitter} <= {"brightness", "contrast"}
         assert len(of_bands.gains) == 4
@@ -101,7 +101,7 @@ def test_tone_of_rgb_keeps_gray_gray_and_blue_blue(tmp_path):
     blue = np.zeros((64, 64, 3), np.uint8)
     blue[..., 2] = 120
     for seed in range(30):
-        item = Augment(32, look="tone").unlabeled(Image.fromarray(blue), 2, Draws(seed))
+        item = Augment(32, look="tone").unlabeled(Image.fromarray(blue), 2, ItemDraws(seed))
         for view in item.strong:
             assert view.dtype == torch.uint8
             assert view[0].equal(view[1])  # red and green stay alike; hue and saturation would part them from blue
@@ -164,7 +164,13 @@ def test_statistics_leave_out_what_was_not_measured(tmp_path):
 
 def test_batches_of_bands_are_a_function_of_the_step(tmp_path):
     stream = StepStream(
-        toy_sources(tmp_path), Views(unlabeled=2), crop_size=24, batch_size=2, seed=3, micro_steps_total=5, look="color"
+        toy_sources(tmp_path),
+        ViewRequest(unlabeled=2),
+        crop_size=24,
+        batch_size=2,
+        seed=3,
+        micro_steps_total=5,
+        look="color",
     )
     batch = stream[3]
     assert batch.labeled.image.shape == (2, 2, 24, 24)
@@ -195,11 +201,11 @@ def test_the_check_names_every_file_with_other_channels(tmp_path):
 
 
 def test_the_reader_of_a_configuration():
-    assert image_reader(DataConfig()) is RGB
-    reader = image_reader(DataConfig(bands=(4, 3), range=(0.0, 10000.0), rgb=(3, 2, 1)))
+    assert make_image_reader(DataConfig()) is RGB
+    reader = make_image_reader(DataConfig(bands=(4, 3), range=(0.0, 10000.0), rgb=(3, 2, 1)))
     assert reader == BandReader((4, 3), ((0.0, 10000.0),) * 2, (3, 2, 1))
     assert BandReader.from_json(reader.as_json()) == reader
-    each = image_reader(DataConfig(bands=(1, 2), range=((0, 1), (-30, 0))))
+    each = make_image_reader(DataConfig(bands=(1, 2), range=((0, 1), (-30, 0))))
     assert each == BandReader((1, 2), ((0.0, 1.0), (-30.0, 0.0)))
 
 
@@ -231,9 +237,9 @@ def test_what_a_teacher_and_a_person_see(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, values, photometric="minisblack", planarconfig="contig")
     reader = BandReader((5, 4), ((0.0, 10000.0),) * 2, (3, 2, 1))
-    seen = np.asarray(reader.rgb(path))
+    seen = np.asarray(reader.read_rgb(path))
     np.testing.assert_allclose(seen, values[..., [2, 1, 0]] / 10000 * 255, atol=0.51)
-    gray = np.asarray(BandReader((5,), ((0.0, 10000.0),)).rgb(path))
+    gray = np.asarray(BandReader((5,), ((0.0, 10000.0),)).read_rgb(path))
     np.testing.assert_allclose(gray, np.repeat(values[..., 4:], 3, 2) / 10000 * 255, atol=0.51)
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from semiovs.data import Views, batch_digest, fast, reference
-from semiovs.data.dataset import Augment
-from semiovs.data.draws import Draws
+from semiovs.data import ViewRequest, batch_digest, fast, reference
+from semiovs.data.draws import ItemDraws
+from semiovs.data.items import Augment
 from semiovs.data.streams import StepStream
-from semiovs.data.transforms import Geometry, Look
+from semiovs.data.transforms import Geometry, StrongLook
 from semiovs.errors import ConfigError
 from unit import toy_data
 
@@ -44,7 +44,7 @@ def difference(a, b):
 
 def both(picture, look):
     """Difference of the two pipelines in levels, over the whole picture."""
-    return difference(reference.strong(picture, look), fast.strong(np.asarray(picture), look))
+    return difference(reference.make_strong(picture, look), fast.make_strong(np.asarray(picture), look))
 
 
 FACTORS = (0.5, 0.61, 0.93, 1.0, 1.27, 1.5)
@@ -63,7 +63,7 @@ FACTORS = (0.5, 0.61, 0.93, 1.0, 1.27, 1.5)
 def test_jitter_is_within_its_bounds(seed, operation, amounts, mean, most):
     image = natural(seed, (160, 120))
     for amount in amounts:
-        off = both(image, Look(((operation, amount),)))
+        off = both(image, StrongLook(((operation, amount),)))
         assert off.mean() <= mean, amount
         assert off.max() <= most, amount
 
@@ -71,25 +71,25 @@ def test_jitter_is_within_its_bounds(seed, operation, amounts, mean, most):
 def test_gray_is_equal():
     values = np.arange(256, dtype=np.uint8)
     cube = np.stack(np.meshgrid(values[::3], values[::3], values, indexing="ij"), axis=-1).reshape(-1, 256, 3)
-    off = both(Image.fromarray(cube), Look(gray=True))
+    off = both(Image.fromarray(cube), StrongLook(gray=True))
     assert off.max() <= 1  # releases of OpenCV before 5 weigh the channels with 14 bits
     assert off.mean() < 0.005
 
 
 @pytest.mark.parametrize("radius", [0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 1.3, 1.7, 2.0])
 def test_blur_is_within_its_bounds(picture, radius):
-    off = both(picture, Look(radius=radius))
+    off = both(picture, StrongLook(radius=radius))
     assert off.mean() <= 1
     assert off.max() <= 16
     flat = np.full((20, 30, 3), 77, np.uint8)
-    assert np.array_equal(fast.blurred(flat, radius), flat)
+    assert np.array_equal(fast.blur(flat, radius), flat)
 
 
 def test_colours_at_the_ends_of_the_scale():
     corners = np.array([[r, g, b] for r in (0, 255) for g in (0, 255) for b in (0, 255)], np.uint8)[None].repeat(4, 0)
     for operation in ("brightness", "contrast", "saturation"):
         for amount in FACTORS:
-            assert both(Image.fromarray(corners), Look(((operation, amount),))).max() <= 1
+            assert both(Image.fromarray(corners), StrongLook(((operation, amount),))).max() <= 1
 
 
 SIZES = [(64, 48), (48, 64), (37, 91), (1, 1), (1, 200), (200, 1), (97, 97), (150, 100)]
@@ -99,9 +99,9 @@ SIZES = [(64, 48), (48, 64), (37, 91), (1, 1), (1, 200), (200, 1), (97, 97), (15
 def test_labels_are_equal(size):
     labels = np.random.default_rng(1).integers(0, 256, size[::-1]).astype(np.uint8)
     for seed in range(150):
-        geometry = Geometry.draw(size, CROP, (0.3, 3.0), Draws(seed))
-        got = fast.labels(labels, geometry, 255)
-        assert np.array_equal(got, reference.labels(labels, geometry, 255)), geometry
+        geometry = Geometry.draw(size, CROP, (0.3, 3.0), ItemDraws(seed))
+        got = fast.crop_labels(labels, geometry, 255)
+        assert np.array_equal(got, reference.crop_labels(labels, geometry, 255)), geometry
         assert got.flags["C_CONTIGUOUS"]
 
 
@@ -111,8 +111,8 @@ def test_labels_are_equal_where_the_closed_formula_is_not():
     unlike = 0
     for width in range(600, 1500, 7):
         geometry = Geometry((width, 2), width, 0, 0, flip=False)
-        want = reference.labels(labels, geometry, 255)
-        assert np.array_equal(fast.labels(labels, geometry, 255), want)
+        want = reference.crop_labels(labels, geometry, 255)
+        assert np.array_equal(fast.crop_labels(labels, geometry, 255), want)
         unlike += not np.array_equal(np.floor((np.arange(width) + 0.5) * (250 / width)), want[0])
     assert unlike
 
@@ -120,7 +120,7 @@ def test_labels_are_equal_where_the_closed_formula_is_not():
 @pytest.mark.parametrize(("scale", "mean", "most"), [((0.4, 1.0), 0.1, 3), ((1.0, 1.0), 0.0, 0), ((1.0, 2.5), 0.5, 4)])
 def test_crops_are_within_their_bounds(picture, scale, mean, most):
     for seed in range(40):
-        geometry = Geometry.draw(picture.size, CROP, scale, Draws(seed))
+        geometry = Geometry.draw(picture.size, CROP, scale, ItemDraws(seed))
         got = fast.crop(picture, geometry)
         off = difference(reference.crop(picture, geometry), got)
         assert got.shape == (CROP, CROP, 3)
@@ -133,7 +133,7 @@ def test_crops_are_within_their_bounds(picture, scale, mean, most):
 def test_crops_of_odd_images(size):
     image = natural(3, size)
     for seed in range(40):
-        geometry = Geometry.draw(size, CROP, (0.3, 3.0), Draws(seed))
+        geometry = Geometry.draw(size, CROP, (0.3, 3.0), ItemDraws(seed))
         assert difference(reference.crop(image, geometry), fast.crop(image, geometry)).max() <= 4, geometry
 
 
@@ -142,7 +142,7 @@ def pairs(count, views=2):
     for seed in range(count):
         image = images[seed % len(images)]
         yield tuple(
-            Augment(CROP, (0.5, 2.0), name).unlabeled(image, views, Draws(seed)) for name in ("reference", "fast")
+            Augment(CROP, (0.5, 2.0), name).unlabeled(image, views, ItemDraws(seed)) for name in ("reference", "fast")
         )
 
 
@@ -170,7 +170,7 @@ def test_both_pipelines_draw_alike():
     for seed in range(60):
         after = []
         for name in ("reference", "fast"):
-            draws, augment = Draws(seed), Augment(33, pipeline=name)
+            draws, augment = ItemDraws(seed), Augment(33, pipeline=name)
             augment.labeled(image, mask, 1, draws)
             augment.ood(image, mask, mask, 2, draws)
             after.append((draws.chance(), draws.uniform(0, 1), draws.torch_uniform()))
@@ -183,7 +183,7 @@ def sources(tmp_path_factory):
 
 
 def test_a_stream_of_the_fast_pipeline(sources):
-    views = Views(labeled=1, unlabeled=2, mixing=True, ood=2)
+    views = ViewRequest(labeled=1, unlabeled=2, mixing=True, ood=2)
     given = {"crop_size": 33, "batch_size": 2, "seed": 3, "micro_steps_total": 6}
     slow, quick, again = (StepStream(sources, views, **given, pipeline=p) for p in ("reference", "fast", "fast"))
     for k in range(6):

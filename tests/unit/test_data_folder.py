@@ -8,7 +8,7 @@ import torch
 
 from semiovs.audit.check import check_collection
 from semiovs.config.schema import DataConfig, OodConfig
-from semiovs.data import StepStream, Views
+from semiovs.data import StepStream, ViewRequest
 from semiovs.errors import ConfigError, DataError
 from semiovs.registry import DATASETS, lookup
 from semiovs.store import PseudoLabelStore
@@ -113,7 +113,14 @@ def test_missing_ood_labels(root):
 def stream(sources, **options):
     """A stream whose crops lie within the images."""
     return StepStream(
-        sources, Views(ood=2), crop_size=24, batch_size=2, seed=3, micro_steps_total=6, scale=(1.0, 1.0), **options
+        sources,
+        ViewRequest(ood=2),
+        crop_size=24,
+        batch_size=2,
+        seed=3,
+        micro_steps_total=6,
+        scale=(1.0, 1.0),
+        **options,
     )
 
 

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from semiovs.config.schema import DataConfig, OodConfig
-from semiovs.data import StepStream, Views, batch_digest, loader
+from semiovs.data import StepStream, ViewRequest, batch_digest, loader
 from semiovs.errors import DataError, MissingExtraError
 from semiovs.images.containers import container as containers
-from semiovs.images.containers.container import exists, identity, read_bytes
+from semiovs.images.containers.container import identify, image_exists, read_bytes
 from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.source import read_source
@@ -82,14 +82,14 @@ def test_saved_set(rows, tmp_path):
     again = read_source("list.jsonl", tmp_path)
     assert list(again) == list(records)
     assert again.hash == records.hash
-    assert exists(records[4].image)
-    assert not exists(tmp_path / "hf:saved:train:image/00000005")
+    assert image_exists(records[4].image)
+    assert not image_exists(tmp_path / "hf:saved:train:image/00000005")
     with pytest.raises(DataError, match="rows 00000000 to 00000004"):
         read_image(tmp_path / "hf:saved:train:image/00000005")
-    assert len({identity(r.image) for r in records}) == 5
-    before = identity(records[0].image)
+    assert len({identify(r.image) for r in records}) == 5
+    before = identify(records[0].image)
     containers._open.clear()
-    assert identity(records[0].image) == before
+    assert identify(records[0].image) == before
 
 
 def test_a_list_is_read_in_a_new_process(rows, tmp_path):
@@ -183,7 +183,7 @@ def test_the_same_batches_as_from_a_folder(datasets, tmp_path):
     for given in ("ood", "hf:set"):
         make = lookup(DATASETS, "folder", kind="data set").load()
         sources = make(DataConfig(root=str(root)), OodConfig(images=given, labels=None, mode="naive")).read()
-        views = Views(unlabeled=2, ood=2)
+        views = ViewRequest(unlabeled=2, ood=2)
         stream = StepStream(sources, views, crop_size=32, batch_size=2, seed=1, micro_steps_total=4, pipeline="fast")
         digests += [[batch_digest(b) for b in loader(stream, 0, 4, workers=workers)] for workers in (0, 2)]
     assert digests[0] == digests[1] == digests[2] == digests[3]

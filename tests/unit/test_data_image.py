@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from semiovs.errors import DataError
-from semiovs.images.image import read_image, shown_size
-from semiovs.images.orientation import turned, turned_image
+from semiovs.images.image import read_image, read_size
+from semiovs.images.orientation import orient_image, orient_pixels
 
 
 @pytest.fixture
@@ -64,13 +64,13 @@ def test_images_are_read_as_shown(tmp_path, picture, orientation):
         expected = ImageOps.exif_transpose(file)
     image = read_image(tmp_path / "a.png")
     assert np.array_equal(np.asarray(image), np.asarray(expected))
-    assert shown_size(tmp_path / "a.png") == image.size
+    assert read_size(tmp_path / "a.png") == image.size
 
 
 @pytest.mark.parametrize("turn", range(10))
 def test_images_and_arrays_are_turned_alike(picture, turn):
-    image = turned_image(picture, turn)
-    assert np.array_equal(turned(np.asarray(picture), turn), np.asarray(image))
+    image = orient_image(picture, turn)
+    assert np.array_equal(orient_pixels(np.asarray(picture), turn), np.asarray(image))
     assert (image is picture) == (turn not in range(2, 9))
 
 
@@ -78,7 +78,7 @@ def test_images_and_arrays_are_turned_alike(picture, turn):
 def test_damaged_exif_does_not_cost_the_image(tmp_path, picture):
     picture.save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(range(40)))
     assert read_image(tmp_path / "a.jpg").size == (16, 24)
-    assert shown_size(tmp_path / "a.jpg") == (16, 24)
+    assert read_size(tmp_path / "a.jpg") == (16, 24)
 
 
 def encoded(picture: Image.Image, form: str) -> bytes:
@@ -121,7 +121,7 @@ def test_damaged_bytes_give_an_image_or_our_error(tmp_path, picture, form):
 )
 def test_no_image_at_all(tmp_path, content, words):
     (tmp_path / "a.jpg").write_bytes(content)
-    for read in (read_image, shown_size):
+    for read in (read_image, read_size):
         with pytest.raises(DataError, match=words):
             read(tmp_path / "a.jpg")
 
@@ -130,13 +130,13 @@ def test_missing_files_and_folders(tmp_path):
     with pytest.raises(DataError, match=r"gone\.png: no such file"):
         read_image(tmp_path / "gone.png")
     with pytest.raises(DataError, match="cannot be read as an image: Is a directory"):
-        shown_size(tmp_path)
+        read_size(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_decompression_bombs_are_refused_unread(tmp_path, picture, monkeypatch):
     picture.save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    for read in (read_image, shown_size):
+    for read in (read_image, read_size):
         with pytest.raises(DataError, match=r"a\.png: more than 200 pixels; cut it into tiles"):
             read(tmp_path / "a.png")

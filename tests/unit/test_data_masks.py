@@ -7,7 +7,7 @@ from PIL import Image
 from semiovs.config.schema import MaskConfig
 from semiovs.errors import ConfigError, DataError
 from semiovs.images.discover.classes import guess_classes
-from semiovs.images.mask_values import ForeignValuesError, count_values, meaning_of_binary, read_mask_values
+from semiovs.images.mask_values import ForeignValuesError, count_values, map_binary_values, read_mask_values
 from semiovs.images.masks import MaskReader
 from semiovs.vocab import Vocabulary
 
@@ -210,7 +210,7 @@ def test_foreign_values_come_with_the_error(tmp_path):
 
 
 def test_what_binary_masks_mean():
-    assert meaning_of_binary({0, 255}, NAMES) == {"0": "sky", "255": "road"}
+    assert map_binary_values({0, 255}, NAMES) == {"0": "sky", "255": "road"}
     for values in ({0}, {255}, {0, 1, 255}, set()):
-        assert meaning_of_binary(values, NAMES) is None
-    assert meaning_of_binary({0, 255}, NAMES[:1]) is None
+        assert map_binary_values(values, NAMES) is None
+    assert map_binary_values({0, 255}, NAMES[:1]) is None

@@ -11,7 +11,7 @@ import pytest
 
 from semiovs.config import load_config
 from semiovs.config.schema import CacheConfig, DataConfig, OodConfig
-from semiovs.data import StepStream, Views, batch_digest, loader
+from semiovs.data import StepStream, ViewRequest, batch_digest, loader
 from semiovs.errors import ConfigError, DataError
 from semiovs.images import pixel_cache
 from semiovs.images.image import read_image
@@ -210,7 +210,9 @@ def test_the_same_batches_with_a_cache(tmp_path):
     for gigabytes in (0, 5 * COST / 1e9, 1):
         cache = CacheConfig(dir=str(root / "cache"), budget_gb=gigabytes)
         sources = make(DataConfig(root=str(root), cache=cache), OodConfig()).read()
-        stream = StepStream(sources, Views(unlabeled=2, ood=2), crop_size=32, batch_size=2, seed=1, micro_steps_total=6)
+        stream = StepStream(
+            sources, ViewRequest(unlabeled=2, ood=2), crop_size=32, batch_size=2, seed=1, micro_steps_total=6
+        )
         digests += [[batch_digest(b) for b in loader(stream, 0, 6, workers=workers)] for workers in (0, 2)]
         assert used(root / "cache") <= gigabytes * 1e9
     assert len(entries(root / "cache")) == 16  # labelled, unlabelled and OOD

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from semiovs.errors import DataError, MissingExtraError
-from semiovs.images.image import read_image, shown_size
-from semiovs.images.pixels import pixel_shape, read_pixels
+from semiovs.images.image import read_image, read_size
+from semiovs.images.pixels import read_pixels, read_shape
 from semiovs.images.readers import BandReader
 
 tifffile = pytest.importorskip("tifffile")
@@ -24,7 +24,7 @@ FOUR = RNG.integers(0, 65536, (24, 16, 4), np.uint16)
 def agreed(path):
     """What is read, after the header was found to say the same."""
     values = read_pixels(path).values
-    assert pixel_shape(path) == values.shape
+    assert read_shape(path) == values.shape
     return values
 
 
@@ -126,13 +126,13 @@ def test_an_orientation_that_means_nothing_turns_nothing(tmp_path, suffix):
     exif[0x0112] = 66
     picture.save(tmp_path / f"a.{suffix}", exif=exif)
     assert agreed(tmp_path / f"a.{suffix}").shape == (24, 16, 3)
-    assert shown_size(tmp_path / f"a.{suffix}") == read_image(tmp_path / f"a.{suffix}").size == (16, 24)
+    assert read_size(tmp_path / f"a.{suffix}") == read_image(tmp_path / f"a.{suffix}").size == (16, 24)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.png")
-    for look in (read_pixels, pixel_shape, read_image):
+    for look in (read_pixels, read_shape, read_image):
         with pytest.raises(DataError, match=r"a\.png: a pipe or device, no file"):
             look(tmp_path / "a.png")
 
@@ -176,18 +176,18 @@ def test_what_cannot_be_read_says_why(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, FOUR, photometric="minisblack", planarconfig="contig")
     with pytest.raises(DataError, match=r"a\.tif: has 4 channel\(s\), but data\.bands asks for 5, 9"):
-        BandReader((1, 5, 9)).header(path)
+        BandReader((1, 5, 9)).read_header(path)
     with pytest.raises(DataError, match=r"data\.rgb asks for 7"):
-        BandReader((1,), None, (1, 2, 7)).rgb(path)
+        BandReader((1,), None, (1, 2, 7)).read_rgb(path)
     with pytest.raises(DataError, match=r"a teacher sees RGB.*data\.rgb"):
-        BandReader((1, 2)).rgb(path)
+        BandReader((1, 2)).read_rgb(path)
     tifffile.imwrite(tmp_path / "f.tif", np.ones((4, 4), np.float32))
     with pytest.raises(DataError, match=r"f\.tif: float32 pixels have no range of their own: set data\.range"):
         BandReader((1,))(tmp_path / "f.tif")
     tifffile.imwrite(tmp_path / "c.tif", np.ones((4, 4), np.complex64))
     with pytest.raises(DataError, match=r"complex64 pixels"):
         read_pixels(tmp_path / "c.tif")
-    for read in (read_pixels, pixel_shape):
+    for read in (read_pixels, read_shape):
         with pytest.raises(DataError, match=r"gone\.tif: no such file"):
             read(tmp_path / "gone.tif")
         with pytest.raises(DataError):
@@ -207,14 +207,14 @@ def test_cut_and_damaged_files_are_data_errors(tmp_path, suffix):
         with pytest.raises(DataError, match=rf"a\.{suffix}: "):
             read_pixels(path)
         with pytest.raises(DataError, match=rf"a\.{suffix}: "):
-            pixel_shape(path)
+            read_shape(path)
     rng = np.random.default_rng(1)
     for _ in range(200):  # some changes leave a file that can be read
         spoiled = bytearray(whole)
         for place in rng.integers(4, len(whole), 4):
             spoiled[place] = rng.integers(0, 256)
         path.write_bytes(spoiled)
-        for read in (read_pixels, pixel_shape):
+        for read in (read_pixels, read_shape):
             try:
                 read(path)
             except DataError as error:
@@ -225,7 +225,7 @@ def test_huge_pictures_are_refused_before_they_are_decoded(tmp_path, monkeypatch
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((64, 64, 4), np.uint8), photometric="minisblack", planarconfig="contig")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    for read in (read_pixels, pixel_shape):
+    for read in (read_pixels, read_shape):
         with pytest.raises(DataError, match=r"64 x 64 pixels of 4 channels; cut it into tiles"):
             read(path)
 

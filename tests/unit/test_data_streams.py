@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from semiovs.data import StepStream, Views, batch_digest, loader, normalize, reference, steps_per_epoch
-from semiovs.data.draws import Draws, item_seed
+from semiovs.data import StepStream, ViewRequest, batch_digest, loader, normalize, reference, steps_per_epoch
+from semiovs.data.draws import ItemDraws, item_seed
 from semiovs.data.sampler import PartnerSampler, StreamSampler
-from semiovs.data.transforms import Geometry, cutmix_box
+from semiovs.data.transforms import Geometry, draw_cutmix_box
 from semiovs.errors import DataError
 from semiovs.images.manifest import Manifest
 from unit import toy_data
 
-ALL = Views(labeled=1, unlabeled=2, mixing=True, ood=2)
+ALL = ViewRequest(labeled=1, unlabeled=2, mixing=True, ood=2)
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +45,20 @@ def test_item_seeds_are_stable_and_differ():
 
 def test_each_pass_is_a_permutation_of_its_own():
     sampler = StreamSampler(11, 4, seed=0, name="x")
-    passes = [[sampler.at(p).item for p in range(e * 11, (e + 1) * 11)] for e in range(3)]
+    passes = [[sampler.locate(p).item for p in range(e * 11, (e + 1) * 11)] for e in range(3)]
     assert all(sorted(order) == list(range(11)) for order in passes)
     assert passes[0] != passes[1] != passes[2]
-    assert sampler.at(0) == (0, passes[0][0])
-    assert sampler.at(25).epoch == 2
-    assert [StreamSampler(11, 4, seed=0, name="y").at(p).item for p in range(11)] != passes[0]
-    assert StreamSampler(11, 4, seed=0, name="x").at(25) == sampler.at(25)  # whatever was asked before
+    assert sampler.locate(0) == (0, passes[0][0])
+    assert sampler.locate(25).epoch == 2
+    assert [StreamSampler(11, 4, seed=0, name="y").locate(p).item for p in range(11)] != passes[0]
+    assert StreamSampler(11, 4, seed=0, name="x").locate(25) == sampler.locate(25)  # whatever was asked before
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_the_global_order_does_not_depend_on_the_number_of_ranks(world):
     sampler = StreamSampler(10, 8 // world, seed=0, name="x")
     order = [place for step in range(5) for rank in range(world) for place in sampler.batch(step, rank, world)]
-    assert order == [sampler.at(p) for p in range(40)]
+    assert order == [sampler.locate(p) for p in range(40)]
 
 
 @pytest.mark.parametrize("length", [2, 3, 10])
@@ -86,11 +86,11 @@ def test_parts_types_and_shapes(sources):
 
 
 def test_only_what_is_asked_for(sources):
-    batch = stream(sources, Views())[0]
+    batch = stream(sources, ViewRequest())[0]
     assert (batch.unlabeled, batch.mixing, batch.ood, batch.labeled.strong) == (None, None, None, ())
-    batch = stream(sources, Views(unlabeled=0, ood=0))[0]
+    batch = stream(sources, ViewRequest(unlabeled=0, ood=0))[0]
     assert (batch.unlabeled.strong, batch.unlabeled.boxes, batch.mixing, batch.ood.strong) == ((), (), None, ())
-    two, one = stream(sources)[4], stream(sources, Views(unlabeled=1))[4]
+    two, one = stream(sources)[4], stream(sources, ViewRequest(unlabeled=1))[4]
     assert torch.equal(two.unlabeled.weak, one.unlabeled.weak)
     assert torch.equal(two.unlabeled.strong[0], one.unlabeled.strong[0])
 
@@ -139,7 +139,7 @@ def test_partners_are_other_images(tmp_path):
         toy_data.Image.new("RGB", (33, 33), (i + 1, 0, 0)).save(root / f"{i}.png")
     flat = toy_data.sources(root, unlabeled=Manifest.from_folder(root, recursive=False))
     for step in range(12):
-        batch = stream(flat, Views(unlabeled=0, mixing=True), scale=(1.0, 1.0))[step]
+        batch = stream(flat, ViewRequest(unlabeled=0, mixing=True), scale=(1.0, 1.0))[step]
         own, partner = (part.weak.amax((1, 2, 3)) for part in (batch.unlabeled, batch.mixing))
         assert (own != partner).all()
 
@@ -158,7 +158,7 @@ def test_confidences_follow_the_labels(sources):
         def confidence(self, name):
             return self.label(name) * 50 + 7
 
-    scored = toy_data.list_changes(sources, ood_labels=Scored())
+    scored = toy_data.changed(sources, ood_labels=Scored())
     part = stream(scored, confidence="score")[0].ood
     assert torch.equal(part.confidence[part.valid], part.label[part.valid] * 50 + 7)
     assert bool((stream(scored)[0].ood.confidence == 255).all())
@@ -169,7 +169,7 @@ def test_confidences_follow_the_labels(sources):
 
 def test_without_ood_labels_only_padding_is_not_valid(sources):
 
-    part = stream(toy_data.list_changes(sources, ood_labels=None), crop_size=97)[0].ood
+    part = stream(toy_data.changed(sources, ood_labels=None), crop_size=97)[0].ood
     assert not part.label.any()
     assert part.valid.any()
     assert not (part.weak.sum(1) > 0)[~part.valid].any()
@@ -226,7 +226,7 @@ def test_workers_that_die_again_and_again_end_with_one_line(sources, monkeypatch
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().__getitem__(step)
 
-    deadly = Deadly(sources, Views(), crop_size=33, batch_size=1, seed=0, micro_steps_total=4)
+    deadly = Deadly(sources, ViewRequest(), crop_size=33, batch_size=1, seed=0, micro_steps_total=4)
     with pytest.raises(DataError, match=r"killed 1 times, now at micro-step 0 .*data\.workers=1"):
         list(loader(deadly, 0, 4, workers=2))
 
@@ -234,13 +234,13 @@ def test_workers_that_die_again_and_again_end_with_one_line(sources, monkeypatch
 def test_streams_that_are_missing(sources):
 
     with pytest.raises(DataError, match=r"needs unlabelled images \(data\.unlabeled, or unlabeled/\)"):
-        stream(toy_data.list_changes(sources, unlabeled=None))
+        stream(toy_data.changed(sources, unlabeled=None))
     with pytest.raises(DataError, match=r"needs out-of-distribution images \(ood\.images\)"):
-        stream(toy_data.list_changes(sources, ood=None))
+        stream(toy_data.changed(sources, ood=None))
     with pytest.raises(DataError, match="needs labelled images"):
-        stream(toy_data.list_changes(sources, labeled=Manifest([])))
+        stream(toy_data.changed(sources, labeled=Manifest([])))
     with pytest.raises(DataError, match="there is only one"):
-        stream(toy_data.list_changes(sources, unlabeled=sources.unlabeled[:1]))
+        stream(toy_data.changed(sources, unlabeled=sources.unlabeled[:1]))
 
 
 def test_steps_outside_the_stream(sources):
@@ -252,12 +252,12 @@ def test_steps_outside_the_stream(sources):
 @pytest.mark.parametrize(
     ("views", "options", "expected"),
     [
-        (Views(), {"batch_size": 2}, 2),
-        (Views(), {"batch_size": 2, "accumulate": 2}, 1),
-        (Views(unlabeled=2), {"batch_size": 2}, 3),
-        (Views(unlabeled=2), {"batch_size": 2, "unlabeled_batch_size": 1}, 7),
-        (Views(unlabeled=2), {"batch_size": 2, "world_size": 8}, 1),
-        (Views(ood=2), {"batch_size": 1}, 5),
+        (ViewRequest(), {"batch_size": 2}, 2),
+        (ViewRequest(), {"batch_size": 2, "accumulate": 2}, 1),
+        (ViewRequest(unlabeled=2), {"batch_size": 2}, 3),
+        (ViewRequest(unlabeled=2), {"batch_size": 2, "unlabeled_batch_size": 1}, 7),
+        (ViewRequest(unlabeled=2), {"batch_size": 2, "world_size": 8}, 1),
+        (ViewRequest(ood=2), {"batch_size": 1}, 5),
     ],
 )
 def test_steps_per_epoch(sources, views, options, expected):
@@ -270,8 +270,12 @@ def test_geometry_of_odd_images(size, scale):
     picture = toy_data.Image.new("RGB", size, (9, 9, 9))
     labels = np.ones(size[::-1], np.uint8)
     for seed in range(20):
-        geometry = Geometry.draw(size, 33, scale, Draws(seed))
-        crop, mask, valid = reference.crop(picture, geometry), reference.labels(labels, geometry, 255), geometry.valid()
+        geometry = Geometry.draw(size, 33, scale, ItemDraws(seed))
+        crop, mask, valid = (
+            reference.crop(picture, geometry),
+            reference.crop_labels(labels, geometry, 255),
+            geometry.valid(),
+        )
         assert crop.size == (33, 33)
         assert np.array_equal(mask == 1, valid)
         assert np.array_equal(np.asarray(crop)[..., 0] == 9, valid)
@@ -279,7 +283,7 @@ def test_geometry_of_odd_images(size, scale):
 
 
 def test_boxes_lie_inside_and_have_the_published_area():
-    boxes = np.array([cutmix_box(100, Draws(seed)) for seed in range(800)])
+    boxes = np.array([draw_cutmix_box(100, ItemDraws(seed)) for seed in range(800)])
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     filled = areas > 0
     assert 0.4 < filled.mean() < 0.6
@@ -305,7 +309,7 @@ def test_workers_start_after_opencv_used_threads(sources):
 
 
 def test_boxes_of_half_the_area_for_a_whole_batch_or_for_none(sources):
-    views = Views(unlabeled=1, box="half")
+    views = ViewRequest(unlabeled=1, box="half")
     batches = [stream(sources, views, micro_steps_total=60)[k] for k in range(60)]
     cut = [bool(batch.unlabeled.boxes[0].any()) for batch in batches]
     assert 15 < sum(cut) < 45
@@ -318,7 +322,7 @@ def test_boxes_of_half_the_area_for_a_whole_batch_or_for_none(sources):
                 assert abs((x1 - x0) * (y1 - y0) - 33 * 33 / 2) <= 17
             else:
                 assert (x0, y0, x1, y1) == (0, 0, 0, 0)
-    plain = stream(sources, Views(unlabeled=1), micro_steps_total=60)[7]
+    plain = stream(sources, ViewRequest(unlabeled=1), micro_steps_total=60)[7]
     assert torch.equal(plain.unlabeled.weak, batches[7].unlabeled.weak)
     assert torch.equal(plain.unlabeled.strong[0], batches[7].unlabeled.strong[0])
     assert batch_digest(stream(sources, views, micro_steps_total=60)[7]) == batch_digest(batches[7])

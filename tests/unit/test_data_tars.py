@@ -10,15 +10,15 @@ import pytest
 
 from semiovs.audit.check import check_collection
 from semiovs.config.schema import DataConfig, OodConfig
-from semiovs.data import StepStream, Views, batch_digest, loader
+from semiovs.data import StepStream, ViewRequest, batch_digest, loader
 from semiovs.errors import DataError
 from semiovs.images.containers import container as containers
 from semiovs.images.containers import tar_files
-from semiovs.images.containers.container import exists, identity, read_bytes
-from semiovs.images.image import read_image, shown_size
+from semiovs.images.containers.container import identify, image_exists, read_bytes
+from semiovs.images.image import read_image, read_size
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
-from semiovs.images.source import names_container, read_source
+from semiovs.images.source import is_container, read_source
 from semiovs.registry import DATASETS, lookup
 from semiovs.select.candidates import list_candidates
 from semiovs.select.image_features import read_features
@@ -51,9 +51,9 @@ def test_records_of_a_tar(tmp_path):
     assert (manifest[0].source, manifest[0].license) == ("https://a", "CC0")
     assert manifest[1].source == manifest[1].license == ""
     assert read_bytes(tar / "a.png") == picture(1)
-    assert shown_size(tar / "b/2.JPG") == (40, 30)
-    assert exists(tar / "a.png")
-    assert not exists(tar / "c.png")
+    assert read_size(tar / "b/2.JPG") == (40, 30)
+    assert image_exists(tar / "a.png")
+    assert not image_exists(tar / "c.png")
     again = Manifest.read(_listed(manifest, tmp_path / "list.jsonl"), manifest.root)
     assert again.hash == manifest.hash
     assert list(again) == list(manifest)
@@ -106,9 +106,9 @@ def test_a_tar_beside_images_is_what_they_came_in(tmp_path):
     toy_data.image(tmp_path / "ood/a.png", 1)
     write(tmp_path / "ood/all.tar", [("b.png", picture())])
     assert [r.id for r in read_source(tmp_path / "ood")] == ["a"]
-    assert not names_container(tmp_path / "ood")
+    assert not is_container(tmp_path / "ood")
     (tmp_path / "ood/a.png").unlink()
-    assert names_container(tmp_path / "ood")
+    assert is_container(tmp_path / "ood")
     assert [r.id for r in read_source(tmp_path / "ood")] == ["all/b"]
 
 
@@ -254,7 +254,7 @@ def test_bad_images_in_a_good_tar(tmp_path):
         with pytest.raises(DataError, match=f"s.tar/{name}: .*{said}"):
             read_image(tar / name)
         with pytest.raises(DataError, match=f"s.tar/{name}"):
-            shown_size(tar / name)
+            read_size(tar / name)
 
 
 def test_a_folder_called_tar_is_a_folder(tmp_path):
@@ -288,12 +288,12 @@ def test_index_is_kept_and_made_again_when_it_does_not_hold(tmp_path, fresh, mon
 def test_a_tar_that_changes_while_it_is_in_use(tmp_path):
     tar = write(tmp_path / "s.tar", [("a.png", picture(1))])
     read_source(tar)
-    before = identity(tar / "a.png")
+    before = identify(tar / "a.png")
     write(tar, [("0.png", picture(2)), ("a.png", picture(1))])
     with pytest.raises(DataError, match="changed while it was in use"):
         read_image(tar / "a.png")
     assert read_bytes(tar / "a.png") == picture(1)
-    assert identity(tar / "a.png") != before
+    assert identify(tar / "a.png") != before
 
 
 @pytest.fixture
@@ -313,7 +313,7 @@ def twins(tmp_path):
 
 
 def stream(sources, **options):
-    views = Views(unlabeled=2, mixing=True, ood=2)
+    views = ViewRequest(unlabeled=2, mixing=True, ood=2)
     given = {
         "crop_size": 32,
         "batch_size": 2,

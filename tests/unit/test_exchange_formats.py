@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from semiovs.errors import ConfigError, DataError
-from semiovs.exchange import Importer, Problems, Rules, declared_classes, read_annotations
+from semiovs.exchange import ClassRules, Importer, ProblemList, find_declared_classes, read_annotations
 from semiovs.exchange.image_index import ImageIndex
 from semiovs.images.manifest import Manifest
 from semiovs.vocab import Vocabulary
@@ -23,7 +23,7 @@ def photo(path, width=8, height=6):
 
 
 def read(path, **options):
-    problems = Problems()
+    problems = ProblemList()
     found, names = read_annotations(path, problems, **options)
     problems.check("the test")
     return found, names
@@ -32,8 +32,10 @@ def read(path, **options):
 def masks(root, path, *, images=None, classes=CLASSES, **rules):
     """Import and give back {id: mask}."""
     annotations, _ = read(path, predictions=rules.pop("predictions", False))
-    importer = Importer(Rules(classes, **rules), ImageIndex.of(images or root / "images", root), root / "out", root)
-    importer.run(annotations, Problems())
+    importer = Importer(
+        ClassRules(classes, **rules), ImageIndex.of(images or root / "images", root), root / "out", root
+    )
+    importer.run(annotations, ProblemList())
     manifest = Manifest.read(root / "out/labeled.jsonl", root)
     return {record.id: np.asarray(Image.open(record.mask)) for record in manifest}
 
@@ -85,7 +87,7 @@ def test_coco_run_lengths_as_text(tmp_path):
 def test_coco_declares_its_classes(tmp_path):
     found, names = read(coco(tmp_path, [], ("tree", "ignore", "sky")))
     assert names == ("coco",)
-    assert declared_classes(found).names == ("tree", "sky")
+    assert find_declared_classes(found).names == ("tree", "sky")
 
 
 def cvat(root, shapes, name="a.jpg", head=""):
@@ -294,14 +296,14 @@ def test_names_of_no_image(tmp_path, name, message):
 
 
 def test_names_of_classes():
-    rules = Rules(CLASSES, {"auto": "car", "tree": "ignore"}, "background")
+    rules = ClassRules(CLASSES, {"auto": "car", "tree": "ignore"}, "background")
     found = {name: rules.id_of(name) for name in ("road", "auto", "tree", "ignore", "void", "_background_", "bus")}
     assert found == {"road": 1, "auto": 2, "tree": 255, "ignore": 255, "void": 255, "_background_": 0, "bus": None}
     with pytest.raises(ConfigError, match=r"--rest=rood: no such class \(did you mean 'road'"):
-        Rules(CLASSES, rest="rood")
+        ClassRules(CLASSES, rest="rood")
     with pytest.raises(ConfigError, match="--map auto=carr: no such class"):
-        Rules(CLASSES, {"auto": "carr"})
+        ClassRules(CLASSES, {"auto": "carr"})
 
 
 def test_a_label_that_is_a_class_named_void():
-    assert Rules(Vocabulary.of(["void", "car"])).id_of("void") == 0
+    assert ClassRules(Vocabulary.of(["void", "car"])).id_of("void") == 0

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from semiovs.errors import SemiovsError
-from semiovs.exchange import Importer, Problems, Rules, declared_classes, read_annotations
-from semiovs.exchange.formats import formats
+from semiovs.exchange import ClassRules, Importer, ProblemList, find_declared_classes, read_annotations
+from semiovs.exchange.formats import list_formats
 from semiovs.exchange.image_index import ImageIndex
-from semiovs.exchange.regions import Labeled
+from semiovs.exchange.regions import ExportLabel
 from semiovs.vocab import Vocabulary
 
 JUNK = (
@@ -37,7 +37,7 @@ def good():
     label = np.zeros((6, 8), np.uint8)
     label[1:3, 2:6] = 1
     label[5] = 255
-    table, given = formats(), [Labeled("a.jpg", label, 0.5)]
+    table, given = list_formats(), [ExportLabel("a.jpg", label, 0.5)]
     coco = json.loads(table["coco"].write(given, ["road", "car"], None))
     polygons = json.loads(table["coco"].write(given, ["road", "car"], 0.0))
     coco["annotations"] += polygons["annotations"]
@@ -82,12 +82,12 @@ COUNT = itertools.count()
 def outcome(root, file):
     """Import one file; "ok", or what our own error says. Any other exception fails the test."""
     number = next(COUNT)
-    problems, out = Problems(), root / f"out{number}"
+    problems, out = ProblemList(), root / f"out{number}"
     said = "ok"
     try:
         found, _ = read_annotations(file, problems, predictions=True)
-        vocabulary = declared_classes(found) if number % 2 else Vocabulary.of(["road", "car"])
-        Importer(Rules(vocabulary), ImageIndex.of(root / "images", root), out, root).run(found, problems)
+        vocabulary = find_declared_classes(found) if number % 2 else Vocabulary.of(["road", "car"])
+        Importer(ClassRules(vocabulary), ImageIndex.of(root / "images", root), out, root).run(found, problems)
     except SemiovsError as error:
         said = str(error)
     assert out.exists() == (said == "ok")
@@ -112,9 +112,9 @@ def test_spoilt_json(folder, kind):
 def test_spoilt_xml(folder):
     label = np.zeros((6, 8), np.uint8)
     label[1:3, 2:6] = 1
-    table, names = formats(), ["road", "car"]
-    text = table["cvat"].write([Labeled("a.jpg", label)], names, None)
-    more = table["cvat"].write([Labeled("a.jpg", label)], names, 0.0)
+    table, names = list_formats(), ["road", "car"]
+    text = table["cvat"].write([ExportLabel("a.jpg", label)], names, None)
+    more = table["cvat"].write([ExportLabel("a.jpg", label)], names, 0.0)
     text = text.replace(
         "  </image>", "\n".join(line for line in more.splitlines() if "polygon" in line) + "\n  </image>"
     )
@@ -134,7 +134,11 @@ def test_spoilt_xml(folder):
 def test_spoilt_bytes(folder, kind):
     """Cut off anywhere, or with a few bytes changed."""
     if kind == "cvat":
-        data = formats()["cvat"].write([Labeled("a.jpg", np.eye(6, 8, dtype=np.uint8))], ["road", "car"], None).encode()
+        data = (
+            list_formats()["cvat"]
+            .write([ExportLabel("a.jpg", np.eye(6, 8, dtype=np.uint8))], ["road", "car"], None)
+            .encode()
+        )
     else:
         data = json.dumps(good()[kind]).encode()
     rng, file = random.Random(kind), folder / f"bytes-{kind}"

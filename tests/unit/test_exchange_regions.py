@@ -12,13 +12,13 @@ from pycocotools import mask as api
 from semiovs.datasets.coco_masks import decode_region
 from semiovs.errors import DataError
 from semiovs.exchange import brush, coco
+from semiovs.exchange.annotation_file import AnnotationFile
 from semiovs.exchange.annotations import Bitmap
-from semiovs.exchange.document import Document
-from semiovs.exchange.polygons import Polygons, ellipse, fill, line, outlines, rectangle
-from semiovs.exchange.problems import Problems
-from semiovs.exchange.regions import layered
+from semiovs.exchange.polygons import Polygons, fill_polygon, make_ellipse, make_line, make_rectangle, trace_outlines
+from semiovs.exchange.problems import ProblemList
+from semiovs.exchange.regions import layer_outlines
 from semiovs.images.coco_polygons import fill_polygons
-from semiovs.images.run_lengths import Runs, counts_of, from_text, run_length_text
+from semiovs.images.run_lengths import Runs, count_runs, decode_run_lengths, encode_run_lengths
 
 SIDES = st.tuples(st.integers(1, 24), st.integers(1, 24))
 MASKS = SIDES.flatmap(lambda size: arrays(np.bool_, size))
@@ -28,16 +28,16 @@ LABELS = SIDES.flatmap(lambda size: arrays(np.uint8, size, elements=st.sampled_f
 @given(MASKS)
 def test_run_lengths_are_exact(mask):
     for by_columns in (True, False):
-        counts = counts_of(mask, by_columns=by_columns)
+        counts = count_runs(mask, by_columns=by_columns)
         assert counts.sum() == mask.size
-        assert (Runs(counts, mask.shape, by_columns).raster(*mask.shape) == mask).all()
-    counts = counts_of(mask, by_columns=True)
-    assert from_text(run_length_text(mask)).tolist() == counts.tolist()
+        assert (Runs(counts, mask.shape, by_columns).rasterize(*mask.shape) == mask).all()
+    counts = count_runs(mask, by_columns=True)
+    assert decode_run_lengths(encode_run_lengths(mask)).tolist() == counts.tolist()
 
 
 @given(MASKS)
 def test_brush_streams_are_exact(mask):
-    assert (brush.decode(brush.encode(mask), *mask.shape) == mask).all()
+    assert (brush.decode_brush(brush.encode_brush(mask), *mask.shape) == mask).all()
 
 
 def test_a_brush_stream_as_label_studio_writes_it():
@@ -48,8 +48,8 @@ def test_a_brush_stream_as_label_studio_writes_it():
     stream = bytes(
         [0, 0, 0, 140, 57, 27, 254, 35, 0, 191, 255, 108, 2, 63, 248, 192, 39, 255, 182, 1, 127, 255, 15, 128, 0]
     )
-    assert brush.encode(mask) == stream
-    assert (brush.decode(stream, 5, 7) == mask).all()
+    assert brush.encode_brush(mask) == stream
+    assert (brush.decode_brush(stream, 5, 7) == mask).all()
 
 
 def test_a_brush_stream_with_literal_values():
@@ -58,22 +58,22 @@ def test_a_brush_stream_with_literal_values():
     bits = f"{16:032b}{7:05b}" + "".join(f"{w - 1:04b}" for w in (3, 4, 8, 16)) + "0" + "01" + f"{15:04b}"
     bits += "".join(f"{value:08b}" for value in values)
     data = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
-    assert brush.decode(data, 2, 2).tolist() == [[False, False], [True, True]]
+    assert brush.decode_brush(data, 2, 2).tolist() == [[False, False], [True, True]]
 
 
 @pytest.mark.parametrize("cut", [0, 3, 5, 12, 20])
 def test_a_brush_stream_that_is_cut_off(cut):
-    data = brush.encode(np.eye(9, dtype=np.bool_))
+    data = brush.encode_brush(np.eye(9, dtype=np.bool_))
     with pytest.raises(DataError, match="cut off"):
-        brush.decode(data[:cut], 9, 9)
+        brush.decode_brush(data[:cut], 9, 9)
 
 
 def test_a_brush_stream_cannot_fill_the_memory():
     with pytest.raises(DataError, match="4,294,967,295 values, but 9x9 pixels have 324"):
-        brush.decode(b"\xff" * 40, 9, 9)
-    header = brush.encode(np.zeros((1, 1), np.bool_))[:7]
+        brush.decode_brush(b"\xff" * 40, 9, 9)
+    header = brush.encode_brush(np.zeros((1, 1), np.bool_))[:7]
     with pytest.raises(DataError, match="runs go on to value"):
-        brush.decode(header[:6] + b"\xff" * 9, 1, 1)
+        brush.decode_brush(header[:6] + b"\xff" * 9, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -88,38 +88,38 @@ def test_a_brush_stream_cannot_fill_the_memory():
 )
 def test_counts_that_do_not_hold(counts, size, message):
     with pytest.raises(DataError, match=message):
-        Runs(np.array(counts, np.int64), size).raster(2, 3)
+        Runs(np.array(counts, np.int64), size).rasterize(2, 3)
 
 
 def test_a_mask_in_a_corner():
     runs = Runs(np.array([1, 3]), (2, 2), by_columns=False, corner=(1, 0))
-    assert runs.raster(2, 3).astype(int).tolist() == [[0, 0, 1], [0, 1, 1]]
+    assert runs.rasterize(2, 3).astype(int).tolist() == [[0, 0, 1], [0, 1, 1]]
     with pytest.raises(DataError, match="2x2 pixels at 1,0 reaches out of the image"):
-        runs.raster(2, 2)
+        runs.rasterize(2, 2)
     part = Bitmap(np.ones((2, 2), np.bool_), -1, 1)
-    assert part.raster(2, 3).astype(int).tolist() == [[0, 0, 0], [1, 0, 0]]
-    assert not Bitmap(np.ones((2, 2), np.bool_), 9, 9).raster(2, 3).any()
+    assert part.rasterize(2, 3).astype(int).tolist() == [[0, 0, 0], [1, 0, 0]]
+    assert not Bitmap(np.ones((2, 2), np.bool_), 9, 9).rasterize(2, 3).any()
 
 
 @pytest.mark.parametrize("text", ["\x00", "é", "00P", "o" * 40])
 def test_text_counts_that_cannot_be_right(text):
     with pytest.raises(DataError, match=r"compressed counts"):
-        from_text(text)
+        decode_run_lengths(text)
 
 
 def test_pixels_of_polygons():
     """Whole corners enclose whole pixels: an area is its number of pixels."""
-    assert fill(rectangle(1, 2, 3, 2), 6, 6).sum() == 6
-    assert fill(rectangle(1, 2, 3, 2), 6, 6)[2:4, 1:4].all()
-    turned = fill(rectangle(4, 1, 3, 2, rotation=90), 6, 6)
+    assert fill_polygon(make_rectangle(1, 2, 3, 2), 6, 6).sum() == 6
+    assert fill_polygon(make_rectangle(1, 2, 3, 2), 6, 6)[2:4, 1:4].all()
+    turned = fill_polygon(make_rectangle(4, 1, 3, 2, rotation=90), 6, 6)
     assert turned[1:4, 2:4].all()
     assert turned.sum() == 6
-    round_ = fill(ellipse(50, 50, 30, 20), 100, 100)
+    round_ = fill_polygon(make_ellipse(50, 50, 30, 20), 100, 100)
     assert round_.sum() == pytest.approx(np.pi * 30 * 20, rel=0.01)
     path = np.array([[2.0, 10.0], [18.0, 10.0], [18.0, 10.0]])
-    assert Polygons(line(path, 4)).raster(20, 20).sum() == 16 * 4
+    assert Polygons(make_line(path, 4)).rasterize(20, 20).sum() == 16 * 4
     bow = np.array([[0.0, 0.0], [8.0, 8.0], [8.0, 0.0], [0.0, 8.0]])  # crosses itself
-    assert 24 <= fill(bow, 8, 8).sum() <= 40
+    assert 24 <= fill_polygon(bow, 8, 8).sum() <= 40
 
 
 @settings(max_examples=60, deadline=None)
@@ -127,8 +127,8 @@ def test_pixels_of_polygons():
 def test_outlines_give_every_label_back(label):
     """Painted in order, the outlines of all pieces are the label again, whatever lies in whose hole."""
     found = np.full(label.shape, 7, np.uint8)
-    for name, points in layered(label, ["0", "1", "2"], 0.0):
-        found[fill(points, *label.shape)] = 255 if name == "ignore" else int(name)
+    for name, points in layer_outlines(label, ["0", "1", "2"], 0.0):
+        found[fill_polygon(points, *label.shape)] = 255 if name == "ignore" else int(name)
     assert (found == label).all()
 
 
@@ -141,9 +141,9 @@ def test_how_much_simpler_polygons_keep():
         maps = np.stack([cv2.GaussianBlur(rng.random((120, 160)).astype(np.float32), (0, 0), 9) for _ in range(3)])
         label = maps.argmax(axis=0).astype(np.uint8)
         found = np.full(label.shape, 9, np.uint8)
-        pieces = layered(label, ["0", "1", "2"], tolerance)
+        pieces = layer_outlines(label, ["0", "1", "2"], tolerance)
         for name, points in pieces:
-            found[fill(points, *label.shape)] = int(name)
+            found[fill_polygon(points, *label.shape)] = int(name)
         assert (found == label).mean() >= least
         corners.append(sum(len(points) for _, points in pieces))
     assert corners[1] < 0.5 * corners[0]
@@ -152,13 +152,13 @@ def test_how_much_simpler_polygons_keep():
 def test_a_polygon_cannot_fill_the_memory():
     zigzag = np.array([[i % 7, 0 if i % 2 else 4000] for i in range(6000)], np.float64)
     with pytest.raises(DataError, match="whose edges cross"):
-        fill(zigzag, 4000, 10)
+        fill_polygon(zigzag, 4000, 10)
 
 
 def test_an_object_outside_of_the_image():
     with pytest.raises(DataError, match="lies outside of the image: x 20 to 30, y 1 to 5, the image is 10x8"):
-        Polygons((rectangle(20, 1, 10, 4),)).raster(8, 10)
-    assert Polygons((rectangle(-5, -5, 8, 8),)).raster(8, 10).sum() == 9  # what reaches out is cut
+        Polygons((make_rectangle(20, 1, 10, 4),)).rasterize(8, 10)
+    assert Polygons((make_rectangle(-5, -5, 8, 8),)).rasterize(8, 10).sum() == 9  # what reaches out is cut
 
 
 def stars(count):
@@ -177,11 +177,11 @@ def imported(segmentation, size):
         "categories": [{"id": 1, "name": "thing"}],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": segmentation}],
     }
-    problems = Problems()
-    (image,) = coco.read(Document(Path("x.json"), json=data), problems).images
+    problems = ProblemList()
+    (image,) = coco.read(AnnotationFile(Path("x.json"), json=data), problems).images
     assert not problems
     assert not image.faults
-    return image.shapes[0].region.raster(height, width)
+    return image.shapes[0].region.rasterize(height, width)
 
 
 def test_coco_polygons_are_the_same_pixels_for_labels_and_for_benchmarks():
@@ -192,7 +192,7 @@ def test_coco_polygons_are_the_same_pixels_for_labels_and_for_benchmarks():
         theirs = api.decode(api.merge(api.frPyObjects(polygons, 200, 240))).astype(bool)
         assert (decode_region(polygons, 200, 240) == theirs).all()
         assert (imported(polygons, (200, 240)) == theirs).all()
-        ours = Polygons((points, points / 3)).raster(200, 240)
+        ours = Polygons((points, points / 3)).rasterize(200, 240)
         assert (ours != theirs).any()
         differ += int((ours != theirs).sum())
         total += int(theirs.sum())
@@ -205,8 +205,8 @@ def test_coco_run_lengths_are_the_same_pixels_for_labels_and_for_benchmarks():
     for _ in range(200):
         mask = rng.random(rng.integers(1, 30, 2)) < rng.random()
         text = api.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
-        assert run_length_text(mask) == text
-        for counts in (text, counts_of(mask, by_columns=True).tolist()):
+        assert encode_run_lengths(mask) == text
+        for counts in (text, count_runs(mask, by_columns=True).tolist()):
             region = {"size": list(mask.shape), "counts": counts}
             assert (decode_region(region, *mask.shape) == mask).all()
             assert (imported(region, mask.shape) == mask).all()
@@ -217,14 +217,14 @@ def test_coco_run_lengths_are_the_same_pixels_for_labels_and_for_benchmarks():
 def test_outlines_give_every_label_back_by_way_of_coco(label):
     """The outlines that `labels export --to coco` writes, drawn by the COCO API."""
     found = np.full(label.shape, 7, np.uint8)
-    for name, points in layered(label, ["0", "1", "2"], 0.0):
+    for name, points in layer_outlines(label, ["0", "1", "2"], 0.0):
         found[fill_polygons([points], *label.shape)] = 255 if name == "ignore" else int(name)
     assert (found == label).all()
 
 
 def test_whole_corners_are_whole_pixels_in_coco_too():
-    whole = rectangle(3, 5, 40, 20)
-    assert (fill(whole, 60, 60) == fill_polygons([whole], 60, 60)).all()
+    whole = make_rectangle(3, 5, 40, 20)
+    assert (fill_polygon(whole, 60, 60) == fill_polygons([whole], 60, 60)).all()
     assert not fill_polygons([], 3, 4).any()
 
 
@@ -238,8 +238,8 @@ def test_small_pieces_keep_an_outline():
     mask = np.zeros((5, 9), np.bool_)
     mask[1, 1] = mask[3, 2:8] = True
     found = np.zeros_like(mask)
-    for points in outlines(mask, 3.0):
+    for points in trace_outlines(mask, 3.0):
         assert len(points) >= 3
-        found |= fill(points, 5, 9)
+        found |= fill_polygon(points, 5, 9)
     assert found[1, 1]
     assert found[3].any()

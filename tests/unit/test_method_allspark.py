@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from contract.toy import K, toy_batch, toy_method
 from parity.allspark_inputs import without_dropout
-from semiovs.data import Views
+from semiovs.data import ViewRequest
 from semiovs.errors import UsageError, WeightsError
 from semiovs.methods import Progress, build_method
 from semiovs.methods.allspark import AllSpark
@@ -29,8 +29,8 @@ def allspark(ood: dict[str, float] | None = None, **options: object) -> AllSpark
 
 
 def test_what_the_loader_must_bring() -> None:
-    assert allspark().views == Views(labeled=1, unlabeled=0)
-    assert allspark({"weight": 0.5}).views == Views(labeled=1, unlabeled=0, ood=1)
+    assert allspark().views == ViewRequest(labeled=1, unlabeled=0)
+    assert allspark({"weight": 0.5}).views == ViewRequest(labeled=1, unlabeled=0, ood=1)
 
 
 def test_labelled_images_are_learnt_in_their_strong_view() -> None:

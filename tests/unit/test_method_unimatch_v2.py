@@ -14,7 +14,7 @@ from torch import Tensor
 
 from contract.toy import ARMS, K, toy_batch
 from semiovs.config.schema import OptimConfig
-from semiovs.data import Batch, flipped
+from semiovs.data import Batch, take_mirrored
 from semiovs.errors import UsageError
 from semiovs.methods import Method, Progress, Step, build_method
 from semiovs.methods.draws import Draws
@@ -158,13 +158,13 @@ def test_partners_given_by_the_batch_are_used() -> None:
     method = parted(v2())
     batch = toy_batch(method, size=SIZE, count=4)
     assert batch.unlabeled is not None
-    given = replace(batch, mixing=batch.unlabeled.map(flipped))
+    given = replace(batch, mixing=batch.unlabeled.map(take_mirrored))
     torch.testing.assert_close(run(method, given).terms.total(), run(method, batch).terms.total())
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_partners_are_the_batch_backwards_and_never_the_image_itself(count: int) -> None:
-    partners = flipped(torch.arange(count)).tolist()
+    partners = take_mirrored(torch.arange(count)).tolist()
     backwards = list(range(count))[::-1]
     assert [a == b for a, b in zip(partners, backwards, strict=True)].count(False) == (count % 2 and count > 1)
     assert count == 1 or all(partner != image for image, partner in enumerate(partners))

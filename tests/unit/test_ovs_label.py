@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from semiovs.data.label_source import NamedLabels
+from semiovs.data.label_source import MatchedLabels
 from semiovs.errors import DataError, UsageError
 from semiovs.images.manifest import Manifest
-from semiovs.images.record import Record, by_last_part
+from semiovs.images.record import Record, index_by_last_part
 from semiovs.ovs import OpenVocabModel
 from semiovs.ovs.batch_size import AdaptiveBatchSize
 from semiovs.ovs.image_batches import read_batches
@@ -142,7 +142,7 @@ def test_a_full_disk_is_never_skipped(tmp_path, records, monkeypatch):
         raise OSError(28, "No space left on device")
 
     store = store_at(tmp_path / "s")
-    monkeypatch.setattr("semiovs.store.pseudo_labels.stage", full)
+    monkeypatch.setattr("semiovs.store.pseudo_labels.write_staged", full)
     with pytest.raises(DataError, match="No space left"):
         label_images(Threshold(), records, CLASSES, store, on_error="skip")
 
@@ -368,8 +368,8 @@ def test_labels_are_found_by_the_last_part_of_an_id_by_everybody(tmp_path):
     for number, name in enumerate(("a/1", "b/1", "c/2")):
         store.add(name, np.full((2, 2), number % 2, np.uint8))
     names = ["x/1", "x/2", "a/1"]
-    labels = NamedLabels(store, Manifest([Record(name, Path(name)) for name in names]))
+    labels = MatchedLabels(store, Manifest([Record(name, Path(name)) for name in names]))
     teacher = StoredTeacher(store.root, CLASSES)
     assert labels.names == {"x/2": "c/2", "a/1": "a/1"}
     assert [bool(teacher.version(name)) for name in names] == [False, True, True]
-    assert by_last_part(["a/1", "b/1", "2"]) == {"2": "2"}
+    assert index_by_last_part(["a/1", "b/1", "2"]) == {"2": "2"}

@@ -21,8 +21,8 @@ from semiovs.ovs import build_ovs
 from semiovs.ovs.precision_agreement import measure_agreement
 from semiovs.ovs.small import find_shipped_teacher
 from semiovs.store import PseudoLabelStore
-from semiovs.vocab.document import to_yaml
 from semiovs.vocab.vocabulary import Vocabulary
+from semiovs.vocab.yaml_writer import to_yaml
 
 
 @pytest.fixture(scope="module")

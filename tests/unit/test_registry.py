@@ -16,7 +16,7 @@ from semiovs.config import load_config
 from semiovs.errors import SemiovsWarning, UsageError
 from semiovs.models import build_segmenter
 from semiovs.registry import DATASETS, METHODS, SEGMENTERS, TEACHERS, Option, lookup, signature
-from semiovs.registry.signature import load_target, options_of
+from semiovs.registry.signature import load_target, read_options
 
 ROWS = [entry for table in (METHODS, SEGMENTERS, TEACHERS, DATASETS) for entry in table.values()]
 
@@ -24,9 +24,9 @@ ROWS = [entry for table in (METHODS, SEGMENTERS, TEACHERS, DATASETS) for entry i
 @pytest.mark.parametrize("target", [*(entry.target for entry in ROWS), "semiovs.ovs.multi_view:ViewOptions"])
 def test_the_source_says_what_the_imported_class_does(target, monkeypatch):
     """Rows are read from source files; importing the class gives the same names, defaults and types."""
-    parsed = options_of(target)
-    monkeypatch.setattr(signature, "_parsed", lambda target: signature._inspected(load_target(target)))
-    inspected = options_of.__wrapped__(target)
+    parsed = read_options(target)
+    monkeypatch.setattr(signature, "_parse_levels", lambda target: signature._inspect_levels(load_target(target)))
+    inspected = read_options.__wrapped__(target)
     own = {name: option for name, option in inspected.items() if option != parsed.get(name)}
     assert list(parsed) == list(inspected)
     assert not own
@@ -65,8 +65,8 @@ def test_rows_have_options():
 )
 def test_types_of_options(kind, default, good, bad, expected):
     option = Option(default, kind)
-    assert [option.expected(value) for value in good] == [None] * len(good)
-    assert [option.expected(value) for value in bad] == [expected] * len(bad)
+    assert [option.explain_mismatch(value) for value in good] == [None] * len(good)
+    assert [option.explain_mismatch(value) for value in bad] == [expected] * len(bad)
 
 
 class Base:
@@ -105,7 +105,7 @@ def builder(num_classes: int, *, size: int = 3):
 )
 def test_base_classes_are_followed_while_options_are_handed_on(monkeypatch, target, defaults):
     monkeypatch.setattr(signature, "load_target", lambda _: target)
-    found = options_of.__wrapped__("a_plug_in:Target")
+    found = read_options.__wrapped__("a_plug_in:Target")
     assert {name: option.default for name, option in found.items()} == defaults
     types = {"width": float if target is not Closed else int, "depth": int, "size": int, "name": Any, "required": Any}
     assert all(

@@ -9,9 +9,9 @@ from semiovs.images.masks import MaskReader
 from semiovs.images.palette import voc_palette
 from semiovs.ovs.pooling import ConceptPooling
 from semiovs.vocab import Vocabulary, check_channels, shipped_vocabularies
-from semiovs.vocab.advice import advice
-from semiovs.vocab.colors import hex_of, parse_hex, voc_color
-from semiovs.vocab.compare import Comparison
+from semiovs.vocab.advice import list_warnings
+from semiovs.vocab.colors import format_hex, parse_hex, voc_color
+from semiovs.vocab.compare import VocabularyComparison
 
 COUNTS = {
     "ade150": (150, 150),
@@ -30,17 +30,17 @@ COUNTS = {
 def test_what_is_shipped():
     loaded = {name: Vocabulary.load(name) for name in shipped_vocabularies()}
     assert {name: (len(v), len(v.prompts)) for name, v in loaded.items()} == COUNTS
-    assert Comparison(loaded["voc21"], loaded["voc21-plain"]).same_labels
-    assert not Comparison(loaded["voc21"], loaded["voc21-plain"]).same_store
-    assert Comparison(loaded["voc21"], loaded["voc21-semivl"]).same_labels
-    assert Comparison(loaded["cityscapes19"], loaded["cityscapes19-semivl"]).same_labels
+    assert VocabularyComparison(loaded["voc21"], loaded["voc21-plain"]).same_labels
+    assert not VocabularyComparison(loaded["voc21"], loaded["voc21-plain"]).same_store
+    assert VocabularyComparison(loaded["voc21"], loaded["voc21-semivl"]).same_labels
+    assert VocabularyComparison(loaded["cityscapes19"], loaded["cityscapes19-semivl"]).same_labels
     assert loaded["context59"].names == loaded["context60"].names[1:]
     assert loaded["coco81"].names[1:] == loaded["cocostuff171"].names[:80]
     assert loaded["coco81"].concepts[0] == loaded["cocostuff171"].names[80:]
     assert loaded["cityscapes19"].colors[0] == (128, 64, 128)
     assert loaded["cityscapes19"].hash == Vocabulary.of(loaded["cityscapes19"].names).hash == "aeab75b0ed7a8d09"
     for name, found in loaded.items():
-        noise = [line for line in advice(found) if "tv/monitor" not in line]
+        noise = [line for line in list_warnings(found) if "tv/monitor" not in line]
         assert not noise, name
 
 
@@ -165,7 +165,7 @@ def test_colours():
     assert tuple(voc_palette()[0]) == (0, 0, 0)
     assert parse_hex("#804080") == (128, 64, 128)
     assert parse_hex("#80408") is None
-    assert hex_of((128, 64, 128)) == "#804080"
+    assert format_hex((128, 64, 128)) == "#804080"
 
 
 def test_comparison():
@@ -173,7 +173,7 @@ def test_comparison():
     right = Vocabulary(
         ("bg", "cat", "vehicle", "kuh", "fox"), (("bg",), ("cat", "kitten"), ("car", "bus"), ("cow",), ("fox",))
     )
-    found = Comparison(left, right)
+    found = VocabularyComparison(left, right)
     assert [(c.kind, c.name, c.left, c.right) for c in found.changes] == [
         ("merged", "car", 1, 2),
         ("merged", "bus", 2, 2),
@@ -184,10 +184,13 @@ def test_comparison():
     ]
     assert found.mask_map == {"0": "bg", "1": "vehicle", "2": "vehicle", "3": "cat", "4": "kuh"}
     assert (found.same_labels, found.same_store) == (False, False)
-    assert [c.kind for c in Comparison(right, Vocabulary.of(["bg", "cat"])).changes][-1] == "removed"
+    assert [c.kind for c in VocabularyComparison(right, Vocabulary.of(["bg", "cat"])).changes][-1] == "removed"
     other = Vocabulary(left.names, left.concepts, templates=("a {}",))
-    assert Comparison(left, other).settings == {"templates": ((), ("a {}",))}
-    assert (Comparison(left, other).same_labels, Comparison(left, other).same_store) == (True, False)
+    assert VocabularyComparison(left, other).settings == {"templates": ((), ("a {}",))}
+    assert (VocabularyComparison(left, other).same_labels, VocabularyComparison(left, other).same_store) == (
+        True,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,4 +209,4 @@ def test_comparison():
     ],
 )
 def test_advice(vocabulary, message):
-    assert [message in line for line in advice(vocabulary)] == [True]
+    assert [message in line for line in list_warnings(vocabulary)] == [True]

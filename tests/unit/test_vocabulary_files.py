@@ -4,7 +4,7 @@ import pytest
 
 from semiovs.errors import ConfigError
 from semiovs.vocab import Vocabulary, shipped_vocabularies
-from semiovs.vocab.document import to_yaml
+from semiovs.vocab.yaml_writer import to_yaml
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from semiovs.audit.record_check import Inspection, Inspector
 from semiovs.audit.stream_statistics import StreamStatistics
 from semiovs.data.collection import Collection, Stream
 from semiovs.images.conventions import IGNORE
-from semiovs.images.findings import SEVERITIES, Finding, counted
+from semiovs.images.findings import SEVERITIES, Finding, count_severities
 from semiovs.images.record import Record
 from semiovs.read_ahead import read_ahead
 
@@ -45,7 +45,7 @@ class Audit:
     @property
     def ok(self) -> bool:
         """Whether there is no error."""
-        return not counted(self.findings)["error"]
+        return not count_severities(self.findings)["error"]
 
     def good_records(self, name: str) -> list[Record]:
         """Records of a stream without an error."""
@@ -67,7 +67,7 @@ class Audit:
         streams = {name: accounts[name] | tally.as_json(vocabulary) for name, tally in self.statistics.items()}
         return {
             "ok": self.ok,
-            "findings": counted(self.findings),
+            "findings": count_severities(self.findings),
             "streams": streams,
             "list": [finding.as_json() for finding in self.findings],
         }

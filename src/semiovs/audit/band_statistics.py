@@ -117,8 +117,8 @@ def _try_measure_image(record: Record, reader: BandReader, *, scaled: bool) -> _
 
 def _measure_image(record: Record, reader: BandReader, *, scaled: bool) -> _ImageSums:
     pixels = read_pixels(record.image)
-    planes, there = reader.planes(pixels, record.image)
-    values = reader.seen(pixels, record.image).values if scaled else np.full(planes.shape, np.nan, np.float32)
+    planes, there = reader.select_planes(pixels, record.image)
+    values = reader.to_bands(pixels, record.image).values if scaled else np.full(planes.shape, np.nan, np.float32)
     rows = [_select_valid(plane, None if there is None else there[i]) for i, plane in enumerate(planes)]
     seen = [_select_valid(plane, None if there is None else there[i]) for i, plane in enumerate(values)]
     return _ImageSums(

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from semiovs.audit.overlaps import find_shared_images
 from semiovs.audit.record_check import Inspector
-from semiovs.config.source import inline
+from semiovs.config.yaml_reader import format_inline
 from semiovs.data.collection import KEYS, MASKED, Collection
 from semiovs.images.conventions import IGNORE
-from semiovs.images.findings import Finding, refuse
-from semiovs.images.mask_values import meaning_of_binary
+from semiovs.images.findings import Finding, raise_errors
+from semiovs.images.mask_values import map_binary_values
 from semiovs.read_ahead import read_ahead
 
 #: done, total
@@ -44,7 +44,7 @@ def check_collection(collection: Collection, *, threads: int = 8, progress: Prog
         if progress is not None:
             progress(done, len(jobs))
     findings += [*find_meaningless_masks(collection, present), *find_different_channels(channels)]
-    refuse(findings)
+    raise_errors(findings)
 
 
 def find_empty_streams(collection: Collection) -> Iterator[Finding]:
@@ -66,9 +66,9 @@ def find_meaningless_masks(collection: Collection, present: dict[str, NDArray[np
         if values == {IGNORE}:
             text = f"the {stream} masks ({KEYS[stream]}) label no pixel: all hold nothing but 'ignore'"
             yield Finding("mask-ignored", "error", text, stream, fix="check data.masks and the class list")
-        elif collection.masks.map is None and (meant := meaning_of_binary(values, names)) is not None:
+        elif collection.masks.map is None and (meant := map_binary_values(values, names)) is not None:
             text = f"the {stream} masks hold nothing but 0 and 255, and 255 means ignore"
-            fix = f"if 255 is a class, set data.masks.map={inline(meant)}"
+            fix = f"if 255 is a class, set data.masks.map={format_inline(meant)}"
             setting = {"data.masks.map": meant} if len(names) == 2 else {}
             yield Finding("mask-binary", "error", text, stream, fix=fix, setting=setting)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from semiovs.audit.overlaps import make_leak_finding
 from semiovs.audit.record_check import Inspection
 from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection
-from semiovs.images.findings import Finding, Severity, some
+from semiovs.images.findings import Finding, Severity, join_first
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
 from semiovs.similarity.groups import connected
@@ -111,7 +111,7 @@ def _report_exact_copies(
         by_stream[place.stream].append(place)
     for name, places in by_stream.items():
         if len(places) > 1:
-            described = some([place.description for place in places])
+            described = join_first([place.description for place in places])
             text = f"{places[0].record.image}: {len(places)} {name} images are one file: {described}"
             where = places[0].manifest.where(places[0].record)
             yield Finding("copy-exact", "warning", text, name, where, str(places[0].record.image), "keep one of them")
@@ -186,7 +186,7 @@ def _find_near_copies_within(
     groups = connected(same)
     inside = sum(map(len, groups))
     largest = max(groups, key=len)
-    shown = some([prints.place(row).description for row in largest], 3)
+    shown = join_first([prints.place(row).description for row in largest], 3)
     text = f"{inside} of {len(within)} {name} images look nearly like another one ({len(groups)} groups), like {shown}"
     yield Finding("copy-near", "note", text, name, fix="they count double, and a random split would leak")
 
@@ -205,7 +205,7 @@ def _find_copied_masks(prints: CollectionFingerprints) -> Iterator[Finding]:
         if others:
             places = [prints.place(row) for row in (rows[0], *others)]
             first = places[0]
-            described = some([place.description for place in places])
+            described = join_first([place.description for place in places])
             text = f"{first.record.mask}: {len(places)} different images have this mask: {described}"
             advice = "look at them: at most one can be right"
             where = first.manifest.where(first.record)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.images.image import open_image, opened, rgb
-from semiovs.images.orientation import orientation, turned
+from semiovs.images.image import convert_to_rgb, open_file, open_image
+from semiovs.images.orientation import orient_pixels, read_orientation
 from semiovs.images.readers import RGB, ImageReader
 from semiovs.similarity.hashes import crop_borders, make_thumbnail, perceptual_hash
 
@@ -69,7 +69,7 @@ class ImageFacts:
             return cls._read_bands(path, images)
         with open_image(path) as image:
             (width, height), mode, kind = image.size, image.mode, image.format or ""
-            turn = orientation(image)
+            turn = read_orientation(image)
             with _LARGE_IMAGE if width * height > LARGE else nullcontext():
                 length, digest, data = _read_content(path)
                 pixels, damage = _decode_strictly(image, data) or (_decode_leniently(image), "")
@@ -77,7 +77,7 @@ class ImageFacts:
                 gray, mean, std = _measure_colors(pixels)
         if kind == "PNG" and data is not None:
             damage = check_png(data)
-        small = crop_borders(np.ascontiguousarray(turned(_reduce(gray), turn)))
+        small = crop_borders(np.ascontiguousarray(orient_pixels(_reduce(gray), turn)))
         return cls(
             (height, width) if turn >= 5 else (width, height), 3, mode, kind, turn, opaque, length, digest,
             perceptual_hash(small), make_thumbnail(small), mean, std, damage,
@@ -86,10 +86,10 @@ class ImageFacts:
     @classmethod
     def _read_bands(cls, path: Path, images: ImageReader) -> Self:
         """Read a file of selected bands; hashes and colours are those of its RGB preview."""
-        width, height, channels = images.header(path)
+        width, height, channels = images.read_header(path)
         with _LARGE_IMAGE if width * height * channels > 3 * LARGE else nullcontext():
             images(path)  # raises if no pixel is valid
-            gray, mean, std = _measure_colors(np.asarray(images.shown(path)))
+            gray, mean, std = _measure_colors(np.asarray(images.read_preview(path)))
             length, digest, data = _read_content(path)
         kind = path.suffix.lstrip(".").upper()
         small = crop_borders(_reduce(gray))
@@ -101,7 +101,7 @@ class ImageFacts:
 
 def _read_content(path: Path) -> tuple[int, bytes, bytes | None]:
     """Length and digest of a file, and its bytes unless it is large."""
-    with opened(path) as file:
+    with open_file(path) as file:
         length = file.seek(0, os.SEEK_END)
         file.seek(0)
         if length <= _BIG_FILE:
@@ -142,7 +142,7 @@ def _decode_strictly(image: Image.Image, data: bytes | None) -> tuple[Pixels, st
 
 def _decode_leniently(image: Image.Image) -> Pixels:
     image.load()
-    return np.asarray(image if image.mode in {"RGB", "L"} else rgb(image))
+    return np.asarray(image if image.mode in {"RGB", "L"} else convert_to_rgb(image))
 
 
 def _is_opaque(image: Image.Image) -> bool:

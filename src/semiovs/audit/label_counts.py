@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.data.dataset import read_labeled
+from semiovs.data.items import read_labeled
 from semiovs.errors import DataError
 from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from semiovs.data.collection import Stream
-from semiovs.images.findings import Finding, some
+from semiovs.images.findings import Finding, join_first
 
 
 def check_list_form(stream: Stream) -> Iterator[Finding]:
@@ -31,7 +31,7 @@ def _find_format_notes(data: bytes) -> Iterator[tuple[str, str]]:
     if blank and data:
         yield (
             "list-blank",
-            f"has {len(blank)} blank lines, which are left out: {some([str(number) for number in blank])}",
+            f"has {len(blank)} blank lines, which are left out: {join_first([str(number) for number in blank])}",
         )
 
 
@@ -42,8 +42,6 @@ def _find_case_collisions(stream: Stream) -> Iterator[Finding]:
     for records in alike.values():
         if len(records) > 1:
             where = stream.manifest.where(records[-1])
-            text = (
-                f"{records[-1].image}: ids that differ in upper and lower case alone: {some([r.id for r in records])}"
-            )
+            text = f"{records[-1].image}: ids that differ in upper and lower case alone: {join_first([r.id for r in records])}"
             fix = "rename one: on some systems their labels would be one file"
             yield Finding("id-case", "warning", text, stream.name, where, str(records[-1].image), fix)

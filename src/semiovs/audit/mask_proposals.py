@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from semiovs.audit.record_check import Inspection
-from semiovs.config.source import inline
+from semiovs.config.yaml_reader import format_inline
 from semiovs.data.collection import Collection
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding
@@ -45,10 +45,10 @@ class ForeignValues:
             fix = "is 0 'no class'? then set data.masks.reduce_zero_label=true; is a class missing? add it to data.classes"
         elif len(values) == len(names):
             meant = {str(value): name for value, name in zip(values, names, strict=True)}
-            fix = f"one value for each class: set data.masks.map={inline(meant)}, if they stand in this order"
+            fix = f"one value for each class: set data.masks.map={format_inline(meant)}, if they stand in this order"
         else:
             meant = {str(value): names[value] if value < len(names) else "?" for value in values[:_SHOWN]}
-            fix = f"say what each means: data.masks.map={inline(meant)}"
+            fix = f"say what each means: data.masks.map={format_inline(meant)}"
         return _make_proposal(f"the masks with unknown values hold {_join_values(values)}", fix)
 
     def _propose_for_colors(self, colors: list[Key]) -> Finding:
@@ -59,13 +59,13 @@ class ForeignValues:
             every = {_name(color): name for color, name in own.items()}
             return _make_proposal(
                 f"{text}, all of them colours of your classes",
-                f"set data.masks.map={inline(every)}",
+                f"set data.masks.map={format_inline(every)}",
                 {"data.masks.map": every},
             )
         if len(colors) > _SHOWN:
             return _make_proposal(text, "so many are no classes: were the masks resized or saved as JPEG on the way?")
         meant = {_name(color): own.get(color, "?") for color in colors}
-        return _make_proposal(text, f"say what each means: data.masks.map={inline(meant)}")
+        return _make_proposal(text, f"say what each means: data.masks.map={format_inline(meant)}")
 
 
 def _name(color: Key) -> str:

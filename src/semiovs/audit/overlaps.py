@@ -8,9 +8,9 @@ from pathlib import Path
 
 from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection
 from semiovs.errors import DataError
-from semiovs.images.allowed_folders import Links
-from semiovs.images.containers.container import read_bytes, split
-from semiovs.images.findings import Finding, Severity, some
+from semiovs.images.allowed_folders import LinkResolver
+from semiovs.images.containers.container import read_bytes, split_path
+from semiovs.images.findings import Finding, Severity, join_first
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
 
@@ -35,15 +35,15 @@ def find_shared_images(collection: Collection) -> Iterator[Finding]:
 
     The id alone does not count: frame 0001 of two folders may be two different images.
     """
-    links = Links()
+    links = LinkResolver()
     for first, second, advice in PAIRS:
         one, other = collection.manifest(first), collection.manifest(second)
         if one is None or other is None:
             continue
-        files = {links.real(record.image): record for record in other}
+        files = {links.resolve(record.image): record for record in other}
         by_id = {record.id: record for record in other}
         for record in one:
-            twin = files.get(links.real(record.image))
+            twin = files.get(links.resolve(record.image))
             if twin is None and record.id in by_id and _have_same_content(record.image, by_id[record.id].image):
                 twin = by_id[record.id]
             if twin is not None:
@@ -58,7 +58,7 @@ def find_shared_ids(collection: Collection, told: Iterable[Finding]) -> Iterator
         there = {record.id for record in other or ()}
         ids = [record.id for record in one or () if record.id in there and (first, record.id) not in known]
         if ids:
-            text = f"{len(ids)} ids stand for different {first} and {second} images: {some(ids)}"
+            text = f"{len(ids)} ids stand for different {first} and {second} images: {join_first(ids)}"
             yield Finding("id-shared", "note", text, first, fix="rename one of them if it is confusing")
 
 
@@ -75,7 +75,7 @@ def make_leak_finding(
 
 def _have_same_content(one: Path, other: Path) -> bool:
     try:
-        if split(one) is None and split(other) is None:
+        if split_path(one) is None and split_path(other) is None:
             return filecmp.cmp(one, other, shallow=False)
         return read_bytes(one) == read_bytes(other)
     except (OSError, DataError):

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from semiovs.audit.audit import Audit
 from semiovs.audit.stream_statistics import StreamStatistics
 from semiovs.images.conventions import IGNORE
-from semiovs.images.findings import Finding, by_kind, counted
-from semiovs.images.palette import palette
+from semiovs.images.findings import Finding, count_severities, group_by_kind
+from semiovs.images.palette import build_palette
 from semiovs.report.figures import render_svg, simplify_axes
 from semiovs.report.page import write_page
 
@@ -31,10 +31,10 @@ def write_audit_page(path: Path, audit: Audit, *, source: str, facts: bool = Fal
         __package__,
         source=source,
         facts=facts,
-        numbers=counted(audit.findings),
+        numbers=count_severities(audit.findings),
         listed=sum(account["listed"] for account in accounts.values()),
         good=sum(account["good"] for account in accounts.values()),
-        groups=[_make_group(kind, group) for kind, group in by_kind(audit.findings)],
+        groups=[_make_group(kind, group) for kind, group in group_by_kind(audit.findings)],
         streams=[_make_stream_row(name, accounts[name], tally) for name, tally in audit.statistics.items()],
         classes=_make_class_rows(audit, masked),
         masked=list(masked),
@@ -80,7 +80,7 @@ def _make_stream_row(name: str, account: Mapping[str, int], tally: StreamStatist
 def _make_class_rows(audit: Audit, masked: Mapping[str, StreamStatistics]) -> list[dict[str, Any]]:
     """Rows of the class table; ids without a name only where they occur."""
     vocabulary = audit.collection.vocabulary
-    colors = palette(vocabulary.colors)
+    colors = build_palette(vocabulary.colors)
     every = len(vocabulary) < IGNORE
     rows = []
     for i, name in enumerate(vocabulary.names):

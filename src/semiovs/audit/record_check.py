@@ -18,10 +18,10 @@ from semiovs.data.collection import Collection, Stream
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, Severity
-from semiovs.images.image import opened
+from semiovs.images.image import open_file
 from semiovs.images.mask_values import ForeignValuesError, Key
 from semiovs.images.record import Record
-from semiovs.images.record_lines import printable
+from semiovs.images.record_lines import escape_controls
 
 #: header: an image's header and end; whole: every byte of it decoded.
 Depth = Literal["header", "whole"]
@@ -74,7 +74,7 @@ class Inspector:
         found = Inspection()
         report = _FindingWriter(stream, record, found.findings)
         self._inspect_image(record, found, report)
-        match self.collection.label_of(stream.name):
+        match self.collection.target_of(stream.name):
             case "mask" if record.mask is not None:
                 path = record.mask
                 self._inspect_mask(record, str(path), lambda: self.collection.masks(path), found, report)
@@ -87,7 +87,7 @@ class Inspector:
     def _inspect_image(self, record: Record, found: Inspection, report: _FindingWriter) -> None:
         try:
             if self.depth == "header":
-                *size, found.channels = self.collection.images.header(record.image)
+                *size, found.channels = self.collection.images.read_header(record.image)
                 found.size = (size[0], size[1])
                 return
             found.image = ImageFacts.read(record.image, self.collection.images)
@@ -154,8 +154,10 @@ class _FindingWriter:
         self._add(kind, "warning", text, file, fix, ())
 
     def _add(self, kind: str, severity: Severity, text: str, file: Path, fix: str, ids: tuple[str, ...]) -> None:
-        where = printable(self.stream.manifest.where(self.record))
-        self.findings.append(Finding(kind, severity, text, self.stream.name, where, printable(str(file)), fix, ids))
+        where = escape_controls(self.stream.manifest.where(self.record))
+        self.findings.append(
+            Finding(kind, severity, text, self.stream.name, where, escape_controls(str(file)), fix, ids)
+        )
 
 
 def _check_shape(record: Record, size: tuple[int, int], report: _FindingWriter) -> None:
@@ -188,7 +190,7 @@ def _check_mask_file(path: Path, report: _FindingWriter) -> None:
     """Check the checksums of a PNG mask, which not every decoder does."""
     if path.suffix.lower() != ".png" or any(finding.kind.startswith("mask-") for finding in report.findings):
         return
-    with opened(path) as file:
+    with open_file(path) as file:
         wrong = check_png(file.read())
     if wrong:
         report.error("mask-damaged", f"{path}: damaged inside: {wrong}", path, "get it again")

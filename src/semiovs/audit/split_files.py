@@ -30,7 +30,7 @@ def _lists_there(place: Path) -> set[Path]:
 
 def write_lists(made: DataSplit, labeled: Manifest, bare: Manifest | None, place: Path, root: Path) -> dict[str, Path]:
     """Write all lists; returns name -> file. Bare images that are among the labelled ones have their place there."""
-    others = () if bare is None else bare.without(labeled)
+    others = () if bare is None else bare.exclude(labeled)
 
     def part(places: Sequence[int]) -> Manifest:
         return Manifest((labeled[index] for index in places), labeled.root)

@@ -21,7 +21,7 @@ from semiovs.calibration.reliability import (
     find_worst,
     score_teacher,
 )
-from semiovs.data.dataset import read_labeled
+from semiovs.data.items import read_labeled
 from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader

@@ -15,7 +15,7 @@ from semiovs.calibration.calibration import Calibration, ClassRule, Rare, Status
 from semiovs.calibration.counts import ClassCounts, ScoreCounts
 from semiovs.calibration.isotonic import fit_probabilities, pool_curves
 from semiovs.calibration.risk_control import NEVER, compute_losses, control_risk, count_images_needed, count_kept
-from semiovs.data.dataset import read_labeled
+from semiovs.data.items import read_labeled
 from semiovs.errors import DataError, UsageError
 from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest

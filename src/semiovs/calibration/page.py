@@ -16,7 +16,7 @@ from PIL import Image
 from semiovs.calibration.calibration import ClassRule
 from semiovs.calibration.card import CardExample, TeacherCard
 from semiovs.calibration.reliability import PrecisionCoverage, Reliability
-from semiovs.images.palette import palette
+from semiovs.images.palette import build_palette
 from semiovs.report.figures import render_svg, simplify_axes
 from semiovs.report.page import write_page
 
@@ -36,7 +36,7 @@ _MEANING = {
 
 def write_card_page(path: Path, card: TeacherCard) -> None:
     """Write the page to `path`."""
-    colors = palette(card.vocabulary.colors)
+    colors = build_palette(card.vocabulary.colors)
     drawn = sorted(range(len(card.rows)), key=lambda k: -card.rows[k][1].truth)[:_DRAWN]
     drawn = sorted(k for k in drawn if card.rows[k][1].images)
     held = card.score.held

@@ -1,4 +1,4 @@
-"""The shell: which verbs there are, and what an exception means to the one who typed.
+"""The command line program: the table of verbs, and how errors become messages and exit codes.
 
 A verb is one row of `VERBS` and one function; its module is imported when the verb runs or its own ``--help`` is asked, so that
 ``semiovs --help`` is quick.
@@ -25,7 +25,7 @@ from semiovs.errors import SemiovsError, UsageError, did_you_mean
 
 @dataclass(frozen=True)
 class Verb:
-    """Where a verb's function (or group of functions) lives, and its line in ``semiovs --help``."""
+    """A verb: import path of its function (or group of functions), and its line in ``semiovs --help``."""
 
     target: str
     help: str
@@ -33,46 +33,46 @@ class Verb:
 
 VERBS: Mapping[str, Verb] = {
     "doctor": Verb("semiovs.cli.doctor:doctor", "Check this machine: versions, GPU, disk, weights."),
-    "list": Verb("semiovs.cli.listing:list_", "What can be named: methods, encoders, presets, vocabularies, …"),
+    "list": Verb("semiovs.cli.listing:list_", "List methods, encoders, presets, vocabularies, …"),
     "config": Verb("semiovs.cli.config:config", "Show, compare, validate configurations; print the schema."),
-    "weights": Verb("semiovs.cli.weights:weights", "Weights: which there are, fetch them, check them."),
-    "convert": Verb("semiovs.cli.convert:convert", "A published checkpoint into a model of ours, and back."),
+    "weights": Verb("semiovs.cli.weights:weights", "List, fetch and check weights."),
+    "convert": Verb("semiovs.cli.convert:convert", "Convert published checkpoints to semiovs models, and back."),
     "vocab": Verb("semiovs.cli.vocab:vocab", "Show, check and compare vocabularies: classes, concepts, colours."),
-    "data": Verb("semiovs.cli.data:data", "Your images: check, count, split them; prepare benchmarks."),
-    "splits": Verb("semiovs.cli.splits:splits", "Published lists of images: fetch, look at, write out, verify."),
+    "data": Verb("semiovs.cli.data:data", "Check, count and split your images; prepare benchmarks."),
+    "splits": Verb("semiovs.cli.splits:splits", "Fetch, show, export and verify the published lists of images."),
     "init": Verb("semiovs.cli.init:init", "Look at a folder of images and write a commented starter YAML."),
-    "card": Verb("semiovs.cli.card:card", "What a teacher is worth on the labelled images, as a page."),
+    "card": Verb("semiovs.cli.card:card", "Measure a teacher on the labelled images; writes a page."),
     "calibrate": Verb("semiovs.cli.calibrate:calibrate", "Fit a teacher's thresholds and confidences on the labelled images."),
-    "select": Verb("semiovs.cli.select:select", "Choose images from elsewhere: on topic, balanced, no copies, no leaks."),
-    "label": Verb("semiovs.cli.label:label", "Label images with an open-vocabulary teacher, into a store."),
-    "labels": Verb("semiovs.cli.labels:labels", "Labels: stats, verify, merge, view, and to annotation programs and back."),
+    "select": Verb("semiovs.cli.select:select", "Choose OOD images: on topic, balanced, no copies, no leaks."),
+    "label": Verb("semiovs.cli.label:label", "Label images with an open-vocabulary teacher; writes a store of labels."),
+    "labels": Verb("semiovs.cli.labels:labels", "Inspect, verify, merge and view stored labels; export and import annotations."),
     "ovs": Verb("semiovs.cli.ovs:ovs", "Train an open-vocabulary teacher on labelled images with class names."),
     "train": Verb("semiovs.cli.train:train", "Train from a preset or YAML, with key=value on top."),
     "resume": Verb("semiovs.cli.resume:resume", "Continue a run from its newest valid checkpoint."),
     "evaluate": Verb("semiovs.cli.evaluate:evaluate", "Per-class IoU of a run or of weights."),
     "predict": Verb("semiovs.cli.predict:predict", "Segment images: masks and overlays."),
-    "demo": Verb("semiovs.cli.demo:demo", "The whole story on made-up images, on a CPU, in minutes."),
+    "demo": Verb("semiovs.cli.demo:demo", "Run everything on synthetic images, on a CPU, in minutes."),
 }  # fmt: skip
 
-#: 128 + SIGPIPE, as shells report it: whoever read our stdout went away.
+#: Exit code when the reader of stdout is gone: 128 + SIGPIPE, as shells report it.
 BROKEN_PIPE = 141
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-# typer carried click inside from some version on; these are its own names for click's errors in both worlds
+# the base class of click's errors, whether typer bundles click or depends on it
 _CLICK_ERROR: type[Any] = typer.BadParameter.__mro__[2]
 
 
-class _Verbs(TyperGroup):
+class _VerbGroup(TyperGroup):
     """Lists verbs by their row alone, and imports the one that is called."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in self.commands and not args[0].startswith("-"):
             raise UsageError(f"no verb '{args[0]}'{did_you_mean(args[0], self.commands)}; see semiovs --help")
         name, stub, rest = super().resolve_command(ctx, args)
-        return name, (load(name) if name and name in VERBS else stub), rest
+        return name, (load_verb(name) if name and name in VERBS else stub), rest
 
 
-def load(name: str) -> Any:
+def load_verb(name: str) -> Any:
     """Import the verb called `name` as a command."""
     module, _, attribute = VERBS[name].target.partition(":")
     found = getattr(import_module(module), attribute)
@@ -84,9 +84,9 @@ def load(name: str) -> Any:
     return command
 
 
-def _program() -> Any:
+def _build_program() -> Any:
     program = typer.Typer(
-        name="semiovs", cls=_Verbs, add_completion=False, rich_markup_mode=None, context_settings=_SETTINGS,
+        name="semiovs", cls=_VerbGroup, add_completion=False, rich_markup_mode=None, context_settings=_SETTINGS,
         invoke_without_command=True,
         epilog="Exit codes: 0 done, 1 bug, 2 usage or configuration, 3 data, 4 weights or missing extra, 5 diverged, "
         "75 preempted after a checkpoint, 130 interrupted.",
@@ -97,7 +97,7 @@ def _program() -> Any:
         context: typer.Context,
         version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     ) -> None:
-        """Semi-supervised semantic segmentation with open-vocabulary teachers: few masks, many bare images."""
+        """Semi-supervised semantic segmentation with open-vocabulary teachers: few masks, many unlabelled images."""
         if version:
             console.out(f"semiovs {__version__}")
             raise typer.Exit
@@ -111,28 +111,28 @@ def _program() -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; no exception leaves."""
+    """Run one command and return its exit code; exceptions become messages and exit codes."""
     try:
         with console.session():
             code = _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
     except BrokenPipeError:
-        _silence()
+        _silence_stdout()
         return BROKEN_PIPE
     except (KeyboardInterrupt, typer.Abort):
         console.log("interrupted")
         return 130
     except SemiovsError as failure:
-        _traceback()
+        _print_traceback()
         console.error(str(failure))
         return failure.exit_code
     except OSError as failure:
-        _traceback()
+        _print_traceback()
         where = f": {failure.filename}" if failure.filename else ""
         console.error(f"{failure.strerror or failure}{where}")
         return 3
     except Exception as failure:
-        told = _traceback()
+        told = _print_traceback()
         hint = "" if told else "; run with SEMIOVS_LOG_LEVEL=DEBUG for the traceback"
         console.log(f"internal error: {type(failure).__name__}: {failure}{hint}")
         return 1
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    program = _program()
+    program = _build_program()
     try:
         with program.make_context("semiovs", arguments) as context:
             program.invoke(context)
@@ -154,8 +154,8 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _traceback() -> bool:
-    """Print the traceback of the exception at hand if the user wants to see everything."""
+def _print_traceback() -> bool:
+    """Print the traceback of the current exception if `SEMIOVS_LOG_LEVEL` is DEBUG; returns whether it did."""
     if log_level() != "DEBUG":
         return False
     import traceback
@@ -164,8 +164,8 @@ def _traceback() -> bool:
     return True
 
 
-def _silence() -> None:
-    """Let the interpreter's last flush of stdout go nowhere."""
+def _silence_stdout() -> None:
+    """Send stdout to /dev/null, so that the interpreter's last flush cannot fail."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""``semiovs calibrate``: a teacher and the labelled images in, a calibration for `semiovs label` out."""
+"""``semiovs calibrate``: fit a teacher's thresholds and confidences on the labelled images, for `semiovs label`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semiovs.cli import teacher_options as options
-from semiovs.cli.console import Json, report, table
+from semiovs.cli.console import Json, format_table, report
 from semiovs.cli.progress import progress
 from semiovs.errors import ConfigError, UsageError
 
@@ -31,13 +31,16 @@ def calibrate(
     map_: options.Map = None,
     set_: options.Set = None,
     weights: options.Weights = None,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The calibration.")] = Path("calibration.json"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write the calibration to.")] = Path(
+        "calibration.json"
+    ),
     risk: options.Risk = 0.1,
     rare: options.RareClasses = "global",
     candidates: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="VOCABULARY", help="Other concepts for the same classes, to choose from; may be repeated."
+            metavar="VOCABULARY",
+            help="Other concepts for the same classes; the best vocabulary is chosen; may be repeated.",
         ),
     ] = None,
     folds: options.Folds = 5,
@@ -50,9 +53,9 @@ def calibrate(
 
     kind = options.parse_rare(rare)
     choice_of_teacher = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
-    images, asked = options.labeled_images(arguments or []), choice_of_teacher.build()
-    vocabularies = _candidates(images.vocabulary, candidates or [])
-    tallies = _measure(asked, images, vocabularies, batch_size)
+    images, asked = options.read_labeled_images(arguments or []), choice_of_teacher.build()
+    vocabularies = _load_candidates(images.vocabulary, candidates or [])
+    tallies = _measure_teacher(asked, images, vocabularies, batch_size)
     choice = choose_candidate(tallies, folds=folds) if len(tallies) > 1 else None
     name = choice.name if choice else next(iter(tallies))
     made = fit(
@@ -67,13 +70,13 @@ def calibrate(
     made.save(out)
     data = {"calibration": str(out), **made.as_json(), "ignored": made.ignored}
     typed = [*(arguments or []), *choice_of_teacher.arguments()]
-    report(data, as_json=as_json, text=_text(out, made, choice, typed))
+    report(data, as_json=as_json, text=_format_text(out, made, choice, typed))
 
 
-def _measure(
+def _measure_teacher(
     teacher: OpenVocabModel, images: Collection, vocabularies: Mapping[str, Vocabulary], batch_size: int
 ) -> dict[str, ScoreCounts]:
-    """What the teacher got right on the labelled images, for each vocabulary that it is asked with."""
+    """Count the teacher's right and wrong pixels on the labelled images, for each vocabulary."""
     from semiovs.calibration.fit import count_answers
 
     tallies: dict[str, ScoreCounts] = {}
@@ -86,12 +89,12 @@ def _measure(
                 vocabulary,
                 batch_size=batch_size,
                 progress=show,
-                read=images.images.rgb,
+                read=images.images.read_rgb,
             )
     return tallies
 
 
-def _candidates(first: Vocabulary, others: Sequence[str]) -> dict[str, Vocabulary]:
+def _load_candidates(first: Vocabulary, others: Sequence[str]) -> dict[str, Vocabulary]:
     """Vocabularies by name, the configuration's own first.
 
     Raises:
@@ -110,7 +113,7 @@ def _candidates(first: Vocabulary, others: Sequence[str]) -> dict[str, Vocabular
     return found
 
 
-def _text(out: Path, made: Calibration, choice: CandidateChoice | None, said: Sequence[str]) -> str:
+def _format_text(out: Path, made: Calibration, choice: CandidateChoice | None, said: Sequence[str]) -> str:
     words = {"controlled": "", "global": "few images: threshold of all classes", "few": "few images: ignored"}
     words["unusable"] = "unusable at any threshold: ignored"
     rows = [
@@ -124,7 +127,7 @@ def _text(out: Path, made: Calibration, choice: CandidateChoice | None, said: Se
         for rule in made.classes
     ]  # fmt: skip
     lines = [
-        table(["class", "images", "score from", "presence from", "kept %", "right %", ""], rows,
+        format_table(["class", "images", "score from", "presence from", "kept %", "right %", ""], rows,
               title=f"{made.fitted_on['images']} labelled images, risk {made.risk:g}"),
         *([] if choice is None else _describe_choice(choice)),
         f"{out}: calibration {made.hash}; kept % and right % are of the images it was fitted on, "

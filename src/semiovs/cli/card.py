@@ -1,4 +1,4 @@
-"""``semiovs card``: what a teacher is worth on the labelled images, as a page."""
+"""``semiovs card``: measure a teacher on the labelled images and write a page about it."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ def card(
     map_: options.Map = None,
     set_: options.Set = None,
     weights: options.Weights = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of card.html and card.json.")] = Path("teacher-card"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write card.html and card.json to.")] = Path(
+        "teacher-card"
+    ),
     risk: options.Risk = 0.1,
     rare: options.RareClasses = "global",
     folds: options.Folds = 5,
     batch_size: options.BatchSize = 1,
     as_json: Json = False,
 ) -> None:
-    """Score a teacher on the labelled images before any training; evaluation masks are never read."""
+    """Score a teacher on the labelled images, before any training; evaluation masks are never read."""
     from semiovs.calibration.calibration import identify_teacher
     from semiovs.calibration.card import make_card
     from semiovs.calibration.page import write_card_page
     from semiovs.files import write_json
 
     kind = options.parse_rare(rare)
-    images = options.labeled_images(arguments or [])
+    images = options.read_labeled_images(arguments or [])
     asked = options.TeacherChoice(teacher, weights, from_, map_, set_ or []).build()
     with progress("asking the teacher") as show:
         made = make_card(
@@ -47,7 +49,7 @@ def card(
             folds=folds,
             batch_size=batch_size,
             progress=show,
-            read=images.images.rgb,
+            read=images.images.read_rgb,
         )
     page = out / "card.html"
     write_card_page(page, made)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, error, log, out, report, table
+from semiovs.cli.console import Json, error, format_table, log, out, report
 from semiovs.errors import ConfigError
 
 config = typer.Typer(
@@ -44,9 +44,9 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Print the keys whose values differ, with both values and their origins."""
-    from semiovs.config import diff as compare
+    from semiovs.config import find_differences as compare
     from semiovs.config import load_config
-    from semiovs.config.source import inline
+    from semiovs.config.yaml_reader import format_inline
 
     a, b = load_config(left), load_config(right)
     rows = [
@@ -54,14 +54,17 @@ def diff(
         for d in compare(a, b)
     ]  # fmt: skip
     cells = [
-        (r["key"], *(f"{_plain(r[side], inline)}  ({r[f'{side}_origin'] or '-'})" for side in ("left", "right")))
+        (
+            r["key"],
+            *(f"{_format_value(r[side], format_inline)}  ({r[f'{side}_origin'] or '-'})" for side in ("left", "right")),
+        )
         for r in rows
     ]
-    text = table(["key", left, right], cells) if rows else "no difference"
+    text = format_table(["key", left, right], cells) if rows else "no difference"
     report(rows, as_json=as_json, text=text)
 
 
-def _plain(value: Any, inline: Any) -> str:
+def _format_value(value: Any, inline: Any) -> str:
     return str(inline(list(value) if isinstance(value, tuple) else value))
 
 
@@ -91,6 +94,6 @@ def validate(
 @config.command()
 def schema() -> None:
     """Print the JSON schema (for editors: completion and checks while you type)."""
-    from semiovs.config.describe import json_schema
+    from semiovs.config.describe import build_json_schema
 
-    report(json_schema(), as_json=True)
+    report(build_json_schema(), as_json=True)

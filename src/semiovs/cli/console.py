@@ -1,4 +1,4 @@
-"""What goes where: data on stdout, everything said to a person on stderr. rich is imported only for a terminal."""
+"""Output of the commands: data on stdout, messages on stderr. rich is imported only for a terminal."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 def out(text: str) -> None:
-    """Print data."""
+    """Print data, to stdout."""
     print(text, file=sys.stdout)
 
 
 def log(text: str) -> None:
-    """Tell the person."""
+    """Print a message, to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -42,35 +42,35 @@ def error(message: str) -> None:
 
 
 def report(data: Any, *, as_json: bool, text: str | None = None) -> None:
-    """Print a result: `data` as JSON, or `text` (as made by `table`) for a person."""
+    """Print a result: `data` as JSON, or `text` (as made by `format_table`) for a person."""
     if as_json or text is None:
-        out(json.dumps(jsonable(data), indent=2, ensure_ascii=False))
+        out(json.dumps(to_jsonable(data), indent=2, ensure_ascii=False))
     else:
         out(text)
 
 
-def jsonable(data: Any) -> Any:
+def to_jsonable(data: Any) -> Any:
     """Plain data for JSON: tuples become lists, paths text, numbers that are not finite null."""
     if isinstance(data, Mapping):
-        return {str(key): jsonable(value) for key, value in data.items()}
+        return {str(key): to_jsonable(value) for key, value in data.items()}
     if isinstance(data, list | tuple | set | frozenset):
-        return [jsonable(value) for value in data]
+        return [to_jsonable(value) for value in data]
     if isinstance(data, float) and not math.isfinite(data):
         return None
     return data if data is None or isinstance(data, str | int | float) else str(data)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> str:
-    """A table as text: ruled and as wide as the terminal, or plain aligned columns, never cut, where stdout is no terminal."""
+def format_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> str:
+    """Format a table as text: ruled and as wide as the terminal, or, if stdout is no terminal, as plain aligned columns."""
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        return _ruled(columns, cells, title)
+        return _format_ruled(columns, cells, title)
     widths = [max(len(row[i]) for row in [list(columns), *cells]) for i in range(len(columns))]
     lines = ["  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in [columns, *cells]]
     return "\n".join([title, *lines] if title else lines)
 
 
-def _ruled(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None) -> str:
+def _format_ruled(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None) -> str:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -78,25 +78,25 @@ def _ruled(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | N
 
     ruled = Table(*columns, title=title, box=SIMPLE_HEAD, title_justify="left")
     for row in rows:
-        ruled.add_row(*(_cell(Text, cell) for cell in row))
+        ruled.add_row(*(_make_cell(Text, cell) for cell in row))
     console = Console(file=sys.stdout)
     with console.capture() as captured:
         console.print(ruled)
     return captured.get().strip("\n")
 
 
-def _cell(text: Any, cell: str) -> Any:
-    """A cell that may hold colours (`swatch`); anything else is taken literally."""
+def _make_cell(text: Any, cell: str) -> Any:
+    """Make a cell of text; only those of `format_swatch` may hold colours."""
     made = text.from_ansi(cell) if cell.startswith(_SWATCH) else text(cell)
     made.overflow = "fold"
     return made
 
 
-def swatch(color: tuple[int, int, int]) -> str:
-    """A colour as a cell of `table`: its hex code, after a patch of it on a terminal that takes colours (NO_COLOR is respected)."""
-    from semiovs.vocab.colors import hex_of
+def format_swatch(color: tuple[int, int, int]) -> str:
+    """Format a colour as a cell of `format_table`: its hex code, after a coloured patch on a terminal (unless NO_COLOR)."""
+    from semiovs.vocab.colors import format_hex
 
-    code = hex_of(color)
+    code = format_hex(color)
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return code
     return f"{_SWATCH}{';'.join(map(str, color))}m   \x1b[0m {code}"
@@ -110,7 +110,7 @@ def session() -> Iterator[None]:
         UsageError: `SEMIOVS_LOG_LEVEL` is no level.
     """
     for stream in (sys.stdout, sys.stderr):
-        _never_raise(stream)
+        _escape_unprintable(stream)
     level = log_level()
     if level not in _LEVELS:
         raise UsageError(f"SEMIOVS_LOG_LEVEL '{level}' is not a level{did_you_mean(level, _LEVELS)}")
@@ -122,20 +122,20 @@ def session() -> Iterator[None]:
     logger.setLevel(level)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _showing(warnings.showwarning)
+            warnings.showwarning = _make_showwarning(warnings.showwarning)
             yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
 
 
-def _never_raise(stream: TextIO) -> None:
+def _escape_unprintable(stream: TextIO) -> None:
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
 
 
-def _showing(others: Any) -> Any:
+def _make_showwarning(others: Any) -> Any:
     def show(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
         if issubclass(category, SemiovsWarning):
             log(f"warning: {message}")

@@ -1,4 +1,4 @@
-"""``semiovs convert``: a published checkpoint into a model of ours, and back."""
+"""``semiovs convert``: convert published checkpoints to semiovs models, and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, report, table
+from semiovs.cli.console import Json, format_table, report
 from semiovs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,33 +17,40 @@ if TYPE_CHECKING:
 
 
 _Source = Annotated[
-    Path, typer.Argument(metavar="FILE", help="Published checkpoint; with --export: run directory or model of ours.")
+    Path, typer.Argument(metavar="FILE", help="Published checkpoint; with --export: run directory or semiovs model.")
 ]
 _To = Annotated[
     Path, typer.Option("--to", metavar="OUT", help="A .safetensors file or a directory; with --export a .pth file.")
 ]
 _Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Segmenter options that tensors do not tell.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Segmenter options that cannot be read from the tensors."),
 ]
 
 
 def convert(
     source: _Source,
     to: _To,
-    family: Annotated[str | None, typer.Option(metavar="NAME", help="Its layout or method; default: recognised.")] = None,
+    family: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Layout or method of the checkpoint; default: recognised.")
+    ] = None,
     classes: Annotated[str | None, typer.Option(metavar="VOC", help="Vocabulary: a shipped name or a file.")] = None,
-    preset: Annotated[str | None, typer.Option(metavar="PRESET", help="Take classes and evaluation from it.")] = None,
-    key: Annotated[str | None, typer.Option(metavar="KEY", help="Entry of the file, such as model_ema.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="PRESET", help="Preset to take classes and evaluation settings from.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Entry of the file to read, such as model_ema.")
+    ] = None,
     set_: _Set = None,
     export: Annotated[str | None, typer.Option(metavar="reference", help="Write for the reference programs.")] = None,
     ddp: Annotated[bool, typer.Option("--ddp", help="With --export: names begin with `module.`.")] = False,
     which: Annotated[str | None, typer.Option("--model", help="With --export: student or ema.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
     as_json: Json = False,
-) -> None:  # fmt: skip
-    """Convert a published checkpoint; it is recognised, and every tensor must fit. `--export reference` goes the other way."""
+) -> None:
+    """Convert a published checkpoint, whose tensors must all fit; `--export reference` converts the other way."""
     if export is not None:
-        _refuse(
+        _refuse_options(
             {"--family": family, "--classes": classes, "--preset": preset, "--key": key, "--set": set_},
             "without --export",
         )
@@ -51,17 +58,17 @@ def convert(
             raise UsageError(f"--export {export}: there is only 'reference'")
         _export(source, to, ddp=ddp, which=which, overwrite=overwrite, as_json=as_json)
         return
-    _refuse({"--ddp": ddp, "--model": which}, "with --export")
+    _refuse_options({"--ddp": ddp, "--model": which}, "with --export")
     out = to if to.suffix == ".safetensors" else to / "model.safetensors"
-    _free(out, overwrite)
+    _require_free(out, overwrite)
 
     from semiovs.files import sha256_of
     from semiovs.models.published_checkpoints import read_published
     from semiovs.models.weights import ModelCard, save_model
 
-    evaluation, preset_classes = _from_preset(preset)
-    imported = read_published(source, family=family, key=key, options=_options(set_ or []))
-    vocabulary = _vocabulary(classes or preset_classes, imported.blueprint.num_classes)
+    evaluation, preset_classes = _read_preset(preset)
+    imported = read_published(source, family=family, key=key, options=_parse_options(set_ or []))
+    vocabulary = _find_vocabulary(classes or preset_classes, imported.blueprint.num_classes)
     digest = sha256_of(source)
     card = ModelCard(
         imported.blueprint.segmenter, imported.blueprint.num_classes, vocabulary, options=imported.blueprint.options,
@@ -69,10 +76,10 @@ def convert(
         training={"converted_from": source.name, "sha256": digest, "family": imported.report.family},
     )  # fmt: skip
     save_model(out, imported.segmenter, card)
-    _tell(source, out, imported, card.as_json() | {"sha256": digest}, as_json=as_json)
+    _report_conversion(source, out, imported, card.as_json() | {"sha256": digest}, as_json=as_json)
 
 
-def _tell(source: Path, out: Path, imported: Imported, card: Mapping[str, Any], *, as_json: bool) -> None:
+def _report_conversion(source: Path, out: Path, imported: Imported, card: Mapping[str, Any], *, as_json: bool) -> None:
     loaded = imported.report
     parameters = sum(p.numel() for p in imported.segmenter.parameters())
     data = {
@@ -88,7 +95,7 @@ def _tell(source: Path, out: Path, imported: Imported, card: Mapping[str, Any], 
         ("written", str(out)),
     ]
     text = "\n".join(
-        [table(["", "what"], rows), f"next: semiovs evaluate {out} | semiovs predict {out} IMAGES… --out DIR"]
+        [format_table(["", "what"], rows), f"next: semiovs evaluate {out} | semiovs predict {out} IMAGES… --out DIR"]
     )
     report(data, as_json=as_json, text=text)
 
@@ -96,7 +103,7 @@ def _tell(source: Path, out: Path, imported: Imported, card: Mapping[str, Any], 
 def _export(source: Path, out: Path, *, ddp: bool, which: str | None, overwrite: bool, as_json: bool) -> None:
     if out.suffix not in {".pth", ".pt"}:
         raise UsageError(f"--to {out}: the reference programs read a .pth file")
-    _free(out, overwrite)
+    _require_free(out, overwrite)
 
     from semiovs.files import sha256_of
     from semiovs.models.published_checkpoints import write_published
@@ -114,18 +121,18 @@ def _export(source: Path, out: Path, *, ddp: bool, which: str | None, overwrite:
     )
 
 
-def _refuse(options: Mapping[str, Any], where: str) -> None:
+def _refuse_options(options: Mapping[str, Any], where: str) -> None:
     for name, value in options.items():
         if value:
             raise UsageError(f"{name} is for a conversion {where}")
 
 
-def _free(out: Path, overwrite: bool) -> None:
+def _require_free(out: Path, overwrite: bool) -> None:
     if out.exists() and not overwrite:
         raise UsageError(f"{out}: is there already; give --overwrite, or another --to")
 
 
-def _options(arguments: list[str]) -> dict[str, Any]:
+def _parse_options(arguments: list[str]) -> dict[str, Any]:
     import yaml
 
     options = {}
@@ -140,7 +147,7 @@ def _options(arguments: list[str]) -> dict[str, Any]:
     return options
 
 
-def _from_preset(preset: str | None) -> tuple[dict[str, Any], str | None]:
+def _read_preset(preset: str | None) -> tuple[dict[str, Any], str | None]:
     """How the preset evaluates (see `ModelCard.evaluation`), and its shipped vocabulary."""
     if preset is None:
         return {}, None
@@ -152,7 +159,7 @@ def _from_preset(preset: str | None) -> tuple[dict[str, Any], str | None]:
     return evaluation, config.data.classes if isinstance(config.data.classes, str) else None
 
 
-def _vocabulary(name: str | None, count: int) -> Vocabulary:
+def _find_vocabulary(name: str | None, count: int) -> Vocabulary:
     """The vocabulary called `name`; None: the only shipped one of that many classes.
 
     Raises:

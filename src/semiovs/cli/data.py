@@ -1,4 +1,4 @@
-"""``semiovs data``: what is in your images, what is wrong with them, and lists to train with. One module a subcommand."""
+"""``semiovs data``: check, count and split images, prepare benchmarks; one module per subcommand."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ data.command()(split)
 
 
 @data.callback()
-def _group() -> None:
+def group() -> None:
     """Images and masks: check them, count them, split them, prepare benchmarks."""

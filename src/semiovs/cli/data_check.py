@@ -1,4 +1,4 @@
-"""``semiovs data check``: everything that is wrong with images, masks and lists, found in one pass, with what to do about it."""
+"""``semiovs data check``: find all errors in images, masks and lists in one pass, and say how to fix each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, log, report, table
+from semiovs.cli.console import Json, format_table, log, report
 from semiovs.cli.data_input import Arguments, DataInput, Threads, audit_data, find_data
 from semiovs.errors import DataError, UsageError
 
@@ -22,42 +22,48 @@ _SHOWN = 20
 
 def check(
     arguments: Arguments = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write check.json and check.html there.")] = None,
-    fix: Annotated[bool, typer.Option("--fix", help="Write what is certain into the YAML; keeps a copy.")] = False,
-    clean: Annotated[Path | None, typer.Option("--clean", metavar="DIR", help="Write lists of the good images there.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder to write check.json and check.html to.")
+    ] = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Write the certain fixes into the YAML file; keeps a copy.")
+    ] = False,
+    clean: Annotated[
+        Path | None, typer.Option("--clean", metavar="DIR", help="Folder to write lists of the good images to.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help=f"Print all findings, not {_SHOWN} of a kind.")] = False,
     threads: Threads = 0,
     as_json: Json = False,
-) -> None:  # fmt: skip
-    """Decode every image and mask, and tell all that is wrong: files, sizes, values, duplicates, leaks. Exit code 3 on errors."""
+) -> None:
+    """Decode every image and mask; report errors in files, sizes, values, duplicates and leaks. Exit code 3 on errors."""
     found = find_data(arguments or [])
     if fix and (found.yaml is None or found.yaml.name == "config.yaml"):
         raise UsageError(f"--fix changes a YAML file, and '{found.source}' is none; write one: semiovs init DIR")
     result = audit_data(found, threads=threads)
     data = {"source": found.source, "root": str(found.root), **result.as_json()}
     if clean is not None:
-        data["clean"] = _cleaned(result, clean, found.root)
+        data["clean"] = _write_clean_lists(result, clean, found.root)
     if fix:
-        data["fixed"] = _fixed(result, found)
+        data["fixed"] = _fix_yaml(result, found)
     if out is not None:
-        data["files"] = _written(data, result, out, found)
-    report(data, as_json=as_json, text=_text(result, data, every=every))
+        data["files"] = _write_files(data, result, out, found)
+    report(data, as_json=as_json, text=_format_text(result, data, every=every))
     if not result.ok:
         errors = data["findings"]["error"]
         raise DataError(f"{found.source or found.root}: {errors} {'error' if errors == 1 else 'errors'} in the data")
 
 
-def _text(result: Audit, data: Mapping[str, Any], *, every: bool) -> str:
-    from semiovs.images.findings import by_kind
+def _format_text(result: Audit, data: Mapping[str, Any], *, every: bool) -> str:
+    from semiovs.images.findings import group_by_kind
 
     lines: list[str] = []
-    for kind, group in by_kind(result.findings):
+    for kind, group in group_by_kind(result.findings):
         shown = group if every else group[:_SHOWN]
         lines.append(f"{group[0].severity}: {kind} ({len(group)})")
         lines += [f"  {finding.line}" for finding in shown]
         lines += [f"  … and {len(group) - len(shown)} more: --all prints them"] if len(shown) < len(group) else []
     rows = [[name, a["listed"], a["good"], a["bad"]] for name, a in result.count_records().items()]
-    lines.append(table(["images", "listed", "good", "bad"], rows))
+    lines.append(format_table(["images", "listed", "good", "bad"], rows))
     lines.append(", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in data["findings"].items()))
     lines += [f"written: {path}" for path in data.get("files", [])]
     lines += [f"list: {path}" for path in data.get("clean", {}).values()]
@@ -70,7 +76,7 @@ def _text(result: Audit, data: Mapping[str, Any], *, every: bool) -> str:
     return "\n".join(lines)
 
 
-def _cleaned(result: Audit, folder: Path, root: Path) -> dict[str, str]:
+def _write_clean_lists(result: Audit, folder: Path, root: Path) -> dict[str, str]:
     """Write the good records of each stream; returns the key that takes the list -> the file."""
     from semiovs.data.collection import KEYS
     from semiovs.images.manifest import Manifest
@@ -83,10 +89,10 @@ def _cleaned(result: Audit, folder: Path, root: Path) -> dict[str, str]:
     return written
 
 
-def _fixed(result: Audit, found: DataInput) -> list[str]:
+def _fix_yaml(result: Audit, found: DataInput) -> list[str]:
     """Write the certain settings into the YAML, with a copy beside it; returns the keys."""
     from semiovs.config import load_config
-    from semiovs.config.edit import with_settings
+    from semiovs.config.edit import set_keys
     from semiovs.files import write_bytes, write_text
 
     settings = {key: value for finding in result.findings for key, value in finding.setting.items()}
@@ -95,8 +101,8 @@ def _fixed(result: Audit, found: DataInput) -> list[str]:
         return []
     raw = found.yaml.read_bytes()
     before = raw.decode("utf-8-sig")
-    after = with_settings(before, settings, str(found.yaml))
-    backup = _free(found.yaml)
+    after = set_keys(before, settings, str(found.yaml))
+    backup = _choose_backup(found.yaml)
     write_bytes(backup, raw)
     write_text(found.yaml, after)
     try:
@@ -111,8 +117,8 @@ def _fixed(result: Audit, found: DataInput) -> list[str]:
     return list(settings)
 
 
-def _free(path: Path) -> Path:
-    """A name for a copy that is not taken."""
+def _choose_backup(path: Path) -> Path:
+    """Return a name for the copy that is still free."""
     number = 0
     while True:
         candidate = path.with_name(f"{path.name}.bak{number or ''}")
@@ -121,12 +127,12 @@ def _free(path: Path) -> Path:
         number += 1
 
 
-def _written(data: dict[str, Any], result: Audit, out: Path, found: DataInput) -> list[str]:
+def _write_files(data: dict[str, Any], result: Audit, out: Path, found: DataInput) -> list[str]:
     from semiovs.audit.page import write_audit_page
-    from semiovs.cli.console import jsonable
+    from semiovs.cli.console import to_jsonable
     from semiovs.files import write_json
 
     files = [out / "check.json", out / "check.html"]
-    write_json(files[0], jsonable(data))
+    write_json(files[0], to_jsonable(data))
     write_audit_page(files[1], result, source=found.source or str(found.root))
     return [str(path) for path in files]

@@ -1,4 +1,4 @@
-"""What `data check` and `data stats` look at: a configuration, a folder without one, or a single list."""
+"""The images that `data check` and `data stats` read: of a configuration, a folder without one, or a single list."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _CONFIGS = ("config.yaml", "semiovs.yaml")
 
 @dataclass(frozen=True)
 class DataInput:
-    """Images to look at.
+    """The images that the arguments of a verb name.
 
-    source: as it was typed; collection: the images; root: what relative paths start from; yaml: the file that the source is, if
-    any; named: whether the classes are the user's, not numbers in their place.
+    source: as it was typed; collection: the images; root: start of relative paths; yaml: the configuration file, if
+    any; named: whether the classes have names of the user, and not numbers in their place.
     """
 
     source: str
@@ -58,9 +58,9 @@ def find_data(arguments: Sequence[str]) -> DataInput:
     source, overrides = split_source(arguments)
     path = None if source is None else Path(source).expanduser()
     if path is not None and _is_list(path):
-        return _of_list(path, overrides)
+        return _read_list(path, overrides)
     if path is not None and path.is_dir() and not any((path / name).is_file() for name in _CONFIGS):
-        return _of_folder(path, overrides)
+        return _read_folder(path, overrides)
     config = load_config(source, overrides).config
     dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood)
     collection, named = _examine(dataset)
@@ -70,7 +70,7 @@ def find_data(arguments: Sequence[str]) -> DataInput:
 
 
 def audit_data(found: DataInput, *, threads: int, shown: bool = True) -> Audit:
-    """The pass over all images, with a bar."""
+    """Check all images, with a progress bar."""
     from semiovs.audit.audit import audit
 
     with progress("checking", shown=shown) as show:
@@ -78,18 +78,18 @@ def audit_data(found: DataInput, *, threads: int, shown: bool = True) -> Audit:
 
 
 def _is_list(path: Path) -> bool:
-    """A list, tars or a data set; folders and configurations are none."""
-    from semiovs.images.source import names_container
+    """Whether a path is a list, tars or a Hugging Face data set, and not a folder or configuration."""
+    from semiovs.images.source import is_container
 
     if path.is_file():
         return path.suffix.lower() not in {".yaml", ".yml"}
-    return not path.is_dir() and names_container(path)
+    return not path.is_dir() and is_container(path)
 
 
 def _examine(dataset: Dataset, *, required: bool = True, **chosen: Any) -> tuple[Collection, bool]:
-    """The images of a data set, and whether its classes have names.
+    """List the images of a data set; also returns whether its classes have names.
 
-    Numbers stand in the place of names that are missing; required: that they are missing is a finding.
+    Missing class names are replaced by numbers; required: report missing names as a finding.
     """
     from semiovs.images.findings import Finding
     from semiovs.images.masks import MaskReader
@@ -106,14 +106,14 @@ def _examine(dataset: Dataset, *, required: bool = True, **chosen: Any) -> tuple
     return dataset.examine(**chosen), True
 
 
-def _of_folder(path: Path, overrides: Sequence[str]) -> DataInput:
-    """A folder without a configuration: as `semiovs init` would set it up; nothing is written."""
+def _read_folder(path: Path, overrides: Sequence[str]) -> DataInput:
+    """List the images of a folder without a configuration, as `semiovs init` would set it up; nothing is written."""
     from semiovs.config import load_config
-    from semiovs.config.source import inline
+    from semiovs.config.yaml_reader import format_inline
     from semiovs.data.collection import LABELED
     from semiovs.datasets.folder import FolderDataset
     from semiovs.images.discover.discover import discover
-    from semiovs.images.discover.starter import choose_classes, settings
+    from semiovs.images.discover.starter import choose_classes, list_settings
     from semiovs.images.findings import Finding
 
     seen = discover(path)
@@ -121,10 +121,10 @@ def _of_folder(path: Path, overrides: Sequence[str]) -> DataInput:
     root = path.resolve()
     values = {
         key: (root / value).as_posix() if isinstance(value, str) else value  # not what lies in the working directory
-        for key, value in settings(seen, classes, root=".").items()
+        for key, value in list_settings(seen, classes, root=".").items()
     }
-    config = load_config(None, [*(f"{key}={inline(value)}" for key, value in values.items()), *overrides]).config
-    dataset = FolderDataset(config.data, config.ood, lists=_unwritten_lists(seen, root, config.data.outside))
+    config = load_config(None, [*(f"{key}={format_inline(value)}" for key, value in values.items()), *overrides]).config
+    dataset = FolderDataset(config.data, config.ood, lists=_read_unwritten_lists(seen, root, config.data.outside))
     collection, named = _examine(dataset)
     if not seen.labeled:
         collection.findings = [f for f in collection.findings if (f.stream, f.kind) != (LABELED, "list-missing")]
@@ -134,7 +134,7 @@ def _of_folder(path: Path, overrides: Sequence[str]) -> DataInput:
     return DataInput(str(path), collection, dataset.root, named=named)
 
 
-def _unwritten_lists(seen: Survey, root: Path, outside: bool) -> dict[str, Reading]:
+def _read_unwritten_lists(seen: Survey, root: Path, outside: bool) -> dict[str, Reading]:
     """Stream -> images of the lists that `semiovs init` would write."""
     from semiovs.data.collection import KEYS
     from semiovs.images.allowed_folders import AllowedFolders
@@ -151,20 +151,20 @@ def _unwritten_lists(seen: Survey, root: Path, outside: bool) -> dict[str, Readi
     }
 
 
-def _of_list(path: Path, overrides: Sequence[str]) -> DataInput:
-    """One list: of labelled images if it names masks, else of bare ones, as those of tars and data sets are."""
+def _read_list(path: Path, overrides: Sequence[str]) -> DataInput:
+    """List the images of one list: labelled if it names masks, else unlabelled, as are those of tars and data sets."""
     from semiovs.config import load_config
-    from semiovs.config.source import inline
+    from semiovs.config.yaml_reader import format_inline
     from semiovs.data.collection import LABELED, UNLABELED
     from semiovs.datasets.folder import FolderDataset
-    from semiovs.images.source import list_root, names_container
+    from semiovs.images.source import find_list_root, is_container
 
     root = Path(load_config(None, overrides).config.data.root)
-    contained = names_container(path)
-    start = root if contained else list_root(path, root)
+    contained = is_container(path)
+    start = root if contained else find_list_root(path, root)
     stream = UNLABELED if contained or not _names_masks(path, start) else LABELED
     key = "data.labeled" if stream == LABELED else "data.unlabeled"
-    given = [f"data.root={inline(str(start))}", f"{key}={inline(str(path.absolute()))}"]
+    given = [f"data.root={format_inline(str(start))}", f"{key}={format_inline(str(path.absolute()))}"]
     config = load_config(None, [*overrides, *given]).config
     if config.data.name != "folder":
         raise UsageError(f"{path}: a single list is checked as data.name=folder")
@@ -174,7 +174,7 @@ def _of_list(path: Path, overrides: Sequence[str]) -> DataInput:
 
 
 def _names_masks(path: Path, start: Path) -> bool:
-    """Whether a list is one of labelled images."""
+    """Whether a list names masks."""
     from semiovs.images.manifest import Manifest
 
     manifest, _ = Manifest.examine(path, start)

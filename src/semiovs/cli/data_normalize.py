@@ -1,4 +1,4 @@
-"""``semiovs data normalize``: range, mean and deviation of the bands of the training images, as lines for the YAML."""
+"""``semiovs data normalize``: measure range, mean and standard deviation of the bands of the training images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, report, table
+from semiovs.cli.console import Json, format_table, report
 from semiovs.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def normalize(
             metavar="[CONFIG] [KEY=VALUE]...", help="Preset, YAML file, or folder with a semiovs.yaml; then values on top."
         ),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="So many read images.")] = 4,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that read images.")] = 4,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Measure the bands of labelled and unlabelled images (never those for evaluation); of long lists, 2000 images.
@@ -43,46 +43,46 @@ def normalize(
     source, overrides = split_source(arguments or [])
     config = load_config(source, overrides).config.data
     records = list_training_images(lookup(DATASETS, config.name, kind="data set").load()(config).read())
-    reader, found = _measured(config, records, threads)
-    lines = _lines(reader, found)
+    reader, found = _measure(config, records, threads)
+    lines = _list_settings(reader, found)
     rows = [
         (row.band, *(f"{v:.6g}" for v in (row.minimum, row.low, row.high, row.maximum)), f"{100 * row.nodata:.2f} %",
          f"{row.mean:.6g}", f"{row.std:.6g}")
         for row in found
     ]  # fmt: skip
     data = {"images": len(records), "bands": [row.as_json() for row in found], "data": lines}
-    text = table(_COLUMNS, rows, title=f"{len(records)} training images; mean and std of values in [0, 1]")
+    text = format_table(_COLUMNS, rows, title=f"{len(records)} training images; mean and std of values in [0, 1]")
     yaml = "\n".join(["data:", *(f"  {key}: {value}" for key, value in lines.items())])
-    report(data, as_json=as_json, text=f"{text}\n{_advice(reader, found)}\n{yaml}")
+    report(data, as_json=as_json, text=f"{text}\n{_suggest_range(reader, found)}\n{yaml}")
 
 
-def _measured(
+def _measure(
     config: DataConfig, records: Sequence[Record], threads: int
 ) -> tuple[BandReader, tuple[BandStatistics, ...]]:
-    """Reader and statistics; pixels that have no range of their own are looked at once more, with the range that was found."""
+    """Measure the bands; pixels without a default range are read twice, first to find one."""
     from semiovs.audit.band_statistics import measure_bands
     from semiovs.errors import DataError
     from semiovs.images.pixels import read_pixels
-    from semiovs.images.readers import OWN_SPAN, BandReader, image_reader
+    from semiovs.images.readers import DEFAULT_SPANS, BandReader, make_image_reader
 
     if not records:
         raise DataError("there are no training images to measure; set data.labeled or data.unlabeled")
     first = read_pixels(records[0].image)
-    reader = image_reader(config)
+    reader = make_image_reader(config)
     if not isinstance(reader, BandReader):
         reader = BandReader(tuple(range(1, first.channels + 1)))
-    known = reader.spans is not None or first.values.dtype.name in OWN_SPAN
+    known = reader.spans is not None or first.values.dtype.name in DEFAULT_SPANS
     with progress("measuring" if known else "measuring the range") as show:
         found = measure_bands(records, reader, threads=threads, progress=show, scaled=known)
     if known:
         return reader, found
-    reader = replace(reader, spans=tuple(_span(row) for row in found))
+    reader = replace(reader, spans=tuple(_round_span(row) for row in found))
     with progress("measuring") as show:
         return reader, measure_bands(records, reader, threads=threads, progress=show)
 
 
-def _advice(reader: BandReader, found: Sequence[BandStatistics]) -> str:
-    """A line about 16-bit files that use little of their range: nothing to the model, but people and teachers see black."""
+def _suggest_range(reader: BandReader, found: Sequence[BandStatistics]) -> str:
+    """Suggest a range for 16-bit files that use little of it: they look black to people and teachers."""
     high = max(row.high for row in found)
     if reader.spans is not None or not _DEEP < high < 65535 / 2:
         return ""
@@ -92,14 +92,14 @@ def _advice(reader: BandReader, found: Sequence[BandStatistics]) -> str:
     )
 
 
-def _span(row: BandStatistics) -> tuple[float, float]:
-    """Almost all values, in round numbers; a constant band gets a range too."""
+def _round_span(row: BandStatistics) -> tuple[float, float]:
+    """Round the range of almost all values; a constant band gets a range of width 1."""
     low, high = (float(f"{value:.4g}") for value in (row.low, row.high))
     return (low, high) if low < high else (low, low + 1)
 
 
-def _lines(reader: BandReader, found: Sequence[BandStatistics]) -> dict[str, Any]:
-    """What belongs into the configuration."""
+def _list_settings(reader: BandReader, found: Sequence[BandStatistics]) -> dict[str, Any]:
+    """The settings for section `data` of the configuration."""
     spans = reader.spans
     shared = spans is not None and len(set(spans)) == 1
     ranges = {} if spans is None else {"range": list(spans[0]) if shared else [list(span) for span in spans]}

@@ -1,4 +1,4 @@
-"""``semiovs data prepare``: what of a benchmark is there, what is missing and where it is to be had, and masks that can be made."""
+"""``semiovs data prepare``: report which parts of a benchmark are there, and make the masks that can be made."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, log, report, table
+from semiovs.cli.console import Json, format_table, log, report
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError, did_you_mean
 
@@ -21,29 +21,29 @@ _SHOWN = 10
 
 def prepare(
     name: Annotated[str, typer.Argument(help="voc, context, coco, cityscapes or ade20k.")],
-    root: Annotated[Path, typer.Option("--root", metavar="DIR", help="The folder with the data, in any usual layout.")],
+    root: Annotated[Path, typer.Option("--root", metavar="DIR", help="Folder with the data, in any usual layout.")],
     write: Annotated[
         bool,
         typer.Option("--write", help="Make the masks that can be made, and write lists and a semiovs.yaml into DIR."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what of a benchmark is there and what is missing. Nothing is downloaded. Exit code 3 if something needed is missing."""
+    """Report the parts of a benchmark that are there or missing; downloads nothing. Exit code 3 if a needed one is missing."""
     from semiovs.config.schema import DataConfig
     from semiovs.datasets.preparation import (
         check_masks,
         count_lists,
         find_absent,
         list_makings,
-        next_steps,
+        list_next_steps,
         write_starter,
     )
 
-    dataset = _known(name)(DataConfig(name=name, root=str(root.expanduser())))
+    dataset = _find_benchmark(name)(DataConfig(name=name, root=str(root.expanduser())))
     makings, problems = list_makings(dataset)
-    made = [_make(making) for making in makings] if write else []
+    made = [_make_masks(making) for making in makings] if write else []
     waiting = [(making.what, left) for making in makings if (left := len(making.missing()))]
-    dataset = type(dataset)(dataset.data)  # what is on disk is looked at anew
+    dataset = type(dataset)(dataset.data)  # read the folder again, with the new masks
     parts = dataset.parts()
     lacking = [part for part in parts if part.needed and part.lacking]
     problems += check_masks(dataset) if lacking else [*find_absent(dataset), *check_masks(dataset)]
@@ -55,14 +55,14 @@ def prepare(
         "parts": [part.as_json() for part in parts], "to make": [{"what": w, "masks": n} for w, n in waiting],
         "packed": [one.as_json() for one in archives],
         "made": made, "problems": problems, "written": [str(path) for path in written],
-        "splits": count_lists(dataset), "next": next_steps(dataset, waiting, bool(lacking), written),
+        "splits": count_lists(dataset), "next": list_next_steps(dataset, waiting, bool(lacking), written),
     }  # fmt: skip
-    report(facts, as_json=as_json, text=_text(facts, [one.text for one in archives if one.ok]))
+    report(facts, as_json=as_json, text=_format_text(facts, [one.text for one in archives if one.ok]))
     if lacking or problems:
-        raise DataError(_verdict(dataset, [part.what for part in lacking], problems))
+        raise DataError(_format_verdict(dataset, [part.what for part in lacking], problems))
 
 
-def _known(name: str) -> type[Benchmark]:
+def _find_benchmark(name: str) -> type[Benchmark]:
     from semiovs.datasets.preparation import FIRST_PRESET
     from semiovs.registry import DATASETS
 
@@ -75,7 +75,7 @@ def _known(name: str) -> type[Benchmark]:
 
 
 def _read_packed(dataset: Benchmark) -> list[ArchiveOnDisk]:
-    """Official archives that lie there packed, compared with their checksums."""
+    """Compare official archives in the folder that are still packed with their checksums."""
     from semiovs.datasets.archives import ArchiveOnDisk, find_archives
 
     found = []
@@ -85,18 +85,18 @@ def _read_packed(dataset: Benchmark) -> list[ArchiveOnDisk]:
     return found
 
 
-def _make(making: MaskBuild) -> dict[str, Any]:
+def _make_masks(making: MaskBuild) -> dict[str, Any]:
     with progress(making.what) as show:
         count, problems = making.run(show)
     return {"what": making.what, "folder": str(making.folder), "masks": count, "problems": problems}
 
 
-def _text(facts: dict[str, Any], unpack: list[str]) -> str:
+def _format_text(facts: dict[str, Any], unpack: list[str]) -> str:
     rows = [
         (part["status"], part["what"], f"{part['found']:,} of {part['expected']:,}", part["place"])
         for part in facts["parts"]
     ]
-    lines = [f"{facts['name']} in {facts['content']}", table(["", "part", "files", "place"], rows)]
+    lines = [f"{facts['name']} in {facts['content']}", format_table(["", "part", "files", "place"], rows)]
     for part in facts["parts"]:
         if part["status"] in {"missing", "short"}:
             mark = "missing" if part["needed"] else "not there (optional)"
@@ -113,7 +113,7 @@ def _text(facts: dict[str, Any], unpack: list[str]) -> str:
     return "\n".join([*lines, *(f"next: {step}" for step in facts["next"])])
 
 
-def _verdict(dataset: Benchmark, lacking: list[str], problems: list[str]) -> str:
+def _format_verdict(dataset: Benchmark, lacking: list[str], problems: list[str]) -> str:
     what = [f"incomplete: {', '.join(lacking)}"] if lacking else []
     what += [f"{len(problems)} problems"] if problems else []
     return f"{dataset.home}: {'; '.join(what)}"

@@ -1,4 +1,4 @@
-"""``semiovs data split``: lists to train with, from one labelled set."""
+"""``semiovs data split``: split one labelled set into lists to train and evaluate with."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, log, report, table
+from semiovs.cli.console import Json, format_table, log, report
 from semiovs.cli.progress import progress
-from semiovs.config.source import inline
+from semiovs.config.yaml_reader import format_inline
 from semiovs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,34 +19,51 @@ if TYPE_CHECKING:
     from semiovs.audit.split import DataSplit
     from semiovs.data.collection import Collection
 
-#: What the lists of a split stand for.
+#: Configuration keys that the lists of a split replace.
 _REPLACED = ("data.labeled", "data.unlabeled", "data.val", "data.held_out")
 
 
+_Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONFIG] [KEY=VALUE]...",
+        help="Preset, YAML file, or folder with a semiovs.yaml; then values on top.",
+    ),
+]
+_Sizes = Annotated[
+    str,
+    typer.Option("--sizes", metavar="LIST", help="Labelled parts: fractions and numbers of images, like 1/8,1/4,92."),
+]
+_Val = Annotated[
+    str, typer.Option("--val", metavar="SHARE", help="Evaluation part: 1/5, 0.2 or a number of images; 0: none.")
+]
+_HeldOut = Annotated[
+    str, typer.Option("--held-out", metavar="SHARE", help="Held-out part, to choose models while training.")
+]
+_Group = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="Images whose ids give the same first group stay together, such as frames of one video.",
+    ),
+]
+_Out = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder to write the lists to; default: splits/own in data.root.")
+]
+
+
 def split(
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[CONFIG] [KEY=VALUE]...", help="Preset, YAML file, or folder with a semiovs.yaml; then values on top."
-        ),
-    ] = None,
-    sizes: Annotated[
-        str, typer.Option("--sizes", metavar="LIST", help="Labelled parts: fractions and numbers of images, like 1/8,1/4,92.")
-    ] = "1/16,1/8,1/4,1/2",
-    val: Annotated[str, typer.Option("--val", metavar="SHARE", help="For evaluation: 1/5, 0.2 or a number; 0: none.")] = "0",
-    held_out: Annotated[
-        str, typer.Option("--held-out", metavar="SHARE", help="For choosing models while training, never trained on.")
-    ] = "0",
-    seed: Annotated[int, typer.Option(min=0, help="Another seed is another split.")] = 0,
-    group: Annotated[
-        str | None,
-        typer.Option(metavar="REGEX", help="Images whose ids give the same first group stay together: frames of a film."),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the lists; default: splits/own in data.root.")] = None,
+    arguments: _Arguments = None,
+    sizes: _Sizes = "1/16,1/8,1/4,1/2",
+    val: _Val = "0",
+    held_out: _HeldOut = "0",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random choice.")] = 0,
+    group: _Group = None,
+    out: _Out = None,
     force: Annotated[bool, typer.Option("--force", help="Replace lists that are there.")] = False,
     as_json: Json = False,
-) -> None:  # fmt: skip
-    """Split the labelled images: an evaluation part, a held-out part, and nested labelled fractions that hold the classes fairly.
+) -> None:
+    """Split the labelled images: evaluation part, held-out part, and nested labelled fractions with balanced classes.
 
     Copies (exact or near) stay on one side of the evaluation and held-out parts.
     """
@@ -55,8 +72,8 @@ def split(
     from semiovs.files import write_json
     from semiovs.registry import DATASETS, lookup
 
-    asked = _asked(sizes)
-    parts = {"val": _share("--val", val), "held_out": _share("--held-out", held_out)}
+    asked = _parse_sizes(sizes)
+    parts = {"val": _parse_share("--val", val), "held_out": _parse_share("--held-out", held_out)}
     source, overrides = split_source(arguments or [])
     config = load_config(source, overrides).config
     dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data)
@@ -64,17 +81,17 @@ def split(
     place = out or dataset.root / "splits" / "own"
     if (place / FACTS).exists() and not force:
         raise UsageError(f"{place / FACTS}: there is a split already; --force replaces it, --out DIR writes another")
-    found, made = _made(sources, asked, parts, seed, group)
+    found, made = _make_split(sources, asked, parts, seed, group)
     lists = write_lists(made, sources.labeled, dataset.unlabeled(), place, dataset.root)
     facts = {"seed": seed, "group": group, "copies": len(found.copies), **describe_split(made, found.pixels, sources)}
     facts["lists"] = {name: path.relative_to(place).as_posix() for name, path in lists.items()}
     write_json(place / FACTS, facts)
-    _notes(facts, lists, config.method.name)
-    text = _text(facts, lists, place, [*filter(None, [source]), *overrides])
+    _print_notes(facts, lists, config.method.name)
+    text = _format_text(facts, lists, place, [*filter(None, [source]), *overrides])
     report({"out": str(place), **facts}, as_json=as_json, text=text)
 
 
-def _notes(facts: Mapping[str, Any], lists: Mapping[str, Path], method: str) -> None:
+def _print_notes(facts: Mapping[str, Any], lists: Mapping[str, Path], method: str) -> None:
     for part, about in facts["parts"].items():
         if about["missing"]:
             log(f"note: {part} has no pixel of {', '.join(about['missing'])}")
@@ -82,7 +99,7 @@ def _notes(facts: Mapping[str, Any], lists: Mapping[str, Path], method: str) -> 
         log("note: method is supervised, which leaves unlabelled images aside; method=unimatch learns from them")
 
 
-def _made(
+def _make_split(
     sources: Collection,
     sizes: Mapping[str, float | int],
     parts: Mapping[str, float | int],
@@ -95,24 +112,24 @@ def _made(
 
     ids = [record.id for record in sources.labeled]
     with progress("reading masks") as show:
-        found = count_labels(sources.labeled, sources.masks, progress=show, read=sources.images.shown)
+        found = count_labels(sources.labeled, sources.masks, progress=show, read=sources.images.read_preview)
     together = connected(pairs_by_group(found.copies, ids, group))
     return found, make_split(found.pixels, ids, sizes, **parts, seed=seed, together=together)
 
 
-def _asked(sizes: str) -> dict[str, float | int]:
-    """Name of each labelled part -> share or number."""
+def _parse_sizes(sizes: str) -> dict[str, float | int]:
+    """Parse ``--sizes``: name of each labelled part -> share or number of images."""
     asked: dict[str, float | int] = {}
     for text in filter(None, (part.strip() for part in sizes.split(","))):
-        share = _share("--sizes", text)
+        share = _parse_share("--sizes", text)
         if share == 0:
             raise UsageError(f"--sizes {text}: a labelled part holds at least one image")
         asked[text.replace("/", "_")] = share
     return asked
 
 
-def _share(option: str, text: str) -> float | int:
-    """A number of images, or a share below 1: ``92``, ``1/8``, ``0.2``."""
+def _parse_share(option: str, text: str) -> float | int:
+    """Parse a number of images or a share below 1: ``92``, ``1/8``, ``0.2``."""
     numerator, slash, denominator = text.strip().partition("/")
     try:
         share = int(numerator) / int(denominator) if slash else (float(text) if "." in text else int(text))
@@ -123,13 +140,13 @@ def _share(option: str, text: str) -> float | int:
     return share
 
 
-def _text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, given: Sequence[str]) -> str:
+def _format_text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, given: Sequence[str]) -> str:
     rows = [[part, about["images"], f"{100 * about['off']:.1f}%"] for part, about in facts["parts"].items()]
     smallest = min(
         (name for name in lists if name.endswith("/labeled")), key=lambda name: facts["parts"][name.rpartition("/")[0]]["images"],
         default=None,
     )  # fmt: skip
-    lines = [table(["part", "images", "class shares off by"], rows), f"lists: {place}"]
+    lines = [format_table(["part", "images", "class shares off by"], rows), f"lists: {place}"]
     if facts["copies"]:
         lines.append(f"{facts['copies']} pairs of images are copies; each pair is on one side of val and held_out")
     if smallest is not None:
@@ -137,6 +154,6 @@ def _text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, give
         keys |= {f"data.{name}": name for name in ("val", "held_out")}
         keys = {key: name for key, name in keys.items() if name in lists}
         words = [word for word in given if word.partition("=")[0] not in _REPLACED]
-        words += (f"{key}={inline(str(lists[name].resolve()))}" for key, name in keys.items())
+        words += (f"{key}={format_inline(str(lists[name].resolve()))}" for key, name in keys.items())
         lines.append(" ".join(["next: semiovs train", *map(shlex.quote, words)]))
     return "\n".join(lines)

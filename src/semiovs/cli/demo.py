@@ -1,4 +1,4 @@
-"""``semiovs demo``: the whole story on made-up images, on a CPU, in minutes."""
+"""``semiovs demo``: data, teacher, training and evaluation on synthetic images, on a CPU, in minutes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semiovs.cli import console
-from semiovs.cli.console import Json, report, table
+from semiovs.cli.console import Json, format_table, report
 from semiovs.errors import InterruptedRunError, PreemptedError, UsageError
 from semiovs.files import write_json, write_text
 
 if TYPE_CHECKING:
     from semiovs.demo.demo import DemoResult
 
-#: A folder with this file is a demo's, and may be replaced by the next one.
+#: Marks a folder as written by a demo, which the next demo may replace.
 MARKER = ".semiovs-demo"
 _EXAMPLES = 5
 
 
 def demo(
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for everything; an earlier demo's is replaced.", metavar="DIR")
+        Path, typer.Option("--out", help="Folder to write to; that of an earlier demo is replaced.", metavar="DIR")
     ] = Path("semiovs-demo"),
-    seed: Annotated[int, typer.Option("--seed", help="Another world, other draws.", min=0, max=2**31 - 1)] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Seed of the images and the trainings.", min=0, max=2**31 - 1)
+    ] = 0,
     steps: Annotated[
         int | None, typer.Option("--steps", help="Steps of each training; default: as many as fit 4 minutes.", min=5)
     ] = None,
@@ -39,7 +41,7 @@ def demo(
     """Make a small world of textured objects, train four students on it, show whether the OOD images helped."""
     with fresh_folder(out):
         console.log(f"demo in {out}, seed {seed}; takes about 4 minutes on 2 CPU cores")
-        # imported late: torch alone takes seconds, and a wrong folder should be told at once
+        # imported late: torch takes seconds to import, and a wrong folder should fail at once
         from semiovs.calibration.page import write_card_page
         from semiovs.demo.demo import make_examples, run_demo
         from semiovs.demo.image_strips import write_strips
@@ -53,12 +55,12 @@ def demo(
         write_demo_page(out / "report.html", result, card.advice, target, ood)
         write_strips(out / "predictions.png", target)
         write_json(out / "results.json", result.as_json())
-    report(result.as_json(), as_json=as_json, text=_text(result))
+    report(result.as_json(), as_json=as_json, text=_format_text(result))
 
 
 @contextmanager
 def fresh_folder(out: Path) -> Iterator[None]:
-    """Give the body an empty folder `out`; if the body fails, nothing of it is left and an earlier demo is back.
+    """Provide an empty folder `out`; if the body fails, the folder is removed and an earlier demo restored.
 
     Raises:
         UsageError: `out` holds something that is no demo, or cannot be made.
@@ -71,7 +73,7 @@ def fresh_folder(out: Path) -> Iterator[None]:
             write_text(out / MARKER, "made by `semiovs demo`, which may replace this folder\n")
         except OSError as error:
             raise UsageError(f"--out: {out} cannot be written: {error.strerror or error}") from None
-        with _terminable():
+        with _raise_on_sigterm():
             yield
     except BaseException as error:
         with suppress(OSError):
@@ -90,8 +92,8 @@ def fresh_folder(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM raise where it comes, as Ctrl-C does, so that cleaning up is done (the training loop has its own way)."""
+def _raise_on_sigterm() -> Iterator[None]:
+    """Raise an exception on SIGTERM, as Ctrl-C does, so that the folder is cleaned up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -107,7 +109,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _set_aside(out: Path) -> Path | None:
-    """Rename an earlier demo, so that it can be put back; None where there is nothing."""
+    """Rename an earlier demo, so that it can be restored; returns its new name, None if there is none."""
     try:
         if not out.exists() or (out.is_dir() and not any(out.iterdir())):
             return None
@@ -119,7 +121,7 @@ def _set_aside(out: Path) -> Path | None:
         raise UsageError(f"--out: {out} cannot be replaced: {error.strerror or error}") from None
 
 
-def _text(result: DemoResult) -> str:
+def _format_text(result: DemoResult) -> str:
     from semiovs.demo.demo import ARMS
 
     scores = result.miou
@@ -128,7 +130,7 @@ def _text(result: DemoResult) -> str:
     where = result.root
     return "\n".join(
         [
-            table(("student", "mIoU %", "learns from"), rows),
+            format_table(("student", "mIoU %", "learns from"), rows),
             f"{result.steps} steps each, {result.seconds:.0f} s in all",
             f"report: {where}/report.html; the teacher's card: {where}/teacher.html",
             f"next: semiovs predict {where}/runs/semiovs {where}/world/ood",

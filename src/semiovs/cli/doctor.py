@@ -1,4 +1,4 @@
-"""``semiovs doctor``: what this machine has, what it lacks, and the next command to type."""
+"""``semiovs doctor``: check this machine and propose the next command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Literal
 import typer
 
 from semiovs import env
-from semiovs.cli.console import Json, log, report, table
+from semiovs.cli.console import Json, format_table, log, report
 from semiovs.errors import WeightsError
 
 _WRITTEN = 16 * 2**20
@@ -25,8 +25,8 @@ _OUR_OWN = frozenset({"dev", "docs"})
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One line of the report. status: ``fail`` (nothing works without it), ``warn`` (something is slower or missing) or ``ok``."""
+class Diagnosis:
+    """One line of the report. status: ``fail`` (required), ``warn`` (something is slower or missing) or ``ok``."""
 
     name: str
     status: Literal["ok", "warn", "fail"]
@@ -37,38 +37,38 @@ class Finding:
 def doctor(as_json: Json = False) -> None:
     """Check this machine: versions, GPU, decoder, disk, weights, extras. The last line is the next command to type.
 
-    Exit code 4 if something is missing that nothing works without.
+    Exit code 4 if something required is missing.
     """
-    findings = [finding for check in CHECKS for finding in _careful(check)]
+    findings = [finding for check in CHECKS for finding in _run_check(check)]
     broken = [finding for finding in findings if finding.status == "fail"]
     following = broken[0].advice if broken else "semiovs init FOLDER"
     rows = [
         (f.status, f.name, f.value if f.status == "ok" or not f.advice else f"{f.value}; {f.advice}") for f in findings
     ]
-    text = "\n".join([table(["", "what", "found"], rows), f"next: {following}"])
+    text = "\n".join([format_table(["", "what", "found"], rows), f"next: {following}"])
     report({"findings": [asdict(f) for f in findings], "next": following}, as_json=as_json, text=text)
     if broken:
         log(f"{len(broken)} of {len(findings)} checks failed")
         raise typer.Exit(WeightsError.exit_code)
 
 
-def _careful(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """A check that breaks is a finding, not the end of the report."""
+def _run_check(check: Callable[[], Iterator[Diagnosis]]) -> Iterator[Diagnosis]:
+    """Run one check; an exception becomes a line of the report."""
     try:
         yield from check()
     except Exception as error:
         name = check.__name__.strip("_")
-        yield Finding(name, "fail", f"{type(error).__name__}: {error}", "pip install --force-reinstall semiovs")
+        yield Diagnosis(name, "fail", f"{type(error).__name__}: {error}", "pip install --force-reinstall semiovs")
 
 
-def _python() -> Iterator[Finding]:
+def _python() -> Iterator[Diagnosis]:
     from semiovs import __version__
 
-    yield Finding("semiovs", "ok", __version__)
-    yield Finding("python", "ok", platform.python_version())
+    yield Diagnosis("semiovs", "ok", __version__)
+    yield Diagnosis("python", "ok", platform.python_version())
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[Diagnosis]:
     for module, name in (
         ("torch", ""),
         ("torchvision", ""),
@@ -80,34 +80,36 @@ def _packages() -> Iterator[Finding]:
             found = __import__(module)
         except Exception as error:
             package = name or module
-            yield Finding(package, "fail", f"does not import: {error}", f"pip install --upgrade {package}")
+            yield Diagnosis(package, "fail", f"does not import: {error}", f"pip install --upgrade {package}")
         else:
-            yield Finding(name or module, "ok", str(getattr(found, "__version__", "?")))
+            yield Diagnosis(name or module, "ok", str(getattr(found, "__version__", "?")))
 
 
-def _accelerator() -> Iterator[Finding]:
+def _accelerator() -> Iterator[Diagnosis]:
     import torch
 
     if not torch.cuda.is_available():
         capability = torch.backends.cpu.get_cpu_capability()
-        yield Finding("gpu", "warn", f"none; the CPU has {capability}", "training is slow here, start small")
+        yield Diagnosis("gpu", "warn", f"none; the CPU has {capability}", "training is slow here, start small")
         return
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        yield Finding(f"gpu {index}", "ok", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+        yield Diagnosis(f"gpu {index}", "ok", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
     bf16 = torch.cuda.is_bf16_supported()
-    yield Finding("bf16", "ok" if bf16 else "warn", "yes" if bf16 else "no", "" if bf16 else "use train.precision=fp16")
+    yield Diagnosis(
+        "bf16", "ok" if bf16 else "warn", "yes" if bf16 else "no", "" if bf16 else "use train.precision=fp16"
+    )
 
 
-def _machine() -> Iterator[Finding]:
+def _machine() -> Iterator[Diagnosis]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Finding("cores", "ok", f"{cores} usable")
+    yield Diagnosis("cores", "ok", f"{cores} usable")
     if hasattr(os, "sysconf"):
-        yield Finding("memory", "ok", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB")
+        yield Diagnosis("memory", "ok", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB")
 
 
-def _decoder() -> Iterator[Finding]:
-    """The two decoders of the loader must agree to the bit."""
+def _decoder() -> Iterator[Diagnosis]:
+    """Compare the JPEG decoders of torchvision and Pillow, which should agree bit for bit."""
     import numpy as np
     import torch
     from PIL import Image
@@ -120,10 +122,12 @@ def _decoder() -> Iterator[Finding]:
     theirs = np.asarray(Image.open(buffer).convert("RGB")).astype(int)
     off = int(abs(ours.permute(1, 2, 0).numpy().astype(int) - theirs).max())
     value = "torchvision and Pillow agree" if not off else f"torchvision and Pillow differ by up to {off} of 255"
-    yield Finding("jpeg decoder", "warn" if off else "ok", value, "results may differ in the last digit" if off else "")
+    yield Diagnosis(
+        "jpeg decoder", "warn" if off else "ok", value, "results may differ in the last digit" if off else ""
+    )
 
 
-def _cache() -> Iterator[Finding]:
+def _cache() -> Iterator[Diagnosis]:
     folder = env.cache_dir()
     file = folder / f".speed-{uuid.uuid4().hex}"
     try:
@@ -135,31 +139,31 @@ def _cache() -> Iterator[Finding]:
             os.fsync(stream.fileno())
         speed = _WRITTEN / 1e6 / (time.perf_counter() - start)
     except OSError as error:
-        yield Finding("cache", "warn", f"{folder}: {error.strerror}", "set SEMIOVS_CACHE to a folder you may write")
+        yield Diagnosis("cache", "warn", f"{folder}: {error.strerror}", "set SEMIOVS_CACHE to a folder you may write")
         return
     finally:
         file.unlink(missing_ok=True)
     slow = speed < 20
-    yield Finding("cache", "warn" if slow else "ok", f"{folder}: writes {speed:.0f} MB/s",
+    yield Diagnosis("cache", "warn" if slow else "ok", f"{folder}: writes {speed:.0f} MB/s",
                   "set SEMIOVS_CACHE to a local disk" if slow else "")  # fmt: skip
 
 
-def _weights() -> Iterator[Finding]:
+def _weights() -> Iterator[Diagnosis]:
     folder = env.weights_dir()
     files = (
         [p for p in folder.rglob("*") if p.suffix in {".safetensors", ".pth", ".pt", ".bin"}] if folder.is_dir() else []
     )
-    yield Finding("weights", "ok", f"{len(files)} file(s) in {folder}")
+    yield Diagnosis("weights", "ok", f"{len(files)} file(s) in {folder}")
     offline = env.hub_offline()
-    yield Finding("hub", "warn" if offline else "ok", "HF_HUB_OFFLINE is set: weights come from caches and files" if offline
+    yield Diagnosis("hub", "warn" if offline else "ok", "HF_HUB_OFFLINE is set: weights come from caches and files" if offline
                   else f"cache in {os.environ.get('HF_HOME', Path.home() / '.cache' / 'huggingface')}")  # fmt: skip
 
 
-def _extras() -> Iterator[Finding]:
+def _extras() -> Iterator[Diagnosis]:
     for extra, packages in sorted(_declared_extras().items()):
         missing = [package for package in packages if not _installed(package)]
         advice = f"pip install 'semiovs[{extra}]' if you want it" if missing else ""
-        yield Finding(
+        yield Diagnosis(
             f"extra {extra}",
             "warn" if missing else "ok",
             f"without {', '.join(missing)}" if missing else "installed",
@@ -185,6 +189,6 @@ def _installed(package: str) -> bool:
     return True
 
 
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[], Iterator[Diagnosis]], ...] = (
     _python, _packages, _accelerator, _machine, _decoder, _cache, _weights, _extras,
 )  # fmt: skip

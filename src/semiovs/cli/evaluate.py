@@ -1,4 +1,4 @@
-"""``semiovs evaluate``: per-class IoU of a run's checkpoints, or of weights, on images with masks."""
+"""``semiovs evaluate``: per-class IoU of the checkpoints of a run, or of weights, on images with masks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, report, table
+from semiovs.cli.console import Json, format_table, report
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError, WeightsError
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _NAMED = ("best", "last")
 
 
-class Split(StrEnum):
-    """Which images."""
+class ImageChoice(StrEnum):
+    """Images to evaluate on."""
 
     VAL = "val"
     LABELED = "labeled"
@@ -34,25 +34,32 @@ def evaluate(
     source: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, checkpoint or .safetensors file.")],
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="Instead of the run's own configuration; values on top."),
+        typer.Argument(
+            metavar="[CONFIG] [KEY=VALUE]...", help="Used instead of the run's own configuration; then single values."
+        ),
     ] = None,
-    split: Annotated[Split, typer.Option(help="Which images.")] = Split.VAL,
+    split: Annotated[ImageChoice, typer.Option(help="Images to evaluate on.")] = ImageChoice.VAL,
     which: Annotated[
-        str | None, typer.Option("--model", metavar="student|ema", help="Default: eval.model, else ema where there is one.")
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="student|ema",
+            help="Model to evaluate; default: eval.model, else ema where there is one.",
+        ),
     ] = None,
     checkpoint: Annotated[
-        str | None, typer.Option(metavar="best|last|PATH", help="Of a run; default: best and last.")
+        str | None, typer.Option(metavar="best|last|PATH", help="Checkpoint of the run; default: best and last.")
     ] = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
-    """Score a run's best and last checkpoint; with the run's own configuration, the result is also kept in its eval.json."""
+) -> None:
+    """Score the best and last checkpoint of a run; with its own configuration, results are also written to its eval.json."""
     from semiovs.config import load_config, split_source
 
     given, overrides = split_source(arguments or [])
-    files = _files(source, checkpoint)
-    config = load_config(given or _config_of(source, overrides), overrides).config
-    sources = _sources(config)
-    manifest = sources.labeled if split is Split.LABELED else sources.val
+    files = _find_files(source, checkpoint)
+    config = load_config(given or _find_config(source, overrides), overrides).config
+    sources = _read_images(config)
+    manifest = sources.labeled if split is ImageChoice.LABELED else sources.val
     if manifest is None:
         raise DataError("no images to evaluate: set data.val to a list or folder with masks, or use --split labeled")
     found: dict[str, dict[str, Any]] = {}
@@ -65,12 +72,16 @@ def evaluate(
         facts, result = scored[same]
         found[name] = {**facts, **result.as_json(sources.vocabulary.names)}
     if source.is_dir() and not (given or overrides):
-        _keep(source / "eval.json", split.value, found)
+        _keep_scores(source / "eval.json", split.value, found)
     data = {"source": str(source), "split": split.value, **found}
-    report(data, as_json=as_json, text=_text(found, sources.vocabulary.names, f"{split.value}, {len(manifest)} images"))
+    report(
+        data,
+        as_json=as_json,
+        text=_format_text(found, sources.vocabulary.names, f"{split.value}, {len(manifest)} images"),
+    )
 
 
-def _files(source: Path, checkpoint: str | None) -> dict[str, Path]:
+def _find_files(source: Path, checkpoint: str | None) -> dict[str, Path]:
     """Name -> weight file of each checkpoint that is asked for."""
     from semiovs.models.weights import find_model
 
@@ -94,8 +105,8 @@ def _files(source: Path, checkpoint: str | None) -> dict[str, Path]:
     raise WeightsError(f"--checkpoint {checkpoint}: no such file, and not in {folder}")
 
 
-def _config_of(source: Path, overrides: Sequence[str]) -> str | None:
-    """The configuration of the run that `source` is, or lies in."""
+def _find_config(source: Path, overrides: Sequence[str]) -> str | None:
+    """Find the configuration of the run that `source` is or lies in."""
     for folder in (source, source.parent, source.parent.parent):
         if (folder / "config.yaml").is_file():
             return str(folder)
@@ -104,8 +115,8 @@ def _config_of(source: Path, overrides: Sequence[str]) -> str | None:
     raise UsageError(f"{source} lies in no run: name a configuration after it, or give data.root=DIR")
 
 
-def _sources(config: Config) -> Collection:
-    """Images with masks of the configuration; what the OOD part says does not matter here."""
+def _read_images(config: Config) -> Collection:
+    """Read the images of the configuration; its section `ood` is not used."""
     from semiovs.registry import DATASETS, lookup
 
     sources: Collection = lookup(DATASETS, config.data.name, kind="data set").load()(config.data).read()
@@ -115,14 +126,14 @@ def _sources(config: Config) -> Collection:
 def _score(
     path: Path, which: str | None, config: Config, sources: Collection, manifest: Any
 ) -> tuple[dict[str, Any], Evaluation]:
-    """Facts about a weight file, and its scores."""
+    """Evaluate a weight file: facts about it, and its scores."""
     from semiovs.evaluation import evaluate as score
     from semiovs.inference import pick_device
     from semiovs.models.weights import load_model
 
     device = pick_device(config.train.device)
     segmenter, card = load_model(path, which=which, device=device)
-    _same_classes(path, card.vocabulary, sources.vocabulary)
+    _require_same_classes(path, card.vocabulary, sources.vocabulary)
     with progress(f"evaluating {path.name}") as show:
         result = score(
             segmenter,
@@ -138,12 +149,12 @@ def _score(
     return {"file": str(path), "model": card.training.get("model"), "step": card.training.get("step")}, result
 
 
-def _same_classes(path: Path, trained: Vocabulary, wanted: Vocabulary) -> None:
+def _require_same_classes(path: Path, trained: Vocabulary, wanted: Vocabulary) -> None:
     if difference := trained.difference(wanted):
         raise DataError(f"{path}: trained on other classes: {difference}")
 
 
-def _keep(path: Path, split: str, found: Mapping[str, Any]) -> None:
+def _keep_scores(path: Path, split: str, found: Mapping[str, Any]) -> None:
     """Add the scores to ``eval.json``, beside what is there."""
     from semiovs.files import write_json
 
@@ -155,14 +166,14 @@ def _keep(path: Path, split: str, found: Mapping[str, Any]) -> None:
     write_json(path, {**(old if isinstance(old, dict) else {}), split: {**(kept or {}), **found}})
 
 
-def _text(found: Mapping[str, Mapping[str, Any]], names: Sequence[str], title: str) -> str:
+def _format_text(found: Mapping[str, Mapping[str, Any]], names: Sequence[str], title: str) -> str:
     """IoU a class and checkpoint, then the means; all in percent."""
     columns = [f"{name} (step {r['step']})" if r["step"] is not None else name for name, r in found.items()]
     results = list(found.values())
-    rows = [[name, *(_cell(name, result) for result in results)] for name in names]
+    rows = [[name, *(_format_cell(name, result) for result in results)] for name in names]
     means = {"mIoU": "miou", "mIoU, present classes": "miou_present", "pixel accuracy": "pixel_accuracy"}
     rows += [[label, *(f"{result[key]:.2f}" for result in results)] for label, key in means.items()]
-    lines = [table(["class", *columns], rows, title=f"IoU in percent: {title}")]
+    lines = [format_table(["class", *columns], rows, title=f"IoU in percent: {title}")]
     if any(result["absent"] for result in results):
         lines.append(
             "-: not in the masks; counts 0 in mIoU, as published, and not at all in the mean over present classes"
@@ -170,5 +181,5 @@ def _text(found: Mapping[str, Mapping[str, Any]], names: Sequence[str], title: s
     return "\n".join(lines)
 
 
-def _cell(name: str, result: Mapping[str, Any]) -> str:
+def _format_cell(name: str, result: Mapping[str, Any]) -> str:
     return "-" if name in result["absent"] else f"{result['iou'][name]:.2f}"

@@ -1,4 +1,4 @@
-"""``semiovs init``: from a folder of images to a commented starter YAML that already loads."""
+"""``semiovs init``: write a commented starter configuration for a folder of images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from semiovs.cli.console import Json, log, out, report
 from semiovs.errors import DataError, UsageError
 from semiovs.images.discover.discover import discover
-from semiovs.images.discover.starter import choose_classes, ood_labels, starter
+from semiovs.images.discover.starter import choose_classes, find_ood_labels, format_starter
 from semiovs.images.discover.survey import Survey
 
 
@@ -24,7 +24,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Look at a folder of images and write a commented starter YAML for it; says what to do next."""
+    """Look at a folder of images, write a commented starter YAML for it, and print the next commands."""
     from semiovs.config import load_config
     from semiovs.files import write_text
 
@@ -33,7 +33,7 @@ def init(
         raise UsageError(f"{path} is there already; --force replaces it, --out FILE writes another")
     found = discover(folder)
     made = _lists_beside(found, path)
-    text = starter(found, choose_classes(found, classes), root=_relative(folder, path.parent))
+    text = format_starter(found, choose_classes(found, classes), root=_relative_folder(folder, path.parent))
     try:
         for file, lines in made.items():
             write_text(file, lines)
@@ -43,11 +43,11 @@ def init(
             f"{path.parent}: cannot be written into: {error.strerror}; --out FILE writes elsewhere"
         ) from None
     load_config(str(path))
-    steps = next_steps(found, str(path))
+    steps = list_next_steps(found, str(path))
     if as_json:
         told = {
             "file": str(path),
-            "found": _counts(found),
+            "found": _count_found(found),
             "lists": list(found.made) if path.parent == folder else [str(file) for file in made],
             "bands": None if found.bands is None else asdict(found.bands),
             "notes": found.notes,
@@ -58,12 +58,14 @@ def init(
     for note in found.notes:
         log(f"note: {note}")
     wrote = ", ".join(map(str, [path, *made]))
-    out("\n".join([f"wrote {wrote}", *(f"  {count:>6} {what}" for what, count in _counts(found).items()), "next:"]))
+    out(
+        "\n".join([f"wrote {wrote}", *(f"  {count:>6} {what}" for what, count in _count_found(found).items()), "next:"])
+    )
     out("\n".join(f"  {step}" for step in steps))
 
 
 def _lists_beside(found: Survey, path: Path) -> dict[Path, str]:
-    """File -> text of the lists to write: they lie with the YAML file, which need not be in the folder of the images."""
+    """File -> text of the lists to write, in the folder of the YAML file, which need not be that of the images."""
     if path.parent.resolve() != found.folder.resolve():
         for role, name in found.lists.items():
             if name in found.made:
@@ -71,14 +73,14 @@ def _lists_beside(found: Survey, path: Path) -> dict[Path, str]:
     return {path.parent / name: lines for name, lines in found.made.items()}
 
 
-def _relative(folder: Path, start: Path) -> str:
+def _relative_folder(folder: Path, start: Path) -> str:
     try:
         return Path(os.path.relpath(folder.resolve(), start.resolve())).as_posix()
     except ValueError:  # another drive
         return folder.resolve().as_posix()
 
 
-def _counts(found: Survey) -> dict[str, int]:
+def _count_found(found: Survey) -> dict[str, int]:
     counts = {
         "images in images/": found.images,
         "masks in masks/": found.masks,
@@ -91,7 +93,7 @@ def _counts(found: Survey) -> dict[str, int]:
     return {what: count for what, count in counts.items() if count}
 
 
-def next_steps(found: Survey, path: str) -> list[str]:
+def list_next_steps(found: Survey, path: str) -> list[str]:
     """Commands to type next, in order."""
     quoted = shlex.quote(path)
     steps = [f"semiovs data check {quoted}"]
@@ -99,7 +101,7 @@ def next_steps(found: Survey, path: str) -> list[str]:
         steps.insert(
             0, f"semiovs data normalize {quoted}   # range, mean and deviation of the bands: lines for the file"
         )
-    labels = ood_labels(found)
+    labels = find_ood_labels(found)
     if found.ood and labels is None:
         steps.append(f"semiovs label {quoted} ood=ood --from MASKS   # masks of the images in ood/, from any teacher")
     if found.labeled:

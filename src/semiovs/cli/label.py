@@ -1,4 +1,4 @@
-"""``semiovs label``: OOD images and a teacher in, a pseudo-label store out."""
+"""``semiovs label``: label OOD images with a teacher, into a pseudo-label store."""
 
 from __future__ import annotations
 
@@ -24,64 +24,78 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
+_Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONFIG] [KEY=VALUE]...", help="Configuration: images of ood.images are labelled into ood.labels."
+    ),
+]
+_Calibration = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="File written by `semiovs calibrate`: uncertain pixels become ignore."),
+]
+_Images = Annotated[
+    Path | None, typer.Option(help="Images to label instead of ood.images: folder, list, tars or hf:NAME.")
+]
+_Classes = Annotated[
+    str | None, typer.Option(help="Without CONFIG: file of class names, shipped vocabulary, or a,b,c.")
+]
+_OnError = Annotated[
+    str, typer.Option(metavar="skip|fail", help="On an image that cannot be labelled: leave it out, or stop.")
+]
+
+
 def label(
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="Labels the images of ood.images into ood.labels."),
-    ] = None,
+    arguments: _Arguments = None,
     teacher: options.Teacher = "masks",
     from_: options.From = None,
     map_: options.Map = None,
     set_: options.Set = None,
     weights: options.Weights = None,
-    calibration: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Of `semiovs calibrate`: doubtful pixels become ignore.")
-    ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder, list, tars or hf:NAME, instead of ood.images.")] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="Without CONFIG: file of class names, shipped vocabulary, or a,b,c.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The store, instead of ood.labels.")] = None,
+    calibration: _Calibration = None,
+    images: _Images = None,
+    classes: _Classes = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Store to write, instead of ood.labels.")] = None,
     batch_size: options.BatchSize = 1,
     shard: options.Shard = "0/1",
     threads: options.Threads = None,
-    on_error: Annotated[str, typer.Option(metavar="skip|fail", help="What to do about a bad image.")] = "fail",
+    on_error: _OnError = "fail",
     as_json: Json = False,
 ) -> None:
-    """Label images with a teacher, into a pseudo-label store. Killed or repeated, it does what is left."""
+    """Label images with a teacher, into a pseudo-label store. A repeated call labels the images that are left."""
     from semiovs.calibration.calibration import Calibration
     from semiovs.engine.labelling import run_labelling
 
     handling, share = options.parse_on_error(on_error), options.parse_shard(shard)
     asked = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
     fitted = None if calibration is None else Calibration.load(calibration)
-    task, following = _task(arguments or [], images, classes, out)
+    task, following = _make_task(arguments or [], images, classes, out)
     if fitted is not None:
-        with _naming(calibration):  # the concepts that it was fitted with
+        with _name_file(calibration):  # the concepts that it was fitted with
             task = replace(task, vocabulary=fitted.vocabulary_for(task.vocabulary))
         following = f"{following} ood.confidence=calibrated"
 
     def build() -> tuple[OpenVocabModel, dict[str, Any]]:
         model = asked.build()
         if fitted is not None:
-            with _naming(calibration):
+            with _name_file(calibration):
                 model = fitted.applied_to(teacher, model)
         return model, {"name": teacher, **model.describe()}
 
     work = {"batch_size": batch_size, "on_error": handling, "threads": threads}
-    done = run_labelling(task, build, shard=share, bar=_bar, say=log, **work)
+    done = run_labelling(task, build, shard=share, bar=_show_progress, say=log, **work)
     if done is not None:
-        _tell(task, done, following, batch_size, as_json=as_json)
+        _report_labelling(task, done, following, batch_size, as_json=as_json)
 
 
-def _bar(processes: int) -> AbstractContextManager[Any]:
+def _show_progress(processes: int) -> AbstractContextManager[Any]:
     from semiovs.engine.distributed import is_main
 
     what = "labelling" if processes == 1 else f"labelling, process 0 of {processes}"
     return progress(what, shown=is_main())
 
 
-def _tell(
+def _report_labelling(
     task: LabellingTask, report_of_all: LabellingReport, following: str, batch_size: int, *, as_json: bool
 ) -> None:
     """Print what was done by all processes, what the store holds now (other shards' work too), and the next command."""
@@ -113,7 +127,7 @@ def _tell(
 
 
 def _list_without_failed(following: str) -> str:
-    """A training takes no image without a label: the command that writes a list of the others."""
+    """The command that writes a list of the images with labels; training refuses images without."""
     command = following.replace("semiovs train", "semiovs data check", 1)
     return (
         f"a list of the images that have labels: {command} --clean good writes good/ood.txt; "
@@ -122,18 +136,18 @@ def _list_without_failed(following: str) -> str:
 
 
 @contextmanager
-def _naming(path: Path | None) -> Iterator[None]:
-    """Errors about a file begin with its name."""
+def _name_file(path: Path | None) -> Iterator[None]:
+    """Put the name of the file before the errors raised inside."""
     try:
         yield
     except DataError as problem:
         raise DataError(f"{path}: {problem}") from None
 
 
-def _task(
+def _make_task(
     arguments: Sequence[str], images: Path | None, classes: str | None, out: Path | None
 ) -> tuple[LabellingTask, str]:
-    """What to label, and the command that uses the labels."""
+    """Build the labelling task, and the command that trains with the labels."""
     from semiovs.config import load_config, split_source
     from semiovs.config.schema import OodConfig
     from semiovs.engine.labelling import LabellingTask
@@ -151,7 +165,7 @@ def _task(
         raise UsageError("nothing to label: give --images DIR, or set ood.images (ood=DIR)")
     if images is not None:
         ood = ood.model_copy(update={"images": str(images.expanduser().absolute())})
-    data = config.data.model_copy(update={"classes": _names(classes)}) if classes is not None else config.data
+    data = config.data.model_copy(update={"classes": _parse_classes(classes)}) if classes is not None else config.data
     dataset = lookup(DATASETS, config.data.name, kind="data set").load()(data, ood)
     found = dataset.ood_images()
     if out is None and ood.labels is None:
@@ -164,8 +178,8 @@ def _task(
     return LabellingTask(found.ood, found.vocabulary, store, found.images), following
 
 
-def _names(classes: str) -> list[str] | str:
-    """Value of ``--classes`` as that of `data.classes`."""
+def _parse_classes(classes: str) -> list[str] | str:
+    """Parse ``--classes`` into a value of `data.classes`."""
     if "," in classes and not Path(classes).is_file():
         return [name.strip() for name in classes.split(",")]
     return classes

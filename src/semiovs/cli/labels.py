@@ -1,4 +1,4 @@
-"""``semiovs labels``: what is in stores of labels, are they whole, put them together, look at them. One module a subcommand."""
+"""``semiovs labels``: inspect, verify, merge, view, export and import labels; one module per subcommand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from semiovs.cli.labels_verify import verify
 from semiovs.cli.labels_view import view
 
 labels = typer.Typer(
-    help="Look into stores of labels: stats, verify, merge, view; export, import: to annotation programs and back.",
+    help="Stores of labels: stats, verify, merge, view; export and import: annotation programs.",
     add_completion=False,
     rich_markup_mode=None,
 )

@@ -1,4 +1,4 @@
-"""``semiovs labels import``: annotations of other programs into labelled images."""
+"""``semiovs labels import``: make masks and a labelled list of the annotations of other programs."""
 
 from __future__ import annotations
 
@@ -8,66 +8,88 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, log, report, table
-from semiovs.cli.exchange_options import Classes, Root, require_known, vocabulary_of
+from semiovs.cli.console import Json, format_table, log, report
+from semiovs.cli.exchange_options import Classes, Root, read_vocabulary, require_known
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from semiovs.exchange import Annotations, Imported, Importer, Problems, Rules
+    from semiovs.exchange import Annotations, ClassRules, Importer, ImportResult, ProblemList
     from semiovs.images.manifest import Manifest
     from semiovs.vocab.vocabulary import Vocabulary
 
-#: With fewer pixels than this under a shape, something is probably meant that is not said.
+#: Below this share of annotated pixels, a note asks what the other pixels are.
 _COVERED = 0.8
-#: Share of objects that may be crowds without a word.
+#: Above this share of crowds among the objects, `--crowd` must be given.
 _FEW_CROWDS = 0.1
 
 
+_File = Annotated[Path, typer.Argument(metavar="FILE|DIR", help="File that the program exported; LabelMe: the folder.")]
+_From = Annotated[str, typer.Option("--from", metavar="auto|coco|cvat|label-studio|labelme", help="The format.")]
+_Map = Annotated[str | None, typer.Option("--map", help="Classes of labels with other names: 'auto=car,tree=ignore'.")]
+_Rest = Annotated[
+    str, typer.Option(metavar="ignore|CLASS", help="Class of pixels without a shape: ignore, background, …")
+]
+_Crowd = Annotated[
+    str | None, typer.Option(metavar="ignore|class", help="COCO's crowds: ignored (default), or objects.")
+]
+_Predictions = Annotated[
+    bool, typer.Option("--predictions", help="Label Studio: also tasks that nobody has handed in.")
+]
+_AddTo = Annotated[
+    Path | None, typer.Option(metavar="LIST", help="Labelled list whose images are added to the new one.")
+]
+_RemoveFrom = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR|LIST", help="Unlabelled images; unlabeled.jsonl lists those that are left."),
+]
+_OnError = Annotated[str, typer.Option(metavar="fail|skip", help="On images with errors: leave them out, or stop.")]
+
+
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="What the program exported; LabelMe: the folder.")],
+    file: _File,
     images: Annotated[Path, typer.Option(metavar="DIR|LIST", help="The images.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for masks/ and labeled.jsonl.")],
-    from_: Annotated[str, typer.Option("--from", metavar="auto|coco|cvat|label-studio|labelme", help="The format.")] = "auto",
+    from_: _From = "auto",
     classes: Classes = None,
-    map_: Annotated[str | None, typer.Option("--map", help="Labels of other names: 'auto=car,tree=ignore'.")] = None,
-    rest: Annotated[str, typer.Option(metavar="ignore|CLASS", help="Pixels without a shape: ignore, background, …")] = "ignore",
-    crowd: Annotated[str | None, typer.Option(metavar="ignore|class", help="COCO's crowds: ignored (default), or objects.")] = None,
-    predictions: Annotated[bool, typer.Option("--predictions", help="Label Studio: also tasks that nobody has handed in.")] = False,
-    add_to: Annotated[Path | None, typer.Option(metavar="LIST", help="Labelled list: the new one has its images, too.")] = None,
-    remove_from: Annotated[Path | None, typer.Option(metavar="DIR|LIST", help="Bare images: unlabeled.jsonl has the rest.")] = None,
-    on_error: Annotated[str, typer.Option(metavar="fail|skip", help="What to do about images with problems.")] = "fail",
+    map_: _Map = None,
+    rest: _Rest = "ignore",
+    crowd: _Crowd = None,
+    predictions: _Predictions = False,
+    add_to: _AddTo = None,
+    remove_from: _RemoveFrom = None,
+    on_error: _OnError = "fail",
     root: Root = Path(),
     as_json: Json = False,
-) -> None:  # fmt: skip
-    """Make labelled images of annotations: masks, and a list that data.labeled takes. All is written, or nothing."""
+) -> None:
+    """Make masks of annotations, and a list for data.labeled. Everything is written, or nothing."""
     from semiovs.cli.teacher_options import parse_on_error
-    from semiovs.exchange import ImageIndex, Importer, Problems, Rules, read_annotations
+    from semiovs.exchange import ClassRules, ImageIndex, Importer, ProblemList, read_annotations
 
-    _check(from_, crowd, add_to, classes)
-    skip, problems = parse_on_error(on_error) == "skip", Problems()
+    _check_options(from_, crowd, add_to, classes)
+    skip, problems = parse_on_error(on_error) == "skip", ProblemList()
     annotations, found = read_annotations(file, problems, name=from_, predictions=predictions)
     if crowd is None:
         _check_crowds(annotations)
-    vocabulary = _classes_of(annotations, problems) if classes is None else vocabulary_of(classes)
+    vocabulary = _find_classes(annotations, problems) if classes is None else read_vocabulary(classes)
     importer = Importer(
-        Rules(vocabulary, _pairs(map_), rest, crowd_ignored=crowd != "class"), ImageIndex.of(images, root), out, root,
-        source=file.name, skip=skip, name_classes=classes is None, known=None if add_to is None else _list(add_to, root),
-        pool=None if remove_from is None else _list(remove_from, root),
+        ClassRules(vocabulary, _parse_map(map_), rest, crowd_ignored=crowd != "class"), ImageIndex.of(images, root), out, root,
+        source=file.name, skip=skip, name_classes=classes is None, known=None if add_to is None else _read_list(add_to, root),
+        pool=None if remove_from is None else _read_list(remove_from, root),
     )  # fmt: skip
     with progress("importing") as show:
         done = importer.run(annotations, problems, show)
     for line in problems.found:
         log(f"left out: {line}")
-    data = _import_data(out, found, importer.rules, annotations, done, problems)
-    report(data, as_json=as_json, text=_import_text(out, data, importer, annotations, done))
+    data = _collect_result(out, found, importer.rules, annotations, done, problems)
+    report(data, as_json=as_json, text=_format_result(out, data, importer, annotations, done))
 
 
-def _check(from_: str, crowd: str | None, add_to: Path | None, classes: str | None) -> None:
-    from semiovs.exchange import AUTO, formats
+def _check_options(from_: str, crowd: str | None, add_to: Path | None, classes: str | None) -> None:
+    from semiovs.exchange import AUTO, list_formats
 
     if from_ != AUTO:
-        require_known("--from", from_, list(formats()))
+        require_known("--from", from_, list(list_formats()))
     if crowd not in {None, "ignore", "class"}:
         raise UsageError(f"--crowd {crowd}: ignore or class")
     if add_to is not None and classes is None:
@@ -84,22 +106,22 @@ def _check_crowds(annotations: Annotations) -> None:
         )
 
 
-def _classes_of(annotations: Annotations, problems: Problems) -> Vocabulary:
-    from semiovs.exchange import declared_classes
+def _find_classes(annotations: Annotations, problems: ProblemList) -> Vocabulary:
+    from semiovs.exchange import find_declared_classes
 
     if not annotations.labels and not annotations.used():
         problems.found += [fault for image in annotations.images for fault in image.faults]
         problems.check("the annotations")
-    return declared_classes(annotations)
+    return find_declared_classes(annotations)
 
 
-def _list(path: Path, root: Path) -> Manifest:
+def _read_list(path: Path, root: Path) -> Manifest:
     from semiovs.images.manifest import Manifest
 
     return Manifest.from_folder(path) if path.is_dir() else Manifest.read(path, root)
 
 
-def _pairs(text: str | None) -> dict[str, str]:
+def _parse_map(text: str | None) -> dict[str, str]:
     """``a=b,c=ignore``."""
     pairs = [pair.rpartition("=") for pair in (text or "").split(",") if pair.strip()]
     if not all(key.strip() and value.strip() for key, _, value in pairs):
@@ -107,8 +129,13 @@ def _pairs(text: str | None) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _import_data(
-    out: Path, found: Sequence[str], rules: Rules, annotations: Annotations, done: Imported, problems: Problems
+def _collect_result(
+    out: Path,
+    found: Sequence[str],
+    rules: ClassRules,
+    annotations: Annotations,
+    done: ImportResult,
+    problems: ProblemList,
 ) -> dict[str, Any]:
     from semiovs.images.conventions import IGNORE
 
@@ -134,7 +161,9 @@ def _import_data(
     }
 
 
-def _import_text(out: Path, data: dict[str, Any], importer: Importer, annotations: Annotations, done: Imported) -> str:
+def _format_result(
+    out: Path, data: dict[str, Any], importer: Importer, annotations: Annotations, done: ImportResult
+) -> str:
     total = sum(done.pixels.values())
     rows = [
         (name, f"{100 * pixels / total:.2f}%")
@@ -143,7 +172,7 @@ def _import_text(out: Path, data: dict[str, Any], importer: Importer, annotation
     share = 100 * done.rest / total
     lines = [
         f"{out / 'masks'}: {len(done.records)} images ({', '.join(data['formats'])})",
-        table(["class", "pixels"], rows),
+        format_table(["class", "pixels"], rows),
         f"{share:.2f}% of the pixels are under no shape: {importer.rules.rest} (--rest)",
     ]
     notes = [

@@ -1,4 +1,4 @@
-"""``semiovs labels merge``: stores of labels put together."""
+"""``semiovs labels merge``: merge stores of labels."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from semiovs.cli.progress import progress
 
 
 def merge(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Store for all; new, or one that takes the others in.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Store to merge into: a new or an existing one.")],
     stores: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Stores of one vocabulary and teacher.")],
     copy: Annotated[
         bool, typer.Option("--copy", help="Copy files; by default they are linked where possible.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Put stores together. Every file is checked; nothing is lost or double, and two labels for one image are an error."""
+    """Merge stores. Every file is checked; two different labels of one image are an error."""
     from semiovs.store.merge import merge_stores
 
     with progress("merging") as show:

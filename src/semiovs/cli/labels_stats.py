@@ -1,4 +1,4 @@
-"""``semiovs labels stats``: what a store of labels holds."""
+"""``semiovs labels stats``: statistics of a store of labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semiovs.cli.console import Json, report, table
+from semiovs.cli.console import Json, format_table, report
 from semiovs.cli.progress import progress
 from semiovs.cli.store_options import StoreFolder
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 def stats(
     store: StoreFolder,
     sample: Annotated[
-        int, typer.Option(min=0, help="Images whose confidences are read, evenly over the store; 0: none.")
+        int, typer.Option(min=0, help="Images whose confidences are read, evenly spread over the store; 0: none.")
     ] = 1000,
     as_json: Json = False,
 ) -> None:
-    """Classes, ignored pixels, confidences, size."""
+    """Print classes, ignored pixels, confidences and size."""
     from semiovs.store import PseudoLabelStore, count_classes
     from semiovs.store.stats import count_bytes, measure_confidence, sample_evenly
 
@@ -42,10 +42,10 @@ def stats(
         "confidence": graded.as_json(),
         "bytes": size,
     }
-    report(data, as_json=as_json, text=_stats_text(opened, counted, graded, size))
+    report(data, as_json=as_json, text=_format_text(opened, counted, graded, size))
 
 
-def _stats_text(store: PseudoLabelStore, counted: StoreStats, graded: ConfidenceStats, size: int) -> str:
+def _format_text(store: PseudoLabelStore, counted: StoreStats, graded: ConfidenceStats, size: int) -> str:
     total = max(sum(counted.pixels.values()) + counted.ignored, 1)
     rows = [
         (
@@ -60,7 +60,7 @@ def _stats_text(store: PseudoLabelStore, counted: StoreStats, graded: Confidence
     lines = [
         f"{store.root}: {counted.images} images, {size / 2**20:.1f} MiB ({each:.1f} KiB an image), "
         f"teacher '{store.teacher.get('name', '?')}', vocabulary {store.vocabulary.hash}",
-        table(["class", "pixels", "images", "confidence"], rows),
+        format_table(["class", "pixels", "images", "confidence"], rows),
         f"ignored: {100 * counted.ignored_share:.2f}% of the pixels",
     ]
     if graded.mean is not None:

@@ -1,4 +1,4 @@
-"""``semiovs labels verify``: is a store of labels whole."""
+"""``semiovs labels verify``: check a store of labels for missing and damaged files."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ _SHOWN = 10
 def verify(
     store: StoreFolder,
     fix: Annotated[
-        bool, typer.Option("--fix", help="Take bad images out of the store, so that `semiovs label` redoes them.")
+        bool,
+        typer.Option("--fix", help="Remove damaged images from the store, so that `semiovs label` labels them again."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare every file with its checksum. Exit code 3 if the store is damaged (with --fix: 0, once it is whole)."""
+    """Compare every file with its checksum. Exit code 3 if the store is damaged (with --fix: 0 once it is repaired)."""
     from semiovs.store import PseudoLabelStore, verify
     from semiovs.store.meta import StoreMeta
     from semiovs.store.verify import StoreReport, find_damaged_lines, repair
@@ -37,25 +38,25 @@ def verify(
     elif lines := find_damaged_lines(store):
         found = StoreReport(
             0, [], [], [], lines
-        )  # what the lines said is not known: the rest is checked once they are gone
+        )  # the images of damaged lines are unknown; the others are checked after --fix
     else:
         with progress("verifying") as show:
             found = verify(PseudoLabelStore.open(store), progress=show)
-    report({"store": str(store), "fixed": fix, **found.as_json()}, as_json=as_json, text=_verify_text(store, found))
+    report({"store": str(store), "fixed": fix, **found.as_json()}, as_json=as_json, text=_format_text(store, found))
     if found.ok:
         return
     if not fix:
-        raise DataError(f"{store}: {_damage(found)}; next: semiovs labels verify {store} --fix")
-    log(f"next: run `semiovs label` again; it redoes what was taken out ({_damage(found)})")
+        raise DataError(f"{store}: {_describe_damage(found)}; next: semiovs labels verify {store} --fix")
+    log(f"next: run `semiovs label` again; it redoes what was taken out ({_describe_damage(found)})")
 
 
-def _damage(found: StoreReport) -> str:
+def _describe_damage(found: StoreReport) -> str:
     parts = {"missing": len(found.missing), "damaged": len(found.damaged), "damaged index lines": len(found.lines)}
     return ", ".join(f"{number} {name}" for name, number in parts.items() if number)
 
 
-def _verify_text(store: Path, found: StoreReport) -> str:
-    lines = [f"{store}: {found.checked} images checked, {_damage(found) or 'all whole'}"]
+def _format_text(store: Path, found: StoreReport) -> str:
+    lines = [f"{store}: {found.checked} images checked, {_describe_damage(found) or 'all whole'}"]
     for name, items in (("missing", found.missing), ("damaged", found.damaged), ("line", found.lines)):
         lines += [f"  {name}: {item}" for item in items[:_SHOWN]]
         lines += [f"  … and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else []

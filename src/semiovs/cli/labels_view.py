@@ -1,4 +1,4 @@
-"""``semiovs labels view``: a contact sheet of labels."""
+"""``semiovs labels view``: draw a contact sheet of labels."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ def view(
         list[str] | None,
         typer.Argument(
             metavar="[CONFIG] [KEY=VALUE]...",
-            help="As for `semiovs label`: how images are read that are not RGB (data.bands, data.range, data.rgb).",
+            help="As for `semiovs label`, for images that are not RGB (data.bands, data.range, data.rgb).",
         ),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder, list or manifest of the images: shows them, too.")
+        Path | None, typer.Option(help="Folder, list or manifest of the images, which are then shown too.")
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="PNG", help="The picture.")] = Path("sheet.png"),
+    out: Annotated[Path, typer.Option(metavar="PNG", help="File to write.")] = Path("sheet.png"),
     count: Annotated[int, typer.Option(min=1, max=400, help="Images to show.")] = 12,
     class_: Annotated[str | None, typer.Option("--class", metavar="NAME", help="Only images with this class.")] = None,
-    worst: Annotated[bool, typer.Option("--worst", help="The images of the lowest confidence, worst first.")] = False,
+    worst: Annotated[
+        bool, typer.Option("--worst", help="The images with the lowest confidence, lowest first.")
+    ] = False,
     columns: Annotated[int, typer.Option(min=1, help="Images in a row.")] = 2,
     as_json: Json = False,
 ) -> None:
@@ -52,8 +54,8 @@ def view(
     picked = pick_images(opened, count, of_class=of_class, worst=worst)
     if not picked:
         raise DataError(f"{store}: no images" + (f" with '{class_}'" if class_ else ""))
-    find, read = _finder(images), _reader(arguments or [])
-    tiles = [_tile(opened, identifier, mean, find, read) for identifier, mean in picked]
+    find, read = _make_finder(images), _choose_reader(arguments or [])
+    tiles = [_make_tile(opened, identifier, mean, find, read) for identifier, mean in picked]
     encoded = io.BytesIO()
     contact_sheet(tiles, names=names, colors=opened.vocabulary.colors, columns=columns).save(encoded, "PNG")
     write_bytes(out, encoded.getvalue())
@@ -61,17 +63,17 @@ def view(
     report({"sheet": str(out), "images": shown}, as_json=as_json, text=f"{out}: {len(picked)} images")
 
 
-def _reader(arguments: list[str]) -> ImageReader:
+def _choose_reader(arguments: list[str]) -> ImageReader:
     from semiovs.config import load_config, split_source
-    from semiovs.images.readers import RGB, image_reader
+    from semiovs.images.readers import RGB, make_image_reader
 
     if not arguments:
         return RGB
     source, overrides = split_source(arguments)
-    return image_reader(load_config(source, overrides).config.data)
+    return make_image_reader(load_config(source, overrides).config.data)
 
 
-def _tile(
+def _make_tile(
     store: PseudoLabelStore,
     identifier: str,
     mean: float | None,
@@ -83,7 +85,7 @@ def _tile(
 
     label, confidence = store.label(identifier), store.confidence(identifier)
     path = None if find is None else find(identifier)
-    photo = None if path is None else read.shown(path)
+    photo = None if path is None else read.read_preview(path)
     if photo is not None and photo.size != label.shape[::-1]:
         raise DataError(
             f"{path}: {photo.width}x{photo.height}, but its label in {store.root} is "
@@ -94,14 +96,14 @@ def _tile(
     return Tile(f"{identifier}  {said}, ignored {100 * ignored:.0f}%", label, confidence, photo)
 
 
-def _finder(images: Path | None) -> Callable[[str], Path] | None:
-    """Function from id to image, for a folder, a list, tars or a data set."""
-    from semiovs.images.source import names_container, read_source
+def _make_finder(images: Path | None) -> Callable[[str], Path] | None:
+    """Make a function that finds an image by id in a folder, a list, tars or a data set."""
+    from semiovs.images.source import is_container, read_source
 
     if images is None:
         return None
-    if images.is_dir() and not names_container(images):
-        return lambda identifier: _in_folder(identifier, images)
+    if images.is_dir() and not is_container(images):
+        return lambda identifier: _find_in_folder(identifier, images)
     listed = {record.id: record.image for record in read_source(images, outside=True)}
 
     def find(identifier: str) -> Path:
@@ -112,7 +114,7 @@ def _finder(images: Path | None) -> Callable[[str], Path] | None:
     return find
 
 
-def _in_folder(identifier: str, images: Path) -> Path:
+def _find_in_folder(identifier: str, images: Path) -> Path:
     from semiovs.images.conventions import IMAGE_SUFFIXES
 
     for suffix in IMAGE_SUFFIXES:

@@ -1,4 +1,4 @@
-"""``semiovs list``: everything that can be named in a configuration."""
+"""``semiovs list``: list everything that a configuration can name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, report, table
+from semiovs.cli.console import Json, format_table, report
 from semiovs.registry import DATASETS, METHODS, SEGMENTERS, TEACHERS
 
 Row = dict[str, Any]
@@ -29,31 +29,31 @@ class Kind(StrEnum):
 def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")], as_json: Json = False) -> None:
     """List what can be named in a configuration, with options and their defaults."""
     rows = ROWS[kind]()
-    shown = [(row["name"], _what(row), _options(row.get("options", {}))) for row in rows]
+    shown = [(row["name"], _describe_row(row), _format_options(row.get("options", {}))) for row in rows]
     with_options = any(options for _, _, options in shown)
     columns = ["name", "what", "options"] if with_options else ["name", "what"]
-    report(rows, as_json=as_json, text=table(columns, [row[: len(columns)] for row in shown]))
+    report(rows, as_json=as_json, text=format_table(columns, [row[: len(columns)] for row in shown]))
 
 
-def _what(row: Row) -> str:
-    """The summary; a plug-in's with the package that brings it, or what is wrong with it."""
+def _describe_row(row: Row) -> str:
+    """Summary of a row; for plug-ins with their package, or the error if they cannot be used."""
     summary = str(row.get("problem", row.get("summary", "")))
     return f"{summary} (from {row['package']})" if "package" in row and "problem" not in row else summary
 
 
-def _options(options: Mapping[str, Any]) -> str:
-    from semiovs.config.source import inline
+def _format_options(options: Mapping[str, Any]) -> str:
+    from semiovs.config.yaml_reader import format_inline
 
-    return ", ".join(f"{k}={inline(list(v) if isinstance(v, tuple) else v)}" for k, v in options.items())
+    return ", ".join(f"{k}={format_inline(list(v) if isinstance(v, tuple) else v)}" for k, v in options.items())
 
 
-def _presets() -> list[Row]:
-    from semiovs.config.catalog import list_presets
+def _list_presets() -> list[Row]:
+    from semiovs.config.sources import list_presets
 
     return [{"name": name, "summary": summary} for name, summary in list_presets().items()]
 
 
-def _vocabularies() -> list[Row]:
+def _list_vocabularies() -> list[Row]:
     from semiovs.vocab import Vocabulary, shipped_vocabularies
 
     loaded = {name: Vocabulary.load(name) for name in shipped_vocabularies()}
@@ -69,7 +69,7 @@ def _vocabularies() -> list[Row]:
     ]
 
 
-def _encoders() -> list[Row]:
+def _list_encoders() -> list[Row]:
     from semiovs.models.encoders import encoder_names
 
     own = {"tiny": "ours, for tests and demonstrations", "xception65": "ours, as in the COCO recipes"}
@@ -80,8 +80,8 @@ ROWS: Mapping[Kind, Callable[[], list[Row]]] = {
     Kind.METHODS: METHODS.as_json,
     Kind.SEGMENTERS: SEGMENTERS.as_json,
     Kind.TEACHERS: TEACHERS.as_json,
-    Kind.ENCODERS: _encoders,
+    Kind.ENCODERS: _list_encoders,
     Kind.DATASETS: DATASETS.as_json,
-    Kind.VOCABULARIES: _vocabularies,
-    Kind.PRESETS: _presets,
+    Kind.VOCABULARIES: _list_vocabularies,
+    Kind.PRESETS: _list_presets,
 }

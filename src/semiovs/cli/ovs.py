@@ -1,4 +1,4 @@
-"""``semiovs ovs``: open-vocabulary teachers of one's own."""
+"""``semiovs ovs``: train an open-vocabulary teacher."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ovs = typer.Typer(help="Train an open-vocabulary teacher.", add_completion=False, rich_markup_mode=None)
 
-#: What makes a training that of a teacher; the rest is `semiovs train`.
+#: Settings that turn `semiovs train` into the training of a teacher.
 TEACHER = ("method.name=sed", "model.name=sed")
 
 
@@ -38,11 +38,11 @@ def train(
     """Train SED on labelled images with class names: `semiovs train` with method=sed and model=sed."""
     outcome = run_training(arguments or [], first=TEACHER, dry_run=dry_run, overwrite=overwrite, as_json=as_json)
     if outcome is not None:
-        tell(outcome, as_json=as_json)
+        report_outcome(outcome, as_json=as_json)
 
 
-def tell(outcome: TrainingResult, *, as_json: bool) -> None:
-    """Print what a run came to, and what to do next; the main process alone speaks."""
+def report_outcome(outcome: TrainingResult, *, as_json: bool) -> None:
+    """Print the result of a run and the next command, in the main process only."""
     from semiovs.engine.distributed import is_main
 
     if not is_main():

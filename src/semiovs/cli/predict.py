@@ -1,4 +1,4 @@
-"""``semiovs predict``: pictures in, masks and overlays out."""
+"""``semiovs predict``: segment pictures into masks and overlays."""
 
 from __future__ import annotations
 
@@ -18,27 +18,38 @@ if TYPE_CHECKING:
     from semiovs.inference import Predictor
 
 
+_Arguments = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGES... [KEY=VALUE]...", help="Files, folders, tars; and settings such as eval.mode=sliding."
+    ),
+]
+_Scores = Annotated[bool, typer.Option("--scores", help="Write class probabilities, float16 (K, H, W) .npz.")]
+_Which = Annotated[str | None, typer.Option("--model", help="student or ema; default: ema where there is one.")]
+_OnError = Annotated[
+    str, typer.Option(metavar="skip|fail", help="On a picture that cannot be read: leave it out, or stop.")
+]
+
+
 def predict(
     model: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, checkpoint or .safetensors file.")],
-    arguments: Annotated[
-        list[str], typer.Argument(metavar="IMAGES... [KEY=VALUE]...", help="Files, folders, tars; eval.mode=sliding and the like.")
-    ],
+    arguments: _Arguments,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")],
     overlay: Annotated[bool, typer.Option(help="Write the picture with tinted classes and a legend.")] = True,
-    scores: Annotated[bool, typer.Option("--scores", help="Write class probabilities, float16 (K, H, W) .npz.")] = False,
-    recursive: Annotated[bool, typer.Option("--recursive", help="Take the pictures of sub-folders too.")] = False,
-    which: Annotated[str | None, typer.Option("--model", help="student or ema; default: ema where there is one.")] = None,
+    scores: _Scores = False,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Segment the pictures of sub-folders too.")] = False,
+    which: _Which = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
-    on_error: Annotated[str, typer.Option(metavar="skip|fail", help="What to do about a bad picture.")] = "fail",
+    on_error: _OnError = "fail",
     as_json: Json = False,
-) -> None:  # fmt: skip
-    """Segment pictures: per picture an id mask, a coloured mask and an overlay."""
+) -> None:
+    """Segment pictures: writes an id mask, a coloured mask and an overlay for each."""
     from semiovs.inference import Predictor
     from semiovs.inference.prediction_files import check_targets, list_jobs, write_prediction
 
     handling = parse_on_error(on_error)
-    settings, paths = _split(arguments)
+    settings, paths = _split_arguments(arguments)
     jobs = list(list_jobs(paths, out, recursive=recursive))
     if there := check_targets(jobs, pictures=overlay, scores=scores, overwrite=overwrite):
         log(f"replacing {there} files")
@@ -59,11 +70,11 @@ def predict(
         error(f"left out: {item['reason']}")
     if not written:
         raise DataError(f"none of the {len(jobs)} pictures could be read")
-    text = f"{out}: {len(written)} pictures segmented, {len(failed)} left out\n{_legend(predictor, written)}"
+    text = f"{out}: {len(written)} pictures segmented, {len(failed)} left out\n{_format_legend(predictor, written)}"
     report({"out": str(out), "images": written, "failed": failed}, as_json=as_json, text=text)
 
 
-def _legend(predictor: Predictor, written: Sequence[dict[str, Any]]) -> str:
+def _format_legend(predictor: Predictor, written: Sequence[dict[str, Any]]) -> str:
     """Mean share of each class over all pictures."""
     total: Counter[str] = Counter()
     for item in written:
@@ -72,7 +83,7 @@ def _legend(predictor: Predictor, written: Sequence[dict[str, Any]]) -> str:
     return f"classes: {shares} (of {len(predictor.vocabulary)})"
 
 
-def _split(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Path]]:
+def _split_arguments(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Path]]:
     """``key=value`` arguments as settings of ``eval.*``, and the others as paths."""
     from semiovs.config import load_config
 

@@ -1,4 +1,4 @@
-"""How far a long verb is: a bar on a terminal, a line now and then elsewhere; always on stderr."""
+"""Progress of long commands, on stderr: a bar on a terminal, else a line every 15 seconds."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def progress(what: str, *, shown: bool = True) -> Iterator[Progress]:
     if not shown:
         yield lambda done, total: None  # noqa: ARG005
     elif sys.stderr.isatty():
-        with _bar(what) as show:
+        with _show_bar(what) as show:
             yield show
     else:
-        yield _Lines(what)
+        yield _ProgressLines(what)
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Progress]:
+def _show_bar(what: str) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -36,7 +36,7 @@ def _bar(what: str) -> Iterator[Progress]:
     left = (TextColumn("{task.fields[speed]} time left"), TimeRemainingColumn())
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), *left)
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task, speed = bar.add_task(what, total=None, speed=""), _Speed()
+        task, speed = bar.add_task(what, total=None, speed=""), _SpeedMeter()
 
         def show(done: int, total: int) -> None:
             found = speed(done)
@@ -45,8 +45,8 @@ def _bar(what: str) -> Iterator[Progress]:
         yield show
 
 
-class _Speed:
-    """Images a second since the first call; what was done before it took no time."""
+class _SpeedMeter:
+    """Images per second since the first call; images done before it are not counted."""
 
     def __init__(self) -> None:
         self._begin = time.monotonic()
@@ -59,25 +59,25 @@ class _Speed:
         return (done - self._first) / max(now - self._begin, 1e-9)
 
 
-class _Lines:
-    """A line when `_EVERY` seconds have passed."""
+class _ProgressLines:
+    """Prints a line every `_EVERY` seconds."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._last = time.monotonic()
-        self._speed = _Speed()
+        self._speed = _SpeedMeter()
 
     def __call__(self, done: int, total: int) -> None:
         now, speed = time.monotonic(), self._speed(done)
         if now - self._last < _EVERY or done >= total:
             return
         self._last = now
-        left = f", {duration((total - done) / speed)} left" if speed else ""
+        left = f", {format_duration((total - done) / speed)} left" if speed else ""
         log(f"{self._what}: {done} of {total} images, {speed:.1f} a second{left}")
 
 
-def duration(seconds: float) -> str:
-    """A length of time for people: ``8 s``, ``3 min``, ``2 h 05 min``."""
+def format_duration(seconds: float) -> str:
+    """Format a duration: ``8 s``, ``3 min``, ``2 h 05 min``."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)

@@ -1,4 +1,4 @@
-"""``semiovs resume``: a run goes on as if it had never stopped."""
+"""``semiovs resume``: continue a run that was stopped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from semiovs.cli.console import Json
-from semiovs.cli.training import tell_outcome
+from semiovs.cli.training import report_outcome
 
 
 def resume(
@@ -17,7 +17,7 @@ def resume(
         list[str] | None,
         typer.Argument(
             metavar="[KEY=VALUE]...",
-            help="May change what does not touch the mathematics: data.root, data.workers, train.device, train.save_every, …",
+            help="Settings that do not affect the result: data.root, data.workers, train.device, train.save_every, …",
         ),
     ] = None,
     as_json: Json = False,
@@ -26,4 +26,4 @@ def resume(
     from semiovs.engine.run import get_command_line
     from semiovs.engine.training import resume as continue_run
 
-    tell_outcome(continue_run(run, overrides or [], get_command_line()), as_json=as_json)
+    report_outcome(continue_run(run, overrides or [], get_command_line()), as_json=as_json)

@@ -1,4 +1,4 @@
-"""``semiovs select``: a pool of images from anywhere in, the OOD images that are worth labelling out."""
+"""``semiovs select``: choose OOD images worth labelling from a pool of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from semiovs.cli import select_options as options
 from semiovs.cli import teacher_options
-from semiovs.cli.console import Json, log, report, table
+from semiovs.cli.console import Json, format_table, log, report
 from semiovs.cli.progress import progress
 from semiovs.cli.teacher_options import TeacherChoice, parse_shard
 from semiovs.errors import DataError, UsageError
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Eye:
-    """Who says which classes an image shows. name: for people; masks: the store or folder that the answers come from."""
+class _ClassReader:
+    """Source of the classes in an image: teacher or labels. name: for the report; masks: store or folder of the labels."""
 
     name: str
     teacher: Any
@@ -39,8 +39,8 @@ class _Eye:
 
 
 @dataclass(frozen=True)
-class _Task:
-    """What to choose from, for what, and where to.
+class _SelectTask:
+    """Everything that a selection needs.
 
     said: arguments, and options of the teacher, as they were typed; listing: how lists are read (`list_candidates`).
     """
@@ -49,7 +49,7 @@ class _Task:
     out: Path
     examiner: Examiner
     wanted: SelectionRequest
-    eye: _Eye
+    class_reader: _ClassReader
     said: tuple[Sequence[str], Sequence[str]]
     threads: int | None
     listing: Mapping[str, Any]
@@ -69,25 +69,27 @@ class _Task:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the report says about how it was made."""
+        """Facts about the selection for the report."""
         return {
             "from": list(self.pool),
             "vocabulary": self.examiner.vocabulary.hash,
             "share": self.examiner.share,
-            "teacher": {"name": self.eye.name, **self.examiner.identity},
+            "teacher": {"name": self.class_reader.name, **self.examiner.identity},
             "embedding": self.examiner.embedding[0] or "built-in",
         }
 
     @property
     def next(self) -> str:
-        """The next command: train, if the labels are there already, else label."""
+        """The next command: train if the images have labels, else label."""
         arguments, teacher = self.said
         images = [
             f"ood.images={(self.out / 'manifest.jsonl').absolute()}",
             "data.outside=true",
         ]  # the pool lies anywhere
-        if self.eye.masks is not None:
-            return shlex.join(["semiovs", "train", *arguments, *images, f"ood.labels={self.eye.masks.absolute()}"])
+        if self.class_reader.masks is not None:
+            return shlex.join(
+                ["semiovs", "train", *arguments, *images, f"ood.labels={self.class_reader.masks.absolute()}"]
+            )
         command = shlex.join(["semiovs", "label", *arguments, *images, *teacher])
         return command if teacher else f"{command} --teacher NAME"
 
@@ -116,36 +118,36 @@ def select(
     threads: options.Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Choose OOD images: on topic, no copies, no leaks, classes balanced. Killed or repeated, it does what is left."""
+    """Choose OOD images: on topic, no copies, no leaks, classes balanced. A repeated call continues."""
     if out is None or not from_:
         raise UsageError("give --from FOLDER (or a list) and --out DIR")
-    near = near if near is not None else _near(encoder)
+    near = near if near is not None else _default_near(encoder)
     for name, value in (("recall", recall), ("share", share), ("near", near)):
         if not 0 < value <= 1:
             raise UsageError(f"--{name} {value:g}: between 0 and 1")
-    config, sources = _configured(arguments or [])
-    eye = _eye(teacher, scores, map_, set_ or [], weights, sources.vocabulary)
-    rules = _rules(rule, eye, budget=budget, seed=seed, near=near)
+    config, sources = _load_images(arguments or [])
+    class_reader = _make_class_reader(teacher, scores, map_, set_ or [], weights, sources.vocabulary)
+    rules = _make_rules(rule, class_reader, budget=budget, seed=seed, near=near)
     listing = {"root": config.data.root, "outside": config.data.outside}
-    wanted = _wanted(sources, targets, against or [], tuple(license_ or ()), recall, rules, listing)
-    examiner = _examiner(sources.vocabulary, eye, share, encoder, batch_size)
+    wanted = _make_wanted(sources, targets, against or [], tuple(license_ or ()), recall, rules, listing)
+    examiner = _make_examiner(sources.vocabulary, class_reader, share, encoder, batch_size)
     asked = [] if teacher is None else TeacherChoice(teacher, weights, pairs=set_ or []).arguments()
     place = Path(out).expanduser()
-    task = _Task(from_, place, examiner, wanted, eye, (arguments or [], asked), threads, listing)
+    task = _SelectTask(from_, place, examiner, wanted, class_reader, (arguments or [], asked), threads, listing)
     if shard is None:
-        _choose(task, as_json=as_json)
+        _choose_images(task, as_json=as_json)
     else:
         _scan_part(task, shard, as_json=as_json)
 
 
-def _near(encoder: str | None) -> float:
+def _default_near(encoder: str | None) -> float:
     from semiovs.select.decision import NEAR, NEAR_BY_ENCODER
 
     return NEAR if encoder is None else NEAR_BY_ENCODER
 
 
-def _configured(arguments: Sequence[str]) -> tuple[Config, Collection]:
-    """The configuration, and its images."""
+def _load_images(arguments: Sequence[str]) -> tuple[Config, Collection]:
+    """Load the configuration and its images."""
     from semiovs.config import load_config, split_source
     from semiovs.registry import DATASETS, lookup
 
@@ -158,41 +160,41 @@ def _configured(arguments: Sequence[str]) -> tuple[Config, Collection]:
     return config, lookup(DATASETS, config.data.name, kind="data set").load()(config.data).read()
 
 
-def _rules(name: str, eye: _Eye, **rules: Any) -> SelectionRules:
+def _make_rules(name: str, class_reader: _ClassReader, **rules: Any) -> SelectionRules:
     from semiovs.select.decision import SelectionRules
 
     if name not in {"balanced", "paper"}:
         raise UsageError(f"--rule {name}: balanced or paper")
-    if name == "paper" and eye.teacher is None:
+    if name == "paper" and class_reader.teacher is None:
         raise UsageError("--rule paper: asks for classes; give --teacher or --scores")
     return SelectionRules(rule="paper" if name == "paper" else "balanced", **rules)
 
 
-def _eye(
+def _make_class_reader(
     teacher: str | None,
     scores: str | None,
     mapping: str | None,
     pairs: Sequence[str],
     weights: Path | None,
     vocabulary: Vocabulary,
-) -> _Eye:
-    """Teacher, store, folder of masks, or nobody."""
+) -> _ClassReader:
+    """Make the source of classes that ``--teacher`` or ``--scores`` names."""
     from semiovs.ovs.stored_answers import StoredTeacher
 
     if (teacher is None) == (scores is None):
         raise UsageError("say who sees the classes: --teacher NAME, or --scores STORE (or a folder of masks, or none)")
     if scores == "none":
-        return _Eye("none", None)
+        return _ClassReader("none", None)
     if teacher is not None:
-        return _Eye(teacher, TeacherChoice(teacher, weights, map=mapping, pairs=pairs).build())
+        return _ClassReader(teacher, TeacherChoice(teacher, weights, map=mapping, pairs=pairs).build())
     assert scores is not None
     folder = Path(scores).expanduser()
     if (folder / "meta.json").is_file():
-        return _Eye("store", StoredTeacher(folder, vocabulary), folder)
-    return _Eye("masks", TeacherChoice("masks", root=folder, map=mapping, pairs=pairs).build(), folder)
+        return _ClassReader("store", StoredTeacher(folder, vocabulary), folder)
+    return _ClassReader("masks", TeacherChoice("masks", root=folder, map=mapping, pairs=pairs).build(), folder)
 
 
-def _wanted(
+def _make_wanted(
     sources: Collection,
     targets: str | None,
     against: Sequence[str],
@@ -214,12 +216,12 @@ def _wanted(
     roles = {"evaluation": sources.val, "held-out": sources.held_out, "labelled": sources.labeled}
     others: dict[str, Manifest] = {role: images for role, images in roles.items() if images}
     for path in against:
-        others[f"--against {path}"] = _against(path, listing)
+        others[f"--against {path}"] = _read_against(path, listing)
     return SelectionRequest(chosen, others, sources.labeled, sources.masks, licenses, recall, rules)
 
 
-def _against(path: str, listing: Mapping[str, Any]) -> Manifest:
-    """A folder or list, every line of which must hold: what is not read is not protected."""
+def _read_against(path: str, listing: Mapping[str, Any]) -> Manifest:
+    """Read a folder or list of ``--against``; lines that do not hold are errors: their images would not be excluded."""
     from semiovs.images.manifest import Manifest
     from semiovs.select.candidates import InvalidEntry, list_candidates
 
@@ -236,22 +238,24 @@ def _against(path: str, listing: Mapping[str, Any]) -> Manifest:
     return Manifest((replace(image, mask=None) for image in images), path)
 
 
-def _examiner(vocabulary: Vocabulary, eye: _Eye, share: float, encoder: str | None, batch_size: int) -> Examiner:
+def _make_examiner(
+    vocabulary: Vocabulary, class_reader: _ClassReader, share: float, encoder: str | None, batch_size: int
+) -> Examiner:
     from semiovs.select.scan import Examiner
 
-    identity = {} if eye.teacher is None else eye.teacher.describe()
+    identity = {} if class_reader.teacher is None else class_reader.teacher.describe()
     if encoder is None:
-        return Examiner(vocabulary, eye.teacher, identity, share, batch_size=batch_size)
+        return Examiner(vocabulary, class_reader.teacher, identity, share, batch_size=batch_size)
     from semiovs.models.embedding import WIDTH, Embedding
 
     name, _, file = encoder.partition("=")
     return Examiner(
-        vocabulary, eye.teacher, identity, share, Embedding(name, file or True), (encoder, WIDTH), batch_size
+        vocabulary, class_reader.teacher, identity, share, Embedding(name, file or True), (encoder, WIDTH), batch_size
     )
 
 
-def _scan(task: _Task, shard: tuple[int, int]) -> tuple[ScanTable, ScanResult, float]:
-    """Look at what was not looked at yet; the seconds that it took."""
+def _scan_images(task: _SelectTask, shard: tuple[int, int]) -> tuple[ScanTable, ScanResult, float]:
+    """Scan the images that were not scanned yet; also returns the seconds it took."""
     from semiovs.engine.signals import StopSignals, make_stop_error
     from semiovs.select.scan import scan_pool
     from semiovs.select.scan_table import ScanTable
@@ -278,8 +282,8 @@ def _scan(task: _Task, shard: tuple[int, int]) -> tuple[ScanTable, ScanResult, f
     return scan, done, time.monotonic() - started
 
 
-def _scan_part(task: _Task, shard: str, *, as_json: bool) -> None:
-    scan, done, seconds = _scan(task, parse_shard(shard))
+def _scan_part(task: _SelectTask, shard: str, *, as_json: bool) -> None:
+    scan, done, seconds = _scan_images(task, parse_shard(shard))
     facts = {"shard": shard, "listed": done.listed, "scanned": done.made, "seconds": round(seconds, 3)}
     text = (
         f"{done.made} of {done.listed} images scanned into {scan.folder}; "
@@ -288,15 +292,15 @@ def _scan_part(task: _Task, shard: str, *, as_json: bool) -> None:
     report(facts, as_json=as_json, text=text)
 
 
-def _choose(task: _Task, *, as_json: bool) -> None:
-    """Scan, decide, write, and tell."""
+def _choose_images(task: _SelectTask, *, as_json: bool) -> None:
+    """Scan, choose, write the results and print them."""
     from semiovs.files import write_json
     from semiovs.select.page import write_selection_page
     from semiovs.select.selection import select as decided
     from semiovs.select.selection_files import write_selection
 
     started = time.monotonic()
-    scan, done, seconds = _scan(task, (0, 1))
+    scan, done, seconds = _scan_images(task, (0, 1))
     with progress("comparing") as show:
         found = decided(
             scan, done.marks, task.examiner, task.wanted, threads=task.readers, progress=lambda _, n: show(n, n)
@@ -308,18 +312,18 @@ def _choose(task: _Task, *, as_json: bool) -> None:
     write_json(task.out / "select.json", data)
     for line in data["references_unreadable"][:10]:
         log(f"warning: not compared with, it cannot be read: {line}")
-    text = _text(task.out, data, task.next, files[0])
+    text = _format_text(task.out, data, task.next, files[0])
     report({"out": str(task.out), **data, "next": task.next if data["chosen"] else None}, as_json=as_json, text=text)
 
 
-def _text(out: Path, data: dict[str, Any], following: str, page: Path) -> str:
+def _format_text(out: Path, data: dict[str, Any], following: str, page: Path) -> str:
     kinds = {name: ", ".join(f"{n} {kind}" for kind, n in some.items() if n) for name, some in data["kinds"].items()}
     rows = [("chosen", data["chosen"], ""), ("unreadable", data["unreadable"], "")]
     rows += [(name, count, kinds.get(name, "")) for name, count in data["dropped"].items() if count]
-    lines = [table(["", "images", ""], rows, title=f"{data['listed']} images listed")]
+    lines = [format_table(["", "images", ""], rows, title=f"{data['listed']} images listed")]
     if data["classes"]:
         seen = [(row["name"], row["pool"], row["available"], row["chosen"]) for row in data["classes"]]
-        lines.append(table(["class", "in the pool", "available", "chosen"], seen))
+        lines.append(format_table(["class", "in the pool", "available", "chosen"], seen))
     if (budget := data["rules"]["budget"]) is not None and data["chosen"] < budget:
         lines.append(f"fewer than --budget {budget}: all images that are left were chosen")
     if data["leaks_chosen"]:
@@ -332,12 +336,12 @@ def _text(out: Path, data: dict[str, Any], following: str, page: Path) -> str:
             f"a class counts from a score of {level:.2f} on: there are no answers for the labelled images to fit it on"
         )
     lines.append(f"{out / 'manifest.jsonl'}: what was chosen; {page}: what was dropped, and why")
-    lines.append(f"next: {following}" if data["chosen"] else _instead(data["dropped"]))
+    lines.append(f"next: {following}" if data["chosen"] else _suggest_change(data["dropped"]))
     return "\n".join(lines)
 
 
-def _instead(dropped: dict[str, int]) -> str:
-    """What to do where nothing was chosen, by what most images were dropped for."""
+def _suggest_change(dropped: dict[str, int]) -> str:
+    """Suggest what to change when nothing was chosen, by the commonest reason for dropping images."""
     most = max(dropped, key=lambda name: dropped[name])
     ways = {"license": "other --license", "off-topic": "other --targets, or a lower --share or --recall"}
     return f"nothing was chosen, most are '{most}': try {ways.get(most, 'another pool (--from)')}"

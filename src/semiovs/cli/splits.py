@@ -1,4 +1,4 @@
-"""``semiovs splits``: the published lists of images; fetch, look at, write out, verify."""
+"""``semiovs splits``: fetch, show, export and verify the published lists of images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, log, report, table
+from semiovs.cli.console import Json, format_table, log, report
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError
 
@@ -31,7 +31,7 @@ _SHOWN = 12
 
 @splits.callback()
 def group() -> None:
-    """Published lists of images. The program knows their names, counts and hashes; the lists are fetched by you."""
+    """Published lists of images. semiovs knows their names, counts and hashes; the lists themselves are fetched."""
 
 
 @splits.command()
@@ -43,7 +43,7 @@ def fetch(
     ] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Get lists from their repositories at fixed commits, check each, keep them in the cache.
+    """Fetch lists from their repositories at fixed commits, check each, and store them in the cache.
 
     Exit code 3 if one is refused or missing.
     """
@@ -54,19 +54,21 @@ def fetch(
     wanted = cache.known.select(names or ())
     with progress("lists") as show:
         done = get(cache, wanted, source, show)
-    report({"cache": str(cache.folder), **done.as_json()}, as_json=as_json, text=_fetched(done, cache, wanted))
+    report({"cache": str(cache.folder), **done.as_json()}, as_json=as_json, text=_format_fetched(done, cache, wanted))
     if done.refused:
-        raise DataError(f"{len(done.refused)} files were refused{_missing(done)}; what was right is in {cache.folder}")
+        raise DataError(
+            f"{len(done.refused)} files were refused{_format_missing(done)}; what was right is in {cache.folder}"
+        )
     if done.missing:
         where = f"{source} does not hold them" if source else "see above"
         raise DataError(f"{len(done.missing)} lists are still missing, like {done.missing[0]}: {where}")
 
 
-def _missing(done: FetchResult) -> str:
+def _format_missing(done: FetchResult) -> str:
     return f" and {len(done.missing)} lists are missing" if done.missing else ""
 
 
-def _fetched(done: FetchResult, cache: SplitCache, wanted: Sequence[PublishedList]) -> str:
+def _format_fetched(done: FetchResult, cache: SplitCache, wanted: Sequence[PublishedList]) -> str:
     lines = [f"{len(done.added)} lists added, {len(done.here)} were here, of {len(wanted)}; in {cache.folder}"]
     lines += [f"  refused: {name}: {reason}" for name, reason in done.refused[:_SHOWN]]
     lines += [f"  … and {len(done.refused) - _SHOWN} more"] if len(done.refused) > _SHOWN else []
@@ -81,7 +83,7 @@ def _fetched(done: FetchResult, cache: SplitCache, wanted: Sequence[PublishedLis
 
 @splits.command("list")
 def list_(names: _Names = None, as_json: Json = False) -> None:
-    """List the published splits: how many images, who published them, whether they are here."""
+    """List the published splits: number of images, publisher, and whether they are in the cache."""
     from semiovs.datasets.split_cache import SplitCache
 
     cache = SplitCache()
@@ -94,19 +96,19 @@ def list_(names: _Names = None, as_json: Json = False) -> None:
             "here": all(here[one.name] for one in lists),
             "repositories": list(dict.fromkeys(key for one in lists for key in one.repositories)),
         }
-        for split, lists in _by_split(found).items()
+        for split, lists in _group_by_split(found).items()
     ]
     shown = [
         (row["name"], ", ".join(f"{file.removesuffix('.txt')} {count:,}" for file, count in row["lists"].items()),
          ", ".join(row["repositories"]), "yes" if row["here"] else "no")
         for row in rows
     ]  # fmt: skip
-    report(rows, as_json=as_json, text=table(["split", "images", "published by", "here"], shown))
+    report(rows, as_json=as_json, text=format_table(["split", "images", "published by", "here"], shown))
     if not all(here.values()):
         log("next: semiovs splits fetch")
 
 
-def _by_split(lists: Iterable[PublishedList]) -> dict[str, list[PublishedList]]:
+def _group_by_split(lists: Iterable[PublishedList]) -> dict[str, list[PublishedList]]:
     found: dict[str, list[PublishedList]] = {}
     for one in lists:
         found.setdefault(one.split, []).append(one)
@@ -115,7 +117,7 @@ def _by_split(lists: Iterable[PublishedList]) -> dict[str, list[PublishedList]]:
 
 @splits.command()
 def show(name: Annotated[str, typer.Argument(help="A split, like pascal/92.")], as_json: Json = False) -> None:
-    """Show a split: counts, hashes, sources, and what it is nested in."""
+    """Show a split: counts, hashes, sources, and the splits it is nested in."""
     from semiovs.datasets.split_cache import SplitCache
 
     cache = SplitCache()
@@ -132,10 +134,10 @@ def show(name: Annotated[str, typer.Argument(help="A split, like pascal/92.")], 
                 "contains": cache.contains(one) if checked.ok else None,
             }
         )
-    report(rows, as_json=as_json, text="\n".join(_shown(row) for row in rows))
+    report(rows, as_json=as_json, text="\n".join(_format_split(row) for row in rows))
 
 
-def _shown(row: dict[str, Any]) -> str:
+def _format_split(row: dict[str, Any]) -> str:
     data = row["data"]
     state = "here" + ("" if row["exact"] else ", lines sorted") if row["ok"] else f"not here: {row['get']}"
     lines = [
@@ -152,12 +154,13 @@ def _shown(row: dict[str, Any]) -> str:
 def export(
     names: _Names = None,
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Lists are written to DIR/splits/…; the data's root suits.")
+        Path,
+        typer.Option("--out", metavar="DIR", help="Lists are written to DIR/splits/…; usually the root of the data."),
     ] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there and differ.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write lists as text files, where the presets look for them, with the evaluation list of their data set.
+    """Write lists as text files where the presets look for them, with the evaluation list of their data set.
 
     For COCO, lists of bare images are made too where DIR holds its training images.
     """
@@ -196,15 +199,15 @@ def verify(names: _Names = None, as_json: Json = False) -> None:
 
     cache = SplitCache()
     found = [cache.check(one) for one in cache.known.select(names or ())]
-    shown = [(one.one.name, one.one.count, _state(one)) for one in found]
-    report([one.as_json() for one in found], as_json=as_json, text=table(["list", "images", ""], shown))
+    shown = [(one.one.name, one.one.count, _format_state(one)) for one in found]
+    report([one.as_json() for one in found], as_json=as_json, text=format_table(["list", "images", ""], shown))
     wrong = [one for one in found if not one.ok]
     if wrong:
         commands = list(dict.fromkeys(f"semiovs splits fetch {one.one.dataset}" for one in wrong))
         raise DataError(f"{len(wrong)} of {len(found)} lists are not here or damaged; next: {'; '.join(commands)}")
 
 
-def _state(checked: ListCheck) -> str:
+def _format_state(checked: ListCheck) -> str:
     if not checked.ok:
         return checked.problem
     return "ok" if checked.exact else "ok (the same lines, sorted)"

@@ -1,4 +1,4 @@
-"""What the verbs that look into a store of labels have in common."""
+"""Options that the verbs on stores of labels share."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from typing import Annotated
 
 import typer
 
-StoreFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A store, as `semiovs label` writes it.")]
+StoreFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Store written by `semiovs label`.")]

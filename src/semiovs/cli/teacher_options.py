@@ -1,4 +1,4 @@
-"""Options of the verbs that ask a teacher (label, calibrate, card, select), and what is made of them."""
+"""Options of the verbs that run a teacher (label, calibrate, card, select), and their parsers."""
 
 from __future__ import annotations
 
@@ -19,40 +19,39 @@ if TYPE_CHECKING:
 
 Labeled = Annotated[
     list[str] | None,
-    typer.Argument(metavar="CONFIG [KEY=VALUE]...", help="Its labelled images (data.labeled) and classes are used."),
+    typer.Argument(
+        metavar="CONFIG [KEY=VALUE]...", help="Configuration with labelled images (data.labeled) and classes."
+    ),
 ]
-Teacher = Annotated[str, typer.Option(help="Whose labels (semiovs list teachers).")]
+Teacher = Annotated[str, typer.Option(help="Teacher that labels (semiovs list teachers).")]
 From = Annotated[
     Path | None,
-    typer.Option("--from", metavar="DIR", help="Teacher masks: folder of ready-made masks or score maps."),
+    typer.Option("--from", metavar="DIR", help="Teacher masks: folder of existing masks or score maps."),
 ]
 Map = Annotated[
     str | None,
-    typer.Option("--map", help="Teacher masks: meaning of values, '7=road,8=ignore', or a YAML file that says it."),
+    typer.Option("--map", help="Teacher masks: class of each value, '7=road,8=ignore', or a YAML file with them."),
 ]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Any other option of the teacher.")
 ]
 Weights = Annotated[Path | None, typer.Option(help="Weights of the teacher.")]
-BatchSize = Annotated[
-    int, typer.Option(min=1, help="Images that the teacher sees at once; fewer where memory is short.")
-]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch of the teacher; reduced if memory runs out.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="So many read images, and so many write labels; default: one a core.")
+    int | None,
+    typer.Option(min=1, help="Threads that read images, and as many that write labels; default: one per core."),
 ]
 Shard = Annotated[
     str,
     typer.Option(
-        metavar="I/N", help="Label every N-th image from the I-th on (from 0); torchrun's processes share it."
+        metavar="I/N", help="Label every N-th image from the I-th on (from 0); the processes of torchrun share them."
     ),
 ]
-Risk = Annotated[
-    float, typer.Option(help="Share of wrong pixels among the kept ones of a class that is still allowed.")
-]
+Risk = Annotated[float, typer.Option(help="Largest allowed share of wrong pixels among the kept ones of a class.")]
 RareClasses = Annotated[
     str,
     typer.Option(
-        metavar="global|ignore", help="Classes with too few images: the threshold of all classes, or ignored."
+        metavar="global|ignore", help="Classes with too few images: use the common threshold, or ignore them."
     ),
 ]
 Folds = Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")]
@@ -60,7 +59,7 @@ Folds = Annotated[int, typer.Option(min=2, help="Folds of the cross-validation."
 
 @dataclass(frozen=True)
 class TeacherChoice:
-    """A teacher as the command line names it: its name, weights, ``--from``, ``--map`` and ``--set``."""
+    """A teacher as given on the command line: name, ``--weights``, ``--from``, ``--map`` and ``--set``."""
 
     name: str
     weights: Path | None = None
@@ -98,7 +97,7 @@ class TeacherChoice:
         return options
 
     def arguments(self) -> list[str]:
-        """The options as they are typed, for the next command; without ``--from`` and ``--map``, which name these images."""
+        """The options as typed, for the next command; without ``--from`` and ``--map``, which belong to these images."""
         typed = ["--teacher", self.name, *(["--weights", str(self.weights)] if self.weights else [])]
         return [*typed, *(part for pair in self.pairs for part in ("--set", pair))]
 
@@ -155,8 +154,8 @@ def parse_on_error(text: str) -> Literal["fail", "skip"]:
     raise UsageError(f"--on-error {text}: skip or fail")
 
 
-def labeled_images(arguments: Sequence[str]) -> Collection:
-    """The labelled images of the configuration, and those alone."""
+def read_labeled_images(arguments: Sequence[str]) -> Collection:
+    """Read only the labelled images of the configuration."""
     from semiovs.config import load_config, split_source
     from semiovs.registry import DATASETS, lookup
 

@@ -1,4 +1,4 @@
-"""``semiovs train``: from a preset or YAML to a run directory."""
+"""``semiovs train``: train from a preset or YAML file into a run directory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from semiovs.cli.console import Json
-from semiovs.cli.training import DryRun, Overwrite, run_training, tell_outcome
+from semiovs.cli.training import DryRun, Overwrite, report_outcome, run_training
 
 
 def train(
@@ -22,7 +22,7 @@ def train(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Train. Works alone, or in many processes: torchrun --nproc-per-node 2 -m semiovs train …"""
+    """Train, in one process or in several: torchrun --nproc-per-node 2 -m semiovs train …"""
     outcome = run_training(arguments or [], dry_run=dry_run, overwrite=overwrite, as_json=as_json)
     if outcome is not None:
-        tell_outcome(outcome, as_json=as_json)
+        report_outcome(outcome, as_json=as_json)

@@ -1,4 +1,4 @@
-"""What `train`, `ovs train` and `resume` share: running a training, and telling what it came to."""
+"""Run a training and print its result; used by `train`, `ovs train` and `resume`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ if TYPE_CHECKING:
 
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Check the data, take three steps, say shapes, memory and time; write nothing."),
+    typer.Option("--dry-run", help="Check the data, take three steps, report shapes, memory and time; write nothing."),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that lies in run.dir.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing run in run.dir.")]
 
 
 def run_training(
     arguments: Sequence[str], *, first: Sequence[str] = (), dry_run: bool, overwrite: bool, as_json: bool
 ) -> TrainingResult | None:
-    """Train, or (with `dry_run`) report what it would be and return None; first: values under those of `arguments`."""
+    """Train; with `dry_run`, report shapes, memory and time instead and return None.
+
+    first: settings that those of `arguments` override.
+    """
     from semiovs.config import load_config, split_source
     from semiovs.engine import training
     from semiovs.engine.distributed import is_main
@@ -40,8 +43,8 @@ def run_training(
     return None
 
 
-def tell_outcome(outcome: TrainingResult, *, as_json: bool) -> None:
-    """Print what a run came to, and what to do next; the main process alone speaks."""
+def report_outcome(outcome: TrainingResult, *, as_json: bool) -> None:
+    """Print the result of a run and the next commands, in the main process only."""
     from semiovs.engine.distributed import is_main
 
     if not is_main():

@@ -1,4 +1,4 @@
-"""``semiovs vocab``: look at vocabularies, find mistakes in them, compare two."""
+"""``semiovs vocab``: show, check and compare vocabularies."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, error, log, out, report, swatch, table
+from semiovs.cli.console import Json, error, format_swatch, format_table, log, out, report
 from semiovs.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.vocab import Vocabulary
-    from semiovs.vocab.compare import Comparison
+    from semiovs.vocab.compare import VocabularyComparison
 
 vocab = typer.Typer(
     help="Show, check and compare vocabularies: classes, their concepts, colours.",
@@ -31,13 +31,13 @@ _Name = Annotated[
 @vocab.command()
 def show(
     name: _Name,
-    every: Annotated[bool, typer.Option("--all", help="Every concept, however many.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show every concept.")] = False,
     as_yaml: Annotated[bool, typer.Option("--yaml", help="Print a YAML file to start your own from.")] = False,
     as_json: Json = False,
 ) -> None:
     """Print ids, names, concepts and colours, and the hash that stores carry."""
     from semiovs.vocab import Vocabulary
-    from semiovs.vocab.document import to_yaml
+    from semiovs.vocab.yaml_writer import to_yaml
 
     if as_yaml and as_json:
         raise UsageError("--yaml and --json: choose one")
@@ -45,9 +45,9 @@ def show(
     if as_yaml:
         out(to_yaml(found).rstrip("\n"))
         return
-    colors = _colors(found)
+    colors = _list_colors(found)
     rows = [
-        (index, class_name, swatch(colors[index]), _concepts(found, index, every=every))
+        (index, class_name, format_swatch(colors[index]), _format_concepts(found, index, every=every))
         for index, class_name in enumerate(found.names)
     ]
     facts = [
@@ -55,18 +55,18 @@ def show(
         f"templates: {'; '.join(found.templates) if found.templates else 'those of the teacher'}",
         f"names that mean 255 in masks: {', '.join(found.ignore)}" if found.ignore else "",
     ]
-    text = "\n".join([table(["id", "class", "colour", "concepts"], rows), *filter(None, facts)])
+    text = "\n".join([format_table(["id", "class", "colour", "concepts"], rows), *filter(None, facts)])
     data = {"name": name, "hash": found.hash, "prompts": len(found.prompts), "background": None, **found.as_json()}
     report({**data, "colors": colors}, as_json=as_json, text=text)
 
 
-def _colors(vocabulary: Vocabulary) -> list[tuple[int, int, int]]:
+def _list_colors(vocabulary: Vocabulary) -> list[tuple[int, int, int]]:
     from semiovs.vocab.colors import voc_color
 
     return list(vocabulary.colors) or [voc_color(index) for index in range(len(vocabulary))]
 
 
-def _concepts(vocabulary: Vocabulary, index: int, *, every: bool) -> str:
+def _format_concepts(vocabulary: Vocabulary, index: int, *, every: bool) -> str:
     concepts = vocabulary.concepts[index]
     if not concepts:
         return f"(constant score {vocabulary.background})"
@@ -78,13 +78,15 @@ def _concepts(vocabulary: Vocabulary, index: int, *, every: bool) -> str:
 @vocab.command()
 def check(
     names: Annotated[list[str], typer.Argument(metavar="VOCABULARY...", help="Shipped names, YAML or text files.")],
-    masks: Annotated[Path | None, typer.Option(metavar="DIR", help="Masks whose values must be ids of the classes.")] = None,
+    masks: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of masks whose values must be ids of the classes.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 for warnings too.")] = False,
     as_json: Json = False,
-) -> None:  # fmt: skip
-    """Read vocabularies; errors exit with 2 (masks that do not fit: 3), what is seldom meant is a warning."""
+) -> None:
+    """Check vocabularies: errors exit with 2 (masks that do not fit: 3), probable mistakes are warnings."""
     from semiovs.vocab import Vocabulary
-    from semiovs.vocab.advice import advice
+    from semiovs.vocab.advice import list_warnings
 
     results: list[dict[str, Any]] = []
     bad_masks = False
@@ -95,8 +97,8 @@ def check(
             error(str(failure))
             results.append({"vocabulary": name, "ok": False, "problems": str(failure).splitlines(), "warnings": []})
             continue
-        seen = None if masks is None else _look_at(masks, found)
-        warnings = [*advice(found), *(seen["warnings"] if seen else [])]
+        seen = None if masks is None else _check_masks(masks, found)
+        warnings = [*list_warnings(found), *(seen["warnings"] if seen else [])]
         problems = seen["problems"] if seen else []
         bad_masks |= bool(problems)
         for line in warnings:
@@ -108,13 +110,13 @@ def check(
             {"vocabulary": name, "ok": not problems, "problems": problems, "warnings": warnings, **facts}
             | ({"pixels": seen["pixels"]} if seen else {})
         )
-    report(results, as_json=as_json, text="\n".join(_verdict(result) for result in results))
+    report(results, as_json=as_json, text="\n".join(_format_verdict(result) for result in results))
     if not all(result["ok"] for result in results) or (strict and any(result["warnings"] for result in results)):
         only_masks = bad_masks and all("hash" in result for result in results)
         raise typer.Exit(DataError.exit_code if only_masks else ConfigError.exit_code)
 
 
-def _verdict(result: dict[str, Any]) -> str:
+def _format_verdict(result: dict[str, Any]) -> str:
     warned = f", {len(result['warnings'])} warning(s)" if result["warnings"] else ""
     if "hash" not in result:
         return f"{result['vocabulary']}: wrong"
@@ -123,8 +125,8 @@ def _verdict(result: dict[str, Any]) -> str:
     return f"{result['vocabulary']}: {state} ({counts}){warned}"
 
 
-def _look_at(folder: Path, vocabulary: Vocabulary) -> dict[str, Any]:
-    """Pixels per class in a folder of masks, those that do not fit, and hints of another order of classes."""
+def _check_masks(folder: Path, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Read a folder of masks: pixels per class, masks that do not fit, and signs of another order of classes."""
     import numpy as np
 
     from semiovs.images.conventions import MASK_SUFFIXES
@@ -146,7 +148,7 @@ def _look_at(folder: Path, vocabulary: Vocabulary) -> dict[str, Any]:
             continue
         counts += here
         if not hints:
-            hints += _palette_hint(path, vocabulary, np.flatnonzero(here[: len(vocabulary)]).tolist())
+            hints += _compare_palette(path, vocabulary, np.flatnonzero(here[: len(vocabulary)]).tolist())
     pixels = {name: int(count) for name, count in zip(vocabulary.names, counts, strict=False)}
     absent = [name for name, count in pixels.items() if not count]
     if absent and not problems:
@@ -154,13 +156,13 @@ def _look_at(folder: Path, vocabulary: Vocabulary) -> dict[str, Any]:
     return {"pixels": pixels, "problems": problems, "warnings": hints}
 
 
-def _palette_hint(path: Path, vocabulary: Vocabulary, ids: Sequence[int]) -> Iterator[str]:
-    """A palette that paints a class with the colour of another one: the classes may be listed in another order."""
+def _compare_palette(path: Path, vocabulary: Vocabulary, ids: Sequence[int]) -> Iterator[str]:
+    """Warn if a mask's palette gives a class the colour of another one: the classes may be in another order."""
     from semiovs.images.image import open_image
 
     with open_image(path) as image:
         flat = image.getpalette() if image.mode == "P" else None
-    colors = _colors(vocabulary)
+    colors = _list_colors(vocabulary)
     for index in ids:
         painted = tuple((flat or [])[3 * index : 3 * index + 3])
         if painted and painted != colors[index] and painted in colors:
@@ -180,9 +182,9 @@ def diff(
 ) -> None:
     """Print what differs, whether labels are interchangeable, and whether a store can be continued."""
     from semiovs.vocab import Vocabulary
-    from semiovs.vocab.compare import Comparison
+    from semiovs.vocab.compare import VocabularyComparison
 
-    found = Comparison(Vocabulary.load(left), Vocabulary.load(right))
+    found = VocabularyComparison(Vocabulary.load(left), Vocabulary.load(right))
     data = {
         "changes": [vars(change) for change in found.changes],
         "settings": {key: {"left": a, "right": b} for key, (a, b) in found.settings.items()},
@@ -190,15 +192,15 @@ def diff(
         "same_store": found.same_store,
         "mask_map": None if found.same_labels else found.mask_map,
     }
-    report(data, as_json=as_json, text="\n".join(_told(found, left, right)))
+    report(data, as_json=as_json, text="\n".join(_format_comparison(found, left, right)))
 
 
-def _told(found: Comparison, left: str, right: str) -> Iterator[str]:
-    from semiovs.config.source import inline
+def _format_comparison(found: VocabularyComparison, left: str, right: str) -> Iterator[str]:
+    from semiovs.config.yaml_reader import format_inline
 
     rows: list[tuple[Any, ...]] = [(c.kind, c.name, c.left, c.right, c.detail) for c in found.changes]
     rows += [(key, "", "", "", f"{a} → {b}") for key, (a, b) in found.settings.items()]
-    yield table(["what", "class", left, right, "detail"], rows) if rows else "no difference"
+    yield format_table(["what", "class", left, right, "detail"], rows) if rows else "no difference"
     yield "labels: " + (
         "interchangeable (same names in the same order)"
         if found.same_labels
@@ -208,4 +210,4 @@ def _told(found: Comparison, left: str, right: str) -> Iterator[str]:
         "the same hash, labelling goes on" if found.same_store else "another hash, labels need a store of their own"
     )
     if not found.same_labels:
-        yield f"to read masks with ids of {left}: data.masks.map: {inline(found.mask_map)}"
+        yield f"to read masks with ids of {left}: data.masks.map: {format_inline(found.mask_map)}"

@@ -1,4 +1,4 @@
-"""``semiovs weights``: which weights there are, fetch them, prove that they are whole."""
+"""``semiovs weights``: list, fetch and verify weights."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, log, report, table
+from semiovs.cli.console import Json, format_table, log, report
 from semiovs.cli.progress import progress
 from semiovs.errors import UsageError, WeightsError, did_you_mean
 
-weights = typer.Typer(
-    help="Weights: which there are, fetch them, check them.", add_completion=False, rich_markup_mode=None
-)
+weights = typer.Typer(help="List, fetch and check weights.", add_completion=False, rich_markup_mode=None)
 
 
 @weights.callback()
@@ -26,10 +24,10 @@ def list_(
     kind: Annotated[
         str | None, typer.Option("--kind", metavar="KIND", help="encoder, text, teacher or checkpoint.")
     ] = None,
-    here: Annotated[bool, typer.Option("--here", help="Only those of which this machine has a copy.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="Only weights with a copy on this machine.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the catalogue: what for, licence, size, and where a copy lies. Nothing is downloaded."""
+    """List the catalogue: purpose, licence, size, and where a copy lies. Nothing is downloaded."""
     from semiovs.models.weight_catalog import KINDS, catalogue, locate
 
     if kind is not None and kind not in KINDS:
@@ -45,7 +43,7 @@ def list_(
          row.licence or "not stated", place.where if place else "-")
         for row, place in found
     ]  # fmt: skip
-    report(rows, as_json=as_json, text=table(["name", "kind", "what", "size", "licence", "here"], shown))
+    report(rows, as_json=as_json, text=format_table(["name", "kind", "what", "size", "licence", "here"], shown))
 
 
 @weights.command()
@@ -53,9 +51,9 @@ def pull(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Rows of `semiovs weights list`.")],
     as_json: Json = False,
 ) -> None:
-    """Fetch weights: from the hub into its cache, from a direct link into SEMIOVS_WEIGHTS_DIR. What is there is not fetched again.
+    """Fetch weights that are not here: from the hub into its cache, from a direct link into SEMIOVS_WEIGHTS_DIR.
 
-    Where they cannot be had, the error says which file to put where (exit code 4).
+    If they cannot be fetched, the error says which file to put where (exit code 4).
     """
     from semiovs.models import weight_files
     from semiovs.models.weight_catalog import lookup
@@ -72,12 +70,12 @@ def pull(
 
 @weights.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="None: all that are here.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all that are here.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Hash the copies that are here and compare with what is recorded: in the catalogue, by the hub, or when they were fetched.
+    """Compare the checksums of local copies with those recorded in the catalogue, by the hub, or at the download.
 
-    Exit code 4 if a copy is damaged, or one that was named is absent.
+    Exit code 4 if a copy is damaged, or a named one is absent.
     """
     from semiovs.models import weight_files
     from semiovs.models.weight_catalog import catalogue, lookup
@@ -87,21 +85,21 @@ def verify(
     if not names:
         found = [one for one in found if one.status != "absent"] + weight_files.find_unlisted()
     shown = [(one.status, one.name, one.sha256 or "", one.recorded or "", one.path or "") for one in found]
-    text = table(["", "name", "SHA-256", "recorded by", "file"], shown) if found else "no weights are here"
+    text = format_table(["", "name", "SHA-256", "recorded by", "file"], shown) if found else "no weights are here"
     report([one.as_json() for one in found], as_json=as_json, text=text)
-    _complain(found)
+    _raise_problems(found)
 
 
-def _complain(found: Sequence[Any]) -> None:
-    """Raise for what is damaged or absent."""
+def _raise_problems(found: Sequence[Any]) -> None:
+    """Raise an error if weights are damaged or absent."""
     wrong = [one for one in found if one.status in ("damaged", "absent")]
     if wrong:
         first = wrong[0]
         next_ = f"delete {first.path} and fetch it again" if first.path else f"semiovs weights pull {first.name}"
-        raise WeightsError(f"{first.name}: {first.status}{_others(len(wrong) - 1)}; next: {next_}")
+        raise WeightsError(f"{first.name}: {first.status}{_format_others(len(wrong) - 1)}; next: {next_}")
     if any(one.status == "unknown" for one in found):
         log("unknown: whole as far as can be told; no checksum was recorded to compare with")
 
 
-def _others(count: int) -> str:
+def _format_others(count: int) -> str:
     return f" (and {count} more)" if count else ""

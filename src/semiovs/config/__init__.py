@@ -1,7 +1,7 @@
 """Schema, presets, loading."""
 
-from semiovs.config.catalog import list_presets
-from semiovs.config.load import Difference, Loaded, diff, load_config, split_source
+from semiovs.config.load import Difference, LoadedConfig, find_differences, load_config, split_source
 from semiovs.config.schema import Config
+from semiovs.config.sources import list_presets
 
-__all__ = ["Config", "Difference", "Loaded", "diff", "list_presets", "load_config", "split_source"]
+__all__ = ["Config", "Difference", "LoadedConfig", "find_differences", "list_presets", "load_config", "split_source"]

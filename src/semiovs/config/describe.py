@@ -1,4 +1,4 @@
-"""The schema for readers: JSON schema for editors, and the reference tables of the documentation.
+"""Describe the schema: JSON schema for editors, and the reference tables of the documentation.
 
 ``python -m semiovs.config.describe docs/reference/config.md`` writes the tables anew after a change of the schema.
 """
@@ -12,17 +12,17 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from semiovs.config.layers import OPTIONAL, SHORT, join, sections
-from semiovs.config.problems import NAMES
+from semiovs.config.error_messages import NAMES
+from semiovs.config.layers import OPTIONAL, SHORT, join_key, sections
 from semiovs.config.schema import Config
-from semiovs.config.source import inline
+from semiovs.config.yaml_reader import format_inline
 
 #: The tables of a page follow this line.
 MARK = "<!-- generated: python -m semiovs.config.describe -->\n"
 
 
-def json_schema() -> dict[str, Any]:
-    """JSON schema of a configuration file, with ``extends`` and the short forms (``method: unimatch``)."""
+def build_json_schema() -> dict[str, Any]:
+    """Build the JSON schema of a configuration file, with ``extends`` and the short forms (``method: unimatch``)."""
     schema = Config.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "semiovs configuration"
@@ -41,12 +41,15 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
-def reference() -> str:
-    """Every key with default and meaning, as a Markdown table a section."""
-    return "\n\n".join(_section(path) for path in sections() if path and any(True for _ in _rows(path))) + "\n"
+def format_reference() -> str:
+    """Format all keys with default and meaning, as a Markdown table per section."""
+    return (
+        "\n\n".join(_format_section(path) for path in sections() if path and any(True for _ in _format_rows(path)))
+        + "\n"
+    )
 
 
-def _section(path: str) -> str:
+def _format_section(path: str) -> str:
     model = sections()[path]
     note = " (absent by default)" if path in OPTIONAL else ""
     lines = [
@@ -57,29 +60,29 @@ def _section(path: str) -> str:
         "| key | default | meaning |",
         "|---|---|---|",
     ]
-    return "\n".join([*lines, *_rows(path)])
+    return "\n".join([*lines, *_format_rows(path)])
 
 
-def _rows(path: str) -> Iterator[str]:
+def _format_rows(path: str) -> Iterator[str]:
     for name, field in sections()[path].model_fields.items():
-        if join(path, name) in sections():
+        if join_key(path, name) in sections():
             continue
         default = field.default
-        shown = "" if default is PydanticUndefined else f"`{_inline(default)}`"
+        shown = "" if default is PydanticUndefined else f"`{_format_default(default)}`"
         meaning = (field.description or "").replace("|", "\\|").replace("<", "&lt;")
         yield f"| `{name}` | {shown} | {meaning} |"
 
 
-def _inline(value: Any) -> str:
-    return inline(list(value) if isinstance(value, tuple) else value)
+def _format_default(value: Any) -> str:
+    return format_inline(list(value) if isinstance(value, tuple) else value)
 
 
-def page(text: str) -> str:
-    """The page with its tables as they are now: all that follows `MARK`."""
+def fill_page(text: str) -> str:
+    """Replace everything after `MARK` in a page by the current tables."""
     head, mark, _ = text.partition(MARK)
-    return f"{head}{mark}\n{reference()}"
+    return f"{head}{mark}\n{format_reference()}"
 
 
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        Path(name).write_text(page(Path(name).read_text("utf-8")), "utf-8")
+        Path(name).write_text(fill_page(Path(name).read_text("utf-8")), "utf-8")

@@ -1,4 +1,4 @@
-"""Setting keys in a YAML text without touching the rest: comments and layout stay; what comes out is proved by reading it."""
+"""Set keys in a YAML text and keep its comments and layout; the result is verified by reading it back."""
 
 from __future__ import annotations
 
@@ -7,83 +7,88 @@ from typing import Any
 
 import yaml
 
-from semiovs.config.source import compose, inline, plain
+from semiovs.config.yaml_reader import format_inline, parse_yaml, to_plain
 from semiovs.errors import ConfigError
 
 
-def with_settings(text: str, settings: Mapping[str, Any], where: str) -> str:
-    """The text with each dotted key (``data.masks.map``) set.
+def set_keys(text: str, settings: Mapping[str, Any], where: str) -> str:
+    """Set each dotted key (``data.masks.map``) in the text.
 
-    A key that is there is replaced; one that is not goes under the deepest section that is.
+    An existing key is replaced; a new one is added to the deepest section that exists.
 
     Raises:
         ConfigError: the text is not YAML, or cannot be edited without risk; nothing is guessed.
     """
     for key, value in settings.items():
-        wanted = _wanted(_data(text, where), key.split("."), value)
-        text = _edited(text, key.split("."), value, where)
-        if _data(text, where) != wanted:
+        wanted = _set_value(_parse_mapping(text, where), key.split("."), value)
+        text = _edit_text(text, key.split("."), value, where)
+        if _parse_mapping(text, where) != wanted:
             raise ConfigError(
-                f"config: {where}: {key} cannot be set without risk in this layout; write {key}: {inline(value)}"
+                f"config: {where}: {key} cannot be set without risk in this layout; write {key}: {format_inline(value)}"
             )
     return text
 
 
-def _data(text: str, where: str) -> dict[str, Any]:
-    node = compose(text, where)
-    data = {} if node is None else plain(node, where)
+def _parse_mapping(text: str, where: str) -> dict[str, Any]:
+    node = parse_yaml(text, where)
+    data = {} if node is None else to_plain(node, where)
     if not isinstance(data, dict):
         raise ConfigError(f"config: {where}: expected keys and values")
     return data
 
 
-def _wanted(data: Mapping[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+def _set_value(data: Mapping[str, Any], path: list[str], value: Any) -> dict[str, Any]:
     inner = data.get(path[0])
     if len(path) > 1:
-        value = _wanted(inner if isinstance(inner, dict) else {}, path[1:], value)
+        value = _set_value(inner if isinstance(inner, dict) else {}, path[1:], value)
     return {**data, path[0]: value}
 
 
-def _edited(text: str, path: list[str], value: Any, where: str) -> str:
-    node = compose(text, where)
+def _edit_text(text: str, path: list[str], value: Any, where: str) -> str:
+    node = parse_yaml(text, where)
     if node is None:
-        return text + _block(path, value, 0)
+        return text + _format_block(path, value, 0)
     depth = 0
     while isinstance(node, yaml.MappingNode) and depth < len(path):
         found = next(((k, v) for k, v in node.value if k.value == path[depth]), None)
         if found is None:
-            return _added(text, node, path[depth:], value)
+            return _add_key(text, node, path[depth:], value)
         key, node = found
         depth += 1
     if depth == len(path) and isinstance(node, yaml.Node):
-        return text[: node.start_mark.index] + _flow(value) + text[_end(node) :]
+        return text[: node.start_mark.index] + _format_flow(value) + text[_find_end(node) :]
     if isinstance(node, yaml.ScalarNode) and not node.value:  # ``masks:`` with nothing behind
-        return text[: key.end_mark.index] + ": " + _flow(_nest(path[depth:], value)) + text[key.end_mark.index + 1 :]
+        return (
+            text[: key.end_mark.index]
+            + ": "
+            + _format_flow(_nest(path[depth:], value))
+            + text[key.end_mark.index + 1 :]
+        )
     raise ConfigError(f"config: {where}:{node.start_mark.line + 1}: {path[depth - 1]} is no section")
 
 
-def _added(text: str, node: yaml.MappingNode, path: list[str], value: Any) -> str:
-    """Put a key first in a section, where its indent is known."""
+def _add_key(text: str, node: yaml.MappingNode, path: list[str], value: Any) -> str:
+    """Add a key to a section."""
     if node.flow_style:
         at = node.start_mark.index + 1
         rest = ", " if node.value else ""
-        return f"{text[:at]}{inline(path[0])}: {_flow(_nest(path[1:], value))}{rest}{text[at:]}"
+        return f"{text[:at]}{format_inline(path[0])}: {_format_flow(_nest(path[1:], value))}{rest}{text[at:]}"
     last = node.value[-1][1]
-    at = _end(last)
+    at = _find_end(last)
     line_end = text.find("\n", at)
     if line_end < 0:
         text, line_end = text + "\n", len(text)
     while isinstance(last, yaml.MappingNode | yaml.SequenceNode) and not last.flow_style and last.value:
         child = last.value[-1]
         last = child[1] if isinstance(child, tuple) else child
-    return text[: line_end + 1] + _block(path, value, node.start_mark.column) + text[line_end + 1 :]
+    return text[: line_end + 1] + _format_block(path, value, node.start_mark.column) + text[line_end + 1 :]
 
 
-def _end(node: yaml.Node) -> int:
-    """Where a node's own text ends (a block's end mark stands after the blank lines and comments that follow it)."""
+def _find_end(node: yaml.Node) -> int:
+    """Find the end of a node's own text (the end mark of a block lies after the comments that follow it)."""
     if isinstance(node, yaml.MappingNode | yaml.SequenceNode) and not node.flow_style and node.value:
         last = node.value[-1]
-        return _end(last[1] if isinstance(last, tuple) else last)
+        return _find_end(last[1] if isinstance(last, tuple) else last)
     return int(node.end_mark.index)
 
 
@@ -93,11 +98,11 @@ def _nest(path: list[str], value: Any) -> Any:
     return value
 
 
-def _flow(value: Any) -> str:
-    return inline(value)
+def _format_flow(value: Any) -> str:
+    return format_inline(value)
 
 
-def _block(path: list[str], value: Any, indent: int) -> str:
-    lines = [f"{' ' * (indent + 2 * depth)}{inline(key)}:" for depth, key in enumerate(path)]
-    lines[-1] += f" {_flow(value)}"
+def _format_block(path: list[str], value: Any, indent: int) -> str:
+    lines = [f"{' ' * (indent + 2 * depth)}{format_inline(key)}:" for depth, key in enumerate(path)]
+    lines[-1] += f" {_format_flow(value)}"
     return "\n".join(lines) + "\n"

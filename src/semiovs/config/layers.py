@@ -1,4 +1,4 @@
-"""Layers of a configuration: flat tables of dotted key -> value with its origin, and how one is laid over another."""
+"""Layers of a configuration: tables of dotted key -> value with its origin, and how layers override each other."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from semiovs.config.catalog import Source, find
 from semiovs.config.schema import Config
-from semiovs.config.source import compose, keys_of, plain
+from semiovs.config.sources import ConfigSource, find_source
+from semiovs.config.yaml_reader import iterate_keys, parse_yaml, to_plain
 from semiovs.errors import ConfigError
 from semiovs.registry import METHODS
 
@@ -27,13 +27,13 @@ MEASURED = "measured on the training images"
 SHORT = {"method": "name", "model": "name", "ood": "images"}
 #: Sections that may be absent.
 OPTIONAL = frozenset({"ood"})
-#: Two ways to say one thing: a layer that gives one takes the other away from the layers below.
+#: Keys that exclude each other: a layer that sets one removes the other from the layers below.
 EXCLUSIVE = (("train.epochs", "train.steps"),)
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """A value, where it was said, and the directory of the file that said it (None: preset, default, command line)."""
+    """A value, its origin, and the directory of the file it is from (None: preset, default, command line)."""
 
     value: Any
     origin: str = DEFAULT
@@ -45,25 +45,25 @@ Layer = dict[str, Leaf]
 
 @cache
 def sections() -> Mapping[str, type[BaseModel]]:
-    """Dotted path of every section of the schema -> its class; the whole is called ''."""
-    return types.MappingProxyType(dict(_walk("", Config)))
+    """Dotted path of every section of the schema -> its class; that of the whole configuration is ''."""
+    return types.MappingProxyType(dict(_walk_sections("", Config)))
 
 
-def _walk(path: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+def _walk_sections(path: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
     yield path, model
     for name, field in model.model_fields.items():
         for part in (field.annotation, *typing.get_args(field.annotation)):
             if isinstance(part, type) and issubclass(part, BaseModel):
-                yield from _walk(join(path, name), part)
+                yield from _walk_sections(join_key(path, name), part)
 
 
-def join(section: str, key: str) -> str:
+def join_key(section: str, key: str) -> str:
     """Dotted path of `key` in `section`."""
     return f"{section}.{key}" if section else key
 
 
-def split(path: str) -> tuple[str, str]:
-    """Dotted path -> (the deepest section that holds it, the rest)."""
+def split_key(path: str) -> tuple[str, str]:
+    """Split a dotted path into (the deepest section that holds it, the rest)."""
     section = path
     while section:
         section = section.rpartition(".")[0]
@@ -72,22 +72,22 @@ def split(path: str) -> tuple[str, str]:
     return "", path
 
 
-def within(path: str, section: str) -> bool:
+def is_within(path: str, section: str) -> bool:
     """Whether `path` is a key of `section`, at any depth."""
     return path.startswith(f"{section}.")
 
 
-class Reader:
-    """Reads sources into layers; problems that do not stop the reading are gathered in `problems`."""
+class LayerReader:
+    """Reads sources into layers; problems are collected in `problems`."""
 
     def __init__(self, cwd: Path) -> None:
         self.cwd = cwd
         self.problems: list[str] = []
 
-    def chain(self, source: Source, above: tuple[str, ...] = ()) -> Layer:
-        """The layer of `source`, laid over those that it extends."""
-        node = compose(source.text, source.label)
-        if node is None or (isinstance(node, yaml.ScalarNode) and plain(node, source.label) is None):
+    def read_chain(self, source: ConfigSource, above: tuple[str, ...] = ()) -> Layer:
+        """Read the layer of `source`, laid over those that it extends."""
+        node = parse_yaml(source.text, source.label)
+        if node is None or (isinstance(node, yaml.ScalarNode) and to_plain(node, source.label) is None):
             return {}
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"config: {source.label}: expected sections like 'data:' and 'train:', got one value")
@@ -95,31 +95,31 @@ class Reader:
         if identity in above:
             raise ConfigError(f"config: extends: {source.label} extends itself (through {len(above)} file(s))")
         result: Layer = {}
-        for name, where in self._extends(node, source):
+        for name, where in self._read_extends(node, source):
             folder = source.folder or self.cwd
-            parent = find(name, folder=folder, cwd=self.cwd, where=f" (extends) in {where}")
-            result = overlay(result, self.chain(parent, (*above, identity)))
+            parent = find_source(name, folder=folder, cwd=self.cwd, where=f" (extends) in {where}")
+            result = overlay_layer(result, self.read_chain(parent, (*above, identity)))
         layer: Layer = {}
-        self._mapping(node, "", source, layer)
-        return overlay(result, layer)
+        self._read_mapping(node, "", source, layer)
+        return overlay_layer(result, layer)
 
-    def _extends(self, node: yaml.MappingNode, source: Source) -> Iterator[tuple[str, str]]:
-        for key in keys_of(node, source.label):
+    def _read_extends(self, node: yaml.MappingNode, source: ConfigSource) -> Iterator[tuple[str, str]]:
+        for key in iterate_keys(node, source.label):
             if key.name == "extends":
-                value = plain(key.node, source.label)
+                value = to_plain(key.node, source.label)
                 names = value if isinstance(value, list) else [] if value is None else [value]
                 for name in names:
                     if not isinstance(name, str):
                         raise ConfigError(
-                            f"config: extends: expected a preset or file, got {name!r} in {source.origin(key.line)}"
+                            f"config: extends: expected a preset or file, got {name!r} in {source.format_origin(key.line)}"
                         )
-                    yield name, source.origin(key.line)
+                    yield name, source.format_origin(key.line)
 
-    def _mapping(self, node: yaml.MappingNode, section: str, source: Source, layer: Layer) -> None:
+    def _read_mapping(self, node: yaml.MappingNode, section: str, source: ConfigSource, layer: Layer) -> None:
         seen: set[str] = set()
-        for key in keys_of(node, source.label):
-            path = join(section, key.name)
-            origin = source.origin(key.line)
+        for key in iterate_keys(node, source.label):
+            path = join_key(section, key.name)
+            origin = source.format_origin(key.line)
             if key.name in seen or path in layer:
                 self.problems.append(f"config: {path}: given twice in {origin}")
                 continue
@@ -127,12 +127,12 @@ class Reader:
             if path == "extends":
                 continue
             if isinstance(key.node, yaml.MappingNode) and path in sections():
-                self._mapping(key.node, path, source, layer)
+                self._read_mapping(key.node, path, source, layer)
             else:
-                put(layer, path, Leaf(plain(key.node, source.label), origin, source.folder))
+                put_leaf(layer, path, Leaf(to_plain(key.node, source.label), origin, source.folder))
 
-    def extends_of(self, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-        """``key=value`` arguments -> what is named by ``extends=``, and the others."""
+    def split_extends(self, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Split ``key=value`` arguments into the sources named by ``extends=``, and the others."""
         names: list[str] = []
         others: list[str] = []
         for text in overrides:
@@ -140,8 +140,8 @@ class Reader:
             if path.strip() != "extends" or not equals:
                 others.append(text)
                 continue
-            node = compose(value, f"on the {COMMAND_LINE}")
-            found = None if node is None else plain(node, f"on the {COMMAND_LINE}")
+            node = parse_yaml(value, f"on the {COMMAND_LINE}")
+            found = None if node is None else to_plain(node, f"on the {COMMAND_LINE}")
             listed: list[Any] = found if isinstance(found, list) else [found]
             if not all(isinstance(name, str) for name in listed):
                 self.problems.append(f"config: extends: expected a preset or file, got {value!r} on the {COMMAND_LINE}")
@@ -149,8 +149,8 @@ class Reader:
             names.extend(listed)
         return names, others
 
-    def command_line(self, overrides: Sequence[str]) -> Layer:
-        """The layer of ``key=value`` arguments; of two for one key the later counts."""
+    def read_command_line(self, overrides: Sequence[str]) -> Layer:
+        """Read the layer of ``key=value`` arguments; the last value of a key wins."""
         layer: Layer = {}
         for text in overrides:
             path, equals, value = text.partition("=")
@@ -159,62 +159,62 @@ class Reader:
                 self.problems.append(f"config: '{text}': expected key=value on the command line")
                 continue
             try:
-                node = compose(value, "on the command line")
-                data = None if node is None else plain(node, "on the command line")
+                node = parse_yaml(value, "on the command line")
+                data = None if node is None else to_plain(node, "on the command line")
             except ConfigError as error:
                 reason = str(error).partition(": not valid YAML: ")[2] or str(error).rpartition(": ")[2]
                 self.problems.append(f"config: {path}: {value!r} is not valid YAML: {reason} on the command line")
                 continue
-            for key, leaf in expand(path, data):
-                put(layer, key, leaf)
+            for key, leaf in expand_value(path, data):
+                put_leaf(layer, key, leaf)
         return layer
 
 
-def expand(path: str, data: Any) -> Iterator[tuple[str, Leaf]]:
-    """``ood={images: DIR}`` -> ``ood.images``; other values stay whole."""
+def expand_value(path: str, data: Any) -> Iterator[tuple[str, Leaf]]:
+    """Expand a mapping given for a section (``ood={images: DIR}``) to its keys; other values stay as they are."""
     if isinstance(data, dict) and path in sections():
         for key, value in data.items():
-            yield from expand(join(path, key), value)
+            yield from expand_value(join_key(path, key), value)
     else:
         yield path, Leaf(data, COMMAND_LINE)
 
 
-def put(layer: Layer, path: str, leaf: Leaf) -> None:
+def put_leaf(layer: Layer, path: str, leaf: Leaf) -> None:
     """Set one value, with the short forms of sections resolved."""
     if path in sections() and isinstance(leaf.value, str) and path in SHORT:
-        path = join(path, SHORT[path])
+        path = join_key(path, SHORT[path])
     if path in sections() and leaf.value is None:
         if path not in OPTIONAL:
             return  # `train:` with every line commented out
-        for key in [k for k in layer if within(k, path)]:
+        for key in [k for k in layer if is_within(k, path)]:
             del layer[key]
-    layer.pop(split(path)[0], None)
+    layer.pop(split_key(path)[0], None)
     layer[path] = leaf
 
 
-def overlay(lower: Layer, upper: Layer) -> Layer:
+def overlay_layer(lower: Layer, upper: Layer) -> Layer:
     """Lay `upper` over `lower`; neither is changed."""
     result = dict(lower)
     for section in OPTIONAL:
         if section in upper:
-            result = {path: leaf for path, leaf in result.items() if not within(path, section)}
+            result = {path: leaf for path, leaf in result.items() if not is_within(path, section)}
     for section in ("model", "method"):
-        for path in _left_behind(section, lower, upper):
+        for path in _find_dropped_options(section, lower, upper):
             del result[path]
     for one, other in (pair for a, b in EXCLUSIVE for pair in ((a, b), (b, a))):
         if one in upper and upper[one].value is not None and other not in upper:
             result.pop(other, None)
     for path, leaf in upper.items():
-        put(result, path, leaf)
+        put_leaf(result, path, leaf)
     return result
 
 
-def _left_behind(section: str, lower: Layer, upper: Layer) -> list[str]:
-    """Options of the lower layer's model or method that do not outlive a change of its name.
+def _find_dropped_options(section: str, lower: Layer, upper: Layer) -> list[str]:
+    """Find the options of the lower layer's model or method that are dropped when the name changes.
 
-    A method keeps those that the new one has too (loss, conf_thresh of a recipe); a segmenter starts afresh.
+    Options that the new method has too are kept (loss, conf_thresh of a recipe); those of a segmenter are not.
     """
-    key = join(section, "name")
+    key = join_key(section, "name")
     declared = sections()[section].model_fields
     default = declared["name"].default
     before = lower[key].value if key in lower else default
@@ -222,14 +222,14 @@ def _left_behind(section: str, lower: Layer, upper: Layer) -> list[str]:
         return []
     after = METHODS.get(str(upper[key].value)) if section == "method" else None
     kept = set(declared) | set(after.options if after else ())
-    return [path for path in lower if within(path, section) and split(path)[1] not in kept]
+    return [path for path in lower if is_within(path, section) and split_key(path)[1] not in kept]
 
 
-def nested(layer: Layer) -> dict[str, Any]:
-    """The layer as nested plain data."""
+def nest_layer(layer: Layer) -> dict[str, Any]:
+    """Convert a layer to nested plain data."""
     result: dict[str, Any] = {}
     for path, leaf in layer.items():
-        section, key = split(path)
+        section, key = split_key(path)
         target = result
         for part in section.split(".") if section else ():
             target = target.setdefault(part, {})

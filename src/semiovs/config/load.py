@@ -1,6 +1,6 @@
-"""From a preset or file and ``key=value`` arguments to a frozen, validated configuration that knows where each value is from.
+"""Load a preset or file with ``key=value`` arguments as a frozen, validated configuration with the origin of each value.
 
-Schema defaults < presets and files named by ``extends:`` < the file itself < those of ``extends=…`` < ``key=value``.
+Precedence: schema defaults < sources named by ``extends:`` < the file itself < those of ``extends=…`` < ``key=value``.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from semiovs.config.catalog import find
+from semiovs.config.error_messages import explain_validation, find_unknown, raise_problems
 from semiovs.config.layers import (
     COMMAND_LINE,
     DEFAULT,
     MEASURED,
     Layer,
+    LayerReader,
     Leaf,
-    Reader,
-    join,
-    nested,
-    overlay,
+    join_key,
+    nest_layer,
+    overlay_layer,
     sections,
 )
-from semiovs.config.paths import absolute
-from semiovs.config.problems import fail, invalid, unknown
+from semiovs.config.paths import resolve_paths
 from semiovs.config.schema import Config
-from semiovs.config.source import inline
+from semiovs.config.sources import find_source
+from semiovs.config.yaml_reader import format_inline
 from semiovs.errors import UsageError
 from semiovs.registry import METHODS, SEGMENTERS
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedConfig:
     """A configuration with its provenance.
 
     config: frozen and valid, with every option of model and method; origins: dotted key -> ``default``, ``preset pascal/92``,
-    ``my.yaml:12`` or ``command line``, one for each value; text: the YAML that was asked for, as it was read.
+    ``my.yaml:12`` or ``command line``, one for each value; text: the YAML text of the source, as it was read.
     """
 
     config: Config
@@ -50,8 +50,8 @@ class Loaded:
         """Dotted key -> value, in the order of the schema."""
         return flatten(self.config)
 
-    def with_found(self, config: Config) -> Loaded:
-        """The same with `config`, in which the program filled in what it measured."""
+    def replace_measured(self, config: Config) -> LoadedConfig:
+        """Return it with `config`, in which values were filled in that the program measured."""
         before, after = flatten(self.config), flatten(config)
         news = {key: MEASURED for key, value in after.items() if key not in before or before[key] != value}
         return replace(self, config=config, origins={**self.origins, **news})
@@ -59,11 +59,11 @@ class Loaded:
     def dump(self, *, origins: bool = True) -> str:
         """The whole configuration as YAML, the origin of each value beside it; `load_config` reads it back."""
         lines: list[str] = []
-        _dump(self.config.model_dump(), "", self.origins if origins else {}, lines)
+        _dump_section(self.config.model_dump(), "", self.origins if origins else {}, lines)
         return "\n".join(lines) + "\n"
 
 
-def load_config(source: str | None, overrides: Sequence[str] = (), *, cwd: Path | None = None) -> Loaded:
+def load_config(source: str | None, overrides: Sequence[str] = (), *, cwd: Path | None = None) -> LoadedConfig:
     """Load a preset (``pascal/92``), a YAML file or a run directory, with ``key=value`` arguments on top.
 
     ``extends=NAME`` (or a list) among the arguments lays further presets or files over `source`: a method's recipe over a split.
@@ -74,42 +74,44 @@ def load_config(source: str | None, overrides: Sequence[str] = (), *, cwd: Path 
         ConfigError: all that is wrong, one line a problem with key, file and line.
     """
     cwd = Path(os.path.abspath(cwd or Path.cwd()))  # noqa: PTH100 - links in the path are kept
-    reader = Reader(cwd)
+    reader = LayerReader(cwd)
     layer: Layer = {}
     text = ""
     if source is not None:
-        found = find(source, folder=cwd, cwd=cwd)
-        layer, text = reader.chain(found), found.text
+        found = find_source(source, folder=cwd, cwd=cwd)
+        layer, text = reader.read_chain(found), found.text
         layer.setdefault("run.name", Leaf(found.name))
-    further, values = reader.extends_of(overrides)
+    further, values = reader.split_extends(overrides)
     for name in further:
-        layer = overlay(layer, reader.chain(find(name, folder=cwd, cwd=cwd, where=f" (extends) on the {COMMAND_LINE}")))
-    layer = overlay(layer, reader.command_line(values))
+        layer = overlay_layer(
+            layer, reader.read_chain(find_source(name, folder=cwd, cwd=cwd, where=f" (extends) on the {COMMAND_LINE}"))
+        )
+    layer = overlay_layer(layer, reader.read_command_line(values))
     problems = list(reader.problems)
-    for path, problem in list(unknown(layer)):
+    for path, problem in list(find_unknown(layer)):
         problems.append(problem)
         del layer[path]
-    layer = absolute(layer, cwd)
-    config = _validated(_with_options(layer), problems)
+    layer = resolve_paths(layer, cwd)
+    config = _validate(_fill_options(layer), problems)
     given = {path: leaf.origin for path, leaf in layer.items()}
-    return Loaded(config, {path: given.get(path, DEFAULT) for path in flatten(config)}, text)
+    return LoadedConfig(config, {path: given.get(path, DEFAULT) for path in flatten(config)}, text)
 
 
-def _validated(layer: Layer, problems: list[str]) -> Config:
+def _validate(layer: Layer, problems: list[str]) -> Config:
     config = None
     try:
-        config = Config.model_validate(nested(layer))
+        config = Config.model_validate(nest_layer(layer))
     except ValidationError as error:
-        problems = [*problems, *invalid(error, layer)]
+        problems = [*problems, *explain_validation(error, layer)]
     except UsageError as error:  # a check of the schema that `unknown` does not know
         problems = [*problems, f"config: {error}"]
-    fail(problems)
+    raise_problems(problems)
     assert config is not None
     return config
 
 
-def _with_options(layer: Layer) -> Layer:
-    """The layer with the defaults of the options that its model and its method have; null stands for the default too."""
+def _fill_options(layer: Layer) -> Layer:
+    """Add the defaults of the options of model and method to the layer; null means the default too."""
     result = dict(layer)
     for section, table in (("model", SEGMENTERS), ("method", METHODS)):
         name = result.get(f"{section}.name", Leaf(sections()[section].model_fields["name"].default)).value
@@ -127,7 +129,7 @@ def flatten(config: Config) -> dict[str, Any]:
 
     def walk(model: BaseModel, path: str) -> None:
         for name, value in model:
-            key = join(path, name)
+            key = join_key(path, name)
             if isinstance(value, BaseModel):
                 walk(value, key)
             else:
@@ -137,22 +139,22 @@ def flatten(config: Config) -> dict[str, Any]:
     return result
 
 
-def _dump(data: Mapping[str, Any], section: str, origins: Mapping[str, str], lines: list[str]) -> None:
+def _dump_section(data: Mapping[str, Any], section: str, origins: Mapping[str, str], lines: list[str]) -> None:
     indent = "  " * (section.count(".") + 1 if section else 0)
     for name, value in data.items():
-        path = join(section, name)
+        path = join_key(section, name)
         if path in sections() and value is not None:
             lines.append(f"{indent}{name}:")
-            _dump(value, path, origins, lines)
+            _dump_section(value, path, origins, lines)
         else:
             plain = list(value) if isinstance(value, tuple) else value
-            text = f"{indent}{inline(name)}: {inline(plain)}"
+            text = f"{indent}{format_inline(name)}: {format_inline(plain)}"
             lines.append(f"{text:<48}  # {origins[path]}" if path in origins else text)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One key whose values differ; a key that one side does not have is ABSENT there."""
+    """A key whose values differ; ABSENT is the value of a missing key."""
 
     key: str
     left: Any
@@ -162,8 +164,8 @@ class Difference:
 ABSENT = "(absent)"
 
 
-def diff(left: Loaded, right: Loaded) -> list[Difference]:
-    """Keys whose values differ, in the order of the schema."""
+def find_differences(left: LoadedConfig, right: LoadedConfig) -> list[Difference]:
+    """Find the keys whose values differ, in the order of the schema."""
     a, b = left.values(), right.values()
     pairs = ((key, a.get(key, ABSENT), b.get(key, ABSENT)) for key in {**a, **b})
     return [Difference(*pair) for pair in pairs if pair[1] != pair[2]]

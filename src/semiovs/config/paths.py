@@ -1,4 +1,4 @@
-"""Which keys hold paths, and what a relative one is relative to.
+"""Keys that hold paths, and what relative paths start from.
 
 Names come from users, so `os.path` is used: its tests answer False where `pathlib` raises (names too long, null bytes).
 """
@@ -19,7 +19,7 @@ from semiovs.config.layers import COMMAND_LINE, Layer, Leaf
 
 
 class PathRule(Enum):
-    """What a relative path in the configuration is relative to.
+    """What a relative path of the configuration starts from.
 
     ROOT: the file that says it (preset, default, command line: the working directory). DATA: `data.root`, and on the command line
     first the working directory if the path exists there. WEIGHTS: the file that says it, on the command line the working directory,
@@ -49,27 +49,27 @@ PATHS: Mapping[str, PathRule] = {
 }
 
 
-def absolute(layer: Layer, cwd: Path) -> Layer:
-    """The layer with `PATHS` applied; `data.root` is always there and absolute."""
+def resolve_paths(layer: Layer, cwd: Path) -> Layer:
+    """Resolve the paths of a layer by `PATHS`; `data.root` is always set and absolute."""
     result = {"data.root": Leaf("."), **layer}
     for key, rule in PATHS.items():
         leaf = result.get(key)
         if leaf is not None and isinstance(leaf.value, str) and (key != "data.classes" or Path(leaf.value).suffix):
-            result[key] = replace(leaf, value=_resolved(leaf.value, leaf, rule, cwd))
+            result[key] = replace(leaf, value=_resolve(leaf.value, leaf, rule, cwd))
     return result
 
 
-def _resolved(value: str, leaf: Leaf, rule: PathRule, cwd: Path) -> str:
+def _resolve(value: str, leaf: Leaf, rule: PathRule, cwd: Path) -> str:
     path = os.path.expanduser(value)
     candidate = os.path.normpath(os.path.join(leaf.folder or cwd, path))
     if rule is PathRule.ROOT or os.path.isabs(path):
         return candidate
     said_here = leaf.origin == COMMAND_LINE or (rule is PathRule.WEIGHTS and leaf.folder is not None)
-    return candidate if said_here and _is_there(candidate) else value
+    return candidate if said_here and _path_exists(candidate) else value
 
 
-def _is_there(path: str) -> bool:
-    """Whether anything is at the path, in the place of its braces and stars (tars), or at the directory of ``hf:DIR``."""
+def _path_exists(path: str) -> bool:
+    """Whether a path exists; also for patterns with braces and stars (tars), and the directory of ``hf:DIR``."""
     if "/hf:" in path:
         path = path.replace("/hf:", "/", 1).partition(":")[0]
     if "{" in path or "*" in path:

@@ -1,6 +1,6 @@
-"""The configuration: every knob with its default, type and meaning, frozen after loading.
+"""The schema of a configuration: every key with its type, default and meaning; frozen after loading.
 
-Sections are data; methods and segmenters take the free options of their signatures.
+The sections `model` and `method` also take the options of the segmenter's and method's signature.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from semiovs.registry import DATASETS, METHODS, SEGMENTERS, check_options, lookup
 
 
-def _no_bool(kind: str) -> BeforeValidator:
+def _refuse_bool(kind: str) -> BeforeValidator:
     """Refuse true and false, which Python counts as 1 and 0."""
 
     def check(value: Any) -> Any:
@@ -24,13 +24,13 @@ def _no_bool(kind: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-Int = Annotated[int, _no_bool("int_type")]
-Float = Annotated[float, _no_bool("float_type")]
+Int = Annotated[int, _refuse_bool("int_type")]
+Float = Annotated[float, _refuse_bool("float_type")]
 Span = tuple[Float, Float]
 
 
-def _spans(value: Any) -> Any:
-    """Refuse what is neither one pair of numbers nor a list of such pairs; pydantic would speak of both at once."""
+def _check_spans(value: Any) -> Any:
+    """Refuse values that are neither one pair of numbers nor a list of pairs, with a clearer message than pydantic's."""
     pairs = (
         [value] if isinstance(value, list | tuple) and not any(isinstance(v, list | tuple) for v in value) else value
     )
@@ -72,12 +72,12 @@ class CacheConfig(Section):
     budget_gb: Float = Field(
         0.0,
         ge=0,
-        description="most that is kept, in 10^9 bytes; once it is spent, nothing more is taken in; 0: no cache",
+        description="size limit, in 10^9 bytes; once it is reached, nothing more is stored; 0: no cache",
     )
 
 
 class DataConfig(Section):
-    """Images with masks, bare images, evaluation images."""
+    """Labelled, unlabelled and evaluation images."""
 
     name: str = Field("folder", description="data set type (semiovs list datasets)")
     root: str = Field(".", description="directory that relative paths below start from")
@@ -87,7 +87,7 @@ class DataConfig(Section):
     labeled: str | None = Field(None, description="list or manifest of labelled images; null: images/ with masks/")
     unlabeled: str | None = Field(
         None,
-        description="list, manifest, folder, tars or hf:NAME of bare images; null: unlabeled/ if it is there",
+        description="list, manifest, folder, tars or hf:NAME of unlabelled images; null: unlabeled/ if it is there",
     )
     val: str | None = Field(
         None,
@@ -106,11 +106,11 @@ class DataConfig(Section):
     bands: tuple[Int, ...] | None = Field(
         None,
         min_length=1,
-        description="channels of the files that the model sees, from 1: [1] gray, [1, 2, 3, 4], [8, 4, 3]; null: RGB of 8 bits",
+        description="channels of the files that the model is given, from 1: [1] gray, [1, 2, 3, 4], [8, 4, 3]; null: RGB of 8 bits",
     )
-    range: Annotated[Span | tuple[Span, ...] | None, BeforeValidator(_spans)] = Field(
+    range: Annotated[Span | tuple[Span, ...] | None, BeforeValidator(_check_spans)] = Field(
         None,
-        description="`bands`: values of the files that count as 0 and 1, [lo, hi], or one such pair a band; null: those of 8- or "
+        description="`bands`: values of the files that are mapped to 0 and 1: [lo, hi], or one pair per band; null: those of 8- or "
         "16-bit pixels ([0, 255], [0, 65535])",
     )
     mean: tuple[Float, ...] | None = Field(
@@ -121,8 +121,8 @@ class DataConfig(Section):
     )
     rgb: tuple[Int, Int, Int] | None = Field(
         None,
-        description="`bands`: the channels that stand for red, green and blue where a teacher or a person looks; null: a single "
-        "band as gray, else no teacher",
+        description="`bands`: the channels that teachers and people see as red, green and blue; null: a single "
+        "band is shown as gray; several bands need it for a teacher",
     )
     crop_size: Int = Field(321, ge=16, description="side of the training crops, pixels")
     scale: tuple[Float, Float] = Field((0.5, 2.0), description="range of the random resize of the long side")
@@ -143,16 +143,16 @@ class DataConfig(Section):
     workers: Int = Field(2, ge=0, le=128, description="loader processes per rank")
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
+    def _check_name(self) -> Self:
         lookup(DATASETS, self.name, kind="data set")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError("scale: the range must be positive and ordered, like [0.5, 2.0]")
         if self.fit is not None and not 16 <= self.fit[1] <= self.fit[0]:
             raise ValueError("fit: the long side comes first, and no side is below 16, like [2048, 512]")
-        self._known_bands()
+        self._check_bands()
         return self
 
-    def _known_bands(self) -> None:
+    def _check_bands(self) -> None:
         given = {key: getattr(self, key) for key in ("range", "mean", "std", "rgb") if getattr(self, key) is not None}
         if self.bands is None:
             for key in given:
@@ -190,8 +190,8 @@ class OodConfig(Section):
     weight: Float | None = Field(None, ge=0, description="λ; null: the method's published value")
     mode: Literal["ovs", "naive"] = Field(
         "ovs",
-        description="who labels: the store, or the method itself (for comparison; which pixels are valid is read from "
-        "`labels` all the same, where they are there)",
+        description="source of the labels: ovs, the store; naive, the method itself, for comparison (valid pixels are those of "
+        "`labels` in both modes, where there are labels)",
     )
     confidence: Literal["ones", "score", "calibrated"] = Field(
         "ones",
@@ -228,7 +228,7 @@ class ModelConfig(NamedSection):
     )
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
+    def _check_name(self) -> Self:
         check_options(lookup(SEGMENTERS, self.name, kind="segmenter"), self.options, kind="segmenter")
         return self
 
@@ -239,7 +239,7 @@ class MethodConfig(NamedSection):
     name: str = Field("unimatch", description="method (semiovs list methods); its options stand beside it")
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
+    def _check_name(self) -> Self:
         check_options(lookup(METHODS, self.name, kind="method"), self.options, kind="method")
         return self
 
@@ -249,7 +249,9 @@ class OptimConfig(Section):
 
     name: Literal["sgd", "adamw"] = "sgd"
     lr: Float = Field(0.001, gt=0, description="learning rate of the encoder, for a total batch of `lr_batch_size`")
-    head_lr_multiplier: Float = Field(10.0, gt=0, description="everything but the encoder learns this much faster")
+    head_lr_multiplier: Float = Field(
+        10.0, gt=0, description="learning rate of everything but the encoder, as a multiple of `lr`"
+    )
     layer_decay: Float | None = Field(
         None,
         gt=0,
@@ -278,7 +280,7 @@ class TrainConfig(Section):
     epochs: Int | None = Field(
         None, ge=1, description="passes over the unlabelled images (labelled ones for supervised)"
     )
-    steps: Int | None = Field(None, ge=1, description="optimiser steps; wins over nothing: give either epochs or steps")
+    steps: Int | None = Field(None, ge=1, description="optimiser steps; give either epochs or steps")
     batch_size: Int = Field(8, ge=1, description="labelled (and as many unlabelled) images a micro-step and rank")
     unlabeled_batch_size: Int | None = Field(None, ge=1, description="null: as `batch_size`")
     accumulate: Int = Field(1, ge=1, description="micro-steps an optimiser step")
@@ -303,7 +305,7 @@ class TrainConfig(Section):
     max_skipped: Int = Field(20, ge=0, description="skip: give up after this many in a row")
 
     @model_validator(mode="after")
-    def _length(self) -> Self:
+    def _check_length(self) -> Self:
         if self.epochs is not None and self.steps is not None:
             raise ValueError("train: give either epochs or steps, not both")
         return self
@@ -321,18 +323,20 @@ class EvalConfig(Section):
         "probabilities", description="sliding: what is averaged where windows overlap; logits as SemiVL"
     )
     short_side: Int | None = Field(
-        None, ge=16, description="images are first resized to this short side, pixels, and what is seen back; null: not"
+        None,
+        ge=16,
+        description="images are first resized to this short side, pixels, and predictions resized back; null: not",
     )
     multiple: Int = Field(32, ge=1, description="resize: image sides become the nearest multiple of this")
     scales: tuple[Float, ...] = Field(
-        (1.0,), min_length=1, description="sizes at which the image is looked at; probabilities are averaged"
+        (1.0,), min_length=1, description="scales at which the image is evaluated; probabilities are averaged"
     )
-    flip: bool = Field(False, description="look at the mirrored image too")
+    flip: bool = Field(False, description="evaluate the mirrored image too")
     model: str | None = Field(None, description="student or ema; null: ema where the method has one")
     max_images: Int | None = Field(None, ge=1, description="evaluate only the first N images during training")
 
     @model_validator(mode="after")
-    def _views(self) -> Self:
+    def _check_views(self) -> Self:
         if wrong := [scale for scale in self.scales if not 0.1 <= scale <= 10]:
             raise ValueError(f"scales: {wrong[0]:g} is not between 0.1 and 10")
         if self.mode == "center_crop" and self.short_side is not None:
@@ -351,12 +355,12 @@ class RunSection(Section):
     tensorboard: bool = True
 
 
-def _by_name(value: Any) -> Any:
+def _expand_name(value: Any) -> Any:
     """Let ``method=unimatch`` stand for ``method.name=unimatch``."""
     return {"name": value} if isinstance(value, str) else value
 
 
-def _by_images(value: Any) -> Any:
+def _expand_images(value: Any) -> Any:
     """Let ``ood=DIR`` stand for ``ood.images=DIR``."""
     return {"images": value} if isinstance(value, str) else value
 
@@ -365,16 +369,16 @@ class Config(Section):
     """A whole run."""
 
     data: DataConfig = DataConfig()
-    ood: Annotated[OodConfig | None, BeforeValidator(_by_images)] = None
-    model: Annotated[ModelConfig, BeforeValidator(_by_name)] = ModelConfig()
-    method: Annotated[MethodConfig, BeforeValidator(_by_name)] = MethodConfig()
+    ood: Annotated[OodConfig | None, BeforeValidator(_expand_images)] = None
+    model: Annotated[ModelConfig, BeforeValidator(_expand_name)] = ModelConfig()
+    method: Annotated[MethodConfig, BeforeValidator(_expand_name)] = MethodConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
     run: RunSection = RunSection()
 
     @model_validator(mode="after")
-    def _windows(self) -> Self:
+    def _check_windows(self) -> Self:
         window = self.eval.window or self.data.crop_size
         if self.eval.mode == "sliding" and (self.eval.stride or 1) > window:
             raise ValueError(f"eval.stride: must be at most the window, {window}, got {self.eval.stride}")

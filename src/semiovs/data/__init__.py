@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled, flipped, followed
+    from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled, take_mirrored, take_next
     from semiovs.data.collection import Collection
     from semiovs.data.label_source import LabelSource, MaskFiles, MaskFolder
     from semiovs.data.normalization import normalize
     from semiovs.data.streams import StepStream, batch_digest, steps_per_epoch
-    from semiovs.data.views import Views
+    from semiovs.data.view_request import ViewRequest
     from semiovs.data.workers import loader
 
 __all__ = [
@@ -24,28 +24,31 @@ __all__ = [
     "OpenVocab",
     "StepStream",
     "Unlabeled",
-    "Views",
+    "ViewRequest",
     "batch_digest",
-    "flipped",
-    "followed",
     "loader",
     "normalize",
     "steps_per_epoch",
+    "take_mirrored",
+    "take_next",
 ]
 
 _MODULES = {
-    "batch": ("Batch", "Labeled", "OpenVocab", "Unlabeled", "flipped", "followed"),
+    "batch": ("Batch", "Labeled", "OpenVocab", "Unlabeled", "take_mirrored", "take_next"),
     "normalization": ("normalize",),
     "collection": ("Collection",),
     "label_source": ("LabelSource", "MaskFiles", "MaskFolder"),
     "streams": ("StepStream", "batch_digest", "steps_per_epoch"),
-    "views": ("Views",),
+    "view_request": ("ViewRequest",),
     "workers": ("loader",),
 }
+#: Names of earlier versions -> those of today.
+_RENAMED = {"take_mirrored": "take_mirrored", "take_next": "take_next"}
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
+    name = _RENAMED.get(name, name)
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

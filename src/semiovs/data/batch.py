@@ -1,4 +1,4 @@
-"""What a method is given: the labelled, unlabelled, mixing and OOD parts of one step."""
+"""The batch that a method is given at each step: labelled, unlabelled, mixing and OOD images."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from semiovs.errors import UsageError
 
 
-class _Part:
-    """Tensors that travel together; every transformation returns a new part."""
+class _BatchPart:
+    """Base of the parts of a batch: named tensors; transformations return a new part."""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """Return the part with `function` applied to each tensor."""
@@ -25,31 +25,31 @@ def _apply(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
         return function(value)
     if isinstance(value, tuple):
         return tuple(_apply(v, function) for v in value)
-    if isinstance(value, _Part):
+    if isinstance(value, _BatchPart):
         return value.map(function)
     return value
 
 
-def rolled(tensor: Tensor) -> Tensor:
-    """In-batch partners: image i is paired with image i - 1 (itself only in a batch of one, where mixing is identity)."""
+def take_previous(tensor: Tensor) -> Tensor:
+    """In-batch CutMix partners: image i is paired with image i - 1, the first one with the last."""
     return tensor.roll(1, dims=0)
 
 
-def flipped(tensor: Tensor) -> Tensor:
-    """In-batch partners: image i of B is paired with image B - 1 - i; the middle one of an odd batch with the next, not itself."""
+def take_mirrored(tensor: Tensor) -> Tensor:
+    """In-batch CutMix partners: image i of B is paired with image B - 1 - i; the middle one of an odd batch with the next."""
     backward, middle = tensor.flip(0), len(tensor) // 2
     if len(tensor) % 2 == 0 or len(tensor) == 1:
         return backward
     return torch.cat([backward[:middle], tensor[middle + 1 : middle + 2], backward[middle + 1 :]])
 
 
-def followed(tensor: Tensor) -> Tensor:
-    """In-batch partners: image i is paired with image i + 1, the last one with the first."""
+def take_next(tensor: Tensor) -> Tensor:
+    """In-batch CutMix partners: image i is paired with image i + 1, the last one with the first."""
     return tensor.roll(-1, dims=0)
 
 
 @dataclass(frozen=True, eq=False)
-class Labeled(_Part):
+class Labeled(_BatchPart):
     """Labelled images.
 
     image: (B, 3, H, W) float, normalised (uint8 between processes); mask: (B, H, W) int64, 255 = ignore;
@@ -62,7 +62,7 @@ class Labeled(_Part):
 
 
 @dataclass(frozen=True, eq=False)
-class Unlabeled(_Part):
+class Unlabeled(_BatchPart):
     """Unlabelled images.
 
     weak: (B, 3, H, W); strong: strong views of the same geometry, each (B, 3, H, W); valid: (B, H, W) bool, False on
@@ -76,7 +76,7 @@ class Unlabeled(_Part):
 
 
 @dataclass(frozen=True, eq=False)
-class OpenVocab(_Part):
+class OpenVocab(_BatchPart):
     """Images from elsewhere with labels of an open-vocabulary teacher.
 
     weak, strong, valid as in `Unlabeled`; label: (B, H, W) int64 (any value where not valid); confidence:
@@ -91,7 +91,7 @@ class OpenVocab(_Part):
 
 
 @dataclass(frozen=True, eq=False)
-class Batch(_Part):
+class Batch(_BatchPart):
     """One step's images. `mixing` gives the CutMix partners (its boxes are not used); None = partners from the batch."""
 
     labeled: Labeled
@@ -99,8 +99,8 @@ class Batch(_Part):
     mixing: Unlabeled | None = None
     ood: OpenVocab | None = None
 
-    def pair(self, partners: Callable[[Tensor], Tensor] = rolled) -> tuple[Unlabeled, Unlabeled]:
-        """The unlabelled images and their CutMix partners: `mixing`, else `partners` among themselves.
+    def pair(self, partners: Callable[[Tensor], Tensor] = take_previous) -> tuple[Unlabeled, Unlabeled]:
+        """Return the unlabelled images and their CutMix partners: `mixing`, or where there is none those chosen by `partners`.
 
         Raises:
             UsageError: the batch brings no unlabelled images.

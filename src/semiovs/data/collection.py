@@ -1,4 +1,4 @@
-"""The images that a training reads: a stream for each role, with its good records and what is wrong with the rest."""
+"""The images of a training, one stream for each role (labelled, unlabelled, …), with the findings about their lists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from semiovs.data.label_source import LabelSource
 from semiovs.errors import DataError
-from semiovs.images.findings import Finding, of_error, refuse
+from semiovs.images.findings import Finding, list_findings, raise_errors
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.readers import RGB, ImageReader
@@ -16,7 +16,7 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 LABELED, HELD_OUT, UNLABELED, VAL, OOD = "labelled", "held-out", "unlabelled", "evaluation", "OOD"
 
-#: Stream -> the key that says where it is.
+#: Stream -> the configuration key that names its images.
 KEYS: Mapping[str, str] = {
     LABELED: "data.labeled",
     HELD_OUT: "data.held_out",
@@ -27,16 +27,16 @@ KEYS: Mapping[str, str] = {
 #: Streams whose images need masks.
 MASKED = (LABELED, HELD_OUT, VAL)
 
-#: What belongs to an image: its mask in the list, a label of `ood.labels`, or nothing.
-Partner = Literal["mask", "label", "nothing"]
+#: What the images of a stream are compared with: masks of the list, labels of `ood.labels`, or nothing.
+Target = Literal["mask", "label", "nothing"]
 
 
 @dataclass(frozen=True)
 class Stream:
     """The images of one role.
 
-    manifest: the good records; bad: the ids (or lines) of the list or folder that do not hold; named_masks: records of a bare
-    stream whose list names masks, which are never opened.
+    manifest: the good records; bad: ids (or line numbers) of records with errors; named_masks: how many records of a stream
+    without masks name one in its list (they are never opened).
     """
 
     name: str
@@ -46,7 +46,7 @@ class Stream:
 
     @property
     def listed(self) -> int:
-        """Lines of the list, or images of the folder: the good and the bad."""
+        """Number of records, good and bad, in the list or folder."""
         return len(self.manifest) + len(self.bad)
 
 
@@ -54,8 +54,8 @@ class Stream:
 class Collection:
     """Streams by name, in the order of `KEYS`.
 
-    masks, images: how their files are read; ood_labels: labels of the OOD images (with ``ood.mode: naive`` only the pixels that
-    they ignore count; None there if there are none, so that every pixel is valid); findings: what is wrong with lists and folders.
+    masks, images: readers of mask and image files; ood_labels: labels of the OOD images; with ``ood.mode: naive`` they only
+    tell which pixels are valid, and None makes every pixel valid; findings: what is wrong with lists and folders.
     """
 
     vocabulary: Vocabulary
@@ -79,7 +79,7 @@ class Collection:
         ood_labels: LabelSource | None = None,
         images: ImageReader = RGB,
     ) -> Self:
-        """A collection of manifests: what `data.labeled`, `data.unlabeled` … name in a configuration.
+        """Build a collection from manifests, which correspond to `data.labeled`, `data.unlabeled` … of a configuration.
 
         Raises:
             DataError: a labelled, held-out or evaluation image has no mask.
@@ -89,7 +89,7 @@ class Collection:
         for name, manifest in given.items():
             if manifest is not None:
                 collection.streams[name] = Stream(name, manifest)
-                refuse(_without_mask(name, manifest) if name in MASKED else ())
+                raise_errors(_find_without_mask(name, manifest) if name in MASKED else ())
         return collection
 
     @property
@@ -125,19 +125,19 @@ class Collection:
         try:
             found = read()
         except DataError as error:
-            self.findings += of_error(error, "list", stream=name)
+            self.findings += list_findings(error, "list", stream=name)
             return None
         if found is None:
             return None
         manifest, findings = found
         bare = name not in MASKED
-        further = [] if bare else _without_mask(name, manifest)
+        further = [] if bare else _find_without_mask(name, manifest)
         named = sum(record.mask is not None for record in manifest) if bare else 0
         bad = tuple(i for finding in (*findings, *further) if finding.severity == "error" for i in finding.ids)
         self.findings += [replace(finding, stream=name) for finding in (*findings, *further)]
         kept = manifest.without_masks() if name == UNLABELED else manifest
         if further:
-            kept = manifest.having(lambda record: record.mask is not None)
+            kept = manifest.keep_if(lambda record: record.mask is not None)
         self.streams[name] = Stream(name, kept, bad, named)
         return kept
 
@@ -146,23 +146,23 @@ class Collection:
         stream = self.streams.get(name)
         return None if stream is None else stream.manifest
 
-    def label_of(self, name: str) -> Partner:
-        """What belongs to the images of a stream."""
+    def target_of(self, name: str) -> Target:
+        """Whether the images of a stream have masks, labels or nothing."""
         if name in MASKED:
             return "mask"
         return "label" if name == OOD and self.ood_labels is not None else "nothing"
 
     def require(self) -> Self:
-        """The same collection, in which nothing is wrong.
+        """Return the collection itself.
 
         Raises:
-            DataError: one error for all findings that are errors.
+            DataError: there are findings that are errors; one error names them all.
         """
-        refuse(self.findings)
+        raise_errors(self.findings)
         return self
 
 
-def _without_mask(name: str, manifest: Manifest) -> list[Finding]:
+def _find_without_mask(name: str, manifest: Manifest) -> list[Finding]:
     findings = []
     for record in manifest:
         if record.mask is None:

@@ -1,4 +1,4 @@
-"""Random draws of one item: three generators seeded together, nothing global."""
+"""Random numbers of one item: three generators seeded together, independent of the global ones."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ def item_seed(seed: int, stream: str, epoch: int, index: int) -> int:
     return int.from_bytes(digest, "little")
 
 
-class Draws:
+class ItemDraws:
     """Python, numpy and torch generators that equal the global ones after seeding all three with `seed`.
 
-    The published augmentation takes its numbers from all three (deeplab_methods spec 2.2), so replaying it needs all three;
-    as objects they leave the global generators alone.
+    The published augmentation (UniMatch) takes numbers from all three, so replaying it needs all three.
     """
 
     def __init__(self, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Labels of images by image id: ready-made masks, or those of a store."""
+"""Labels of images by image id, from mask files or a pseudo-label store."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.images.listing import mask_files
+from semiovs.images.listing import find_masks
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
-from semiovs.images.record import by_last_part, last_part
+from semiovs.images.record import index_by_last_part, last_part
 
 
 class LabelSource(Protocol):
-    """Labels that somebody made for images, by image id (`PseudoLabelStore`, `MaskFiles`)."""
+    """Labels by image id; implemented by `PseudoLabelStore` and `MaskFiles`."""
 
     def __contains__(self, name: str, /) -> bool:
         """Whether there is a label for the image."""
@@ -61,20 +61,20 @@ class MaskFolder(MaskFiles):
     """
 
     def __init__(self, root: Path, reader: MaskReader) -> None:
-        super().__init__(mask_files(root), reader)
+        super().__init__(find_masks(root), reader)
 
 
-class NamedLabels:
-    """A `LabelSource` whose ids are those of a manifest: a record finds its label by its id, else by a unique last name.
+class MatchedLabels:
+    """A `LabelSource` with the ids of a manifest: labels are found by id, else by the last part of the id where it is unique.
 
-    So ``ood/images/0001.jpg`` of a list meets the label ``0001`` of a store that was made from the folder.
+    The image ``ood/images/0001`` of a list thus has the label ``0001`` of a store that was made from the folder.
     """
 
     def __init__(self, source: LabelSource, manifest: Manifest) -> None:
         self.source = source
-        names = by_last_part(source.ids())
+        names = index_by_last_part(source.ids())
         records = [record.id for record in manifest]
-        wanted = by_last_part(records)
+        wanted = index_by_last_part(records)
         self.names: dict[str, str] = {}
         for record in records:
             last = last_part(record)

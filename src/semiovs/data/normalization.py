@@ -1,4 +1,4 @@
-"""From what travels between processes (uint8; bands uint16) to what a method takes, on the device of the batch."""
+"""Normalisation of batches: uint8 (bands: uint16) from the loader processes to the floats that methods take."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ _LARGEST = {torch.uint8: 255, torch.uint16: 65535}
 
 
 def normalize(batch: Batch, mean: tuple[float, ...], std: tuple[float, ...]) -> Batch:
-    """Images (x / 255 - mean) / std in float32, confidences x / 255, masks and labels int64; what is float already stays.
+    """Return the batch with images (x / 255 - mean) / std in float32, confidences x / 255, masks and labels int64.
 
-    Images of bands are divided by 65535. The arithmetic is that of torchvision's ToTensor and Normalize, bit for bit.
+    Images of bands (uint16) are divided by 65535; tensors that are float already stay. It runs on the device of the batch;
+    the arithmetic is that of torchvision's ToTensor and Normalize, bit for bit.
     """
 
     def image(pixels: Tensor) -> Tensor:
         largest = _LARGEST.get(pixels.dtype)
-        return pixels if largest is None else _image(pixels, largest, mean, std)
+        return pixels if largest is None else _normalize_image(pixels, largest, mean, std)
 
     def views(pixels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(image(view) for view in pixels)
@@ -44,13 +45,13 @@ def normalize(batch: Batch, mean: tuple[float, ...], std: tuple[float, ...]) -> 
     return Batch(labeled, bare(batch.unlabeled), bare(batch.mixing), ood(batch.ood))
 
 
-def _image(pixels: Tensor, largest: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    center, spread = _constants(mean, std, pixels.device)
+def _normalize_image(pixels: Tensor, largest: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    center, spread = _make_constants(mean, std, pixels.device)
     return pixels.to(torch.float32).div_(largest).sub_(center).div_(spread)
 
 
 @lru_cache(maxsize=32)
-def _constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Tensors on the device, made once: making them each step would wait for the device each step."""
+def _make_constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and std as tensors on the device; cached, because making them at each step would wait for the device."""
     center = torch.tensor(mean, dtype=torch.float32, device=device).view(-1, 1, 1)
     return center, torch.tensor(std, dtype=torch.float32, device=device).view(-1, 1, 1)

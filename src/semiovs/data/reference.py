@@ -11,7 +11,7 @@ import torchvision.transforms.functional as tv
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from semiovs.data.transforms import Geometry, Jitter, Look, Pixels
+from semiovs.data.transforms import Geometry, Jitter, Pixels, StrongLook
 
 _JITTER: dict[Jitter, Callable[[Image.Image, float], Image.Image]] = {
     "brightness": tv.adjust_brightness,
@@ -32,7 +32,7 @@ def crop(image: Image.Image, geometry: Geometry) -> Image.Image:
     return out.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if geometry.flip else out
 
 
-def labels(labels: Pixels, geometry: Geometry, fill: int) -> Pixels:
+def crop_labels(labels: Pixels, geometry: Geometry, fill: int) -> Pixels:
     """(H, W) uint8 -> (crop, crop), nearest neighbour; padding is `fill`."""
     if geometry.plain:
         resized = cv2.resize(labels, geometry.size, interpolation=cv2.INTER_NEAREST)
@@ -44,7 +44,7 @@ def labels(labels: Pixels, geometry: Geometry, fill: int) -> Pixels:
     return np.ascontiguousarray(out[:, ::-1]) if geometry.flip else out
 
 
-def strong(crop: Image.Image, look: Look) -> Image.Image:
+def make_strong(crop: Image.Image, look: StrongLook) -> Image.Image:
     """Strong view of an RGB crop."""
     for name, amount in look.jitter:
         crop = _JITTER[name](crop, amount)

@@ -1,4 +1,4 @@
-"""Order of the images of a stream: a pure function of (seed, stream, position)."""
+"""The order of the images of a stream, as a pure function of (seed, stream, position)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from semiovs.data.draws import item_seed
 
 
-class Place(NamedTuple):
-    """An image of a stream: its number in the manifest, and the pass over the manifest it is drawn in."""
+class StreamItem(NamedTuple):
+    """An image of a stream. epoch: the pass over the manifest that it is drawn in; item: its number in the manifest."""
 
     epoch: int
     item: int
@@ -33,21 +33,21 @@ class StreamSampler:
     name: str
     _passes: dict[int, NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def at(self, position: int) -> Place:
+    def locate(self, position: int) -> StreamItem:
         """Image at a position."""
         epoch, offset = divmod(position, self.length)
-        return Place(epoch, int(self._pass(epoch)[offset]))
+        return StreamItem(epoch, int(self._shuffle(epoch)[offset]))
 
-    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> list[Place]:
+    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> list[StreamItem]:
         """Images of one rank at micro-step `step`."""
-        return [self.at(position) for position in self.positions(step, rank, world_size)]
+        return [self.locate(position) for position in self.positions(step, rank, world_size)]
 
     def positions(self, step: int, rank: int = 0, world_size: int = 1) -> range:
         """Positions of one rank at micro-step `step`."""
         start = (step * world_size + rank) * self.batch_size
         return range(start, start + self.batch_size)
 
-    def _pass(self, epoch: int) -> NDArray[np.int64]:
+    def _shuffle(self, epoch: int) -> NDArray[np.int64]:
         if epoch not in self._passes:
             for old in [known for known in self._passes if known < epoch - 1 or known > epoch + 1]:
                 self._passes.pop(old, None)
@@ -63,12 +63,12 @@ class PartnerSampler:
     sampler: StreamSampler
     partners_of: StreamSampler
 
-    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> list[Place]:
+    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> list[StreamItem]:
         """Images of one rank at micro-step `step`; needs at least two images."""
         places = []
         for position in self.sampler.positions(step, rank, world_size):
-            epoch, item = self.sampler.at(position)
-            if item == self.partners_of.at(position).item:
+            epoch, item = self.sampler.locate(position)
+            if item == self.partners_of.locate(position).item:
                 item = (item + 1) % self.sampler.length
-            places.append(Place(epoch, item))
+            places.append(StreamItem(epoch, item))
         return places

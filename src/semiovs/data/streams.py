@@ -1,4 +1,4 @@
-"""Streams counted in steps: micro-step k gives one batch, whatever was read before and by how many workers."""
+"""Batches by step: the batch of micro-step k is the same whatever was read before and by however many workers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.utils.data import Dataset
 
 from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled
 from semiovs.data.collection import Collection
-from semiovs.data.dataset import Augment, read_labeled, read_ood, stack
-from semiovs.data.draws import Draws, item_seed
-from semiovs.data.sampler import PartnerSampler, Place, StreamSampler
-from semiovs.data.transforms import LookKind, half_box
-from semiovs.data.views import Views
+from semiovs.data.draws import ItemDraws, item_seed
+from semiovs.data.items import Augment, read_labeled, read_ood, stack_items
+from semiovs.data.sampler import PartnerSampler, StreamItem, StreamSampler
+from semiovs.data.transforms import LookKind, draw_half_box
+from semiovs.data.view_request import ViewRequest
 from semiovs.errors import DataError
 from semiovs.images.manifest import Manifest
 
@@ -27,10 +27,10 @@ class StepStream(Dataset[Batch]):
 
     Images (but those of bands), masks and confidences are uint8 (see `normalize`); each stream cycles on its own.
 
-    views: what the method wants; batch_size, unlabeled_batch_size, ood_batch_size: images a micro-step and rank (None:
-    unlabelled as labelled, OOD as unlabelled); micro_steps_total: length; confidence: ``ones``, or
-    what the label source says (``score``, ``calibrated``); pipeline: who carries the draws out for RGB images (those of bands have
-    their own); fit: see `Geometry.draw`; look: see `Look.draw`.
+    views: the streams and views that the method asks for; batch_size, unlabeled_batch_size, ood_batch_size: images per
+    micro-step and rank (None: unlabelled as labelled, OOD as unlabelled); micro_steps_total: length; confidence: ``ones``,
+    or that of the label source (``score``, ``calibrated``); pipeline: `data.pipeline`, for RGB images (bands have their
+    own); fit: see `Geometry.draw`; look: see `StrongLook.draw`.
 
     Raises:
         DataError: a stream that `views` asks for has no images, or too few to find CutMix partners.
@@ -39,7 +39,7 @@ class StepStream(Dataset[Batch]):
     def __init__(
         self,
         sources: Collection,
-        views: Views,
+        views: ViewRequest,
         *,
         crop_size: int,
         batch_size: int,
@@ -67,16 +67,16 @@ class StepStream(Dataset[Batch]):
         self.micro_steps_total = micro_steps_total
         self.scores = confidence != "ones"
         bare = unlabeled_batch_size or batch_size
-        self._labeled = self._order(sources.labeled, batch_size, "labeled")
+        self._labeled = self._make_sampler(sources.labeled, batch_size, "labeled")
         self._unlabeled: StreamSampler | None = None
         self._mixing: PartnerSampler | None = None
         self._ood: StreamSampler | None = None
         if views.unlabeled is not None:
-            self._unlabeled = self._order(sources.unlabeled, bare, "unlabeled")
+            self._unlabeled = self._make_sampler(sources.unlabeled, bare, "unlabeled")
             if views.mixing:
-                self._mixing = _partners(self._unlabeled)
+                self._mixing = _make_partner_sampler(self._unlabeled)
         if views.ood is not None:
-            self._ood = self._order(sources.ood, ood_batch_size or bare, "ood")
+            self._ood = self._make_sampler(sources.ood, ood_batch_size or bare, "ood")
 
     def __len__(self) -> int:
         return self.micro_steps_total
@@ -86,49 +86,51 @@ class StepStream(Dataset[Batch]):
             raise IndexError(f"micro-step {step} of {self.micro_steps_total}")
         at = (step, self.rank, self.world_size)
         unlabeled = mixing = ood = None
-        labeled = stack([self._labeled_item(place) for place in self._labeled.batch(*at)])
+        labeled = stack_items([self._read_labeled_item(place) for place in self._labeled.batch(*at)])
         if self._unlabeled is not None:
-            unlabeled = stack([self._unlabeled_item(place, "unlabeled") for place in self._unlabeled.batch(*at)])
+            unlabeled = stack_items(
+                [self._read_unlabeled_item(place, "unlabeled") for place in self._unlabeled.batch(*at)]
+            )
             if self.views.box == "half":
-                unlabeled = self._boxed(unlabeled, step)
+                unlabeled = self._replace_boxes(unlabeled, step)
         if self._mixing is not None:
-            mixing = stack([self._unlabeled_item(place, "mixing") for place in self._mixing.batch(*at)])
+            mixing = stack_items([self._read_unlabeled_item(place, "mixing") for place in self._mixing.batch(*at)])
         if self._ood is not None:
-            ood = stack([self._ood_item(place) for place in self._ood.batch(*at)])
+            ood = stack_items([self._read_ood_item(place) for place in self._ood.batch(*at)])
         return Batch(labeled, unlabeled, mixing, ood)
 
-    def _labeled_item(self, place: Place) -> Labeled:
+    def _read_labeled_item(self, place: StreamItem) -> Labeled:
         image, mask = read_labeled(self.sources.labeled[place.item], self.sources.masks, self.sources.images)
-        return self.augment.labeled(image, mask, self.views.labeled, self._draws("labeled", place))
+        return self.augment.labeled(image, mask, self.views.labeled, self._make_draws("labeled", place))
 
-    def _unlabeled_item(self, place: Place, stream: str) -> Unlabeled:
+    def _read_unlabeled_item(self, place: StreamItem, stream: str) -> Unlabeled:
         assert self.sources.unlabeled is not None
         assert self.views.unlabeled is not None
         image = self.sources.images(self.sources.unlabeled[place.item].image)
-        return self.augment.unlabeled(image, self.views.unlabeled, self._draws(stream, place))
+        return self.augment.unlabeled(image, self.views.unlabeled, self._make_draws(stream, place))
 
-    def _boxed(self, unlabeled: Unlabeled, step: int) -> Unlabeled:
-        """The images with boxes of half the area, in half of the batches; in the others with none."""
-        draws, count = Draws(item_seed(self.seed, "box", step, self.rank)), len(unlabeled.weak)
+    def _replace_boxes(self, unlabeled: Unlabeled, step: int) -> Unlabeled:
+        """Replace the boxes: in half of the batches each image has one of half the area, in the others none."""
+        draws, count = ItemDraws(item_seed(self.seed, "box", step, self.rank)), len(unlabeled.weak)
         cut = draws.chance() < 0.5
         boxes = [
-            torch.tensor([half_box(self.augment.crop_size, draws) if cut else (0, 0, 0, 0) for _ in range(count)])
+            torch.tensor([draw_half_box(self.augment.crop_size, draws) if cut else (0, 0, 0, 0) for _ in range(count)])
             for _ in unlabeled.boxes
         ]
         return replace(unlabeled, boxes=tuple(boxes))
 
-    def _ood_item(self, place: Place) -> OpenVocab:
+    def _read_ood_item(self, place: StreamItem) -> OpenVocab:
         assert self.sources.ood is not None
         assert self.views.ood is not None
         record = self.sources.ood[place.item]
         given, read = self.sources.ood_labels, self.sources.images
         image, label, confidence = read_ood(record, given, scores=self.scores, read=read)
-        return self.augment.ood(image, label, confidence, self.views.ood, self._draws("ood", place))
+        return self.augment.ood(image, label, confidence, self.views.ood, self._make_draws("ood", place))
 
-    def _draws(self, stream: str, place: Place) -> Draws:
-        return Draws(item_seed(self.seed, stream, place.epoch, place.item))
+    def _make_draws(self, stream: str, place: StreamItem) -> ItemDraws:
+        return ItemDraws(item_seed(self.seed, stream, place.epoch, place.item))
 
-    def _order(self, manifest: Manifest | None, batch_size: int, name: str) -> StreamSampler:
+    def _make_sampler(self, manifest: Manifest | None, batch_size: int, name: str) -> StreamSampler:
         if not manifest:
             raise DataError(f"the method needs {_WANTED[name]}, and there are none")
         return StreamSampler(len(manifest), batch_size, self.seed, name)
@@ -141,7 +143,7 @@ _WANTED = {
 }
 
 
-def _partners(unlabeled: StreamSampler) -> PartnerSampler:
+def _make_partner_sampler(unlabeled: StreamSampler) -> PartnerSampler:
     if unlabeled.length < 2:
         raise DataError("the method pastes between different unlabelled images, and there is only one; add more images")
     sampler = StreamSampler(unlabeled.length, unlabeled.batch_size, unlabeled.seed, "mixing")
@@ -150,7 +152,7 @@ def _partners(unlabeled: StreamSampler) -> PartnerSampler:
 
 def steps_per_epoch(
     sources: Collection,
-    views: Views,
+    views: ViewRequest,
     *,
     batch_size: int,
     unlabeled_batch_size: int | None = None,
@@ -168,18 +170,18 @@ def steps_per_epoch(
 def batch_digest(batch: Batch) -> str:
     """SHA-256 over all tensors of a batch, with their names, types and shapes (16 hex digits)."""
     digest = hashlib.sha256()
-    _digest(digest, "batch", batch)
+    _update_digest(digest, "batch", batch)
     return digest.hexdigest()[:16]
 
 
-def _digest(digest: Any, name: str, value: Any) -> None:
+def _update_digest(digest: Any, name: str, value: Any) -> None:
     if isinstance(value, Tensor):
         array = np.ascontiguousarray(value.detach().cpu().numpy())
         digest.update(f"{name}:{array.dtype}:{array.shape};".encode())
         digest.update(array.tobytes())
     elif isinstance(value, tuple):
         for index, item in enumerate(value):
-            _digest(digest, f"{name}.{index}", item)
+            _update_digest(digest, f"{name}.{index}", item)
     elif is_dataclass(value):
         for entry in fields(value):
-            _digest(digest, f"{name}.{entry.name}", getattr(value, entry.name))
+            _update_digest(digest, f"{name}.{entry.name}", getattr(value, entry.name))

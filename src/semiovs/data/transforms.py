@@ -1,6 +1,7 @@
-"""What is drawn for one item (UniMatch; deeplab_methods spec 2.2, 2.3); `reference` and `fast` carry it out alike.
+"""Random draws of the augmentation of one item (UniMatch), which every pipeline then applies to pixels.
 
-Geometry is drawn once per item and applied alike to image, mask and confidence; looks make the strong views.
+`Geometry` (resize, crop, flip) is drawn once per item and applied to image, mask and confidence alike; a `StrongLook` (colours,
+blur) is drawn for each strong view.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semiovs.data.draws import Draws
+from semiovs.data.draws import ItemDraws
 
 Pixels = NDArray[np.uint8]
 #: x0, y0, x1, y1, half-open; an empty box is all zeros.
@@ -61,7 +62,7 @@ class Geometry:
         size: tuple[int, int],
         crop: int,
         scale: tuple[float, float],
-        draws: Draws,
+        draws: ItemDraws,
         *,
         fit: tuple[int, int] | None = None,
     ) -> Self:
@@ -69,7 +70,7 @@ class Geometry:
 
         fit: the image is made to fit these sides (long, short) times `scale` instead.
         """
-        resized = random_size(size, scale, draws) if fit is None else fitted_size(size, fit, draws.uniform(*scale))
+        resized = draw_size(size, scale, draws) if fit is None else fit_size(size, fit, draws.uniform(*scale))
         x = draws.integer(0, max(resized[0], crop) - crop)
         y = draws.integer(0, max(resized[1], crop) - crop)
         return cls(resized, crop, x, y, flip=draws.chance() < 0.5, plain=fit is not None)
@@ -80,7 +81,7 @@ class Geometry:
         return min(self.size[0] - self.x, self.crop), min(self.size[1] - self.y, self.crop)
 
     def valid(self) -> NDArray[np.bool_]:
-        """(crop, crop), False on padding. Needs no mask: the extent follows from the sizes."""
+        """(crop, crop) bool, False on padding; it follows from the sizes alone."""
         width, height = self.visible
         out = np.zeros((self.crop, self.crop), np.bool_)
         out[:height, self.crop - width if self.flip else 0 :][:, :width] = True
@@ -88,7 +89,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class Look:
+class StrongLook:
     """Colours and sharpness of a strong view: jitter (in this order), then gray, then a blur of this radius, in pixels.
 
     gains: factors of the bands, one each, of pictures that are not RGB.
@@ -100,10 +101,11 @@ class Look:
     gains: tuple[float, ...] = ()
 
     @classmethod
-    def draw(cls, draws: Draws, kind: LookKind = "color", bands: int | None = None) -> Self:
-        """Jitter in 80 %, gray in 20 % and blur in half of the cases; less of it as `kind` says.
+    def draw(cls, draws: ItemDraws, kind: LookKind = "color", bands: int | None = None) -> Self:
+        """Draw a look of `kind`; ``color`` has jitter in 80 %, gray in 20 % and blur in half of the cases.
 
-        bands: of pictures that are not RGB; `color` then is jitter of brightness and contrast, and gains of each band (±25 %).
+        kind: ``color``; ``tone``, brightness, contrast and blur; ``blur``; ``none``. bands: number of bands of images that are
+        not RGB: ``color`` is then ``tone`` and a gain of each band (±25 %).
         """
         if kind == "none":
             return cls()
@@ -119,22 +121,22 @@ class Look:
 
 
 class Pipeline(Protocol[Given, Crop]):
-    """Operations on pixels; the modules `reference` and `fast` (RGB) and `bands` are three of them."""
+    """Applies draws to pixels; implemented by the modules `reference` and `fast` (RGB) and `bands`."""
 
     def crop(self, image: Given, geometry: Geometry) -> Crop:
         """Image -> crop; padding is black."""
 
-    def labels(self, labels: Pixels, geometry: Geometry, fill: int) -> Pixels:
+    def crop_labels(self, labels: Pixels, geometry: Geometry, fill: int) -> Pixels:
         """(H, W) uint8 -> (crop, crop), nearest neighbour; padding is `fill`."""
 
-    def strong(self, crop: Crop, look: Look) -> Crop:
+    def make_strong(self, crop: Crop, look: StrongLook) -> Crop:
         """Strong view of a crop."""
 
     def to_tensor(self, crop: Crop) -> Tensor:
         """RGB crop -> (3, H, W) uint8; of bands (C, H, W) uint16."""
 
 
-def random_size(size: tuple[int, int], scale: tuple[float, float], draws: Draws) -> tuple[int, int]:
+def draw_size(size: tuple[int, int], scale: tuple[float, float], draws: ItemDraws) -> tuple[int, int]:
     """New (width, height) of an image of `size`: the long side drawn from its range, the short side in proportion."""
     width, height = size
     longest = max(size)
@@ -143,7 +145,7 @@ def random_size(size: tuple[int, int], scale: tuple[float, float], draws: Draws)
     return (short_side, long_side) if height > width else (long_side, short_side)
 
 
-def fitted_size(size: tuple[int, int], fit: tuple[int, int], factor: float) -> tuple[int, int]:
+def fit_size(size: tuple[int, int], fit: tuple[int, int], factor: float) -> tuple[int, int]:
     """(width, height) of an image of `size` whose long and short side just fit `fit` times `factor` (SemiVL spec, section 9)."""
     longest, shortest = (int(side * factor) for side in fit)
     ratio = min(longest / max(size), shortest / min(size))
@@ -151,19 +153,19 @@ def fitted_size(size: tuple[int, int], fit: tuple[int, int], factor: float) -> t
     return width, height
 
 
-def draw_jitter(draws: Draws, names: Sequence[Jitter] = tuple(_RANGES)) -> tuple[tuple[Jitter, float], ...]:
+def draw_jitter(draws: ItemDraws, names: Sequence[Jitter] = tuple(_RANGES)) -> tuple[tuple[Jitter, float], ...]:
     """Brightness, contrast, saturation (each ±50 %) and hue (±0.25) in random order; the order is drawn first."""
     order = draws.permutation(len(names))
     amounts = [draws.torch_uniform(*_RANGES[name]) for name in names]
     return tuple((names[index], amounts[index]) for index in order)
 
 
-def draw_radius(draws: Draws) -> float | None:
+def draw_radius(draws: ItemDraws) -> float | None:
     """Radius of the Gaussian blur, 0.1 to 2, in half of the cases."""
     return draws.uniform(0.1, 2.0) if draws.chance() < 0.5 else None
 
 
-def cutmix_box(side: int, draws: Draws) -> Box:
+def draw_cutmix_box(side: int, draws: ItemDraws) -> Box:
     """Box of 2 to 40 % of a square of `side`, aspect 0.3 to 1 / 0.3; empty in half of the cases."""
     if draws.chance() > 0.5:
         return (0, 0, 0, 0)
@@ -176,7 +178,7 @@ def cutmix_box(side: int, draws: Draws) -> Box:
             return (x, y, x + width, y + height)
 
 
-def half_box(side: int, draws: Draws) -> Box:
+def draw_half_box(side: int, draws: ItemDraws) -> Box:
     """Box of half the area of a square of `side`, at least half as wide (DDFP spec, section 5)."""
     width = draws.integer(side // 2 + 1, side - 1)
     height = round(side * side / 2 / width)

@@ -1,4 +1,4 @@
-"""Worker processes in front of a `StepStream`; what they return depends on the step alone."""
+"""Loader processes for a `StepStream`; each batch depends on its step alone, so killed workers can be replaced."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ RESTARTS = 3
 
 @dataclass(frozen=True)
 class _Failure:
-    """An error on its way from a worker; torch would rebuild it with a page of traceback as its message."""
+    """An error raised in a worker, returned as a value: torch would replace its message by a page of traceback."""
 
     error: SemiovsError
 
 
-class _Guarded(Dataset[Batch | _Failure]):
+class _ErrorCatchingStream(Dataset[Batch | _Failure]):
     def __init__(self, stream: Dataset[Batch]) -> None:
         self.stream = stream
 
@@ -52,13 +52,13 @@ def loader(stream: Dataset[Batch], start: int, total: int, *, workers: int = 0) 
     step, deaths = start, 0
     while step < total:
         try:
-            for batch in _started(stream, range(step, total), workers):
+            for batch in _start_loader(stream, range(step, total), workers):
                 if isinstance(batch, _Failure):
                     raise batch.error
                 yield batch
                 step += 1
         except (RuntimeError, EOFError, OSError) as error:
-            if not _is_death(error):
+            if not _is_worker_death(error):
                 raise
             deaths += 1
             if deaths > RESTARTS:
@@ -68,29 +68,29 @@ def loader(stream: Dataset[Batch], start: int, total: int, *, workers: int = 0) 
                 ) from None
 
 
-def _is_death(error: Exception) -> bool:
-    """Whether a worker is gone, not an error that it raised ("Caught …"): torch says so, or it died while handing over a batch."""
+def _is_worker_death(error: Exception) -> bool:
+    """Whether an error means that a worker was killed, and not that it raised one ("Caught …")."""
     return "DataLoader worker (pid" in str(error) or not (isinstance(error, RuntimeError) or "Caught" in str(error))
 
 
-def _started(stream: Dataset[Batch], steps: range, workers: int) -> Iterator[Batch | _Failure]:
+def _start_loader(stream: Dataset[Batch], steps: range, workers: int) -> Iterator[Batch | _Failure]:
     batches = DataLoader(
-        _Guarded(stream),
+        _ErrorCatchingStream(stream),
         batch_size=None,
         sampler=steps,
         num_workers=workers,
-        collate_fn=_as_it_is,
+        collate_fn=_return_unchanged,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=PREFETCH if workers else None,
         worker_init_fn=_start_worker,
         generator=torch.Generator(),  # else the loader draws from the global generator, which belongs to the model
     )
-    with _own_child_handler(), _opencv_without_threads(), _termination_blocked():
+    with _keep_child_handler(), _stop_opencv_threads(), _block_termination():
         return iter(batches)
 
 
 @contextmanager
-def _termination_blocked() -> Iterator[None]:
+def _block_termination() -> Iterator[None]:
     """Fork while SIGTERM is blocked: every thread of a worker inherits that, also those that torch starts before `_start_worker`.
 
     One thread that does not block it would let the signal end the worker.
@@ -106,7 +106,7 @@ def _termination_blocked() -> Iterator[None]:
 
 
 @contextmanager
-def _opencv_without_threads() -> Iterator[None]:
+def _stop_opencv_threads() -> Iterator[None]:
     """Fork while OpenCV has no threads: a worker that inherits its pool without the threads waits for them forever."""
     cv2 = sys.modules.get("cv2")
     if cv2 is None:
@@ -121,10 +121,10 @@ def _opencv_without_threads() -> Iterator[None]:
 
 
 @contextmanager
-def _own_child_handler() -> Iterator[None]:
-    """Undo torch's SIGCHLD handler, which raises wherever the main process happens to be when a worker dies.
+def _keep_child_handler() -> Iterator[None]:
+    """Undo torch's SIGCHLD handler, which raises anywhere in the main process when a worker dies.
 
-    Without it the death is seen by the next request for a batch, where it can be dealt with.
+    Without it, the next request for a batch raises, where the error can be handled.
     """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
         yield
@@ -136,12 +136,12 @@ def _own_child_handler() -> Iterator[None]:
         signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _return_unchanged(batch: Any) -> Any:
     return batch
 
 
 def _start_worker(_: int) -> None:
-    """One thread a worker. Signals to the whole job are the main process's business: it checkpoints, then ends its workers."""
+    """Use one thread, and ignore signals to the whole job: the main process writes a checkpoint, then ends its workers."""
     torch.set_num_threads(1)
     for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):

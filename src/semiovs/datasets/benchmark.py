@@ -15,13 +15,13 @@ from semiovs.datasets.folder import FolderDataset
 from semiovs.datasets.parts import DatasetPart, MaskBuild
 from semiovs.datasets.split_cache import SplitCache
 from semiovs.errors import DataError
-from semiovs.images.containers.container import exists
+from semiovs.images.containers.container import image_exists
 from semiovs.images.conventions import MASK_SUFFIXES
-from semiovs.images.findings import of_error
+from semiovs.images.findings import list_findings
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
-from semiovs.images.record_lines import columns, record_of, relative
+from semiovs.images.record_lines import parse_record, relative_path, split_columns
 from semiovs.images.source import Reading
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -114,24 +114,24 @@ class Benchmark(FolderDataset):
             try:
                 placed = self._locate(KEYS[name], stream.manifest, kind if name in MASKED else None)
             except DataError as error:
-                found.findings += of_error(error, "image-missing", stream=name)
+                found.findings += list_findings(error, "image-missing", stream=name)
             else:
                 found.streams[name] = replace(stream, manifest=placed)
 
     def complete_lines(self, part: str) -> list[str]:
         """Lines of the official part whose image and mask are both on disk."""
         lines = self.official_lines(part)
-        records = [record_of(line, self.root) for line in lines]
+        records = [parse_record(line, self.root) for line in lines]
         kind, gone = self._choose_mask_kind([Manifest(records, self.root)]), set(self.missing_images(lines))
         return [
             line
             for line, record in zip(lines, records, strict=True)
-            if columns(line)[0] not in gone and self._find_mask(record, kind) is not None
+            if split_columns(line)[0] not in gone and self._find_mask(record, kind) is not None
         ]
 
     def missing_images(self, lines: Iterable[str]) -> list[str]:
         """Images named by lines ("image mask") that are not on disk."""
-        names = (columns(line)[0] for line in lines)
+        names = (split_columns(line)[0] for line in lines)
         return [name for name in names if self.files.find(self.images(name)) is None]
 
     def check_masks(self, manifest: Manifest) -> list[str]:
@@ -147,15 +147,15 @@ class Benchmark(FolderDataset):
                 problems.append(str(error))
         return problems
 
-    def _every_labeled(self, root: Path) -> Reading:
+    def _read_all_labeled(self, root: Path) -> Reading:
         """Without a list: the official part, or images/ with masks/ of a user's own folder."""
         if self.data.labeled is not None or self._is_own_folder:
-            return super()._every_labeled(root)
+            return super()._read_all_labeled(root)
         return self._read_official("train", root), ()
 
-    def _val(self, root: Path) -> Reading | None:
+    def _read_val(self, root: Path) -> Reading | None:
         if self.data.val is not None or self._is_own_folder:
-            return super()._val(root)
+            return super()._read_val(root)
         return self._read_official("val", root), ()
 
     @cached_property
@@ -169,7 +169,7 @@ class Benchmark(FolderDataset):
             raise DataError(f"{root}: no {part} images of {self.data.name}; {self._advice()}")
         return _make_manifest(lines, root)
 
-    def _published(self, key: str, given: str, path: Path) -> Manifest:
+    def _read_published(self, key: str, given: str, path: Path) -> Manifest:
         """Fallback for a missing list: a folder of the data set, or the published list that `given` names."""
         for place in self.images(given):
             if not Path(given).is_absolute() and (self.home / place).is_dir():
@@ -178,7 +178,7 @@ class Benchmark(FolderDataset):
             lines = self.published_lines(given)
         except DataError as error:
             raise DataError(f"{key}: no such file: {path}; {error}") from None
-        return _make_manifest(lines, self.root) if lines is not None else super()._published(key, given, path)
+        return _make_manifest(lines, self.root) if lines is not None else super()._read_published(key, given, path)
 
     def published_lines(self, given: str) -> list[str] | None:
         """Lines of the published list that a path names, or None if it names none.
@@ -210,7 +210,7 @@ class Benchmark(FolderDataset):
     def _find_mask(self, record: Record, kind: MaskKind) -> Path | None:
         if record.mask is None:
             return None
-        name = relative(record.mask, self.root)
+        name = relative_path(record.mask, self.root)
         found = self.files.find(kind.places(name), MASK_SUFFIXES)
         return found or (record.mask if name.startswith("/") and record.mask.exists() else None)
 
@@ -218,13 +218,13 @@ class Benchmark(FolderDataset):
         """The manifest with the paths of its files on disk; kind: form of the masks, None for unlabelled images."""
         records, lacking, unmasked = [], [], []
         for record in manifest:
-            name = relative(record.image, self.root)
-            image = self.files.find(self.images(name)) or (record.image if exists(record.image) else None)
+            name = relative_path(record.image, self.root)
+            image = self.files.find(self.images(name)) or (record.image if image_exists(record.image) else None)
             mask = None if kind is None else self._find_mask(record, kind)
             if image is None:
                 lacking.append(name)
             elif mask is None and kind is not None and record.mask is not None:
-                unmasked.append(relative(record.mask, self.root))
+                unmasked.append(relative_path(record.mask, self.root))
             records.append(replace(record, image=image or record.image, mask=mask))
         problems = [
             f"{key}: {len(names):,} of {len(manifest):,} {what} are not in {self.home} (like {', '.join(names[:_FEW])})"
@@ -242,7 +242,7 @@ class Benchmark(FolderDataset):
 
 
 def _make_manifest(lines: Iterable[str], root: Path) -> Manifest:
-    return Manifest((record_of(line, root, number) for number, line in enumerate(lines, 1)), root)
+    return Manifest((parse_record(line, root, number) for number, line in enumerate(lines, 1)), root)
 
 
 def _strip_splits_prefix(given: str) -> str:

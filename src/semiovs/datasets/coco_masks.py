@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from semiovs.errors import DataError
 from semiovs.images.coco_polygons import fill_polygons
 from semiovs.images.conventions import IGNORE
-from semiovs.images.run_lengths import Runs, from_text
+from semiovs.images.run_lengths import Runs, decode_run_lengths
 
 #: Category ids that COCO never used; the 80 things have the others of 1..90, stuff 92..182.
 _UNUSED_THINGS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
@@ -96,8 +96,12 @@ def decode_region(region: Any, height: int, width: int) -> NDArray[np.bool_]:
             ]
             return fill_polygons([points.reshape(-1, 2) for points in polygons], height, width)
         counts, (high, wide) = region["counts"], region["size"]
-        runs = from_text(counts) if isinstance(counts, str) else np.array([int(count) for count in counts], np.int64)
-        return Runs(runs, (int(high), int(wide))).raster(height, width)
+        runs = (
+            decode_run_lengths(counts)
+            if isinstance(counts, str)
+            else np.array([int(count) for count in counts], np.int64)
+        )
+        return Runs(runs, (int(high), int(wide))).rasterize(height, width)
     except DataError:
         raise
     except Exception as error:  # the C code raises many kinds

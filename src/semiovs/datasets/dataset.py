@@ -1,4 +1,4 @@
-"""What a data set is: something that finds images, masks and class names for a configuration."""
+"""Base class of data sets, which find images, masks and class names for a configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semiovs.env import data_dir
 from semiovs.errors import DataError
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
-from semiovs.images.readers import ImageReader, image_reader
+from semiovs.images.readers import ImageReader, make_image_reader
 from semiovs.vocab.vocabulary import Vocabulary
 
 
@@ -21,7 +21,7 @@ from semiovs.vocab.vocabulary import Vocabulary
 class Dataset(ABC):
     """Base of all data sets; one of your own writes `vocabulary` and `list_streams`.
 
-    data, ood: the sections of the configuration; ood: None where no OOD images are asked for.
+    data, ood: sections of the configuration; ood is None without OOD images.
     """
 
     data: DataConfig
@@ -29,7 +29,7 @@ class Dataset(ABC):
 
     @property
     def root(self) -> Path:
-        """`data.root`; a relative one that is not here is looked for in `SEMIOVS_DATA`.
+        """`data.root`; a relative path that does not exist is searched in `SEMIOVS_DATA`.
 
         Raises:
             DataError: there is no such folder.
@@ -84,7 +84,7 @@ class Dataset(ABC):
         return found
 
     def read(self, streams: Container[str] = KEYS) -> Collection:
-        """As `examine`, of what is whole: images and masks are looked at by `semiovs.audit.check.check_collection`.
+        """As `examine`, but problems of lists raise an error; images and masks are checked by `semiovs.audit.check`.
 
         Raises:
             DataError: missing or wrong lists and folders, all of them in one error; ConfigError: as `examine`.
@@ -92,17 +92,17 @@ class Dataset(ABC):
         return self.examine(streams=streams).require()
 
     def labeled(self) -> Collection:
-        """The labelled images that are trained on, alone: what is for evaluation is not even listed."""
+        """Only the labelled images for training."""
         return self.read((LABELED,))
 
     def unlabeled(self) -> Manifest | None:
-        """The bare images alone, or None."""
+        """Only the unlabelled images, or None."""
         return self.read((UNLABELED,)).unlabeled
 
     def ood_images(self) -> Collection:
-        """The OOD images alone, before they have labels."""
+        """Only the OOD images, without their labels."""
         return self.examine(streams=(OOD,), ood_labels=False).require()
 
     def image_reader(self) -> ImageReader:
         """How image files are read."""
-        return image_reader(self.data)
+        return make_image_reader(self.data)

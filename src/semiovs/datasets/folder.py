@@ -1,4 +1,4 @@
-"""The user's own data: folders by convention, or lists and manifests named in the configuration."""
+"""Data sets of folders by convention, or of lists and manifests named in the configuration."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection, Stream
-from semiovs.data.label_source import LabelSource, MaskFiles, MaskFolder, NamedLabels
+from semiovs.data.label_source import LabelSource, MaskFiles, MaskFolder, MatchedLabels
 from semiovs.datasets.dataset import Dataset
 from semiovs.env import cache_dir
 from semiovs.errors import ConfigError, DataError
 from semiovs.images.allowed_folders import AllowedFolders
-from semiovs.images.findings import of_error
+from semiovs.images.findings import list_findings
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.pixel_cache import PixelCache
 from semiovs.images.readers import ImageReader
-from semiovs.images.source import Reading, examine_list, examine_source, names_container
+from semiovs.images.source import Reading, examine_list, examine_source, is_container
 from semiovs.vocab.vocabulary import Vocabulary
 
 _CLASS_FILES = ("classes.yaml", "classes.yml", "classes.txt")
@@ -33,7 +33,7 @@ class FolderDataset(Dataset):
     ``classes.txt`` or ``classes.yaml``; each can be replaced by a folder, a list or a manifest in the configuration, relative
     to the root or absolute.
 
-    lists: stream -> what to read in the place of what the configuration names, for lists that are not on disk.
+    lists: stream -> records and findings to use instead of those that the configuration names, for lists that are not on disk.
     """
 
     lists: Mapping[str, Reading] = field(default_factory=dict)
@@ -45,12 +45,12 @@ class FolderDataset(Dataset):
             self._add_labeled(found, root)
             found.streams = {name: stream for name, stream in found.streams.items() if name in streams}
         if UNLABELED in streams:
-            found.add(UNLABELED, lambda: self.lists.get(UNLABELED) or self._unlabeled(root))
+            found.add(UNLABELED, lambda: self.lists.get(UNLABELED) or self._read_unlabeled(root))
         if VAL in streams:
-            found.add(VAL, lambda: self.lists.get(VAL) or self._val(root))
+            found.add(VAL, lambda: self.lists.get(VAL) or self._read_val(root))
         if self.ood is not None and OOD in streams:
             given = self.ood.images
-            images = found.add(OOD, lambda: self._bare("ood.images", given, root))
+            images = found.add(OOD, lambda: self._read_unmasked("ood.images", given, root))
             if images is not None and ood_labels:
                 self._add_ood_labels(found, images, root)
 
@@ -85,37 +85,37 @@ class FolderDataset(Dataset):
         return PixelCache.open(folder, int(given.budget_gb * 1e9))
 
     def _add_labeled(self, found: Collection, root: Path) -> None:
-        """The labelled images, and those of them that are kept aside (`data.held_out`)."""
-        labeled = found.add(LABELED, lambda: self.lists.get(LABELED) or self._every_labeled(root))
+        """Add the labelled and the held-out images (`data.held_out`)."""
+        labeled = found.add(LABELED, lambda: self.lists.get(LABELED) or self._read_all_labeled(root))
         if self.data.held_out is not None:
             self._set_aside(found, labeled, root)
 
     def _add_ood_labels(self, found: Collection, images: Manifest, root: Path) -> None:
         try:
-            found.ood_labels = self._ood_labels(images, root, found.vocabulary)
+            found.ood_labels = self._find_ood_labels(images, root, found.vocabulary)
         except DataError as error:
-            found.findings += of_error(error, "ood-labels", stream=OOD)
+            found.findings += list_findings(error, "ood-labels", stream=OOD)
 
     def _set_aside(self, found: Collection, every: Manifest | None, root: Path) -> None:
-        """Take the images of `data.held_out` from the labelled ones."""
+        """Move the images of `data.held_out` from the labelled to the held-out stream."""
         given = self.data.held_out
         if isinstance(given, str):
-            held_out = found.add(HELD_OUT, lambda: self._with_masks("data.held_out", given, root))
+            held_out = found.add(HELD_OUT, lambda: self._read_masked("data.held_out", given, root))
         elif every is None:
             return
         elif given is not None and 0 < given < len(every):
-            held_out = every.aside(given)
+            held_out = every.choose_by_hash(given)
             found.streams[HELD_OUT] = Stream(HELD_OUT, held_out)
         else:
             raise ConfigError(
                 f"data.held_out: {given} of {len(every)} labelled images cannot be kept aside; give 1 to {len(every) - 1}"
             )
         if every is not None and held_out is not None:
-            found.streams[LABELED] = replace(found.streams[LABELED], manifest=every.without(held_out))
+            found.streams[LABELED] = replace(found.streams[LABELED], manifest=every.exclude(held_out))
 
-    def _every_labeled(self, root: Path) -> Reading:
+    def _read_all_labeled(self, root: Path) -> Reading:
         if self.data.labeled is not None:
-            return self._with_masks("data.labeled", self.data.labeled, root)
+            return self._read_masked("data.labeled", self.data.labeled, root)
         if not (root / "images").is_dir():
             raise DataError(
                 f"{root / 'images'}: no such folder; put images there and masks in masks/, or set data.labeled",
@@ -124,60 +124,60 @@ class FolderDataset(Dataset):
         found = next((p for p in sorted(root.iterdir()) if p.suffix.lower() in _ANNOTATIONS), None)
         if found is not None and not (root / "masks").is_dir():
             raise DataError(
-                f"{root / 'masks'}: no such folder, but {found} may hold annotations; {_import_hint(found)}"
+                f"{root / 'masks'}: no such folder, but {found} may hold annotations; {_suggest_import(found)}"
             )
-        return self._folder(root, root / "images", root / "masks")
+        return self._read_folder(root, root / "images", root / "masks")
 
-    def _unlabeled(self, root: Path) -> Reading | None:
+    def _read_unlabeled(self, root: Path) -> Reading | None:
         if self.data.unlabeled is not None:
-            return self._bare("data.unlabeled", self.data.unlabeled, root)
-        return self._bare("data.unlabeled", "unlabeled", root) if (root / "unlabeled").is_dir() else None
+            return self._read_unmasked("data.unlabeled", self.data.unlabeled, root)
+        return self._read_unmasked("data.unlabeled", "unlabeled", root) if (root / "unlabeled").is_dir() else None
 
-    def _val(self, root: Path) -> Reading | None:
+    def _read_val(self, root: Path) -> Reading | None:
         if self.data.val is not None:
-            return self._with_masks("data.val", self.data.val, root)
+            return self._read_masked("data.val", self.data.val, root)
         if not (root / "val" / "images").is_dir():
             return None
-        return self._folder(root, root / "val" / "images", root / "val" / "masks")
+        return self._read_folder(root, root / "val" / "images", root / "val" / "masks")
 
-    def _with_masks(self, key: str, given: str, root: Path) -> Reading:
+    def _read_masked(self, key: str, given: str, root: Path) -> Reading:
         path = root / Path(given).expanduser()
         if path.is_file() and path.suffix.lower() in _ANNOTATIONS:
-            raise DataError(f"{key}: {path} holds annotations and is no list; {_import_hint(path)}")
+            raise DataError(f"{key}: {path} holds annotations and is no list; {_suggest_import(path)}")
         if path.is_file():
             return examine_list(path, root, outside=self.data.outside)
         if not path.is_dir():
-            return self._published(key, given, path), ()
+            return self._read_published(key, given, path), ()
         if (path / "images").is_dir():
-            return self._folder(root, path / "images", path / "masks")
+            return self._read_folder(root, path / "images", path / "masks")
         if (path.parent / "masks").is_dir():
-            return self._folder(root, path, path.parent / "masks")
+            return self._read_folder(root, path, path.parent / "masks")
         raise DataError(f"{key}: {path} has no images/ with masks/; name a list of 'image mask' lines otherwise")
 
-    def _bare(self, key: str, given: str, root: Path) -> Reading:
+    def _read_unmasked(self, key: str, given: str, root: Path) -> Reading:
         path = root / Path(given).expanduser()
-        if path.exists() or names_container(path):
+        if path.exists() or is_container(path):
             return examine_source(given, root, key=key, outside=self.data.outside)
-        return self._published(key, given, path), ()
+        return self._read_published(key, given, path), ()
 
-    def _published(self, key: str, given: str, path: Path) -> Manifest:  # noqa: ARG002 - benchmarks know lists by name
-        """Fallback for a missing list; there is none for a folder of one's own."""
-        raise _absent(key, path)
+    def _read_published(self, key: str, given: str, path: Path) -> Manifest:  # noqa: ARG002 - benchmarks know lists by name
+        """Fallback for a missing list; a folder has none."""
+        raise _missing_error(key, path)
 
-    def _folder(self, root: Path, images: Path, masks: Path) -> Reading:
+    def _read_folder(self, root: Path, images: Path, masks: Path) -> Reading:
         within = None if self.data.outside else AllowedFolders((root, images, masks))
         return Manifest.examine_folder(images, masks, within=within)
 
-    def _ood_labels(self, images: Manifest, root: Path, vocabulary: Vocabulary) -> LabelSource | None:
-        """The store, the folder of masks, or the masks of the list, in this order.
+    def _find_ood_labels(self, images: Manifest, root: Path, vocabulary: Vocabulary) -> LabelSource | None:
+        """Find the OOD labels: a store, a folder of masks, or the masks of the list, in this order.
 
-        In naive mode they tell which pixels are valid, as in the other mode; None there if there are none at all.
+        In naive mode they only tell which pixels are valid, and may be missing (None).
         """
         assert self.ood is not None
         naive, given = self.ood.mode == "naive", self.ood.labels
         path = None if given is None else root / Path(given).expanduser()
         if path is not None and (path / "meta.json").is_file():
-            return NamedLabels(self._ood_store(path, vocabulary), images)
+            return MatchedLabels(self._open_ood_store(path, vocabulary), images)
         if self.ood.confidence != "ones" and not naive:
             raise ConfigError(
                 f"ood.confidence: {self.ood.confidence} needs a pseudo-label store, and {path} is none; "
@@ -187,7 +187,7 @@ class FolderDataset(Dataset):
             vocabulary.names, origin="ood.labels", map_key="`semiovs label --map`", ignore=vocabulary.ignore
         )
         if path is not None and path.is_dir():
-            return NamedLabels(MaskFolder(path, reader), images)
+            return MatchedLabels(MaskFolder(path, reader), images)
         paths = {record.id: record.mask for record in images if record.mask is not None}
         if paths:
             return MaskFiles(paths, reader)
@@ -195,7 +195,7 @@ class FolderDataset(Dataset):
             return None
         raise DataError(f"ood.labels: no such store or folder of masks: {path}; `semiovs label` writes a store")
 
-    def _ood_store(self, path: Path, vocabulary: Vocabulary) -> LabelSource:
+    def _open_ood_store(self, path: Path, vocabulary: Vocabulary) -> LabelSource:
         from semiovs.store import PseudoLabelStore
 
         assert self.ood is not None
@@ -209,11 +209,11 @@ class FolderDataset(Dataset):
         return store
 
 
-def _import_hint(path: Path) -> str:
+def _suggest_import(path: Path) -> str:
     return f"make masks and a list of them: semiovs labels import {path} --images DIR --out DIR"
 
 
-def _absent(key: str, path: Path) -> DataError:
+def _missing_error(key: str, path: Path) -> DataError:
     return DataError(
         f"{key}: no such list or folder: {path}; set {key}, or data.root where the path starts", kind="list-missing"
     )

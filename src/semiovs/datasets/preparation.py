@@ -1,4 +1,4 @@
-"""Preparing a benchmark: what is wrong with what is there, what can be made of it, and what to do next."""
+"""Prepare a benchmark: check its files, make masks and lists, and propose the next commands."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from semiovs.datasets.split_cache import SplitCache
 from semiovs.errors import DataError
 from semiovs.files import write_text
 from semiovs.images.manifest import Manifest
-from semiovs.images.record_lines import record_of
+from semiovs.images.record_lines import parse_record
 
-#: A preset to begin with, by data set.
+#: First preset to train with, by data set.
 FIRST_PRESET = {
     "voc": "pascal/92",
     "context": "context/1_16",
@@ -27,7 +27,7 @@ _LOOKED_AT = 16
 
 
 def list_makings(dataset: Benchmark) -> tuple[list[MaskBuild], list[str]]:
-    """Masks that can be made, or why it cannot be told."""
+    """List the masks that can be made; or the problem that prevents it."""
     try:
         return dataset.mask_builds(), []
     except DataError as error:
@@ -35,17 +35,17 @@ def list_makings(dataset: Benchmark) -> tuple[list[MaskBuild], list[str]]:
 
 
 def check_masks(dataset: Benchmark) -> list[str]:
-    """What is wrong with a few masks, evenly chosen from the official parts; all are read before training."""
+    """Check a few masks, evenly chosen from the official parts (all are read before training)."""
     found = []
     for part in ("train", "val"):
         lines = dataset.official_lines(part)
-        records = [record_of(line, dataset.root) for line in lines[:: max(1, len(lines) // _LOOKED_AT)]]
+        records = [parse_record(line, dataset.root) for line in lines[:: max(1, len(lines) // _LOOKED_AT)]]
         found += dataset.check_masks(Manifest(records, dataset.root))
     return found
 
 
 def find_absent(dataset: Benchmark) -> list[str]:
-    """Images that official and published lists name, and that are not there though their number is right."""
+    """Find images named by official and published lists that are not there."""
     cache = SplitCache()
     lists = {f"the official {part} list": dataset.official_lines(part) for part in ("train", "val")}
     for one in cache.known.family(dataset.key):
@@ -63,14 +63,14 @@ def find_absent(dataset: Benchmark) -> list[str]:
 
 
 def count_lists(dataset: Benchmark) -> dict[str, Any]:
-    """How many published lists the data set has, and how many are here."""
+    """Count the published lists of the data set, and those in the cache."""
     cache = SplitCache()
     lists = cache.known.family(dataset.key)
     return {"lists": len(lists), "here": len(lists) - len(cache.missing(lists))}
 
 
 def write_starter(dataset: Benchmark) -> list[Path]:
-    """Lists of what is there of the official parts, and a configuration; files that are there stay."""
+    """Write lists of the official parts, as far as they are there, and a configuration; existing files stay."""
     written = []
     for part in ("train", "val"):
         path = dataset.root / "splits" / "official" / f"{part}.txt"
@@ -90,8 +90,10 @@ def write_starter(dataset: Benchmark) -> list[Path]:
     return written
 
 
-def next_steps(dataset: Benchmark, waiting: list[tuple[str, int]], lacking: bool, written: list[Path]) -> list[str]:
-    """The commands to type next."""
+def list_next_steps(
+    dataset: Benchmark, waiting: list[tuple[str, int]], lacking: bool, written: list[Path]
+) -> list[str]:
+    """List the next commands."""
     root, name = shlex.quote(str(dataset.root)), dataset.data.name
     steps = []
     if waiting:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from semiovs.demo.demo import DemoExample
 from semiovs.demo.synthetic import CLASSES, COLORS
 from semiovs.files import write_bytes
-from semiovs.vocab.colors import hex_of
+from semiovs.vocab.colors import format_hex
 
 #: Inches of one picture, and pixels an inch.
 _SIDE, _DPI = 1.35, 110
@@ -48,7 +48,7 @@ def write_strips(path: Path, examples: Sequence[DemoExample]) -> None:
             axis.set_xlabel("" if share is None else f"{share:.0f} %", fontsize=8, color="#5c6470", labelpad=2)
     for axis, caption in zip(axes[0], captions, strict=True):
         axis.set_title(caption, fontsize=9, fontweight="bold")
-    patches = [Patch(color=hex_of(color), label=name) for name, color in zip(CLASSES, COLORS, strict=True)]
+    patches = [Patch(color=format_hex(color), label=name) for name, color in zip(CLASSES, COLORS, strict=True)]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(CLASSES), fontsize=7.5, frameon=False,
                   handlelength=0.9, handletextpad=0.4, columnspacing=1.1)  # fmt: skip
     write_bytes(path, _encode_png(figure))

@@ -19,9 +19,9 @@ from PIL import Image
 from semiovs.demo.textures import FOREIGN, NAMED, Field, Plane, Texture, clamp, make_pixel_grid
 from semiovs.errors import DataError, UsageError
 from semiovs.files import new_folder
-from semiovs.images.palette import palette
-from semiovs.vocab.document import to_yaml
+from semiovs.images.palette import build_palette
 from semiovs.vocab.vocabulary import Vocabulary
+from semiovs.vocab.yaml_writer import to_yaml
 
 Pixels = NDArray[np.uint8]
 Ground = str
@@ -280,7 +280,7 @@ def _write_parts(root: Path, seed: int, size: WorldSize) -> None:
     for folder in ("images", "masks", "unlabeled", "val/images", "val/masks", "ood", "ood-truth"):
         (root / folder).mkdir(parents=True)
     (root / "classes.yaml").write_text(to_yaml(VOCABULARY))
-    colors = palette().tobytes()
+    colors = build_palette().tobytes()
     for name, scene in _iterate_scenes("labeled", seed, size.labeled, size.side):
         save_png(root / "images" / name, scene.image)
         save_png(root / "masks" / name, scene.mask, colors)

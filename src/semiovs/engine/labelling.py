@@ -74,7 +74,7 @@ def run_labelling(
                 shard=ranks.take_shard(shard),
                 progress=show,
                 stop=stop,
-                read=task.reader.rgb,
+                read=task.reader.read_rgb,
                 **work,
             )
         reports = ranks.gather_reports(done.as_json(), stop)
@@ -91,7 +91,7 @@ def _measure_agreement(
     exact = teacher.exact()
     if exact is None:
         return None
-    found = measure_agreement(teacher, exact, task.images, task.vocabulary, read=task.reader.rgb)
+    found = measure_agreement(teacher, exact, task.images, task.vocabulary, read=task.reader.read_rgb)
     if found is not None:
         say(
             f"{found.percent:.2f} % of the pixels of {found.images} images get the label that exact arithmetic gives "

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from semiovs.config import Loaded, load_config
+from semiovs.config import LoadedConfig, load_config
 from semiovs.config.schema import Config
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.checkpoint_state import require_same_run, restore
@@ -49,7 +49,7 @@ class TrainingResult:
         return {"run": str(self.directory), "step": self.step, "last": dict(self.last), "best": best}
 
 
-def train(loaded: Loaded, command: Sequence[str], *, overwrite: bool = False) -> TrainingResult:
+def train(loaded: LoadedConfig, command: Sequence[str], *, overwrite: bool = False) -> TrainingResult:
     """Train a configuration in a new run directory, or resume it after `torchrun` restarted the processes.
 
     Raises:
@@ -68,7 +68,7 @@ def train(loaded: Loaded, command: Sequence[str], *, overwrite: bool = False) ->
             run.check_free(overwrite=overwrite)
         experiment = Experiment.build(config, world)
         if world.is_main:
-            Run.create(run.directory, loaded.with_found(experiment.config).dump(), command, overwrite=overwrite)
+            Run.create(run.directory, loaded.replace_measured(experiment.config).dump(), command, overwrite=overwrite)
             if config.run.dir is None:
                 run.point_latest()
         world.barrier()

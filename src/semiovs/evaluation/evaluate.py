@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
 from semiovs.config.schema import EvalConfig
-from semiovs.data.dataset import read_labeled
+from semiovs.data.items import read_labeled
 from semiovs.errors import DataError, about
 from semiovs.evaluation.confusion import ConfusionMatrix
 from semiovs.images.masks import MaskReader

@@ -1,37 +1,37 @@
-"""Annotation files of other programs: COCO, CVAT, Label Studio, LabelMe; labels out for correction, and corrected ones back.
+"""Import and export annotation files: COCO, CVAT, Label Studio, LabelMe.
 
-Every format is read into `Annotations` (images with named shapes), which `Importer` paints into masks; `Exporter` writes labels.
+All formats are read into `Annotations` (images with named shapes), which `Importer` paints into masks; `Exporter` writes labels.
 """
 
-from semiovs.exchange.annotations import IGNORE_NAME, Annotated, Annotations, Bitmap, Region, Shape, paint
-from semiovs.exchange.class_rules import Rules, declared_classes
-from semiovs.exchange.formats import AUTO, Format, formats, read_annotations
+from semiovs.exchange.annotations import IGNORE_NAME, AnnotatedImage, Annotations, Bitmap, Region, Shape, paint
+from semiovs.exchange.class_rules import ClassRules, find_declared_classes
+from semiovs.exchange.exporter import ChosenImage, ExportedFiles, Exporter
+from semiovs.exchange.formats import AUTO, AnnotationFormat, list_formats, read_annotations
 from semiovs.exchange.image_index import ImageIndex
-from semiovs.exchange.incoming import Imported, Importer
-from semiovs.exchange.outgoing import Chosen, Exporter, Written
-from semiovs.exchange.problems import Problems
-from semiovs.exchange.regions import Labeled
+from semiovs.exchange.importer import Importer, ImportResult
+from semiovs.exchange.problems import ProblemList
+from semiovs.exchange.regions import ExportLabel
 
 __all__ = [
     "AUTO",
     "IGNORE_NAME",
-    "Annotated",
+    "AnnotatedImage",
+    "AnnotationFormat",
     "Annotations",
     "Bitmap",
-    "Chosen",
+    "ChosenImage",
+    "ClassRules",
+    "ExportLabel",
+    "ExportedFiles",
     "Exporter",
-    "Format",
     "ImageIndex",
-    "Imported",
+    "ImportResult",
     "Importer",
-    "Labeled",
-    "Problems",
+    "ProblemList",
     "Region",
-    "Rules",
     "Shape",
-    "Written",
-    "declared_classes",
-    "formats",
+    "find_declared_classes",
+    "list_formats",
     "paint",
     "read_annotations",
 ]

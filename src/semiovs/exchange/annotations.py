@@ -1,4 +1,4 @@
-"""What all annotation files come down to: images with named shapes, and the label that they paint."""
+"""The common form of all annotation files: images with named shapes, and their rasterisation to labels."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.errors import DataError
-from semiovs.exchange.problems import Problems
+from semiovs.exchange.problems import ProblemList
 from semiovs.images.conventions import IGNORE
 
 #: Size of an image: height, width.
 Size = tuple[int, int]
 
-#: What 255 is called in annotation files.
+#: Name of the ignore value 255 in annotation files.
 IGNORE_NAME = "ignore"
 
 _NOTHING = -1
 
 
 class Region(Protocol):
-    """Where an object is (`Polygons`, `Runs`, `Brush`, `Bitmap`)."""
+    """The pixels of an object (`Polygons`, `Runs`, `BrushMask`, `Bitmap`)."""
 
-    def raster(self, height: int, width: int, /) -> NDArray[np.bool_]:
-        """(height, width) where the object is; DataError if it cannot be in such an image."""
+    def rasterize(self, height: int, width: int, /) -> NDArray[np.bool_]:
+        """Mask (height, width) of the object; DataError if it does not fit the image."""
 
 
 @dataclass(frozen=True, eq=False)
 class Bitmap:
-    """A ready mask (h, w), whose upper left corner is at (left, top); what reaches out of the image is cut."""
+    """A mask (h, w) with its upper left corner at (left, top); it is cut at the border of the image."""
 
     mask: NDArray[np.bool_]
     left: int
     top: int
 
-    def raster(self, height: int, width: int) -> NDArray[np.bool_]:
+    def rasterize(self, height: int, width: int) -> NDArray[np.bool_]:
         """(height, width) where the object is."""
         whole = np.zeros((height, width), np.bool_)
         x, y = max(self.left, 0), max(self.top, 0)
@@ -61,11 +61,11 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Annotated:
-    """One image as a file describes it.
+class AnnotatedImage:
+    """One image of an annotation file.
 
     name: file name as given, with folders; size: as given, or None; shapes: later ones lie on top, or, if `smaller_on_top`,
-    smaller ones; aliases: names to look for if there is no such image; faults: what is wrong with shapes that are left away here.
+    smaller ones; aliases: other names of the image; faults: problems of shapes that were left out.
     """
 
     name: str
@@ -79,19 +79,19 @@ class Annotated:
 
 @dataclass
 class Annotations:
-    """What one file or folder holds.
+    """The annotations of a file or folder.
 
-    labels: class names that it declares, in order; skipped: things without an area, by kind; untouched: names of images that
-    were given out but that nobody has handed in.
+    labels: declared class names, in order; skipped: number of shapes without area, by kind; untouched: names of images
+    that were assigned but not annotated.
     """
 
-    images: list[Annotated] = field(default_factory=list)
+    images: list[AnnotatedImage] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     untouched: list[str] = field(default_factory=list)
 
     def add(self, other: Annotations) -> None:
-        """Take in those of another file."""
+        """Add the annotations of another file."""
         self.images += other.images
         self.labels += [label for label in other.labels if label not in self.labels]
         self.skipped += other.skipped
@@ -107,8 +107,8 @@ class Annotations:
 
 
 @dataclass(frozen=True)
-class Painted:
-    """Label (H, W) uint8, pixels that no shape covers, and shapes that cover no pixel (thinner than one)."""
+class PaintedLabel:
+    """A label (H, W) uint8; bare: number of pixels without a shape; empty: number of shapes thinner than a pixel."""
 
     label: NDArray[np.uint8]
     bare: int
@@ -116,22 +116,22 @@ class Painted:
 
 
 def paint(
-    image: Annotated, size: Size, ids: Mapping[str, int], *, rest: int, crowd_ignored: bool, problems: Problems
-) -> Painted:
-    """Put all shapes into one label, the topmost last.
+    image: AnnotatedImage, size: Size, ids: Mapping[str, int], *, rest: int, crowd_ignored: bool, problems: ProblemList
+) -> PaintedLabel:
+    """Rasterise all shapes into one label, the topmost last.
 
-    ids: label -> class id, or 255; rest: value of pixels without a shape; crowd_ignored: whether crowds become 255; they lie
-    under all other shapes; problems: takes those of single shapes.
+    ids: label -> class id, or 255; rest: value of pixels without a shape; crowd_ignored: whether crowds become 255 (they lie
+    under all other shapes); problems: collects the problems of single shapes.
     """
     label = np.full(size, _NOTHING, np.int16)
     drawn, empty = [], 0
     for number, shape in enumerate(image.shapes):
         try:
-            mask = shape.region.raster(*size)
+            mask = shape.region.rasterize(*size)
         except DataError as error:
             problems.add(shape.where, error)
             continue
-        window = _window(mask)
+        window = _find_window(mask)
         if window is None:
             empty += 1
             continue
@@ -142,11 +142,11 @@ def paint(
         label[window][mask] = value
     bare = label == _NOTHING
     label[bare] = rest
-    return Painted(label.astype(np.uint8), int(bare.sum()), empty)
+    return PaintedLabel(label.astype(np.uint8), int(bare.sum()), empty)
 
 
-def _window(mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
-    """Rows and columns that hold all of a mask; None if it is empty."""
+def _find_window(mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """Find the rows and columns that contain a mask; None if it is empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         return None

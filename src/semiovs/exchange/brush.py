@@ -19,13 +19,13 @@ _WIDTHS = (3, 4, 8, 16)
 
 
 @dataclass(frozen=True, eq=False)
-class Brush:
+class BrushMask:
     """A brush mask of an image of `size` (height, width), as it stands in the file."""
 
     data: bytes
     size: tuple[int, int]
 
-    def raster(self, height: int, width: int) -> NDArray[np.bool_]:
+    def rasterize(self, height: int, width: int) -> NDArray[np.bool_]:
         """(height, width) where the brush painted.
 
         Raises:
@@ -33,16 +33,16 @@ class Brush:
         """
         if self.size != (height, width):
             raise DataError(f"a mask of {self.size[1]}x{self.size[0]} pixels, but the image is {width}x{height}")
-        return decode(self.data, height, width)
+        return decode_brush(self.data, height, width)
 
 
-def decode(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
+def decode_brush(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
     """(height, width) pixels that are at least half opaque.
 
     Raises:
         DataError: the stream ends too early or is not that of an image of this size.
     """
-    bits = _Bits(data)
+    bits = _BitReader(data)
     total = bits.take(32)
     if total != height * width * _CHANNELS:
         raise DataError(
@@ -62,7 +62,7 @@ def decode(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
     return np.asarray(values.reshape(height, width, _CHANNELS)[..., 3] >= 128)
 
 
-def encode(mask: NDArray[np.bool_]) -> bytes:
+def encode_brush(mask: NDArray[np.bool_]) -> bytes:
     """Stream of a mask (H, W): 255 in all four channels where it is true."""
     flat = np.repeat(mask.ravel(), _CHANNELS)
     edges = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1, [flat.size]])
@@ -78,7 +78,7 @@ def encode(mask: NDArray[np.bool_]) -> bytes:
     return int(text.ljust(-(-len(text) // 8) * 8, "0"), 2).to_bytes(-(-len(text) // 8), "big")
 
 
-class _Bits:
+class _BitReader:
     """Numbers from a stream of bits, the highest bit of each byte and number first."""
 
     def __init__(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The table of formats. A further one is a module with `recognise`, `read` and perhaps `write`, and one row here."""
+"""The table of formats; a new format is a module with `recognise`, `read` and perhaps `write`, and one row here."""
 
 from __future__ import annotations
 
@@ -11,75 +11,75 @@ from types import MappingProxyType
 
 from semiovs.errors import DataError
 from semiovs.exchange import coco, cvat, label_studio, labelme
+from semiovs.exchange.annotation_file import AnnotationFile
 from semiovs.exchange.annotations import Annotations
-from semiovs.exchange.document import Document
-from semiovs.exchange.problems import Problems
-from semiovs.exchange.regions import Labeled
+from semiovs.exchange.problems import ProblemList
+from semiovs.exchange.regions import ExportLabel
 from semiovs.vocab.colors import RGB
 
-Write = Callable[[Iterable[Labeled], Sequence[str], float | None], str]
+Write = Callable[[Iterable[ExportLabel], Sequence[str], float | None], str]
 Setup = Callable[[Sequence[str], Sequence[RGB]], str]
 
 AUTO = "auto"
 
 
 @dataclass(frozen=True)
-class Format:
-    """How annotations of one tool are read and written.
+class AnnotationFormat:
+    """The functions that read and write the annotations of one tool.
 
-    title: as people call it; recognise: whether a file is of it; write: text of (labels, class names, tolerance), or None; file:
+    title: its full name; recognise: whether a file has this format; write: text of (labels, class names, tolerance), or None; file:
     name of a written file in a folder; setup: text of (names, colours) that prepares the tool, and the name of its file.
     """
 
     title: str
-    recognise: Callable[[Document], bool]
-    read: Callable[[Document, Problems], Annotations]
+    recognise: Callable[[AnnotationFile], bool]
+    read: Callable[[AnnotationFile, ProblemList], Annotations]
     write: Write | None = None
     file: str = ""
     setup: tuple[str, Setup] | None = None
 
 
-def formats(*, predictions: bool = False, prefix: str = "") -> Mapping[str, Format]:
+def list_formats(*, predictions: bool = False, prefix: str = "") -> Mapping[str, AnnotationFormat]:
     """Name -> format. predictions, prefix: of Label Studio, see `label_studio.read` and `label_studio.write`."""
     read_tasks = partial(label_studio.read, predictions=predictions)
     write_tasks = partial(label_studio.write, prefix=prefix)
     return MappingProxyType(
         {
-            "coco": Format("COCO JSON", coco.recognise, coco.read, coco.write, "annotations.json"),
-            "cvat": Format(
-                "CVAT for images 1.1", cvat.recognise, cvat.read, cvat.write, "annotations.xml", ("labels.json", cvat.setup)
+            "coco": AnnotationFormat("COCO JSON", coco.recognise, coco.read, coco.write, "annotations.json"),
+            "cvat": AnnotationFormat(
+                "CVAT for images 1.1", cvat.recognise, cvat.read, cvat.write, "annotations.xml", ("labels.json", cvat.format_setup)
             ),
-            "label-studio": Format(
+            "label-studio": AnnotationFormat(
                 "Label Studio JSON", label_studio.recognise, read_tasks, write_tasks, "tasks.json",
-                ("interface.xml", label_studio.setup),
+                ("interface.xml", label_studio.format_setup),
             ),
-            "labelme": Format("LabelMe JSON", labelme.recognise, labelme.read),
+            "labelme": AnnotationFormat("LabelMe JSON", labelme.recognise, labelme.read),
         }
     )  # fmt: skip
 
 
 def read_annotations(
-    path: Path, problems: Problems, *, name: str = AUTO, predictions: bool = False
+    path: Path, problems: ProblemList, *, name: str = AUTO, predictions: bool = False
 ) -> tuple[Annotations, tuple[str, ...]]:
-    """Read one file, or all JSON and XML files in a folder and below; also the names of the formats found.
+    """Read one file, or all JSON and XML files of a folder; also returns the names of the formats found.
 
-    name: the format, or ``auto`` to tell it by what the file holds; problems: takes what is wrong inside of files.
+    name: the format, or ``auto`` to recognise it; problems: collects the problems inside of files.
 
     Raises:
         DataError: no such file, or a folder without any.
     """
-    table = formats(predictions=predictions)
+    table = list_formats(predictions=predictions)
     found, names = Annotations(), set()
-    for file in _files(path):
+    for file in _find_files(path):
         with problems.collect():
-            document = Document.read(file)
-            which = _format_of(document, table) if name == AUTO else name
+            document = AnnotationFile.read(file)
+            which = _recognise_format(document, table) if name == AUTO else name
             found.add(table[which].read(document, problems))
             names.add(which)
     return found, tuple(sorted(names))
 
 
-def _files(path: Path) -> Iterator[Path]:
+def _find_files(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
@@ -96,7 +96,7 @@ def _files(path: Path) -> Iterator[Path]:
         raise DataError(f"{path}: no JSON or XML files in this folder")
 
 
-def _format_of(document: Document, table: Mapping[str, Format]) -> str:
+def _recognise_format(document: AnnotationFile, table: Mapping[str, AnnotationFormat]) -> str:
     for name, row in table.items():
         if row.recognise(document):
             return name

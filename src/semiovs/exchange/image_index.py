@@ -1,4 +1,4 @@
-"""Which image of ours a name in an annotation file means. Names are only looked up, never opened or written to."""
+"""Find the images that names in annotation files refer to; the names are only looked up, never opened."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import unicodedata
 from pathlib import Path
 
 from semiovs.errors import DataError, did_you_mean
-from semiovs.exchange.document import brief
+from semiovs.exchange.annotation_file import shorten_text
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
 
 
 class ImageIndex:
-    """Images by the names that annotation files may call them: with more folders, with fewer, or with another suffix.
+    """An index of images by the names of annotation files, which may have more or fewer folders, or another suffix.
 
-    origin: what messages call the images.
+    origin: name of the images in messages.
     """
 
     def __init__(self, manifest: Manifest, origin: str) -> None:
@@ -22,8 +22,8 @@ class ImageIndex:
         self.origin = origin
         self._by_name: dict[str, list[tuple[tuple[str, ...], Record]]] = {}
         for record in manifest:
-            parts = _parts(f"{record.id}{record.image.suffix}")
-            for last in {parts[-1], _stem(parts[-1])}:
+            parts = _split_name(f"{record.id}{record.image.suffix}")
+            for last in {parts[-1], _drop_suffix(parts[-1])}:
                 self._by_name.setdefault(last, []).append((parts, record))
 
     @classmethod
@@ -37,7 +37,7 @@ class ImageIndex:
         return cls(manifest, str(images))
 
     def find(self, *names: str) -> Record:
-        """The image that the first of `names` means, else the second, and so on.
+        """Find the image with the first of `names`, else the second, and so on.
 
         One of the two paths must end with the other: ``train/a.jpg`` is ``a.jpg``, but not ``val/a.jpg``.
 
@@ -45,26 +45,28 @@ class ImageIndex:
             DataError: there is none, or several.
         """
         for name in names:
-            parts = _parts(name)
-            if parts and (found := self._candidates(parts)):
+            parts = _split_name(name)
+            if parts and (found := self._find_candidates(parts)):
                 best = max(length for length, _ in found)
                 chosen = [record for length, record in found if length == best]
                 if len(chosen) > 1:
                     few = ", ".join(f"'{record.id}'" for record in chosen[:3])
-                    raise DataError(f"'{brief(name)}' may be any of {len(chosen)} images in {self.origin}: {few}")
+                    raise DataError(
+                        f"'{shorten_text(name)}' may be any of {len(chosen)} images in {self.origin}: {few}"
+                    )
                 return chosen[0]
-        last = (_parts(names[0]) or ("",))[-1]
+        last = (_split_name(names[0]) or ("",))[-1]
         near = did_you_mean(last, self._by_name) if len(self._by_name) < 10_000 else ""
         hint = near if near.startswith(" (did") else ""
-        raise DataError(f"no image '{brief(names[0])}' in {self.origin}{hint}")
+        raise DataError(f"no image '{shorten_text(names[0])}' in {self.origin}{hint}")
 
-    def _candidates(self, parts: tuple[str, ...]) -> list[tuple[int, Record]]:
-        """Images of a name, each with how many parts of the path agree; those of another suffix only if there are no others."""
-        for last in (parts[-1], _stem(parts[-1])):
+    def _find_candidates(self, parts: tuple[str, ...]) -> list[tuple[int, Record]]:
+        """Find images of a name, each with the number of equal path parts; other suffixes only if there is no exact match."""
+        for last in (parts[-1], _drop_suffix(parts[-1])):
             wanted = (*parts[:-1], last)
             found = []
             for own, record in self._by_name.get(last, ()):
-                path = own if own[-1] == last else (*own[:-1], _stem(own[-1]))
+                path = own if own[-1] == last else (*own[:-1], _drop_suffix(own[-1]))
                 length = min(len(path), len(wanted))
                 if path[-length:] == wanted[-length:]:
                     found.append((length, record))
@@ -73,13 +75,13 @@ class ImageIndex:
         return []
 
 
-def _parts(name: str) -> tuple[str, ...]:
-    """Folders and file name; steps up, drives and doubled slashes drop out."""
+def _split_name(name: str) -> tuple[str, ...]:
+    """Split a path into folders and file name, without ``..``, drives and doubled slashes."""
     pieces = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
     kept = tuple(piece for piece in pieces if piece not in {"", ".", ".."})
     return kept[1:] if kept and len(kept[0]) == 2 and kept[0][1] == ":" else kept
 
 
-def _stem(name: str) -> str:
+def _drop_suffix(name: str) -> str:
     stem, dot, _ = name.rpartition(".")
     return stem if dot and stem else name

@@ -1,4 +1,4 @@
-"""Lists of images, before and after some of them were labelled."""
+"""Update image lists after images were labelled."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import filecmp
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from semiovs.exchange.problems import Problems
+from semiovs.exchange.problems import ProblemList
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
 
 
-def joined(known: Manifest, new: Sequence[Record], where: str) -> Manifest:
-    """A labelled list with the new records behind it.
+def join_lists(known: Manifest, new: Sequence[Record], where: str) -> Manifest:
+    """Append new records to a labelled list.
 
     Raises:
         DataError: an image or an id is in both, or one image has the content of another; all of them are named.
     """
-    problems = Problems()
+    problems = ProblemList()
     paths = {record.image.resolve(): record for record in known}
     ids = {record.id for record in known}
     sizes: dict[int, list[Record]] = {}
@@ -30,18 +30,21 @@ def joined(known: Manifest, new: Sequence[Record], where: str) -> Manifest:
         elif record.id in ids:
             problems.add(where, f"has another image of the id '{record.id}' than {record.image}; rename one")
         else:
-            same = next((other for other in sizes.get(record.image.stat().st_size, ()) if _same(record, other)), None)
+            same = next(
+                (other for other in sizes.get(record.image.stat().st_size, ()) if _have_same_content(record, other)),
+                None,
+            )
             if same is not None:
                 problems.add(where, f"{record.image} is a copy of '{same.id}', which is labelled there")
     problems.check(f"joining {len(new)} images to {where}")
     return Manifest([*known, *new], known.root)
 
 
-def _same(one: Record, other: Record) -> bool:
+def _have_same_content(one: Record, other: Record) -> bool:
     return filecmp.cmp(one.image, other.image, shallow=False)
 
 
-def remaining(pool: Manifest, labeled: Iterable[Record], root: Path) -> Manifest:
-    """The images of `pool` that are not among those labelled, as a list whose paths start from `root`."""
+def list_remaining(pool: Manifest, labeled: Iterable[Record], root: Path) -> Manifest:
+    """List the images of `pool` that were not labelled, with paths starting from `root`."""
     gone = {record.image.resolve() for record in labeled}
     return Manifest((record for record in pool if record.image.resolve() not in gone), root)

@@ -1,4 +1,4 @@
-"""Polygons: from corners to pixels and back.
+"""Fill polygons into masks, and trace the outlines of masks.
 
 Coordinates are those of COCO, CVAT, LabelMe and Label Studio: x to the right, y down, the first pixel lies between 0 and 1. A pixel
 belongs to a polygon if its centre lies inside (even-odd rule); COCO's own are drawn by the COCO API, see `images.coco_polygons`.
@@ -25,11 +25,11 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Polygons:
-    """An object of one or more polygons, each (N, 2) of x, y in pixels; the object is their union."""
+    """An object that is the union of polygons, each (N, 2) of x, y in pixels."""
 
     parts: tuple[Points, ...]
 
-    def raster(self, height: int, width: int) -> NDArray[np.bool_]:
+    def rasterize(self, height: int, width: int) -> NDArray[np.bool_]:
         """(height, width) where the object is; what reaches out of the image is cut.
 
         Raises:
@@ -38,7 +38,7 @@ class Polygons:
         self.require_inside(height, width)
         mask = np.zeros((height, width), np.bool_)
         for part in self.parts:
-            mask |= fill(part, height, width)
+            mask |= fill_polygon(part, height, width)
         return mask
 
     def require_inside(self, height: int, width: int) -> None:
@@ -51,8 +51,8 @@ class Polygons:
             )
 
 
-def polygon(points: Points) -> Points:
-    """The corners (N, 2), checked.
+def require_polygon(points: Points) -> Points:
+    """Return the corners (N, 2) of a polygon.
 
     Raises:
         DataError: fewer than three.
@@ -62,8 +62,8 @@ def polygon(points: Points) -> Points:
     return points
 
 
-def fill(points: Points, height: int, width: int) -> NDArray[np.bool_]:
-    """(height, width) pixels whose centres lie inside of the polygon (N, 2)."""
+def fill_polygon(points: Points, height: int, width: int) -> NDArray[np.bool_]:
+    """Fill a polygon (N, 2) into a mask (height, width): the pixels whose centres lie inside."""
     (x, y), (next_x, next_y) = points.T, np.roll(points, -1, axis=0).T
     first = np.clip(np.ceil(np.minimum(y, next_y) - 0.5), 0, height).astype(np.int64)
     last = np.clip(np.ceil(np.maximum(y, next_y) - 0.5), 0, height).astype(np.int64)
@@ -85,22 +85,22 @@ def fill(points: Points, height: int, width: int) -> NDArray[np.bool_]:
     return mask
 
 
-def rectangle(x: float, y: float, width: float, height: float, rotation: float = 0.0) -> Points:
-    """Corners (4, 2) of a rectangle; rotation: degrees clockwise around its first corner (x, y)."""
-    across, down = _directions(rotation)
+def make_rectangle(x: float, y: float, width: float, height: float, rotation: float = 0.0) -> Points:
+    """Make a rectangle (4, 2); rotation: degrees clockwise around its first corner (x, y)."""
+    across, down = _rotate_axes(rotation)
     corners = np.array([0 * across, width * across, width * across + height * down, height * down])
     return np.asarray(corners + np.array([x, y]))
 
 
-def ellipse(x: float, y: float, radius_x: float, radius_y: float, rotation: float = 0.0) -> Points:
-    """An ellipse around (x, y) as a polygon; rotation: degrees clockwise."""
+def make_ellipse(x: float, y: float, radius_x: float, radius_y: float, rotation: float = 0.0) -> Points:
+    """Make an ellipse around (x, y) as a polygon; rotation: degrees clockwise."""
     angles = np.arange(_ROUND) * (2 * np.pi / _ROUND)
-    across, down = _directions(rotation)
+    across, down = _rotate_axes(rotation)
     return np.array([x, y]) + radius_x * np.outer(np.cos(angles), across) + radius_y * np.outer(np.sin(angles), down)
 
 
-def line(points: Points, width: float) -> tuple[Points, ...]:
-    """A line of some width through the points (N, 2), a rectangle for each piece."""
+def make_line(points: Points, width: float) -> tuple[Points, ...]:
+    """Make a line of a width through the points (N, 2), as one rectangle per segment."""
     made = []
     for start, end in pairwise(points):
         length = float(np.hypot(*(end - start)))
@@ -110,15 +110,15 @@ def line(points: Points, width: float) -> tuple[Points, ...]:
     return tuple(made)
 
 
-def _directions(rotation: float) -> tuple[Points, Points]:
+def _rotate_axes(rotation: float) -> tuple[Points, Points]:
     angle = np.deg2rad(rotation)
     return np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
 
 
-def outlines(mask: NDArray[np.bool_], tolerance: float) -> Iterator[Points]:
-    """Outer outline (N, 2) of each connected piece of a mask; holes are not outlined.
+def trace_outlines(mask: NDArray[np.bool_], tolerance: float) -> Iterator[Points]:
+    """Trace the outer outline (N, 2) of each connected piece of a mask; holes are not traced.
 
-    tolerance: pixels that corners left out may be away from the outline; with 0, `fill` gives each piece and its holes exactly.
+    tolerance: how far dropped corners may lie from the outline, pixels; with 0, `fill_polygon` restores each piece and its holes.
     """
     pieces, marks, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     for number in range(1, pieces):

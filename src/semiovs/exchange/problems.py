@@ -1,4 +1,4 @@
-"""Problems of one or many files, collected so that all of them are told at once."""
+"""Collect the problems of files, so that one error can report all of them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from semiovs.errors import DataError
 
 
-class Problems:
-    """What is wrong, one line each: file, place in it, what.
+class ProblemList:
+    """A list of problems, one line each: file, place, problem.
 
-    found: the lines, in the order in which they were met.
+    found: the lines, in order.
     """
 
     def __init__(self, found: Iterable[str] = ()) -> None:
@@ -21,19 +21,19 @@ class Problems:
         return bool(self.found)
 
     def add(self, where: str, what: object) -> None:
-        """Note one problem."""
+        """Add a problem."""
         self.found.append(f"{where}: {what}" if where else str(what))
 
     @contextmanager
     def collect(self, where: str = "") -> Iterator[None]:
-        """Note a DataError that is raised inside, and go on after the block."""
+        """Add a DataError that is raised inside the block, and continue after the block."""
         try:
             yield
         except DataError as error:
             self.add(where, error)
 
     def check(self, what: str) -> None:
-        """Raise one DataError for all; `what` says what they are in.
+        """Raise one DataError for all problems. what: name of what was checked, for the message.
 
         Raises:
             DataError: there are problems.

@@ -1,4 +1,4 @@
-"""Labels on their way out: the pieces that a person will see and change."""
+"""Split labels into masks and outlines of single classes, for export."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.exchange.annotations import IGNORE_NAME
-from semiovs.exchange.polygons import Points, fill, outlines
+from semiovs.exchange.polygons import Points, fill_polygon, trace_outlines
 from semiovs.images.conventions import IGNORE
 
 
 @dataclass(frozen=True, eq=False)
-class Labeled:
-    """A label to hand out for correction.
+class ExportLabel:
+    """A label to export.
 
     name: file name of the image as the annotation file shall have it; label: (H, W) uint8, 255 = ignore; score: mean confidence,
     if known.
@@ -26,17 +26,17 @@ class Labeled:
     score: float | None = None
 
 
-def parts(label: NDArray[np.uint8], names: Sequence[str]) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Name and mask (H, W) of each value in a label (H, W); 255 is called ``ignore``."""
+def split_classes(label: NDArray[np.uint8], names: Sequence[str]) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Split a label (H, W) into the name and mask (H, W) of each class in it; 255 is called ``ignore``."""
     values = np.flatnonzero(np.bincount(label.ravel(), minlength=256)).tolist()
     return [(IGNORE_NAME if value == IGNORE else names[value], label == value) for value in values]
 
 
-def layered(label: NDArray[np.uint8], names: Sequence[str], tolerance: float) -> list[tuple[str, Points]]:
-    """Outlines of all pieces of a label (H, W), each with its class; those that fill more come first.
+def layer_outlines(label: NDArray[np.uint8], names: Sequence[str], tolerance: float) -> list[tuple[str, Points]]:
+    """Trace the outlines of all pieces of a label (H, W), each with its class, the largest first.
 
-    Outlines have no holes, so that painted in this order nothing covers what is in one.
+    Outlines have no holes; in this order, smaller pieces inside of larger ones stay visible.
     """
-    found = [(name, points) for name, mask in parts(label, names) for points in outlines(mask, tolerance)]
+    found = [(name, points) for name, mask in split_classes(label, names) for points in trace_outlines(mask, tolerance)]
     height, width = label.shape
-    return sorted(found, key=lambda item: -int(fill(item[1], height, width).sum()))
+    return sorted(found, key=lambda item: -int(fill_polygon(item[1], height, width).sum()))

@@ -1,4 +1,4 @@
-"""XML as a light tree with line numbers. Document types are refused, and with them every kind of entity bomb."""
+"""Parse XML to a tree with line numbers; document types are refused, which excludes entity bombs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _DEEPEST = 64
 
 
 @dataclass
-class Element:
-    """One element. line: where it starts; text: its characters outside of children."""
+class XmlElement:
+    """An XML element. line: where it starts; text: its text outside of children."""
 
     tag: str
     attributes: dict[str, str]
     file: str
     line: int
     text: str = ""
-    children: list[Element] = field(default_factory=list)
+    children: list[XmlElement] = field(default_factory=list)
 
     @property
     def where(self) -> str:
@@ -32,15 +32,15 @@ class Element:
         """An error about this element."""
         return DataError(f"{self.where}: {what}")
 
-    def named(self, tag: str) -> list[Element]:
+    def find_children(self, tag: str) -> list[XmlElement]:
         """Children with this tag."""
         return [child for child in self.children if child.tag == tag]
 
-    def walk(self, *tags: str) -> list[Element]:
+    def walk(self, *tags: str) -> list[XmlElement]:
         """Elements down a path of tags."""
         found = [self]
         for tag in tags:
-            found = [child for element in found for child in element.named(tag)]
+            found = [child for element in found for child in element.find_children(tag)]
         return found
 
     def attribute(self, name: str) -> str:
@@ -67,11 +67,11 @@ class Element:
         return int(number)
 
 
-class _Builder:
+class _TreeBuilder:
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.root: Element | None = None
-        self.open: list[Element] = []
+        self.root: XmlElement | None = None
+        self.open: list[XmlElement] = []
         self.parser = expat.ParserCreate()
         self.parser.buffer_text = True
         self.parser.StartElementHandler = self.start
@@ -83,7 +83,7 @@ class _Builder:
         line = self.parser.CurrentLineNumber
         if len(self.open) >= _DEEPEST:
             raise DataError(f"{self.path}:{line}: elements nested more than {_DEEPEST} deep")
-        element = Element(tag, attributes, str(self.path), line)
+        element = XmlElement(tag, attributes, str(self.path), line)
         if self.open:
             self.open[-1].children.append(element)
         else:
@@ -103,13 +103,13 @@ class _Builder:
         )
 
 
-def parse_xml(path: Path, data: bytes) -> Element:
+def parse_xml(path: Path, data: bytes) -> XmlElement:
     """Root element of an XML file.
 
     Raises:
         DataError: not well-formed, with a document type, or nested too deep; file and line are named.
     """
-    builder = _Builder(path)
+    builder = _TreeBuilder(path)
     try:
         builder.parser.Parse(data, True)
     except (expat.ExpatError, ValueError, LookupError) as error:  # the last: an encoding that nobody knows

@@ -1,6 +1,6 @@
-"""Where files really are, and which ones a list may name: those under its root, wherever links lead.
+"""Which files a list may name: only those in allowed folders, after following links.
 
-A list from somewhere must not make the program read the rest of the disk.
+So a list from an unknown source cannot make the program read other parts of the disk.
 """
 
 from __future__ import annotations
@@ -10,45 +10,45 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from semiovs.errors import DataError
-from semiovs.images.record_lines import brief
+from semiovs.images.record_lines import shorten
 
 
-class Links:
-    """Follows links; folders are resolved once each, so that a file costs one look at itself."""
+class LinkResolver:
+    """Follows links; each folder is resolved once and remembered, which makes many files cheap."""
 
     def __init__(self) -> None:
         self._folders: dict[str, str] = {}
 
-    def real(self, path: Path) -> str:
+    def resolve(self, path: Path) -> str:
         """Absolute path of the file once all links are followed."""
         text = str(path)
         folder, name = os.path.split(text)
         if os.path.islink(text) or name in {"", os.curdir, os.pardir}:  # noqa: PTH114 - never raises
-            return _real(text)
+            return _resolve_links(text)
         if folder not in self._folders:
-            self._folders[folder] = _real(folder)
+            self._folders[folder] = _resolve_links(folder)
         return os.path.join(self._folders[folder], name)  # noqa: PTH118
 
 
 class AllowedFolders:
-    """Folders within which files have to lie."""
+    """The folders that files must lie in."""
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self.folders = tuple(folders)
-        self._within = tuple(_real(folder).rstrip("/") + "/" for folder in self.folders)
-        self._links = Links()
+        self._within = tuple(_resolve_links(folder).rstrip("/") + "/" for folder in self.folders)
+        self._links = LinkResolver()
 
     def check(self, path: Path) -> None:
-        """Raise a DataError for a file that lies elsewhere."""
-        real = self._links.real(path)
+        """Raise DataError if a file lies outside of the folders."""
+        real = self._links.resolve(path)
         if real.startswith(self._within):
             return
         named = any(str(path).startswith(f"{folder}{os.sep}") for folder in self.folders)
-        what = f"{brief(str(path))} leads to {brief(real)}, which" if named else brief(str(path))
+        what = f"{shorten(str(path))} leads to {shorten(real)}, which" if named else shorten(str(path))
         raise DataError(f"{what} lies outside of {self.folders[0]}; data.outside=true allows it", kind="outside")
 
 
-def _real(path: Path | str) -> str:
+def _resolve_links(path: Path | str) -> str:
     try:
         return os.path.realpath(path)
     except (OSError, ValueError):  # a name that no file can have: it will be missing

@@ -1,6 +1,6 @@
-"""Polygons of COCO annotations as pixels, drawn by the COCO API (`pycocotools`): on a grid of fifths of a pixel, borders included.
+"""Fill polygons of COCO annotations with the COCO API (`pycocotools`), which works on fifths of a pixel and includes borders.
 
-Other annotation programs mean the pixels whose centres lie inside (`exchange.polygons`); along an outline the two differ.
+Other annotation programs fill the pixels whose centres lie inside (`exchange.polygons`); the two differ along outlines.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.errors import DataError
-from semiovs.images.run_lengths import Runs, from_text
+from semiovs.images.run_lengths import Runs, decode_run_lengths
 
-#: Coordinates, and lengths of outlines, in pixels: longer ones are damage, and the COCO API would crash the process.
+#: Largest coordinate and length of an outline, in pixels; the COCO API would crash the process on larger ones.
 _LONGEST = 5_000_000
 
 
 def fill_polygons(polygons: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.bool_]:
-    """(height, width) where the union of polygons lies, each (N, 2) of x, y in pixels; what reaches out of the image is cut.
+    """Fill the union of polygons, each (N, 2) of x, y in pixels, into a mask (height, width); they are cut at the border.
 
     Raises:
         DataError: coordinates that are no numbers, or far away.
@@ -32,4 +32,4 @@ def fill_polygons(polygons: Sequence[NDArray[np.float64]], height: int, width: i
     if not polygons:
         return np.zeros((height, width), np.bool_)
     union = mask.merge(mask.frPyObjects([points.ravel().tolist() for points in polygons], height, width))
-    return Runs(from_text(str(union["counts"], "ascii")), (height, width)).raster(height, width)
+    return Runs(decode_run_lengths(str(union["counts"], "ascii")), (height, width)).rasterize(height, width)

@@ -1,4 +1,4 @@
-"""Conventions that image and mask files share: suffixes (lower case) and the value of pixels without a class."""
+"""Suffixes of image and mask files (lower case), and the mask value of pixels without a class."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ IGNORE = 255
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
-#: In the order in which masks are looked for beside images (JPEG is lossy and never a mask).
+#: In the order in which masks are searched for (JPEG is lossy and cannot hold a mask).
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".webp")

@@ -1,4 +1,4 @@
-"""Walking through a folder: the one rule for which files are there, for `init`, training, checks, selection and prediction."""
+"""Walk through a folder: the rule for which files belong to it, shared by all verbs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-#: Folders that storage systems and archives put among images, with thumbnails in them.
+#: Folders with thumbnails that storage systems and archives add.
 _SHADOWS = ("@eaDir", "__MACOSX")
 
 
@@ -18,13 +18,13 @@ def walk_files(
     skip: Path | None = None,
     onerror: Callable[[OSError], object] | None = None,
 ) -> Iterator[Path]:
-    """Files in a folder whose names end in one of the suffixes (lower case), and, if `deep`, in all folders below it.
+    """Yield the files of a folder whose names end in one of the suffixes (lower case), and, if `deep`, those of all folders below.
 
-    Names are sorted; a folder's own files come before those of its folders; only one folder is listed at a time. Hidden files
-    and folders are left out. Links to folders are followed, unless they lead back to a folder that is being walked through,
-    or to one above it.
+    Names are sorted; a folder's own files come before those of its subfolders. Hidden files
+    and folders are left out. Links to folders are followed, unless they lead back to a folder that is being walked
+    through, or to one above it.
 
-    skip: a folder, with links resolved, that is left out; onerror: called with what is wrong with folders that cannot be listed.
+    skip: a folder to leave out, with links resolved; onerror: called with the error of folders that cannot be listed.
     """
     endings = tuple(suffixes)
     waiting: list[tuple[Path, tuple[str, ...]]] = [(folder, (os.path.realpath(folder),))]

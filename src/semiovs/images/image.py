@@ -1,4 +1,4 @@
-"""Reading images: always RGB as shown, or one line that says which file is wrong."""
+"""Read images as RGB, oriented as a viewer shows them; errors name the file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from semiovs.errors import DataError
-from semiovs.images.containers.container import stored
-from semiovs.images.orientation import orientation, turned_image
+from semiovs.images.containers.container import find_stored
+from semiovs.images.orientation import orient_image, read_orientation
 
-#: Decoders that may run; the others Pillow has (EPS calls an external program) are not for training images.
+#: Decoders that may run; some of Pillow's others call external programs (EPS).
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
-#: What stands among the last bytes of a whole file.
+#: Bytes near the end of a complete file.
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 
 
 def read_image(path: Path) -> Image.Image:
-    """RGB image as a viewer shows it (EXIF orientation applied).
+    """Read an RGB image as a viewer shows it (EXIF orientation applied).
 
     Gray, palette, RGBA (alpha dropped) and CMYK are converted; 16-bit gray is scaled to 8 bit.
 
@@ -32,39 +32,41 @@ def read_image(path: Path) -> Image.Image:
     """
     with open_image(path) as image:
         image.load()
-        return turned_image(rgb(image), orientation(image))
+        return orient_image(convert_to_rgb(image), read_orientation(image))
 
 
-def shown_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the image that `read_image` returns; reads header and end, decodes where the end is not a file's end.
+def read_size(path: Path) -> tuple[int, int]:
+    """Return (width, height) of the image that `read_image` returns.
+
+    Reads the header and the end of the file; decodes the image only if the file does not end as it should.
 
     Raises:
         DataError: as `read_image`, but for damage in the middle of a file.
     """
     with open_image(path) as image:
-        size = (image.height, image.width) if orientation(image) >= 5 else image.size
+        size = (image.height, image.width) if read_orientation(image) >= 5 else image.size
         end = _ENDS.get(image.format or "")
-        if end is not None and end not in _tail(path):
+        if end is not None and end not in _read_tail(path):
             image.load()
     return size
 
 
-def _tail(path: Path) -> bytes:
-    with opened(path) as file:
+def _read_tail(path: Path) -> bytes:
+    with open_file(path) as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - 32))
         return file.read()
 
 
-def opened(path: Path) -> BinaryIO:
-    """The bytes of an image, in a file or a container."""
-    found = _to_open(path)
+def open_file(path: Path) -> BinaryIO:
+    """Open the bytes of an image, in a file or a container."""
+    found = _find_bytes(path)
     return found if isinstance(found, io.BytesIO) else found.open("rb")
 
 
-def _to_open(path: Path) -> Path | io.BytesIO:
-    """What to open; never a pipe, whose opening could wait forever."""
-    found = stored(path)
+def _find_bytes(path: Path) -> Path | io.BytesIO:
+    """Find the file or bytes to open; a pipe is an error, because opening it could wait forever."""
+    found = find_stored(path)
     if isinstance(found, Path) and not (found.is_file() or found.is_dir()) and found.exists():
         raise DataError(f"{path}: a pipe or device, no file", kind="unreadable")
     return found
@@ -72,9 +74,9 @@ def _to_open(path: Path) -> Path | io.BytesIO:
 
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
-    """Open an image in a file or a container; whatever goes wrong inside the block becomes a DataError that names it."""
+    """Open an image in a file or a container; errors inside the block become DataErrors that name it."""
     try:
-        with Image.open(_to_open(path), formats=_FORMATS) as image:
+        with Image.open(_find_bytes(path), formats=_FORMATS) as image:
             image.filename = str(path)
             yield image
     except DataError:
@@ -85,35 +87,35 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise DataError(f"{path}: more than {limit:,} pixels; cut it into tiles", kind="bomb") from None
     except Exception as error:  # decoders raise a dozen types on damaged bytes, OSError to zlib.error and SyntaxError
-        raise DataError(f"{path}: cannot be read as an image: {_reason(error, path)}", kind="unreadable") from None
+        raise DataError(f"{path}: cannot be read as an image: {_explain(error, path)}", kind="unreadable") from None
 
 
-def _reason(error: Exception, path: Path) -> str:
+def _explain(error: Exception, path: Path) -> str:
     if isinstance(error, UnidentifiedImageError):
-        if path.suffix.lower() in (".tif", ".tiff") and _tail(path):
+        if path.suffix.lower() in (".tif", ".tiff") and _read_tail(path):
             return (
                 "damaged, or no TIFF of gray or RGB; other channels and types are read with data.bands, which "
                 "`semiovs data normalize` proposes"
             )
-        return "damaged, or not an image format that is supported" if _tail(path) else "empty file"
+        return "damaged, or not an image format that is supported" if _read_tail(path) else "empty file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def rgb(image: Image.Image) -> Image.Image:
-    """An open image as RGB, as it is stored; see `read_image`."""
+def convert_to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an open image to RGB without turning it; see `read_image`."""
     if image.mode == "RGB":
         return image.copy()
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        return _from_deep(image)
+        return _scale_to_8_bit(image)
     if image.mode in {"P", "PA"} and "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("RGB")
 
 
-def _from_deep(image: Image.Image) -> Image.Image:
-    """16-bit gray -> 8 bit by scaling (Pillow's own conversion would clip everything above 255 to white)."""
+def _scale_to_8_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit gray to 8 bit (Pillow's conversion would clip values above 255)."""
     values = np.asarray(image)
     if image.mode == "F" or (values.size and not 0 <= values.min() <= values.max() <= 65535):
         raise DataError(f"{image.filename}: 32-bit pixels; convert it to 8 or 16 bit, or set data.bands and data.range")  # type: ignore[attr-defined]

@@ -8,45 +8,45 @@ from pathlib import Path
 from semiovs.errors import DataError
 from semiovs.images.allowed_folders import AllowedFolders
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
-from semiovs.images.findings import Finding, refuse, some
+from semiovs.images.findings import Finding, join_first, raise_errors
 from semiovs.images.folder_walk import walk_files
 from semiovs.images.record import Record
-from semiovs.images.record_lines import CONTROL, printable
+from semiovs.images.record_lines import CONTROL, escape_controls
 
 _JPEG = (".jpg", ".jpeg")
 
 
-def image_files(folder: Path, *, recursive: bool = True) -> dict[str, Path]:
-    """Id (path in the folder without suffix) -> file, sorted by id.
+def find_images(folder: Path, *, recursive: bool = True) -> dict[str, Path]:
+    """Find the images of a folder: id (path in the folder without suffix) -> file, sorted by id.
 
     Raises:
         DataError: no such folder, no images in it, or two images of one id.
     """
-    found, findings = _by_id(folder, IMAGE_SUFFIXES, recursive)
-    refuse(findings)
+    found, findings = _list_by_id(folder, IMAGE_SUFFIXES, recursive)
+    raise_errors(findings)
     if not found:
-        raise _without_images(folder)
+        raise _no_images_error(folder)
     return found
 
 
-def mask_files(folder: Path, *, recursive: bool = True) -> dict[str, Path]:
-    """As `image_files`, for files that can hold masks; an empty folder gives an empty mapping."""
-    found, findings = _by_id(folder, MASK_SUFFIXES, recursive)
-    refuse(findings)
+def find_masks(folder: Path, *, recursive: bool = True) -> dict[str, Path]:
+    """As `find_images`, for files that can hold masks; an empty folder gives an empty mapping."""
+    found, findings = _list_by_id(folder, MASK_SUFFIXES, recursive)
+    raise_errors(findings)
     return found
 
 
-def folder_records(
+def read_folder(
     images: Path, masks: Path | None, *, recursive: bool = True, within: AllowedFolders | None = None
 ) -> tuple[list[Record], list[Finding]]:
-    """Records of a folder of images, with the masks of the same names if asked for, and what is wrong with the rest.
+    """Read a folder of images, with masks of the same names if a folder of them is given: records, and findings.
 
     Raises:
         DataError: no such folder, or no images in it.
     """
-    found, findings = _by_id(images, IMAGE_SUFFIXES, recursive)
+    found, findings = _list_by_id(images, IMAGE_SUFFIXES, recursive)
     if not found and not findings:
-        raise _without_images(images)
+        raise _no_images_error(images)
     known: dict[str, Path] = {}
     if masks is not None and not masks.is_dir():
         text = (
@@ -54,20 +54,20 @@ def folder_records(
         )
         raise DataError(f"{text}; images without masks belong into unlabeled/", kind="list-missing")
     if masks is not None:
-        known, further = _by_id(masks, MASK_SUFFIXES, recursive)
+        known, further = _list_by_id(masks, MASK_SUFFIXES, recursive)
         findings += further
     lacking = [] if masks is None else [i for i in found if i not in known]
     if masks is not None and lacking:
-        findings.append(_lacking(images, masks, lacking, len(found)))
+        findings.append(_report_missing_masks(images, masks, lacking, len(found)))
     if stray := [i for i in known if i not in found]:
-        text = f"{masks}: {len(stray)} of {len(known)} masks belong to no image in {images}: {some(stray)}"
+        text = f"{masks}: {len(stray)} of {len(known)} masks belong to no image in {images}: {join_first(stray)}"
         findings.append(Finding("mask-stray", "warning", text, where=str(masks)))
     records = []
     for name, path in found.items():
         if masks is not None and name not in known:
             continue
         record = Record(name, path, known.get(name))
-        outside = None if within is None else _outside(record, within)
+        outside = None if within is None else _report_outside(record, within)
         if outside is None:
             records.append(record)
         else:
@@ -75,8 +75,10 @@ def folder_records(
     return records, findings
 
 
-def _lacking(images: Path, masks: Path, lacking: list[str], total: int) -> Finding:
-    text = f"{images}: {len(lacking)} of {total} images have no mask in {masks} (expected <id>.png): {some(lacking)}"
+def _report_missing_masks(images: Path, masks: Path, lacking: list[str], total: int) -> Finding:
+    text = (
+        f"{images}: {len(lacking)} of {total} images have no mask in {masks} (expected <id>.png): {join_first(lacking)}"
+    )
     lossy = [i for i in lacking if any(os.path.isfile(masks / f"{i}{suffix}") for suffix in _JPEG)]  # noqa: PTH113 - False where pathlib raises
     if lossy:
         text += f"; {len(lossy)} have a JPEG file there, which cannot hold a mask: save masks as PNG"
@@ -84,7 +86,7 @@ def _lacking(images: Path, masks: Path, lacking: list[str], total: int) -> Findi
     return Finding("mask-missing", "error", text, where=str(images), fix=fix, ids=tuple(lacking))
 
 
-def _outside(record: Record, within: AllowedFolders) -> Finding | None:
+def _report_outside(record: Record, within: AllowedFolders) -> Finding | None:
     try:
         for path in filter(None, (record.image, record.mask)):
             within.check(path)
@@ -95,12 +97,12 @@ def _outside(record: Record, within: AllowedFolders) -> Finding | None:
     return None
 
 
-def _without_images(folder: Path) -> DataError:
+def _no_images_error(folder: Path) -> DataError:
     return DataError(f"{folder}: no images in this folder ({', '.join(IMAGE_SUFFIXES)})", kind="list-empty")
 
 
-def _by_id(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> tuple[dict[str, Path], list[Finding]]:
-    """Files by id, sorted; and a finding for each file whose name cannot be taken."""
+def _list_by_id(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> tuple[dict[str, Path], list[Finding]]:
+    """Files by id, sorted; and a finding for each file whose name is not valid."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder", kind="list-missing")
     found: dict[str, Path] = {}
@@ -108,29 +110,29 @@ def _by_id(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> tuple[di
     unreadable: list[OSError] = []
     for path in walk_files(folder, suffixes, deep=recursive, onerror=unreadable.append):
         name = path.relative_to(folder).with_suffix("").as_posix()
-        if (problem := _problem(name, path, found)) is not None:
+        if (problem := _check_name(name, path, found)) is not None:
             findings.append(problem)
             continue
         found[name] = path
-    findings += map(_unreadable, unreadable)
+    findings += map(_report_unreadable, unreadable)
     return dict(sorted(found.items())), findings
 
 
-def _unreadable(error: OSError) -> Finding:
-    where = printable(str(error.filename))
+def _report_unreadable(error: OSError) -> Finding:
+    where = escape_controls(str(error.filename))
     text = f"{where}: this folder cannot be looked into: {error.strerror}"
     return Finding("folder-unreadable", "error", text, where=where, file=where, fix="see to its permissions")
 
 
-def _problem(name: str, path: Path, found: dict[str, Path]) -> Finding | None:
-    shown = printable(str(path))
+def _check_name(name: str, path: Path, found: dict[str, Path]) -> Finding | None:
+    shown = escape_controls(str(path))
     if name in found:
         text = f"{shown}: has the same name as {found[name].name}; names without suffix must be unique"
         return Finding("id-twice", "error", text, where=shown, file=shown, ids=(name,))
     if CONTROL.search(name) or not _is_text(name):
         text = f"{shown}: a control character, or no UTF-8, in the name"
         return Finding(
-            "name-control", "error", text, where=shown, file=shown, fix="rename the file", ids=(printable(name),)
+            "name-control", "error", text, where=shown, file=shown, fix="rename the file", ids=(escape_controls(name),)
         )
     return None
 

@@ -1,4 +1,4 @@
-"""Manifests: which images there are, with or without masks; every mistake is named by file and line."""
+"""Manifests: lists of images with or without masks, read from files or folders; errors name file and line."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import overload
 from semiovs.errors import DataError
 from semiovs.files import write_text
 from semiovs.images.allowed_folders import AllowedFolders
-from semiovs.images.findings import Finding, refuse
-from semiovs.images.listing import folder_records
+from semiovs.images.findings import Finding, raise_errors
+from semiovs.images.listing import read_folder
 from semiovs.images.record import Record
-from semiovs.images.record_lines import brief, columns, line_of, lines_of, record_of, relative
+from semiovs.images.record_lines import format_record, parse_record, read_lines, relative_path, shorten, split_columns
 
 
 class Manifest(Sequence[Record]):
     """Records in order.
 
-    root: what relative paths start from; it decides the paths that are written and hashed, so that a moved data set keeps
-    its hash; origin: the list that the records were read from.
+    root: start of relative paths; paths are written and hashed relative to it, so that a moved data set keeps
+    its hash; origin: the list file that the records were read from.
 
     Raises:
         DataError: two records with one id.
@@ -44,7 +44,7 @@ class Manifest(Sequence[Record]):
     def __getitem__(self, index: slice) -> Manifest: ...
     def __getitem__(self, index: int | slice) -> Record | Manifest:
         if isinstance(index, slice):
-            return self._with(self._records[index])
+            return self._replace_records(self._records[index])
         return self._records[index]
 
     def __iter__(self) -> Iterator[Record]:
@@ -61,12 +61,12 @@ class Manifest(Sequence[Record]):
         """First 16 hex digits of the SHA-256 of all records, with paths relative to the root."""
         digest = hashlib.sha256()
         for record in self._records:
-            digest.update(json.dumps(line_of(record, self.root), sort_keys=True).encode() + b"\n")
+            digest.update(json.dumps(format_record(record, self.root), sort_keys=True).encode() + b"\n")
         return digest.hexdigest()[:16]
 
     @classmethod
     def read(cls, path: Path | str, root: Path | str) -> Manifest:
-        """Read JSONL or a text list (``image mask`` or ``image`` a line).
+        """Read JSONL or a text list (``image mask`` or ``image`` on each line).
 
         A line of JSONL is ``{"id", "image", "mask"?, "source"?, "license"?, "sha256"?}``.
 
@@ -84,7 +84,7 @@ class Manifest(Sequence[Record]):
 
     @classmethod
     def scan(cls, path: Path | str, root: Path | str) -> tuple[Manifest, list[str]]:
-        """As `read`, but with the lines that do not hold as one text each (``file:line: …``): good and bad are all lines.
+        """As `read`, but lines with errors are returned as one text each (``file:line: …``).
 
         Raises:
             DataError: the file cannot be read, or is no text.
@@ -96,12 +96,12 @@ class Manifest(Sequence[Record]):
     def examine(
         cls, path: Path | str, root: Path | str, *, within: AllowedFolders | None = None
     ) -> tuple[Manifest, list[Finding]]:
-        """As `scan`, but with a finding for each line that does not hold; within: where all files have to lie.
+        """As `scan`, but with a finding for each line with errors; within: folders that all files must lie in.
 
         Raises:
             DataError: the file cannot be read, or is no text.
         """
-        records, findings = cls.examine_lines(lines_of(Path(path)), root, name=str(path), within=within)
+        records, findings = cls.examine_lines(read_lines(Path(path)), root, name=str(path), within=within)
         return cls(records, root, origin=Path(path)), findings
 
     @classmethod
@@ -113,18 +113,20 @@ class Manifest(Sequence[Record]):
         name: str,
         within: AllowedFolders | None = None,
     ) -> tuple[Manifest, list[Finding]]:
-        """As `examine`, of (number, line) pairs that need not be in a file; name: of the list, for its findings."""
+        """As `examine`, for (number, line) pairs; name: of the list, for findings."""
         root = Path(root)
         records: list[Record] = []
         findings: list[Finding] = []
         numbers: dict[str, int] = {}
         for number, line in lines:
             try:
-                record = _record_of(line, root, number, within)
+                record = _parse_line(line, root, number, within)
                 if record.id in numbers:
-                    raise DataError(f"id '{brief(record.id)}' is already in line {numbers[record.id]}", kind="id-twice")
+                    raise DataError(
+                        f"id '{shorten(record.id)}' is already in line {numbers[record.id]}", kind="id-twice"
+                    )
             except DataError as error:
-                findings.append(_line_finding(name, number, error))
+                findings.append(_report_line(name, number, error))
                 continue
             numbers[record.id] = number
             records.append(record)
@@ -132,13 +134,13 @@ class Manifest(Sequence[Record]):
 
     @classmethod
     def from_folder(cls, images: Path | str, masks: Path | str | None = None, *, recursive: bool = True) -> Manifest:
-        """All images of a folder, sorted by id (path in the folder without suffix), with ``masks/<id>.png`` if asked for.
+        """List all images of a folder, sorted by id (path without suffix), with ``masks/<id>.png`` if masks are given.
 
         Raises:
             DataError: no folder, no images, two images or masks with one id, or images without mask.
         """
         manifest, findings = cls.examine_folder(images, masks, recursive=recursive)
-        refuse(findings)
+        raise_errors(findings)
         return manifest
 
     @classmethod
@@ -150,38 +152,40 @@ class Manifest(Sequence[Record]):
         recursive: bool = True,
         within: AllowedFolders | None = None,
     ) -> tuple[Manifest, list[Finding]]:
-        """As `from_folder`, but what does not hold comes as findings; within: where all files have to lie.
+        """As `from_folder`, but errors are returned as findings; within: folders that all files must lie in.
 
         Raises:
             DataError: no such folder, or no images in it.
         """
         images = Path(images)
         folder = None if masks is None else Path(masks)
-        records, findings = folder_records(images, folder, recursive=recursive, within=within)
+        records, findings = read_folder(images, folder, recursive=recursive, within=within)
         return cls(records, images.parent), findings
 
     def without_masks(self) -> Manifest:
-        """The same images as bare images."""
-        return self._with(replace(record, mask=None) for record in self._records)
+        """The same images without their masks."""
+        return self._replace_records(replace(record, mask=None) for record in self._records)
 
-    def aside(self, count: int) -> Manifest:
-        """`count` of the records, in their order: those whose ids have the smallest hashes, so that a longer list keeps most."""
+    def choose_by_hash(self, count: int) -> Manifest:
+        """Choose `count` records, those whose ids have the smallest hashes; most stay chosen when the list grows."""
         ranked = sorted(self._records, key=lambda record: hashlib.sha256(record.id.encode()).digest())
         chosen = {record.id for record in ranked[:count]}
-        return self._with(record for record in self._records if record.id in chosen)
+        return self._replace_records(record for record in self._records if record.id in chosen)
 
-    def having(self, condition: Callable[[Record], bool]) -> Manifest:
-        """The records for which `condition` holds."""
-        return self._with(record for record in self._records if condition(record))
+    def keep_if(self, condition: Callable[[Record], bool]) -> Manifest:
+        """Return the records for which `condition` is true."""
+        return self._replace_records(record for record in self._records if condition(record))
 
-    def without(self, other: Iterable[Record]) -> Manifest:
-        """The records whose image is none of those of `other`."""
+    def exclude(self, other: Iterable[Record]) -> Manifest:
+        """Return the records whose images are not among those of `other`."""
         images = {record.image for record in other}
-        return self._with(record for record in self._records if record.image not in images)
+        return self._replace_records(record for record in self._records if record.image not in images)
 
     def write_jsonl(self, path: Path | str) -> None:
         """Write the records as JSONL, paths relative to the root where they lie in it."""
-        text = "".join(json.dumps(line_of(record, self.root), ensure_ascii=False) + "\n" for record in self._records)
+        text = "".join(
+            json.dumps(format_record(record, self.root), ensure_ascii=False) + "\n" for record in self._records
+        )
         write_text(Path(path), text)
 
     def write_list(self, path: Path | str, root: Path | str) -> None:
@@ -192,15 +196,15 @@ class Manifest(Sequence[Record]):
         """
         root, lines = Path(root), []
         for record in self._records:
-            paths: list[str | None] = [relative(p, root) for p in (record.image, record.mask) if p is not None]
+            paths: list[str | None] = [relative_path(p, root) for p in (record.image, record.mask) if p is not None]
             line = " ".join(filter(None, paths))
-            if columns(line) != (*paths, None)[:2] or not line.isprintable():
+            if split_columns(line) != (*paths, None)[:2] or not line.isprintable():
                 raise DataError(f"{record.image}: the path cannot stand in a text list; use write_jsonl")
             lines.append(line + "\n")
         write_text(Path(path), "".join(lines))
 
     def write(self, stem: Path, root: Path | str) -> Path:
-        """Write a text list ``<stem>.txt``, or ``<stem>.jsonl`` if a path cannot stand in one; returns the file."""
+        """Write a text list ``<stem>.txt``, or ``<stem>.jsonl`` if a text list cannot hold a path; returns the file."""
         text, lines = stem.with_name(f"{stem.name}.txt"), stem.with_name(f"{stem.name}.jsonl")
         try:
             self.write_list(text, root)
@@ -210,24 +214,24 @@ class Manifest(Sequence[Record]):
         return text
 
     def where(self, record: Record) -> str:
-        """The place to look at when something is wrong with a record: ``list:line``, or its image if there is no list."""
+        """Where a record comes from, for messages: ``list:line``, or its image if there is no list."""
         return f"{self.origin}:{record.line}" if self.origin is not None and record.line else str(record.image)
 
-    def _with(self, records: Iterable[Record]) -> Manifest:
+    def _replace_records(self, records: Iterable[Record]) -> Manifest:
         return Manifest(records, self.root, origin=self.origin)
 
 
-def _record_of(line: str | DataError, root: Path, number: int, within: AllowedFolders | None) -> Record:
+def _parse_line(line: str | DataError, root: Path, number: int, within: AllowedFolders | None) -> Record:
     """The record of a line."""
     if isinstance(line, DataError):
         raise line
-    record = record_of(line, root, number)
+    record = parse_record(line, root, number)
     if within is not None:
         for path in filter(None, (record.image, record.mask)):
             within.check(path)
     return record
 
 
-def _line_finding(name: str, number: int, error: DataError) -> Finding:
+def _report_line(name: str, number: int, error: DataError) -> Finding:
     kind = error.kind if error.kind.startswith("id-") else f"line-{error.kind}" if error.kind else "line"
     return Finding(kind, "error", f"{name}:{number}: {error}", where=f"{name}:{number}", ids=(f"line {number}",))

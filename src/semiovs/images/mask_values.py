@@ -1,4 +1,4 @@
-"""What mask files hold: values or colours, before anything says what they mean."""
+"""Read the raw values or colours of mask files, before they are mapped to classes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Key = tuple[int, ...]
 
 
 def read_mask_values(path: Path, *, colors: bool = False) -> NDArray[Any]:
-    """(H, W) values of a mask as they are stored: palette indices, gray of 1 to 32 bits; or (H, W, 3) uint8 colours.
+    """Read (H, W) values of a mask as stored (palette indices, gray of 1 to 32 bits), or (H, W, 3) uint8 colours.
 
-    A file of three or four channels that are all equal is gray. colors: (H, W, 3) in any case; palettes are looked up.
+    A file whose three colour channels are equal is gray. colors: return (H, W, 3) in any case; palettes are looked up.
 
     Raises:
         DataError: missing or unreadable; a JPEG file; pixels that are neither values nor colours; negative values.
@@ -48,7 +48,7 @@ def read_mask_values(path: Path, *, colors: bool = False) -> NDArray[Any]:
 
 
 def count_values(values: NDArray[Any]) -> Counter[Key]:
-    """Value or colour -> pixels, of what `read_mask_values` returns; ascending."""
+    """Count the pixels of each value or colour returned by `read_mask_values`, ascending."""
     if values.ndim == 2 and values.dtype.itemsize <= 2:  # eight times as fast as sorting
         table = np.bincount(values.ravel())
         return Counter({(value,): int(table[value]) for value in np.flatnonzero(table).tolist()})
@@ -59,18 +59,18 @@ def count_values(values: NDArray[Any]) -> Counter[Key]:
     return Counter(dict(zip(keys, counts.tolist(), strict=True)))
 
 
-def meaning_of_binary(values: Collection[int], names: Sequence[str]) -> dict[str, str] | None:
-    """The map for masks that hold nothing but 0 and 255: the first two of the class names.
+def map_binary_values(values: Collection[int], names: Sequence[str]) -> dict[str, str] | None:
+    """Map the values of masks that hold only 0 and 255 to the first two class names.
 
-    255 alone means ignore, but beside nothing but 0 it is meant as a class. None for masks with other values.
+    255 usually means ignore, but is a class where 0 is the only other value. None for masks with other values.
     """
     return {"0": names[0], str(IGNORE): names[1]} if set(values) == {0, IGNORE} and len(names) > 1 else None
 
 
 class ForeignValuesError(DataError):
-    """A mask that holds values or colours that are no classes.
+    """A mask holds values or colours that are not classes.
 
-    counts: all that it holds, value or colour -> pixels.
+    counts: value or colour -> pixels, of the whole mask.
     """
 
     def __init__(self, message: str, counts: Counter[Key], *, kind: str) -> None:

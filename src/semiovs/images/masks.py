@@ -1,4 +1,4 @@
-"""Reading masks: whatever the file holds becomes class ids and 255 = ignore, or one line says what is wrong."""
+"""Read masks as class ids, 255 = ignore, from values or colours in files."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _DEEPEST = 65536
 
 
 @dataclass(frozen=True)
-class _Table:
-    """Value in the file -> class id, 255 or unknown. Colours are first reduced to their rank per channel (small table)."""
+class _LookupTable:
+    """Lookup table: value in the file -> class id, 255 or unknown. Colours are first replaced by ranks per channel."""
 
     ids: NDArray[np.int16]
     ranks: NDArray[np.int32] | None = None  # (3, 256), scaled so that their sum indexes `ids`
@@ -38,15 +38,15 @@ class _Table:
 
     @cached_property
     def bytes(self) -> tuple[NDArray[np.uint8], int] | None:
-        """The table for 8-bit values in 8 bits, and what stands there for unknown; None for colours, or if no value is free."""
+        """The table for 8-bit values as uint8, and its mark for unknown; None for colours, or if no mark is free."""
         ids = self.ids[:256]
         free = np.setdiff1d(np.arange(256), ids)
         if self.ranks is not None or not free.size:
             return None
         return np.where(ids == _UNKNOWN, free[-1], ids).astype(np.uint8), int(free[-1])
 
-    def quick(self, values: NDArray[Any]) -> NDArray[np.uint8] | None:
-        """What calling gives for 8-bit values that are all known, four times as fast; else None."""
+    def look_up_bytes(self, values: NDArray[Any]) -> NDArray[np.uint8] | None:
+        """Look up 8-bit values four times as fast; None if some are unknown or have more bits."""
         if values.dtype != np.uint8 or not values.size or self.bytes is None:
             return None
         table, unknown = self.bytes
@@ -75,10 +75,10 @@ class MaskReader:
     origin: str = "data.masks"
     map_key: str = "data.masks.map"
     ignore: tuple[str, ...] = ()
-    _table: _Table = field(init=False, repr=False, compare=False)
+    _table: _LookupTable = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_table", self._build())
+        object.__setattr__(self, "_table", self._build_table())
 
     @classmethod
     def from_config(cls, config: MaskConfig, vocabulary: Vocabulary) -> Self:
@@ -101,27 +101,27 @@ class MaskReader:
         Raises:
             DataError: unreadable, lossy, colours without a map, or values that are no class (value and pixel count are named).
         """
-        values = self._values(path)
-        quick = self._table.quick(values)
+        values = self._read_values(path)
+        quick = self._table.look_up_bytes(values)
         if quick is not None:
             return quick
-        ids = self._ids(values)
+        ids = self._look_up(values)
         if ids.min(initial=0) < 0:
             counts = count_values(values)
-            raise ForeignValuesError(self._unknown_values(path, counts), counts, kind="values")
+            raise ForeignValuesError(self._describe_unknown(path, counts), counts, kind="values")
         return ids.astype(np.uint8)
 
-    def _ids(self, values: NDArray[np.generic]) -> NDArray[np.int16]:
+    def _look_up(self, values: NDArray[np.generic]) -> NDArray[np.int16]:
         return self._table(np.minimum(values, _DEEPEST) if values.dtype.itemsize > 2 else values)
 
-    def _values(self, path: Path) -> NDArray[np.generic]:
+    def _read_values(self, path: Path) -> NDArray[np.generic]:
         values = read_mask_values(path, colors=self.by_color)
         if values.ndim == 3 and not self.by_color:
             counts = count_values(values)
-            raise ForeignValuesError(self._unexpected_colors(path, counts), counts, kind="colors")
+            raise ForeignValuesError(self._describe_colors(path, counts), counts, kind="colors")
         return values
 
-    def _unexpected_colors(self, path: Path, counts: Counter[Key]) -> str:
+    def _describe_colors(self, path: Path, counts: Counter[Key]) -> str:
         common = [",".join(map(str, color)) for color, _ in counts.most_common(3)]
         what = f"{path}: a colour mask, its commonest colours are {'; '.join(common)}"
         if self.map is not None:
@@ -129,52 +129,52 @@ class MaskReader:
         meant = f"{{'{common[0]}': {self.names[0]}, '{common[-1]}': ignore}}"
         return f"{what}; name them in {self.map_key}, for example {meant}"
 
-    def _unknown_values(self, path: Path, counts: Counter[Key]) -> str:
+    def _describe_unknown(self, path: Path, counts: Counter[Key]) -> str:
         keys = np.array([*counts])
-        ids = self._ids(keys if self.by_color else keys[:, 0])
+        ids = self._look_up(keys if self.by_color else keys[:, 0])
         unknown = [key for key, known in zip(counts, ids != _UNKNOWN, strict=True) if not known]
         shown = [f"{','.join(map(str, key))} ({counts[key]:,} pixels)" for key in unknown[:5]]
         more = f" and {len(unknown) - 5} more values" if len(unknown) > 5 else ""
-        legal = "the values of the map" if self.map is not None else self._legal()
-        return f"{path}: mask values {', '.join(shown)}{more} are not among {legal}; {self._advice(unknown)}"
+        legal = "the values of the map" if self.map is not None else self._describe_legal()
+        return f"{path}: mask values {', '.join(shown)}{more} are not among {legal}; {self._suggest_fix(unknown)}"
 
-    def _legal(self) -> str:
+    def _describe_legal(self) -> str:
         first, last = (1, self.num_classes) if self.reduce_zero_label else (0, self.num_classes - 1)
         return f"0..{last} and 255 = ignore" if first == 0 else f"0 = ignore, {first}..{last} and 255 = ignore"
 
-    def _advice(self, unknown: Sequence[Key]) -> str:
+    def _suggest_fix(self, unknown: Sequence[Key]) -> str:
         if self.map is not None:
             return f"add them to {self.map_key}"
         if not self.reduce_zero_label and unknown == [(self.num_classes,)]:
             return "is 0 'no class' here? then set data.masks.reduce_zero_label=true; else check the class list"
         return f"check the class list, or say what each value means in {self.map_key} (value: class name or ignore)"
 
-    def _build(self) -> _Table:
+    def _build_table(self) -> _LookupTable:
         if self.map is None:
             if self.encoding == "rgb":
                 raise ConfigError(
                     "data.masks.encoding: rgb needs data.masks.map, like {'128,64,0': road, '0,0,0': ignore}"
                 )
-            return _Table(self._identity())
+            return _LookupTable(self._build_identity())
         if self.reduce_zero_label:
             raise ConfigError("data.masks: give either map or reduce_zero_label; a map can say '0: ignore' itself")
         keys = {key: _parse_key(key) for key in self.map}
-        targets = {parsed: self._target(key, self.map[key]) for key, parsed in keys.items()}
+        targets = {parsed: self._resolve_target(key, self.map[key]) for key, parsed in keys.items()}
         lengths = {len(parsed) for parsed in targets}
         if len(targets) != len(keys) or len(lengths) != 1:
             raise ConfigError("data.masks.map: keys must be all ids ('7') or all colours ('128,64,0'), each once")
         if (lengths == {3}) != (self.encoding == "rgb") and self.encoding != "auto":
             raise ConfigError(f"data.masks: encoding {self.encoding} does not fit the keys of data.masks.map")
-        return _color_table(targets) if lengths == {3} else _id_table(targets)
+        return _build_color_table(targets) if lengths == {3} else _build_id_table(targets)
 
-    def _identity(self) -> NDArray[np.int16]:
+    def _build_identity(self) -> NDArray[np.int16]:
         ids = np.full(_DEEPEST + 1, _UNKNOWN, np.int16)  # the last stands for all deeper values
         first = 1 if self.reduce_zero_label else 0
         ids[first : first + self.num_classes] = np.arange(self.num_classes)
         ids[[0, IGNORE] if self.reduce_zero_label else [IGNORE]] = IGNORE
         return ids
 
-    def _target(self, key: str, target: int | str) -> int:
+    def _resolve_target(self, key: str, target: int | str) -> int:
         text = str(target).strip()
         if text in self.names:
             return self.names.index(text)
@@ -195,16 +195,16 @@ def _parse_key(key: str) -> tuple[int, ...]:
     raise ConfigError(f"data.masks.map: key '{key}' is neither a value like '7' nor a colour like '128,64,0'")
 
 
-def _id_table(targets: Mapping[tuple[int, ...], int]) -> _Table:
+def _build_id_table(targets: Mapping[tuple[int, ...], int]) -> _LookupTable:
     ids = np.full(_DEEPEST + 1, _UNKNOWN, np.int16)
     ids[IGNORE] = IGNORE
     for (value,), target in targets.items():
         ids[value] = target
-    return _Table(ids)
+    return _LookupTable(ids)
 
 
-def _color_table(targets: Mapping[tuple[int, ...], int]) -> _Table:
-    """Rank 0 of each channel stands for 'in no colour of the map'; `ids` covers all combinations of ranks."""
+def _build_color_table(targets: Mapping[tuple[int, ...], int]) -> _LookupTable:
+    """Build the table of colours: rank 0 of a channel means 'in no colour of the map'; `ids` has all combinations of ranks."""
     levels = [np.unique([color[channel] for color in targets]) for channel in range(3)]
     strides = (
         (len(levels[1]) + 1) * (len(levels[2]) + 1),
@@ -217,10 +217,10 @@ def _color_table(targets: Mapping[tuple[int, ...], int]) -> _Table:
     ids = np.full((len(levels[0]) + 1) * strides[0], _UNKNOWN, np.int16)
     for color, target in targets.items():
         ids[sum(int(ranks[channel, color[channel]]) for channel in range(3))] = target
-    return _Table(ids, ranks)
+    return _LookupTable(ids, ranks)
 
 
-def ids_present(mask: NDArray[np.uint8]) -> Sequence[int]:
-    """Values of a mask that `MaskReader` returned, ascending."""
+def find_ids(mask: NDArray[np.uint8]) -> Sequence[int]:
+    """Find the values in a mask returned by `MaskReader`, ascending."""
     present: list[int] = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()
     return present

@@ -1,4 +1,4 @@
-"""EXIF orientation: how a viewer turns what is stored."""
+"""EXIF orientation: how a viewer turns and mirrors the stored pixels."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-#: The tag, in EXIF data as in TIFF files.
+#: Tag of the orientation, in EXIF data and TIFF files.
 ORIENTATION = 0x0112
 
 _Transpose = Image.Transpose
-#: Orientation -> the same turn for Pillow and for arrays: are rows and columns swapped, then the steps along both.
+#: Orientation -> transposition for Pillow; for arrays: whether rows and columns are swapped, then the steps along both.
 _TURNS = {
     2: (_Transpose.FLIP_LEFT_RIGHT, False, 1, -1),
     3: (_Transpose.ROTATE_180, False, -1, -1),
@@ -24,26 +24,26 @@ _TURNS = {
 }
 
 
-def known_turn(turn: int) -> int:
-    """The orientation, or 1 for a number that means nothing."""
+def valid_orientation(turn: int) -> int:
+    """Return the orientation, or 1 if the number is not valid."""
     return turn if turn in _TURNS else 1
 
 
-def orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8; damaged EXIF data counts as 1, because the pixels are still good."""
+def read_orientation(image: Image.Image) -> int:
+    """Read the EXIF orientation, 1 to 8; damaged EXIF data count as 1."""
     try:
-        return known_turn(int(image.getexif().get(ORIENTATION, 1)))
+        return valid_orientation(int(image.getexif().get(ORIENTATION, 1)))
     except Exception:
         return 1
 
 
-def turned_image(image: Image.Image, turn: int) -> Image.Image:
-    """An image as a viewer shows it."""
+def orient_image(image: Image.Image, turn: int) -> Image.Image:
+    """Turn an image as a viewer shows it."""
     return image.transpose(_TURNS[turn][0]) if turn in _TURNS else image
 
 
-def turned(pixels: NDArray[Any], turn: int) -> NDArray[Any]:
-    """Pixels (H, W, ...) as a viewer shows them; a view of the same memory."""
+def orient_pixels(pixels: NDArray[Any], turn: int) -> NDArray[Any]:
+    """Turn pixels (H, W, ...) as a viewer shows them; returns a view of the same memory."""
     if turn not in _TURNS:
         return pixels
     _, swap, down, across = _TURNS[turn]

@@ -1,8 +1,8 @@
-"""Decoded images on a fast disk, up to a budget: what costs time is decoding, not reading.
+"""A cache of decoded images on a fast disk, up to a budget; reading them again saves the time of decoding.
 
-An image is kept as raw RGB, so its pixels, and with them every batch, are the same with and without the cache. A pass over shuffled
-images asks for each of them once, so none is worth more than another: what is in the cache stays, and once the budget is spent
-nothing more is taken in (throwing out the oldest would throw out exactly what the next pass asks for first).
+Images are stored as raw RGB, so batches are the same with and without the cache. Each pass over shuffled images reads
+each image once, so entries stay, and once the budget is spent nothing more is stored (replacing the oldest would remove
+what the next pass reads first).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from PIL import __version__ as PILLOW
 
 from semiovs.errors import ConfigError, DataError
 from semiovs.files import open_locked
-from semiovs.images.containers.container import identity
-from semiovs.images.image import read_image, shown_size
+from semiovs.images.containers.container import identify
+from semiovs.images.image import read_image, read_size
 
-#: Changes when `read_image` or the form of an entry does.
+#: Version of the format; changes with `read_image` or the layout of an entry.
 _FORMAT = 1
 _HEADER = struct.Struct("<8sIII")
 _MAGIC = b"semiovs1"
@@ -36,11 +36,11 @@ _DISK_BLOCK = 4096
 
 
 class PixelCache:
-    """An `ImageReader` of RGB: as `read_image`, with decoded images kept under `root`, at most `budget` bytes in whole disk blocks.
+    """An `ImageReader` of RGB that stores decoded images under `root`, at most `budget` bytes in whole disk blocks.
 
-    Many processes and runs may share a folder, if they share the budget. An entry is found by path, size and time of its file
-    (or its tar, and the place in it) and Pillow's version, written in one piece, and dropped where its checksum does not hold. A
-    disk that cannot be written ends the taking in, not the run.
+    Processes and runs with the same budget may share a folder. An entry is identified by path, size and time of its file
+    (or its tar, and the place in it) and Pillow's version, written atomically, and removed if its checksum is wrong. If
+    the disk cannot be written, nothing more is stored and the run goes on.
     """
 
     bands = None
@@ -52,7 +52,7 @@ class PixelCache:
 
     @classmethod
     def open(cls, root: Path, budget: int) -> PixelCache:
-        """Make the folder, count what is in it, and drop the oldest entries where it is more than the budget.
+        """Create the folder, count its entries, and remove the oldest ones above the budget.
 
         Raises:
             ConfigError: the folder cannot be written.
@@ -70,17 +70,17 @@ class PixelCache:
         """See `read`."""
         return self.read(path)
 
-    def rgb(self, path: Path) -> Image.Image:
+    def read_rgb(self, path: Path) -> Image.Image:
         """See `read`."""
         return self.read(path)
 
-    def shown(self, path: Path) -> Image.Image:
+    def read_preview(self, path: Path) -> Image.Image:
         """The image, decoded."""
         return read_image(path)
 
-    def header(self, path: Path) -> tuple[int, int, int]:
+    def read_header(self, path: Path) -> tuple[int, int, int]:
         """See `ImageReader`."""
-        return (*shown_size(path), 3)
+        return (*read_size(path), 3)
 
     def read(self, path: Path) -> Image.Image:
         """The image, from the cache or decoded.
@@ -99,7 +99,7 @@ class PixelCache:
         return image
 
     def _entry(self, path: Path) -> Path:
-        name = hashlib.sha256(f"{_FORMAT}\0{PILLOW}\0{identity(path)}".encode(errors="surrogateescape")).hexdigest()[
+        name = hashlib.sha256(f"{_FORMAT}\0{PILLOW}\0{identify(path)}".encode(errors="surrogateescape")).hexdigest()[
             :40
         ]
         return self.root / name[:2] / f"{name}{_SUFFIX}"
@@ -123,7 +123,7 @@ class PixelCache:
             return
         pixels = image.tobytes()
         header = _HEADER.pack(_MAGIC, image.width, image.height, zlib.crc32(pixels))
-        cost = _cost(len(header) + len(pixels))
+        cost = _disk_usage(len(header) + len(pixels))
         temporary = entry.with_suffix(_TEMPORARY)
         try:
             with self._ledger() as ledger:
@@ -146,13 +146,13 @@ class PixelCache:
     def _drop(self, entry: Path, size: int) -> None:
         with suppress(OSError), self._ledger() as ledger:
             entry.unlink()
-            ledger.write(ledger.used - _cost(size))
+            ledger.write(ledger.used - _disk_usage(size))
 
     def _count(self) -> int:
-        """Bytes of all entries, after the oldest were removed where they were too many; unfinished ones are nobody's: removed."""
+        """Count the bytes of all entries, after removing unfinished ones, and the oldest ones above the budget."""
         for path in self.root.glob(f"??/*{_TEMPORARY}"):
             path.unlink()
-        entries = [(status.st_mtime_ns, _cost(status.st_size), path) for path, status in self._entries()]
+        entries = [(status.st_mtime_ns, _disk_usage(status.st_size), path) for path, status in self._entries()]
         used = sum(cost for _, cost, _ in entries)
         for _, cost, path in sorted(entries):
             if used <= self.budget:
@@ -167,7 +167,7 @@ class PixelCache:
 
     @contextmanager
     def _ledger(self) -> Iterator[_Ledger]:
-        """The bytes used, while no other process may change them."""
+        """Lock the count of bytes used and return it."""
         descriptor = open_locked(self.root / _LEDGER)
         try:
             os.lseek(descriptor, max(0, os.fstat(descriptor).st_size - _LINE), os.SEEK_SET)
@@ -183,7 +183,7 @@ class PixelCache:
 
 @dataclass
 class _Ledger:
-    """The locked file, to which the bytes used are appended: to write over them is slow, and a killed process may leave nothing."""
+    """The locked file of the bytes used; counts are appended, so that a killed process leaves a valid one."""
 
     descriptor: int
     used: int
@@ -197,5 +197,5 @@ class _Ledger:
         self.write(used)
 
 
-def _cost(size: int) -> int:
+def _disk_usage(size: int) -> int:
     return -(-size // _DISK_BLOCK) * _DISK_BLOCK

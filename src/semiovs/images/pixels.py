@@ -1,4 +1,4 @@
-"""Pixels as an image file holds them: every channel, in its own depth. Nothing is converted to RGB or scaled here."""
+"""Read all channels of an image file in their own depth, without converting to RGB or scaling."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.errors import DataError
-from semiovs.images.image import open_image, opened, shown_size
-from semiovs.images.orientation import orientation, turned
+from semiovs.images.image import open_file, open_image, read_size
+from semiovs.images.orientation import orient_pixels, read_orientation
 
 _CHANNELS = {"1": 1, "L": 1, "I": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}
 #: Classic TIFF and BigTIFF in both byte orders.
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-#: Where a PNG's header says how many bits a sample has and what the samples are (behind signature, length, name and two sides).
+#: Positions of bit depth and colour type in a PNG file.
 _PNG_DEPTH, _PNG_KIND = 24, 25
-#: PNG's kinds of colour -> channels, in the order of OpenCV's.
+#: Colour type of a PNG -> order of the channels that OpenCV returns.
 _PNG_ORDER = {2: [2, 1, 0], 4: [0, 3], 6: [2, 1, 0, 3]}
 
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """values: (H, W, C) of the file's own type, turned as a viewer shows them; nodata: the value of pixels never measured."""
+    """Pixels of an image. values: (H, W, C) in the file's type, oriented; nodata: value of pixels that were not measured."""
 
     values: NDArray[Any]
     nodata: float | None = None
 
     @property
     def channels(self) -> int:
-        """C."""
+        """Number of channels, C."""
         return int(self.values.shape[2])
 
-    def measured(self, planes: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Which values of `planes` are numbers that were measured; None: all of them."""
+    def find_measured(self, planes: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Find the values of `planes` that are finite and not `nodata`; None: all of them."""
         finite = None if planes.dtype.kind != "f" else np.isfinite(planes)
         if self.nodata is None or np.isnan(self.nodata):
             return finite
@@ -48,9 +48,9 @@ class Pixels:
 
 
 def read_pixels(path: Path) -> Pixels:
-    """Pixels of a file: gray, gray with alpha, RGB, RGBA, CMYK of 8 or 16 bits; TIFF with any channels (extra `geo`).
+    """Read the pixels of a file: gray, gray with alpha, RGB, RGBA, CMYK of 8 or 16 bits; TIFF with any channels (extra `geo`).
 
-    A palette is looked up: its pixels are RGB, or RGBA where it has transparent colours.
+    Palettes are looked up: their pixels are RGB, or RGBA if there are transparent colours.
 
     Raises:
         DataError: missing, unreadable, truncated, damaged, or too large; MissingExtraError: a TIFF, and no tifffile.
@@ -59,39 +59,41 @@ def read_pixels(path: Path) -> Pixels:
         from semiovs.images.tiff import read_tiff
 
         found = read_tiff(path)
-        return Pixels(turned(found.values, found.orientation), found.nodata)
+        return Pixels(orient_pixels(found.values, found.orientation), found.nodata)
     with open_image(path) as image:
-        order = _deep_colors(path, image)
-        pixels = image_pixels(image)
-        return pixels if order is None else Pixels(turned(_deep_png(path, order), orientation(image)))
+        order = _find_deep_channels(path, image)
+        pixels = decode_pixels(image)
+        return (
+            pixels if order is None else Pixels(orient_pixels(_decode_deep_png(path, order), read_orientation(image)))
+        )
 
 
-def image_pixels(image: Image.Image) -> Pixels:
-    """Pixels of an open Pillow image, turned as its EXIF data say."""
-    values = np.asarray(_plain(image))
+def decode_pixels(image: Image.Image) -> Pixels:
+    """Read the pixels of an open Pillow image, oriented by its EXIF data."""
+    values = np.asarray(_expand_palette(image))
     if image.mode.startswith("I") and values.size and 0 <= values.min() <= values.max() <= 65535:
         values = values.astype(np.uint16)
-    return Pixels(turned(values if values.ndim == 3 else values[..., None], orientation(image)))
+    return Pixels(orient_pixels(values if values.ndim == 3 else values[..., None], read_orientation(image)))
 
 
-def pixel_shape(path: Path) -> tuple[int, int, int]:
-    """(height, width, channels) of what `read_pixels` returns, from the file's header and end.
+def read_shape(path: Path) -> tuple[int, int, int]:
+    """Read (height, width, channels) of what `read_pixels` returns, from the header and end of the file.
 
     Raises:
         DataError, MissingExtraError: as `read_pixels`, but for damage in the middle of a file.
     """
     if _is_tiff(path):
-        from semiovs.images.tiff import tiff_shape
+        from semiovs.images.tiff import read_tiff_shape
 
-        return tiff_shape(path)
-    width, height = shown_size(path)
+        return read_tiff_shape(path)
+    width, height = read_size(path)
     with open_image(path) as image:
-        return height, width, len(_deep_colors(path, image) or ()) or _channels(image)
+        return height, width, len(_find_deep_channels(path, image) or ()) or _count_channels(image)
 
 
 def _is_tiff(path: Path) -> bool:
     try:
-        with opened(path) as file:
+        with open_file(path) as file:
             return file.read(4) in _TIFF
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -99,31 +101,31 @@ def _is_tiff(path: Path) -> bool:
         raise DataError(f"{path}: cannot be read as an image: {error.strerror}") from None
 
 
-def _deep_colors(path: Path, image: Image.Image) -> list[int] | None:
-    """Channels of a PNG that has several of 16 bits, which Pillow reads as 8 bits without a word; None for all other files."""
+def _find_deep_channels(path: Path, image: Image.Image) -> list[int] | None:
+    """Order of the channels of a 16-bit colour PNG, which Pillow would silently read as 8 bits; None for all other files."""
     if image.format != "PNG":
         return None
-    with opened(path) as file:
+    with open_file(path) as file:
         header = file.read(_PNG_KIND + 1)
     return _PNG_ORDER.get(header[_PNG_KIND]) if header[_PNG_DEPTH] == 16 else None
 
 
-def _deep_png(path: Path, order: list[int]) -> NDArray[Any]:
-    """By OpenCV, which returns something for damaged files too; Pillow has decoded this one before."""
-    with opened(path) as file:
+def _decode_deep_png(path: Path, order: list[int]) -> NDArray[Any]:
+    """Decode a 16-bit PNG with OpenCV; damage is detected by Pillow before, because OpenCV ignores it."""
+    with open_file(path) as file:
         values = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.ndim != 3 or values.shape[2] <= max(order):
         raise DataError(f"{path}: cannot be read as an image: damaged")
     return values[..., order]
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _expand_palette(image: Image.Image) -> Image.Image:
     if image.mode in {"P", "PA"}:
-        return image.convert("RGBA" if _channels(image) == 4 else "RGB")
+        return image.convert("RGBA" if _count_channels(image) == 4 else "RGB")
     return image.convert("L") if image.mode == "1" else image
 
 
-def _channels(image: Image.Image) -> int:
+def _count_channels(image: Image.Image) -> int:
     if image.mode in {"P", "PA"}:
         return 4 if image.mode == "PA" or "transparency" in image.info else 3
     return _CHANNELS.get(image.mode, len(image.getbands()))

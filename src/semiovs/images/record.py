@@ -1,4 +1,4 @@
-"""One image of a manifest, and the paths and ids that may stand in one."""
+"""Records: the images of a manifest."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def last_part(identifier: str) -> str:
     return identifier.rpartition("/")[2]
 
 
-def by_last_part(ids: Iterable[str]) -> dict[str, str]:
-    """Last part of an id -> the id; parts that several ids share are left out, because they name none of them."""
+def index_by_last_part(ids: Iterable[str]) -> dict[str, str]:
+    """Last part of an id -> the id; parts that several ids share are left out."""
     found: dict[str, str] = {}
     shared: set[str] = set()
     for identifier in ids:

@@ -1,4 +1,4 @@
-"""Lines of a list of images: JSON objects, or the legacy text "image mask"; and the paths and ids that may stand in them."""
+"""Parse and format the lines of image lists: JSON objects, or text ``image mask``; check paths and ids."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from semiovs.images.record import Record
 _TEXTS = ("source", "license", "sha256")  # in the order of Record
 _KEYS = ("id", "image", "mask", *_TEXTS)
 _SHA256 = re.compile("[0-9a-f]{64}")
-#: Characters that belong in no name: a terminal obeys them.
+#: Control characters, which are not allowed in names.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _COLUMN_SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
 _LONGEST = 8192
-#: What ZIPs, Parquet files, packed files, PNGs and JPEGs begin with.
+#: First bytes of ZIP, Parquet, gzip, PNG and JPEG files.
 _NO_TEXT = (b"PK\x03\x04", b"PAR1", b"\x1f\x8b", b"\x89PNG", b"\xff\xd8\xff")
 _LONGEST_JSON = 65536
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, str | DataError]]:
-    """(number, text) of the lines of a list that are not blank; a line that is no UTF-8 text comes as an error.
+def read_lines(path: Path) -> Iterator[tuple[int, str | DataError]]:
+    """Yield (number, text) of the lines of a list that are not blank; lines that are not UTF-8 come as errors.
 
     Line ends of every system and a byte order mark are understood.
 
@@ -53,25 +53,25 @@ def lines_of(path: Path) -> Iterator[tuple[int, str | DataError]]:
             yield number, text
 
 
-def record_of(line: str, root: Path, number: int = 0) -> Record:
-    """The record that line `number` of a list names; relative paths start from `root`.
+def parse_record(line: str, root: Path, number: int = 0) -> Record:
+    """Parse line `number` of a list; relative paths start from `root`.
 
     Raises:
         DataError: the line does not hold.
     """
-    record = _from_json(line, root) if line.startswith("{") else _from_text(line, root)
+    record = _parse_json(line, root) if line.startswith("{") else _parse_text(line, root)
     return replace(record, line=number)
 
 
-def line_of(record: Record, root: Path) -> dict[str, str]:
-    """JSON object of a record, paths relative to `root` where they lie in it."""
-    row = {"id": record.id, "image": relative(record.image, root)}
+def format_record(record: Record, root: Path) -> dict[str, str]:
+    """Format a record as a JSON object; paths inside `root` are relative to it."""
+    row = {"id": record.id, "image": relative_path(record.image, root)}
     if record.mask is not None:
-        row["mask"] = relative(record.mask, root)
+        row["mask"] = relative_path(record.mask, root)
     return row | {key: value for key in _TEXTS if (value := getattr(record, key))}
 
 
-def _from_json(line: str, root: Path) -> Record:
+def _parse_json(line: str, root: Path) -> Record:
     if len(line) > _LONGEST_JSON:
         raise DataError(f"{len(line):,} characters in one line; is this a list of images?", kind="long")
     try:
@@ -79,24 +79,24 @@ def _from_json(line: str, root: Path) -> Record:
     except (ValueError, RecursionError) as error:
         raise DataError(f"not valid JSON: {error}", kind="json") from None
     if unknown := sorted(set(row) - set(_KEYS)):
-        raise DataError(f"unknown key '{brief(unknown[0])}' (known: {', '.join(_KEYS)})", kind="json")
+        raise DataError(f"unknown key '{shorten(unknown[0])}' (known: {', '.join(_KEYS)})", kind="json")
     mask = row.get("mask")
     if not isinstance(row.get("image"), str) or not isinstance(mask, str | None):
         raise DataError("'image' must be a path, 'mask' a path or null", kind="json")
-    image = inside(row["image"], root)
-    name = row.get("id", id_of(image, root))
-    if not isinstance(name, str) or not is_id(name):
+    image = resolve_path(row["image"], root)
+    name = row.get("id", make_id(image, root))
+    if not isinstance(name, str) or not is_valid_id(name):
         raise DataError("'id' must be a relative path without '..', like 'train/0001'", kind="id")
-    source, terms, digest = (_text(row, key) for key in _TEXTS)
-    return Record(name, image, None if mask is None else inside(mask, root), source, terms, digest)
+    source, terms, digest = (_require_text(row, key) for key in _TEXTS)
+    return Record(name, image, None if mask is None else resolve_path(mask, root), source, terms, digest)
 
 
-def _text(row: Mapping[str, object], key: str) -> str:
+def _require_text(row: Mapping[str, object], key: str) -> str:
     text = row.get(key) or ""
     if not isinstance(text, str):
         raise DataError(f"'{key}' must be a text", kind="json")
     try:
-        storable(text)
+        require_storable(text)
     except DataError as error:
         raise DataError(f"'{key}' holds a line break, a control character or no text", kind=error.kind) from None
     if key == "sha256" and text and not _SHA256.fullmatch(text):
@@ -104,17 +104,17 @@ def _text(row: Mapping[str, object], key: str) -> str:
     return text
 
 
-def _from_text(line: str, root: Path) -> Record:
-    image, mask = columns(line)
-    path = inside(image, root)
-    name = id_of(path, root)
-    if not is_id(name):
-        raise DataError(f"no id can be made of '{brief(image)}'; use JSONL with an 'id'", kind="id")
-    return Record(name, path, None if mask is None else inside(mask, root))
+def _parse_text(line: str, root: Path) -> Record:
+    image, mask = split_columns(line)
+    path = resolve_path(image, root)
+    name = make_id(path, root)
+    if not is_valid_id(name):
+        raise DataError(f"no id can be made of '{shorten(image)}'; use JSONL with an 'id'", kind="id")
+    return Record(name, path, None if mask is None else resolve_path(mask, root))
 
 
-def columns(line: str) -> tuple[str, str | None]:
-    """(image, mask or None) of one line of a text list."""
+def split_columns(line: str) -> tuple[str, str | None]:
+    """Split a line of a text list into (image, mask or None)."""
     if len(line) > _LONGEST:
         raise DataError(f"{len(line):,} characters in one line; is this a list of images?", kind="long")
     first, space, second = line.partition(" ")
@@ -124,14 +124,14 @@ def columns(line: str) -> tuple[str, str | None]:
     pairs = [(a, b) for a, b in splits if _is_image(a) and (_is_image(b) or b == "None")]
     if len(pairs) > 1:
         raise DataError(
-            f"'{brief(line)}' can be split in {len(pairs)} ways; use JSONL for paths with spaces", kind="columns"
+            f"'{shorten(line)}' can be split in {len(pairs)} ways; use JSONL for paths with spaces", kind="columns"
         )
     if pairs:
         image, mask = pairs[0]
         return image, None if mask == "None" else mask
     if not _is_image(line):
         known = ", ".join(IMAGE_SUFFIXES)
-        raise DataError(f"expected 'image mask' or 'image', got '{brief(line)}' (images: {known})", kind="columns")
+        raise DataError(f"expected 'image mask' or 'image', got '{shorten(line)}' (images: {known})", kind="columns")
     return line, None
 
 
@@ -140,8 +140,8 @@ def _is_image(text: str) -> bool:
     return dot > 0 and text[dot:].lower() in _COLUMN_SUFFIXES
 
 
-def storable(text: str) -> None:
-    """Raise DataError for text that no file name or line can hold."""
+def require_storable(text: str) -> None:
+    """Raise DataError for text that a file name or line cannot hold."""
     if text.isascii() and text.isprintable():
         return
     if "\0" in text or "\n" in text:
@@ -154,42 +154,42 @@ def storable(text: str) -> None:
         raise DataError("a path holds half a character (a lone surrogate)", kind="encoding") from None
 
 
-def inside(text: str, root: Path) -> Path:
-    """Path of `text`, which may be absolute; a relative one must not climb out of `root`.
+def resolve_path(text: str, root: Path) -> Path:
+    """Resolve a path, absolute or relative to `root`; a relative one must not lead out of `root`.
 
     Backslashes separate folders, as on Windows, unless a file is really called so.
     """
-    storable(text)
+    require_storable(text)
     if _DRIVE.match(text) and not Path(text).is_absolute():
-        raise DataError(f"'{brief(text)}' is a path of another computer; write paths from {root}", kind="outside")
+        raise DataError(f"'{shorten(text)}' is a path of another computer; write paths from {root}", kind="outside")
     if "\\" in text and not os.path.lexists(root / text):
         text = text.replace("\\", "/")
     if not text.strip():
         raise DataError("an empty path", kind="columns")
     if ".." in text and not Path(text).is_absolute() and Path(os.path.normpath(text)).parts[:1] == (os.pardir,):
         raise DataError(
-            f"'{brief(text)}' leads out of the root folder {root}; give an absolute path if that is meant",
+            f"'{shorten(text)}' leads out of the root folder {root}; give an absolute path if that is meant",
             kind="outside",
         )
     return root / text
 
 
-def id_of(image: Path, root: Path) -> str:
-    """Id of an image: its path from `root` without suffix."""
-    name = relative(image, root)
+def make_id(image: Path, root: Path) -> str:
+    """Make the id of an image: its path from `root` without suffix."""
+    name = relative_path(image, root)
     stem, dot, suffix = name.rpartition(".")
     return (stem if dot and stem and not stem.endswith("/") and "/" not in suffix else name).lstrip("/")
 
 
-def is_id(name: str) -> bool:
-    """Whether `name` can be an id: a relative path that stays where it starts."""
-    storable(name)
+def is_valid_id(name: str) -> bool:
+    """Whether `name` can be an id: a relative path without ``..``."""
+    require_storable(name)
     parts = name.split("/")
     return bool(name.strip()) and not name.startswith("/") and not {"", ".", ".."} & set(parts)
 
 
-def relative(path: Path, root: Path) -> str:
-    """POSIX path from `root` if `path` lies in it, else as it is."""
+def relative_path(path: Path, root: Path) -> str:
+    """POSIX path from `root` if `path` lies in it, else the absolute path."""
     text, base_text = path.as_posix(), root.as_posix()
     prefix = "" if base_text == "." else f"{base_text}/"
     if text.startswith(prefix) and ".." not in text and not (prefix == "" and text.startswith("/")):
@@ -198,12 +198,12 @@ def relative(path: Path, root: Path) -> str:
     return (whole.relative_to(base) if whole.is_relative_to(base) else whole).as_posix()
 
 
-def brief(text: str) -> str:
-    """The text, shortened to 120 characters, as `printable`."""
-    return printable(text if len(text) <= 120 else text[:117] + "…")
+def shorten(text: str) -> str:
+    """The text, shortened to 120 characters, as `escape_controls`."""
+    return escape_controls(text if len(text) <= 120 else text[:117] + "…")
 
 
-def printable(text: str) -> str:
-    """The text without characters that a terminal obeys or that UTF-8 cannot hold; they are spelled out."""
+def escape_controls(text: str) -> str:
+    """Replace control characters, and those that UTF-8 cannot hold, by escape sequences."""
     spelled = CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
     return spelled.encode("utf-8", "backslashreplace").decode()

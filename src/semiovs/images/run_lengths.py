@@ -1,4 +1,4 @@
-"""Run lengths: counts of alternating 0 and 1, COCO's text form of them, and masks that are given so.
+"""Run-length encoded masks: counts of alternating 0 and 1, and COCO's text form of them.
 
 The text form (COCO API, ``maskApi``): from the fourth count on, the difference to the count before the last one; each number in
 groups of five bits, least first, the sign in the highest of the last group, bit 5 set while more follow; plus 48, a character.
@@ -31,7 +31,7 @@ class Runs:
     by_columns: bool = True
     corner: tuple[int, int] | None = None
 
-    def raster(self, height: int, width: int) -> NDArray[np.bool_]:
+    def rasterize(self, height: int, width: int) -> NDArray[np.bool_]:
         """(height, width) where the object is.
 
         Raises:
@@ -56,7 +56,7 @@ class Runs:
         return mask
 
 
-def counts_of(mask: NDArray[np.bool_], *, by_columns: bool) -> NDArray[np.int64]:
+def count_runs(mask: NDArray[np.bool_], *, by_columns: bool) -> NDArray[np.int64]:
     """Counts of alternating 0 and 1 of a mask (H, W), 0 first."""
     flat = mask.T.ravel() if by_columns else mask.ravel()
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
@@ -65,14 +65,14 @@ def counts_of(mask: NDArray[np.bool_], *, by_columns: bool) -> NDArray[np.int64]
     return np.concatenate([[0], counts]) if flat.size and flat[0] else counts
 
 
-def run_length_text(mask: NDArray[np.bool_]) -> str:
+def encode_run_lengths(mask: NDArray[np.bool_]) -> str:
     """COCO's text form of a mask (H, W)."""
     from pycocotools import mask as coco
 
     return str(coco.encode(np.asfortranarray(mask, np.uint8))["counts"], "ascii")
 
 
-def from_text(text: str) -> NDArray[np.int64]:
+def decode_run_lengths(text: str) -> NDArray[np.int64]:
     """Counts of COCO's text form.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Images that one text names: a folder, a list, tars, or a Hugging Face data set."""
+"""Read the images that a text names: a folder, a list, tars, or a Hugging Face data set."""
 
 from __future__ import annotations
 
@@ -11,30 +11,37 @@ from pathlib import Path
 from semiovs.errors import DataError
 from semiovs.images.allowed_folders import AllowedFolders
 from semiovs.images.containers import SCHEME, TAR
-from semiovs.images.containers.container import Container, adopt, container, exists, forget, split
+from semiovs.images.containers.container import (
+    Container,
+    forget_container,
+    image_exists,
+    open_container,
+    register_container,
+    split_path,
+)
 from semiovs.images.conventions import IMAGE_SUFFIXES
-from semiovs.images.findings import Finding, refuse
+from semiovs.images.findings import Finding, raise_errors
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
-from semiovs.images.record_lines import CONTROL, lines_of, record_of, relative
+from semiovs.images.record_lines import CONTROL, parse_record, read_lines, relative_path
 
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _SAVED = ("dataset_dict.json", "state.json")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d{1,12})\.\.(\d{1,12})")
-#: The good records of a source, and what is wrong with the rest.
+#: The valid records of a source, and findings about the others.
 Reading = tuple[Manifest, Sequence[Finding]]
 
-#: Folders above a list's own in which its paths may start, and lines that are looked at to find out.
+#: Folders above that of a list that its paths may start from, and lines that are read to find out.
 _ABOVE, _LOOKED_AT = 4, 20
-#: Files that braces may stand for.
-_MOST = 100_000
+#: Largest number of tars that a pattern with braces may name.
+_MOST_TARS = 100_000
 #: Characters of a source or license that are kept.
 _LONGEST = 1000
 
 
 def read_source(given: str | Path, root: Path | str = ".", *, key: str = "", outside: bool = False) -> Manifest:
-    """Images of a folder, a list or manifest, tars, or a Hugging Face data set; a relative path starts from `root`.
+    """Read the images of a folder, a list or manifest, tars, or a Hugging Face data set; a relative path starts from `root`.
 
     Tars: ``a.tar``, ``shards/{000000..000099}.tar``, ``shards/*.tar``, or a folder of tars without images; an id is the tar's name
     and the image's, both without suffix. Data sets: ``hf:NAME[:SPLIT[:COLUMN]]``, a directory that `datasets` has saved, or a
@@ -44,52 +51,52 @@ def read_source(given: str | Path, root: Path | str = ".", *, key: str = "", out
         DataError: nothing there, or it does not hold; MissingExtraError: a data set, and `datasets` is not installed.
     """
     manifest, findings = examine_source(given, root, key=key, outside=outside)
-    refuse(findings, f"{given}: {len(findings)} lines do not hold" if len(findings) > 1 else None)
+    raise_errors(findings, f"{given}: {len(findings)} lines do not hold" if len(findings) > 1 else None)
     return manifest
 
 
 def examine_source(given: str | Path, root: Path | str = ".", *, key: str = "", outside: bool = False) -> Reading:
-    """As `read_source`, but lines of a list and files of a folder that do not hold come as findings.
+    """As `read_source`, but errors in lines of a list and files of a folder are returned as findings.
 
     Raises:
         DataError: nothing there, or it cannot be read at all; MissingExtraError: as `read_source`.
     """
     root = Path(root)
     path = root / Path(given).expanduser()
-    if _is_set(path):
-        return _rows(path, root), ()
+    if _is_dataset_path(path):
+        return _read_rows(path, root), ()
     if _is_pattern(path):
-        return _tars(_expanded(path, key), _fixed(path)), ()
+        return _read_tars(_expand_pattern(path, key), _fixed_folder(path)), ()
     if path.is_dir():
-        return _folder(path, root, outside=outside)
+        return _read_folder(path, root, outside=outside)
     if not path.is_file():
-        raise _absent(key, path)
+        raise _missing_error(key, path)
     name = path.name.lower()
     if name.endswith(_PACKED):
         raise DataError(f"{path}: a packed tar can only be read from its start; unpack it once to a plain .tar")
     if name.endswith(TAR):
-        return _tars([path], path.parent), ()
+        return _read_tars([path], path.parent), ()
     if name.endswith(".parquet"):
-        return _saved(path, root), ()
+        return _read_saved(path, root), ()
     return examine_list(path, root, outside=outside)
 
 
 def examine_list(path: Path, root: Path | str = ".", *, outside: bool = False) -> Reading:
-    """Read a list; its relative paths start from `list_root`.
+    """Read a list; its relative paths start from `find_list_root`.
 
     outside: lines may name files that lie neither in that folder, nor in `root`, nor in the list's own folder (`data.outside`).
 
     Raises:
         DataError: it cannot be read, or names something in a container that cannot.
     """
-    start = list_root(path, root)
+    start = find_list_root(path, root)
     within = None if outside else AllowedFolders([Path(root), path.parent, start])
     manifest, findings = Manifest.examine(path, start, within=within)
-    require_open(manifest)
+    check_containers(manifest)
     return manifest, findings
 
 
-def list_root(path: Path, root: Path | str = ".") -> Path:
+def find_list_root(path: Path, root: Path | str = ".") -> Path:
     """The folder that relative paths of a list start from, for every verb and every list.
 
     It is `root` (`data.root`, by default the working directory); where the images of the list are not there, the folder of the
@@ -98,102 +105,106 @@ def list_root(path: Path, root: Path | str = ".") -> Path:
     Raises:
         DataError: the list cannot be read, or is no text.
     """
-    lines = list(itertools.islice(lines_of(path), _LOOKED_AT))
+    lines = list(itertools.islice(read_lines(path), _LOOKED_AT))
     above = Path(os.path.abspath(path)).parents[1 : _ABOVE + 1]  # noqa: PTH100 - links in the path are kept
     starts = [Path(root), path.parent, *(folder for folder in above if folder != folder.parent)]
-    return next((start for start in starts if any(_is_there(line, start) for _, line in lines)), starts[0])
+    return next((start for start in starts if any(_image_exists(line, start) for _, line in lines)), starts[0])
 
 
-def _is_there(line: str | DataError, start: Path) -> bool:
-    """Whether the image that a line of a list names is there; also if it is in a container that cannot be read."""
+def _image_exists(line: str | DataError, start: Path) -> bool:
+    """Whether the image that a line names exists; also true if its container cannot be read."""
     try:
         if isinstance(line, DataError):
             return False
-        image = record_of(line, start).image
+        image = parse_record(line, start).image
     except DataError:
         return False
     try:
-        return exists(image)
+        return image_exists(image)
     except DataError:
         return True
 
 
-def names_container(path: Path) -> bool:
-    """Whether `read_source` would look inside something: tars, braces, a data set, a folder of tars."""
+def is_container(path: Path) -> bool:
+    """Whether a path names images in containers: tars, braces, a data set, a folder of tars."""
     if path.is_file():
         return path.name.lower().endswith((TAR, ".parquet", *_PACKED))
-    return _is_set(path) or _is_pattern(path) or (path.is_dir() and (_is_saved(path) or bool(_tars_of(path))))
+    return (
+        _is_dataset_path(path)
+        or _is_pattern(path)
+        or (path.is_dir() and (_is_saved_dataset(path) or bool(_find_tars(path))))
+    )
 
 
-def _is_set(path: Path) -> bool:
+def _is_dataset_path(path: Path) -> bool:
     return f"/{SCHEME}" in f"/{path.as_posix()}"
 
 
-def _is_saved(folder: Path) -> bool:
+def _is_saved_dataset(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _SAVED)
 
 
-def _tars_of(folder: Path) -> list[Path]:
-    """Tars directly in a folder that has no images; a tar beside images is what they came in."""
+def _find_tars(folder: Path) -> list[Path]:
+    """Find the tars in a folder; none if it has images too, which were probably unpacked from them."""
     tars = sorted(p for p in folder.iterdir() if p.name.lower().endswith(TAR) and p.is_file() and p.name[0] != ".")
     return [] if tars and any(p.suffix.lower() in IMAGE_SUFFIXES for p in folder.rglob("*")) else tars
 
 
-def _absent(key: str, path: Path) -> DataError:
+def _missing_error(key: str, path: Path) -> DataError:
     if not key:
         return DataError(f"{path}: no such folder, list or tar")
     return DataError(f"{key}: no such list or folder: {path}; set {key}, or data.root where the path starts")
 
 
-def require_open(records: Iterable[Record]) -> None:
-    """Tell what is wrong with the containers of images once, not at each of their images.
+def check_containers(records: Iterable[Record]) -> None:
+    """Open the containers of images, so that an unreadable one is reported once and not for each image.
 
     Raises:
         DataError: a container cannot be read.
     """
-    places = [parts[0] for record in records if (parts := split(record.image)) is not None]
+    places = [parts[0] for record in records if (parts := split_path(record.image)) is not None]
     problems: list[str] = []
     for place in dict.fromkeys(places):
         try:
-            container(place)
+            open_container(place)
         except DataError as error:
             problems += error.problems
     if problems:
         raise DataError.of(problems)
 
 
-def _folder(path: Path, root: Path, *, outside: bool) -> Reading:
-    """Tars, a saved data set, or images, which lie in the folder itself or else in the root, wherever links lead."""
+def _read_folder(path: Path, root: Path, *, outside: bool) -> Reading:
+    """Read a folder: a saved data set, tars, or images, which must lie in the folder or in the root after following links."""
     folder = path / "images" if (path / "images").is_dir() else path
-    if _is_saved(path):
-        return _saved(path, root), ()
-    if tars := _tars_of(folder):
-        return _tars(tars, folder), ()
+    if _is_saved_dataset(path):
+        return _read_saved(path, root), ()
+    if tars := _find_tars(folder):
+        return _read_tars(tars, folder), ()
     return Manifest.examine_folder(folder, within=None if outside else AllowedFolders([root, folder]))
 
 
-def _saved(path: Path, root: Path) -> Manifest:
-    """A directory or file of a data set, without being asked by ``hf:``."""
-    return _rows(root / f"{SCHEME}{relative(path, root)}", root)
+def _read_saved(path: Path, root: Path) -> Manifest:
+    """Read a saved data set that is named without ``hf:``."""
+    return _read_rows(root / f"{SCHEME}{relative_path(path, root)}", root)
 
 
-def _rows(path: Path, root: Path) -> Manifest:
+def _read_rows(path: Path, root: Path) -> Manifest:
     from semiovs.images.containers.hugging_face import open_rows
 
     rows = open_rows(path.as_posix())
-    adopt(rows.path, rows)
+    register_container(rows.path, rows)
     name, split, _ = rows.path.as_posix().rpartition(SCHEME)[2].split(":")
-    return Manifest(_records(rows, rows.path, f"{Path(name).with_suffix('').name}/{split}"), root)
+    return Manifest(_list_records(rows, rows.path, f"{Path(name).with_suffix('').name}/{split}"), root)
 
 
-def _tars(paths: Sequence[Path], folder: Path) -> Manifest:
-    """The images of several tars; what is wrong with any of them is told at once."""
+def _read_tars(paths: Sequence[Path], folder: Path) -> Manifest:
+    """Read the images of several tars; the errors of all of them are reported together."""
     problems: list[str] = []
     records: list[Record] = []
     for path in paths:
         try:
-            forget(path)
-            records += _records(container(path), path, path.relative_to(folder).as_posix()[: -len(TAR)])
+            forget_container(path)
+            records += _list_records(open_container(path), path, path.relative_to(folder).as_posix()[: -len(TAR)])
         except DataError as error:
             problems += error.problems
     if problems:
@@ -201,15 +212,17 @@ def _tars(paths: Sequence[Path], folder: Path) -> Manifest:
     return Manifest(sorted(records, key=lambda record: record.id), folder)
 
 
-def _records(images: Container, path: Path, prefix: str) -> Iterator[Record]:
+def _list_records(images: Container, path: Path, prefix: str) -> Iterator[Record]:
     for name in images.names():
-        about = images.about(name)
+        about = images.describe(name)
         identifier = f"{prefix}/{os.path.splitext(name)[0]}"  # noqa: PTH122
-        yield Record(identifier, path / name, source=_said(about, "source"), license=_said(about, "license"))
+        yield Record(
+            identifier, path / name, source=_clean_text(about, "source"), license=_clean_text(about, "license")
+        )
 
 
-def _said(about: Mapping[str, str], key: str) -> str:
-    """What a container says of an image, as one line that a list can hold: licences come with line breaks, and whole."""
+def _clean_text(about: Mapping[str, str], key: str) -> str:
+    """Clean a text from a container for a list: one line without control characters, shortened."""
     text = about.get(key, "")
     if not text.isascii() or not text.isprintable():
         text = CONTROL.sub(" ", text).encode("utf-8", "replace").decode()
@@ -221,22 +234,22 @@ def _is_pattern(path: Path) -> bool:
     return bool(set(path.as_posix()) & set("{*")) and not path.exists()
 
 
-def _fixed(path: Path) -> Path:
-    """The folder above the first part with braces or a star."""
+def _fixed_folder(path: Path) -> Path:
+    """The part of a pattern before the first part with braces or a star."""
     return Path(*itertools.takewhile(lambda part: not set(part) & set("{*"), path.parts))
 
 
-def _expanded(path: Path, key: str) -> list[Path]:
-    """Tars that a path with braces and stars stands for, in order, each once."""
-    texts = list(itertools.islice(_without_braces(path.as_posix()), _MOST + 1))
-    if len(texts) > _MOST:
-        raise DataError(f"{path}: braces that stand for more than {_MOST:,} tars")
+def _expand_pattern(path: Path, key: str) -> list[Path]:
+    """Expand a path with braces and stars to tars, in order, each once."""
+    texts = list(itertools.islice(_expand_braces(path.as_posix()), _MOST_TARS + 1))
+    if len(texts) > _MOST_TARS:
+        raise DataError(f"{path}: braces that stand for more than {_MOST_TARS:,} tars")
     paths: list[Path] = []
     for text in texts:
-        base = _fixed(Path(text))
+        base = _fixed_folder(Path(text))
         paths += sorted(base.glob(Path(text).relative_to(base).as_posix())) if "*" in text else [Path(text)]
     if not paths:
-        raise _absent(key, path)
+        raise _missing_error(key, path)
     if others := [p for p in paths if not p.name.lower().endswith(TAR)]:
         raise DataError(f"{others[0]}: braces and stars stand for plain tars (.tar)")
     missing = [f"{p}: no such file (of {path})" for p in paths if not p.is_file()]
@@ -245,8 +258,8 @@ def _expanded(path: Path, key: str) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def _without_braces(text: str) -> Iterator[str]:
-    """``{000..099}`` counts, with leading zeros kept; ``{a,b}`` lists."""
+def _expand_braces(text: str) -> Iterator[str]:
+    """Expand ``{000..099}`` (a range; leading zeros are kept) and ``{a,b}`` (alternatives)."""
     match = _BRACES.search(text)
     if match is None:
         yield text
@@ -260,4 +273,4 @@ def _without_braces(text: str) -> Iterator[str]:
         width = len(numbers[1])
         choices = (f"{number:0{width}d}" for number in range(first, last + 1))
     for choice in choices:
-        yield from _without_braces(text[: match.start()] + choice + text[match.end() :])
+        yield from _expand_braces(text[: match.start()] + choice + text[match.end() :])

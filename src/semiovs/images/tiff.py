@@ -1,4 +1,4 @@
-"""TIFF and GeoTIFF with any number of channels, through `tifffile` (extra `geo`): planar or interleaved, tiled, compressed."""
+"""Read TIFF and GeoTIFF with any number of channels by `tifffile` (extra `geo`): planar or interleaved, tiled, compressed."""
 
 from __future__ import annotations
 
@@ -14,69 +14,71 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.errors import DataError, MissingExtraError
-from semiovs.images.image import opened
-from semiovs.images.orientation import ORIENTATION, known_turn
+from semiovs.images.image import open_file
+from semiovs.images.orientation import ORIENTATION, valid_orientation
 
-#: Bytes of one decoded picture, all channels.
+#: Largest size of one decoded image, all channels, in bytes.
 LARGEST = 2**31
-#: GDAL's tag: the value of pixels that were not measured, as text.
+#: GDAL's tag of the value of pixels that were not measured.
 _NODATA = 42113
-#: Photometric interpretation: values are rows of a table of colours.
+#: Photometric interpretation of palette images.
 _PALETTE = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Tiff:
-    """values: (H, W, C) as stored; nodata: value that means 'not measured'; orientation: 1 to 8, not yet applied."""
+class TiffImage:
+    """A TIFF image. values: (H, W, C) as stored; nodata: value of pixels not measured; orientation: 1 to 8, not yet applied."""
 
     values: NDArray[Any]
     nodata: float | None
     orientation: int
 
 
-def read_tiff(path: Path) -> Tiff:
-    """The first picture of a file; pages that are channels of one picture are taken together.
+def read_tiff(path: Path) -> TiffImage:
+    """Read the first image of a file; pages that are channels of one image are read together.
 
     Raises:
         DataError: unreadable, truncated, damaged, too large, or a stack that is no picture; MissingExtraError: no tifffile.
     """
-    with _opened(path) as series:
+    with _open_series(path) as series:
         page = series.keyframe
-        height, width, channels = _shape(path, series)
+        height, width, channels = _check_shape(path, series)
         values = series.asarray(maxworkers=1)
-        expected = (channels, height, width) if _leading(series) else (height, width, channels)
+        expected = (channels, height, width) if _has_channels_first(series) else (height, width, channels)
         values = values.reshape(expected)
-        if _leading(series):
+        if _has_channels_first(series):
             values = values.transpose(1, 2, 0)
-        colors = _palette(page, channels)
+        colors = _read_palette(page, channels)
         if colors is not None:
-            return Tiff(colors[values[..., 0]], None, _orientation(page))
+            return TiffImage(colors[values[..., 0]], None, _read_page_orientation(page))
         bilevel = values.dtype == np.bool_
-        return Tiff(values.astype(np.uint8) * 255 if bilevel else values, _nodata(page), _orientation(page))
+        return TiffImage(
+            values.astype(np.uint8) * 255 if bilevel else values, _read_nodata(page), _read_page_orientation(page)
+        )
 
 
-def tiff_shape(path: Path) -> tuple[int, int, int]:
+def read_tiff_shape(path: Path) -> tuple[int, int, int]:
     """(height, width, channels) as shown, from the headers; the data that they point at must lie inside the file.
 
     Raises:
         DataError, MissingExtraError: as `read_tiff`, but for damage in the data.
     """
-    with _opened(path) as series:
-        height, width, channels = _shape(path, series)
-        end = max(offset + count for page in series.pages for offset, count in _segments(page))
+    with _open_series(path) as series:
+        height, width, channels = _check_shape(path, series)
+        end = max(offset + count for page in series.pages for offset, count in _list_segments(page))
         if end > series.keyframe.parent.filehandle.size:
             raise DataError(f"{path}: cannot be read as an image: truncated")
-        if _palette(series.keyframe, channels) is not None:
+        if _read_palette(series.keyframe, channels) is not None:
             channels = 3
-        return (width, height, channels) if _orientation(series.keyframe) >= 5 else (height, width, channels)
+        return (width, height, channels) if _read_page_orientation(series.keyframe) >= 5 else (height, width, channels)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The first series of pages; whatever goes wrong inside the block becomes a DataError that names the file."""
-    tifffile = _library(path)
+def _open_series(path: Path) -> Iterator[Any]:
+    """Open the first series of pages; errors inside the block become DataErrors that name the file."""
+    tifffile = _import_tifffile(path)
     try:
-        with opened(path) as file, tifffile.TiffFile(file) as tiff:
+        with open_file(path) as file, tifffile.TiffFile(file) as tiff:
             yield tiff.series[0]
     except (DataError, MissingExtraError):
         raise
@@ -91,7 +93,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise DataError(f"{path}: cannot be read as an image: {reason}") from None
 
 
-def _library(path: Path) -> Any:
+def _import_tifffile(path: Path) -> Any:
     try:
         import tifffile
     except ImportError:
@@ -102,7 +104,7 @@ def _library(path: Path) -> Any:
     return tifffile
 
 
-def _shape(path: Path, series: Any) -> tuple[int, int, int]:
+def _check_shape(path: Path, series: Any) -> tuple[int, int, int]:
     """(height, width, channels) as stored."""
     axes, shape = series.axes, series.shape
     sides = dict(zip(axes, shape, strict=True))
@@ -120,25 +122,25 @@ def _shape(path: Path, series: Any) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def _leading(series: Any) -> bool:
+def _has_channels_first(series: Any) -> bool:
     """Whether the channels come before rows and columns."""
     return not (series.axes.endswith("S") and dict(zip(series.axes, series.shape, strict=True))["S"] > 1)
 
 
-def _palette(page: Any, channels: int) -> NDArray[np.uint8] | None:
-    """(N, 3) colours that the values of a palette picture stand for; None for all others."""
+def _read_palette(page: Any, channels: int) -> NDArray[np.uint8] | None:
+    """Read the palette (N, 3) of a palette image; None for all others."""
     if channels > 1 or page.photometric != _PALETTE or page.colormap is None:
         return None
     return np.ascontiguousarray((np.asarray(page.colormap, np.uint16) >> 8).astype(np.uint8).T)
 
 
-def _segments(page: Any) -> Iterator[tuple[int, int]]:
+def _list_segments(page: Any) -> Iterator[tuple[int, int]]:
     if page is None:
         raise ValueError("a page is missing")
     yield from zip(page.dataoffsets, page.databytecounts, strict=True)
 
 
-def _nodata(page: Any) -> float | None:
+def _read_nodata(page: Any) -> float | None:
     tag = page.tags.get(_NODATA)
     try:
         return None if tag is None else float(str(tag.value).strip(" \0"))
@@ -146,6 +148,6 @@ def _nodata(page: Any) -> float | None:
         return None
 
 
-def _orientation(page: Any) -> int:
+def _read_page_orientation(page: Any) -> int:
     tag = page.tags.get(ORIENTATION)
-    return known_turn(int(tag.value)) if tag is not None and str(tag.value).isdigit() else 1
+    return valid_orientation(int(tag.value)) if tag is not None and str(tag.value).isdigit() else 1

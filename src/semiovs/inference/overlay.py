@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from semiovs.images.conventions import IGNORE
-from semiovs.images.palette import palette
+from semiovs.images.palette import build_palette
 
 Colors = Sequence[tuple[int, int, int]]
 
@@ -22,7 +22,7 @@ def id_png(labels: NDArray[np.uint8]) -> Image.Image:
 def palette_png(labels: NDArray[np.uint8], colors: Colors = ()) -> Image.Image:
     """Palette image of labels (H, W): pixel values are class ids, shown in `colors` (default: VOC's)."""
     image = id_png(labels)
-    image.putpalette(palette(colors).tobytes())
+    image.putpalette(build_palette(colors).tobytes())
     return image
 
 
@@ -46,7 +46,7 @@ def overlay(
         raise ValueError(f"image is {image.width}x{image.height}, labels {labels.shape[1]}x{labels.shape[0]}")
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha {alpha} is outside [0, 1]")
-    table = palette(colors)
+    table = build_palette(colors)
     tint = Image.fromarray(table[labels])
     photo = image.convert("RGB")
     mixed = Image.composite(

@@ -13,10 +13,10 @@ import numpy as np
 
 from semiovs.errors import DataError, UsageError
 from semiovs.files import atomic_write, write_bytes
-from semiovs.images.containers.container import exists, split
+from semiovs.images.containers.container import image_exists, split_path
 from semiovs.images.conventions import IMAGE_SUFFIXES
 from semiovs.images.folder_walk import walk_files
-from semiovs.images.source import names_container, read_source
+from semiovs.images.source import is_container, read_source
 from semiovs.inference.overlay import id_png, overlay, palette_png
 from semiovs.inference.predictor import Prediction, Predictor
 
@@ -47,11 +47,11 @@ def list_jobs(paths: Sequence[Path], out: Path, *, recursive: bool) -> Iterator[
     several = sum(path.is_dir() for path in paths) > 1
     found: list[tuple[Path, Path]] = []
     for path in paths:
-        if names_container(path) and split(path) is None:
+        if is_container(path) and split_path(path) is None:
             found += [(record.image, Path(record.id)) for record in read_source(path.name, path.parent)]
             continue
         if not path.is_dir():
-            if not exists(path):
+            if not image_exists(path):
                 raise DataError(f"{path}: no such file or folder")
             found.append((path, Path(path.stem)))
             continue

@@ -21,7 +21,7 @@ from semiovs.errors import DataError, UsageError, about
 from semiovs.evaluation.evaluate import normalize_image
 from semiovs.images.conventions import IGNORE
 from semiovs.images.image import read_image
-from semiovs.images.pixels import Pixels, image_pixels, read_pixels
+from semiovs.images.pixels import Pixels, decode_pixels, read_pixels
 from semiovs.images.readers import RGB, BandReader, ImageReader
 from semiovs.images.readers import Picture as Seen
 from semiovs.models.device import pick_device
@@ -124,7 +124,7 @@ class Predictor:
             pixels, where = read_pixels(Path(picture)), str(picture)
         else:
             pixels, where = _to_pixels(picture), "picture"
-        return self.images.seen(pixels, where), self.images.picture(pixels, where)
+        return self.images.to_bands(pixels, where), self.images.to_picture(pixels, where)
 
     def _compute_scores(self, image: Seen) -> NDArray[np.float32]:
         probabilities = self._compute_probabilities(image)
@@ -154,7 +154,7 @@ def _validate_settings(given: dict[str, Any]) -> EvalConfig:
 
 def _to_pixels(picture: Image.Image | NDArray[Any]) -> Pixels:
     if isinstance(picture, Image.Image):
-        return image_pixels(picture)
+        return decode_pixels(picture)
     values = np.asarray(picture)
     if values.ndim not in (2, 3) or values.dtype.kind not in "uif" or not values.size:
         raise DataError(

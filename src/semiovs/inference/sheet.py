@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from semiovs.images.conventions import IGNORE
-from semiovs.images.palette import palette
+from semiovs.images.palette import build_palette
 from semiovs.inference.overlay import Colors, overlay
 
 _MARGIN, _TEXT = 8, 13
@@ -41,7 +41,7 @@ def contact_sheet(
     """
     if not tiles:
         raise ValueError("a contact sheet needs at least one tile")
-    table = palette(colors)
+    table = build_palette(colors)
     graded = any(tile.confidence is not None for tile in tiles)
     strips = [_draw_strip(tile, table, colors, side, graded=graded) for tile in tiles]
     width, height = max(s.width for s in strips), max(s.height for s in strips)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semiovs.data import Batch, Views
+from semiovs.data import Batch, ViewRequest
 from semiovs.errors import UsageError, did_you_mean
 from semiovs.methods.base import Method
 from semiovs.methods.maths import Target
@@ -66,7 +66,7 @@ class AllSpark(Method):
         self.warmup_epoch, self.grouping, self.parity = warmup_epoch, grouping, parity
 
     @property
-    def views(self) -> Views:
+    def views(self) -> ViewRequest:
         """A strong view of labelled and of OOD images, the weak one of unlabelled images."""
         return replace(super().views, labeled=1, unlabeled=0, mixing=False)
 

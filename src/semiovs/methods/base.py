@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from semiovs.config.schema import OptimConfig
-from semiovs.data import Batch, Views
+from semiovs.data import Batch, ViewRequest
 from semiovs.errors import UsageError, did_you_mean
 from semiovs.methods.criterion import build_criterion, per_class
 from semiovs.methods.draws import Draws
@@ -87,9 +87,9 @@ class Method(nn.Module, ABC):
         self.draws = Draws()
 
     @property
-    def views(self) -> Views:
+    def views(self) -> ViewRequest:
         """Streams and views that the loader must deliver."""
-        return Views(
+        return ViewRequest(
             unlabeled=self.strong if self.reads_unlabeled else None,
             mixing=self.reads_unlabeled,
             ood=self.strong if self.ood is not None else None,

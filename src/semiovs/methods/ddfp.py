@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semiovs.config.schema import OptimConfig
-from semiovs.data import Batch, Views, followed
+from semiovs.data import Batch, ViewRequest, take_next
 from semiovs.errors import UsageError, did_you_mean
 from semiovs.images.conventions import IGNORE
 from semiovs.methods.base import Method
@@ -82,7 +82,7 @@ class Ddfp(Method):
         self.eps, self.warmup, self.alias, self.parity = eps, tuple(warmup), teacher == "alias", parity
 
     @property
-    def views(self) -> Views:
+    def views(self) -> ViewRequest:
         """Streams and views that the loader must deliver."""
         return replace(super().views, mixing=False, box="half")
 
@@ -105,13 +105,13 @@ class Ddfp(Method):
         """The teacher labels the weak view; the student learns the strong view, and its perturbed features."""
         if phase == "supervised":
             return self.supervised_step(batch, ood)
-        x, (u, m), τ = batch.labeled, batch.pair(followed), self.threshold
+        x, (u, m), τ = batch.labeled, batch.pair(take_next), self.threshold
         (box,), (s,), (s_m,) = u.boxes[:1], u.strong[:1], m.strong[:1]
         if phase == "joint":
             update_average(self.ema, self.student, step=0, decay=0.0, buffers=not self.parity)
 
         y_w, f = self.label_weak(x.image, u.weak, u.valid)
-        y_m = y_w.map(followed) if batch.mixing is None else self.pseudo_label(m.weak, m.valid)
+        y_m = y_w.map(take_next) if batch.mixing is None else self.pseudo_label(m.weak, m.valid)
         s, y_s = paste(s, s_m, box), y_w.mix(y_m, box)
         o = None if ood is None else ood.views(batch, self.strong, y_w, self.pseudo_label)
         views = [(s, y_s), *_strong_views(o)]

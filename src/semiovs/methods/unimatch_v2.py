@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from semiovs.data import Batch, Views, flipped
+from semiovs.data import Batch, ViewRequest, take_mirrored
 from semiovs.errors import UsageError
 from semiovs.methods.base import Method
 from semiovs.methods.maths import paste
@@ -35,18 +35,18 @@ class UniMatchV2(Method):
         super().__init__(segmenter, ema_decay=ema_decay, **options)
 
     @property
-    def views(self) -> Views:
+    def views(self) -> ViewRequest:
         """Streams and views that the loader must deliver."""
         return replace(super().views, mixing=False)
 
     def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
         """The teacher labels the weak views; labelled images and strong views are learnt in a pass each."""
-        x, (u, m), τ = batch.labeled, batch.pair(flipped), self.threshold
+        x, (u, m), τ = batch.labeled, batch.pair(take_mirrored), self.threshold
         box1, box2 = u.boxes
         s1, s2 = (paste(s, s_m, box) for s, s_m, box in zip(u.strong, m.strong, u.boxes, strict=True))
 
         y_w = self.pseudo_label(u.weak, u.valid)
-        y_m = y_w.map(flipped) if batch.mixing is None else self.pseudo_label(m.weak, m.valid)
+        y_m = y_w.map(take_mirrored) if batch.mixing is None else self.pseudo_label(m.weak, m.valid)
         (p_x,) = segment(self.student, x.image)
         p_s1, p_s2 = self.strong_pass(s1, s2)
 

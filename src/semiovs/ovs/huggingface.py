@@ -22,7 +22,7 @@ from semiovs.models.statedict import first_of
 from semiovs.models.text.concepts import prompts_of
 from semiovs.models.text.encoder import fingerprint
 from semiovs.ovs.prompted import PromptedModel
-from semiovs.vocab.rules import synonyms
+from semiovs.vocab.rules import split_synonyms
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: Prompts that CLIPSeg's decoder answers at once.
@@ -135,7 +135,7 @@ class Sam3(HuggingFaceNetwork):
     kind = "sam3"
 
     def _encode(self, vocabulary: Vocabulary) -> None:
-        phrases = [synonyms(prompt) for prompt in vocabulary.prompts]
+        phrases = [split_synonyms(prompt) for prompt in vocabulary.prompts]
         self._counts = [len(own) for own in phrases]
         self._phrases = [self._embed_phrase(synonym) for own in phrases for synonym in own]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from semiovs.errors import DataError, UsageError
-from semiovs.images.record import by_last_part, last_part
+from semiovs.images.record import index_by_last_part, last_part
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.store import PseudoLabelStore
 from semiovs.vocab.vocabulary import Vocabulary
@@ -77,4 +77,4 @@ class StoredTeacher(OpenVocabModel):
 
     @cached_property
     def _ids_by_last_part(self) -> dict[str, str]:
-        return by_last_part(self.store)
+        return index_by_last_part(self.store)

@@ -1,4 +1,4 @@
-"""What can be named in a configuration: a visible list of what the package has, and the installed plug-ins.
+"""The names that a configuration may use: components of the package, listed here, and installed plug-ins.
 
 A method, segmenter, teacher or data set of the package is one file, and one row here; its options are those of its
 signature. A row holds an import string, so nothing heavy is loaded. Other packages add theirs by entry points
@@ -13,7 +13,7 @@ from typing import Any
 from semiovs.errors import UsageError, did_you_mean
 from semiovs.registry.entry import Entry
 from semiovs.registry.option import Option
-from semiovs.registry.table import Table
+from semiovs.registry.table import RegistryTable
 
 __all__ = [
     "DATASETS",
@@ -23,12 +23,12 @@ __all__ = [
     "TEACHERS",
     "Entry",
     "Option",
-    "Table",
+    "RegistryTable",
     "check_options",
     "lookup",
 ]
 
-METHODS = Table(
+METHODS = RegistryTable(
     "method",
     "semiovs.methods",
     Entry("supervised", "semiovs.methods.supervised:Supervised", "labelled images only", "deeplabv3plus"),
@@ -70,21 +70,21 @@ METHODS = Table(
     Entry(
         "allspark",
         "semiovs.methods.allspark:AllSpark",
-        "labelled features made of unlabelled channels, class-wise memory",
+        "labelled features from unlabelled channels, class-wise memory",
         "segformer",
         "Wang et al. 2024",
     ),
     Entry(
         "ddfp",
         "semiovs.methods.ddfp:Ddfp",
-        "EMA teacher; features pushed to where a density flow knows few",
+        "EMA teacher; features perturbed towards low density of a flow",
         "deeplabv3plus-dual",
         "Wang et al. 2024",
     ),
     Entry(
         "corrmatch",
         "semiovs.methods.corrmatch:CorrMatch",
-        "pixels that look alike are believed together; a moving threshold",
+        "labels propagated between correlated pixels; adaptive threshold",
         "deeplabv3plus",
         "Sun et al. 2024",
     ),
@@ -97,7 +97,7 @@ METHODS = Table(
     ),
 )
 
-SEGMENTERS = Table(
+SEGMENTERS = RegistryTable(
     "segmenter",
     "semiovs.segmenters",
     Entry(
@@ -139,19 +139,19 @@ SEGMENTERS = Table(
 )
 
 #: What a method puts between encoder and decoder (`Segmenter.neck`); a trained model's card names it.
-NECKS = Table(
+NECKS = RegistryTable(
     "neck",
     None,
     Entry("allspark", "semiovs.models.bottleneck:Bottleneck", "AllSpark's bottleneck: attention between channels"),
 )
 
-TEACHERS = Table(
+TEACHERS = RegistryTable(
     "teacher",
     "semiovs.teachers",
     Entry(
         "clip-dense",
         "semiovs.ovs.clip_dense:DenseClip",
-        "CLIP's ViT asked at every patch, without training",
+        "CLIP's ViT applied to every patch, without training",
         source="Zhou et al. 2022 (MaskCLIP)",
     ),
     Entry("ensemble", "semiovs.ovs.ensemble:Ensemble", "weighted mean of other teachers' scores"),
@@ -161,7 +161,7 @@ TEACHERS = Table(
         "CLIPSeg or SAM 3 by transformers, from a directory or the hub",
         source="Lüddecke and Ecker 2022; Carion et al. 2025",
     ),
-    Entry("masks", "semiovs.ovs.masks:MasksTeacher", "ready-made masks or score maps from a folder"),
+    Entry("masks", "semiovs.ovs.masks:MasksTeacher", "existing masks or score maps from a folder"),
     Entry(
         "sed",
         "semiovs.ovs.sed:SedTeacher",
@@ -171,11 +171,11 @@ TEACHERS = Table(
     Entry(
         "small",
         "semiovs.ovs.small:SmallTeacher",
-        "knows textures and colours; its weights are in the package, for the demo",
+        "small model of textures and colours for the demo, weights included",
     ),
 )
 
-DATASETS = Table(
+DATASETS = RegistryTable(
     "data set",
     "semiovs.datasets",
     Entry(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from semiovs.registry.option import Option
-from semiovs.registry.signature import load_target, options_of
+from semiovs.registry.signature import load_target, read_options
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A public name, where its class or function lives (``package.module:Name``), and what it is.
+    """A public name, the import path of its class or function (``package.module:Name``), and a summary.
 
     segmenter: a method's default segmenter; source: the publication; package: name and version of the installed
     package that brings it, "" for semiovs itself.
@@ -27,8 +27,8 @@ class Entry:
 
     @property
     def options(self) -> Mapping[str, Option]:
-        """What a user may set, from the signature of the target."""
-        return options_of(self.target)
+        """The options that users may set, from the signature of the target."""
+        return read_options(self.target)
 
     @property
     def defaults(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""An option of a method, segmenter or teacher: its default, its type, and whether a value is of that type."""
+"""Options of methods, segmenters and teachers: default, type, and a check of values."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ class Option:
     default: Any
     type: Any = Any
 
-    def expected(self, value: Any) -> str | None:
-        """What the option takes, in words, if `value` is of another type; None always stands for the default."""
+    def explain_mismatch(self, value: Any) -> str | None:
+        """Say what type is expected if `value` has another one; None if it fits (None itself means the default)."""
         kinds = self.kinds
-        if value is None or any(_fits(value, kind) for kind in kinds):
+        if value is None or any(_is_of_type(value, kind) for kind in kinds):
             return None
-        return " or ".join(dict.fromkeys(self._in_words(kind) for kind in kinds))
+        return " or ".join(dict.fromkeys(self._describe_kind(kind) for kind in kinds))
 
     @property
     def kinds(self) -> tuple[Any, ...]:
         """The types of values that it takes, None left out."""
-        return _members(self.type)
+        return _union_members(self.type)
 
     @property
     def takes_list(self) -> bool:
         """Whether a list is among the values that it takes."""
-        return any(_origin(kind) in _LISTS for kind in self.kinds)
+        return any(_type_origin(kind) in _LISTS for kind in self.kinds)
 
-    def _in_words(self, kind: Any) -> str:
-        origin, inner = _origin(kind), typing.get_args(kind)
+    def _describe_kind(self, kind: Any) -> str:
+        origin, inner = _type_origin(kind), typing.get_args(kind)
         if origin is Literal:
             return " or ".join(repr(value) for value in inner)
         if origin not in _LISTS:
@@ -53,19 +53,19 @@ class Option:
         return f"a list like {example or [{float: 1.0, int: 1}.get(inner[0] if inner else str, '…')]}"
 
 
-def _members(kind: Any) -> tuple[Any, ...]:
+def _union_members(kind: Any) -> tuple[Any, ...]:
     """The members of a union, None left out."""
     union = isinstance(kind, UnionType) or typing.get_origin(kind) is typing.Union
     return tuple(member for member in (typing.get_args(kind) if union else (kind,)) if member is not NoneType)
 
 
-def _origin(kind: Any) -> Any:
+def _type_origin(kind: Any) -> Any:
     return typing.get_origin(kind) or kind
 
 
-def _fits(value: Any, kind: Any) -> bool:
+def _is_of_type(value: Any, kind: Any) -> bool:
     """Whether `value` is of the type, as far as its name is known here."""
-    origin, inner = _origin(kind), typing.get_args(kind)
+    origin, inner = _type_origin(kind), typing.get_args(kind)
     if origin is Literal:
         return value in inner
     if origin in (int, float):
@@ -74,6 +74,6 @@ def _fits(value: Any, kind: Any) -> bool:
     if origin in (str, Path):
         return isinstance(value, str | Path)
     if origin in _LISTS:
-        items = _members(inner[0]) if inner else (Any,)
-        return isinstance(value, list | tuple) and all(any(_fits(item, one) for one in items) for item in value)
+        items = _union_members(inner[0]) if inner else (Any,)
+        return isinstance(value, list | tuple) and all(any(_is_of_type(item, one) for one in items) for item in value)
     return isinstance(value, origin) if origin in (bool, dict, Mapping) else True

@@ -1,4 +1,4 @@
-"""Plug-ins: what other installed packages offer by entry points, found without importing them."""
+"""Plug-ins of other installed packages, found by their entry points without importing them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def load_plug_in(kind: str, points: tuple[EntryPoint, ...]) -> Entry:
     """
     point, *others = points
     if others:
-        packages = " and ".join(package_of(one) for one in points)
+        packages = " and ".join(describe_package(one) for one in points)
         raise UsageError(f"{kind} '{point.name}' is offered by {packages}; uninstall all but one of these packages")
     try:
         target = point.load()
@@ -48,28 +48,28 @@ def load_plug_in(kind: str, points: tuple[EntryPoint, ...]) -> Entry:
             lines[0] if lines else "",
             segmenter,
             str(getattr(target, "source", "")),
-            package_of(point),
+            describe_package(point),
         )
         _ = row.options
     except Exception as error:
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UsageError(
-            f"{kind} '{point.name}' of {package_of(point)} (entry point {point.value}) cannot be imported: {cause}; "
+            f"{kind} '{point.name}' of {describe_package(point)} (entry point {point.value}) cannot be imported: {cause}; "
             "install what it lacks, or uninstall the package"
         ) from error
     return row
 
 
 def warn_of_taken_name(kind: str, point: EntryPoint) -> None:
-    """Say that a plug-in has a name of semiovs itself, which wins."""
+    """Warn that a plug-in is ignored because semiovs has a component of that name."""
     warnings.warn(
-        f"{kind} '{point.name}' of {package_of(point)} is ignored: semiovs has a {kind} of that name; "
+        f"{kind} '{point.name}' of {describe_package(point)} is ignored: semiovs has a {kind} of that name; "
         "the package must give its entry point another name",
         SemiovsWarning,
         stacklevel=3,
     )
 
 
-def package_of(point: EntryPoint) -> str:
+def describe_package(point: EntryPoint) -> str:
     """Name and version of the package that offers an entry point."""
     return f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.module.partition(".")[0]

@@ -8,10 +8,10 @@ from typing import Any
 
 from semiovs.errors import UsageError
 from semiovs.registry.entry import Entry
-from semiovs.registry.plug_ins import find_plug_ins, load_plug_in, package_of, warn_of_taken_name
+from semiovs.registry.plug_ins import describe_package, find_plug_ins, load_plug_in, warn_of_taken_name
 
 
-class Table(Mapping[str, Entry]):
+class RegistryTable(Mapping[str, Entry]):
     """Name -> row. The names of plug-ins are known without importing them; their rows are not.
 
     kind: what a row is, for messages; group: where plug-ins are looked for, None for a table without.
@@ -26,28 +26,28 @@ class Table(Mapping[str, Entry]):
         self._warned: set[str] = set()
 
     def __getitem__(self, name: str) -> Entry:
-        plug_ins = self._plug_ins()
+        plug_ins = self._find_plug_ins()
         return self._own[name] if name in self._own else load_plug_in(self.kind, plug_ins[name])
 
     def __contains__(self, name: object) -> bool:
-        return name in self._own or name in self._plug_ins()
+        return name in self._own or name in self._find_plug_ins()
 
     def __iter__(self) -> Iterator[str]:
         yield from self._own
-        yield from self._plug_ins()
+        yield from self._find_plug_ins()
 
     def __len__(self) -> int:
-        return len(self._own) + len(self._plug_ins())
+        return len(self._own) + len(self._find_plug_ins())
 
     def as_json(self) -> list[dict[str, Any]]:
         """Rows for ``semiovs list … --json``; that of a plug-in that cannot be used says why under ``problem``."""
-        return [self._row(name) for name in self]
+        return [self._describe_row(name) for name in self]
 
-    def _row(self, name: str) -> dict[str, Any]:
+    def _describe_row(self, name: str) -> dict[str, Any]:
         try:
             return self[name].as_json()
         except UsageError as error:
-            packages = ", ".join(package_of(point) for point in self._plug_ins()[name])
+            packages = ", ".join(describe_package(point) for point in self._find_plug_ins()[name])
             return {
                 "name": name,
                 "summary": "cannot be used",
@@ -56,7 +56,7 @@ class Table(Mapping[str, Entry]):
                 "problem": str(error),
             }
 
-    def _plug_ins(self) -> Mapping[str, tuple[EntryPoint, ...]]:
+    def _find_plug_ins(self) -> Mapping[str, tuple[EntryPoint, ...]]:
         """Plug-ins by name; a name of the package's own is refused, with one warning."""
         found = {} if self.group is None else find_plug_ins(self.group)
         for name in found.keys() & self._own.keys() - self._warned:

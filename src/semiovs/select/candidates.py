@@ -15,8 +15,8 @@ from semiovs.images.allowed_folders import AllowedFolders
 from semiovs.images.conventions import IMAGE_SUFFIXES
 from semiovs.images.folder_walk import walk_files
 from semiovs.images.record import Record
-from semiovs.images.record_lines import is_id, lines_of, record_of
-from semiovs.images.source import list_root, names_container, read_source
+from semiovs.images.record_lines import is_valid_id, parse_record, read_lines
+from semiovs.images.source import find_list_root, is_container, read_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def _find_images_folder(path: Path) -> Path:
 
 def _open_source(path: Path, root: Path, skip: Path | None, *, outside: bool) -> Iterator[Record | InvalidEntry]:
     """Images of one folder, list, set of tar files or Hugging Face data set."""
-    if names_container(path):
+    if is_container(path):
         return iter(read_source(path.name, path.parent))
     if path.is_file():
         return _read_list(path, root, outside=outside)
@@ -88,13 +88,13 @@ def _open_source(path: Path, root: Path, skip: Path | None, *, outside: bool) ->
 
 def _read_list(path: Path, root: Path, *, outside: bool) -> Iterator[Record | InvalidEntry]:
     """Images of a list, line by line."""
-    start = list_root(path, root)
+    start = find_list_root(path, root)
     within = None if outside else AllowedFolders([root, path.parent, start])
-    for number, line in lines_of(path):
+    for number, line in read_lines(path):
         try:
             if isinstance(line, DataError):
                 raise line
-            record = record_of(line, start, number)
+            record = parse_record(line, start, number)
             if within is not None:
                 within.check(record.image)
             yield record
@@ -127,7 +127,7 @@ def _unread(errors: list[OSError]) -> Iterator[InvalidEntry]:
 def _make_record(root: Path, path: Path, stem: str) -> Record | InvalidEntry:
     identifier = path.relative_to(root).with_name(stem).as_posix()
     try:
-        if is_id(identifier):
+        if is_valid_id(identifier):
             return Record(identifier, path)
     except DataError as error:
         return InvalidEntry(ascii(str(path)), f"{str(path)!a}: {error}")

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from semiovs.errors import DataError
 from semiovs.files import atomic_write
-from semiovs.images.containers.container import container, split
+from semiovs.images.containers.container import open_container, split_path
 from semiovs.images.record import Record
-from semiovs.images.record_lines import line_of, record_of
+from semiovs.images.record_lines import format_record, parse_record
 from semiovs.select.candidates import InvalidEntry
 from semiovs.similarity.copies import ImageFingerprints
 
@@ -181,7 +181,7 @@ def encode_entry(image: PoolEntry, why: str = "") -> str:
     """Encode an entry of a pool, and what is wrong with it, as one JSON line."""
     if isinstance(image, InvalidEntry):
         return json.dumps({"where": image.where, "why": image.why}, ensure_ascii=True)
-    row: dict[str, str] = line_of(image, _ROOT)
+    row: dict[str, str] = format_record(image, _ROOT)
     return json.dumps(row | ({"why": why} if why else {}), ensure_ascii=True)
 
 
@@ -191,14 +191,14 @@ def decode_entry(text: str) -> tuple[PoolEntry, str]:
     if "where" in row:
         return InvalidEntry(row["where"], row["why"]), row["why"]
     why = row.pop("why", "")
-    return record_of(json.dumps(row), _ROOT), why
+    return parse_record(json.dumps(row), _ROOT), why
 
 
 def _identify_file(path: Path) -> str:
     """Size of a file as text; for an image in a container, the container's identity of it."""
     try:
-        if parts := split(path):
-            return container(parts[0]).identity(parts[1])
+        if parts := split_path(path):
+            return open_container(parts[0]).identity(parts[1])
         return str(os.stat(path).st_size)  # noqa: PTH116 - a million of them
     except (OSError, ValueError, DataError):
         return "-1"

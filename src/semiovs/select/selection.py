@@ -202,7 +202,7 @@ def _fit_thresholds(
     nothing = np.zeros((0, len(names)))
     if examiner.teacher is None or request.rules.rule == "paper":
         return fit_thresholds(names, nothing.astype(np.uint8), nothing.astype(bool), request.recall)
-    manifest = request.labeled.aside(CALIBRATED_ON)
+    manifest = request.labeled.choose_by_hash(CALIBRATED_ON)
     part = ScanTable(scan.folder, "labeled", examiner.settings)
     done = scan_pool(part, manifest, examiner, threads=threads, progress=lambda n: progress("thresholds", n))
     rows = part.rows(done.marks)

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.errors import DataError
-from semiovs.files import stage, sync_directory
-from semiovs.images.palette import palette
+from semiovs.files import sync_directory, write_staged
+from semiovs.images.palette import build_palette
 from semiovs.store import label_png
 from semiovs.store.index import IndexRow, StoreIndex
 from semiovs.store.meta import HINT, INDEX, StoreMeta, prepare_folder
@@ -68,7 +68,7 @@ class PseudoLabelStore:
         self.vocabulary = meta.vocabulary
         self.teacher = meta.teacher
         self._index = index
-        self._palette = palette(self.vocabulary.colors).tobytes()
+        self._palette = build_palette(self.vocabulary.colors).tobytes()
         self._inside: set[Path] = set()
 
     @classmethod
@@ -311,10 +311,10 @@ class PseudoLabelStore:
         """Write a file durably into ``incoming/``; moving the file commits it."""
         folder = self.root / "incoming"
         try:
-            return stage(folder, data)
+            return write_staged(folder, data)
         except FileNotFoundError:  # the first file, or another job has just removed the folder
             folder.mkdir(exist_ok=True)
-            return stage(folder, data)
+            return write_staged(folder, data)
 
     def _move_files(self, items: Sequence[PreparedLabel]) -> None:
         touched = set()

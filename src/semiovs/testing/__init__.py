@@ -1,6 +1,6 @@
-"""Checks for those who add a method, a teacher or a data set: call one in a test of the package that adds it.
+"""Contract checks for methods, teachers and data sets of other packages: call them in the tests of your package.
 
-``check_…`` runs them all and raises an AssertionError for the first that does not hold; ``…_checks`` lists them one
+``check_…`` runs all checks and raises AssertionError for the first that fails; ``…_checks`` lists them one
 by one.
 """
 

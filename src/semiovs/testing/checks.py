@@ -1,4 +1,4 @@
-"""What all checks share: a name, a subject, and a message that says what was expected and what to do."""
+"""The form of all checks: name, subject, and a message that says what was expected and what to do."""
 
 from __future__ import annotations
 

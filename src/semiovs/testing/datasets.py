@@ -1,4 +1,4 @@
-"""What every data set must do, for a small copy of it on disk."""
+"""Contract checks of data sets, run on a small copy on disk."""
 
 from __future__ import annotations
 

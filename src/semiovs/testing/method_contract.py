@@ -1,4 +1,4 @@
-"""The checks of a method: one function each, which builds the method and looks at its steps on toy batches."""
+"""The contract checks of a method: each function builds the method and checks its steps on toy batches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from semiovs.testing.toy import ARMS, K, toy_batch
 Build = Callable[..., Method]
 Ood = Mapping[str, Any] | None
 
-#: Where the step that is checked stands.
+#: Progress of the step that is checked.
 PROGRESS = Progress(step=3, total_steps=10, epoch=1, total_epochs=4)
 
 

@@ -29,10 +29,10 @@ def method_checks(
     make, accepted, subject = build or toy, frozenset(toy.accepted), f"method '{toy.name}'"
     checks = []
     for check in IN_EVERY_ARM:
-        body = partial(check, _with_accepted(make, accepted))
+        body = partial(check, _drop_unaccepted(make, accepted))
         checks += [Check(f"{check.__name__}[{arm}]", subject, partial(body, ARMS[arm])) for arm in ARMS]
-    for once in _applicable(toy):
-        checks.append(Check(once.__name__, subject, partial(once, _with_accepted(make, accepted))))
+    for once in _choose_checks(toy):
+        checks.append(Check(once.__name__, subject, partial(once, _drop_unaccepted(make, accepted))))
     return [check for check in checks if check.name.partition("[")[0] not in skip]
 
 
@@ -53,7 +53,7 @@ def check_method(
         check()
 
 
-def _with_accepted(make: Build, accepted: Collection[str]) -> Build:
+def _drop_unaccepted(make: Build, accepted: Collection[str]) -> Build:
     """`make`, without an EMA decay or class thresholds that the method has no option for."""
 
     def build(ood: Ood = None, **keywords: Any) -> Method:
@@ -63,7 +63,7 @@ def _with_accepted(make: Build, accepted: Collection[str]) -> Build:
     return build
 
 
-def _applicable(toy: ToyMethod) -> list[Callable[[Build], None]]:
+def _choose_checks(toy: ToyMethod) -> list[Callable[[Build], None]]:
     """Checks that are run once; thresholds per class only where the option takes a list."""
     option = toy.accepted.get("conf_thresh")
     per_class = option is not None and option.takes_list

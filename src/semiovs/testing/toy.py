@@ -14,7 +14,7 @@ from semiovs.errors import UsageError
 from semiovs.methods import Method, OodStream, build_method
 from semiovs.models import Segmenter, build_segmenter
 from semiovs.registry import METHODS, Entry, lookup
-from semiovs.registry.signature import options_of
+from semiovs.registry.signature import read_options
 from semiovs.vocab import Vocabulary
 
 #: Classes of toy batches and segmenters.
@@ -46,7 +46,7 @@ MakeSegmenter = Callable[[str], Segmenter]
 
 def toy_segmenter(seed: int = 0, kind: str = "deeplabv3plus", *, norm: str = "batch") -> Segmenter:
     """A small segmenter of a kind with weights of `seed`, which knows its classes."""
-    return _seeded(lambda: small_segmenter(kind, norm), seed)
+    return _build_seeded(lambda: small_segmenter(kind, norm), seed)
 
 
 def small_segmenter(kind: str, norm: str = "batch") -> Segmenter:
@@ -55,7 +55,7 @@ def small_segmenter(kind: str, norm: str = "batch") -> Segmenter:
     return build_segmenter(kind, num_classes=K, **small)
 
 
-def _seeded(make: Callable[[], Segmenter], seed: int) -> Segmenter:
+def _build_seeded(make: Callable[[], Segmenter], seed: int) -> Segmenter:
     torch.manual_seed(seed)
     segmenter = make()
     segmenter.prompt(Vocabulary(tuple("abcd"), (("a", "x"), ("b",), ("c", "y", "z"), ("d",))))
@@ -106,7 +106,7 @@ class ToyMethod:
         """Options of the method."""
         if isinstance(self.method, str):
             return self._row(self.method).options
-        return options_of(f"{self.method.__module__}:{self.method.__qualname__}")
+        return read_options(f"{self.method.__module__}:{self.method.__qualname__}")
 
     @property
     def kind(self) -> str:
@@ -121,7 +121,7 @@ class ToyMethod:
     def _segmenter(self, seed: int, norm: str) -> Segmenter:
         make = self.segmenter
         if make is not None:
-            return _seeded(lambda: make(norm), seed)
+            return _build_seeded(lambda: make(norm), seed)
         return toy_segmenter(seed, SEGMENTERS[self.kind], norm=norm)
 
 

@@ -1,4 +1,4 @@
-"""Warnings about vocabularies: what is allowed but probably a mistake."""
+"""Warnings about vocabularies: entries that are allowed but probably mistakes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
-from semiovs.vocab.rules import meaning, synonyms
+from semiovs.vocab.rules import normalize_concept, split_synonyms
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: More synonyms than this in one concept: their mean says little about each.
@@ -19,21 +19,21 @@ LONG_CONCEPT = 200
 _SEPARATORS = re.compile(r"\w\s*[/;|]\s*\w|\w,\w|\w ,")
 
 
-def advice(vocabulary: Vocabulary) -> list[str]:
-    """One line for each thing that looks like a mistake."""
+def list_warnings(vocabulary: Vocabulary) -> list[str]:
+    """List a warning for each entry that is probably a mistake."""
     return list(
         chain(
-            _separators(vocabulary),
-            _sizes(vocabulary),
-            _overlaps(vocabulary),
-            _templates(vocabulary),
-            _background(vocabulary),
+            _warn_of_separators(vocabulary),
+            _warn_of_sizes(vocabulary),
+            _warn_of_overlaps(vocabulary),
+            _warn_of_templates(vocabulary),
+            _warn_of_background(vocabulary),
         )
     )
 
 
-def _separators(vocabulary: Vocabulary) -> Iterator[str]:
-    for index, concept in _all(vocabulary):
+def _warn_of_separators(vocabulary: Vocabulary) -> Iterator[str]:
+    for index, concept in _list_concepts(vocabulary):
         if _SEPARATORS.search(concept) or concept.endswith((",", "/")):
             yield (
                 f"class '{vocabulary.names[index]}': concept '{concept}' is asked for as it stands; "
@@ -41,44 +41,44 @@ def _separators(vocabulary: Vocabulary) -> Iterator[str]:
             )
 
 
-def _sizes(vocabulary: Vocabulary) -> Iterator[str]:
+def _warn_of_sizes(vocabulary: Vocabulary) -> Iterator[str]:
     if len(vocabulary.prompts) > MANY_CONCEPTS:
         yield f"{len(vocabulary.prompts)} concepts: time and memory of a teacher grow with their number"
-    for index, concept in _all(vocabulary):
+    for index, concept in _list_concepts(vocabulary):
         name = vocabulary.names[index]
-        if len(synonyms(concept)) > MANY_SYNONYMS:
+        if len(split_synonyms(concept)) > MANY_SYNONYMS:
             yield (
-                f"class '{name}': {len(synonyms(concept))} synonyms are averaged into one concept; "
+                f"class '{name}': {len(split_synonyms(concept))} synonyms are averaged into one concept; "
                 "list them as entries of their own to take the best of them"
             )
-        if any(len(synonym) > LONG_CONCEPT for synonym in synonyms(concept)):
+        if any(len(synonym) > LONG_CONCEPT for synonym in split_synonyms(concept)):
             yield f"class '{name}': a concept of more than {LONG_CONCEPT} letters: CLIP cuts texts at 77 tokens"
 
 
-def _overlaps(vocabulary: Vocabulary) -> Iterator[str]:
-    """A synonym that two classes share pulls their concepts together; whole concepts of two classes are refused elsewhere."""
+def _warn_of_overlaps(vocabulary: Vocabulary) -> Iterator[str]:
+    """Warn of synonyms that two classes share (concepts that two classes share are errors)."""
     owner: dict[tuple[str, ...], int] = {}
-    for index, concept in _all(vocabulary):
-        for synonym in synonyms(concept):
-            other = owner.setdefault(meaning(synonym), index)
+    for index, concept in _list_concepts(vocabulary):
+        for synonym in split_synonyms(concept):
+            other = owner.setdefault(normalize_concept(synonym), index)
             if other != index:
                 names = vocabulary.names
                 yield f"synonym '{synonym.strip()}' is in the classes '{names[other]}' and '{names[index]}'"
 
 
-def _templates(vocabulary: Vocabulary) -> Iterator[str]:
+def _warn_of_templates(vocabulary: Vocabulary) -> Iterator[str]:
     for template in vocabulary.templates:
         if vocabulary.templates.count(template) > 1:
             yield f"template '{template}' is listed twice"
             return
     words = {word for template in vocabulary.templates for word in re.findall(r"\w+", template.casefold())}
-    for _, concept in _all(vocabulary):
-        shared = next((s for s in synonyms(concept) if s.strip().casefold() in words), None)
+    for _, concept in _list_concepts(vocabulary):
+        shared = next((s for s in split_synonyms(concept) if s.strip().casefold() in words), None)
         if shared is not None:
             yield f"concept '{shared.strip()}' also stands in a template: every class is asked for with that word"
 
 
-def _background(vocabulary: Vocabulary) -> Iterator[str]:
+def _warn_of_background(vocabulary: Vocabulary) -> Iterator[str]:
     first = vocabulary.names[0]
     if (
         vocabulary.background is None
@@ -94,5 +94,5 @@ def _background(vocabulary: Vocabulary) -> Iterator[str]:
             yield f"class '{name}' has no word that a teacher could know; rename it or give it concepts"
 
 
-def _all(vocabulary: Vocabulary) -> Iterator[tuple[int, str]]:
+def _list_concepts(vocabulary: Vocabulary) -> Iterator[tuple[int, str]]:
     return zip(vocabulary.owners, vocabulary.prompts, strict=True)

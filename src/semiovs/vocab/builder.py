@@ -1,4 +1,4 @@
-"""Builds a vocabulary from its files: classes with their lines, and the edits of inherited ones."""
+"""Build a vocabulary from its files: classes with their lines, and changes of inherited classes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from semiovs.vocab.schema import Background, ClassEntry
 
 @dataclass
 class VocabularyBuilder:
-    """Concepts by class name, in the order of the ids, and everything else.
+    """The parts of a vocabulary while it is built.
 
-    label: the file, for errors; lines: file and line of each class; keys: file and line of each key. Its methods raise a
-    RuleError for what cannot be done; `locate` adds where.
+    concepts: by class name, in the order of the ids; label: the file, for errors; lines: file and line of each class; keys:
+    file and line of each key. Methods raise RuleError; `locate_error` adds file and line to it.
     """
 
     label: str
@@ -30,7 +30,7 @@ class VocabularyBuilder:
     keys: dict[str, str] = field(default_factory=dict)
 
     def overlay(self, entries: Sequence[ClassEntry], lines: Sequence[str]) -> None:
-        """Replace the classes of the same names, keeping what an entry leaves open; add the others at the end."""
+        """Replace classes of the same names, keeping what an entry does not set, and add the others at the end."""
         for index, (entry, line) in enumerate(zip(entries, lines, strict=True)):
             self.lines[name := entry.name] = line
             if any(name == other.name for other in entries[:index]):
@@ -40,7 +40,7 @@ class VocabularyBuilder:
                 self.colors[name] = entry.color
 
     def set_background(self, background: Background, entries: Sequence[ClassEntry]) -> None:
-        """Name the concepts of class 0 or give it a constant score.
+        """Set the concepts of class 0, or its constant score.
 
         entries: the file's own classes, whose concepts are not replaced.
         """
@@ -58,49 +58,49 @@ class VocabularyBuilder:
             self.concepts[name] = background.concepts
 
     def drop(self, names: Sequence[str]) -> None:
-        """Take away classes; these names mean 255 in maps of mask values, whether they were classes or not."""
+        """Remove classes; their names, and others given here, mean 255 in maps of mask values."""
         if next(iter(self.concepts)) in names:
             self.background = None
-        self._keep({name: name for name in self.concepts if name not in names})
+        self._keep_classes({name: name for name in self.concepts if name not in names})
         self.ignore = tuple(dict.fromkeys([*self.ignore, *names]))
 
     def merge(self, new: str, parts: Sequence[str], line: str) -> None:
-        """Make one class of `parts`: at the place of the first in the order of ids, with the concepts of all."""
+        """Merge `parts` into one class, at the place of the first in the order of ids, with the concepts of all."""
         self.keys["merge"] = line
         if not parts:
             raise RuleError(f"merge: '{new}' of no classes; name those that become one", key="merge")
-        self._require(parts, "merge")
+        self._require_known(parts, "merge")
         self._require_free([new], parts, "merge")
         first, *others = (name for name in self.concepts if name in parts)
         concepts = tuple(dict.fromkeys(concept for name in (first, *others) for concept in self.concepts[name]))
         color = next((self.colors[name] for name in (first, *others) if name in self.colors), None)
-        self._keep({name: new if name == first else name for name in self.concepts if name not in others})
+        self._keep_classes({name: new if name == first else name for name in self.concepts if name not in others})
         self.concepts[new], self.lines[new] = concepts, line
         self.colors |= {} if color is None else {new: color}
 
     def rename(self, names: Mapping[str, str]) -> None:
-        """Give classes other names, all at once; their concepts stay."""
-        self._require(names, "rename")
+        """Rename classes, all at once; their concepts stay."""
+        self._require_known(names, "rename")
         self._require_free(names.values(), names, "rename")
-        self._keep({name: names.get(name, name) for name in self.concepts})
+        self._keep_classes({name: names.get(name, name) for name in self.concepts})
 
     def paint(self, colors: Mapping[int | str, RGB]) -> None:
-        """Set colours by class name, or those of all classes by id."""
+        """Set colours by class name, or of all classes by id."""
         names = list(self.concepts)
         if any(isinstance(key, int) for key in colors) and len(colors) != len(names):
             what = f"colors: expected one for each of the {len(names)} classes, got {len(colors)}"
             raise RuleError(what, key="colors")
         by_name = {names[key] if isinstance(key, int) else key: color for key, color in colors.items()}
-        self._require(by_name, "colors")
+        self._require_known(by_name, "colors")
         self.colors |= by_name
 
-    def _keep(self, names: Mapping[str, str]) -> None:
-        """Only these classes, under their new names."""
+    def _keep_classes(self, names: Mapping[str, str]) -> None:
+        """Keep only these classes, under their new names."""
         self.concepts = {new: self.concepts[old] for old, new in names.items()}
         self.colors = {new: self.colors[old] for old, new in names.items() if old in self.colors}
         self.lines = {new: self.lines[old] for old, new in names.items()}
 
-    def _require(self, wanted: Iterable[str], key: str) -> None:
+    def _require_known(self, wanted: Iterable[str], key: str) -> None:
         for name in wanted:
             if name not in self.concepts:
                 raise RuleError(f"{key}: there is no class '{name}'{did_you_mean(name, self.concepts)}", key=key)
@@ -124,7 +124,7 @@ class VocabularyBuilder:
             "ignore": self.ignore,
         }
 
-    def locate(self, error: RuleError) -> ConfigError:
-        """The same error with file and line of the class or key that breaks the rule."""
+    def locate_error(self, error: RuleError) -> ConfigError:
+        """Add file and line of the class or key that breaks the rule to an error."""
         line = self.keys.get(error.key) if error.owner is None else list(self.lines.values())[error.owner]
         return ConfigError(f"vocabulary: {line or self.label}: {error.reason}")

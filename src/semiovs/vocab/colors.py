@@ -1,4 +1,4 @@
-"""Colours of classes in pictures."""
+"""Colours of classes: VOC's, and hex codes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ RGB = tuple[int, int, int]
 
 
 def voc_color(index: int) -> RGB:
-    """Colour of a class id in the VOC devkit: its bits, lowest first, fill red, green and blue from the highest bit down."""
+    """Colour of a class id in the VOC devkit: its bits, lowest first, fill red, green and blue from the highest bit on."""
     parts = [0, 0, 0]
     for bit in range(24):
         parts[bit % 3] |= (index >> bit & 1) << (7 - bit // 3)
@@ -16,13 +16,13 @@ def voc_color(index: int) -> RGB:
 
 
 def parse_hex(text: str) -> RGB | None:
-    """``#804080`` as (128, 64, 128); None if it is no such text."""
+    """Parse ``#804080`` to (128, 64, 128); None for other text."""
     if not re.fullmatch(r"#?[0-9a-fA-F]{6}", text):
         return None
     number = int(text.removeprefix("#"), 16)
     return number >> 16, number >> 8 & 255, number & 255
 
 
-def hex_of(color: RGB) -> str:
-    """(128, 64, 128) as ``#804080``."""
+def format_hex(color: RGB) -> str:
+    """Format (128, 64, 128) as ``#804080``."""
     return "#{:02x}{:02x}{:02x}".format(*color)

@@ -1,4 +1,4 @@
-"""Reads vocabulary files: YAML (docs/reference/vocabulary.md) or a class name a line. Errors name file, line and key."""
+"""Read vocabulary files: YAML (docs/reference/vocabulary.md) or one class name per line. Errors name file, line and key."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from semiovs.config.catalog import Source
-from semiovs.config.problems import explain, gather
-from semiovs.config.source import compose, locate, plain
+from semiovs.config.error_messages import explain_error, join_problems
+from semiovs.config.sources import ConfigSource
+from semiovs.config.yaml_reader import locate_value, parse_yaml, to_plain
 from semiovs.errors import ConfigError, did_you_mean
 from semiovs.vocab.builder import VocabularyBuilder
 from semiovs.vocab.rules import RuleError
-from semiovs.vocab.schema import ClassEntry, VocabularyFile, keys_at
+from semiovs.vocab.schema import ClassEntry, VocabularyFile, list_known_keys
 
 _NUMBERED = re.compile(r"([0-9]{1,3})[\s:;,.=]\s*(\S.*)")
 SUFFIXES = (".yaml", ".yml", ".txt")
 
 
 @dataclass(frozen=True)
-class Document:
-    """A YAML file that holds to the schema. root: its values with their lines."""
+class VocabularyDocument:
+    """A YAML file that matches the schema. root: its values with their lines."""
 
-    source: Source
+    source: ConfigSource
     root: yaml.Node
     file: VocabularyFile
 
-    def line(self, *path: int | str) -> str:
+    def locate(self, *path: int | str) -> str:
         """File and line of a value."""
-        return _line(self.source, locate(self.root, path)[0])
+        return _locate_line(self.source, locate_value(self.root, path)[0])
 
 
 def read_vocabulary(name_or_path: str | Path) -> VocabularyBuilder:
-    """What the shipped vocabulary or file says, with everything it extends.
+    """Read a shipped vocabulary or a file, with everything it extends.
 
     Raises:
         ConfigError: see `Vocabulary.load`.
     """
-    return _build(_find(str(name_or_path), Path()), ())
+    return _build_vocabulary(_find_source(str(name_or_path), Path()), ())
 
 
 def shipped_vocabularies() -> list[str]:
@@ -52,11 +52,11 @@ def shipped_vocabularies() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in entries if entry.name.endswith(".yaml"))
 
 
-def _find(name: str, folder: Path, asked: str = "") -> Source:
+def _find_source(name: str, folder: Path, asked: str = "") -> ConfigSource:
     path = folder / Path(name).expanduser()
     if name.endswith(SUFFIXES) or os.path.isfile(path):  # noqa: PTH113 - False where pathlib raises (too long, null bytes)
         try:
-            return Source(str(path), path.stem, path.read_text("utf-8-sig"), path.parent)
+            return ConfigSource(str(path), path.stem, path.read_text("utf-8-sig"), path.parent)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise ConfigError(f"vocabulary: {asked}{path}: cannot be read as a class list: {reason}") from None
@@ -64,60 +64,64 @@ def _find(name: str, folder: Path, asked: str = "") -> Source:
     if name not in known:
         raise ConfigError(f"vocabulary: {asked}'{name}' is neither a file nor shipped{did_you_mean(name, known)}")
     file = resources.files("semiovs.vocab") / "data" / f"{name}.yaml"
-    return Source(f"shipped {name}", name, file.read_text("utf-8"), Path())
+    return ConfigSource(f"shipped {name}", name, file.read_text("utf-8"), Path())
 
 
-def _build(source: Source, above: tuple[str, ...]) -> VocabularyBuilder:
+def _build_vocabulary(source: ConfigSource, above: tuple[str, ...]) -> VocabularyBuilder:
     identity = os.path.realpath(source.label)  # the same for every way to write a path
     if identity in above:
         raise ConfigError(f"vocabulary: {source.label}: extends itself (through {len(above)} file(s))")
-    document = None if source.label.endswith(".txt") else _parse(source)
+    document = None if source.label.endswith(".txt") else _parse_yaml(source)
     builder = VocabularyBuilder(source.label)
     if document is not None and document.file.extends is not None:
-        asked = f"{document.line('extends')}: extends: "
-        builder = _build(_find(document.file.extends, source.folder or Path(), asked), (*above, identity))
+        asked = f"{document.locate('extends')}: extends: "
+        builder = _build_vocabulary(
+            _find_source(document.file.extends, source.folder or Path(), asked), (*above, identity)
+        )
         builder.label = source.label
     try:
         if document is None:
-            names = _names(source.text)
-            builder.overlay([ClassEntry(name=name) for name in names.values()], [source.origin(line) for line in names])
+            names = _parse_names(source.text)
+            builder.overlay(
+                [ClassEntry(name=name) for name in names.values()], [source.format_origin(line) for line in names]
+            )
         else:
-            _apply(document, builder)
+            _apply_document(document, builder)
     except RuleError as error:
-        raise builder.locate(error) from None
+        raise builder.locate_error(error) from None
     return builder
 
 
-def _names(text: str) -> dict[int, str]:
-    """Line -> name of a class; the ids are cut off where every line starts with its own (``0 road``, ``0: road``)."""
+def _parse_names(text: str) -> dict[int, str]:
+    """Parse a text file: line number -> class name; ids at the start of all lines are removed (``0 road``, ``0: road``)."""
     lines = {i: line.strip() for i, line in enumerate(text.splitlines(), 1) if line.strip()}
     found = [_NUMBERED.fullmatch(line) for line in lines.values()]
     names = [match[2] for number, match in enumerate(found) if match is not None and int(match[1]) == number]
     return dict(zip(lines, names, strict=True)) if len(names) == len(lines) else lines
 
 
-def _parse(source: Source) -> Document:
-    """Read YAML and hold it against the schema; all that is wrong is in one error, a line each."""
+def _parse_yaml(source: ConfigSource) -> VocabularyDocument:
+    """Read YAML and validate it; one error lists all problems, a line each."""
     try:
-        root = compose(source.text, source.label)
+        root = parse_yaml(source.text, source.label)
         if root is not None:
-            plain(root, source.label)  # refuses tags, keys given twice, loops
-            _list_by_id(root, source)
-        data = None if root is None else plain(root, source.label, words=True)
+            to_plain(root, source.label)  # refuses tags, keys given twice, loops
+            _sort_by_id(root, source)
+        data = None if root is None else to_plain(root, source.label, words=True)
     except ConfigError as error:
         raise ConfigError(str(error).replace("config: ", "vocabulary: ", 1)) from None
     if isinstance(data, list):
         data = {"classes": data}
     if root is None or not isinstance(data, dict):
-        raise _without_classes(source)
+        raise _no_classes_error(source)
     try:
-        return Document(source, root, VocabularyFile.model_validate(data))
+        return VocabularyDocument(source, root, VocabularyFile.model_validate(data))
     except ValidationError as error:
-        raise gather(_problems(error, root, source), "vocabulary") from None
+        raise join_problems(_explain_problems(error, root, source), "vocabulary") from None
 
 
-def _list_by_id(root: yaml.Node, source: Source) -> None:
-    """Turn classes that are given as ``{0: road, 1: car}`` into a list in place."""
+def _sort_by_id(root: yaml.Node, source: ConfigSource) -> None:
+    """Turn classes given by id (``{0: road, 1: car}``) into a list, in place."""
     for number, (key, node) in enumerate(root.value if isinstance(root, yaml.MappingNode) else ()):
         given = node.value if key.value in ("classes", "names") and isinstance(node, yaml.MappingNode) else []
         if not given or not all(name.tag.endswith(":int") for name, _ in given):
@@ -126,44 +130,44 @@ def _list_by_id(root: yaml.Node, source: Source) -> None:
         for index, (name, value) in enumerate(ordered):
             if int(name.value) != index:
                 what = f"id {name.value} where {index} follows; ids go from 0 without gaps"
-                raise ConfigError(f"vocabulary: {_line(source, value)}: classes: {what}")
+                raise ConfigError(f"vocabulary: {_locate_line(source, value)}: classes: {what}")
         listed = yaml.SequenceNode("tag:yaml.org,2002:seq", [value for _, value in ordered], node.start_mark)
         root.value[number] = (key, listed)
 
 
-def _problems(error: ValidationError, root: yaml.Node, source: Source) -> Iterator[str]:
+def _explain_problems(error: ValidationError, root: yaml.Node, source: ConfigSource) -> Iterator[str]:
     for details in error.errors(include_url=False):
         path = details["loc"]
-        node, key = locate(root, path)
-        what = explain(details)
+        node, key = locate_value(root, path)
+        what = explain_error(details)
         if details["type"] == "extra_forbidden":
-            what = f"unknown key{did_you_mean(str(path[-1]), keys_at(path))}"
+            what = f"unknown key{did_you_mean(str(path[-1]), list_known_keys(path))}"
         elif details["type"] == "missing":
             what = "an entry without 'name:'; with concepts write {name: car, concepts: [car, van]}"
-        yield f"vocabulary: {_line(source, node)}: {key}{': ' if key else ''}{what}"
+        yield f"vocabulary: {_locate_line(source, node)}: {key}{': ' if key else ''}{what}"
 
 
-def _line(source: Source, node: yaml.Node) -> str:
-    return source.origin(node.start_mark.line + 1)
+def _locate_line(source: ConfigSource, node: yaml.Node) -> str:
+    return source.format_origin(node.start_mark.line + 1)
 
 
-def _without_classes(source: Source) -> ConfigError:
+def _no_classes_error(source: ConfigSource) -> ConfigError:
     return ConfigError(f"vocabulary: {source.label}: expected a list of class names under 'classes'")
 
 
-def _apply(document: Document, builder: VocabularyBuilder) -> None:
-    """Lay a file over what it extends. The order is that of the calls below, whatever the order in the file."""
+def _apply_document(document: VocabularyDocument, builder: VocabularyBuilder) -> None:
+    """Apply a file to what it extends, in the order of the calls below, whatever the order in the file."""
     file = document.file
     key, entries = ("names", file.names) if file.names else ("classes", file.classes)
-    builder.keys |= {name: document.line(name) for name in file.model_fields_set}
-    builder.overlay(entries, [document.line(key, index) for index in range(len(entries))])
+    builder.keys |= {name: document.locate(name) for name in file.model_fields_set}
+    builder.overlay(entries, [document.locate(key, index) for index in range(len(entries))])
     if not builder.concepts:
-        raise _without_classes(document.source)
+        raise _no_classes_error(document.source)
     if file.background is not None:
         builder.set_background(file.background, entries)
     builder.drop(file.ignore)
     for new, parts in file.merge.items():
-        builder.merge(new, parts, document.line("merge", new))
+        builder.merge(new, parts, document.locate("merge", new))
     builder.rename(file.rename)
     builder.paint(file.colors)
     if "templates" in file.model_fields_set:

@@ -1,4 +1,4 @@
-"""Rules that every vocabulary obeys, whether from a file or from Python."""
+"""Rules that every vocabulary must obey, whether from a file or from Python."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ MOST_CLASSES = 255
 
 
 class RuleError(ConfigError):
-    """A broken rule. reason: the message without its start; owner: id of the class at fault, if it is one; key: else its key."""
+    """A broken rule. reason: the message without prefix; owner: id of the class concerned, or None; key: the key concerned."""
 
     def __init__(self, reason: str, *, owner: int | None = None, key: str = "classes") -> None:
         super().__init__(f"vocabulary: {reason}")
         self.reason, self.owner, self.key = reason, owner, key
 
 
-def synonyms(concept: str) -> list[str]:
-    """The synonyms of a concept, whose text embeddings are averaged: split at comma and blank, and only there."""
+def split_synonyms(concept: str) -> list[str]:
+    """Split a concept into its synonyms, whose text embeddings are averaged, at each comma followed by a space."""
     return concept.split(", ")
 
 
-def meaning(concept: str) -> tuple[str, ...]:
-    """Two concepts of the same meaning get the same map: case, blanks and the order of synonyms do not count."""
-    return tuple(sorted({" ".join(synonym.casefold().split()) for synonym in synonyms(concept)}))
+def normalize_concept(concept: str) -> tuple[str, ...]:
+    """Normalise a concept for comparison: case, spaces and the order of synonyms do not count."""
+    return tuple(sorted({" ".join(synonym.casefold().split()) for synonym in split_synonyms(concept)}))
 
 
-def check(
+def check_vocabulary(
     names: Sequence[str],
     concepts: Sequence[Sequence[str]],
     colors: Sequence[RGB],
@@ -84,16 +84,16 @@ def _check_concepts(names: Sequence[str], concepts: Sequence[Sequence[str]], *, 
         if not own and not (constant and index == 0):
             raise RuleError(f"class '{name}' has no concepts; give one, or leave them out", owner=index)
         for concept in own:
-            if not all(synonym.strip() for synonym in synonyms(concept)):
+            if not all(synonym.strip() for synonym in split_synonyms(concept)):
                 raise RuleError(f"class '{name}': concept '{concept}' has an empty synonym", owner=index)
-            other = found.setdefault(meaning(concept), index)
+            other = found.setdefault(normalize_concept(concept), index)
             if other != index:
                 raise RuleError(
                     f"class '{name}': concept '{concept}' belongs to class '{names[other]}' already; "
                     "both would get the same map and the second could never win",
                     owner=index,
                 )
-        if len({meaning(concept) for concept in own}) < len(own):
+        if len({normalize_concept(concept) for concept in own}) < len(own):
             raise RuleError(f"class '{name}' lists a concept twice", owner=index)
 
 
@@ -107,7 +107,7 @@ def _check_colors(names: Sequence[str], colors: Sequence[RGB]) -> None:
 
 
 def check_template(template: str) -> None:
-    """Refuse a sentence that a concept cannot be put into.
+    """Refuse a template without place for a concept.
 
     Raises:
         RuleError: no ``{}``, or other braces.

@@ -1,4 +1,4 @@
-"""Schema of vocabulary files (docs/reference/vocabulary.md). Values are read as text: ``no``, ``7`` and ``true`` are words."""
+"""Schema of vocabulary files (docs/reference/vocabulary.md). Values are read as text, also ``no``, ``7`` and ``true``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from semiovs.errors import did_you_mean
 from semiovs.vocab.colors import RGB, parse_hex
 from semiovs.vocab.rules import RuleError, check_template
 
-#: Sets of sentences that have a name; the empty one is the teacher's own (for CLIP: the 80 of ImageNet).
+#: Named sets of templates; the empty one means the teacher's own (for CLIP: the 80 of ImageNet).
 TEMPLATES: Mapping[str, tuple[str, ...]] = {"imagenet": (), "photo": ("a photo of a {}",), "plain": ("{}",)}
 
 
-def _word(value: Any) -> str:
+def _parse_word(value: Any) -> str:
     if isinstance(value, list | dict):
         raise ValueError("expected text" + ("; put '{}' in quotes" if value == {} else ""))
     if value is None or not value.strip():
@@ -23,11 +23,11 @@ def _word(value: Any) -> str:
     return str(value.strip())
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-def _color(value: Any) -> RGB:
+def _parse_color(value: Any) -> RGB:
     if isinstance(value, str) and (color := parse_hex(value)):
         return color
     if isinstance(value, list) and len(value) == 3 and all(isinstance(p, str) and p.isdecimal() for p in value):
@@ -38,7 +38,7 @@ def _color(value: Any) -> RGB:
     raise ValueError(f"colour {shown}; expected [red, green, blue], each 0 to 255, or '#rrggbb' in quotes")
 
 
-def _template(text: str) -> str:
+def _parse_template(text: str) -> str:
     try:
         check_template(text)
     except RuleError as error:
@@ -46,17 +46,17 @@ def _template(text: str) -> str:
     return text
 
 
-def _template_set(value: Any) -> Any:
+def _parse_templates(value: Any) -> Any:
     if not isinstance(value, str) or "{" in value:
-        return _listed(value)
+        return _as_list(value)
     if value not in TEMPLATES:
         hint = did_you_mean(value, TEMPLATES)
         raise ValueError(f"'{value}' is neither a sentence with {{}} nor a known set{hint}")
     return list(TEMPLATES[value])
 
 
-def _entries(value: Any) -> Any:
-    """Classes as a list of entries, from a list of names and entries or a mapping of names to concepts or details."""
+def _parse_entries(value: Any) -> Any:
+    """Parse classes to a list of entries, from a list of names and entries, or a mapping of names to concepts or details."""
     if isinstance(value, list):
         return [item if isinstance(item, dict) else {"name": item} for item in value]
     if not isinstance(value, dict):
@@ -68,7 +68,7 @@ def _entries(value: Any) -> Any:
     return [{"name": name} | item for name, item in details.items()]
 
 
-def _background(value: Any) -> Any:
+def _parse_background(value: Any) -> Any:
     if value is None or value == "none":
         return {}
     if not isinstance(value, dict):
@@ -79,7 +79,7 @@ def _background(value: Any) -> Any:
     return value
 
 
-def _mapping(example: str) -> BeforeValidator:
+def _require_mapping(example: str) -> BeforeValidator:
     def check(value: Any) -> Any:
         if not isinstance(value, dict):
             raise ValueError(f"expected a mapping like {example}")
@@ -88,16 +88,16 @@ def _mapping(example: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _by_id(value: Any) -> Any:
+def _index_by_id(value: Any) -> Any:
     if value == []:
         raise ValueError("expected one for each class, got none")
     return dict(enumerate(value)) if isinstance(value, list) else value
 
 
-Word = Annotated[str, BeforeValidator(_word)]
-Words = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
-Color = Annotated[RGB, BeforeValidator(_color)]
-Template = Annotated[Word, AfterValidator(_template)]
+Word = Annotated[str, BeforeValidator(_parse_word)]
+Words = Annotated[tuple[Word, ...], BeforeValidator(_as_list)]
+Color = Annotated[RGB, BeforeValidator(_parse_color)]
+Template = Annotated[Word, AfterValidator(_parse_template)]
 
 
 class _Section(BaseModel):
@@ -113,13 +113,13 @@ class ClassEntry(_Section):
 
 
 class Background(_Section):
-    """What class 0 is: what looks like one of `concepts`, a constant score, or (neither) a class like any other."""
+    """Class 0: with its own `concepts`, with a constant score (`threshold`), or, with neither, a class like any other."""
 
     concepts: Words | None = None
     threshold: float | None = None
 
 
-Classes = Annotated[tuple[ClassEntry, ...], BeforeValidator(_entries)]
+Classes = Annotated[tuple[ClassEntry, ...], BeforeValidator(_parse_entries)]
 
 
 class VocabularyFile(_Section):
@@ -128,12 +128,12 @@ class VocabularyFile(_Section):
     extends: Word | None = None
     classes: Classes = ()
     names: Classes = ()
-    background: Annotated[Background, BeforeValidator(_background)] | None = None
-    templates: Annotated[tuple[Template, ...], BeforeValidator(_template_set)] = ()
-    colors: Annotated[dict[int | str, Color], BeforeValidator(_by_id)] = {}
+    background: Annotated[Background, BeforeValidator(_parse_background)] | None = None
+    templates: Annotated[tuple[Template, ...], BeforeValidator(_parse_templates)] = ()
+    colors: Annotated[dict[int | str, Color], BeforeValidator(_index_by_id)] = {}
     ignore: Words = ()
-    merge: Annotated[dict[Word, Words], _mapping("{vehicle: [car, bus]}")] = {}
-    rename: Annotated[dict[str, Word], _mapping("{old name: new name}")] = {}
+    merge: Annotated[dict[Word, Words], _require_mapping("{vehicle: [car, bus]}")] = {}
+    rename: Annotated[dict[str, Word], _require_mapping("{old name: new name}")] = {}
 
     @field_validator("names")
     @classmethod
@@ -143,7 +143,7 @@ class VocabularyFile(_Section):
         return value
 
 
-def keys_at(path: tuple[int | str, ...]) -> list[str]:
-    """The keys that are known beside the last one of `path`."""
+def list_known_keys(path: tuple[int | str, ...]) -> list[str]:
+    """List the keys that are allowed at the place of `path`."""
     inner: dict[str, type[BaseModel]] = {"classes": ClassEntry, "names": ClassEntry, "background": Background}
     return list((inner.get(str(path[0]), VocabularyFile) if len(path) > 1 else VocabularyFile).model_fields)

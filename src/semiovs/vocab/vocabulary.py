@@ -1,4 +1,4 @@
-"""Classes in order. The only source of class order in the whole program."""
+"""Vocabularies: class names and their concepts, in the order of the class ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from semiovs.errors import ConfigError, DataError, did_you_mean
 from semiovs.vocab.colors import RGB
 from semiovs.vocab.load import read_vocabulary
-from semiovs.vocab.rules import RuleError, check
+from semiovs.vocab.rules import RuleError, check_vocabulary
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Vocabulary:
     (None: class 0 is asked for like any other); templates: sentences with a ``{}`` for the concept (empty: the teacher's own);
     ignore: names that in maps of mask values mean 255.
 
-    Whoever reads labels or weights needs the same names in the same order (`difference`); whoever adds labels to a store needs
-    the same `hash`, because a teacher that was asked with other concepts answers differently.
+    Labels and weights can be read with a vocabulary of the same names in the same order (`difference`). Labels can be added to a
+    store of the same `hash`, because a teacher's labels depend on the concepts.
 
     Raises:
         ConfigError: a rule of `semiovs.vocab.rules` is broken.
@@ -43,7 +43,7 @@ class Vocabulary:
             constant = self.background is not None
             asked = (() if constant and index == 0 else (name,) for index, name in enumerate(self.names))
             object.__setattr__(self, "concepts", tuple(asked))
-        check(**vars(self))
+        check_vocabulary(**vars(self))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -53,7 +53,7 @@ class Vocabulary:
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The concepts of all classes in one row, class by class: one map of a teacher each."""
+        """The concepts of all classes, class by class; a teacher returns one map for each."""
         return tuple(concept for concepts in self.concepts for concept in concepts)
 
     @property
@@ -90,7 +90,7 @@ class Vocabulary:
         return self.names.index(name)
 
     def check_channels(self, maps: int, where: str) -> None:
-        """Refuse an answer of `maps` maps that is not one for each prompt; `where` says whose.
+        """Check that a teacher returned one map for each prompt. maps: number of maps; where: its name, for the error.
 
         Raises:
             DataError: the numbers differ.
@@ -138,11 +138,11 @@ class Vocabulary:
         try:
             return cls(**found.fields())
         except RuleError as error:
-            raise found.locate(error) from None
+            raise found.locate_error(error) from None
 
 
 def check_channels(maps: int, prompts: int, where: str) -> None:
-    """The one test that a teacher gave exactly one map for each prompt: one too many or few would shift every class after it.
+    """Check that a teacher returned exactly one map for each prompt; otherwise all later classes would be shifted.
 
     Raises:
         DataError: the numbers differ.

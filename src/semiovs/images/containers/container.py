@@ -1,7 +1,7 @@
-"""Images inside another file: a member of a tar, a row of a Hugging Face data set. Their path goes on inside the container.
+"""Images in containers: members of tars and rows of Hugging Face data sets; their paths continue inside the container.
 
 ``shards/000012.tar/a/0001.jpg`` is a member of a tar, ``hf:beans:train:image/00000012`` a row of a data set. Such a path may stand
-wherever the path of an image may: in lists, in `Record.image`, on the command line. Nothing is ever unpacked to disk.
+wherever the path of an image may: in lists, in `Record.image`, on the command line. Nothing is unpacked to disk.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ class Container(Protocol):
             DataError: no such image, or the container changed after it was opened.
         """
 
-    def about(self, name: str) -> Mapping[str, str]:
-        """`source` and `license` of an image, where the container tells."""
+    def describe(self, name: str) -> Mapping[str, str]:
+        """`source` and `license` of an image, where the container has them."""
 
     def identity(self, name: str) -> str:
-        """Text that changes when the bytes of the image do."""
+        """A text that changes when the bytes of the image do."""
 
 
-#: What was opened by this process, or why it could not be.
+#: Containers that this process has opened, or the error of opening them.
 _open: dict[str, Container | DataError] = {}
 
 
-def container(path: Path | str) -> Container:
-    """The tar at a path, or the data set of a path like ``ROOT/hf:NAME:SPLIT:COLUMN``; opened, or refused, once a process.
+def open_container(path: Path | str) -> Container:
+    """Open the tar at a path, or the data set of a path like ``ROOT/hf:NAME:SPLIT:COLUMN``; each once per process.
 
     Raises:
         DataError: it cannot be read, or holds what it must not (all of that is named); MissingExtraError: `datasets` is missing.
@@ -56,7 +56,7 @@ def container(path: Path | str) -> Container:
     found = _open.get(text)
     if found is None:
         try:
-            found = _opened(text)
+            found = _open_new(text)
         except DataError as error:
             found = error
         _open[text] = found
@@ -65,18 +65,18 @@ def container(path: Path | str) -> Container:
     return found
 
 
-def adopt(path: Path | str, opened: Container) -> None:
-    """Let `container` give `opened` for this path."""
+def register_container(path: Path | str, opened: Container) -> None:
+    """Let `open_container` return `opened` for this path."""
     _open[os.fspath(path)] = opened
 
 
-def forget(path: Path | str) -> None:
-    """Open the container anew next time."""
+def forget_container(path: Path | str) -> None:
+    """Close a container; it is opened anew next time."""
     _open.pop(os.fspath(path), None)
 
 
-def _opened(text: str) -> Container:
-    if text.lower().endswith(TAR) and not _is_set(text):
+def _open_new(text: str) -> Container:
+    if text.lower().endswith(TAR) and not _is_dataset_path(text):
         from semiovs.images.containers.tar_files import TarImages
 
         return TarImages.open(Path(text))
@@ -85,16 +85,16 @@ def _opened(text: str) -> Container:
     return open_rows(text)
 
 
-def _is_set(text: str) -> bool:
+def _is_dataset_path(text: str) -> bool:
     return text.startswith(SCHEME) or f"/{SCHEME}" in text
 
 
-def split(path: Path | str) -> tuple[str, str] | None:
-    """(container, name in it) of a path that goes on inside a container; None for any other path."""
+def split_path(path: Path | str) -> tuple[str, str] | None:
+    """Split a path that continues inside a container into (container, name in it); None for any other path."""
     text = os.fspath(path)
-    if _is_set(text):
+    if _is_dataset_path(text):
         outer, _, name = text.rpartition("/")
-        return (outer, name) if _is_set(outer) and _ROW.fullmatch(name) else None
+        return (outer, name) if _is_dataset_path(outer) and _ROW.fullmatch(name) else None
     low = text.lower()
     end = low.find(f"{TAR}/")
     while end >= 0:
@@ -105,54 +105,54 @@ def split(path: Path | str) -> tuple[str, str] | None:
     return None
 
 
-def stored(path: Path) -> Path | io.BytesIO:
-    """What to open: the path itself, or the bytes of an image inside a container.
+def find_stored(path: Path) -> Path | io.BytesIO:
+    """Find what to open: the path itself, or the bytes of an image inside a container.
 
     Raises:
         DataError: the container cannot be read, or has no such image.
     """
-    parts = split(path)
+    parts = split_path(path)
     if parts is None:
         return path
     try:
-        return io.BytesIO(container(parts[0]).read(parts[1]))
+        return io.BytesIO(open_container(parts[0]).read(parts[1]))
     except DataError as error:
         if error.kind == CHANGED:
-            forget(parts[0])
+            forget_container(parts[0])
         raise
 
 
 def read_bytes(path: Path) -> bytes:
-    """The encoded image, from a file or a container.
+    """Read the encoded image from a file or a container.
 
     Raises:
         DataError: missing or unreadable.
     """
     try:
-        found = stored(path)
+        found = find_stored(path)
         return found.getvalue() if isinstance(found, io.BytesIO) else found.read_bytes()
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def exists(path: Path) -> bool:
+def image_exists(path: Path) -> bool:
     """Whether there is such a file, or such an image in its container.
 
     Raises:
         DataError: the container cannot be read.
     """
-    parts = split(path)
-    return path.exists() if parts is None else parts[1] in container(parts[0])
+    parts = split_path(path)
+    return path.exists() if parts is None else parts[1] in open_container(parts[0])
 
 
-def identity(path: Path) -> str:
-    """Text that changes when the bytes of the image do: path, size, time of the last change, place in the container.
+def identify(path: Path) -> str:
+    """A text that changes when the bytes of the image do: path, size, time of the last change, place in the container.
 
     Raises:
         OSError: no such file; DataError: the container cannot be read, or has no such image.
     """
-    parts = split(path)
+    parts = split_path(path)
     if parts is not None:
-        return container(parts[0]).identity(parts[1])
+        return open_container(parts[0]).identity(parts[1])
     status = path.stat()
     return f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}"  # noqa: PTH100 (symlinks stay)

@@ -1,6 +1,6 @@
-"""Rows of a Hugging Face data set as images (extra `hf-datasets`): from the hub, from `save_to_disk`, or from Parquet files.
+"""Images in rows of a Hugging Face data set (extra `hf-datasets`): from the hub, from `save_to_disk`, or Parquet files.
 
-`datasets` keeps a set as Arrow files that are mapped into memory, so any row is as near as any other.
+`datasets` maps Arrow files into memory, so rows can be read in any order.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _SPEC = re.compile(r"(?P<name>[^:]+)(?::(?P<split>[^:\[\]]+))?(?::(?P<column>[^:
 _ON_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
-class Rows:
-    """A `Container` over the rows of one split; a row's name is its number in eight digits.
+class DatasetRows:
+    """A `Container` of the rows of one split; the name of a row is its number in eight digits.
 
-    path: of the set, with split and column, which the paths of its images begin with.
+    path: of the set, with split and column; the paths of its images begin with it.
     """
 
     def __init__(self, path: Path, dataset: Any, column: str) -> None:
         self.path = path
         self._all = dataset
         self._column = column
-        self._images = _encoded(dataset, column)
+        self._images = _select_encoded(dataset, column)
         self._names = [f"{row:08d}" for row in range(len(dataset))]
 
     def names(self) -> Sequence[str]:
@@ -38,7 +38,7 @@ class Rows:
         return self._names
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._row(name) is not None
+        return isinstance(name, str) and self._row_number(name) is not None
 
     def read(self, name: str) -> bytes:
         """Encoded image of a row.
@@ -46,7 +46,7 @@ class Rows:
         Raises:
             DataError: no such row, or a row without an image.
         """
-        row = self._row(name)
+        row = self._row_number(name)
         if row is None:
             raise DataError(f"{self.path}/{name}: the set has rows 00000000 to {len(self._names) - 1:08d}")
         cell = self._images[row][self._column] or {}
@@ -57,7 +57,7 @@ class Rows:
             raise DataError(f"{self.path}/{name}: the row holds no image (column '{self._column}')")
         return file.read_bytes()
 
-    def about(self, name: str) -> Mapping[str, str]:
+    def describe(self, name: str) -> Mapping[str, str]:
         """`license` and `source` (or `url`) of a row, where the set has text columns of these names; else the set's licence."""
         row, whole = int(name), getattr(self._all.info, "license", "")
         found = {"license": whole} if isinstance(whole, str) else {}
@@ -85,15 +85,15 @@ class Rows:
         }
         return {key: list(self._all[name]) for key, name in chosen.items() if name is not None}
 
-    def _row(self, name: str) -> int | None:
+    def _row_number(self, name: str) -> int | None:
         row = int(name) if len(name) >= 8 and name.isascii() and name.isdecimal() else len(self._names)
         return row if row < len(self._names) and self._names[row] == name else None
 
 
-def open_rows(path: str) -> Rows:
-    """The set of a path ``ROOT/hf:NAME[:SPLIT[:COLUMN]]``: a directory or Parquet file NAME under ROOT, else NAME on the hub.
+def open_rows(path: str) -> DatasetRows:
+    """Open the set ``ROOT/hf:NAME[:SPLIT[:COLUMN]]``: a directory or Parquet file NAME under ROOT, else NAME on the hub.
 
-    SPLIT: `train`, or the only one; COLUMN: the only one with images.
+    Default of SPLIT: `train`, or the only one; of COLUMN: the only one with images.
 
     Raises:
         DataError: no such set, split or column; MissingExtraError: `datasets` is not installed.
@@ -103,12 +103,12 @@ def open_rows(path: str) -> Rows:
     if match is None:
         raise DataError(f"{SCHEME}{spec}: expected hf:NAME, hf:NAME:SPLIT or hf:NAME:SPLIT:COLUMN")
     name = match["name"]
-    split, dataset = _split(name, _load(name, Path(before)), match["split"])
-    column = _image_column(name, dataset, match["column"])
-    return Rows(Path(f"{before}{SCHEME}{name}:{split}:{column}"), dataset, column)
+    split, dataset = _choose_split(name, _load_splits(name, Path(before)), match["split"])
+    column = _choose_column(name, dataset, match["column"])
+    return DatasetRows(Path(f"{before}{SCHEME}{name}:{split}:{column}"), dataset, column)
 
 
-def _load(name: str, root: Path) -> Any:
+def _load_splits(name: str, root: Path) -> Any:
     """All splits by name."""
     try:
         import datasets
@@ -127,10 +127,10 @@ def _load(name: str, root: Path) -> Any:
         return datasets.load_dataset(str(place) if local else name)
     except Exception as error:  # of any of the five libraries below it
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise DataError(f"{SCHEME}{name}: cannot be loaded: {reason}{_advice(local=local)}") from None
+        raise DataError(f"{SCHEME}{name}: cannot be loaded: {reason}{_suggest_offline(local=local)}") from None
 
 
-def _advice(*, local: bool) -> str:
+def _suggest_offline(*, local: bool) -> str:
     if local:
         return ""
     if hub_offline():
@@ -138,7 +138,7 @@ def _advice(*, local: bool) -> str:
     return "; for a machine without network save the set with save_to_disk and name the directory: hf:DIR"
 
 
-def _split(name: str, splits: Mapping[str, Any], given: str | None) -> tuple[str, Any]:
+def _choose_split(name: str, splits: Mapping[str, Any], given: str | None) -> tuple[str, Any]:
     wanted = given or ("train" if "train" in splits or len(splits) != 1 else next(iter(splits)))
     if wanted not in splits:
         raise DataError(
@@ -147,7 +147,7 @@ def _split(name: str, splits: Mapping[str, Any], given: str | None) -> tuple[str
     return wanted, splits[wanted]
 
 
-def _image_column(name: str, dataset: Any, given: str | None) -> str:
+def _choose_column(name: str, dataset: Any, given: str | None) -> str:
     import datasets
 
     kinds = dataset.features
@@ -167,8 +167,8 @@ def _holds_bytes(kind: Any) -> bool:
     return getattr(kind, "dtype", "") in {"binary", "large_binary"} or (isinstance(kind, dict) and "bytes" in kind)
 
 
-def _encoded(dataset: Any, column: str) -> Any:
-    """The column alone, as it is stored: a mapping with `bytes` and `path` a row."""
+def _select_encoded(dataset: Any, column: str) -> Any:
+    """Select the image column without decoding: rows are mappings with `bytes` and `path`."""
     import datasets
 
     return dataset.with_format(None).select_columns([column]).cast_column(column, datasets.Image(decode=False))

@@ -1,4 +1,4 @@
-"""Tars of images with random access: an index of offsets, kept in the cache, and one read an image."""
+"""Images in tars with random access, by an index of offsets that is stored in the cache."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FORMAT = 1
 
 
 class TarImages:
-    """A `Container` over one tar. The file is opened for each read, so that no process or thread shares a position."""
+    """A `Container` of one tar. Each read opens the file, so that processes and threads share no file position."""
 
     def __init__(self, path: Path, index: TarIndex) -> None:
         self.path = path
@@ -30,33 +30,33 @@ class TarImages:
 
     @classmethod
     def open(cls, path: Path) -> TarImages:
-        """Take the index from the cache if the tar is still the same, else make it.
+        """Open a tar, with the index from the cache if the tar has not changed, else with a new one.
 
         Raises:
             DataError: see `index_tar`.
         """
-        kept = _kept_at(path)
-        index = _load(kept, path)
+        kept = _cached_index_path(path)
+        index = _load_index(kept, path)
         if index is None:
             index = index_tar(path)
             with suppress(OSError):  # without a cache it is made again next time
-                write_bytes(kept, _packed(index))
+                write_bytes(kept, _serialize(index))
         return cls(path, index)
 
     def names(self) -> Sequence[str]:
-        """Pictures, in order."""
+        """Names of the pictures, in order."""
         return self._names
 
     def __contains__(self, name: object) -> bool:
         return name in self.index.members
 
     def read(self, name: str) -> bytes:
-        """Bytes of a picture, or of another image of its sample.
+        """Read the bytes of a picture, or of another image of its sample.
 
         Raises:
             DataError: no such member, or the tar changed after it was opened.
         """
-        offset, size = self._place(name)
+        offset, size = self._locate(name)
         with self.path.open("rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             if (status.st_size, status.st_mtime_ns) != (self.index.size, self.index.mtime_ns):
@@ -69,35 +69,35 @@ class TarImages:
             raise DataError(f"{self.path}/{name}: {size:,} bytes, of which {len(data):,} could be read")
         return data
 
-    def about(self, name: str) -> Mapping[str, str]:
+    def describe(self, name: str) -> Mapping[str, str]:
         """`source` and `license` of its sidecar."""
         return self.index.about.get(name, {})
 
     def identity(self, name: str) -> str:
         """Path, size and time of the tar, and the place in it."""
-        place = self._place(name)
+        place = self._locate(name)
         return f"{self.path.absolute()}\0{self.index.size}\0{self.index.mtime_ns}\0{place}"
 
-    def _place(self, name: str) -> tuple[int, int]:
+    def _locate(self, name: str) -> tuple[int, int]:
         try:
             return self.index.members[name]
         except KeyError:
             raise DataError(f"{self.path}/{name}: no such image in this tar") from None
 
 
-def _kept_at(path: Path) -> Path:
+def _cached_index_path(path: Path) -> Path:
     name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32]
     return cache_dir() / "tars" / f"{name}.json"
 
 
-def _packed(index: TarIndex) -> bytes:
-    """A checksum and a line of JSON."""
+def _serialize(index: TarIndex) -> bytes:
+    """Serialize an index as a checksum and a line of JSON."""
     text = json.dumps({"format": _FORMAT, **asdict(index)}, separators=(",", ":")).encode()
     return hashlib.sha256(text).hexdigest().encode() + b"\n" + text + b"\n"
 
 
-def _load(kept: Path, path: Path) -> TarIndex | None:
-    """The kept index, if it is whole and the tar has the size and time that it had."""
+def _load_index(kept: Path, path: Path) -> TarIndex | None:
+    """Load the stored index, if it is intact and the tar's size and time are unchanged."""
     try:
         status = path.stat()
         checksum, text, _ = kept.read_bytes().split(b"\n")

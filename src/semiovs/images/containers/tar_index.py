@@ -1,4 +1,4 @@
-"""What a tar holds and where: one pass over its headers, which finds everything that a tar of images must not hold.
+"""Index the members of a tar in one pass over its headers, and report everything that a tar of images must not contain.
 
 Layout as WebDataset's (https://github.com/webdataset/webdataset): members that share the path up to the first dot of the last part
 are one sample, what follows that dot is the field. The picture is the field ``jpg``, ``png``, …; ``json`` may tell ``source`` (or
@@ -18,11 +18,11 @@ from typing import BinaryIO
 
 from semiovs.errors import DataError
 from semiovs.images.conventions import IMAGE_SUFFIXES
-from semiovs.images.record_lines import brief, storable
+from semiovs.images.record_lines import require_storable, shorten
 
-#: Largest member that is taken for an image, and for a sidecar, in bytes.
+#: Largest image and largest sidecar, in bytes.
 LARGEST, LARGEST_JSON = 1 << 29, 1 << 20
-#: A header that wants to be longer is hostile: names and attributes of one member.
+#: Largest header of one member, in bytes; longer ones are refused as hostile.
 _LARGEST_HEADER = 1 << 20
 _BLOCK = tarfile.BLOCKSIZE
 _PACKED = {b"\x1f\x8b": "gzip -d", b"BZh": "bzip2 -d", b"\xfd7zXZ": "xz -d", b"\x28\xb5\x2f\xfd": "zstd -d"}
@@ -51,13 +51,13 @@ def index_tar(path: Path) -> TarIndex:
     """
     try:
         with path.open("rb") as file:
-            return _Scan(path, file).run()
+            return _TarScan(path, file).run()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-class _Wary:
-    """The file for `tarfile`, which would read a header of any size into memory."""
+class _BoundedFile:
+    """A file for `tarfile` that refuses large reads: tarfile would read headers of any size into memory."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -75,7 +75,7 @@ class _Wary:
 
 
 @dataclass
-class _Scan:
+class _TarScan:
     path: Path
     file: BinaryIO
     problems: list[str] = field(default_factory=list)
@@ -86,15 +86,15 @@ class _Scan:
     def run(self) -> TarIndex:
         status = os.fstat(self.file.fileno())
         self._require_plain()
-        for member in self._members(status.st_size):
-            self._take(member)
-        pictures = self._pictures()
+        for member in self._read_members(status.st_size):
+            self._take_member(member)
+        pictures = self._choose_pictures()
         if not pictures and not self.problems:
             self.problems.append(f"{self.path}: no images in this tar ({', '.join(IMAGE_SUFFIXES)})")
         if self.problems:
             raise DataError.of(self.problems, f"{self.path}: {len(self.problems)} problems in this tar")
         members = {name: self.images[name] for name in pictures} | self.images
-        keys = {name: key_of(name)[0] for name in pictures}
+        keys = {name: split_sample(name)[0] for name in pictures}
         about = {name: self.about[key] for name, key in keys.items() if key in self.about}
         return TarIndex(status.st_size, status.st_mtime_ns, members, len(pictures), about)
 
@@ -107,10 +107,10 @@ class _Scan:
                     f"{self.path}: a packed tar can only be read from its start; unpack it once: {command} {self.path}"
                 )
 
-    def _members(self, size: int) -> Iterator[tarfile.TarInfo]:
-        """All members, in order, each before the next one is looked for; what ends the pass early is a problem."""
+    def _read_members(self, size: int) -> Iterator[tarfile.TarInfo]:
+        """Yield all members in order; an error that ends the pass early becomes a problem."""
         try:
-            with tarfile.open(fileobj=_Wary(self.file), mode="r:") as tar:  # type: ignore[call-overload]
+            with tarfile.open(fileobj=_BoundedFile(self.file), mode="r:") as tar:  # type: ignore[call-overload]
                 before = -1
                 while (member := tar.next()) is not None:
                     tar.members.clear()  # it would keep them all
@@ -118,7 +118,7 @@ class _Scan:
                         raise tarfile.ReadError("a member that ends before it begins")
                     before = tar.offset
                     if member.offset_data + (member.size if member.isreg() else 0) > size:
-                        self._wrong(
+                        self._add_problem(
                             member.name,
                             f"claims {member.size:,} bytes, but the tar ends after {size - member.offset_data:,}; "
                             "it was cut off: copy or make it again",
@@ -133,7 +133,7 @@ class _Scan:
             self.problems.append(f"{self.path}: cannot be read as a tar: {reason}")
 
     def _require_end(self, offset: int) -> None:
-        """`tarfile` takes anything that is no header for the end."""
+        """Check that the tar really ends here: `tarfile` takes anything that is not a header for the end."""
         self.file.seek(offset)
         mark, rest = self.file.read(_BLOCK), self.file.read(_LARGEST_HEADER)
         if any(mark):
@@ -143,10 +143,10 @@ class _Scan:
         elif any(rest):
             self.problems.append(f"{self.path}: goes on after its end; tars that were joined cannot be read as one")
 
-    def _take(self, member: tarfile.TarInfo) -> None:
-        what = _unfit(member)
+    def _take_member(self, member: tarfile.TarInfo) -> None:
+        what = _find_fault(member)
         if what is not None:
-            self._wrong(member.name, what)
+            self._add_problem(member.name, what)
             return
         name = posixpath.normpath(member.name)
         if member.isdir() or any(part.startswith(".") for part in name.split("/")):
@@ -154,59 +154,61 @@ class _Scan:
         first = self.seen.setdefault(name.casefold(), name)
         if first is not name:
             twice = first == name
-            self._wrong(
-                name, "is there twice" if twice else f"differs from '{brief(first)}' in upper and lower case alone"
+            self._add_problem(
+                name, "is there twice" if twice else f"differs from '{shorten(first)}' in upper and lower case alone"
             )
             return
-        self._keep(name, member)
+        self._record_member(name, member)
 
-    def _keep(self, name: str, member: tarfile.TarInfo) -> None:
+    def _record_member(self, name: str, member: tarfile.TarInfo) -> None:
         if posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES:
             if member.size > LARGEST:
-                self._wrong(name, f"{member.size:,} bytes; an image in a tar has at most {LARGEST:,}")
+                self._add_problem(name, f"{member.size:,} bytes; an image in a tar has at most {LARGEST:,}")
             self.images[name] = (member.offset_data, member.size)
-        elif key_of(name)[1] == "json":
+        elif split_sample(name)[1] == "json":
             if member.size > LARGEST_JSON:
-                self._wrong(name, f"{member.size:,} bytes of JSON; a sidecar has at most {LARGEST_JSON:,}")
+                self._add_problem(name, f"{member.size:,} bytes of JSON; a sidecar has at most {LARGEST_JSON:,}")
                 return
             self.file.seek(member.offset_data)
             try:
-                self.about[key_of(name)[0]] = _about(self.file.read(member.size))
+                self.about[split_sample(name)[0]] = _parse_sidecar(self.file.read(member.size))
             except (ValueError, RecursionError, DataError) as error:
-                self._wrong(name, f"cannot be read as JSON: {error}")
+                self._add_problem(name, f"cannot be read as JSON: {error}")
 
-    def _pictures(self) -> list[str]:
-        """Names of the pictures, in order; two in one sample are a problem.
+    def _choose_pictures(self) -> list[str]:
+        """Choose the pictures among the images, in order; two in one sample are a problem.
 
         ``0001.jpg`` is the picture of 0001, ``0001.seg.png`` beside it is not. Where such a field occurs beside no picture,
         as in ``IMG.2020.jpg``, the dots are part of the name.
         """
         plain: dict[str, str] = {}
         for name in self.images:
-            key, ending = key_of(name)
+            key, ending = split_sample(name)
             if "." not in ending and (first := plain.setdefault(key, name)) != name:
-                self._wrong(name, f"is in one sample with '{brief(first)}'; names without suffix must be unique")
-        dotted = [name for name in self.images if "." in key_of(name)[1]]
-        fields = {key_of(name)[1] for name in dotted if key_of(name)[0] in plain}
-        alone = [name for name in dotted if key_of(name)[0] not in plain and key_of(name)[1] not in fields]
+                self._add_problem(
+                    name, f"is in one sample with '{shorten(first)}'; names without suffix must be unique"
+                )
+        dotted = [name for name in self.images if "." in split_sample(name)[1]]
+        fields = {split_sample(name)[1] for name in dotted if split_sample(name)[0] in plain}
+        alone = [name for name in dotted if split_sample(name)[0] not in plain and split_sample(name)[1] not in fields]
         return sorted([*plain.values(), *alone], key=lambda name: posixpath.splitext(name)[0])
 
-    def _wrong(self, name: str, what: str) -> None:
-        shown = brief(name).encode("unicode_escape").decode() if not brief(name).isprintable() else brief(name)
+    def _add_problem(self, name: str, what: str) -> None:
+        shown = shorten(name).encode("unicode_escape").decode() if not shorten(name).isprintable() else shorten(name)
         self.problems.append(f"{self.path}: member '{shown}': {what}")
 
 
-def key_of(name: str) -> tuple[str, str]:
-    """(sample, field in lower case) of a member: the path up to the first dot of its last part, and what follows."""
+def split_sample(name: str) -> tuple[str, str]:
+    """Split the name of a member into (sample, field in lower case) at the first dot of its last part."""
     folder, slash, last = name.rpartition("/")
     stem, _, ending = last.partition(".")
     return f"{folder}{slash}{stem}", ending.lower()
 
 
-def _unfit(member: tarfile.TarInfo) -> str | None:
-    """Why a member may not be in a tar of images."""
+def _find_fault(member: tarfile.TarInfo) -> str | None:
+    """Find why a member is not allowed in a tar of images; None if it is."""
     try:
-        storable(member.name)
+        require_storable(member.name)
     except DataError as error:
         return str(error)
     if member.name.startswith("/"):
@@ -214,7 +216,7 @@ def _unfit(member: tarfile.TarInfo) -> str | None:
     if ".." in member.name.split("/"):
         return "leads out of the tar by '..'"
     if member.issym() or member.islnk():
-        return f"is a link to '{brief(member.linkname)}'; tars must hold the images themselves"
+        return f"is a link to '{shorten(member.linkname)}'; tars must hold the images themselves"
     if member.isdev():
         return "is a device or a pipe"
     if member.issparse():
@@ -222,12 +224,12 @@ def _unfit(member: tarfile.TarInfo) -> str | None:
     return None if member.isreg() or member.isdir() else f"is of unknown type {member.type!r}"
 
 
-def _about(data: bytes) -> dict[str, str]:
+def _parse_sidecar(data: bytes) -> dict[str, str]:
     row = json.loads(data)
     if not isinstance(row, dict):
         raise ValueError("expected an object")
     found = {"source": row.get("source") or row.get("url"), "license": row.get("license")}
     texts = {key: value for key, value in found.items() if isinstance(value, str) and value}
     for text in texts.values():
-        storable(text)
+        require_storable(text)
     return texts

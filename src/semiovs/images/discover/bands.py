@@ -1,4 +1,4 @@
-"""Whether the images of a folder are more than RGB of 8 bits, from one of them. Light for those that are not: no torch."""
+"""Guess from one image whether the images of a folder hold more than RGB of 8 bits."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from semiovs.errors import DataError, MissingExtraError
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG, _PNG_DEPTH = b"\x89PNG", 24
-#: Pixels that have a range of their own.
+#: Pixel types with a default range.
 _RANGED = ("uint8", "uint16")
 
 
 @dataclass(frozen=True)
-class Bands:
-    """channels, kind (the type of pixels) of an image; needed: read as RGB it would be refused, or lose its depth."""
+class FoundBands:
+    """Bands of an image. kind: type of its pixels; needed: whether reading it as RGB would fail or lose depth."""
 
     channels: int
     kind: str
@@ -28,7 +28,7 @@ class Bands:
         return list(range(1, self.channels + 1))
 
     def lines(self) -> list[str]:
-        """What belongs under ``data:``; commented out where RGB would do."""
+        """Lines of YAML for section ``data:``; commented out where RGB is enough."""
         mark = "  " if self.needed else "  # "
         found = [f"{mark}bands: {self.take}   # {self.image}: {self.channels} channel(s) of {self.kind}"]
         if self.kind not in _RANGED:
@@ -40,8 +40,8 @@ class Bands:
         return found
 
 
-def guess_bands(image: Path) -> Bands | str | None:
-    """What an image asks for, None if RGB of 8 bits is all it holds, or a note where that cannot be told."""
+def guess_bands(image: Path) -> FoundBands | str | None:
+    """Guess the bands of an image: None if it is RGB of 8 bits, a note where that cannot be told."""
     try:
         with image.open("rb") as file:
             start = file.read(_PNG_DEPTH + 1)
@@ -67,4 +67,4 @@ def guess_bands(image: Path) -> Bands | str | None:
     channels, kind = values.shape[2], values.dtype.name
     if kind == "uint8" and channels in (1, 3) and not refused:
         return None
-    return Bands(channels, kind, image.name, needed=refused or (channels == 1 and kind != "uint8"))
+    return FoundBands(channels, kind, image.name, needed=refused or (channels == 1 and kind != "uint8"))

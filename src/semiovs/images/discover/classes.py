@@ -1,4 +1,4 @@
-"""Which classes masks hold: guessed from their values and colours, or read from a class file."""
+"""Find the classes of masks: guess them from values and colours, or read them from a class file."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
-from semiovs.images.mask_values import Key, count_values, meaning_of_binary, read_mask_values
+from semiovs.images.mask_values import Key, count_values, map_binary_values, read_mask_values
 
-#: Masks that are opened to see which values they hold.
+#: Largest number of masks that are read.
 LOOKED_AT = 500
-#: More values far apart, or colours, than this are hardly classes.
+#: More colours or scattered values than this are probably not classes.
 _MANY = 40
 
 CLASS_FILES = ("classes.txt", "classes.yaml", "classes.yml")
-#: Names in a class file that mean: not labelled.
+#: Names in a class file that mean 'not labelled'.
 _VOID = frozenset({"unlabeled", "unlabelled", "void", "ignore", "ignored", "unknown", "don't care", "dontcare"})
 
 
 @dataclass(frozen=True)
-class Classes:
+class FoundClasses:
     """Class names guessed from masks, or given.
 
-    map: value in the file -> class name, None where values are ids; source: how they were found; named: by a person; doubt: why
-    they may be no classes at all.
+    map: value in the file -> class name, None where values are ids; source: how they were found; named: whether a person named
+    them; doubt: why they may not be classes at all.
     """
 
     names: tuple[str, ...]
@@ -36,10 +36,10 @@ class Classes:
     doubt: str = ""
 
 
-def numbered_classes(path: Path) -> Classes | None:
-    """Classes of a YAML file that numbers them with gaps (``classes: {1: person, 7: car}``), as a map; None for any other file.
+def read_numbered_classes(path: Path) -> FoundClasses | None:
+    """Read a YAML file that numbers its classes with gaps (``classes: {1: person, 7: car}``), as a map; None for any other file.
 
-    Ids without gaps are a vocabulary as it stands.
+    A file whose ids have no gaps is a vocabulary and needs no map.
     """
     import yaml
 
@@ -55,50 +55,54 @@ def numbered_classes(path: Path) -> Classes | None:
     rows = {key: rows[key].strip() for key in sorted(rows) if 0 <= key < 65536}
     names = {key: "ignore" if name.lower() in _VOID else name for key, name in rows.items()}
     kept = tuple(dict.fromkeys(name for name in names.values() if name != "ignore"))
-    return Classes(kept, {str(key): name for key, name in names.items()}, path.name, named=True)
+    return FoundClasses(kept, {str(key): name for key, name in names.items()}, path.name, named=True)
 
 
-def guess_classes(masks: list[Path]) -> Classes | None:
+def guess_classes(masks: list[Path]) -> FoundClasses | None:
     """Guess classes from (at most `LOOKED_AT`) masks; None if none can be read.
 
-    0 and 255 alone: background and foreground; few far-apart values, or colours: a map; else the values are ids.
+    Only 0 and 255: background and foreground; scattered values, or colours: a map; else the values are ids.
     """
     step = max(1, len(masks) // LOOKED_AT)
     found: Counter[Key] = Counter()
     for path in masks[::step][:LOOKED_AT]:
-        with suppress(DataError):  # what cannot be read is told by the check of the data
+        with suppress(DataError):  # unreadable masks are reported by `data check`
             found.update(count_values(read_mask_values(path)))
     if any(len(key) == 3 for key in found):
         colors: Counter[Key] = Counter()
         for key, count in found.items():
             colors[key if len(key) == 3 else key * 3] += count
-        return _from_keys([color for color, _ in colors.most_common()], "colours", len(masks))
+        return _map_keys([color for color, _ in colors.most_common()], "colours", len(masks))
     if not found:
         return None
     values = {key[0] for key in found}
-    meant = meaning_of_binary(values, ("background", "foreground"))
+    meant = map_binary_values(values, ("background", "foreground"))
     if meant is not None:
-        return Classes(("background", "foreground"), meant, "masks hold 0 and 255")
+        return FoundClasses(("background", "foreground"), meant, "masks hold 0 and 255")
     ids = sorted(values - {IGNORE})
     if ids and (ids[-1] >= IGNORE or ids[-1] + 1 > 4 * len(ids)):
-        return _from_keys([(value,) for value in ids], "values", len(masks))
+        return _map_keys([(value,) for value in ids], "values", len(masks))
     last = max(ids[-1] if ids else 0, 1)
-    return Classes(tuple(f"class_{i}" for i in range(last + 1)), None, f"masks hold the values {_span(ids)}")
+    return FoundClasses(
+        tuple(f"class_{i}" for i in range(last + 1)), None, f"masks hold the values {_format_range(ids)}"
+    )
 
 
-def _from_keys(keys: list[tuple[int, ...]], what: str, masks: int) -> Classes:
-    """A map from the commonest `keys` to class names; black (or 0) is called background."""
+def _map_keys(keys: list[tuple[int, ...]], what: str, masks: int) -> FoundClasses:
+    """Map the commonest `keys` to class names; black (or 0) becomes background."""
     kept = keys[:64]
     names: dict[str, str] = {}
     for number, key in enumerate(kept):
         names[",".join(map(str, key))] = "background" if not any(key) else f"class_{number}"
-    ordered = sorted(names.values(), key=lambda name: (name != "background", kept_index(name)))
+    ordered = sorted(names.values(), key=lambda name: (name != "background", trailing_number(name)))
     more = f", the {len(kept)} commonest of {len(keys)}" if len(keys) > len(kept) else ""
-    return Classes(tuple(ordered), names, f"{len(keys)} {what} in {masks} masks{more}", doubt=_doubt(len(keys), what))
+    return FoundClasses(
+        tuple(ordered), names, f"{len(keys)} {what} in {masks} masks{more}", doubt=_explain_doubt(len(keys), what)
+    )
 
 
-def _doubt(number: int, what: str) -> str:
-    """Values far apart, or colours, are named by people: there are few of them."""
+def _explain_doubt(number: int, what: str) -> str:
+    """Explain why so many values or colours are probably not classes; empty if there are few."""
     if number <= _MANY:
         return ""
     return (
@@ -107,11 +111,11 @@ def _doubt(number: int, what: str) -> str:
     )
 
 
-def kept_index(name: str) -> int:
+def trailing_number(name: str) -> int:
     """Number at the end of ``class_7``; -1 for a word."""
     digits = name.rpartition("_")[2]
     return int(digits) if digits.isdigit() else -1
 
 
-def _span(ids: list[int]) -> str:
+def _format_range(ids: list[int]) -> str:
     return f"{ids[0]} to {ids[-1]}" if len(ids) > 1 else str(ids[0] if ids else IGNORE)

@@ -1,4 +1,4 @@
-"""Looking at a folder of images: what is there, by convention, in lists, or nearly so."""
+"""Discover the images of a folder: folders by convention, lists, and what nearly looks like them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ from pathlib import Path
 from semiovs.errors import DataError
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.bands import guess_bands
-from semiovs.images.discover.classes import CLASS_FILES, numbered_classes
-from semiovs.images.discover.hints import elsewhere, near_misses
-from semiovs.images.discover.lists import LABELED, find_lists, first_image, line, lists_to_make, masks_of_list
+from semiovs.images.discover.classes import CLASS_FILES, read_numbered_classes
+from semiovs.images.discover.lists import (
+    LABELED,
+    add_missing_lists,
+    find_first_image,
+    find_lists,
+    format_line,
+    read_masks,
+)
+from semiovs.images.discover.near_misses import describe_other_places, find_near_misses
 from semiovs.images.discover.survey import Survey
 from semiovs.images.folder_walk import walk_files
 
-#: Folder that `semiovs init` writes lists into, where the folders do not speak for themselves.
+#: Folder that `semiovs init` writes lists to.
 LISTS = "lists"
 
 
 def discover(folder: Path) -> Survey:
-    """Look at `folder`.
+    """Find out what `folder` holds.
 
     Raises:
         DataError: no such folder, or neither images nor lists in it.
@@ -27,32 +34,32 @@ def discover(folder: Path) -> Survey:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name the one with your images")
     found = Survey(folder)
-    found.images = _count(folder / "images", IMAGE_SUFFIXES)
+    found.images = _count_files(folder / "images", IMAGE_SUFFIXES)
     found.mask_files = sorted(walk_files(folder / "masks", MASK_SUFFIXES))
     found.masks = len(found.mask_files)
-    found.unlabeled = _count(folder / "unlabeled", IMAGE_SUFFIXES)
-    found.val = _count(folder / "val" / "images", IMAGE_SUFFIXES)
-    found.ood = _count(folder / "ood", IMAGE_SUFFIXES)
+    found.unlabeled = _count_files(folder / "unlabeled", IMAGE_SUFFIXES)
+    found.val = _count_files(folder / "val" / "images", IMAGE_SUFFIXES)
+    found.ood = _count_files(folder / "ood", IMAGE_SUFFIXES)
     _find_classes(found)
     _find_lists(found)
     _find_bands(found)
     if not (found.images or found.unlabeled or found.flat or found.lists):
         raise DataError(
             f"{folder}: no images here; put images into images/, their masks (same names, PNG) into masks/, "
-            f"images without masks into unlabeled/{elsewhere(folder)}"
+            f"images without masks into unlabeled/{describe_other_places(folder)}"
         )
-    found.notes += near_misses(found)
+    found.notes += find_near_misses(found)
     return found
 
 
-def _count(folder: Path, suffixes: Collection[str]) -> int:
+def _count_files(folder: Path, suffixes: Collection[str]) -> int:
     return sum(1 for _ in walk_files(folder, suffixes))
 
 
 def _find_classes(found: Survey) -> None:
     name = next((name for name in CLASS_FILES if (found.folder / name).is_file()), None)
     if name is not None and not name.endswith(".txt"):
-        found.classes = numbered_classes(found.folder / name)
+        found.classes = read_numbered_classes(found.folder / name)
     if found.classes is not None:
         found.notes.append(
             f"{name} numbers its classes with gaps: they were put in order, with a map from the values in masks"
@@ -63,13 +70,13 @@ def _find_classes(found: Survey) -> None:
 
 def _find_lists(found: Survey) -> None:
     lists = find_lists(found.folder)
-    lists_to_make(found.folder, lists)
+    add_missing_lists(found.folder, lists)
     found.lists = {role: path.relative_to(found.folder).as_posix() for role, path in lists.lists.items()}
     found.other_splits = [path.relative_to(found.folder).as_posix() for path in lists.others]
     for role, pairs in lists.made.items():
         name = f"{LISTS}/{role}.jsonl"
         found.lists[role] = name
-        found.made[name] = "".join(line(found.folder, image, mask) for image, mask in pairs)
+        found.made[name] = "".join(format_line(found.folder, image, mask) for image, mask in pairs)
     found.notes += lists.notes
     taken = {path for pairs in lists.made.values() for pair in pairs for path in pair}
     found.flat = sum(path not in taken for path in walk_files(found.folder, IMAGE_SUFFIXES, deep=False))
@@ -78,11 +85,11 @@ def _find_lists(found: Survey) -> None:
     if LABELED in lists.made:
         found.mask_files = [mask for _, mask in lists.made[LABELED] if mask is not None]
     elif LABELED in lists.lists:
-        found.mask_files = masks_of_list(found.folder, lists.lists[LABELED])
+        found.mask_files = read_masks(found.folder, lists.lists[LABELED])
 
 
 def _find_bands(found: Survey) -> None:
-    image = first_image(found.folder, found.lists, found.made)
+    image = find_first_image(found.folder, found.lists, found.made)
     told = None if image is None else guess_bands(image)
     if isinstance(told, str):
         found.notes.append(told)

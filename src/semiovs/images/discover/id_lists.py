@@ -1,4 +1,4 @@
-"""Lists that name images by their ids alone, as Pascal VOC's ``ImageSets/Segmentation/train.txt`` do."""
+"""Lists that name images by id only, such as Pascal VOC's ``ImageSets/Segmentation/train.txt``."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from itertools import islice
 from pathlib import Path
 
 from semiovs.images.conventions import IMAGE_SUFFIXES
-from semiovs.images.discover.pairs import Pair, paired, pairs_in
+from semiovs.images.discover.pairs import Pair, find_pairs, pair_by_name
 
-#: Where such lists lie.
+#: Folders in which such lists are searched for.
 PLACES = ("splits", "lists", ".", "ImageSets/Segmentation", "ImageSets")
-#: Lines that are looked at to know such a list.
+#: Lines that are read to recognise such a list.
 _LOOKED_AT = 20
 _LARGEST = 64 << 20
 
 
-def pairs_by_id(folder: Path) -> dict[str, Pair]:
-    """Images of images/ or of JPEGImages/ (with SegmentationClass/), with their masks, by their path without suffix."""
+def index_pairs(folder: Path) -> dict[str, Pair]:
+    """Index the images of images/ or JPEGImages/ (with SegmentationClass/) and their masks by path without suffix."""
     images = folder / "images"
     if images.is_dir():
-        found = pairs_in(folder, "images")
+        found = find_pairs(folder, "images")
         pairs = [] if found is None else found[0]
     else:
         images = folder / "JPEGImages"
-        pairs = paired(images, folder / "SegmentationClass") if images.is_dir() else []
+        pairs = pair_by_name(images, folder / "SegmentationClass") if images.is_dir() else []
     return {image.relative_to(images).with_suffix("").as_posix(): (image, mask) for image, mask in pairs}
 
 
-def pairs_of(path: Path, known: dict[str, Pair]) -> list[Pair]:
-    """What a list of ids names; empty if it is no such list, or names something that is not there."""
-    names = list(islice(_ids(path), _LOOKED_AT))
+def read_pairs(path: Path, known: dict[str, Pair]) -> list[Pair]:
+    """Read a list of ids; empty if it is none, or names images that are not there."""
+    names = list(islice(_read_ids(path), _LOOKED_AT))
     if not names or any(name not in known for name in names):
         return []
-    return [known[name] for name in dict.fromkeys(_ids(path)) if name in known]
+    return [known[name] for name in dict.fromkeys(_read_ids(path)) if name in known]
 
 
-def _ids(path: Path) -> Iterator[str]:
+def _read_ids(path: Path) -> Iterator[str]:
     if path.suffix.lower() not in {".txt", ".lst"} or path.stat().st_size > _LARGEST:
         return
     try:

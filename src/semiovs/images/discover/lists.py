@@ -1,4 +1,4 @@
-"""Lists of images in a folder, by the role that their names tell; and pairs of images and masks where there is no list."""
+"""Find lists of images in a folder and guess their roles from their names; pair images and masks where there is no list."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.id_lists import PLACES as ID_PLACES
-from semiovs.images.discover.id_lists import pairs_by_id, pairs_of
-from semiovs.images.discover.pairs import Pair, beside, images_of, pairs_in, same_names
+from semiovs.images.discover.id_lists import index_pairs, read_pairs
+from semiovs.images.discover.pairs import Pair, find_pairs, have_same_names, list_images, pair_side_by_side
 from semiovs.images.folder_walk import walk_files
 
 LABELED, UNLABELED, VAL = "labeled", "unlabeled", "val"
-#: Role -> words in a list's name, in the order in which roles are looked for; the first word of a role is the best.
+#: Role -> words in the name of a list, the best first; roles are tried in this order.
 _WORDS = {
     UNLABELED: ("unlabeled", "unlabelled"),
     VAL: ("val", "valid", "validation", "eval", "test"),
     LABELED: ("labeled", "labelled", "train", "training", "trainval"),
 }
-#: Where images lie whose folder tells their role.
+#: Role -> folders that usually hold its images.
 _PLACES = {
     LABELED: ("images/train", "images/training", "train/images", "training/images", "images", "train", "training", "."),
     VAL: (
@@ -43,7 +43,7 @@ _LONGEST = 4096
 
 
 @dataclass
-class Found:
+class FoundLists:
     """lists: role -> list file; others: further ones; made: role -> (image, mask or None) of lists that have to be written."""
 
     lists: dict[str, Path] = field(default_factory=dict)
@@ -52,54 +52,57 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
-def find_lists(folder: Path) -> Found:
-    """Lists in the folder itself, in lists/ or splits/, and in the first folder of splits/ that has a labelled list."""
-    found = Found()
-    by_id = _make_of_ids(folder, found)
+def find_lists(folder: Path) -> FoundLists:
+    """Find lists in the folder itself, in lists/ or splits/, and in the first folder of splits/ with a labelled list."""
+    found = FoundLists()
+    by_id = _add_id_lists(folder, found)
     inner = sorted(
-        {path.parent for path in (folder / "splits").glob("*/*") if _role(path) == LABELED and _is_list(path)}
+        {path.parent for path in (folder / "splits").glob("*/*") if _guess_role(path) == LABELED and _is_list(path)}
     )
     for place in [*inner[:1], folder, folder / "lists", folder / "splits"]:
-        ranked = sorted((_rank(path), path) for path in _files(place) if _role(path) and _is_list(path))
+        ranked = sorted((_rank_list(path), path) for path in _list_files(place) if _guess_role(path) and _is_list(path))
         for _, path in ranked:
-            role = _role(path) or ""
+            role = _guess_role(path) or ""
             found.lists.setdefault(role, path)
             found.made.pop(role, None)
-        left = [path for path in _files(place) if _looks_like_a_list(path) and path not in by_id]
-        found.notes += map(_not_a_list, left)
+        left = [path for path in _list_files(place) if _is_named_like_a_list(path) and path not in by_id]
+        found.notes += map(_note_not_a_list, left)
     found.others = inner[1:]
     return found
 
 
-def lists_to_make(folder: Path, found: Found) -> None:
-    """Fill `found.made`: what the folders hold instead of lists, or beside them, other than by convention.
+def add_missing_lists(folder: Path, found: FoundLists) -> None:
+    """Fill `found.made` with lists of images in folders that do not follow the convention.
 
-    By convention images/ is labelled by masks/, val/images by val/masks, and unlabeled/ is bare; nothing is written then.
+    By convention masks/ holds the masks of images/, val/masks those of val/images, and unlabeled/ has no masks; these need no list.
     """
     if LABELED in found.lists or LABELED in found.made:
-        _make_rest(folder, found)
+        _add_rest(folder, found)
         return
     for role in (LABELED, VAL):
         if role in found.lists:
             continue
         for place in _PLACES[role]:
-            pairs = pairs_in(folder, place)
+            pairs = find_pairs(folder, place)
             if pairs is not None:
-                _make_pairs(folder, place, role, found, *pairs)
+                _add_pairs(folder, place, role, found, *pairs)
                 break
-    _make_flat(folder, found)
+    _add_flat(folder, found)
 
 
-def _make_of_ids(folder: Path, found: Found) -> set[Path]:
-    """Take lists of ids for what they are; returns them."""
-    known = pairs_by_id(folder)
+def _add_id_lists(folder: Path, found: FoundLists) -> set[Path]:
+    """Add the lists of ids; returns their files."""
+    known = index_pairs(folder)
     taken: set[Path] = set()
     files = [
-        path for place in ID_PLACES for path in _files(folder / place) if known and _role(path) and not _is_list(path)
+        path
+        for place in ID_PLACES
+        for path in _list_files(folder / place)
+        if known and _guess_role(path) and not _is_list(path)
     ]
-    for path in sorted(files, key=_rank):
-        role = _role(path) or ""
-        pairs = [(image, None if role == UNLABELED else mask) for image, mask in pairs_of(path, known)]
+    for path in sorted(files, key=_rank_list):
+        role = _guess_role(path) or ""
+        pairs = [(image, None if role == UNLABELED else mask) for image, mask in read_pairs(path, known)]
         if role != UNLABELED:
             pairs = [(image, mask) for image, mask in pairs if mask is not None]
         if not pairs:
@@ -111,23 +114,23 @@ def _make_of_ids(folder: Path, found: Found) -> set[Path]:
     return taken
 
 
-def _make_rest(folder: Path, found: Found) -> None:
-    """Images in images/ that no list of labelled or evaluation images names are bare ones."""
+def _add_rest(folder: Path, found: FoundLists) -> None:
+    """Add the images in images/ that no labelled or evaluation list names, as unlabelled."""
     taken = UNLABELED in found.lists or UNLABELED in found.made
     if taken or not (folder / "images").is_dir() or (folder / "unlabeled").is_dir():
         return
-    listed = {Path(os.path.normpath(folder / image)) for path in found.lists.values() for image, _ in _rows(path)}
+    listed = {Path(os.path.normpath(folder / image)) for path in found.lists.values() for image, _ in _read_rows(path)}
     listed |= {Path(os.path.normpath(image)) for pairs in found.made.values() for image, _ in pairs}
-    rest = [path for path, _ in beside(folder / "images") if Path(os.path.normpath(path)) not in listed]
+    rest = [path for path, _ in pair_side_by_side(folder / "images") if Path(os.path.normpath(path)) not in listed]
     if rest:
         found.made[UNLABELED] = [(path, None) for path in rest]
         found.notes.append(f"{len(rest)} images of images/ are in none of the lists: they are taken as unlabelled")
 
 
-def _make_flat(folder: Path, found: Found) -> None:
-    """Images in the folder itself are bare ones; where others lie below, the folder cannot be named for them."""
+def _add_flat(folder: Path, found: FoundLists) -> None:
+    """Add images in the folder itself as unlabelled, by a list if there are images in subfolders too."""
     taken = {path for pairs in found.made.values() for pair in pairs for path in pair}
-    bare = [image for image, mask in beside(folder, deep=False) if mask is None and image not in taken]
+    bare = [image for image, mask in pair_side_by_side(folder, deep=False) if mask is None and image not in taken]
     if not bare or {UNLABELED} & {*found.lists, *found.made} or (folder / "unlabeled").is_dir():
         return
     if any(path.parent != folder for path in walk_files(folder, IMAGE_SUFFIXES)):
@@ -135,10 +138,10 @@ def _make_flat(folder: Path, found: Found) -> None:
         found.notes.append(f"{len(bare)} images of this folder have no mask: they are taken as unlabelled")
 
 
-def _make_pairs(folder: Path, place: str, role: str, found: Found, pairs: list[Pair], where: str) -> None:
+def _add_pairs(folder: Path, place: str, role: str, found: FoundLists, pairs: list[Pair], where: str) -> None:
     labeled = [(image, mask) for image, mask in pairs if mask is not None]
     convention = {"images": folder / "masks", "val/images": folder / "val/masks"}.get(place)
-    if not labeled or (convention is not None and same_names(pairs, folder / place, convention)):
+    if not labeled or (convention is not None and have_same_names(pairs, folder / place, convention)):
         return
     found.made[role] = [*labeled]
     shown = "this folder" if place == "." else f"{place}/"
@@ -150,87 +153,92 @@ def _make_pairs(folder: Path, place: str, role: str, found: Found, pairs: list[P
         found.notes.append(f"{len(bare)} images of {shown} have no mask: they are taken as unlabelled")
 
 
-def line(folder: Path, image: Path, mask: Path | None) -> str:
-    """One line of a JSONL list."""
+def format_line(folder: Path, image: Path, mask: Path | None) -> str:
+    """Format a line of a JSONL list."""
     row = {"image": image.relative_to(folder).as_posix()}
     if mask is not None:
         row["mask"] = mask.relative_to(folder).as_posix()
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def first_image(folder: Path, lists: Mapping[str, str], made: Mapping[str, str]) -> Path | None:
-    """An image that will be trained on: of a list, else of the folders of the convention, else of the folder itself.
+def find_first_image(folder: Path, lists: Mapping[str, str], made: Mapping[str, str]) -> Path | None:
+    """Find an image that will be trained on: of a list, else of the conventional folders, else of the folder itself.
 
     lists: role -> list, relative to the folder; made: those that are not written yet, path -> text.
     """
     for role in (LABELED, UNLABELED):
         if role in lists:
-            rows = _parsed(made[lists[role]].splitlines()) if lists[role] in made else _rows(folder / lists[role])
+            rows = (
+                _parse_rows(made[lists[role]].splitlines()) if lists[role] in made else _read_rows(folder / lists[role])
+            )
             if (row := next(rows, None)) is not None and (folder / row[0]).is_file():
                 return folder / row[0]
-    places = (images_of(folder / name) for name in ("images", "unlabeled"))
+    places = (list_images(folder / name) for name in ("images", "unlabeled"))
     beside = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     return next((found[0] for found in (*places, beside) if found), None)
 
 
-def masks_of_list(folder: Path, path: Path) -> list[Path]:
-    """Mask files that a list names."""
+def read_masks(folder: Path, path: Path) -> list[Path]:
+    """Read the mask files that a list names."""
     return [
         folder / mask
-        for _, mask in _rows(path)
+        for _, mask in _read_rows(path)
         if mask and Path(mask).suffix.lower() in MASK_SUFFIXES and (folder / mask).is_file()
     ]
 
 
-def _files(place: Path) -> list[Path]:
+def _list_files(place: Path) -> list[Path]:
     return sorted(path for path in place.iterdir() if path.is_file()) if place.is_dir() else []
 
 
-def _role(path: Path) -> str | None:
+def _guess_role(path: Path) -> str | None:
     words = re.findall("[a-z]+", path.stem.lower())
     return next((role for role, names in _WORDS.items() if set(names) & set(words)), None)
 
 
-def _rank(path: Path) -> tuple[int, int, str]:
-    """Plain names before longer ones, the best word of a role first."""
-    names = _WORDS[_role(path) or LABELED]
+def _rank_list(path: Path) -> tuple[int, int, str]:
+    """Sort key of lists of one role: short names first, then the best word of the role."""
+    names = _WORDS[_guess_role(path) or LABELED]
     words = re.findall("[a-z]+", path.stem.lower())
     return len(words), min(names.index(word) for word in words if word in names), path.name
 
 
 def _is_list(path: Path) -> bool:
-    """Whether the first lines name images; those of labelled and evaluation lists, masks too."""
+    """Whether the first lines name images, and masks in labelled and evaluation lists."""
     if path.suffix.lower() not in {".txt", ".jsonl", ".lst"} or path.name in {"classes.txt", "requirements.txt"}:
         return False
-    rows = [row for row, _ in zip(_rows(path), range(3), strict=False)]
+    rows = [row for row, _ in zip(_read_rows(path), range(3), strict=False)]
     return bool(rows) and all(
-        Path(i).suffix.lower() in IMAGE_SUFFIXES and (m is not None or _role(path) == UNLABELED) for i, m in rows
+        Path(i).suffix.lower() in IMAGE_SUFFIXES and (m is not None or _guess_role(path) == UNLABELED) for i, m in rows
     )
 
 
-def _looks_like_a_list(path: Path) -> bool:
-    """Whether the name promises a list of one's own, which the lines are not."""
+def _is_named_like_a_list(path: Path) -> bool:
+    """Whether a file is named like a list, but its lines are not those of one."""
     suffixes = {".txt", ".jsonl", ".lst", ".csv", ".tsv"}
     return (
-        path.suffix.lower() in suffixes and not path.name.startswith(".") and bool(_role(path)) and not _is_list(path)
+        path.suffix.lower() in suffixes
+        and not path.name.startswith(".")
+        and bool(_guess_role(path))
+        and not _is_list(path)
     )
 
 
-def _not_a_list(path: Path) -> str:
-    form = "images/a.jpg" if _role(path) == UNLABELED else "images/a.jpg masks/a.png"
+def _note_not_a_list(path: Path) -> str:
+    form = "images/a.jpg" if _guess_role(path) == UNLABELED else "images/a.jpg masks/a.png"
     return f"{path} is left aside: its name is a list's, but its lines are not like '{form}' (UTF-8)"
 
 
-def _rows(path: Path) -> Iterator[tuple[str, str | None]]:
-    """(image, mask) of the lines of a list, as far as they are easily read."""
+def _read_rows(path: Path) -> Iterator[tuple[str, str | None]]:
+    """Read (image, mask) of the lines of a list; lines that cannot be parsed are skipped."""
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         return
-    yield from _parsed(lines)
+    yield from _parse_rows(lines)
 
 
-def _parsed(lines: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+def _parse_rows(lines: Iterable[str]) -> Iterator[tuple[str, str | None]]:
     for text in filter(str.strip, lines):
         if len(text) > _LONGEST:
             continue

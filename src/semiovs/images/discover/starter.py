@@ -1,28 +1,28 @@
-"""What was found in a folder as a configuration: values by key, and the commented YAML that `semiovs init` writes."""
+"""Turn a survey of a folder into a configuration: values by key, and the commented YAML that `semiovs init` writes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from semiovs.config.source import inline
+from semiovs.config.yaml_reader import format_inline
 from semiovs.errors import UsageError
-from semiovs.images.discover.classes import Classes, guess_classes
+from semiovs.images.discover.classes import FoundClasses, guess_classes
 from semiovs.images.discover.survey import Survey
 
-_PLACEHOLDER = Classes(("background", "thing"), None, "no masks to guess from")
-#: What a teacher that is asked with words needs beyond names.
+_PLACEHOLDER = FoundClasses(("background", "thing"), None, "no masks to guess from")
+#: Hint about concepts for open-vocabulary teachers.
 _CONCEPTS = (
     "  # ^ or a YAML file with other words for a teacher to look for, colours, background: semiovs vocab show voc21 --yaml",
 )
-#: With fewer labelled images than this the recipe takes smaller steps of fewer images.
+#: Below this number of labelled images the batch size is reduced.
 _FEW = 8
-#: Where labels of the images in ood/ may lie.
+#: Folders that may hold labels of the images in ood/.
 _OOD_LABELS = ("ood-labels", "ood_labels")
 
 
-def choose_classes(found: Survey, given: str | None) -> str | Classes:
-    """A file with names, names given on the command line (``a,b,c``), or a guess from the masks; doubts become notes.
+def choose_classes(found: Survey, given: str | None) -> str | FoundClasses:
+    """Choose the classes: a class file, names from the command line (``a,b,c``), or a guess from the masks; doubts become notes.
 
     Raises:
         UsageError: `given` holds no names, or one twice.
@@ -39,16 +39,16 @@ def choose_classes(found: Survey, given: str | None) -> str | Classes:
         raise UsageError(f"--classes '{given}': expected different names with commas between them")
     if guess is not None and guess.map is not None and len(guess.names) == len(names):
         rename = dict(zip(guess.names, names, strict=True))
-        return Classes(names, {key: rename[name] for key, name in guess.map.items()}, "--classes", named=True)
+        return FoundClasses(names, {key: rename[name] for key, name in guess.map.items()}, "--classes", named=True)
     if guess is not None and (guess.map is not None or len(guess.names) > len(names)):
         found.notes.append(
             f"{len(names)} classes given, but {guess.source}; say what each value means in data.masks.map"
         )
-    return Classes(names, None, "--classes", named=True)
+    return FoundClasses(names, None, "--classes", named=True)
 
 
-def settings(found: Survey, classes: str | Classes, *, root: str) -> dict[str, Any]:
-    """Dotted key -> value: the configuration of the folder, without a recipe."""
+def list_settings(found: Survey, classes: str | FoundClasses, *, root: str) -> dict[str, Any]:
+    """List the settings of section `data` and `ood` for the folder: dotted key -> value."""
     values: dict[str, Any] = {"data.root": root}
     values["data.classes"] = classes if isinstance(classes, str) else list(classes.names)
     values |= {f"data.{role}": found.lists[role] for role in ("labeled", "unlabeled", "val") if role in found.lists}
@@ -56,50 +56,57 @@ def settings(found: Survey, classes: str | Classes, *, root: str) -> dict[str, A
         values["data.unlabeled"] = "."
     if found.bands is not None and found.bands.needed:
         values["data.bands"] = found.bands.take
-    if isinstance(classes, Classes) and classes.map is not None:
+    if isinstance(classes, FoundClasses) and classes.map is not None:
         values["data.masks.map"] = classes.map
-    if found.ood and (labels := ood_labels(found)):
+    if found.ood and (labels := find_ood_labels(found)):
         values |= {"ood.images": "ood", "ood.labels": labels}
     return values
 
 
-def ood_labels(found: Survey) -> str | None:
-    """The folder with labels of the images in ood/, if there is one."""
+def find_ood_labels(found: Survey) -> str | None:
+    """Find the folder with labels of the images in ood/."""
     return next((name for name in _OOD_LABELS if (found.folder / name).is_dir()), None)
 
 
-def starter(found: Survey, classes: str | Classes, *, root: str) -> str:
-    """The settings as YAML text, with a recipe, and a comment on everything that a person may want to change."""
-    values = settings(found, classes, root=root)
-    parts = (_head(found), _data(found, classes, values), _ood(found, values), _recipe(found))
+def format_starter(found: Survey, classes: str | FoundClasses, *, root: str) -> str:
+    """Format the settings as YAML, with a recipe and comments on everything that users may want to change."""
+    values = list_settings(found, classes, root=root)
+    parts = (
+        _format_head(found),
+        _format_data(found, classes, values),
+        _format_ood(found, values),
+        _format_recipe(found),
+    )
     return "\n".join(line for part in parts for line in part) + "\n"
 
 
-def _head(found: Survey) -> Iterator[str]:
+def _format_head(found: Survey) -> Iterator[str]:
     yield "# Starter configuration written by `semiovs init`: read it once, change what is wrong."
     yield "# Every other knob with its default: semiovs config show THIS_FILE --origins"
     yield "extends: modern/small   # the recipe; see them all: semiovs list presets"
     yield ""
-    yield f"run: {{name: {inline(found.folder.resolve().name or 'run')}}}   # results go to runs/<name>/…"
+    yield f"run: {{name: {format_inline(found.folder.resolve().name or 'run')}}}   # results go to runs/<name>/…"
     yield ""
 
 
-def _data(found: Survey, classes: str | Classes, values: dict[str, Any]) -> Iterator[str]:
+def _format_data(found: Survey, classes: str | FoundClasses, values: dict[str, Any]) -> Iterator[str]:
     yield "data:"
-    yield f"  root: {inline(values['data.root'])}   # relative to this file; paths below are relative to it"
+    yield f"  root: {format_inline(values['data.root'])}   # relative to this file; paths below are relative to it"
     if isinstance(classes, str):
-        yield f"  classes: {inline(classes)}   # names in the order of their ids"
+        yield f"  classes: {format_inline(classes)}   # names in the order of their ids"
     else:
-        yield f"  classes: {inline(values['data.classes'])}"
+        yield f"  classes: {format_inline(values['data.classes'])}"
         yield f"  # ^ in the order of their ids; {classes.source}" + ("" if classes.named else ". RENAME THEM.")
     yield from _CONCEPTS
     masks = f"images/ with masks/ of the same names ({found.images} and {found.masks} here)"
-    yield _role(values, "labeled", masks, there=found.labeled)
+    yield _format_role(values, "labeled", masks, there=found.labeled)
     if values.get("data.unlabeled") == ".":
         yield f"  unlabeled: .   # the {found.flat} images in the folder itself"
     else:
-        yield _role(values, "unlabeled", f"unlabeled/ ({found.unlabeled} images here)", there=bool(found.unlabeled))
-    yield _role(values, "val", f"val/images with val/masks ({found.val} images here)", there=bool(found.val))
+        yield _format_role(
+            values, "unlabeled", f"unlabeled/ ({found.unlabeled} images here)", there=bool(found.unlabeled)
+        )
+    yield _format_role(values, "val", f"val/images with val/masks ({found.val} images here)", there=bool(found.val))
     if found.bands is not None:
         yield from found.bands.lines()
     if found.other_splits:
@@ -107,27 +114,29 @@ def _data(found: Survey, classes: str | Classes, values: dict[str, Any]) -> Iter
     if "data.masks.map" in values:
         yield "  masks:"
         yield "    map:   # value in the mask file -> class name, or ignore"
-        yield from (f"      {inline(key)}: {inline(name)}" for key, name in values["data.masks.map"].items())
+        yield from (
+            f"      {format_inline(key)}: {format_inline(name)}" for key, name in values["data.masks.map"].items()
+        )
     yield ""
 
 
-def _role(values: dict[str, Any], role: str, default: str, *, there: bool) -> str:
+def _format_role(values: dict[str, Any], role: str, default: str, *, there: bool) -> str:
     if f"data.{role}" in values:
-        return f"  {role}: {inline(values[f'data.{role}'])}"
+        return f"  {role}: {format_inline(values[f'data.{role}'])}"
     return f"  # {role}: {'taken from' if there else 'a list of files, or'} {default}"
 
 
-def _ood(found: Survey, values: dict[str, Any]) -> Iterator[str]:
-    """Active only where the labels are there already, so that the file trains as it is."""
+def _format_ood(found: Survey, values: dict[str, Any]) -> Iterator[str]:
+    """Format section `ood`; commented out if there are no labels yet, so that the file can be trained with."""
     mark = "" if "ood.images" in values else "# "
     yield "# Images from elsewhere (out of distribution), labelled by an open-vocabulary model: semiovs label --help"
     yield f"{mark}ood:"
     yield f"{mark}  images: ood   # {found.ood} images here"
-    yield f"{mark}  labels: {ood_labels(found) or _OOD_LABELS[0]}   # store written by semiovs label, or a folder of masks"
+    yield f"{mark}  labels: {find_ood_labels(found) or _OOD_LABELS[0]}   # store written by semiovs label, or a folder of masks"
     yield ""
 
 
-def _recipe(found: Survey) -> Iterator[str]:
+def _format_recipe(found: Survey) -> Iterator[str]:
     if found.bare:
         yield "method: unimatch   # semiovs list methods"
     else:

@@ -1,21 +1,21 @@
-"""What is in a folder of images."""
+"""The survey of a folder of images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semiovs.images.discover.bands import Bands
-from semiovs.images.discover.classes import Classes
+from semiovs.images.discover.bands import FoundBands
+from semiovs.images.discover.classes import FoundClasses
 
 
 @dataclass
 class Survey:
-    """What is in a folder.
+    """What a folder of images holds.
 
     images, masks, unlabeled, val, ood: number of files in the folders of those names; flat: images directly in the folder;
-    lists: role -> path of a list, relative to the folder; made: lists that have to be written, path -> text; other_splits: folders
-    with further lists; classes: what a class file says that is no vocabulary as it stands; bands: what the images hold beyond RGB.
+    lists: role -> path of a list, relative to the folder; made: lists to be written, path -> text; other_splits: folders
+    with further lists; classes: of a class file that is not a vocabulary by itself; bands: if the images are not 8-bit RGB.
     """
 
     folder: Path
@@ -29,8 +29,8 @@ class Survey:
     made: dict[str, str] = field(default_factory=dict)
     other_splits: list[str] = field(default_factory=list)
     class_file: str | None = None
-    classes: Classes | None = None
-    bands: Bands | None = None
+    classes: FoundClasses | None = None
+    bands: FoundBands | None = None
     mask_files: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -41,5 +41,5 @@ class Survey:
 
     @property
     def labeled(self) -> bool:
-        """Whether there is something to learn from."""
+        """Whether there are images with masks."""
         return "labeled" in self.lists or bool(self.images and self.masks)

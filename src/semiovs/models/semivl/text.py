@@ -16,7 +16,7 @@ from semiovs.errors import UsageError, WeightsError, did_you_mean
 from semiovs.models.semivl.tower import weights_of, where_to_put
 from semiovs.models.text import TextEncoder, build_text
 from semiovs.models.text.words import WordText
-from semiovs.vocab.rules import synonyms
+from semiovs.vocab.rules import split_synonyms
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: The sentence of all published embeddings.
@@ -132,7 +132,7 @@ def phrases_of(vocabulary: Vocabulary, asked: str) -> Phrases:
             f"class '{vocabulary.names[0]}' has no concepts but a constant score, which SemiVL has no use for: "
             "give it concepts in the vocabulary, or ask for names"
         )
-    return tuple(tuple(word for concept in own for word in synonyms(concept)) for own in vocabulary.concepts)
+    return tuple(tuple(word for concept in own for word in split_synonyms(concept)) for own in vocabulary.concepts)
 
 
 def embed_phrases(encoder: TextEncoder, phrases: Phrases, asked: str, templates: Sequence[str] = TEMPLATES) -> Tensor:

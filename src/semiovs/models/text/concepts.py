@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from semiovs.env import cache_dir
 from semiovs.files import write_bytes
 from semiovs.models.text.encoder import TextEncoder
-from semiovs.vocab.rules import synonyms
+from semiovs.vocab.rules import split_synonyms
 
 #: How many templates `imagenet_templates` has.
 IMAGENET_TEMPLATES = 80
@@ -63,7 +63,7 @@ def embed_concepts(
 
 def prompts_of(concept: str, templates: Sequence[str]) -> list[str]:
     """Every synonym in every template: template by template, within it synonym by synonym."""
-    return [template.replace("{}", synonym) for template in templates for synonym in synonyms(concept)]
+    return [template.replace("{}", synonym) for template in templates for synonym in split_synonyms(concept)]
 
 
 def _embed_all(encoder: TextEncoder, prompts: Sequence[str], templates: Sequence[str]) -> Tensor:
@@ -71,7 +71,7 @@ def _embed_all(encoder: TextEncoder, prompts: Sequence[str], templates: Sequence
     if not texts:
         return torch.zeros(0, len(templates), encoder.dim)
     vectors = F.normalize(encoder.encode(texts), dim=-1)
-    counts = [len(templates) * len(synonyms(prompt)) for prompt in prompts]
+    counts = [len(templates) * len(split_synonyms(prompt)) for prompt in prompts]
     return torch.stack([_merge_templates(own, len(templates)) for own in torch.split(vectors, counts)])
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from semiovs.data import bands, fast, reference
 from semiovs.data.batch import Labeled, OpenVocab, Unlabeled
-from semiovs.data.draws import Draws
+from semiovs.data.draws import ItemDraws
 from semiovs.data.label_source import LabelSource
-from semiovs.data.transforms import Geometry, Look, LookKind, Pipeline, cutmix_box
+from semiovs.data.transforms import Geometry, LookKind, Pipeline, StrongLook, draw_cutmix_box
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
 from semiovs.images.image import read_image
@@ -32,11 +32,13 @@ PIPELINES: Mapping[str, Pipeline[Any, Any]] = {"reference": reference, "fast": f
 
 @dataclass(frozen=True)
 class Augment:
-    """Square crops of side `crop_size`, resized by a factor in `scale` (and `fit`: see `Geometry.draw`), made by a `pipeline`.
+    """Draws square crops of side `crop_size` and their strong views, and makes tensors of them.
 
-    look, bands: see `Look.draw`. Its methods take the image that was read and return parts without batch dimension. Images are
-    uint8 (3, S, S), of bands uint16 (C, S, S), masks and confidences uint8 (S, S); `semiovs.data.normalize` turns a batch of them
-    into what a method takes.
+    scale: range of the resize factor; fit: see `Geometry.draw`; pipeline: a key of `PIPELINES`; look, bands: see
+    `StrongLook.draw`.
+
+    The methods take an image as read and return parts without batch dimension: images uint8 (3, S, S), bands uint16
+    (C, S, S), masks and confidences uint8 (S, S). `semiovs.data.normalize` makes a method's input of a batch of them.
     """
 
     crop_size: int
@@ -46,19 +48,19 @@ class Augment:
     look: LookKind = "color"
     bands: int | None = None
 
-    def labeled(self, image: Picture, mask: NDArray[np.uint8], views: int, draws: Draws) -> Labeled:
-        """`mask`: (H, W); `views`: number of strong views (of the same crop, without boxes)."""
-        make, geometry = self._drawn(image, draws)
+    def labeled(self, image: Picture, mask: NDArray[np.uint8], views: int, draws: ItemDraws) -> Labeled:
+        """Crop a labelled image. mask: (H, W); views: number of strong views of the same crop, without boxes."""
+        make, geometry = self._draw_geometry(image, draws)
         crop = make.crop(image, geometry)
-        pixels = torch.from_numpy(make.labels(mask, geometry, IGNORE))
-        strong = tuple(make.to_tensor(make.strong(crop, self._look(draws))) for _ in range(views))
+        pixels = torch.from_numpy(make.crop_labels(mask, geometry, IGNORE))
+        strong = tuple(make.to_tensor(make.make_strong(crop, self._draw_look(draws))) for _ in range(views))
         return Labeled(make.to_tensor(crop), pixels, strong)
 
-    def unlabeled(self, image: Picture, views: int, draws: Draws) -> Unlabeled:
-        """`views`: number of strong views, each with a box; nothing is drawn for views that are not asked for."""
-        make, geometry = self._drawn(image, draws)
+    def unlabeled(self, image: Picture, views: int, draws: ItemDraws) -> Unlabeled:
+        """Crop an unlabelled image. views: number of strong views, each with a CutMix box."""
+        make, geometry = self._draw_geometry(image, draws)
         crop = make.crop(image, geometry)
-        strong, boxes = self._strong(crop, views, draws)
+        strong, boxes = self._make_strong_views(crop, views, draws)
         return Unlabeled(make.to_tensor(crop), strong, torch.from_numpy(geometry.valid()), boxes)
 
     def ood(
@@ -67,15 +69,18 @@ class Augment:
         label: NDArray[np.uint8],
         confidence: NDArray[np.uint8] | None,
         views: int,
-        draws: Draws,
+        draws: ItemDraws,
     ) -> OpenVocab:
-        """`label`, `confidence`: (H, W); where the label is 255 it becomes 0 and is not valid; boxes are drawn and dropped."""
-        make, geometry = self._drawn(image, draws)
+        """Crop an OOD image with its label and confidence (H, W); pixels labelled 255 become 0 and are not valid.
+
+        Boxes are drawn, so that the random numbers are those of an unlabelled image, and not used.
+        """
+        make, geometry = self._draw_geometry(image, draws)
         crop = make.crop(image, geometry)
-        labels = make.labels(label, geometry, IGNORE)
+        labels = make.crop_labels(label, geometry, IGNORE)
         valid = labels != IGNORE
-        scores = np.full_like(labels, 255) if confidence is None else make.labels(confidence, geometry, 255)
-        strong, _ = self._strong(crop, views, draws)
+        scores = np.full_like(labels, 255) if confidence is None else make.crop_labels(confidence, geometry, 255)
+        strong, _ = self._make_strong_views(crop, views, draws)
         return OpenVocab(
             make.to_tensor(crop),
             strong,
@@ -84,18 +89,20 @@ class Augment:
             torch.from_numpy(valid),
         )
 
-    def _look(self, draws: Draws) -> Look:
-        return Look.draw(draws, self.look, self.bands)
+    def _draw_look(self, draws: ItemDraws) -> StrongLook:
+        return StrongLook.draw(draws, self.look, self.bands)
 
-    def _drawn(self, image: Picture, draws: Draws) -> tuple[Pipeline[Any, Any], Geometry]:
+    def _draw_geometry(self, image: Picture, draws: ItemDraws) -> tuple[Pipeline[Any, Any], Geometry]:
         geometry = Geometry.draw(image.size, self.crop_size, self.scale, draws, fit=self.fit)
         return PIPELINES[self.pipeline], geometry
 
-    def _strong(self, crop: Any, views: int, draws: Draws) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    def _make_strong_views(
+        self, crop: Any, views: int, draws: ItemDraws
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         make, made, boxes = PIPELINES[self.pipeline], [], []
         for _ in range(views):
-            made.append(make.to_tensor(make.strong(crop, self._look(draws))))
-            boxes.append(torch.tensor(cutmix_box(self.crop_size, draws)))
+            made.append(make.to_tensor(make.make_strong(crop, self._draw_look(draws))))
+            boxes.append(torch.tensor(draw_cutmix_box(self.crop_size, draws)))
         return tuple(made), tuple(boxes)
 
 
@@ -110,14 +117,14 @@ def read_labeled(
     if record.mask is None:
         raise DataError(f"{record.image}: has no mask in its list")
     image, mask = read(record.image), masks(record.mask)
-    _same_size(record, image, mask, str(record.mask))
+    _require_same_size(record, image, mask, str(record.mask))
     return image, mask
 
 
 def read_ood(
     record: Record, labels: LabelSource | None, *, scores: bool, read: Callable[[Path], Any] = read_image
 ) -> tuple[Any, NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Image, label and (if `scores`) confidence of an OOD record; without `labels` every pixel is valid with label 0.
+    """Image, label and (if `scores`) confidence of an OOD record; without `crop_labels` every pixel is valid with label 0.
 
     Raises:
         DataError: unreadable, no label, or of different sizes.
@@ -134,22 +141,24 @@ def read_ood(
     confidence = labels.confidence(record.id) if scores else None
     for array in (label, confidence):
         if array is not None:
-            _same_size(record, image, array, f"its OOD label '{record.id}'")
+            _require_same_size(record, image, array, f"its OOD label '{record.id}'")
     return image, label, confidence
 
 
-def _same_size(record: Record, image: Picture, array: NDArray[np.uint8], what: str) -> None:
+def _require_same_size(record: Record, image: Picture, array: NDArray[np.uint8], what: str) -> None:
     if (image.height, image.width) != array.shape:
         height, width = array.shape
         raise DataError(f"{record.image}: is {image.width}x{image.height} pixels but {what} is {width}x{height}")
 
 
-def stack(items: Sequence[P]) -> P:
+def stack_items(items: Sequence[P]) -> P:
     """Items -> one part with a batch dimension."""
-    return type(items[0])(**{f.name: _stacked([getattr(item, f.name) for item in items]) for f in fields(items[0])})
+    return type(items[0])(
+        **{f.name: _stack_values([getattr(item, f.name) for item in items]) for f in fields(items[0])}
+    )
 
 
-def _stacked(values: list[Any]) -> Any:
+def _stack_values(values: list[Any]) -> Any:
     if isinstance(values[0], tuple):
         return tuple(torch.stack(column) for column in zip(*values, strict=True))
     return torch.stack(values)

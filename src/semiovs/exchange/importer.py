@@ -1,4 +1,4 @@
-"""Annotations into labelled images: masks, and a list that `data.labeled` takes. All is written, or nothing."""
+"""Import annotations: masks and a list for `data.labeled`. Everything is written, or nothing."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from semiovs.errors import DataError
-from semiovs.exchange.annotations import Annotated, Annotations, Size, paint
-from semiovs.exchange.class_rules import Rules
+from semiovs.exchange.annotations import AnnotatedImage, Annotations, Size, paint
+from semiovs.exchange.class_rules import ClassRules
 from semiovs.exchange.image_index import ImageIndex
-from semiovs.exchange.image_lists import joined, remaining
-from semiovs.exchange.problems import Problems
+from semiovs.exchange.image_lists import join_lists, list_remaining
+from semiovs.exchange.problems import ProblemList
 from semiovs.files import new_folder, write_text
 from semiovs.images.conventions import IGNORE
-from semiovs.images.image import shown_size
+from semiovs.images.image import read_size
 from semiovs.images.manifest import Manifest
-from semiovs.images.palette import palette
+from semiovs.images.palette import build_palette
 from semiovs.images.record import Record
 from semiovs.store.label_png import encode_label
 
@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass
-class Imported:
+class ImportResult:
     """What came in.
 
     records: images with their masks; listed: images in the list (with those of `Importer.known`); bare: images that the file
@@ -53,14 +53,14 @@ class Imported:
 
 @dataclass
 class Importer:
-    """Paints all images of annotations into a new folder: ``masks/<id>.png`` and ``labeled.jsonl``.
+    """Writes annotations as masks into a new folder: ``masks/<id>.png`` and ``labeled.jsonl``.
 
-    index: our images; out: the folder; root: what paths in lists start from; source: what records name as theirs if they name
-    nothing; known: labelled images that go into the list, too; pool: bare images, of which ``unlabeled.jsonl`` takes those
-    that are still bare; skip: leave images with problems out instead of refusing all; name_classes: write ``classes.txt``.
+    index: the images; out: the folder; root: start of paths in lists; source: of records that name none; known: labelled
+    images that are added to the list; pool: unlabelled images, of which ``unlabeled.jsonl`` lists those that stay
+    unlabelled; skip: leave images with problems out instead of refusing all; name_classes: write ``classes.txt``.
     """
 
-    rules: Rules
+    rules: ClassRules
     index: ImageIndex
     out: Path
     root: Path = Path()
@@ -70,28 +70,28 @@ class Importer:
     skip: bool = False
     name_classes: bool = False
 
-    def run(self, annotations: Annotations, problems: Problems, progress: Progress | None = None) -> Imported:
-        """Write the folder, which appears whole or not at all.
+    def run(self, annotations: Annotations, problems: ProblemList, progress: Progress | None = None) -> ImportResult:
+        """Write the folder, completely or not at all.
 
         Raises:
             DataError: the folder is there and not empty, problems (unless `skip`), an image that is labelled already, or no image
                 at all.
         """
-        unknown = Problems()
+        unknown = ProblemList()
         ids = self.rules.ids(annotations, unknown)
         if self.skip:
             unknown.check("the labels")  # the map is to be mended, not the images
         problems.found += unknown.found
-        done, taken = Imported(), dict[str, str]()
+        done, taken = ImportResult(), dict[str, str]()
         with new_folder(self.out) as partial:
             for number, image in enumerate(annotations.images, 1):
-                own = Problems(image.faults)
+                own = ProblemList(image.faults)
                 with own.collect(image.where):
                     record = self.index.find(image.name, *image.aliases)
                     if record.id in taken:
                         raise DataError(f"image '{record.id}' is annotated in {taken[record.id]} already")
                     taken[record.id] = image.where
-                    self._one(image, record, ids, partial / MASKS, done, own)
+                    self._import_image(image, record, ids, partial / MASKS, done, own)
                 if own:
                     done.left_out.append(image.name)
                     problems.found += own.found
@@ -100,19 +100,25 @@ class Importer:
             if not self.skip or not done.records:
                 problems.check("the annotations")
             if not done.records:
-                raise DataError(_nothing(annotations, done))
-            self._lists(partial, done)
+                raise DataError(_explain_nothing(annotations, done))
+            self._write_lists(partial, done)
         return done
 
-    def _one(
-        self, image: Annotated, record: Record, ids: Mapping[str, int], folder: Path, done: Imported, problems: Problems
+    def _import_image(
+        self,
+        image: AnnotatedImage,
+        record: Record,
+        ids: Mapping[str, int],
+        folder: Path,
+        done: ImportResult,
+        problems: ProblemList,
     ) -> None:
         rest = self.rules.id_of(self.rules.rest)
         assert rest is not None
         if not image.shapes and rest == IGNORE:
             done.bare.append(record.id)
             return
-        size = _agreed(image, record)
+        size = _require_size(image, record)
         painted = paint(image, size, ids, rest=rest, crowd_ignored=self.rules.crowd_ignored, problems=problems)
         covered = size[0] * size[1] - painted.bare
         if covered <= 1 and image.shapes and painted.bare > _TINY:
@@ -121,12 +127,12 @@ class Importer:
             )
         if problems:
             return
-        colors = palette(self.rules.vocabulary.colors).tobytes()
+        colors = build_palette(self.rules.vocabulary.colors).tobytes()
         path = folder / f"{record.id}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(
             encode_label(painted.label, colors)
-        )  # nobody sees the folder yet, so no file needs to be synced by itself
+        )  # the folder is renamed at the end, so single files need no sync
         mask = self.out / MASKS / f"{record.id}.png"
         done.records.append(replace(record, mask=mask, source=record.source or self.source, line=0))
         values, counts = np.unique(painted.label, return_counts=True)
@@ -134,23 +140,23 @@ class Importer:
         done.rest += painted.bare
         done.empty += painted.empty
 
-    def _lists(self, folder: Path, done: Imported) -> None:
+    def _write_lists(self, folder: Path, done: ImportResult) -> None:
         labeled = Manifest(done.records, self.root)
         if self.known is not None:
-            labeled = joined(self.known, done.records, str(self.known.origin))
+            labeled = join_lists(self.known, done.records, str(self.known.origin))
         labeled.write_jsonl(folder / LABELED)
         done.listed = len(labeled)
         if self.pool is not None:
-            left = remaining(self.pool, done.records, self.root)
+            left = list_remaining(self.pool, done.records, self.root)
             left.write_jsonl(folder / UNLABELED)
             done.left = len(left)
         if self.name_classes:
             write_text(folder / CLASSES, "".join(f"{name}\n" for name in self.rules.vocabulary.names))
 
 
-def _agreed(image: Annotated, record: Record) -> Size:
-    """Size (height, width) of an image, which has to be the one that its annotations are for."""
-    width, height = shown_size(record.image)
+def _require_size(image: AnnotatedImage, record: Record) -> Size:
+    """Read the size (height, width) of an image and check that its annotations are for that size."""
+    width, height = read_size(record.image)
     if image.size is None or image.size == (height, width):
         return height, width
     hint = "was it scaled since?"
@@ -161,7 +167,7 @@ def _agreed(image: Annotated, record: Record) -> Size:
     )
 
 
-def _nothing(annotations: Annotations, done: Imported) -> str:
+def _explain_nothing(annotations: Annotations, done: ImportResult) -> str:
     if done.bare:
         return f"all {len(done.bare)} images are without any shape; if every pixel of them is of one class, --rest CLASS says so"
     if annotations.untouched:

@@ -1,4 +1,4 @@
-"""Files of annotations, parsed once: JSON whose every value knows its place, XML whose every element knows its line."""
+"""Parsed annotation files: JSON values that know their place in the file, XML elements that know their line."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.errors import DataError
-from semiovs.exchange.xml_tree import Element, parse_xml
+from semiovs.exchange.xml_tree import XmlElement, parse_xml
 
 _LONGEST = 60
 
 
 @dataclass(frozen=True)
-class Document:
-    """One file. Either `json` or `xml` is there."""
+class AnnotationFile:
+    """A parsed file; one of `json` and `xml` is set."""
 
     path: Path
     json: Any = None
-    xml: Element | None = None
+    xml: XmlElement | None = None
 
     @classmethod
-    def read(cls, path: Path) -> Document:
-        """Parse a file by what it holds, not by its name.
+    def read(cls, path: Path) -> AnnotationFile:
+        """Parse a file as JSON or XML by its content, not its name.
 
         Raises:
             DataError: unreadable, an archive, or neither valid JSON nor valid XML; file, line and column are named.
@@ -44,7 +44,7 @@ class Document:
         return cls(path, json=_parse_json(path, data))
 
     @cached_property
-    def root(self) -> Node:
+    def root(self) -> JsonNode:
         """The JSON value.
 
         Raises:
@@ -52,7 +52,7 @@ class Document:
         """
         if self.xml is not None:
             raise DataError(f"{self.path}: an XML file; JSON is expected")
-        return Node(self.json, str(self.path))
+        return JsonNode(self.json, str(self.path))
 
 
 def _parse_json(path: Path, data: bytes) -> Any:
@@ -72,11 +72,11 @@ def _parse_json(path: Path, data: bytes) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """A JSON value and where it stands, ``file: annotations[17].segmentation``.
+class JsonNode:
+    """A JSON value and its place, ``file: annotations[17].segmentation``.
 
     Raises:
-        DataError: it is not what is asked of it.
+        DataError: the value is not of the requested type.
     """
 
     value: Any
@@ -93,34 +93,34 @@ class Node:
         return DataError(f"{self.where}: {what}")
 
     def has(self, key: str) -> bool:
-        """Whether this is an object with a value other than null under `key`."""
+        """Whether this is an object with a value for `key` that is not null."""
         return isinstance(self.value, dict) and self.value.get(key) is not None
 
-    def get(self, key: str) -> Node:
+    def get(self, key: str) -> JsonNode:
         """Value under `key` of an object."""
         if not isinstance(self.value, dict):
-            raise self.error(f"must be an object with '{key}', not {kind(self.value)}")
+            raise self.error(f"must be an object with '{key}', not {describe_kind(self.value)}")
         if key not in self.value:
             raise self.error(f"has no '{key}'")
-        return Node(self.value[key], self.file, f"{self.place}.{key}" if self.place else key)
+        return JsonNode(self.value[key], self.file, f"{self.place}.{key}" if self.place else key)
 
-    def items(self) -> Iterator[Node]:
+    def items(self) -> Iterator[JsonNode]:
         """Values of a list."""
         if not isinstance(self.value, list):
-            raise self.error(f"must be a list, not {kind(self.value)}")
+            raise self.error(f"must be a list, not {describe_kind(self.value)}")
         for index, value in enumerate(self.value):
-            yield Node(value, self.file, f"{self.place}[{index}]")
+            yield JsonNode(value, self.file, f"{self.place}[{index}]")
 
     def text(self) -> str:
         """A text that is not empty."""
         if not isinstance(self.value, str) or not self.value.strip():
-            raise self.error(f"must be a text, not {kind(self.value)}")
+            raise self.error(f"must be a text, not {describe_kind(self.value)}")
         return self.value
 
     def number(self) -> float:
         """A finite number."""
         if isinstance(self.value, bool) or not isinstance(self.value, int | float):
-            raise self.error(f"must be a number, not {kind(self.value)}")
+            raise self.error(f"must be a number, not {describe_kind(self.value)}")
         if not abs(self.value) < 1e15:
             raise self.error(
                 f"must be a finite number, not {self.value if isinstance(self.value, float) else 'so large'}"
@@ -138,7 +138,7 @@ class Node:
         """(N,) finite numbers."""
         values = self.value
         if not isinstance(values, list):
-            raise self.error(f"must be a list of numbers, not {kind(values)}")
+            raise self.error(f"must be a list of numbers, not {describe_kind(values)}")
         if not all(type(value) in (int, float) and abs(value) < 1e15 for value in values):
             for item in self.items():
                 item.number()
@@ -153,10 +153,10 @@ class Node:
         return np.array(pairs, np.float64).reshape(-1, 2)
 
 
-def kind(value: Any) -> str:
-    """A JSON value in words, for messages."""
+def describe_kind(value: Any) -> str:
+    """Describe a JSON value in words, for messages."""
     if isinstance(value, str):
-        return f"the text '{brief(value)}'" if value.strip() else "an empty text"
+        return f"the text '{shorten_text(value)}'" if value.strip() else "an empty text"
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     return (
@@ -166,7 +166,7 @@ def kind(value: Any) -> str:
     )
 
 
-def brief(text: str) -> str:
-    """Text of a file for a message: on one line, not long."""
+def shorten_text(text: str) -> str:
+    """Shorten a text of a file for a message, to one line."""
     shown = "".join(char if char.isprintable() else "�" for char in text[: _LONGEST + 1])
     return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"

@@ -1,6 +1,6 @@
-"""Published settings: which preset and which changes, and the number that was published. Data in ``published.yaml``.
+"""Published results: preset, changed settings and the published mIoU, read from ``published.yaml``.
 
-``python -m semiovs.config.published docs/reference/presets.md`` writes the tables anew after a change of the data.
+``python -m semiovs.config.published_results docs/reference/presets.md`` writes the tables anew after a change of the data.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 import yaml
 
 #: The tables of a page follow this line.
-MARK = "<!-- generated: python -m semiovs.config.published -->\n"
+MARK = "<!-- generated: python -m semiovs.config.published_results -->\n"
 
 
 @dataclass(frozen=True)
-class Setting:
-    """One way to train: changes on the command line after the preset; one mIoU (%) a column, None: not published or not read."""
+class PublishedSetting:
+    """One published setting. change: command line arguments after the preset; miou: mIoU (%) per column, None if unknown."""
 
     name: str
     change: str
@@ -29,41 +29,41 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Group:
-    """The settings of one data set and split. columns: heading -> preset."""
+class PublishedGroup:
+    """The published settings of one data set and split. columns: heading -> preset."""
 
     title: str
     columns: Mapping[str, str]
-    settings: tuple[Setting, ...]
+    settings: tuple[PublishedSetting, ...]
 
-    def commands(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """(preset, changes) of every published setting."""
+    def list_commands(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield (preset, changes) of every setting."""
         for setting in self.settings:
             for preset in self.columns.values():
                 yield preset, tuple(setting.change.split())
 
 
 @cache
-def published() -> tuple[Group, ...]:
-    """Every group, in the order of the file."""
+def load_published() -> tuple[PublishedGroup, ...]:
+    """Load all groups, in the order of the file."""
     data = yaml.safe_load((resources.files("semiovs.config") / "published.yaml").read_text("utf-8"))
     return tuple(
-        Group(
+        PublishedGroup(
             group["title"],
             {str(heading): preset for heading, preset in group["columns"].items()},
-            tuple(Setting(r["name"], r["change"], tuple(r["miou"]), r["source"]) for r in group["rows"]),
+            tuple(PublishedSetting(r["name"], r["change"], tuple(r["miou"]), r["source"]) for r in group["rows"]),
         )
         for group in data
     )
 
 
-def page(text: str) -> str:
-    """The page with its tables as they are now: all that follows `MARK`."""
+def fill_page(text: str) -> str:
+    """Replace everything after `MARK` in a page by the current tables."""
     head, mark, _ = text.partition(MARK)
-    return f"{head}{mark}\n" + "\n\n".join(_section(group) for group in published()) + "\n"
+    return f"{head}{mark}\n" + "\n\n".join(_format_group(group) for group in load_published()) + "\n"
 
 
-def _section(group: Group) -> str:
+def _format_group(group: PublishedGroup) -> str:
     folder = next(iter(group.columns.values())).rpartition("/")[0]
     presets = ", ".join(f"`{preset.removeprefix(f'{folder}/')}`" for preset in group.columns.values())
     lines = [
@@ -74,10 +74,10 @@ def _section(group: Group) -> str:
         f"| setting | after the preset | {' | '.join(group.columns)} | source |",
         f"|---|---|{'---|' * len(group.columns)}---|",
     ]
-    return "\n".join([*lines, *(_row(setting) for setting in group.settings)])
+    return "\n".join([*lines, *(_format_row(setting) for setting in group.settings)])
 
 
-def _row(setting: Setting) -> str:
+def _format_row(setting: PublishedSetting) -> str:
     numbers = " | ".join("–" if value is None else f"{value:.1f}" for value in setting.miou)
     change = f"`{setting.change}`" if setting.change else ""
     return f"| {setting.name} | {change} | {numbers} | {setting.source} |"
@@ -85,4 +85,4 @@ def _row(setting: Setting) -> str:
 
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        Path(name).write_text(page(Path(name).read_text("utf-8")), "utf-8")
+        Path(name).write_text(fill_page(Path(name).read_text("utf-8")), "utf-8")

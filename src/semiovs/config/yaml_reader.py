@@ -1,7 +1,7 @@
-"""YAML with line numbers: what a file says, and where it says it.
+"""Read YAML with line numbers, and format values as YAML.
 
-Scalars follow YAML 1.2: ``1e-3`` is a number, ``no`` and ``1_16`` are text, ``true``/``false`` are the only booleans. Tags,
-duplicate keys and self-references are refused; ``${`` has no meaning and is taken literally.
+Scalars follow YAML 1.2: ``1e-3`` is a number, ``no`` and ``1_16`` are text, and only ``true`` and ``false`` are booleans. Tags,
+duplicate keys and self-references are refused; ``${`` is taken literally.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import yaml
 
 from semiovs.errors import ConfigError
 
-#: A document with more values than this is a mistake (or an alias bomb).
+#: Largest number of values in a document, against mistakes and alias bombs.
 MAX_VALUES = 100_000
 
 _SCALARS: tuple[tuple[str, str, str], ...] = (
@@ -54,7 +54,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 @dataclass(frozen=True)
-class Key:
+class YamlKey:
     """A key of a mapping with its line (from 1) and the node of its value."""
 
     name: str
@@ -62,7 +62,7 @@ class Key:
     node: yaml.Node
 
 
-def compose(text: str, where: str) -> yaml.Node | None:
+def parse_yaml(text: str, where: str) -> yaml.Node | None:
     """Parse `text`; None if it holds nothing. `where` names it in errors.
 
     Raises:
@@ -82,38 +82,38 @@ def compose(text: str, where: str) -> yaml.Node | None:
     return node
 
 
-def keys_of(node: yaml.MappingNode, where: str) -> Iterator[Key]:
-    """The keys of a mapping in file order.
+def iterate_keys(node: yaml.MappingNode, where: str) -> Iterator[YamlKey]:
+    """Iterate over the keys of a mapping in file order.
 
     Raises:
-        ConfigError: a key that is no plain word.
+        ConfigError: a key that is a list or mapping.
     """
     for key, value in node.value:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
             raise ConfigError(f"config: {where}:{line}: a key must be a word, not a list or mapping")
-        yield Key(key.value, line, value)
+        yield YamlKey(key.value, line, value)
 
 
-def plain(node: yaml.Node, where: str, *, words: bool = False) -> Any:
-    """The node as Python data (dict, list, str, int, float, bool, None).
+def to_plain(node: yaml.Node, where: str, *, words: bool = False) -> Any:
+    """Convert a node to Python data (dict, list, str, int, float, bool, None).
 
-    words: numbers and booleans stay the text that they are in the file.
+    words: keep numbers and booleans as text.
 
     Raises:
         ConfigError: tags, duplicate keys, self-references, too many values.
     """
     try:
-        return _Construction(where, words).build(node)
+        return _Constructor(where, words).build(node)
     except RecursionError:
         raise ConfigError(f"config: {where}: nested too deeply") from None
 
 
-def locate(node: yaml.Node, path: Iterable[int | str]) -> tuple[yaml.Node, str]:
-    """The value at `path`, and its dotted key in the file.
+def locate_value(node: yaml.Node, path: Iterable[int | str]) -> tuple[yaml.Node, str]:
+    """Find the value at `path`, and its dotted key in the file.
 
     path: keys and indices, as pydantic reports them; an index into a mapping counts its values; parts that the file does not
-    have are skipped. In the key an item of a list is called by its ``name:``, or not at all.
+    have are skipped. In the key, an item of a list appears by its ``name:``, if it has one.
     """
     names: list[str] = []
     for part in path:
@@ -124,16 +124,16 @@ def locate(node: yaml.Node, path: Iterable[int | str]) -> tuple[yaml.Node, str]:
             node = found[1] if found else node
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
-            names += _name(node)
+            names += _item_name(node)
     return node, ".".join(names)
 
 
-def _name(item: yaml.Node) -> list[str]:
+def _item_name(item: yaml.Node) -> list[str]:
     pairs = item.value if isinstance(item, yaml.MappingNode) else []
     return [value.value for key, value in pairs if key.value == "name" and isinstance(value, yaml.ScalarNode)]
 
 
-class _Construction:
+class _Constructor:
     def __init__(self, where: str, words: bool) -> None:
         self.where = where
         self.words = words
@@ -150,7 +150,7 @@ class _Construction:
         self.open.add(id(node))
         try:
             if isinstance(node, yaml.ScalarNode):
-                return _scalar(node, place, self.words)
+                return _parse_scalar(node, place, self.words)
             if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
                 return [self.build(item) for item in node.value]
             if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
@@ -161,14 +161,14 @@ class _Construction:
 
     def mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        for key in keys_of(node, self.where):
+        for key in iterate_keys(node, self.where):
             if key.name in result:
                 raise ConfigError(f"config: {self.where}:{key.line}: key '{key.name}' is given twice")
             result[key.name] = self.build(key.node)
         return result
 
 
-def _scalar(node: yaml.ScalarNode, place: str, words: bool) -> Any:
+def _parse_scalar(node: yaml.ScalarNode, place: str, words: bool) -> Any:
     text: str = node.value
     try:
         match node.tag.removeprefix("tag:yaml.org,2002:"):
@@ -189,7 +189,7 @@ def _scalar(node: yaml.ScalarNode, place: str, words: bool) -> Any:
     raise ConfigError(f"{place}: tag '{node.tag}' is not supported")
 
 
-def inline(value: Any) -> str:
-    """`value` as YAML on one line, in the form that `plain` reads back."""
+def format_inline(value: Any) -> str:
+    """Format `value` as YAML on one line, which `to_plain` reads back."""
     text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=10**9, sort_keys=False)
     return text.removesuffix("\n").removesuffix("...").rstrip("\n")

@@ -1,4 +1,4 @@
-"""Where a configuration can come from: presets of the package, YAML files, run directories.
+"""Sources of configurations: presets of the package, YAML files, run directories.
 
 Names come from users, so `os.path` is used here: its tests answer False where `pathlib` raises (names too long, null bytes).
 """
@@ -17,15 +17,15 @@ from pathlib import Path
 from semiovs.errors import ConfigError, did_you_mean
 
 SUFFIXES = (".yaml", ".yml")
-#: What a folder stands for: a run's resolved configuration, or what `semiovs init` wrote.
+#: Files that a folder is read from: the resolved configuration of a run, or the file that `semiovs init` writes.
 _IN_FOLDERS = ("config.yaml", "semiovs.yaml")
 
 
 @dataclass(frozen=True)
-class Source:
-    """One YAML text.
+class ConfigSource:
+    """A YAML text and where it is from.
 
-    label: how errors and origins call it; name: the default of `run.name`; folder: directory of the file, None for presets.
+    label: name in messages and origins; name: default of `run.name`; folder: directory of the file, None for presets.
     """
 
     label: str
@@ -33,13 +33,13 @@ class Source:
     text: str
     folder: Path | None
 
-    def origin(self, line: int) -> str:
+    def format_origin(self, line: int) -> str:
         """Where a value on `line` comes from: ``my.yaml:12`` or ``preset pascal/92``."""
         return self.label if self.folder is None else f"{self.label}:{line}"
 
 
 @cache
-def _presets() -> dict[str, Traversable]:
+def _find_presets() -> dict[str, Traversable]:
     found: dict[str, Traversable] = {}
 
     def walk(folder: Traversable, prefix: str) -> None:
@@ -54,38 +54,38 @@ def _presets() -> dict[str, Traversable]:
 
 
 def list_presets() -> dict[str, str]:
-    """Name of each shipped preset -> what it is (the first comment line of its file)."""
-    return {name: _summary(entry.read_text("utf-8")) for name, entry in _presets().items()}
+    """List the shipped presets: name -> summary (the first comment line of the file)."""
+    return {name: _read_summary(entry.read_text("utf-8")) for name, entry in _find_presets().items()}
 
 
-def _summary(text: str) -> str:
+def _read_summary(text: str) -> str:
     first = text.split("\n", 1)[0]
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
-def find(name: str, *, folder: Path, cwd: Path, where: str = "") -> Source:
-    """Read the preset, YAML file, run directory or folder with a semiovs.yaml called `name`.
+def find_source(name: str, *, folder: Path, cwd: Path, where: str = "") -> ConfigSource:
+    """Find and read a preset, YAML file, run directory or folder with a semiovs.yaml.
 
-    folder: where relative paths start; cwd: what paths in messages are shown relative to; where: who asked, for errors.
+    folder: start of relative paths; cwd: paths in messages are relative to it; where: place of the reference, for messages.
 
     Raises:
         ConfigError: there is none, or it cannot be read.
     """
     path = os.path.normpath(os.path.join(folder, os.path.expanduser(name)))
     if not name.endswith(SUFFIXES):
-        preset = _presets().get(name)
+        preset = _find_presets().get(name)
         if preset is not None:
-            return Source(f"preset {name}", name, preset.read_text("utf-8"), None)
+            return ConfigSource(f"preset {name}", name, preset.read_text("utf-8"), None)
         inside = (os.path.join(path, file) for file in _IN_FOLDERS)
         path = next((file for file in inside if os.path.isfile(file)), path)
     if name and os.path.isfile(path):
-        return _file(Path(path), cwd)
+        return _read_file(Path(path), cwd)
     if name and os.path.isdir(path):
         raise ConfigError(f"config: '{name}' is a directory without config.yaml or semiovs.yaml{where}")
-    raise ConfigError(f"config: no preset or file '{name}'{_nearest(name, os.path.dirname(path))}{where}")
+    raise ConfigError(f"config: no preset or file '{name}'{_suggest_source(name, os.path.dirname(path))}{where}")
 
 
-def _file(path: Path, cwd: Path) -> Source:
+def _read_file(path: Path, cwd: Path) -> ConfigSource:
     label = os.path.relpath(path, cwd)
     label = str(path) if label.startswith("..") else label
     try:
@@ -93,12 +93,12 @@ def _file(path: Path, cwd: Path) -> Source:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"config: {label}: cannot be read: {reason}") from None
-    return Source(label, path.stem, text, path.parent)
+    return ConfigSource(label, path.stem, text, path.parent)
 
 
-def _nearest(name: str, folder: str) -> str:
+def _suggest_source(name: str, folder: str) -> str:
     beside = [entry for entry in os.listdir(folder) if entry.endswith(SUFFIXES)] if os.path.isdir(folder) else []
     prefix = name.rpartition("/")[0]
     files = [f"{prefix}/{file}" if prefix else file for file in beside]
-    hint = did_you_mean(name, [*_presets(), *files])
+    hint = did_you_mean(name, [*_find_presets(), *files])
     return hint if hint.startswith(" (did") else "; `semiovs list presets` shows the presets"

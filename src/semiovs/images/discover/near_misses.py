@@ -1,4 +1,4 @@
-"""What in a folder is nearly what `semiovs init` looks for: notes about it, each with what to do."""
+"""Notes about files that `semiovs init` cannot use as they are, each with what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from semiovs.images.discover.survey import Survey
 from semiovs.images.folder_walk import walk_files
 
 _ANNOTATIONS = frozenset({".json", ".xml"})
-#: Pictures and films that people have among their images, and that nothing here reads.
+#: Suffixes of pictures and videos that are not read.
 _FOREIGN = frozenset({
     ".heic", ".heif", ".avif", ".gif", ".jp2", ".svg", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".npy",
     ".mp4", ".mov", ".avi", ".mkv", ".webm",
@@ -29,36 +29,38 @@ _CLASS_LISTS = (
 )
 
 
-def near_misses(found: Survey) -> Iterator[str]:
-    """Notes about a folder that holds images."""
+def find_near_misses(found: Survey) -> Iterator[str]:
+    """Yield notes about a folder with images."""
     folder = found.folder
     if not found.labeled:
-        yield from _annotations(folder)
-        yield from _polygons(folder)
+        yield from _note_annotations(folder)
+        yield from _note_polygons(folder)
     if found.images and found.masks and found.images < found.masks and UNLABELED not in found.lists:
         yield f"{found.images} images but {found.masks} masks: an image and its mask have the same name"
-    if lossy := _kinds(folder / "masks", {".jpg", ".jpeg"}):
+    if lossy := _count_suffixes(folder / "masks", {".jpg", ".jpeg"}):
         yield f"masks/ holds {sum(lossy.values())} JPEG files: JPEG changes the values, save masks as PNG"
-    yield from unread(folder)
+    yield from note_unread_files(folder)
     names = [name for name in _CLASS_LISTS if (folder / name).is_file()]
     if names and found.class_file is None and found.classes is None:
         yield f"{names[0]} may hold the class names: give them with --classes a,b,c, or one a line in classes.txt"
 
 
-def unread(folder: Path) -> Iterator[str]:
-    """Files among the images of kinds that are not read."""
-    kinds = sum((_kinds(folder / place, _FOREIGN) for place in ("images", "unlabeled", "val/images", "ood")), Counter())
-    kinds += _kinds(folder, _FOREIGN, deep=False)
+def note_unread_files(folder: Path) -> Iterator[str]:
+    """Yield a note about files among the images that are not read."""
+    kinds = sum(
+        (_count_suffixes(folder / place, _FOREIGN) for place in ("images", "unlabeled", "val/images", "ood")), Counter()
+    )
+    kinds += _count_suffixes(folder, _FOREIGN, deep=False)
     if kinds:
         shown = ", ".join(f"{number} {suffix}" for suffix, number in kinds.most_common())
         yield f"files that are not read ({shown}) are left out: save images as JPEG or PNG"
 
 
-def elsewhere(folder: Path) -> str:
-    """Where in a folder without images by convention images lie, and what that may be; nothing if there are none."""
+def describe_other_places(folder: Path) -> str:
+    """Say where other images lie in a folder without images by convention, and what they may be; empty if there are none."""
     places = Counter(path.relative_to(folder).parts[0] for path in walk_files(folder, IMAGE_SUFFIXES))
     if not places:
-        return "".join(f"; {note}" for note in [*unread(folder), *_annotations(folder)])
+        return "".join(f"; {note}" for note in [*note_unread_files(folder), *_note_annotations(folder)])
     shown = ", ".join(f"{name}/ ({number})" for name, number in places.most_common(4))
     text = f"; there are images in {shown}"
     inner = next((name for name in places if (folder / name / "images").is_dir()), None)
@@ -69,7 +71,7 @@ def elsewhere(folder: Path) -> str:
     return f"{text}: rename or link them (links may lead anywhere), or name lists: data.labeled=LIST"
 
 
-def _annotations(folder: Path) -> Iterator[str]:
+def _note_annotations(folder: Path) -> Iterator[str]:
     places = [folder, folder / "annotations", folder / "train"]
     files = (path for place in places if place.is_dir() for path in sorted(place.iterdir()))
     for path in [path for path in files if path.suffix.lower() in _ANNOTATIONS and not path.name.startswith(".")][:4]:
@@ -77,7 +79,7 @@ def _annotations(folder: Path) -> Iterator[str]:
         yield f"annotations? semiovs labels import {path} --images {images} --out DIR makes masks of them"
 
 
-def _polygons(folder: Path) -> Iterator[str]:
+def _note_polygons(folder: Path) -> Iterator[str]:
     if number := sum(1 for _ in walk_files(folder / "labels", {".txt"})):
         yield (
             f"labels/ holds {number} text files: polygons or boxes of YOLO? they are not read; "
@@ -85,5 +87,5 @@ def _polygons(folder: Path) -> Iterator[str]:
         )
 
 
-def _kinds(folder: Path, suffixes: Collection[str], *, deep: bool = True) -> Counter[str]:
+def _count_suffixes(folder: Path, suffixes: Collection[str], *, deep: bool = True) -> Counter[str]:
     return Counter(path.suffix.lower() for path in walk_files(folder, suffixes, deep=deep))
