@@ -240,7 +240,8 @@ def test_the_reference_page_is_up_to_date():
 
 def test_the_reference_page_names_every_path():
     text = (Path(__file__).parents[2] / "docs/reference/config.md").read_text("utf-8")
-    assert all(f"`{key}`" in text for key in PATHS)
+    assert "data.root" in PATHS
+    assert [key for key in PATHS if f"`{key}`" not in text] == []
 
 
 def test_extends_on_the_command_line_lies_over_the_source_and_under_the_values(write, tmp_path):

@@ -102,6 +102,7 @@ def test_tone_of_rgb_keeps_gray_gray_and_blue_blue(tmp_path):
     blue[..., 2] = 120
     for seed in range(30):
         item = Augment(32, look="tone").unlabeled(Image.fromarray(blue), 2, Draws(seed))
+        assert len(item.strong) == 2
         for view in item.strong:
             assert view.dtype == torch.uint8
             assert view[0].equal(view[1])  # red and green stay alike; hue and saturation would part them from blue

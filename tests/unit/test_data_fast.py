@@ -62,6 +62,7 @@ FACTORS = (0.5, 0.61, 0.93, 1.0, 1.27, 1.5)
 )
 def test_jitter_is_within_its_bounds(seed, operation, amounts, mean, most):
     image = natural(seed, (160, 120))
+    assert len(amounts) == 6
     for amount in amounts:
         off = both(image, Look(((operation, amount),)))
         assert off.mean() <= mean, amount

@@ -260,9 +260,9 @@ def test_every_method_learns_on_dpt(name: str, arm: str) -> None:
     method = v2(name, ARMS[arm])
     step = run(method, toy_batch(method, size=SIZE))
     step.terms.total().backward()
-    for key, p in method.student.named_parameters():
-        assert p.grad is not None, key
-        assert torch.isfinite(p.grad).all(), key
+    gradients = {key: p.grad for key, p in method.student.named_parameters()}
+    assert len(gradients) > 10
+    assert [key for key, grad in gradients.items() if grad is None or not torch.isfinite(grad).all()] == []
 
 
 @pytest.mark.parametrize("locked", [False, True])

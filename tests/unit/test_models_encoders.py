@@ -31,7 +31,7 @@ def test_normalisation_is_that_of_the_weights():
 
 def test_published_backbones_start_without_zeroed_norms():
     module = build_encoder("resnet50s").module
-    assert all((block.bn3.weight == 1).all() for block in module.layer1)
+    assert [bool((block.bn3.weight == 1).all()) for block in module.layer1] == [True] * 3
 
 
 def test_tiny_is_tiny_and_group_norm_replaces_every_batch_norm():
@@ -99,13 +99,16 @@ def classifier_file(name, path, prefix="", **extra):
 def test_classifier_files_load_completely(tmp_path, name, file, prefix):
     path = classifier_file(name, tmp_path / file, prefix)
     module = build_encoder(name, pretrained=str(path)).module
-    assert all((value == 0.5).all() for value in module.state_dict().values() if value.is_floating_point())
+    values = [value for value in module.state_dict().values() if value.is_floating_point()]
+    assert len(values) > 10
+    assert all((value == 0.5).all() for value in values)
 
 
 def test_a_whole_segmenter_gives_its_backbone(tmp_path):
     source = build_segmenter("deeplabv3plus", num_classes=4, encoder="tiny", channels=16)
     torch.save({"model": {f"module.{k}": v for k, v in source.state_dict().items()}, "epoch": 7}, tmp_path / "a.pth")
     module = build_encoder("tiny", pretrained=str(tmp_path / "a.pth")).module
+    assert module.state_dict().keys() == source.backbone.state_dict().keys()
     for name, value in source.backbone.state_dict().items():
         torch.testing.assert_close(module.state_dict()[name], value, rtol=0, atol=0)
 

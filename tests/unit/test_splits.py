@@ -63,6 +63,7 @@ def _all(known):
 def test_what_was_added_comes_back(cache, known):
     cache.add({name: text.removesuffix("\n").split("\n") for name, text in TEXTS.items()})
     again = SplitCache(known, cache.folder)
+    assert len(_all(known)) == len(TEXTS)
     for one in _all(known):
         data, exact = again.text(one)
         assert sorted(data.decode().split()) == sorted(TEXTS[one.name].split())
@@ -326,6 +327,7 @@ def test_every_list_of_the_presets_is_known():
     from semiovs.config import list_presets, load_config
 
     known = catalogue()
+    assert "pascal/92" in list_presets()
     for preset in list_presets():
         data = load_config(preset).config.data
         for given in (data.labeled, data.unlabeled, data.val):

@@ -101,9 +101,10 @@ def test_rows_say_what_they_must():
 def test_clip_rows_are_those_of_open_clip():
     import open_clip
 
-    for row in weight_catalog.catalogue().values():
-        if row.clip:
-            assert open_clip.get_pretrained_cfg(*row.clip.split("/"))["hf_hub"].rstrip("/") == row.hub
+    rows = [row for row in weight_catalog.catalogue().values() if row.clip]
+    assert rows
+    for row in rows:
+        assert open_clip.get_pretrained_cfg(*row.clip.split("/"))["hf_hub"].rstrip("/") == row.hub
 
 
 def test_an_installed_package_serves(package):
