@@ -18,7 +18,7 @@ import typer
 from semiovs.cli.app import _CLICK_ERROR, VERBS, load
 from semiovs.config import list_presets, load_config
 from semiovs.config.load import split_source
-from semiovs.datasets.splits import catalogue
+from semiovs.datasets.splits import load_catalogue
 from semiovs.errors import SemiovsError, UsageError
 from semiovs.models import weight_catalog
 from semiovs.registry import DATASETS, METHODS, TEACHERS, check_options, lookup
@@ -163,8 +163,8 @@ def _vocabulary(name: str) -> None:
 _CHECKS: dict[str, Callable[[str], object]] = {
     " teacher": lambda name: lookup(TEACHERS, name, kind="teacher"),
     "data prepare name": lambda name: lookup(DATASETS, name, kind="data set"),
-    "splits name": lambda name: catalogue().select([name]),
-    "splits names": lambda name: catalogue().select([name]),
+    "splits name": lambda name: load_catalogue().select([name]),
+    "splits names": lambda name: load_catalogue().select([name]),
     "weights names": weight_catalog.lookup,
     "convert preset": load_config,
     "vocab name": _vocabulary,
