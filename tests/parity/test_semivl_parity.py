@@ -28,8 +28,8 @@ from semiovs.models.decoders.vlg import VlgDecoder
 from semiovs.models.sed.dense_encoder import CLIP_NORMALIZATION
 from semiovs.models.segmenter import Normalization
 from semiovs.models.semivl.guide import Guide
-from semiovs.models.semivl.layout import to_segmenter
 from semiovs.models.semivl.tower import renormalize
+from semiovs.models.semivl_layout import to_segmenter
 from semiovs.models.tiling import average_windows, predict_logits
 
 

@@ -19,9 +19,9 @@ from semiovs.errors import DataError, UsageError, WeightsError
 from semiovs.methods import Progress, build_method
 from semiovs.models import Segmenter, build_segmenter
 from semiovs.models.convert import detect_family, load_reference
-from semiovs.models.semivl.layout import to_segmenter, to_tower
 from semiovs.models.semivl.text import embed_phrases, phrases_of
 from semiovs.models.semivl.tower import open_tower
+from semiovs.models.semivl_layout import to_segmenter, to_tower
 from semiovs.models.weights import ModelCard, load_model, save_model
 from semiovs.vocab import Vocabulary
 from unit.tiny_clip import NAME, known_to_open_clip, save_clip
