@@ -39,8 +39,8 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "heavy"),
     [
         (["--help"], IMAGES | CONFIG),
-        (["--version"], IMAGES | CONFIG),
-        (["trian"], IMAGES | CONFIG),
+        (["--version"], IMAGES | {"yaml"}),
+        (["trian"], IMAGES | {"yaml"}),
         (["config", "show", "pascal/92"], IMAGES),
         (["config", "schema"], IMAGES),
         (["list", "presets"], IMAGES),
