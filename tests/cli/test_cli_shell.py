@@ -21,7 +21,6 @@ from semiovs import errors
 from semiovs.cli import app
 from semiovs.cli.app import BROKEN_PIPE, VERBS, Verb, main
 from semiovs.config import load_config
-from semiovs.images.discover import pairs as survey_pairs
 from semiovs.images.manifest import Manifest
 
 #: Libraries that take long to import; `CONFIG` reads configurations, which needs some of them.
@@ -503,13 +502,6 @@ def test_init_puts_classes_with_gaps_in_order(folder, capsys):
     (folder / "classes.yaml").write_text("classes: {0: road, 1: car, 2: sky}\n")
     assert main(["init", str(folder), "--force"]) == 0
     assert load_config(str(folder / "semiovs.yaml")).config.data.classes == "classes.yaml"
-
-
-def test_init_and_the_data_layer_mean_the_same_files():
-    from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
-
-    assert set(IMAGE_SUFFIXES) == survey_pairs.IMAGES
-    assert set(MASK_SUFFIXES) == survey_pairs.MASKS
 
 
 def test_init_does_not_import_torch(folder):

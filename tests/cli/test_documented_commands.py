@@ -67,7 +67,7 @@ def test_a_command_that_leaves_something_out_is_let_through():
 @pytest.mark.parametrize("text", PYTHON)
 def test_python_blocks_compile_and_their_imports_resolve(text):
     tree = ast.parse(text)
-    compile(tree, "<page>", "exec")
+    assert compile(tree, "<page>", "exec").co_names
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for name in (alias.name for alias in node.names if alias.name.partition(".")[0] == "semiovs"):

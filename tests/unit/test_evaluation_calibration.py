@@ -12,7 +12,7 @@ from semiovs.calibration.fit import assign_folds, fit
 from semiovs.calibration.reliability import Reliability, compute_precision_coverage, find_worst, score_teacher
 from semiovs.evaluation.confusion import ConfusionMatrix
 from semiovs.vocab import Vocabulary
-from unit.test_ovs_calibrate import WHO, WORDS, noisy
+from unit.toy_answers import WHO, WORDS, noisy
 
 
 def test_reliability_by_hand():
