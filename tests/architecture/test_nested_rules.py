@@ -117,3 +117,13 @@ def test_every_package_has_floors(package: str) -> None:
 
 def test_packages_are_found() -> None:
     assert {"semiovs", "semiovs.cli", "semiovs.models.sed", "semiovs.images.containers"} <= set(_packages())
+
+
+def test_unit_tests_mirror_the_package() -> None:
+    """A room of `tests/unit` is a room of the package; beside them are the tests of its top-level modules, and shared toys."""
+    unit = ROOT / "tests" / "unit"
+    rooms = {path.relative_to(unit).parts[0] for path in unit.rglob("test_*.py") if path.parent != unit}
+    assert len(rooms) > 10
+    assert [room for room in sorted(rooms) if not (PACKAGE / room / "__init__.py").is_file()] == []
+    flat = [path.stem.removeprefix("test_") for path in sorted(unit.glob("test_*.py"))]
+    assert [name for name in flat if not (PACKAGE / f"{name}.py").is_file()] == []

@@ -1,7 +1,7 @@
 """The `fast` pipeline: the same draws as `reference`, carried out by OpenCV and tables on uint8.
 
 Labels are equal. Images differ by rounding: in levels of 0..255, per operation, brightness 0, gray 0, contrast 0 to 1, saturation
-below 0.01 in the mean, resize 0.15, hue 0.2, blur 0.2 to 0.8 (tests/unit/test_data_fast.py holds the bounds).
+below 0.01 in the mean, resize 0.15, hue 0.2, blur 0.2 to 0.8 (tests/unit/data/test_fast.py holds the bounds).
 Another release of OpenCV may round differently, so batches are equal bit for bit only with the same one.
 """
 

@@ -153,7 +153,7 @@ def test_the_converted_clip_file(clip: Path, tmp_path: Path) -> None:
     for name, value in tower.tower.state_dict().items():
         assert value.equal(whole[name]), name
 
-    layout = json.loads((Path(__file__).parents[1] / "parity/layouts/clip2mmseg_vit_b16.json").read_text())
+    layout = json.loads((Path(__file__).parents[2] / "parity/layouts/clip2mmseg_vit_b16.json").read_text())
     with torch.device("meta"):
         full = VisionTransformer(224, 16, width=768, layers=12, heads=12, mlp_ratio=4, output_dim=512).state_dict()
         renamed = to_tower({name: torch.empty(shape) for name, shape in layout.items()})
@@ -161,7 +161,7 @@ def test_the_converted_clip_file(clip: Path, tmp_path: Path) -> None:
 
 
 def test_every_tensor_of_a_published_file_tells_its_old_name() -> None:
-    layout = json.loads((Path(__file__).parents[1] / "parity/layouts/semivl_voc.json").read_text())
+    layout = json.loads((Path(__file__).parents[2] / "parity/layouts/semivl_voc.json").read_text())
     published = {name: torch.empty(shape, device="meta") for name, shape in layout.items()}
     renamed = to_segmenter(published)
     assert sorted(renamed.sources.values()) == sorted(name for name in layout if not name.startswith("clip_encoder."))

@@ -8,7 +8,7 @@ import torch
 from semiovs.config.schema import OptimConfig
 from semiovs.engine.lr_schedule import Schedule, compute_lr_scale
 
-GOLDENS = Path(__file__).parent.parent / "parity" / "goldens" / "deeplab" / "functions.npz"
+GOLDENS = Path(__file__).parents[2] / "parity" / "goldens" / "deeplab" / "functions.npz"
 
 
 def test_poly_is_the_published_schedule_with_its_lag():

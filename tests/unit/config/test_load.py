@@ -232,14 +232,14 @@ def test_split_source(tmp_path, monkeypatch):
 def test_the_reference_page_is_up_to_date():
     from semiovs.config.describe import MARK, page
 
-    file = Path(__file__).parents[2] / "docs/reference/config.md"
+    file = Path(__file__).parents[3] / "docs/reference/config.md"
     text = file.read_text("utf-8")
     assert MARK in text
     assert page(text) == text, "run: python -m semiovs.config.describe docs/reference/config.md"
 
 
 def test_the_reference_page_names_every_path():
-    text = (Path(__file__).parents[2] / "docs/reference/config.md").read_text("utf-8")
+    text = (Path(__file__).parents[3] / "docs/reference/config.md").read_text("utf-8")
     assert "data.root" in PATHS
     assert [key for key in PATHS if f"`{key}`" not in text] == []
 

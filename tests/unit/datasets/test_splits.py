@@ -22,7 +22,7 @@ from semiovs.datasets.splits import load_catalogue
 from semiovs.errors import DataError, UsageError
 from unit.split_toys import catalogue_of, write_lists
 
-ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "published_splits.tar.xz"
+ARCHIVE = Path(__file__).resolve().parents[4] / "shared" / "data" / "published_splits.tar.xz"
 
 
 def _texts() -> dict[str, str]:

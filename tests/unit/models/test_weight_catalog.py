@@ -22,7 +22,7 @@ from semiovs.models.encoders import build_encoder
 from semiovs.registry import TEACHERS
 
 LITE = "tf_efficientnet_lite0"
-SHARED = Path(__file__).parents[3] / "shared/data/weights/efficientnet_lite0/timm_tf_efficientnet_lite0.safetensors"
+SHARED = Path(__file__).parents[4] / "shared/data/weights/efficientnet_lite0/timm_tf_efficientnet_lite0.safetensors"
 
 
 @pytest.fixture
