@@ -112,7 +112,9 @@ def test_random_blur(seed):
 
 
 def test_cutmix_boxes():
-    for side, seed, y0, y1, x0, x1 in GOLDEN["cutmix_box/S_seed_y0_y1_x0_x1"].tolist():
+    boxes = GOLDEN["cutmix_box/S_seed_y0_y1_x0_x1"].tolist()
+    assert len(boxes) == 48
+    for side, seed, y0, y1, x0, x1 in boxes:
         assert draw_cutmix_box(side, ItemDraws(seed)) == (x0, y0, x1, y1), (side, seed)
 
 

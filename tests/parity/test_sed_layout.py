@@ -13,7 +13,7 @@ from semiovs.errors import UsageError, WeightsError
 from semiovs.models import build_segmenter
 from semiovs.models.convert import detect_family, load_reference
 from semiovs.models.sed.checkpoint import Skeleton, from_state
-from semiovs.models.sed.layout import AGGREGATOR, CLIP, VARIANTS
+from semiovs.models.sed_layout import AGGREGATOR, CLIP, VARIANTS
 from semiovs.ovs import build_ovs
 from semiovs.vocab import Vocabulary
 

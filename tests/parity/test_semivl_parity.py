@@ -28,8 +28,8 @@ from semiovs.models.decoders.vlg import VlgDecoder
 from semiovs.models.sed.dense_encoder import CLIP_NORMALIZATION
 from semiovs.models.segmenter import Normalization
 from semiovs.models.semivl.guide import Guide
-from semiovs.models.semivl.layout import to_segmenter
 from semiovs.models.semivl.tower import renormalize
+from semiovs.models.semivl_layout import to_segmenter
 from semiovs.models.tiling import average_windows, predict_logits
 
 
@@ -223,7 +223,9 @@ def test_metric() -> None:
 
 
 def test_geometry_of_the_training_resize() -> None:
-    for row in json.loads((GOLDENS / "e_resize_geometry.json").read_text()):
+    recorded = json.loads((GOLDENS / "e_resize_geometry.json").read_text())
+    assert [len(row["train"]) for row in recorded] == [4] * 10
+    for row in recorded:
         height, width = row["hw"]
         for u, (rows, columns) in row["train"]:
             assert fit_size((width, height), (2048, 512), 0.5 + 1.5 * u) == (columns, rows)
@@ -236,7 +238,9 @@ def test_geometry_of_the_evaluation() -> None:
         seen.append((part.shape[-2], part.shape[-1]))
         return part
 
-    for row in json.loads((GOLDENS / "e_resize_geometry.json").read_text()):
+    recorded = json.loads((GOLDENS / "e_resize_geometry.json").read_text())
+    assert len(recorded) == 10
+    for row in recorded:
         out = predict_logits(model, torch.zeros(1, 3, *row["hw"]), short_side=512)
         assert seen.pop() == tuple(row["val_hw"])
         assert out.shape[-2:] == torch.Size(row["hw"])

@@ -110,6 +110,7 @@ def test_gradients(ran: Any) -> None:
 
 
 def test_the_optimiser_s_step(ran: Any) -> None:
+    assert ran["facts"]["adamw_step_delta_absmean"]
     for theirs, moved in ran["facts"]["adamw_step_delta_absmean"].items():
         name = PARAMETERS[theirs]
         delta = (ran["after"][name] - ran["before"][name]).abs().mean().item()
@@ -130,11 +131,14 @@ def test_pseudo_labels(ran: Any) -> None:
 def test_schedule() -> None:
     rows = json.loads((GOLDENS / "e_schedule.json").read_text())
     schedule = Schedule.of(OptimConfig(name="adamw", lr=1e-6, head_lr_multiplier=1000), 1000)
+    assert len(rows) == 5
     for row in rows:
         assert 1e-6 * schedule.factor(row["step"]) == pytest.approx(row["lr_used_backbone"], rel=1e-9)
         assert 1e-6 * 1000 * schedule.factor(row["step"]) == pytest.approx(row["lr_used_decoder"], rel=1e-9)
 
 
 def test_guidance_fades(ran: Any) -> None:
-    for row in json.loads((GOLDENS / "e_schedule.json").read_text()):
+    rows = json.loads((GOLDENS / "e_schedule.json").read_text())
+    assert len(rows) == 5
+    for row in rows:
         assert ran["method"].guidance_weight(Progress(row["step"], 1000)) == pytest.approx(row["lam"], rel=1e-12)

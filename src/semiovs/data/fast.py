@@ -2,7 +2,7 @@
 
 Labels are equal to those of `reference`. Images differ by rounding: per operation, in levels of 0..255, brightness 0, gray 0,
 contrast 0 to 1, saturation below 0.01 in the mean, resize 0.15, hue 0.2, blur 0.2 to 0.8 (bounds in
-tests/unit/test_data_fast.py). Releases of OpenCV may round differently: batches are equal bit for bit only with the same one.
+tests/unit/data/test_fast.py). Releases of OpenCV may round differently: batches are equal bit for bit only with the same one.
 """
 
 from __future__ import annotations

@@ -10,10 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from semiovs.errors import UsageError, WeightsError, did_you_mean
-from semiovs.models import ddfp_layout, dpt_layout, segformer_layout
-from semiovs.models.sed import layout
+from semiovs.models import ddfp_layout, dpt_layout, sed_layout, segformer_layout, semivl_layout
 from semiovs.models.segmenter import Segmenter
-from semiovs.models.semivl import layout as semivl
 from semiovs.models.statedict import Fit, Renaming, StateDict, compare, first_of, rename, strip_prefix, unwrap
 
 
@@ -194,8 +192,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "allspark": Family((), segformer_layout.to_method, segformer_layout.describe, aside=("memory.",)),
     "ddfp": Family((), ddfp_layout.to_segmenter, ddfp_layout.describe),
-    "sed": Family((), layout.to_segmenter, layout.describe),
-    "semivl": Family((), semivl.to_segmenter, semivl.describe, guide=semivl.guide_of),
+    "sed": Family((), sed_layout.to_segmenter, sed_layout.describe),
+    "semivl": Family((), semivl_layout.to_segmenter, semivl_layout.describe, guide=semivl_layout.guide_of),
 }  # fmt: skip
 
 
@@ -207,10 +205,9 @@ def _target(module: nn.Module) -> Segmenter:
 
 
 def _give_guide(module: nn.Module, tensors: StateDict) -> None:
-    from semiovs.models.semivl.guide import Guide
-
-    if isinstance(guide := getattr(module, "guide", None), Guide):
-        guide.take(tensors)
+    take = getattr(getattr(module, "guide", None), "take", None)
+    if take is not None:  # a segmenter alone has no guide
+        take(tensors)
 
 
 def _plain(state_dict: Mapping[str, Any]) -> StateDict:

@@ -14,8 +14,8 @@ from semiovs.errors import UsageError, WeightsError, did_you_mean
 from semiovs.models.convert import LoadReport, detect_family
 from semiovs.models.sed.aggregator import Aggregator
 from semiovs.models.sed.dense_encoder import ClipDense, build_clip
-from semiovs.models.sed.layout import AGGREGATOR, CLIP, VARIANTS, variant_of
 from semiovs.models.sed.network import Sed
+from semiovs.models.sed_layout import AGGREGATOR, CLIP, VARIANTS, variant_of
 from semiovs.models.statedict import compare, first_of, read_state, strip_prefix
 from semiovs.models.text import IMAGENET_TEMPLATES
 from semiovs.models.text.clip import ClipText

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semiovs.audit.audit import audit
+from semiovs.audit.image_facts import ImageFacts, check_png
+from semiovs.data.collection import LABELED, OOD, UNLABELED, VAL, Collection, Stream
+from semiovs.errors import DataError
+from semiovs.images import mask_values
+from semiovs.images.allowed_folders import AllowedFolders, LinkResolver
+from semiovs.images.image import open_image, read_image
+from semiovs.images.manifest import Manifest
+from semiovs.images.masks import MaskReader
+from semiovs.images.record import Record
+from semiovs.similarity.hashes import are_alike, make_thumbnail
+from semiovs.vocab import Vocabulary
+from unit import malformed, toy_data
+
+
+def picture(seed, size=(64, 48)):
+    coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8))
+    return coarse.resize(size, Image.Resampling.BICUBIC)
+
+
+def collection(masks=None, **streams):
+    """Streams of image files, by the names `labeled`, `unlabeled`, `val`, `ood`."""
+    keys = {"labeled": LABELED, "unlabeled": UNLABELED, "val": VAL, "ood": OOD}
+    made = {}
+    for name, paths in streams.items():
+        records = [Record(path.stem, path, None if masks is None else masks / f"{path.stem}.png") for path in paths]
+        made[keys[name]] = Stream(keys[name], Manifest(records))
+    return Collection(Vocabulary.of(toy_data.NAMES), MaskReader(toy_data.NAMES), made)
+
+
+def told(result, kind):
+    return [finding for finding in result.findings if finding.kind == kind]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "CMYK", "I;16"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_pictures_are_measured_as_shown(tmp_path, mode, turn):
+    image = picture(0)
+    image = (
+        Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+        if mode == "I;16"
+        else image.convert(mode)
+    )
+    path = tmp_path / ("a.jpg" if mode in {"RGB", "L", "CMYK"} else "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    image.save(path, exif=exif, **({"quality": 95} if path.suffix == ".jpg" else {}))
+    found, shown = ImageFacts.read(path), read_image(path)
+    assert found.size == shown.size
+    assert found.orientation == turn
+    pixels = np.asarray(shown)
+    assert are_alike(found.small, make_thumbnail(pixels))
+    assert abs(found.small.astype(int) - make_thumbnail(pixels)).max() <= 2
+    assert np.allclose(found.mean, pixels.reshape(-1, 3).mean(0), atol=0.6)
+    assert np.allclose(found.std, pixels.reshape(-1, 3).std(0), atol=0.6)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_damage_that_decoders_pass_over(tmp_path, mode):
+    """Pillow decodes many of these without a word."""
+    for seed in range(10):
+        path = tmp_path / f"{seed}.jpg"
+        picture(seed, (320, 240)).convert(mode).save(path, quality=90)
+        assert ImageFacts.read(path).damage == ""
+        path.write_bytes(malformed.corrupt(picture(seed, (320, 240)).convert(mode)))
+        assert read_image(path).size == (320, 240)
+        assert "Corrupt JPEG data" in ImageFacts.read(path).damage
+
+
+def test_checksums(tmp_path):
+    picture(0).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    assert check_png(data) == ""
+    for at in range(40, len(data) - 20, 97):
+        assert "wrong checksum" in check_png(
+            data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        ) or "cut off" in check_png(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    assert check_png(data[:-30]) == "a part is cut off"
+
+
+def test_copies_are_found_within_and_across(tmp_path):
+    for i in range(12):
+        picture(i).save(tmp_path / f"{i}.png")
+    shutil.copy(tmp_path / "0.png", tmp_path / "copy.png")
+    picture(1).resize((96, 72)).save(tmp_path / "near.jpg", quality=70)
+    shutil.copy(tmp_path / "2.png", tmp_path / "again.png")
+    names = {"unlabeled": ["0", "1", "2", "again", "3"], "val": ["4", "5"], "ood": ["6", "7"]}
+    paths = {stream: [tmp_path / f"{name}.png" for name in given] for stream, given in names.items()}
+    paths["val"] += [tmp_path / "copy.png", tmp_path / "near.jpg"]
+    result = audit(collection(**paths))
+    assert [f.ids for f in told(result, "leak-exact")] == [("0",)]
+    assert [re.search(r"(\d+)\.png", f.file)[1] for f in told(result, "leak-near")] == ["1"]
+    assert "2 unlabelled images are one file: 2 " in told(result, "copy-exact")[0].text
+    assert result.count_records()["unlabelled"] == {"listed": 5, "good": 4, "bad": 1}
+    assert not told(audit(collection(unlabeled=paths["unlabeled"][:1], val=paths["val"][:2])), "leak-exact")
+
+
+def test_the_number_of_threads_changes_nothing(tmp_path):
+    toy_data.make(tmp_path)
+    (tmp_path / "images/l0.png").write_bytes(b"x")
+    paths = sorted((tmp_path / "images").iterdir())
+    results = [audit(collection(tmp_path / "masks", labeled=paths), threads=n).as_json() for n in (1, 4)]
+    assert results[0] == results[1]
+    assert results[0]["streams"]["labelled"]["good"] == 4
+
+
+def test_unusual_images_are_noted(tmp_path):
+    for i, mode in enumerate(("L", "CMYK", "RGBA")):
+        picture(i).convert(mode).save(tmp_path / f"{i}.tif")
+    clear = picture(7).convert("RGBA")
+    clear.putalpha(100)
+    clear.save(tmp_path / "clear.png")
+    result = audit(collection(ood=sorted(tmp_path.iterdir())))
+    assert result.ok
+    texts = [finding.text for finding in told(result, "image-mode")]
+    assert [text.split(" images ")[1].split(";")[0] for text in texts] == [
+        "are RGB with transparency",
+        "are gray",
+        "are CMYK",
+    ]
+    assert "1 of 4 OOD images have transparent pixels" in told(result, "image-transparent")[0].text
+
+
+def test_progress_and_empty_collections(tmp_path):
+    toy_data.make(tmp_path)
+    seen = []
+    audit(collection(ood=sorted((tmp_path / "ood").iterdir())), progress=lambda *done: seen.append(done))
+    assert seen == [(i, 4) for i in range(1, 5)]
+    assert [f.kind for f in audit(collection(ood=[])).findings] == ["list-empty"]
+
+
+def test_bounds_follow_links_once(tmp_path):
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    for folder in (inside / "a", outside):
+        folder.mkdir(parents=True)
+        (folder / "x.png").touch()
+    (inside / "file.png").symlink_to(outside / "x.png")
+    (inside / "b").symlink_to(inside / "a")
+    (inside / "c").symlink_to(outside)
+    bounds = AllowedFolders([inside])
+    for good in ("a/x.png", "b/x.png", "none/y.png", "a/../a/x.png"):
+        bounds.check(inside / good)
+    for bad in ("file.png", "c/x.png", "c/none.png", "../out/x.png", "a/../../out/x.png"):
+        with pytest.raises(DataError, match=r"lies outside of .*; data\.outside=true allows it"):
+            bounds.check(inside / bad)
+    assert LinkResolver().resolve(inside / "c/x.png") == str(outside / "x.png")
+    AllowedFolders([inside, outside]).check(inside / "file.png")
+    with pytest.raises(DataError):
+        AllowedFolders([inside]).check(tmp_path / "inside.png")  # a name that only begins alike
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_foreign_masks_are_decoded_once_and_a_map_is_proposed(tmp_path, monkeypatch, channels):
+    opened = []
+    monkeypatch.setattr(mask_values, "open_image", lambda path: opened.append(path) or open_image(path))
+    paths = []
+    for number in range(4):
+        values = np.random.default_rng(number).choice(np.array([0, 70, 90], np.uint8), (48, 64))
+        paths.append(tmp_path / f"{number}.png")
+        picture(number).save(paths[-1])
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        made = values if channels == 1 else np.stack([values] * 3, -1)
+        Image.fromarray(made).save(tmp_path / f"masks/{number}.png")
+    found = audit(collection(tmp_path / "masks", labeled=paths))
+    assert len(told(found, "mask-values")) == 4
+    (proposed,) = told(found, "mask-map")
+    assert proposed.text == "the masks with unknown values hold 0, 70, 90"
+    assert sorted(opened) == sorted(tmp_path / f"masks/{number}.png" for number in range(4))
+
+
+def test_so_many_colours_are_no_classes(tmp_path):
+    (tmp_path / "masks").mkdir()
+    for number in range(3):
+        picture(number, (100, 100)).save(tmp_path / f"{number}.png")
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (100, 100, 3), np.uint8)).save(
+            tmp_path / f"masks/{number}.png"
+        )
+    found = audit(collection(tmp_path / "masks", labeled=[tmp_path / f"{n}.png" for n in range(3)]))
+    (proposed,) = told(found, "mask-map")
+    assert "colours and more" in proposed.text
+    assert "resized or saved as JPEG" in proposed.fix
