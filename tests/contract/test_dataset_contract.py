@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from e2e.folders import write
+from semiovs.data.collection import KEYS, LABELED
 from semiovs.datasets.folder import FolderDataset
 from semiovs.errors import UsageError
+from semiovs.images.manifest import Manifest
 from semiovs.testing import check_dataset
 from semiovs.testing.datasets import CHECKS
 from semiovs.vocab import Vocabulary
@@ -42,11 +44,13 @@ class OtherClasses(FolderDataset):
 class Shuffled(FolderDataset):
     turn = 0
 
-    def sources(self):
-        found = super().read()
+    def read(self, streams=KEYS):
+        found = super().read(streams)
         Shuffled.turn += 1
         step = -1 if Shuffled.turn % 2 else 1
-        return replace(found, labeled=type(found.labeled)(list(found.labeled)[::step], found.labeled.root))
+        labeled = Manifest(list(found.labeled)[::step], found.labeled.root)
+        found.streams[LABELED] = replace(found.streams[LABELED], manifest=labeled)
+        return found
 
 
 class NoUnlabeled(FolderDataset):
@@ -57,9 +61,9 @@ class NoUnlabeled(FolderDataset):
 @pytest.mark.parametrize(
     ("dataset", "check"),
     [
-        (OtherClasses, "vocabulary_is_that_of_the_sources"),
+        (OtherClasses, "vocabulary_is_that_of_the_collection"),
         (Shuffled, "order_is_repeated"),
-        (NoUnlabeled, "parts_agree_with_sources"),
+        (NoUnlabeled, "parts_agree_with_the_collection"),
     ],
 )
 def test_a_fault_is_found_by_its_check(tmp_path, dataset, check):

@@ -43,7 +43,7 @@ _MODULES = {
     "workers": ("loader",),
 }
 #: Names of earlier versions -> those of today.
-_RENAMED = {"take_mirrored": "take_mirrored", "take_next": "take_next"}
+_RENAMED = {"flipped": "take_mirrored", "followed": "take_next"}
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
