@@ -52,7 +52,9 @@ class World:
             dist.broadcast(parameter.data, src=0)  # not the buffers, which DDP would: a resumed rank has its own
         known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
         buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
-        options: dict[str, Any] = {buffers: False, "init_sync": False, "find_unused_parameters": True}
+        options: dict[str, Any] = {buffers: False, "find_unused_parameters": True}
+        if "init_sync" in known:  # before torch 2.7 the parameters, all equal by now, are broadcast once more
+            options["init_sync"] = False
         return nn.parallel.DistributedDataParallel(loss, **options)
 
     def sync_batchnorm(self, method: Method) -> Method:
