@@ -42,8 +42,8 @@ class OtherClasses(FolderDataset):
 class Shuffled(FolderDataset):
     turn = 0
 
-    def sources(self):
-        found = super().read()
+    def read(self, *given):
+        found = super().read(*given)
         Shuffled.turn += 1
         step = -1 if Shuffled.turn % 2 else 1
         return replace(found, labeled=type(found.labeled)(list(found.labeled)[::step], found.labeled.root))
@@ -57,9 +57,9 @@ class NoUnlabeled(FolderDataset):
 @pytest.mark.parametrize(
     ("dataset", "check"),
     [
-        (OtherClasses, "vocabulary_is_that_of_the_sources"),
+        (OtherClasses, "vocabulary_is_that_of_the_collection"),
         (Shuffled, "order_is_repeated"),
-        (NoUnlabeled, "parts_agree_with_sources"),
+        (NoUnlabeled, "parts_agree_with_the_collection"),
     ],
 )
 def test_a_fault_is_found_by_its_check(tmp_path, dataset, check):
