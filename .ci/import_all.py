@@ -1,4 +1,7 @@
-"""Import every module of the semiovs that this Python finds, and print where it lies; a folder as argument: it must lie inside."""
+"""Import every module of the semiovs that this Python finds, and print where it lies.
+
+A folder as argument: semiovs must lie inside.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,9 @@ def rows(size: Size) -> list[Row]:
 
 
 def propagation(size: Size, name: str, images: int, side: int, sharpness: float) -> list[Row]:
-    """CorrMatch's shapes, from the correlation on, and what they do to the labels: against a loop over images and shapes."""
+    """CorrMatch's shapes, from the correlation on, and what they do to the labels: against a loop over images and
+    shapes.
+    """
     y, alike, positions = scene(images, side, size.of(128, 8), sharpness)
     full = (side, side)
     maps = normalised(alike, positions, full)

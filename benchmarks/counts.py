@@ -18,7 +18,9 @@ def rows(size: Size) -> list[Row]:
 
 
 def _maps(classes: int, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Patches of classes with a border to ignore, and the same patches moved a little: sorted runs, as in real masks."""
+    """Patches of classes with a border to ignore, and the same patches moved a little: sorted runs, as in real
+    masks.
+    """
     rng = np.random.default_rng(classes)
     target = rng.integers(0, classes, (shape[1] // 5 + 1, shape[0] // 5 + 1)).repeat(5, 0).repeat(5, 1)
     target = target[: shape[1], : shape[0]].astype(np.uint8)

@@ -1,6 +1,8 @@
-"""`data check`: images a CPU second and a second (500x375 JPEG with PNG mask), peak memory, and the search for near copies.
+"""`data check`: images a CPU second and a second (500x375 JPEG with PNG mask), peak memory, and the search for near
+copies.
 
-The baseline decodes image and mask with Pillow and nothing else, one after the other: a check that finds less and tells less.
+The baseline decodes image and mask with Pillow and nothing else, one after the other: a check that finds less and tells
+less.
 """
 
 from __future__ import annotations

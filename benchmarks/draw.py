@@ -26,7 +26,8 @@ _TITLES = {
     "data": "Data check",
     "reading": "Reading tars, and the cache of decoded images",
 }
-#: End or whole of a row's name -> (wanted ratio, the goal in words). `bf16` counts only where the hardware computes in it.
+#: End or whole of a row's name -> (wanted ratio, the goal in words). `bf16` counts only where the hardware computes in
+#: it.
 _GOALS = {
     "unlabelled sample, fast pipeline": (3.5, "fast pipeline at least 3.5 times the plain one"),
     "OOD sample, fast pipeline": (3.5, "the same where both read a label"),
@@ -102,7 +103,8 @@ def tables(result: Mapping[str, Any]) -> list[str]:
         lines += ["", f"### {_TITLES[subject]}", "", "| what | ours | plain | unit | ratio | smallest–largest |"]
         lines.append("|---|---:|---:|---|---:|---:|")
         lines += [
-            f"| {r['name']} | {_number(r['ours'])} | {_number(r['baseline'])} | {r['unit']} | {r['ratio']:.2f}× | {_range(r)} |"
+            f"| {r['name']} | {_number(r['ours'])} | {_number(r['baseline'])} | {r['unit']} | {r['ratio']:.2f}× | "
+            f"{_range(r)} |"
             for r in measured["rows"]
         ]
     return [*lines, ""]

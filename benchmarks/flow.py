@@ -1,4 +1,6 @@
-"""DDFP's density flow as a part of its step: the step with it, against the same step with a density that costs nothing."""
+"""DDFP's density flow as a part of its step: the step with it, against the same step with a density that costs
+nothing.
+"""
 
 from __future__ import annotations
 

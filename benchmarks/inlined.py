@@ -1,4 +1,6 @@
-"""The loss of each method as one would type it from its paper, in one function: the library is measured against this."""
+"""The loss of each method as one would type it from its paper, in one function: the library is measured against
+this.
+"""
 
 # ruff: noqa: ARG001 - every formula is given the progress, for those with a schedule
 
@@ -90,7 +92,9 @@ def prevmatch(method: Method, batch: Batch, progress: Progress) -> Tensor:
 
 
 def unimatch_terms(method: Method, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Sum of the weighted terms, with OOD images where the method has them; logits of s1, s2 and of the dropped features."""
+    """Sum of the weighted terms, with OOD images where the method has them; logits of s1, s2 and of the dropped
+    features.
+    """
     model, x, u, m, o = method.student, batch.labeled, batch.unlabeled, batch.mixing, batch.ood
     assert u is not None
     assert m is not None

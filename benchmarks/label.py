@@ -1,4 +1,6 @@
-"""SED's aggregator, sizes of SED-B, 48 concepts, a map of 24×24: time and extra memory against the plain one; equal labels."""
+"""SED's aggregator, sizes of SED-B, 48 concepts, a map of 24×24: time and extra memory against the plain one; equal
+labels.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,9 @@ def _peak_here(name: str, concepts: int, side: int) -> float:
 
 
 def peak_of_process() -> int:
-    """Most kilobytes this process has held. `getrusage` also counts what its parent held, so the file is asked first."""
+    """Most kilobytes this process has held. `getrusage` also counts what its parent held, so the file is asked
+    first.
+    """
     status = Path("/proc/self/status")
     found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.exists() else None
     return int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

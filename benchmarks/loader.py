@@ -1,4 +1,6 @@
-"""Loader: samples a CPU second and bytes a sample; a sample is a weak and two strong views of 321x321 from a 500x375 JPEG."""
+"""Loader: samples a CPU second and bytes a sample; a sample is a weak and two strong views of 321x321 from a 500x375
+JPEG.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Size:
-    """How long to measure, and where. tiny: the smallest inputs that still run everything; the numbers then mean nothing."""
+    """How long to measure, and where. tiny: the smallest inputs that still run everything; the numbers then mean
+    nothing.
+    """
 
     runs: int = 5
     tiny: bool = False
@@ -24,7 +26,9 @@ class Size:
 
 @dataclass(frozen=True)
 class Row:
-    """Medians of `runs` interleaved runs. ratio: how many times better ours is; low, high: smallest and largest ratio of a run."""
+    """Medians of `runs` interleaved runs. ratio: how many times better ours is; low, high: smallest and largest ratio
+    of a run.
+    """
 
     name: str
     ours: float

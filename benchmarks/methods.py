@@ -1,4 +1,5 @@
-"""A step of each method, alone and with OOD: time and peak memory, against its own formula inlined (losses, gradients, optimiser).
+"""A step of each method, alone and with OOD: time and peak memory, against its own formula inlined (losses, gradients,
+optimiser).
 
 A method comes in by a row of `CASES`.
 """
@@ -87,11 +88,12 @@ _TINY = {
 
 @dataclass(frozen=True)
 class Case:
-    """A method of the registry and its formula: a function of (a built method, whose modules it uses and whose `step` it does not;
-    batch; progress) to the loss.
+    """A method of the registry and its formula: a function of (a built method, whose modules it uses and whose `step`
+    it does not; batch; progress) to the loss.
 
-    options: of the method; ready: what the method needs before its first step (previous models, a vocabulary). least: the formula
-    is not the method's own but that of the labelled images alone, with which its cost is compared; nothing is asserted then.
+    options: of the method; ready: what the method needs before its first step (previous models, a vocabulary). least:
+    the formula is not the method's own but that of the labelled images alone, with which its cost is compared; nothing
+    is asserted then.
     """
 
     method: str
@@ -230,7 +232,9 @@ def _synchronised() -> float:
 
 
 def peak(device: str, name: str, model: Model, variant: str, *, ood: bool) -> float:
-    """Megabytes that a fresh process needs at most during a step, above what it held with the model and the batch in place."""
+    """Megabytes that a fresh process needs at most during a step, above what it held with the model and the batch in
+    place.
+    """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak_here, (device, name, model, variant, ood))
 

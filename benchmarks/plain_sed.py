@@ -1,4 +1,6 @@
-"""SED's aggregator written down plainly, as its description reads: all concepts at once, guidance repeated and concatenated."""
+"""SED's aggregator written down plainly, as its description reads: all concepts at once, guidance repeated and
+concatenated.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The published steps, written down plainly: NCHW, boxes as maps, boolean indices, a value read back for every log line."""
+"""The published steps, written down plainly: NCHW, boxes as maps, boolean indices, a value read back for every log
+line.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """`semiovs select` at a million images: the decision over rows that are made up, its time and its memory.
 
-``python -m benchmarks.select [ROWS] [BUDGET]``. Rows are written as a scan writes them and read back: pictures in crowds that
-look a little alike, one in fifty a copy, one in a thousand a leak. Memory is that of the process, with all libraries.
+``python -m benchmarks.select [ROWS] [BUDGET]``. Rows are written as a scan writes them and read back: pictures in
+crowds that look a little alike, one in fifty a copy, one in a thousand a leak. Memory is that of the process, with all
+libraries.
 """
 
 from __future__ import annotations

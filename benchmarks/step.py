@@ -1,4 +1,6 @@
-"""Training step (losses, gradients, optimiser) of UniMatch and SemiOVS on one core, against the plain version; equal losses."""
+"""Training step (losses, gradients, optimiser) of UniMatch and SemiOVS on one core, against the plain version; equal
+losses.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,10 @@ def _rows(encoder: str, given: Batch, size: Size, *, ood: bool) -> list[Row]:
         channels_last=_channels_last(model, given, ood=ood),
         bf16=_channels_last(model, given, ood=ood, bf16=True),
     )
-    what = f"{'UniMatch + OOD' if ood else 'UniMatch'} step, {encoder} {given.labeled.image.shape[-1]}²×{len(given.labeled.image)}"
+    what = (
+        f"{'UniMatch + OOD' if ood else 'UniMatch'} step, {encoder} "
+        f"{given.labeled.image.shape[-1]}²×{len(given.labeled.image)}"
+    )
     kinds = {"ours": "fp32", "channels_last": "fp32 channels_last", "bf16": "bf16 channels_last"}
     return [row(f"{what}, {kind}", times, key, "plain", "ms") for key, kind in kinds.items()]
 

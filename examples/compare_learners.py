@@ -1,10 +1,11 @@
-"""All learners on the synthetic world: labels only, + unlabelled images, + OOD images labelled by the student or by the teacher.
+"""All learners on the synthetic world: labels only, + unlabelled images, + OOD images labelled by the student or by the
+teacher.
 
     python examples/compare_learners.py --out work --seeds 0 1 2 --jobs 2
 
-One world a seed, labelled by the teacher `small`; every run has the same number of steps and images, one thread and a process of
-its own. What is there already is not run again. work/table.md and work/table.json hold mean and spread over the seeds, and the
-seconds that a step takes.
+One world a seed, labelled by the teacher `small`; every run has the same number of steps and images, one thread and a
+process of its own. What is there already is not run again. work/table.md and work/table.json hold mean and spread over
+the seeds, and the seconds that a step takes.
 """
 
 from __future__ import annotations

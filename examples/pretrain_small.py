@@ -2,8 +2,8 @@
 
     python examples/pretrain_small.py --out small.safetensors          # 10 minutes of one core
 
-Prints loss and held-out accuracy, and writes them with the settings beside the weights. Numbers differ in the last digits between
-processors, so the SHA-256 of a second run does too.
+Prints loss and held-out accuracy, and writes them with the settings beside the weights. Numbers differ in the last
+digits between processors, so the SHA-256 of a second run does too.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def scenes(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def varied(images: Tensor, masks: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """A batch as floats in [0, 1]: turned and flipped, channels permuted, colours inverted, contrast changed, blurred."""
+    """A batch as floats in [0, 1]: turned and flipped, channels permuted, colours inverted, contrast changed,
+    blurred.
+    """
     turns, flip = int(rng.integers(4)), rng.random() < 0.5
     images, masks = images.rot90(turns, (-2, -1)), masks.rot90(turns, (-2, -1))
     if flip:

@@ -3,12 +3,13 @@
     python examples/real_teacher.py prepare --coco DIR --facades DIR --weights DIR --out work   # lists, masks, teacher.yaml
     semiovs ovs train work/teacher.yaml run.dir=work/run
     python examples/real_teacher.py score work/run --facades DIR --classes work/camvid.yaml     # held-out photographs
-    semiovs label --teacher sed --weights work/run --images work/facades-test.txt --classes work/camvid.yaml --out work/store
+    semiovs label --teacher sed --weights work/run --images work/facades-test.txt --classes work/camvid.yaml --out
+    work/store
 
-coco128: 256 images, 200 of them with the panoptic masks of COCO (`classes.yaml`: id -> name); LabelMeFacade: 945 photographs,
-the authors' split (100 to train). Names are shared where they mean the same, so a road is one class. No image of CamVid is used.
-The text side is a sentence encoder that has never seen an image: the teacher understands names near to those it was trained with,
-which is not CLIP's zero-shot.
+coco128: 256 images, 200 of them with the panoptic masks of COCO (`classes.yaml`: id -> name); LabelMeFacade: 945
+photographs, the authors' split (100 to train). Names are shared where they mean the same, so a road is one class. No
+image of CamVid is used. The text side is a sentence encoder that has never seen an image: the teacher understands names
+near to those it was trained with, which is not CLIP's zero-shot.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Make the weights of the teacher `small` again: SED on the encoder `small` and a tower of words, on the world of many names.
+"""Make the weights of the teacher `small` again: SED on the encoder `small` and a tower of words, on the world of many
+names.
 
     python examples/train_small_teacher.py --out work        # about 20 minutes of one core
 
@@ -82,7 +83,9 @@ def configuration(options: argparse.Namespace, world: Path, aligned: Path, run: 
 
 
 def align(world: Path, out: Path, options: argparse.Namespace) -> None:
-    """Pixels and words in one space: cross-entropy of each pixel over all textures, and over all pairs of colour and texture."""
+    """Pixels and words in one space: cross-entropy of each pixel over all textures, and over all pairs of colour and
+    texture.
+    """
     torch.manual_seed(options.seed)
     rng = np.random.default_rng([options.seed, 3])
     segmenter = build_segmenter("sed", num_classes=len(VOCABULARY), pretrained=True, **MODEL)
@@ -133,7 +136,9 @@ def misread(
 
 
 def answers() -> tuple[Tensor, Tensor]:
-    """Class id -> number of its texture (ground is 0), and of its pair (ground is 0; -1: named by its texture alone)."""
+    """Class id -> number of its texture (ground is 0), and of its pair (ground is 0; -1: named by its texture
+    alone).
+    """
     words, pairs = [GROUND, *TEXTURES], [GROUND, *(f"{hue} {name}" for hue, name in PAIRS)]
     texture = [words.index(name.split()[-1]) for name in VOCABULARY.names]
     pair = [pairs.index(name) if name in pairs else -1 for name in VOCABULARY.names]
@@ -181,7 +186,9 @@ def ship(run: Path, out: Path, options: argparse.Namespace) -> None:
 
 
 def scores(weights: Path, count: int = 300) -> dict[str, Any]:
-    """On scenes that no training has seen: the demo's OOD scenes by its words, and pairs of words that were never together."""
+    """On scenes that no training has seen: the demo's OOD scenes by its words, and pairs of words that were never
+    together.
+    """
     teacher = SedTeacher(weights, device="cpu")
     ood = [render_scene(OOD, SIDE, np.random.default_rng([20_000, index])) for index in range(count)]
     asked = score(teacher, ood, DEMO)

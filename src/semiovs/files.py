@@ -121,13 +121,17 @@ def sha256_of(path: Path) -> str:
 
 
 def digest_of(path: Path, algorithm: str) -> str:
-    """Checksum of a file in hex digits. algorithm: a name of `hashlib`, such as ``md5``; for comparison, not for security."""
+    """Checksum of a file in hex digits. algorithm: a name of `hashlib`, such as ``md5``; for comparison, not for
+    security.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def open_locked(path: Path) -> int:
-    """Open a file for appending and lock it, even if it is replaced meanwhile; closing the descriptor releases the lock."""
+    """Open a file for appending and lock it, even if it is replaced meanwhile; closing the descriptor releases the
+    lock.
+    """
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:

@@ -20,10 +20,11 @@ def read_ahead(
     limit: int | None = None,
     size: Callable[[Result], int] = lambda _: 0,
 ) -> Generator[Result, None, None]:
-    """Yield the results of `function` in the order of `items`; while one is used, `threads` threads compute the next ones.
+    """Yield the results of `function` in the order of `items`; while one is used, `threads` threads compute the next
+    ones.
 
-    At most `2 * threads` results wait (or `least`, if that is more), and `items` is read no further. Closing the generator
-    cancels work that has not started and waits for work that has.
+    At most `2 * threads` results wait (or `least`, if that is more), and `items` is read no further. Closing the
+    generator cancels work that has not started and waits for work that has.
 
     limit: largest sum of `size` of the waiting results, such as bytes; unfinished results count as the largest so far.
     least: number of results that may wait whatever their size.

@@ -66,7 +66,8 @@ def test_importing_the_package_is_cheap() -> None:
     code = (
         "import sys, semiovs, semiovs.registry, semiovs.errors, semiovs.config, semiovs.cli.listing;"
         "semiovs.config.load_config('semivl/voc').dump();"
-        "[table.as_json() for table in vars(semiovs.registry).values() if isinstance(table, semiovs.registry.RegistryTable)];"
+        "[table.as_json() for table in vars(semiovs.registry).values() if isinstance(table, "
+        "semiovs.registry.RegistryTable)];"
         "sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'PIL', 'timm')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -120,7 +120,9 @@ def test_packages_are_found() -> None:
 
 
 def test_unit_tests_mirror_the_package() -> None:
-    """A room of `tests/unit` is a room of the package; beside them are the tests of its top-level modules, and shared toys."""
+    """A room of `tests/unit` is a room of the package; beside them are the tests of its top-level modules, and shared
+    toys.
+    """
     unit = ROOT / "tests" / "unit"
     rooms = {path.relative_to(unit).parts[0] for path in unit.rglob("test_*.py") if path.parent != unit}
     assert len(rooms) > 10

@@ -1,4 +1,6 @@
-"""What is built holds what is in the repository, and what pyproject.toml promises can be installed as its oldest versions."""
+"""What is built holds what is in the repository, and what pyproject.toml promises can be installed as its oldest
+versions.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A test whose assertions may never be reached passes whatever the program does.
 
-The rule: one assertion at least stands where it must be reached: outside of `contextlib.suppress`, and in loops and `all(…)` only
-over what visibly holds something: a literal, a constant, `range(3)`, `zip(…, strict=True)`, and what is made of these.
+The rule: one assertion at least stands where it must be reached: outside of `contextlib.suppress`, and in loops and
+`all(…)` only over what visibly holds something: a literal, a constant, `range(3)`, `zip(…, strict=True)`, and what is
+made of these.
 """
 
 from __future__ import annotations

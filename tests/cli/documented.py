@@ -1,7 +1,7 @@
 """Commands that README and the pages of docs/ print, and what is wrong with them, told by the program's own parser.
 
-Read are fenced blocks and `code` in the text. Nothing is run: the function of each verb is replaced by one that keeps its
-arguments, so options, their values and the number of arguments are checked as when the command is typed.
+Read are fenced blocks and `code` in the text. Nothing is run: the function of each verb is replaced by one that keeps
+its arguments, so options, their values and the number of arguments are checked as when the command is typed.
 """
 
 from __future__ import annotations
@@ -137,7 +137,9 @@ def _check_names(path: str, kept: dict[str, Any]) -> None:
 
 
 def _check_settings(source: str | None, settings: list[str]) -> None:
-    """Keys and types of ``key=value`` arguments: over the preset that is named, or over a user's file, whose method may be any."""
+    """Keys and types of ``key=value`` arguments: over the preset that is named, or over a user's file, whose method may
+    be any.
+    """
     if source and source.partition("/")[0] in {name.partition("/")[0] for name in list_presets() if "/" in name}:
         load_config(source, settings)
     elif settings and not any(word.partition("=")[2] in _PLUG_INS for word in settings):

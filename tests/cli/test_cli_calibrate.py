@@ -163,7 +163,8 @@ def test_mistakes_are_one_line(folder, capsys):
     assert not (folder / "c.json").exists()
     wrong(3, "c.json: cannot be read", "label", "my.yaml", "--from", "made", "--calibration", "c.json")
     assert told(capsys, *calibrate)[0] == 0
-    wrong(3, "c.json: for other classes: 3 classes there, 2 wanted", "label", "--images", "ood", "--classes", "a,b", "--out",
+    wrong(3, "c.json: for other classes: 3 classes there, "
+             "2 wanted", "label", "--images", "ood", "--classes", "a,b", "--out",
           "s", "--from", "made", "--calibration", "c.json")  # fmt: skip
     wrong(3, "fitted for another teacher (suffix: '' there, '_x' now)", "label", "my.yaml", "--from", "made", "--set",
           "suffix=_x", "--calibration", "c.json")  # fmt: skip

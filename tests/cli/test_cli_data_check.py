@@ -145,7 +145,8 @@ def test_binary_masks_are_fixed_in_the_yaml(root, capsys):
     assert main(["data", "check", str(root / "own.yaml"), "--fix"]) == 3
     assert "+    map: {'0': background, '255': road}" in capsys.readouterr().err
     assert (root / "own.yaml").read_text() == (
-        "# mine\ndata:\n  root: .   # here\n  masks:\n    map: {'0': background, '255': road}\nmethod: supervised   # first\n"
+        "# mine\ndata:\n  root: .   # here\n  masks:\n    map: {'0': background, '255': road}\nmethod: supervised   # "
+        "first\n"
     )
     assert (root / "own.yaml.bak").read_bytes() == before
     assert checked(capsys, root / "own.yaml")[0] == 0

@@ -23,7 +23,9 @@ FILES = {"coco": "annotations.json", "cvat": "annotations.xml", "label-studio": 
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """A store of six images of growing confidence, smooth blobs with ignored pixels; odd names; image 3 lacks class 2."""
+    """A store of six images of growing confidence, smooth blobs with ignored pixels; odd names; image 3 lacks class
+    2.
+    """
     rng = np.random.default_rng(0)
     made = PseudoLabelStore.create(tmp_path / "store", CLASSES, teacher={"name": "t"})
     for number in range(6):

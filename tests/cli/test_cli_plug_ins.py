@@ -52,7 +52,10 @@ def test_they_are_listed_with_their_packages(site):
         "teachers": ("colours", "semiovs-colours 1.0"),
         "datasets": ("tiles", "semiovs-tiles 1.0"),
     }
-    code = f"from semiovs.cli import run; [run(['list', kind, '--json']) for kind in {list(wanted)}]; run(['list', 'methods'])"
+    code = (
+        f"from semiovs.cli import run; [run(['list', kind, '--json']) for kind in {list(wanted)}]; run(['list', "
+        f"'methods'])"
+    )
     text, decoder = python(site, code).stdout.lstrip(), json.JSONDecoder()
     for name, package in wanted.values():
         rows, end = decoder.raw_decode(text)

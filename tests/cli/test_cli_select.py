@@ -1,4 +1,6 @@
-"""``semiovs select``: everything that was planted is found, all images are accounted for, and every mistake has its line."""
+"""``semiovs select``: everything that was planted is found, all images are accounted for, and every mistake has its
+line.
+"""
 
 from __future__ import annotations
 

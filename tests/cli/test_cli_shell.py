@@ -48,7 +48,8 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 )
 def test_nothing_heavy_is_imported(arguments, heavy):
     done = python(
-        f"import sys; from semiovs.cli import run; run(sys.argv[1:]); print('HEAVY', sorted({heavy} & set(sys.modules)))",
+        f"import sys; from semiovs.cli import run; run(sys.argv[1:]); print('HEAVY', sorted({heavy} & "
+        f"set(sys.modules)))",
         *arguments,
     )
     assert done.stdout.splitlines()[-1] == "HEAVY []", done.stderr
@@ -506,7 +507,8 @@ def test_init_puts_classes_with_gaps_in_order(folder, capsys):
 
 def test_init_does_not_import_torch(folder):
     done = python(
-        "import sys; from semiovs.cli import run; run(['init', sys.argv[1]]); print('HEAVY', {'torch', 'cv2'} & set(sys.modules))",
+        "import sys; from semiovs.cli import run; run(['init', sys.argv[1]]); print('HEAVY', {'torch', 'cv2'} & "
+        "set(sys.modules))",
         str(folder),
     )
     assert done.stdout.splitlines()[-1] == "HEAVY set()", done.stderr

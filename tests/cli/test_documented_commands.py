@@ -1,4 +1,6 @@
-"""README and docs: every printed command is one that the program takes, every Python block compiles and finds its imports."""
+"""README and docs: every printed command is one that the program takes, every Python block compiles and finds its
+imports.
+"""
 
 from __future__ import annotations
 

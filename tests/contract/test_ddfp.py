@@ -305,7 +305,9 @@ def test_resume_in_any_phase_is_bit_identical(arm: str, at: int) -> None:
 
 
 def test_two_optimisers_in_the_loop() -> None:
-    """The flow waits through the supervised epoch, has its own rate and clipping, and is read as a term and by its norm."""
+    """The flow waits through the supervised epoch, has its own rate and clipping, and is read as a term and by its
+    norm.
+    """
     for scaler in (False, True):
         trained = train(learner("alone", scaler=scaler), 2)
         start = toy_method("ddfp").flow.means  # type: ignore[union-attr]

@@ -1,4 +1,6 @@
-"""SED on two gloo ranks: the gradients of one process with both batches (normalise=global), or the mean of the ranks' own."""
+"""SED on two gloo ranks: the gradients of one process with both batches (normalise=global), or the mean of the ranks'
+own.
+"""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ OPTIONS: dict[str, dict[str, Any]] = {"corrmatch": {"thresh_momentum": 0.5}}
 
 
 class FixedDraws(Draws):
-    """Drops every third channel, or every second for one view and the others for the other, and asks two models: the same
-    whatever the batch.
+    """Drops every third channel, or every second for one view and the others for the other, and asks two models: the
+    same whatever the batch.
     """
 
     def channel_dropout(self, features: tuple[Tensor, ...], p: float = 0.5) -> tuple[Tensor, ...]:
@@ -114,7 +114,9 @@ def concatenated(a: Any, b: Any) -> Any:
 
 
 def gradients_of_halves(case: tuple[str, str, str]) -> list[Tensor]:
-    """Each rank's own gradients, in one process. What the ranks would tell each other on the way is heard in a first round."""
+    """Each rank's own gradients, in one process. What the ranks would tell each other on the way is heard in a first
+    round.
+    """
 
     def run(index: int) -> Tensor:
         method, batches = build(*case)

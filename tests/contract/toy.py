@@ -19,7 +19,9 @@ METHOD_NAMES = sorted(name for name, entry in METHODS.items() if entry.segmenter
 def toy_method(
     name: str, ood: dict[str, Any] | None = None, *, norm: str = "batch", seed: int = 0, **options: Any
 ) -> Method:
-    """A method around a small segmenter with weights of `seed`; PrevMatch remembers two others, who are sure of themselves."""
+    """A method around a small segmenter with weights of `seed`; PrevMatch remembers two others, who are sure of
+    themselves.
+    """
     former = [toy_segmenter(seed + i, norm=norm) for i in (1, 2)] if name == "prevmatch" else []
     if name == "prevmatch":
         options.setdefault("prev_conf_thresh", 0.3)

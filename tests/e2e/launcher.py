@@ -1,4 +1,6 @@
-"""Runs functions and commands in fresh processes that do not pay for imports: a fork server imports once, then forks."""
+"""Runs functions and commands in fresh processes that do not pay for imports: a fork server imports once, then
+forks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""AllSpark from a folder: strong labelled views, a memory in the checkpoint, resumed to the byte, and a neck in the model."""
+"""AllSpark from a folder: strong labelled views, a memory in the checkpoint, resumed to the byte, and a neck in the
+model.
+"""
 
 from __future__ import annotations
 

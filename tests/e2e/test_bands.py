@@ -25,7 +25,9 @@ BANDS = {
 
 
 def write(root: Path, *, channels: int = 4, side: int = 48) -> Path:
-    """images/ masks/ unlabeled/ ood/ ood-labels/ val/: uint16 TIFF, tiled and compressed; 1 channel: 16-bit gray PNG."""
+    """images/ masks/ unlabeled/ ood/ ood-labels/ val/: uint16 TIFF, tiled and compressed; 1 channel: 16-bit gray
+    PNG.
+    """
     generator = np.random.default_rng(0)
     parts = (("images", "masks", 4), ("unlabeled", None, 6), ("ood", "ood-labels", 4), ("val/images", "val/masks", 3))
     for images, masks, count in parts:

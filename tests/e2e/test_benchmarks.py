@@ -1,4 +1,6 @@
-"""`make bench` on inputs so small that the numbers mean nothing: everything runs, and every comparison still compares equals."""
+"""`make bench` on inputs so small that the numbers mean nothing: everything runs, and every comparison still compares
+equals.
+"""
 
 from __future__ import annotations
 

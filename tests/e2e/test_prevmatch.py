@@ -1,4 +1,6 @@
-"""PrevMatch as a user runs it: the ring survives a stop, held-out labels alone decide, and what lacks scores is refused."""
+"""PrevMatch as a user runs it: the ring survives a stop, held-out labels alone decide, and what lacks scores is
+refused.
+"""
 
 from __future__ import annotations
 

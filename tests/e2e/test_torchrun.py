@@ -1,4 +1,6 @@
-"""The real launcher: two gloo processes, one of them killed; torchrun starts both again and the run ends as if nothing had been."""
+"""The real launcher: two gloo processes, one of them killed; torchrun starts both again and the run ends as if nothing
+had been.
+"""
 
 from __future__ import annotations
 

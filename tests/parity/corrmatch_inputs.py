@@ -66,7 +66,9 @@ def step_batch() -> Batch:
 
 
 class RecordedDraws(Draws):
-    """A channel is kept where image + channel is even; the correlated map is not perturbed; rows (7 i + 3) mod (N - 1)."""
+    """A channel is kept where image + channel is even; the correlated map is not perturbed; rows (7 i + 3) mod (N -
+    1).
+    """
 
     total = 0
 

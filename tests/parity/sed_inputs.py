@@ -1,4 +1,6 @@
-"""Inputs and models of SED's recordings: arrays drawn by name, weights filled by rule, built by the loader of published files."""
+"""Inputs and models of SED's recordings: arrays drawn by name, weights filled by rule, built by the loader of published
+files.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def gauss(name: str, shape: Sequence[int], seed: int = 0) -> np.ndarray:
 def aggregator_inputs(
     tag: str, b: int, t: int, p: int, c: int, h: int, w: int, guide_dims: Sequence[int], seed: int = 0
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Features that hold something of each concept here and there, text (T, P, C), and guides at 2, 4 and 8 times the size."""
+    """Features that hold something of each concept here and there, text (T, P, C), and guides at 2, 4 and 8 times the
+    size.
+    """
     base = gauss(f"{tag}/base", (t, c), seed)
     text = base[:, None] + np.float32(0.5) * gauss(f"{tag}/text_noise", (t, p, c), seed)
     act = np.maximum(gauss(f"{tag}/act", (b, t, h, w), seed), 0)

@@ -70,7 +70,9 @@ def test_logits_and_pseudo_labels(ran: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("ran", ["epoch0_using_smem_False"], indirect=True)
 def test_prediction_after_the_step(ran: dict[str, Any]) -> None:
-    """Published: images of one batch depend on each other. Here a prediction is that of the image alone, unless `parity`."""
+    """Published: images of one batch depend on each other. Here a prediction is that of the image alone, unless
+    `parity`.
+    """
     maps, u = golden("step_maps"), recorded_batch().unlabeled
     model = ran["method"].models()["student"].eval()
     assert u is not None

@@ -1,4 +1,6 @@
-"""AllSpark's parts against recorded numbers: the bottleneck, the memory, SegFormer's head, MiT-B5, and the published names."""
+"""AllSpark's parts against recorded numbers: the bottleneck, the memory, SegFormer's head, MiT-B5, and the published
+names.
+"""
 
 from __future__ import annotations
 

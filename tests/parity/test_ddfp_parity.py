@@ -1,4 +1,6 @@
-"""DDFP's flow, perturbation, BatchNorms and a step of both phases against numbers recorded from the published program."""
+"""DDFP's flow, perturbation, BatchNorms and a step of both phases against numbers recorded from the published
+program.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +126,9 @@ def test_published_layout_loads_strictly() -> None:
 
 
 def test_perturbation() -> None:
-    """Of the recorded features, by the recorded classifier alone; it was recorded with two more passes, before and after."""
+    """Of the recorded features, by the recorded classifier alone; it was recorded with two more passes, before and
+    after.
+    """
     golden = recorded("unit_perturbation.npz")
     state = to_segmenter(
         state_dict_for({k: v for k, v in LAYOUT["student"].items() if k.startswith("decoder.classifier.")})

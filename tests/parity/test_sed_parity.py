@@ -1,4 +1,6 @@
-"""SED computes what the published one computes: recorded logits, early rejection, dense features, images in, labels out."""
+"""SED computes what the published one computes: recorded logits, early rejection, dense features, images in, labels
+out.
+"""
 
 from __future__ import annotations
 

@@ -43,7 +43,9 @@ def facts() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def method(facts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The recorded model: a CLIP of the recorded configuration, its weights read from a file, its tower taken from there."""
+    """The recorded model: a CLIP of the recorded configuration, its weights read from a file, its tower taken from
+    there.
+    """
     folder = tmp_path_factory.mktemp("clip")
     (folder / "tiny-sed.json").write_text(json.dumps(facts["clip_config"]))
     open_clip.add_model_config(folder / "tiny-sed.json")

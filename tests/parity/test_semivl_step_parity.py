@@ -89,7 +89,9 @@ def test_losses(ran: Any) -> None:
 
 
 def test_logits_of_every_pass(ran: Any) -> None:
-    """In the order in which they are decoded; strong images were mixed in the published order, or these would differ."""
+    """In the order in which they are decoded; strong images were mixed in the published order, or these would
+    differ.
+    """
     strong1, _ = ran["logits"][-1].detach().chunk(2)
     passes = dict(zip(("pred_w_other", "pred_x", "pred_w_fp", "pred_w"), ran["logits"], strict=False)) | {
         "pred_s1": strong1

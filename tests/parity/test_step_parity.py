@@ -71,7 +71,9 @@ def network(seed: int, scale: float) -> Segmenter:
 
 
 class Recorder:
-    """Keeps what enters and leaves the segmenter: the images and the logits of every pass, in order; and the ensemble's logits."""
+    """Keeps what enters and leaves the segmenter: the images and the logits of every pass, in order; and the ensemble's
+    logits.
+    """
 
     def __init__(self, method: Method) -> None:
         self.images: list[torch.Tensor] = []

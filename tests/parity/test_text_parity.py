@@ -1,4 +1,6 @@
-"""SED's rule for concepts, templates and synonyms (recorded), and CLIP's tower with cut prompts against `encode_text`."""
+"""SED's rule for concepts, templates and synonyms (recorded), and CLIP's tower with cut prompts against
+`encode_text`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The token ids of all prompts, in order: they prove the words, their order and the templates of the published labelling."""
+"""The token ids of all prompts, in order: they prove the words, their order and the templates of the published
+labelling.
+"""
 
 import hashlib
 

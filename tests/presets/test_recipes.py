@@ -1,4 +1,6 @@
-"""Every preset and every published setting, made so small that three steps take a moment: each distinct recipe is trained."""
+"""Every preset and every published setting, made so small that three steps take a moment: each distinct recipe is
+trained.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def shrunk(preset: str, changes: tuple[str, ...]) -> Config:
 
 @cache
 def recipes() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Distinct small configurations -> the first command that comes to it; what only a larger run would notice is left out."""
+    """Distinct small configurations -> the first command that comes to it; what only a larger run would notice is left
+    out.
+    """
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
     for preset, changes in COMMANDS:
         if load_config(preset, changes).config.model.name not in SMALL:

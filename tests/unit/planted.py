@@ -1,4 +1,6 @@
-"""A small world, and a pool of images to choose from in which copies, leaks, off-topic and broken images were planted."""
+"""A small world, and a pool of images to choose from in which copies, leaks, off-topic and broken images were
+planted.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,8 @@ def _copies(folder: Path, origins: list[Path]) -> set[str]:
 
 
 def plant(root: Path, *, scenes: int = 40) -> dict[str, set[str]]:
-    """Write root/world (a data set), root/pool, and root/truth with masks of pool/web; which ids of the pool are what, by kind.
+    """Write root/world (a data set), root/pool, and root/truth with masks of pool/web; which ids of the pool are what,
+    by kind.
 
     Copies stand for the whole group: of an original and its copies one may stay.
     """

@@ -79,9 +79,20 @@ class ImageFacts:
             damage = check_png(data)
         small = crop_borders(np.ascontiguousarray(orient_pixels(_reduce(gray), turn)))
         return cls(
-            (height, width) if turn >= 5 else (width, height), 3, mode, kind, turn, opaque, length, digest,
-            perceptual_hash(small), make_thumbnail(small), mean, std, damage,
-        )  # fmt: skip
+            (height, width) if turn >= 5 else (width, height),
+            3,
+            mode,
+            kind,
+            turn,
+            opaque,
+            length,
+            digest,
+            perceptual_hash(small),
+            make_thumbnail(small),
+            mean,
+            std,
+            damage,
+        )
 
     @classmethod
     def _read_bands(cls, path: Path, images: ImageReader) -> Self:
@@ -94,9 +105,20 @@ class ImageFacts:
         kind = path.suffix.lstrip(".").upper()
         small = crop_borders(_reduce(gray))
         return cls(
-            (width, height), channels, f"{channels} channels", kind, 1, True, length, digest, perceptual_hash(small),
-            make_thumbnail(small), mean, std, check_png(data) if kind == "PNG" and data is not None else "",
-        )  # fmt: skip
+            (width, height),
+            channels,
+            f"{channels} channels",
+            kind,
+            1,
+            True,
+            length,
+            digest,
+            perceptual_hash(small),
+            make_thumbnail(small),
+            mean,
+            std,
+            check_png(data) if kind == "PNG" and data is not None else "",
+        )
 
 
 def _read_content(path: Path) -> tuple[int, bytes, bytes | None]:

@@ -42,6 +42,9 @@ def _find_case_collisions(stream: Stream) -> Iterator[Finding]:
     for records in alike.values():
         if len(records) > 1:
             where = stream.manifest.where(records[-1])
-            text = f"{records[-1].image}: ids that differ in upper and lower case alone: {join_first([r.id for r in records])}"
+            text = (
+                f"{records[-1].image}: ids that differ in upper and lower case alone: "
+                f"{join_first([r.id for r in records])}"
+            )
             fix = "rename one: on some systems their labels would be one file"
             yield Finding("id-case", "warning", text, stream.name, where, str(records[-1].image), fix)

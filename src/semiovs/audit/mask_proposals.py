@@ -31,7 +31,9 @@ class ForeignValues:
                 self.counts[kind].update(counts)
 
     def propose_mask_maps(self) -> Iterator[Finding]:
-        """A note for the masks with unknown values, and one for those with colours, with the map that would read them."""
+        """A note for the masks with unknown values, and one for those with colours, with the map that would read
+        them.
+        """
         if self.masks.map is not None or self.masks.reduce_zero_label:
             return
         if values := sorted(value for (value,) in self.counts["values"] if value != IGNORE):
@@ -42,7 +44,10 @@ class ForeignValues:
     def _propose_for_values(self, values: list[int]) -> Finding:
         names = self.vocabulary.names
         if values[-1] == len(names) and len(values) <= len(names) + 1 and 0 in values:
-            fix = "is 0 'no class'? then set data.masks.reduce_zero_label=true; is a class missing? add it to data.classes"
+            fix = (
+                "is 0 'no class'? then set data.masks.reduce_zero_label=true; is a class missing? add it to "
+                "data.classes"
+            )
         elif len(values) == len(names):
             meant = {str(value): name for value, name in zip(values, names, strict=True)}
             fix = f"one value for each class: set data.masks.map={format_inline(meant)}, if they stand in this order"

@@ -63,9 +63,13 @@ def find_shared_ids(collection: Collection, told: Iterable[Finding]) -> Iterator
 
 
 def make_leak_finding(
-    kind: str, severity: Severity, one: tuple[str, Manifest, Record], other: tuple[str, Manifest, Record], advice: str,
+    kind: str,
+    severity: Severity,
+    one: tuple[str, Manifest, Record],
+    other: tuple[str, Manifest, Record],
+    advice: str,
     how: str = "is",
-) -> Finding:  # fmt: skip
+) -> Finding:
     """Finding that a record of the first stream is (or looks like) a record of the second."""
     (first, manifest, record), (second, there, twin) = one, other
     text = f"{record.image}: {how} both {first} and {second} (id '{record.id}'; there {there.where(twin)})"

@@ -45,8 +45,9 @@ class MaskFacts:
 class Inspection:
     """Result of checking one record.
 
-    size: of the image as shown, None if it cannot be read; channels: of its file; appearance: only where it was decoded;
-    foreign: of a mask with values or colours that are no classes, which of the two, and all of them with their pixels.
+    size: of the image as shown, None if it cannot be read; channels: of its file; appearance: only where it was
+    decoded; foreign: of a mask with values or colours that are no classes, which of the two, and all of them with their
+    pixels.
     """
 
     size: tuple[int, int] | None = None

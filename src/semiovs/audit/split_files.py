@@ -49,7 +49,9 @@ def write_lists(made: DataSplit, labeled: Manifest, bare: Manifest | None, place
 
 
 def describe_split(made: DataSplit, pixels: NDArray[np.int64], collection: Collection) -> dict[str, Any]:
-    """What split.json holds: of each part its images, class shares, how far these are off the whole, and classes it lacks."""
+    """What split.json holds: of each part its images, class shares, how far these are off the whole, and classes it
+    lacks.
+    """
     whole, names = _shares(pixels, range(len(pixels))), collection.vocabulary.names
     parts: dict[str, Any] = {}
     for part, places in {"train": made.train, "val": made.val, "held_out": made.held_out, **made.labeled}.items():

@@ -80,9 +80,15 @@ class ClassRule:
         lengths = [b - a for a, b in pairwise([*starts, LEVELS])]
         curve = tuple(int(v) for (_, v), n in zip(data["curve"], lengths, strict=True) for _ in range(n))
         return cls(
-            str(data["name"]), int(data["threshold"]), int(data["presence"]), curve, data["status"],
-            int(data["images"]), float(data["coverage"]), float(data["precision"]),
-        )  # fmt: skip
+            str(data["name"]),
+            int(data["threshold"]),
+            int(data["presence"]),
+            curve,
+            data["status"],
+            int(data["images"]),
+            float(data["coverage"]),
+            float(data["precision"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -211,9 +217,14 @@ class Calibration:
         if not 0 < risk < 1 or rare not in get_args(Rare):
             raise ValueError("risk must lie between 0 and 1, rare be global or ignore")
         made = cls(
-            Vocabulary.from_json(data["vocabulary"]), dict(data["teacher"]), risk, rare,
-            tuple(ClassRule.from_json(row) for row in data["classes"]), dict(data["fitted_on"]), data["choice"],
-        )  # fmt: skip
+            Vocabulary.from_json(data["vocabulary"]),
+            dict(data["teacher"]),
+            risk,
+            rare,
+            tuple(ClassRule.from_json(row) for row in data["classes"]),
+            dict(data["fitted_on"]),
+            data["choice"],
+        )
         if made.hash != data["hash"]:
             raise ValueError("its checksum does not fit; it was changed after it was written")
         return made

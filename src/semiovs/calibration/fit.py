@@ -145,9 +145,15 @@ def _fit_rule(name: str, tally: ScoreCounts, k: int, everyone: Floats, risk: flo
     kept_right, kept_wrong = int(right[there, threshold].sum()), int(wrong[there, threshold].sum())
     curve = pool_curves(fit_probabilities(counts), images, everyone)
     return ClassRule(
-        name, threshold, presence, tuple(int(v) for v in np.rint(curve * 255)), status, images,
-        round((kept_right + kept_wrong) / max(total, 1), 6), round(kept_right / max(kept_right + kept_wrong, 1), 6),
-    )  # fmt: skip
+        name,
+        threshold,
+        presence,
+        tuple(int(v) for v in np.rint(curve * 255)),
+        status,
+        images,
+        round((kept_right + kept_wrong) / max(total, 1), 6),
+        round(kept_right / max(kept_right + kept_wrong, 1), 6),
+    )
 
 
 def _find_precise_threshold(right: NDArray[np.int64], wrong: NDArray[np.int64], risk: float) -> int:

@@ -101,9 +101,14 @@ def _plot_reliability(raw: Reliability, held: Reliability | None) -> str:
     for i, (name, found, ink) in enumerate(shown):
         there = found.share > 0
         top.plot(
-            100 * found.confidence[there], 100 * found.accuracy[there], "o-", color=ink, linewidth=1.8, markersize=4,
+            100 * found.confidence[there],
+            100 * found.accuracy[there],
+            "o-",
+            color=ink,
+            linewidth=1.8,
+            markersize=4,
             label=f"{name} (error {100 * found.ece:.1f})",
-        )  # fmt: skip
+        )
         bins = len(found.share)
         low.bar((np.arange(bins) + 0.3 + 0.4 * i) * 100 / bins, 100 * found.share, width=36 / bins, color=ink)
     top.set_ylabel("of these, right, %")

@@ -123,7 +123,9 @@ class TeacherScore:
 def score_teacher(
     tally: ScoreCounts, refit: Callable[[ScoreCounts], Calibration], *, risk: float, folds: int = 5
 ) -> TeacherScore:
-    """Score the raw labels, and calibrated ones by cross-validation; refit: fits a calibration to a subset of images."""
+    """Score the raw labels, and calibrated ones by cross-validation; refit: fits a calibration to a subset of
+    images.
+    """
     table = tally.table
     right, total = _count_by_level(table, table.level)
     confusion = table.confusion()
@@ -196,11 +198,14 @@ def _score_class(tally: ScoreCounts, k: int, confusion: Counts, kept: NDArray[np
     floor = np.maximum(all_ * FLOOR_OF_CLASS, table.area * FLOOR_OF_IMAGE)
     loss = (bad / np.maximum(np.maximum(good + bad, floor), 1e-9))[all_ > 0]
     return ClassScore(
-        score.iou, score.truth, score.images, score.precision,
+        score.iou,
+        score.truth,
+        score.images,
+        score.precision,
         kept_precision=_divide(good.sum(), good.sum() + bad.sum()),
         coverage=_divide(good.sum() + bad.sum(), all_.sum()),
         loss=float(loss.mean()) if loss.size else float("nan"),
-    )  # fmt: skip
+    )
 
 
 def _count_by_level(table: CountTable, level: NDArray[Any]) -> tuple[Counts, Counts]:

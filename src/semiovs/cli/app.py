@@ -1,7 +1,7 @@
 """The command line program: the table of verbs, and how errors become messages and exit codes.
 
-A verb is one row of `VERBS` and one function; its module is imported when the verb runs or its own ``--help`` is asked, so that
-``semiovs --help`` is quick.
+A verb is one row of `VERBS` and one function; its module is imported when the verb runs or its own ``--help`` is asked,
+so that ``semiovs --help`` is quick.
 """
 
 from __future__ import annotations
@@ -42,10 +42,12 @@ VERBS: Mapping[str, Verb] = {
     "splits": Verb("semiovs.cli.splits:splits", "Fetch, show, export and verify the published lists of images."),
     "init": Verb("semiovs.cli.init:init", "Look at a folder of images and write a commented starter YAML."),
     "card": Verb("semiovs.cli.card:card", "Measure a teacher on the labelled images; writes a page."),
-    "calibrate": Verb("semiovs.cli.calibrate:calibrate", "Fit a teacher's thresholds and confidences on the labelled images."),
+    "calibrate": Verb("semiovs.cli.calibrate:calibrate", "Fit a teacher's thresholds and confidences on the labelled "
+                                                         "images."),
     "select": Verb("semiovs.cli.select:select", "Choose OOD images: on topic, balanced, no copies, no leaks."),
     "label": Verb("semiovs.cli.label:label", "Label images with an open-vocabulary teacher; writes a store of labels."),
-    "labels": Verb("semiovs.cli.labels:labels", "Inspect, verify, merge and view stored labels; export and import annotations."),
+    "labels": Verb("semiovs.cli.labels:labels", "Inspect, verify, merge and view stored labels; export and import "
+                                                "annotations."),
     "ovs": Verb("semiovs.cli.ovs:ovs", "Train an open-vocabulary teacher on labelled images with class names."),
     "train": Verb("semiovs.cli.train:train", "Train from a preset or YAML, with key=value on top."),
     "resume": Verb("semiovs.cli.resume:resume", "Continue a run from its newest valid checkpoint."),
@@ -86,11 +88,15 @@ def load_verb(name: str) -> Any:
 
 def _build_program() -> Any:
     program = typer.Typer(
-        name="semiovs", cls=_VerbGroup, add_completion=False, rich_markup_mode=None, context_settings=_SETTINGS,
+        name="semiovs",
+        cls=_VerbGroup,
+        add_completion=False,
+        rich_markup_mode=None,
+        context_settings=_SETTINGS,
         invoke_without_command=True,
         epilog="Exit codes: 0 done, 1 bug, 2 usage or configuration, 3 data, 4 weights or missing extra, 5 diverged, "
         "75 preempted after a checkpoint, 130 interrupted.",
-    )  # fmt: skip
+    )
 
     @program.callback()
     def semiovs(

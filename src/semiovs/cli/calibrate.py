@@ -118,22 +118,27 @@ def _format_text(out: Path, made: Calibration, choice: CandidateChoice | None, s
     words["unusable"] = "unusable at any threshold: ignored"
     rows = [
         [
-            rule.name, rule.images,
+            rule.name,
+            rule.images,
             "-" if rule.ignored else f"{rule.threshold / 255:.2f}",
             f"{rule.presence / 255:.2f}" if rule.presence else "",
-            f"{100 * rule.coverage:.0f}", "-" if rule.ignored else f"{100 * rule.precision:.0f}",
+            f"{100 * rule.coverage:.0f}",
+            "-" if rule.ignored else f"{100 * rule.precision:.0f}",
             words[rule.status],
         ]
         for rule in made.classes
-    ]  # fmt: skip
+    ]
     lines = [
-        format_table(["class", "images", "score from", "presence from", "kept %", "right %", ""], rows,
-              title=f"{made.fitted_on['images']} labelled images, risk {made.risk:g}"),
+        format_table(
+            ["class", "images", "score from", "presence from", "kept %", "right %", ""],
+            rows,
+            title=f"{made.fitted_on['images']} labelled images, risk {made.risk:g}",
+        ),
         *([] if choice is None else _describe_choice(choice)),
         f"{out}: calibration {made.hash}; kept % and right % are of the images it was fitted on, "
         "`semiovs card` measures on left-out ones",
         f"next: {shlex.join(['semiovs', 'label', *said, '--calibration', str(out)])}",
-    ]  # fmt: skip
+    ]
     return "\n".join(lines)
 
 

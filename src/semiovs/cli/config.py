@@ -50,9 +50,15 @@ def diff(
 
     a, b = load_config(left), load_config(right)
     rows = [
-        {"key": d.key, "left": d.left, "right": d.right, "left_origin": a.origins.get(d.key), "right_origin": b.origins.get(d.key)}
+        {
+            "key": d.key,
+            "left": d.left,
+            "right": d.right,
+            "left_origin": a.origins.get(d.key),
+            "right_origin": b.origins.get(d.key),
+        }
         for d in compare(a, b)
-    ]  # fmt: skip
+    ]
     cells = [
         (
             r["key"],

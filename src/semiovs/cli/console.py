@@ -61,7 +61,9 @@ def to_jsonable(data: Any) -> Any:
 
 
 def format_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> str:
-    """Format a table as text: ruled and as wide as the terminal, or, if stdout is no terminal, as plain aligned columns."""
+    """Format a table as text: ruled and as wide as the terminal, or, if stdout is no terminal, as plain aligned
+    columns.
+    """
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         return _format_ruled(columns, cells, title)
@@ -93,7 +95,9 @@ def _make_cell(text: Any, cell: str) -> Any:
 
 
 def format_swatch(color: tuple[int, int, int]) -> str:
-    """Format a colour as a cell of `format_table`: its hex code, after a coloured patch on a terminal (unless NO_COLOR)."""
+    """Format a colour as a cell of `format_table`: its hex code, after a coloured patch on a terminal (unless
+    NO_COLOR).
+    """
     from semiovs.vocab.colors import format_hex
 
     code = format_hex(color)

@@ -22,6 +22,12 @@ _Source = Annotated[
 _To = Annotated[
     Path, typer.Option("--to", metavar="OUT", help="A .safetensors file or a directory; with --export a .pth file.")
 ]
+_Family = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Layout or method of the checkpoint; default: recognised.")
+]
+_Preset = Annotated[
+    str | None, typer.Option(metavar="PRESET", help="Preset to take classes and evaluation settings from.")
+]
 _Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Segmenter options that cannot be read from the tensors."),
@@ -31,13 +37,9 @@ _Set = Annotated[
 def convert(
     source: _Source,
     to: _To,
-    family: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Layout or method of the checkpoint; default: recognised.")
-    ] = None,
+    family: _Family = None,
     classes: Annotated[str | None, typer.Option(metavar="VOC", help="Vocabulary: a shipped name or a file.")] = None,
-    preset: Annotated[
-        str | None, typer.Option(metavar="PRESET", help="Preset to take classes and evaluation settings from.")
-    ] = None,
+    preset: _Preset = None,
     key: Annotated[
         str | None, typer.Option(metavar="KEY", help="Entry of the file to read, such as model_ema.")
     ] = None,
@@ -71,10 +73,14 @@ def convert(
     vocabulary = _find_vocabulary(classes or preset_classes, imported.blueprint.num_classes)
     digest = sha256_of(source)
     card = ModelCard(
-        imported.blueprint.segmenter, imported.blueprint.num_classes, vocabulary, options=imported.blueprint.options,
-        normalization=imported.segmenter.normalization, evaluation=evaluation,
+        imported.blueprint.segmenter,
+        imported.blueprint.num_classes,
+        vocabulary,
+        options=imported.blueprint.options,
+        normalization=imported.segmenter.normalization,
+        evaluation=evaluation,
         training={"converted_from": source.name, "sha256": digest, "family": imported.report.family},
-    )  # fmt: skip
+    )
     save_model(out, imported.segmenter, card)
     _report_conversion(source, out, imported, card.as_json() | {"sha256": digest}, as_json=as_json)
 
@@ -83,10 +89,19 @@ def _report_conversion(source: Path, out: Path, imported: Imported, card: Mappin
     loaded = imported.report
     parameters = sum(p.numel() for p in imported.segmenter.parameters())
     data = {
-        "source": str(source), "out": str(out), "what": imported.what, "family": loaded.family, "sha256": card["sha256"],
-        "segmenter": card["segmenter"], "options": card["options"], "num_classes": card["num_classes"],
-        "classes": card["vocabulary"], "tensors": len(loaded.loaded), "renamed": list(loaded.renamed), "parameters": parameters,
-    }  # fmt: skip
+        "source": str(source),
+        "out": str(out),
+        "what": imported.what,
+        "family": loaded.family,
+        "sha256": card["sha256"],
+        "segmenter": card["segmenter"],
+        "options": card["options"],
+        "num_classes": card["num_classes"],
+        "classes": card["vocabulary"],
+        "tensors": len(loaded.loaded),
+        "renamed": list(loaded.renamed),
+        "parameters": parameters,
+    }
     rows = [
         ("checkpoint", f"{source}, {imported.what}"),
         ("family", loaded.family),
@@ -113,9 +128,13 @@ def _export(source: Path, out: Path, *, ddp: bool, which: str | None, overwrite:
     family = write_published(out, segmenter, ddp=ddp)
     tensors = len(segmenter.state_dict())
     data = {
-        "source": str(source), "out": str(out), "family": family, "tensors": tensors, "sha256": sha256_of(out),
+        "source": str(source),
+        "out": str(out),
+        "family": family,
+        "tensors": tensors,
+        "sha256": sha256_of(out),
         "classes": list(card.vocabulary.names),
-    }  # fmt: skip
+    }
     report(
         data, as_json=as_json, text=f"{out}: {tensors} tensors as {family}, classes {', '.join(card.vocabulary.names)}"
     )

@@ -35,7 +35,9 @@ def check(
     threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
-    """Decode every image and mask; report errors in files, sizes, values, duplicates and leaks. Exit code 3 on errors."""
+    """Decode every image and mask; report errors in files, sizes, values, duplicates and leaks. Exit code 3 on
+    errors.
+    """
     found = find_data(arguments or [])
     if fix and (found.yaml is None or found.yaml.name == "config.yaml"):
         raise UsageError(f"--fix changes a YAML file, and '{found.source}' is none; write one: semiovs init DIR")

@@ -26,12 +26,13 @@ def normalize(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CONFIG] [KEY=VALUE]...", help="Preset, YAML file, or folder with a semiovs.yaml; then values on top."
+            metavar="[CONFIG] [KEY=VALUE]...",
+            help="Preset, YAML file, or folder with a semiovs.yaml; then values on top.",
         ),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads that read images.")] = 4,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Measure the bands of labelled and unlabelled images (never those for evaluation); of long lists, 2000 images.
 
     Without data.bands: all channels of the first image. A training measures by itself what data.mean does not say.
@@ -46,10 +47,15 @@ def normalize(
     reader, found = _measure(config, records, threads)
     lines = _list_settings(reader, found)
     rows = [
-        (row.band, *(f"{v:.6g}" for v in (row.minimum, row.low, row.high, row.maximum)), f"{100 * row.nodata:.2f} %",
-         f"{row.mean:.6g}", f"{row.std:.6g}")
+        (
+            row.band,
+            *(f"{v:.6g}" for v in (row.minimum, row.low, row.high, row.maximum)),
+            f"{100 * row.nodata:.2f} %",
+            f"{row.mean:.6g}",
+            f"{row.std:.6g}",
+        )
         for row in found
-    ]  # fmt: skip
+    ]
     data = {"images": len(records), "bands": [row.as_json() for row in found], "data": lines}
     text = format_table(_COLUMNS, rows, title=f"{len(records)} training images; mean and std of values in [0, 1]")
     yaml = "\n".join(["data:", *(f"  {key}: {value}" for key, value in lines.items())])
@@ -87,7 +93,8 @@ def _suggest_range(reader: BandReader, found: Sequence[BandStatistics]) -> str:
     if reader.spans is not None or not _DEEP < high < 65535 / 2:
         return ""
     return (
-        f"nearly all values end at {high:.3g} of 65535: with data.range=[0,{high:.3g}] people and teachers see more than black; "
+        f"nearly all values end at {high:.3g} of 65535: with data.range=[0,{high:.3g}] people and teachers see more "
+        f"than black; "
         "measure again with it\n"
     )
 

@@ -28,7 +28,9 @@ def prepare(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Report the parts of a benchmark that are there or missing; downloads nothing. Exit code 3 if a needed one is missing."""
+    """Report the parts of a benchmark that are there or missing; downloads nothing. Exit code 3 if a needed one is
+    missing.
+    """
     from semiovs.config.schema import DataConfig
     from semiovs.datasets.preparation import (
         check_masks,
@@ -51,12 +53,19 @@ def prepare(
     problems += [one.text for one in archives if not one.ok]
     written = write_starter(dataset) if write else []
     facts = {
-        "name": name, "root": str(dataset.root), "content": str(dataset.home), "complete": not lacking and not problems,
-        "parts": [part.as_json() for part in parts], "to make": [{"what": w, "masks": n} for w, n in waiting],
+        "name": name,
+        "root": str(dataset.root),
+        "content": str(dataset.home),
+        "complete": not lacking and not problems,
+        "parts": [part.as_json() for part in parts],
+        "to make": [{"what": w, "masks": n} for w, n in waiting],
         "packed": [one.as_json() for one in archives],
-        "made": made, "problems": problems, "written": [str(path) for path in written],
-        "splits": count_lists(dataset), "next": list_next_steps(dataset, waiting, bool(lacking), written),
-    }  # fmt: skip
+        "made": made,
+        "problems": problems,
+        "written": [str(path) for path in written],
+        "splits": count_lists(dataset),
+        "next": list_next_steps(dataset, waiting, bool(lacking), written),
+    }
     report(facts, as_json=as_json, text=_format_text(facts, [one.text for one in archives if one.ok]))
     if lacking or problems:
         raise DataError(_format_verdict(dataset, [part.what for part in lacking], problems))

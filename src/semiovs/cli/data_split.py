@@ -143,9 +143,10 @@ def _parse_share(option: str, text: str) -> float | int:
 def _format_text(facts: Mapping[str, Any], lists: Mapping[str, Path], place: Path, given: Sequence[str]) -> str:
     rows = [[part, about["images"], f"{100 * about['off']:.1f}%"] for part, about in facts["parts"].items()]
     smallest = min(
-        (name for name in lists if name.endswith("/labeled")), key=lambda name: facts["parts"][name.rpartition("/")[0]]["images"],
+        (name for name in lists if name.endswith("/labeled")),
+        key=lambda name: facts["parts"][name.rpartition("/")[0]]["images"],
         default=None,
-    )  # fmt: skip
+    )
     lines = [format_table(["part", "images", "class shares off by"], rows), f"lists: {place}"]
     if facts["copies"]:
         lines.append(f"{facts['copies']} pairs of images are copies; each pair is on one side of val and held_out")

@@ -20,7 +20,9 @@ def stats(
     threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
-    """Print sizes, formats, colours, class shares and images per class; images with errors are left out (`data check`)."""
+    """Print sizes, formats, colours, class shares and images per class; images with errors are left out (`data
+    check`).
+    """
     found = find_data(arguments or [])
     result = audit_data(found, threads=threads)
     whole = result.as_json()

@@ -144,8 +144,12 @@ def _cache() -> Iterator[Diagnosis]:
     finally:
         file.unlink(missing_ok=True)
     slow = speed < 20
-    yield Diagnosis("cache", "warn" if slow else "ok", f"{folder}: writes {speed:.0f} MB/s",
-                  "set SEMIOVS_CACHE to a local disk" if slow else "")  # fmt: skip
+    yield Diagnosis(
+        "cache",
+        "warn" if slow else "ok",
+        f"{folder}: writes {speed:.0f} MB/s",
+        "set SEMIOVS_CACHE to a local disk" if slow else "",
+    )
 
 
 def _weights() -> Iterator[Diagnosis]:
@@ -155,8 +159,13 @@ def _weights() -> Iterator[Diagnosis]:
     )
     yield Diagnosis("weights", "ok", f"{len(files)} file(s) in {folder}")
     offline = env.hub_offline()
-    yield Diagnosis("hub", "warn" if offline else "ok", "HF_HUB_OFFLINE is set: weights come from caches and files" if offline
-                  else f"cache in {os.environ.get('HF_HOME', Path.home() / '.cache' / 'huggingface')}")  # fmt: skip
+    yield Diagnosis(
+        "hub",
+        "warn" if offline else "ok",
+        "HF_HUB_OFFLINE is set: weights come from caches and files"
+        if offline
+        else f"cache in {os.environ.get('HF_HOME', Path.home() / '.cache' / 'huggingface')}",
+    )
 
 
 def _extras() -> Iterator[Diagnosis]:
@@ -190,5 +199,12 @@ def _installed(package: str) -> bool:
 
 
 CHECKS: tuple[Callable[[], Iterator[Diagnosis]], ...] = (
-    _python, _packages, _accelerator, _machine, _decoder, _cache, _weights, _extras,
-)  # fmt: skip
+    _python,
+    _packages,
+    _accelerator,
+    _machine,
+    _decoder,
+    _cache,
+    _weights,
+    _extras,
+)

@@ -52,7 +52,9 @@ def evaluate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Score the best and last checkpoint of a run; with its own configuration, results are also written to its eval.json."""
+    """Score the best and last checkpoint of a run; with its own configuration, results are also written to its
+    eval.json.
+    """
     from semiovs.config import load_config, split_source
 
     given, overrides = split_source(arguments or [])
@@ -74,11 +76,8 @@ def evaluate(
     if source.is_dir() and not (given or overrides):
         _keep_scores(source / "eval.json", split.value, found)
     data = {"source": str(source), "split": split.value, **found}
-    report(
-        data,
-        as_json=as_json,
-        text=_format_text(found, sources.vocabulary.names, f"{split.value}, {len(manifest)} images"),
-    )
+    text = _format_text(found, sources.vocabulary.names, f"{split.value}, {len(manifest)} images")
+    report(data, as_json=as_json, text=text)
 
 
 def _find_files(source: Path, checkpoint: str | None) -> dict[str, Path]:

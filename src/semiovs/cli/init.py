@@ -18,12 +18,14 @@ from semiovs.images.discover.survey import Survey
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with images/, masks/, unlabeled/, val/, ood/ or lists.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder with images/, masks/, unlabeled/, val/, ood/ or lists.")
+    ],
     to: Annotated[Path | None, typer.Option("--out", help="File to write; default: DIR/semiovs.yaml.")] = None,
     classes: Annotated[str | None, typer.Option("--classes", help="Names in the order of their ids: a,b,c.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Look at a folder of images, write a commented starter YAML for it, and print the next commands."""
     from semiovs.config import load_config
     from semiovs.files import write_text
@@ -107,5 +109,8 @@ def list_next_steps(found: Survey, path: str) -> list[str]:
     if found.labeled:
         with_ood = " ood=ood" if found.ood and labels is None else ""
         return [*steps, f"semiovs train {quoted}{with_ood} train.steps=200"]
-    return [*steps, f"# put labelled images into {found.folder}/images, their masks into {found.folder}/masks, then:",
-            f"semiovs train {quoted}"]  # fmt: skip
+    return [
+        *steps,
+        f"# put labelled images into {found.folder}/images, their masks into {found.folder}/masks, then:",
+        f"semiovs train {quoted}",
+    ]

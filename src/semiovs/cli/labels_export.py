@@ -31,6 +31,7 @@ _Images = Annotated[
 _Worst = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Only the N images with the lowest confidence, lowest first.")
 ]
+_Class = Annotated[str | None, typer.Option("--class", metavar="NAME", help="Only images with this class.")]
 _Ids = Annotated[
     Path | None, typer.Option(metavar="LIST", help="Only these images: a text file with an id or image per line.")
 ]
@@ -48,7 +49,7 @@ def export(
     out: _Out,
     images: _Images = None,
     worst: _Worst = None,
-    class_: Annotated[str | None, typer.Option("--class", metavar="NAME", help="Only images with this class.")] = None,
+    class_: _Class = None,
     ids: _Ids = None,
     classes: Classes = None,
     polygons: _Polygons = None,
@@ -66,12 +67,11 @@ def export(
         raise UsageError(f"--class {class_}: no such class in {source}{did_you_mean(class_, vocabulary.names)}")
     if ids is not None and (worst is not None or class_ is not None):
         raise UsageError("--ids names the images; leave --worst and --class away")
-    with progress("choosing") as show:
-        chosen = (
-            _choose_by_id(labels, ids)
-            if ids is not None
-            else _choose_images(labels, vocabulary, worst, class_, sample, show)
-        )
+    if ids is not None:
+        chosen = _choose_by_id(labels, ids)
+    else:
+        with progress("choosing") as show:
+            chosen = _choose_images(labels, vocabulary, worst, class_, sample, show)
     if not chosen:
         raise DataError(f"{source}: no images" + (f" with '{class_}'" if class_ else ""))
     images = images or (source if source.is_file() else None)  # a list names the images, too
@@ -82,10 +82,9 @@ def export(
         written = Exporter(labels, vocabulary, form, polygons).run(chosen, out, show)
     if images is None:
         log("note: without --images file names are made up: <id>.jpg")
-    data = {
-        "format": to, "annotations": written.annotations, "setup": written.setup, "images_folder": written.images,
-        "images": [{"id": item.id, "name": item.name, "confidence": item.score} for item in chosen],
-    }  # fmt: skip
+    files = {"annotations": written.annotations, "setup": written.setup, "images_folder": written.images}
+    listed = [{"id": item.id, "name": item.name, "confidence": item.score} for item in chosen]
+    data = {"format": to, **files, "images": listed}
     lines = [f"{written.annotations}: {len(chosen)} images, {form.title}"]
     lines += [f"{written.setup}: classes and colours, for a new task or project"] if written.setup else []
     lines += [f"{written.images}: the images"] if written.images else []

@@ -73,10 +73,16 @@ def import_(
         _check_crowds(annotations)
     vocabulary = _find_classes(annotations, problems) if classes is None else read_vocabulary(classes)
     importer = Importer(
-        ClassRules(vocabulary, _parse_map(map_), rest, crowd_ignored=crowd != "class"), ImageIndex.of(images, root), out, root,
-        source=file.name, skip=skip, name_classes=classes is None, known=None if add_to is None else _read_list(add_to, root),
+        ClassRules(vocabulary, _parse_map(map_), rest, crowd_ignored=crowd != "class"),
+        ImageIndex.of(images, root),
+        out,
+        root,
+        source=file.name,
+        skip=skip,
+        name_classes=classes is None,
+        known=None if add_to is None else _read_list(add_to, root),
         pool=None if remove_from is None else _read_list(remove_from, root),
-    )  # fmt: skip
+    )
     with progress("importing") as show:
         done = importer.run(annotations, problems, show)
     for line in problems.found:
@@ -97,11 +103,14 @@ def _check_options(from_: str, crowd: str | None, add_to: Path | None, classes: 
 
 
 def _check_crowds(annotations: Annotations) -> None:
-    """COCO has one crowd in a hundred objects; CVAT and Datumaro mark every brush mask as one, and none may get lost so."""
+    """COCO has one crowd in a hundred objects; CVAT and Datumaro mark every brush mask as one, and none may get lost
+    so.
+    """
     marks = [shape.crowd for image in annotations.images for shape in image.shapes]
     if sum(marks) > _FEW_CROWDS * len(marks):
         raise DataError(
-            f"{sum(marks)} of {len(marks)} objects are crowds (iscrowd: 1); if a program marks its brush masks so, as CVAT does, "
+            f"{sum(marks)} of {len(marks)} objects are crowds (iscrowd: 1); if a program marks its brush masks so, as "
+            f"CVAT does, "
             "say --crowd class; if they are crowds, --crowd ignore"
         )
 

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _ClassReader:
-    """Source of the classes in an image: teacher or labels. name: for the report; masks: store or folder of the labels."""
+    """Source of the classes in an image: teacher or labels. name: for the report; masks: store or folder of the
+    labels.
+    """
 
     name: str
     teacher: Any

@@ -39,10 +39,12 @@ def fetch(
     names: _Names = None,
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="DIR|ARCHIVE", help="Clones or archives of the repositories, instead of the network."),
+        typer.Option(
+            "--from", metavar="DIR|ARCHIVE", help="Clones or archives of the repositories, instead of the network."
+        ),
     ] = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Fetch lists from their repositories at fixed commits, check each, and store them in the cache.
 
     Exit code 3 if one is refused or missing.
@@ -99,10 +101,14 @@ def list_(names: _Names = None, as_json: Json = False) -> None:
         for split, lists in _group_by_split(found).items()
     ]
     shown = [
-        (row["name"], ", ".join(f"{file.removesuffix('.txt')} {count:,}" for file, count in row["lists"].items()),
-         ", ".join(row["repositories"]), "yes" if row["here"] else "no")
+        (
+            row["name"],
+            ", ".join(f"{file.removesuffix('.txt')} {count:,}" for file, count in row["lists"].items()),
+            ", ".join(row["repositories"]),
+            "yes" if row["here"] else "no",
+        )
         for row in rows
-    ]  # fmt: skip
+    ]
     report(rows, as_json=as_json, text=format_table(["split", "images", "published by", "here"], shown))
     if not all(here.values()):
         log("next: semiovs splits fetch")
@@ -142,7 +148,8 @@ def _format_split(row: dict[str, Any]) -> str:
     state = "here" + ("" if row["exact"] else ", lines sorted") if row["ok"] else f"not here: {row['get']}"
     lines = [
         f"{row['name']}: {row['count']:,} images ({state})",
-        f"  data.name={data['name']} data.classes={data['classes']}, {data['training images']:,} training images in all",
+        f"  data.name={data['name']} data.classes={data['classes']}, {data['training images']:,} training "
+        f"images in all",
         f"  sha256 {row['sha256']}",
         *(f"  {address}" for address in row["sources"]),
     ]

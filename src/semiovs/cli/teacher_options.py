@@ -97,7 +97,9 @@ class TeacherChoice:
         return options
 
     def arguments(self) -> list[str]:
-        """The options as typed, for the next command; without ``--from`` and ``--map``, which belong to these images."""
+        """The options as typed, for the next command; without ``--from`` and ``--map``, which belong to these
+        images.
+        """
         typed = ["--teacher", self.name, *(["--weights", str(self.weights)] if self.weights else [])]
         return [*typed, *(part for pair in self.pairs for part in ("--set", pair))]
 

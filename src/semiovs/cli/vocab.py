@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 vocab = typer.Typer(
     help="Show, check and compare vocabularies: classes, their concepts, colours.",
-    add_completion=False, rich_markup_mode=None,
-)  # fmt: skip
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 #: Concepts of a class and mistakes in masks that are shown without --all.
 _SHOWN = 6

@@ -39,10 +39,16 @@ def list_(
         for row, place in found
     ]
     shown = [
-        (row.name, row.kind, row.what, "?" if row.megabytes is None else f"{row.megabytes:g} MB",
-         row.licence or "not stated", place.where if place else "-")
+        (
+            row.name,
+            row.kind,
+            row.what,
+            "?" if row.megabytes is None else f"{row.megabytes:g} MB",
+            row.licence or "not stated",
+            place.where if place else "-",
+        )
         for row, place in found
-    ]  # fmt: skip
+    ]
     report(rows, as_json=as_json, text=format_table(["name", "kind", "what", "size", "licence", "here"], shown))
 
 

@@ -38,8 +38,12 @@ _EXPECTED = {
     "model": "keys with values",
     "finite": "a finite number",
 }
-_BOUNDS = {"greater_than_equal": ("at least", "ge"), "greater_than": ("more than", "gt"),
-           "less_than_equal": ("at most", "le"), "less_than": ("less than", "lt")}  # fmt: skip
+_BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("more than", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("less than", "lt"),
+}
 
 
 def raise_problems(problems: Iterable[str]) -> None:
@@ -164,7 +168,9 @@ def explain_validation(error: ValidationError, layer: Layer) -> Iterator[str]:
 
 
 def _locate_problem(path: str, what: str, layer: Layer) -> str:
-    """Add the place to a problem; that of a whole section is the place of its first key, unless it names a key (``key: …``)."""
+    """Add the place to a problem; that of a whole section is the place of its first key, unless it names a key (``key:
+    …``).
+    """
     named, colon, rest = what.partition(": ")
     if path in sections():
         if colon and named == path:

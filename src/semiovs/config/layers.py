@@ -111,7 +111,8 @@ class LayerReader:
                 for name in names:
                     if not isinstance(name, str):
                         raise ConfigError(
-                            f"config: extends: expected a preset or file, got {name!r} in {source.format_origin(key.line)}"
+                            f"config: extends: expected a preset or file, got {name!r} in "
+                            f"{source.format_origin(key.line)}"
                         )
                     yield name, source.format_origin(key.line)
 

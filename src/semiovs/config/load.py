@@ -1,4 +1,5 @@
-"""Load a preset or file with ``key=value`` arguments as a frozen, validated configuration with the origin of each value.
+"""Load a preset or file with ``key=value`` arguments as a frozen, validated configuration with the origin of each
+value.
 
 Precedence: schema defaults < sources named by ``extends:`` < the file itself < those of ``extends=…`` < ``key=value``.
 """
@@ -38,8 +39,9 @@ from semiovs.registry import METHODS, SEGMENTERS
 class LoadedConfig:
     """A configuration with its provenance.
 
-    config: frozen and valid, with every option of model and method; origins: dotted key -> ``default``, ``preset pascal/92``,
-    ``my.yaml:12`` or ``command line``, one for each value; text: the YAML text of the source, as it was read.
+    config: frozen and valid, with every option of model and method; origins: dotted key -> ``default``, ``preset
+    pascal/92``, ``my.yaml:12`` or ``command line``, one for each value; text: the YAML text of the source, as it was
+    read.
     """
 
     config: Config
@@ -66,9 +68,11 @@ class LoadedConfig:
 def load_config(source: str | None, overrides: Sequence[str] = (), *, cwd: Path | None = None) -> LoadedConfig:
     """Load a preset (``pascal/92``), a YAML file or a run directory, with ``key=value`` arguments on top.
 
-    ``extends=NAME`` (or a list) among the arguments lays further presets or files over `source`: a method's recipe over a split.
+    ``extends=NAME`` (or a list) among the arguments lays further presets or files over `source`: a method's recipe over
+    a split.
 
-    source: None for the schema's defaults; cwd: start of relative paths on the command line, the working directory by default.
+    source: None for the schema's defaults; cwd: start of relative paths on the command line, the working directory by
+    default.
 
     Raises:
         ConfigError: all that is wrong, one line a problem with key, file and line.

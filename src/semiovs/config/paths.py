@@ -21,9 +21,9 @@ from semiovs.config.layers import COMMAND_LINE, Layer, Leaf
 class PathRule(Enum):
     """What a relative path of the configuration starts from.
 
-    ROOT: the file that says it (preset, default, command line: the working directory). DATA: `data.root`, and on the command line
-    first the working directory if the path exists there. WEIGHTS: the file that says it, on the command line the working directory,
-    where it exists; else it stays as it is (a name in `SEMIOVS_WEIGHTS_DIR`).
+    ROOT: the file that says it (preset, default, command line: the working directory). DATA: `data.root`, and on the
+    command line first the working directory if the path exists there. WEIGHTS: the file that says it, on the command
+    line the working directory, where it exists; else it stays as it is (a name in `SEMIOVS_WEIGHTS_DIR`).
     """
 
     ROOT = "root"

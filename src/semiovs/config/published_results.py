@@ -1,6 +1,7 @@
 """Published results: preset, changed settings and the published mIoU, read from ``published.yaml``.
 
-``python -m semiovs.config.published_results docs/reference/presets.md`` writes the tables anew after a change of the data.
+``python -m semiovs.config.published_results docs/reference/presets.md`` writes the tables anew after a change of the
+data.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ MARK = "<!-- generated: python -m semiovs.config.published_results -->\n"
 
 @dataclass(frozen=True)
 class PublishedSetting:
-    """One published setting. change: command line arguments after the preset; miou: mIoU (%) per column, None if unknown."""
+    """One published setting. change: command line arguments after the preset; miou: mIoU (%) per column, None if
+    unknown.
+    """
 
     name: str
     change: str

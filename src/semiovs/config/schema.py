@@ -30,7 +30,9 @@ Span = tuple[Float, Float]
 
 
 def _check_spans(value: Any) -> Any:
-    """Refuse values that are neither one pair of numbers nor a list of pairs, with a clearer message than pydantic's."""
+    """Refuse values that are neither one pair of numbers nor a list of pairs, with a clearer message than
+    pydantic's.
+    """
     pairs = (
         [value] if isinstance(value, list | tuple) and not any(isinstance(v, list | tuple) for v in value) else value
     )
@@ -56,11 +58,13 @@ class MaskConfig(Section):
 
     encoding: Literal["auto", "id", "rgb"] = Field(
         "auto",
-        description="id: palette, gray or 16-bit values are class ids; rgb: colours, named in `map`; auto: by file mode",
+        description="id: palette, gray or 16-bit values are class ids; rgb: colours, named in `map`; auto: by "
+        "file mode",
     )
     map: dict[str, Int | str] | None = Field(
         None,
-        description="value in the file ('7' or '128,64,0') -> class id, class name or 'ignore'; null: values are class ids",
+        description="value in the file ('7' or '128,64,0') -> class id, class name or 'ignore'; null: values are "
+        "class ids",
     )
     reduce_zero_label: bool = Field(False, description="value 0 becomes ignore, all others move down by one (ADE20K)")
 
@@ -95,7 +99,8 @@ class DataConfig(Section):
     )
     held_out: Int | str | None = Field(
         None,
-        description="labelled images kept aside for decisions while training (method.prev_snapshot=held-out), never trained on: "
+        description="labelled images kept aside for decisions while training (method.prev_snapshot=held-out), never "
+        "trained on: "
         "how many of data.labeled (a pure choice by id), or a list or manifest",
     )
     outside: bool = Field(
@@ -106,11 +111,13 @@ class DataConfig(Section):
     bands: tuple[Int, ...] | None = Field(
         None,
         min_length=1,
-        description="channels of the files that the model is given, from 1: [1] gray, [1, 2, 3, 4], [8, 4, 3]; null: RGB of 8 bits",
+        description="channels of the files that the model is given, from 1: [1] gray, [1, 2, 3, 4], [8, 4, 3]; null: "
+        "RGB of 8 bits",
     )
     range: Annotated[Span | tuple[Span, ...] | None, BeforeValidator(_check_spans)] = Field(
         None,
-        description="`bands`: values of the files that are mapped to 0 and 1: [lo, hi], or one pair per band; null: those of 8- or "
+        description="`bands`: values of the files that are mapped to 0 and 1: [lo, hi], or one pair per band; null: "
+        "those of 8- or "
         "16-bit pixels ([0, 255], [0, 65535])",
     )
     mean: tuple[Float, ...] | None = Field(
@@ -128,16 +135,19 @@ class DataConfig(Section):
     scale: tuple[Float, Float] = Field((0.5, 2.0), description="range of the random resize of the long side")
     fit: tuple[Int, Int] | None = Field(
         None,
-        description="sides (long, short) that images are made to fit, times a factor in `scale`, as SemiVL: [2048, 512]; null: "
+        description="sides (long, short) that images are made to fit, times a factor in `scale`, as SemiVL: [2048, "
+        "512]; null: "
         "`scale` times their own size",
     )
     pipeline: Literal["reference", "fast"] = Field(
         "reference",
-        description="reference: PIL operations and draws as published; fast: same draws by OpenCV, pixels within a few levels",
+        description="reference: PIL operations and draws as published; fast: same draws by OpenCV, pixels within a "
+        "few levels",
     )
     look: Literal["color", "tone", "blur", "none"] = Field(
         "color",
-        description="strong views: color, as published (with `bands`: tone, and each band by itself); tone: brightness, contrast, "
+        description="strong views: color, as published (with `bands`: tone, and each band by itself); tone: "
+        "brightness, contrast, "
         "blur; blur; none: the weak view",
     )
     workers: Int = Field(2, ge=0, le=128, description="loader processes per rank")
@@ -190,7 +200,8 @@ class OodConfig(Section):
     weight: Float | None = Field(None, ge=0, description="λ; null: the method's published value")
     mode: Literal["ovs", "naive"] = Field(
         "ovs",
-        description="source of the labels: ovs, the store; naive, the method itself, for comparison (valid pixels are those of "
+        description="source of the labels: ovs, the store; naive, the method itself, for comparison (valid pixels are "
+        "those of "
         "`labels` in both modes, where there are labels)",
     )
     confidence: Literal["ones", "score", "calibrated"] = Field(

@@ -1,6 +1,7 @@
 """Sources of configurations: presets of the package, YAML files, run directories.
 
-Names come from users, so `os.path` is used here: its tests answer False where `pathlib` raises (names too long, null bytes).
+Names come from users, so `os.path` is used here: its tests answer False where `pathlib` raises (names too long, null
+bytes).
 """
 
 # ruff: noqa: PTH111, PTH112, PTH113, PTH118, PTH120, PTH208
@@ -66,7 +67,8 @@ def _read_summary(text: str) -> str:
 def find_source(name: str, *, folder: Path, cwd: Path, where: str = "") -> ConfigSource:
     """Find and read a preset, YAML file, run directory or folder with a semiovs.yaml.
 
-    folder: start of relative paths; cwd: paths in messages are relative to it; where: place of the reference, for messages.
+    folder: start of relative paths; cwd: paths in messages are relative to it; where: place of the reference, for
+    messages.
 
     Raises:
         ConfigError: there is none, or it cannot be read.

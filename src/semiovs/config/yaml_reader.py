@@ -1,7 +1,7 @@
 """Read YAML with line numbers, and format values as YAML.
 
-Scalars follow YAML 1.2: ``1e-3`` is a number, ``no`` and ``1_16`` are text, and only ``true`` and ``false`` are booleans. Tags,
-duplicate keys and self-references are refused; ``${`` is taken literally.
+Scalars follow YAML 1.2: ``1e-3`` is a number, ``no`` and ``1_16`` are text, and only ``true`` and ``false`` are
+booleans. Tags, duplicate keys and self-references are refused; ``${`` is taken literally.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ def to_plain(node: yaml.Node, where: str, *, words: bool = False) -> Any:
 def locate_value(node: yaml.Node, path: Iterable[int | str]) -> tuple[yaml.Node, str]:
     """Find the value at `path`, and its dotted key in the file.
 
-    path: keys and indices, as pydantic reports them; an index into a mapping counts its values; parts that the file does not
-    have are skipped. In the key, an item of a list appears by its ``name:``, if it has one.
+    path: keys and indices, as pydantic reports them; an index into a mapping counts its values; parts that the file
+    does not have are skipped. In the key, an item of a list appears by its ``name:``, if it has one.
     """
     names: list[str] = []
     for part in path:

@@ -1,4 +1,5 @@
-"""The `bands` pipeline: the geometry of `reference` for any number of bands of any depth; strong views change no colours.
+"""The `bands` pipeline: the geometry of `reference` for any number of bands of any depth; strong views change no
+colours.
 
 Bands are float32 in [0, 1] while they are augmented, and uint16 between processes, so that 16-bit files lose nothing.
 """

@@ -36,7 +36,9 @@ def take_previous(tensor: Tensor) -> Tensor:
 
 
 def take_mirrored(tensor: Tensor) -> Tensor:
-    """In-batch CutMix partners: image i of B is paired with image B - 1 - i; the middle one of an odd batch with the next."""
+    """In-batch CutMix partners: image i of B is paired with image B - 1 - i; the middle one of an odd batch with the
+    next.
+    """
     backward, middle = tensor.flip(0), len(tensor) // 2
     if len(tensor) % 2 == 0 or len(tensor) == 1:
         return backward
@@ -92,7 +94,9 @@ class OpenVocab(_BatchPart):
 
 @dataclass(frozen=True, eq=False)
 class Batch(_BatchPart):
-    """One step's images. `mixing` gives the CutMix partners (its boxes are not used); None = partners from the batch."""
+    """One step's images. `mixing` gives the CutMix partners (its boxes are not used); None = partners from the
+    batch.
+    """
 
     labeled: Labeled
     unlabeled: Unlabeled | None = None
@@ -100,7 +104,8 @@ class Batch(_BatchPart):
     ood: OpenVocab | None = None
 
     def pair(self, partners: Callable[[Tensor], Tensor] = take_previous) -> tuple[Unlabeled, Unlabeled]:
-        """Return the unlabelled images and their CutMix partners: `mixing`, or where there is none those chosen by `partners`.
+        """Return the unlabelled images and their CutMix partners: `mixing`, or where there is none those chosen by
+        `partners`.
 
         Raises:
             UsageError: the batch brings no unlabelled images.

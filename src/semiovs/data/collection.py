@@ -35,8 +35,8 @@ Target = Literal["mask", "label", "nothing"]
 class Stream:
     """The images of one role.
 
-    manifest: the good records; bad: ids (or line numbers) of records with errors; named_masks: how many records of a stream
-    without masks name one in its list (they are never opened).
+    manifest: the good records; bad: ids (or line numbers) of records with errors; named_masks: how many records of a
+    stream without masks name one in its list (they are never opened).
     """
 
     name: str
@@ -54,8 +54,8 @@ class Stream:
 class Collection:
     """Streams by name, in the order of `KEYS`.
 
-    masks, images: readers of mask and image files; ood_labels: labels of the OOD images; with ``ood.mode: naive`` they only
-    tell which pixels are valid, and None makes every pixel valid; findings: what is wrong with lists and folders.
+    masks, images: readers of mask and image files; ood_labels: labels of the OOD images; with ``ood.mode: naive`` they
+    only tell which pixels are valid, and None makes every pixel valid; findings: what is wrong with lists and folders.
     """
 
     vocabulary: Vocabulary

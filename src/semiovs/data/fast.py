@@ -1,8 +1,9 @@
 """The `fast` pipeline: the same draws as `reference`, applied with OpenCV and lookup tables on uint8.
 
-Labels are equal to those of `reference`. Images differ by rounding: per operation, in levels of 0..255, brightness 0, gray 0,
-contrast 0 to 1, saturation below 0.01 in the mean, resize 0.15, hue 0.2, blur 0.2 to 0.8 (bounds in
-tests/unit/data/test_fast.py). Releases of OpenCV may round differently: batches are equal bit for bit only with the same one.
+Labels are equal to those of `reference`. Images differ by rounding: per operation, in levels of 0..255, brightness 0,
+gray 0, contrast 0 to 1, saturation below 0.01 in the mean, resize 0.15, hue 0.2, blur 0.2 to 0.8 (bounds in
+tests/unit/data/test_fast.py). Releases of OpenCV may round differently: batches are equal bit for bit only with the
+same one.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ _CUT_OFF = -0.499
 
 
 def crop(image: Image.Image, geometry: Geometry) -> Pixels:
-    """RGB image -> RGB crop (crop, crop, 3); padding is black. Only the part of the image that the crop shows is resized."""
+    """RGB image -> RGB crop (crop, crop, 3); padding is black. Only the part of the image that the crop shows is
+    resized.
+    """
     enlarged = geometry.plain or (geometry.size[0] >= image.width and geometry.size[1] >= image.height)
     window = _enlarge(image, geometry) if enlarged else _shrink(image, geometry)
     width, height = geometry.visible
@@ -71,7 +74,9 @@ def to_tensor(crop: Pixels) -> Tensor:
 
 
 def blur(pixels: Pixels, radius: float) -> Pixels:
-    """Gaussian blur like PIL's, whose box filters are folded into one kernel (a sampled Gaussian differs below radius 0.5)."""
+    """Gaussian blur like PIL's, whose box filters are folded into one kernel (a sampled Gaussian differs below radius
+    0.5).
+    """
     taps = gaussian_kernel(radius)
     return _as_uint8(cv2.sepFilter2D(pixels, -1, taps, taps, borderType=cv2.BORDER_REPLICATE))
 
@@ -89,7 +94,9 @@ def _enlarge(image: Image.Image, geometry: Geometry) -> Pixels:
 
 
 def _find_samples(length: int, resized: int, start: int, count: int) -> tuple[tuple[int, int], tuple[float, float]]:
-    """Where a window samples one axis: pixels [first, end) that it reads; position of its first sample in them, and the step."""
+    """Where a window samples one axis: pixels [first, end) that it reads; position of its first sample in them, and the
+    step.
+    """
     step = length / resized
     position = (start + 0.5) * step - 0.5
     first = max(math.floor(position), 0)
@@ -108,7 +115,9 @@ def _shrink(image: Image.Image, geometry: Geometry) -> Pixels:
 
 
 def _nearest_indices(length: int, resized: int, start: int, count: int) -> NDArray[np.intp]:
-    """Indices that PIL's nearest neighbour reads; PIL adds up the step, and the closed formula would differ in some pixels."""
+    """Indices that PIL's nearest neighbour reads; PIL adds up the step, and the closed formula would differ in some
+    pixels.
+    """
     steps = np.full(start + count, length / resized)
     steps[0] *= 0.5
     return np.add.accumulate(steps)[start:].astype(np.intp)
@@ -134,7 +143,9 @@ def _adjust_saturation(pixels: Pixels, factor: float) -> Pixels:
 
 
 def _adjust_hue(pixels: Pixels, shift: float) -> Pixels:
-    """PIL counts hue in 255 steps that wrap at 256, OpenCV in 256 steps: a table goes from one to the other and back."""
+    """PIL counts hue in 255 steps that wrap at 256, OpenCV in 256 steps: a table goes from one to the other and
+    back.
+    """
     hue = (np.arange(256) * 255 // 256 + int(shift * 255)) % 256
     table = (np.rint(hue * 256 / 255) % 256).astype(np.uint8)
     colors = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV_FULL)

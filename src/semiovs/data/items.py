@@ -124,7 +124,8 @@ def read_labeled(
 def read_ood(
     record: Record, labels: LabelSource | None, *, scores: bool, read: Callable[[Path], Any] = read_image
 ) -> tuple[Any, NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Image, label and (if `scores`) confidence of an OOD record; without `crop_labels` every pixel is valid with label 0.
+    """Image, label and (if `scores`) confidence of an OOD record; without `crop_labels` every pixel is valid with label
+    0.
 
     Raises:
         DataError: unreadable, no label, or of different sizes.

@@ -65,7 +65,8 @@ class MaskFolder(MaskFiles):
 
 
 class MatchedLabels:
-    """A `LabelSource` with the ids of a manifest: labels are found by id, else by the last part of the id where it is unique.
+    """A `LabelSource` with the ids of a manifest: labels are found by id, else by the last part of the id where it is
+    unique.
 
     The image ``ood/images/0001`` of a list thus has the label ``0001`` of a store that was made from the folder.
     """

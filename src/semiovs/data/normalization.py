@@ -17,8 +17,8 @@ _LARGEST = {torch.uint8: 255, torch.uint16: 65535}
 def normalize(batch: Batch, mean: tuple[float, ...], std: tuple[float, ...]) -> Batch:
     """Return the batch with images (x / 255 - mean) / std in float32, confidences x / 255, masks and labels int64.
 
-    Images of bands (uint16) are divided by 65535; tensors that are float already stay. It runs on the device of the batch;
-    the arithmetic is that of torchvision's ToTensor and Normalize, bit for bit.
+    Images of bands (uint16) are divided by 65535; tensors that are float already stay. It runs on the device of the
+    batch; the arithmetic is that of torchvision's ToTensor and Normalize, bit for bit.
     """
 
     def image(pixels: Tensor) -> Tensor:

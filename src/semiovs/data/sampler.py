@@ -22,9 +22,9 @@ class StreamItem(NamedTuple):
 class StreamSampler:
     """Endless shuffled passes over `length` images, cut into batches of `batch_size` a rank.
 
-    Position p lies in pass p // length; each pass has its own permutation of (seed, name, pass). Micro-step k of `world_size`
-    ranks takes positions [k·G, (k+1)·G), G = batch_size · world_size, and rank r the r-th slice of them, so the global order
-    does not depend on how many ranks share a global batch.
+    Position p lies in pass p // length; each pass has its own permutation of (seed, name, pass). Micro-step k of
+    `world_size` ranks takes positions [k·G, (k+1)·G), G = batch_size · world_size, and rank r the r-th slice of them,
+    so the global order does not depend on how many ranks share a global batch.
     """
 
     length: int
@@ -58,7 +58,9 @@ class StreamSampler:
 
 @dataclass(frozen=True)
 class PartnerSampler:
-    """CutMix partners from an independent shuffle: the i-th one is never the same image as the i-th of `partners_of`."""
+    """CutMix partners from an independent shuffle: the i-th one is never the same image as the i-th of
+    `partners_of`.
+    """
 
     sampler: StreamSampler
     partners_of: StreamSampler

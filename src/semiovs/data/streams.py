@@ -28,9 +28,9 @@ class StepStream(Dataset[Batch]):
     Images (but those of bands), masks and confidences are uint8 (see `normalize`); each stream cycles on its own.
 
     views: the streams and views that the method asks for; batch_size, unlabeled_batch_size, ood_batch_size: images per
-    micro-step and rank (None: unlabelled as labelled, OOD as unlabelled); micro_steps_total: length; confidence: ``ones``,
-    or that of the label source (``score``, ``calibrated``); pipeline: `data.pipeline`, for RGB images (bands have their
-    own); fit: see `Geometry.draw`; look: see `StrongLook.draw`.
+    micro-step and rank (None: unlabelled as labelled, OOD as unlabelled); micro_steps_total: length; confidence:
+    ``ones``, or that of the label source (``score``, ``calibrated``); pipeline: `data.pipeline`, for RGB images (bands
+    have their own); fit: see `Geometry.draw`; look: see `StrongLook.draw`.
 
     Raises:
         DataError: a stream that `views` asks for has no images, or too few to find CutMix partners.
@@ -159,7 +159,9 @@ def steps_per_epoch(
     world_size: int = 1,
     accumulate: int = 1,
 ) -> int:
-    """Optimiser steps of one pass over the unlabelled images (labelled ones if the method reads no others), at least 1."""
+    """Optimiser steps of one pass over the unlabelled images (labelled ones if the method reads no others), at
+    least 1.
+    """
     if views.unlabeled is None:
         images, size = len(sources.labeled), batch_size
     else:

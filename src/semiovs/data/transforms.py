@@ -1,7 +1,7 @@
 """Random draws of the augmentation of one item (UniMatch), which every pipeline then applies to pixels.
 
-`Geometry` (resize, crop, flip) is drawn once per item and applied to image, mask and confidence alike; a `StrongLook` (colours,
-blur) is drawn for each strong view.
+`Geometry` (resize, crop, flip) is drawn once per item and applied to image, mask and confidence alike; a `StrongLook`
+(colours, blur) is drawn for each strong view.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ class StrongLook:
     def draw(cls, draws: ItemDraws, kind: LookKind = "color", bands: int | None = None) -> Self:
         """Draw a look of `kind`; ``color`` has jitter in 80 %, gray in 20 % and blur in half of the cases.
 
-        kind: ``color``; ``tone``, brightness, contrast and blur; ``blur``; ``none``. bands: number of bands of images that are
-        not RGB: ``color`` is then ``tone`` and a gain of each band (±25 %).
+        kind: ``color``; ``tone``, brightness, contrast and blur; ``blur``; ``none``. bands: number of bands of images
+        that are not RGB: ``color`` is then ``tone`` and a gain of each band (±25 %).
         """
         if kind == "none":
             return cls()
@@ -146,7 +146,9 @@ def draw_size(size: tuple[int, int], scale: tuple[float, float], draws: ItemDraw
 
 
 def fit_size(size: tuple[int, int], fit: tuple[int, int], factor: float) -> tuple[int, int]:
-    """(width, height) of an image of `size` whose long and short side just fit `fit` times `factor` (SemiVL spec, section 9)."""
+    """(width, height) of an image of `size` whose long and short side just fit `fit` times `factor` (SemiVL spec,
+    section 9).
+    """
     longest, shortest = (int(side * factor) for side in fit)
     ratio = min(longest / max(size), shortest / min(size))
     width, height = (max(1, int(side * ratio + 0.5)) for side in size)

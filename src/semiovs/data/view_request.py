@@ -10,10 +10,11 @@ from typing import Literal
 class ViewRequest:
     """The streams that a method reads, and the number of strong views of their images.
 
-    labeled: strong views of labelled images (0 for all but AllSpark); unlabeled: strong views of unlabelled images, None if
-    the method reads none; mixing: whether a second, independent stream of unlabelled images brings the CutMix partners;
-    ood: strong views of the OOD images, None without OOD stream; box: ``each``, every image draws its own
-    (`draw_cutmix_box`), or ``half``, in half of the batches every image has one of half the area (`draw_half_box`; DDFP).
+    labeled: strong views of labelled images (0 for all but AllSpark); unlabeled: strong views of unlabelled images,
+    None if the method reads none; mixing: whether a second, independent stream of unlabelled images brings the CutMix
+    partners; ood: strong views of the OOD images, None without OOD stream; box: ``each``, every image draws its own
+    (`draw_cutmix_box`), or ``half``, in half of the batches every image has one of half the area (`draw_half_box`;
+    DDFP).
     """
 
     labeled: int = 0

@@ -91,7 +91,8 @@ def _start_loader(stream: Dataset[Batch], steps: range, workers: int) -> Iterato
 
 @contextmanager
 def _block_termination() -> Iterator[None]:
-    """Fork while SIGTERM is blocked: every thread of a worker inherits that, also those that torch starts before `_start_worker`.
+    """Fork while SIGTERM is blocked: every thread of a worker inherits that, also those that torch starts before
+    `_start_worker`.
 
     One thread that does not block it would let the signal end the worker.
     """
@@ -141,7 +142,9 @@ def _return_unchanged(batch: Any) -> Any:
 
 
 def _start_worker(_: int) -> None:
-    """Use one thread, and ignore signals to the whole job: the main process writes a checkpoint, then ends its workers."""
+    """Use one thread, and ignore signals to the whole job: the main process writes a checkpoint, then ends its
+    workers.
+    """
     torch.set_num_threads(1)
     for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):

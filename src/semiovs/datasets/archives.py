@@ -66,7 +66,8 @@ class ArchiveOnDisk:
         """Advice: how to unpack it, or to download it again."""
         if not self.ok:
             return (
-                f"{self.path} is damaged or incomplete ({self.archive.algorithm.upper()} differs from the official file's): "
+                f"{self.path} is damaged or incomplete ({self.archive.algorithm.upper()} differs from the official "
+                f"file's): "
                 "get it again"
             )
         tool = "unzip -q {0} -d {1}" if self.path.suffix == ".zip" else "tar -xf {0} -C {1}"

@@ -18,7 +18,8 @@ from semiovs.datasets.splits import LABELED, UNLABELED
 
 _PAGE = "cocodataset.org/#download"
 _MASKS = (
-    f"masks/ as PNGs; or annotations_trainval2017.zip ({_PAGE}), from which `semiovs data prepare coco --write` makes them; or "
+    f"masks/ as PNGs; or annotations_trainval2017.zip ({_PAGE}), from which `semiovs data prepare coco --write` makes "
+    f"them; or "
     "stuffthingmaps_trainval2017.zip of COCO-Stuff (github.com/nightrome/cocostuff), unpacked to stuffthingmaps/"
 )
 _PARTS = ("train2017", "val2017")
@@ -107,7 +108,9 @@ def list_unlabeled(labeled: Iterable[str], stems: Iterable[str]) -> list[str]:
 
 
 def bare_lists(root: Path, labeled: Mapping[str, str]) -> dict[str, str]:
-    """Name -> text of the lists of bare images beside lists of labelled ones, from the images of train2017 below `root`."""
+    """Name -> text of the lists of bare images beside lists of labelled ones, from the images of train2017 below
+    `root`.
+    """
     if not labeled or not root.is_dir():
         return {}
     stems = Coco(DataConfig(name="coco", root=str(root))).files.stems("train2017", "images/train2017")

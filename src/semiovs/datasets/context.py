@@ -27,8 +27,8 @@ _FOLDER, _FLAT = "SegmentationClassContext60", "SegmentationClassContext"
 _LAST = 59
 #: The 59 classes among the 459 of the full annotation, in the order of the vocabulary `context60` (class 1 first).
 _IDS = (
-    2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144, 158, 159, 162,
-    187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326, 347, 349, 354, 355, 360, 366, 368, 397, 415,
+    2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144, 158, 159,
+    162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326, 347, 349, 354, 355, 360, 366, 368, 397, 415,
     416, 420, 424, 427, 440, 445, 454, 458,
 )  # fmt: skip
 
@@ -105,7 +105,8 @@ class Context(Benchmark):
         train = set(read_first_words(self.home / "ImageSets" / "Main" / "train.txt"))
         if not train:
             raise DataError(
-                f"{self.home / 'ImageSets/Main/train.txt'}: not there; it says which images are for training ({_DEVKIT})"
+                f"{self.home / 'ImageSets/Main/train.txt'}: not there; it says which images are for training "
+                f"({_DEVKIT})"
             )
         return {path.stem: "train" if path.stem in train else "val" for path in mats.glob("*.mat")}
 

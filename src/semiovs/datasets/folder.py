@@ -30,10 +30,11 @@ class FolderDataset(Dataset):
     """Images and masks under `data.root`.
 
     By convention ``images/`` with ``masks/``, ``unlabeled/``, ``val/images`` with ``val/masks``, ``ood/`` and
-    ``classes.txt`` or ``classes.yaml``; each can be replaced by a folder, a list or a manifest in the configuration, relative
-    to the root or absolute.
+    ``classes.txt`` or ``classes.yaml``; each can be replaced by a folder, a list or a manifest in the configuration,
+    relative to the root or absolute.
 
-    lists: stream -> records and findings to use instead of those that the configuration names, for lists that are not on disk.
+    lists: stream -> records and findings to use instead of those that the configuration names, for lists that are not
+    on disk.
     """
 
     lists: Mapping[str, Reading] = field(default_factory=dict)
@@ -108,7 +109,8 @@ class FolderDataset(Dataset):
             found.streams[HELD_OUT] = Stream(HELD_OUT, held_out)
         else:
             raise ConfigError(
-                f"data.held_out: {given} of {len(every)} labelled images cannot be kept aside; give 1 to {len(every) - 1}"
+                f"data.held_out: {given} of {len(every)} labelled images cannot be kept aside; give 1 to "
+                f"{len(every) - 1}"
             )
         if every is not None and held_out is not None:
             found.streams[LABELED] = replace(found.streams[LABELED], manifest=every.exclude(held_out))

@@ -127,9 +127,14 @@ class Catalogue:
         for name, row in data["lists"].items():
             key, _, rest = name.partition("/")
             lists[name] = PublishedList(
-                name, row["count"], row["sha256"], row["canonical"], row["sorted"],
-                f"{datasets[key].family}/{rest}", tuple(row["in"]),
-            )  # fmt: skip
+                name,
+                row["count"],
+                row["sha256"],
+                row["canonical"],
+                row["sorted"],
+                f"{datasets[key].family}/{rest}",
+                tuple(row["in"]),
+            )
         return cls({key: ListRepository(key, **row) for key, row in data["repositories"].items()}, datasets, lists)
 
     def select(self, names: Iterable[str] = ()) -> list[PublishedList]:

@@ -16,7 +16,8 @@ from semiovs.errors import DataError, MissingExtraError
 
 _DEVKIT = "VOCtrainval_11-May-2012.tar, host.robots.ox.ac.uk/pascal/VOC/voc2012"
 _SBD = (
-    "SegmentationClassAug as PNGs (12,031 files), or benchmark.tgz of SBD, the Semantic Boundaries Dataset of Hariharan et al. "
+    "SegmentationClassAug as PNGs (12,031 files), or benchmark.tgz of SBD, the Semantic Boundaries Dataset of "
+    "Hariharan et al. "
     "2011 (its dataset/cls/*.mat), from which `semiovs data prepare voc --write` makes them"
 )
 _AUG = "SegmentationClassAug"

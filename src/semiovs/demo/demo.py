@@ -80,8 +80,8 @@ model: {{name: deeplabv3plus, encoder: small, pretrained: true, output_stride: 1
 method: {{name: unimatch, conf_thresh: 0.8}}
 optim: {{name: adamw, lr: 0.001, head_lr_multiplier: 3, weight_decay: 0.01}}
 train:
-  {{steps: {steps}, batch_size: 8, unlabeled_batch_size: 8, seed: {seed}, device: cpu, precision: {precision}, eval_every: {every},
-   save_every: 1000000, log_every: 50, keep_last: 1}}
+  {{steps: {steps}, batch_size: 8, unlabeled_batch_size: 8, seed: {seed}, device: cpu, precision: {precision},
+   eval_every: {every}, save_every: 1000000, log_every: 50, keep_last: 1}}
 run: {{tensorboard: false}}
 """
 
@@ -153,7 +153,8 @@ def run_demo(
     say(f"world: {size.labeled} labelled, {size.unlabeled} unlabelled, {size.ood} OOD, {size.val} evaluation images")
     teacher = label_ood(root / "world")
     say(
-        f"teacher: asked with {teacher.concepts} words, it labelled {teacher.images} OOD images in {teacher.seconds:.0f} s; "
+        f"teacher: asked with {teacher.concepts} words, it labelled {teacher.images} OOD images in "
+        f"{teacher.seconds:.0f} s; "
         f"mIoU {teacher.miou:.1f}"
     )
     steps, precision = (steps, _choose_precision()) if steps else choose_steps(root, seed, say)

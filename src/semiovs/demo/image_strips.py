@@ -49,8 +49,16 @@ def write_strips(path: Path, examples: Sequence[DemoExample]) -> None:
     for axis, caption in zip(axes[0], captions, strict=True):
         axis.set_title(caption, fontsize=9, fontweight="bold")
     patches = [Patch(color=format_hex(color), label=name) for name, color in zip(CLASSES, COLORS, strict=True)]
-    figure.legend(handles=patches, loc="outside lower center", ncols=len(CLASSES), fontsize=7.5, frameon=False,
-                  handlelength=0.9, handletextpad=0.4, columnspacing=1.1)  # fmt: skip
+    figure.legend(
+        handles=patches,
+        loc="outside lower center",
+        ncols=len(CLASSES),
+        fontsize=7.5,
+        frameon=False,
+        handlelength=0.9,
+        handletextpad=0.4,
+        columnspacing=1.1,
+    )
     write_bytes(path, _encode_png(figure))
 
 

@@ -34,8 +34,15 @@ GROUND = "ground"
 
 #: Their colours in pictures.
 COLORS = (
-    (44, 47, 54), (78, 121, 167), (242, 142, 43), (225, 87, 89), (118, 183, 178), (89, 161, 79), (237, 201, 72), (176, 122, 161)
-)  # fmt: skip
+    (44, 47, 54),
+    (78, 121, 167),
+    (242, 142, 43),
+    (225, 87, 89),
+    (118, 183, 178),
+    (89, 161, 79),
+    (237, 201, 72),
+    (176, 122, 161),
+)
 
 
 #: Vocabulary for teachers: textures that are not classes are concepts of the background.

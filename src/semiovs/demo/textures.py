@@ -31,7 +31,9 @@ class Plane:
 
     @classmethod
     def draw(cls, side: int, periods: tuple[float, float], rng: np.random.Generator) -> Plane:
-        """A plane of side² pixels with a random direction and origin; one period is `periods` (low, high) pixels long."""
+        """A plane of side² pixels with a random direction and origin; one period is `periods` (low, high) pixels
+        long.
+        """
         angle, period = rng.uniform(0, 2 * np.pi), rng.uniform(*periods)
         cos, sin = np.float32(np.cos(angle) / period), np.float32(np.sin(angle) / period)
         y, x = make_pixel_grid(side)
@@ -351,7 +353,34 @@ NAMED = _name_textures(_stripes, _checks, _dots, _waves, _bricks, _cells, _grid)
 FOREIGN = _name_textures(_zigzag, _rings, _dashes, _triangles, _hexagons, _plaid)
 
 OTHER = _name_textures(
-    _crosses, _squares, _frames, _scales, _arcs, _maze, _marble, _blobs, _speckle, _camouflage, _ramps, _pinstripes,
-    _ribbons, _crescents, _halves, _ovals, _stones, _bubbles, _confetti, _tartan, _basket, _chevrons, _pinwheels,
-    _interference, _beads, _hooks, _targets, _stairs, _stars, _hatching,
-)  # fmt: skip
+    _crosses,
+    _squares,
+    _frames,
+    _scales,
+    _arcs,
+    _maze,
+    _marble,
+    _blobs,
+    _speckle,
+    _camouflage,
+    _ramps,
+    _pinstripes,
+    _ribbons,
+    _crescents,
+    _halves,
+    _ovals,
+    _stones,
+    _bubbles,
+    _confetti,
+    _tartan,
+    _basket,
+    _chevrons,
+    _pinwheels,
+    _interference,
+    _beads,
+    _hooks,
+    _targets,
+    _stairs,
+    _stars,
+    _hatching,
+)

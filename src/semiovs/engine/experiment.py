@@ -87,10 +87,10 @@ class Experiment:
         precision = Precision.choose(train.precision, world.device)
         guard = FiniteGuard(world, train.nonfinite, train.max_skipped)
         learner = Learner(method, method.optimizers(config.optim, lr_scale=scale), precision.scaler(), guard)
-        recipe = Recipe(
-            Schedule.of(config.optim, total, per_epoch), precision, _make_prepare(method.student, config, world), per_epoch,
-            train.accumulate, config.optim.clip_norm, train.seed,
-        )  # fmt: skip
+        schedule = Schedule.of(config.optim, total, per_epoch)
+        prepare = _make_prepare(method.student, config, world)
+        clip_norm = config.optim.clip_norm
+        recipe = Recipe(schedule, precision, prepare, per_epoch, train.accumulate, clip_norm, train.seed)
         stream = StepStream(
             sources,
             method.views,

@@ -51,11 +51,12 @@ def run_labelling(
 ) -> LabellingReport | None:
     """Do this process's part of `shard`; None on all processes but the main one, which hears of all.
 
-    build: teacher and its description, called once the process has its GPU; bar: number of processes -> a progress bar; say: told
-    what the teacher's shortcuts change; work: as `label_images`.
+    build: teacher and its description, called once the process has its GPU; bar: number of processes -> a progress bar;
+    say: told what the teacher's shortcuts change; work: as `label_images`.
 
     Raises:
-        DataError: images or the store; PreemptedError, InterruptedRunError: a signal, after what was begun is in the store.
+        DataError: images or the store; PreemptedError, InterruptedRunError: a signal, after what was begun is in the
+        store.
     """
     with join_shards() as ranks, StopSignals() as signals:
 

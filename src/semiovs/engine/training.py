@@ -105,8 +105,9 @@ def _build_continued(config: Config, run: Run, world: World) -> Experiment:
     if state["world_size"] != world.size:
         log.warning(
             "the run had %d process(es), now it has %d: it goes on, but not bit for bit as before",
-            state["world_size"], world.size,
-        )  # fmt: skip
+            state["world_size"],
+            world.size,
+        )
     restore(experiment.learner, state, world.device, world.rank)
     log.info("continuing after step %d of %d", experiment.learner.step, experiment.recipe.total_steps)
     return experiment
@@ -208,7 +209,8 @@ def _explain_out_of_memory(experiment: Experiment) -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise ConfigError(
             f"out of GPU memory at step {learner.step} with train.batch_size={train.batch_size} and "
-            f"data.crop_size={experiment.config.data.crop_size}: lower one of them (train.accumulate keeps the total batch)"
+            f"data.crop_size={experiment.config.data.crop_size}: lower one of them (train.accumulate keeps the "
+            f"total batch)"
         ) from None
 
 

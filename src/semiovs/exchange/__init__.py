@@ -1,6 +1,7 @@
 """Import and export annotation files: COCO, CVAT, Label Studio, LabelMe.
 
-All formats are read into `Annotations` (images with named shapes), which `Importer` paints into masks; `Exporter` writes labels.
+All formats are read into `Annotations` (images with named shapes), which `Importer` paints into masks; `Exporter`
+writes labels.
 """
 
 from semiovs.exchange.annotations import IGNORE_NAME, AnnotatedImage, Annotations, Bitmap, Region, Shape, paint

@@ -49,8 +49,8 @@ class Bitmap:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One object. label: class name as the file has it; where: file and place; layer: higher ones lie on top; crowd: COCO's
-    region of objects that are not told apart.
+    """One object. label: class name as the file has it; where: file and place; layer: higher ones lie on top; crowd:
+    COCO's region of objects that are not told apart.
     """
 
     label: str
@@ -64,8 +64,8 @@ class Shape:
 class AnnotatedImage:
     """One image of an annotation file.
 
-    name: file name as given, with folders; size: as given, or None; shapes: later ones lie on top, or, if `smaller_on_top`,
-    smaller ones; aliases: other names of the image; faults: problems of shapes that were left out.
+    name: file name as given, with folders; size: as given, or None; shapes: later ones lie on top, or, if
+    `smaller_on_top`, smaller ones; aliases: other names of the image; faults: problems of shapes that were left out.
     """
 
     name: str
@@ -120,8 +120,8 @@ def paint(
 ) -> PaintedLabel:
     """Rasterise all shapes into one label, the topmost last.
 
-    ids: label -> class id, or 255; rest: value of pixels without a shape; crowd_ignored: whether crowds become 255 (they lie
-    under all other shapes); problems: collects the problems of single shapes.
+    ids: label -> class id, or 255; rest: value of pixels without a shape; crowd_ignored: whether crowds become 255
+    (they lie under all other shapes); problems: collects the problems of single shapes.
     """
     label = np.full(size, _NOTHING, np.int16)
     drawn, empty = [], 0

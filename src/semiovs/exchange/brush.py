@@ -1,8 +1,8 @@
 """Label Studio's brush masks: RGBA values of a whole image, run by run, in a stream of bits.
 
-The stream (``@thi.ng/rle-pack``, which Label Studio uses): 32 bits the number of values; 5 bits the bits of a value less one; four
-times 4 bits, each the bits of a length less one. Then blocks: 1 bit, is it a run; 2 bits, which of the four widths; the number of
-values less one in so many bits; then the value of the run, or each of the values.
+The stream (``@thi.ng/rle-pack``, which Label Studio uses): 32 bits the number of values; 5 bits the bits of a value
+less one; four times 4 bits, each the bits of a length less one. Then blocks: 1 bit, is it a run; 2 bits, which of the
+four widths; the number of values less one in so many bits; then the value of the run, or each of the values.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ _BACKGROUND = ("_background_", "__background__")
 class ClassRules:
     """The rules by which shapes become class ids.
 
-    vocabulary: the classes; map: label in the file -> class, or ``ignore``; rest: class of pixels without a shape, or ``ignore``;
-    crowd_ignored: whether COCO's crowds are ignored, instead of counting as their class.
+    vocabulary: the classes; map: label in the file -> class, or ``ignore``; rest: class of pixels without a shape, or
+    ``ignore``; crowd_ignored: whether COCO's crowds are ignored, instead of counting as their class.
 
     Raises:
         ConfigError: `map` or `rest` names no class.

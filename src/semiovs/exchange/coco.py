@@ -148,9 +148,16 @@ def write(images: Iterable[ExportLabel], names: Sequence[str], tolerance: float 
         for name, mask in split_classes(image.label, names):
             for segmentation, area, box in _make_segmentations(mask, tolerance):
                 objects.append(
-                    {"id": len(objects) + 1, "image_id": number, "category_id": ids[name], "segmentation": segmentation,
-                     "area": area, "bbox": box, "iscrowd": 0}
-                )  # fmt: skip
+                    {
+                        "id": len(objects) + 1,
+                        "image_id": number,
+                        "category_id": ids[name],
+                        "segmentation": segmentation,
+                        "area": area,
+                        "bbox": box,
+                        "iscrowd": 0,
+                    }
+                )
     categories = [{"id": number, "name": name} for name, number in ids.items()]
     return json.dumps({"images": listed, "annotations": objects, "categories": categories}, ensure_ascii=False)
 

@@ -1,7 +1,7 @@
 """CVAT XML 1.1, "CVAT for images" (https://docs.cvat.ai/docs/manual/advanced/xml_format/).
 
-Of two shapes the one with the higher ``z_order`` lies on top, of equal ones the later. ``occluded`` and attributes mean nothing
-here.
+Of two shapes the one with the higher ``z_order`` lies on top, of equal ones the later. ``occluded`` and attributes mean
+nothing here.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def _read_mask(element: XmlElement) -> Runs:
 
 
 def write(images: Iterable[ExportLabel], names: Sequence[str], tolerance: float | None) -> str:
-    """The XML text of labels: one mask a class and image, or with `tolerance` one polygon a piece, larger ones below."""
+    """The XML text of labels: one mask a class and image, or with `tolerance` one polygon a piece, larger ones
+    below.
+    """
     lines: list[str] = []
     number = 0
     for number, image in enumerate(images, 1):
@@ -137,7 +139,8 @@ def _format_masks(image: ExportLabel, names: Sequence[str]) -> Iterator[str]:
         inner = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         counts = ", ".join(map(str, count_runs(inner, by_columns=False).tolist()))
         yield (
-            f'<mask label={quoteattr(name)} source="semi-auto" occluded="0" rle="{counts}" left="{columns[0]}" top="{rows[0]}" '
+            f'<mask label={quoteattr(name)} source="semi-auto" occluded="0" rle="{counts}" left="{columns[0]}" '
+            f'top="{rows[0]}" '
             f'width="{inner.shape[1]}" height="{inner.shape[0]}" z_order="0"></mask>'
         )
 
@@ -146,13 +149,18 @@ def _format_polygons(image: ExportLabel, names: Sequence[str], tolerance: float)
     for layer, (name, points) in enumerate(layer_outlines(image.label, names, tolerance)):
         corners = ";".join(f"{x:.2f},{y:.2f}" for x, y in points.tolist())
         yield (
-            f'<polygon label={quoteattr(name)} source="semi-auto" occluded="0" points="{corners}" z_order="{layer}"></polygon>'
+            f'<polygon label={quoteattr(name)} source="semi-auto" occluded="0" points="{corners}" '
+            f'z_order="{layer}"></polygon>'
         )
 
 
 def format_setup(names: Sequence[str], colors: Sequence[RGB]) -> str:
     """Labels for the "Raw" field of a new CVAT task."""
     return json.dumps(
-        [{"name": name, "color": format_hex(color), "attributes": []} for name, color in zip(names, colors, strict=True)],
-        indent=2, ensure_ascii=False,
-    )  # fmt: skip
+        [
+            {"name": name, "color": format_hex(color), "attributes": []}
+            for name, color in zip(names, colors, strict=True)
+        ],
+        indent=2,
+        ensure_ascii=False,
+    )

@@ -67,7 +67,8 @@ class Exporter:
         """Write `out`: a file (``.json`` or ``.xml``), or a folder that also gets copies of the images.
 
         Raises:
-            DataError: `out` is there already, labels that cannot be read or do not fit their images, or names that no file
+            DataError: `out` is there already, labels that cannot be read or do not fit their images, or names that no
+            file
                 can hold.
         """
         if out.suffix.lower() in {".json", ".xml"}:
@@ -104,7 +105,8 @@ class Exporter:
             raise DataError(f"{item.name!r}: an annotation file cannot hold this name; rename the image")
         if item.record is not None and (size := read_size(item.record.image)) != label.shape[::-1]:
             raise DataError(
-                f"{item.record.image}: is {size[0]}x{size[1]} pixels, but its label is {label.shape[1]}x{label.shape[0]}; "
+                f"{item.record.image}: is {size[0]}x{size[1]} pixels, but its label is "
+                f"{label.shape[1]}x{label.shape[0]}; "
                 "are these the images that were labelled?"
             )
         return ExportLabel(item.name, label, item.score)

@@ -27,8 +27,9 @@ AUTO = "auto"
 class AnnotationFormat:
     """The functions that read and write the annotations of one tool.
 
-    title: its full name; recognise: whether a file has this format; write: text of (labels, class names, tolerance), or None; file:
-    name of a written file in a folder; setup: text of (names, colours) that prepares the tool, and the name of its file.
+    title: its full name; recognise: whether a file has this format; write: text of (labels, class names, tolerance), or
+    None; file: name of a written file in a folder; setup: text of (names, colours) that prepares the tool, and the name
+    of its file.
     """
 
     title: str
@@ -47,15 +48,24 @@ def list_formats(*, predictions: bool = False, prefix: str = "") -> Mapping[str,
         {
             "coco": AnnotationFormat("COCO JSON", coco.recognise, coco.read, coco.write, "annotations.json"),
             "cvat": AnnotationFormat(
-                "CVAT for images 1.1", cvat.recognise, cvat.read, cvat.write, "annotations.xml", ("labels.json", cvat.format_setup)
+                "CVAT for images 1.1",
+                cvat.recognise,
+                cvat.read,
+                cvat.write,
+                "annotations.xml",
+                ("labels.json", cvat.format_setup),
             ),
             "label-studio": AnnotationFormat(
-                "Label Studio JSON", label_studio.recognise, read_tasks, write_tasks, "tasks.json",
+                "Label Studio JSON",
+                label_studio.recognise,
+                read_tasks,
+                write_tasks,
+                "tasks.json",
                 ("interface.xml", label_studio.format_setup),
             ),
             "labelme": AnnotationFormat("LabelMe JSON", labelme.recognise, labelme.read),
         }
-    )  # fmt: skip
+    )
 
 
 def read_annotations(

@@ -61,7 +61,9 @@ class ImageIndex:
         raise DataError(f"no image '{shorten_text(names[0])}' in {self.origin}{hint}")
 
     def _find_candidates(self, parts: tuple[str, ...]) -> list[tuple[int, Record]]:
-        """Find images of a name, each with the number of equal path parts; other suffixes only if there is no exact match."""
+        """Find images of a name, each with the number of equal path parts; other suffixes only if there is no exact
+        match.
+        """
         for last in (parts[-1], _drop_suffix(parts[-1])):
             wanted = (*parts[:-1], last)
             found = []

@@ -36,9 +36,10 @@ Progress = Callable[[int, int], None]
 class ImportResult:
     """What came in.
 
-    records: images with their masks; listed: images in the list (with those of `Importer.known`); bare: images that the file
-    lists without any shape, left out; pixels: of each value; rest: pixels that no shape covered; empty: shapes thinner than a
-    pixel; left_out: names of images with problems, if they are skipped; left: images in `Importer.pool` that are still bare.
+    records: images with their masks; listed: images in the list (with those of `Importer.known`); bare: images that the
+    file lists without any shape, left out; pixels: of each value; rest: pixels that no shape covered; empty: shapes
+    thinner than a pixel; left_out: names of images with problems, if they are skipped; left: images in `Importer.pool`
+    that are still bare.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -55,9 +56,9 @@ class ImportResult:
 class Importer:
     """Writes annotations as masks into a new folder: ``masks/<id>.png`` and ``labeled.jsonl``.
 
-    index: the images; out: the folder; root: start of paths in lists; source: of records that name none; known: labelled
-    images that are added to the list; pool: unlabelled images, of which ``unlabeled.jsonl`` lists those that stay
-    unlabelled; skip: leave images with problems out instead of refusing all; name_classes: write ``classes.txt``.
+    index: the images; out: the folder; root: start of paths in lists; source: of records that name none; known:
+    labelled images that are added to the list; pool: unlabelled images, of which ``unlabeled.jsonl`` lists those that
+    stay unlabelled; skip: leave images with problems out instead of refusing all; name_classes: write ``classes.txt``.
     """
 
     rules: ClassRules
@@ -74,7 +75,8 @@ class Importer:
         """Write the folder, completely or not at all.
 
         Raises:
-            DataError: the folder is there and not empty, problems (unless `skip`), an image that is labelled already, or no image
+            DataError: the folder is there and not empty, problems (unless `skip`), an image that is labelled already,
+            or no image
                 at all.
         """
         unknown = ProblemList()
@@ -169,7 +171,13 @@ def _require_size(image: AnnotatedImage, record: Record) -> Size:
 
 def _explain_nothing(annotations: Annotations, done: ImportResult) -> str:
     if done.bare:
-        return f"all {len(done.bare)} images are without any shape; if every pixel of them is of one class, --rest CLASS says so"
+        return (
+            f"all {len(done.bare)} images are without any shape; if every pixel of them is of one class, --rest "
+            f"CLASS says so"
+        )
     if annotations.untouched:
-        return f"none of the {len(annotations.untouched)} tasks was handed in; --predictions takes what the model said, unseen"
+        return (
+            f"none of the {len(annotations.untouched)} tasks was handed in; --predictions takes what the model "
+            f"said, unseen"
+        )
     return "no image is annotated"

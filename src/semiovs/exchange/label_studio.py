@@ -1,7 +1,7 @@
 """Label Studio's JSON (https://labelstud.io/guide/task_format): brush, polygon, rectangle and ellipse regions.
 
-Of a task's annotations the ground truth counts, else the newest that was not skipped. Predictions are what a model said: a task
-that nobody has handed in is not taken, unless they are asked for. Later regions lie on top.
+Of a task's annotations the ground truth counts, else the newest that was not skipped. Predictions are what a model
+said: a task that nobody has handed in is not taken, unless they are asked for. Later regions lie on top.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def read(document: AnnotationFile, problems: ProblemList, *, predictions: bool =
     predictions: of tasks without an annotation take the newest prediction.
 
     Raises:
-        DataError: no list of tasks; what is wrong with single regions goes to their images' `faults`, the rest to `problems`.
+        DataError: no list of tasks; what is wrong with single regions goes to their images' `faults`, the rest to
+        `problems`.
     """
     found = Annotations()
     for task in document.root.items():
@@ -193,8 +194,16 @@ def _make_polygons(image: ExportLabel, names: Sequence[str], tolerance: float) -
 
 def _make_item(image: ExportLabel, identifier: str, control: str, value: dict[str, Any]) -> dict[str, Any]:
     height, width = image.label.shape
-    return {"id": identifier, "type": f"{control}labels", "from_name": control, "to_name": _IMAGE, "original_width": width,
-            "original_height": height, "image_rotation": 0, "value": value}  # fmt: skip
+    return {
+        "id": identifier,
+        "type": f"{control}labels",
+        "from_name": control,
+        "to_name": _IMAGE,
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "value": value,
+    }
 
 
 def format_setup(names: Sequence[str], colors: Sequence[RGB]) -> str:

@@ -1,4 +1,5 @@
-"""LabelMe's JSON, one file an image (https://github.com/wkentaro/labelme). Later shapes lie on top; group ids mean nothing here.
+"""LabelMe's JSON, one file an image (https://github.com/wkentaro/labelme). Later shapes lie on top; group ids mean
+nothing here.
 
 Lines become 10 pixels wide and points discs with a radius of 5, as in LabelMe's own masks.
 """
@@ -101,7 +102,8 @@ def _read_mask(node: JsonNode, points: Points) -> Bitmap:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             if abs(image.width - (right - left + 1)) > 1 or abs(image.height - (bottom - top + 1)) > 1:
                 raise mask.error(
-                    f"is {image.width}x{image.height} pixels, its corners are {right - left + 1}x{bottom - top + 1} apart"
+                    f"is {image.width}x{image.height} pixels, its corners are "
+                    f"{right - left + 1}x{bottom - top + 1} apart"
                 )
             values = np.asarray(image.convert("L")) > 0
     except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError):

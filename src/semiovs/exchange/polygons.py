@@ -1,7 +1,8 @@
 """Fill polygons into masks, and trace the outlines of masks.
 
-Coordinates are those of COCO, CVAT, LabelMe and Label Studio: x to the right, y down, the first pixel lies between 0 and 1. A pixel
-belongs to a polygon if its centre lies inside (even-odd rule); COCO's own are drawn by the COCO API, see `images.coco_polygons`.
+Coordinates are those of COCO, CVAT, LabelMe and Label Studio: x to the right, y down, the first pixel lies between 0
+and 1. A pixel belongs to a polygon if its centre lies inside (even-odd rule); COCO's own are drawn by the COCO API, see
+`images.coco_polygons`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Polygons:
         (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
         if right < 0 or bottom < 0 or left > width or top > height:
             raise DataError(
-                f"lies outside of the image: x {left:g} to {right:g}, y {top:g} to {bottom:g}, the image is {width}x{height}"
+                f"lies outside of the image: x {left:g} to {right:g}, y {top:g} to {bottom:g}, the image is "
+                f"{width}x{height}"
             )
 
 
@@ -118,7 +120,8 @@ def _rotate_axes(rotation: float) -> tuple[Points, Points]:
 def trace_outlines(mask: NDArray[np.bool_], tolerance: float) -> Iterator[Points]:
     """Trace the outer outline (N, 2) of each connected piece of a mask; holes are not traced.
 
-    tolerance: how far dropped corners may lie from the outline, pixels; with 0, `fill_polygon` restores each piece and its holes.
+    tolerance: how far dropped corners may lie from the outline, pixels; with 0, `fill_polygon` restores each piece and
+    its holes.
     """
     pieces, marks, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     for number in range(1, pieces):

@@ -17,8 +17,8 @@ from semiovs.images.conventions import IGNORE
 class ExportLabel:
     """A label to export.
 
-    name: file name of the image as the annotation file shall have it; label: (H, W) uint8, 255 = ignore; score: mean confidence,
-    if known.
+    name: file name of the image as the annotation file shall have it; label: (H, W) uint8, 255 = ignore; score: mean
+    confidence, if known.
     """
 
     name: str

@@ -98,7 +98,8 @@ class _TreeBuilder:
 
     def doctype(self, *_: Any) -> None:
         raise DataError(
-            f"{self.path}:{self.parser.CurrentLineNumber}: a document type (<!DOCTYPE …>); no annotation tool writes one, and "
+            f"{self.path}:{self.parser.CurrentLineNumber}: a document type (<!DOCTYPE …>); no annotation tool writes "
+            f"one, and "
             "entities in it can be hostile: remove it"
         )
 

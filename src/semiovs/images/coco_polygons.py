@@ -1,4 +1,5 @@
-"""Fill polygons of COCO annotations with the COCO API (`pycocotools`), which works on fifths of a pixel and includes borders.
+"""Fill polygons of COCO annotations with the COCO API (`pycocotools`), which works on fifths of a pixel and includes
+borders.
 
 Other annotation programs fill the pixels whose centres lie inside (`exchange.polygons`); the two differ along outlines.
 """
@@ -18,7 +19,8 @@ _LONGEST = 5_000_000
 
 
 def fill_polygons(polygons: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.bool_]:
-    """Fill the union of polygons, each (N, 2) of x, y in pixels, into a mask (height, width); they are cut at the border.
+    """Fill the union of polygons, each (N, 2) of x, y in pixels, into a mask (height, width); they are cut at the
+    border.
 
     Raises:
         DataError: coordinates that are no numbers, or far away.

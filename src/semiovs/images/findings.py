@@ -19,8 +19,9 @@ class Finding:
     """One finding.
 
     kind: a stable word (`list-…`, `line-…`, `image-…`, `mask-…`, …); text: one line; stream: name of the stream; where:
-    ``list:line`` where a list names the record, else the file or folder; file: the image or mask; fix: what to do about it; ids:
-    the records that are bad because of it (empty if it is about more than single records); setting: YAML keys that `--fix` writes.
+    ``list:line`` where a list names the record, else the file or folder; file: the image or mask; fix: what to do about
+    it; ids: the records that are bad because of it (empty if it is about more than single records); setting: YAML keys
+    that `--fix` writes.
     """
 
     kind: str

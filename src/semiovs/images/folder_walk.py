@@ -18,7 +18,8 @@ def walk_files(
     skip: Path | None = None,
     onerror: Callable[[OSError], object] | None = None,
 ) -> Iterator[Path]:
-    """Yield the files of a folder whose names end in one of the suffixes (lower case), and, if `deep`, those of all folders below.
+    """Yield the files of a folder whose names end in one of the suffixes (lower case), and, if `deep`, those of all
+    folders below.
 
     Names are sorted; a folder's own files come before those of its subfolders. Hidden files
     and folders are left out. Links to folders are followed, unless they lead back to a folder that is being walked

@@ -70,9 +70,9 @@ class Manifest(Sequence[Record]):
 
         A line of JSONL is ``{"id", "image", "mask"?, "source"?, "license"?, "sha256"?}``.
 
-        Paths are relative to `root` or absolute. In a text list the columns are separated by a space; a path may itself hold
-        spaces as long as only one way of splitting gives two image files; ``None`` as mask means there is none; the id is the
-        image path without suffix.
+        Paths are relative to `root` or absolute. In a text list the columns are separated by a space; a path may itself
+        hold spaces as long as only one way of splitting gives two image files; ``None`` as mask means there is none;
+        the id is the image path without suffix.
 
         Raises:
             DataError: unreadable, or lines that do not hold; all of them are named (``file:line: …``).

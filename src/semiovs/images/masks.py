@@ -58,11 +58,11 @@ class _LookupTable:
 class MaskReader:
     """Reads mask files to (H, W) uint8 of class ids, 255 = ignore.
 
-    names: class names in the order of their ids; encoding: ``id`` (palette, gray, 1-bit or 16-bit values), ``rgb`` (colours)
-    or ``auto`` (by `map` and file mode); map: value in the file (``"7"`` or ``"128,64,0"``) -> class id, class name or
-    ``"ignore"``, every other value but 255 is then an error; reduce_zero_label: 0 becomes ignore, the rest moves down by one;
-    origin, map_key: the configuration section, and where a map can be given, as messages name them; ignore: further names in
-    `map` that mean ignore.
+    names: class names in the order of their ids; encoding: ``id`` (palette, gray, 1-bit or 16-bit values), ``rgb``
+    (colours) or ``auto`` (by `map` and file mode); map: value in the file (``"7"`` or ``"128,64,0"``) -> class id,
+    class name or ``"ignore"``, every other value but 255 is then an error; reduce_zero_label: 0 becomes ignore, the
+    rest moves down by one; origin, map_key: the configuration section, and where a map can be given, as messages name
+    them; ignore: further names in `map` that mean ignore.
 
     Raises:
         ConfigError: a map that does not hold or contradicts the rest.
@@ -99,7 +99,8 @@ class MaskReader:
         """Read one mask.
 
         Raises:
-            DataError: unreadable, lossy, colours without a map, or values that are no class (value and pixel count are named).
+            DataError: unreadable, lossy, colours without a map, or values that are no class (value and pixel count are
+            named).
         """
         values = self._read_values(path)
         quick = self._table.look_up_bytes(values)
@@ -204,7 +205,9 @@ def _build_id_table(targets: Mapping[tuple[int, ...], int]) -> _LookupTable:
 
 
 def _build_color_table(targets: Mapping[tuple[int, ...], int]) -> _LookupTable:
-    """Build the table of colours: rank 0 of a channel means 'in no colour of the map'; `ids` has all combinations of ranks."""
+    """Build the table of colours: rank 0 of a channel means 'in no colour of the map'; `ids` has all combinations of
+    ranks.
+    """
     levels = [np.unique([color[channel] for color in targets]) for channel in range(3)]
     strides = (
         (len(levels[1]) + 1) * (len(levels[2]) + 1),

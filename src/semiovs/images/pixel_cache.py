@@ -38,9 +38,9 @@ _DISK_BLOCK = 4096
 class PixelCache:
     """An `ImageReader` of RGB that stores decoded images under `root`, at most `budget` bytes in whole disk blocks.
 
-    Processes and runs with the same budget may share a folder. An entry is identified by path, size and time of its file
-    (or its tar, and the place in it) and Pillow's version, written atomically, and removed if its checksum is wrong. If
-    the disk cannot be written, nothing more is stored and the run goes on.
+    Processes and runs with the same budget may share a folder. An entry is identified by path, size and time of its
+    file (or its tar, and the place in it) and Pillow's version, written atomically, and removed if its checksum is
+    wrong. If the disk cannot be written, nothing more is stored and the run goes on.
     """
 
     bands = None

@@ -26,7 +26,9 @@ _PNG_ORDER = {2: [2, 1, 0], 4: [0, 3], 6: [2, 1, 0, 3]}
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Pixels of an image. values: (H, W, C) in the file's type, oriented; nodata: value of pixels that were not measured."""
+    """Pixels of an image. values: (H, W, C) in the file's type, oriented; nodata: value of pixels that were not
+    measured.
+    """
 
     values: NDArray[Any]
     nodata: float | None = None
@@ -48,7 +50,8 @@ class Pixels:
 
 
 def read_pixels(path: Path) -> Pixels:
-    """Read the pixels of a file: gray, gray with alpha, RGB, RGBA, CMYK of 8 or 16 bits; TIFF with any channels (extra `geo`).
+    """Read the pixels of a file: gray, gray with alpha, RGB, RGBA, CMYK of 8 or 16 bits; TIFF with any channels (extra
+    `geo`).
 
     Palettes are looked up: their pixels are RGB, or RGBA if there are transparent colours.
 
@@ -102,7 +105,9 @@ def _is_tiff(path: Path) -> bool:
 
 
 def _find_deep_channels(path: Path, image: Image.Image) -> list[int] | None:
-    """Order of the channels of a 16-bit colour PNG, which Pillow would silently read as 8 bits; None for all other files."""
+    """Order of the channels of a 16-bit colour PNG, which Pillow would silently read as 8 bits; None for all other
+    files.
+    """
     if image.format != "PNG":
         return None
     with open_file(path) as file:

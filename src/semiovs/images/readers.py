@@ -114,7 +114,8 @@ class BandReader:
         """Read the bands of a file.
 
         Raises:
-            DataError: unreadable, without one of the bands, of pixels without a range, or with no pixel that was measured.
+            DataError: unreadable, without one of the bands, of pixels without a range, or with no pixel that was
+            measured.
         """
         return self.to_bands(read_pixels(path), path)
 
@@ -198,7 +199,8 @@ class BandReader:
         span = DEFAULT_SPANS.get(pixels.values.dtype.name)
         if span is None:
             raise DataError(
-                f"{where}: {pixels.values.dtype} pixels have no range of their own: set data.range=[lo,hi], the values that "
+                f"{where}: {pixels.values.dtype} pixels have no range of their own: set data.range=[lo,hi], the "
+                f"values that "
                 "count as 0 and 1 (`semiovs data normalize` proposes them)"
             )
         return (span,) * len(self.take)

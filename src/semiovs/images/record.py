@@ -11,9 +11,9 @@ from pathlib import Path
 class Record:
     """One image.
 
-    id: unique in its manifest, a relative path without suffix (stores name their files after it); source: where the image is
-    from; license: under which terms; sha256: of the image file, 64 hex digits; line: of the list it was read from, 0 if none
-    (no part of what the record is).
+    id: unique in its manifest, a relative path without suffix (stores name their files after it); source: where the
+    image is from; license: under which terms; sha256: of the image file, 64 hex digits; line: of the list it was read
+    from, 0 if none (no part of what the record is).
     """
 
     id: str

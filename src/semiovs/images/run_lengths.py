@@ -1,7 +1,8 @@
 """Run-length encoded masks: counts of alternating 0 and 1, and COCO's text form of them.
 
-The text form (COCO API, ``maskApi``): from the fourth count on, the difference to the count before the last one; each number in
-groups of five bits, least first, the sign in the highest of the last group, bit 5 set while more follow; plus 48, a character.
+The text form (COCO API, ``maskApi``): from the fourth count on, the difference to the count before the last one; each
+number in groups of five bits, least first, the sign in the highest of the last group, bit 5 set while more follow; plus
+48, a character.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _LONGEST = 13
 class Runs:
     """A mask as counts of alternating 0 and 1, 0 first.
 
-    counts: (N,); size: (height, width) of the mask; by_columns: pixels go down the columns (COCO), else along the rows (CVAT);
-    corner: (left, top) of the mask in the image, None where it must be of the image's size.
+    counts: (N,); size: (height, width) of the mask; by_columns: pixels go down the columns (COCO), else along the rows
+    (CVAT); corner: (left, top) of the mask in the image, None where it must be of the image's size.
     """
 
     counts: NDArray[np.int64]

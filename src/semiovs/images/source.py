@@ -41,11 +41,13 @@ _LONGEST = 1000
 
 
 def read_source(given: str | Path, root: Path | str = ".", *, key: str = "", outside: bool = False) -> Manifest:
-    """Read the images of a folder, a list or manifest, tars, or a Hugging Face data set; a relative path starts from `root`.
+    """Read the images of a folder, a list or manifest, tars, or a Hugging Face data set; a relative path starts from
+    `root`.
 
-    Tars: ``a.tar``, ``shards/{000000..000099}.tar``, ``shards/*.tar``, or a folder of tars without images; an id is the tar's name
-    and the image's, both without suffix. Data sets: ``hf:NAME[:SPLIT[:COLUMN]]``, a directory that `datasets` has saved, or a
-    Parquet file. key: what to name in the message where nothing is there; outside: as in `examine_list`.
+    Tars: ``a.tar``, ``shards/{000000..000099}.tar``, ``shards/*.tar``, or a folder of tars without images; an id is the
+    tar's name and the image's, both without suffix. Data sets: ``hf:NAME[:SPLIT[:COLUMN]]``, a directory that
+    `datasets` has saved, or a Parquet file. key: what to name in the message where nothing is there; outside: as in
+    `examine_list`.
 
     Raises:
         DataError: nothing there, or it does not hold; MissingExtraError: a data set, and `datasets` is not installed.
@@ -84,7 +86,8 @@ def examine_source(given: str | Path, root: Path | str = ".", *, key: str = "", 
 def examine_list(path: Path, root: Path | str = ".", *, outside: bool = False) -> Reading:
     """Read a list; its relative paths start from `find_list_root`.
 
-    outside: lines may name files that lie neither in that folder, nor in `root`, nor in the list's own folder (`data.outside`).
+    outside: lines may name files that lie neither in that folder, nor in `root`, nor in the list's own folder
+    (`data.outside`).
 
     Raises:
         DataError: it cannot be read, or names something in a container that cannot.
@@ -99,8 +102,8 @@ def examine_list(path: Path, root: Path | str = ".", *, outside: bool = False) -
 def find_list_root(path: Path, root: Path | str = ".") -> Path:
     """The folder that relative paths of a list start from, for every verb and every list.
 
-    It is `root` (`data.root`, by default the working directory); where the images of the list are not there, the folder of the
-    list, or the nearest of four folders above it where they are. If they are nowhere, it is `root`.
+    It is `root` (`data.root`, by default the working directory); where the images of the list are not there, the folder
+    of the list, or the nearest of four folders above it where they are. If they are nowhere, it is `root`.
 
     Raises:
         DataError: the list cannot be read, or is no text.
@@ -174,7 +177,9 @@ def check_containers(records: Iterable[Record]) -> None:
 
 
 def _read_folder(path: Path, root: Path, *, outside: bool) -> Reading:
-    """Read a folder: a saved data set, tars, or images, which must lie in the folder or in the root after following links."""
+    """Read a folder: a saved data set, tars, or images, which must lie in the folder or in the root after following
+    links.
+    """
     folder = path / "images" if (path / "images").is_dir() else path
     if _is_saved_dataset(path):
         return _read_saved(path, root), ()

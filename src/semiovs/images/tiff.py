@@ -1,4 +1,6 @@
-"""Read TIFF and GeoTIFF with any number of channels by `tifffile` (extra `geo`): planar or interleaved, tiled, compressed."""
+"""Read TIFF and GeoTIFF with any number of channels by `tifffile` (extra `geo`): planar or interleaved, tiled,
+compressed.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ _PALETTE = 3
 
 @dataclass(frozen=True, eq=False)
 class TiffImage:
-    """A TIFF image. values: (H, W, C) as stored; nodata: value of pixels not measured; orientation: 1 to 8, not yet applied."""
+    """A TIFF image. values: (H, W, C) as stored; nodata: value of pixels not measured; orientation: 1 to 8, not yet
+    applied.
+    """
 
     values: NDArray[Any]
     nodata: float | None
@@ -38,7 +42,8 @@ def read_tiff(path: Path) -> TiffImage:
     """Read the first image of a file; pages that are channels of one image are read together.
 
     Raises:
-        DataError: unreadable, truncated, damaged, too large, or a stack that is no picture; MissingExtraError: no tifffile.
+        DataError: unreadable, truncated, damaged, too large, or a stack that is no picture; MissingExtraError: no
+        tifffile.
     """
     with _open_series(path) as series:
         page = series.keyframe

@@ -101,8 +101,11 @@ def _draw_legend(tiles: Sequence[Tile], table: NDArray[np.uint8], names: Sequenc
     counts = np.zeros(256, dtype=np.int64)
     for tile in tiles:
         counts += np.bincount(tile.label.ravel(), minlength=256)
-    entries = [(names[i], tuple(int(v) for v in table[i])) for i in np.argsort(-counts, kind="stable")
-               if counts[i] and i < len(names)]  # fmt: skip
+    entries = [
+        (names[i], tuple(int(v) for v in table[i]))
+        for i in np.argsort(-counts, kind="stable")
+        if counts[i] and i < len(names)
+    ]
     entries += [("ignored", (255, 255, 255))] if counts[IGNORE] else []
     font, step = _load_font(), _TEXT + 8
     places, left, top = [], 0, 0

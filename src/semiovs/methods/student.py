@@ -51,8 +51,8 @@ def _split(logits: Tensor, groups: Sequence[Tensor]) -> Logits:
 def no_gradient(module: nn.Module, *, training: bool = False) -> Iterator[None]:
     """Evaluation mode (or training mode) without gradients; afterwards each submodule has its own mode back.
 
-    Autocast keeps no weights meanwhile: older versions of torch (2.6 is one) would hand those that were cast without gradients
-    to the training passes.
+    Autocast keeps no weights meanwhile: older versions of torch (2.6 is one) would hand those that were cast without
+    gradients to the training passes.
     """
     modes = [(m, m.training) for m in module.modules()]
     cached = torch.is_autocast_cache_enabled()

@@ -23,9 +23,10 @@ def build_segmenter(
 ) -> Segmenter:
     """Build the segmenter called `name` (`semiovs list segmenters`) for `num_classes` classes.
 
-    pretrained: False; True for the encoder's published weights (hub or its cache); or a file with encoder weights. neck: what a
-    method has put between encoder and decoder, by name, to load what it trained (a method puts it there itself). bands: of images
-    that are not RGB: the encoder's first layer is adapted (`adapt_stem`), and the normalisation is the caller's business.
+    pretrained: False; True for the encoder's published weights (hub or its cache); or a file with encoder weights.
+    neck: what a method has put between encoder and decoder, by name, to load what it trained (a method puts it there
+    itself). bands: of images that are not RGB: the encoder's first layer is adapted (`adapt_stem`), and the
+    normalisation is the caller's business.
 
     Raises:
         UsageError: unknown name or option, or a value that cannot be taken; a segmenter or encoder that sees RGB alone.

@@ -13,10 +13,11 @@ _PAD = 8
 
 
 class Bottleneck(Neck):
-    """Attention between channels, each a vector over the tokens of the map (Wang et al. 2024, section 3; AllSpark spec, section 2).
+    """Attention between channels, each a vector over the tokens of the map (Wang et al. 2024, section 3; AllSpark spec,
+    section 2).
 
-    channels: C of the map; couple: a map to predict is made from all maps of the batch, as the published program does, instead of
-    from itself alone.
+    channels: C of the map; couple: a map to predict is made from all maps of the batch, as the published program does,
+    instead of from itself alone.
     """
 
     name = "allspark"
@@ -48,7 +49,9 @@ class Bottleneck(Neck):
 
 
 class ChannelAttention(nn.Module):
-    """Two attentions, whose heads have the full width C each: of unlabelled images to themselves, of labelled ones to sources."""
+    """Two attentions, whose heads have the full width C each: of unlabelled images to themselves, of labelled ones to
+    sources.
+    """
 
     def __init__(self, channels: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -74,7 +77,8 @@ class ChannelAttention(nn.Module):
     def cross(self, n: Tensor, sources: Tensor | None, filled: Tensor | None = None) -> Tensor:
         """Tokens n (B, N, C) -> (B, N, C): the channels of all heads together attend to those of S sources.
 
-        sources: (S, N, C), the same for every image; None: each image is its own. filled: (S,) bool, the sources that count.
+        sources: (S, N, C), the same for every image; None: each image is its own. filled: (S,) bool, the sources that
+        count.
         """
         q = self.q_l2u(n).transpose(1, 2)[:, None]  # (B, 1, H·C, N)
         k, v = (f(n if sources is None else sources).transpose(1, 2) for f in (self.k_l2u, self.v_l2u))
@@ -86,10 +90,12 @@ class ChannelAttention(nn.Module):
         return self.out_dropout(self.out_l2u(a.squeeze(1).transpose(1, 2)))  # type: ignore[no-any-return]
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, counts: Tensor | None = None) -> Tensor:
-        """softmax(ψ(q kᵀ)) v with ψ the instance norm of the whole map; q (B, H, I, N), k, v (B or 1, H, J, N) -> (B, H, I, N).
+        """softmax(ψ(q kᵀ)) v with ψ the instance norm of the whole map; q (B, H, I, N), k, v (B or 1, H, J, N) -> (B,
+        H, I, N).
 
-        A softmax does not feel the mean that ψ takes off, so that ψ is a scale, 1 / σ, which is known from q and k without
-        the map (see `deviation`): the map itself, (H·C) x (S·H·C) for a labelled image, is never kept. counts: (J,) bool.
+        A softmax does not feel the mean that ψ takes off, so that ψ is a scale, 1 / σ, which is known from q and k
+        without the map (see `deviation`): the map itself, (H·C) x (S·H·C) for a labelled image, is never kept. counts:
+        (J,) bool.
         """
         q = q / deviation(q, k, counts).to(q.dtype)
         bias = None if counts is None else torch.zeros_like(counts, dtype=q.dtype).masked_fill(~counts, -torch.inf)
@@ -102,11 +108,12 @@ class ChannelAttention(nn.Module):
 
 
 def deviation(q: Tensor, k: Tensor, counts: Tensor | None = None, *, eps: float = 1e-5) -> Tensor:
-    """σ of the map q kᵀ as an instance norm has it, sqrt(variance + eps): q (B, H, I, N), k (B or 1, H, J, N) -> (B, H, 1, 1).
+    """σ of the map q kᵀ as an instance norm has it, sqrt(variance + eps): q (B, H, I, N), k (B or 1, H, J, N) -> (B, H,
+    1, 1).
 
-    With q = q̄ + a and k = k̄ + b (means over the channels), the map less its mean is q̄·b + a·k̄ + a·b, three parts without
-    correlation, whose mean squares are those of two vectors and ⟨aᵀa, bᵀb⟩ / IJ: N x N instead of I x J. No part is negative, so
-    nothing cancels. counts: (J,) bool, the channels of k that count (the others are 0).
+    With q = q̄ + a and k = k̄ + b (means over the channels), the map less its mean is q̄·b + a·k̄ + a·b, three parts
+    without correlation, whose mean squares are those of two vectors and ⟨aᵀa, bᵀb⟩ / IJ: N x N instead of I x J. No
+    part is negative, so nothing cancels. counts: (J,) bool, the channels of k that count (the others are 0).
     """
     with torch.autocast(q.device.type, enabled=False):
         q, k = (t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in (q, k))

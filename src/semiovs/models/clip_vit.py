@@ -1,7 +1,7 @@
 """CLIP's image transformer read densely: one vector a patch, without training (MaskCLIP; SemiVL spec, section 2).
 
-The tower is open_clip's own, unmodified. A *value path* of a block lets each token attend to nothing but itself; the last block's,
-projected into the space of CLIP's texts, says at each patch what is there.
+The tower is open_clip's own, unmodified. A *value path* of a block lets each token attend to nothing but itself; the
+last block's, projected into the space of CLIP's texts, says at each patch what is there.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from semiovs.errors import UsageError
 
 
 class DenseClipViT(nn.Module):
-    """Image (B, 3, H, W) -> value paths of the blocks `taps`, (B, D, h, w) each, then `dense` (B, C, h, w) of length 1 over C.
+    """Image (B, 3, H, W) -> value paths of the blocks `taps`, (B, D, h, w) each, then `dense` (B, C, h, w) of length 1
+    over C.
 
-    h, w = H, W over the patch size, rounded up: the image is padded with zeros at the right and the bottom. The position table is
-    resized (bicubic) to h x w whenever that is not its own grid; gradients flow through it.
+    h, w = H, W over the patch size, rounded up: the image is padded with zeros at the right and the bottom. The
+    position table is resized (bicubic) to h x w whenever that is not its own grid; gradients flow through it.
 
     tower: `visual` of an open_clip CLIP model; its own grid of positions is `tower.grid_size`.
 
@@ -90,7 +91,8 @@ def resize_positions(table: Tensor, grid: tuple[int, int], wanted: tuple[int, in
 
 
 def as_semivl(tower: Any, *, act: str = "gelu", ln_eps: float = 1e-6) -> Any:
-    """Make a tower compute as SemiVL's: exact GELU and another ε in its LayerNorms (SemiVL spec, section 13.2). In place.
+    """Make a tower compute as SemiVL's: exact GELU and another ε in its LayerNorms (SemiVL spec, section 13.2). In
+    place.
 
     act: gelu, or quickgelu, with which OpenAI trained CLIP (and with ln_eps 1e-5).
     """

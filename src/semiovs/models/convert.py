@@ -50,14 +50,15 @@ class Blueprint:
 
 @dataclass(frozen=True)
 class Family:
-    """One key layout: names of the methods whose checkpoints have it, how its names become ours, and how it is recognised.
+    """One key layout: names of the methods whose checkpoints have it, how its names become ours, and how it is
+    recognised.
 
-    rename: state dict without wrappers and DDP prefix -> the tensors under the segmenter's names;
-    describe: the same -> what it is in words, or None if it is of another family;
-    guide: the same -> the tensors of a method's frozen guide, where a family has one;
-    blueprint: the same -> the segmenter to build for it, or None if that cannot be told (None: `semiovs convert` leaves it alone);
-    export: state dict of a segmenter -> the published names, or None if the reference has no such network (None: no way back);
-    aside: what names begin with that belong to the method beside its student, and are of no use without it.
+    rename: state dict without wrappers and DDP prefix -> the tensors under the segmenter's names; describe: the same ->
+    what it is in words, or None if it is of another family; guide: the same -> the tensors of a method's frozen guide,
+    where a family has one; blueprint: the same -> the segmenter to build for it, or None if that cannot be told (None:
+    `semiovs convert` leaves it alone); export: state dict of a segmenter -> the published names, or None if the
+    reference has no such network (None: no way back); aside: what names begin with that belong to the method beside its
+    student, and are of no use without it.
     """
 
     methods: tuple[str, ...]
@@ -70,11 +71,13 @@ class Family:
 
 
 def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: str, strict: bool = True) -> LoadReport:
-    """Load a published checkpoint of `family` into a segmenter, or into a method: its student, and its heads if the file has any.
+    """Load a published checkpoint of `family` into a segmenter, or into a method: its student, and its heads if the
+    file has any.
 
-    state_dict: the tensors, or the training program's dict with them under ``model``; a DDP prefix is taken off and counters of
-    BatchNorm may be absent. With `strict` nothing is loaded unless everything fits. A method's frozen guide takes the file's, where
-    it holds one. An EMA teacher is not touched: load before the method is built, so that its teacher starts as a copy.
+    state_dict: the tensors, or the training program's dict with them under ``model``; a DDP prefix is taken off and
+    counters of BatchNorm may be absent. With `strict` nothing is loaded unless everything fits. A method's frozen guide
+    takes the file's, where it holds one. An EMA teacher is not touched: load before the method is built, so that its
+    teacher starts as a copy.
 
     Raises:
         UsageError: unknown family; WeightsError: not a state dict, or one that does not fit (`strict`).
@@ -104,7 +107,9 @@ def load_reference(module: nn.Module, state_dict: Mapping[str, Any], *, family: 
 
 
 def detect_family(state_dict: Mapping[str, Any]) -> str | None:
-    """What a checkpoint is, in words (``resnet101s DeepLabV3+ checkpoint with 21 classes``); None if no family knows it."""
+    """What a checkpoint is, in words (``resnet101s DeepLabV3+ checkpoint with 21 classes``); None if no family knows
+    it.
+    """
     state = _plain(state_dict)
     name = recognise(state)
     if name is not None:
@@ -147,7 +152,9 @@ def _describe_deeplabv3plus(state: StateDict) -> str | None:
 
 
 def _blueprint_deeplabv3plus(state: StateDict) -> Blueprint | None:
-    """Encoder and classes. Output stride and dilations leave no trace in the weights: 16 and 6, 12, 18, as published."""
+    """Encoder and classes. Output stride and dilations leave no trace in the weights: 16 and 6, 12, 18, as
+    published.
+    """
     encoder = _resnet(state, "backbone.") or _xception(state, "backbone.")
     if encoder is None:
         return None
@@ -180,7 +187,8 @@ def _describe_corrmatch(state: StateDict) -> str | None:
     return f"CorrMatch's {plain}" if plain and "corr.conv1.weight" in state else None
 
 
-#: Key layouts, the special before the general. A new family is one function that renames, one that recognises, and a row.
+#: Key layouts, the special before the general. A new family is one function that renames, one that recognises, and a
+#: row.
 FAMILIES: dict[str, Family] = {
     "corrmatch": Family((), _keep_names, _describe_corrmatch, aside=("corr.", "proj.")),
     "deeplabv3plus": Family(

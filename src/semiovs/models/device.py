@@ -10,7 +10,8 @@ from semiovs.errors import UsageError
 def pick_device(requested: torch.device | str, *, rank: int | None = None) -> torch.device:
     """Device called `requested`; auto is the GPU where there is one.
 
-    rank: number of this process among those of the machine, each of which takes the GPU of its number; None: the current GPU.
+    rank: number of this process among those of the machine, each of which takes the GPU of its number; None: the
+    current GPU.
 
     Raises:
         UsageError: no such device here.

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from semiovs.models.statedict import Renaming, StateDict, rename
 
-#: In the files, but no part of any output: DINOv2's token of hidden patches, and what the coarsest level would add to nothing.
+#: In the files, but no part of any output: DINOv2's token of hidden patches, and what the coarsest level would add to
+#: nothing.
 _UNUSED = ("backbone.mask_token", "head.scratch.refinenet4.resConfUnit1.")
 #: Channels of a token -> size of the encoder.
 _SIZES = {384: "S", 768: "B", 1024: "L", 1536: "G"}

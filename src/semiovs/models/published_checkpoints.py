@@ -1,4 +1,6 @@
-"""Published checkpoints as files: read into a segmenter of ours, and written so that the reference programs read them."""
+"""Published checkpoints as files: read into a segmenter of ours, and written so that the reference programs read
+them.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,8 @@ def read_published(
 ) -> Imported:
     """Build the segmenter that the checkpoint in `path` is of, and load it strictly.
 
-    family: a key of `FAMILIES` or a method's name, None: as recognised; key: the entry of the file to take (``model_ema``), None:
-    the model; options: of the segmenter, beside what the tensors tell.
+    family: a key of `FAMILIES` or a method's name, None: as recognised; key: the entry of the file to take
+    (``model_ema``), None: the model; options: of the segmenter, beside what the tensors tell.
 
     Raises:
         WeightsError: missing, damaged, of no known or another family; UsageError: no such family, key or option.
@@ -49,7 +51,8 @@ def read_published(
     blueprint = row.blueprint(state) if row.blueprint is not None else None
     if blueprint is None:
         raise WeightsError(
-            f"{path}: this looks like a {detect_family(state)}, which is not converted: give the file itself where it is wanted"
+            f"{path}: this looks like a {detect_family(state)}, which is not converted: give the file itself where it "
+            f"is wanted"
         )
     blueprint = replace(blueprint, options={**blueprint.options, **(options or {})})
     segmenter = build_segmenter(blueprint.segmenter, num_classes=blueprint.num_classes, **blueprint.options)
@@ -97,4 +100,7 @@ def _describe_unknown(state: Mapping[str, Tensor]) -> str:
     what = detect_family(state)
     if what is not None:
         return f"this looks like a {what}; nothing to convert"
-    return f"a checkpoint of no family that is known; its first names are {first_of(state)}; families: {', '.join(FAMILIES)}"
+    return (
+        f"a checkpoint of no family that is known; its first names are {first_of(state)}; families: "
+        f"{', '.join(FAMILIES)}"
+    )

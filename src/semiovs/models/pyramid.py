@@ -48,9 +48,13 @@ class MixTransformer(PyramidVisionTransformerV2):
 
     def __init__(self, channels: tuple[int, ...], depths: tuple[int, ...]) -> None:
         super().__init__(
-            num_classes=0, depths=depths, embed_dims=channels, num_heads=(1, 2, 5, 8), mlp_ratios=(4, 4, 4, 4),
+            num_classes=0,
+            depths=depths,
+            embed_dims=channels,
+            num_heads=(1, 2, 5, 8),
+            mlp_ratios=(4, 4, 4, 4),
             drop_path_rate=_DROP_PATH,
-        )  # fmt: skip
+        )
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> four maps, each after the norm of its stage."""
@@ -64,8 +68,8 @@ class MixTransformer(PyramidVisionTransformerV2):
 def build_pyramid(name: str, *, pretrained: bool | str = False) -> Pyramid:
     """The encoder called `name`: `mit_b0` … `mit_b5`, or one of timm's with maps at strides 4, 8, 16 and 32.
 
-    pretrained: False; True (`SEMIOVS_WEIGHTS_DIR`, the hub's cache or the hub; MiT's ImageNet weights carry NVIDIA's licence
-    for research alone); a file (of MiT as published, or timm's); or a name in `SEMIOVS_WEIGHTS_DIR`.
+    pretrained: False; True (`SEMIOVS_WEIGHTS_DIR`, the hub's cache or the hub; MiT's ImageNet weights carry NVIDIA's
+    licence for research alone); a file (of MiT as published, or timm's); or a name in `SEMIOVS_WEIGHTS_DIR`.
 
     Raises:
         UsageError: unknown, or without these maps; WeightsError: weights that are missing or of another network.
@@ -123,7 +127,8 @@ def _timm(name: str) -> Callable[..., Any]:
     channels_first = str(getattr(module, "output_fmt", None) or "NCHW") in ("NCHW", "Format.NCHW")
     if [reductions[i] for i in wanted] != list(STRIDES) or not channels_first:
         raise UsageError(
-            f"encoder '{name}' does not give maps at strides 4, 8, 16 and 32; use mit_b0 … mit_b5, or one such as resnet50"
+            f"encoder '{name}' does not give maps at strides 4, 8, 16 and 32; use mit_b0 … mit_b5, or one such as "
+            f"resnet50"
         )
     return partial(timm.create_model, name, features_only=True, out_indices=wanted)
 

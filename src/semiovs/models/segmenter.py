@@ -24,7 +24,9 @@ class Normalization:
 
 
 class Neck(nn.Module):
-    """What a method puts between encoder and decoder: map (B, C, h, w) -> map of the same shape. name: its row in `NECKS`."""
+    """What a method puts between encoder and decoder: map (B, C, h, w) -> map of the same shape. name: its row in
+    `NECKS`.
+    """
 
     name: ClassVar[str]
 
@@ -52,10 +54,11 @@ def refuse_context(segmenter: str, context: Mapping[str, Tensor]) -> None:
 class Segmenter(nn.Module, ABC):
     """Encoder and decoder. `backbone` is the encoder; every other parameter belongs to the head (optimiser groups).
 
-    normalization: what `encode` expects its images to be normalised with; channels: of the maps that `encode` gives, where they
-    are known; norm: the kind of its normalisation layers (`norm_layer`), for heads that a method puts beside it; neck: what a
-    method puts between the two, if anything: it makes the last map anew (AllSpark's bottleneck); prompted: names in the state
-    that `prompt` fills, which no published checkpoint has; sees_rgb_alone: it cannot be built for other bands.
+    normalization: what `encode` expects its images to be normalised with; channels: of the maps that `encode` gives,
+    where they are known; norm: the kind of its normalisation layers (`norm_layer`), for heads that a method puts beside
+    it; neck: what a method puts between the two, if anything: it makes the last map anew (AllSpark's bottleneck);
+    prompted: names in the state that `prompt` fills, which no published checkpoint has; sees_rgb_alone: it cannot be
+    built for other bands.
     """
 
     prompted: ClassVar[tuple[str, ...]] = ()

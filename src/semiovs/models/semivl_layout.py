@@ -1,4 +1,6 @@
-"""Names in SemiVL's published checkpoints and in its converted CLIP file, and ours (SemiVL spec, sections 1, 2 and 4)."""
+"""Names in SemiVL's published checkpoints and in its converted CLIP file, and ours (SemiVL spec, sections 1, 2 and
+4).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _Rules = tuple[tuple[str, str], ...]
 
 
 def _layer_rules(theirs: str, ours: str, *, norm: str, attention: str, widening: str, narrowing: str) -> _Rules:
-    """Rules of a transformer layer in mmcv's notation. theirs: start of its names (a pattern with the number); ours: of ours."""
+    """Rules of a transformer layer in mmcv's notation. theirs: start of its names (a pattern with the number); ours: of
+    ours.
+    """
     parts = (
         (r"ln([12])", rf"{norm}\2"),
         (r"attn\.attn", attention),
@@ -88,7 +92,9 @@ def guide_of(state: Mapping[str, Tensor]) -> StateDict:
 
 
 def to_tower(state: Mapping[str, Tensor]) -> StateDict:
-    """Tensors of an image tower, named as open_clip's: of the converted CLIP file, of a whole CLIP model, or a bare tower."""
+    """Tensors of an image tower, named as open_clip's: of the converted CLIP file, of a whole CLIP model, or a bare
+    tower.
+    """
     if is_converted(state):
         return dict(_to_tower_tensor(name.removeprefix(BACKBONE), value) for name, value in state.items())
     visual = {name.removeprefix("visual."): value for name, value in state.items() if name.startswith("visual.")}

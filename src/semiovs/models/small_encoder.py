@@ -1,4 +1,5 @@
-"""`small`: a residual encoder of 0.7 M parameters for pictures of 64 to 128 pixels on a CPU, with weights in the package.
+"""`small`: a residual encoder of 0.7 M parameters for pictures of 64 to 128 pixels on a CPU, with weights in the
+package.
 
 The weights were learnt on the textures `OTHER` of the synthetic world, which no demo class is made of;
 `examples/pretrain_small.py` makes them again.

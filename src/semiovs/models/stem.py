@@ -15,8 +15,9 @@ RGB = 3
 def adapt_stem(encoder: nn.Module, bands: int, *, trained: bool, name: str) -> None:
     """Make the first convolution of `encoder`, which reads RGB, read `bands` channels; in place.
 
-    trained: its weights mean something and are carried over as timm does (one band: the sum over RGB; more: red, green, blue, red,
-    …, times 3 / bands, so that activations keep their size). Otherwise they are drawn anew, with the same size of activations.
+    trained: its weights mean something and are carried over as timm does (one band: the sum over RGB; more: red, green,
+    blue, red, …, times 3 / bands, so that activations keep their size). Otherwise they are drawn anew, with the same
+    size of activations.
 
     Raises:
         UsageError: there is not exactly one convolution over RGB.

@@ -39,13 +39,14 @@ def predict_logits(
 ) -> Tensor:
     """(B, 3, H, W), normalised -> logits (B, K, H, W), or (B, K, h, w) of the `covered` region for `center_crop`.
 
-    whole: the image as it is. sliding: square windows every `stride` pixels (two thirds of the window by default), softmax
-    averaged; the result is its logarithm. `edge`: windows at the border are shifted inwards and stay full size (smaller
-    images are padded), or truncated as UniMatch does. center_crop: the middle `window`. resize: sides become the nearest
-    `multiple` (half up), or `size` (height, width); the logits are resized back. average: `logits`, the mean of the windows'
-    logits, and images smaller than a window are not padded (SemiVL). short_side: the image is resized to this short side first
-    (bilinear, not antialiased), and its logits back (aligned corners). scales, flip: the image goes through in this way at each
-    scale, and mirrored too; softmax averaged over these views, and the result is its logarithm.
+    whole: the image as it is. sliding: square windows every `stride` pixels (two thirds of the window by default),
+    softmax averaged; the result is its logarithm. `edge`: windows at the border are shifted inwards and stay full size
+    (smaller images are padded), or truncated as UniMatch does. center_crop: the middle `window`. resize: sides become
+    the nearest `multiple` (half up), or `size` (height, width); the logits are resized back. average: `logits`, the
+    mean of the windows' logits, and images smaller than a window are not padded (SemiVL). short_side: the image is
+    resized to this short side first (bilinear, not antialiased), and its logits back (aligned corners). scales, flip:
+    the image goes through in this way at each scale, and mirrored too; softmax averaged over these views, and the
+    result is its logarithm.
 
     Raises:
         UsageError: unknown mode, a window that is needed and not given, numbers that cannot be.
@@ -53,9 +54,8 @@ def predict_logits(
     for option, value, known in (("mode", mode, MODES), ("average", average, AVERAGES)):
         if value not in known:
             raise UsageError(f"eval.{option} '{value}' is not known{did_you_mean(str(value), known)}")
-    once: dict[str, Any] = {
-        "mode": mode, "window": window, "stride": stride, "average": average, "multiple": multiple, "size": size, "edge": edge
-    }  # fmt: skip
+    once: dict[str, Any] = {"mode": mode, "window": window, "stride": stride, "average": average}
+    once |= {"multiple": multiple, "size": size, "edge": edge}
     if short_side is not None:
         seen = predict_logits(model, _with_short_side(image, short_side), scales=scales, flip=flip, **once)
         return _bilinear(seen, _size(image))
@@ -80,7 +80,9 @@ def predict_probabilities(model: Callable[[Tensor], Tensor], image: Tensor, **th
 
 
 def covered(size: tuple[int, int], *, mode: Mode | str = "whole", window: int | None = None) -> tuple[slice, slice]:
-    """Rows and columns of an image of `size` (height, width) that a prediction covers: all, but the middle for `center_crop`."""
+    """Rows and columns of an image of `size` (height, width) that a prediction covers: all, but the middle for
+    `center_crop`.
+    """
     if mode != "center_crop":
         return slice(0, size[0]), slice(0, size[1])
     side = _require_window(window, mode)
@@ -106,8 +108,9 @@ def average_windows(
 ) -> Tensor:
     """Mean (B, K, H / grain, W / grain) over square windows, of an image (B, 3, H, W).
 
-    scores: a window (B, 3, h, w) -> (B, K, h / grain, w / grain). A side of the image that is shorter than the window is covered by
-    windows of its own length. grain: pixels a cell of the answer; it divides the image's sides, `window` and `stride`.
+    scores: a window (B, 3, h, w) -> (B, K, h / grain, w / grain). A side of the image that is shorter than the window
+    is covered by windows of its own length. grain: pixels a cell of the answer; it divides the image's sides, `window`
+    and `stride`.
     """
     total: Tensor | None = None
     count: Tensor | None = None

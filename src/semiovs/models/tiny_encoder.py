@@ -16,9 +16,7 @@ class TinyEncoder(nn.Module):
         super().__init__()
         dilation = 16 // output_stride
         self.stem = nn.Sequential(*_stage(3, 16, norm), *_stage(16, 24, norm))
-        self.body = nn.Sequential(
-            *_stage(24, 32, norm), *_stage(32, 64, norm, stride=2 // dilation, dilation=dilation)
-        )  # fmt: skip
+        self.body = nn.Sequential(*_stage(24, 32, norm), *_stage(32, 64, norm, stride=2 // dilation, dilation=dilation))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Low and high map."""

@@ -19,8 +19,8 @@ def mean_over_views(
 ) -> Tensor:
     """Mean (B, K, *size) of `scores` over the image at each of `scales`; with `flip` also mirrored.
 
-    scores: (B, 3, H, W) of any size -> (B, K, h, w) of any size, over the whole image; numbers that may be averaged, such as
-    probabilities. size: null takes that of the answer at the scale nearest to 1. One view is held at a time.
+    scores: (B, 3, H, W) of any size -> (B, K, h, w) of any size, over the whole image; numbers that may be averaged,
+    such as probabilities. size: null takes that of the answer at the scale nearest to 1. One view is held at a time.
     """
     total: Tensor | None = None
     for scale in sorted(scales, key=lambda scale: abs(scale - 1)):

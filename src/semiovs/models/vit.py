@@ -27,8 +27,8 @@ _PUBLISHED_LEVELS = {24: (4, 11, 17, 23)}
 class Patches:
     """How the tokens of an encoder are read.
 
-    levels: blocks whose output is taken, counted from 0; side: of a patch, in pixels; width: channels of a token; dinov2: whether
-    the position table is resized by DINOv2's rule.
+    levels: blocks whose output is taken, counted from 0; side: of a patch, in pixels; width: channels of a token;
+    dinov2: whether the position table is resized by DINOv2's rule.
     """
 
     levels: tuple[int, ...]
@@ -37,7 +37,9 @@ class Patches:
     dinov2: bool
 
     def maps(self, vit: Any, image: Tensor) -> Features:
-        """(B, 3, H, W), sides multiples of the patch -> for each level, normalised by the last norm, (B, C, H/side, W/side)."""
+        """(B, 3, H, W), sides multiples of the patch -> for each level, normalised by the last norm, (B, C, H/side,
+        W/side).
+        """
         if not self.dinov2:
             return tuple(
                 vit.forward_intermediates(image, indices=list(self.levels), norm=True, intermediates_only=True)
@@ -57,11 +59,12 @@ class Patches:
 def build_vit(name: str, *, pretrained: bool | str = False) -> tuple[nn.Module, Patches, Normalization]:
     """The encoder called `name`, how it is read, and what its images must be normalised with.
 
-    pretrained: False, True (timm's weights: `SEMIOVS_WEIGHTS_DIR`, the hub's cache or the hub), a file (timm's, or Meta's of
-    DINOv2 without registers), or a name in `SEMIOVS_WEIGHTS_DIR`.
+    pretrained: False, True (timm's weights: `SEMIOVS_WEIGHTS_DIR`, the hub's cache or the hub), a file (timm's, or
+    Meta's of DINOv2 without registers), or a name in `SEMIOVS_WEIGHTS_DIR`.
 
     Raises:
-        UsageError: timm does not know it, or it is no plain ViT; WeightsError: weights that are missing or of another network.
+        UsageError: timm does not know it, or it is no plain ViT; WeightsError: weights that are missing or of another
+        network.
     """
     if not timm.is_model(name):
         near = did_you_mean(name, vit_names())
@@ -93,7 +96,9 @@ def vit_names() -> list[str]:
 
 
 def levels_of(depth: int) -> tuple[int, ...]:
-    """The four blocks that are read: 2, 5, 8, 11 of 12; 4, 11, 17, 23 of 24; 9, 19, 29, 39 of 40 (deeplab_methods spec, 7)."""
+    """The four blocks that are read: 2, 5, 8, 11 of 12; 4, 11, 17, 23 of 24; 9, 19, 29, 39 of 40 (deeplab_methods spec,
+    7).
+    """
     return _PUBLISHED_LEVELS.get(depth) or tuple(max(depth * quarter // 4 - 1, 0) for quarter in (1, 2, 3, 4))
 
 
@@ -109,8 +114,8 @@ def layers_of(vit: nn.Module) -> tuple[list[nn.Parameter], ...]:
 def resize_positions(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
     """The position table (1, 1 + h·w, C), class token first, for a grid of `new` rows and columns.
 
-    DINOv2's rule, which its weights were trained with: bicubic without antialiasing, and scaled by (new + 0.1) / old, not by
-    new / old (deeplab_methods spec, section 7). On the table's own grid nothing is changed.
+    DINOv2's rule, which its weights were trained with: bicubic without antialiasing, and scaled by (new + 0.1) / old,
+    not by new / old (deeplab_methods spec, section 7). On the table's own grid nothing is changed.
     """
     if old == new:
         return table

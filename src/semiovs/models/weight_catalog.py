@@ -1,7 +1,7 @@
 """Catalogue of weights, and where a copy of them is: weights directory, installed package or the hub's cache.
 
-The catalogue is ``data/weights.yaml``. A row says nothing that was not read at its source: a checksum stands there only if the file
-was at hand.
+The catalogue is ``data/weights.yaml``. A row says nothing that was not read at its source: a checksum stands there only
+if the file was at hand.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ KINDS = ("encoder", "text", "teacher", "checkpoint")
 
 @dataclass(frozen=True)
 class Package:
-    """A Python package with the weights inside: its name to install, the file in it (import name first), that file's SHA-256."""
+    """A Python package with the weights inside: its name to install, the file in it (import name first), that file's
+    SHA-256.
+    """
 
     name: str
     file: str
@@ -45,10 +47,10 @@ class Package:
 class Weights:
     """One row of the catalogue.
 
-    kind: encoder, text, teacher or checkpoint; use: what to type; licence, megabytes, sha256: None where not known; file: name in
-    the weights directory; hub, hub_file: repository on the hub and the file in it (None: all of it, a directory); url: direct
-    link; page: where a person finds the link; package: see `Package`; encoder: name of the encoder whose `pretrained: true` this
-    is; clip: ``model/tag`` of open_clip.
+    kind: encoder, text, teacher or checkpoint; use: what to type; licence, megabytes, sha256: None where not known;
+    file: name in the weights directory; hub, hub_file: repository on the hub and the file in it (None: all of it, a
+    directory); url: direct link; page: where a person finds the link; package: see `Package`; encoder: name of the
+    encoder whose `pretrained: true` this is; clip: ``model/tag`` of open_clip.
     """
 
     name: str

@@ -22,8 +22,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class CheckedWeights:
     """A copy and its checksum.
 
-    status: ``ok`` (as recorded), ``damaged`` (not as recorded), ``unknown`` (nothing is recorded to compare with) or ``absent``;
-    recorded: who knows the right checksum.
+    status: ``ok`` (as recorded), ``damaged`` (not as recorded), ``unknown`` (nothing is recorded to compare with) or
+    ``absent``; recorded: who knows the right checksum.
     """
 
     name: str
@@ -39,7 +39,8 @@ class CheckedWeights:
 
 
 def pull(row: Weights, progress: Progress | None = None) -> tuple[Place, bool]:
-    """A copy of the weights, and whether it had to be fetched: a direct link into the weights directory, the hub into its cache.
+    """A copy of the weights, and whether it had to be fetched: a direct link into the weights directory, the hub into
+    its cache.
 
     Raises:
         WeightsError: it cannot be had; the message says which file to put where.
@@ -108,7 +109,9 @@ def _compare(name: str, file: Path, where: str, wanted: str | None, recorded: st
 
 
 def _find_recorded(row: Weights, place: Place, file: Path) -> tuple[str | None, str | None]:
-    """The right checksum and who knows it: the catalogue, the hub (its cache names files by it), or the note of a download."""
+    """The right checksum and who knows it: the catalogue, the hub (its cache names files by it), or the note of a
+    download.
+    """
     if place.where == "package":
         return (row.package.sha256, "catalogue") if row.package and row.package.sha256 else (None, None)
     if row.sha256 is not None:

@@ -29,8 +29,8 @@ MODEL_FILE = "model.safetensors"
 class ModelCard:
     """Metadata stored with the weights: how to build the model, its classes, and how images are read.
 
-    segmenter, options, neck: as for `build_segmenter`; evaluation: mode, window, …, as for `tiling.predict_logits`; training: facts
-    such as step, method, score (free); images: how files become what the model sees.
+    segmenter, options, neck: as for `build_segmenter`; evaluation: mode, window, …, as for `tiling.predict_logits`;
+    training: facts such as step, method, score (free); images: how files become what the model sees.
     """
 
     segmenter: str
@@ -96,8 +96,8 @@ def load_model(
 ) -> tuple[Segmenter, ModelCard]:
     """Build the model in `source` and load its weights, in evaluation mode.
 
-    source: a run directory (its best checkpoint, else `model.safetensors`, else its newest checkpoint), a safetensors file of
-    `save_model`, or a training checkpoint. which: `student` or `ema`; None takes the EMA where there is one.
+    source: a run directory (its best checkpoint, else `model.safetensors`, else its newest checkpoint), a safetensors
+    file of `save_model`, or a training checkpoint. which: `student` or `ema`; None takes the EMA where there is one.
 
     Raises:
         WeightsError: nothing there, damaged, not ours, or without the model asked for; UsageError: `which` is neither.
@@ -168,7 +168,8 @@ def read_checkpoint(
     if not isinstance(data, dict) or "card" not in data or not isinstance(data.get("method"), Mapping):
         raise WeightsError(
             f"{path}: not a checkpoint of semiovs (no card); published checkpoints are converted by "
-            "`semiovs convert` (in Python: semiovs.models.convert.load_reference), encoder weights belong to model.pretrained"
+            "`semiovs convert` (in Python: semiovs.models.convert.load_reference), encoder weights belong to "
+            "model.pretrained"
         )
     return data
 
@@ -206,7 +207,8 @@ def _read_portable(path: Path, which: str | None) -> tuple[ModelCard, StateDict]
     if text is None:
         raise WeightsError(
             f"{path}: not a model of semiovs (no card in it); encoder weights belong to model.pretrained, "
-            "published checkpoints are converted by `semiovs convert` (in Python: semiovs.models.convert.load_reference)"
+            "published checkpoints are converted by `semiovs convert` (in Python: "
+            "semiovs.models.convert.load_reference)"
         )
     try:
         data = json.loads(text)

@@ -129,7 +129,8 @@ def _open(model: str, weights: str) -> Any:
         source = str(facts.get("hf_hub") or "").rstrip("/")
         file = f"open_clip_model.safetensors of {source} on the hub" if source else "its state dict as .safetensors"
         raise WeightsError(
-            f"teacher 'clip-dense': {error} (--weights FILE: {file}; or put FILE into {weights_dir()} and give its name)"
+            f"teacher 'clip-dense': {error} (--weights FILE: {file}; or put FILE into {weights_dir()} and give "
+            f"its name)"
         ) from None
 
 

@@ -44,7 +44,8 @@ class HuggingFace(PromptedModel):
     def __init__(self, weights: str | Path | None = None, device: str = "auto") -> None:
         if weights is None:
             raise UsageError(
-                "teacher 'huggingface' needs weights: --weights DIR, or a name on the hub like CIDAS/clipseg-rd64-refined"
+                "teacher 'huggingface' needs weights: --weights DIR, or a name on the hub like "
+                "CIDAS/clipseg-rd64-refined"
             )
         self.device = pick_device(device)
         self.network = _load(str(weights), self.device)
@@ -184,7 +185,8 @@ def _load(source: str, device: torch.device) -> HuggingFaceNetwork:
     except Exception as error:  # transformers raises whatever its files and the hub's client raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(" .")
         raise WeightsError(
-            f"teacher 'huggingface': {source}: cannot be loaded: {reason}; --weights takes a directory with config.json, "
+            f"teacher 'huggingface': {source}: cannot be loaded: {reason}; --weights takes a directory with "
+            f"config.json, "
             "model.safetensors, preprocessor_config.json and the tokenizer's files, or a name on the hub"
         ) from None
     if missing := sorted(info["missing_keys"]):  # transformers would use random weights

@@ -88,8 +88,8 @@ def label_images(
     shard: (i, n) labels every n-th image from the i-th on; the same list gives the same shards. Batches are cut from
     the whole shard, so that a resumed job forms the same batches. A batch that does not fit into memory is split.
     threads: number of readers and of writers; None: one per core, up to 8. read: path -> RGB image, such as
-    `Collection.images.rgb`; None: `read_image`. stop: polled between batches; once true, finished labels are written and
-    the call returns.
+    `Collection.images.rgb`; None: `read_image`. stop: polled between batches; once true, finished labels are written
+    and the call returns.
 
     Raises:
         UsageError: a shard that does not exist.
@@ -125,7 +125,8 @@ def _require_same_images(store: PseudoLabelStore, there: Iterable[Record]) -> No
     others = [r.id for r in there if r.sha256 and (store.row(r.id).image or r.sha256) != r.sha256]
     if others:
         raise DataError(
-            f"{store.root}: holds labels of other images of the same ids ('{others[0]}'{_count_more(others)}): by their SHA-256 "
+            f"{store.root}: holds labels of other images of the same ids ('{others[0]}'{_count_more(others)}): by "
+            f"their SHA-256 "
             "those of this list are different files; label into another folder (--out, or ood.labels)"
         )
 

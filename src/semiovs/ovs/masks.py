@@ -117,7 +117,8 @@ class MasksTeacher(OpenVocabModel):
             several = " and ".join(str(path.relative_to(self.root)) for path in found[:2])
             raise DataError(f"{self.root}: two masks could belong to image '{identifier}': {several}")
         raise DataError(
-            f"{self.root}: no mask for image '{identifier}' (looked for {stem}.png, .npy, .npz){self._suggest_example()}"
+            f"{self.root}: no mask for image '{identifier}' (looked for {stem}.png, .npy, "
+            f".npz){self._suggest_example()}"
         )
 
     @cached_property

@@ -54,7 +54,8 @@ def load_plug_in(kind: str, points: tuple[EntryPoint, ...]) -> Entry:
     except Exception as error:
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UsageError(
-            f"{kind} '{point.name}' of {describe_package(point)} (entry point {point.value}) cannot be imported: {cause}; "
+            f"{kind} '{point.name}' of {describe_package(point)} (entry point {point.value}) cannot be imported: "
+            f"{cause}; "
             "install what it lacks, or uninstall the package"
         ) from error
     return row

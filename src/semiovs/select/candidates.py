@@ -37,9 +37,9 @@ def list_candidates(
 ) -> Iterator[Record | InvalidEntry]:
     """Images of folders and lists, one after the other; the order and the ids are the same each time.
 
-    With several of them, an id begins with the name of its folder or list (of the folder above, if that is ``images``); skip: a
-    folder that is left out, the output of a run. Of a folder with a folder ``images`` that one is read, as everywhere: masks
-    lie beside it; whole: all of it. root, outside: see `semiovs.images.source.examine_list`.
+    With several of them, an id begins with the name of its folder or list (of the folder above, if that is ``images``);
+    skip: a folder that is left out, the output of a run. Of a folder with a folder ``images`` that one is read, as
+    everywhere: masks lie beside it; whole: all of it. root, outside: see `semiovs.images.source.examine_list`.
 
     Raises:
         DataError: a folder or list is not there; UsageError: none is given, or two have one name.

@@ -143,9 +143,11 @@ def select(
     read = time.monotonic()
     decision = decide(rows, reference_rows, allowed, limits, targets, request.rules)
     seconds = {
-        "references": looked - started, "thresholds": calibrated - looked, "rows": read - calibrated,
+        "references": looked - started,
+        "thresholds": calibrated - looked,
+        "rows": read - calibrated,
         "decision": time.monotonic() - read,
-    }  # fmt: skip
+    }
     calibrated_on = min(len(request.labeled), CALIBRATED_ON) if levels[0].source != "default" else 0
     return Selection(scan, marks, rows, references, decision, levels, request, licenses, unread, calibrated_on, seconds)
 

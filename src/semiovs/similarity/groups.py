@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 
 def connected(pairs: NDArray[np.int64]) -> list[list[int]]:
-    """Groups of two and more indices that (P, 2) pairs tie, directly or through others; ascending, by their first index."""
+    """Groups of two and more indices that (P, 2) pairs tie, directly or through others; ascending, by their first
+    index.
+    """
     head: dict[int, int] = {}
 
     def find(index: int) -> int:

@@ -35,10 +35,19 @@ SMALL: dict[str, dict[str, Any]] = {
     "deeplabv3plus": {"encoder": "tiny", "channels": 16},
     "deeplabv3plus-dual": {"encoder": "tiny", "channels": 16},
     "semivl": {
-        "encoder": "tiny", "image_size": 32, "trained": "all", "text": "words", "taps": [0, 1], "channels": 16,
-        "up_channels": [16, 16], "skip_channels": [8, 8], "layers": 1, "pool": 2, "dilations": [1],
+        "encoder": "tiny",
+        "image_size": 32,
+        "trained": "all",
+        "text": "words",
+        "taps": [0, 1],
+        "channels": 16,
+        "up_channels": [16, 16],
+        "skip_channels": [8, 8],
+        "layers": 1,
+        "pool": 2,
+        "dilations": [1],
     },
-}  # fmt: skip
+}
 
 #: Builds a small segmenter with K classes; it is given the kind of normalisation layers, "batch" or "group".
 MakeSegmenter = Callable[[str], Segmenter]

@@ -16,8 +16,8 @@ from semiovs.vocab.schema import Background, ClassEntry
 class VocabularyBuilder:
     """The parts of a vocabulary while it is built.
 
-    concepts: by class name, in the order of the ids; label: the file, for errors; lines: file and line of each class; keys:
-    file and line of each key. Methods raise RuleError; `locate_error` adds file and line to it.
+    concepts: by class name, in the order of the ids; label: the file, for errors; lines: file and line of each class;
+    keys: file and line of each key. Methods raise RuleError; `locate_error` adds file and line to it.
     """
 
     label: str

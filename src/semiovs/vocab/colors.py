@@ -8,7 +8,9 @@ RGB = tuple[int, int, int]
 
 
 def voc_color(index: int) -> RGB:
-    """Colour of a class id in the VOC devkit: its bits, lowest first, fill red, green and blue from the highest bit on."""
+    """Colour of a class id in the VOC devkit: its bits, lowest first, fill red, green and blue from the highest bit
+    on.
+    """
     parts = [0, 0, 0]
     for bit in range(24):
         parts[bit % 3] |= (index >> bit & 1) << (7 - bit // 3)

@@ -11,7 +11,9 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class ClassChange:
-    """One class that differs. kind: added, removed, moved, renamed, merged or concepts; left, right: its id on each side."""
+    """One class that differs. kind: added, removed, moved, renamed, merged or concepts; left, right: its id on each
+    side.
+    """
 
     kind: str
     name: str
@@ -29,7 +31,9 @@ class VocabularyComparison:
 
     @property
     def same_labels(self) -> bool:
-        """Whether class ids mean the same in both, so that masks, stores and weights of one can be read with the other."""
+        """Whether class ids mean the same in both, so that masks, stores and weights of one can be read with the
+        other.
+        """
         return self.left.difference(self.right) is None
 
     @property

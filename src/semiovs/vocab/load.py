@@ -1,4 +1,6 @@
-"""Read vocabulary files: YAML (docs/reference/vocabulary.md) or one class name per line. Errors name file, line and key."""
+"""Read vocabulary files: YAML (docs/reference/vocabulary.md) or one class name per line. Errors name file, line and
+key.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,9 @@ def _build_vocabulary(source: ConfigSource, above: tuple[str, ...]) -> Vocabular
 
 
 def _parse_names(text: str) -> dict[int, str]:
-    """Parse a text file: line number -> class name; ids at the start of all lines are removed (``0 road``, ``0: road``)."""
+    """Parse a text file: line number -> class name; ids at the start of all lines are removed (``0 road``, ``0:
+    road``).
+    """
     lines = {i: line.strip() for i, line in enumerate(text.splitlines(), 1) if line.strip()}
     found = [_NUMBERED.fullmatch(line) for line in lines.values()]
     names = [match[2] for number, match in enumerate(found) if match is not None and int(match[1]) == number]

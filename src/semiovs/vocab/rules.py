@@ -12,7 +12,9 @@ MOST_CLASSES = 255
 
 
 class RuleError(ConfigError):
-    """A broken rule. reason: the message without prefix; owner: id of the class concerned, or None; key: the key concerned."""
+    """A broken rule. reason: the message without prefix; owner: id of the class concerned, or None; key: the key
+    concerned.
+    """
 
     def __init__(self, reason: str, *, owner: int | None = None, key: str = "classes") -> None:
         super().__init__(f"vocabulary: {reason}")

@@ -1,4 +1,6 @@
-"""Schema of vocabulary files (docs/reference/vocabulary.md). Values are read as text, also ``no``, ``7`` and ``true``."""
+"""Schema of vocabulary files (docs/reference/vocabulary.md). Values are read as text, also ``no``, ``7`` and
+``true``.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def _parse_templates(value: Any) -> Any:
 
 
 def _parse_entries(value: Any) -> Any:
-    """Parse classes to a list of entries, from a list of names and entries, or a mapping of names to concepts or details."""
+    """Parse classes to a list of entries, from a list of names and entries, or a mapping of names to concepts or
+    details.
+    """
     if isinstance(value, list):
         return [item if isinstance(item, dict) else {"name": item} for item in value]
     if not isinstance(value, dict):
@@ -113,7 +117,9 @@ class ClassEntry(_Section):
 
 
 class Background(_Section):
-    """Class 0: with its own `concepts`, with a constant score (`threshold`), or, with neither, a class like any other."""
+    """Class 0: with its own `concepts`, with a constant score (`threshold`), or, with neither, a class like any
+    other.
+    """
 
     concepts: Words | None = None
     threshold: float | None = None

@@ -19,13 +19,13 @@ from semiovs.vocab.rules import RuleError, check_vocabulary
 class Vocabulary:
     """Class names, the concepts (prompts) of each, and colours for pictures.
 
-    names: one per class, in the order of the ids; concepts: per class one or more entries, each a comma-separated list of
-    synonyms (empty: the names); colors: optional RGB triples; background: constant score of class 0, which then has no concepts
-    (None: class 0 is asked for like any other); templates: sentences with a ``{}`` for the concept (empty: the teacher's own);
-    ignore: names that in maps of mask values mean 255.
+    names: one per class, in the order of the ids; concepts: per class one or more entries, each a comma-separated list
+    of synonyms (empty: the names); colors: optional RGB triples; background: constant score of class 0, which then has
+    no concepts (None: class 0 is asked for like any other); templates: sentences with a ``{}`` for the concept (empty:
+    the teacher's own); ignore: names that in maps of mask values mean 255.
 
-    Labels and weights can be read with a vocabulary of the same names in the same order (`difference`). Labels can be added to a
-    store of the same `hash`, because a teacher's labels depend on the concepts.
+    Labels and weights can be read with a vocabulary of the same names in the same order (`difference`). Labels can be
+    added to a store of the same `hash`, because a teacher's labels depend on the concepts.
 
     Raises:
         ConfigError: a rule of `semiovs.vocab.rules` is broken.
@@ -129,7 +129,8 @@ class Vocabulary:
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Vocabulary:
-        """Read a shipped vocabulary by name, a YAML file (docs/reference/vocabulary.md) or a text file with a name a line.
+        """Read a shipped vocabulary by name, a YAML file (docs/reference/vocabulary.md) or a text file with a name a
+        line.
 
         Raises:
             ConfigError: no such vocabulary, or a file that holds none; file, line and key are named.

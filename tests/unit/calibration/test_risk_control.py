@@ -23,7 +23,9 @@ def counts_of(right: np.ndarray, wrong: np.ndarray, area: int = 100_000) -> Clas
 
 
 def population(images: int, seed: int) -> ClassCounts:
-    """Images whose score separates right from wrong, some better than others, one in five badly, a few with tiny regions."""
+    """Images whose score separates right from wrong, some better than others, one in five badly, a few with tiny
+    regions.
+    """
     rng = np.random.default_rng(seed)
     level = np.arange(256) / 255
     size = rng.choice([60, 2000, 30_000], images)[:, None]
@@ -50,7 +52,8 @@ def test_loss_is_the_envelope_of_the_share_of_wrong_pixels():
 
 @pytest.mark.parametrize(("images", "risk"), [(12, 0.1), (23, 0.1), (40, 0.05)])
 def test_the_expected_loss_is_controlled(images, risk):
-    """Over draws of `images` labelled images, the mean loss of a new image at the chosen threshold stays below the risk.
+    """Over draws of `images` labelled images, the mean loss of a new image at the chosen threshold stays below the
+    risk.
 
     The expectation over the new image is exact (the whole population), so that only the draws are random.
     """

@@ -59,7 +59,8 @@ def problems_of(text: str | None = None, *overrides: str, folder=None, name: str
         ("data: {name: foldr}\n", "config: data.name: unknown data set 'foldr' (did you mean 'folder'?) in my.yaml:1"),
         (
             "method:\n  conf_tresh: 0.9\n",
-            "config: method.conf_tresh: method 'unimatch' has no such option (did you mean 'conf_thresh'?) in my.yaml:2",
+            "config: method.conf_tresh: method 'unimatch' has no such option (did you mean 'conf_thresh'?) in "
+            "my.yaml:2",
         ),
         (
             "method: {conf_thresh: hi}\n",
@@ -92,7 +93,8 @@ def problems_of(text: str | None = None, *overrides: str, folder=None, name: str
         ),
         (
             "eval: {mode: slidin}\n",
-            "config: eval.mode: must be 'whole', 'sliding', 'center_crop' or 'resize', got 'slidin' (did you mean 'sliding'?)"
+            "config: eval.mode: must be 'whole', 'sliding', 'center_crop' or 'resize', got 'slidin' (did you mean "
+            "'sliding'?)"
             " in my.yaml:1",
         ),
         ("- a\n- b\n", "config: my.yaml: expected sections like 'data:' and 'train:', got one value"),

@@ -109,7 +109,9 @@ def test_tone_of_rgb_keeps_gray_gray_and_blue_blue(tmp_path):
 
 
 def toy_sources(root, dtype=np.uint16, bands_=4, **changes) -> Collection:
-    """Labelled, unlabelled and evaluation images as arrays in .tif files, of values that differ a lot between the parts."""
+    """Labelled, unlabelled and evaluation images as arrays in .tif files, of values that differ a lot between the
+    parts.
+    """
     tifffile = pytest.importorskip("tifffile")
     records = {}
     for part, count, level in (("l", 3, 1000), ("u", 4, 3000), ("v", 2, 60000)):

@@ -269,7 +269,9 @@ def test_context(folder, tmp_path, published):
 
 
 def _merged(root):
-    """trainval_merged.json of two images: aeroplane (2) over the upper half, wood (458) in a corner, an id of no class (1)."""
+    """trainval_merged.json of two images: aeroplane (2) over the upper half, wood (458) in a corner, an id of no class
+    (1).
+    """
     from pycocotools import mask as runs
 
     regions = {2: np.s_[:8], 458: np.s_[:4, :4], 1: np.s_[12:]}

@@ -1,4 +1,6 @@
-"""The world of many names: the same from the same seed, labelled by colour and texture, without the pairs that are held out."""
+"""The world of many names: the same from the same seed, labelled by colour and texture, without the pairs that are held
+out.
+"""
 
 from __future__ import annotations
 

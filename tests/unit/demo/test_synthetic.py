@@ -1,4 +1,6 @@
-"""The synthetic world: the same from the same seed, whole or not there, and what it promises about classes and teachers."""
+"""The synthetic world: the same from the same seed, whole or not there, and what it promises about classes and
+teachers.
+"""
 
 from __future__ import annotations
 

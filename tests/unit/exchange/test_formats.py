@@ -58,7 +58,9 @@ def coco(root, annotations, categories=("road", "car"), images=None):
 
 
 def test_coco(tmp_path):
-    """Several parts are one object; of two objects the smaller lies on top, whatever their order; a crowd lies under all."""
+    """Several parts are one object; of two objects the smaller lies on top, whatever their order; a crowd lies under
+    all.
+    """
     small = {"category_id": 8, "iscrowd": 0, "segmentation": [[1, 1, 3, 1, 3, 3, 1, 3]]}
     large = {"category_id": 7, "segmentation": [[0, 0, 8, 0, 8, 4, 0, 4], [6, 5, 8, 5, 8, 6, 6, 6]]}
     crowd = {"category_id": 8, "iscrowd": 1, "segmentation": {"size": [6, 8], "counts": [3, 3, 42]}}
@@ -101,7 +103,9 @@ def cvat(root, shapes, name="a.jpg", head=""):
 
 
 def test_cvat(tmp_path):
-    """The higher z_order lies on top, then the later shape; attributes, occlusion and shapes without area mean nothing."""
+    """The higher z_order lies on top, then the later shape; attributes, occlusion and shapes without area mean
+    nothing.
+    """
     shapes = """
       <mask label="car" source="manual" occluded="1" rle="0, 2, 1, 3" left="1" top="1" width="3" height="2" z_order="2">
         <attribute name="colour">red</attribute></mask>

@@ -1,4 +1,6 @@
-"""Good annotation files with one place spoilt at random: either they are read, or one error names the file. Never anything else."""
+"""Good annotation files with one place spoilt at random: either they are read, or one error names the file. Never
+anything else.
+"""
 
 import copy
 import itertools

@@ -1,4 +1,6 @@
-"""Annotation files as they should not be: each mistake is told with file and place, all at once, and nothing is written."""
+"""Annotation files as they should not be: each mistake is told with file and place, all at once, and nothing is
+written.
+"""
 
 import json
 import os
@@ -85,7 +87,8 @@ COCO = {
         coco({}, {"image_id": 2}, images=[{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "x/a.jpg"}]),
         "x.json: images[1]: image 'a' is annotated in x.json: images[0] already",
     ),
-    "an unknown image": (coco({}, images=[{"id": 1, "file_name": "c.jpg"}]), "x.json: images[0]: no image 'c.jpg' in images"),
+    "an unknown image": (coco({}, images=[{"id": 1, "file_name": "c.jpg"}]), "x.json: images[0]: no image 'c.jpg' "
+                                                                             "in images"),
     "a way out": (coco({}, images=[{"id": 1, "file_name": "../../c.jpg"}]), "images[0]: no image '../../c.jpg'"),
     "an absolute path": (coco({}, images=[{"id": 1, "file_name": "/etc/passwd"}]), "images[0]: no image '/etc/passwd'"),
     "a NUL in a name": (coco({}, images=[{"id": 1, "file_name": "a\0.jpg"}]), "images[0]: no image 'a�.jpg'"),
@@ -102,29 +105,38 @@ COCO = {
     "an unknown category": (coco({"category_id": 9}), "annotations[0].category_id: no category has the id 9"),
     "a category that is no class": (
         coco({}, categories=[{"id": 1, "name": "rood"}]),
-        "annotations[0].segmentation: 'rood' (1 shapes) is no class (did you mean 'road'?); say what it is: --map 'rood=CLASS'",
+        "annotations[0].segmentation: 'rood' (1 shapes) is no class (did you mean 'road'?); say what it is: --map "
+        "'rood=CLASS'",
     ),
     "no image of that id": (coco({"image_id": 3}), "annotations[0].image_id: no image has the id 3"),
-    "a box alone": (coco({"segmentation": [], "bbox": [1, 1, 4, 4]}), "annotations[0]: has no segmentation, only a box"),
+    "a box alone": (coco({"segmentation": [], "bbox": [1, 1, 4, 4]}), "annotations[0]: has no segmentation, "
+                                                                      "only a box"),
     "no segmentation": (coco({"segmentation": None}), "annotations[0]: has no segmentation"),
     "a flat polygon": (coco({"segmentation": SQUARE}), "must be a list of polygons, [[x, y, x, y, …], …]"),
     "two points": (coco({"segmentation": [[1, 1, 5, 5]]}), "annotations[0].segmentation[0]: a polygon of 2 points"),
-    "an odd number": (coco({"segmentation": [[1, 1, 5, 5, 2, 3, 4]]}), "segmentation[0]: has 7 numbers; x and y come in pairs"),
-    "a text for a number": (coco({"segmentation": [[1, "1", 5, 5, 2, 3]]}), "segmentation[0][1]: must be a number, not the text"),
-    "not a number": (coco({"segmentation": [[1, NAN, 5, 5, 2, 3]]}), "segmentation[0][1]: must be a finite number, not nan"),
-    "infinity": (coco({"segmentation": [[1, 1, INFINITY, 5, 2, 3]]}), "segmentation[0][2]: must be a finite number, not inf"),
-    "a very large number": (coco({"segmentation": [[1, 1, 10**400, 5, 2, 3]]}), "segmentation[0][2]: must be a finite number"),
+    "an odd number": (coco({"segmentation": [[1, 1, 5, 5, 2, 3, 4]]}), "segmentation[0]: has 7 numbers; x and y come "
+                                                                       "in pairs"),
+    "a text for a number": (coco({"segmentation": [[1, "1", 5, 5, 2, 3]]}), "segmentation[0][1]: must be a number, not "
+                                                                            "the text"),
+    "not a number": (coco({"segmentation": [[1, NAN, 5, 5, 2, 3]]}), "segmentation[0][1]: must be a finite number, "
+                                                                     "not nan"),
+    "infinity": (coco({"segmentation": [[1, 1, INFINITY, 5, 2, 3]]}), "segmentation[0][2]: must be a finite number, "
+                                                                      "not inf"),
+    "a very large number": (coco({"segmentation": [[1, 1, 10**400, 5, 2, 3]]}), "segmentation[0][2]: must be a "
+                                                                                "finite number"),
     "an outside polygon": (
         coco({"segmentation": [[90, 1, 95, 1, 95, 5]]}),
         "annotations[0].segmentation: lies outside of the image: x 90 to 95, y 1 to 5, the image is 8x6",
     ),
-    "counts that do not sum": (coco(runs([3, 9])), "annotations[0].segmentation: counts that add up to 12, but the mask has 8x6"),
+    "counts that do not sum": (coco(runs([3, 9])), "annotations[0].segmentation: counts that add up to 12, but the "
+                                                   "mask has 8x6"),
     "counts that sum to more": (coco(runs([3, 90])), "counts that add up to 93"),
     "negative counts": (coco(runs([60, -12])), "segmentation.counts[1]: must be a whole number from 0 on, not -12"),
     "counts of texts": (coco(runs(["3", 45])), "segmentation.counts[0]: must be a number, not the text '3'"),
     "counts that are null": (coco(runs(None)), "segmentation.counts: must be a list, not null"),
     "cut text counts": (coco(runs("=420000P")), "segmentation.counts: the compressed counts end within a number"),
-    "wrong text counts": (coco(runs("=42é")), "segmentation.counts: character 3 of the compressed counts cannot be right"),
+    "wrong text counts": (coco(runs("=42é")), "segmentation.counts: character 3 of the compressed counts cannot "
+                                              "be right"),
     "short text counts": (coco(runs("=4")), "segmentation: counts that add up to 17, but the mask has 8x6 = 48 pixels"),
     "huge text counts": (coco(runs("o" * 12 + "0")), "segmentation.counts: character"),
     "another mask size": (coco(runs([0, 35], (5, 7))), "segmentation: a mask of 7x5 pixels, but the image is 8x6"),
@@ -141,7 +153,10 @@ def test_coco(folder, capsys, name):
 
 
 def cvat(shape, name="a.jpg", head="", size='width="8" height="6"'):
-    return f'<?xml version="1.0"?>\n{head}<annotations>\n<image id="0" name="{name}" {size}>\n{shape}\n</image>\n</annotations>\n'
+    return (
+        f'<?xml version="1.0"?>\n{head}<annotations>\n<image id="0" name="{name}" '
+        f"{size}>\n{shape}\n</image>\n</annotations>\n"
+    )
 
 
 def box(**changes):
@@ -158,7 +173,8 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a
 CVAT = {
     "a cut file": (cvat(box())[:-30], "x.xml:4: not valid XML: unclosed token; the file ends in the middle"),
     "an entity bomb": (cvat("&b;", head=BOMB), "x.xml:2: a document type (<!DOCTYPE …>)"),
-    "an outside entity": (cvat("&e;", head='<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'), "x.xml:2: a document type"),
+    "an outside entity": (cvat("&e;", head='<!DOCTYPE x [<!ENTITY e SYSTEM '
+                                           '"file:///etc/passwd">]>'), "x.xml:2: a document type"),
     "an unknown entity": (cvat("&nbsp;"), "x.xml:4: not valid XML: undefined entity"),
     "a NUL": (cvat(box()).replace("car", "c\0r"), "x.xml:4: not valid XML"),
     "deep nesting": ("<annotations>" + "<a>" * 500, "elements nested more than 64 deep"),
@@ -166,11 +182,14 @@ CVAT = {
     "CVAT for video": ("<annotations><track id='0'/></annotations>", "x.xml:1: <track>: a file of 'CVAT for video'"),
     "no image": ("<annotations><version>1.1</version></annotations>", "no image is annotated"),
     "an image without a size": (cvat(box(), size=""), "x.xml:3: <image>: has no 'height'"),
-    "a size of 0": (cvat(box(), size='width="0" height="6"'), "<image>: width must be a whole number from 1 on, not '0'"),
-    "another size": (cvat(box(), size='width="9" height="6"'), "x.xml:3: <image>: annotated as 9x6 pixels, but images/a.jpg"),
+    "a size of 0": (cvat(box(), size='width="0" height="6"'), "<image>: width must be a whole number from 1 on, "
+                                                              "not '0'"),
+    "another size": (cvat(box(), size='width="9" height="6"'), "x.xml:3: <image>: annotated as 9x6 pixels, but "
+                                                               "images/a.jpg"),
     "an unknown image": (cvat(box(), "../a/b/c.jpg"), "x.xml:3: <image>: no image '../a/b/c.jpg' in images"),
     "no label": (cvat(box(label=None)), "x.xml:4: <box>: has no 'label'"),
-    "an unknown label": (cvat(box(label="cart")), "x.xml:4: <box>: 'cart' (1 shapes) is no class (did you mean 'car'?)"),
+    "an unknown label": (cvat(box(label="cart")), "x.xml:4: <box>: 'cart' (1 shapes) is no class (did you mean "
+                                                  "'car'?)"),
     "a missing side": (cvat(box(xbr=None)), "x.xml:4: <box>: has no 'xbr'"),
     "a side that is no number": (cvat(box(xbr="five")), "x.xml:4: <box>: xbr must be a finite number, not 'five'"),
     "not a number": (cvat(box(xbr="nan")), "xbr must be a finite number, not 'nan'"),
@@ -180,8 +199,10 @@ CVAT = {
     "no points": (cvat('<polygon label="car" points=""/>'), "a polygon of 0 points"),
     "half a point": (cvat('<polygon label="car" points="1,1;2;3,3"/>'), "points must be 'x,y;x,y;…'"),
     "points that are none": (cvat('<polygon label="car" points="a,b;c,d;e,f"/>'), "points must be 'x,y;x,y;…'"),
-    "an infinite point": (cvat('<polygon label="car" points="1,1;2,inf;3,3"/>'), "points hold a number that is not finite"),
-    "counts that do not sum": (cvat(mask(rle="1, 2")), "x.xml:4: <mask>: counts that add up to 3, but the mask has 2x2 = 4"),
+    "an infinite point": (cvat('<polygon label="car" '
+                               'points="1,1;2,inf;3,3"/>'), "points hold a number that is not finite"),
+    "counts that do not sum": (cvat(mask(rle="1, 2")), "x.xml:4: <mask>: counts that add up to 3, but the mask has "
+                                                       "2x2 = 4"),
     "negative counts": (cvat(mask(rle="6, -2")), "<mask>: a negative count"),
     "counts that are none": (cvat(mask(rle="1; 3")), "rle must be whole numbers"),
     "counts too large": (cvat(mask(rle="9" * 30)), "rle must be whole numbers"),
@@ -206,16 +227,20 @@ def task(value, kind="polygon", **changes):
 TRIANGLE = {"points": [[1, 1], [50, 1], [50, 60]]}
 VALUE = "x.json: [0].annotations[0].result[0].value"
 STUDIO = {
-    "a text for the data": ('[{"data": "a.jpg", "annotations": []}]', "[0].data: must be an object that names the image"),
+    "a text for the data": ('[{"data": "a.jpg", '
+                            '"annotations": []}]', "[0].data: must be an object that names the image"),
     "no image": ('[{"data": {"text": 5}, "annotations": []}]', "[0].data: has no 'image'"),
-    "ids for annotations": ('[{"data": {"image": "a.jpg"}, "annotations": [5]}]', "[0].annotations[0]: must be an object"),
+    "ids for annotations": ('[{"data": {"image": "a.jpg"}, '
+                            '"annotations": [5]}]', "[0].annotations[0]: must be an object"),
     "no result": ('[{"data": {"image": "a.jpg"}, "annotations": [{}]}]', "[0].annotations[0]: has no 'result'"),
     "an unknown image": (task(TRIANGLE).replace("a.jpg", "s3://bucket/../c.jpg"), "x.json: [0]: no image"),
     "no size": (task(TRIANGLE, original_width=None), "result[0].original_width: must be a number, not null"),
-    "another size": (task(TRIANGLE, original_width=80), "x.json: [0]: annotated as 80x6 pixels, but images/a.jpg is 8x6"),
+    "another size": (task(TRIANGLE, original_width=80), "x.json: [0]: annotated as 80x6 pixels, but "
+                                                        "images/a.jpg is 8x6"),
     "a turned image": (task(TRIANGLE, image_rotation=90), "result[0]: was drawn on a turned image"),
     "no label": (task({**TRIANGLE, "polygonlabels": []}), "result[0]: has 0 labels"),
-    "two labels": (task({**TRIANGLE, "polygonlabels": ["car", "road"]}), "result[0]: has 2 labels; a pixel has one class"),
+    "two labels": (task({**TRIANGLE, "polygonlabels": ["car", "road"]}), "result[0]: has 2 labels; a pixel has "
+                                                                         "one class"),
     "an unknown label": (task({**TRIANGLE, "polygonlabels": ["cat"]}), f"{VALUE}: 'cat' (1 shapes) is no class"),
     "two points": (task({"points": [[1, 1], [2, 2]]}), f"{VALUE}: a polygon of 2 points"),
     "points of three": (task({"points": [[1, 1, 1], [2, 2, 2]]}), f"{VALUE}.points: point 0 has 3 numbers"),
@@ -225,9 +250,11 @@ STUDIO = {
     "a brush without runs": (task({"format": "rle"}, "brush"), f"{VALUE}: has no 'rle'"),
     "a brush of no bytes": (task({"rle": [1, 256]}, "brush"), f"{VALUE}.rle: must be bytes"),
     "an empty brush": (task({"rle": []}, "brush"), f"{VALUE}: a brush mask that ends after 0 bytes"),
-    "a cut brush": (task({"rle": [0, 0, 0, 192, 57, 27, 254, 35, 0]}, "brush"), f"{VALUE}: a brush mask that ends after 9 bytes"),
+    "a cut brush": (task({"rle": [0, 0, 0, 192, 57, 27, 254, 35, 0]}, "brush"), f"{VALUE}: a brush mask that ends "
+                                                                                f"after 9 bytes"),
     "a brush of another image": (task({"rle": [0, 0, 9, 192, 57, 27, 254, 35, 0]}, "brush"), "a brush mask of 2,496 values"),
-    "a bit mask": (task({"imageDataURL": "data:"}, "bitmask"), "result[0]: a region of the type 'bitmask', which is not read"),
+    "a bit mask": (task({"imageDataURL": "data:"}, "bitmask"), "result[0]: a region of the type 'bitmask', which is "
+                                                               "not read"),
 }  # fmt: skip
 
 
@@ -249,10 +276,13 @@ LABELME = {
     "an empty label": (labelme({"label": " ", "points": []}), "shapes[0].label: must be a text, not an empty text"),
     "no points": (labelme({}), "shapes[0]: has no 'points'"),
     "two points": (labelme({"points": [[1, 1], [2, 2]]}), "shapes[0]: a polygon of 2 points"),
-    "a circle of three": (labelme({"shape_type": "circle", "points": [[1, 1]] * 3}), "shapes[0]: a circle of 3 points; it has 2"),
+    "a circle of three": (labelme({"shape_type": "circle", "points": [[1, 1]] * 3}), "shapes[0]: a circle of 3 points; "
+                                                                                     "it has 2"),
     "a line of no length": (labelme({"shape_type": "line", "points": [[1, 1]] * 2}), "shapes[0]: a line of no length"),
-    "a strip of one": (labelme({"shape_type": "linestrip", "points": [[1, 1]]}), "a linestrip of 1 points; it has 2 or more"),
-    "an unknown shape": (labelme({"shape_type": "star", "points": [[1, 1]] * 9}), "shapes[0].shape_type: 'star' is no shape"),
+    "a strip of one": (labelme({"shape_type": "linestrip", "points": [[1, 1]]}), "a linestrip of 1 points; it has 2 "
+                                                                                 "or more"),
+    "an unknown shape": (labelme({"shape_type": "star", "points": [[1, 1]] * 9}), "shapes[0].shape_type: 'star' is "
+                                                                                  "no shape"),
     "a mask that is none": (
         labelme({"shape_type": "mask", "points": [[1, 1], [2, 2]], "mask": "!!!"}), "shapes[0].mask: is no PNG in base64"
     ),

@@ -133,7 +133,9 @@ def test_outlines_give_every_label_back(label):
 
 
 def test_how_much_simpler_polygons_keep():
-    """Blobs with smooth borders: corners that may be off by a pixel keep at least 97 % of the pixels, by 2 pixels 94 %."""
+    """Blobs with smooth borders: corners that may be off by a pixel keep at least 97 % of the pixels, by 2 pixels
+    94 %.
+    """
     import cv2
 
     rng, corners = np.random.default_rng(0), []

@@ -108,7 +108,8 @@ def test_zero_label(tmp_path):
         (np.array([[0, 3]], np.uint8), MaskReader(NAMES), "data.masks.reduce_zero_label=true"),
         (np.array([[0, 40000]], np.uint16), MaskReader(NAMES), r"40000 \(1 pixels\)"),
         (np.arange(20, dtype=np.uint8)[None], MaskReader(NAMES), "and 12 more values"),
-        (np.array([[0, 8]], np.uint8), MaskReader(NAMES, map={"0": 0}), "8 .1 pixels. are not .* values of the map; add them"),
+        (np.array([[0, 8]], np.uint8), MaskReader(NAMES, map={"0": 0}), "8 .1 pixels. are not .* values of the map; "
+                                                                        "add them"),
         (rgb(IDS), MaskReader(NAMES), r"commonest colours are .*; name them in data.masks.map, .*\{'10,20,3"),
         (rgb(IDS), MaskReader(NAMES, "id", {"7": 0}), "class ids .* are expected"),
         (rgb(IDS), MaskReader(NAMES, map_key="--map"), r"commonest colours are .*; name them in --map, "),

@@ -64,7 +64,9 @@ def terms(confidence: str, change: Any) -> dict[str, float]:
 
 
 def test_probabilities_weigh_and_are_not_cut() -> None:
-    """At 0.5, under the threshold of 0.9, a pixel counts half instead of not at all; boxes (thresholded) do not change."""
+    """At 0.5, under the threshold of 0.9, a pixel counts half instead of not at all; boxes (thresholded) do not
+    change.
+    """
     full = terms("calibrated", torch.ones_like)
     half = terms("calibrated", lambda c: torch.full_like(c, 0.5))
     none = terms("calibrated", torch.zeros_like)

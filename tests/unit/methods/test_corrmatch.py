@@ -1,4 +1,6 @@
-"""CorrMatch: what the recorded step does not tell. Published quirks, propagation by hand, edges, no waiting for the device."""
+"""CorrMatch: what the recorded step does not tell. Published quirks, propagation by hand, edges, no waiting for the
+device.
+"""
 
 from __future__ import annotations
 

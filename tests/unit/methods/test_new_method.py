@@ -1,4 +1,6 @@
-"""The page for those who add a method does what it says: an installed package, and the contract of every method holds."""
+"""The page for those who add a method does what it says: an installed package, and the contract of every method
+holds.
+"""
 
 from __future__ import annotations
 

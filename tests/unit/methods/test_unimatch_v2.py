@@ -26,7 +26,9 @@ PROGRESS = Progress(3, 10)
 
 
 class FixedDraws(Draws):
-    """One mask for all passes: channels with an odd number to the first view, the others to the second; sample 1 whole."""
+    """One mask for all passes: channels with an odd number to the first view, the others to the second; sample 1
+    whole.
+    """
 
     @staticmethod
     def masks(samples: int, channels: int) -> tuple[Tensor, Tensor]:
@@ -242,7 +244,9 @@ def test_naive_ood_labels_are_the_teacher_s() -> None:
 
 
 def test_fixmatch_in_one_pass() -> None:
-    """(CE(x) + L_s) / 2 with x and s in one forward and w labelled by the teacher; on a ViT the value is that of two passes."""
+    """(CE(x) + L_s) / 2 with x and s in one forward and w labelled by the teacher; on a ViT the value is that of two
+    passes.
+    """
     one, two = (parted(v2("fixmatch", ema_decay=0.996, one_pass=flag)) for flag in (True, False))
     batch = toy_batch(one, size=SIZE)
     sizes: list[int] = []

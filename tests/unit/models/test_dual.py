@@ -1,4 +1,6 @@
-"""The segmenter with two BatchNorms: its verbs, sizes, conversion to SyncBN, and what its importer says of other files."""
+"""The segmenter with two BatchNorms: its verbs, sizes, conversion to SyncBN, and what its importer says of other
+files.
+"""
 
 from __future__ import annotations
 

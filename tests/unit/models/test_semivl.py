@@ -233,7 +233,9 @@ def test_only_attention_and_positions_are_trained(clip: Path) -> None:
 
 
 def test_a_stem_and_other_normalisation() -> None:
-    """Cityscapes' model, small: one tap, a ResNet's first stage at a quarter of the sides, CLIP's mean for the tower alone."""
+    """Cityscapes' model, small: one tap, a ResNet's first stage at a quarter of the sides, CLIP's mean for the tower
+    alone.
+    """
     options = {**SMALL["semivl"], "taps": [1], "stem": "resnet18", "renorm": True}
     segmenter = build_segmenter("semivl", num_classes=3, **options)
     segmenter.prompt(WORDS)

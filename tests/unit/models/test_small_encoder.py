@@ -43,7 +43,9 @@ def test_record_of_the_weights():
 
 
 def test_pretrained_features_tell_textures_apart():
-    """Nearest class mean on textures the encoder never saw: features of the shipped weights beat those of random ones."""
+    """Nearest class mean on textures the encoder never saw: features of the shipped weights beat those of random
+    ones.
+    """
 
     def score(pretrained):
         torch.manual_seed(0)

@@ -1,4 +1,6 @@
-"""The teacher `small`: the weights that are shipped, and that it answers to words rather than to positions in a list."""
+"""The teacher `small`: the weights that are shipped, and that it answers to words rather than to positions in a
+list.
+"""
 
 from __future__ import annotations
 

@@ -166,7 +166,8 @@ def broken(tmp_path):
 def test_a_plug_in_that_cannot_be_imported_is_one_clear_line(broken):
     message = (
         "method 'lacks-something' of broken 2.0 (entry point broken_method:Method) cannot be imported: "
-        "ModuleNotFoundError: No module named 'something_that_is_not_installed'; install what it lacks, or uninstall the package"
+        "ModuleNotFoundError: No module named 'something_that_is_not_installed'; install what it lacks, or uninstall "
+        "the package"
     )
     with pytest.raises(UsageError) as raised:
         lookup(METHODS, "lacks-something", kind="method")

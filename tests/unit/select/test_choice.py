@@ -112,7 +112,9 @@ def test_fewer_than_the_budget_and_images_without_a_class():
 
 @pytest.fixture
 def pool():
-    """12 images: bad, unanswered, of one id, of a wrong license, a leak and its copy, off-topic, copies of three sizes, others."""
+    """12 images: bad, unanswered, of one id, of a wrong license, a leak and its copy, off-topic, copies of three sizes,
+    others.
+    """
     rng = np.random.default_rng(4)
     rows = ScanRows.empty(12, 2, 0)
     rows.key[:] = np.arange(12) + 100

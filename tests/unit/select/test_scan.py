@@ -1,4 +1,6 @@
-"""Pools on disk: odd names and broken entries, chunks that are damaged, out of date or missing, a scan that is stopped."""
+"""Pools on disk: odd names and broken entries, chunks that are damaged, out of date or missing, a scan that is
+stopped.
+"""
 
 from __future__ import annotations
 
@@ -148,7 +150,9 @@ def test_broken_images_are_rows_too(folder, tmp_path):
 
 @pytest.mark.usefixtures("small_chunks")
 def test_answers_that_changed_are_asked_again(folder, tmp_path):
-    """A store or folder of masks that was incomplete, or was corrected since: only the chunks of those images are made again."""
+    """A store or folder of masks that was incomplete, or was corrected since: only the chunks of those images are made
+    again.
+    """
     for path in sorted(folder.rglob("*.png"))[:10]:
         mask = tmp_path / "masks" / path.relative_to(folder)
         mask.parent.mkdir(parents=True, exist_ok=True)

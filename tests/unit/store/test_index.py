@@ -147,7 +147,9 @@ def test_a_commit_is_all_or_nothing(tmp_path, monkeypatch):
 
 
 def test_many_lines_open_quickly_and_small(tmp_path):
-    """Guards against parsing or unpacking every line: 20,000 lines take 0.1 s; a bound far above that still finds a slip."""
+    """Guards against parsing or unpacking every line: 20,000 lines take 0.1 s; a bound far above that still finds a
+    slip.
+    """
     import time
     import tracemalloc
 

@@ -121,7 +121,9 @@ def test_hash_is_about_what_the_teacher_is_asked():
 
 
 def test_one_map_too_many_is_refused():
-    """The published Context vocabulary had 163 names for 162 maps: every class after the background was shifted by one."""
+    """The published Context vocabulary had 163 names for 162 maps: every class after the background was shifted by
+    one.
+    """
     context = Vocabulary.load("context60")
     context.check_channels(162, "sed")
     for maps in (161, 163):

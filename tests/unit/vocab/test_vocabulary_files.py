@@ -1,4 +1,6 @@
-"""Vocabulary files: every form that is read, variants of others, and one line with file, line and key for every mistake."""
+"""Vocabulary files: every form that is read, variants of others, and one line with file, line and key for every
+mistake.
+"""
 
 import pytest
 

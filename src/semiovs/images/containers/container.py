@@ -1,7 +1,8 @@
 """Images in containers: members of tars and rows of Hugging Face data sets; their paths continue inside the container.
 
-``shards/000012.tar/a/0001.jpg`` is a member of a tar, ``hf:beans:train:image/00000012`` a row of a data set. Such a path may stand
-wherever the path of an image may: in lists, in `Record.image`, on the command line. Nothing is unpacked to disk.
+``shards/000012.tar/a/0001.jpg`` is a member of a tar, ``hf:beans:train:image/00000012`` a row of a data set. Such a
+path may stand wherever the path of an image may: in lists, in `Record.image`, on the command line. Nothing is unpacked
+to disk.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def open_container(path: Path | str) -> Container:
     """Open the tar at a path, or the data set of a path like ``ROOT/hf:NAME:SPLIT:COLUMN``; each once per process.
 
     Raises:
-        DataError: it cannot be read, or holds what it must not (all of that is named); MissingExtraError: `datasets` is missing.
+        DataError: it cannot be read, or holds what it must not (all of that is named); MissingExtraError: `datasets` is
+        missing.
     """
     text = os.fspath(path)
     found = _open.get(text)

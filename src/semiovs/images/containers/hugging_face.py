@@ -58,7 +58,9 @@ class DatasetRows:
         return file.read_bytes()
 
     def describe(self, name: str) -> Mapping[str, str]:
-        """`license` and `source` (or `url`) of a row, where the set has text columns of these names; else the set's licence."""
+        """`license` and `source` (or `url`) of a row, where the set has text columns of these names; else the set's
+        licence.
+        """
         row, whole = int(name), getattr(self._all.info, "license", "")
         found = {"license": whole} if isinstance(whole, str) else {}
         return found | {key: value for key, values in self._texts.items() if (value := values[row])}
@@ -91,7 +93,8 @@ class DatasetRows:
 
 
 def open_rows(path: str) -> DatasetRows:
-    """Open the set ``ROOT/hf:NAME[:SPLIT[:COLUMN]]``: a directory or Parquet file NAME under ROOT, else NAME on the hub.
+    """Open the set ``ROOT/hf:NAME[:SPLIT[:COLUMN]]``: a directory or Parquet file NAME under ROOT, else NAME on the
+    hub.
 
     Default of SPLIT: `train`, or the only one; of COLUMN: the only one with images.
 

@@ -1,8 +1,8 @@
 """Index the members of a tar in one pass over its headers, and report everything that a tar of images must not contain.
 
-Layout as WebDataset's (https://github.com/webdataset/webdataset): members that share the path up to the first dot of the last part
-are one sample, what follows that dot is the field. The picture is the field ``jpg``, ``png``, …; ``json`` may tell ``source`` (or
-``url``) and ``license``.
+Layout as WebDataset's (https://github.com/webdataset/webdataset): members that share the path up to the first dot of
+the last part are one sample, what follows that dot is the field. The picture is the field ``jpg``, ``png``, …; ``json``
+may tell ``source`` (or ``url``) and ``license``.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ _PACKED = {b"\x1f\x8b": "gzip -d", b"BZh": "bzip2 -d", b"\xfd7zXZ": "xz -d", b"\
 
 @dataclass(frozen=True)
 class TarIndex:
-    """size, mtime_ns: of the tar when it was read; members: name -> (offset, bytes) of every image file, pictures of samples first
-    in order by name, then their other fields; pictures: how many of them are pictures; about: name -> source and license.
+    """size, mtime_ns: of the tar when it was read; members: name -> (offset, bytes) of every image file, pictures of
+    samples first in order by name, then their other fields; pictures: how many of them are pictures; about: name ->
+    source and license.
     """
 
     size: int
@@ -45,9 +46,10 @@ def index_tar(path: Path) -> TarIndex:
     """Read all headers of a tar; nothing is unpacked.
 
     Raises:
-        DataError: unreadable, packed, cut off, without images, or with members that a tar of images must not hold: absolute names,
-            ``..``, links, devices, sparse files, names that occur twice or differ in case alone, names that cannot be stored,
-            members larger than `LARGEST`. All of them are named.
+        DataError: unreadable, packed, cut off, without images, or with members that a tar of images must not hold:
+        absolute names,
+            ``..``, links, devices, sparse files, names that occur twice or differ in case alone, names that cannot be
+            stored, members larger than `LARGEST`. All of them are named.
     """
     try:
         with path.open("rb") as file:
@@ -178,8 +180,8 @@ class _TarScan:
     def _choose_pictures(self) -> list[str]:
         """Choose the pictures among the images, in order; two in one sample are a problem.
 
-        ``0001.jpg`` is the picture of 0001, ``0001.seg.png`` beside it is not. Where such a field occurs beside no picture,
-        as in ``IMG.2020.jpg``, the dots are part of the name.
+        ``0001.jpg`` is the picture of 0001, ``0001.seg.png`` beside it is not. Where such a field occurs beside no
+        picture, as in ``IMG.2020.jpg``, the dots are part of the name.
         """
         plain: dict[str, str] = {}
         for name in self.images:

@@ -33,7 +33,8 @@ class FoundBands:
         found = [f"{mark}bands: {self.take}   # {self.image}: {self.channels} channel(s) of {self.kind}"]
         if self.kind not in _RANGED:
             found.append(
-                "  # range: [lo, hi]   # NEEDED: values that count as 0 and 1; semiovs data normalize THIS_FILE proposes them"
+                "  # range: [lo, hi]   # NEEDED: values that count as 0 and 1; semiovs data normalize THIS_FILE "
+                "proposes them"
             )
         if self.channels >= 3:
             found.append("  # rgb: [1, 2, 3]   # the channels that are red, green and blue, for teachers and pictures")

@@ -25,8 +25,8 @@ _VOID = frozenset({"unlabeled", "unlabelled", "void", "ignore", "ignored", "unkn
 class FoundClasses:
     """Class names guessed from masks, or given.
 
-    map: value in the file -> class name, None where values are ids; source: how they were found; named: whether a person named
-    them; doubt: why they may not be classes at all.
+    map: value in the file -> class name, None where values are ids; source: how they were found; named: whether a
+    person named them; doubt: why they may not be classes at all.
     """
 
     names: tuple[str, ...]
@@ -37,7 +37,8 @@ class FoundClasses:
 
 
 def read_numbered_classes(path: Path) -> FoundClasses | None:
-    """Read a YAML file that numbers its classes with gaps (``classes: {1: person, 7: car}``), as a map; None for any other file.
+    """Read a YAML file that numbers its classes with gaps (``classes: {1: person, 7: car}``), as a map; None for any
+    other file.
 
     A file whose ids have no gaps is a vocabulary and needs no map.
     """
@@ -106,7 +107,8 @@ def _explain_doubt(number: int, what: str) -> str:
     if number <= _MANY:
         return ""
     return (
-        f"masks hold {number} {what}, too many for classes: were they resized with smoothing, saved as JPEG, or are they pictures? "
+        f"masks hold {number} {what}, too many for classes: were they resized with smoothing, saved as JPEG, or are "
+        f"they pictures? "
         "a mask holds exact values"
     )
 

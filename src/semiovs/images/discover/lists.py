@@ -1,4 +1,6 @@
-"""Find lists of images in a folder and guess their roles from their names; pair images and masks where there is no list."""
+"""Find lists of images in a folder and guess their roles from their names; pair images and masks where there is no
+list.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ _LONGEST = 4096
 
 @dataclass
 class FoundLists:
-    """lists: role -> list file; others: further ones; made: role -> (image, mask or None) of lists that have to be written."""
+    """lists: role -> list file; others: further ones; made: role -> (image, mask or None) of lists that have to be
+    written.
+    """
 
     lists: dict[str, Path] = field(default_factory=dict)
     others: list[Path] = field(default_factory=list)
@@ -53,7 +57,9 @@ class FoundLists:
 
 
 def find_lists(folder: Path) -> FoundLists:
-    """Find lists in the folder itself, in lists/ or splits/, and in the first folder of splits/ with a labelled list."""
+    """Find lists in the folder itself, in lists/ or splits/, and in the first folder of splits/ with a labelled
+    list.
+    """
     found = FoundLists()
     by_id = _add_id_lists(folder, found)
     inner = sorted(
@@ -74,7 +80,8 @@ def find_lists(folder: Path) -> FoundLists:
 def add_missing_lists(folder: Path, found: FoundLists) -> None:
     """Fill `found.made` with lists of images in folders that do not follow the convention.
 
-    By convention masks/ holds the masks of images/, val/masks those of val/images, and unlabeled/ has no masks; these need no list.
+    By convention masks/ holds the masks of images/, val/masks those of val/images, and unlabeled/ has no masks; these
+    need no list.
     """
     if LABELED in found.lists or LABELED in found.made:
         _add_rest(folder, found)

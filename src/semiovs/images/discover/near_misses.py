@@ -13,10 +13,27 @@ from semiovs.images.folder_walk import walk_files
 
 _ANNOTATIONS = frozenset({".json", ".xml"})
 #: Suffixes of pictures and videos that are not read.
-_FOREIGN = frozenset({
-    ".heic", ".heif", ".avif", ".gif", ".jp2", ".svg", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".npy",
-    ".mp4", ".mov", ".avi", ".mkv", ".webm",
-})  # fmt: skip
+_FOREIGN = frozenset(
+    {
+        ".heic",
+        ".heif",
+        ".avif",
+        ".gif",
+        ".jp2",
+        ".svg",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".dng",
+        ".npy",
+        ".mp4",
+        ".mov",
+        ".avi",
+        ".mkv",
+        ".webm",
+    }
+)
 #: Files in which other programs keep class names.
 _CLASS_LISTS = (
     "labelmap.txt",
@@ -57,7 +74,9 @@ def note_unread_files(folder: Path) -> Iterator[str]:
 
 
 def describe_other_places(folder: Path) -> str:
-    """Say where other images lie in a folder without images by convention, and what they may be; empty if there are none."""
+    """Say where other images lie in a folder without images by convention, and what they may be; empty if there are
+    none.
+    """
     places = Counter(path.relative_to(folder).parts[0] for path in walk_files(folder, IMAGE_SUFFIXES))
     if not places:
         return "".join(f"; {note}" for note in [*note_unread_files(folder), *_note_annotations(folder)])

@@ -20,7 +20,9 @@ Pair = tuple[Path, Path | None]
 
 
 def find_pairs(folder: Path, place: str) -> tuple[list[Pair], str] | None:
-    """Find images of `place`, a path in `folder`, and their masks, and the place of the masks; None if there are none."""
+    """Find images of `place`, a path in `folder`, and their masks, and the place of the masks; None if there are
+    none.
+    """
     images = folder / place
     if not images.is_dir():
         return None
@@ -57,7 +59,9 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def _find_mask_folder(folder: Path, place: str) -> Path | None:
-    """Find the folder of masks of the images in `place`: ``images`` replaced by a word for masks, or that word appended."""
+    """Find the folder of masks of the images in `place`: ``images`` replaced by a word for masks, or that word
+    appended.
+    """
     parts = place.split("/")
     for name in MASK_FOLDERS:
         other = (

@@ -13,7 +13,8 @@ from semiovs.images.discover.survey import Survey
 _PLACEHOLDER = FoundClasses(("background", "thing"), None, "no masks to guess from")
 #: Hint about concepts for open-vocabulary teachers.
 _CONCEPTS = (
-    "  # ^ or a YAML file with other words for a teacher to look for, colours, background: semiovs vocab show voc21 --yaml",
+    "  # ^ or a YAML file with other words for a teacher to look for, colours, background: semiovs vocab show "
+    "voc21 --yaml",
 )
 #: Below this number of labelled images the batch size is reduced.
 _FEW = 8
@@ -22,7 +23,8 @@ _OOD_LABELS = ("ood-labels", "ood_labels")
 
 
 def choose_classes(found: Survey, given: str | None) -> str | FoundClasses:
-    """Choose the classes: a class file, names from the command line (``a,b,c``), or a guess from the masks; doubts become notes.
+    """Choose the classes: a class file, names from the command line (``a,b,c``), or a guess from the masks; doubts
+    become notes.
 
     Raises:
         UsageError: `given` holds no names, or one twice.
@@ -132,7 +134,11 @@ def _format_ood(found: Survey, values: dict[str, Any]) -> Iterator[str]:
     yield "# Images from elsewhere (out of distribution), labelled by an open-vocabulary model: semiovs label --help"
     yield f"{mark}ood:"
     yield f"{mark}  images: ood   # {found.ood} images here"
-    yield f"{mark}  labels: {find_ood_labels(found) or _OOD_LABELS[0]}   # store written by semiovs label, or a folder of masks"
+    yield (
+        f"{mark}  labels: {find_ood_labels(found) or _OOD_LABELS[0]}   # store written by semiovs label, or a "
+        f"folder "
+        f"of masks"
+    )
     yield ""
 
 

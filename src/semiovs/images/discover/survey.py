@@ -13,9 +13,10 @@ from semiovs.images.discover.classes import FoundClasses
 class Survey:
     """What a folder of images holds.
 
-    images, masks, unlabeled, val, ood: number of files in the folders of those names; flat: images directly in the folder;
-    lists: role -> path of a list, relative to the folder; made: lists to be written, path -> text; other_splits: folders
-    with further lists; classes: of a class file that is not a vocabulary by itself; bands: if the images are not 8-bit RGB.
+    images, masks, unlabeled, val, ood: number of files in the folders of those names; flat: images directly in the
+    folder; lists: role -> path of a list, relative to the folder; made: lists to be written, path -> text;
+    other_splits: folders with further lists; classes: of a class file that is not a vocabulary by itself; bands: if the
+    images are not 8-bit RGB.
     """
 
     folder: Path

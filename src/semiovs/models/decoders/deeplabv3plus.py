@@ -25,9 +25,10 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
 class DeepLabV3Plus(Segmenter):
     """Atrous spatial pyramid on the last encoder map, fused with the stride-4 map.
 
-    num_classes: K of the logits; pretrained: encoder weights (see `build_encoder`); encoder: a timm name, `xception65` or `tiny`;
-    output_stride: of the last encoder map (8, 16 or 32); dilations: of the pyramid, used as given (the original paper doubles
-    them at output stride 8); channels: width of pyramid and fusion; norm: `batch`, or `group` (encoder `tiny` only).
+    num_classes: K of the logits; pretrained: encoder weights (see `build_encoder`); encoder: a timm name, `xception65`
+    or `tiny`; output_stride: of the last encoder map (8, 16 or 32); dilations: of the pyramid, used as given (the
+    original paper doubles them at output stride 8); channels: width of pyramid and fusion; norm: `batch`, or `group`
+    (encoder `tiny` only).
 
     Raises:
         UsageError: an option that cannot be taken, or an encoder that does not fit.

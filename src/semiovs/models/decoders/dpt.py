@@ -27,12 +27,13 @@ _WIDTHS: dict[int, tuple[int, tuple[int, ...]]] = {
 class Dpt(Segmenter):
     """Four levels of patch tokens, brought to four scales and fused from coarse to fine.
 
-    num_classes: K of the logits; pretrained: encoder weights (see `build_vit`); encoder: a timm name of a plain ViT, such as
-    `vit_{small,base,large}_patch14_dinov2` (also `_reg4_`) or `vit_{small,base,large}_patch16_dinov3`; channels: width of the
-    fusion, null: by the encoder (64 for S, 128 for B, 256 for L); locked: the encoder is not trained.
+    num_classes: K of the logits; pretrained: encoder weights (see `build_vit`); encoder: a timm name of a plain ViT,
+    such as `vit_{small,base,large}_patch14_dinov2` (also `_reg4_`) or `vit_{small,base,large}_patch16_dinov3`;
+    channels: width of the fusion, null: by the encoder (64 for S, 128 for B, 256 for L); locked: the encoder is not
+    trained.
 
-    Images may have any size from one patch: they are padded at the right and below to whole patches (with 0, the mean colour), and
-    the logits are cut back. On multiples of the patch this is the published computation.
+    Images may have any size from one patch: they are padded at the right and below to whole patches (with 0, the mean
+    colour), and the logits are cut back. On multiples of the patch this is the published computation.
 
     Raises:
         UsageError: an option that cannot be taken, or an encoder that does not fit.
@@ -79,7 +80,9 @@ class Dpt(Segmenter):
             return self.patches.maps(self.backbone, image)
 
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:
-        """Four maps -> logits (B, K, *size): padding is cut off where `size` is that of the image; else they are resized."""
+        """Four maps -> logits (B, K, *size): padding is cut off where `size` is that of the image; else they are
+        resized.
+        """
         refuse_context("dpt", context)
         side = self.patches.side
         whole = tuple(length * side for length in features[0].shape[-2:])
@@ -135,7 +138,9 @@ class _Head(nn.Module):
 
 
 class _Fusion(nn.Module):
-    """What came from the coarser level plus this level, refined and resized; the coarsest level has nothing to add to."""
+    """What came from the coarser level plus this level, refined and resized; the coarsest level has nothing to add
+    to.
+    """
 
     def __init__(self, channels: int, *, lateral: bool) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""DDFP's DeepLabV3+: features can be perturbed before they are fused, and perturbed ones have a BatchNorm of their own."""
+"""DDFP's DeepLabV3+: features can be perturbed before they are fused, and perturbed ones have a BatchNorm of their
+own.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ _DROPOUT = 0.1
 
 
 class DualDeepLab(DeepLabV3Plus):
-    """Encoder -> `fused` maps of pyramid and stride 4 -> `perceive`d features -> `score`d classes (DDFP spec, section 2).
+    """Encoder -> `fused` maps of pyramid and stride 4 -> `perceive`d features -> `score`d classes (DDFP spec, section
+    2).
 
     Options: those of `deeplabv3plus`; channels must be even, because the density flow halves them.
 
@@ -39,7 +42,9 @@ class DualDeepLab(DeepLabV3Plus):
         return torch.cat([self.reduce(low), resize(self.head(high), low.shape[-2:])], dim=1)
 
     def perceive(self, g: Tensor, adverse: int = 0) -> Tensor:
-        """Fused map g -> features f (B, channels, h, w); the last `adverse` images of the batch take the second BatchNorm."""
+        """Fused map g -> features f (B, channels, h, w); the last `adverse` images of the batch take the second
+        BatchNorm.
+        """
         return self.fuse(g, adverse)  # type: ignore[no-any-return]
 
     def score(self, f: Tensor, size: tuple[int, int]) -> Tensor:

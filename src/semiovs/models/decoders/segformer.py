@@ -16,8 +16,9 @@ from semiovs.models.segmenter import Features, Segmenter, check_num_classes, ref
 class Segformer(Segmenter):
     """An encoder with four maps, and the all-MLP head.
 
-    num_classes: K of the logits; pretrained: encoder weights (see `build_pyramid`); encoder: `mit_b0` … `mit_b5`, or a timm name
-    with maps at strides 4, 8, 16 and 32; channels: width of the head (768 in MiT-B5's published models). Images may have any size.
+    num_classes: K of the logits; pretrained: encoder weights (see `build_pyramid`); encoder: `mit_b0` … `mit_b5`, or a
+    timm name with maps at strides 4, 8, 16 and 32; channels: width of the head (768 in MiT-B5's published models).
+    Images may have any size.
 
     Raises:
         UsageError: an option that cannot be taken, or an encoder that does not fit.

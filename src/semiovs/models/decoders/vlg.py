@@ -1,7 +1,7 @@
 """SemiVL's language-guided decoder (Hoyer et al. 2024; SemiVL spec, section 4): one map a class, then a mask for each.
 
-A pixel's similarity to a class's text is an image with one channel. Convolutions over that image are shared by all classes, and
-transformers let the classes of a place compare themselves; no weight depends on the number of classes.
+A pixel's similarity to a class's text is an image with one channel. Convolutions over that image are shared by all
+classes, and transformers let the classes of a place compare themselves; no weight depends on the number of classes.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _GROUP = 16
 class VlgSizes:
     """Widths of the decoder; the published ones without arguments.
 
-    channels, up_channels, skip_channels: of the similarity maps, of the upsampling stages, and of the projected skips; layers,
-    heads, pool: number of transformers between classes, their heads, and the side of the squares of cells they see as one;
-    dilations: of the pyramid.
+    channels, up_channels, skip_channels: of the similarity maps, of the upsampling stages, and of the projected skips;
+    layers, heads, pool: number of transformers between classes, their heads, and the side of the squares of cells they
+    see as one; dilations: of the pyramid.
     """
 
     channels: int = 128
@@ -44,8 +44,8 @@ PUBLISHED_SIZES = VlgSizes()
 class VlgDecoder(nn.Module):
     """Dense features, skip features and class texts -> logits (B, K, 4h, 4w).
 
-    dim: C of dense features and texts; skip_dims: channels of the skip maps, in the order in which they are read, the deepest
-    first.
+    dim: C of dense features and texts; skip_dims: channels of the skip maps, in the order in which they are read, the
+    deepest first.
     """
 
     def __init__(self, dim: int, skip_dims: Sequence[int], sizes: VlgSizes = PUBLISHED_SIZES) -> None:
@@ -102,7 +102,8 @@ class Pyramid(nn.Module):
 
 
 class ClassTransformer(nn.Module):
-    """At every square of `pool` x `pool` cells the classes attend to each other; maps smaller than a square are one square.
+    """At every square of `pool` x `pool` cells the classes attend to each other; maps smaller than a square are one
+    square.
 
     A token is a class's visual features beside its text's; the visual half is kept and added to the maps.
     """
@@ -144,7 +145,8 @@ class Up(nn.Module):
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Maps x (B·K, wide, h, w), skip (B, ·, ·, ·).
 
-        A convolution of concatenated maps is the sum of two, of which the skip's is computed once an image, not once a class.
+        A convolution of concatenated maps is the sum of two, of which the skip's is computed once an image, not once a
+        class.
         """
         x = self.up(x)
         own, shared = torch.split(self.conv[0].weight, [x.shape[1], skip.shape[1]], dim=1)  # type: ignore[arg-type]

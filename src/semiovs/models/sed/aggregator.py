@@ -1,4 +1,5 @@
-"""SED's cost aggregation: the similarity of each pixel and each concept, refined into a map per concept (Xie et al., CVPR 2024).
+"""SED's cost aggregation: the similarity of each pixel and each concept, refined into a map per concept (Xie et al.,
+CVPR 2024).
 
 Written from the SED spec, section 4; names of parameters are those of the published checkpoints.
 """
@@ -20,9 +21,9 @@ from semiovs.models.sed.blocks import Decoder
 class AggregatorSizes:
     """Widths of the aggregator; the published ones without arguments.
 
-    hidden: channels after the first convolution; decoder_dims: after each stage; guides: channels to which image and correlation
-    are projected at each stage; kernel: side of the stages' depthwise convolutions; heads: of their attention; pool: pixels (a
-    side) that share their attention in training.
+    hidden: channels after the first convolution; decoder_dims: after each stage; guides: channels to which image and
+    correlation are projected at each stage; kernel: side of the stages' depthwise convolutions; heads: of their
+    attention; pool: pixels (a side) that share their attention in training.
     """
 
     hidden: int = 128
@@ -45,7 +46,8 @@ class AggregatorSizes:
         """
         if not len(self.decoder_dims) == len(guide_dims) == len(self.guides) > 0:
             raise UsageError(
-                f"SED: {len(guide_dims)} maps of the encoder, {len(self.decoder_dims)} decoder_dims, {len(self.guides)} guides; "
+                f"SED: {len(guide_dims)} maps of the encoder, {len(self.decoder_dims)} decoder_dims, "
+                f"{len(self.guides)} guides; "
                 "there must be as many of each, three with a published encoder"
             )
         for width, guide in zip(self.widths, self.guides, strict=False):
@@ -71,8 +73,8 @@ PUBLISHED_SIZES = AggregatorSizes()
 class Aggregator(nn.Module):
     """Dense image features and text embeddings -> one map of logits per concept.
 
-    prompts: templates per concept, P; guide_dims: channels of the image's maps at twice, four, … times the resolution of the
-    dense features, one a stage (SED has three stages).
+    prompts: templates per concept, P; guide_dims: channels of the image's maps at twice, four, … times the resolution
+    of the dense features, one a stage (SED has three stages).
 
     Raises:
         UsageError: sizes that do not belong together.
@@ -114,8 +116,8 @@ class Aggregator(nn.Module):
     ) -> list[Tensor]:
         """Dense features (B, C, h, w), text (T, P, C), image maps at (2h, 2w), (4h, 4w), … -> maps of logits.
 
-        With three stages: the result (B, T, 8h, 8w), then those of the auxiliary heads at h, 2h and 4h, which train themselves
-        alone. Guides send no gradient back. pool: None takes the module's own in training and 1 otherwise.
+        With three stages: the result (B, T, 8h, 8w), then those of the auxiliary heads at h, 2h and 4h, which train
+        themselves alone. Guides send no gradient back. pool: None takes the module's own in training and 1 otherwise.
 
         Raises:
             ValueError: shapes that do not belong together.

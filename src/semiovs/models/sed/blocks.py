@@ -1,4 +1,6 @@
-"""Parts of SED's decoder (SED spec, section 4). Every block sees B·T independent maps; only the attention mixes the T concepts."""
+"""Parts of SED's decoder (SED spec, section 4). Every block sees B·T independent maps; only the attention mixes the T
+concepts.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ class Sums(NamedTuple):
 
 
 class LinearAttention(nn.Module):
-    """Attention over T whose cost is linear in T, with φ(z) = elu(z) + 1 (Katharopoulos et al. 2020); no output projection."""
+    """Attention over T whose cost is linear in T, with φ(z) = elu(z) + 1 (Katharopoulos et al. 2020); no output
+    projection.
+    """
 
     eps = 1e-6
 
@@ -115,8 +119,8 @@ class ConceptAttention(nn.Module):
 class DoubleConv(nn.Module):
     """Two 3×3 convolutions, each with group normalisation and ReLU; a group has 16 channels.
 
-    The first reads [up, image, correlation]. The image's part is the same for all concepts of an image, so it is convolved once
-    per image (`image_part`) and added: a convolution is linear in its channels.
+    The first reads [up, image, correlation]. The image's part is the same for all concepts of an image, so it is
+    convolved once per image (`image_part`) and added: a convolution is linear in its channels.
     """
 
     def __init__(self, up: int, image: int, correlation: int, outputs: int) -> None:
@@ -162,7 +166,9 @@ class Decoder(nn.Module):
         self.attention = ConceptAttention(inputs, heads)
 
     def forward(self, x: Tensor, guide: Tensor, correlation: Tensor, pool: int) -> Tensor:
-        """Maps (B·T, inputs, h, w), guidance (B, image, 2h, 2w) and (B·T, correlation, 2h, 2w) -> (B·T, outputs, 2h, 2w)."""
+        """Maps (B·T, inputs, h, w), guidance (B, image, 2h, 2w) and (B·T, correlation, 2h, 2w) -> (B·T, outputs, 2h,
+        2w).
+        """
         x = self.attend(self.cnext(x), len(guide), pool)
         out: Tensor = self.conv(self.up(x), correlation, self.conv.image_part(guide))
         return out
@@ -170,7 +176,8 @@ class Decoder(nn.Module):
     def attend(self, x: Tensor, batch: int, pool: int) -> Tensor:
         """Attention over the concepts, on means of `pool` × `pool` pixels.
 
-        The block's output holds its input already, and is added to x all the same: that is how the weights were trained.
+        The block's output holds its input already, and is added to x all the same: that is how the weights were
+        trained.
         """
         size, pool = x.shape[-2:], min(pool, *x.shape[-2:])
         p = F.avg_pool2d(x, pool) if pool > 1 else x
@@ -183,8 +190,8 @@ class Decoder(nn.Module):
 
 
 def in_blocks(mlp: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """An MLP on rows (…, C). On a CPU, where nothing is to be differentiated, on a few at a time: what lies between its layers is
-    four times as wide, and so never leaves the cache (a third of the time for 32 channels).
+    """An MLP on rows (…, C). On a CPU, where nothing is to be differentiated, on a few at a time: what lies between its
+    layers is four times as wide, and so never leaves the cache (a third of the time for 32 channels).
     """
     if torch.is_grad_enabled() or x.device.type != "cpu":
         return mlp(x)

@@ -34,7 +34,8 @@ class Published:
 
 
 class Skeleton(nn.Module):
-    """CLIP model and aggregator of a published size, under the names of its file. Weights cost memory only once they are loaded.
+    """CLIP model and aggregator of a published size, under the names of its file. Weights cost memory only once they
+    are loaded.
 
     clip: configuration of an open_clip model (embed_dim, vision_cfg, text_cfg), or its name.
     """
@@ -67,7 +68,9 @@ class Skeleton(nn.Module):
         return report
 
     def published(self, variant: str, report: LoadReport) -> Published:
-        """The parts, in evaluation mode and never trained; images and texts do not share weights, so each has its own."""
+        """The parts, in evaluation mode and never trained; images and texts do not share weights, so each has its
+        own.
+        """
         clip = self.clip
         network = Sed(self.dense, self.aggregator).eval().requires_grad_(False)
         clip.visual = None
@@ -75,7 +78,8 @@ class Skeleton(nn.Module):
 
 
 def load_published(path: Path, *, variant: str | None = None) -> Published:
-    """Load a published checkpoint: ``{"model": …}`` or the bare state, with or without ``module.``; everything must fit.
+    """Load a published checkpoint: ``{"model": …}`` or the bare state, with or without ``module.``; everything must
+    fit.
 
     variant: large or base; None tells by the file.
 

@@ -1,4 +1,6 @@
-"""Image encoders that give a feature per pixel in the space of the texts: a CLIP tower with its head, or any timm encoder."""
+"""Image encoders that give a feature per pixel in the space of the texts: a CLIP tower with its head, or any timm
+encoder.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ class DenseEncoder(nn.Module, ABC):
 
 
 class ClipDense(DenseEncoder):
-    """ConvNeXt image tower of an unmodified open_clip model, asked for each pixel instead of for the mean (SED spec, section 2).
+    """ConvNeXt image tower of an unmodified open_clip model, asked for each pixel instead of for the mean (SED spec,
+    section 2).
 
     visual: the tower, ``open_clip.create_model(…).visual``; its state keeps its names under ``visual.``.
 
@@ -115,7 +118,9 @@ class TimmDense(DenseEncoder):
 
 
 class SmallDense(DenseEncoder):
-    """The encoder `small`, its last map (stride 8) projected to the texts' space; guides at strides 4 and 2, for two stages."""
+    """The encoder `small`, its last map (stride 8) projected to the texts' space; guides at strides 4 and 2, for two
+    stages.
+    """
 
     stride = 8
 
@@ -137,8 +142,8 @@ def build_dense(name: str, *, dim: int, stride: int = 32, pretrained: bool | str
     """Encoder by name: ``open_clip/convnext_base_w_320`` is a CLIP image tower without weights, ``small`` is ours,
     anything else timm's.
 
-    A tower comes with the weights of the CLIP model it is taken from (`semiovs.models.sed.checkpoint`), so `pretrained` is
-    for timm's names alone.
+    A tower comes with the weights of the CLIP model it is taken from (`semiovs.models.sed.checkpoint`), so `pretrained`
+    is for timm's names alone.
 
     Raises:
         UsageError: unknown name, or an encoder that SED cannot use; WeightsError: `pretrained` does not fit.

@@ -2,8 +2,8 @@
 
 What differs from `Aggregator.forward` (SED spec, section 9; each is exact but for the order of sums):
 
-* a few concepts at a time, so that their maps stay in the cache: the attention, which alone mixes concepts, needs of all of them
-  only two sums per pixel and head, which a first pass over the concepts adds up and a second one reads;
+* a few concepts at a time, so that their maps stay in the cache: the attention, which alone mixes concepts, needs only
+  two sums over all of them per pixel and head, which a first pass over the concepts adds up and a second one reads;
 * channels last throughout, where pointwise layers read the maps of convolutions as they lie;
 * no pooling that pools nothing, no heads that nobody reads.
 
@@ -23,7 +23,8 @@ from semiovs.models.sed.rejection import survivors
 
 #: Concepts at a time on a CPU: small enough for its caches.
 CPU_CHUNK = 8
-#: Of these again, as many at a time in convolutions: what they leave behind is handed on while it still is in the cache.
+#: Of these again, as many at a time in convolutions: what they leave behind is handed on while it still is in the
+#: cache.
 CPU_FEW = 2
 #: Bytes that the maps of the concepts in hand may take, and floats that one concept needs for each pixel of the result.
 BUDGET = 2 * 2**30
@@ -46,11 +47,12 @@ def aggregate(
     topk: int | None = None,
     budget: int = BUDGET,
 ) -> Tensor:
-    """One image's features (C, h, w), text (T, P, C), its maps (c, 2h, 2w), (c, 4h, 4w), (c, 8h, 8w) -> probabilities (T, 8h, 8w).
+    """One image's features (C, h, w), text (T, P, C), its maps (c, 2h, 2w), (c, 4h, 4w), (c, 8h, 8w) -> probabilities
+    (T, 8h, 8w).
 
-    text: each vector of length 1, unlike in `Aggregator.forward`, since it serves many images; chunk: concepts at a time (None:
-    as many as `chunk_for` says with `budget`); topk: concepts per pixel that survive each stage (None: all do, which is exact); a
-    rejected concept has probability 0 everywhere.
+    text: each vector of length 1, unlike in `Aggregator.forward`, since it serves many images; chunk: concepts at a
+    time (None: as many as `chunk_for` says with `budget`); topk: concepts per pixel that survive each stage (None: all
+    do, which is exact); a rejected concept has probability 0 everywhere.
 
     Raises:
         ValueError: shapes that do not belong together.

@@ -29,10 +29,12 @@ class Sed(nn.Module):
         return self.backbone.normalization
 
     def forward(self, image: Tensor, text: Tensor, *, pool: int | None = None) -> list[Tensor]:
-        """Image (B, 3, H, W), normalised, at network resolution, and text (T, P, C) -> logits (B, T, ·, ·) of each head.
+        """Image (B, 3, H, W), normalised, at network resolution, and text (T, P, C) -> logits (B, T, ·, ·) of each
+        head.
 
-        With three stages these are the result, at an eighth of the encoder's stride (192×192 for 768×768 at stride 32), then
-        those of the three auxiliary heads at 8, 4 and 2 times that stride. Text need not be normalised. pool: as for `Aggregator`.
+        With three stages these are the result, at an eighth of the encoder's stride (192×192 for 768×768 at stride 32),
+        then those of the three auxiliary heads at 8, 4 and 2 times that stride. Text need not be normalised. pool: as
+        for `Aggregator`.
 
         Raises:
             ValueError: sides that the encoder's stride does not divide, or text of other prompts or channels.
@@ -47,8 +49,8 @@ class Sed(nn.Module):
     ) -> list[Tensor]:
         """As `forward` and a sigmoid, for inference: image (B, 3, H, W), text (T, P, C) -> B maps (T, h, w) in [0, 1].
 
-        The encoder sees the images together, the aggregator one by one (`fast_aggregation.aggregate`, with `topk` and `budget` as
-        there).
+        The encoder sees the images together, the aggregator one by one (`fast_aggregation.aggregate`, with `topk` and
+        `budget` as there).
 
         Raises:
             ValueError: as `forward`.
@@ -78,7 +80,8 @@ def build_sed(
 ) -> Sed:
     """Build SED without trained weights.
 
-    encoder, stride, pretrained: as for `build_dense`; dim: channels of the text embeddings; prompts: templates per concept.
+    encoder, stride, pretrained: as for `build_dense`; dim: channels of the text embeddings; prompts: templates per
+    concept.
 
     Raises:
         UsageError: an encoder or a size that cannot be taken; WeightsError: `pretrained` does not fit.

@@ -7,7 +7,9 @@ from torch import Tensor
 
 
 def survivors(logits: Tensor, topk: int) -> Tensor:
-    """Logits of an auxiliary head (T, h, w) -> indices, ascending, of concepts among the `topk` best of at least one pixel."""
+    """Logits of an auxiliary head (T, h, w) -> indices, ascending, of concepts among the `topk` best of at least one
+    pixel.
+    """
     best = logits.topk(min(topk, len(logits)), dim=0).indices
     kept = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
     kept[best.flatten()] = True

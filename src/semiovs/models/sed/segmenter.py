@@ -25,15 +25,17 @@ EPSILON = 1e-6
 
 
 class SedSegmenter(Segmenter):
-    """SED (Xie et al., CVPR 2024), asked with the concepts of a vocabulary; a class's score is the maximum over its concepts.
+    """SED (Xie et al., CVPR 2024), asked with the concepts of a vocabulary; a class's score is the maximum over its
+    concepts.
 
     No weight depends on the classes: `prompt` makes the same model answer for others.
 
-    encoder, stride: image encoder, ``open_clip/NAME`` or timm's (see `build_dense`); resolution: side of the square that every
-    image is resized to (SED: 768), None: its own size, brought to multiples of `stride`; text: clip, sentence or words, with
-    text_model, text_weights and text_dim as for `build_text`; templates: sentences with a ``{}``, None: CLIP's 80 (their number is
-    that of the first convolution's channels); the rest as for `AggregatorSizes`. pretrained: of the encoder; true takes the image
-    tower of `text_weights` if the encoder is a CLIP tower.
+    encoder, stride: image encoder, ``open_clip/NAME`` or timm's (see `build_dense`); resolution: side of the square
+    that every image is resized to (SED: 768), None: its own size, brought to multiples of `stride`; text: clip,
+    sentence or words, with text_model, text_weights and text_dim as for `build_text`; templates: sentences with a
+    ``{}``, None: CLIP's 80 (their number is that of the first convolution's channels); the rest as for
+    `AggregatorSizes`. pretrained: of the encoder; true takes the image tower of `text_weights` if the encoder is a CLIP
+    tower.
 
     Raises:
         UsageError: what cannot be built; WeightsError: weights or a text encoder that are missing or do not fit.
@@ -80,7 +82,8 @@ class SedSegmenter(Segmenter):
         if tower and pretrained:
             self._take_tower(tower, text_weights if pretrained is True else pretrained)
         self.normalization = self.network.normalization
-        #: The text tower that is trained with the network; None: texts are embedded once, by an encoder that is not kept.
+        #: The text tower that is trained with the network; None: texts are embedded once, by an encoder that is not
+        #: kept.
         self.words = WordText(text_dim) if text == "words" else None
         self.vocabulary: Vocabulary | None = None
         self._identity: str | None = None
@@ -96,7 +99,9 @@ class SedSegmenter(Segmenter):
 
     @property
     def towers(self) -> list[nn.Module]:
-        """Modules that map into the shared space: the encoder with its projection, and the text tower where it is trained."""
+        """Modules that map into the shared space: the encoder with its projection, and the text tower where it is
+        trained.
+        """
         return [self.network.backbone, *([self.words] if self.words is not None else [])]
 
     def prompt(self, vocabulary: Vocabulary) -> None:
@@ -123,19 +128,21 @@ class SedSegmenter(Segmenter):
         return self.words if self.words is not None else build_text(**self._text).to(self._device)
 
     def embed(self, vocabulary: Vocabulary, encoder: TextEncoder | None = None) -> Tensor:
-        """Text features (T, P, C) of the prompts of any vocabulary; from the cache on disk where the encoder is not trained."""
+        """Text features (T, P, C) of the prompts of any vocabulary; from the cache on disk where the encoder is not
+        trained.
+        """
         templates = self._templates_for(vocabulary)
         if self.words is not None:
             return embed_concepts(self.words, vocabulary.prompts, templates)
         return embed_concepts(
             encoder or self.text_encoder(), vocabulary.prompts, templates, cache=TextCache.default()
-        ).to(self._device)  # fmt: skip
+        ).to(self._device)
 
     def heads(self, image: Tensor, chosen: Tensor | None = None) -> list[Tensor]:
         """(B, 3, H, W) -> class logits of the result and of the auxiliary heads, each (B, K, ·, ·), for training.
 
-        chosen: positions of the prompts that are asked -> (B, len(chosen), ·, ·), a map a prompt. Without it a class's map is the
-        maximum over its concepts, taken before any resize, which is cheaper than the other way round.
+        chosen: positions of the prompts that are asked -> (B, len(chosen), ·, ·), a map a prompt. Without it a class's
+        map is the maximum over its concepts, taken before any resize, which is cheaper than the other way round.
         """
         vocabulary, text = self._require_vocabulary(), self._features()
         if chosen is None:

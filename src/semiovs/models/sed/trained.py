@@ -32,8 +32,9 @@ PUBLISHED_SIZE = (768, 768)
 class TrainedSed:
     """A trained network with its text features and input sizes.
 
-    embed: vocabulary -> text features (T, P, C); size: sides to which every image is resized, None: near its own; edges: short side
-    and longest side of the resize before that one, None: there is none; facts: plain data that tells these weights from others.
+    embed: vocabulary -> text features (T, P, C); size: sides to which every image is resized, None: near its own;
+    edges: short side and longest side of the resize before that one, None: there is none; facts: plain data that tells
+    these weights from others.
     """
 
     network: Sed
@@ -51,14 +52,16 @@ class TrainedSed:
         wanted, given = self.network.aggregator.prompts, len(vocabulary.templates)
         if given and given != wanted:
             raise UsageError(
-                f"teacher 'sed': the vocabulary has {given} templates, but these weights read {wanted}; leave templates away"
+                f"teacher 'sed': the vocabulary has {given} templates, but these weights read {wanted}; leave "
+                f"templates away"
             )
         with torch.no_grad():
             return self.embed(vocabulary)
 
 
 def open_trained(weights: str | Path | None, *, variant: str | None = None) -> TrainedSed:
-    """Open a published file, a model file of ours, or a run directory; None: the published file in the weights directory.
+    """Open a published file, a model file of ours, or a run directory; None: the published file in the weights
+    directory.
 
     variant: large or base, None: whatever the file is.
 

@@ -21,8 +21,9 @@ SCALE = 100.0
 class Guide(nn.Module):
     """Image (B, 3, H, W) -> logits (B, K, H, W): 100 · max over a class's concepts of the cosine, resized.
 
-    The tower is frozen, and no child of this module: optimisers, DDP and `parameters()` do not see it, but `.to()` does. The state
-    holds a hash of its weights if they can be had again from where they came, else the weights and the concepts.
+    The tower is frozen, and no child of this module: optimisers, DDP and `parameters()` do not see it, but `.to()`
+    does. The state holds a hash of its weights if they can be had again from where they came, else the weights and the
+    concepts.
 
     tower: dense image tower; known: whether it can be had again; given, wanted: how images come normalised, and how the
     tower wants them (None: as they come, which is what SemiVL does on all data sets but Cityscapes).
@@ -77,9 +78,15 @@ class Guide(nn.Module):
                 destination |= {f"{prefix}concepts": self.concepts, f"{prefix}counts": torch.tensor(self.counts)}
 
     def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, _local: Any, _strict: bool,
-        missing_keys: list[str], _unexpected_keys: list[str], error_msgs: list[str],
-    ) -> None:  # fmt: skip
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        _local: Any,
+        _strict: bool,
+        missing_keys: list[str],
+        _unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
         inner = f"{prefix}tower."
         whole = {key.removeprefix(inner): value for key, value in state_dict.items() if key.startswith(inner)}
         recorded = state_dict.get(f"{prefix}hash")

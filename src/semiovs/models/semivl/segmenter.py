@@ -1,4 +1,6 @@
-"""SemiVL as a segmenter: CLIP's image tower, partly trained, and a decoder that is guided by the names of the classes."""
+"""SemiVL as a segmenter: CLIP's image tower, partly trained, and a decoder that is guided by the names of the
+classes.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,15 @@ _ATTENTION = (".attn.", "positional_embedding")
 class SemiVLSegmenter(Segmenter):
     """SemiVL's model (Hoyer et al., ECCV 2024). No weight depends on the classes: `prompt` makes it answer for others.
 
-    encoder: open_clip's name of a CLIP with a plain ViT, or `tiny`; image_size: side of the training crops, for which the position
-    table is made; taps: blocks whose value paths are the skip maps; stem: a timm ResNet whose first stage is one more (Cityscapes:
-    resnet101c, with one tap); act, ln_eps: of the tower, see `as_semivl`; renorm: the tower sees images normalised as CLIP's;
-    trained: `attention` (with the position table; the rest of the tower stays as it is) or `all`; channels … dilations: see
-    `VlgSizes`; text … text_embeddings: see `ClassTexts`; pretrained: of tower and stem, see `open_tower`.
+    encoder: open_clip's name of a CLIP with a plain ViT, or `tiny`; image_size: side of the training crops, for which
+    the position table is made; taps: blocks whose value paths are the skip maps; stem: a timm ResNet whose first stage
+    is one more (Cityscapes: resnet101c, with one tap); act, ln_eps: of the tower, see `as_semivl`; renorm: the tower
+    sees images normalised as CLIP's; trained: `attention` (with the position table; the rest of the tower stays as it
+    is) or `all`; channels … dilations: see `VlgSizes`; text … text_embeddings: see `ClassTexts`; pretrained: of tower
+    and stem, see `open_tower`.
 
-    parity: logits go through a square of `image_size` on their way to the image's size, as published; it matters only for images
-    that are no such squares.
+    parity: logits go through a square of `image_size` on their way to the image's size, as published; it matters only
+    for images that are no such squares.
 
     Raises:
         UsageError: what cannot be built; WeightsError: weights that are missing or do not fit.
@@ -76,21 +79,25 @@ class SemiVLSegmenter(Segmenter):
         super().__init__()
         _check(taps, stem, trained, skip_channels, up_channels)
         self.num_classes, self.image_size, self.parity = num_classes, image_size, parity
-        self._origin: dict[str, Any] = {
-            "encoder": encoder, "image_size": image_size, "pretrained": pretrained, "act": act, "ln_eps": ln_eps
-        }  # fmt: skip
+        self._origin: dict[str, Any] = {"encoder": encoder, "image_size": image_size, "pretrained": pretrained}
+        self._origin |= {"act": act, "ln_eps": ln_eps}
         self._wanted = CLIP_NORMALIZATION if renorm else None
         tower = open_tower(taps=tuple(taps), **self._origin)
         self.backbone = Encoder(tower, stem, given=self.normalization, wanted=self._wanted, pretrained=bool(pretrained))
         if trained == "attention":
-            for name, parameter in tower.named_parameters():
-                parameter.requires_grad_(any(part in name for part in _ATTENTION))
+            _train_attention(tower)
         sizes = VlgSizes(channels, up_channels, skip_channels, layers, heads, pool, dilations)
         self.decoder = VlgDecoder(tower.dim, self.backbone.skip_dims, sizes)
         self.texts = ClassTexts(
-            num_classes, tower.dim, kind=text, model=text_model or encoder, weights=text_weights or pretrained,
-            embeddings=text_embeddings, asked=asked, templates=templates,
-        )  # fmt: skip
+            num_classes,
+            tower.dim,
+            kind=text,
+            model=text_model or encoder,
+            weights=text_weights or pretrained,
+            embeddings=text_embeddings,
+            asked=asked,
+            templates=templates,
+        )
 
     def prompt(self, vocabulary: Vocabulary) -> None:
         """Set the classes; texts that came with the weights are kept if they are the same.
@@ -133,7 +140,9 @@ class SemiVLSegmenter(Segmenter):
         return _resize(logits, size)
 
     def guide(self) -> Guide:
-        """CLIP as it was before any training, frozen: opened anew where its weights came from, else a copy of the present tower."""
+        """CLIP as it was before any training, frozen: opened anew where its weights came from, else a copy of the
+        present tower.
+        """
         published = bool(self._origin["pretrained"])
         tower = open_tower(**self._origin) if published else copy.deepcopy(self.backbone.clip)
         tower.taps = ()
@@ -145,7 +154,8 @@ class SemiVLSegmenter(Segmenter):
 class Encoder(nn.Module):
     """Image (B, 3, H, W) -> the tower's maps, see `DenseClipViT`, and that of the stem where there is one.
 
-    given, wanted: how images come normalised, and how the tower wants them (None: as they come); the stem sees them as they come.
+    given, wanted: how images come normalised, and how the tower wants them (None: as they come); the stem sees them as
+    they come.
     """
 
     def __init__(
@@ -186,6 +196,13 @@ def _check(
     skips = len(taps) + bool(stem)
     if not skips == len(skip_channels) == len(up_channels):
         raise UsageError(
-            f"model: {skips} skip maps ({len(taps)} taps{' and a stem' if stem else ''}) for {len(skip_channels)} skip_channels "
+            f"model: {skips} skip maps ({len(taps)} taps{' and a stem' if stem else ''}) for {len(skip_channels)} "
+            f"skip_channels "
             f"and {len(up_channels)} up_channels; there must be as many of each"
         )
+
+
+def _train_attention(tower: nn.Module) -> None:
+    """Leave only the attention layers and position embeddings trainable."""
+    for name, parameter in tower.named_parameters():
+        parameter.requires_grad_(any(part in name for part in _ATTENTION))

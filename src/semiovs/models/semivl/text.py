@@ -32,19 +32,27 @@ Counts = tuple[int, ...]
 class ClassTexts(nn.Module):
     """Text embeddings (K, C) of a segmenter's classes.
 
-    kind: `clip`, embedded once and kept with the weights, so that who loads them needs no text encoder; or `words`, a small tower
-    that is trained with the segmenter. model, weights: the CLIP whose text tower embeds, and its weights as for `open_tower`;
-    embeddings: a .npy file with a row a class (as published) in its place; asked: names, or the mean of each class's concepts;
-    templates: sentences with a ``{}``, unless the vocabulary has its own.
+    kind: `clip`, embedded once and kept with the weights, so that who loads them needs no text encoder; or `words`, a
+    small tower that is trained with the segmenter. model, weights: the CLIP whose text tower embeds, and its weights as
+    for `open_tower`; embeddings: a .npy file with a row a class (as published) in its place; asked: names, or the mean
+    of each class's concepts; templates: sentences with a ``{}``, unless the vocabulary has its own.
     """
 
     rows: Tensor
     key: Tensor
 
     def __init__(
-        self, num_classes: int, dim: int, *, kind: str, model: str, weights: bool | str, embeddings: str | None,
-        asked: str, templates: Sequence[str],
-    ) -> None:  # fmt: skip
+        self,
+        num_classes: int,
+        dim: int,
+        *,
+        kind: str,
+        model: str,
+        weights: bool | str,
+        embeddings: str | None,
+        asked: str,
+        templates: Sequence[str],
+    ) -> None:
         super().__init__()
         check_asked(asked, ("names", "mean"), "model.asked")
         check_asked(kind, ("clip", "words"), "model.text")
@@ -100,7 +108,8 @@ class ClassTexts(nn.Module):
         """
         if not self.weights:
             raise WeightsError(
-                f"model.text=clip: CLIP {self.model} without weights knows no words; set model.pretrained=true (or text_weights), "
+                f"model.text=clip: CLIP {self.model} without weights knows no words; set model.pretrained=true (or "
+                f"text_weights), "
                 "give model.text_embeddings=FILE, or set model.text=words"
             )
         weights = weights_of(self.model, self.weights)
@@ -138,7 +147,8 @@ def phrases_of(vocabulary: Vocabulary, asked: str) -> Phrases:
 def embed_phrases(encoder: TextEncoder, phrases: Phrases, asked: str, templates: Sequence[str] = TEMPLATES) -> Tensor:
     """Vectors of length 1: (K, C), or for `concepts` (T, C) class by class.
 
-    Of several templates, and for `mean` of a class's phrases, the mean is taken before the length becomes 1, as published.
+    Of several templates, and for `mean` of a class's phrases, the mean is taken before the length becomes 1, as
+    published.
     """
     flat = [template.replace("{}", phrase) for own in phrases for phrase in own for template in templates]
     rows = torch.unflatten(encoder.encode(flat), 0, (-1, len(templates))).mean(dim=1)

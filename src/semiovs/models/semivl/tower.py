@@ -36,9 +36,9 @@ def open_tower(
 ) -> DenseClipViT:
     """Dense image tower of the open_clip model `encoder`, or `tiny`.
 
-    image_size: side of the squares that its position table is resized for; pretrained: False; True for OpenAI's weights (a file
-    called `encoder` in `SEMIOVS_WEIGHTS_DIR`, the hub's cache or the hub); a file (a CLIP model, its image tower alone, or the
-    converted one of SemiVL) or a pretrained tag. The rest as for `as_semivl`.
+    image_size: side of the squares that its position table is resized for; pretrained: False; True for OpenAI's weights
+    (a file called `encoder` in `SEMIOVS_WEIGHTS_DIR`, the hub's cache or the hub); a file (a CLIP model, its image
+    tower alone, or the converted one of SemiVL) or a pretrained tag. The rest as for `as_semivl`.
 
     Raises:
         UsageError: no such model, one without a plain ViT, or values that cannot be.

@@ -25,8 +25,9 @@ KINDS = ("clip", "sentence", "words")
 def build_text(kind: str, *, model: str | None = None, weights: str | Path | None = None, dim: int = 64) -> TextEncoder:
     """Build a text encoder.
 
-    clip: text tower of the open_clip model `model` with `weights` (a pretrained tag or a file); sentence: sentence encoder in the
-    directory, or inside the installed package, `model`; words: our small trainable tower with `dim` outputs.
+    clip: text tower of the open_clip model `model` with `weights` (a pretrained tag or a file); sentence: sentence
+    encoder in the directory, or inside the installed package, `model`; words: our small trainable tower with `dim`
+    outputs.
 
     Raises:
         UsageError: unknown kind, or no `model` where one is needed; WeightsError: what is missing or does not fit.

@@ -45,7 +45,8 @@ class ClipText:
 
         if weights is None:
             raise UsageError(
-                f"CLIP text encoder {model} without weights knows no words: set model.text_weights to a pretrained tag or a file"
+                f"CLIP text encoder {model} without weights knows no words: set model.text_weights to a pretrained tag "
+                f"or a file"
             )
         clip = open_model(model, weights)
         clip.visual = None
@@ -64,7 +65,9 @@ class ClipText:
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """N prompts -> (N, C) float32 on the model's device: as `encode_text`, at a fifth of its price for short prompts."""
+        """N prompts -> (N, C) float32 on the model's device: as `encode_text`, at a fifth of its price for short
+        prompts.
+        """
         device = self.clip.logit_scale.device
         tokens = self.tokenizer(list(texts)).to(device)
         was_training = self.clip.training
@@ -150,7 +153,8 @@ def _load_published(model: str, tag: str) -> nn.Module:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(" .")
         row = find_by_clip(model, tag)
         raise WeightsError(
-            f"weights '{tag}' of CLIP {model} could not be had: {reason}; {explain_download(row) if row else 'download them'}, "
+            f"weights '{tag}' of CLIP {model} could not be had: {reason}; "
+            f"{explain_download(row) if row else 'download them'}, "
             "or give the file instead of the tag"
         ) from None
     return clip

@@ -42,8 +42,8 @@ def embed_concepts(
 ) -> Tensor:
     """T concepts, P templates with a ``{}`` (the 80 of `imagenet_templates` if empty) -> (T, P, C) float32.
 
-    Each prompt's vector has length 1; of synonyms the mean is taken and brought to length 1 again. Without `cache`, gradients flow
-    into an encoder that is being trained; with it, only what the cache lacks is encoded.
+    Each prompt's vector has length 1; of synonyms the mean is taken and brought to length 1 again. Without `cache`,
+    gradients flow into an encoder that is being trained; with it, only what the cache lacks is encoded.
     """
     sentences = tuple(templates) or imagenet_templates()
     if cache is None:
@@ -86,8 +86,8 @@ def _merge_templates(vectors: Tensor, templates: int) -> Tensor:
 class TextCache:
     """Text features on disk, one file for an encoder and concept, with a row for each template it was asked with.
 
-    Files are replaced whole, so that two jobs may share a cache; an entry that cannot be read or whose checksum is wrong counts as
-    absent.
+    Files are replaced whole, so that two jobs may share a cache; an entry that cannot be read or whose checksum is
+    wrong counts as absent.
     """
 
     root: Path

@@ -13,7 +13,8 @@ from torch import Tensor
 class TextEncoder(Protocol):
     """Maps sentences to vectors.
 
-    dim: C, length of a vector; identity: tells this encoder with these weights from every other (disk caches are keyed by it).
+    dim: C, length of a vector; identity: tells this encoder with these weights from every other (disk caches are keyed
+    by it).
     """
 
     dim: int

@@ -1,4 +1,5 @@
-"""A sentence encoder by transformers, mean-pooled, from a directory or an installed package; never trained, never online.
+"""A sentence encoder by transformers, mean-pooled, from a directory or an installed package; never trained, never
+online.
 
 Such an encoder has not seen images: it gives a teacher that is asked with words, not CLIP's zero-shot.
 """

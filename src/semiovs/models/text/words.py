@@ -1,8 +1,9 @@
 """`words`: a text tower of half a megabyte that is trained together with the segmenter.
 
-A word is the sum of two rows of one table, found by hashing (Svenstrup et al. 2017): no word list has to be kept beside the
-weights, and two words share both rows practically never. A sentence is the mean of its words and a small network on top, so that
-words that were learnt apart can be put together in new ways. A word never seen in training adds little more than noise.
+A word is the sum of two rows of one table, found by hashing (Svenstrup et al. 2017): no word list has to be kept beside
+the weights, and two words share both rows practically never. A sentence is the mean of its words and a small network on
+top, so that words that were learnt apart can be put together in new ways. A word never seen in training adds little
+more than noise.
 """
 
 from __future__ import annotations
