@@ -23,7 +23,7 @@ from semiovs.data.collection import LABELED, Collection, Stream
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
-from semiovs.similarity.hashes import Hashes, distance, near_pairs
+from semiovs.similarity.hashes import Hashes, distance, find_near_hashes
 from semiovs.vocab import Vocabulary
 
 _CLASSES = tuple(str(i) for i in range(21))
@@ -61,8 +61,8 @@ def _memory(files: list[tuple[Path, Path]], size: Size) -> list[Row]:
 def _near(size: Size) -> list[Row]:
     hashes = _hashes(size.of(100_000, 500))
     few = hashes[: size.of(4000, 100)]
-    assert {tuple(p) for p in near_pairs(few).tolist()} == _by_hand(few)
-    times = alternately(size, search=lambda: near_pairs(hashes), goal=lambda: None)
+    assert {tuple(p) for p in find_near_hashes(few).tolist()} == _by_hand(few)
+    times = alternately(size, search=lambda: find_near_hashes(hashes), goal=lambda: None)
     goal = {"search": times["search"], "goal": [_SEARCH] * size.runs}
     return [row(f"near copies among {len(hashes):,} hashes", goal, "search", "goal", "s")]
 

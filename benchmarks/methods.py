@@ -47,36 +47,26 @@ class Model:
 
 
 #: Device -> models; the smallest first (the only one of a tiny measurement).
-_DEEPLAB = {
-    "cpu": (
-        Model("small", "deeplabv3plus", {"encoder": "small"}, 64, 8),
-        Model("R-101", "deeplabv3plus", {"encoder": "resnet101s"}, 129, 2),
-    ),
-    "cuda": (
-        Model("small", "deeplabv3plus", {"encoder": "small"}, 64, 8),
-        Model("R-101", "deeplabv3plus", {"encoder": "resnet101s"}, 321, 8),
-    ),
-}
-_DPT = {
-    "cpu": (
-        Model("ViT-T", "dpt", {"encoder": "vit_tiny_patch16_224", "channels": 32}, 64, 8),
-        Model("DINOv2-S", "dpt", {"encoder": "vit_small_patch14_dinov2"}, 126, 2),
-    ),
-    "cuda": (
-        Model("ViT-T", "dpt", {"encoder": "vit_tiny_patch16_224", "channels": 32}, 64, 8),
-        Model("DINOv2-S", "dpt", {"encoder": "vit_small_patch14_dinov2"}, 518, 4),
-    ),
-}
-_DUAL = {
-    "cpu": (
-        Model("small", "deeplabv3plus-dual", {"encoder": "small"}, 64, 8),
-        Model("R-101", "deeplabv3plus-dual", {"encoder": "resnet101s"}, 129, 2),
-    ),
-    "cuda": (
-        Model("small", "deeplabv3plus-dual", {"encoder": "small"}, 64, 8),
-        Model("R-101", "deeplabv3plus-dual", {"encoder": "resnet101s"}, 321, 8),
-    ),
-}
+Models = dict[str, tuple[Model, Model]]
+
+
+def _two_sizes(small: Model, large: Model, side: int, count: int) -> Models:
+    """The same on a GPU, but for the side and number of the large model's images."""
+    return {"cpu": (small, large), "cuda": (small, replace(large, side=side, count=count))}
+
+
+def _deeplab(name: str) -> Models:
+    small = Model("small", name, {"encoder": "small"}, 64, 8)
+    return _two_sizes(small, Model("R-101", name, {"encoder": "resnet101s"}, 129, 2), 321, 8)
+
+
+_DEEPLAB, _DUAL = _deeplab("deeplabv3plus"), _deeplab("deeplabv3plus-dual")
+_DPT = _two_sizes(
+    Model("ViT-T", "dpt", {"encoder": "vit_tiny_patch16_224", "channels": 32}, 64, 8),
+    Model("DINOv2-S", "dpt", {"encoder": "vit_small_patch14_dinov2"}, 126, 2),
+    518,
+    4,
+)
 _TINY_SEMIVL = {
     "encoder": "tiny", "image_size": 32, "text": "words", "taps": (0, 1), "channels": 16, "up_channels": (16, 16),
     "skip_channels": (8, 8), "layers": 1, "pool": 2, "dilations": (1,),

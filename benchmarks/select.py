@@ -20,21 +20,21 @@ import numpy as np
 
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
-from semiovs.select.class_presence import thresholds
-from semiovs.select.decision import Rules, decide
-from semiovs.select.scan_table import CHUNK, Rows, Scan
-from semiovs.select.selection import Reference, Selection, Wanted
+from semiovs.select.class_presence import fit_thresholds
+from semiovs.select.decision import SelectionRules, decide
+from semiovs.select.scan_table import CHUNK, ScanRows, ScanTable
+from semiovs.select.selection import ReferenceImage, Selection, SelectionRequest
 from semiovs.select.selection_files import write_selection
-from semiovs.similarity.descriptor import WIDTH, quantized
+from semiovs.similarity.descriptor import WIDTH, quantize
 
 CLASSES, REFERENCES = 19, 3000
 _NAMES = tuple(f"class {k}" for k in range(CLASSES))
 
 
-def made_up(count: int, seed: int) -> Rows:
+def made_up(count: int, seed: int) -> ScanRows:
     """Rows of pictures that nobody has seen."""
     rng = np.random.default_rng(seed)
-    rows = Rows.empty(count, CLASSES, 0)
+    rows = ScanRows.empty(count, CLASSES, 0)
     rows.key[:] = rng.integers(0, 2**64, count, dtype=np.uint64)
     rows.digest[:] = rng.integers(0, 256, (count, 32), dtype=np.uint8)
     rows.hash[:] = rng.integers(0, 2**64, count, dtype=np.uint64)
@@ -42,7 +42,7 @@ def made_up(count: int, seed: int) -> Rows:
     fall = 1 / np.sqrt(1 + np.arange(WIDTH))
     crowd = rng.standard_normal((max(1, count // 50), WIDTH)) * fall
     own = rng.standard_normal((count, WIDTH)) * fall
-    rows.picture[:] = quantized(0.7 * crowd[rng.integers(0, len(crowd), count)] + own)
+    rows.picture[:] = quantize(0.7 * crowd[rng.integers(0, len(crowd), count)] + own)
     rare = np.geomspace(0.5, 0.001, CLASSES)
     shown = rng.random((count, CLASSES)) < rare
     rows.presence[:] = np.where(shown, rng.integers(100, 256, (count, CLASSES)), 0)
@@ -52,9 +52,9 @@ def made_up(count: int, seed: int) -> Rows:
     return rows
 
 
-def scanned(folder: Path, count: int, references: Rows) -> tuple[Scan, list[str]]:
+def scanned(folder: Path, count: int, references: ScanRows) -> tuple[ScanTable, list[str]]:
     """Write the chunks of a pool."""
-    scan, marks, block = Scan(folder, "pool", ""), [], 16 * CHUNK
+    scan, marks, block = ScanTable(folder, "pool", ""), [], 16 * CHUNK
     for first in range(0, count, block):
         rows = made_up(min(block, count - first), 2 + first)
         leaks = np.arange(0, len(rows), 1000)
@@ -63,7 +63,9 @@ def scanned(folder: Path, count: int, references: Rows) -> tuple[Scan, list[str]
             references.hash[leaks % REFERENCES],
         )
         for start in range(0, len(rows), CHUNK):
-            some = Rows(**{name: getattr(rows, name)[start : start + CHUNK] for name in Rows.__dataclass_fields__})
+            some = ScanRows(
+                **{name: getattr(rows, name)[start : start + CHUNK] for name in ScanRows.__dataclass_fields__}
+            )
             names = [f"images/{first + start + i:09d}" for i in range(len(some))]
             marks.append(str(len(marks)))
             scan.write(len(marks) - 1, marks[-1], some, [f'{{"id": "{n}", "image": "pool/{n}.jpg"}}' for n in names])
@@ -94,11 +96,11 @@ def main(count: int, budget: int) -> dict[str, int]:
             rows = scan.rows(marks)
         print(f"{rows.bytes_each} bytes an image in memory, {size / count:.0f} on disk")
         with told("decision"):
-            limits, rules = np.full(CLASSES, 128, np.uint8), Rules(budget)
+            limits, rules = np.full(CLASSES, 128, np.uint8), SelectionRules(budget)
             done = decide(rows, references, np.ones(count, bool), limits, np.arange(CLASSES), rules)
-        nothing = thresholds(_NAMES, np.zeros((0, CLASSES), np.uint8), np.zeros((0, CLASSES), bool), 0.9)
-        known = [Reference("evaluation", str(i), Path(f"/val/{i}.jpg")) for i in range(REFERENCES)]
-        wanted = Wanted(_NAMES, {}, Manifest([]), MaskReader(_NAMES), rules=rules)
+        nothing = fit_thresholds(_NAMES, np.zeros((0, CLASSES), np.uint8), np.zeros((0, CLASSES), bool), 0.9)
+        known = [ReferenceImage("evaluation", str(i), Path(f"/val/{i}.jpg")) for i in range(REFERENCES)]
+        wanted = SelectionRequest(_NAMES, {}, Manifest([]), MaskReader(_NAMES), rules=rules)
         found = Selection(scan, marks, rows, known, done, nothing, wanted, Counter({"": count}), [], 0)
         with told("writing"):
             write_selection(folder / "out", found, {})

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from semiovs.demo.synthetic import Domain, Material, render
+from semiovs.demo.synthetic import Domain, Material, render_scene
 from semiovs.demo.textures import OTHER
 from semiovs.evaluation import ConfusionMatrix
 from semiovs.files import sha256_of
@@ -41,7 +41,7 @@ DOMAIN = Domain(
 
 def scenes(count: int, seed: int) -> tuple[Tensor, Tensor]:
     """(N, 3, H, W) uint8 images and (N, H, W) uint8 masks."""
-    drawn = [render(DOMAIN, SIDE, np.random.default_rng([seed, index])) for index in range(count)]
+    drawn = [render_scene(DOMAIN, SIDE, np.random.default_rng([seed, index])) for index in range(count)]
     images = np.stack([scene.image for scene in drawn]).transpose(0, 3, 1, 2)
     return torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(np.stack([scene.mask for scene in drawn]))
 

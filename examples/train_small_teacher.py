@@ -28,8 +28,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semiovs.config import load_config
-from semiovs.demo.named_world import GROUND, HELD_OUT, PAIRS, TEXTURES, VOCABULARY, held_out_scene, write_named_world
-from semiovs.demo.synthetic import OOD, Scene, render
+from semiovs.demo.named_world import (
+    GROUND,
+    HELD_OUT,
+    PAIRS,
+    TEXTURES,
+    VOCABULARY,
+    render_held_out_scene,
+    write_named_world,
+)
+from semiovs.demo.synthetic import OOD, Scene, render_scene
 from semiovs.demo.synthetic import VOCABULARY as DEMO
 from semiovs.engine import training
 from semiovs.evaluation import ConfusionMatrix
@@ -175,7 +183,7 @@ def ship(run: Path, out: Path, options: argparse.Namespace) -> None:
 def scores(weights: Path, count: int = 300) -> dict[str, Any]:
     """On scenes that no training has seen: the demo's OOD scenes by its words, and pairs of words that were never together."""
     teacher = SedTeacher(weights, device="cpu")
-    ood = [render(OOD, SIDE, np.random.default_rng([20_000, index])) for index in range(count)]
+    ood = [render_scene(OOD, SIDE, np.random.default_rng([20_000, index])) for index in range(count)]
     asked = score(teacher, ood, DEMO)
     found: dict[str, Any] = {
         "scenes": count,
@@ -183,7 +191,7 @@ def scores(weights: Path, count: int = 300) -> dict[str, Any]:
         "ood_iou": {name: round(float(iou), 2) for name, iou in zip(DEMO.names, asked.iou(), strict=True)},
         "ood_miou_shuffled": round(score(teacher, ood, shuffled(DEMO, 1)).miou(), 2),
     }
-    held = [held_out_scene(20_000, index) for index in range(count)]
+    held = [render_held_out_scene(20_000, index) for index in range(count)]
     for name, others in (("held_out", ()), ("held_out_among_all", PAIRS)):
         vocabulary = Vocabulary.of([GROUND, *(f"{hue} {texture}" for hue, texture in (*HELD_OUT, *others))])
         right = right_share(teacher, held, vocabulary)

@@ -98,7 +98,7 @@ def test_raw_labels_are_refused_where_calibrated_ones_are_wanted(folder, capsys)
 @pytest.mark.parametrize("verb", ["calibrate", "card"])
 def test_evaluation_masks_are_never_read(folder, capsys, verb, monkeypatch):
     """Whole, spoilt or gone: the result is the same, byte for byte."""
-    monkeypatch.setattr("semiovs.calibration.page.write_card", lambda path, card: None)  # drawing takes a second
+    monkeypatch.setattr("semiovs.calibration.page.write_card_page", lambda path, card: None)  # drawing takes a second
     out = {"calibrate": ("--out", "c.json"), "card": ("--out", ".")}[verb]
     made = {"calibrate": "c.json", "card": "card.json"}[verb]
     found = []

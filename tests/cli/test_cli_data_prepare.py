@@ -21,7 +21,7 @@ from unit.split_toys import catalogue_of
 def _published(monkeypatch, tmp_path):
     monkeypatch.setenv("SEMIOVS_CACHE", str(tmp_path / "cache"))
     texts = trees.voc_lists()
-    monkeypatch.setattr(split_cache, "catalogue", lambda: catalogue_of(texts))
+    monkeypatch.setattr(split_cache, "load_catalogue", lambda: catalogue_of(texts))
     SplitCache().add({name: text.removesuffix("\n").split("\n") for name, text in texts.items()})
 
 
@@ -159,7 +159,7 @@ def test_mistakes(arguments, code, told, capsys):
 
 def test_archives_that_lie_there_packed_are_compared_with_their_checksums(tmp_path, monkeypatch, capsys):
     content = b"not really a tar"
-    own = archives.Archive("VOCtrainval_11-May-2012.tar", "md5", hashlib.md5(content).hexdigest())
+    own = archives.OfficialArchive("VOCtrainval_11-May-2012.tar", "md5", hashlib.md5(content).hexdigest())
     monkeypatch.setattr(archives, "ARCHIVES", {"voc": (own, archives.ARCHIVES["voc"][1])})
     (tmp_path / "voc/downloads").mkdir(parents=True)
     (tmp_path / "voc" / own.name).write_bytes(content)

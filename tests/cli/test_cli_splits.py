@@ -26,7 +26,7 @@ TEXTS = {
 @pytest.fixture(autouse=True)
 def _published(monkeypatch, tmp_path):
     monkeypatch.setenv("SEMIOVS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(split_cache, "catalogue", lambda: catalogue_of(TEXTS))
+    monkeypatch.setattr(split_cache, "load_catalogue", lambda: catalogue_of(TEXTS))
 
 
 @pytest.fixture

@@ -30,9 +30,11 @@ def tiny(monkeypatch, tmp_path):
 @pytest.fixture
 def unlearned(tiny, monkeypatch):
     """A demo whose trainings cost nothing, for all that happens around them."""
-    monkeypatch.setattr(study, "train_arm", lambda root, arm: study.Curve([5], [50.0], {"background": 50.0}, 0.1))
-    monkeypatch.setattr(study, "examples", lambda root, count: ([], []))
-    monkeypatch.setattr("semiovs.demo.page.write_report", lambda path, *_: path.write_text("report"))
+    monkeypatch.setattr(
+        study, "train_arm", lambda root, arm: study.TrainingCurve([5], [50.0], {"background": 50.0}, 0.1)
+    )
+    monkeypatch.setattr(study, "make_examples", lambda root, count: ([], []))
+    monkeypatch.setattr("semiovs.demo.page.write_demo_page", lambda path, *_: path.write_text("report"))
     monkeypatch.setattr("semiovs.demo.image_strips.write_strips", lambda path, *_: path.write_text("picture"))
     return tiny
 
@@ -179,8 +181,8 @@ def test_steps_fit_the_time(monkeypatch, tmp_path, threads):
     now = [threads]
     monkeypatch.setattr(study.torch, "get_num_threads", lambda: now[-1])
     monkeypatch.setattr(study.torch, "set_num_threads", now.append)
-    monkeypatch.setattr(study, "_precision", lambda: "bf16")
-    monkeypatch.setattr(study, "_timed", lambda root, seed, name: slow * (1.5 if name == "fp32" else 1) * now[-1])
+    monkeypatch.setattr(study, "_choose_precision", lambda: "bf16")
+    monkeypatch.setattr(study, "_time_step", lambda root, seed, name: slow * (1.5 if name == "fp32" else 1) * now[-1])
     said = []
     slow = 0.001
     assert study.choose_steps(tmp_path, 0, said.append) == (study.MOST_STEPS, "bf16")

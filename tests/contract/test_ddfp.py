@@ -16,12 +16,12 @@ from torch import Tensor
 from contract.toy import ARMS, K, toy_batch, toy_method
 from semiovs.config.schema import OptimConfig
 from semiovs.data import Batch
+from semiovs.engine.checkpoint_state import CheckpointIdentity, pack, restore
 from semiovs.engine.distributed import World
-from semiovs.engine.finite_guard import Guard
+from semiovs.engine.finite_guard import FiniteGuard
 from semiovs.engine.loop import Learner, Recipe, fit
-from semiovs.engine.optim import Schedule
+from semiovs.engine.lr_schedule import Schedule
 from semiovs.engine.precision import Precision
-from semiovs.engine.state import Identity, pack, restore
 from semiovs.errors import UsageError
 from semiovs.methods import Progress, Step, build_method
 from semiovs.methods.ddfp import FLOW_GROUP, MOST_PIXELS, NOISE
@@ -260,7 +260,7 @@ def test_the_teacher_labels_in_evaluation_mode_and_with_parity_in_training_mode(
 def learner(arm: str, *, scaler: bool = False) -> Learner:
     method = toy_method("ddfp", ARMS[arm])
     scale = torch.amp.GradScaler("cpu", enabled=scaler, init_scale=2.0**8)
-    return Learner(method, method.optimizers(OptimConfig(lr=0.01)), scale, Guard(CPU))
+    return Learner(method, method.optimizers(OptimConfig(lr=0.01)), scale, FiniteGuard(CPU))
 
 
 class EnoughError(Exception):
@@ -290,7 +290,7 @@ def train(learner: Learner, until: int) -> Learner:
 def test_resume_in_any_phase_is_bit_identical(arm: str, at: int) -> None:
     """Through the checkpoint of the engine, with both optimisers."""
     straight = train(learner(arm), 6)
-    state = pack(train(learner(arm), at), Identity({}, {}))
+    state = pack(train(learner(arm), at), CheckpointIdentity({}, {}))
     assert len(state["optimizers"]) == 2
     resumed = learner(arm)
     torch.nn.init.zeros_(resumed.method.flow.means)  # type: ignore[union-attr]
@@ -299,8 +299,8 @@ def test_resume_in_any_phase_is_bit_identical(arm: str, at: int) -> None:
     for key, value in straight.method.state_dict().items():
         assert value.equal(resumed.method.state_dict()[key]), key
     first, second = io.BytesIO(), io.BytesIO()
-    torch.save(pack(straight, Identity({}, {})), first)
-    torch.save(pack(resumed, Identity({}, {})), second)
+    torch.save(pack(straight, CheckpointIdentity({}, {})), first)
+    torch.save(pack(resumed, CheckpointIdentity({}, {})), second)
     assert first.getvalue() == second.getvalue()
 
 
@@ -321,12 +321,12 @@ def test_two_optimisers_in_the_loop() -> None:
 
 
 def test_each_optimiser_is_clipped_by_itself() -> None:
-    from semiovs.engine.loop import clip
+    from semiovs.engine.loop import clip_gradients
 
     trained = learner("alone")
     run(trained.method, toy_batch(trained.method)).terms.objective().backward()
     trained.optimizers[1].param_groups[0]["clip_norm"] = 0.5
-    norms = clip(trained, 0.25)
+    norms = clip_gradients(trained, 0.25)
     assert norms["grad_norm"] > 0.25
     assert norms["grad_norm/flow"] > 0.5
     for part, limit in ((trained.method.student, 0.25), (trained.method.flow, 0.5)):

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
-import torch.distributed as dist
-from torch import Tensor, multiprocessing
+from torch import Tensor
 
+from contract.two_ranks import average_gradients, gradients
 from semiovs.data import Batch, Labeled
-from semiovs.engine.distributed import World
 from semiovs.methods import Method, Progress, build_method
 from semiovs.models import build_segmenter
 from semiovs.vocab import Vocabulary
@@ -43,31 +38,9 @@ def build(ask: str, normalise: str) -> tuple[Method, list[Batch]]:
     return method, batches
 
 
-def gradients(method: Method) -> Tensor:
-    return torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None])
-
-
-def rank_main(rank: int, directory: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{directory}/store", rank=rank, world_size=2)
-    found = {}
-    for case in CASES:
-        method, batches = build(*case)
-        model = World(torch.device("cpu"), rank, 2).wrap(method)
-        loss, _ = model(batches[rank], PROGRESS)
-        loss.backward()
-        found["/".join(case)] = gradients(method)
-    if rank == 0:
-        torch.save(found, Path(directory) / "gradients.pt")
-    dist.barrier()
-    dist.destroy_process_group()
-
-
 @pytest.fixture(scope="module")
-def two_ranks() -> Any:
-    with tempfile.TemporaryDirectory() as directory:
-        multiprocessing.spawn(rank_main, args=(directory,), nprocs=2)
-        yield torch.load(Path(directory) / "gradients.pt", weights_only=True)
+def two_ranks() -> dict[str, Tensor]:
+    return average_gradients(build, CASES, PROGRESS)
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)

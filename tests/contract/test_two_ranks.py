@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-from torch import Tensor, multiprocessing
+from torch import Tensor
 
 from contract.toy import ARMS, METHOD_NAMES, toy_batch, toy_method
+from contract.two_ranks import average_gradients, gradients
 from parity.allspark_inputs import without_dropout
 from semiovs.data import Batch, flipped
-from semiovs.engine.distributed import World
 from semiovs.methods import Method, Progress, corrmatch, memory
 from semiovs.methods.allspark import AllSpark
 from semiovs.methods.draws import Draws
@@ -99,33 +96,10 @@ def alone(case: tuple[str, str, str]) -> Iterator[None]:
         yield
 
 
-def gradients(method: Method) -> Tensor:
-    return torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None])
-
-
-def rank_main(rank: int, directory: str) -> None:
-    """One of two ranks: every case through DDP as in training; rank 0 keeps the gradients."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{directory}/store", rank=rank, world_size=2)
-    found: dict[tuple[str, str, str], Tensor] = {}
-    for case in CASES:
-        method, batches = build(*case)
-        model = World(torch.device("cpu"), rank, 2).wrap(method)
-        loss, _ = model(batches[rank], PROGRESS)
-        loss.backward()
-        found[case] = gradients(method)
-    if rank == 0:
-        torch.save({"/".join(case): g for case, g in found.items()}, Path(directory) / "gradients.pt")
-    dist.barrier()
-    dist.destroy_process_group()
-
-
 @pytest.fixture(scope="module")
-def two_ranks() -> Any:
+def two_ranks() -> dict[str, Tensor]:
     """Gradients of every case, averaged over two ranks by DDP."""
-    with tempfile.TemporaryDirectory() as directory:
-        multiprocessing.spawn(rank_main, args=(directory,), nprocs=2)
-        yield torch.load(Path(directory) / "gradients.pt", weights_only=True)
+    return average_gradients(build, CASES, PROGRESS)
 
 
 def concatenated(a: Any, b: Any) -> Any:

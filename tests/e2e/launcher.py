@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from e2e.folders import settings
+
 _server = mp.get_context("forkserver")
 #: What the server imports once, by names that are installed. Nothing here computes: threads do not survive a fork.
 _server.set_forkserver_preload(
@@ -44,6 +46,13 @@ def start_command(*arguments: str, log: Path, environment: Mapping[str, str] | N
 def command(*arguments: str, log: Path) -> int:
     """Run `semiovs ARGUMENTS…` to its end and return its exit code."""
     return finish(start_command(*arguments, log=log))
+
+
+def train(data: Path, run: Path, **values: object) -> Path:
+    """`semiovs train` on the folder `data` to its end, with `settings` (``train__steps=60``); returns the run."""
+    code = command("train", *settings(data, run, **values), log=run.with_name("log"))
+    assert code == 0, run.with_name("log.err").read_text()
+    return run
 
 
 def finish(process: ForkServerProcess, *, within: float = 120) -> int:

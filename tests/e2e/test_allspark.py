@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.folders import settings, write
-from e2e.launcher import command
+from e2e.folders import settings
+from e2e.launcher import command, train
 from semiovs.engine.run import read_metrics
 from semiovs.models.bottleneck import Bottleneck
 from semiovs.models.weights import load_model, read_checkpoint
@@ -18,18 +18,11 @@ LAST = "step-00000012.pt"
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve steps in four epochs; from the second on the memory is read."""
     run = tmp_path_factory.mktemp("allspark") / "run"
     choice = {"method__name": "allspark", "method__conf_thresh": 0.0, "method__warmup_epoch": 1}
-    arguments = settings(data, run, **choice, method__ema_decay="null", train__save_every=6, train__keep_last=9)
-    assert command("train", *arguments, log=run.with_name("log")) == 0, run.with_name("log.err").read_text()
-    return run
+    return train(data, run, **choice, method__ema_decay="null", train__save_every=6, train__keep_last=9)
 
 
 def test_terms_and_memory(run: Path) -> None:

@@ -6,10 +6,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
-from e2e.folders import settings, write
+from e2e.folders import settings
 from e2e.launcher import command
 from e2e.test_resume import assert_same, stop_at
 from semiovs.engine.run import read_metrics
@@ -19,11 +18,6 @@ CHOICE: dict[str, Any] = {
     "method__name": "corrmatch", "method__ema_decay": "null", "method__thresh_momentum": 0.9,
     "train__steps": 24, "train__log_every": 1, "train__save_every": 2, "train__eval_every": 12,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("data"))
 
 
 def test_killed_and_resumed(data: Path, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from e2e.folders import settings, write
-from e2e.launcher import command
+from e2e.folders import settings
+from e2e.launcher import command, train
 from semiovs.engine.run import read_metrics
 
 OPTIONS = {
@@ -25,16 +25,9 @@ OPTIONS = {
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return write(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
 def straight(data, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("straight") / "run"
-    log = run.with_name("log")
-    assert command("train", *settings(data, run, **OPTIONS), log=log) == 0, run.with_name("log.err").read_text()
-    return run
+    return train(data, run, **OPTIONS)
 
 
 def ring(run: Path, step: int) -> dict[str, torch.Tensor]:

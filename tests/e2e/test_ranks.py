@@ -3,14 +3,14 @@ import torch
 
 from e2e import toy_ranks
 from e2e.launcher import ranks
-from semiovs.engine.randomness import step_seed
+from semiovs.engine.randomness import make_step_seed
 from unit.toy_learner import ToyMethod, batch_of
 
 
 def gradients_of(rank: int, micro: int) -> tuple[list[torch.Tensor], float]:
     method = ToyMethod()
     method.train()
-    torch.manual_seed(step_seed(0, 0, micro, rank))
+    torch.manual_seed(make_step_seed(0, 0, micro, rank))
     batch = batch_of(micro, rank=rank)
     loss = torch.nn.functional.cross_entropy(method.student(batch.labeled.image), batch.labeled.mask)
     loss.backward()

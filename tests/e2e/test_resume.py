@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from e2e.folders import CLASSES, settings, write
-from e2e.launcher import command, finish, kill, start_command, wait_until
+from e2e.folders import CLASSES, settings
+from e2e.launcher import command, finish, kill, start_command, train, wait_until
 from semiovs.engine.run import read_metrics
 
 STEPS = 24
@@ -22,17 +22,10 @@ OPTIONS = {"train__steps": STEPS, "train__log_every": 1, "train__save_every": 2}
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return write(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
 def straight(data, tmp_path_factory) -> Path:
     """A run that never stopped."""
     run = tmp_path_factory.mktemp("straight") / "run"
-    code = command("train", *settings(data, run, **OPTIONS), log=run.with_name("log"))
-    assert code == 0, run.with_name("log.err").read_text()
-    return run
+    return train(data, run, **OPTIONS)
 
 
 def final(run: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.folders import settings, write
+from e2e.folders import settings
 from e2e.launcher import command
 from e2e.test_resume import rows, stop_at
 from semiovs.models.weights import load_model
@@ -27,11 +27,6 @@ def arguments(root: Path, run: Path, **values: object) -> list[str]:
     base = [a for a in settings(root, run, train__steps=STEPS, train__log_every=1) if a.startswith(kept)]
     own = {f"model.{key}": value for key, value in MODEL.items()} | values
     return [*base, "method.sample=2", "optim.name=adamw", *(f"{key}={value}" for key, value in own.items())]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

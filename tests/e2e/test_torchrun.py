@@ -13,15 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from e2e.folders import settings, write
+from e2e.folders import settings
 from semiovs.engine.run import read_metrics
 
 OPTIONS = {"train__steps": 14, "train__log_every": 1, "train__save_every": 2, "method__name": "fixmatch"}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return write(tmp_path_factory.mktemp("data"))
 
 
 def launch(data: Path, run: Path, meddle: Callable[[subprocess.Popen], None] | None = None) -> str:

@@ -10,11 +10,6 @@ from semiovs.engine.run import read_metrics
 from semiovs.models.weights import load_model
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return write(tmp_path_factory.mktemp("data"))
-
-
 def test_a_run_leaves_everything_behind(data, tmp_path):
     run = tmp_path / "run"
     arguments = settings(data, run, run__tensorboard=True)

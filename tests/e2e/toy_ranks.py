@@ -13,16 +13,16 @@ import torch
 from contract.toy import toy_batch, toy_method
 from semiovs.config.schema import OptimConfig
 from semiovs.engine.checkpoint import Checkpoints
-from semiovs.engine.distributed import World, join
-from semiovs.engine.finite_guard import Guard
-from semiovs.engine.hooks import Save, Stop
+from semiovs.engine.checkpoint_state import CheckpointIdentity, restore
+from semiovs.engine.distributed import World, join_processes
+from semiovs.engine.finite_guard import FiniteGuard
+from semiovs.engine.hooks import CheckpointHook, StopHook
 from semiovs.engine.loop import Learner, fit
-from semiovs.engine.signals import Signals
-from semiovs.engine.state import Identity, restore
+from semiovs.engine.signals import StopSignals
 from semiovs.errors import DivergedError, PreemptedError
 from unit.toy_learner import batches, learner_of, recipe_of
 
-IDENTITY = Identity({"vocabulary": None}, {}, world_size=2)
+IDENTITY = CheckpointIdentity({"vocabulary": None}, {}, world_size=2)
 
 
 def _train(
@@ -33,7 +33,7 @@ def _train(
 
 def average_gradients(folder: str, accumulate: int) -> None:
     """One step; each rank writes what it arrived at, and its own readings."""
-    with join("cpu") as world:
+    with join_processes("cpu") as world:
         learner = learner_of(world)
         _train(learner, world, total=1, accumulate=accumulate)
         row = learner.meter.read(world)
@@ -42,7 +42,7 @@ def average_gradients(folder: str, accumulate: int) -> None:
 
 def diverge_on_one_rank(folder: str, policy: str) -> None:
     """Rank 1 meets a NaN at step 2: all ranks must come to the same end."""
-    with join("cpu") as world:
+    with join_processes("cpu") as world:
         learner = learner_of(world, policy=policy)
         try:
             _train(learner, world, total=4, bad=(2,) if world.rank == 1 else ())
@@ -55,11 +55,11 @@ def diverge_on_one_rank(folder: str, policy: str) -> None:
 
 def stop_and_go_on(folder: str) -> None:
     """Six steps at once, and three, a checkpoint, three: every rank must end with its own statistics and readings."""
-    with join("cpu") as world:
+    with join_processes("cpu") as world:
         straight = learner_of(world)
         _train(straight, world, total=6)
         checkpoints = Checkpoints(Path(folder))
-        save = Save(checkpoints, IDENTITY, world, every=3, total_steps=6)
+        save = CheckpointHook(checkpoints, IDENTITY, world, every=3, total_steps=6)
 
         def break_off(learner: Learner) -> None:
             if learner.step == 3:
@@ -68,7 +68,7 @@ def stop_and_go_on(folder: str) -> None:
         with suppress(KeyboardInterrupt):
             _train(learner_of(world), world, total=6, hooks=(save, break_off))
         again = learner_of(world)
-        restore(again, checkpoints.latest() or {}, world.device, world.rank)
+        restore(again, checkpoints.load_newest() or {}, world.device, world.rank)
         fit(again, batches(3, rank=world.rank), recipe_of(6), world, ())
         ends = [learner.method.state_dict() for learner in (straight, again)]
         same = all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
@@ -80,8 +80,8 @@ def stop_and_go_on(folder: str) -> None:
 
 def stop_together(folder: str) -> None:
     """A signal reaches rank 1 alone, at step 3: all stop at the same step, with one checkpoint."""
-    with join("cpu") as world, Signals() as signals:
-        save = Save(Checkpoints(Path(folder)), IDENTITY, world, every=1000, total_steps=40)
+    with join_processes("cpu") as world, StopSignals() as signals:
+        save = CheckpointHook(Checkpoints(Path(folder)), IDENTITY, world, every=1000, total_steps=40)
 
         def signal_rank_one(learner: Learner) -> None:
             if world.rank == 1 and learner.step == 3:
@@ -89,14 +89,16 @@ def stop_together(folder: str) -> None:
 
         learner = learner_of(world)
         try:
-            _train(learner, world, total=40, hooks=(signal_rank_one, save, Stop(signals, save, world, total_steps=40)))
+            _train(
+                learner, world, total=40, hooks=(signal_rank_one, save, StopHook(signals, save, world, total_steps=40))
+            )
         except PreemptedError:
             (Path(folder) / f"stopped-{world.rank}-{learner.step}").touch()
 
 
 def remember_alike(folder: str) -> None:
     """PrevMatch with a snapshot after each step, other images and BatchNorm statistics on each rank."""
-    with join("cpu") as world:
+    with join_processes("cpu") as world:
         method = toy_method("prevmatch", prev_snapshot="schedule", prev_every=1, prev_list_max=4)
         asked: list[list[tuple[int, float]]] = []
         choose = method.draws.ensemble
@@ -107,7 +109,7 @@ def remember_alike(folder: str) -> None:
 
         method.draws.ensemble = noted  # type: ignore[method-assign]
         learner = Learner(
-            method, method.optimizers(OptimConfig(lr=0.01)), torch.amp.GradScaler(enabled=False), Guard(world)
+            method, method.optimizers(OptimConfig(lr=0.01)), torch.amp.GradScaler(enabled=False), FiniteGuard(world)
         )
         fit(learner, (toy_batch(method, seed=10 * s + world.rank) for s in range(6)), recipe_of(6), world, ())
         own = method.student.state_dict()

@@ -15,7 +15,7 @@ from torch.func import jacrev, vmap
 from parity.ddfp_inputs import CLASSES, LAYOUT, batch, flow_, method, recorded
 from parity.keyfill import fill_, state_dict_for
 from semiovs.config.schema import OptimConfig
-from semiovs.engine.optim import Schedule
+from semiovs.engine.lr_schedule import Schedule
 from semiovs.methods import Method, Progress, Step, build_method
 from semiovs.models import build_segmenter
 from semiovs.models.convert import detect_family, load_reference

@@ -11,8 +11,8 @@ from parity.keyfill import state_dict_for
 from parity.sed_inputs import NEAR, aggregator, aggregator_inputs, facts, gauss, golden, tiny
 from semiovs.models.sed import ClipDense, build_clip, build_sed, fast_aggregation
 from semiovs.models.sed.trained import TrainedSed, from_published
-from semiovs.ovs.pooling import Pooling
-from semiovs.ovs.sed import SedTeacher, shortest_edge
+from semiovs.ovs.pooling import ConceptPooling
+from semiovs.ovs.sed import SedTeacher, fit_shortest_edge
 from semiovs.vocab import Vocabulary
 
 LARGE, BASE, REDUCED = (768, 384, 192), (512, 256, 128), (24, 16, 8)
@@ -109,25 +109,25 @@ def test_dense_features(tag):
 def test_shortest_edge():
     recorded = golden("preprocess")
     for given, wanted in zip(recorded["size_in"], recorded["size_out"], strict=True):
-        assert shortest_edge(int(given[0]), int(given[1]), 640, 2560) == tuple(wanted)
+        assert fit_shortest_edge(int(given[0]), int(given[1]), 640, 2560) == tuple(wanted)
 
 
 @pytest.mark.parametrize("case", ["p1", "p2", "p3"])
 def test_images_in(case):
     recorded = golden("preprocess")
     rgb = torch.from_numpy(recorded[f"{case}/rgb"]).permute(2, 0, 1)
-    assert shortest_edge(*rgb.shape[1:], 640, 2560) == tuple(recorded[f"{case}/resized_hw"])
+    assert fit_shortest_edge(*rgb.shape[1:], 640, 2560) == tuple(recorded[f"{case}/resized_hw"])
     network = build_sed("resnet18", dim=8, prompts=1, stride=32)
     network.backbone.normalization = ClipDense.normalization
     teacher = SedTeacher.of(TrainedSed(network, lambda vocabulary: torch.zeros(1, 1, 8)))
-    ours = teacher.prepared(rgb)[0]
+    ours = teacher.prepare(rgb)[0]
     assert ours.shape == (3, 768, 768)
     np.testing.assert_allclose(ours[:, ::24, ::24].numpy(), recorded[f"{case}/x768_stride24"], **NEAR)
     assert ours.double().abs().sum().item() == pytest.approx(float(recorded[f"{case}/sum_abs"]), rel=1e-5)
 
 
 def test_labels_out():
-    recorded, pooling = golden("postprocess"), Pooling((0, 0, 0, 1, 2, 2, 3), 4)
+    recorded, pooling = golden("postprocess"), ConceptPooling((0, 0, 0, 1, 2, 2, 3), 4)
     maps = torch.from_numpy(recorded["logits"]).sigmoid()
     np.testing.assert_allclose(pooling.scores(maps, (37, 53)).numpy(), recorded["agg"], **NEAR)
     label, confidence = pooling.label(maps, (37, 53))

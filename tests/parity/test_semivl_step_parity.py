@@ -13,7 +13,7 @@ from torch import Tensor
 from parity.semivl_inputs import GOLDENS
 from parity.semivl_model import VOCABULARY, embeddings, published, recorded_batch, small_segmenter
 from semiovs.config.schema import OptimConfig
-from semiovs.engine.optim import Schedule
+from semiovs.engine.lr_schedule import Schedule
 from semiovs.methods import Progress, build_method
 from semiovs.methods.draws import Draws
 from semiovs.models.convert import load_reference

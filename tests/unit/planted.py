@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from semiovs.demo.synthetic import OOD, WorldSize, render, save_png, write_world
+from semiovs.demo.synthetic import OOD, WorldSize, render_scene, save_png, write_world
 
 SIDE = 64
 
@@ -32,7 +32,7 @@ CHANGES: Mapping[str, tuple[Change, int]] = {
 
 def _scene(root: Path, name: str, *keys: int) -> Path:
     path, truth = root / f"pool/{name}.png", root / f"truth/{name}.png"
-    scene = render(OOD, SIDE, np.random.default_rng(list(keys)))
+    scene = render_scene(OOD, SIDE, np.random.default_rng(list(keys)))
     for file, pixels in ((path, scene.image), (truth, scene.mask)):
         file.parent.mkdir(parents=True, exist_ok=True)
         save_png(file, pixels)

@@ -14,9 +14,9 @@ from semiovs.config.schema import DataConfig
 from semiovs.datasets import split_cache
 from semiovs.datasets.ade20k import Ade20k
 from semiovs.datasets.cityscapes import Cityscapes
-from semiovs.datasets.coco import Coco, complement
-from semiovs.datasets.coco_masks import MAP_171, STUFF, THINGS, Instances, decoded
-from semiovs.datasets.context import _IDS, Context, class_ids
+from semiovs.datasets.coco import Coco, list_unlabeled
+from semiovs.datasets.coco_masks import MAP_171, STUFF, THINGS, CocoInstances, decode_region
+from semiovs.datasets.context import _IDS, Context, map_class_ids
 from semiovs.datasets.split_cache import SplitCache
 from semiovs.datasets.voc import Voc
 from semiovs.errors import DataError
@@ -35,7 +35,7 @@ def published(monkeypatch, tmp_path):
     monkeypatch.setenv("SEMIOVS_CACHE", str(tmp_path / "cache"))
 
     def use(texts, here=True):
-        monkeypatch.setattr(split_cache, "catalogue", lambda: catalogue_of(texts))
+        monkeypatch.setattr(split_cache, "load_catalogue", lambda: catalogue_of(texts))
         if here:
             SplitCache().add({name: text.removesuffix("\n").split("\n") for name, text in texts.items()})
 
@@ -147,7 +147,7 @@ def test_masks_of_sbd(tmp_path):
     io.savemat(mats / "2008_000016.mat", {"GTcls": {"Segmentation": drawn + 90}})
     io.savemat(mats / "2008_000017.mat", {"other": 1})
     (mats / "2008_000018.mat").write_bytes(b"x" * 200)
-    (making,) = Voc(DataConfig(name="voc", root=str(tmp_path))).makings()
+    (making,) = Voc(DataConfig(name="voc", root=str(tmp_path))).mask_builds()
     steps = []
     made, problems = making.run(lambda done, total: steps.append((done, total)))
     assert (made, steps[-1]) == (2, (5, 5))
@@ -155,7 +155,7 @@ def test_masks_of_sbd(tmp_path):
     with open_image(tmp_path / "SegmentationClassAug/2008_000008.png") as picture:
         assert picture.mode == "P"
         assert np.array_equal(np.asarray(picture), drawn)
-    assert making.left() == [f"2008_00001{i}.png" for i in (6, 7, 8)]
+    assert making.missing() == [f"2008_00001{i}.png" for i in (6, 7, 8)]
     assert making.run()[0] == 0  # what is there stays
 
 
@@ -232,7 +232,7 @@ def test_ade20k_moved_masks_for_evaluation_alone(tmp_path):
     for path in (tmp_path / "annotations/training").iterdir():
         path.unlink()
     sources = Ade20k(DataConfig(name="ade20k", root=str(tmp_path), labeled="splits/l.txt"))
-    assert sources.kinds()[0].options == {"reduce_zero_label": False}
+    assert sources.mask_kinds()[0].options == {"reduce_zero_label": False}
 
 
 @pytest.mark.parametrize("more", [{}, {"masks": {"reduce_zero_label": True}}])
@@ -296,7 +296,7 @@ def test_context_from_its_json(tmp_path):
         trees.image(home / "JPEGImages" / f"{stem}.jpg")
     _merged(home)
     data = Context(DataConfig(name="context", root=str(tmp_path)))
-    (making,) = data.makings()
+    (making,) = data.mask_builds()
     assert making.names == ("train/2008_000002.png", "val/2010_000001.png")
     assert making.run() == (2, [])
     sources = Context(data.data).read()
@@ -317,11 +317,11 @@ def test_context_from_its_mats(tmp_path):
         io.savemat(tmp_path / "trainval" / f"{stem}.mat", {"LabelMap": full})
     data = Context(DataConfig(name="context", root=str(tmp_path)))
     with pytest.raises(DataError, match=r"ImageSets/Main/train\.txt: not there"):
-        data.makings()
+        data.mask_builds()
     path = tmp_path / "ImageSets/Main/train.txt"
     path.parent.mkdir(parents=True)
     path.write_text("2008_000002\n2009_000001\n")
-    (making,) = data.makings()
+    (making,) = data.mask_builds()
     assert making.run() == (2, [])
     sources = Context(data.data).read()
     check_collection(sources)
@@ -332,7 +332,7 @@ def test_context_from_its_mats(tmp_path):
 def test_ids_of_context():
     assert len(_IDS) == len(set(_IDS)) == 59
     assert list(_IDS) == sorted(_IDS)
-    assert class_ids(np.array([[0, 2, 458, 459, 3]])).tolist() == [[0, 1, 59, 0, 0]]
+    assert map_class_ids(np.array([[0, 2, 458, 459, 3]])).tolist() == [[0, 1, 59, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_a_json_that_is_not_context(text, tmp_path):
     (tmp_path / "JPEGImages").mkdir()
     (tmp_path / "trainval_merged.json").write_text(text)
     with pytest.raises(DataError, match="not the annotation of Pascal Context"):
-        Context(DataConfig(name="context", root=str(tmp_path))).makings()
+        Context(DataConfig(name="context", root=str(tmp_path))).mask_builds()
 
 
 LABELED = "train2017/000000000025.jpg masks/000000000025.png"
@@ -367,7 +367,7 @@ def test_coco(masks, inner, values, tmp_path, published):
 def test_coco_from_its_annotations(tmp_path, published):
     trees.coco(tmp_path)
     published(COCO)
-    for making in Coco(DataConfig(name="coco", root=str(tmp_path))).makings():
+    for making in Coco(DataConfig(name="coco", root=str(tmp_path))).mask_builds():
         assert making.run()[1] == []
     sources = _preset("coco/1_512", tmp_path).read()
     check_collection(sources)
@@ -416,7 +416,7 @@ def test_171_classes_need_stuffthingmaps(tmp_path):
 )
 def test_regions_that_do_not_hold(region, reason):
     with pytest.raises(DataError, match=reason):
-        decoded(region, 16, 24)
+        decode_region(region, 16, 24)
 
 
 @pytest.mark.parametrize(
@@ -437,20 +437,20 @@ def test_sizes_and_categories_that_cannot_be(name, row, reason, tmp_path):
     if name == "coco":
         (tmp_path / "a.json").write_text(text)
         with pytest.raises(DataError, match=reason):
-            Instances.read(tmp_path / "a.json").paint("2008_000001")
+            CocoInstances.read(tmp_path / "a.json").paint("2008_000001")
     else:
         (tmp_path / "JPEGImages").mkdir()
         (tmp_path / "trainval_merged.json").write_text(text)
-        (making,) = Context(DataConfig(name="context", root=str(tmp_path))).makings()
+        (making,) = Context(DataConfig(name="context", root=str(tmp_path))).mask_builds()
         made, problems = making.run()
         assert made == 0
         assert reason in problems[0]
 
 
 def test_odd_regions_that_hold():
-    assert not decoded([], 16, 24).any()
-    assert not decoded([[1, 2, 3, 4]], 16, 24).any()  # a line
-    two = decoded([*trees.rectangle(0, 0, 2, 2), *trees.rectangle(4, 4, 8, 8)], 16, 24)
+    assert not decode_region([], 16, 24).any()
+    assert not decode_region([[1, 2, 3, 4]], 16, 24).any()  # a line
+    two = decode_region([*trees.rectangle(0, 0, 2, 2), *trees.rectangle(4, 4, 8, 8)], 16, 24)
     assert two.sum() == 4 + 16
 
 
@@ -461,7 +461,7 @@ def test_files_that_are_no_annotations(text, tmp_path):
     path = tmp_path / "instances.json"
     path.write_text(text)
     with pytest.raises(DataError, match="not an annotation file of COCO"):
-        Instances.read(path)
+        CocoInstances.read(path)
 
 
 def test_a_category_that_is_no_thing(tmp_path):
@@ -470,11 +470,11 @@ def test_a_category_that_is_no_thing(tmp_path):
     data["annotations"][0]["category_id"] = 95
     path.write_text(json.dumps(data))
     with pytest.raises(DataError, match="category 95"):
-        Instances.read(path).paint("000000000001")
+        CocoInstances.read(path).paint("000000000001")
 
 
 def test_complement():
-    lines = complement([LABELED], {"000000000025", "000000000030", "000000000009"})
+    lines = list_unlabeled([LABELED], {"000000000025", "000000000030", "000000000009"})
     assert lines == [f"train2017/{s}.jpg masks/{s}.png" for s in ("000000000009", "000000000030")]
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from semiovs.audit.audit import audit
-from semiovs.audit.image_facts import Appearance, checksums
+from semiovs.audit.image_facts import ImageFacts, check_png
 from semiovs.data.collection import LABELED, OOD, UNLABELED, VAL, Collection, Stream
 from semiovs.errors import DataError
 from semiovs.images import mask_values
@@ -18,7 +18,7 @@ from semiovs.images.image import open_image, read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
-from semiovs.similarity.hashes import alike, thumbnail
+from semiovs.similarity.hashes import are_alike, make_thumbnail
 from semiovs.vocab import Vocabulary
 from unit import malformed, toy_data
 
@@ -55,12 +55,12 @@ def test_pictures_are_measured_as_shown(tmp_path, mode, turn):
     exif = Image.Exif()
     exif[0x0112] = turn
     image.save(path, exif=exif, **({"quality": 95} if path.suffix == ".jpg" else {}))
-    found, shown = Appearance.read(path), read_image(path)
+    found, shown = ImageFacts.read(path), read_image(path)
     assert found.size == shown.size
     assert found.orientation == turn
     pixels = np.asarray(shown)
-    assert alike(found.small, thumbnail(pixels))
-    assert abs(found.small.astype(int) - thumbnail(pixels)).max() <= 2
+    assert are_alike(found.small, make_thumbnail(pixels))
+    assert abs(found.small.astype(int) - make_thumbnail(pixels)).max() <= 2
     assert np.allclose(found.mean, pixels.reshape(-1, 3).mean(0), atol=0.6)
     assert np.allclose(found.std, pixels.reshape(-1, 3).std(0), atol=0.6)
 
@@ -71,21 +71,21 @@ def test_damage_that_decoders_pass_over(tmp_path, mode):
     for seed in range(10):
         path = tmp_path / f"{seed}.jpg"
         picture(seed, (320, 240)).convert(mode).save(path, quality=90)
-        assert Appearance.read(path).damage == ""
+        assert ImageFacts.read(path).damage == ""
         path.write_bytes(malformed.corrupt(picture(seed, (320, 240)).convert(mode)))
         with suppress(DataError):  # what cannot be read at all
-            assert Appearance.read(path).damage
+            assert ImageFacts.read(path).damage
 
 
 def test_checksums(tmp_path):
     picture(0).save(tmp_path / "a.png")
     data = (tmp_path / "a.png").read_bytes()
-    assert checksums(data) == ""
+    assert check_png(data) == ""
     for at in range(40, len(data) - 20, 97):
-        assert "wrong checksum" in checksums(
+        assert "wrong checksum" in check_png(
             data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-        ) or "cut off" in checksums(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-    assert checksums(data[:-30]) == "a part is cut off"
+        ) or "cut off" in check_png(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    assert check_png(data[:-30]) == "a part is cut off"
 
 
 def test_copies_are_found_within_and_across(tmp_path):
@@ -101,7 +101,7 @@ def test_copies_are_found_within_and_across(tmp_path):
     assert [f.ids for f in told(result, "leak-exact")] == [("0",)]
     assert [re.search(r"(\d+)\.png", f.file)[1] for f in told(result, "leak-near")] == ["1"]
     assert "2 unlabelled images are one file: 2 " in told(result, "copy-exact")[0].text
-    assert result.accounts()["unlabelled"] == {"listed": 5, "good": 4, "bad": 1}
+    assert result.count_records()["unlabelled"] == {"listed": 5, "good": 4, "bad": 1}
     assert not told(audit(collection(unlabeled=paths["unlabeled"][:1], val=paths["val"][:2])), "leak-exact")
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from semiovs.audit.band_statistics import measure_bands, training_images
+from semiovs.audit.band_statistics import list_training_images, measure_bands
 from semiovs.audit.check import check_collection
 from semiovs.config.schema import DataConfig
 from semiovs.data import Batch, Labeled, Views, bands, batch_digest, fast, normalize, reference
@@ -130,7 +130,7 @@ def toy_sources(root, dtype=np.uint16, bands_=4, **changes) -> Collection:
 
 def test_statistics_are_of_training_images_alone(tmp_path):
     sources = toy_sources(tmp_path)
-    records = training_images(sources)
+    records = list_training_images(sources)
     found = measure_bands(records, sources.images, threads=3)
     assert found == measure_bands(records, sources.images, threads=1)
     import tifffile

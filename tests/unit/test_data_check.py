@@ -127,7 +127,7 @@ def test_evaluation_images_may_not_be_trained_on(root, link):
 def test_labelled_images_may_not_be_unlabelled_too(root):
     sources = toy_data.sources(root)
     both = Manifest([*sources.unlabeled, Record("again", sources.labeled[0].image)])
-    message = problems(toy_data.changed(sources, unlabeled=both))
+    message = problems(toy_data.list_changes(sources, unlabeled=both))
     assert f"{root}/images/l0.png: is both unlabelled and labelled (id 'again'; there {root}/images/l0.png)" in message
     assert message.endswith("; remove it from the unlabelled ones")
 
@@ -151,7 +151,7 @@ def test_masks_without_a_labelled_pixel_are_said_with_any_map(root):
     message = "the labelled masks (data.labeled) label no pixel"
     assert message in problems(sources)
     reader = replace(sources.masks, map={str(i): name for i, name in enumerate(sources.vocabulary.names)})
-    assert message in problems(toy_data.changed(sources, masks=reader))
+    assert message in problems(toy_data.list_changes(sources, masks=reader))
 
 
 @pytest.mark.parametrize("form", ["jpg", "png"])

@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.demo.synthetic import OOD, render
+from semiovs.demo.synthetic import OOD, render_scene
 from semiovs.similarity.hashes import (
     HashIndex,
-    alike,
     alike_pairs,
+    are_alike,
     correlation,
+    crop_borders,
     distance,
-    near_pairs,
+    find_near_hashes,
+    make_thumbnail,
     perceptual_hash,
-    thumbnail,
-    unframed,
 )
 
-SCENES = [np.asarray(render(OOD, 128, np.random.default_rng([7, k])).image) for k in range(12)]
+SCENES = [np.asarray(render_scene(OOD, 128, np.random.default_rng([7, k])).image) for k in range(12)]
 
 
 def jpeg(pixels, quality):
@@ -46,7 +46,7 @@ def test_a_copy_is_found_and_other_pictures_are_not(copy):
             i
             for i, other in enumerate(SCENES)
             if bin(perceptual_hash(other) ^ perceptual_hash(made)).count("1") <= 10
-            and alike(thumbnail(other), thumbnail(made))
+            and are_alike(make_thumbnail(other), make_thumbnail(made))
         ]
         assert near == [k]
 
@@ -61,31 +61,31 @@ def framed(pixels, above, sides, color, quality=80):
 def test_borders_and_bars_are_no_content(above, sides, color):
     for small in SCENES:
         scene = np.asarray(Image.fromarray(small).resize((384, 384), Image.Resampling.BICUBIC))
-        inside = unframed(framed(scene, 3 * above, 3 * sides, color))
+        inside = crop_borders(framed(scene, 3 * above, 3 * sides, color))
         assert all(abs(a - b) <= 16 for a, b in zip(inside.shape, scene.shape, strict=True))
-        plain = unframed(scene)
+        plain = crop_borders(scene)
         assert bin(perceptual_hash(plain) ^ perceptual_hash(inside)).count("1") <= 10
-        assert alike(thumbnail(plain), thumbnail(inside))
+        assert are_alike(make_thumbnail(plain), make_thumbnail(inside))
 
 
 def test_what_is_no_border_stays():
     scene = SCENES[0].copy()
     for changed in (scene, np.zeros((40, 60, 3), np.uint8), np.zeros((40, 60), np.uint8), scene[:1], scene[:, :1]):
-        assert unframed(changed).shape == changed.shape
+        assert crop_borders(changed).shape == changed.shape
     sky = scene.copy()
     sky[:20] = 255  # on one side alone
-    assert unframed(sky).shape == scene.shape
+    assert crop_borders(sky).shape == scene.shape
     sky[-20:] = 0  # on two sides, not of one colour
-    assert unframed(sky).shape == scene.shape
+    assert crop_borders(sky).shape == scene.shape
     half = scene.copy()
     half[:40] = half[-40:] = 0  # too wide
-    assert unframed(half).shape == scene.shape
+    assert crop_borders(half).shape == scene.shape
 
 
 def test_even_pictures():
     black, white = np.zeros((20, 30, 3), np.uint8), np.full((50, 40, 3), 255, np.uint8)
-    assert correlation(thumbnail(black), thumbnail(white)) == 1
-    assert correlation(thumbnail(black), thumbnail(SCENES[0])) == 0
+    assert correlation(make_thumbnail(black), make_thumbnail(white)) == 1
+    assert correlation(make_thumbnail(black), make_thumbnail(SCENES[0])) == 0
     assert isinstance(perceptual_hash(black), int)
 
 
@@ -107,14 +107,14 @@ def test_pairs_are_those_that_a_comparison_of_all_finds(radius):
         for i, j in combinations(range(len(hashes)), 2)
         if bin(int(hashes[i]) ^ int(hashes[j])).count("1") <= radius
     ]
-    assert near_pairs(hashes, radius).tolist() == [list(pair) for pair in wanted]
+    assert find_near_hashes(hashes, radius).tolist() == [list(pair) for pair in wanted]
     assert radius < 10 or len(wanted) > 20
 
 
 def test_equal_hashes_are_paired_with_their_first_place_alone():
-    pairs = near_pairs(np.array([5, 9 << 50, 5, 5, 4, 9 << 50], np.uint64), 1)
+    pairs = find_near_hashes(np.array([5, 9 << 50, 5, 5, 4, 9 << 50], np.uint64), 1)
     assert pairs.tolist() == [[0, 2], [0, 3], [0, 4], [1, 5]]
-    assert len(near_pairs(np.full(20_000, 3, np.uint64))) == 19_999
+    assert len(find_near_hashes(np.full(20_000, 3, np.uint64))) == 19_999
 
 
 def test_query_of_other_hashes(monkeypatch):
@@ -130,16 +130,16 @@ def test_many_thumbnails_are_compared_as_one_pair_is(monkeypatch):
     monkeypatch.setattr("semiovs.similarity.hashes._COMPARED", 10)
     changed = [scene // 2 + 40 for scene in SCENES]
     even = [np.full((64, 64, 3), value, np.uint8) for value in (0, 200)]
-    small = np.array([thumbnail(picture) for picture in [*SCENES, *changed, *even]])
+    small = np.array([make_thumbnail(picture) for picture in [*SCENES, *changed, *even]])
     pairs = np.array(list(combinations(range(len(small)), 2)))
-    wanted = [bool(alike(small[i], small[j])) for i, j in pairs]
+    wanted = [bool(are_alike(small[i], small[j])) for i, j in pairs]
     assert alike_pairs(small, pairs).tolist() == wanted
     assert {(k, k + 12) for k in range(12)} | {(24, 25)} <= {tuple(pair) for pair in pairs[wanted].tolist()}
     assert alike_pairs(small, np.zeros((0, 2), np.int64)).shape == (0,)
 
 
 def test_nothing():
-    assert near_pairs(np.array([], np.uint64)).shape == (0, 2)
+    assert find_near_hashes(np.array([], np.uint64)).shape == (0, 2)
     assert HashIndex(np.array([], np.uint64)).query(np.array([1], np.uint64)).shape == (0, 2)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semiovs.audit.split import drawn, make_split
+from semiovs.audit.split import draw_order, make_split
 from semiovs.errors import DataError
 from semiovs.similarity.groups import connected
 
@@ -86,7 +86,7 @@ def test_parts_that_cannot_be(pixels, sizes, options, words):
 
 
 def test_images_without_any_class_are_drawn_too():
-    assert sorted(drawn(np.zeros((5, 3), np.int64), list("abcde"), "s")) == [0, 1, 2, 3, 4]
+    assert sorted(draw_order(np.zeros((5, 3), np.int64), list("abcde"), "s")) == [0, 1, 2, 3, 4]
 
 
 def test_connected():

@@ -158,7 +158,7 @@ def test_confidences_follow_the_labels(sources):
         def confidence(self, name):
             return self.label(name) * 50 + 7
 
-    scored = toy_data.changed(sources, ood_labels=Scored())
+    scored = toy_data.list_changes(sources, ood_labels=Scored())
     part = stream(scored, confidence="score")[0].ood
     assert torch.equal(part.confidence[part.valid], part.label[part.valid] * 50 + 7)
     assert bool((stream(scored)[0].ood.confidence == 255).all())
@@ -169,7 +169,7 @@ def test_confidences_follow_the_labels(sources):
 
 def test_without_ood_labels_only_padding_is_not_valid(sources):
 
-    part = stream(toy_data.changed(sources, ood_labels=None), crop_size=97)[0].ood
+    part = stream(toy_data.list_changes(sources, ood_labels=None), crop_size=97)[0].ood
     assert not part.label.any()
     assert part.valid.any()
     assert not (part.weak.sum(1) > 0)[~part.valid].any()
@@ -234,13 +234,13 @@ def test_workers_that_die_again_and_again_end_with_one_line(sources, monkeypatch
 def test_streams_that_are_missing(sources):
 
     with pytest.raises(DataError, match=r"needs unlabelled images \(data\.unlabeled, or unlabeled/\)"):
-        stream(toy_data.changed(sources, unlabeled=None))
+        stream(toy_data.list_changes(sources, unlabeled=None))
     with pytest.raises(DataError, match=r"needs out-of-distribution images \(ood\.images\)"):
-        stream(toy_data.changed(sources, ood=None))
+        stream(toy_data.list_changes(sources, ood=None))
     with pytest.raises(DataError, match="needs labelled images"):
-        stream(toy_data.changed(sources, labeled=Manifest([])))
+        stream(toy_data.list_changes(sources, labeled=Manifest([])))
     with pytest.raises(DataError, match="there is only one"):
-        stream(toy_data.changed(sources, unlabeled=sources.unlabeled[:1]))
+        stream(toy_data.list_changes(sources, unlabeled=sources.unlabeled[:1]))
 
 
 def test_steps_outside_the_stream(sources):

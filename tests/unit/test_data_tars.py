@@ -21,7 +21,7 @@ from semiovs.images.masks import MaskReader
 from semiovs.images.source import names_container, read_source
 from semiovs.registry import DATASETS, lookup
 from semiovs.select.candidates import list_candidates
-from semiovs.select.image_features import look
+from semiovs.select.image_features import read_features
 from unit import tars, toy_data
 from unit.tars import attribute, picture, special, write
 
@@ -411,9 +411,9 @@ def test_a_pool_to_choose_from(tmp_path):
     (tmp_path / "files").mkdir()
     root = toy_data.make(tmp_path / "files") / "ood"
     tar = tars.of_folder(root, tmp_path / "in/all.tar")
-    expected = [look(record) for record in list_candidates([root])]
+    expected = [read_features(record) for record in list_candidates([root])]
     for given in (tar, tar.parent, tmp_path / "in/*.tar"):
-        found = [look(record) for record in list_candidates([given])]
+        found = [read_features(record) for record in list_candidates([given])]
         assert [one.record.id for one in found] == [f"all/o{i}" for i in range(4)]
         assert [(one.digest, one.hash, one.size) for one in found] == [(o.digest, o.hash, o.size) for o in expected]
 

@@ -12,13 +12,20 @@ import torch
 
 from semiovs.config.schema import Config
 from semiovs.engine.checkpoint import Checkpoints
-from semiovs.engine.loop import Best, Learner, fit
-from semiovs.engine.state import Identity, canonical, check, pack, restore, settings_of
+from semiovs.engine.checkpoint_state import (
+    CheckpointIdentity,
+    canonicalize,
+    collect_settings,
+    pack,
+    require_same_run,
+    restore,
+)
+from semiovs.engine.loop import BestScore, Learner, fit
 from semiovs.errors import ConfigError, WeightsError
 from semiovs.models.weights import read_checkpoint
 from unit.toy_learner import CPU, batches, learner_of, recipe_of
 
-IDENTITY = Identity({"vocabulary": {"names": ["a", "b"], "concepts": [], "colors": []}}, {"optim.lr": "0.1"})
+IDENTITY = CheckpointIdentity({"vocabulary": {"names": ["a", "b"], "concepts": [], "colors": []}}, {"optim.lr": "0.1"})
 
 
 def trained(steps: int = 2, learner: Learner | None = None, **options) -> Learner:
@@ -55,7 +62,7 @@ def test_a_resumed_run_ends_in_the_same_bytes(tmp_path, at, scaler):
         fit(learner_of(scaler=scaler), batches(), recipe_of(8), CPU, [kill])
     torch.rand(3)
     again = learner_of(scaler=scaler)
-    restore(again, broken.latest(), CPU.device)
+    restore(again, broken.load_newest(), CPU.device)
     assert again.step == at
     fit(again, batches(at), recipe_of(8), CPU, ())
     assert digest(broken.save(pack(again, IDENTITY), 8)) == digest(expected)
@@ -63,8 +70,8 @@ def test_a_resumed_run_ends_in_the_same_bytes(tmp_path, at, scaler):
 
 def test_bytes_do_not_depend_on_the_route_to_a_state():
     name = "".join(["st", "ep"])
-    first = canonical({"b": ["step", "step"], "a": {2: 1, 1: (torch.arange(4)[1:3],)}})
-    second = canonical({"a": {1: (torch.tensor([1, 2]),), 2: 1}, "b": [name, "".join(["s", "tep"])]})
+    first = canonicalize({"b": ["step", "step"], "a": {2: 1, 1: (torch.arange(4)[1:3],)}})
+    second = canonicalize({"a": {1: (torch.tensor([1, 2]),), 2: 1}, "b": [name, "".join(["s", "tep"])]})
     assert pickle.dumps(list(first)) == pickle.dumps(list(second))
     assert first["b"][0] is first["b"][1] is second["b"][0]
     assert first["a"][1][0].untyped_storage().nbytes() == 16
@@ -106,19 +113,19 @@ def test_a_damaged_newest_checkpoint_is_named_and_skipped(tmp_path, caplog, dama
         newest.write_bytes(b"hello")
         sidecar.write_text(digest(newest))
     with caplog.at_level(logging.WARNING, logger="semiovs"):
-        state = checkpoints.latest()
+        state = checkpoints.load_newest()
     assert state["step"] == 10
     assert "step-00000020.pt" in caplog.text
 
 
 def test_all_damaged_is_an_error_and_none_is_none(tmp_path):
     checkpoints = Checkpoints(tmp_path)
-    assert checkpoints.latest() is None
+    assert checkpoints.load_newest() is None
     write(checkpoints, 10, 20)
     for step in (10, 20):
         checkpoints.path(step).write_bytes(b"")
     with pytest.raises(WeightsError, match="all 2 checkpoints are damaged"):
-        checkpoints.latest()
+        checkpoints.load_newest()
 
 
 def test_a_failing_disk_leaves_earlier_checkpoints_and_no_rubbish(tmp_path, monkeypatch):
@@ -135,7 +142,7 @@ def test_a_failing_disk_leaves_earlier_checkpoints_and_no_rubbish(tmp_path, monk
     monkeypatch.undo()
     after = {path.name: digest(path) for path in tmp_path.iterdir() if "tmp-" not in path.name}
     assert {name: after[name] for name in before} == before
-    assert checkpoints.latest()["step"] == 10
+    assert checkpoints.load_newest()["step"] == 10
     assert not list(tmp_path.glob("*.tmp-*"))
 
 
@@ -169,13 +176,15 @@ def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
 
 def test_other_classes_other_settings_and_other_models_are_refused():
     state = pack(trained(), IDENTITY)
-    check(state, IDENTITY)
+    require_same_run(state, IDENTITY)
     with pytest.raises(WeightsError, match=r"other classes \(2: a, b\).*\(1: b\)"):
-        check(state, Identity({"vocabulary": {"names": ["b"], "concepts": [], "colors": []}}, IDENTITY.settings))
+        require_same_run(
+            state, CheckpointIdentity({"vocabulary": {"names": ["b"], "concepts": [], "colors": []}}, IDENTITY.settings)
+        )
     with pytest.raises(ConfigError, match=r"optim\.lr: the run was started with 0\.1, now it is 0\.2"):
-        check(state, Identity(IDENTITY.card, {"optim.lr": "0.2"}))
+        require_same_run(state, CheckpointIdentity(IDENTITY.card, {"optim.lr": "0.2"}))
     with pytest.raises(WeightsError, match="format 7"):
-        check({**state, "format": 7}, IDENTITY)
+        require_same_run({**state, "format": 7}, IDENTITY)
     other = learner_of()
     other.method.student[3] = torch.nn.Conv2d(4, 5, 1)
     with pytest.raises(WeightsError, match="another model or method"):
@@ -183,19 +192,19 @@ def test_other_classes_other_settings_and_other_models_are_refused():
 
 
 def test_settings_hold_what_changes_the_mathematics_and_nothing_else():
-    base = settings_of(Config())
+    base = collect_settings(Config())
     assert "train.seed" in base
     assert not [key for key in base if key.startswith(("run.", "data.workers", "train.save_every"))]
     free = Config.model_validate(
         {"data": {"workers": 7, "root": "/elsewhere"}, "train": {"device": "cpu", "log_every": 3}}
     )
-    assert settings_of(free) == base
-    assert settings_of(Config.model_validate({"train": {"batch_size": 3}})) != base
+    assert collect_settings(free) == base
+    assert collect_settings(Config.model_validate({"train": {"batch_size": 3}})) != base
 
 
 def test_best_travels():
     learner = trained()
-    learner.best = Best(0.5, 1)
+    learner.best = BestScore(0.5, 1)
     again = learner_of()
     restore(again, pack(learner, IDENTITY), CPU.device)
-    assert again.best == Best(0.5, 1)
+    assert again.best == BestScore(0.5, 1)

@@ -13,17 +13,17 @@ import torch
 from rich.console import Console
 
 from semiovs.engine.checkpoint import Checkpoints
-from semiovs.engine.hooks import Evaluate, Log, Save, Stop
-from semiovs.engine.loop import Best, Learner, fit
+from semiovs.engine.checkpoint_state import CheckpointIdentity
+from semiovs.engine.hooks import CheckpointHook, EvaluationHook, LogHook, StopHook
+from semiovs.engine.loop import BestScore, Learner, fit
 from semiovs.engine.run import Run, read_metrics
-from semiovs.engine.signals import Signals
-from semiovs.engine.state import Identity
-from semiovs.engine.writers import JsonLines, Lines, TensorBoard, duration
+from semiovs.engine.signals import StopSignals
+from semiovs.engine.writers import ConsoleWriter, JsonLinesWriter, TensorBoardWriter, format_duration
 from semiovs.errors import DivergedError, InterruptedRunError, PreemptedError, UsageError
 from semiovs.models.weights import read_checkpoint
 from unit.toy_learner import CPU, batches, learner_of, recipe_of
 
-IDENTITY = Identity({"vocabulary": None}, {})
+IDENTITY = CheckpointIdentity({"vocabulary": None}, {})
 
 
 class Rows:
@@ -34,13 +34,13 @@ class Rows:
         self.rows.append(row)
 
 
-def saver(directory, *, every: int = 100, total: int = 8) -> Save:
-    return Save(Checkpoints(directory), IDENTITY, CPU, every=every, total_steps=total)
+def saver(directory, *, every: int = 100, total: int = 8) -> CheckpointHook:
+    return CheckpointHook(Checkpoints(directory), IDENTITY, CPU, every=every, total_steps=total)
 
 
 def test_log_lines_come_on_time_and_at_the_end():
     rows, recipe = Rows(), recipe_of(8)
-    fit(learner_of(), batches(), recipe, CPU, [Log(recipe, CPU, [rows], every=3, images=2)])
+    fit(learner_of(), batches(), recipe, CPU, [LogHook(recipe, CPU, [rows], every=3, images=2)])
     assert [row["step"] for row in rows.rows] == [3, 6, 8]
     assert [row["epoch"] for row in rows.rows] == [0, 1, 2]
     row = rows.rows[0]
@@ -57,9 +57,9 @@ def test_best_is_the_earliest_of_the_highest_and_the_method_hears_of_it():
         model.eval()
         return {"miou": next(scores[name])}
 
-    hook = Evaluate(evaluator, [rows], every=2, total_steps=7, default="ema")
+    hook = EvaluationHook(evaluator, [rows], every=2, total_steps=7, default="ema")
     fit(learner, batches(), recipe_of(7), CPU, [hook])
-    assert learner.best == Best(0.5, 4)
+    assert learner.best == BestScore(0.5, 4)
     assert [row["step"] for row in rows.rows] == [2, 2, 4, 4, 6, 6, 7, 7]
     assert [row["step"] for row in rows.rows if row["best"]] == [2, 4]
     assert learner.method.heard[1] == {"step": 4, "miou": 0.5, "best": 1.0, "miou/student": 0.8, "miou/ema": 0.5}
@@ -69,7 +69,7 @@ def test_best_is_the_earliest_of_the_highest_and_the_method_hears_of_it():
 def test_saves_on_time_at_a_new_best_and_at_the_end(tmp_path):
     def crown(learner: Learner) -> None:
         if learner.step == 4:
-            learner.best = Best(0.5, 4)
+            learner.best = BestScore(0.5, 4)
 
     fit(learner_of(), batches(), recipe_of(8), CPU, [crown, saver(tmp_path, every=3)])
     assert Checkpoints(tmp_path).steps() == [6, 8]
@@ -102,8 +102,8 @@ def test_a_signal_saves_at_the_step_boundary(tmp_path, number, error, code):
 
     before = signal.getsignal(number)
     save = saver(tmp_path)
-    with Signals() as signals, pytest.raises(error, match="step 3 is saved") as raised:
-        fit(learner_of(), batches(), recipe_of(8), CPU, [kill, save, Stop(signals, save, CPU, total_steps=8)])
+    with StopSignals() as signals, pytest.raises(error, match="step 3 is saved") as raised:
+        fit(learner_of(), batches(), recipe_of(8), CPU, [kill, save, StopHook(signals, save, CPU, total_steps=8)])
     assert raised.value.exit_code == code
     assert Checkpoints(tmp_path).steps() == [3]
     assert signal.getsignal(number) is before
@@ -111,8 +111,8 @@ def test_a_signal_saves_at_the_step_boundary(tmp_path, number, error, code):
 
 def test_a_second_signal_ends_the_process_at_once():
     program = (
-        "import os, signal, time\nfrom semiovs.engine.signals import Signals\n"
-        "with Signals():\n os.kill(os.getpid(), signal.SIGTERM)\n print('alive', flush=True)\n"
+        "import os, signal, time\nfrom semiovs.engine.signals import StopSignals\n"
+        "with StopSignals():\n os.kill(os.getpid(), signal.SIGTERM)\n print('alive', flush=True)\n"
         " os.kill(os.getpid(), signal.SIGINT)\n time.sleep(30)\n"
     )
     begin = time.monotonic()
@@ -122,7 +122,7 @@ def test_a_second_signal_ends_the_process_at_once():
 
 
 def test_a_launchers_echo_of_a_signal_is_no_second_one():
-    with Signals(grace=60) as signals:
+    with StopSignals(grace=60) as signals:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
         assert signals.received == signal.SIGINT
@@ -166,7 +166,7 @@ def test_default_directories_differ_and_latest_follows(tmp_path, monkeypatch):
 
 def test_metrics_after_the_resumed_step_are_cut_with_a_torn_line(tmp_path):
     run = Run(tmp_path)
-    writer = JsonLines(run.metrics)
+    writer = JsonLinesWriter(run.metrics)
     for step in (1, 2, 3):
         writer.write({"kind": "train", "step": step, "loss": float("nan") if step == 1 else 0.5})
     with run.metrics.open("a") as file:
@@ -181,9 +181,9 @@ def test_metrics_after_the_resumed_step_are_cut_with_a_torn_line(tmp_path):
 def test_console_lines_and_tensorboard(tmp_path):
     out = io.StringIO()
     recipe = recipe_of(4)
-    lines = Lines(4, Console(file=out, width=400))
-    events = TensorBoard(tmp_path)
-    fit(learner_of(), batches(), recipe, CPU, [Log(recipe, CPU, [lines, events], every=4, images=2)])
+    lines = ConsoleWriter(4, Console(file=out, width=400))
+    events = TensorBoardWriter(tmp_path)
+    fit(learner_of(), batches(), recipe, CPU, [LogHook(recipe, CPU, [lines, events], every=4, images=2)])
     lines.write({"kind": "eval", "step": 4, "model": "ema", "miou": 50.0, "best": True})
     text = out.getvalue()
     assert "step 4/4" in text
@@ -195,4 +195,4 @@ def test_console_lines_and_tensorboard(tmp_path):
 
 @pytest.mark.parametrize(("seconds", "text"), [(3.2, "3 s"), (59.9, "60 s"), (120, "2 min"), (3661, "1 h 01 min")])
 def test_durations(seconds, text):
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text

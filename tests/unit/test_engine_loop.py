@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from semiovs.engine.loop import Learner, fit
-from semiovs.engine.randomness import step_seed
+from semiovs.engine.randomness import make_step_seed
 from semiovs.errors import DivergedError
 from unit.toy_learner import CPU, ToyMethod, batch_of, batches, learner_of, recipe_of, weights
 
@@ -17,10 +17,10 @@ def train(learner: Learner, recipe=None, *, bad=(), hooks=()) -> Learner:
 
 
 def test_step_seed_tells_all_four_numbers_apart():
-    seeds = {step_seed(a, b, c, d) for a in range(3) for b in range(20) for c in range(3) for d in range(3)}
+    seeds = {make_step_seed(a, b, c, d) for a in range(3) for b in range(20) for c in range(3) for d in range(3)}
     assert len(seeds) == 3 * 20 * 3 * 3
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert step_seed(1, 2, 3, 4) == step_seed(1, 2, 3, 4)
+    assert make_step_seed(1, 2, 3, 4) == make_step_seed(1, 2, 3, 4)
 
 
 def test_training_does_not_depend_on_the_generators_state():
@@ -38,7 +38,7 @@ def test_one_step_by_hand():
     learner, twin = learner_of(), ToyMethod()
     twin.train()
     train(learner, recipe_of(1))
-    torch.manual_seed(step_seed(0, 0, 0, 0))
+    torch.manual_seed(make_step_seed(0, 0, 0, 0))
     batch = batch_of(0)
     torch.nn.functional.cross_entropy(twin.student(batch.labeled.image), batch.labeled.mask).backward()
     for trained, parameter in zip(learner.method.student.parameters(), twin.student.parameters(), strict=True):
@@ -50,7 +50,7 @@ def test_accumulation_averages_the_gradients_of_its_micro_steps():
     twin = ToyMethod()
     twin.train()
     for micro in range(2):
-        torch.manual_seed(step_seed(0, 0, micro, 0))
+        torch.manual_seed(make_step_seed(0, 0, micro, 0))
         batch = batch_of(micro)
         (torch.nn.functional.cross_entropy(twin.student(batch.labeled.image), batch.labeled.mask) / 2).backward()
     for trained, parameter in zip(learner.method.student.parameters(), twin.student.parameters(), strict=True):

@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from semiovs.calibration.counts import Tally
-from semiovs.calibration.fit import fit, folds_of
-from semiovs.calibration.reliability import Reliability, precision_coverage, score_teacher, worst
+from semiovs.calibration.counts import ScoreCounts
+from semiovs.calibration.fit import assign_folds, fit
+from semiovs.calibration.reliability import Reliability, compute_precision_coverage, find_worst, score_teacher
 from semiovs.evaluation.confusion import ConfusionMatrix
 from semiovs.vocab import Vocabulary
 from unit.test_ovs_calibrate import WHO, WORDS, noisy
@@ -28,10 +28,10 @@ def test_reliability_by_hand():
 
 
 def test_precision_and_coverage_by_hand():
-    tally = Tally(2)
+    tally = ScoreCounts(2)
     label = np.zeros((1, 4), np.uint8)
     tally.add("a", label, np.array([[0.1, 0.5, 0.5, 0.9]]), np.array([[1, 1, 0, 0]], np.uint8))
-    curve = precision_coverage(tally, 0)
+    curve = compute_precision_coverage(tally, 0)
     assert (curve.coverage[0], curve.precision[0]) == (1, 0.5)
     assert (curve.coverage[100], curve.precision[100]) == (0.75, pytest.approx(2 / 3))
     assert (curve.coverage[200], curve.precision[200]) == (0.25, 1)
@@ -41,7 +41,7 @@ def test_precision_and_coverage_by_hand():
 
 def test_the_raw_score_is_that_of_evaluate():
     rng = np.random.default_rng(0)
-    tally, matrix = Tally(4), ConfusionMatrix(4)
+    tally, matrix = ScoreCounts(4), ConfusionMatrix(4)
     for i in range(12):
         label = rng.choice(np.array([0, 1, 2, 255], np.uint8), (20, 20))
         truth = rng.choice(np.array([0, 1, 2, 255], np.uint8), (20, 20))
@@ -61,7 +61,7 @@ def test_each_image_is_judged_without_itself():
         return fit(part, WORDS, WHO)
 
     held = score_teacher(tally, refit, risk=0.1, folds=4).held
-    fold = folds_of([image.id for image in tally.images], 4)
+    fold = assign_folds([image.id for image in tally.images], 4)
     assert held.folds == len(seen) == 4
     for f, train in enumerate(seen):
         assert train == {image.id for image, g in zip(tally.images, fold, strict=True) if g != f}
@@ -90,14 +90,14 @@ def test_too_few_images_are_left_out_one_at_a_time_or_not_at_all():
 
 
 def test_worst_images():
-    assert worst(np.array([0.5, np.nan, 0.2, 0.9]), 2) == [2, 0]
-    assert worst(np.array([0.5, np.nan]), 5) == [0]
+    assert find_worst(np.array([0.5, np.nan, 0.2, 0.9]), 2) == [2, 0]
+    assert find_worst(np.array([0.5, np.nan]), 5) == [0]
 
 
 def test_a_thousand_images_fit_quickly():
     """A thousand images of 21 classes are one small table, not a thousand images."""
     names = tuple(f"c{i}" for i in range(21))
-    rng, tally = np.random.default_rng(0), Tally(21)
+    rng, tally = np.random.default_rng(0), ScoreCounts(21)
     label = rng.integers(0, 21, (24, 24)).astype(np.uint8)
     for i in range(1000):
         truth = np.where(rng.random(label.shape) < 0.8, label, 0).astype(np.uint8)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as api
 
-from semiovs.datasets.coco_masks import decoded
+from semiovs.datasets.coco_masks import decode_region
 from semiovs.errors import DataError
 from semiovs.exchange import brush, coco
 from semiovs.exchange.annotations import Bitmap
@@ -190,7 +190,7 @@ def test_coco_polygons_are_the_same_pixels_for_labels_and_for_benchmarks():
     for points in stars(200):
         polygons = [points.ravel().tolist(), (points / 3).ravel().tolist()]
         theirs = api.decode(api.merge(api.frPyObjects(polygons, 200, 240))).astype(bool)
-        assert (decoded(polygons, 200, 240) == theirs).all()
+        assert (decode_region(polygons, 200, 240) == theirs).all()
         assert (imported(polygons, (200, 240)) == theirs).all()
         ours = Polygons((points, points / 3)).raster(200, 240)
         assert (ours != theirs).any()
@@ -208,7 +208,7 @@ def test_coco_run_lengths_are_the_same_pixels_for_labels_and_for_benchmarks():
         assert run_length_text(mask) == text
         for counts in (text, counts_of(mask, by_columns=True).tolist()):
             region = {"size": list(mask.shape), "counts": counts}
-            assert (decoded(region, *mask.shape) == mask).all()
+            assert (decode_region(region, *mask.shape) == mask).all()
             assert (imported(region, mask.shape) == mask).all()
 
 

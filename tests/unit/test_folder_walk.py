@@ -7,7 +7,7 @@ from semiovs.images.discover.discover import discover
 from semiovs.images.folder_walk import walk_files
 from semiovs.images.listing import image_files
 from semiovs.ovs.masks import MasksTeacher
-from semiovs.select.candidates import list_candidates
+from semiovs.select.candidates import read_pool
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_what_is_walked_and_in_which_order(tree):
 def test_everybody_finds_the_same(tree):
     ids = sorted(name.rsplit(".", 1)[0] for name in FOUND)
     assert list(image_files(tree)) == ids
-    assert sorted(record.id for record in list_candidates([tree])) == ids
+    assert sorted(record.id for record in read_pool([tree])) == ids
     assert discover(tree.parent).images == len(ids)
     teacher = MasksTeacher(tree)
     assert teacher.find("anywhere/c") == tree / "z/deep/c.png"

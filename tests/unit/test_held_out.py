@@ -9,10 +9,10 @@ import pytest
 from semiovs.audit.check import check_collection
 from semiovs.config.schema import DataConfig
 from semiovs.datasets.folder import FolderDataset
+from semiovs.engine.checkpoint_state import CheckpointIdentity, require_same_run
 from semiovs.engine.experiment import _check_steering
-from semiovs.engine.hooks import HeldOut
+from semiovs.engine.hooks import HeldOutHook
 from semiovs.engine.loop import fit
-from semiovs.engine.state import Identity, check
 from semiovs.errors import ConfigError, DataError
 from unit.toy_data import changed, make
 from unit.toy_learner import CPU, batches, learner_of, recipe_of
@@ -86,7 +86,7 @@ def test_the_hook_tells_the_student_s_score_and_the_method_alone() -> None:
         model.eval()
         return {"miou": next(scores)}
 
-    fit(learner, batches(), recipe_of(7), CPU, [HeldOut(evaluator, [Rows()], every=3, total_steps=7)])
+    fit(learner, batches(), recipe_of(7), CPU, [HeldOutHook(evaluator, [Rows()], every=3, total_steps=7)])
     assert learner.method.heard == [
         {"step": 3, "held_out": 10.0}, {"step": 6, "held_out": 30.0}, {"step": 7, "held_out": 20.0},
     ]  # fmt: skip
@@ -114,6 +114,6 @@ def test_a_method_that_waits_for_scores_gets_some(root: Any, caplog: pytest.LogC
 def test_a_run_of_a_version_without_the_key_goes_on() -> None:
     card = {"vocabulary": None}
     saved = {"format": 1, "card": card, "settings": {"optim.lr": "0.1"}}
-    check(saved, Identity(card, {"optim.lr": "0.1", "data.held_out": "null"}))
+    require_same_run(saved, CheckpointIdentity(card, {"optim.lr": "0.1", "data.held_out": "null"}))
     with pytest.raises(ConfigError, match=r"data\.held_out: the run was started with null, now it is 2"):
-        check(saved, Identity(card, {"optim.lr": "0.1", "data.held_out": "2"}))
+        require_same_run(saved, CheckpointIdentity(card, {"optim.lr": "0.1", "data.held_out": "2"}))

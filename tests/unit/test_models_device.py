@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from semiovs.engine.distributed import join
+from semiovs.engine.distributed import join_processes
 from semiovs.errors import ConfigError, UsageError
 from semiovs.models.device import pick_device
 
@@ -41,5 +41,5 @@ def test_a_device_that_is_not_there(gpus, count, name, rank, message):
 
 def test_training_names_the_key(gpus):
     gpus(0)
-    with pytest.raises(ConfigError, match=r"train\.device: device 'cuda' is not there"), join("cuda", {}):
+    with pytest.raises(ConfigError, match=r"train\.device: device 'cuda' is not there"), join_processes("cuda", {}):
         pass

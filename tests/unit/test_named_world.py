@@ -16,11 +16,11 @@ from semiovs.demo.named_world import (
     PAIRS,
     TEXTURES,
     VOCABULARY,
-    held_out_scene,
-    named_scene,
+    render_held_out_scene,
+    render_named_scene,
     write_named_world,
 )
-from semiovs.demo.synthetic import CLASSES, any_two
+from semiovs.demo.synthetic import CLASSES, draw_two_colors
 from semiovs.demo.textures import FOREIGN, NAMED, OTHER
 from semiovs.errors import UsageError
 
@@ -33,7 +33,9 @@ def _hue(image, where):
 
 
 def test_scenes_are_a_pure_function_of_their_arguments():
-    a, b, c, d = (named_scene(*key) for key in ((3, "train", 5), (3, "train", 5), (4, "train", 5), (3, "val", 5)))
+    a, b, c, d = (
+        render_named_scene(*key) for key in ((3, "train", 5), (3, "train", 5), (4, "train", 5), (3, "val", 5))
+    )
     assert (a.image == b.image).all()
     assert (a.mask == b.mask).all()
     assert (a.image != c.image).any()
@@ -52,7 +54,7 @@ def test_one_colour_of_each_texture_is_held_out_and_no_material_has_it():
         for material in domain.materials:
             *hue, texture = VOCABULARY.names[material.label].split()
             assert material.texture is TEXTURES[texture]
-            assert (material.colors is any_two or "two_hues" in material.colors.__name__) == (not hue)
+            assert (material.colors is draw_two_colors or "two_hues" in material.colors.__name__) == (not hue)
 
 
 def test_words_of_the_demo_are_words_of_this_world_and_there_are_many_more():
@@ -64,7 +66,7 @@ def test_words_of_the_demo_are_words_of_this_world_and_there_are_many_more():
 def test_a_coloured_object_has_its_colour():
     seen = Counter()
     for index in range(80):
-        scene = held_out_scene(0, index)
+        scene = render_held_out_scene(0, index)
         for label in np.unique(scene.mask[scene.mask > 0]):
             where = scene.mask == label
             if where.sum() > 150:
@@ -81,6 +83,6 @@ def test_world_is_a_folder_data_set(tmp_path):
     assert sources.vocabulary.hash == VOCABULARY.hash
     assert (len(sources.labeled), len(sources.val)) == (3, 2)
     mask = sources.masks(sources.labeled[1].mask)
-    assert (np.asarray(mask) == named_scene(1, "train", 1).mask).all()
+    assert (np.asarray(mask) == render_named_scene(1, "train", 1).mask).all()
     with pytest.raises(UsageError, match="not empty"):
         write_named_world(root, 1, train=1, val=1)

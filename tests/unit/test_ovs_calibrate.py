@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from semiovs.calibration.calibration import CalibratedTeacher, Calibration, identity
-from semiovs.calibration.counts import Tally
-from semiovs.calibration.fit import choose, fit, folds_of, measure
+from semiovs.calibration.calibration import CalibratedTeacher, Calibration, identify_teacher
+from semiovs.calibration.counts import ScoreCounts
+from semiovs.calibration.fit import assign_folds, choose_candidate, count_answers, fit
 from semiovs.calibration.risk_control import NEVER
 from semiovs.errors import DataError, UsageError
 from semiovs.images.manifest import Manifest
@@ -31,10 +31,10 @@ WORDS = Vocabulary.of(NAMES)
 WHO = {"name": "toy", "weights": "abc"}
 
 
-def noisy(images: int, seed: int = 0, classes: Sequence[int] = (0, 1, 2, 3)) -> Tally:
+def noisy(images: int, seed: int = 0, classes: Sequence[int] = (0, 1, 2, 3)) -> ScoreCounts:
     """Score = probability of being right, but for `sofa`, which is always wrong and always sure."""
     rng = np.random.default_rng(seed)
-    tally = Tally(4)
+    tally = ScoreCounts(4)
     for i in range(images):
         truth = rng.choice(np.array([0, 1, 2], np.uint8), (40, 50))
         score = rng.beta(4, 1.5, truth.shape).astype(np.float32)
@@ -103,7 +103,7 @@ def test_too_few_images_for_the_risk():
 def test_presence_clears_images_where_the_class_is_not():
     """Road is right where it is sure of itself somewhere, and wrong where it never is, at overlapping scores."""
     rng = np.random.default_rng(0)
-    tally = Tally(4)
+    tally = ScoreCounts(4)
     for i in range(40):
         there = i % 4 != 0
         truth = np.full((20, 20), 1 if there else 0, np.uint8)
@@ -122,7 +122,7 @@ def test_pixels_and_counts_agree():
     rules = fit(tally, WORDS, WHO).classes
     rules = tuple(replace(rule, presence=p) for rule, p in zip(rules, (0, 251, 252, 0), strict=True))
     made = replace(fit(tally, WORDS, WHO), classes=rules)
-    rng, fresh, kept = np.random.default_rng(5), Tally(4), []
+    rng, fresh, kept = np.random.default_rng(5), ScoreCounts(4), []
     for i in range(12):
         label = rng.choice(np.array([0, 1, 2, 255], np.uint8), (30, 30))
         score = rng.beta(4, 1.5, label.shape).astype(np.float32)
@@ -134,7 +134,7 @@ def test_pixels_and_counts_agree():
         assert (confidence == stored[1]).all()
         assert (confidence[label_kept == 255] == 0).all()
         kept.append((label_kept != 255).sum())
-    rows = made.keeps(fresh.table)
+    rows = made.keep_rows(fresh.table)
     assert np.bincount(fresh.table.image[rows], fresh.table.count[rows], 12).tolist() == kept
     assert len({bool(k) for k in rows}) == 2
 
@@ -239,10 +239,10 @@ def labeled(tmp_path):
 
 def test_a_calibrated_teacher_labels_into_a_store(labeled, tmp_path):
     teacher = Toy()
-    tally = measure(teacher, labeled, MaskReader(GOOD.names), GOOD, batch_size=5)
+    tally = count_answers(teacher, labeled, MaskReader(GOOD.names), GOOD, batch_size=5)
     assert teacher.calls == 24
-    assert tally.digest == measure(teacher, labeled, MaskReader(GOOD.names), GOOD).digest
-    made = fit(tally, GOOD, identity("toy", teacher))
+    assert tally.digest == count_answers(teacher, labeled, MaskReader(GOOD.names), GOOD).digest
+    made = fit(tally, GOOD, identify_teacher("toy", teacher))
     calibrated = CalibratedTeacher(teacher, made)
     store = PseudoLabelStore.create(tmp_path / "s", GOOD, teacher={"name": "toy", **calibrated.describe()})
     label_images(calibrated, labeled.without_masks(), GOOD, store)
@@ -269,7 +269,7 @@ def test_a_calibrated_teacher_labels_into_a_store(labeled, tmp_path):
 
 def test_scores_of_a_calibrated_teacher_are_its_labels(labeled):
     teacher = Toy()
-    made = fit(measure(teacher, labeled, MaskReader(GOOD.names), GOOD), GOOD, WHO)
+    made = fit(count_answers(teacher, labeled, MaskReader(GOOD.names), GOOD), GOOD, WHO)
     image = torch.from_numpy(np.array(Image.open(labeled[0].image))).permute(2, 0, 1)
     calibrated = CalibratedTeacher(teacher, made)
     (scores,), (labels,), (confidences,) = calibrated.scores([image], GOOD), *calibrated.label([image], GOOD)
@@ -280,13 +280,13 @@ def test_scores_of_a_calibrated_teacher_are_its_labels(labeled):
 
 
 def test_the_better_prompts_are_chosen(labeled):
-    tallies = {n: measure(Toy(), labeled, MaskReader(v.names), v) for n, v in (("poor", POOR), ("good", GOOD))}
-    choice = choose(tallies, folds=4)
+    tallies = {n: count_answers(Toy(), labeled, MaskReader(v.names), v) for n, v in (("poor", POOR), ("good", GOOD))}
+    choice = choose_candidate(tallies, folds=4)
     assert choice.name == "good"
     assert choice.winners == ("good",) * 4
     assert choice.scores["good"] > choice.scores["poor"] + 5
     assert choice.estimate == pytest.approx(choice.scores["good"])
-    same = choose({"first": tallies["good"], "second": tallies["good"]})
+    same = choose_candidate({"first": tallies["good"], "second": tallies["good"]})
     assert same.name == "first"
 
 
@@ -295,36 +295,36 @@ def test_choosing_pays_for_its_luck():
     rng = np.random.default_rng(0)
     tallies = {}
     for n in range(30):
-        tallies[f"{n}"] = Tally(2)
+        tallies[f"{n}"] = ScoreCounts(2)
         for i in range(6):
             label, truth = (np.random.default_rng([s, i]).integers(0, 2, (3, 3)).astype(np.uint8) for s in (n, 999))
             tallies[f"{n}"].add(f"i{i}", label, rng.random((3, 3)).astype(np.float32), truth)
-    choice = choose(tallies, folds=3)
+    choice = choose_candidate(tallies, folds=3)
     assert max(choice.scores.values()) > choice.estimate + 5
 
 
 def test_folds_are_even_and_do_not_depend_on_the_order():
     names = [f"n{i}" for i in range(23)]
-    folds = folds_of(names, 5)
+    folds = assign_folds(names, 5)
     assert sorted(np.bincount(folds).tolist()) == [4, 4, 5, 5, 5]
-    back = folds_of(names[::-1], 5)[::-1]
+    back = assign_folds(names[::-1], 5)[::-1]
     assert (folds == back).all()
-    assert folds_of(["a", "b"], 5).max() == 1
+    assert assign_folds(["a", "b"], 5).max() == 1
 
 
 def test_what_cannot_be_measured_is_told(labeled, tmp_path):
     reader = MaskReader(GOOD.names)
     with pytest.raises(DataError, match="no labelled images to calibrate on"):
-        measure(Toy(), Manifest([]), reader, GOOD)
+        count_answers(Toy(), Manifest([]), reader, GOOD)
 
     with pytest.raises(DataError, match="image 'i00': the teacher's scores hold NaN"):
-        measure(Broken(float("nan")), labeled, reader, GOOD)
+        count_answers(Broken(float("nan")), labeled, reader, GOOD)
     with pytest.raises(DataError, match=r"image 'i00'.*not within \[0, 1\]"):
-        measure(Broken(1.5), labeled, reader, GOOD)
-    teacher = CalibratedTeacher(Broken(float("nan")), fit(measure(Toy(), labeled, reader, GOOD), GOOD, WHO))
+        count_answers(Broken(1.5), labeled, reader, GOOD)
+    teacher = CalibratedTeacher(Broken(float("nan")), fit(count_answers(Toy(), labeled, reader, GOOD), GOOD, WHO))
     with pytest.raises(DataError, match="hold NaN"):
         teacher.label([torch.zeros(3, 8, 8, dtype=torch.uint8)], GOOD)
-    blank = Tally(3)
+    blank = ScoreCounts(3)
     blank.add("x", np.zeros((2, 2), np.uint8), np.ones((2, 2), np.float32), np.full((2, 2), 255, np.uint8))
     with pytest.raises(DataError, match="nothing to calibrate on"):
         fit(blank, GOOD, WHO)
@@ -338,14 +338,14 @@ def test_a_batch_that_does_not_fit_is_halved(labeled):
             return super().maps(images, vocabulary)
 
     reader = MaskReader(GOOD.names)
-    want = measure(Toy(), labeled, reader, GOOD)
-    assert measure(Small(), labeled, reader, GOOD, batch_size=8).digest == want.digest
+    want = count_answers(Toy(), labeled, reader, GOOD)
+    assert count_answers(Small(), labeled, reader, GOOD, batch_size=8).digest == want.digest
 
 
 def test_a_teacher_without_scores_still_gets_rules():
     """Ready-made masks say 1 everywhere: one threshold, all or nothing, and the confidence is the class's precision."""
     rng = np.random.default_rng(0)
-    tally = Tally(4)
+    tally = ScoreCounts(4)
     for i in range(30):
         truth = rng.integers(0, 2, (30, 30)).astype(np.uint8)
         label = np.where((rng.random(truth.shape) < 0.3) & (truth == 0), 1, truth).astype(np.uint8)
@@ -361,10 +361,10 @@ def test_the_folder_of_ready_made_answers_is_no_part_of_the_teacher(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     here, there = (MasksTeacher(tmp_path / name) for name in ("a", "b"))
-    assert identity("masks", here) == identity("masks", there)
-    assert identity("masks", here) != identity("masks", MasksTeacher(tmp_path / "a", suffix="_x"))
+    assert identify_teacher("masks", here) == identify_teacher("masks", there)
+    assert identify_teacher("masks", here) != identify_teacher("masks", MasksTeacher(tmp_path / "a", suffix="_x"))
     both = [Ensemble(members=[{"name": "masks", "options": {"root": str(tmp_path / name)}}]) for name in ("a", "b")]
-    assert identity("ensemble", both[0]) == identity("ensemble", both[1])
+    assert identify_teacher("ensemble", both[0]) == identify_teacher("ensemble", both[1])
     assert CalibratedTeacher(here, fit(noisy(20), WORDS, WHO)).reads_ids
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from semiovs.errors import DataError, UsageError, WeightsError
 from semiovs.models.clip_vit import DenseClipViT
 from semiovs.ovs import build_ovs
-from semiovs.ovs.clip_dense import concept_probabilities, fitted
+from semiovs.ovs.clip_dense import compute_concept_probabilities, fit_size
 from semiovs.vocab import Vocabulary
 from unit.tiny_clip import NAME, known_to_open_clip, save_clip
 
@@ -53,11 +53,11 @@ def test_maps_are_the_formula(weights):
 
 def test_two_words_for_one_thing_do_not_halve_its_confidence():
     s = torch.randn(1, 3, 2, 2)
-    once = concept_probabilities(s, torch.tensor([0, 1, 2]), 5.0)
+    once = compute_concept_probabilities(s, torch.tensor([0, 1, 2]), 5.0)
     torch.testing.assert_close(once, (5 * s).softmax(1))
-    twice = concept_probabilities(s[:, [0, 1, 1, 2]], torch.tensor([0, 1, 1, 2]), 5.0)
+    twice = compute_concept_probabilities(s[:, [0, 1, 1, 2]], torch.tensor([0, 1, 1, 2]), 5.0)
     torch.testing.assert_close(twice, once[:, [0, 1, 1, 2]])
-    kept = concept_probabilities(
+    kept = compute_concept_probabilities(
         s[:, 1:], torch.tensor([1, 2]), 5.0
     )  # class 0 has a constant score instead of concepts
     torch.testing.assert_close(kept, (5 * s[:, 1:]).softmax(1))
@@ -78,7 +78,7 @@ def test_temperature_changes_confidence_and_no_label(weights):
      ((8, 20000), (8, 128)), ((33, 32), (32, 32))],
 )  # fmt: skip
 def test_images_of_any_size_are_seen_at_a_bounded_one(weights, size, seen):
-    assert fitted(*size, 32, 8) == seen
+    assert fit_size(*size, 32, 8) == seen
     ((label,), (confidence,)) = build(weights).label([picture(*size)], CLASSES)
     assert label.shape == confidence.shape == size
     assert 0 < confidence.min() <= confidence.max() <= 1

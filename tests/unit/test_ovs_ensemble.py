@@ -6,7 +6,7 @@ import torch
 
 from semiovs.errors import ConfigError, DataError, UsageError
 from semiovs.ovs import OpenVocabModel, build_ovs
-from semiovs.ovs.ensemble import Ensemble, Member
+from semiovs.ovs.ensemble import Ensemble, EnsembleMember
 from semiovs.ovs.prompted import PromptedModel
 from semiovs.vocab import Vocabulary
 
@@ -39,7 +39,7 @@ class Scored(OpenVocabModel):
 
 def ensemble(*members):
     made = Ensemble.__new__(Ensemble)
-    made.members, made.reads_ids = tuple(Member(str(i), *member) for i, member in enumerate(members)), False
+    made.members, made.reads_ids = tuple(EnsembleMember(str(i), *member) for i, member in enumerate(members)), False
     return made
 
 

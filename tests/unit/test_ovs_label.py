@@ -14,12 +14,12 @@ from semiovs.errors import DataError, UsageError
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record, by_last_part
 from semiovs.ovs import OpenVocabModel
-from semiovs.ovs.batch_fit import BatchFit
+from semiovs.ovs.batch_size import AdaptiveBatchSize
 from semiovs.ovs.image_batches import read_batches
 from semiovs.ovs.label import label_images
 from semiovs.ovs.stored_answers import StoredTeacher
 from semiovs.store import PseudoLabelStore, verify
-from semiovs.store.writer import Answer, StoreWriter
+from semiovs.store.writer import LabelAnswer, StoreWriter
 from semiovs.vocab import Vocabulary
 
 CLASSES = Vocabulary.of(["dark", "bright"])
@@ -215,20 +215,20 @@ def test_one_image_that_does_not_fit_is_left_out(tmp_path, records):
 
 
 def test_the_batch_grows_again_after_patience_that_doubles():
-    fit = BatchFit(8)
-    fit.failed(8)
+    fit = AdaptiveBatchSize(8)
+    fit.record_failure(8)
     assert (fit.size, fit.smallest) == (4, 4)
     for _ in range(32):
-        fit.fitted(3)  # the last, smaller batch of a list says nothing
-        fit.fitted(4)
+        fit.record_success(3)  # the last, smaller batch of a list says nothing
+        fit.record_success(4)
     assert fit.size == 8
-    fit.failed(8)
+    fit.record_failure(8)
     for _ in range(63):
-        fit.fitted(4)
+        fit.record_success(4)
     assert fit.size == 4
-    fit.fitted(4)
+    fit.record_success(4)
     assert fit.size == 8
-    fit.fitted(8)
+    fit.record_success(8)
     assert fit.size == 8
 
 
@@ -336,7 +336,7 @@ def test_writing_behind_is_bounded_and_in_order(tmp_path, monkeypatch):
 
     def fill(writer):
         for i in range(6):
-            writer.put([Answer(f"{9 - i}", np.zeros((10, 10), np.uint8))])
+            writer.put([LabelAnswer(f"{9 - i}", np.zeros((10, 10), np.uint8))])
             put.append(i)
 
     with StoreWriter(store, threads=4, waiting=250) as writer:
@@ -346,7 +346,7 @@ def test_writing_behind_is_bounded_and_in_order(tmp_path, monkeypatch):
         assert put == [0, 1]
         release.set()
         filler.join(10)
-    assert writer.news().added == store.ids() == ["9", "8", "7", "6", "5", "4"]
+    assert writer.take_results().added == store.ids() == ["9", "8", "7", "6", "5", "4"]
 
 
 def test_a_failure_behind_reaches_the_job(tmp_path, monkeypatch):
@@ -358,7 +358,7 @@ def test_a_failure_behind_reaches_the_job(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "prepare", broken)
     with pytest.raises(ZeroDivisionError), StoreWriter(store, threads=1, waiting=1) as writer:  # noqa: PT012
         for i in range(100):
-            writer.put([Answer(f"{i}", np.zeros((2, 2), np.uint8))])
+            writer.put([LabelAnswer(f"{i}", np.zeros((2, 2), np.uint8))])
     assert len(store) == 0
 
 

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from semiovs.calibration.counts import ClassCounts
-from semiovs.calibration.isotonic import isotonic, pooled, probability
-from semiovs.calibration.risk_control import FLOOR_OF_CLASS, FLOOR_OF_IMAGE, NEVER, controlled, images_needed, losses
+from semiovs.calibration.isotonic import fit_isotonic, fit_probabilities, pool_curves
+from semiovs.calibration.risk_control import (
+    FLOOR_OF_CLASS,
+    FLOOR_OF_IMAGE,
+    NEVER,
+    compute_losses,
+    control_risk,
+    count_images_needed,
+)
 
 
 def counts_of(right: np.ndarray, wrong: np.ndarray, area: int = 100_000) -> ClassCounts:
@@ -29,7 +36,7 @@ def population(images: int, seed: int) -> ClassCounts:
 
 def test_loss_is_the_envelope_of_the_share_of_wrong_pixels():
     counts = population(6, 0)
-    found = losses(counts)
+    found = compute_losses(counts)
     for i in range(6):
         right, wrong = counts.right[i], counts.wrong[i]
         floor = max(FLOOR_OF_CLASS * (right + wrong).sum(), FLOOR_OF_IMAGE * counts.area[i])
@@ -47,11 +54,11 @@ def test_the_expected_loss_is_controlled(images, risk):
 
     The expectation over the new image is exact (the whole population), so that only the draws are random.
     """
-    everyone = losses(population(3000, 1))
+    everyone = compute_losses(population(3000, 1))
     expected = everyone.mean(axis=0)
     rng = np.random.default_rng(2)
     draws = [rng.integers(0, 3000, images) for _ in range(3000)]
-    held = np.array([expected[controlled(everyone[draw], risk)] for draw in draws])
+    held = np.array([expected[control_risk(everyone[draw], risk)] for draw in draws])
     naive = np.array([expected[np.argmax(everyone[draw].mean(axis=0) <= risk)] for draw in draws])
     error = held.std() / np.sqrt(len(draws))
     assert held.mean() <= risk + 2 * error
@@ -60,12 +67,12 @@ def test_the_expected_loss_is_controlled(images, risk):
 
 
 def test_too_few_images_promise_nothing():
-    assert images_needed(0.1) == 9
-    assert images_needed(0.05) == 19
+    assert count_images_needed(0.1) == 9
+    assert count_images_needed(0.05) == 19
     clean = np.zeros((9, 257))
-    assert controlled(clean, 0.1) == 0
-    assert controlled(clean[:8], 0.1) == NEVER
-    assert controlled(clean[:0], 0.1) == NEVER
+    assert control_risk(clean, 0.1) == 0
+    assert control_risk(clean[:8], 0.1) == NEVER
+    assert control_risk(clean[:0], 0.1) == NEVER
 
 
 def test_isotonic_is_the_minimax_solution():
@@ -78,23 +85,23 @@ def test_isotonic_is_the_minimax_solution():
             return np.average(values[a : b + 1], weights=weights[a : b + 1])
 
         wanted = [max(min(mean(a, b) for b in range(i, 12)) for a in range(i + 1)) for i in range(12)]
-        assert np.allclose(isotonic(values, weights), wanted)
+        assert np.allclose(fit_isotonic(values, weights), wanted)
 
 
 def test_probability_rises_with_the_score_and_matches_the_rate():
     counts = population(200, 4)
-    curve = probability(counts)
+    curve = fit_probabilities(counts)
     assert (np.diff(curve) >= -1e-12).all()
     for level in (100, 150, 200):
         near = slice(level - 8, level + 9)
         right, wrong = counts.right[:, near].sum(), counts.wrong[:, near].sum()
         assert abs(curve[level] - right / (right + wrong)) < 0.03
-    assert probability(counts_of(np.zeros((2, 256), np.int64), np.zeros((2, 256), np.int64))) is None
+    assert fit_probabilities(counts_of(np.zeros((2, 256), np.int64), np.zeros((2, 256), np.int64))) is None
 
 
 def test_a_class_with_few_images_follows_all_classes():
     own, everyone = np.full(256, 1.0), np.full(256, 0.5)
-    assert pooled(own, 0, everyone)[0] == 0.5
-    assert pooled(own, 5, everyone)[0] == 0.75
-    assert pooled(own, 10_000, everyone)[0] > 0.999
-    assert pooled(None, 3, everyone)[0] == 0.5
+    assert pool_curves(own, 0, everyone)[0] == 0.5
+    assert pool_curves(own, 5, everyone)[0] == 0.75
+    assert pool_curves(own, 10_000, everyone)[0] > 0.999
+    assert pool_curves(None, 3, everyone)[0] == 0.5

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from semiovs.cli.app import main
-from semiovs.demo.named_world import GROUND, HELD_OUT, VOCABULARY, held_out_scene
-from semiovs.demo.synthetic import OOD, render, save_png
+from semiovs.demo.named_world import GROUND, HELD_OUT, VOCABULARY, render_held_out_scene
+from semiovs.demo.synthetic import OOD, render_scene, save_png
 from semiovs.demo.synthetic import VOCABULARY as DEMO
 from semiovs.errors import DataError
 from semiovs.evaluation import ConfusionMatrix
 from semiovs.files import sha256_of
 from semiovs.images.manifest import Manifest
 from semiovs.ovs import build_ovs
-from semiovs.ovs.agreement import measure_agreement
-from semiovs.ovs.small import shipped_teacher
+from semiovs.ovs.precision_agreement import measure_agreement
+from semiovs.ovs.small import find_shipped_teacher
 from semiovs.store import PseudoLabelStore
 from semiovs.vocab.document import to_yaml
 from semiovs.vocab.vocabulary import Vocabulary
@@ -39,18 +39,18 @@ def _right(teacher, scenes, vocabulary):
 
 
 def test_record_of_the_weights(teacher):
-    record = json.loads(shipped_teacher().with_suffix(".json").read_text())
-    assert record["sha256"] == sha256_of(shipped_teacher()) == teacher.describe()["weights"]
+    record = json.loads(find_shipped_teacher().with_suffix(".json").read_text())
+    assert record["sha256"] == sha256_of(find_shipped_teacher()) == teacher.describe()["weights"]
     assert record["names"] == len(VOCABULARY)
-    assert shipped_teacher().stat().st_size < 5 * 2**20
+    assert find_shipped_teacher().stat().st_size < 5 * 2**20
 
 
 def test_scores_of_the_record_are_those_of_the_weights(teacher):
     """On the first 40 of the record's 300 scenes, within what 40 scenes can say."""
-    record = json.loads(shipped_teacher().with_suffix(".json").read_text())["scores"]
+    record = json.loads(find_shipped_teacher().with_suffix(".json").read_text())["scores"]
     matrix = ConfusionMatrix(len(DEMO))
     for index in range(40):
-        scene = render(OOD, 64, np.random.default_rng([20_000, index]))
+        scene = render_scene(OOD, 64, np.random.default_rng([20_000, index]))
         label, _ = teacher.label([torch.from_numpy(scene.image).permute(2, 0, 1).contiguous()], DEMO)
         matrix.update(label[0], torch.from_numpy(scene.mask))
     assert matrix.miou() == pytest.approx(record["ood_miou"], abs=10)
@@ -58,7 +58,7 @@ def test_scores_of_the_record_are_those_of_the_weights(teacher):
 
 def test_it_reads_words(teacher):
     """Colour and texture that were never seen together are found by their name, and not by another one."""
-    scenes = [held_out_scene(20_000, index) for index in range(40)]
+    scenes = [render_held_out_scene(20_000, index) for index in range(40)]
     vocabulary = Vocabulary.of([GROUND, *(f"{hue} {texture}" for hue, texture in HELD_OUT)])
     first, *others = vocabulary.concepts
     shuffled = replace(vocabulary, concepts=(first, *others[5:], *others[:5]))
@@ -68,7 +68,7 @@ def test_it_reads_words(teacher):
 
 
 def test_it_answers_the_same_in_any_order_and_company(teacher):
-    image = torch.from_numpy(render(OOD, 64, np.random.default_rng(5)).image).permute(2, 0, 1).contiguous()
+    image = torch.from_numpy(render_scene(OOD, 64, np.random.default_rng(5)).image).permute(2, 0, 1).contiguous()
     other = torch.zeros(3, 48, 80, dtype=torch.uint8)
     alone = teacher.scores([image], DEMO)[0]
     torch.testing.assert_close(teacher.scores([other, image], DEMO)[1], alone, rtol=0, atol=1e-4)
@@ -77,7 +77,7 @@ def test_it_answers_the_same_in_any_order_and_company(teacher):
 def _world(tmp_path, count=3):
     (tmp_path / "web").mkdir()
     for index in range(count):
-        save_png(tmp_path / "web" / f"{index}.png", render(OOD, 64, np.random.default_rng([7, index])).image)
+        save_png(tmp_path / "web" / f"{index}.png", render_scene(OOD, 64, np.random.default_rng([7, index])).image)
     (tmp_path / "classes.yaml").write_text(to_yaml(DEMO))
 
 
@@ -104,7 +104,7 @@ def test_what_shortcuts_change_is_measured_and_printed(tmp_path, monkeypatch, ca
 def test_early_rejection_counts_as_a_shortcut(tmp_path):
     _world(tmp_path, 2)
     records = list(Manifest.from_folder(tmp_path / "web"))
-    teacher = build_ovs("sed", weights=shipped_teacher(), topk=1, device="cpu", flip=True)
+    teacher = build_ovs("sed", weights=find_shipped_teacher(), topk=1, device="cpu", flip=True)
     exact = teacher.exact()
     assert exact is not None
     assert exact.describe()["topk"] is None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.inference.sheet import Tile, confidence_picture, contact_sheet
+from semiovs.inference.sheet import Tile, contact_sheet, draw_confidence
 
 NAMES, COLORS = ("sky", "road"), ((10, 200, 30), (200, 10, 30))
 
@@ -26,9 +26,7 @@ def test_photo_overlay_and_confidence():
     row = [sheet.getpixel((x, 8 + 19 + 10)) for x in (10 + 8, 30 + 8, 52 + 8, 72 + 8, 94 + 8, 114 + 8)]
     assert row[0] == row[1] == row[3] == (100, 100, 100)
     assert np.abs(np.subtract(row[2], (46, 160, 58))).max() <= 1  # 60 % of the class's colour
-    assert row[4] == tuple(
-        confidence_picture(np.zeros((1, 1), np.uint8), np.full((1, 1), 128, np.uint8)).getpixel((0, 0))
-    )
+    assert row[4] == tuple(draw_confidence(np.zeros((1, 1), np.uint8), np.full((1, 1), 128, np.uint8)).getpixel((0, 0)))
     assert row[5] == (255, 255, 255)
     assert COLORS[0] in colors_of(sheet)  # the legend
     assert COLORS[1] not in colors_of(sheet)
@@ -49,7 +47,7 @@ def test_odd_sizes_and_long_captions():
 
 def test_confidence_goes_from_dark_to_light():
     values = np.arange(256, dtype=np.uint8)[None]
-    gray = np.asarray(confidence_picture(np.zeros_like(values), values).convert("L"), dtype=int)[0]
+    gray = np.asarray(draw_confidence(np.zeros_like(values), values).convert("L"), dtype=int)[0]
     assert (np.diff(gray) >= 0).all()
     assert gray[-1] - gray[0] > 100
 

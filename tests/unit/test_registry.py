@@ -21,7 +21,7 @@ from semiovs.registry.signature import load_target, options_of
 ROWS = [entry for table in (METHODS, SEGMENTERS, TEACHERS, DATASETS) for entry in table.values()]
 
 
-@pytest.mark.parametrize("target", [*(entry.target for entry in ROWS), "semiovs.ovs.views:Views"])
+@pytest.mark.parametrize("target", [*(entry.target for entry in ROWS), "semiovs.ovs.multi_view:ViewOptions"])
 def test_the_source_says_what_the_imported_class_does(target, monkeypatch):
     """Rows are read from source files; importing the class gives the same names, defaults and types."""
     parsed = options_of(target)

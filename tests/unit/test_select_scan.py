@@ -14,9 +14,9 @@ from semiovs.errors import DataError, UsageError
 from semiovs.images.record import Record
 from semiovs.ovs.masks import MasksTeacher
 from semiovs.select import scan_table as scans
-from semiovs.select.candidates import Unlisted, list_candidates
+from semiovs.select.candidates import InvalidEntry, list_candidates
 from semiovs.select.scan import Examiner, scan_pool
-from semiovs.select.scan_table import UNANSWERED, UNREADABLE, Scan, image_of, text_of
+from semiovs.select.scan_table import UNANSWERED, UNREADABLE, ScanTable, decode_entry, encode_entry
 from semiovs.vocab import Vocabulary
 from unit import tars
 
@@ -57,16 +57,16 @@ def test_names_that_are_no_text(tmp_path):
     with open(odd, "wb") as file:  # noqa: PTH123
         file.write(b"x")
     found = list(list_candidates([tmp_path]))
-    assert [type(image) for image in found] == [Unlisted, Record]
+    assert [type(image) for image in found] == [InvalidEntry, Record]
     assert found[0].why.isascii()
-    assert image_of(text_of(found[0])) == (found[0], found[0].why)
+    assert decode_entry(encode_entry(found[0])) == (found[0], found[0].why)
 
 
 def test_a_list_with_bad_lines(tmp_path):
     save(tmp_path / "x.png")
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfx.png\r\n\r\n../../etc/x.png\r\nno image\r\n\xff\r\n")
     found = list(list_candidates([tmp_path / "list.txt"]))
-    assert [image.where.rpartition(":")[2] for image in found if isinstance(image, Unlisted)] == ["3", "4", "5"]
+    assert [image.where.rpartition(":")[2] for image in found if isinstance(image, InvalidEntry)] == ["3", "4", "5"]
     assert found[0].image == tmp_path / "x.png"
 
 
@@ -83,7 +83,7 @@ def test_pools_that_are_not_there(tmp_path):
 
 def test_lines_keep_records(tmp_path):
     record = Record("a/b", tmp_path / "a b.png", None, "flickr", "CC0")
-    assert image_of(text_of(record, "damaged")) == (record, "damaged")
+    assert decode_entry(encode_entry(record, "damaged")) == (record, "damaged")
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def small_chunks(monkeypatch):
 
 def scanned(folder, out, **more):
     examiner = Examiner(Vocabulary.of(["a"]))
-    scan = Scan(out, "pool", examiner.settings)
+    scan = ScanTable(out, "pool", examiner.settings)
     return scan, scan_pool(scan, list_candidates([folder]), examiner, threads=2, **more)
 
 
@@ -157,7 +157,7 @@ def test_answers_that_changed_are_asked_again(folder, tmp_path):
 
     def look():
         examiner = Examiner(vocabulary, MasksTeacher(tmp_path / "masks"))
-        scan = Scan(tmp_path / "s", "pool", examiner.settings)
+        scan = ScanTable(tmp_path / "s", "pool", examiner.settings)
         done = scan_pool(scan, list_candidates([folder]), examiner)
         return scan.rows(done.marks), done.made
 

@@ -16,9 +16,9 @@ import pytest
 from semiovs import download
 from semiovs.datasets import split_fetch
 from semiovs.datasets.split_cache import SplitCache
-from semiovs.datasets.split_fetch import fetch
+from semiovs.datasets.split_fetch import fetch_lists
 from semiovs.datasets.split_index import decode, encode
-from semiovs.datasets.splits import catalogue
+from semiovs.datasets.splits import load_catalogue
 from semiovs.errors import DataError, UsageError
 from unit.split_toys import catalogue_of, write_lists
 
@@ -84,10 +84,10 @@ def test_damaged_index_files_are_told(data):
 
 @pytest.mark.parametrize("form", ["folder", "tar", "tar.xz", "zip"])
 def test_fetch_from(form, cache, known, tmp_path):
-    done = fetch(cache, _all(known), _packed(tmp_path, form))
+    done = fetch_lists(cache, _all(known), _packed(tmp_path, form))
     assert (sorted(done.added), done.refused, done.missing) == (sorted(TEXTS), [], [])
     assert all(cache.check(one).ok for one in _all(known))
-    again = fetch(cache, _all(known), _packed(tmp_path / "2", form))
+    again = fetch_lists(cache, _all(known), _packed(tmp_path / "2", form))
     assert (again.added, sorted(again.here)) == ([], sorted(TEXTS))
 
 
@@ -117,7 +117,7 @@ def test_one_byte_changed_is_refused(name, cache, known, tmp_path):
     source = write_lists(tmp_path / "src", {name: "x"})
     (path,) = source.rglob("*.txt")
     path.write_bytes(bytes(data))
-    done = fetch(cache, known.select([name]), source)
+    done = fetch_lists(cache, known.select([name]), source)
     assert done.added == []
     assert [file for file, _ in done.refused] == [path.relative_to(source).as_posix()]
     assert done.missing == [name]
@@ -136,7 +136,7 @@ def test_one_byte_changed_is_refused(name, cache, known, tmp_path):
 )
 def test_the_reason_is_told(change, reason, cache, known, tmp_path):
     name = "ade20k/1_32/labeled.txt"
-    done = fetch(cache, known.select([name]), write_lists(tmp_path, {name: change(TEXTS[name])}))
+    done = fetch_lists(cache, known.select([name]), write_lists(tmp_path, {name: change(TEXTS[name])}))
     assert reason in done.refused[0][1]
 
 
@@ -163,7 +163,7 @@ def test_hostile_members_are_listed_and_nothing_leaves_the_archive(cache, known,
         archive.addfile(folder)
         _member(archive, "fine/ade20k/1_8/labeled.txt", TEXTS["ade20k/1_8/labeled.txt"].encode())
     before = sorted(tmp_path.rglob("*"))
-    done = fetch(cache, known.select(["ade20k/1_32", "ade20k/1_8"]), source)
+    done = fetch_lists(cache, known.select(["ade20k/1_32", "ade20k/1_8"]), source)
     reasons = [reason for _, reason in done.refused]
     assert len(reasons) == 9
     for reason, count in {
@@ -184,7 +184,7 @@ def test_what_else_an_archive_of_a_repository_holds_does_not_matter(cache, known
         _member(archive, "repo-main/docs/picture.png", b"x" * (split_fetch.LARGEST + 1))
         _member(archive, "repo-main/splits/acdc/1/labeled.txt", b"case 1")
         _member(archive, "repo-main/splits/ade20k/1_8/labeled.txt", TEXTS["ade20k/1_8/labeled.txt"].encode())
-    done = fetch(cache, known.select(["ade20k/1_8/labeled"]), source)
+    done = fetch_lists(cache, known.select(["ade20k/1_8/labeled"]), source)
     assert (done.added, done.refused, done.missing) == (["ade20k/1_8/labeled.txt"], [], [])
 
 
@@ -206,9 +206,9 @@ def _member(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 def test_what_is_no_archive(name, data, cache, known, tmp_path):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DataError, match="cannot be read as an archive"):
-        fetch(cache, _all(known), tmp_path / name)
+        fetch_lists(cache, _all(known), tmp_path / name)
     with pytest.raises(DataError, match="no such folder or archive"):
-        fetch(cache, _all(known), tmp_path / "absent")
+        fetch_lists(cache, _all(known), tmp_path / "absent")
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
@@ -219,7 +219,7 @@ def test_a_tar_header_of_any_size_is_not_read(kind, cache, known, tmp_path):
         file.write(info.tobuf() + bytes(info.size) + bytes(1024))
     tracemalloc.start()
     with pytest.raises(DataError, match="a header of 67,108,864 bytes"):
-        fetch(cache, _all(known), tmp_path / "a.tar.gz")
+        fetch_lists(cache, _all(known), tmp_path / "a.tar.gz")
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 8 * 2**20
@@ -232,7 +232,7 @@ def test_a_zip_that_lies_about_a_size_is_read_in_bounds(cache, known, tmp_path):
     source.write_bytes(source.read_bytes().replace((64 * 2**20).to_bytes(4, "little"), (999).to_bytes(4, "little")))
     tracemalloc.start()
     with pytest.raises(DataError, match="cannot be read as an archive"):
-        fetch(cache, known.select(["ade20k/1_32/labeled"]), source)
+        fetch_lists(cache, known.select(["ade20k/1_32/labeled"]), source)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 32 * 2**20
@@ -242,7 +242,7 @@ def test_truncated_archive_keeps_what_was_whole(cache, known, tmp_path):
     source = _packed(tmp_path, "tar")
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
     with pytest.raises(DataError, match="cannot be read"):
-        fetch(cache, _all(known), source)
+        fetch_lists(cache, _all(known), source)
     assert 0 < sum(cache.check(one).ok for one in _all(known)) < len(TEXTS)
 
 
@@ -267,17 +267,17 @@ class _Web:
 
 def test_fetch_from_the_network(cache, known, monkeypatch):
     web = _Web(TEXTS, monkeypatch)
-    done = fetch(cache, _all(known))
+    done = fetch_lists(cache, _all(known))
     assert sorted(done.added) == sorted(TEXTS)
     assert f"https://raw.githubusercontent.com/someone/two/{'b' * 40}/semi/splits/ade20k/1_8/labeled.txt" in web.asked
-    fetch(cache, _all(known))
+    fetch_lists(cache, _all(known))
     assert len(web.asked) == len(TEXTS)  # what is here is not asked for again
 
 
 def test_a_changed_or_absent_file_of_the_network_is_refused(cache, known, monkeypatch):
     wrong = {name: text + " " for name, text in TEXTS.items() if name.startswith("pascal/1_8")}
     _Web({**{n: t for n, t in TEXTS.items() if not n.startswith("pascal/1_16")}, **wrong}, monkeypatch)
-    done = fetch(cache, known.select(["pascal"]))
+    done = fetch_lists(cache, known.select(["pascal"]))
     assert sorted(done.missing) == sorted(n for n in TEXTS if n.startswith(("pascal/1_8", "pascal/1_16")))
     assert {reason[:8] for _, reason in done.refused} == {"HTTP 404", "SHA-256 "}
 
@@ -289,14 +289,14 @@ def test_without_network(cache, known, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(download, "urlopen", no)
     with pytest.raises(DataError, match=r"no connection \(no route\); .*someone/one at aaaaaaa.*splits fetch --from"):
-        fetch(cache, _all(known))
+        fetch_lists(cache, _all(known))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DataError, match="HF_HUB_OFFLINE"):
-        fetch(cache, _all(known))
+        fetch_lists(cache, _all(known))
 
 
 def test_a_damaged_cache_is_told_and_mended(cache, known, tmp_path):
-    fetch(cache, _all(known), _packed(tmp_path, "folder"))
+    fetch_lists(cache, _all(known), _packed(tmp_path, "folder"))
     path = cache.path("ade20k")
     path.write_bytes(encode({"ade20k/1_8/labeled.txt": ["images/x.jpg annotations/x.png"]}))
     fresh = SplitCache(known, cache.folder)
@@ -306,12 +306,12 @@ def test_a_damaged_cache_is_told_and_mended(cache, known, tmp_path):
     path.write_bytes(b"x")
     fresh = SplitCache(known, cache.folder)
     assert not any(fresh.check(one).ok for one in known.family("ade20k"))
-    fetch(fresh, _all(known), _packed(tmp_path / "2", "folder"))
+    fetch_lists(fresh, _all(known), _packed(tmp_path / "2", "folder"))
     assert all(fresh.check(one).ok for one in _all(known))
 
 
 def test_names():
-    known = catalogue()
+    known = load_catalogue()
     assert [one.name for one in known.select(["pascal/92"])] == ["pascal/92/labeled.txt", "pascal/92/unlabeled.txt"]
     assert len(known.select(["splits/pascal/92/labeled.txt"])) == len(known.select(["pascal/92/labeled"])) == 1
     assert known.lists["ade20k/1_32/labeled.txt"].count == 632
@@ -325,7 +325,7 @@ def test_names():
 def test_every_list_of_the_presets_is_known():
     from semiovs.config import list_presets, load_config
 
-    known = catalogue()
+    known = load_catalogue()
     for preset in list_presets():
         data = load_config(preset).config.data
         for given in (data.labeled, data.unlabeled, data.val):
@@ -345,7 +345,7 @@ class TestTheRealLists:
 
     def test_all_verify(self, tmp_path):
         cache = SplitCache(folder=tmp_path)
-        done = fetch(cache, cache.known.select(), ARCHIVE)
+        done = fetch_lists(cache, cache.known.select(), ARCHIVE)
         assert (len(done.added), done.refused, done.missing) == (80, [], [])
         fresh = SplitCache(folder=tmp_path)
         checked = [fresh.check(one) for one in fresh.known.select()]
@@ -354,17 +354,17 @@ class TestTheRealLists:
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 160_000
 
     def test_every_file_is_known(self, files):
-        hashes = {one.sha256 for one in catalogue().lists.values()}
+        hashes = {one.sha256 for one in load_catalogue().lists.values()}
         assert {split_fetch.digest(data) for data in files.values()} == hashes
 
     def test_one_byte_changed_is_refused(self, files, tmp_path):
-        known, rng, refused = catalogue(), random.Random(0), 0
+        known, rng, refused = load_catalogue(), random.Random(0), 0
         for name, data in files.items():
             changed = bytearray(data)
             changed[rng.randrange(len(changed))] ^= rng.randrange(1, 256)
-            done = split_fetch.Fetched()
+            done = split_fetch.FetchResult()
             taken: dict[str, list[str]] = {}
-            split_fetch._from_files(iter([(name, bytes(changed))]), known, known.select(), taken, done, None)
+            split_fetch._take_from_files(iter([(name, bytes(changed))]), known, known.select(), taken, done, None)
             assert not taken, name
             refused += len(done.refused)
         assert refused == len(files)

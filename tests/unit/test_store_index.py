@@ -7,7 +7,7 @@ import pytest
 
 from semiovs.errors import DataError
 from semiovs.store import verify
-from semiovs.store.index import Index, IndexRow
+from semiovs.store.index import IndexRow, StoreIndex
 from semiovs.store.pseudo_labels import PseudoLabelStore, StoreWriteError
 from semiovs.vocab import Vocabulary
 
@@ -39,17 +39,17 @@ def label(seed):
 @pytest.mark.parametrize("identifier", ["a", "d/ä b", 'quote"', "back\\slash", "d/" + "x" * 300])
 def test_lines_are_read_back(tmp_path, identifier):
     wanted = IndexRow(identifier, "0" * 64, "f" * 64, (1, 2), {3: 1, 255: 1}, "sum")
-    add(Index.open(tmp_path / "i"), wanted)
-    assert Index.open(tmp_path / "i").get(identifier) == wanted
+    add(StoreIndex.open(tmp_path / "i"), wanted)
+    assert StoreIndex.open(tmp_path / "i").get(identifier) == wanted
 
 
 def test_settled_by_id_and_only_if_needed(tmp_path):
-    index = Index.open(tmp_path / "i")
+    index = StoreIndex.open(tmp_path / "i")
     add(index, row("b"), row("a/2"), row("a"), row("b", 7))
     settle(index)
     assert list(index) == ["a", "a/2", "b"]
     assert index.get("b").label.endswith("7")
-    again = Index.open(tmp_path / "i")
+    again = StoreIndex.open(tmp_path / "i")
     assert list(again.rows()) == list(index.rows())
     assert (tmp_path / "i").read_bytes().count(b"\n") == 3
     before = (tmp_path / "i").stat()
@@ -58,42 +58,42 @@ def test_settled_by_id_and_only_if_needed(tmp_path):
 
 
 def test_a_writer_follows_a_file_that_another_replaced(tmp_path):
-    first, second = Index.open(tmp_path / "i"), Index.open(tmp_path / "i")
+    first, second = StoreIndex.open(tmp_path / "i"), StoreIndex.open(tmp_path / "i")
     add(first, row("z"), row("b"))
     add(second, row("a"))
     assert list(second) == ["z", "b", "a"]
     settle(second)
     add(first, row("c"))
     assert list(first) == ["a", "b", "z", "c"]
-    assert list(Index.open(tmp_path / "i")) == ["a", "b", "z", "c"]
+    assert list(StoreIndex.open(tmp_path / "i")) == ["a", "b", "z", "c"]
 
 
 def test_the_torn_line_of_a_killed_writer_is_not_written_onto(tmp_path):
-    index = Index.open(tmp_path / "i")
+    index = StoreIndex.open(tmp_path / "i")
     add(index, row("a"))
     with (tmp_path / "i").open("ab") as file:
         file.write(row("b").to_line()[:-9])
     add(index, row("c"))
-    assert list(Index.open(tmp_path / "i")) == ["a", "c"]
+    assert list(StoreIndex.open(tmp_path / "i")) == ["a", "c"]
 
 
 def test_damaged_lines_can_be_left_out(tmp_path):
-    add(Index.open(tmp_path / "i"), row("a"), row("b"))
+    add(StoreIndex.open(tmp_path / "i"), row("a"), row("b"))
     data = (tmp_path / "i").read_bytes()
     (tmp_path / "i").write_bytes(b"{}\n" + data + b"\xff\xfe\n" + row("c").to_line().replace(b'"0"', b'"256"'))
     lines = []
-    index = Index.open(tmp_path / "i", damaged=lines)
+    index = StoreIndex.open(tmp_path / "i", damaged=lines)
     assert (lines, list(index)) == ([1, 4], ["a", "b", "c"])
     with pytest.raises(DataError, match="line of 'c' is damaged"):
         index.get("c")
     with pytest.raises(DataError, match=r"i:1: damaged line; `semiovs labels verify .* --fix`"):
-        Index.open(tmp_path / "i")
+        StoreIndex.open(tmp_path / "i")
     settle(index, drop=["c"])
     assert (tmp_path / "i").read_bytes() == data
 
 
 def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
-    index = Index.open(tmp_path / "i")
+    index = StoreIndex.open(tmp_path / "i")
     add(index, row("b"), row("a"))
     before = (tmp_path / "i").read_bytes()
 
@@ -109,7 +109,7 @@ def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
     assert (tmp_path / "i").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["i"]
     add(index, row("c"))
-    assert len(Index.open(tmp_path / "i")) == 3
+    assert len(StoreIndex.open(tmp_path / "i")) == 3
 
 
 def test_of_two_that_label_one_image_the_first_wins_with_all_its_files(tmp_path):
@@ -154,10 +154,10 @@ def test_many_lines_open_quickly_and_small(tmp_path):
     with (tmp_path / "i").open("wb") as file:
         file.writelines(row(f"train2017/{i:012d}", i).to_line() for i in range(20_000))
     start = time.process_time()
-    Index.open(tmp_path / "i")
+    StoreIndex.open(tmp_path / "i")
     assert time.process_time() - start < 2
     tracemalloc.start()
-    index = Index.open(tmp_path / "i")
+    index = StoreIndex.open(tmp_path / "i")
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held / len(index) < 450  # bytes a line; rows as objects took about 1,000

@@ -103,7 +103,7 @@ def test_killed_in_the_middle_and_merged_again(tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store_merge._Mover, "sync", killed)
+    monkeypatch.setattr(store_merge._FileMover, "sync", killed)
     with pytest.raises(KeyboardInterrupt):
         merge_stores(tmp_path / "m", [tmp_path / "a"])
     assert (tmp_path / "m/index.jsonl").read_bytes() == before

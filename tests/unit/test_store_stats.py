@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from semiovs.store import PseudoLabelStore, count_classes
-from semiovs.store.pick import pick
-from semiovs.store.stats import bytes_on_disk, confidence_stats, spread
+from semiovs.store.image_sample import pick_images
+from semiovs.store.stats import count_bytes, measure_confidence, sample_evenly
 from semiovs.vocab import Vocabulary
 
 CLASSES = Vocabulary.of(["sky", "road", "car"])
@@ -23,7 +23,7 @@ def store(tmp_path):
 
 
 def test_confidences_of_pixels_that_are_not_ignored(store):
-    stats = confidence_stats(store, store.ids())
+    stats = measure_confidence(store, store.ids())
     assert (stats.sampled, stats.with_confidence) == (4, 3)
     assert stats.mean == pytest.approx((0.2 + 0.4 + 1 + 1 + 1 + 0.6 + 0.8) / 7, abs=1e-3)
     assert stats.by_class == {
@@ -35,27 +35,27 @@ def test_confidences_of_pixels_that_are_not_ignored(store):
 
 
 def test_nothing_to_count(store):
-    only_ignored = confidence_stats(store, ["c"])
+    only_ignored = measure_confidence(store, ["c"])
     assert (only_ignored.mean, only_ignored.by_class) == (None, {})
-    assert confidence_stats(store, []).mean is None
+    assert measure_confidence(store, []).mean is None
 
 
 def test_size_is_that_of_all_files(store):
-    assert bytes_on_disk(store.root) == sum(p.stat().st_size for p in store.root.rglob("*") if p.is_file())
+    assert count_bytes(store.root) == sum(p.stat().st_size for p in store.root.rglob("*") if p.is_file())
 
 
 @pytest.mark.parametrize(("count", "found"), [(1, [5]), (2, [2, 7]), (5, [1, 3, 5, 7, 9]), (10, [*range(10)]), (0, [])])
 def test_spread_is_even(count, found):
-    assert spread([*range(10)], count) == found
+    assert sample_evenly([*range(10)], count) == found
 
 
 def test_picks(store):
-    assert [identifier for identifier, _ in pick(store, 2)] == ["b", "d"]
-    worst = pick(store, 3, worst=True)
+    assert [identifier for identifier, _ in pick_images(store, 2)] == ["b", "d"]
+    worst = pick_images(store, 3, worst=True)
     assert [identifier for identifier, _ in worst] == ["c", "a", "d"]
     assert worst[0][1] is None
     assert worst[1][1] == pytest.approx(1.6 / 3, abs=2e-3)
-    road = pick(store, 9, of_class=1, worst=True)
+    road = pick_images(store, 9, of_class=1, worst=True)
     assert [identifier for identifier, _ in road] == ["d", "a", "b"]
     assert road[0][1] == pytest.approx(0.6, abs=2e-3)
-    assert pick(store, 3, of_class=2) == []
+    assert pick_images(store, 3, of_class=2) == []

@@ -10,7 +10,7 @@ import pytest
 from semiovs.config.schema import DataConfig, OodConfig
 from semiovs.datasets.folder import FolderDataset
 from semiovs.demo import synthetic
-from semiovs.demo.synthetic import CLASSES, COLORS, OOD, TARGET, VOCABULARY, WorldSize, render, write_world
+from semiovs.demo.synthetic import CLASSES, COLORS, OOD, TARGET, VOCABULARY, WorldSize, render_scene, write_world
 from semiovs.demo.textures import FOREIGN, NAMED, OTHER, Plane
 from semiovs.errors import DataError, UsageError
 
@@ -65,7 +65,7 @@ def test_no_texture_is_in_two_sets():
 def test_unnamed_objects_are_background_and_mostly_elsewhere():
     unnamed = {}
     for domain in (TARGET, OOD):
-        scenes = [render(domain, 64, np.random.default_rng(seed)) for seed in range(40)]
+        scenes = [render_scene(domain, 64, np.random.default_rng(seed)) for seed in range(40)]
         assert not any(((s.objects == 0) & (s.mask > 0)).any() for s in scenes)
         objects = sum(len(np.unique(s.objects)) - 1 for s in scenes)
         unnamed[domain.name] = sum(len(np.unique(s.objects[s.mask == 0])) - 1 for s in scenes) / objects
@@ -77,7 +77,7 @@ def test_colour_does_not_give_the_class_away():
     """Mean colours of a class's objects differ more among themselves than classes differ from each other."""
     colors = {label: [] for label in range(1, len(CLASSES))}
     for seed in range(60):
-        scene = render(TARGET, 64, np.random.default_rng(seed))
+        scene = render_scene(TARGET, 64, np.random.default_rng(seed))
         for number in range(1, scene.objects.max() + 1):
             where = scene.objects == number
             if where.sum() > 50 and scene.mask[where][0]:

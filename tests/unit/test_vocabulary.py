@@ -7,7 +7,7 @@ from semiovs.config.schema import MaskConfig
 from semiovs.errors import ConfigError, DataError
 from semiovs.images.masks import MaskReader
 from semiovs.images.palette import voc_palette
-from semiovs.ovs.pooling import Pooling
+from semiovs.ovs.pooling import ConceptPooling
 from semiovs.vocab import Vocabulary, check_channels, shipped_vocabularies
 from semiovs.vocab.advice import advice
 from semiovs.vocab.colors import hex_of, parse_hex, voc_color
@@ -129,7 +129,7 @@ def test_one_map_too_many_is_refused():
             context.check_channels(maps, "sed")
     with pytest.raises(DataError, match="x: 2 concept maps for 3 prompts"):
         check_channels(2, 3, "x")
-    pooling = Pooling(context.owners, len(context), context.background)
+    pooling = ConceptPooling(context.owners, len(context), context.background)
     for ask in (pooling.label, pooling.scores):
         assert ask(torch.zeros(162, 2, 2), (3, 3)) is not None
         with pytest.raises(DataError, match="163 concept maps for 162 prompts"):
@@ -138,7 +138,7 @@ def test_one_map_too_many_is_refused():
 
 def test_each_class_of_context_gets_its_own_map():
     context = Vocabulary.load("context60")
-    pooling = Pooling(context.owners, len(context), context.background)
+    pooling = ConceptPooling(context.owners, len(context), context.background)
     for name in ("aeroplane", "window", "wood"):
         maps = torch.zeros(162, 2, 2)
         maps[context.prompts.index(name)] = 1

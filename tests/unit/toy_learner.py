@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from semiovs.data import Batch, Labeled
 from semiovs.engine.distributed import World
-from semiovs.engine.finite_guard import Guard
+from semiovs.engine.finite_guard import FiniteGuard
 from semiovs.engine.loop import Learner, Recipe
-from semiovs.engine.optim import Schedule
+from semiovs.engine.lr_schedule import Schedule
 from semiovs.engine.precision import Precision
 from semiovs.methods import Progress, Step, Terms
 
@@ -75,7 +75,7 @@ def learner_of(world: World = CPU, *, policy: str = "raise", max_skipped: int = 
     method = ToyMethod()
     optimizer = torch.optim.SGD(method.student.parameters(), lr=0.1, momentum=0.9)
     grad_scaler = torch.amp.GradScaler("cpu", enabled=scaler, init_scale=2.0**8, growth_interval=3)
-    guard = Guard(world, policy, max_skipped)
+    guard = FiniteGuard(world, policy, max_skipped)
     return Learner(method, [optimizer], grad_scaler, guard)
 
 

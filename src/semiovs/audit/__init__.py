@@ -1,1 +1,1 @@
-"""What is wrong with images, masks and lists: findings of single records, of streams, and across them."""
+"""Checks of images, masks and lists: of single records, of streams of records, and across streams."""

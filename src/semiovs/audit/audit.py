@@ -1,4 +1,4 @@
-"""One pass over all images and masks of a collection: every byte decoded once, every finding told, memory bounded."""
+"""`semiovs data check`: one pass that decodes every image and mask of a collection once, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 import cv2
 from PIL import Image
 
-from semiovs.audit.check import different_channels, empty_streams, meaningless_masks
-from semiovs.audit.duplicates import Prints, repeats
-from semiovs.audit.list_form import list_form
+from semiovs.audit.check import find_different_channels, find_empty_streams, find_meaningless_masks
+from semiovs.audit.duplicates import CollectionFingerprints, find_duplicates
+from semiovs.audit.list_form import check_list_form
 from semiovs.audit.mask_proposals import ForeignValues
-from semiovs.audit.overlaps import shared_ids, shared_images
+from semiovs.audit.overlaps import find_shared_ids, find_shared_images
 from semiovs.audit.record_check import Inspection, Inspector
-from semiovs.audit.stream_statistics import Tally
+from semiovs.audit.stream_statistics import StreamStatistics
 from semiovs.data.collection import Collection, Stream
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import SEVERITIES, Finding, counted
@@ -35,10 +35,10 @@ _AHEAD = 64
 
 @dataclass(frozen=True)
 class Audit:
-    """What one pass found. tallies: facts of each stream; bad: ids of the records of each stream that are bad."""
+    """Result of `audit`. statistics: facts about each stream; bad: ids of the records with an error, by stream."""
 
     collection: Collection
-    tallies: dict[str, Tally]
+    statistics: dict[str, StreamStatistics]
     findings: list[Finding]
     bad: dict[str, frozenset[str]]
 
@@ -47,24 +47,24 @@ class Audit:
         """Whether there is no error."""
         return not counted(self.findings)["error"]
 
-    def good(self, name: str) -> list[Record]:
-        """Records of a stream about which nothing is an error."""
+    def good_records(self, name: str) -> list[Record]:
+        """Records of a stream without an error."""
         bad = self.bad[name]
         return [record for record in self.collection.streams[name].manifest if record.id not in bad]
 
-    def accounts(self) -> dict[str, dict[str, int]]:
-        """Stream -> how many are listed, good and bad; good and bad are all that are listed."""
+    def count_records(self) -> dict[str, dict[str, int]]:
+        """Stream -> number of listed, good and bad records; listed = good + bad."""
         found = {}
         for name, stream in self.collection.streams.items():
-            good = len(self.good(name))
+            good = len(self.good_records(name))
             found[name] = {"listed": stream.listed, "good": good, "bad": len(stream.bad) + len(stream.manifest) - good}
         return found
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
         vocabulary = self.collection.vocabulary
-        accounts = self.accounts()
-        streams = {name: accounts[name] | tally.as_json(vocabulary) for name, tally in self.tallies.items()}
+        accounts = self.count_records()
+        streams = {name: accounts[name] | tally.as_json(vocabulary) for name, tally in self.statistics.items()}
         return {
             "ok": self.ok,
             "findings": counted(self.findings),
@@ -76,30 +76,33 @@ class Audit:
 def audit(
     collection: Collection, *, threads: int | None = None, named: bool = True, progress: Progress | None = None
 ) -> Audit:
-    """Look at everything.
+    """Check every image, mask and list of a collection.
 
-    threads: as many as there are processors by default (decoders release the interpreter); named: the classes are the user's, not
-    numbers that stand in for them.
+    threads: decoding threads; None: one per processor (decoders release the GIL); named: whether the user has named the
+    classes (off: they are numbered, and classes that never occur are not reported).
     """
     inspect = Inspector(collection, "whole")
-    tallies = {name: Tally(stream) for name, stream in collection.streams.items()}
-    prints = Prints(collection)
-    findings = [*collection.findings, *empty_streams(collection)]
+    tallies = {name: StreamStatistics(stream) for name, stream in collection.streams.items()}
+    prints = CollectionFingerprints(collection)
+    findings = [*collection.findings, *find_empty_streams(collection)]
     for stream in collection.streams.values():
-        findings += list_form(stream)
-    shared = list(shared_images(collection))
-    findings += [*shared, *shared_ids(collection, shared)]
+        findings += check_list_form(stream)
+    shared = list(find_shared_images(collection))
+    findings += [*shared, *find_shared_ids(collection, shared)]
     total, channels, foreign = len(prints.read), dict[int, list[str]](), ForeignValues(collection)
-    with _one_thread_each():
+    with _limit_decoder_threads():
         found = read_ahead(
-            _jobs(collection), lambda job: (*job, inspect(*job)), threads=threads or os.cpu_count() or 1, least=_AHEAD
+            _list_jobs(collection),
+            lambda job: (*job, inspect(*job)),
+            threads=threads or os.cpu_count() or 1,
+            least=_AHEAD,
         )
         for row, (stream, record, inspection) in enumerate(found):
             tallies[stream.name].add(record, inspection)
             prints.add(row, inspection)
             findings += inspection.findings
             foreign.add(inspection)
-            findings += _empty_mask(stream, record, inspection)
+            findings += _find_empty_mask(stream, record, inspection)
             if inspection.channels is not None and collection.images.bands is not None:
                 channels.setdefault(inspection.channels, []).append(str(record.image))
             if progress is not None:
@@ -107,21 +110,21 @@ def audit(
     for tally in tallies.values():
         findings += tally.findings(collection.vocabulary, named=named)
     if named:
-        findings += meaningless_masks(collection, {name: tally.counts for name, tally in tallies.items()})
-    findings += [*different_channels(channels), *foreign.proposals(), *repeats(prints, shared)]
-    bad = _bad(collection, findings[len(collection.findings) :])
+        findings += find_meaningless_masks(collection, {name: tally.counts for name, tally in tallies.items()})
+    findings += [*find_different_channels(channels), *foreign.propose_mask_maps(), *find_duplicates(prints, shared)]
+    bad = _collect_bad_ids(collection, findings[len(collection.findings) :])
     return Audit(collection, tallies, sorted(findings, key=lambda f: SEVERITIES.index(f.severity)), bad)
 
 
-def _jobs(collection: Collection) -> Iterator[tuple[Stream, Record]]:
+def _list_jobs(collection: Collection) -> Iterator[tuple[Stream, Record]]:
     for stream in collection.streams.values():
         for record in stream.manifest:
             yield stream, record
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """OpenCV without threads of its own; and no Python warning for each large image, which becomes a finding."""
+def _limit_decoder_threads() -> Iterator[None]:
+    """Give OpenCV one thread and silence Pillow's warnings about large images, which are reported as findings."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -132,7 +135,7 @@ def _one_thread_each() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def _empty_mask(stream: Stream, record: Record, found: Inspection) -> Iterator[Finding]:
+def _find_empty_mask(stream: Stream, record: Record, found: Inspection) -> Iterator[Finding]:
     if found.labels is not None and not found.labels.counts[:IGNORE].any():
         file = str(record.mask or record.image)
         text = f"{file}: its mask labels no pixel, all are 'ignore'"
@@ -141,8 +144,8 @@ def _empty_mask(stream: Stream, record: Record, found: Inspection) -> Iterator[F
         )
 
 
-def _bad(collection: Collection, findings: Iterable[Finding]) -> dict[str, frozenset[str]]:
-    """Records that are bad by what the pass found; what lists and folders lost before is counted by the streams."""
+def _collect_bad_ids(collection: Collection, findings: Iterable[Finding]) -> dict[str, frozenset[str]]:
+    """Ids of records with an error, by stream; the streams count records that were lost while reading lists."""
     bad: dict[str, set[str]] = defaultdict(set)
     for finding in findings:
         if finding.severity == "error":

@@ -1,4 +1,4 @@
-"""Mean, deviation and range of the bands of training images, in one pass and with the memory of a few images."""
+"""Mean, standard deviation and range of each band of the training images, in one pass over them."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from semiovs.read_ahead import read_ahead
 
 #: done, total
 Progress = Callable[[int, int], None]
-#: Images that are measured: all, or of a longer list this many, evenly spread over it.
+#: At most this many images are measured, evenly spread over longer lists.
 MOST = 2000
-#: Pixels of each image that the percentiles are taken from.
+#: Pixels sampled from each image for the percentiles.
 _SAMPLED = 256
-#: Shares of the pixels below and above the proposed range.
+#: Percentiles that bound the proposed range.
 _TAILS = (0.1, 99.9)
-#: A deviation below this is that of a constant band, which is left alone.
+#: A band with a smaller standard deviation is constant, and gets a standard deviation of 1.
 _CONSTANT = 1e-6
 
 
 @dataclass(frozen=True)
 class BandStatistics:
-    """One band of the training images, over all pixels that were measured.
+    """Statistics of one band over all valid pixels of the measured training images.
 
-    band: its number in the files; minimum, maximum, and low, high (all but 0.1 % at each end): as the files have them; nodata:
-    share of pixels without a value; mean, std: of values scaled to [0, 1] as the model sees them, NaN where nothing says how.
+    band: its number in the files; minimum, maximum, and low, high (all but 0.1 % at each end): as the files have them;
+    nodata: share of pixels without a value; mean, std: of values scaled to [0, 1] as in training, NaN without
+    scaling.
     """
 
     band: int
@@ -56,8 +57,8 @@ class BandStatistics:
 
 
 @dataclass(frozen=True, eq=False)
-class _Counted:
-    """What one image adds, a number a band: count, sum and squares of the scaled values, all pixels, extremes, a sample."""
+class _ImageSums:
+    """Sums of one image, (bands,) each: count, sum, sum of squares of scaled values; extremes; a sample of pixels."""
 
     count: NDArray[np.float64]
     total: NDArray[np.float64]
@@ -68,8 +69,8 @@ class _Counted:
     sample: tuple[NDArray[Any], ...]
 
 
-def training_images(sources: Collection) -> list[Record]:
-    """What may be measured: labelled and unlabelled images, never those for evaluation, nor those from elsewhere."""
+def list_training_images(sources: Collection) -> list[Record]:
+    """Labelled and unlabelled images; evaluation and OOD images are never measured."""
     return [*sources.labeled, *(sources.unlabeled or ())]
 
 
@@ -90,9 +91,9 @@ def measure_bands(
     """
     step = max(1, -(-len(records) // MOST))
     chosen = records[::step]
-    found: list[_Counted] = []
+    found: list[_ImageSums] = []
     problems: list[str] = []
-    read = partial(_counted_or_problem, reader=reader, scaled=scaled)
+    read = partial(_try_measure_image, reader=reader, scaled=scaled)
     for done, answer in enumerate(read_ahead(chosen, read, threads=threads), 1):
         if isinstance(answer, str):
             problems.append(answer)
@@ -104,23 +105,23 @@ def measure_bands(
         raise DataError.of(problems)
     if not found:
         raise DataError("there are no training images to measure; give data.mean and data.std")
-    return tuple(_summary(found, index, band) for index, band in enumerate(reader.take))
+    return tuple(_summarize_band(found, index, band) for index, band in enumerate(reader.take))
 
 
-def _counted_or_problem(record: Record, reader: BandReader, *, scaled: bool) -> _Counted | str:
+def _try_measure_image(record: Record, reader: BandReader, *, scaled: bool) -> _ImageSums | str:
     try:
-        return _counted(record, reader, scaled=scaled)
+        return _measure_image(record, reader, scaled=scaled)
     except DataError as error:
         return str(error)
 
 
-def _counted(record: Record, reader: BandReader, *, scaled: bool) -> _Counted:
+def _measure_image(record: Record, reader: BandReader, *, scaled: bool) -> _ImageSums:
     pixels = read_pixels(record.image)
     planes, there = reader.planes(pixels, record.image)
     values = reader.seen(pixels, record.image).values if scaled else np.full(planes.shape, np.nan, np.float32)
-    rows = [_kept(plane, None if there is None else there[i]) for i, plane in enumerate(planes)]
-    seen = [_kept(plane, None if there is None else there[i]) for i, plane in enumerate(values)]
-    return _Counted(
+    rows = [_select_valid(plane, None if there is None else there[i]) for i, plane in enumerate(planes)]
+    seen = [_select_valid(plane, None if there is None else there[i]) for i, plane in enumerate(values)]
+    return _ImageSums(
         count=np.array([row.size for row in rows], np.float64),
         total=np.array([row.sum(dtype=np.float64) for row in seen]),
         squares=np.array([np.square(row, dtype=np.float64).sum() for row in seen]),
@@ -131,11 +132,11 @@ def _counted(record: Record, reader: BandReader, *, scaled: bool) -> _Counted:
     )
 
 
-def _kept(plane: NDArray[Any], there: NDArray[np.bool_] | None) -> NDArray[Any]:
+def _select_valid(plane: NDArray[Any], there: NDArray[np.bool_] | None) -> NDArray[Any]:
     return plane.ravel() if there is None else plane[there]
 
 
-def _summary(found: Sequence[_Counted], index: int, band: int) -> BandStatistics:
+def _summarize_band(found: Sequence[_ImageSums], index: int, band: int) -> BandStatistics:
     count, pixels = sum(image.count[index] for image in found), sum(image.pixels for image in found)
     if not count:
         raise DataError(
@@ -152,11 +153,11 @@ def _summary(found: Sequence[_Counted], index: int, band: int) -> BandStatistics
         low=float(low),
         high=float(high),
         nodata=float(1 - count / pixels),
-        mean=_short(mean),
-        std=1.0 if std < _CONSTANT else _short(std),
+        mean=_round_digits(mean),
+        std=1.0 if std < _CONSTANT else _round_digits(std),
     )
 
 
-def _short(value: float) -> float:
-    """Six digits: what is written into a configuration should be readable."""
+def _round_digits(value: float) -> float:
+    """Round to six digits, so that configurations stay readable."""
     return float(f"{value:.6g}")

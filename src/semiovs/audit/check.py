@@ -1,4 +1,4 @@
-"""Everything that can be wrong with the data is found before step 0, and told at once."""
+"""The check of the data before training: all problems are collected and reported in one error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.audit.overlaps import shared_images
+from semiovs.audit.overlaps import find_shared_images
 from semiovs.audit.record_check import Inspector
 from semiovs.config.source import inline
 from semiovs.data.collection import KEYS, MASKED, Collection
@@ -23,14 +23,14 @@ Progress = Callable[[int, int], None]
 def check_collection(collection: Collection, *, threads: int = 8, progress: Progress | None = None) -> None:
     """Read every mask and OOD label, and every image's header and end.
 
-    Sizes must agree, values must be classes or ignore, OOD labels must exist, no image may be in two of labelled, held-out,
-    unlabelled and evaluation images. (`audit` looks deeper, and goes on where this ends.)
+    Sizes must agree, values must be classes or ignore, OOD labels must exist, no image may be in two of labelled,
+    held-out, unlabelled and evaluation images. (`audit` looks deeper, and goes on where this ends.)
 
     Raises:
         DataError: one error for all problems.
     """
     inspect = Inspector(collection, "header")
-    findings = [*empty_streams(collection), *shared_images(collection)]
+    findings = [*find_empty_streams(collection), *find_shared_images(collection)]
     jobs = [(stream, record) for stream in collection.streams.values() for record in stream.manifest]
     present: dict[str, NDArray[np.int64]] = {}
     channels: dict[int, list[str]] = {}
@@ -43,25 +43,26 @@ def check_collection(collection: Collection, *, threads: int = 8, progress: Prog
             channels.setdefault(inspection.channels, []).append(str(record.image))
         if progress is not None:
             progress(done, len(jobs))
-    findings += [*meaningless_masks(collection, present), *different_channels(channels)]
+    findings += [*find_meaningless_masks(collection, present), *find_different_channels(channels)]
     refuse(findings)
 
 
-def empty_streams(collection: Collection) -> Iterator[Finding]:
+def find_empty_streams(collection: Collection) -> Iterator[Finding]:
     """Streams without an image."""
     for name, stream in collection.streams.items():
         if not stream.listed:
             yield Finding("list-empty", "error", f"no {name} images: the list or folder of {KEYS[name]} is empty", name)
 
 
-def meaningless_masks(collection: Collection, present: dict[str, NDArray[np.int64]]) -> Iterator[Finding]:
-    """Masks of 255 alone teach nothing; of 0 and 255 alone: legal one by one, but 255 was surely meant as a class.
+def find_meaningless_masks(collection: Collection, present: dict[str, NDArray[np.int64]]) -> Iterator[Finding]:
+    """Report streams whose masks hold only 255 (nothing to learn), or only 0 and 255 (255 was probably meant as a
+    class).
 
-    present: stream -> (256,) pixels of each id.
+    present: stream -> (256,) number of pixels of each id.
     """
     names = collection.vocabulary.names
     for stream in MASKED:
-        values = _values(present.get(stream, ()))
+        values = _list_present_ids(present.get(stream, ()))
         if values == {IGNORE}:
             text = f"the {stream} masks ({KEYS[stream]}) label no pixel: all hold nothing but 'ignore'"
             yield Finding("mask-ignored", "error", text, stream, fix="check data.masks and the class list")
@@ -72,10 +73,10 @@ def meaningless_masks(collection: Collection, present: dict[str, NDArray[np.int6
             yield Finding("mask-binary", "error", text, stream, fix=fix, setting=setting)
 
 
-def different_channels(channels: dict[int, list[str]]) -> Iterator[Finding]:
-    """Files of one data set that have other channels than most were surely written by another program.
+def find_different_channels(channels: dict[int, list[str]]) -> Iterator[Finding]:
+    """Report files whose number of channels differs from that of most files.
 
-    channels: number of channels -> the files that have so many.
+    channels: number of channels -> files with that many.
     """
     usual = max(channels, key=lambda count: (len(channels[count]), -count), default=None)
     for count in sorted(set(channels) - {usual}):
@@ -85,5 +86,5 @@ def different_channels(channels: dict[int, list[str]]) -> Iterator[Finding]:
         yield Finding("image-channels", "error", text, fix=fix)
 
 
-def _values(counts: Iterable[int] | NDArray[np.int64]) -> set[int]:
+def _list_present_ids(counts: Iterable[int] | NDArray[np.int64]) -> set[int]:
     return {int(value) for value in np.flatnonzero(np.asarray(counts))}

@@ -1,4 +1,4 @@
-"""What an image file holds, from decoding all of it once: size, mode, hashes, colours; and damage that decoders pass over."""
+"""Facts about an image file from decoding it once: size, mode, hashes, colours, and damage that decoders tolerate."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from PIL import Image
 from semiovs.images.image import open_image, opened, rgb
 from semiovs.images.orientation import orientation, turned
 from semiovs.images.readers import RGB, ImageReader
-from semiovs.similarity.hashes import perceptual_hash, thumbnail, unframed
+from semiovs.similarity.hashes import crop_borders, make_thumbnail, perceptual_hash
 
 Pixels = NDArray[np.uint8]
-_Three = tuple[float, float, float]
+_Rgb = tuple[float, float, float]
 
-#: Images of more pixels than this are decoded one at a time, whatever the number of threads: memory stays bounded.
+#: Larger images (pixels) are decoded one at a time whatever the number of threads, to bound the memory.
 LARGE = 24_000_000
-#: Files of more bytes than this are not held in memory as a whole.
+#: Larger files (bytes) are hashed piece by piece.
 _BIG_FILE = 64 << 20
-#: Side from which on the hash's small copy is made in two steps, the first of them whole-numbered and quick.
+#: Short side, in pixels, of the reduced copy that is hashed.
 _SMALL = 96
-_ALONE = threading.Lock()
+_LARGE_IMAGE = threading.Lock()
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Appearance:
-    """One image file.
+class ImageFacts:
+    """Facts about one image file.
 
-    size: (width, height) as shown; channels: 3 unless bands are read; mode: as stored (Pillow's word); orientation: EXIF, 1 to 8;
-    opaque: no pixel is transparent; length: bytes of the file; digest: first 16 bytes of its SHA-256; hash, small: perceptual hash
-    and thumbnail of the shown image (`duplicates`); mean, std: of R, G, B, 0 to 255; damage: what a strict decoder said (empty:
-    nothing).
+    size: (width, height) as shown; channels: 3 unless bands are read; mode: as stored (Pillow's name); orientation:
+    EXIF, 1 to 8; opaque: no pixel is transparent; length: bytes of the file; digest: first 16 bytes of its SHA-256;
+    hash, small: perceptual hash and thumbnail of the shown image (`similarity.hashes`); mean, std: of R, G, B, 0 to
+    255; damage: message of a strict decoder ("" for none).
     """
 
     size: tuple[int, int]
@@ -54,8 +54,8 @@ class Appearance:
     digest: bytes
     hash: int
     small: Pixels
-    mean: _Three
-    std: _Three
+    mean: _Rgb
+    std: _Rgb
     damage: str = ""
 
     @classmethod
@@ -66,41 +66,41 @@ class Appearance:
             DataError: missing, unreadable, truncated, or larger than Pillow's limit for one image.
         """
         if images.bands is not None:
-            return cls._of_bands(path, images)
+            return cls._read_bands(path, images)
         with open_image(path) as image:
             (width, height), mode, kind = image.size, image.mode, image.format or ""
             turn = orientation(image)
-            with _ALONE if width * height > LARGE else nullcontext():
-                length, digest, data = _content(path)
-                pixels, damage = _strict(image, data) or (_lenient(image), "")
-                opaque = _opaque(image)
-                gray, mean, std = _measured(pixels)
+            with _LARGE_IMAGE if width * height > LARGE else nullcontext():
+                length, digest, data = _read_content(path)
+                pixels, damage = _decode_strictly(image, data) or (_decode_leniently(image), "")
+                opaque = _is_opaque(image)
+                gray, mean, std = _measure_colors(pixels)
         if kind == "PNG" and data is not None:
-            damage = checksums(data)
-        small = unframed(np.ascontiguousarray(turned(_reduced(gray), turn)))
+            damage = check_png(data)
+        small = crop_borders(np.ascontiguousarray(turned(_reduce(gray), turn)))
         return cls(
             (height, width) if turn >= 5 else (width, height), 3, mode, kind, turn, opaque, length, digest,
-            perceptual_hash(small), thumbnail(small), mean, std, damage,
+            perceptual_hash(small), make_thumbnail(small), mean, std, damage,
         )  # fmt: skip
 
     @classmethod
-    def _of_bands(cls, path: Path, images: ImageReader) -> Self:
-        """A file whose bands are read one by one; hashes and colours are those of what a person sees."""
+    def _read_bands(cls, path: Path, images: ImageReader) -> Self:
+        """Read a file of selected bands; hashes and colours are those of its RGB preview."""
         width, height, channels = images.header(path)
-        with _ALONE if width * height * channels > 3 * LARGE else nullcontext():
-            images(path)  # whether any pixel was measured
-            gray, mean, std = _measured(np.asarray(images.shown(path)))
-            length, digest, data = _content(path)
+        with _LARGE_IMAGE if width * height * channels > 3 * LARGE else nullcontext():
+            images(path)  # raises if no pixel is valid
+            gray, mean, std = _measure_colors(np.asarray(images.shown(path)))
+            length, digest, data = _read_content(path)
         kind = path.suffix.lstrip(".").upper()
-        small = unframed(_reduced(gray))
+        small = crop_borders(_reduce(gray))
         return cls(
             (width, height), channels, f"{channels} channels", kind, 1, True, length, digest, perceptual_hash(small),
-            thumbnail(small), mean, std, checksums(data) if kind == "PNG" and data is not None else "",
+            make_thumbnail(small), mean, std, check_png(data) if kind == "PNG" and data is not None else "",
         )  # fmt: skip
 
 
-def _content(path: Path) -> tuple[int, bytes, bytes | None]:
-    """Length and digest of a file, and its bytes if they are not too many."""
+def _read_content(path: Path) -> tuple[int, bytes, bytes | None]:
+    """Length and digest of a file, and its bytes unless it is large."""
     with opened(path) as file:
         length = file.seek(0, os.SEEK_END)
         file.seek(0)
@@ -113,17 +113,17 @@ def _content(path: Path) -> tuple[int, bytes, bytes | None]:
         return length, digest.digest()[:16], None
 
 
-def _measured(pixels: Pixels) -> tuple[Pixels, _Three, _Three]:
+def _measure_colors(pixels: Pixels) -> tuple[Pixels, _Rgb, _Rgb]:
     """Gray copy, and mean and standard deviation of R, G, B."""
     gray = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels, np.uint8)
     mean, std = cv2.meanStdDev(pixels)
-    return gray, _three(mean), _three(std)
+    return gray, _as_rgb(mean), _as_rgb(std)
 
 
-def _strict(image: Image.Image, data: bytes | None) -> tuple[Pixels, str] | None:
-    """Pixels of a JPEG file, (H, W, 3) or (H, W), as stored, and what is wrong inside; None where this decoder is no use.
+def _decode_strictly(image: Image.Image, data: bytes | None) -> tuple[Pixels, str] | None:
+    """Pixels of a JPEG file, (H, W, 3) or (H, W), as stored, and its damage; None for files this decoder cannot handle.
 
-    Pillow and torchvision pass over most damage inside JPEG data, because libjpeg only warns of it.
+    Pillow and torchvision ignore most damage inside JPEG data, because libjpeg only warns about it.
     """
     if data is None or image.format not in {"JPEG", "MPO"} or image.mode not in {"RGB", "L"}:
         return None
@@ -140,19 +140,19 @@ def _strict(image: Image.Image, data: bytes | None) -> tuple[Pixels, str] | None
     return (pixels[..., 0] if gray else pixels), ""
 
 
-def _lenient(image: Image.Image) -> Pixels:
+def _decode_leniently(image: Image.Image) -> Pixels:
     image.load()
     return np.asarray(image if image.mode in {"RGB", "L"} else rgb(image))
 
 
-def _opaque(image: Image.Image) -> bool:
+def _is_opaque(image: Image.Image) -> bool:
     if image.mode not in {"RGBA", "LA"}:
         return True
     low, _ = image.getchannel("A").getextrema()
     return low == 255
 
 
-def _reduced(gray: Pixels) -> Pixels:
+def _reduce(gray: Pixels) -> Pixels:
     """A smaller copy by a whole factor, at least `_SMALL` on its short side."""
     factor = min(gray.shape) // _SMALL
     if factor < 2:
@@ -162,14 +162,14 @@ def _reduced(gray: Pixels) -> Pixels:
     return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _three(values: Any) -> _Three:
+def _as_rgb(values: Any) -> _Rgb:
     found = [float(value) for value in values.ravel()]
     first, second, third = found if len(found) == 3 else found * 3
     return first, second, third
 
 
-def checksums(data: bytes) -> str:
-    """What is wrong with the checksums of a PNG file; empty: nothing. Decoders notice most damage, but not all."""
+def check_png(data: bytes) -> str:
+    """Describe the first wrong checksum of a PNG file; "" if all are right. Decoders do not check all of them."""
     at = len(_PNG)
     while data[at + 4 : at + 8] != b"IEND":
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")

@@ -1,4 +1,4 @@
-"""How a list is written: what is understood all the same, but worth knowing; and ids that only some file systems tell apart."""
+"""Notes on how a list is written (encoding, line ends, blank lines), and on ids that differ in case only."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from semiovs.data.collection import Stream
 from semiovs.images.findings import Finding, some
 
 
-def list_form(stream: Stream) -> Iterator[Finding]:
-    """Notes about the text of the list, and warnings about its ids."""
+def check_list_form(stream: Stream) -> Iterator[Finding]:
+    """Yield notes about the text of the list, and warnings about its ids."""
     path = stream.manifest.origin
     if path is not None:
         data = path.read_bytes()
-        for kind, what in _forms(data):
+        for kind, what in _find_format_notes(data):
             yield Finding(kind, "note", f"{path}: {what}", stream.name, str(path))
-    yield from _letters(stream)
+    yield from _find_case_collisions(stream)
 
 
-def _forms(data: bytes) -> Iterator[tuple[str, str]]:
+def _find_format_notes(data: bytes) -> Iterator[tuple[str, str]]:
     if data.startswith(b"\xef\xbb\xbf"):
         yield "list-bom", "starts with a byte order mark; it is left out"
     if b"\r" in data:
@@ -35,7 +35,7 @@ def _forms(data: bytes) -> Iterator[tuple[str, str]]:
         )
 
 
-def _letters(stream: Stream) -> Iterator[Finding]:
+def _find_case_collisions(stream: Stream) -> Iterator[Finding]:
     alike = defaultdict(list)
     for record in stream.manifest:
         alike[record.id.casefold()].append(record)

@@ -1,4 +1,4 @@
-"""What masks with foreign values may mean: looked at together, put as YAML, and certain only where nothing else is possible."""
+"""Proposals of `data.masks.map` for masks with unknown values or colours."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class ForeignValues:
             if len(self.counts[kind]) <= _MOST:
                 self.counts[kind].update(counts)
 
-    def proposals(self) -> Iterator[Finding]:
+    def propose_mask_maps(self) -> Iterator[Finding]:
         """A note for the masks with unknown values, and one for those with colours, with the map that would read them."""
         if self.masks.map is not None or self.masks.reduce_zero_label:
             return
         if values := sorted(value for (value,) in self.counts["values"] if value != IGNORE):
-            yield self._of_values(values)
+            yield self._propose_for_values(values)
         if self.counts["colors"]:
-            yield self._of_colors([color for color, _ in self.counts["colors"].most_common()])
+            yield self._propose_for_colors([color for color, _ in self.counts["colors"].most_common()])
 
-    def _of_values(self, values: list[int]) -> Finding:
+    def _propose_for_values(self, values: list[int]) -> Finding:
         names = self.vocabulary.names
         if values[-1] == len(names) and len(values) <= len(names) + 1 and 0 in values:
             fix = "is 0 'no class'? then set data.masks.reduce_zero_label=true; is a class missing? add it to data.classes"
@@ -49,33 +49,33 @@ class ForeignValues:
         else:
             meant = {str(value): names[value] if value < len(names) else "?" for value in values[:_SHOWN]}
             fix = f"say what each means: data.masks.map={inline(meant)}"
-        return _proposal(f"the masks with unknown values hold {_text(values)}", fix)
+        return _make_proposal(f"the masks with unknown values hold {_join_values(values)}", fix)
 
-    def _of_colors(self, colors: list[Key]) -> Finding:
+    def _propose_for_colors(self, colors: list[Key]) -> Finding:
         """Certain if every colour is one that the class file gives (or ignore's white or black, if no class has it)."""
         own: dict[Key, str] = dict(zip(self.vocabulary.colors, self.vocabulary.names, strict=False))
         text = f"the colour masks hold {len(colors)} colours" + (" and more" if len(colors) > _MOST else "")
         if own and set(colors) <= set(own):
             every = {_name(color): name for color, name in own.items()}
-            return _proposal(
+            return _make_proposal(
                 f"{text}, all of them colours of your classes",
                 f"set data.masks.map={inline(every)}",
                 {"data.masks.map": every},
             )
         if len(colors) > _SHOWN:
-            return _proposal(text, "so many are no classes: were the masks resized or saved as JPEG on the way?")
+            return _make_proposal(text, "so many are no classes: were the masks resized or saved as JPEG on the way?")
         meant = {_name(color): own.get(color, "?") for color in colors}
-        return _proposal(text, f"say what each means: data.masks.map={inline(meant)}")
+        return _make_proposal(text, f"say what each means: data.masks.map={inline(meant)}")
 
 
 def _name(color: Key) -> str:
     return ",".join(map(str, color))
 
 
-def _proposal(text: str, fix: str, setting: Mapping[str, object] | None = None) -> Finding:
+def _make_proposal(text: str, fix: str, setting: Mapping[str, object] | None = None) -> Finding:
     return Finding("mask-map", "note", text, where="data.masks", fix=fix, setting=setting or {})
 
 
-def _text(values: list[int]) -> str:
+def _join_values(values: list[int]) -> str:
     shown = ", ".join(map(str, values[:20]))
     return shown + (f" and {len(values) - 20} more" if len(values) > 20 else "")

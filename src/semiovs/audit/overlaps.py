@@ -1,4 +1,4 @@
-"""Images that are in two streams: what is trained on must not be measured on."""
+"""Images that are in two streams: evaluation images must not be trained on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from semiovs.images.record import Record
 _VAL_ADVICE = "evaluation images must not be trained on"
 _HELD_ADVICE = "held-out images must not be trained on"
 
-#: (first, second, what to do): an image may not be in both; it is the first's record that is bad.
+#: (first, second, advice): an image must not be in both; the record of the first stream is reported.
 PAIRS = (
     (LABELED, VAL, _VAL_ADVICE),
     (UNLABELED, VAL, _VAL_ADVICE),
@@ -30,10 +30,10 @@ PAIRS = (
 )
 
 
-def shared_images(collection: Collection) -> Iterator[Finding]:
-    """A finding for each image that two streams share: the same file, or a file of the same id and content.
+def find_shared_images(collection: Collection) -> Iterator[Finding]:
+    """Yield a finding for each image that two streams share: the same file, or a file of the same id and content.
 
-    The id alone does not tell: frame 0001 of two folders may be two pictures.
+    The id alone does not count: frame 0001 of two folders may be two different images.
     """
     links = Links()
     for first, second, advice in PAIRS:
@@ -44,14 +44,14 @@ def shared_images(collection: Collection) -> Iterator[Finding]:
         by_id = {record.id: record for record in other}
         for record in one:
             twin = files.get(links.real(record.image))
-            if twin is None and record.id in by_id and _same(record.image, by_id[record.id].image):
+            if twin is None and record.id in by_id and _have_same_content(record.image, by_id[record.id].image):
                 twin = by_id[record.id]
             if twin is not None:
-                yield leak("leak-shared", "error", (first, one, record), (second, other, twin), advice)
+                yield make_leak_finding("leak-shared", "error", (first, one, record), (second, other, twin), advice)
 
 
-def shared_ids(collection: Collection, told: Iterable[Finding]) -> Iterator[Finding]:
-    """A note for each pair of streams in which one id stands for two pictures; told: what `shared_images` found."""
+def find_shared_ids(collection: Collection, told: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield a note for each pair of streams with ids of different images; told: findings of `find_shared_images`."""
     known = {(finding.stream, name) for finding in told for name in finding.ids}
     for first, second, _ in PAIRS:
         one, other = collection.manifest(first), collection.manifest(second)
@@ -62,18 +62,18 @@ def shared_ids(collection: Collection, told: Iterable[Finding]) -> Iterator[Find
             yield Finding("id-shared", "note", text, first, fix="rename one of them if it is confusing")
 
 
-def leak(
+def make_leak_finding(
     kind: str, severity: Severity, one: tuple[str, Manifest, Record], other: tuple[str, Manifest, Record], advice: str,
     how: str = "is",
 ) -> Finding:  # fmt: skip
-    """The record of the first stream is (or looks like) a record of the second."""
+    """Finding that a record of the first stream is (or looks like) a record of the second."""
     (first, manifest, record), (second, there, twin) = one, other
     text = f"{record.image}: {how} both {first} and {second} (id '{record.id}'; there {there.where(twin)})"
     where, ids = manifest.where(record), (record.id,) if severity == "error" else ()
     return Finding(kind, severity, text, first, where, str(record.image), advice, ids)
 
 
-def _same(one: Path, other: Path) -> bool:
+def _have_same_content(one: Path, other: Path) -> bool:
     try:
         if split(one) is None and split(other) is None:
             return filecmp.cmp(one, other, shallow=False)

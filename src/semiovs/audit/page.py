@@ -1,4 +1,4 @@
-"""The page of `data check` and `data stats`: what is wrong, what to do, and what the images and masks hold."""
+"""The HTML page of `data check` and `data stats`: findings with advice, and statistics of images and masks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from semiovs.audit.audit import Audit
-from semiovs.audit.stream_statistics import Tally
+from semiovs.audit.stream_statistics import StreamStatistics
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, by_kind, counted
 from semiovs.images.palette import palette
-from semiovs.report.figures import bare, svg
+from semiovs.report.figures import render_svg, simplify_axes
 from semiovs.report.page import write_page
 
 #: Findings of one kind on the page, and classes and sizes in the pictures.
@@ -22,10 +22,10 @@ _SHOWN, _CLASSES, _DOTS = 200, 40, 2000
 _INKS = ("#1f6f9d", "#1f9d63", "#8a8f98", "#d9822b", "#7a4fa3")
 
 
-def write_check(path: Path, audit: Audit, *, source: str, facts: bool = False) -> None:
+def write_audit_page(path: Path, audit: Audit, *, source: str, facts: bool = False) -> None:
     """Write the page to `path`; facts: the numbers alone, without findings."""
-    accounts = audit.accounts()
-    masked = {name: tally for name, tally in audit.tallies.items() if tally.masks}
+    accounts = audit.count_records()
+    masked = {name: tally for name, tally in audit.statistics.items() if tally.masks}
     write_page(
         path,
         __package__,
@@ -34,17 +34,17 @@ def write_check(path: Path, audit: Audit, *, source: str, facts: bool = False) -
         numbers=counted(audit.findings),
         listed=sum(account["listed"] for account in accounts.values()),
         good=sum(account["good"] for account in accounts.values()),
-        groups=[_group(kind, group) for kind, group in by_kind(audit.findings)],
-        streams=[_stream(name, accounts[name], tally) for name, tally in audit.tallies.items()],
-        classes=_classes(audit, masked),
+        groups=[_make_group(kind, group) for kind, group in by_kind(audit.findings)],
+        streams=[_make_stream_row(name, accounts[name], tally) for name, tally in audit.statistics.items()],
+        classes=_make_class_rows(audit, masked),
         masked=list(masked),
         ignored=[f"{100 * int(t.counts[IGNORE]) / max(int(t.counts.sum()), 1):.1f}" for t in masked.values()],
-        sizes=_sizes(audit.tallies),
-        shares=_shares(audit, masked),
+        sizes=_plot_image_sizes(audit.statistics),
+        shares=_plot_class_shares(audit, masked),
     )
 
 
-def _group(kind: str, group: list[Finding]) -> dict[str, Any]:
+def _make_group(kind: str, group: list[Finding]) -> dict[str, Any]:
     return {
         "kind": kind,
         "severity": group[0].severity,
@@ -54,7 +54,7 @@ def _group(kind: str, group: list[Finding]) -> dict[str, Any]:
     }
 
 
-def _stream(name: str, account: Mapping[str, int], tally: Tally) -> dict[str, Any]:
+def _make_stream_row(name: str, account: Mapping[str, int], tally: StreamStatistics) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": name,
         **account,
@@ -77,7 +77,7 @@ def _stream(name: str, account: Mapping[str, int], tally: Tally) -> dict[str, An
     return row
 
 
-def _classes(audit: Audit, masked: Mapping[str, Tally]) -> list[dict[str, Any]]:
+def _make_class_rows(audit: Audit, masked: Mapping[str, StreamStatistics]) -> list[dict[str, Any]]:
     """Rows of the class table; ids without a name only where they occur."""
     vocabulary = audit.collection.vocabulary
     colors = palette(vocabulary.colors)
@@ -94,8 +94,8 @@ def _classes(audit: Audit, masked: Mapping[str, Tally]) -> list[dict[str, Any]]:
     return rows
 
 
-def _shares(audit: Audit, masked: Mapping[str, Tally]) -> str:
-    """Share of each class in the labelled pixels, on a scale by powers of ten, because classes differ by as much."""
+def _plot_class_shares(audit: Audit, masked: Mapping[str, StreamStatistics]) -> str:
+    """Bar chart of the share of each class in the labelled pixels, on a logarithmic scale."""
     names = audit.collection.vocabulary.names
     total = sum((tally.counts[:IGNORE] for tally in masked.values()), np.zeros(IGNORE, np.int64))
     order = [int(i) for i in np.argsort(-total[: len(names)], kind="stable") if total[i]][:_CLASSES]
@@ -114,14 +114,14 @@ def _shares(audit: Audit, masked: Mapping[str, Tally]) -> str:
     axes.set_xlim(0.001, 100)
     axes.set_xlabel("share of the labelled pixels, %", fontsize=9)
     axes.invert_yaxis()
-    bare(axes)
+    simplify_axes(axes)
     if len(masked) > 1:
         axes.legend(frameon=False, fontsize=8, loc="lower right")
-    return svg(figure)
+    return render_svg(figure)
 
 
-def _sizes(tallies: Mapping[str, Tally]) -> str:
-    """Widths and heights; a larger dot for more images of one size."""
+def _plot_image_sizes(tallies: Mapping[str, StreamStatistics]) -> str:
+    """Scatter plot of widths and heights; the area of a dot grows with the number of images."""
     figure = Figure(figsize=(4.8, 3.6), layout="constrained")
     axes = figure.add_subplot()
     shown, sizes = 0, set[tuple[int, int]]()
@@ -140,8 +140,8 @@ def _sizes(tallies: Mapping[str, Tally]) -> str:
     axes.set_ylabel("height, pixels", fontsize=9)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    bare(axes)
+    simplify_axes(axes)
     legend: Any = axes.legend(frameon=False, fontsize=8)
     for handle in legend.legend_handles:
         handle.set_sizes([40])
-    return svg(figure)
+    return render_svg(figure)

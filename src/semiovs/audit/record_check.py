@@ -1,4 +1,4 @@
-"""One image and what belongs to it: the checks that training makes before step 0, and the deeper ones of `semiovs data check`."""
+"""Checks of one record, its image and label: quick ones before training, deeper ones for `semiovs data check`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.audit.image_facts import Appearance, checksums
+from semiovs.audit.image_facts import ImageFacts, check_png
 from semiovs.data.collection import Collection, Stream
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
@@ -33,8 +33,8 @@ _EXACT = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
-    """What a mask holds. counts: (256,) pixels of each id (255: ignore); digest: of size and ids, 8 bytes."""
+class MaskFacts:
+    """Facts about a mask. counts: (256,) pixels of each id (255: ignore); digest: of size and ids, 8 bytes."""
 
     size: tuple[int, int]
     counts: NDArray[np.int64]
@@ -43,7 +43,7 @@ class Labels:
 
 @dataclass
 class Inspection:
-    """What one record showed.
+    """Result of checking one record.
 
     size: of the image as shown, None if it cannot be read; channels: of its file; appearance: only where it was decoded;
     foreign: of a mask with values or colours that are no classes, which of the two, and all of them with their pixels.
@@ -51,8 +51,8 @@ class Inspection:
 
     size: tuple[int, int] | None = None
     channels: int | None = None
-    appearance: Appearance | None = None
-    labels: Labels | None = None
+    image: ImageFacts | None = None
+    labels: MaskFacts | None = None
     foreign: tuple[str, Counter[Key]] | None = None
     findings: list[Finding] = field(default_factory=list)
 
@@ -63,105 +63,112 @@ class Inspection:
 
 
 class Inspector:
-    """Looks at records of a collection, one at a time; may be called by many threads."""
+    """Checks records of a collection, one per call; safe to call from many threads."""
 
     def __init__(self, collection: Collection, depth: Depth) -> None:
         self.collection = collection
         self.depth = depth
 
     def __call__(self, stream: Stream, record: Record) -> Inspection:
-        """Look at a record of a stream."""
+        """Check a record of a stream."""
         found = Inspection()
-        say = _Voice(stream, record, found.findings)
-        self._image(record, found, say)
+        report = _FindingWriter(stream, record, found.findings)
+        self._inspect_image(record, found, report)
         match self.collection.label_of(stream.name):
             case "mask" if record.mask is not None:
                 path = record.mask
-                self._labels(record, str(path), lambda: self.collection.masks(path), found, say)
+                self._inspect_mask(record, str(path), lambda: self.collection.masks(path), found, report)
                 if self.depth == "whole":
-                    _whole_file(path, say)
+                    _check_mask_file(path, report)
             case "label":
-                self._ood_label(record, found, say)
+                self._inspect_ood_label(record, found, report)
         return found
 
-    def _image(self, record: Record, found: Inspection, say: _Voice) -> None:
+    def _inspect_image(self, record: Record, found: Inspection, report: _FindingWriter) -> None:
         try:
             if self.depth == "header":
                 *size, found.channels = self.collection.images.header(record.image)
                 found.size = (size[0], size[1])
                 return
-            found.appearance = Appearance.read(record.image, self.collection.images)
+            found.image = ImageFacts.read(record.image, self.collection.images)
         except DataError as error:
-            say.error(f"image-{error.kind or 'unreadable'}", str(error), record.image)
+            report.error(f"image-{error.kind or 'unreadable'}", str(error), record.image)
             return
-        found.size, found.channels = found.appearance.size, found.appearance.channels
-        if found.appearance.damage:
-            text = f"{record.image}: damaged inside: {found.appearance.damage}"
-            say.error(
+        found.size, found.channels = found.image.size, found.image.channels
+        if found.image.damage:
+            text = f"{record.image}: damaged inside: {found.image.damage}"
+            report.error(
                 "image-damaged",
                 text,
                 record.image,
                 "look at it; save it again if the picture is whole, else get it again",
             )
-        _shape(record, found.appearance.size, say)
+        _check_shape(record, found.image.size, report)
 
-    def _labels(
-        self, record: Record, what: str, read: Callable[[], NDArray[np.uint8]], found: Inspection, say: _Voice
+    def _inspect_mask(
+        self,
+        record: Record,
+        what: str,
+        read: Callable[[], NDArray[np.uint8]],
+        found: Inspection,
+        report: _FindingWriter,
     ) -> None:
         try:
             ids = read()
         except DataError as error:
-            say.error(f"mask-{error.kind or 'unreadable'}", str(error), record.mask or record.image)
+            report.error(f"mask-{error.kind or 'unreadable'}", str(error), record.mask or record.image)
             found.foreign = (error.kind, error.counts) if isinstance(error, ForeignValuesError) else None
             return
         size = (ids.shape[1], ids.shape[0])
-        found.labels = Labels(size, _histogram(ids), _digest(ids) if self.depth == "whole" else b"")
+        found.labels = MaskFacts(size, _count_ids(ids), _hash_ids(ids) if self.depth == "whole" else b"")
         if found.size is not None and found.size != size:
-            say.error(*_misfit(record, what, found.size, size), record.mask or record.image)
+            report.error(*_describe_size_mismatch(record, what, found.size, size), record.mask or record.image)
 
-    def _ood_label(self, record: Record, found: Inspection, say: _Voice) -> None:
+    def _inspect_ood_label(self, record: Record, found: Inspection, report: _FindingWriter) -> None:
         source = self.collection.ood_labels
         assert source is not None
         if record.id not in source:
-            say.error("label-missing", f"{record.image}: no label for id '{record.id}' in ood.labels", record.image)
+            report.error("label-missing", f"{record.image}: no label for id '{record.id}' in ood.labels", record.image)
             return
         what, classes = f"its OOD label '{record.id}'", len(self.collection.vocabulary)
-        self._labels(record, what, lambda: source.label(record.id), found, say)
+        self._inspect_mask(record, what, lambda: source.label(record.id), found, report)
         counts = np.zeros(256, np.int64) if found.labels is None else found.labels.counts
         wrong = classes + np.flatnonzero(counts[classes:IGNORE])
         if wrong.size:
             text = f"{record.image}: {what} holds {wrong[0]}, but class ids end at {classes - 1}"
-            say.error("mask-values", text, record.image)
+            report.error("mask-values", text, record.image)
 
 
-class _Voice:
-    """Says what is wrong with a record, with the place in its list."""
+class _FindingWriter:
+    """Adds findings about one record, with its place in the list."""
 
     def __init__(self, stream: Stream, record: Record, findings: list[Finding]) -> None:
         self.stream, self.record, self.findings = stream, record, findings
 
     def error(self, kind: str, text: str, file: Path, fix: str = "") -> None:
-        """The record is bad."""
-        self._say(kind, "error", text, file, fix, (self.record.id,))
+        """Add an error: the record cannot be used."""
+        self._add(kind, "error", text, file, fix, (self.record.id,))
 
     def warn(self, kind: str, text: str, file: Path, fix: str = "") -> None:
-        """The record is odd."""
-        self._say(kind, "warning", text, file, fix, ())
+        """Add a warning: the record is unusual."""
+        self._add(kind, "warning", text, file, fix, ())
 
-    def _say(self, kind: str, severity: Severity, text: str, file: Path, fix: str, ids: tuple[str, ...]) -> None:
+    def _add(self, kind: str, severity: Severity, text: str, file: Path, fix: str, ids: tuple[str, ...]) -> None:
         where = printable(self.stream.manifest.where(self.record))
         self.findings.append(Finding(kind, severity, text, self.stream.name, where, printable(str(file)), fix, ids))
 
 
-def _shape(record: Record, size: tuple[int, int], say: _Voice) -> None:
+def _check_shape(record: Record, size: tuple[int, int], report: _FindingWriter) -> None:
     short, long = sorted(size)
     text = f"{record.image}: is {size[0]}x{size[1]} pixels"
     if short < TINY:
-        say.warn("image-tiny", f"{text}, smaller than {TINY}", record.image, "a thumbnail by mistake? take it out")
+        report.warn("image-tiny", f"{text}, smaller than {TINY}", record.image, "a thumbnail by mistake? take it out")
     elif long > LONG * short:
-        say.warn("image-long", f"{text}, more than {LONG:.0f} times as long as wide", record.image, "cut it into tiles")
+        report.warn(
+            "image-long", f"{text}, more than {LONG:.0f} times as long as wide", record.image, "cut it into tiles"
+        )
     if short * long > HUGE:
-        say.warn(
+        report.warn(
             "image-huge",
             f"{text}, {short * long / 1e6:.0f} million",
             record.image,
@@ -169,29 +176,29 @@ def _shape(record: Record, size: tuple[int, int], say: _Voice) -> None:
         )
 
 
-def _misfit(record: Record, what: str, size: tuple[int, int], mask: tuple[int, int]) -> tuple[str, str]:
-    """Kind and text for a mask of another size."""
+def _describe_size_mismatch(record: Record, what: str, size: tuple[int, int], mask: tuple[int, int]) -> tuple[str, str]:
+    """Kind and text of the finding for a mask of another size than its image."""
     text = f"{record.image}: is {size[0]}x{size[1]} pixels but {what} is {mask[0]}x{mask[1]}"
     if size == mask[::-1]:
         return "mask-turned", f"{text} (turned: was the mask drawn without regard to the EXIF orientation?)"
     return "mask-size", text
 
 
-def _whole_file(path: Path, say: _Voice) -> None:
-    """Checksums of a mask, which decoders do not all look at."""
-    if path.suffix.lower() != ".png" or any(finding.kind.startswith("mask-") for finding in say.findings):
+def _check_mask_file(path: Path, report: _FindingWriter) -> None:
+    """Check the checksums of a PNG mask, which not every decoder does."""
+    if path.suffix.lower() != ".png" or any(finding.kind.startswith("mask-") for finding in report.findings):
         return
     with opened(path) as file:
-        wrong = checksums(file.read())
+        wrong = check_png(file.read())
     if wrong:
-        say.error("mask-damaged", f"{path}: damaged inside: {wrong}", path, "get it again")
+        report.error("mask-damaged", f"{path}: damaged inside: {wrong}", path, "get it again")
 
 
-def _histogram(ids: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _count_ids(ids: NDArray[np.uint8]) -> NDArray[np.int64]:
     if 0 < ids.size < _EXACT:
         return np.asarray(cv2.calcHist([ids], [0], None, [256], [0, 256])).ravel().astype(np.int64)
     return np.bincount(ids.ravel(), minlength=256)
 
 
-def _digest(ids: NDArray[np.uint8]) -> bytes:
+def _hash_ids(ids: NDArray[np.uint8]) -> bytes:
     return hashlib.sha256(repr(ids.shape).encode() + np.ascontiguousarray(ids).tobytes()).digest()[:8]

@@ -1,7 +1,7 @@
-"""Lists to train with, made of one labelled set: part for evaluation, part held out, and nested labelled fractions of the rest.
+"""Split one labelled set into evaluation, held-out and training images, with nested labelled fractions of the latter.
 
-Images are drawn one after another so that every beginning of the order holds the classes in about the shares of the whole: the
-first eighth of a list is then a fair eighth, and it lies in the first quarter.
+Images are drawn one after another such that every prefix of the order holds the classes in about the same shares as the
+whole set. So the first eighth of the list is representative, and is contained in the first quarter.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ CANDIDATES = 32
 
 
 @dataclass(frozen=True)
-class Split:
-    """Places (indices into the images that were split) of each part; `labeled` maps a fraction's name to a beginning of `train`.
+class DataSplit:
+    """Indices of the images in each part.
 
-    train: in the order in which they were drawn.
+    train: in the order in which they were drawn; labeled: name of a fraction -> a prefix of `train`.
     """
 
     train: list[int]
@@ -36,7 +36,7 @@ class Split:
     labeled: Mapping[str, list[int]]
 
     def unlabeled(self, name: str) -> list[int]:
-        """The images of `train` that the fraction `name` leaves without labels."""
+        """Indices of `train` that are unlabelled in the fraction `name`."""
         return self.train[len(self.labeled[name]) :]
 
 
@@ -49,13 +49,13 @@ def make_split(
     held_out: float = 0,
     seed: int = 0,
     together: Sequence[Sequence[int]] = (),
-) -> Split:
+) -> DataSplit:
     """Split images.
 
-    pixels: (N, K) number of pixels of each class in each image; ids: of the images, the only thing that ties the draws to them, so
-    that the order of the list does not matter; sizes: name -> share (float) or number (int) of training images that keep their
-    labels; val, held_out: share or number for evaluation and for decisions while training, taken first; together: groups of
-    images that go to one side of these two cuts (frames of one film, copies), whole.
+    pixels: (N, K) number of pixels of each class in each image; ids: of the images, the only thing that ties the draws
+    to them, so that the order of the list does not matter; sizes: name -> share (float) or number (int) of training
+    images that keep their labels; val, held_out: share or number for evaluation and for decisions while training, taken
+    first; together: groups of images that go to one side of these two cuts (frames of one film, copies), whole.
 
     Raises:
         DataError: parts that are larger than what there is, or nothing is left to train on.
@@ -63,32 +63,32 @@ def make_split(
     if len(ids) != len(pixels):
         raise ValueError(f"{len(pixels)} rows for {len(ids)} ids")
     taken: set[int] = set()
-    units = _units(len(ids), together)
+    units = _group_units(len(ids), together)
     parts = []
     for name, share in (("val", val), ("held_out", held_out)):
-        count = _count(share, len(ids), name)
-        part = _units_drawn(pixels, ids, [unit for unit in units if unit[0] not in taken], count, f"{seed}/{name}")
+        count = _resolve_count(share, len(ids), name)
+        part = _draw_units(pixels, ids, [unit for unit in units if unit[0] not in taken], count, f"{seed}/{name}")
         taken.update(part)
         parts.append(part)
     rest = [index for index in range(len(ids)) if index not in taken]
     if not rest:
         raise DataError("no images are left to train on; make val or held_out smaller")
-    train = [rest[i] for i in drawn(pixels[rest], [ids[i] for i in rest], f"{seed}/train")]
+    train = [rest[i] for i in draw_order(pixels[rest], [ids[i] for i in rest], f"{seed}/train")]
     labeled = {}
     for name, size in sizes.items():
-        count = _count(size, len(train), name)
+        count = _resolve_count(size, len(train), name)
         if count == 0:
             raise DataError(f"{name}: no image of {len(train)} would be labelled; ask for more")
         labeled[name] = train[:count]
-    return Split(train, parts[0], parts[1], labeled)
+    return DataSplit(train, parts[0], parts[1], labeled)
 
 
-def drawn(pixels: Counts, ids: Sequence[str], seed: str) -> list[int]:
-    """An order of the images (N, K) whose beginnings hold the classes as the whole does; a pure function of ids, pixels and seed.
+def draw_order(pixels: Counts, ids: Sequence[str], seed: str) -> list[int]:
+    """Order images (N, K) such that every prefix holds the classes as the whole does; a pure function of its arguments.
 
-    Of the next `CANDIDATES` images that show a class for the first time (of all, once there is no such image) the one is taken that
-    brings the shares nearest to those of the whole (of pixels, and of images with the class; rare classes weigh as much as
-    frequent ones) and shows most new classes: both are compared with the mean of the candidates.
+    Of the next `CANDIDATES` images that show a class for the first time (of all, once there is no such image) the one
+    is taken that brings the shares nearest to those of the whole (of pixels, and of images with the class; rare classes
+    weigh as much as frequent ones) and shows most new classes: both are compared with the mean of the candidates.
     """
     left = sorted(range(len(ids)), key=lambda i: hashlib.sha256(f"{seed}/{ids[i]}".encode()).digest())
     shown = pixels > 0
@@ -102,8 +102,8 @@ def drawn(pixels: Counts, ids: Sequence[str], seed: str) -> list[int]:
         near = [left[place] for place in places]
         ahead = have + pixels[near]
         shares = ahead / np.maximum(ahead.sum(axis=1, keepdims=True), 1)
-        away = np.add(_away(shares, goals[0]), _away((seen + shown[near]) / (len(out) + 1), goals[1]))
-        chosen = left.pop(places[int(np.argmin(_relative(away) - _relative(new[near])))])
+        away = np.add(_chi_square(shares, goals[0]), _chi_square((seen + shown[near]) / (len(out) + 1), goals[1]))
+        chosen = left.pop(places[int(np.argmin(_divide_by_mean(away) - _divide_by_mean(new[near])))])
         new = new - shown[:, shown[chosen] & (seen == 0)].sum(axis=1)
         have += pixels[chosen]
         seen += shown[chosen]
@@ -111,28 +111,28 @@ def drawn(pixels: Counts, ids: Sequence[str], seed: str) -> list[int]:
     return out
 
 
-def _relative(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Values over their mean; zeros stay."""
+def _divide_by_mean(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Divide by the mean; zeros stay zeros."""
     return np.asarray(values / max(float(values.mean()), 1e-12), np.float64)
 
 
-def _away(shares: NDArray[np.float64], goal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, K) shares -> (N,) chi-square distances from `goal`; classes that are nowhere do not count."""
+def _chi_square(shares: NDArray[np.float64], goal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, K) shares -> (N,) chi-square distances to `goal` (K,); classes with a goal of 0 do not count."""
     there = goal > 0
     distances: NDArray[np.float64] = ((shares[:, there] - goal[there]) ** 2 / goal[there]).sum(axis=1)
     return distances
 
 
-def _count(share: float | int, total: int, name: str) -> int:
-    """Number of images: an int is one already, a float is a share of `total`; a positive share is at least one image."""
+def _resolve_count(share: float | int, total: int, name: str) -> int:
+    """Number of images: an int as it is, a float as a share of `total`, at least one image if positive."""
     count = share if isinstance(share, int) else max(int(share * total), 1 if share > 0 else 0)
     if not 0 <= count <= total:
         raise DataError(f"{name}: {share:g} of {total} images cannot be taken")
     return count
 
 
-def _units(count: int, together: Sequence[Sequence[int]]) -> list[list[int]]:
-    """All images in groups; an image that stands in no group is its own."""
+def _group_units(count: int, together: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Group all images; an image outside of all groups is a group of its own."""
     grouped = {index for group in together for index in group}
     units = [sorted(set(group)) for group in together if group]
     if sum(map(len, units)) != len(grouped):
@@ -140,14 +140,14 @@ def _units(count: int, together: Sequence[Sequence[int]]) -> list[list[int]]:
     return [*units, *([index] for index in range(count) if index not in grouped)]
 
 
-def _units_drawn(pixels: Counts, ids: Sequence[str], units: list[list[int]], count: int, seed: str) -> list[int]:
-    """Whole units, as fair as `drawn` makes them, until `count` images are reached; a unit that would go far over is passed by."""
+def _draw_units(pixels: Counts, ids: Sequence[str], units: list[list[int]], count: int, seed: str) -> list[int]:
+    """Draw whole units in `draw_order` until `count` images are reached; units that do not fit are skipped."""
     if not count:
         return []
     sums = np.array([pixels[unit].sum(axis=0) for unit in units])
     names = [min(ids[index] for index in unit) for unit in units]
     taken: list[int] = []
-    for place in drawn(sums, names, seed):
+    for place in draw_order(sums, names, seed):
         if len(taken) + len(units[place]) <= count:
             taken += units[place]
     return sorted(taken)

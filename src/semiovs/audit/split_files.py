@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.audit.split import Split
+from semiovs.audit.split import DataSplit
 from semiovs.data.collection import Collection
 from semiovs.images.manifest import Manifest
 
@@ -28,7 +28,7 @@ def _lists_there(place: Path) -> set[Path]:
     return {path for path in paths if path.suffix in {".txt", ".jsonl"} and path.is_relative_to(place.resolve())}
 
 
-def write_lists(made: Split, labeled: Manifest, bare: Manifest | None, place: Path, root: Path) -> dict[str, Path]:
+def write_lists(made: DataSplit, labeled: Manifest, bare: Manifest | None, place: Path, root: Path) -> dict[str, Path]:
     """Write all lists; returns name -> file. Bare images that are among the labelled ones have their place there."""
     others = () if bare is None else bare.without(labeled)
 
@@ -48,7 +48,7 @@ def write_lists(made: Split, labeled: Manifest, bare: Manifest | None, place: Pa
     return written
 
 
-def describe_split(made: Split, pixels: NDArray[np.int64], collection: Collection) -> dict[str, Any]:
+def describe_split(made: DataSplit, pixels: NDArray[np.int64], collection: Collection) -> dict[str, Any]:
     """What split.json holds: of each part its images, class shares, how far these are off the whole, and classes it lacks."""
     whole, names = _shares(pixels, range(len(pixels))), collection.vocabulary.names
     parts: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What the images and masks of a stream come to: sizes, formats, colours, classes."""
+"""Statistics of the images and masks of one stream: sizes, formats, colours, classes."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _AS_READ = {
 
 
 @dataclass
-class Tally:
-    """Facts of one stream.
+class StreamStatistics:
+    """Statistics of one stream.
 
-    read: images that could be decoded; masks: masks that could be read; counts: (256,) pixels of each class id; images_with: (256,)
-    masks in which an id occurs; examples: one file for each odd thing.
+    read: images that could be decoded; masks: masks that could be read; counts: (256,) pixels of each class id;
+    images_with: (256,) masks in which an id occurs; examples: one file for each kind of note.
     """
 
     stream: Stream
@@ -55,8 +55,8 @@ class Tally:
 
     def add(self, record: Record, found: Inspection) -> None:
         """Count a record."""
-        if found.appearance is not None:
-            self._add_picture(record, found)
+        if found.image is not None:
+            self._add_image(record, found)
         if found.labels is not None:
             there = found.labels.counts > 0
             self.masks += 1
@@ -66,8 +66,8 @@ class Tally:
                 self.of_one_class += 1
                 self.examples.setdefault("one class", str(record.mask or record.image))
 
-    def _add_picture(self, record: Record, found: Inspection) -> None:
-        picture = found.appearance
+    def _add_image(self, record: Record, found: Inspection) -> None:
+        picture = found.image
         assert picture is not None
         self.read += 1
         self.bytes += picture.length
@@ -96,7 +96,7 @@ class Tally:
         std = np.sqrt(np.maximum(square - mean**2, 0))
         return [round(float(v) / 255, 4) for v in mean], [round(float(v) / 255, 4) for v in std]
 
-    def shares(self, vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
+    def class_shares(self, vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
         """Class -> its share of the labelled pixels, and in how many images it is; empty without masks."""
         if not self.masks:
             return {}
@@ -114,8 +114,8 @@ class Tally:
                 "formats": dict(self.formats.most_common()),
                 "modes": dict(self.modes.most_common()),
                 "turned_by_exif": self.turned,
-                "width": _spread(self.widths),
-                "height": _spread(self.heights),
+                "width": _summarize(self.widths),
+                "height": _summarize(self.heights),
                 "sizes": len(set(zip(self.widths, self.heights, strict=True))),
             }
         if (found := self.mean_std) is not None:
@@ -125,13 +125,13 @@ class Tally:
             facts |= {
                 "masks": self.masks,
                 "ignored": round(int(self.counts[IGNORE]) / max(pixels, 1), 6),
-                "classes": self.shares(vocabulary),
+                "classes": self.class_shares(vocabulary),
             }
         return facts
 
     def findings(self, vocabulary: Vocabulary, *, named: bool) -> Iterator[Finding]:
-        """What the stream as a whole shows. named: the classes are the user's, not mere numbers."""
-        yield from self._modes()
+        """Yield findings about the stream as a whole. named: whether the user has named the classes."""
+        yield from self._find_mode_notes()
         if self.stream.named_masks:
             text = f"{self.stream.named_masks} {self.stream.name} lines name masks; they are never opened"
             yield Finding("masks-unused", "note", text, self.stream.name, str(self.stream.manifest.origin or ""))
@@ -144,33 +144,33 @@ class Tally:
         if named and self.stream.name in MASKED:
             absent = [name for i, name in enumerate(vocabulary.names) if not self.images_with[i]]
             if absent:
-                yield _absent(absent, len(vocabulary), self.stream.name)
+                yield _report_absent_classes(absent, len(vocabulary), self.stream.name)
 
-    def _modes(self) -> Iterator[Finding]:
+    def _find_mode_notes(self) -> Iterator[Finding]:
         for mode, number in self.modes.most_common():
             if mode != "RGB" and not mode.endswith(" channels"):
                 said = _AS_READ.get(mode, f"mode {mode}")
-                yield self._note("image-mode", number, f"are {said}; they are read as RGB", mode)
+                yield self._make_note("image-mode", number, f"are {said}; they are read as RGB", mode)
         if self.transparent:
-            yield self._note(
+            yield self._make_note(
                 "image-transparent", self.transparent, "have transparent pixels; transparency is dropped", "transparent"
             )
         if self.turned:
-            yield self._note(
+            yield self._make_note(
                 "image-turned", self.turned, "are turned by EXIF; masks have to fit them as shown", "turned"
             )
 
-    def _note(self, kind: str, number: int, what: str, example: str) -> Finding:
+    def _make_note(self, kind: str, number: int, what: str, example: str) -> Finding:
         text = f"{number} of {self.read} {self.stream.name} images {what} (like {self.examples[example]})"
         return Finding(kind, "note", text, self.stream.name)
 
 
-def _absent(names: list[str], classes: int, stream: str) -> Finding:
+def _report_absent_classes(names: list[str], classes: int, stream: str) -> Finding:
     text = f"{len(names)} of {classes} classes never occur in the {stream} masks: {', '.join(names)}"
     means = "their IoU there says nothing" if stream == VAL else "nothing can be learned of them there"
     return Finding("class-absent", "warning", text, stream, fix=f"{means}; check the class list, or label some")
 
 
-def _spread(values: array[int]) -> dict[str, float]:
+def _summarize(values: array[int]) -> dict[str, float]:
     found = np.frombuffer(values, np.int32)
     return {"min": int(found.min()), "median": float(np.median(found)), "max": int(found.max())}

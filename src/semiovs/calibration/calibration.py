@@ -1,4 +1,4 @@
-"""What the labelled images taught about a teacher: which of its pixels to trust, and how far. Plain data; it streams."""
+"""Calibration of a teacher: rules per class for which pixels to keep, and with which confidence; stored as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semiovs.calibration.counts import LEVELS, Table, levels, percentile
+from semiovs.calibration.counts import LEVELS, CountTable, find_percentile, quantize_scores
 from semiovs.calibration.risk_control import NEVER
 from semiovs.errors import ConfigError, DataError
 from semiovs.files import write_json
@@ -26,20 +26,21 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 FORMAT = 1
 
-#: controlled: its own threshold keeps the promise; global: too few images, the threshold of all classes; few: too few images,
-#: ignored; unusable: enough images, but nothing worth keeping at the wanted risk.
+#: controlled: own threshold with controlled risk; global: too few images, threshold of all classes; few: too few
+#: images, ignored; unusable: enough images, but too little to keep at the wanted risk.
 Status = Literal["controlled", "global", "few", "unusable"]
 Rare = Literal["global", "ignore"]
 
 
 @dataclass(frozen=True)
 class ClassRule:
-    """What happens to the pixels that the teacher gives to one class. Levels are scores times 255.
+    """Rule for the pixels that the teacher labels as one class. Levels are scores times 255.
 
-    threshold: lowest level that is kept, 256 = none; presence: the 99th percentile of the class's levels in an image must reach it,
-    else all its pixels there are ignored; curve: (256,) level -> probability times 255 that the label is right.
-    images: labelled images that the teacher saw it in; coverage, precision: share of its pixels there that are kept, and share of
-    the kept ones that are right (measured on the very images it was fitted on; the card measures on others).
+    threshold: lowest level that is kept, 256 = none; presence: the 99th percentile of the class's levels in an image
+    must reach it, else all its pixels there are ignored; curve: (256,) level -> probability times 255 that the label is
+    right. images: labelled images in which the teacher found the class; coverage, precision: share of its pixels there
+    that are kept, and share of the kept ones that are right (on the images of the fit; the teacher card
+    cross-validates).
     """
 
     name: str
@@ -60,7 +61,7 @@ class ClassRule:
 
     @property
     def ignored(self) -> bool:
-        """Whether no pixel of the class is ever kept."""
+        """Whether all pixels of the class are ignored."""
         return self.threshold == NEVER
 
     def as_json(self) -> dict[str, Any]:
@@ -86,10 +87,11 @@ class ClassRule:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A function (label, score) -> (label with an ignore band, confidence), made by `calibrate` from labelled images.
+    """Maps (label, score) to (label with an ignore band, confidence); fitted to labelled images by `fit`.
 
-    vocabulary: what the teacher must be asked with (the chosen candidate); teacher: who, see `identity`; classes: one rule each;
-    risk, rare: what was asked for; fitted_on: images and checksums of the data; choice: scores of the candidates, if several.
+    vocabulary: the one to ask the teacher with (the chosen candidate); teacher: as by `identify_teacher`; classes: one
+    rule each; risk, rare: as given to `fit`; fitted_on: number of images and checksums of the data; choice: scores of
+    the candidates, if there were several.
     """
 
     vocabulary: Vocabulary
@@ -107,33 +109,35 @@ class Calibration:
     def apply(
         self, label: NDArray[np.uint8], score: NDArray[Any], where: str = "scores"
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Label (H, W), 255 = no answer, and raw score (H, W) in [0, 1] (or uint8, as a store keeps it) of one image
-        -> label with 255 where it is not to be trusted, and 255 times the probability that it is right, 0 where ignored.
+        """Calibrate the label (H, W), 255 = no answer, and the raw score (H, W) in [0, 1] (or uint8 levels) of one
+        image.
+
+        Returns the label with 255 where it is ignored, and 255 times the probability that it is right, 0 where ignored.
 
         Raises:
-            DataError: scores or labels that are none.
+            DataError: invalid scores or labels.
         """
         if label.shape != score.shape:
             raise DataError(f"{where}: label {label.shape} and score {score.shape} differ in size")
-        index = label.astype(np.int32) * LEVELS + levels(score, where)
+        index = label.astype(np.int32) * LEVELS + quantize_scores(score, where)
         self._require_classes(label, where)
         keep, curve = self._tables
         if self._presence.any():
             counts = np.bincount(index.ravel(), minlength=keep.size).reshape(keep.shape)
-            keep = keep & (percentile(counts) >= self._presence)[:, None]
+            keep = keep & (find_percentile(counts) >= self._presence)[:, None]
         kept = keep.ravel()[index]
         return np.where(kept, label, np.uint8(IGNORE)), np.where(kept, curve.ravel()[index], np.uint8(0))
 
-    def keeps(self, table: Table) -> NDArray[np.bool_]:
-        """(rows,) the same decision on counts."""
+    def keep_rows(self, table: CountTable) -> NDArray[np.bool_]:
+        """(rows,) whether `apply` keeps the pixels of each row of a count table."""
         kept = self._tables[0][np.minimum(table.label, IGNORE), table.level] & (table.label < table.classes)
         for k in np.flatnonzero(self._presence):
-            counts = table.of_class(int(k))
+            counts = table.select_class(int(k))
             absent = counts.images[counts.presence < self._presence[k]]
             kept &= ~((table.label == k) & np.isin(table.image, absent))
         return kept
 
-    def confidences(self, table: Table) -> NDArray[np.uint8]:
+    def confidences(self, table: CountTable) -> NDArray[np.uint8]:
         """(rows,) 255 times the probability that a row's label is right, kept or not."""
         return np.asarray(self._tables[1][np.minimum(table.label, IGNORE), table.level])
 
@@ -159,20 +163,20 @@ class Calibration:
 
     @property
     def hash(self) -> str:
-        """First 16 hex digits of the SHA-256 of everything it is made of."""
+        """First 16 hex digits of the SHA-256 of its content."""
         text = json.dumps(self._body(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def ignored(self) -> list[str]:
-        """Names of the classes that are never kept."""
+        """Names of the classes whose pixels are all ignored."""
         return [rule.name for rule in self.classes if rule.ignored]
 
     def require(self, vocabulary: Vocabulary, teacher: Mapping[str, Any]) -> None:
-        """Raise DataError unless it was fitted for these classes and this teacher (as by `identity`)."""
+        """Raise DataError unless it was fitted for these classes and this teacher (as by `identify_teacher`)."""
         if difference := self.vocabulary.difference(vocabulary):
             raise DataError(f"the calibration is for other classes: {difference}; run `semiovs calibrate` again")
-        given = _plain(teacher)
+        given = _to_plain_data(teacher)
         different = sorted(key for key in {*self.teacher, *given} if self.teacher.get(key) != given.get(key))
         if different:
             pairs = ", ".join(f"{key}: {self.teacher.get(key)!r} there, {given.get(key)!r} now" for key in different)
@@ -182,11 +186,11 @@ class Calibration:
         return {
             "format": FORMAT,
             "vocabulary": {"hash": self.vocabulary.hash, **self.vocabulary.as_json()},
-            "teacher": _plain(self.teacher),
+            "teacher": _to_plain_data(self.teacher),
             "risk": self.risk,
             "rare": self.rare,
-            "fitted_on": _plain(self.fitted_on),
-            "choice": None if self.choice is None else _plain(self.choice),
+            "fitted_on": _to_plain_data(self.fitted_on),
+            "choice": None if self.choice is None else _to_plain_data(self.choice),
             "classes": [rule.as_json() for rule in self.classes],
         }
 
@@ -199,7 +203,7 @@ class Calibration:
         """Inverse of `as_json`.
 
         Raises:
-            ValueError, KeyError, TypeError: data that is none, or was changed by hand.
+            ValueError, KeyError, TypeError: invalid data, or data changed by hand.
         """
         if data["format"] != FORMAT:
             raise ValueError(f"format {data['format']!r}; this version reads format {FORMAT}")
@@ -226,7 +230,7 @@ class Calibration:
         """Read what `save` wrote.
 
         Raises:
-            DataError: not there, no calibration, or changed.
+            DataError: missing, not a calibration, or changed by hand.
         """
         try:
             return cls.from_json(json.loads(Path(path).read_text("utf-8")))
@@ -253,12 +257,12 @@ class Calibration:
         Raises:
             DataError: it was fitted for another teacher.
         """
-        self.require(self.vocabulary, identity(name, teacher))
+        self.require(self.vocabulary, identify_teacher(name, teacher))
         return CalibratedTeacher(teacher, self)
 
 
 class CalibratedTeacher(OpenVocabModel):
-    """Any teacher with a calibration on top: its labels have an ignore band, its confidences are probabilities."""
+    """A teacher with a calibration: uncertain labels are ignored, confidences are probabilities."""
 
     def __init__(self, teacher: OpenVocabModel, calibration: Calibration) -> None:
         self.teacher, self.calibration = teacher, calibration
@@ -275,7 +279,7 @@ class CalibratedTeacher(OpenVocabModel):
     def label(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Labels (H, W) uint8, 255 = not to be trusted, and the probability that each is right."""
+        """Labels (H, W) uint8, 255 = ignored, and the probability that each is right."""
         if vocabulary.hash != self.calibration.vocabulary.hash:
             raise DataError(
                 f"asked with vocabulary {vocabulary.hash}, but the calibration was fitted with "
@@ -290,7 +294,7 @@ class CalibratedTeacher(OpenVocabModel):
         return labels, confidences
 
     def describe(self) -> dict[str, Any]:
-        """The teacher's, and the calibration's hash, so that stores refuse to mix."""
+        """The teacher's description and the calibration's hash, so that stores do not mix calibrations."""
         note = {"hash": self.calibration.hash, "risk": self.calibration.risk}
         return {**self.teacher.describe(), "calibration": note}
 
@@ -299,29 +303,29 @@ class CalibratedTeacher(OpenVocabModel):
         return self.teacher.version(identifier)
 
     def exact(self) -> CalibratedTeacher | None:
-        """The teacher's, with the same calibration."""
+        """The exact teacher with the same calibration."""
         inner = self.teacher.exact()
         return None if inner is None else CalibratedTeacher(inner, self.calibration)
 
 
-def identity(name: str, teacher: OpenVocabModel) -> dict[str, Any]:
-    """Plain data that tells teachers apart: name, options, weights.
+def identify_teacher(name: str, teacher: OpenVocabModel) -> dict[str, Any]:
+    """Plain data that identifies a teacher: name, options, weights.
 
-    The folder of ready-made answers is no part of it: those for the labelled images may lie elsewhere than those to be labelled.
+    The folder of ready-made masks is left out, as labelled and unlabelled images may have different ones.
     """
-    facts = _plain({"name": name, **teacher.describe()})
-    found: dict[str, Any] = _without_root(facts) if teacher.reads_ids else facts
+    facts = _to_plain_data({"name": name, **teacher.describe()})
+    found: dict[str, Any] = _remove_root(facts) if teacher.reads_ids else facts
     return found
 
 
-def _without_root(data: Any) -> Any:
+def _remove_root(data: Any) -> Any:
     """Plain data without the key 'root', also inside an ensemble's members."""
     if isinstance(data, dict):
-        return {key: _without_root(value) for key, value in data.items() if key != "root"}
-    return [_without_root(value) for value in data] if isinstance(data, list) else data
+        return {key: _remove_root(value) for key, value in data.items() if key != "root"}
+    return [_remove_root(value) for value in data] if isinstance(data, list) else data
 
 
-def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON reads it back."""
+def _to_plain_data(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert to plain data by a round trip through JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(dict(data), default=str))
     return plain

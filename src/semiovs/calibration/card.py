@@ -1,4 +1,4 @@
-"""The teacher's report card: what it is worth on the labelled images, before any training."""
+"""The teacher card: quality of a teacher on the labelled images, before any training."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from semiovs.calibration.calibration import Calibration, ClassRule, Rare
-from semiovs.calibration.fit import Progress, fit, measure
-from semiovs.calibration.reliability import ClassScore, Curve, TeacherScore, precision_coverage, score_teacher, worst
+from semiovs.calibration.fit import Progress, count_answers, fit
+from semiovs.calibration.reliability import (
+    ClassScore,
+    PrecisionCoverage,
+    TeacherScore,
+    compute_precision_coverage,
+    find_worst,
+    score_teacher,
+)
 from semiovs.data.dataset import read_labeled
 from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest
@@ -22,12 +29,12 @@ from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.image_batches import ReadRgb
 from semiovs.vocab.vocabulary import Vocabulary
 
-#: Names that a sentence lists before it says how many more there are.
+#: Names that are listed in a sentence before "and N more".
 _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Example:
+class CardExample:
     """A labelled image. pixels (H, W, 3); truth, label, kept (H, W): mask, raw label, calibrated label."""
 
     name: str
@@ -39,13 +46,13 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Card:
-    """Everything the page shows. calibration: fitted on all labelled images; curves: one a class; worst: lowest accuracy first."""
+class TeacherCard:
+    """Content of the page. calibration: fitted on all images; curves: per class; worst: lowest accuracy first."""
 
     score: TeacherScore
     calibration: Calibration
-    curves: tuple[Curve, ...]
-    worst: tuple[Example, ...]
+    curves: tuple[PrecisionCoverage, ...]
+    worst: tuple[CardExample, ...]
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -70,7 +77,7 @@ class Card:
             if names:
                 one = len(names) == 1
                 verbs = {"are": "is" if one else "are", "were": "was" if one else "were"}
-                parts.append(f"{listed(names)} {words.format(**verbs)}")
+                parts.append(f"{join_names(names)} {words.format(**verbs)}")
         if score.held is None:
             parts.append("there are too few images to say how well the calibrated labels would do on new ones")
         else:
@@ -97,7 +104,7 @@ class Card:
                 "reliability": self.score.reliability.as_json(),
             },
             "calibrated": None if held is None else held.as_json(),
-            "classes": [_row(rule, score) for rule, score in self.rows],
+            "classes": [_make_row(rule, score) for rule, score in self.rows],
             "ignored": self.calibration.ignored,
             "worst": [{"id": example.name, "accuracy": round(example.accuracy, 4)} for example in self.worst],
         }
@@ -117,36 +124,38 @@ def make_card(
     batch_size: int = 1,
     progress: Progress | None = None,
     read: ReadRgb = read_image,
-) -> Card:
-    """Ask the teacher about the labelled images, fit, cross-validate, and look at its worst images again.
+) -> TeacherCard:
+    """Label the labelled images with the teacher, fit and cross-validate a calibration, and collect the worst images.
 
-    who: as by `identity`; folds: of the cross-validation; examples: number of worst images.
+    who: as by `identify_teacher`; folds: of the cross-validation; examples: number of worst images.
 
     Raises:
-        DataError, UsageError: as `measure` and `fit`.
+        DataError, UsageError: as `count_answers` and `fit`.
     """
-    tally = measure(teacher, labeled, masks, vocabulary, batch_size=batch_size, progress=progress, read=read)
+    tally = count_answers(teacher, labeled, masks, vocabulary, batch_size=batch_size, progress=progress, read=read)
     refit = partial(fit, vocabulary=vocabulary, teacher=who, risk=risk, rare=rare, manifest=labeled.hash)
     calibration = refit(tally)
     score = score_teacher(tally, refit, risk=risk, folds=folds)
-    shown = worst(score.image_accuracy, examples)
-    return Card(
+    shown = find_worst(score.image_accuracy, examples)
+    return TeacherCard(
         score,
         calibration,
-        tuple(precision_coverage(tally, k) for k in range(len(vocabulary))),
-        tuple(_example(teacher, labeled, masks, calibration, i, float(score.image_accuracy[i]), read) for i in shown),
+        tuple(compute_precision_coverage(tally, k) for k in range(len(vocabulary))),
+        tuple(
+            _make_example(teacher, labeled, masks, calibration, i, float(score.image_accuracy[i]), read) for i in shown
+        ),
     )
 
 
-def listed(names: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``, ``a, b, c and 4 more``."""
+def join_names(names: Sequence[str]) -> str:
+    """Join names as ``a``, ``a and b``, ``a, b and c`` or ``a, b, c and 4 more``."""
     shown = list(names[:_NAMED])
     if len(names) > _NAMED:
         shown.append(f"{len(names) - _NAMED} more")
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
-def _example(
+def _make_example(
     teacher: OpenVocabModel,
     labeled: Manifest,
     masks: MaskReader,
@@ -154,7 +163,7 @@ def _example(
     index: int,
     accuracy: float,
     read: ReadRgb,
-) -> Example:
+) -> CardExample:
     record = labeled[index]
     image, truth = read_labeled(record, masks, read)
     pixels = np.array(image, np.uint8)
@@ -162,10 +171,10 @@ def _example(
     labels, scores = teacher.label([tensor], calibration.vocabulary, ids=[record.id])
     label = labels[0].cpu().numpy()
     kept, _ = calibration.apply(label, scores[0].float().cpu().numpy(), f"image '{record.id}'")
-    return Example(record.id, accuracy, pixels, truth, label, kept)
+    return CardExample(record.id, accuracy, pixels, truth, label, kept)
 
 
-def _row(rule: ClassRule, score: ClassScore) -> dict[str, Any]:
+def _make_row(rule: ClassRule, score: ClassScore) -> dict[str, Any]:
     shares = {
         "precision": score.precision,
         "coverage": score.coverage,

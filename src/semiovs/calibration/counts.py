@@ -1,7 +1,7 @@
-"""What a teacher got right on labelled images, counted: per image, predicted class, true class and level of the score.
+"""Pixel counts of a teacher's answers on labelled images, by image, predicted class, true class and score level.
 
-Everything that calibration needs is in these counts, so no pixel is kept, and thresholds, folds and candidates are tried without
-asking the teacher again.
+Calibration works on these counts alone, so that no pixels are kept, and thresholds, folds and candidates are evaluated
+without running the teacher again.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
 
-#: A score in [0, 1] is rounded to 0..255, exactly as a store keeps it: labelling and later reading agree bit for bit.
+#: Scores in [0, 1] are rounded to levels 0..255, as in stores, so that results are the same before and after storing.
 LEVELS = 256
 
 Counts = NDArray[np.int64]
 
 
-def levels(score: NDArray[Any], where: str = "scores") -> NDArray[np.uint8]:
-    """Scores (H, W) in [0, 1] -> (H, W) uint8; uint8 (what a store holds) stays.
+def quantize_scores(score: NDArray[Any], where: str = "scores") -> NDArray[np.uint8]:
+    """Quantise scores (H, W) in [0, 1] to uint8 levels; uint8 input is returned unchanged.
 
     Raises:
         DataError: NaN, or outside [0, 1].
@@ -44,8 +44,8 @@ def levels(score: NDArray[Any], where: str = "scores") -> NDArray[np.uint8]:
     return found
 
 
-def percentile(counts: Counts, share: float = 0.99) -> Counts:
-    """Counts by level (..., 256) -> the level that a `share` of the pixels does not exceed (...); 0 where there are no pixels."""
+def find_percentile(counts: Counts, share: float = 0.99) -> Counts:
+    """Counts by level (..., 256) -> the level (...) that a `share` of the pixels does not exceed; 0 without pixels."""
     below = counts.cumsum(axis=-1)
     found: Counts = (below < share * below[..., -1:]).sum(axis=-1)
     return found
@@ -53,7 +53,7 @@ def percentile(counts: Counts, share: float = 0.99) -> Counts:
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """One image. keys: (predicted · (K + 1) + true) · 256 + level, ascending, with K for ignored; counts: pixels of each."""
+    """Counts of one image. keys: (predicted · (K + 1) + true) · 256 + level, ascending, K = ignored; counts: pixels."""
 
     id: str
     keys: NDArray[np.int32]
@@ -62,10 +62,10 @@ class ImageCounts:
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """Pixels that were predicted as one class, by level, in the images where there are any.
+    """Pixels predicted as one class, by level, in the images that have any.
 
-    images: (n,) index of the image; right, wrong, void: (n, 256), void where the truth is unknown; area: (n,) pixels of the image
-    whose truth is known.
+    images: (n,) index of the image; right, wrong, void: (n, 256), void where the truth is unknown; area: (n,) pixels of
+    the image whose truth is known.
     """
 
     images: Counts
@@ -76,17 +76,17 @@ class ClassCounts:
 
     @property
     def presence(self) -> Counts:
-        """(n,) how sure the teacher is that the class is in the image: the 99th percentile of its levels."""
-        return percentile(self.right + self.wrong + self.void)
+        """(n,) confidence that the class is in the image: the 99th percentile of its levels."""
+        return find_percentile(self.right + self.wrong + self.void)
 
-    def judged(self) -> ClassCounts:
-        """Images alone that have a pixel of the class whose truth is known."""
+    def with_truth(self) -> ClassCounts:
+        """The subset of images with a pixel of the class whose truth is known."""
         some = (self.right + self.wrong).any(axis=1)
         return ClassCounts(*(part[some] for part in (self.images, self.right, self.wrong, self.void, self.area)))
 
 
-class Tally:
-    """Counts of a list of images for K classes; grows by `add`."""
+class ScoreCounts:
+    """Counts of a list of images for K classes; `add` appends an image."""
 
     def __init__(self, classes: int, images: Sequence[ImageCounts] = ()) -> None:
         self.classes = classes
@@ -99,41 +99,41 @@ class Tally:
         """Count an image: label and truth (H, W) uint8 with 255 = ignore, score (H, W) in [0, 1] (or uint8 levels).
 
         Raises:
-            DataError: different shapes, values that are no class, scores that are none.
+            DataError: different shapes, or values that are no class or score.
         """
         if not label.shape == score.shape == truth.shape:
             raise DataError(
                 f"image '{name}': label {label.shape}, score {score.shape} and mask {truth.shape} differ in size"
             )
         side = self.classes + 1
-        index = self._known(name, label).astype(np.int32) * side + self._known(name, truth)
-        keys, counts = np.unique(index * LEVELS + levels(score, f"image '{name}'"), return_counts=True)
+        index = self._map_ignored(name, label).astype(np.int32) * side + self._map_ignored(name, truth)
+        keys, counts = np.unique(index * LEVELS + quantize_scores(score, f"image '{name}'"), return_counts=True)
         self.images.append(ImageCounts(name, keys.astype(np.int32), counts.astype(np.int32)))
         self.__dict__.pop("table", None)
 
-    def subset(self, indices: Sequence[int]) -> Tally:
+    def subset(self, indices: Sequence[int]) -> ScoreCounts:
         """The counts of some images."""
-        return Tally(self.classes, [self.images[i] for i in indices])
+        return ScoreCounts(self.classes, [self.images[i] for i in indices])
 
     @cached_property
-    def table(self) -> Table:
-        """All counts in columns."""
+    def table(self) -> CountTable:
+        """All counts as a table of columns."""
         keys = np.concatenate([image.keys for image in self.images] or [np.zeros(0, np.int32)]).astype(np.int64)
         counts = np.concatenate([image.counts for image in self.images] or [np.zeros(0, np.int32)]).astype(np.int64)
         of = np.repeat(np.arange(len(self.images)), [len(image.keys) for image in self.images])
         pair, level = np.divmod(keys, LEVELS)
         label, truth = np.divmod(pair, self.classes + 1)
-        return Table(self.classes, len(self), of, label, truth, level, counts)
+        return CountTable(self.classes, len(self), of, label, truth, level, counts)
 
     @property
     def digest(self) -> str:
-        """First 16 hex digits of the SHA-256 of ids and counts: what exactly a calibration was fitted on."""
+        """First 16 hex digits of the SHA-256 of ids and counts, the data of a fit."""
         digest = hashlib.sha256(f"{self.classes};".encode())
         for image in self.images:
             digest.update(f"{image.id};".encode() + image.keys.tobytes() + image.counts.tobytes())
         return digest.hexdigest()[:16]
 
-    def _known(self, name: str, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _map_ignored(self, name: str, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Ids with K for ignored."""
         strange = ids[(ids >= self.classes) & (ids != IGNORE)]
         if strange.size:
@@ -142,8 +142,8 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Table:
-    """One row a (image, predicted, true, level) that occurs; every column (rows,) int64, K = ignored."""
+class CountTable:
+    """One row for each (image, predicted, true, level) that occurs; columns (rows,) int64, K = ignored."""
 
     classes: int
     images: int
@@ -163,17 +163,17 @@ class Table:
     def _by_label(self) -> Counts:
         return np.argsort(self.label, kind="stable")
 
-    def of_class(self, k: int) -> ClassCounts:
+    def select_class(self, k: int) -> ClassCounts:
         """The pixels that were predicted as class `k`."""
         order = self.label[self._by_label]
         return self._counts(self._by_label[np.searchsorted(order, k) : np.searchsorted(order, k, "right")])
 
-    def all_classes(self) -> ClassCounts:
+    def select_all_classes(self) -> ClassCounts:
         """The pixels of every predicted class together."""
         return self._counts(np.flatnonzero(self.label < self.classes))
 
     def confusion(self, kept: NDArray[np.bool_] | None = None) -> Counts:
-        """(K, K + 1) pixels: row = true class, column = predicted one, the last: none, or a row that is not `kept`."""
+        """(K, K + 1) pixels: row = true class, column = predicted class; last column: no prediction, or not `kept`."""
         column = self.label if kept is None else np.where(kept, self.label, self.classes)
         known = self.truth < self.classes
         side = self.classes + 1

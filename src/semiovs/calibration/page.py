@@ -1,4 +1,4 @@
-"""The teacher card's page: advice, classes, precision against coverage, reliability, worst images."""
+"""The HTML page of the teacher card: advice, classes, precision-coverage curves, reliability, worst images."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.calibration.calibration import ClassRule
-from semiovs.calibration.card import Card, Example
-from semiovs.calibration.reliability import Curve, Reliability
+from semiovs.calibration.card import CardExample, TeacherCard
+from semiovs.calibration.reliability import PrecisionCoverage, Reliability
 from semiovs.images.palette import palette
-from semiovs.report.figures import bare, svg
+from semiovs.report.figures import render_svg, simplify_axes
 from semiovs.report.page import write_page
 
 #: Classes whose curves are drawn: those with the most pixels in the masks.
@@ -34,7 +34,7 @@ _MEANING = {
 }
 
 
-def write_card(path: Path, card: Card) -> None:
+def write_card_page(path: Path, card: TeacherCard) -> None:
     """Write the page to `path`."""
     colors = palette(card.vocabulary.colors)
     drawn = sorted(range(len(card.rows)), key=lambda k: -card.rows[k][1].truth)[:_DRAWN]
@@ -47,32 +47,32 @@ def write_card(path: Path, card: Card) -> None:
         held=held,
         images=card.calibration.fitted_on["images"],
         risk=card.calibration.risk,
-        rows=[_class_row(rule, score, colors[k]) for k, (rule, score) in enumerate(card.rows)],
-        curves=[_curve(card.rows[k][0], card.curves[k], card.calibration.risk) for k in drawn],
+        rows=[_make_class_row(rule, score, colors[k]) for k, (rule, score) in enumerate(card.rows)],
+        curves=[_plot_curve(card.rows[k][0], card.curves[k], card.calibration.risk) for k in drawn],
         left_out=sum(1 for _, score in card.rows if score.images) - len(drawn),
-        reliability=_reliability(card.score.reliability, None if held is None else held.reliability),
-        strips=[_strip(example, colors) for example in card.worst],
-        legend=[(name, _css(colors[k])) for k, name in enumerate(card.vocabulary.names) if _seen(card, k)],
+        reliability=_plot_reliability(card.score.reliability, None if held is None else held.reliability),
+        strips=[_make_strip(example, colors) for example in card.worst],
+        legend=[(name, _format_color(colors[k])) for k, name in enumerate(card.vocabulary.names) if _is_shown(card, k)],
     )
 
 
-def _class_row(rule: ClassRule, score: Any, color: NDArray[np.uint8]) -> dict[str, Any]:
+def _make_class_row(rule: ClassRule, score: Any, color: NDArray[np.uint8]) -> dict[str, Any]:
     threshold = "-" if rule.ignored else f"{rule.threshold / 255:.2f}"
     return {
         "name": rule.name,
-        "css": _css(color),
+        "css": _format_color(color),
         "iou": f"{score.iou:.0f}",
         "images": score.images,
-        "precision": _percent(score.precision),
-        "kept_precision": _percent(score.kept_precision),
-        "coverage": _percent(score.coverage),
+        "precision": _format_percent(score.precision),
+        "kept_precision": _format_percent(score.kept_precision),
+        "coverage": _format_percent(score.coverage),
         "threshold": threshold + (f" (presence {rule.presence / 255:.2f})" if rule.presence else ""),
         "rule": _MEANING[rule.status],
         "ignored": rule.ignored,
     }
 
 
-def _curve(rule: ClassRule, curve: Curve, risk: float) -> str:
+def _plot_curve(rule: ClassRule, curve: PrecisionCoverage, risk: float) -> str:
     """Precision against coverage of one class, the threshold as a dot."""
     figure = Figure(figsize=(2.5, 1.9), layout="constrained")
     axes = figure.add_subplot()
@@ -88,12 +88,12 @@ def _curve(rule: ClassRule, curve: Curve, risk: float) -> str:
     axes.set_ylim(0, 103)
     axes.set_xticks([0, 50, 100])
     axes.set_yticks([0, 50, 100])
-    bare(axes)
-    return svg(figure)
+    simplify_axes(axes)
+    return render_svg(figure)
 
 
-def _reliability(raw: Reliability, held: Reliability | None) -> str:
-    """Share that is right against what was said, and how many pixels were said so."""
+def _plot_reliability(raw: Reliability, held: Reliability | None) -> str:
+    """Reliability diagram: accuracy against confidence, and a histogram of confidences."""
     figure = Figure(figsize=(4.6, 4.4), layout="constrained")
     top, low = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     top.plot([0, 100], [0, 100], color="#c9ccd2", linewidth=1, linestyle=(0, (4, 3)))
@@ -112,24 +112,24 @@ def _reliability(raw: Reliability, held: Reliability | None) -> str:
     low.set_xlabel("the label is said to be right with, %")
     low.set_xlim(0, 101)
     for axes in (top, low):
-        bare(axes)
+        simplify_axes(axes)
     figure.legend(frameon=False, fontsize=9, loc="outside lower center")
-    return svg(figure)
+    return render_svg(figure)
 
 
-def _strip(example: Example, colors: NDArray[np.uint8]) -> dict[str, Any]:
+def _make_strip(example: CardExample, colors: NDArray[np.uint8]) -> dict[str, Any]:
     """The pictures of one image."""
     height, width = example.truth.shape
     every = max(1, -(-max(height, width) // _SIDE))
     white = colors.copy()
     white[255] = 255
     maps = (("truth", example.truth), ("teacher", example.label), ("kept", example.kept))
-    cells = [{"caption": "image", "src": _url(example.pixels[::every, ::every], "JPEG")}]
-    cells += [{"caption": name, "src": _url(white[ids[::every, ::every]], "PNG")} for name, ids in maps]
+    cells = [{"caption": "image", "src": _encode_url(example.pixels[::every, ::every], "JPEG")}]
+    cells += [{"caption": name, "src": _encode_url(white[ids[::every, ::every]], "PNG")} for name, ids in maps]
     return {"name": example.name, "accuracy": f"{100 * example.accuracy:.0f}", "cells": cells}
 
 
-def _url(pixels: NDArray[np.uint8], kind: str) -> str:
+def _encode_url(pixels: NDArray[np.uint8], kind: str) -> str:
     out = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(pixels))
     if kind == "PNG":
@@ -139,13 +139,13 @@ def _url(pixels: NDArray[np.uint8], kind: str) -> str:
     return f"data:image/{kind.lower()};base64," + base64.b64encode(out.getvalue()).decode()
 
 
-def _seen(card: Card, k: int) -> bool:
+def _is_shown(card: TeacherCard, k: int) -> bool:
     return any((ids == k).any() for example in card.worst for ids in (example.truth, example.label))
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     return "-" if np.isnan(share) else f"{100 * share:.0f}"
 
 
-def _css(color: Sequence[int] | NDArray[np.uint8]) -> str:
+def _format_color(color: Sequence[int] | NDArray[np.uint8]) -> str:
     return "rgb({}, {}, {})".format(*(int(c) for c in color))

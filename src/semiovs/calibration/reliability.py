@@ -1,4 +1,4 @@
-"""How far a teacher can be trusted, and whether its calibration keeps its word on images that it was not fitted on."""
+"""Score a teacher on labelled images, and its calibration by cross-validation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.calibration.calibration import Calibration
-from semiovs.calibration.counts import LEVELS, Table, Tally
-from semiovs.calibration.fit import folds_of, miou
-from semiovs.calibration.risk_control import FLOOR_OF_CLASS, FLOOR_OF_IMAGE, images_needed, kept_from
+from semiovs.calibration.counts import LEVELS, CountTable, ScoreCounts
+from semiovs.calibration.fit import assign_folds, compute_miou
+from semiovs.calibration.risk_control import FLOOR_OF_CLASS, FLOOR_OF_IMAGE, count_images_needed, count_kept
 from semiovs.errors import DataError
 
 #: Bins of the reliability diagram.
@@ -24,7 +24,7 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Reliability:
-    """Pixels by what was said of them. confidence, accuracy: (bins,) mean of each bin, NaN where empty; share: of all pixels."""
+    """Reliability diagram. confidence, accuracy: (bins,) mean of each bin, NaN where empty; share: of all pixels."""
 
     confidence: Floats
     accuracy: Floats
@@ -48,34 +48,34 @@ class Reliability:
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
         parts = {"confidence": self.confidence, "accuracy": self.accuracy, "share": self.share}
-        rounded = {name: [_rounded(v) for v in values.tolist()] for name, values in parts.items()}
+        rounded = {name: [_round_or_none(v) for v in values.tolist()] for name, values in parts.items()}
         return {"ece": round(self.ece, 5), **rounded}
 
 
 @dataclass(frozen=True)
-class Curve:
-    """Precision against coverage of one class as its threshold rises: (257,) each; precision is NaN where nothing is kept."""
+class PrecisionCoverage:
+    """Coverage and precision of one class, (257,) by threshold; precision is NaN where nothing is kept."""
 
     coverage: Floats
     precision: Floats
 
 
-def precision_coverage(tally: Tally, k: int) -> Curve:
-    """Coverage is the share of the pixels predicted as class `k` that is kept, precision the share of those that is right."""
-    counts = tally.table.of_class(k)
-    right, wrong = kept_from(counts.right.sum(axis=0)), kept_from(counts.wrong.sum(axis=0))
+def compute_precision_coverage(tally: ScoreCounts, k: int) -> PrecisionCoverage:
+    """Coverage: kept share of the pixels predicted as class `k`; precision: share of the kept pixels that is right."""
+    counts = tally.table.select_class(k)
+    right, wrong = count_kept(counts.right.sum(axis=0)), count_kept(counts.wrong.sum(axis=0))
     kept = right + wrong
     with np.errstate(invalid="ignore", divide="ignore"):
-        return Curve(kept / max(int(kept[0]), 1), right / kept)
+        return PrecisionCoverage(kept / max(int(kept[0]), 1), right / kept)
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class; shares in [0, 1], NaN where there is nothing to divide by.
+    """Scores of one class; shares in [0, 1], NaN for empty denominators.
 
-    iou: raw, in percent; truth: share of the known pixels that are of the class; images: in which the teacher saw it; precision:
-    raw; kept_precision, coverage, loss: of the calibrated labels on left-out images, loss as in `ovs.risk` (its mean over images
-    is what was promised to be at most the risk).
+    iou: raw, in percent; truth: share of the known pixels that are of the class; images: in which the teacher found it;
+    precision: raw; kept_precision, coverage, loss: of the calibrated labels on left-out images, loss as in
+    `risk_control` (the calibration bounds its mean over images by the risk).
     """
 
     iou: float
@@ -88,11 +88,11 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
-class Held:
-    """The calibrated labels, each image judged by a calibration that was fitted without it.
+class CrossValidatedScore:
+    """Scores of the calibrated labels, with each image calibrated by a fit without it.
 
-    miou: over the kept pixels; miou_strict: with the ignored pixels counted as wrong (both percent, over classes in the masks);
-    coverage, precision: as shares over all classes; reliability: of the confidences of all pixels, kept or not.
+    miou: over the kept pixels; miou_strict: with the ignored pixels counted as wrong (both percent, over classes in the
+    masks); coverage, precision: as shares over all classes; reliability: of the confidences of all pixels, kept or not.
     """
 
     folds: int
@@ -115,37 +115,39 @@ class TeacherScore:
     miou: float
     precision: float
     reliability: Reliability
-    held: Held | None
+    held: CrossValidatedScore | None
     classes: tuple[ClassScore, ...]
     image_accuracy: Floats
 
 
-def score_teacher(tally: Tally, refit: Callable[[Tally], Calibration], *, risk: float, folds: int = 5) -> TeacherScore:
-    """Score the raw labels, and the calibrated ones by cross-validation; `refit` fits a calibration to some of the images."""
+def score_teacher(
+    tally: ScoreCounts, refit: Callable[[ScoreCounts], Calibration], *, risk: float, folds: int = 5
+) -> TeacherScore:
+    """Score the raw labels, and calibrated ones by cross-validation; refit: fits a calibration to a subset of images."""
     table = tally.table
-    right, total = _by_level(table, table.level)
+    right, total = _count_by_level(table, table.level)
     confusion = table.confusion()
-    kept = _cross_validated(tally, refit, images_needed(risk), folds)
+    kept = _cross_validate(tally, refit, count_images_needed(risk), folds)
     return TeacherScore(
-        miou=miou(confusion),
+        miou=compute_miou(confusion),
         precision=float(right.sum() / max(total.sum(), 1)),
         reliability=Reliability.of(right, total),
-        held=None if kept is None else _held(table, *kept),
+        held=None if kept is None else _score_cross_validated(table, *kept),
         classes=tuple(
-            _class_score(tally, k, confusion, None if kept is None else kept[0]) for k in range(tally.classes)
+            _score_class(tally, k, confusion, None if kept is None else kept[0]) for k in range(tally.classes)
         ),
-        image_accuracy=_image_accuracy(table),
+        image_accuracy=_compute_image_accuracy(table),
     )
 
 
-def _cross_validated(
-    tally: Tally, refit: Callable[[Tally], Calibration], needed: int, folds: int
+def _cross_validate(
+    tally: ScoreCounts, refit: Callable[[ScoreCounts], Calibration], needed: int, folds: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint8], int] | None:
-    """For each row of the table: whether it is kept, and its confidence; by the calibration of the other folds."""
+    """For each row of the table: whether it is kept, and its confidence, by calibrations of the other folds."""
     n = len(tally)
     if n - -(-n // folds) < needed:
-        folds = n  # one image left out at a time is the most that few images can give
-    fold = folds_of([image.id for image in tally.images], folds)
+        folds = n  # leave one image out at a time
+    fold = assign_folds([image.id for image in tally.images], folds)
     kept, confidence = np.zeros(len(tally.table.count), np.bool_), np.zeros(len(tally.table.count), np.uint8)
     if fold.max(initial=0) == 0:
         return None
@@ -156,32 +158,34 @@ def _cross_validated(
             return None
         rows = np.isin(tally.table.image, np.flatnonzero(fold == f))
         left_out = tally.subset(np.flatnonzero(fold == f).tolist()).table  # its rows stand in the same order
-        kept[rows], confidence[rows] = calibration.keeps(left_out), calibration.confidences(left_out)
+        kept[rows], confidence[rows] = calibration.keep_rows(left_out), calibration.confidences(left_out)
     return kept, confidence, int(fold.max()) + 1
 
 
-def _held(table: Table, kept: NDArray[np.bool_], confidence: NDArray[np.uint8], folds: int) -> Held:
+def _score_cross_validated(
+    table: CountTable, kept: NDArray[np.bool_], confidence: NDArray[np.uint8], folds: int
+) -> CrossValidatedScore:
     strict = table.confusion(kept)
     loose = strict.copy()
     loose[:, -1] = 0
     hit, judged = int(np.diagonal(strict).sum()), int(loose.sum())
-    return Held(
+    return CrossValidatedScore(
         folds=folds,
-        miou=miou(loose),
-        miou_strict=miou(strict),
+        miou=compute_miou(loose),
+        miou_strict=compute_miou(strict),
         coverage=judged / max(int(strict.sum()), 1),
         precision=hit / max(judged, 1),
-        reliability=Reliability.of(*_by_level(table, confidence)),
+        reliability=Reliability.of(*_count_by_level(table, confidence)),
     )
 
 
-def _class_score(tally: Tally, k: int, confusion: Counts, kept: NDArray[np.bool_] | None) -> ClassScore:
+def _score_class(tally: ScoreCounts, k: int, confusion: Counts, kept: NDArray[np.bool_] | None) -> ClassScore:
     hit, truth, predicted = int(confusion[k, k]), int(confusion[k].sum()), int(confusion[:, k].sum())
     score = ClassScore(
         iou=100 * hit / max(truth + predicted - hit, 1),
         truth=truth / max(int(confusion.sum()), 1),
-        images=len(tally.table.of_class(k).judged().images),
-        precision=_share(hit, predicted),
+        images=len(tally.table.select_class(k).with_truth().images),
+        precision=_divide(hit, predicted),
     )
     if kept is None:
         return score
@@ -193,21 +197,21 @@ def _class_score(tally: Tally, k: int, confusion: Counts, kept: NDArray[np.bool_
     loss = (bad / np.maximum(np.maximum(good + bad, floor), 1e-9))[all_ > 0]
     return ClassScore(
         score.iou, score.truth, score.images, score.precision,
-        kept_precision=_share(good.sum(), good.sum() + bad.sum()),
-        coverage=_share(good.sum() + bad.sum(), all_.sum()),
+        kept_precision=_divide(good.sum(), good.sum() + bad.sum()),
+        coverage=_divide(good.sum() + bad.sum(), all_.sum()),
         loss=float(loss.mean()) if loss.size else float("nan"),
     )  # fmt: skip
 
 
-def _by_level(table: Table, level: NDArray[Any]) -> tuple[Counts, Counts]:
-    """Right and all pixels (256,) by `level`, of those that have a label and a known truth."""
+def _count_by_level(table: CountTable, level: NDArray[Any]) -> tuple[Counts, Counts]:
+    """Right and all pixels (256,) by `level`, of those with a label and a known truth."""
     judged = (table.label < table.classes) & (table.truth < table.classes)
     right = judged & (table.label == table.truth)
     cells = [np.bincount(level[part], table.count[part], LEVELS).astype(np.int64) for part in (right, judged)]
     return cells[0], cells[1]
 
 
-def _image_accuracy(table: Table) -> Floats:
+def _compute_image_accuracy(table: CountTable) -> Floats:
     """(images,) share of the known pixels that are labelled rightly; NaN where none is known."""
     right = (table.label == table.truth) & (table.truth < table.classes)
     with np.errstate(invalid="ignore"):
@@ -215,15 +219,15 @@ def _image_accuracy(table: Table) -> Floats:
     return accuracy
 
 
-def _share(part: float, whole: float) -> float:
+def _divide(part: float, whole: float) -> float:
     return float(part / whole) if whole else float("nan")
 
 
-def _rounded(value: float) -> float | None:
+def _round_or_none(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 5)
 
 
-def worst(scores: Floats, count: int) -> Sequence[int]:
+def find_worst(scores: Floats, count: int) -> Sequence[int]:
     """Indices of the images with the lowest accuracy, lowest first; those without a known pixel left out."""
     order = np.argsort(np.where(np.isnan(scores), np.inf, scores), kind="stable")
     return [int(i) for i in order[:count] if not np.isnan(scores[i])]

@@ -17,8 +17,8 @@ from semiovs.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.calibration.calibration import Calibration
-    from semiovs.calibration.counts import Tally
-    from semiovs.calibration.fit import Choice
+    from semiovs.calibration.counts import ScoreCounts
+    from semiovs.calibration.fit import CandidateChoice
     from semiovs.data.collection import Collection
     from semiovs.ovs import OpenVocabModel
     from semiovs.vocab import Vocabulary
@@ -45,20 +45,20 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Fit thresholds and confidences of a teacher on the labelled images; evaluation masks are never read."""
-    from semiovs.calibration.calibration import identity
-    from semiovs.calibration.fit import choose, fit
+    from semiovs.calibration.calibration import identify_teacher
+    from semiovs.calibration.fit import choose_candidate, fit
 
     kind = options.parse_rare(rare)
     choice_of_teacher = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
     images, asked = options.labeled_images(arguments or []), choice_of_teacher.build()
     vocabularies = _candidates(images.vocabulary, candidates or [])
     tallies = _measure(asked, images, vocabularies, batch_size)
-    choice = choose(tallies, folds=folds) if len(tallies) > 1 else None
+    choice = choose_candidate(tallies, folds=folds) if len(tallies) > 1 else None
     name = choice.name if choice else next(iter(tallies))
     made = fit(
         tallies[name],
         vocabularies[name],
-        identity(teacher, asked),
+        identify_teacher(teacher, asked),
         risk=risk,
         rare=kind,
         manifest=images.labeled.hash,
@@ -72,14 +72,14 @@ def calibrate(
 
 def _measure(
     teacher: OpenVocabModel, images: Collection, vocabularies: Mapping[str, Vocabulary], batch_size: int
-) -> dict[str, Tally]:
+) -> dict[str, ScoreCounts]:
     """What the teacher got right on the labelled images, for each vocabulary that it is asked with."""
-    from semiovs.calibration.fit import measure
+    from semiovs.calibration.fit import count_answers
 
-    tallies: dict[str, Tally] = {}
+    tallies: dict[str, ScoreCounts] = {}
     for name, vocabulary in vocabularies.items():
         with progress(f"asking with {name}" if len(vocabularies) > 1 else "asking the teacher") as show:
-            tallies[name] = measure(
+            tallies[name] = count_answers(
                 teacher,
                 images.labeled,
                 images.masks,
@@ -110,7 +110,7 @@ def _candidates(first: Vocabulary, others: Sequence[str]) -> dict[str, Vocabular
     return found
 
 
-def _text(out: Path, made: Calibration, choice: Choice | None, said: Sequence[str]) -> str:
+def _text(out: Path, made: Calibration, choice: CandidateChoice | None, said: Sequence[str]) -> str:
     words = {"controlled": "", "global": "few images: threshold of all classes", "few": "few images: ignored"}
     words["unusable"] = "unusable at any threshold: ignored"
     rows = [
@@ -134,7 +134,7 @@ def _text(out: Path, made: Calibration, choice: Choice | None, said: Sequence[st
     return "\n".join(lines)
 
 
-def _describe_choice(choice: Choice) -> list[str]:
+def _describe_choice(choice: CandidateChoice) -> list[str]:
     scores: Mapping[str, float] = choice.scores
     shown = ", ".join(f"{name} {score:.1f}" for name, score in scores.items())
     wins = choice.winners.count(choice.name)

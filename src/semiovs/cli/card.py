@@ -27,9 +27,9 @@ def card(
     as_json: Json = False,
 ) -> None:
     """Score a teacher on the labelled images before any training; evaluation masks are never read."""
-    from semiovs.calibration.calibration import identity
+    from semiovs.calibration.calibration import identify_teacher
     from semiovs.calibration.card import make_card
-    from semiovs.calibration.page import write_card
+    from semiovs.calibration.page import write_card_page
     from semiovs.files import write_json
 
     kind = options.parse_rare(rare)
@@ -38,7 +38,7 @@ def card(
     with progress("asking the teacher") as show:
         made = make_card(
             asked,
-            identity(teacher, asked),
+            identify_teacher(teacher, asked),
             images.labeled,
             images.masks,
             images.vocabulary,
@@ -50,7 +50,7 @@ def card(
             read=images.images.rgb,
         )
     page = out / "card.html"
-    write_card(page, made)
+    write_card_page(page, made)
     data = made.as_json()
     write_json(out / "card.json", data)
     report({"page": str(page), **data}, as_json=as_json, text=f"{made.advice}\n{page}: the whole card")

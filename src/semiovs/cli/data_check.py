@@ -56,7 +56,7 @@ def _text(result: Audit, data: Mapping[str, Any], *, every: bool) -> str:
         lines.append(f"{group[0].severity}: {kind} ({len(group)})")
         lines += [f"  {finding.line}" for finding in shown]
         lines += [f"  … and {len(group) - len(shown)} more: --all prints them"] if len(shown) < len(group) else []
-    rows = [[name, a["listed"], a["good"], a["bad"]] for name, a in result.accounts().items()]
+    rows = [[name, a["listed"], a["good"], a["bad"]] for name, a in result.count_records().items()]
     lines.append(table(["images", "listed", "good", "bad"], rows))
     lines.append(", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in data["findings"].items()))
     lines += [f"written: {path}" for path in data.get("files", [])]
@@ -77,7 +77,7 @@ def _cleaned(result: Audit, folder: Path, root: Path) -> dict[str, str]:
 
     written = {}
     for name, stream in result.collection.streams.items():
-        good = Manifest(result.good(name), stream.manifest.root)
+        good = Manifest(result.good_records(name), stream.manifest.root)
         path = good.write(folder / KEYS[name].replace("ood.images", "ood").removeprefix("data."), root)
         written[KEYS[name]] = str(path)
     return written
@@ -122,11 +122,11 @@ def _free(path: Path) -> Path:
 
 
 def _written(data: dict[str, Any], result: Audit, out: Path, found: DataInput) -> list[str]:
-    from semiovs.audit.page import write_check
+    from semiovs.audit.page import write_audit_page
     from semiovs.cli.console import jsonable
     from semiovs.files import write_json
 
     files = [out / "check.json", out / "check.html"]
     write_json(files[0], jsonable(data))
-    write_check(files[1], result, source=found.source or str(found.root))
+    write_audit_page(files[1], result, source=found.source or str(found.root))
     return [str(path) for path in files]

@@ -36,13 +36,13 @@ def normalize(
 
     Without data.bands: all channels of the first image. A training measures by itself what data.mean does not say.
     """
-    from semiovs.audit.band_statistics import training_images
+    from semiovs.audit.band_statistics import list_training_images
     from semiovs.config import load_config, split_source
     from semiovs.registry import DATASETS, lookup
 
     source, overrides = split_source(arguments or [])
     config = load_config(source, overrides).config.data
-    records = training_images(lookup(DATASETS, config.name, kind="data set").load()(config).read())
+    records = list_training_images(lookup(DATASETS, config.name, kind="data set").load()(config).read())
     reader, found = _measured(config, records, threads)
     lines = _lines(reader, found)
     rows = [

@@ -12,9 +12,9 @@ from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from semiovs.datasets.archives import Packed
+    from semiovs.datasets.archives import ArchiveOnDisk
     from semiovs.datasets.benchmark import Benchmark
-    from semiovs.datasets.parts import Making
+    from semiovs.datasets.parts import MaskBuild
 
 _SHOWN = 10
 
@@ -42,7 +42,7 @@ def prepare(
     dataset = _known(name)(DataConfig(name=name, root=str(root.expanduser())))
     makings, problems = list_makings(dataset)
     made = [_make(making) for making in makings] if write else []
-    waiting = [(making.what, left) for making in makings if (left := len(making.left()))]
+    waiting = [(making.what, left) for making in makings if (left := len(making.missing()))]
     dataset = type(dataset)(dataset.data)  # what is on disk is looked at anew
     parts = dataset.parts()
     lacking = [part for part in parts if part.needed and part.lacking]
@@ -74,18 +74,18 @@ def _known(name: str) -> type[Benchmark]:
     return found
 
 
-def _read_packed(dataset: Benchmark) -> list[Packed]:
+def _read_packed(dataset: Benchmark) -> list[ArchiveOnDisk]:
     """Official archives that lie there packed, compared with their checksums."""
-    from semiovs.datasets.archives import Packed, archives_in
+    from semiovs.datasets.archives import ArchiveOnDisk, find_archives
 
     found = []
-    for path, archive in archives_in(dataset.data.name, dataset.root):
+    for path, archive in find_archives(dataset.data.name, dataset.root):
         log(f"reading {path} to compare its checksum")
-        found.append(Packed.read(path, archive))
+        found.append(ArchiveOnDisk.read(path, archive))
     return found
 
 
-def _make(making: Making) -> dict[str, Any]:
+def _make(making: MaskBuild) -> dict[str, Any]:
     with progress(making.what) as show:
         count, problems = making.run(show)
     return {"what": making.what, "folder": str(making.folder), "masks": count, "problems": problems}

@@ -15,8 +15,8 @@ from semiovs.config.source import inline
 from semiovs.errors import UsageError
 
 if TYPE_CHECKING:
-    from semiovs.audit.label_counts import Measured
-    from semiovs.audit.split import Split
+    from semiovs.audit.label_counts import LabelCounts
+    from semiovs.audit.split import DataSplit
     from semiovs.data.collection import Collection
 
 #: What the lists of a split stand for.
@@ -88,14 +88,14 @@ def _made(
     parts: Mapping[str, float | int],
     seed: int,
     group: str | None,
-) -> tuple[Measured, Split]:
-    from semiovs.audit.label_counts import measure
+) -> tuple[LabelCounts, DataSplit]:
+    from semiovs.audit.label_counts import count_labels
     from semiovs.audit.split import make_split, pairs_by_group
     from semiovs.similarity.groups import connected
 
     ids = [record.id for record in sources.labeled]
     with progress("reading masks") as show:
-        found = measure(sources.labeled, sources.masks, progress=show, read=sources.images.shown)
+        found = count_labels(sources.labeled, sources.masks, progress=show, read=sources.images.shown)
     together = connected(pairs_by_group(found.copies, ids, group))
     return found, make_split(found.pixels, ids, sizes, **parts, seed=seed, together=together)
 

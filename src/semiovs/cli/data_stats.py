@@ -27,12 +27,12 @@ def stats(
     data: dict[str, Any] = {"source": found.source, "root": str(found.root), "streams": whole["streams"]}
     data["duplicates"] = [row for row in whole["list"] if row["kind"].startswith(("copy-", "leak-"))]
     if out is not None:
-        from semiovs.audit.page import write_check
+        from semiovs.audit.page import write_audit_page
         from semiovs.files import write_json
 
         data["files"] = [str(out / "stats.json"), str(out / "stats.html")]
         write_json(out / "stats.json", jsonable(data))
-        write_check(out / "stats.html", result, source=found.source or str(found.root), facts=True)
+        write_audit_page(out / "stats.html", result, source=found.source or str(found.root), facts=True)
     report(data, as_json=as_json, text=_text(data))
     errors = whole["findings"]["error"]
     if errors:

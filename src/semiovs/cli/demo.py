@@ -40,17 +40,17 @@ def demo(
     with fresh_folder(out):
         console.log(f"demo in {out}, seed {seed}; takes about 4 minutes on 2 CPU cores")
         # imported late: torch alone takes seconds, and a wrong folder should be told at once
-        from semiovs.calibration.page import write_card
-        from semiovs.demo.demo import examples, run_demo
+        from semiovs.calibration.page import write_card_page
+        from semiovs.demo.demo import make_examples, run_demo
         from semiovs.demo.image_strips import write_strips
-        from semiovs.demo.ood_labels import teacher_card
-        from semiovs.demo.page import write_report
+        from semiovs.demo.ood_labels import make_teacher_card
+        from semiovs.demo.page import write_demo_page
 
         result = run_demo(out, seed, steps=steps, say=console.log)
-        card = teacher_card(out / "world")
-        write_card(out / "teacher.html", card)
-        target, ood = examples(out, _EXAMPLES)
-        write_report(out / "report.html", result, card.advice, target, ood)
+        card = make_teacher_card(out / "world")
+        write_card_page(out / "teacher.html", card)
+        target, ood = make_examples(out, _EXAMPLES)
+        write_demo_page(out / "report.html", result, card.advice, target, ood)
         write_strips(out / "predictions.png", target)
         write_json(out / "results.json", result.as_json())
     report(result.as_json(), as_json=as_json, text=_text(result))

@@ -123,13 +123,13 @@ def _picked(
     from semiovs.exchange import Chosen
     from semiovs.images.masks import ids_present
     from semiovs.store import PseudoLabelStore
-    from semiovs.store.pick import pick
+    from semiovs.store.image_sample import pick_images
 
     of_class = None if class_ is None else vocabulary.index(class_)
     if isinstance(labels, PseudoLabelStore):
         if worst is not None and not any(row.confidence for row in labels.rows()):
             raise DataError(f"{labels.root}: holds no confidences, so none is the worst; choose by --ids or --class")
-        found = pick(
+        found = pick_images(
             labels, worst or len(labels), of_class=of_class, worst=worst is not None, sample=max(sample, worst or 0)
         )
         return [Chosen(identifier, score) for identifier, score in found]

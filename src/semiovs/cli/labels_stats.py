@@ -24,13 +24,13 @@ def stats(
 ) -> None:
     """Classes, ignored pixels, confidences, size."""
     from semiovs.store import PseudoLabelStore, count_classes
-    from semiovs.store.stats import bytes_on_disk, confidence_stats, spread
+    from semiovs.store.stats import count_bytes, measure_confidence, sample_evenly
 
     opened = PseudoLabelStore.open(store)
     counted = count_classes(opened)
     with progress("reading confidences") as show:
-        graded = confidence_stats(opened, spread(opened.ids(), sample), progress=show)
-    size = bytes_on_disk(store)
+        graded = measure_confidence(opened, sample_evenly(opened.ids(), sample), progress=show)
+    size = count_bytes(store)
     total = max(sum(counted.pixels.values()) + counted.ignored, 1)
     data = {
         "store": str(store),

@@ -29,12 +29,12 @@ def verify(
     """Compare every file with its checksum. Exit code 3 if the store is damaged (with --fix: 0, once it is whole)."""
     from semiovs.store import PseudoLabelStore, verify
     from semiovs.store.meta import StoreMeta
-    from semiovs.store.verify import StoreReport, damaged_lines, repair
+    from semiovs.store.verify import StoreReport, find_damaged_lines, repair
 
     StoreMeta.read(store)  # a folder that is no store
     if fix:
         found = repair(store)
-    elif lines := damaged_lines(store):
+    elif lines := find_damaged_lines(store):
         found = StoreReport(
             0, [], [], [], lines
         )  # what the lines said is not known: the rest is checked once they are gone

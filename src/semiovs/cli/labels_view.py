@@ -42,14 +42,14 @@ def view(
     from semiovs.files import write_bytes
     from semiovs.inference.sheet import contact_sheet
     from semiovs.store import PseudoLabelStore
-    from semiovs.store.pick import pick
+    from semiovs.store.image_sample import pick_images
 
     opened = PseudoLabelStore.open(store)
     names = opened.vocabulary.names
     if class_ is not None and class_ not in names:
         raise UsageError(f"--class {class_}: no such class in {store}{did_you_mean(class_, names)}")
     of_class = None if class_ is None else names.index(class_)
-    picked = pick(opened, count, of_class=of_class, worst=worst)
+    picked = pick_images(opened, count, of_class=of_class, worst=worst)
     if not picked:
         raise DataError(f"{store}: no images" + (f" with '{class_}'" if class_ else ""))
     find, read = _finder(images), _reader(arguments or [])

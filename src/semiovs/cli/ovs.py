@@ -10,7 +10,7 @@ from semiovs.cli.console import Json, report
 from semiovs.cli.training import DryRun, Overwrite, run_training
 
 if TYPE_CHECKING:
-    from semiovs.engine.training import Outcome
+    from semiovs.engine.training import TrainingResult
 
 ovs = typer.Typer(help="Train an open-vocabulary teacher.", add_completion=False, rich_markup_mode=None)
 
@@ -41,7 +41,7 @@ def train(
         tell(outcome, as_json=as_json)
 
 
-def tell(outcome: Outcome, *, as_json: bool) -> None:
+def tell(outcome: TrainingResult, *, as_json: bool) -> None:
     """Print what a run came to, and what to do next; the main process alone speaks."""
     from semiovs.engine.distributed import is_main
 

@@ -23,7 +23,7 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Continue a run from its newest valid checkpoint; on a CPU the result is the same bit for bit."""
-    from semiovs.engine.run import command_line
+    from semiovs.engine.run import get_command_line
     from semiovs.engine.training import resume as continue_run
 
-    tell_outcome(continue_run(run, overrides or [], command_line()), as_json=as_json)
+    tell_outcome(continue_run(run, overrides or [], get_command_line()), as_json=as_json)

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from semiovs.data.collection import Collection
     from semiovs.images.manifest import Manifest
     from semiovs.images.record import Record
-    from semiovs.select.candidates import Unlisted
-    from semiovs.select.decision import Rules
-    from semiovs.select.scan import Examiner, Scanned
-    from semiovs.select.scan_table import Scan
-    from semiovs.select.selection import Wanted
+    from semiovs.select.candidates import InvalidEntry
+    from semiovs.select.decision import SelectionRules
+    from semiovs.select.scan import Examiner, ScanResult
+    from semiovs.select.scan_table import ScanTable
+    from semiovs.select.selection import SelectionRequest
     from semiovs.vocab import Vocabulary
 
 
@@ -48,13 +48,13 @@ class _Task:
     pool: Sequence[str]
     out: Path
     examiner: Examiner
-    wanted: Wanted
+    wanted: SelectionRequest
     eye: _Eye
     said: tuple[Sequence[str], Sequence[str]]
     threads: int | None
     listing: Mapping[str, Any]
 
-    def candidates(self) -> Iterator[Record | Unlisted]:
+    def candidates(self) -> Iterator[Record | InvalidEntry]:
         """The images to choose from."""
         from semiovs.select.candidates import list_candidates
 
@@ -63,9 +63,9 @@ class _Task:
     @property
     def readers(self) -> int:
         """Threads that read images."""
-        from semiovs.ovs.label import default_threads
+        from semiovs.ovs.label import choose_threads
 
-        return self.threads or default_threads()
+        return self.threads or choose_threads()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -158,14 +158,14 @@ def _configured(arguments: Sequence[str]) -> tuple[Config, Collection]:
     return config, lookup(DATASETS, config.data.name, kind="data set").load()(config.data).read()
 
 
-def _rules(name: str, eye: _Eye, **rules: Any) -> Rules:
-    from semiovs.select.decision import Rules
+def _rules(name: str, eye: _Eye, **rules: Any) -> SelectionRules:
+    from semiovs.select.decision import SelectionRules
 
     if name not in {"balanced", "paper"}:
         raise UsageError(f"--rule {name}: balanced or paper")
     if name == "paper" and eye.teacher is None:
         raise UsageError("--rule paper: asks for classes; give --teacher or --scores")
-    return Rules(rule="paper" if name == "paper" else "balanced", **rules)
+    return SelectionRules(rule="paper" if name == "paper" else "balanced", **rules)
 
 
 def _eye(
@@ -200,8 +200,8 @@ def _wanted(
     recall: float,
     rules: Any,
     listing: Mapping[str, Any],
-) -> Wanted:
-    from semiovs.select.selection import Wanted
+) -> SelectionRequest:
+    from semiovs.select.selection import SelectionRequest
 
     names = sources.vocabulary.names
     if targets is None:
@@ -215,17 +215,17 @@ def _wanted(
     others: dict[str, Manifest] = {role: images for role, images in roles.items() if images}
     for path in against:
         others[f"--against {path}"] = _against(path, listing)
-    return Wanted(chosen, others, sources.labeled, sources.masks, licenses, recall, rules)
+    return SelectionRequest(chosen, others, sources.labeled, sources.masks, licenses, recall, rules)
 
 
 def _against(path: str, listing: Mapping[str, Any]) -> Manifest:
     """A folder or list, every line of which must hold: what is not read is not protected."""
     from semiovs.images.manifest import Manifest
-    from semiovs.select.candidates import Unlisted, list_candidates
+    from semiovs.select.candidates import InvalidEntry, list_candidates
 
     images, wrong = [], []
     for image in list_candidates([path], whole=True, **listing):
-        if isinstance(image, Unlisted):
+        if isinstance(image, InvalidEntry):
             wrong.append(image.why)
         else:
             images.append(image)
@@ -250,18 +250,18 @@ def _examiner(vocabulary: Vocabulary, eye: _Eye, share: float, encoder: str | No
     )
 
 
-def _scan(task: _Task, shard: tuple[int, int]) -> tuple[Scan, Scanned, float]:
+def _scan(task: _Task, shard: tuple[int, int]) -> tuple[ScanTable, ScanResult, float]:
     """Look at what was not looked at yet; the seconds that it took."""
-    from semiovs.engine.signals import Signals, stop_error
+    from semiovs.engine.signals import StopSignals, make_stop_error
     from semiovs.select.scan import scan_pool
-    from semiovs.select.scan_table import Scan
+    from semiovs.select.scan_table import ScanTable
 
     started = time.monotonic()
     total = sum(1 for _ in task.candidates())
     if not total:
         raise DataError(f"--from {' '.join(task.pool)}: no images there")
-    scan = Scan(task.out / "scan", "pool", task.examiner.settings)
-    with Signals() as signals, progress("looking") as show:
+    scan = ScanTable(task.out / "scan", "pool", task.examiner.settings)
+    with StopSignals() as signals, progress("looking") as show:
         done = scan_pool(
             scan,
             task.candidates(),
@@ -272,7 +272,7 @@ def _scan(task: _Task, shard: tuple[int, int]) -> tuple[Scan, Scanned, float]:
             stop=lambda: bool(signals.received),
         )
     if done.stopped:
-        raise stop_error(
+        raise make_stop_error(
             signals.received, f"it was within the first {done.listed} of {total} images; the same command does the rest"
         )
     return scan, done, time.monotonic() - started
@@ -291,7 +291,7 @@ def _scan_part(task: _Task, shard: str, *, as_json: bool) -> None:
 def _choose(task: _Task, *, as_json: bool) -> None:
     """Scan, decide, write, and tell."""
     from semiovs.files import write_json
-    from semiovs.select.page import write_report
+    from semiovs.select.page import write_selection_page
     from semiovs.select.selection import select as decided
     from semiovs.select.selection_files import write_selection
 
@@ -303,7 +303,7 @@ def _choose(task: _Task, *, as_json: bool) -> None:
         )
     found.seconds["scan"] = seconds
     written = write_selection(task.out, found, {**task.facts, "scanned": done.made})
-    files = write_report(task.out, written, task.next)
+    files = write_selection_page(task.out, written, task.next)
     data = {**written.data, "seconds": {**written.data["seconds"], "all": round(time.monotonic() - started, 3)}}
     write_json(task.out / "select.json", data)
     for line in data["references_unreadable"][:10]:

@@ -13,8 +13,8 @@ from semiovs.cli.progress import progress
 from semiovs.errors import DataError
 
 if TYPE_CHECKING:
-    from semiovs.datasets.split_cache import Checked, SplitCache
-    from semiovs.datasets.split_fetch import Fetched
+    from semiovs.datasets.split_cache import ListCheck, SplitCache
+    from semiovs.datasets.split_fetch import FetchResult
     from semiovs.datasets.splits import PublishedList
 
 splits = typer.Typer(
@@ -48,7 +48,7 @@ def fetch(
     Exit code 3 if one is refused or missing.
     """
     from semiovs.datasets.split_cache import SplitCache
-    from semiovs.datasets.split_fetch import fetch as get
+    from semiovs.datasets.split_fetch import fetch_lists as get
 
     cache = SplitCache()
     wanted = cache.known.select(names or ())
@@ -62,11 +62,11 @@ def fetch(
         raise DataError(f"{len(done.missing)} lists are still missing, like {done.missing[0]}: {where}")
 
 
-def _missing(done: Fetched) -> str:
+def _missing(done: FetchResult) -> str:
     return f" and {len(done.missing)} lists are missing" if done.missing else ""
 
 
-def _fetched(done: Fetched, cache: SplitCache, wanted: Sequence[PublishedList]) -> str:
+def _fetched(done: FetchResult, cache: SplitCache, wanted: Sequence[PublishedList]) -> str:
     lines = [f"{len(done.added)} lists added, {len(done.here)} were here, of {len(wanted)}; in {cache.folder}"]
     lines += [f"  refused: {name}: {reason}" for name, reason in done.refused[:_SHOWN]]
     lines += [f"  … and {len(done.refused) - _SHOWN} more"] if len(done.refused) > _SHOWN else []
@@ -204,7 +204,7 @@ def verify(names: _Names = None, as_json: Json = False) -> None:
         raise DataError(f"{len(wrong)} of {len(found)} lists are not here or damaged; next: {'; '.join(commands)}")
 
 
-def _state(checked: Checked) -> str:
+def _state(checked: ListCheck) -> str:
     if not checked.ok:
         return checked.problem
     return "ok" if checked.exact else "ok (the same lines, sorted)"

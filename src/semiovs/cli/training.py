@@ -10,7 +10,7 @@ import typer
 from semiovs.cli.console import report
 
 if TYPE_CHECKING:
-    from semiovs.engine.training import Outcome
+    from semiovs.engine.training import TrainingResult
 
 DryRun = Annotated[
     bool,
@@ -21,26 +21,26 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run th
 
 def run_training(
     arguments: Sequence[str], *, first: Sequence[str] = (), dry_run: bool, overwrite: bool, as_json: bool
-) -> Outcome | None:
+) -> TrainingResult | None:
     """Train, or (with `dry_run`) report what it would be and return None; first: values under those of `arguments`."""
     from semiovs.config import load_config, split_source
     from semiovs.engine import training
     from semiovs.engine.distributed import is_main
     from semiovs.engine.dry_run import dry_run as rehearse
-    from semiovs.engine.dry_run import dry_run_text
-    from semiovs.engine.run import command_line
+    from semiovs.engine.dry_run import format_dry_run
+    from semiovs.engine.run import get_command_line
 
     source, overrides = split_source(arguments)
     loaded = load_config(source, [*first, *overrides])
     if not dry_run:
-        return training.train(loaded, command_line(), overwrite=overwrite)
+        return training.train(loaded, get_command_line(), overwrite=overwrite)
     found = rehearse(loaded.config)
     if is_main():
-        report(found, as_json=as_json, text=dry_run_text(found))
+        report(found, as_json=as_json, text=format_dry_run(found))
     return None
 
 
-def tell_outcome(outcome: Outcome, *, as_json: bool) -> None:
+def tell_outcome(outcome: TrainingResult, *, as_json: bool) -> None:
     """Print what a run came to, and what to do next; the main process alone speaks."""
     from semiovs.engine.distributed import is_main
 

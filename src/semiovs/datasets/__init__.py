@@ -1,1 +1,1 @@
-"""Data sets: where the images and masks of a name lie."""
+"""Data sets: find the images and masks of a data set by its name."""

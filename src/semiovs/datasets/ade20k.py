@@ -1,4 +1,4 @@
-"""ADE20K: the 150 classes of its scene parsing benchmark."""
+"""ADE20K: the 150 classes of the scene parsing benchmark."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import ClassVar
 
 from semiovs.datasets.benchmark import Benchmark, MaskKind
-from semiovs.datasets.label_shift import moved_down
-from semiovs.datasets.parts import Part
+from semiovs.datasets.label_shift import is_shifted_down
+from semiovs.datasets.parts import DatasetPart
 
 _ARCHIVE = "ADEChallengeData2016.zip of the scene parsing benchmark, sceneparsing.csail.mit.edu"
 _FOLDERS = {"train": "training", "val": "validation"}
@@ -18,33 +18,39 @@ _LAST = 150
 class Ade20k(Benchmark):
     """``images/{training,validation}`` with ``annotations/{training,validation}``: 0 = other, classes count from 1.
 
-    Masks that were moved down by one already (they hold 255, which no official mask does) are read as they are.
+    Masks already shifted to start at 0 (they hold 255, which no official mask does) are read as they are.
     """
 
     key: ClassVar[str] = "ade20k"
-    names: ClassVar[str] = "ade150"
-    homes: ClassVar[tuple[str, ...]] = (".", "ADEChallengeData2016", "ade/ADEChallengeData2016", "ade20k", "ADE20K")
-    mark: ClassVar[tuple[str, ...]] = ("images/training", "images/validation")
+    default_classes: ClassVar[str] = "ade150"
+    content_folders: ClassVar[tuple[str, ...]] = (
+        ".",
+        "ADEChallengeData2016",
+        "ade/ADEChallengeData2016",
+        "ade20k",
+        "ADE20K",
+    )
+    content_marks: ClassVar[tuple[str, ...]] = ("images/training", "images/validation")
 
-    def kinds(self) -> Sequence[MaskKind]:
-        """Official masks; masks that were moved."""
-        what = "moved down by one" if self._moved else "as distributed"
-        return (MaskKind(what, lambda name: [name], {"reduce_zero_label": not self._moved}),)
+    def mask_kinds(self) -> Sequence[MaskKind]:
+        """Official masks, or masks already shifted to start at 0."""
+        what = "moved down by one" if self._shifted else "as distributed"
+        return (MaskKind(what, lambda name: [name], {"reduce_zero_label": not self._shifted}),)
 
-    def official(self, part: str) -> list[str]:
+    def official_lines(self, part: str) -> list[str]:
         """All images of the part."""
         folder = _FOLDERS[part]
-        stems = sorted(self.shelf.stems(f"images/{folder}"))
+        stems = sorted(self.files.stems(f"images/{folder}"))
         return [f"images/{folder}/{stem}.jpg annotations/{folder}/{stem}.png" for stem in stems]
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[DatasetPart]:
         """Images and masks."""
         return [
-            Part(f"{what} {kind}", f"{kind}/{folder}", self.shelf.count(f"{kind}/{folder}"), count, _ARCHIVE)
+            DatasetPart(f"{what} {kind}", f"{kind}/{folder}", self.files.count(f"{kind}/{folder}"), count, _ARCHIVE)
             for folder, what, count in (("training", "training", 20210), ("validation", "evaluation", 2000))
             for kind in ("images", "annotations")
         ]
 
     @cached_property
-    def _moved(self) -> bool:
-        return moved_down(self.shelf, tuple(f"annotations/{folder}" for folder in _FOLDERS.values()), _LAST)
+    def _shifted(self) -> bool:
+        return is_shifted_down(self.files, tuple(f"annotations/{folder}" for folder in _FOLDERS.values()), _LAST)

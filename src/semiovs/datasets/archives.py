@@ -1,7 +1,7 @@
-"""Official archives of benchmarks that lie packed where the data should be: are they whole, and how to unpack them.
+"""Recognise official archives of benchmarks that were not unpacked yet: check them, and say how to unpack them.
 
-The checksums are those that data set loaders have published for years; of Cityscapes, COCO's bare images and its stuff maps none
-is known.
+The checksums are those published by data set loaders; none is known for Cityscapes, COCO's unlabelled images and stuff
+maps.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from semiovs.files import digest_of
 
 
 @dataclass(frozen=True)
-class Archive:
-    """algorithm: ``md5`` or ``sha1``; digest: of the official file."""
+class OfficialArchive:
+    """An official archive. algorithm: ``md5`` or ``sha1``; digest: of the official file."""
 
     name: str
     algorithm: str
@@ -26,32 +26,32 @@ class Archive:
 
 
 #: Data set -> its archives.
-ARCHIVES: Mapping[str, tuple[Archive, ...]] = MappingProxyType({
+ARCHIVES: Mapping[str, tuple[OfficialArchive, ...]] = MappingProxyType({
     "voc": (
-        Archive("VOCtrainval_11-May-2012.tar", "md5", "6cd6e144f989b92b3379bac3b3de84fd"),
-        Archive("benchmark.tgz", "md5", "82b4d87ceb2ed10f6038a1cba92111cb"),
+        OfficialArchive("VOCtrainval_11-May-2012.tar", "md5", "6cd6e144f989b92b3379bac3b3de84fd"),
+        OfficialArchive("benchmark.tgz", "md5", "82b4d87ceb2ed10f6038a1cba92111cb"),
     ),
-    "context": (Archive("VOCtrainval_03-May-2010.tar", "md5", "da459979d0c395079b5c75ee67908abb"),),
+    "context": (OfficialArchive("VOCtrainval_03-May-2010.tar", "md5", "da459979d0c395079b5c75ee67908abb"),),
     "coco": (
-        Archive("train2017.zip", "sha1", "10ad623668ab00c62c096f0ed636d6aff41faca5"),
-        Archive("val2017.zip", "sha1", "4950dc9d00dbe1c933ee0170f5797584351d2a41"),
-        Archive("annotations_trainval2017.zip", "sha1", "8551ee4bb5860311e79dace7e79cb91e432e78b3"),
+        OfficialArchive("train2017.zip", "sha1", "10ad623668ab00c62c096f0ed636d6aff41faca5"),
+        OfficialArchive("val2017.zip", "sha1", "4950dc9d00dbe1c933ee0170f5797584351d2a41"),
+        OfficialArchive("annotations_trainval2017.zip", "sha1", "8551ee4bb5860311e79dace7e79cb91e432e78b3"),
     ),
-    "ade20k": (Archive("ADEChallengeData2016.zip", "sha1", "219e1696abb36c8ba3a3afe7fb2f4b4606a897c7"),),
+    "ade20k": (OfficialArchive("ADEChallengeData2016.zip", "sha1", "219e1696abb36c8ba3a3afe7fb2f4b4606a897c7"),),
 })  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Packed:
+class ArchiveOnDisk:
     """An archive on disk. ok: whether it is the official one, byte for byte."""
 
     path: Path
-    archive: Archive
+    archive: OfficialArchive
     ok: bool
 
     @classmethod
-    def read(cls, path: Path, archive: Archive) -> Self:
-        """Read the whole file, the largest for a minute, to compare its checksum.
+    def read(cls, path: Path, archive: OfficialArchive) -> Self:
+        """Compare the checksum of the whole file; takes about a minute for the largest.
 
         Raises:
             DataError: it cannot be read.
@@ -63,7 +63,7 @@ class Packed:
 
     @property
     def text(self) -> str:
-        """What to do with it."""
+        """Advice: how to unpack it, or to download it again."""
         if not self.ok:
             return (
                 f"{self.path} is damaged or incomplete ({self.archive.algorithm.upper()} differs from the official file's): "
@@ -77,8 +77,8 @@ class Packed:
         return {"path": str(self.path), "ok": self.ok, self.archive.algorithm: self.archive.digest}
 
 
-def archives_in(name: str, root: Path) -> list[tuple[Path, Archive]]:
-    """Archives of a data set that lie directly in its folder, or in ``downloads/`` there."""
+def find_archives(name: str, root: Path) -> list[tuple[Path, OfficialArchive]]:
+    """Archives of a data set in its folder, or in ``downloads/`` there."""
     places = [
         (folder / archive.name, archive) for archive in ARCHIVES.get(name, ()) for folder in (root, root / "downloads")
     ]

@@ -1,4 +1,4 @@
-"""Published data sets: lists that name files as the authors had them, and folders as people have them."""
+"""Base of the published data sets: maps the file names of published lists to the layouts found on disk."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from semiovs.data.collection import KEYS, MASKED, OOD, Collection
-from semiovs.datasets.file_index import Shelf
+from semiovs.datasets.file_index import FileIndex
 from semiovs.datasets.folder import FolderDataset
-from semiovs.datasets.parts import Making, Part
+from semiovs.datasets.parts import DatasetPart, MaskBuild
 from semiovs.datasets.split_cache import SplitCache
 from semiovs.errors import DataError
 from semiovs.images.containers.container import exists
@@ -30,9 +30,10 @@ _FEW = 3
 
 @dataclass(frozen=True)
 class MaskKind:
-    """One form in which a benchmark's masks lie about.
+    """One form in which a benchmark's masks are distributed.
 
-    what: in words; places: path of a mask as lists name it -> paths that this form may have; options: how `MaskReader` reads it.
+    what: description; places: maps the path of a mask in the lists to its possible paths in this form; options: of
+    `MaskReader`.
     """
 
     what: str
@@ -42,21 +43,21 @@ class MaskKind:
 
 @dataclass(frozen=True)
 class Benchmark(FolderDataset):
-    """A published data set under `data.root`, in one of the layouts that people have.
+    """A published data set under `data.root`, in one of its common layouts.
 
-    Lists may be files under the root, or be named as the presets name them (``splits/pascal/92/labeled.txt``): those that are no
-    files are taken from the user's copies of the published lists (`SplitCache`). Without lists, the official parts are used.
+    Lists may be files under the root, or names of published lists (``splits/pascal/92/labeled.txt``), which are read
+    from the user's cache (`SplitCache`). Without lists, the official parts are used.
     """
 
     #: Data set of the published lists.
     key: ClassVar[str] = ""
     #: Vocabulary where `data.classes` is not given.
-    names: ClassVar[str] = ""
-    #: Folders of the content below the root, the root itself first; what is in it tells.
-    homes: ClassVar[tuple[str, ...]] = (".",)
-    mark: ClassVar[tuple[str, ...]] = ()
+    default_classes: ClassVar[str] = ""
+    #: Folders below the root that may hold the content, in the order tried; `content_marks` names what they contain.
+    content_folders: ClassVar[tuple[str, ...]] = (".",)
+    content_marks: ClassVar[tuple[str, ...]] = ()
     #: Further folders of the root that hold a part of the content each.
-    asides: ClassVar[tuple[str, ...]] = ()
+    extra_folders: ClassVar[tuple[str, ...]] = ()
 
     @cached_property
     def root(self) -> Path:
@@ -65,88 +66,80 @@ class Benchmark(FolderDataset):
 
     @cached_property
     def home(self) -> Path:
-        """The folder that paths of published lists start from."""
+        """The folder that paths in published lists are relative to."""
         root = self.root
-        for inner in self.homes:
-            for mark in self.mark:
+        for inner in self.content_folders:
+            for mark in self.content_marks:
                 if (root / inner / mark).is_dir():
                     return root if inner == "." else root / inner
         return root
 
     @cached_property
-    def shelf(self) -> Shelf:
+    def files(self) -> FileIndex:
         """The files on disk."""
-        return Shelf(self.home, self.root, *(self.root / aside for aside in self.asides))
+        return FileIndex(self.home, self.root, *(self.root / extra for extra in self.extra_folders))
 
     @abstractmethod
-    def kinds(self) -> Sequence[MaskKind]:
-        """Forms of masks that are understood, the preferred one first."""
+    def mask_kinds(self) -> Sequence[MaskKind]:
+        """Supported forms of the masks, the preferred one first."""
 
     @abstractmethod
-    def official(self, part: str) -> list[str]:
-        """Lines ("image mask") of the official part ``train`` or ``val``, for the files that are there."""
+    def official_lines(self, part: str) -> list[str]:
+        """Lines ("image mask") of the official part ``train`` or ``val``, for the files on disk."""
 
     @abstractmethod
-    def parts(self) -> list[Part]:
-        """What is there and what is missing."""
+    def parts(self) -> list[DatasetPart]:
+        """The parts of the data set, with what is on disk and what is missing."""
 
-    def makings(self) -> list[Making]:
-        """Masks that can be made of what is there."""
+    def mask_builds(self) -> list[MaskBuild]:
+        """Masks that can be made from the files on disk."""
         return []
 
     def images(self, name: str) -> list[str]:
-        """Paths that an image may have which lists call `name`."""
+        """Paths that the image called `name` in the lists may have on disk."""
         return [name]
 
     def vocabulary(self) -> Vocabulary:
         """Classes of `data.classes`; the benchmark's own by default."""
-        return super().vocabulary() if self.data.classes is not None else Vocabulary.load(self.names)
+        return super().vocabulary() if self.data.classes is not None else Vocabulary.load(self.default_classes)
 
-    def examine(
-        self,
-        *,
-        vocabulary: Vocabulary | None = None,
-        masks: MaskReader | None = None,
-        streams: Container[str] = KEYS,
-        ood_labels: bool = True,
-    ) -> Collection:
-        """As `FolderDataset.examine`, with every file found where it is; files that are not there are findings."""
-        listed = super().examine(vocabulary=vocabulary, masks=masks, streams=streams, ood_labels=ood_labels)
-        kind = self._kind([listed.manifest(name) for name in MASKED])
-        listed.masks = masks or self._reader(kind, listed.vocabulary)
-        for name, stream in listed.streams.items():
+    def list_streams(self, found: Collection, streams: Container[str], *, ood_labels: bool) -> None:
+        """As `FolderDataset.list_streams`, with every file found where it is; files that are not there are findings."""
+        super().list_streams(found, streams, ood_labels=ood_labels)
+        kind = self._choose_mask_kind([found.manifest(name) for name in MASKED])
+        found.masks = self._make_reader(kind, found.vocabulary)
+        for name, stream in found.streams.items():
             if name == OOD:
                 continue
             try:
-                found = self._placed(KEYS[name], stream.manifest, kind if name in MASKED else None)
+                placed = self._locate(KEYS[name], stream.manifest, kind if name in MASKED else None)
             except DataError as error:
-                listed.findings += of_error(error, "image-missing", stream=name)
+                found.findings += of_error(error, "image-missing", stream=name)
             else:
-                listed.streams[name] = replace(stream, manifest=found)
-        return listed
+                found.streams[name] = replace(stream, manifest=placed)
 
-    def whole(self, part: str) -> list[str]:
-        """Lines of the official part whose image and mask are both there."""
-        lines = self.official(part)
+    def complete_lines(self, part: str) -> list[str]:
+        """Lines of the official part whose image and mask are both on disk."""
+        lines = self.official_lines(part)
         records = [record_of(line, self.root) for line in lines]
-        kind, gone = self._kind([Manifest(records, self.root)]), set(self.absent(lines))
+        kind, gone = self._choose_mask_kind([Manifest(records, self.root)]), set(self.missing_images(lines))
         return [
             line
             for line, record in zip(lines, records, strict=True)
-            if columns(line)[0] not in gone and self._mask(record, kind) is not None
+            if columns(line)[0] not in gone and self._find_mask(record, kind) is not None
         ]
 
-    def absent(self, lines: Iterable[str]) -> list[str]:
-        """Images named by lines ("image mask") that are not there."""
+    def missing_images(self, lines: Iterable[str]) -> list[str]:
+        """Images named by lines ("image mask") that are not on disk."""
         names = (columns(line)[0] for line in lines)
-        return [name for name in names if self.shelf.find(self.images(name)) is None]
+        return [name for name in names if self.files.find(self.images(name)) is None]
 
-    def misread(self, manifest: Manifest) -> list[str]:
-        """What is wrong with the masks of a few records: one line each that cannot be read, or has other values than classes."""
-        kind = self._kind([manifest])
-        reader, problems = self._reader(kind, self.vocabulary()), []
+    def check_masks(self, manifest: Manifest) -> list[str]:
+        """Read the masks of a few records; one message for each that is unreadable or holds unknown values."""
+        kind = self._choose_mask_kind([manifest])
+        reader, problems = self._make_reader(kind, self.vocabulary()), []
         for record in manifest:
-            path = self._mask(record, kind)
+            path = self._find_mask(record, kind)
             try:
                 if path is not None:
                     reader(path)
@@ -155,79 +148,79 @@ class Benchmark(FolderDataset):
         return problems
 
     def _every_labeled(self, root: Path) -> Reading:
-        """Without a list: the official part, or images/ with masks/ (a recipe of the benchmark on a folder of one's own)."""
-        if self.data.labeled is not None or self._own:
+        """Without a list: the official part, or images/ with masks/ of a user's own folder."""
+        if self.data.labeled is not None or self._is_own_folder:
             return super()._every_labeled(root)
-        return self._official("train", root), ()
+        return self._read_official("train", root), ()
 
     def _val(self, root: Path) -> Reading | None:
-        if self.data.val is not None or self._own:
+        if self.data.val is not None or self._is_own_folder:
             return super()._val(root)
-        return self._official("val", root), ()
+        return self._read_official("val", root), ()
 
     @cached_property
-    def _own(self) -> bool:
-        """Whether the root is a folder by convention and not this benchmark."""
-        return all((self.root / name).is_dir() for name in ("images", "masks")) and not self.official("train")
+    def _is_own_folder(self) -> bool:
+        """Whether the root is a user's folder (images/ and masks/) and not this benchmark."""
+        return all((self.root / name).is_dir() for name in ("images", "masks")) and not self.official_lines("train")
 
-    def _official(self, part: str, root: Path) -> Manifest:
-        lines = self.official(part)
+    def _read_official(self, part: str, root: Path) -> Manifest:
+        lines = self.official_lines(part)
         if not lines:
             raise DataError(f"{root}: no {part} images of {self.data.name}; {self._advice()}")
-        return _manifest(lines, root)
+        return _make_manifest(lines, root)
 
     def _published(self, key: str, given: str, path: Path) -> Manifest:
-        """The published list that `given` names, or a folder of the content, where there is no such file in the root."""
+        """Fallback for a missing list: a folder of the data set, or the published list that `given` names."""
         for place in self.images(given):
             if not Path(given).is_absolute() and (self.home / place).is_dir():
                 return Manifest.from_folder(self.home / place)
         try:
-            lines = self.published(given)
+            lines = self.published_lines(given)
         except DataError as error:
             raise DataError(f"{key}: no such file: {path}; {error}") from None
-        return _manifest(lines, self.root) if lines is not None else super()._published(key, given, path)
+        return _make_manifest(lines, self.root) if lines is not None else super()._published(key, given, path)
 
-    def published(self, given: str) -> list[str] | None:
-        """Lines of the published list that a path names, or None: it names none.
+    def published_lines(self, given: str) -> list[str] | None:
+        """Lines of the published list that a path names, or None if it names none.
 
         Raises:
             DataError: the user has no copy of it yet.
         """
-        name = _after_splits(given)
+        name = _strip_splits_prefix(given)
         cache = SplitCache()
         return cache.lines(cache.known.lists[name]) if name in cache.known.lists else None
 
-    def _kind(self, manifests: Iterable[Manifest | None]) -> MaskKind:
-        """The first form in which all masks are there, else the one in which most are: one table has to hold for all."""
+    def _choose_mask_kind(self, manifests: Iterable[Manifest | None]) -> MaskKind:
+        """The first form in which all masks are on disk, else the one with most masks."""
         records = [record for manifest in manifests if manifest is not None for record in manifest]
         counts = []
-        for kind in self.kinds():
-            found = sum(self._mask(record, kind) is not None for record in records)
+        for kind in self.mask_kinds():
+            found = sum(self._find_mask(record, kind) is not None for record in records)
             if found == len(records):
                 return kind
             counts.append((found, kind))
         return max(counts, key=lambda pair: pair[0])[1]
 
-    def _reader(self, kind: MaskKind, vocabulary: Vocabulary) -> MaskReader:
-        """How masks of the form are read; a map or a folder of the user's own overrides the layout."""
-        if self.data.masks.map is not None or self._own or not kind.options:
+    def _make_reader(self, kind: MaskKind, vocabulary: Vocabulary) -> MaskReader:
+        """Reader for masks of the form; user settings (`data.masks`) override the layout."""
+        if self.data.masks.map is not None or self._is_own_folder or not kind.options:
             return MaskReader.from_config(self.data.masks, vocabulary)
         return MaskReader(vocabulary.names, ignore=vocabulary.ignore, **kind.options)
 
-    def _mask(self, record: Record, kind: MaskKind) -> Path | None:
+    def _find_mask(self, record: Record, kind: MaskKind) -> Path | None:
         if record.mask is None:
             return None
         name = relative(record.mask, self.root)
-        found = self.shelf.find(kind.places(name), MASK_SUFFIXES)
+        found = self.files.find(kind.places(name), MASK_SUFFIXES)
         return found or (record.mask if name.startswith("/") and record.mask.exists() else None)
 
-    def _placed(self, key: str, manifest: Manifest, kind: MaskKind | None) -> Manifest:
-        """The manifest with the paths that its files have here; kind: None for bare images."""
+    def _locate(self, key: str, manifest: Manifest, kind: MaskKind | None) -> Manifest:
+        """The manifest with the paths of its files on disk; kind: form of the masks, None for unlabelled images."""
         records, lacking, unmasked = [], [], []
         for record in manifest:
             name = relative(record.image, self.root)
-            image = self.shelf.find(self.images(name)) or (record.image if exists(record.image) else None)
-            mask = None if kind is None else self._mask(record, kind)
+            image = self.files.find(self.images(name)) or (record.image if exists(record.image) else None)
+            mask = None if kind is None else self._find_mask(record, kind)
             if image is None:
                 lacking.append(name)
             elif mask is None and kind is not None and record.mask is not None:
@@ -248,11 +241,11 @@ class Benchmark(FolderDataset):
         return f"next: semiovs data prepare {self.data.name} --root {self.data.root}"
 
 
-def _manifest(lines: Iterable[str], root: Path) -> Manifest:
+def _make_manifest(lines: Iterable[str], root: Path) -> Manifest:
     return Manifest((record_of(line, root, number) for number, line in enumerate(lines, 1)), root)
 
 
-def _after_splits(given: str) -> str:
+def _strip_splits_prefix(given: str) -> str:
     """``pascal/92/labeled.txt`` for a path that ends with ``splits/pascal/92/labeled.txt``."""
     parts = PurePosixPath(given.replace("\\", "/")).parts
     places = [place for place, part in enumerate(parts) if part == "splits"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from semiovs.datasets.benchmark import Benchmark, MaskKind
-from semiovs.datasets.parts import Part, walked
+from semiovs.datasets.parts import DatasetPart, list_files
 from semiovs.images.conventions import IGNORE
 
 _PAGE = "cityscapes-dataset.com/downloads (with an account)"
@@ -23,43 +23,49 @@ _IMAGE, _TRAIN_IDS, _IDS = "_leftImg8bit.png", "_gtFine_labelTrainIds.png", "_gt
 class Cityscapes(Benchmark):
     """``leftImg8bit/{train,val,train_extra}`` with ``gtFine/{train,val}``.
 
-    The published lists name ``*_gtFine_labelTrainIds.png``; where these are not all there, ``*_gtFine_labelIds.png`` are read
-    through a table.
+    The published lists name ``*_gtFine_labelTrainIds.png``; where these are not all there, ``*_gtFine_labelIds.png``
+    are read through a table.
     """
 
     key: ClassVar[str] = "cityscapes"
-    names: ClassVar[str] = "cityscapes19"
-    homes: ClassVar[tuple[str, ...]] = (".", "cityscapes", "Cityscapes", "leftImg8bit_trainvaltest")
-    mark: ClassVar[tuple[str, ...]] = ("leftImg8bit",)
-    asides: ClassVar[tuple[str, ...]] = ("leftImg8bit_trainvaltest", "gtFine_trainvaltest", "leftImg8bit_trainextra")
+    default_classes: ClassVar[str] = "cityscapes19"
+    content_folders: ClassVar[tuple[str, ...]] = (".", "cityscapes", "Cityscapes", "leftImg8bit_trainvaltest")
+    content_marks: ClassVar[tuple[str, ...]] = ("leftImg8bit",)
+    extra_folders: ClassVar[tuple[str, ...]] = (
+        "leftImg8bit_trainvaltest",
+        "gtFine_trainvaltest",
+        "leftImg8bit_trainextra",
+    )
 
-    def kinds(self) -> Sequence[MaskKind]:
+    def mask_kinds(self) -> Sequence[MaskKind]:
         """Train ids, or ids."""
         plain = MaskKind("labelTrainIds", lambda name: [name.replace(_IDS, _TRAIN_IDS)])
         ids = MaskKind("labelIds", lambda name: [name.replace(_TRAIN_IDS, _IDS)], {"map": TRAIN_IDS})
         known = len(self.vocabulary()) == len(_EVALUATED) or self.data.masks.map is not None
         return (plain, ids) if known else (plain,)
 
-    def official(self, part: str) -> list[str]:
+    def official_lines(self, part: str) -> list[str]:
         """All images of the part."""
         lines = []
-        for image in self._walked(f"leftImg8bit/{part}", _IMAGE):
+        for image in self._list_files(f"leftImg8bit/{part}", _IMAGE):
             city, stem = image.parent.name, image.name.removesuffix(_IMAGE)
             lines.append(f"leftImg8bit/{part}/{city}/{image.name} gtFine/{part}/{city}/{stem}{_TRAIN_IDS}")
         return lines
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[DatasetPart]:
         """Images and masks."""
         found = []
         for part, what, count in (("train", "training", 2975), ("val", "evaluation", 500)):
-            images = len(self._walked(f"leftImg8bit/{part}", _IMAGE))
-            masks = max(len(self._walked(f"gtFine/{part}", suffix)) for suffix in (_TRAIN_IDS, _IDS))
+            images = len(self._list_files(f"leftImg8bit/{part}", _IMAGE))
+            masks = max(len(self._list_files(f"gtFine/{part}", suffix)) for suffix in (_TRAIN_IDS, _IDS))
             archive = f"leftImg8bit_trainvaltest.zip, {_PAGE}"
-            found.append(Part(f"{what} images", f"leftImg8bit/{part}", images, count, archive))
-            found.append(Part(f"{what} masks", f"gtFine/{part}", masks, count, f"gtFine_trainvaltest.zip, {_PAGE}"))
-        extra = len(self._walked("leftImg8bit/train_extra", _IMAGE))
+            found.append(DatasetPart(f"{what} images", f"leftImg8bit/{part}", images, count, archive))
+            found.append(
+                DatasetPart(f"{what} masks", f"gtFine/{part}", masks, count, f"gtFine_trainvaltest.zip, {_PAGE}")
+            )
+        extra = len(self._list_files("leftImg8bit/train_extra", _IMAGE))
         archive = f"leftImg8bit_trainextra.zip, {_PAGE}"
-        return [*found, Part("bare images", "leftImg8bit/train_extra", extra, 19998, archive, needed=False)]
+        return [*found, DatasetPart("bare images", "leftImg8bit/train_extra", extra, 19998, archive, needed=False)]
 
-    def _walked(self, folder: str, suffix: str) -> list[Path]:
-        return next((files for home in self.shelf.homes if (files := list(walked(home / folder, suffix)))), [])
+    def _list_files(self, folder: str, suffix: str) -> list[Path]:
+        return next((files for home in self.files.folders if (files := list(list_files(home / folder, suffix)))), [])

@@ -1,4 +1,4 @@
-"""COCO's regions (polygons and run lengths) as masks."""
+"""Rasterise COCO's regions (polygons and run lengths); polygons by pycocotools."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STUFF = tuple(range(92, 183))
 #: Pixels of an image; those of the sets have some 300,000.
 _MOST_PIXELS = 1 << 26
 
-#: Value in a ``stuffthingmaps`` PNG (category id - 1) -> class: 80 things from 1 on, background 0, the rest ignored.
+#: Value in a ``stuffthingmaps`` PNG (category id - 1) -> class: things 1 to 80, stuff 0 (background), others ignored.
 MAP_81: Mapping[str, int] = {
     **{str(value): IGNORE for value in range(255)},
     **{str(category - 1): 1 + rank for rank, category in enumerate(THINGS)},
@@ -38,7 +38,7 @@ MAP_171: Mapping[str, int] = {
 
 
 @dataclass(frozen=True)
-class Instances:
+class CocoInstances:
     """An ``instances_*.json``: size and regions (category id, area, crowd, segmentation) of each image, by stem."""
 
     path: Path
@@ -47,7 +47,7 @@ class Instances:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read the file (the official one for training has 450 MB and takes some GB of memory for a minute).
+        """Read the file (the official training file has 450 MB and temporarily takes some GB of memory).
 
         Raises:
             DataError: not such a file.
@@ -69,21 +69,21 @@ class Instances:
     def paint(self, stem: str) -> NDArray[np.uint8]:
         """(H, W): 0 = background, 1 to 80 = things in the order of their category ids.
 
-        Crowds lie at the bottom, then objects from the largest to the smallest, so that what is in front is mostly on top. How the
-        authors of the lists laid overlaps is not known.
+        Crowds are drawn first, then objects from the largest to the smallest, so that objects in front mostly end on
+        top. How the authors of the published masks resolved overlaps is not known.
 
         Raises:
-            DataError: a category that is no thing, or a region or size that does not hold.
+            DataError: a category that is not a thing, or an invalid region or size.
         """
-        mask = blank(*self.sizes[stem]).astype(np.uint8)
+        mask = make_blank(*self.sizes[stem]).astype(np.uint8)
         for category, _, _, region in sorted(self.regions[stem], key=lambda row: (not row[2], -row[1])):
             if category not in THINGS:
                 raise DataError(f"category {category} is none of COCO's 80 things")
-            mask[decoded(region, *mask.shape)] = 1 + THINGS.index(category)
+            mask[decode_region(region, *mask.shape)] = 1 + THINGS.index(category)
         return mask
 
 
-def decoded(region: Any, height: int, width: int) -> NDArray[np.bool_]:
+def decode_region(region: Any, height: int, width: int) -> NDArray[np.bool_]:
     """(H, W) bool of a segmentation: polygons, or run lengths (a list of counts, or COCO's compressed text).
 
     Raises:
@@ -104,11 +104,11 @@ def decoded(region: Any, height: int, width: int) -> NDArray[np.bool_]:
         raise DataError(f"a region that cannot be read ({type(error).__name__}: {error})") from None
 
 
-def blank(height: int, width: int) -> NDArray[np.int64]:
+def make_blank(height: int, width: int) -> NDArray[np.int64]:
     """(H, W) zeros.
 
     Raises:
-        DataError: no size of an image.
+        DataError: not a valid size of an image.
     """
     if not (height > 0 < width and height * width <= _MOST_PIXELS):
         raise DataError(f"an image of {width}x{height} pixels")

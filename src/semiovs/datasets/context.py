@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.datasets.benchmark import Benchmark, MaskKind
-from semiovs.datasets.coco_masks import blank, decoded
-from semiovs.datasets.label_shift import moved_down
-from semiovs.datasets.parts import Making, Part, first_folder, lines_of
+from semiovs.datasets.coco_masks import decode_region, make_blank
+from semiovs.datasets.label_shift import is_shifted_down
+from semiovs.datasets.parts import DatasetPart, MaskBuild, find_first_folder, read_first_words
 from semiovs.datasets.voc import read_mat
 from semiovs.errors import DataError
 
@@ -34,60 +34,60 @@ _IDS = (
 
 
 class Context(Benchmark):
-    """``JPEGImages/`` with ``SegmentationClassContext60/{train,val}`` or ``SegmentationClassContext/`` (background 0, 1 to 59)."""
+    """``JPEGImages/`` with ``SegmentationClassContext60/{train,val}`` or ``SegmentationClassContext/``: ids 0 to 59."""
 
     key: ClassVar[str] = "pc60"
-    names: ClassVar[str] = "context60"
-    homes: ClassVar[tuple[str, ...]] = (".", "VOC2010", "VOCdevkit/VOC2010", "VOC2012", "VOCdevkit/VOC2012")
-    mark: ClassVar[tuple[str, ...]] = ("JPEGImages",)
+    default_classes: ClassVar[str] = "context60"
+    content_folders: ClassVar[tuple[str, ...]] = (".", "VOC2010", "VOCdevkit/VOC2010", "VOC2012", "VOCdevkit/VOC2012")
+    content_marks: ClassVar[tuple[str, ...]] = ("JPEGImages",)
 
-    def kinds(self) -> Sequence[MaskKind]:
-        """Class ids; of 59 classes the background, 0, is none, unless the masks were moved down by one."""
+    def mask_kinds(self) -> Sequence[MaskKind]:
+        """Class ids; with 59 classes, 0 (background) is ignored unless the masks are already shifted to start at 0."""
         if len(self.vocabulary()) != _LAST:
-            return (MaskKind("class ids", _places),)
-        what = "moved down by one" if self._moved else "background and 59 classes"
-        return (MaskKind(what, _places, {"reduce_zero_label": not self._moved}),)
+            return (MaskKind("class ids", _list_mask_paths),)
+        what = "moved down by one" if self._shifted else "background and 59 classes"
+        return (MaskKind(what, _list_mask_paths, {"reduce_zero_label": not self._shifted}),)
 
-    def official(self, part: str) -> list[str]:
+    def official_lines(self, part: str) -> list[str]:
         """Images that have a mask in the folder of the part, or those of ``ImageSets/SegmentationContext``."""
-        stems = sorted(self.shelf.stems(f"{_FOLDER}/{part}"))
-        stems = stems or lines_of(self.home / "ImageSets" / "SegmentationContext" / f"{part}.txt")
+        stems = sorted(self.files.stems(f"{_FOLDER}/{part}"))
+        stems = stems or read_first_words(self.home / "ImageSets" / "SegmentationContext" / f"{part}.txt")
         return [f"JPEGImages/{stem}.jpg {_FOLDER}/{part}/{stem}.png" for stem in stems]
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[DatasetPart]:
         """Images and masks."""
-        train, val = (self.shelf.stems(f"{_FOLDER}/{part}") for part in ("train", "val"))
-        flat = self.shelf.stems(_FOLDER, _FLAT)
-        parts = [Part("images", "JPEGImages", self.shelf.count("JPEGImages"), 10103, _DEVKIT, enough=10100)]
+        train, val = (self.files.stems(f"{_FOLDER}/{part}") for part in ("train", "val"))
+        flat = self.files.stems(_FOLDER, _FLAT)
+        parts = [DatasetPart("images", "JPEGImages", self.files.count("JPEGImages"), 10103, _DEVKIT, enough=10100)]
         if flat:
             return [
                 *parts,
-                Part("masks", _FLAT, len(flat | train | val), 10103, _MASKS, enough=10100),
+                DatasetPart("masks", _FLAT, len(flat | train | val), 10103, _MASKS, enough=10100),
             ]
         return [
             *parts,
-            Part("training masks", f"{_FOLDER}/train", len(train), 4998, _MASKS, enough=4996),
-            Part("evaluation masks", f"{_FOLDER}/val", len(val), 5105, _MASKS, enough=5104),
+            DatasetPart("training masks", f"{_FOLDER}/train", len(train), 4998, _MASKS, enough=4996),
+            DatasetPart("evaluation masks", f"{_FOLDER}/val", len(val), 5105, _MASKS, enough=5104),
         ]
 
-    def makings(self) -> list[Making]:
-        """PNGs of the official annotation."""
+    def mask_builds(self) -> list[MaskBuild]:
+        """PNGs made from the official annotation."""
         if self._json is not None:
             phases, what, paint = (
                 {stem: image["phase"] for stem, image in self._images.items()},
                 self._json,
-                self._from_json,
+                self._paint_from_json,
             )
         elif self._mats is not None:
-            phases, what, paint = self._phases(self._mats), self._mats, self._from_mat
+            phases, what, paint = self._read_phases(self._mats), self._mats, self._paint_from_mat
         else:
             return []
         names = tuple(sorted(f"{phase}/{stem}.png" for stem, phase in phases.items()))
-        return [Making(f"masks of {what.name}", self.home / _FOLDER, names, paint)]
+        return [MaskBuild(f"masks of {what.name}", self.home / _FOLDER, names, paint)]
 
     @cached_property
-    def _moved(self) -> bool:
-        return moved_down(self.shelf, (f"{_FOLDER}/train", f"{_FOLDER}/val", _FOLDER, _FLAT), _LAST)
+    def _shifted(self) -> bool:
+        return is_shifted_down(self.files, (f"{_FOLDER}/train", f"{_FOLDER}/val", _FOLDER, _FLAT), _LAST)
 
     @cached_property
     def _json(self) -> Path | None:
@@ -97,12 +97,12 @@ class Context(Benchmark):
     @cached_property
     def _mats(self) -> Path | None:
         places = (base / place for base in (self.home, self.root) for place in ("trainval", "context/trainval"))
-        found = first_folder(places)
+        found = find_first_folder(places)
         return found if found is not None and any(found.glob("*.mat")) else None
 
-    def _phases(self, mats: Path) -> dict[str, str]:
-        """Part of each image; VOC's own lists divide them."""
-        train = set(lines_of(self.home / "ImageSets" / "Main" / "train.txt"))
+    def _read_phases(self, mats: Path) -> dict[str, str]:
+        """Part ("train" or "val") of each image, by VOC's own lists."""
+        train = set(read_first_words(self.home / "ImageSets" / "Main" / "train.txt"))
         if not train:
             raise DataError(
                 f"{self.home / 'ImageSets/Main/train.txt'}: not there; it says which images are for training ({_DEVKIT})"
@@ -129,31 +129,31 @@ class Context(Benchmark):
                 f"{self._json}: not the annotation of Pascal Context ({type(error).__name__}: {error})"
             ) from None
 
-    def _from_json(self, name: str) -> NDArray[np.uint8]:
+    def _paint_from_json(self, name: str) -> NDArray[np.uint8]:
         image = self._images[PurePosixPath(name).stem]
-        full = blank(image["height"], image["width"])
+        full = make_blank(image["height"], image["width"])
         for category, region in image["regions"]:
             if not 0 <= category <= 459:
                 raise DataError(f"category {category} is none of Pascal Context's 459")
-            full[decoded(region, *full.shape)] = category
-        return class_ids(full)
+            full[decode_region(region, *full.shape)] = category
+        return map_class_ids(full)
 
-    def _from_mat(self, name: str) -> NDArray[np.uint8]:
+    def _paint_from_mat(self, name: str) -> NDArray[np.uint8]:
         assert self._mats is not None
         path = self._mats / f"{PurePosixPath(name).stem}.mat"
         full = np.asarray(read_mat(path, "LabelMap"))
         if full.ndim != 2 or full.dtype.kind not in "uif" or (full.size and not 0 <= full.min() <= full.max() <= 459):
             raise DataError(f"{path}: LabelMap holds no ids 0..459")
-        return class_ids(full.astype(np.int64))
+        return map_class_ids(full.astype(np.int64))
 
 
-def class_ids(full: NDArray[np.int64]) -> NDArray[np.uint8]:
+def map_class_ids(full: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Ids of the full annotation (0 to 459) -> 0 = background, 1 to 59."""
     table = np.zeros(max(460, int(full.max(initial=0)) + 1), np.uint8)
     table[list(_IDS)] = np.arange(1, len(_IDS) + 1)
     return np.asarray(table[full])
 
 
-def _places(name: str) -> list[str]:
+def _list_mask_paths(name: str) -> list[str]:
     file = PurePosixPath(name).name
     return [name, f"{_FOLDER}/{file}", f"{_FLAT}/{file}"] if _FOLDER in name else [name]

@@ -19,7 +19,7 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Dataset(ABC):
-    """Base of all data sets; one of your own writes `vocabulary` and `examine`.
+    """Base of all data sets; one of your own writes `vocabulary` and `list_streams`.
 
     data, ood: the sections of the configuration; ood: None where no OOD images are asked for.
     """
@@ -51,6 +51,15 @@ class Dataset(ABC):
         """
 
     @abstractmethod
+    def list_streams(self, found: Collection, streams: Container[str], *, ood_labels: bool) -> None:
+        """Add the images of `streams` (keys of `KEYS`) to `found`, by `Collection.add`; no image or mask is opened.
+
+        ood_labels: whether the labels of the OOD images are wanted too.
+
+        Raises:
+            DataError: no `data.root`.
+        """
+
     def examine(
         self,
         *,
@@ -59,14 +68,20 @@ class Dataset(ABC):
         streams: Container[str] = KEYS,
         ood_labels: bool = True,
     ) -> Collection:
-        """List the images of `streams` (keys of `KEYS`); what is wrong comes as findings beside what is good.
+        """List the images of `streams`; what is wrong comes as findings beside what is good.
 
-        No image or mask is opened. vocabulary, masks: used in the place of the configuration's; ood_labels: whether the labels of
-        the OOD images are wanted too.
+        vocabulary, masks: used in the place of the configuration's; ood_labels: as `list_streams`.
 
         Raises:
             DataError: no `data.root`; ConfigError: no class list, or a map of mask values that does not hold.
         """
+        vocabulary = vocabulary or self.vocabulary()
+        reader = masks or MaskReader.from_config(self.data.masks, vocabulary)
+        found = Collection(vocabulary, reader, images=self.image_reader())
+        self.list_streams(found, streams, ood_labels=ood_labels)
+        if masks is not None:
+            found.masks = masks
+        return found
 
     def read(self, streams: Container[str] = KEYS) -> Collection:
         """As `examine`, of what is whole: images and masks are looked at by `semiovs.audit.check.check_collection`.

@@ -1,4 +1,4 @@
-"""What a folder holds, listed once: files by name, or by stem where the suffix is written in another way."""
+"""An index of the files in folders, listed once: found by name, or by stem if the suffix is spelt differently."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 from semiovs.images.conventions import IMAGE_SUFFIXES
 
 
-class Shelf:
-    """Files below some folders, found by their paths from there; a folder that is not there holds nothing."""
+class FileIndex:
+    """Files below some folders, found by relative path; a missing folder counts as empty."""
 
-    def __init__(self, *homes: Path) -> None:
-        self.homes = tuple(dict.fromkeys(homes))
-        self._read: dict[str, list[_Folder]] = {}
+    def __init__(self, *folders: Path) -> None:
+        self.folders = tuple(dict.fromkeys(folders))
+        self._read: dict[str, list[_FolderListing]] = {}
 
     def find(self, names: Iterable[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Path | None:
-        """The first of `names` (POSIX paths) that is in one of the folders.
+        """The first of `names` (relative POSIX paths) that is in one of the folders.
 
-        A file of the same stem and of one of `suffixes` stands for one that has another suffix (``a.JPG`` for ``a.jpg``).
+        A file with the same stem and another of the `suffixes` also matches (``a.JPG`` for ``a.jpg``).
         """
         for name in names:
             inner, _, file = name.rpartition("/")
-            for folder in self._listed(inner):
+            for folder in self._list_folders(inner):
                 if file in folder.files:
                     return folder.place / file
                 for other in folder.stems.get(file.rpartition(".")[0], ()):
@@ -33,21 +33,21 @@ class Shelf:
         return None
 
     def stems(self, *folders: str) -> set[str]:
-        """Stems of the images that stand in any of the folders."""
-        return {stem for inner in folders for folder in self._listed(inner) for stem in folder.stems}
+        """Stems of the images in any of the folders."""
+        return {stem for inner in folders for folder in self._list_folders(inner) for stem in folder.stems}
 
     def count(self, *folders: str) -> int:
-        """How many `stems` there are."""
+        """Number of `stems`."""
         return len(self.stems(*folders))
 
-    def _listed(self, inner: str) -> list[_Folder]:
+    def _list_folders(self, inner: str) -> list[_FolderListing]:
         if inner not in self._read:
-            self._read[inner] = [_Folder.of(home / inner) for home in self.homes]
+            self._read[inner] = [_FolderListing.of(root / inner) for root in self.folders]
         return self._read[inner]
 
 
 @dataclass(frozen=True)
-class _Folder:
+class _FolderListing:
     """Names of the files of a folder, and of its images by their stems."""
 
     place: Path
@@ -55,9 +55,9 @@ class _Folder:
     stems: dict[str, list[str]]
 
     @classmethod
-    def of(cls, place: Path) -> _Folder:
-        """The folder, which need not be there."""
-        files, stems = sorted(_files(place)), dict[str, list[str]]()
+    def of(cls, place: Path) -> _FolderListing:
+        """List a folder, which may be missing."""
+        files, stems = sorted(_list_files(place)), dict[str, list[str]]()
         for file in files:
             stem, _, suffix = file.rpartition(".")
             if stem and f".{suffix.lower()}" in IMAGE_SUFFIXES:
@@ -65,7 +65,7 @@ class _Folder:
         return cls(place, frozenset(files), stems)
 
 
-def _files(place: Path) -> list[str]:
+def _list_files(place: Path) -> list[str]:
     try:
         with os.scandir(place) as entries:
             return [entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]

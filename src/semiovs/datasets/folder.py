@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from semiovs.data.collection import HELD_OUT, KEYS, LABELED, OOD, UNLABELED, VAL, Collection, Stream
+from semiovs.data.collection import HELD_OUT, LABELED, OOD, UNLABELED, VAL, Collection, Stream
 from semiovs.data.label_source import LabelSource, MaskFiles, MaskFolder, NamedLabels
 from semiovs.datasets.dataset import Dataset
 from semiovs.env import cache_dir
@@ -38,18 +38,9 @@ class FolderDataset(Dataset):
 
     lists: Mapping[str, Reading] = field(default_factory=dict)
 
-    def examine(
-        self,
-        *,
-        vocabulary: Vocabulary | None = None,
-        masks: MaskReader | None = None,
-        streams: Container[str] = KEYS,
-        ood_labels: bool = True,
-    ) -> Collection:
-        """List the images (see `Dataset.examine`)."""
-        root, vocabulary = self.root, vocabulary or self.vocabulary()
-        reader = masks or MaskReader.from_config(self.data.masks, vocabulary)
-        found = Collection(vocabulary, reader, images=self.image_reader())
+    def list_streams(self, found: Collection, streams: Container[str], *, ood_labels: bool) -> None:
+        """Read lists and folders (see `Dataset.list_streams`)."""
+        root = self.root
         if LABELED in streams or HELD_OUT in streams:
             self._add_labeled(found, root)
             found.streams = {name: stream for name, stream in found.streams.items() if name in streams}
@@ -62,7 +53,6 @@ class FolderDataset(Dataset):
             images = found.add(OOD, lambda: self._bare("ood.images", given, root))
             if images is not None and ood_labels:
                 self._add_ood_labels(found, images, root)
-        return found
 
     def vocabulary(self) -> Vocabulary:
         """Classes of `data.classes`, or of the class file in the root.

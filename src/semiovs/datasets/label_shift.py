@@ -1,8 +1,8 @@
-"""Masks that count their classes from 1, and copies of them that were moved down by one."""
+"""Detect masks already shifted to start at 0 where the official ones start at 1."""
 
 from __future__ import annotations
 
-from semiovs.datasets.file_index import Shelf
+from semiovs.datasets.file_index import FileIndex
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE, MASK_SUFFIXES
 from semiovs.images.mask_values import count_values, read_mask_values
@@ -10,19 +10,19 @@ from semiovs.images.mask_values import count_values, read_mask_values
 _LOOKED_AT = 24
 
 
-def moved_down(shelf: Shelf, folders: tuple[str, ...], last: int) -> bool:
-    """Whether masks whose classes are officially 1 to `last` were moved down by one already, 0 to 255.
+def is_shifted_down(files: FileIndex, folders: tuple[str, ...], last: int) -> bool:
+    """Whether masks whose official classes are 1 to `last` are already shifted to start at 0.
 
-    Some masks of each folder, evenly chosen, tell: official ones never hold 255, moved ones never `last`.
+    Decided by a sample of each folder: official masks never hold 255, shifted ones never hold `last`.
     """
     seen: set[int] = set()
     for folder in folders:
-        stems = sorted(shelf.stems(folder))
+        stems = sorted(files.stems(folder))
         for stem in stems[:: max(1, len(stems) // _LOOKED_AT)]:
-            path = shelf.find([f"{folder}/{stem}.png"], MASK_SUFFIXES)
+            path = files.find([f"{folder}/{stem}.png"], MASK_SUFFIXES)
             try:
                 if path is not None:
                     seen |= {key[0] for key in count_values(read_mask_values(path)) if len(key) == 1}
             except DataError:
-                continue  # what is wrong with it is told by the check of the data
+                continue  # the check of the data reports it
     return IGNORE in seen and last not in seen

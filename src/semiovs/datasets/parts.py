@@ -1,4 +1,4 @@
-"""What of a benchmark is on disk, what is missing, where it is to be had, and what can be made of what is there."""
+"""Parts of a benchmark: what is on disk, what is missing and where to get it, and which masks can be made."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from semiovs.errors import DataError
 from semiovs.files import sweep_temporaries, write_bytes
 from semiovs.images.palette import palette
-from semiovs.store.label_png import label_png
+from semiovs.store.label_png import encode_label
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Part:
+class DatasetPart:
     """One part of a benchmark.
 
-    what: in words; place: folder or file in the data set; found, expected: how many there are, and are official; origin: the
-    official file and its page, in words; needed: whether nothing can be trained without it; enough: so many are named by the
-    published lists, None: all.
+    what: description; place: folder or file in the data set; found, expected: number of files on disk, and of the
+    official release; origin: official file and its web page; needed: whether training requires it; enough: number of
+    files named by the published lists, None: all.
     """
 
     what: str
@@ -34,7 +34,7 @@ class Part:
 
     @property
     def status(self) -> str:
-        """``ok``, ``enough`` (for the lists), ``short`` (some are missing), ``more`` (than officially), or ``missing``."""
+        """``ok``, ``enough`` (for the lists), ``short`` (some missing), ``more`` (than officially) or ``missing``."""
         if not self.found:
             return "missing"
         if self.found >= self.expected:
@@ -52,28 +52,28 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Making:
-    """Masks that can be made: into `folder`, one for each of `names` (paths below it); paint: name -> (H, W) uint8 class ids."""
+class MaskBuild:
+    """Masks that can be made: one in `folder` for each of `names`; paint: name -> (H, W) uint8 class ids."""
 
     what: str
     folder: Path
     names: tuple[str, ...]
     paint: Callable[[str], Any]
 
-    def left(self) -> list[str]:
+    def missing(self) -> list[str]:
         """Names of the masks that are not there yet."""
         return [name for name in self.names if not (self.folder / name).is_file()]
 
     def run(self, progress: Progress | None = None) -> tuple[int, list[str]]:
-        """Make what is left; what is there stays, so repeating goes on. Returns how many were made, and what could not be."""
+        """Make the missing masks, keeping existing ones. Returns the number of masks made, and errors."""
         colors, made, problems = palette().tobytes(), 0, []
-        left = self.left()
+        left = self.missing()
         for folder in {(self.folder / name).parent for name in left}:
             if folder.is_dir():
                 sweep_temporaries(folder)
         for done, name in enumerate(left, 1):
             try:
-                write_bytes(self.folder / name, label_png(self.paint(name), colors))
+                write_bytes(self.folder / name, encode_label(self.paint(name), colors))
                 made += 1
             except DataError as error:
                 problems.append(f"{name}: {error}")
@@ -82,19 +82,19 @@ class Making:
         return made, problems
 
 
-def lines_of(path: Path) -> list[str]:
-    """First words of the lines of a small text file, such as an ImageSets list; an absent one has none."""
+def read_first_words(path: Path) -> list[str]:
+    """First word of each line of a text file such as an ImageSets list; a missing file has none."""
     try:
         return [words[0] for line in path.read_text("utf-8", errors="replace").splitlines() if (words := line.split())]
     except (OSError, ValueError):
         return []
 
 
-def first_folder(places: Iterable[Path]) -> Path | None:
+def find_first_folder(places: Iterable[Path]) -> Path | None:
     """The first of the places that is a folder."""
     return next((place for place in places if place.is_dir()), None)
 
 
-def walked(folder: Path, suffix: str) -> Iterator[Path]:
-    """Files below a folder whose names end with `suffix`, sorted; an absent folder has none."""
+def list_files(folder: Path, suffix: str) -> Iterator[Path]:
+    """Files below a folder whose names end with `suffix`, sorted; a missing folder has none."""
     yield from sorted(path for path in folder.glob(f"**/*{suffix}") if path.is_file())

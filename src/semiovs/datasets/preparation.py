@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.datasets.benchmark import Benchmark
-from semiovs.datasets.parts import Making
+from semiovs.datasets.parts import MaskBuild
 from semiovs.datasets.split_cache import SplitCache
 from semiovs.errors import DataError
 from semiovs.files import write_text
@@ -26,10 +26,10 @@ FIRST_PRESET = {
 _LOOKED_AT = 16
 
 
-def list_makings(dataset: Benchmark) -> tuple[list[Making], list[str]]:
+def list_makings(dataset: Benchmark) -> tuple[list[MaskBuild], list[str]]:
     """Masks that can be made, or why it cannot be told."""
     try:
-        return dataset.makings(), []
+        return dataset.mask_builds(), []
     except DataError as error:
         return [], [str(error)]
 
@@ -38,21 +38,23 @@ def check_masks(dataset: Benchmark) -> list[str]:
     """What is wrong with a few masks, evenly chosen from the official parts; all are read before training."""
     found = []
     for part in ("train", "val"):
-        lines = dataset.official(part)
+        lines = dataset.official_lines(part)
         records = [record_of(line, dataset.root) for line in lines[:: max(1, len(lines) // _LOOKED_AT)]]
-        found += dataset.misread(Manifest(records, dataset.root))
+        found += dataset.check_masks(Manifest(records, dataset.root))
     return found
 
 
 def find_absent(dataset: Benchmark) -> list[str]:
     """Images that official and published lists name, and that are not there though their number is right."""
     cache = SplitCache()
-    lists = {f"the official {part} list": dataset.official(part) for part in ("train", "val")}
+    lists = {f"the official {part} list": dataset.official_lines(part) for part in ("train", "val")}
     for one in cache.known.family(dataset.key):
         if cache.check(one).ok:
             lists[one.name] = cache.lines(one)
     known = tuple(f"{part.place}/" for part in dataset.parts() if part.lacking)  # said already
-    absent = {what: [n for n in dataset.absent(lines) if not n.startswith(known)] for what, lines in lists.items()}
+    absent = {
+        what: [n for n in dataset.missing_images(lines) if not n.startswith(known)] for what, lines in lists.items()
+    }
     return [
         f"{what} names {len(names):,} images that are not there, like {names[0]}"
         for what, names in absent.items()
@@ -72,7 +74,7 @@ def write_starter(dataset: Benchmark) -> list[Path]:
     written = []
     for part in ("train", "val"):
         path = dataset.root / "splits" / "official" / f"{part}.txt"
-        lines = dataset.whole(part)
+        lines = dataset.complete_lines(part)
         if lines and not path.exists():
             write_text(path, "".join(f"{line}\n" for line in lines))
             written.append(path)

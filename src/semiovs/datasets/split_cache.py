@@ -1,4 +1,4 @@
-"""The user's copies of published lists: one small file a family, checked whenever it is read."""
+"""The user's cache of published lists: one small file per family, verified whenever it is read."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.datasets.split_index import decode, encode
-from semiovs.datasets.splits import LABELED, Catalogue, PublishedList, catalogue
+from semiovs.datasets.splits import LABELED, Catalogue, PublishedList, load_catalogue
 from semiovs.env import cache_dir
 from semiovs.errors import DataError
 from semiovs.files import write_bytes
 
 
 @dataclass(frozen=True)
-class Checked:
-    """Whether a list is here and right.
+class ListCheck:
+    """Result of checking a cached list.
 
-    exact: byte for byte as published (else the same lines, sorted); problem: what is wrong, or empty.
+    exact: byte for byte as published (else the same lines, sorted); problem: what is wrong, "" if nothing.
     """
 
     one: PublishedList
@@ -27,7 +27,7 @@ class Checked:
     problem: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data; `get` is the command that brings the list here."""
+        """Plain data; `get` is the command that fetches the list."""
         row: dict[str, Any] = {"name": self.one.name, "count": self.one.count, "ok": self.ok, "exact": self.exact}
         return row if self.ok else {**row, "problem": self.problem, "get": f"semiovs splits fetch {self.one.dataset}"}
 
@@ -36,7 +36,7 @@ class SplitCache:
     """Published lists on this machine: ``splits/<family>.json.xz`` in the cache directory."""
 
     def __init__(self, known: Catalogue | None = None, folder: Path | None = None) -> None:
-        self.known = known or catalogue()
+        self.known = known or load_catalogue()
         self.folder = folder or cache_dir() / "splits"
         self._read: dict[str, Mapping[str, Sequence[str]]] = {}
 
@@ -45,15 +45,15 @@ class SplitCache:
         return self.folder / f"{family}.json.xz"
 
     def lines(self, one: PublishedList) -> list[str]:
-        """The lines of a list, proved to be the published ones.
+        """The lines of a list, verified against its published checksum.
 
         Raises:
-            DataError: not here, or damaged; the message names the command that gets it.
+            DataError: not in the cache, or damaged; the message names the command that fetches it.
         """
-        found = self._family(one).get(one.name)
+        found = self._read_family(one).get(one.name)
         if found is None:
             raise DataError(f"the published list {one.name} is not here; next: semiovs splits fetch {one.dataset}")
-        self._proved(one, found)
+        self._verify(one, found)
         return list(found)
 
     def text(self, one: PublishedList) -> tuple[bytes, bool]:
@@ -62,17 +62,17 @@ class SplitCache:
         Raises:
             DataError: as `lines`.
         """
-        return self._proved(one, self.lines(one))
+        return self._verify(one, self.lines(one))
 
-    def check(self, one: PublishedList) -> Checked:
-        """Whether a list is here and right."""
+    def check(self, one: PublishedList) -> ListCheck:
+        """Check whether a list is in the cache and undamaged."""
         try:
-            return Checked(one, True, self.text(one)[1])
+            return ListCheck(one, True, self.text(one)[1])
         except DataError as error:
-            return Checked(one, False, problem=str(error).partition("; next")[0])
+            return ListCheck(one, False, problem=str(error).partition("; next")[0])
 
     def add(self, lists: Mapping[str, Sequence[str]]) -> None:
-        """Put lists (lines by name), which the caller has checked, beside those that are here."""
+        """Add lists (name -> lines), which the caller has verified, to the cache."""
         for family in dict.fromkeys(self.known.datasets[self.known.lists[name].dataset].family for name in lists):
             members = self.known.family(family)
             merged = {one.name: list(lists[one.name]) for one in members if one.name in lists}
@@ -81,7 +81,7 @@ class SplitCache:
             self._read.pop(family, None)
 
     def missing(self, lists: Iterable[PublishedList]) -> list[PublishedList]:
-        """Those that are not here, or damaged."""
+        """Lists that are not in the cache, or damaged."""
         return [one for one in lists if not self.check(one).ok]
 
     def nested_in(self, one: PublishedList) -> list[str]:
@@ -101,7 +101,7 @@ class SplitCache:
         others = (other for other in self.known.lists.values() if other.dataset == one.dataset and other is not one)
         return [other for other in others if other.name.endswith(f"/{LABELED}") and self.check(other).ok]
 
-    def _family(self, one: PublishedList) -> Mapping[str, Sequence[str]]:
+    def _read_family(self, one: PublishedList) -> Mapping[str, Sequence[str]]:
         family = self.known.datasets[one.dataset].family
         path = self.path(family)
         if family not in self._read:
@@ -113,7 +113,7 @@ class SplitCache:
                 raise DataError(f"{path}: {error}; next: semiovs splits fetch {one.dataset}") from None
         return self._read[family]
 
-    def _proved(self, one: PublishedList, lines: Sequence[str]) -> tuple[bytes, bool]:
+    def _verify(self, one: PublishedList, lines: Sequence[str]) -> tuple[bytes, bool]:
         try:
             return one.text(lines)
         except DataError as error:

@@ -1,4 +1,4 @@
-"""Bring published lists here: from their repositories, a folder or an archive. Only what is byte for byte as published is taken."""
+"""Fetch published lists from their repositories, a folder or an archive. Only exact copies are accepted."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any, Self
 from urllib.error import HTTPError, URLError
 
 from semiovs.datasets.split_cache import SplitCache
-from semiovs.datasets.splits import Catalogue, PublishedList, digest
+from semiovs.datasets.splits import Catalogue, PublishedList, sha256_hex
 from semiovs.download import DownloadError, Progress, read_url
 from semiovs.env import hub_offline
 from semiovs.errors import DataError
 
 #: The longest published list has 2 MB; whatever is longer is none.
 LARGEST = 8 * 2**20
-#: Members of an archive, and their bytes together, before it is given up as a trap.
+#: Largest number of members of an archive, and of their bytes together (against decompression bombs).
 _MOST, _WHOLE = 200_000, 2 * 2**30
 #: Bytes of the names and attributes of one member of a tar.
 _HEADER = 2**20
@@ -30,11 +30,11 @@ _FURTHER = (
 
 
 @dataclass
-class Fetched:
-    """What came of it.
+class FetchResult:
+    """Result of `fetch_lists`.
 
-    added: lists that are here now; here: those that were; refused: files that bear the name of a list and are not it, and members
-    of an archive that no list would have (file, reason); missing: lists that are still not here.
+    added: new lists; here: lists that were in the cache already; refused: (file, reason) of files with the name of a
+    list but other content, and of suspicious members of an archive; missing: lists that are still not in the cache.
     """
 
     added: list[str] = field(default_factory=list)
@@ -48,25 +48,25 @@ class Fetched:
         return {"added": self.added, "here": self.here, "refused": refused, "missing": self.missing}
 
 
-def fetch(
+def fetch_lists(
     cache: SplitCache, wanted: Sequence[PublishedList], source: Path | None = None, progress: Progress | None = None
-) -> Fetched:
-    """Put the wanted lists that are not here yet into the cache.
+) -> FetchResult:
+    """Add the wanted lists that are missing to the cache.
 
-    source: a folder (such as a clone of a repository) or an archive (tar or zip) to look in, all of whose copies are judged; None:
-    the repositories, over the network.
+    source: a folder (such as a clone of a repository) or an archive (tar or zip), all of whose copies are checked;
+    None: download from the repositories.
 
     Raises:
         DataError: the source cannot be read, or the network may not or cannot be used.
     """
     absent = cache.missing(wanted)
-    done = Fetched(here=[one.name for one in wanted if one not in absent])
+    done = FetchResult(here=[one.name for one in wanted if one not in absent])
     taken: dict[str, list[str]] = {}
     try:
         if source is None:
-            _from_web(cache.known, absent, taken, done, progress)
+            _download_lists(cache.known, absent, taken, done, progress)
         else:
-            _from_files(_files(source, done), cache.known, wanted, taken, done, progress)
+            _take_from_files(_iterate_files(source, done), cache.known, wanted, taken, done, progress)
     finally:  # what came before a connection broke is kept
         added = {one.name: taken[one.name] for one in absent if one.name in taken}
         if added:
@@ -76,15 +76,15 @@ def fetch(
     return done
 
 
-def _from_files(
+def _take_from_files(
     files: Iterator[tuple[str, bytes]],
     known: Catalogue,
     wanted: Sequence[PublishedList],
     taken: dict[str, list[str]],
-    done: Fetched,
+    done: FetchResult,
     progress: Progress | None,
 ) -> None:
-    """Lists among files (path, content); a file is meant to be a list if its path ends like one."""
+    """Take lists from files (path, content); files are matched to lists by the end of their path."""
     by_path: dict[str, list[PublishedList]] = {}
     for one in known.lists.values():
         by_path.setdefault(one.path, []).append(one)
@@ -92,15 +92,15 @@ def _from_files(
     for name, data in files:
         parts = PurePosixPath(name.replace("\\", "/")).parts
         meant = next((by_path[p] for i in range(len(parts)) if (p := "/".join(parts[i:])) in by_path), [])
-        fitting = [one for one in meant if one.sha256 == digest(data)]
+        fitting = [one for one in meant if one.sha256 == sha256_hex(data)]
         taken |= {one.name: one.lines(data) for one in fitting if one.name in names and one.name not in taken}
         if not fitting and (asked := [one for one in meant if one.name in names]):
-            done.refused.append((name, _difference(asked[0], data)))
+            done.refused.append((name, _describe_difference(asked[0], data)))
         if progress is not None:
             progress(len(taken), len(names))
 
 
-def _difference(one: PublishedList, data: bytes) -> str:
+def _describe_difference(one: PublishedList, data: bytes) -> str:
     try:
         one.lines(data)
     except DataError as error:
@@ -108,17 +108,17 @@ def _difference(one: PublishedList, data: bytes) -> str:
     return ""
 
 
-def _files(source: Path, done: Fetched) -> Iterator[tuple[str, bytes]]:
+def _iterate_files(source: Path, done: FetchResult) -> Iterator[tuple[str, bytes]]:
     if source.is_dir():
-        return _of_folder(source)
+        return _read_folder(source)
     if not source.is_file():
         raise DataError(f"{source}: no such folder or archive")
     if zipfile.is_zipfile(source):
-        return _of_zip(source, done)
-    return _of_tar(source, done)
+        return _read_zip(source, done)
+    return _read_tar(source, done)
 
 
-def _of_folder(source: Path) -> Iterator[tuple[str, bytes]]:
+def _read_folder(source: Path) -> Iterator[tuple[str, bytes]]:
     for directory, inner, names in os.walk(source):
         inner[:] = sorted(name for name in inner if name != ".git")
         for name in sorted(names):
@@ -127,21 +127,21 @@ def _of_folder(source: Path) -> Iterator[tuple[str, bytes]]:
                 yield path.relative_to(source).as_posix(), path.read_bytes()
 
 
-def _of_tar(source: Path, done: Fetched) -> Iterator[tuple[str, bytes]]:
-    """Members in memory; nothing is ever written where an archive says."""
+def _read_tar(source: Path, done: FetchResult) -> Iterator[tuple[str, bytes]]:
+    """Yield members from memory; nothing is written to the paths in the archive."""
     try:
-        with tarfile.open(source, "r|*", tarinfo=_Member) as archive:
-            bounds = _Bounds(source)
+        with tarfile.open(source, "r|*", tarinfo=_BoundedMember) as archive:
+            bounds = _ArchiveBounds(source)
             for member in archive:
                 bounds.count(member.size)
                 if member.isdir():
-                    if reason := _hostile(member.name):
+                    if reason := _explain_bad_name(member.name):
                         done.refused.append((member.name, reason))
                     continue
-                reason = _hostile(member.name) or ("" if member.isreg() else "a link or a device")
-                reason = reason or _too_long(member.name, member.size)
+                reason = _explain_bad_name(member.name) or ("" if member.isreg() else "a link or a device")
+                reason = reason or _explain_bad_size(member.name, member.size)
                 if reason:
-                    done.refused.append((_shown(member.name), reason))
+                    done.refused.append((_shorten_name(member.name), reason))
                 elif member.name.endswith(".txt"):
                     file = archive.extractfile(member)
                     yield member.name, file.read() if file else b""
@@ -151,19 +151,19 @@ def _of_tar(source: Path, done: Fetched) -> Iterator[tuple[str, bytes]]:
         raise DataError(f"{source}: cannot be read as an archive of lists: {error}") from None
 
 
-def _of_zip(source: Path, done: Fetched) -> Iterator[tuple[str, bytes]]:
+def _read_zip(source: Path, done: FetchResult) -> Iterator[tuple[str, bytes]]:
     try:
         with zipfile.ZipFile(source) as archive:
-            bounds = _Bounds(source)
+            bounds = _ArchiveBounds(source)
             for member in archive.infolist():
                 bounds.count(member.file_size)
                 link = (member.external_attr >> 28) == 0o12
-                reason = _hostile(member.filename) or ("a link or a device" if link else "")
-                reason = reason or _too_long(member.filename, member.file_size)
+                reason = _explain_bad_name(member.filename) or ("a link or a device" if link else "")
+                reason = reason or _explain_bad_size(member.filename, member.file_size)
                 if reason:
-                    done.refused.append((_shown(member.filename), reason))
+                    done.refused.append((_shorten_name(member.filename), reason))
                 elif member.filename.endswith(".txt"):
-                    with archive.open(member) as file:  # what it says of its size need not be true
+                    with archive.open(member) as file:  # the declared size may be wrong
                         yield member.filename, file.read(LARGEST + 1)
     except DataError:
         raise
@@ -171,7 +171,7 @@ def _of_zip(source: Path, done: Fetched) -> Iterator[tuple[str, bytes]]:
         raise DataError(f"{source}: cannot be read as an archive of lists: {error}") from None
 
 
-class _Member(tarfile.TarInfo):
+class _BoundedMember(tarfile.TarInfo):
     """A member whose further headers, which `tarfile` reads into memory whatever their size, are bounded."""
 
     @classmethod
@@ -182,8 +182,8 @@ class _Member(tarfile.TarInfo):
         return found
 
 
-class _Bounds:
-    """Stops at an archive that swells."""
+class _ArchiveBounds:
+    """Raises DataError for archives with too many members or bytes."""
 
     def __init__(self, source: Path) -> None:
         self.source, self.members, self.bytes = source, 0, 0
@@ -196,8 +196,8 @@ class _Bounds:
             )
 
 
-def _hostile(name: str) -> str:
-    """Why no list is called so, or nothing."""
+def _explain_bad_name(name: str) -> str:
+    """Why a member's name is refused, or ""."""
     parts = name.replace("\\", "/").split("/")
     if "\0" in name or not name.isprintable():
         return "a name with control characters"
@@ -206,23 +206,23 @@ def _hostile(name: str) -> str:
     return "a path that leads out of the archive" if ".." in parts else ""
 
 
-def _too_long(name: str, size: int) -> str:
+def _explain_bad_size(name: str, size: int) -> str:
     return f"{size:,} bytes, longer than any list" if size > LARGEST and name.endswith(".txt") else ""
 
 
-def _shown(name: str) -> str:
+def _shorten_name(name: str) -> str:
     return repr(name)[1:-1][:200]
 
 
-def _from_web(
+def _download_lists(
     known: Catalogue,
     absent: Sequence[PublishedList],
     taken: dict[str, list[str]],
-    done: Fetched,
+    done: FetchResult,
     progress: Progress | None,
 ) -> None:
     if absent and hub_offline():
-        raise DataError(f"HF_HUB_OFFLINE is set, so nothing is downloaded; {_elsewhere(known, absent)}")
+        raise DataError(f"HF_HUB_OFFLINE is set, so nothing is downloaded; {_explain_offline_way(known, absent)}")
     for one in absent:
         reasons = []
         for key in one.repositories:
@@ -236,15 +236,15 @@ def _from_web(
                 reasons.append((address, str(error)))
             except (URLError, HTTPException, OSError) as error:
                 reason = getattr(error, "reason", None) or error
-                raise DataError(f"{address}: no connection ({reason}); {_elsewhere(known, absent)}") from None
+                raise DataError(f"{address}: no connection ({reason}); {_explain_offline_way(known, absent)}") from None
         if one.name not in taken:
             done.refused += reasons
         if progress is not None:
             progress(len(taken), len(absent))
 
 
-def _elsewhere(known: Catalogue, absent: Sequence[PublishedList]) -> str:
-    """How lists come here without network."""
+def _explain_offline_way(known: Catalogue, absent: Sequence[PublishedList]) -> str:
+    """How to get lists without network, for error messages."""
     keys = dict.fromkeys(one.repositories[0] for one in absent)
     clones = ", ".join(f"{known.repositories[key].repository} at {known.repositories[key].commit[:7]}" for key in keys)
     return f"on a machine with network get a clone or archive of {clones}, then: semiovs splits fetch --from IT"

@@ -1,4 +1,4 @@
-"""Published lists of images: their names, counts, hashes and sources. The lists themselves are fetched by the user."""
+"""Catalogue of published image lists: names, counts, hashes and sources. Users fetch the lists themselves."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import yaml
 
 from semiovs.errors import DataError, UsageError, did_you_mean
 
-#: How files of labelled and bare images end.
+#: File names of labelled and unlabelled lists.
 LABELED, UNLABELED = "labeled.txt", "unlabeled.txt"
 
 
 @dataclass(frozen=True)
-class Repository:
-    """Where lists are published: at a commit, so that they can never change."""
+class ListRepository:
+    """Where lists are published: a repository at a fixed commit."""
 
     key: str
     repository: str
@@ -35,10 +35,10 @@ class Repository:
 
 @dataclass(frozen=True)
 class PublishedList:
-    """What is known of one list.
+    """Facts about one list.
 
-    name: its path below ``splits/``, like ``pascal/92/labeled.txt``; count: lines; sha256: of the file; canonical: of its lines
-    joined by LF; sorted: of its sorted lines joined by LF; path: in the folder of each of `repositories`.
+    name: its path below ``splits/``, like ``pascal/92/labeled.txt``; count: lines; sha256: of the file; canonical: of
+    its lines joined by LF; sorted: of its sorted lines joined by LF; path: in the folder of each of `repositories`.
     """
 
     name: str
@@ -60,44 +60,44 @@ class PublishedList:
         return self.name.rpartition("/")[0]
 
     def lines(self, data: bytes) -> list[str]:
-        """The lines of a file that is this list, byte for byte.
+        """The lines of a file that must be this list, byte for byte.
 
         Raises:
-            DataError: it is not; the message says how it differs.
+            DataError: the file differs; the message says how.
         """
-        if digest(data) == self.sha256:
+        if sha256_hex(data) == self.sha256:
             return data.decode().removesuffix("\n").split("\n")
         found = data.replace(b"\r\n", b"\n").removesuffix(b"\n")
         lines = found.split(b"\n")
-        if digest(found) == self.canonical:
+        if sha256_hex(found) == self.canonical:
             raise DataError("the lines are right, but line ends or the end of the file were changed (git's autocrlf?)")
         if len(lines) != self.count:
             raise DataError(f"{len(lines)} lines, and the published list has {self.count}")
-        if digest(b"\n".join(sorted(lines))) == self.sorted:
+        if sha256_hex(b"\n".join(sorted(lines))) == self.sorted:
             raise DataError("the lines of the published list in another order")
-        raise DataError(f"SHA-256 {digest(data)[:16]}…, and the published list has {self.sha256[:16]}…")
+        raise DataError(f"SHA-256 {sha256_hex(data)[:16]}…, and the published list has {self.sha256[:16]}…")
 
     def text(self, lines: Sequence[str]) -> tuple[bytes, bool]:
         """The file of `lines`, and whether it is the published one byte for byte (else the same lines, sorted).
 
         Raises:
-            DataError: these are other lines.
+            DataError: the lines are not those of this list.
         """
         whole = "\n".join(lines).encode()
         for data in (whole, whole + b"\n"):
-            if digest(data) == self.sha256:
+            if sha256_hex(data) == self.sha256:
                 return data, True
-        if len(lines) != self.count or digest("\n".join(sorted(lines)).encode()) != self.sorted:
+        if len(lines) != self.count or sha256_hex("\n".join(sorted(lines)).encode()) != self.sorted:
             raise DataError(f"{self.name}: not the published list")
         return whole + b"\n", False
 
 
 @dataclass(frozen=True)
-class PublishedData:
-    """A data set that lists are published for.
+class PublishedDataset:
+    """A data set for which lists are published.
 
-    name: as in ``data.name``; classes: the vocabulary; universe: images of its training set; family: lists of one family are about
-    the same images.
+    name: as in ``data.name``; classes: the vocabulary; universe: images of its training set; family: lists of one
+    family are about the same images.
     """
 
     key: str
@@ -110,17 +110,17 @@ class PublishedData:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All that is known: repositories, data sets and lists, by name."""
+    """All known repositories, data sets and lists, by name."""
 
-    repositories: Mapping[str, Repository]
-    datasets: Mapping[str, PublishedData]
+    repositories: Mapping[str, ListRepository]
+    datasets: Mapping[str, PublishedDataset]
     lists: Mapping[str, PublishedList]
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
         """From the document of ``data/splits.yaml``."""
         datasets = {
-            key: PublishedData(key, row["what"], row["name"], row["classes"], row["universe"], row.get("path", key))
+            key: PublishedDataset(key, row["what"], row["name"], row["classes"], row["universe"], row.get("path", key))
             for key, row in data["datasets"].items()
         }
         lists = {}
@@ -130,13 +130,14 @@ class Catalogue:
                 name, row["count"], row["sha256"], row["canonical"], row["sorted"],
                 f"{datasets[key].family}/{rest}", tuple(row["in"]),
             )  # fmt: skip
-        return cls({key: Repository(key, **row) for key, row in data["repositories"].items()}, datasets, lists)
+        return cls({key: ListRepository(key, **row) for key, row in data["repositories"].items()}, datasets, lists)
 
     def select(self, names: Iterable[str] = ()) -> list[PublishedList]:
-        """Lists by name: a list (with or without ``.txt``), a split (``pascal/92``) or a data set (``pascal``); none: all.
+        """Lists by name: a list (with or without ``.txt``), a split (``pascal/92``) or a data set (``pascal``); no
+        names: all.
 
         Raises:
-            UsageError: nothing is called so; the message proposes the nearest name.
+            UsageError: unknown name; the message suggests the nearest one.
         """
         found: dict[str, PublishedList] = {}
         for name in names:
@@ -144,12 +145,14 @@ class Catalogue:
             some = [one for one in self.lists.values() if f"{one.name.removesuffix('.txt')}/".startswith(f"{wanted}/")]
             if not some or not wanted:
                 known = {*self.datasets, *(one.split for one in self.lists.values()), *self.lists}
-                raise UsageError(f"no published list is called '{name}'{_near(wanted, known)}; see semiovs splits list")
+                raise UsageError(
+                    f"no published list is called '{name}'{_suggest(wanted, known)}; see semiovs splits list"
+                )
             found.update((one.name, one) for one in some)
         return list(found.values()) if names else list(self.lists.values())
 
     def family(self, name: str) -> list[PublishedList]:
-        """The lists that are about the same images, kept in one file."""
+        """The lists over one set of images, which are cached in one file."""
         return [one for one in self.lists.values() if self.datasets[one.dataset].family == name]
 
     def families(self) -> list[str]:
@@ -157,25 +160,25 @@ class Catalogue:
         return list(dict.fromkeys(row.family for row in self.datasets.values()))
 
     def pair(self, one: PublishedList) -> PublishedList | None:
-        """The labelled list that belongs to an unlabelled one and the reverse, or None."""
+        """The unlabelled list that belongs to a labelled one, and vice versa; None if there is none."""
         stem, _, file = one.name.rpartition("/")
         other = {LABELED: UNLABELED, UNLABELED: LABELED}.get(file, "")
         return self.lists.get(f"{stem}/{other}")
 
 
-def _near(name: str, known: Iterable[str]) -> str:
+def _suggest(name: str, known: Iterable[str]) -> str:
     near = did_you_mean(name, known)
     return near if "did you mean" in near else ""
 
 
 @cache
-def catalogue() -> Catalogue:
+def load_catalogue() -> Catalogue:
     """The published lists of VOC, Cityscapes, COCO, ADE20K and Pascal Context."""
     text = (resources.files("semiovs.datasets") / "data" / "splits.yaml").read_text("utf-8")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return Catalogue.of(yaml.load(text, loader))  # a safe loader, in C where there is one
 
 
-def digest(data: bytes) -> str:
+def sha256_hex(data: bytes) -> str:
     """SHA-256, as 64 hex digits."""
     return hashlib.sha256(data).hexdigest()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.datasets.benchmark import Benchmark, MaskKind
-from semiovs.datasets.parts import Making, Part, first_folder, lines_of
+from semiovs.datasets.parts import DatasetPart, MaskBuild, find_first_folder, read_first_words
 from semiovs.errors import DataError, MissingExtraError
 
 _DEVKIT = "VOCtrainval_11-May-2012.tar, host.robots.ox.ac.uk/pascal/VOC/voc2012"
@@ -36,34 +36,34 @@ class Voc(Benchmark):
     """
 
     key: ClassVar[str] = "pascal"
-    names: ClassVar[str] = "voc21"
-    homes: ClassVar[tuple[str, ...]] = (
+    default_classes: ClassVar[str] = "voc21"
+    content_folders: ClassVar[tuple[str, ...]] = (
         ".",
         "VOC2012",
         "VOCdevkit/VOC2012",
         "VOCtrainval_11-May-2012/VOCdevkit/VOC2012",
     )
-    mark: ClassVar[tuple[str, ...]] = ("JPEGImages",)
+    content_marks: ClassVar[tuple[str, ...]] = ("JPEGImages",)
 
-    def kinds(self) -> Sequence[MaskKind]:
+    def mask_kinds(self) -> Sequence[MaskKind]:
         """Class ids; palette PNGs of the devkit and gray ones of SBD are read alike."""
-        return (MaskKind("class ids", _places),)
+        return (MaskKind("class ids", _list_mask_paths),)
 
-    def official(self, part: str) -> list[str]:
+    def official_lines(self, part: str) -> list[str]:
         """Images of ``ImageSets/Segmentation/train.txt`` or ``val.txt``."""
-        return [f"JPEGImages/{stem}.jpg SegmentationClass/{stem}.png" for stem in self._listed(part)]
+        return [f"JPEGImages/{stem}.jpg SegmentationClass/{stem}.png" for stem in self._read_official_list(part)]
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[DatasetPart]:
         """Images, masks of the devkit, masks of SBD, official lists."""
-        own, augmented = self.shelf.stems("SegmentationClass"), self.shelf.stems(_AUG)
-        train, val = (len(self.official(part)) for part in ("train", "val"))
-        fine = {stem for part in ("train", "val") for stem in self._listed(part)}
+        own, augmented = self.files.stems("SegmentationClass"), self.files.stems(_AUG)
+        train, val = (len(self.official_lines(part)) for part in ("train", "val"))
+        fine = {stem for part in ("train", "val") for stem in self._read_official_list(part)}
         whole = len(own | augmented) >= _WITH_SBD  # then the devkit's are among them
         masks = _FINE if whole and len(own) < _FINE else len(own | (augmented & fine))
         return [
-            Part("images", "JPEGImages", self.shelf.count("JPEGImages"), 17125, _DEVKIT, enough=_WITH_SBD),
-            Part("masks", "SegmentationClass", masks, _FINE, _DEVKIT),
-            Part(
+            DatasetPart("images", "JPEGImages", self.files.count("JPEGImages"), 17125, _DEVKIT, enough=_WITH_SBD),
+            DatasetPart("masks", "SegmentationClass", masks, _FINE, _DEVKIT),
+            DatasetPart(
                 "masks with SBD's (lists 1_16, 1_8, 1_4, u2pl_*)",
                 _AUG,
                 len(own | augmented),
@@ -71,31 +71,33 @@ class Voc(Benchmark):
                 _SBD,
                 needed=False,
             ),
-            Part("official training list", "ImageSets/Segmentation/train.txt", train, 1464, _DEVKIT, needed=False),
-            Part("official evaluation list", "ImageSets/Segmentation/val.txt", val, 1449, _DEVKIT, needed=False),
+            DatasetPart(
+                "official training list", "ImageSets/Segmentation/train.txt", train, 1464, _DEVKIT, needed=False
+            ),
+            DatasetPart("official evaluation list", "ImageSets/Segmentation/val.txt", val, 1449, _DEVKIT, needed=False),
         ]
 
-    def makings(self) -> list[Making]:
+    def mask_builds(self) -> list[MaskBuild]:
         """PNGs of SBD's masks that the devkit does not have."""
         if self._mats is None:
             return []
-        stems = sorted({path.stem for path in self._mats.glob("*.mat")} - self.shelf.stems("SegmentationClass"))
+        stems = sorted({path.stem for path in self._mats.glob("*.mat")} - self.files.stems("SegmentationClass"))
         names = tuple(f"{stem}.png" for stem in stems)
-        return [Making(f"masks of SBD ({self._mats})", self.home / _AUG, names, self._paint)]
+        return [MaskBuild(f"masks of SBD ({self._mats})", self.home / _AUG, names, self._paint)]
 
-    def _listed(self, part: str) -> list[str]:
-        return lines_of(self.home / "ImageSets" / "Segmentation" / f"{part}.txt")
+    def _read_official_list(self, part: str) -> list[str]:
+        return read_first_words(self.home / "ImageSets" / "Segmentation" / f"{part}.txt")
 
     @cached_property
     def _mats(self) -> Path | None:
-        return first_folder(base / place for base in (self.home, self.root) for place in _MATS)
+        return find_first_folder(base / place for base in (self.home, self.root) for place in _MATS)
 
     def _paint(self, name: str) -> NDArray[np.uint8]:
         assert self._mats is not None
         return read_sbd(self._mats / f"{PurePosixPath(name).stem}.mat")
 
 
-def _places(name: str) -> list[str]:
+def _list_mask_paths(name: str) -> list[str]:
     return [name, name.replace("SegmentationClass/", f"{_AUG}/")] if "SegmentationClass/" in name else [name]
 
 

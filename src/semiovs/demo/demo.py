@@ -1,7 +1,7 @@
-"""The demo: one synthetic world, four trainings that differ in what they learn from, one table.
+"""`semiovs demo`: one synthetic data set, four trainings that differ in the images they learn from, one table.
 
-Everything goes through the same parts as a user's own project: a `folder` data set, an open-vocabulary teacher (`study/teacher.py`)
-that labels into a store, configurations, `train`.
+It uses the same parts as a user's project: a `folder` data set, an open-vocabulary teacher that labels into a store,
+configurations, `train`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from PIL import Image
 from semiovs.config import load_config
 from semiovs.demo.ood_labels import OodLabels, label_ood
 from semiovs.demo.synthetic import WorldSize, write_world
-from semiovs.engine import dry_run as trial
 from semiovs.engine import training
+from semiovs.engine.dry_run import dry_run
 from semiovs.engine.precision import Precision
 from semiovs.engine.run import read_metrics
 from semiovs.files import write_text
@@ -33,9 +33,9 @@ from semiovs.store import PseudoLabelStore
 #: The world of the demo.
 SIZE = WorldSize()
 
-#: Seconds that the four trainings may take together, and the steps that they need.
+#: Time for all trainings together in seconds, and the largest and smallest number of steps of each.
 BUDGET, MOST_STEPS, LEAST_STEPS = 170.0, 300, 20
-#: What the four trainings cost together, in steps of the dearest.
+#: Cost of a step of all four trainings, in steps of the slowest.
 ALL_ARMS = 2.9
 EVALUATIONS = 5
 
@@ -44,7 +44,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Arm:
-    """One training: its name in results.json, its line in the table, its column, what it adds to the configuration."""
+    """One training. name: in results.json; title: in the table; short: column; settings: added to the configuration."""
 
     name: str
     title: str
@@ -87,7 +87,7 @@ run: {{tensorboard: false}}
 
 
 @dataclass(frozen=True)
-class Curve:
+class TrainingCurve:
     """One arm's evaluation during training: steps and mIoU (percent), and per-class IoU at the end."""
 
     steps: list[int]
@@ -97,8 +97,8 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Example:
-    """A picture (H, W, 3), its true labels (H, W), and what others say: caption -> labels (H, W)."""
+class DemoExample:
+    """An image (H, W, 3), its true labels (H, W), and predictions: caption -> labels (H, W)."""
 
     image: NDArray[np.uint8]
     truth: NDArray[np.uint8]
@@ -107,7 +107,7 @@ class Example:
 
 @dataclass
 class DemoResult:
-    """Everything that the table and the report show. miou: percent, by arm; teacher: its labels on the OOD images."""
+    """Result of the demo. teacher: scores of its labels on the OOD images; curves: by arm."""
 
     root: Path
     size: WorldSize
@@ -115,7 +115,7 @@ class DemoResult:
     steps: int
     precision: str
     teacher: OodLabels
-    curves: dict[str, Curve] = field(default_factory=dict)
+    curves: dict[str, TrainingCurve] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -124,7 +124,7 @@ class DemoResult:
         return {name: curve.miou[-1] for name, curve in self.curves.items()}
 
     def as_json(self) -> dict[str, Any]:
-        """What results.json holds."""
+        """Content of results.json."""
         return {
             **{name: round(value, 2) for name, value in self.miou.items()},
             "teacher": round(self.teacher.miou, 2),
@@ -134,19 +134,19 @@ class DemoResult:
             "steps": self.steps,
             "iou": {n: {c: round(v, 2) for c, v in curve.iou.items()} for n, curve in self.curves.items()},
             "seconds_of_arms": {name: round(curve.seconds, 1) for name, curve in self.curves.items()},
-            "hardware": hardware(self.precision),
+            "hardware": describe_hardware(self.precision),
         }
 
 
 def run_demo(
     root: Path, seed: int, *, steps: int | None = None, say: Say = print, size: WorldSize | None = None
 ) -> DemoResult:
-    """Make the world in ``root/world`` (which must not be there), train the four arms, return their scores.
+    """Make the data set in ``root/world`` (which must not exist), train the four arms, return their scores.
 
     steps: of each training; None: as many as fit the time, by a short timing.
 
     Raises:
-        UsageError: a seed or size that cannot be taken; others as `write_world`, `label_images` and `training.train`.
+        UsageError: an invalid seed or size; others as `write_world`, `label_images` and `training.train`.
     """
     begin, size = time.perf_counter(), size or SIZE
     write_world(root / "world", seed, size=size)
@@ -156,9 +156,9 @@ def run_demo(
         f"teacher: asked with {teacher.concepts} words, it labelled {teacher.images} OOD images in {teacher.seconds:.0f} s; "
         f"mIoU {teacher.miou:.1f}"
     )
-    steps, precision = (steps, _precision()) if steps else choose_steps(root, seed, say)
+    steps, precision = (steps, _choose_precision()) if steps else choose_steps(root, seed, say)
     result = DemoResult(root, size, seed, steps, precision, teacher)
-    write_text(root / "semiovs.yaml", _yaml(root.name, seed, steps, precision))
+    write_text(root / "semiovs.yaml", _make_yaml(root.name, seed, steps, precision))
     for number, arm in enumerate(ARMS, start=1):
         say(f"{number}/{len(ARMS)} {arm.title}: {arm.learns_from}")
         result.curves[arm.name] = train_arm(root, arm)
@@ -167,16 +167,16 @@ def run_demo(
 
 
 def choose_steps(root: Path, seed: int, say: Say) -> tuple[int, str]:
-    """Number of steps that fits `BUDGET`, and the faster precision, from a few steps of the dearest arm.
+    """Number of steps that fits `BUDGET`, and the faster precision, by timing a few steps of the slowest arm.
 
-    On a busy machine threads wait for each other, so one thread is tried as well; the faster number is kept for the trainings.
+    One thread is timed as well, which is faster on a busy machine; the faster setting is kept for the trainings.
     """
     threads = torch.get_num_threads()
-    seconds = {(name, threads): _timed(root, seed, name) for name in dict.fromkeys(("fp32", _precision()))}
+    seconds = {(name, threads): _time_step(root, seed, name) for name in dict.fromkeys(("fp32", _choose_precision()))}
     precision = min(seconds, key=lambda way: seconds[way])[0]
     if threads > 1:
         torch.set_num_threads(1)
-        seconds[precision, 1] = _timed(root, seed, precision)
+        seconds[precision, 1] = _time_step(root, seed, precision)
     precision, threads = min(seconds, key=lambda way: seconds[way])
     torch.set_num_threads(threads)
     fitting = int(BUDGET / (ALL_ARMS * seconds[precision, threads]))
@@ -186,19 +186,19 @@ def choose_steps(root: Path, seed: int, say: Say) -> tuple[int, str]:
     return steps, precision
 
 
-def _timed(root: Path, seed: int, precision: str) -> float:
-    """Seconds that a step of the dearest arm takes."""
-    write_text(root / "semiovs.yaml", _yaml(root.name, seed, LEAST_STEPS, precision))
-    return float(trial.dry_run(_loaded(root, ARMS[-1]).config)["seconds_per_step"])
+def _time_step(root: Path, seed: int, precision: str) -> float:
+    """Seconds per step of the slowest arm."""
+    write_text(root / "semiovs.yaml", _make_yaml(root.name, seed, LEAST_STEPS, precision))
+    return float(dry_run(_load_arm_config(root, ARMS[-1]).config)["seconds_per_step"])
 
 
-def train_arm(root: Path, arm: Arm) -> Curve:
+def train_arm(root: Path, arm: Arm) -> TrainingCurve:
     """Train one arm in ``runs/<name>`` and read its curve."""
     begin = time.perf_counter()
-    outcome = training.train(_loaded(root, arm), ["semiovs", "demo"])
+    outcome = training.train(_load_arm_config(root, arm), ["semiovs", "demo"])
     rows = [row for row in read_metrics(outcome.directory / "metrics.jsonl") if row["kind"] == "eval"]
     last: Mapping[str, float] = rows[-1]["iou"]
-    return Curve(
+    return TrainingCurve(
         [int(row["step"]) for row in rows],
         [float(row["miou"]) for row in rows],
         {name: float(value) for name, value in last.items()},
@@ -206,8 +206,8 @@ def train_arm(root: Path, arm: Arm) -> Curve:
     )
 
 
-def examples(root: Path, count: int) -> tuple[list[Example], list[Example]]:
-    """The first `count` evaluation and OOD images with what the arms, after their last step, see in them."""
+def make_examples(root: Path, count: int) -> tuple[list[DemoExample], list[DemoExample]]:
+    """The first `count` evaluation and OOD images, with predictions of the trained arms."""
     world = root / "world"
     predictors = {
         arm: Predictor.load(root / "runs" / arm.name / "checkpoints" / "last.pt", device="cpu") for arm in ARMS
@@ -215,24 +215,24 @@ def examples(root: Path, count: int) -> tuple[list[Example], list[Example]]:
 
     teacher = PseudoLabelStore.open(world / "ood-labels")
 
-    def of(folder: str, truth: str, arms: Sequence[Arm], *, labelled: bool) -> list[Example]:
+    def of(folder: str, truth: str, arms: Sequence[Arm], *, labelled: bool) -> list[DemoExample]:
         found = []
         for path in sorted((world / folder).iterdir())[:count]:
             labels = {"teacher": teacher.label(path.stem)} if labelled else {}
             labels |= {arm.short: predictors[arm](path).labels for arm in arms}
-            found.append(Example(_pixels(path), _pixels(world / truth / path.name), labels))
+            found.append(DemoExample(_read_pixels(path), _read_pixels(world / truth / path.name), labels))
         return found
 
     return of("val/images", "val/masks", ARMS, labelled=False), of("ood", "ood-truth", ARMS[1:], labelled=True)
 
 
-def _pixels(path: Path) -> NDArray[np.uint8]:
+def _read_pixels(path: Path) -> NDArray[np.uint8]:
     with Image.open(path) as image:
         return np.array(image)
 
 
-def hardware(precision: str) -> dict[str, Any]:
-    """What the times depend on."""
+def describe_hardware(precision: str) -> dict[str, Any]:
+    """Hardware and versions that timings depend on."""
     return {
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -243,14 +243,14 @@ def hardware(precision: str) -> dict[str, Any]:
     }
 
 
-def _loaded(root: Path, arm: Arm) -> Any:
+def _load_arm_config(root: Path, arm: Arm) -> Any:
     return load_config(str(root / "semiovs.yaml"), [*arm.settings, f"run.dir={root / 'runs' / arm.name}"])
 
 
-def _yaml(name: str, seed: int, steps: int, precision: str) -> str:
+def _make_yaml(name: str, seed: int, steps: int, precision: str) -> str:
     every = max(1, -(-steps // EVALUATIONS))
     return _YAML.format(root=name, seed=seed, steps=steps, precision=precision, every=every)
 
 
-def _precision() -> Literal["fp32", "bf16", "fp16"]:
+def _choose_precision() -> Literal["fp32", "bf16", "fp16"]:
     return Precision.choose("auto", torch.device("cpu")).name

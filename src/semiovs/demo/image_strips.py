@@ -1,4 +1,4 @@
-"""Pictures side by side, as one PNG: an image, its truth, and what each student sees in it."""
+"""A PNG of images side by side with their truth and the predictions of each model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from semiovs.demo.demo import Example
+from semiovs.demo.demo import DemoExample
 from semiovs.demo.synthetic import CLASSES, COLORS
 from semiovs.files import write_bytes
 from semiovs.vocab.colors import hex_of
@@ -20,14 +20,14 @@ from semiovs.vocab.colors import hex_of
 _SIDE, _DPI = 1.35, 110
 
 
-def painted(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Class ids (H, W) -> their colours (H, W, 3); what is no class is white."""
+def paint_labels(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Class ids (H, W) -> colours (H, W, 3); white where there is no class."""
     table = np.array([*COLORS, *[(255, 255, 255)] * (256 - len(COLORS))], dtype=np.uint8)
     return table[labels]
 
 
-def write_strips(path: Path, examples: Sequence[Example]) -> None:
-    """Write one row an example: image, truth, and every labelling with the share of pixels that are right.
+def write_strips(path: Path, examples: Sequence[DemoExample]) -> None:
+    """Write one row per example: image, truth, and each prediction with its pixel accuracy.
 
     All examples carry the same captions.
     """
@@ -35,7 +35,11 @@ def write_strips(path: Path, examples: Sequence[Example]) -> None:
     figure = Figure(figsize=(_SIDE * len(captions), (_SIDE + 0.22) * len(examples) + 0.45), layout="constrained")
     axes = figure.subplots(len(examples), len(captions), squeeze=False)
     for row, example in zip(axes, examples, strict=True):
-        pictures = [example.image, painted(example.truth), *(painted(labels) for labels in example.labels.values())]
+        pictures = [
+            example.image,
+            paint_labels(example.truth),
+            *(paint_labels(labels) for labels in example.labels.values()),
+        ]
         shares = [None, None, *(100 * float((labels == example.truth).mean()) for labels in example.labels.values())]
         for axis, picture, share in zip(row, pictures, shares, strict=True):
             axis.imshow(picture, interpolation="nearest")
@@ -47,10 +51,10 @@ def write_strips(path: Path, examples: Sequence[Example]) -> None:
     patches = [Patch(color=hex_of(color), label=name) for name, color in zip(CLASSES, COLORS, strict=True)]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(CLASSES), fontsize=7.5, frameon=False,
                   handlelength=0.9, handletextpad=0.4, columnspacing=1.1)  # fmt: skip
-    write_bytes(path, _png(figure))
+    write_bytes(path, _encode_png(figure))
 
 
-def _png(figure: Figure) -> bytes:
+def _encode_png(figure: Figure) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
     return out.getvalue()

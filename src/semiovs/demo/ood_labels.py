@@ -1,4 +1,4 @@
-"""The teacher of the demo at work: it labels the OOD images by the names of the classes, and is measured."""
+"""Label the demo's OOD images with its teacher, and score the labels."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from semiovs.calibration.calibration import identity
-from semiovs.calibration.card import Card, make_card
+from semiovs.calibration.calibration import identify_teacher
+from semiovs.calibration.card import TeacherCard, make_card
 from semiovs.evaluation import ConfusionMatrix
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.ovs import build_ovs
 from semiovs.ovs.label import label_images
 from semiovs.store import PseudoLabelStore
-from semiovs.store.stats import confidence_stats, count_classes
+from semiovs.store.stats import count_classes, measure_confidence
 from semiovs.vocab.vocabulary import Vocabulary
 
-#: The teacher that is asked, and how many images at once.
+#: The teacher, and its batch size.
 TEACHER, _TOGETHER = "small", 16
 
 
@@ -27,7 +27,7 @@ class OodLabels:
     """The labels of a world's OOD images.
 
     miou, iou: against the truth, percent; share: of the pixels, by class; confidence: mean, by class that occurs;
-    concepts: words that the teacher was asked with.
+    concepts: number of prompts.
     """
 
     images: int
@@ -46,11 +46,11 @@ class OodLabels:
 
 
 def label_ood(world: Path) -> OodLabels:
-    """Label ``world/ood`` into the store ``world/ood-labels``, as ``semiovs label`` does; the truth is read for the score alone."""
+    """Label ``world/ood`` into the store ``world/ood-labels``, like ``semiovs label``, and score it with the truth."""
     begin = time.perf_counter()
     vocabulary = Vocabulary.load(world / "classes.yaml")
     teacher = build_ovs(TEACHER, device="cpu")
-    store = PseudoLabelStore.create(world / "ood-labels", vocabulary, teacher=identity(TEACHER, teacher))
+    store = PseudoLabelStore.create(world / "ood-labels", vocabulary, teacher=identify_teacher(TEACHER, teacher))
     label_images(teacher, Manifest.from_folder(world / "ood"), vocabulary, store, batch_size=_TOGETHER)
     seconds = time.perf_counter() - begin
     truth, matrix = MaskReader(vocabulary.names), ConfusionMatrix(len(vocabulary))
@@ -64,15 +64,15 @@ def label_ood(world: Path) -> OodLabels:
         miou=matrix.miou(),
         iou={name: float(iou) for name, iou in zip(vocabulary.names, matrix.iou(), strict=True)},
         share={name: pixels / total for name, pixels in counts.pixels.items()},
-        confidence=confidence_stats(store, store.ids()).by_class,
+        confidence=measure_confidence(store, store.ids()).by_class,
         seconds=seconds,
     )
 
 
-def teacher_card(world: Path) -> Card:
-    """What the teacher is worth on the labelled images of a world, as ``semiovs card`` measures it."""
+def make_teacher_card(world: Path) -> TeacherCard:
+    """Teacher card for the labelled images of a world, like ``semiovs card``."""
     vocabulary = Vocabulary.load(world / "classes.yaml")
     teacher = build_ovs(TEACHER, device="cpu")
     labeled = Manifest.from_folder(world / "images", world / "masks")
-    who = identity(TEACHER, teacher)
+    who = identify_teacher(TEACHER, teacher)
     return make_card(teacher, who, labeled, MaskReader(vocabulary.names), vocabulary, batch_size=_TOGETHER)

@@ -1,4 +1,4 @@
-"""The demo's page: table, curves, per-class IoU, predictions side by side."""
+"""The HTML page of the demo: table, curves, per-class IoU, predictions side by side."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.demo.demo import ARMS, DemoResult, Example
-from semiovs.demo.image_strips import painted
+from semiovs.demo.demo import ARMS, DemoExample, DemoResult
+from semiovs.demo.image_strips import paint_labels
 from semiovs.demo.synthetic import CLASSES, COLORS
 from semiovs.report.page import write_page
 
-#: Colour of each arm's line and bar; the last arm is the one to look at.
+#: Colour of each arm's line and bar.
 _INK = ("#8a8f98", "#3b7dd8", "#d9822b", "#1f9d63")
 
 
 @dataclass(frozen=True)
-class _Row:
+class _ArmRow:
     """A table row: an arm, its mIoU, the width of its bar in percent."""
 
     title: str
@@ -34,10 +34,10 @@ class _Row:
     ink: str
 
 
-def write_report(
-    path: Path, result: DemoResult, advice: str, target: Sequence[Example], ood: Sequence[Example]
+def write_demo_page(
+    path: Path, result: DemoResult, advice: str, target: Sequence[DemoExample], ood: Sequence[DemoExample]
 ) -> None:
-    """Write the page to `path`; advice: of the teacher's card; examples of the target and OOD domain are shown as they come."""
+    """Write the page to `path`. advice: of the teacher card; target, ood: example images of both domains."""
     scores = result.miou
     write_page(
         path,
@@ -45,18 +45,20 @@ def write_report(
         result=result,
         advice=advice,
         facts=result.as_json(),
-        rows=[_Row(arm.title, arm.learns_from, scores[arm.name], ink) for arm, ink in zip(ARMS, _INK, strict=True)],
+        rows=[_ArmRow(arm.title, arm.learns_from, scores[arm.name], ink) for arm, ink in zip(ARMS, _INK, strict=True)],
         best=max(scores.values()),
-        curves=_curves(result),
-        classes=list(zip(CLASSES, (_css(color) for color in COLORS), strict=True)),
-        heat={arm.name: {name: _heat(value) for name, value in result.curves[arm.name].iou.items()} for arm in ARMS},
+        curves=_plot_curves(result),
+        classes=list(zip(CLASSES, (_format_color(color) for color in COLORS), strict=True)),
+        heat={
+            arm.name: {name: _format_heat(value) for name, value in result.curves[arm.name].iou.items()} for arm in ARMS
+        },
         arms=ARMS,
-        target=[_strip(example) for example in target],
-        ood=[_strip(example) for example in ood],
+        target=[_make_strip(example) for example in target],
+        ood=[_make_strip(example) for example in ood],
     )
 
 
-def _curves(result: DemoResult) -> str:
+def _plot_curves(result: DemoResult) -> str:
     """Curves of mIoU over steps, as SVG that takes the font of the page."""
     figure = Figure(figsize=(5.2, 3.5), layout="constrained")
     axes = figure.add_subplot()
@@ -78,30 +80,30 @@ def _curves(result: DemoResult) -> str:
     return svg[svg.index("<svg") :]
 
 
-def _strip(example: Example) -> list[Mapping[str, Any]]:
+def _make_strip(example: DemoExample) -> list[Mapping[str, Any]]:
     """The pictures of one row with their captions; predictions carry the share of pixels that are right."""
     strip: list[Mapping[str, Any]] = [
-        {"caption": "image", "src": _png(example.image), "right": None},
-        {"caption": "truth", "src": _png(painted(example.truth)), "right": None},
+        {"caption": "image", "src": _encode_url(example.image), "right": None},
+        {"caption": "truth", "src": _encode_url(paint_labels(example.truth)), "right": None},
     ]
     for caption, labels in example.labels.items():
         right = 100 * float((labels == example.truth).mean())
-        strip.append({"caption": caption, "src": _png(painted(labels)), "right": right})
+        strip.append({"caption": caption, "src": _encode_url(paint_labels(labels)), "right": right})
     return strip
 
 
-def _png(pixels: NDArray[np.uint8]) -> str:
+def _encode_url(pixels: NDArray[np.uint8]) -> str:
     """RGB pixels as a data URL."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
 
 
-def _css(color: Sequence[int]) -> str:
+def _format_color(color: Sequence[int]) -> str:
     return "rgb({}, {}, {})".format(*color)
 
 
-def _heat(percent: float) -> str:
+def _format_heat(percent: float) -> str:
     """Background of a table cell: white at 0, green at 100."""
     share = min(max(percent / 100, 0.0), 1.0)
     return f"rgba(31, 157, 99, {0.75 * share:.2f})"

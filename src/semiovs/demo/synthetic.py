@@ -1,8 +1,8 @@
-"""A world to try the program on: scenes of textured objects with true masks, drawn from a seed in a few seconds.
+"""A synthetic data set: scenes of textured objects with masks, drawn from a seed in a few seconds.
 
-A class is a texture (`textures.NAMED`), whatever its colours, scale, direction and outline. Clutter, shadows, light and occlusion
-hide parts. The target domain is what labels exist for; the OOD domain has other grounds and colours, and beside the
-classes objects of textures that no class list names (`textures.FOREIGN`): their truth is background.
+A class is a texture (`textures.NAMED`) in any colours, scale, direction and outline, with clutter, shadows, light and
+occlusion. The target domain has labels; the OOD domain has other grounds and colours, and also objects of textures
+outside of the class list (`textures.FOREIGN`), whose truth is background.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.demo.textures import FOREIGN, NAMED, Field, Plane, Texture, clamped, pixels
+from semiovs.demo.textures import FOREIGN, NAMED, Field, Plane, Texture, clamp, make_pixel_grid
 from semiovs.errors import DataError, UsageError
 from semiovs.files import new_folder
 from semiovs.images.palette import palette
@@ -29,7 +29,7 @@ Ground = str
 #: Class names in the order of their ids; 0 is everything that is not a named texture.
 CLASSES = ("background", *NAMED)
 
-#: Word for everything that is no object.
+#: Name of everything outside of objects.
 GROUND = "ground"
 
 #: Their colours in pictures.
@@ -38,38 +38,39 @@ COLORS = (
 )  # fmt: skip
 
 
-#: What a teacher is asked for in this world: the textures that no class is named after are concepts of the background.
+#: Vocabulary for teachers: textures that are not classes are concepts of the background.
 VOCABULARY = Vocabulary(CLASSES, ((GROUND, *FOREIGN), *((name,) for name in NAMED)), COLORS)
 
-#: Two RGB colours, (3,) each, for the two ends of a pattern; drawn in the ranges of a domain.
+#: Draws two RGB colours, (3,) each, for the two ends of a pattern, in the ranges of a domain.
 Pair = Callable[["Domain", np.random.Generator], tuple[Field, Field]]
 
 
-def any_two(domain: Domain, rng: np.random.Generator) -> tuple[Field, Field]:
-    """Two colours that have nothing to do with each other."""
-    return color(domain, rng), color(domain, rng)
+def draw_two_colors(domain: Domain, rng: np.random.Generator) -> tuple[Field, Field]:
+    """Draw two independent colours."""
+    return draw_color(domain, rng), draw_color(domain, rng)
 
 
 @dataclass(frozen=True)
 class Material:
-    """What an object may be made of.
+    """Material of an object.
 
-    label: id of its class, 0 if its truth is background; weight: how often it comes; colors: draws the texture's two colours.
+    label: id of its class, 0 if its truth is background; weight: how often it comes; colors: draws the texture's two
+    colours.
     """
 
     texture: Texture
     label: int
     weight: float = 1.0
-    colors: Pair = any_two
+    colors: Pair = draw_two_colors
 
 
 @dataclass(frozen=True)
 class Domain:
-    """Statistics of a world.
+    """Statistics of the scenes of a domain.
 
-    materials: what objects are made of; grounds: kinds of background; saturation, brightness: ranges of colours; tint: strength
-    of a common colour cast; periods: of the textures, pixels; noise: standard deviation, in [0, 1]; contrast: between the two
-    colours of a texture.
+    materials: what objects are made of; grounds: kinds of background; saturation, brightness: ranges of colours; tint:
+    strength of a common colour cast; periods: of the textures, pixels; noise: standard deviation, in [0, 1]; contrast:
+    between the two colours of a texture.
     """
 
     name: str
@@ -109,10 +110,10 @@ OOD = Domain(
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and its truth.
+    """An image and its truth.
 
-    image: (H, W, 3) uint8; mask: (H, W) uint8 class ids; objects: (H, W) uint8, number of the object (of a named or an unnamed
-    texture), 0 for none.
+    image: (H, W, 3) uint8; mask: (H, W) uint8 class ids; objects: (H, W) uint8, number of the object (of a named or an
+    unnamed texture), 0 for none.
     """
 
     image: Pixels
@@ -120,29 +121,29 @@ class Scene:
     objects: Pixels
 
 
-def render(domain: Domain, side: int, rng: np.random.Generator) -> Scene:
+def render_scene(domain: Domain, side: int, rng: np.random.Generator) -> Scene:
     """Draw one scene of side² pixels: ground, clutter, two to four objects in painter's order, twigs, light, noise."""
-    image = _ground(domain, side, rng)
+    image = _draw_ground(domain, side, rng)
     mask, objects = np.zeros((side, side), np.uint8), np.zeros((side, side), np.uint8)
     for _ in range(rng.integers(0, 4)):
-        _paint(image, _outline(side, (0.04, 0.12), rng), color(domain, rng))
+        _paint(image, _draw_outline(side, (0.04, 0.12), rng), draw_color(domain, rng))
     weights = np.array([material.weight for material in domain.materials])
     for number in range(1, rng.integers(2, 5) + 1):
         material = domain.materials[rng.choice(len(weights), p=weights / weights.sum())]
-        inside = _outline(side, (0.17, 0.3), rng)
+        inside = _draw_outline(side, (0.17, 0.3), rng)
         shadow = np.roll(inside, tuple(rng.integers(-3, 4, 2)), (0, 1))
         _paint(image, shadow * np.float32(0.5), np.zeros(3, np.float32))
-        _paint(image, inside, _surface(material, domain, side, rng))
+        _paint(image, inside, _draw_surface(material, domain, side, rng))
         hit = inside > 0.5
         mask[hit], objects[hit] = material.label, number
     for _ in range(rng.integers(0, 3)):
-        twig = _twig(side, rng)
-        _paint(image, twig, color(domain, rng))
+        twig = _draw_twig(side, rng)
+        _paint(image, twig, draw_color(domain, rng))
         mask[twig > 0.5] = objects[twig > 0.5] = 0
-    return Scene(_lit(image, domain, rng), mask, objects)
+    return Scene(_apply_light(image, domain, rng), mask, objects)
 
 
-def _surface(material: Material, domain: Domain, side: int, rng: np.random.Generator) -> Field:
+def _draw_surface(material: Material, domain: Domain, side: int, rng: np.random.Generator) -> Field:
     """(H, W, 3): a texture in two colours of enough contrast; either may be the brighter one."""
     pattern = material.texture(Plane.draw(side, domain.periods, rng))[..., None]
     first, second = material.colors(domain, rng)
@@ -152,7 +153,7 @@ def _surface(material: Material, domain: Domain, side: int, rng: np.random.Gener
     return np.asarray(first * pattern + second * (1 - pattern), np.float32)
 
 
-def color(domain: Domain, rng: np.random.Generator, turns: tuple[float, float] = (0.0, 1.0)) -> Field:
+def draw_color(domain: Domain, rng: np.random.Generator, turns: tuple[float, float] = (0.0, 1.0)) -> Field:
     """(3,) RGB in the domain's ranges; its hue lies between two shares of the circle red (0), blue, green, red (1)."""
     hue = rng.uniform(2 * np.pi * turns[0], 2 * np.pi * turns[1]) + np.array([0, 2, 4]) * np.pi / 3
     brightness, saturation = rng.uniform(*domain.brightness), rng.uniform(*domain.saturation)
@@ -160,30 +161,30 @@ def color(domain: Domain, rng: np.random.Generator, turns: tuple[float, float] =
 
 
 def _paint(image: Field, alpha: Field, color: Field) -> None:
-    """Blend (H, W, 3) or (3,) `color` into the image."""
+    """Blend (H, W, 3) or (3,) `draw_color` into the image."""
     image += alpha[..., None] * (color - image)
 
 
-def _ground(domain: Domain, side: int, rng: np.random.Generator) -> Field:
+def _draw_ground(domain: Domain, side: int, rng: np.random.Generator) -> Field:
     kind = domain.grounds[rng.integers(len(domain.grounds))]
     plane = Plane.draw(side, (0.3 * side, 0.6 * side), rng)
     if kind == "clouds":
-        pattern = 0.7 * plane.noise() + 0.3 * plane.scaled(2.3).noise()
+        pattern = 0.7 * plane.noise() + 0.3 * plane.scale(2.3).noise()
     elif kind == "slope":
         pattern = (plane.u - plane.u.min()) / np.ptp(plane.u)
     elif kind == "patches":
-        pattern = plane.scaled(1.5).sites()[2]
+        pattern = plane.scale(1.5).find_sites()[2]
     elif kind == "bands":
         pattern = 0.5 + 0.5 * np.sin(2 * np.pi * plane.u + 2 * plane.noise())
     else:
-        pattern = 0.5 * plane.scaled(4).noise() + 0.5 * plane.scaled(9).noise()
+        pattern = 0.5 * plane.scale(4).noise() + 0.5 * plane.scale(9).noise()
     pattern = pattern[..., None].astype(np.float32)
-    return np.asarray(color(domain, rng) * pattern + color(domain, rng) * (1 - pattern), np.float32)
+    return np.asarray(draw_color(domain, rng) * pattern + draw_color(domain, rng) * (1 - pattern), np.float32)
 
 
-def _outline(side: int, radii: tuple[float, float], rng: np.random.Generator) -> Field:
+def _draw_outline(side: int, radii: tuple[float, float], rng: np.random.Generator) -> Field:
     """(H, W) in [0, 1]: a smooth blob or a polygon somewhere in the picture; `radii` as shares of the side."""
-    y, x = pixels(side) - rng.uniform(0.1, 0.9, (2, 1, 1)).astype(np.float32) * side
+    y, x = make_pixel_grid(side) - rng.uniform(0.1, 0.9, (2, 1, 1)).astype(np.float32) * side
     radius, stretch, angle = rng.uniform(*radii) * side, rng.uniform(0.75, 1.33), rng.uniform(0, 2 * np.pi)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     x, y = (cos * x + sin * y) * np.float32(stretch), (cos * y - sin * x) / np.float32(stretch)
@@ -196,26 +197,26 @@ def _outline(side: int, radii: tuple[float, float], rng: np.random.Generator) ->
         corners = rng.integers(3, 7)
         sector = np.float32(2 * np.pi / corners)
         edge = np.float32(1.05 * np.cos(sector / 2)) / np.cos(np.mod(around, sector) - sector / 2)
-    return clamped(0.5 - (far - np.float32(radius) * edge))
+    return clamp(0.5 - (far - np.float32(radius) * edge))
 
 
-def _twig(side: int, rng: np.random.Generator) -> Field:
+def _draw_twig(side: int, rng: np.random.Generator) -> Field:
     """(H, W) in [0, 1]: a thin bent line across the picture."""
     plane = Plane.draw(side, (side, side), rng)
     line = plane.u - plane.u.mean() + np.float32(rng.uniform(-0.3, 0.3) + 0.1 * np.sin(rng.uniform(0, 6.3)))
     bend = np.float32(rng.uniform(0.02, 0.1)) * np.sin(plane.v * np.float32(rng.uniform(4, 9)))
-    return clamped(np.float32(rng.uniform(1.0, 2.2)) - np.abs(line + bend) * side)
+    return clamp(np.float32(rng.uniform(1.0, 2.2)) - np.abs(line + bend) * side)
 
 
-def _lit(image: Field, domain: Domain, rng: np.random.Generator) -> Pixels:
-    """Light that falls off across the picture, colour cast, noise; to 8 bits."""
+def _apply_light(image: Field, domain: Domain, rng: np.random.Generator) -> Pixels:
+    """Apply light that falls off across the image, colour cast and noise; convert to 8 bits."""
     side = image.shape[0]
     plane = Plane.draw(side, (side, side), rng)
     light = 1 + np.float32(rng.uniform(0, 0.6)) * (plane.u - plane.u.mean())
     cast = 1 + domain.tint * rng.uniform(-1, 1, 3)
     grain = rng.standard_normal(image.shape, np.float32) * np.float32(domain.noise)
     out = image * light[..., None] * cast.astype(np.float32) + grain
-    return np.asarray(clamped(out) * 255 + 0.5, np.uint8)
+    return np.asarray(clamp(out) * 255 + 0.5, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -244,23 +245,23 @@ def write_world(
     *,
     size: WorldSize = WorldSize(),
 ) -> Path:
-    """Write a world as a `folder` data set and return its root; the folder appears whole or not at all.
+    """Write a world as a `folder` data set and return its root; the folder appears only when complete.
 
-    images/ with masks/, unlabeled/, val/images with val/masks, ood/, classes.yaml (`VOCABULARY`: what a teacher is asked
-    for); beside them ood-truth/ (what is really on the OOD images, for measuring alone).
+    images/ with masks/, unlabeled/, val/images with val/masks, ood/, classes.yaml (`VOCABULARY`: what a teacher is
+    asked for); also ood-truth/ (masks of the OOD images, to score teachers only).
 
     Raises:
         UsageError: a seed below 0, or `root` is there and not empty.
         DataError: it cannot be written.
     """
     with new_world(Path(root), seed) as partial:
-        _write(partial, seed, size)
+        _write_parts(partial, seed, size)
     return Path(root)
 
 
 @contextmanager
 def new_world(root: Path, seed: int) -> Iterator[Path]:
-    """Give the body a folder to fill, which is called `root` once it is full; if the body fails, nothing is left.
+    """Context with a temporary folder that is renamed to `root` at the end, or removed if the body fails.
 
     Raises:
         UsageError: a seed below 0, or `root` is there and not empty.
@@ -275,29 +276,29 @@ def new_world(root: Path, seed: int) -> Iterator[Path]:
         raise DataError(f"{root}: the synthetic world cannot be written: {error.strerror or error}") from None
 
 
-def _write(root: Path, seed: int, size: WorldSize) -> None:
+def _write_parts(root: Path, seed: int, size: WorldSize) -> None:
     for folder in ("images", "masks", "unlabeled", "val/images", "val/masks", "ood", "ood-truth"):
         (root / folder).mkdir(parents=True)
     (root / "classes.yaml").write_text(to_yaml(VOCABULARY))
     colors = palette().tobytes()
-    for name, scene in _scenes("labeled", seed, size.labeled, size.side):
+    for name, scene in _iterate_scenes("labeled", seed, size.labeled, size.side):
         save_png(root / "images" / name, scene.image)
         save_png(root / "masks" / name, scene.mask, colors)
-    for name, scene in _scenes("unlabeled", seed, size.unlabeled, size.side):
+    for name, scene in _iterate_scenes("unlabeled", seed, size.unlabeled, size.side):
         save_png(root / "unlabeled" / name, scene.image)
-    for name, scene in _scenes("val", seed, size.val, size.side):
+    for name, scene in _iterate_scenes("val", seed, size.val, size.side):
         save_png(root / "val/images" / name, scene.image)
         save_png(root / "val/masks" / name, scene.mask, colors)
-    for name, scene in _scenes("ood", seed, size.ood, size.side):
+    for name, scene in _iterate_scenes("ood", seed, size.ood, size.side):
         save_png(root / "ood" / name, scene.image)
         save_png(root / "ood-truth" / name, scene.mask, colors)
 
 
-def _scenes(part: str, seed: int, count: int, side: int) -> Iterator[tuple[str, Scene]]:
+def _iterate_scenes(part: str, seed: int, count: int, side: int) -> Iterator[tuple[str, Scene]]:
     """File names and scenes of one part; scene i is the same whatever the count."""
     for index in range(count):
         rng = np.random.default_rng([seed, _PARTS.index(part), index])
-        yield f"{part}-{index:04d}.png", render(OOD if part == "ood" else TARGET, side, rng)
+        yield f"{part}-{index:04d}.png", render_scene(OOD if part == "ood" else TARGET, side, rng)
 
 
 def save_png(path: Path, pixels: Pixels, colors: bytes | None = None) -> None:

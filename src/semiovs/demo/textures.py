@@ -1,7 +1,7 @@
-"""Named texture patterns, drawn as numbers in [0, 1] on a plane of any scale and direction.
+"""Named texture patterns with values in [0, 1], drawn on a plane of any scale and direction.
 
-Three sets that share no pattern: `NAMED` are the classes of the demo, `FOREIGN` look partly like them but are in no class list,
-`OTHER` are what the encoder `small` was pretrained on.
+Three disjoint sets: `NAMED` are the classes of the demo, `FOREIGN` look similar but are not classes, `OTHER` were used
+to pretrain the encoder `small`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TAU = np.float32(2 * np.pi)
 
 @dataclass(frozen=True)
 class Plane:
-    """Where a pattern is drawn. u, v: (H, W) coordinates counted in periods; pixel: size of a pixel in periods."""
+    """Coordinates on which a pattern is drawn. u, v: (H, W) in periods; pixel: size of a pixel in periods."""
 
     u: Field
     v: Field
@@ -34,47 +34,47 @@ class Plane:
         """A plane of side² pixels with a random direction and origin; one period is `periods` (low, high) pixels long."""
         angle, period = rng.uniform(0, 2 * np.pi), rng.uniform(*periods)
         cos, sin = np.float32(np.cos(angle) / period), np.float32(np.sin(angle) / period)
-        y, x = pixels(side)
+        y, x = make_pixel_grid(side)
         shift = rng.uniform(0, 64, 2).astype(np.float32)
         return cls(cos * x + sin * y + shift[0], cos * y - sin * x + shift[1], 1.0 / period, rng)
 
-    def moved(self, u: Field, v: Field, pixel: float | None = None) -> Plane:
+    def move(self, u: Field, v: Field, pixel: float | None = None) -> Plane:
         """The plane with other coordinates."""
         return Plane(u, v, self.pixel if pixel is None else pixel, self.rng)
 
-    def scaled(self, factor: float) -> Plane:
+    def scale(self, factor: float) -> Plane:
         """The plane with periods 1 / `factor` times as long."""
         f = np.float32(factor)
-        return self.moved(self.u * f, self.v * f, self.pixel * factor)
+        return self.move(self.u * f, self.v * f, self.pixel * factor)
 
     def fill(self, distance: Field) -> Field:
         """1 where a signed distance (in periods) is negative, 0 where it is positive, one pixel of ramp between."""
-        return clamped(np.float32(0.5) - distance / np.float32(self.pixel))
+        return clamp(np.float32(0.5) - distance / np.float32(self.pixel))
 
     @cached_property
     def local(self) -> tuple[Field, Field]:
         """Position within the unit cell, each in [-½, ½)."""
         return self.u - np.floor(self.u) - np.float32(0.5), self.v - np.floor(self.v) - np.float32(0.5)
 
-    def chance(self, du: int = 0, dv: int = 0, *, table: NDArray[np.float64]) -> Field:
+    def look_up(self, du: int = 0, dv: int = 0, *, table: NDArray[np.float64]) -> Field:
         """A random number of the unit cell `(du, dv)` further on, looked up in a square table."""
         side = len(table)
         rows, columns = (np.floor(c).astype(np.int32) + d for c, d in ((self.u, du), (self.v, dv)))
         return table[rows % side, columns % side].astype(np.float32)
 
-    def table(self, side: int = 16) -> NDArray[np.float64]:
-        """Random numbers for `chance`."""
+    def draw_table(self, side: int = 16) -> NDArray[np.float64]:
+        """Random numbers for `look_up`."""
         return self.rng.random((side, side))
 
-    def sites(self) -> tuple[Field, Field, Field]:
+    def find_sites(self) -> tuple[Field, Field, Field]:
         """Distances to the nearest and second nearest of one random point a unit cell, and the nearest one's number."""
-        tables = [self.table() for _ in range(3)]
+        tables = [self.draw_table() for _ in range(3)]
         fu, fv = self.local
         first = np.full_like(fu, 9)
         second, number = first.copy(), np.zeros_like(fu)
         for du in (-1, 0, 1):
             for dv in (-1, 0, 1):
-                su, sv, tone = (self.chance(du, dv, table=t) for t in tables)
+                su, sv, tone = (self.look_up(du, dv, table=t) for t in tables)
                 far = np.hypot(fu - du - (su - 0.5) * 0.8, fv - dv - (sv - 0.5) * 0.8)
                 nearer = far < first
                 second = np.where(nearer, first, np.minimum(second, far))
@@ -84,23 +84,25 @@ class Plane:
 
     def noise(self) -> Field:
         """Smooth value noise with features of one period, roughly uniform in [0, 1]."""
-        table = self.table()
+        table = self.draw_table()
         fu, fv = (c - np.floor(c) for c in (self.u, self.v))
         fu, fv = (f * f * (3 - 2 * f) for f in (fu, fv))
-        low, high = (self.chance(0, dv, table=table) * (1 - fu) + self.chance(1, dv, table=table) * fu for dv in (0, 1))
+        low, high = (
+            self.look_up(0, dv, table=table) * (1 - fu) + self.look_up(1, dv, table=table) * fu for dv in (0, 1)
+        )
         return (low * (1 - fv) + high * fv).astype(np.float32)
 
 
 Texture = Callable[[Plane], Field]
 
 
-def clamped(values: Field) -> Field:
+def clamp(values: Field) -> Field:
     """Values within [0, 1], float32."""
     return np.asarray(np.clip(values, 0, 1), np.float32)
 
 
 @lru_cache
-def pixels(side: int) -> Field:
+def make_pixel_grid(side: int) -> Field:
     """(2, side, side): row and column of each pixel."""
     grid: Field = np.mgrid[:side, :side].astype(np.float32)
     grid.flags.writeable = False
@@ -118,13 +120,13 @@ def _either(a: Field, b: Field) -> Field:
 def _bond(p: Plane, rows: float, shift: float) -> Plane:
     """Rows of the unit lattice, `rows` to a period, each displaced against the one before."""
     v = p.v * np.float32(rows)
-    return p.moved(p.u + np.floor(v) * np.float32(shift), v)
+    return p.move(p.u + np.floor(v) * np.float32(shift), v)
 
 
-def _quarter_turned(p: Plane) -> tuple[Field, Field]:
+def _turn_quarter(p: Plane) -> tuple[Field, Field]:
     """Local coordinates, turned by a quarter in a random half of the cells."""
     fu, fv = p.local
-    turned = p.chance(table=p.table()) < 0.5
+    turned = p.look_up(table=p.draw_table()) < 0.5
     return np.where(turned, fv, fu), np.where(turned, -fu, fv)
 
 
@@ -142,16 +144,16 @@ def _dots(p: Plane) -> Field:
 
 
 def _waves(p: Plane) -> Field:
-    return _stripes(p.moved(p.u + 0.3 * np.sin(_TAU * p.v * 0.6), p.v))
+    return _stripes(p.move(p.u + 0.3 * np.sin(_TAU * p.v * 0.6), p.v))
 
 
 def _bricks(p: Plane) -> Field:
-    q = _bond(p.moved(p.u * 0.7, p.v), 1.4, 0.5)
+    q = _bond(p.move(p.u * 0.7, p.v), 1.4, 0.5)
     return p.fill(_box(*q.local, 0.42, 0.36))
 
 
 def _cells(p: Plane) -> Field:
-    first, second, _ = p.sites()
+    first, second, _ = p.find_sites()
     return p.fill(0.16 - (second - first))
 
 
@@ -161,7 +163,7 @@ def _grid(p: Plane) -> Field:
 
 
 def _zigzag(p: Plane) -> Field:
-    return _stripes(p.moved(p.u + 1.2 * np.abs(p.v * 0.5 - np.round(p.v * 0.5)), p.v))
+    return _stripes(p.move(p.u + 1.2 * np.abs(p.v * 0.5 - np.round(p.v * 0.5)), p.v))
 
 
 def _rings(p: Plane) -> Field:
@@ -169,7 +171,7 @@ def _rings(p: Plane) -> Field:
 
 
 def _dashes(p: Plane) -> Field:
-    q = _bond(p.moved(p.u * 0.6, p.v), 1.5, 0.5)
+    q = _bond(p.move(p.u * 0.6, p.v), 1.5, 0.5)
     return p.fill(_box(*q.local, 0.3, 0.2))
 
 
@@ -209,18 +211,18 @@ def _scales(p: Plane) -> Field:
 
 
 def _arcs(p: Plane) -> Field:
-    fu, fv = _quarter_turned(p)
+    fu, fv = _turn_quarter(p)
     far = np.minimum(np.hypot(fu - 0.5, fv - 0.5), np.hypot(fu + 0.5, fv + 0.5))
     return p.fill(np.abs(far - 0.5) - 0.14)
 
 
 def _maze(p: Plane) -> Field:
-    fu, fv = _quarter_turned(p)
+    fu, fv = _turn_quarter(p)
     return p.fill(np.abs(np.abs(fu + fv) - 0.0) - 0.2)
 
 
 def _marble(p: Plane) -> Field:
-    bend = p.noise() + 0.5 * p.scaled(2.1).noise()
+    bend = p.noise() + 0.5 * p.scale(2.1).noise()
     return (0.5 + 0.5 * np.sin(_TAU * (p.u * 0.5 + 1.3 * bend))).astype(np.float32)
 
 
@@ -229,8 +231,8 @@ def _blobs(p: Plane) -> Field:
 
 
 def _speckle(p: Plane) -> Field:
-    q = p.scaled(2.2)
-    return np.asarray(q.chance(table=q.table()) < 0.3, np.float32)
+    q = p.scale(2.2)
+    return np.asarray(q.look_up(table=q.draw_table()) < 0.3, np.float32)
 
 
 def _camouflage(p: Plane) -> Field:
@@ -266,29 +268,29 @@ def _ovals(p: Plane) -> Field:
 
 
 def _stones(p: Plane) -> Field:
-    return p.sites()[2]
+    return p.find_sites()[2]
 
 
 def _bubbles(p: Plane) -> Field:
-    first, _, number = p.sites()
+    first, _, number = p.find_sites()
     return p.fill(np.abs(first - 0.2 - 0.15 * number) - 0.08)
 
 
 def _confetti(p: Plane) -> Field:
     fu, fv = p.local
-    angle = _TAU * p.chance(table=p.table())
+    angle = _TAU * p.look_up(table=p.draw_table())
     cos, sin = np.cos(angle), np.sin(angle)
     return p.fill(_box(cos * fu + sin * fv, cos * fv - sin * fu, 0.4, 0.13))
 
 
 def _tartan(p: Plane) -> Field:
-    fu, fv = (np.abs(f) for f in p.scaled(0.7).local)
+    fu, fv = (np.abs(f) for f in p.scale(0.7).local)
     lines = (p.fill(np.minimum(f - 0.05, np.abs(f - 0.3) - 0.1)) for f in (fu, fv))
     return sum(lines, np.zeros_like(fu)) * np.float32(0.5)
 
 
 def _basket(p: Plane) -> Field:
-    p = p.scaled(0.6)
+    p = p.scale(0.6)
     fu, fv = p.local
     turned = (np.floor(p.u) + np.floor(p.v)) % 2 == 0
     along = np.where(turned, fu, fv) * 3
@@ -301,8 +303,8 @@ def _chevrons(p: Plane) -> Field:
 
 
 def _pinwheels(p: Plane) -> Field:
-    fu, fv = p.scaled(0.6).local
-    return clamped(0.5 + 1.5 * np.sin(4 * np.arctan2(fv, fu)))
+    fu, fv = p.scale(0.6).local
+    return clamp(0.5 + 1.5 * np.sin(4 * np.arctan2(fv, fu)))
 
 
 def _interference(p: Plane) -> Field:
@@ -327,7 +329,7 @@ def _targets(p: Plane) -> Field:
 
 
 def _stairs(p: Plane) -> Field:
-    return _stripes(p.moved(p.u + np.floor(p.v * 1.5) * 0.25, p.v))
+    return _stripes(p.move(p.u + np.floor(p.v * 1.5) * 0.25, p.v))
 
 
 def _stars(p: Plane) -> Field:
@@ -336,19 +338,19 @@ def _stars(p: Plane) -> Field:
 
 
 def _hatching(p: Plane) -> Field:
-    q = p.moved(p.u * 3, p.v * 0.8)
-    return np.asarray(q.chance(table=q.table()) < 0.45, np.float32)
+    q = p.move(p.u * 3, p.v * 0.8)
+    return np.asarray(q.look_up(table=q.draw_table()) < 0.45, np.float32)
 
 
-def _called(*textures: Texture) -> Mapping[str, Texture]:
+def _name_textures(*textures: Texture) -> Mapping[str, Texture]:
     return MappingProxyType({texture.__name__.lstrip("_"): texture for texture in textures})
 
 
-NAMED = _called(_stripes, _checks, _dots, _waves, _bricks, _cells, _grid)
+NAMED = _name_textures(_stripes, _checks, _dots, _waves, _bricks, _cells, _grid)
 
-FOREIGN = _called(_zigzag, _rings, _dashes, _triangles, _hexagons, _plaid)
+FOREIGN = _name_textures(_zigzag, _rings, _dashes, _triangles, _hexagons, _plaid)
 
-OTHER = _called(
+OTHER = _name_textures(
     _crosses, _squares, _frames, _scales, _arcs, _maze, _marble, _blobs, _speckle, _camouflage, _ramps, _pinstripes,
     _ribbons, _crescents, _halves, _ovals, _stones, _bubbles, _confetti, _tartan, _basket, _chevrons, _pinwheels,
     _interference, _beads, _hooks, _targets, _stairs, _stars, _hatching,

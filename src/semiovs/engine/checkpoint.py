@@ -1,4 +1,4 @@
-"""Checkpoints that survive: atomic, with checksums, falling back to the newest valid one."""
+"""Write checkpoints atomically with checksums, and load the newest valid one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Checkpoints:
         self.keep_every = keep_every
 
     def sweep(self) -> None:
-        """Remove what a killed process left half-written; called once at the start."""
+        """Remove half-written files of a killed process; called once at the start."""
         removed = sweep_temporaries(self.directory)
         if removed:
             log.info("removed %d half-written file(s) of a killed process from %s", removed, self.directory)
@@ -50,7 +50,7 @@ class Checkpoints:
         return sorted(int(match[1]) for match in found if match)
 
     def save(self, state: Mapping[str, Any], step: int, *, best: bool = False) -> Path:
-        """Write `state` for `step`; the checksum is on the disk before the checkpoint has its name.
+        """Write `state` for `step`; the checksum file is written before the checkpoint gets its name.
 
         Raises:
             WeightsError: the disk is full or not writable; earlier checkpoints are untouched.
@@ -58,8 +58,8 @@ class Checkpoints:
         path = self.path(step)
         try:
             with atomic_write(path) as file:
-                hashing = _Hashing(file)
-                hashing.take(state)
+                hashing = _HashingFile(file)
+                hashing.save(state)
                 write_text(checksum_file(path), f"{hashing.hexdigest()}  {path.name}\n")
             self._link(path, self.directory / "last.pt")
             if best:
@@ -68,16 +68,16 @@ class Checkpoints:
             raise WeightsError(
                 f"{path}: the checkpoint could not be written: {error}; earlier ones are intact"
             ) from error
-        self._retire()
+        self._remove_old()
         return path
 
-    def newest(self) -> Path | None:
-        """Newest checkpoint by name, valid or not."""
+    def newest_path(self) -> Path | None:
+        """Path of the newest checkpoint, valid or not; None without any."""
         steps = self.steps()
         return self.path(steps[-1]) if steps else None
 
-    def latest(self) -> dict[str, Any] | None:
-        """State of the newest valid checkpoint; None if there never was one. Damaged ones are named on the log.
+    def load_newest(self) -> dict[str, Any] | None:
+        """State of the newest valid checkpoint; None without any checkpoint. Damaged ones are logged.
 
         Raises:
             WeightsError: there are checkpoints and all of them are damaged.
@@ -119,7 +119,7 @@ class Checkpoints:
             shutil.copyfile(target, temporary)
         temporary.replace(copy)
 
-    def _retire(self) -> None:
+    def _remove_old(self) -> None:
         for step in self.steps()[: -self.keep_last]:
             if self.keep_every and step % self.keep_every == 0:
                 continue
@@ -128,18 +128,18 @@ class Checkpoints:
                     path.unlink()
 
 
-class _Hashing:
-    """A file that knows the SHA-256 of what is written to it."""
+class _HashingFile:
+    """A file that computes the SHA-256 of everything written to it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._hash = hashlib.sha256()
         self._failure: OSError | None = None
 
-    def take(self, state: Mapping[str, Any]) -> None:
+    def save(self, state: Mapping[str, Any]) -> None:
         try:
             torch.save(dict(state), cast("IO[bytes]", self))
-        except RuntimeError as error:  # torch's writer hides why the disk did not take it
+        except RuntimeError as error:  # torch's writer hides the OSError
             raise self._failure or error from None
 
     def write(self, data: bytes) -> int:

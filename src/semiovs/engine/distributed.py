@@ -1,4 +1,4 @@
-"""One process or many: what `torchrun` says about this process, and the few collectives that training needs."""
+"""One or many processes: rank and device as set by `torchrun`, and the few collectives that training needs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World:
-    """The process among all others: its rank, their number, its device. Rank 0 alone writes files."""
+    """Device and rank of the current process, and the number of ranks. Only rank 0 writes files."""
 
     device: torch.device
     rank: int = 0
@@ -38,14 +38,14 @@ class World:
         """Whether this process writes."""
         return self.rank == 0
 
-    def wrap(self, method: Method) -> Loss | nn.parallel.DistributedDataParallel:
-        """Return what the loop calls: batch -> loss; over more than one process the gradients are averaged.
+    def wrap(self, method: Method) -> LossModule | nn.parallel.DistributedDataParallel:
+        """Wrap the method as a module batch -> loss, whose gradients are averaged over the processes.
 
-        Buffers are not broadcast: memories synchronise by their own collectives. Unused parameters are looked for, since
-        methods may leave some out of a step, and because gradient buckets then never change their order: a resumed run sums
-        over ranks exactly as an uninterrupted one.
+        Buffers are not broadcast: memories synchronise by their own collectives. Unused parameters are looked for,
+        since methods may leave some out of a step, and because gradient buckets then never change their order: a
+        resumed run sums over ranks exactly as an uninterrupted one.
         """
-        loss = Loss(method)
+        loss = LossModule(method)
         if self.size == 1:
             return loss
         for parameter in method.parameters():
@@ -71,7 +71,7 @@ class World:
             values /= self.size
         return values
 
-    def largest(self, number: int) -> int:
+    def max(self, number: int) -> int:
         """Largest of the ranks' numbers (a host synchronisation)."""
         if self.size == 1:
             return number
@@ -79,7 +79,7 @@ class World:
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return int(value)
 
-    def from_main(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Rank 0's value, on every rank."""
         if self.size == 1:
             return value
@@ -96,8 +96,8 @@ class World:
         return box or []
 
     @contextmanager
-    def agreeing(self, module: nn.Module) -> Iterator[None]:
-        """Let every rank use rank 0's buffers for a while (BatchNorm statistics differ where it is not synchronised)."""
+    def sharing_buffers(self, module: nn.Module) -> Iterator[None]:
+        """Context in which every rank uses rank 0's buffers (BatchNorm statistics may differ between ranks)."""
         if self.size == 1:
             yield
             return
@@ -117,15 +117,15 @@ class World:
             dist.barrier()
 
 
-class Loss(nn.Module):
-    """A method as DDP wants it: one tensor to differentiate, and readings that carry no gradient."""
+class LossModule(nn.Module):
+    """A method as a module for DDP: returns the tensor to differentiate, and readings without gradient."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
         self.method = method
 
     def forward(self, batch: Batch, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return what to differentiate, and by name: `loss`, `term/<name>` and the method's own log as `log/<name>`; all 0-d."""
+        """Return the 0-d objective, and 0-d readings by name: `loss`, `term/<name>`, `log/<name>` of the method."""
         step = self.method(batch, progress)
         total = step.terms.total()
         values = {f"term/{name}": value for name, (_, value) in {**step.terms, **step.terms.extras}.items()}
@@ -133,12 +133,12 @@ class Loss(nn.Module):
         return step.terms.objective(), {name: value.detach() for name, value in {"loss": total, **values}.items()}
 
     def no_sync(self) -> AbstractContextManager[None]:
-        """There is nothing to synchronise in one process."""
+        """A null context, as one process has nothing to synchronise."""
         return nullcontext()
 
 
 @contextmanager
-def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> Iterator[World]:
+def join_processes(device: str = "auto", environment: Mapping[str, str] = os.environ) -> Iterator[World]:
     """Join the processes that `torchrun` started (gloo on CPU, NCCL on GPUs); a single process without it."""
     size = int(environment.get("WORLD_SIZE", "1"))
     try:
@@ -151,8 +151,8 @@ def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> I
         yield World(chosen)
         return
     store, rank, size = next(rendezvous("env://"))
-    # A restarted group may meet the same store again, with addresses of processes that are gone: give each attempt its own keys.
-    store = PrefixStore(f"semiovs/{restarts(environment)}", store)
+    # After a restart the store may still hold addresses of dead processes: each attempt gets keys of its own.
+    store = PrefixStore(f"semiovs/{count_restarts(environment)}", store)
     group: dict[str, Any] = {"store": store, "rank": rank, "world_size": size}
     if chosen.type == "cuda":
         dist.init_process_group("nccl", device_id=chosen, **group)
@@ -164,16 +164,16 @@ def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> I
         dist.destroy_process_group()
 
 
-def restarts(environment: Mapping[str, str] = os.environ) -> int:
-    """How often `torchrun` has restarted the processes after a failure."""
+def count_restarts(environment: Mapping[str, str] = os.environ) -> int:
+    """Number of times that `torchrun` has restarted the processes after a failure."""
     return int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def is_main(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process is rank 0, asked outside of `join`."""
+    """Whether this process is rank 0; works outside of `join_processes`."""
     return environment.get("RANK", "0") == "0"
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> bool:
+def is_launched(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether `torchrun` started this process."""
     return "TORCHELASTIC_RUN_ID" in environment

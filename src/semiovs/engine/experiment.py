@@ -1,4 +1,4 @@
-"""From a configuration to everything that a training needs: images, model, method, optimisers, schedule."""
+"""Build everything that training needs from a configuration: images, model, method, optimisers, schedule."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semiovs.audit.band_statistics import MOST, BandStatistics, measure_bands, training_images
+from semiovs.audit.band_statistics import MOST, BandStatistics, list_training_images, measure_bands
 from semiovs.audit.check import check_collection
 from semiovs.config.schema import Config
 from semiovs.data import Batch, StepStream, loader, normalize, steps_per_epoch
 from semiovs.data.collection import Collection
+from semiovs.engine.checkpoint_state import CheckpointIdentity, collect_settings
 from semiovs.engine.distributed import World
-from semiovs.engine.finite_guard import Guard
+from semiovs.engine.finite_guard import FiniteGuard
 from semiovs.engine.loop import Learner, Recipe
-from semiovs.engine.optim import Schedule, lr_scale
+from semiovs.engine.lr_schedule import Schedule, compute_lr_scale
 from semiovs.engine.precision import Precision
-from semiovs.engine.state import Identity, settings_of
 from semiovs.errors import ConfigError, SemiovsError, WeightsError
 from semiovs.images.readers import BandReader
 from semiovs.methods import Method, build_method
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 #: Epochs of a configuration that gives neither epochs nor steps.
 DEFAULT_EPOCHS = 20
 
-#: Keys of ``data`` that say how views are made of images.
+#: Keys of ``data`` that configure how views are made of images.
 _VIEWS = {"crop_size", "scale", "fit", "pipeline", "look"}
 
 #: Evaluations of a run whose configuration does not say how many.
@@ -45,7 +45,10 @@ MOST_EVALUATIONS = 20
 
 @dataclass(frozen=True)
 class Experiment:
-    """A configuration brought to life on one process; `learner` is what changes while training."""
+    """All objects of one training on one process; only `learner` changes while training.
+
+    default_model: the model that decides which evaluation is the best.
+    """
 
     config: Config
     world: World
@@ -53,19 +56,20 @@ class Experiment:
     stream: StepStream
     learner: Learner
     recipe: Recipe
-    identity: Identity
+    identity: CheckpointIdentity
+    default_model: str
 
     @classmethod
     def build(cls, config: Config, world: World, *, check: bool = True) -> Experiment:
-        """Check the data (unless `check` is off: a run that is continued was checked at its start), then build everything.
+        """Check the data (unless `check` is off, as for a resumed run), then build everything.
 
         Raises:
-            DataError, WeightsError, ConfigError: what is wrong, before step 0.
+            DataError, WeightsError, ConfigError: problems found before step 0.
         """
-        sources = _sources(config, world, check=check)
-        config = _measured(config, sources, world)
+        sources = _load_sources(config, world, check=check)
+        config = _measure_missing_bands(config, sources, world)
         _seed(config, world)
-        method = _method(config, world, sources)
+        method = _build_method(config, world, sources)
         _check_steering(method, sources)
         train = config.train
         sizes = {"batch_size": train.batch_size, "unlabeled_batch_size": train.unlabeled_batch_size}
@@ -76,15 +80,15 @@ class Experiment:
             accumulate=train.accumulate,
             **sizes,  # type: ignore[arg-type]
         )
-        total = _total_steps(config, per_epoch)
-        scale = lr_scale(config.optim, train.batch_size * world.size * train.accumulate)
+        total = _choose_total_steps(config, per_epoch)
+        scale = compute_lr_scale(config.optim, train.batch_size * world.size * train.accumulate)
         if scale != 1:
             log.info("learning rates are scaled by %g (labelled images a step / optim.lr_batch_size)", scale)
         precision = Precision.choose(train.precision, world.device)
-        guard = Guard(world, train.nonfinite, train.max_skipped)
+        guard = FiniteGuard(world, train.nonfinite, train.max_skipped)
         learner = Learner(method, method.optimizers(config.optim, lr_scale=scale), precision.scaler(), guard)
         recipe = Recipe(
-            Schedule.of(config.optim, total, per_epoch), precision, _preparation(method.student, config, world), per_epoch,
+            Schedule.of(config.optim, total, per_epoch), precision, _make_prepare(method.student, config, world), per_epoch,
             train.accumulate, config.optim.clip_norm, train.seed,
         )  # fmt: skip
         stream = StepStream(
@@ -99,13 +103,14 @@ class Experiment:
             world_size=world.size,
             **sizes,  # type: ignore[arg-type]
         )
-        identity = Identity(card_of(config, sources, method.student).as_json(), settings_of(config), world.size)
-        experiment = cls(config, world, sources, stream, learner, recipe, identity)
-        assert experiment.default_model
-        return experiment
+        identity = CheckpointIdentity(
+            make_model_card(config, sources, method.student).as_json(), collect_settings(config), world.size
+        )
+        best = _choose_model(config, method)
+        return cls(config, world, sources, stream, learner, recipe, identity, best)
 
     def batches(self) -> Iterator[Batch]:
-        """Batches from where the learner stands to the end."""
+        """Batches from the learner's step to the end."""
         start = self.learner.step * self.recipe.accumulate
         return loader(self.stream, start, len(self.stream), workers=self.config.data.workers)
 
@@ -128,7 +133,7 @@ class Experiment:
         return epochs * self.recipe.steps_per_epoch
 
     def summary(self) -> str:
-        """What is about to be trained, in one line."""
+        """One line about the training that is about to start."""
         method, recipe, sources = self.learner.method, self.recipe, self.sources
         parts = (
             ("labelled", sources.labeled),
@@ -143,32 +148,33 @@ class Experiment:
             f"{group.get('name', i)} {group.get('initial_lr', group['lr']):g}" for i, group in enumerate(groups)
         )
         return (
-            f"{self.config.method.name} on {self.config.model.name} ({parameters(method.student) / 1e6:.2f} M parameters), "
-            f"{len(sources.vocabulary)} classes; images: {images}; {recipe.total_steps} steps in {recipe.total_epochs} epochs; "
+            f"{self.config.method.name} on {self.config.model.name} "
+            f"({count_parameters(method.student) / 1e6:.2f} M parameters), {len(sources.vocabulary)} classes; "
+            f"images: {images}; {recipe.total_steps} steps in {recipe.total_epochs} epochs; "
             f"learning rates: {rates}; {self.world.size} process(es) on {self.world.device}, {recipe.precision.name}"
         )
 
-    @property
-    def default_model(self) -> str:
-        """The model that decides which evaluation is the best: `eval.model`, else the EMA teacher, else the student.
 
-        Raises:
-            ConfigError: the method has no model of that name.
-        """
-        models = self.learner.method.models()
-        name = self.config.eval.model or ("ema" if "ema" in models else "student")
-        if name not in models:
-            raise ConfigError(f"eval.model: '{name}': this method has {', '.join(models)}")
-        return name
+def _choose_model(config: Config, method: Method) -> str:
+    """The model that decides which evaluation is the best: `eval.model`, else the EMA teacher, else the student.
+
+    Raises:
+        ConfigError: the method has no model of that name.
+    """
+    models = method.models()
+    name = config.eval.model or ("ema" if "ema" in models else "student")
+    if name not in models:
+        raise ConfigError(f"eval.model: '{name}': this method has {', '.join(models)}")
+    return name
 
 
-def parameters(module: nn.Module, *, trained: bool = False) -> int:
-    """Number of parameters, or of those that are trained."""
+def count_parameters(module: nn.Module, *, trained: bool = False) -> int:
+    """Number of parameters; trained: of those with gradients only."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)
 
 
-def card_of(config: Config, sources: Collection, segmenter: Segmenter) -> ModelCard:
-    """What somebody must know who finds the weights."""
+def make_model_card(config: Config, sources: Collection, segmenter: Segmenter) -> ModelCard:
+    """Metadata stored with the weights."""
     evaluation = config.eval.model_dump(include=set(VIEWING))
     if evaluation["window"] is None:
         evaluation["window"] = config.data.crop_size
@@ -185,43 +191,43 @@ def card_of(config: Config, sources: Collection, segmenter: Segmenter) -> ModelC
     )
 
 
-def _measured(config: Config, sources: Collection, world: World) -> Config:
-    """The configuration with mean and std of its bands, measured where nobody gave them; RGB has its encoder's."""
+def _measure_missing_bands(config: Config, sources: Collection, world: World) -> Config:
+    """Measure mean and std of the bands if the configuration lacks them; RGB uses those of the encoder."""
     if not isinstance(sources.images, BandReader) or config.data.mean is not None:
         return config
     problem: SemiovsError | None = None
     found: tuple[BandStatistics, ...] = ()
     if world.is_main:
         try:
-            images = training_images(sources)
+            images = list_training_images(sources)
             log.info("measuring the bands of %d training images", min(len(images), MOST))
             found = measure_bands(images, sources.images)
             log.info("bands (data.mean, data.std): %s", "; ".join(str(band) for band in found))
         except SemiovsError as error:
             problem = error
-    problem, found = world.from_main((problem, found))
+    problem, found = world.broadcast((problem, found))
     if problem is not None:
         raise problem
     moments = {"mean": tuple(band.mean for band in found), "std": tuple(band.std for band in found)}
     return config.model_copy(update={"data": config.data.model_copy(update=moments)})
 
 
-def _sources(config: Config, world: World, *, check: bool) -> Collection:
+def _load_sources(config: Config, world: World, *, check: bool) -> Collection:
     sources: Collection = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood).read()
     problem = None
-    if check and world.is_main:  # reading every mask once is enough; the others hear of it
+    if check and world.is_main:  # rank 0 checks, and broadcasts the result
         try:
             check_collection(sources)
         except SemiovsError as error:
             problem = error
-    problem = world.from_main(problem)
+    problem = world.broadcast(problem)
     if problem is not None:
         raise problem
     return sources
 
 
 def _check_steering(method: Method, sources: Collection) -> None:
-    """A method that waits for scores must get some; scores of evaluation images stop being independent when it does."""
+    """Require the images whose scores steer the method; note when evaluation images do, which biases their scores."""
     if method.steered_by == "val" and sources.val is not None:
         log.info("scores on data.val steer this training (method.prev_snapshot=paper), so they are no fair test of it")
     elif method.steered_by is not None and not getattr(sources, method.steered_by):
@@ -240,7 +246,7 @@ def _seed(config: Config, world: World) -> None:
         torch.backends.cudnn.benchmark = not config.train.deterministic
 
 
-def _method(config: Config, world: World, sources: Collection) -> Method:
+def _build_method(config: Config, world: World, sources: Collection) -> Method:
     classes = len(sources.vocabulary)
     model, bands = config.model, sources.images.bands
     segmenter = build_segmenter(
@@ -249,7 +255,7 @@ def _method(config: Config, world: World, sources: Collection) -> Method:
     if config.data.mean is not None and config.data.std is not None:
         segmenter.normalization = Normalization(config.data.mean, config.data.std)
     if config.model.init_from:
-        _start_from(segmenter, config.model.init_from)
+        _load_initial_weights(segmenter, config.model.init_from)
     ood = None if config.ood is None else config.ood.model_dump(include={"weight", "mode", "confidence"})
     method = build_method(config.method.name, segmenter, num_classes=classes, ood=ood, **config.method.options)
     if config.train.sync_batchnorm:
@@ -264,7 +270,7 @@ def _method(config: Config, world: World, sources: Collection) -> Method:
     return method
 
 
-def _start_from(segmenter: Segmenter, source: str) -> None:
+def _load_initial_weights(segmenter: Segmenter, source: str) -> None:
     trained, card = load_model(source, which=None if Path(source).suffix == ".safetensors" else "student")
     segmenter.neck = trained.neck
     try:
@@ -276,7 +282,7 @@ def _start_from(segmenter: Segmenter, source: str) -> None:
         ) from None
 
 
-def _total_steps(config: Config, per_epoch: int) -> int:
+def _choose_total_steps(config: Config, per_epoch: int) -> int:
     if config.train.steps is not None:
         return config.train.steps
     if config.train.epochs is None:
@@ -284,7 +290,7 @@ def _total_steps(config: Config, per_epoch: int) -> int:
     return (config.train.epochs or DEFAULT_EPOCHS) * per_epoch
 
 
-def _preparation(segmenter: Segmenter, config: Config, world: World) -> Callable[[Batch], Batch]:
+def _make_prepare(segmenter: Segmenter, config: Config, world: World) -> Callable[[Batch], Batch]:
     pixels = segmenter.normalization
     kinds: dict[str, Any] = {"memory_format": torch.channels_last} if config.train.channels_last else {}
 

@@ -1,4 +1,4 @@
-"""Loss and gradients must stay finite; what is not finite is never written to a checkpoint."""
+"""Detect NaN and infinity in losses and gradients, and keep them out of checkpoints."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from semiovs.errors import DivergedError
 _NEVER = 2**62
 
 
-class Guard:
+class FiniteGuard:
     """Watches the readings of each step (loss, terms, gradient norm).
 
-    raise: the first bad step of each reading is kept on the device and read when a log line or a checkpoint is due (on the
-    CPU, where reading costs nothing, at every step).
-    skip: read at every step, which synchronises host and device and the ranks; a bad step changes neither weights nor
-    buffers, and `max_skipped` bad steps in a row are one too many.
+    policy "raise": the first bad step of each reading is kept on the device and read when a log line or a checkpoint is
+    due (on the CPU at every step). policy "skip": read at every step, which synchronises host, device and ranks; a bad
+    step changes neither weights nor buffers, and more than `max_skipped` bad steps in a row raise an error.
 
     last_good: path of the newest checkpoint, for the message.
     """
@@ -41,12 +40,12 @@ class Guard:
         self._first: dict[tuple[str, ...], Tensor] = {}
         self._buffers: list[Tensor] = []
 
-    def remember(self, method: nn.Module) -> None:
-        """Before a step that may have to be undone: keep the buffers (BatchNorm statistics are updated by the forward)."""
+    def save_buffers(self, method: nn.Module) -> None:
+        """Save the buffers before a step that may be undone (the forward pass updates BatchNorm statistics)."""
         if self.policy == "skip":
             self._buffers = [buffer.clone() for buffer in method.buffers()]
 
-    def admits(self, method: nn.Module, step: int, names: tuple[str, ...], values: Tensor) -> bool:
+    def admit_step(self, method: nn.Module, step: int, names: tuple[str, ...], values: Tensor) -> bool:
         """Whether the optimiser may take this step; `values` (N,) are the readings called `names`.
 
         Raises:
@@ -56,18 +55,18 @@ class Guard:
         bad = torch.where(torch.isfinite(values), _NEVER, step)
         self._first[names] = bad if first is None else torch.minimum(first, bad)
         if self.policy == "skip":
-            return self._skips_not(method)
+            return self._admit_or_undo(method)
         if values.device.type == "cpu" and self.world.size == 1:
             self.check()
         return True
 
     def check(self) -> None:
-        """Read what was watched (a host synchronisation); all ranks agree.
+        """Read the watched values (a host synchronisation); all ranks get the same result.
 
         Raises:
-            DivergedError: something was not finite; names the first step, the readings and the last good checkpoint.
+            DivergedError: a reading was not finite; names the first step, the readings and the last good checkpoint.
         """
-        step, names = self._worst()
+        step, names = self._find_first_failure()
         if step == _NEVER:
             return
         where = self.last_good()
@@ -79,7 +78,7 @@ class Guard:
         )
 
     def check_weights(self, method: nn.Module) -> None:
-        """Raise DivergedError if any weight or buffer is NaN or a weight infinite; called before a checkpoint is written."""
+        """Raise DivergedError if a weight or buffer is NaN, or a weight infinite; called before each checkpoint."""
         self.check()
         values = [p.detach() for p in method.parameters() if p.is_floating_point()]
         buffers = [b for b in method.buffers() if b.is_floating_point()]
@@ -89,13 +88,13 @@ class Guard:
             hint = f"; the last good checkpoint is {where}" if where else ""
             raise DivergedError(f"weights or BatchNorm statistics are not finite: nothing was saved{hint}")
 
-    def _worst(self) -> tuple[int, list[str]]:
+    def _find_first_failure(self) -> tuple[int, list[str]]:
         found = [(step, name) for names, v in self._first.items() for step, name in zip(v.tolist(), names, strict=True)]
-        step = self.world.largest(-min((step for step, _ in found), default=_NEVER))
+        step = self.world.max(-min((step for step, _ in found), default=_NEVER))
         return -step, [name for at, name in found if at == -step]
 
-    def _skips_not(self, method: nn.Module) -> bool:
-        step, _ = self._worst()
+    def _admit_or_undo(self, method: nn.Module) -> bool:
+        step, _ = self._find_first_failure()
         if step == _NEVER:
             self._in_a_row = 0
             return True

@@ -1,7 +1,4 @@
-"""What happens between steps: log lines, evaluations, checkpoints, polite stops.
-
-Each hook is called after every step, on all ranks.
-"""
+"""Hooks for log lines, evaluations, checkpoints and stops by signal; each is called after every step on all ranks."""
 
 from __future__ import annotations
 
@@ -13,27 +10,27 @@ import torch
 from torch import nn
 
 from semiovs.engine.checkpoint import Checkpoints
+from semiovs.engine.checkpoint_state import CheckpointIdentity, pack, pack_rank
 from semiovs.engine.distributed import World
-from semiovs.engine.loop import Best, Learner, Recipe
-from semiovs.engine.signals import Signals, stop_error
-from semiovs.engine.state import Identity, of_rank, pack
-from semiovs.engine.writers import Writer
+from semiovs.engine.loop import BestScore, Learner, Recipe
+from semiovs.engine.signals import StopSignals, make_stop_error
+from semiovs.engine.writers import RowWriter
 from semiovs.errors import DivergedError
 
 #: Evaluates one model on all ranks; returns plain values, `miou` in percent among them.
 Evaluator = Callable[[nn.Module], Mapping[str, Any]]
 
-#: Steps between two questions among the ranks whether one was asked to stop: each costs a host synchronisation.
+#: Steps between two checks whether any rank was asked to stop; each check costs a host synchronisation.
 ASK_EVERY = 10
 
-#: A gradient scale below this means that fp16 overflows whatever the scale.
+#: Smallest usable gradient scale; below it, fp16 gradients overflow at every scale.
 _SMALLEST_SCALE = 2.0**-20
 
 
-class Log:
-    """Reads the meter every `every` steps and hands a row to the writers (rank 0 has some)."""
+class LogHook:
+    """Reads the averages every `every` steps and passes a row to the writers (on rank 0)."""
 
-    def __init__(self, recipe: Recipe, world: World, writers: Sequence[Writer], *, every: int, images: int) -> None:
+    def __init__(self, recipe: Recipe, world: World, writers: Sequence[RowWriter], *, every: int, images: int) -> None:
         self._recipe, self._world, self._writers = recipe, world, writers
         self._every, self._images = every, images
         self._since = self._begin = time.perf_counter()
@@ -46,12 +43,12 @@ class Log:
         if learner.step % self._every and learner.step != self._recipe.total_steps:
             return
         learner.guard.check()
-        row = self._row(learner)
+        row = self._make_row(learner)
         for writer in self._writers:
             writer.write(row)
         self._steps, self._since = 0, time.perf_counter()
 
-    def _row(self, learner: Learner) -> dict[str, Any]:
+    def _make_row(self, learner: Learner) -> dict[str, Any]:
         row: dict[str, Any] = {
             "kind": "train",
             "step": learner.step,
@@ -63,7 +60,7 @@ class Log:
         if learner.guard.policy == "skip":
             row["skipped"] = learner.guard.skipped
         if learner.scaler.is_enabled():
-            row["scale"] = _usable(learner.scaler.get_scale(), learner.step)
+            row["scale"] = _require_usable_scale(learner.scaler.get_scale(), learner.step)
         now = time.perf_counter()
         seconds = max(now - self._since, 1e-9)
         left = (self._recipe.total_steps - learner.step) * (now - self._begin) / self._all_steps
@@ -74,14 +71,14 @@ class Log:
         return row
 
 
-class Evaluate:
+class EvaluationHook:
     """Evaluates the models of the method every `every` steps and at the end.
 
     best: the highest mIoU of the model called `default`, the earliest among equals.
     """
 
     def __init__(
-        self, evaluator: Evaluator, writers: Sequence[Writer], *, every: int, total_steps: int, default: str
+        self, evaluator: Evaluator, writers: Sequence[RowWriter], *, every: int, total_steps: int, default: str
     ) -> None:
         self._evaluator, self._writers = evaluator, writers
         self._every, self._total, self._default = every, total_steps, default
@@ -96,7 +93,7 @@ class Evaluate:
         miou = float(found[self._default]["miou"])
         is_best = learner.best is None or miou > learner.best.miou
         if is_best:
-            learner.best = Best(miou, learner.step)
+            learner.best = BestScore(miou, learner.step)
         for name, values in found.items():
             best = is_best and name == self._default
             for writer in self._writers:
@@ -105,13 +102,14 @@ class Evaluate:
         learner.method.after_evaluate({"step": learner.step, "miou": miou, "best": float(is_best), **metrics})
 
 
-class HeldOut:
-    """Evaluates the student on the labelled images that are kept aside, as often as `Evaluate`, and tells the method alone.
+class HeldOutHook:
+    """Evaluates the student on the labelled images that are kept aside, as often as `EvaluationHook`, and tells the
+    method alone.
 
-    Nothing here looks at the evaluation images, and the best checkpoint is not chosen by it.
+    Evaluation images are not used, and the best checkpoint does not depend on this score.
     """
 
-    def __init__(self, evaluator: Evaluator, writers: Sequence[Writer], *, every: int, total_steps: int) -> None:
+    def __init__(self, evaluator: Evaluator, writers: Sequence[RowWriter], *, every: int, total_steps: int) -> None:
         self._evaluator, self._writers, self._every, self._total = evaluator, writers, every, total_steps
 
     def __call__(self, learner: Learner) -> None:
@@ -126,11 +124,11 @@ class HeldOut:
         learner.method.after_evaluate({"step": learner.step, "held_out": miou})
 
 
-class Save:
+class CheckpointHook:
     """Writes a checkpoint every `every` steps, at each new best and at the end."""
 
     def __init__(
-        self, checkpoints: Checkpoints, identity: Identity, world: World, *, every: int, total_steps: int
+        self, checkpoints: Checkpoints, identity: CheckpointIdentity, world: World, *, every: int, total_steps: int
     ) -> None:
         self._checkpoints, self._identity, self._world = checkpoints, identity, world
         self._every, self._total = every, total_steps
@@ -144,7 +142,7 @@ class Save:
 
     @property
     def run(self) -> str:
-        """The run directory that the checkpoints lie in."""
+        """The run directory of the checkpoints."""
         return str(self._checkpoints.directory.parent)
 
     def save(self, learner: Learner, *, best: bool = False) -> str:
@@ -156,7 +154,7 @@ class Save:
         path = self._checkpoints.path(learner.step)
         if self._saved != learner.step:
             learner.guard.check_weights(learner.method)
-            ranks = self._world.gather(of_rank(learner)) if self._world.size > 1 else []
+            ranks = self._world.gather(pack_rank(learner)) if self._world.size > 1 else []
             if self._world.is_main:
                 self._checkpoints.save(pack(learner, self._identity, ranks[1:]), learner.step, best=best)
             self._world.barrier()
@@ -164,28 +162,28 @@ class Save:
         return str(path)
 
 
-class Stop:
+class StopHook:
     """Ends the run at a step boundary after a signal, with a checkpoint.
 
-    Many ranks must agree: they ask each other every `ASK_EVERY` steps, so that a stop takes up to that many steps.
+    Ranks agree on stopping every `ASK_EVERY` steps, so that a stop takes up to that many steps.
     """
 
-    def __init__(self, signals: Signals, save: Save, world: World, *, total_steps: int) -> None:
+    def __init__(self, signals: StopSignals, save: CheckpointHook, world: World, *, total_steps: int) -> None:
         self._signals, self._save, self._world, self._total = signals, save, world, total_steps
 
     def __call__(self, learner: Learner) -> None:
         """Raise PreemptedError or InterruptedRunError if a signal came; a finished run just ends."""
         if learner.step == self._total or (self._world.size > 1 and learner.step % ASK_EVERY):
             return
-        number = self._world.largest(self._signals.received)
+        number = self._world.max(self._signals.received)
         if number:
             path = self._save.save(learner)
-            raise stop_error(
+            raise make_stop_error(
                 number, f"step {learner.step} is saved in {path}; continue with semiovs resume {self._save.run}"
             )
 
 
-def _usable(scale: float, step: int) -> float:
+def _require_usable_scale(scale: float, step: int) -> float:
     if scale < _SMALLEST_SCALE:
         raise DivergedError(
             f"training diverged at step {step}: fp16 gradients overflow at every scale; use bf16 or fp32"

@@ -1,4 +1,4 @@
-"""Processes of one launch that need no collectives: each does its share, and rank 0 hears when the others are done."""
+"""Shard assignment and reports for the processes of one launch, without collectives."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import torch
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
-from semiovs.engine.distributed import restarts
+from semiovs.engine.distributed import count_restarts
 from semiovs.errors import UsageError
 
-#: Seconds between two looks for what other ranks say.
+#: Seconds between two polls for reports of other ranks.
 _EVERY = 0.2
 
 
 @dataclass(frozen=True)
-class Crew:
-    """A process among those that `torchrun` started, or alone."""
+class ShardWorker:
+    """One of the processes that `torchrun` started, or a single process."""
 
     rank: int = 0
     size: int = 1
@@ -32,18 +32,19 @@ class Crew:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process speaks for all."""
+        """Whether this is rank 0, which prints and reports."""
         return self.rank == 0
 
-    def share(self, shard: tuple[int, int]) -> tuple[int, int]:
-        """The part of shard (i, n) that is this process's, as a shard: the parts of all ranks are the whole shard."""
+    def take_shard(self, shard: tuple[int, int]) -> tuple[int, int]:
+        """Part of shard (i, n) for the current process, itself a shard; the parts of all ranks make up the shard."""
         index, count = shard
         return index + count * self.rank, count * self.size
 
-    def reports(self, own: dict[str, Any], stop: Callable[[], bool] = lambda: False) -> list[dict[str, Any]]:
-        """Tell rank 0 plain data; on rank 0, all that the ranks said, however long they take (a collective would time out).
+    def gather_reports(self, own: dict[str, Any], stop: Callable[[], bool] = lambda: False) -> list[dict[str, Any]]:
+        """Send plain data to rank 0; on rank 0, wait for the data of all ranks (without the time limit of a
+        collective).
 
-        stop: asked while waiting; once it is true, what was said so far is returned. Other ranks get their own data back.
+        stop: polled while waiting; once true, the reports so far are returned. Other ranks get their own data back.
         """
         if self.store is None:
             return [own]
@@ -61,14 +62,14 @@ class Crew:
 
 
 @contextmanager
-def crew(environment: Mapping[str, str] = os.environ) -> Iterator[Crew]:
-    """Meet the processes of this launch; with GPUs, each process gets its own as the current one.
+def join_shards(environment: Mapping[str, str] = os.environ) -> Iterator[ShardWorker]:
+    """Join the processes of this launch; with GPUs, each process gets its own as the current device.
 
     Raises:
         UsageError: RANK and WORLD_SIZE are set, but not what `torchrun` sets beside them.
     """
     if int(environment.get("WORLD_SIZE", "1")) == 1:
-        yield Crew()
+        yield ShardWorker()
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(environment.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
@@ -78,4 +79,4 @@ def crew(environment: Mapping[str, str] = os.environ) -> Iterator[Crew]:
         raise UsageError(
             f"WORLD_SIZE is set, but {error}; start with torchrun, or unset WORLD_SIZE and give --shard I/N"
         ) from None
-    yield Crew(rank, size, PrefixStore(f"semiovs/label/{restarts(environment)}", store))
+    yield ShardWorker(rank, size, PrefixStore(f"semiovs/label/{count_restarts(environment)}", store))

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semiovs.engine.label_shards import crew
-from semiovs.engine.signals import Signals, stop_error
+from semiovs.engine.label_shards import join_shards
+from semiovs.engine.signals import StopSignals, make_stop_error
 from semiovs.images.manifest import Manifest
 from semiovs.images.readers import ImageReader
-from semiovs.ovs.agreement import Agreement, measure_agreement
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.label import label_images
+from semiovs.ovs.precision_agreement import LabelAgreement, measure_agreement
 from semiovs.store import PseudoLabelStore
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -37,7 +37,7 @@ class LabellingReport:
     """What all processes of a launch did together (`LabelReport.as_json`, summed); agreement: with exact arithmetic."""
 
     total: dict[str, Any]
-    agreement: Agreement | None
+    agreement: LabelAgreement | None
 
 
 def run_labelling(
@@ -57,7 +57,7 @@ def run_labelling(
     Raises:
         DataError: images or the store; PreemptedError, InterruptedRunError: a signal, after what was begun is in the store.
     """
-    with crew() as ranks, Signals() as signals:
+    with join_shards() as ranks, StopSignals() as signals:
 
         def stop() -> bool:
             return bool(signals.received)
@@ -71,20 +71,22 @@ def run_labelling(
                 task.images,
                 task.vocabulary,
                 store,
-                shard=ranks.share(shard),
+                shard=ranks.take_shard(shard),
                 progress=show,
                 stop=stop,
                 read=task.reader.rgb,
                 **work,
             )
-        reports = ranks.reports(done.as_json(), stop)
+        reports = ranks.gather_reports(done.as_json(), stop)
         if signals.received:
             told = f"{done.done} of {done.listed} images are done and in {task.out}; the same command does the rest"
-            raise stop_error(signals.received, told)
+            raise make_stop_error(signals.received, told)
         return LabellingReport(_sum_up(reports), agreement) if ranks.is_main else None
 
 
-def _measure_agreement(teacher: OpenVocabModel, task: LabellingTask, say: Callable[[str], None]) -> Agreement | None:
+def _measure_agreement(
+    teacher: OpenVocabModel, task: LabellingTask, say: Callable[[str], None]
+) -> LabelAgreement | None:
     """Measure and say what a teacher's shortcuts change, where it takes any."""
     exact = teacher.exact()
     if exact is None:

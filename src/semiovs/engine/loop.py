@@ -1,7 +1,7 @@
 """The only training loop.
 
-Per optimiser step: set the rates; per micro-step reseed, take a batch, run the method, differentiate; clip, step, tell the
-method, tell the hooks. Nothing is read from the device here: losses stay tensors until a hook writes a line.
+Per optimiser step: set the learning rates; per micro-step reseed, take a batch, run the method, differentiate; then
+clip, step, call the method's `after_step` and the hooks. Losses stay on the device until a hook reads them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from semiovs.engine.average_meter import AverageMeter, ReadingNames
 from semiovs.engine.distributed import World
-from semiovs.engine.finite_guard import Guard
-from semiovs.engine.meter import Meter, Names
-from semiovs.engine.optim import Schedule
+from semiovs.engine.finite_guard import FiniteGuard
+from semiovs.engine.lr_schedule import Schedule
 from semiovs.engine.precision import Precision
-from semiovs.engine.randomness import SHARED, reseed, step_seed
+from semiovs.engine.randomness import SHARED, make_step_seed, reseed
 from semiovs.methods import Progress
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Best:
+class BestScore:
     """The best evaluation so far."""
 
     miou: float
@@ -43,15 +43,15 @@ class Learner:
     method: Method
     optimizers: list[Optimizer]
     scaler: torch.amp.GradScaler
-    guard: Guard
-    meter: Meter = field(default_factory=Meter)
+    guard: FiniteGuard
+    meter: AverageMeter = field(default_factory=AverageMeter)
     step: int = 0
-    best: Best | None = None
+    best: BestScore | None = None
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that does not change. `prepare` moves a loaded batch to the device and normalises it."""
+    """Everything that is fixed while training. prepare: moves a loaded batch to the device and normalises it."""
 
     schedule: Schedule
     precision: Precision
@@ -77,22 +77,22 @@ Hook = Callable[[Learner], None]
 
 
 def fit(learner: Learner, batches: Iterator[Batch], recipe: Recipe, world: World, hooks: Sequence[Hook]) -> None:
-    """Train from `learner.step` to the end. `batches` yields one batch a micro-step, starting where `learner` stands.
+    """Train from `learner.step` to the end. batches: yields one batch per micro-step, from `learner.step` on.
 
     Raises:
-        DivergedError: loss or gradients are not finite (see `Guard`).
+        DivergedError: loss or gradients are not finite (see `FiniteGuard`).
     """
     learner.method.train()
     model = world.wrap(learner.method)
     for step in range(learner.step, recipe.total_steps):
         recipe.schedule.apply(learner.optimizers, step)
-        learner.guard.remember(learner.method)
+        learner.guard.save_buffers(learner.method)
         names, values = differentiate(learner, model, batches, recipe, world, step)
-        if learner.guard.admits(learner.method, step, names, values):
+        if learner.guard.admit_step(learner.method, step, names, values):
             learner.meter.add(names, values)
-            for optimizer in filter(gradients, learner.optimizers):
+            for optimizer in filter(list_gradients, learner.optimizers):
                 learner.scaler.step(optimizer)  # with fp16, this reads whether a gradient overflowed
-            learner.method.after_step(progress_of(recipe, step))
+            learner.method.after_step(make_progress(recipe, step))
         learner.scaler.update()
         for optimizer in learner.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -103,12 +103,12 @@ def fit(learner: Learner, batches: Iterator[Batch], recipe: Recipe, world: World
 
 def differentiate(
     learner: Learner, model: nn.Module, batches: Iterator[Batch], recipe: Recipe, world: World, step: int
-) -> tuple[Names, Tensor]:
+) -> tuple[ReadingNames, Tensor]:
     """Accumulate and clip the gradients of one optimiser step; return the names and values (N,) of its readings."""
     readings: dict[str, Tensor] = {}
     for micro in range(recipe.accumulate):
         reseed(recipe.seed, step, micro, world.rank)
-        progress = progress_of(recipe, step, micro)
+        progress = make_progress(recipe, step, micro)
         batch = recipe.prepare(next(batches))
         with nullcontext() if micro == recipe.accumulate - 1 else model.no_sync():  # type: ignore[operator]
             with recipe.precision.autocast():
@@ -116,25 +116,25 @@ def differentiate(
             learner.scaler.scale(loss / recipe.accumulate).backward()
         for name, value in values.items():
             readings[name] = readings.get(name, 0) + value.float() / recipe.accumulate
-    norms = clip(learner, recipe.clip_norm)
+    norms = clip_gradients(learner, recipe.clip_norm)
     if not learner.scaler.is_enabled():  # the scaler meets infinite gradients by design, and skips their step itself
         readings |= norms
     return tuple(readings), torch.stack(list(readings.values()))
 
 
-def gradients(optimizer: Optimizer) -> list[Tensor]:
-    """The gradients that an optimiser has to work with; none where its parameters took no part in the step."""
+def list_gradients(optimizer: Optimizer) -> list[Tensor]:
+    """Gradients of an optimiser's parameters; empty if none of them took part in the step."""
     return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
 
 
-def clip(learner: Learner, limit: float | None) -> dict[str, Tensor]:
+def clip_gradients(learner: Learner, limit: float | None) -> dict[str, Tensor]:
     """Unscale and clip the gradients of each optimiser by itself; return their global norms (0-d) by name.
 
     limit: of the norm; an optimiser whose first group brings `clip_norm` has a limit of its own.
     """
     norms: dict[str, Tensor] = {}
     for optimizer in learner.optimizers:
-        found, first = gradients(optimizer), optimizer.param_groups[0]
+        found, first = list_gradients(optimizer), optimizer.param_groups[0]
         if not found:
             continue
         learner.scaler.unscale_(optimizer)
@@ -147,7 +147,7 @@ def clip(learner: Learner, limit: float | None) -> dict[str, Tensor]:
     return norms
 
 
-def progress_of(recipe: Recipe, step: int, micro: int = 0) -> Progress:
-    """Where micro-step `micro` of step number `step` (0 for the first) stands."""
-    shared = step_seed(recipe.seed, step, micro, SHARED)
+def make_progress(recipe: Recipe, step: int, micro: int = 0) -> Progress:
+    """Progress of micro-step `micro` of step `step` (counted from 0)."""
+    shared = make_step_seed(recipe.seed, step, micro, SHARED)
     return Progress(step, recipe.total_steps, step // recipe.steps_per_epoch, recipe.total_epochs, shared)

@@ -1,4 +1,4 @@
-"""Which arithmetic a run uses: fp32, bf16, or fp16 with a gradient scaler."""
+"""Numerical precision of a run: fp32, bf16, or fp16 with a gradient scaler."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semiovs.errors import ConfigError
 
 @dataclass(frozen=True)
 class Precision:
-    """Arithmetic of the forward pass; weights stay fp32."""
+    """Precision of the forward pass; weights stay in fp32."""
 
     name: Literal["fp32", "bf16", "fp16"]
     device_type: str = "cpu"
@@ -41,7 +41,7 @@ class Precision:
         return torch.autocast(self.device_type, dtype=dtype)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """Gradient scaler: dynamic for fp16, and one that passes everything through otherwise."""
+        """Dynamic gradient scaler for fp16, disabled otherwise."""
         return torch.amp.GradScaler(self.device_type, enabled=self.name == "fp16")
 
 

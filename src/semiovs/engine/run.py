@@ -1,4 +1,4 @@
-"""A run is a directory: configuration, environment, log, metrics, checkpoints, evaluation. Never overwritten silently."""
+"""Run directories: configuration, environment, log, metrics, checkpoints, evaluation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PACKAGES = ("semiovs", "torch", "torchvision", "timm", "numpy", "pillow", "open
 
 
 class Run:
-    """One run's directory; only the main process writes to it."""
+    """The directory of one run; only the main process writes to it."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -37,7 +37,7 @@ class Run:
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line; fields that begin with `wall/` depend on the machine, all others on the mathematics."""
+        """JSON lines; fields that begin with `wall/` depend on the machine, all others are reproducible."""
         return self.directory / "metrics.jsonl"
 
     @property
@@ -67,7 +67,7 @@ class Run:
 
     @classmethod
     def default_directory(cls, name: str, method: str, now: datetime) -> Path:
-        """``runs/<name>/<time>-<method>``, with a number behind it if it is taken."""
+        """``runs/<name>/<time>-<method>``, with a number appended if it exists."""
         base = Path("runs") / name / f"{now:%Y%m%d-%H%M%S}-{method}"
         taken = 1
         path = base
@@ -78,10 +78,10 @@ class Run:
 
     @classmethod
     def create(cls, directory: Path, config: str, command: Sequence[str], *, overwrite: bool = False) -> Run:
-        """Make the directory and write what is known before the first step.
+        """Make the directory and write configuration, environment and command.
 
         Raises:
-            UsageError: the directory holds something already, and `overwrite` is off or it is not a run.
+            UsageError: the directory is not empty, and `overwrite` is off or it is not a run.
         """
         run = cls(directory)
         run.check_free(overwrite=overwrite)
@@ -92,7 +92,7 @@ class Run:
         try:
             run.checkpoints.mkdir(parents=True, exist_ok=True)
             write_text(run.config, config)
-            write_json(run.directory / "env.json", environment())
+            write_json(run.directory / "env.json", describe_environment())
             write_text(run.directory / "command.txt", " ".join(command) + "\n")
         except OSError as error:
             raise UsageError(f"run.dir: {directory} cannot be written: {error}") from None
@@ -120,15 +120,15 @@ class Run:
             temporary.replace(link)
 
     def note_command(self, command: Sequence[str]) -> None:
-        """Add the command that continues the run."""
+        """Append the command that resumes the run to command.txt."""
         with (self.directory / "command.txt").open("a", encoding="utf-8") as file:
             file.write(" ".join(command) + "\n")
 
     def cut_metrics(self, step: int) -> None:
-        """Drop the lines after `step`, which will be written again, and a line that was cut off."""
+        """Drop lines after `step`, which will be written again, and an incomplete last line."""
         if not self.metrics.exists():
             return
-        kept = [line for line in self.metrics.read_text("utf-8").splitlines() if _step_of(line) <= step]
+        kept = [line for line in self.metrics.read_text("utf-8").splitlines() if _parse_step(line) <= step]
         write_text(self.metrics, "".join(f"{line}\n" for line in kept))
 
     def check_free(self, *, overwrite: bool = False) -> None:
@@ -144,7 +144,7 @@ class Run:
             )
 
 
-def environment() -> dict[str, Any]:
+def describe_environment() -> dict[str, Any]:
     """Versions and hardware of this process."""
     gpus = (
         [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
@@ -152,34 +152,34 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: _find_version(name) for name in _PACKAGES},
         "cuda": torch.version.cuda,
         "cpu": {"machine": platform.machine(), "count": os.cpu_count(), "threads": torch.get_num_threads()},
         "gpus": gpus,
     }
 
 
-def command_line() -> list[str]:
+def get_command_line() -> list[str]:
     """The command as the user typed it."""
     return ["semiovs", *sys.argv[1:]]
 
 
 def read_metrics(path: Path) -> list[Mapping[str, Any]]:
-    """Rows of a metrics file; a line that was cut off is left out."""
+    """Rows of a metrics file, without an incomplete last line."""
     if not path.exists():
         return []
-    rows = (_parse(line) for line in path.read_text("utf-8").splitlines())
+    rows = (_parse_row(line) for line in path.read_text("utf-8").splitlines())
     return [row for row in rows if row is not None]
 
 
-def _version(package: str) -> str | None:
+def _find_version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _parse(line: str) -> Mapping[str, Any] | None:
+def _parse_row(line: str) -> Mapping[str, Any] | None:
     try:
         row = json.loads(line)
     except json.JSONDecodeError:
@@ -187,6 +187,6 @@ def _parse(line: str) -> Mapping[str, Any] | None:
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
-def _step_of(line: str) -> float:
-    row = _parse(line)
+def _parse_step(line: str) -> float:
+    row = _parse_row(line)
     return float("inf") if row is None else float(row["step"])

@@ -1,4 +1,4 @@
-"""Polite stops: the first signal asks for a checkpoint at the next step boundary, the second one ends the process at once."""
+"""Stop by signal: the first asks for a checkpoint at the next step, the second ends the process at once."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from semiovs.engine.distributed import launched
+from semiovs.engine.distributed import is_launched
 from semiovs.errors import InterruptedRunError, PreemptedError, SemiovsError
 
-#: Signals that schedulers send before they take the machine away; Windows has only the first.
+#: Signals that schedulers send before preemption; Windows has only the first.
 _PREEMPTIONS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 #: Seconds within which a launcher forwards a signal.
 _GRACE = 3.0
 
 
-class Signals:
-    """While entered, remembers SIGTERM, SIGUSR1 (exit code 75 after a checkpoint) and SIGINT (130); then restores the handlers.
+class StopSignals:
+    """While entered, remembers SIGTERM, SIGUSR1 (exit code 75 after a checkpoint) and SIGINT (130); then restores the
+    handlers.
 
-    A second signal ends the process at once with 128 + its number, without a checkpoint. `torchrun` forwards to its processes
-    what the terminal or the scheduler has sent them already: under it, what comes within `grace` seconds of the first signal
-    is the same request. (The exit code of `torchrun` itself is its own.)
+    A second signal ends the process at once with 128 + its number, without a checkpoint. `torchrun` forwards to its
+    processes what the terminal or the scheduler has sent them already: under it, what comes within `grace` seconds of
+    the first signal is the same request. (The exit code of `torchrun` itself is its own.)
     """
 
     def __init__(self, grace: float | None = None) -> None:
         self.received = 0
-        self.grace = grace if grace is not None else (_GRACE if launched() else 0.0)
+        self.grace = grace if grace is not None else (_GRACE if is_launched() else 0.0)
         self._at = 0.0
         self._process = os.getpid()
         self._before: dict[int, Any] = {}
@@ -56,8 +57,8 @@ class Signals:
             os._exit(128 + number)
 
 
-def stop_error(number: int, where: str) -> SemiovsError:
-    """What a run that was stopped by signal `number` raises once `where` is written."""
+def make_stop_error(number: int, where: str) -> SemiovsError:
+    """The error that a run stopped by signal `number` raises; where: what was saved, for the message."""
     name = signal.Signals(number).name
     kind = InterruptedRunError if number == signal.SIGINT else PreemptedError
     return kind(f"stopped by {name}; {where}")

@@ -1,4 +1,4 @@
-"""One run from its first to its last step: the loop with its hooks, and what is left behind at the end."""
+"""Train or resume a run: set up the loop with its hooks, and write the final evaluation and weights."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from torch import nn
 from semiovs.config import Loaded, load_config
 from semiovs.config.schema import Config
 from semiovs.engine.checkpoint import Checkpoints
-from semiovs.engine.distributed import World, join, restarts
+from semiovs.engine.checkpoint_state import require_same_run, restore
+from semiovs.engine.distributed import World, count_restarts, join_processes
 from semiovs.engine.experiment import Experiment
-from semiovs.engine.hooks import Evaluate, HeldOut, Log, Save, Stop
+from semiovs.engine.hooks import CheckpointHook, EvaluationHook, HeldOutHook, LogHook, StopHook
 from semiovs.engine.loop import Hook, fit
 from semiovs.engine.run import Run, read_metrics
-from semiovs.engine.signals import Signals
-from semiovs.engine.state import check, restore
-from semiovs.engine.writers import JsonLines, Lines, TensorBoard, Writer
+from semiovs.engine.signals import StopSignals
+from semiovs.engine.writers import ConsoleWriter, JsonLinesWriter, RowWriter, TensorBoardWriter
 from semiovs.errors import ConfigError, SemiovsError, WeightsError
 from semiovs.evaluation import evaluate
 from semiovs.files import write_json, write_text
@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a run came to. last: mIoU of each model at the end, in percent; best: of the default model, with its step."""
+class TrainingResult:
+    """Result of a run. last: mIoU of each model at the end, in percent; best: of the default model, with its step."""
 
     directory: Path
     step: int
@@ -49,20 +49,20 @@ class Outcome:
         return {"run": str(self.directory), "step": self.step, "last": dict(self.last), "best": best}
 
 
-def train(loaded: Loaded, command: Sequence[str], *, overwrite: bool = False) -> Outcome:
-    """Train a configuration in a new run directory. After `torchrun` restarted the processes, go on where they were.
+def train(loaded: Loaded, command: Sequence[str], *, overwrite: bool = False) -> TrainingResult:
+    """Train a configuration in a new run directory, or resume it after `torchrun` restarted the processes.
 
     Raises:
-        UsageError: the run directory is taken; DataError, WeightsError, ConfigError: what is wrong, before step 0.
+        UsageError: the run directory exists; DataError, WeightsError, ConfigError: problems found before step 0.
         DivergedError, PreemptedError, InterruptedRunError: see `semiovs.errors`.
     """
     config = loaded.config
-    with join(config.train.device) as world:
-        run = _restarted(config, world)
+    with join_processes(config.train.device) as world:
+        run = _find_restarted_run(config, world)
         if run is not None:
-            with _logging(run, world):
-                return _train(_continued(config, run, world), run)
-        run = _chosen(config, world)
+            with _log_to_run(run, world):
+                return _train(_build_continued(config, run, world), run)
+        run = _choose_run(config, world)
         overwrite = overwrite or config.run.overwrite
         if world.is_main:
             run.check_free(overwrite=overwrite)
@@ -72,23 +72,23 @@ def train(loaded: Loaded, command: Sequence[str], *, overwrite: bool = False) ->
             if config.run.dir is None:
                 run.point_latest()
         world.barrier()
-        with _logging(run, world):
+        with _log_to_run(run, world):
             return _train(experiment, run)
 
 
-def resume(directory: Path, overrides: Sequence[str], command: Sequence[str]) -> Outcome:
-    """Continue a run from its newest valid checkpoint; `overrides` may change what `state.FREE` lists.
+def resume(directory: Path, overrides: Sequence[str], command: Sequence[str]) -> TrainingResult:
+    """Continue a run from its newest valid checkpoint; `overrides` may change `CHANGEABLE_KEYS`.
 
     Raises:
         UsageError: no run there; WeightsError: no valid checkpoint, or of other classes or another model;
-        ConfigError: a key that changes the mathematics differs. Others as `train`.
+        ConfigError: a key that affects results differs. Others as `train`.
     """
     run = Run.open(directory)
     if not run.checkpoints.is_dir() or not any(run.checkpoints.glob("step-*.pt")):
         raise WeightsError(f"{directory}: no checkpoint yet; start anew with semiovs train --overwrite")
     loaded = load_config(str(run.config), overrides)
-    with join(loaded.config.train.device) as world, _logging(run, world):
-        experiment = _continued(loaded.config, run, world)
+    with join_processes(loaded.config.train.device) as world, _log_to_run(run, world):
+        experiment = _build_continued(loaded.config, run, world)
         if world.is_main:
             run.note_command(command)
             if overrides:
@@ -96,12 +96,12 @@ def resume(directory: Path, overrides: Sequence[str], command: Sequence[str]) ->
         return _train(experiment, run)
 
 
-def _continued(config: Config, run: Run, world: World) -> Experiment:
+def _build_continued(config: Config, run: Run, world: World) -> Experiment:
     experiment = Experiment.build(config, world, check=False)
-    state = _checkpoints(config, run).latest()
+    state = _open_checkpoints(config, run).load_newest()
     if state is None:  # torchrun restarted the processes before the first checkpoint
         return experiment
-    check(state, experiment.identity)
+    require_same_run(state, experiment.identity)
     if state["world_size"] != world.size:
         log.warning(
             "the run had %d process(es), now it has %d: it goes on, but not bit for bit as before",
@@ -112,47 +112,49 @@ def _continued(config: Config, run: Run, world: World) -> Experiment:
     return experiment
 
 
-def _checkpoints(config: Config, run: Run) -> Checkpoints:
+def _open_checkpoints(config: Config, run: Run) -> Checkpoints:
     return Checkpoints(run.checkpoints, keep_last=config.train.keep_last, keep_every=config.train.keep_every)
 
 
-def _train(experiment: Experiment, run: Run) -> Outcome:
+def _train(experiment: Experiment, run: Run) -> TrainingResult:
     world, learner = experiment.world, experiment.learner
     log.info("%s", experiment.summary())
-    checkpoints = _checkpoints(experiment.config, run)
-    learner.guard.last_good = lambda: _text(checkpoints.newest())
+    checkpoints = _open_checkpoints(experiment.config, run)
+    learner.guard.last_good = lambda: _to_text(checkpoints.newest_path())
     if world.is_main:
         checkpoints.sweep()
         run.cut_metrics(learner.step)
     world.barrier()
     with ExitStack() as stack:
-        writers = _writers(experiment, run, stack) if world.is_main else []
-        hooks = _hooks(experiment, checkpoints, writers, stack.enter_context(Signals()))
-        stack.enter_context(_explained(experiment))
+        writers = _make_writers(experiment, run, stack) if world.is_main else []
+        hooks = _make_hooks(experiment, checkpoints, writers, stack.enter_context(StopSignals()))
+        stack.enter_context(_explain_out_of_memory(experiment))
         fit(learner, experiment.batches(), experiment.recipe, world, hooks)
     return _finish(experiment, run)
 
 
-def _hooks(experiment: Experiment, checkpoints: Checkpoints, writers: Sequence[Writer], signals: Signals) -> list[Hook]:
+def _make_hooks(
+    experiment: Experiment, checkpoints: Checkpoints, writers: Sequence[RowWriter], signals: StopSignals
+) -> list[Hook]:
     recipe, world, config, total = experiment.recipe, experiment.world, experiment.config, experiment.recipe.total_steps
-    save = Save(checkpoints, experiment.identity, world, every=config.train.save_every, total_steps=total)
-    log_line = Log(recipe, world, writers, every=config.train.log_every, images=experiment.images_per_step)
+    save = CheckpointHook(checkpoints, experiment.identity, world, every=config.train.save_every, total_steps=total)
+    log_line = LogHook(recipe, world, writers, every=config.train.log_every, images=experiment.images_per_step)
     hooks: list[Hook] = [log_line]
     often: dict[str, Any] = {"every": experiment.eval_every, "total_steps": total}
     if experiment.sources.held_out and experiment.learner.method.steered_by == "held_out":
-        hooks.append(HeldOut(partial(_evaluated, experiment, experiment.sources.held_out), writers, **often))
+        hooks.append(HeldOutHook(partial(_evaluate_model, experiment, experiment.sources.held_out), writers, **often))
     if experiment.sources.val:
-        evaluator = partial(_evaluated, experiment, experiment.sources.val[: config.eval.max_images])
-        hooks.append(Evaluate(evaluator, writers, default=experiment.default_model, **often))
+        evaluator = partial(_evaluate_model, experiment, experiment.sources.val[: config.eval.max_images])
+        hooks.append(EvaluationHook(evaluator, writers, default=experiment.default_model, **often))
     elif world.is_main:
         log.info("no evaluation images (data.val): the run ends without a score")
-    return [*hooks, save, Stop(signals, save, world, total_steps=total)]
+    return [*hooks, save, StopHook(signals, save, world, total_steps=total)]
 
 
-def _evaluated(experiment: Experiment, images: Manifest, model: nn.Module) -> dict[str, Any]:
+def _evaluate_model(experiment: Experiment, images: Manifest, model: nn.Module) -> dict[str, Any]:
     """Scores of one model on `images` in percent, as the fields of a row."""
     config, world, sources = experiment.config, experiment.world, experiment.sources
-    with world.agreeing(model):
+    with world.sharing_buffers(model):
         found = evaluate(
             model,
             images,
@@ -170,15 +172,15 @@ def _evaluated(experiment: Experiment, images: Manifest, model: nn.Module) -> di
     return found
 
 
-def _writers(experiment: Experiment, run: Run, stack: ExitStack) -> list[Writer]:
-    lines = stack.enter_context(Lines(experiment.recipe.total_steps))
-    writers: list[Writer] = [JsonLines(run.metrics), lines]
+def _make_writers(experiment: Experiment, run: Run, stack: ExitStack) -> list[RowWriter]:
+    lines = stack.enter_context(ConsoleWriter(experiment.recipe.total_steps))
+    writers: list[RowWriter] = [JsonLinesWriter(run.metrics), lines]
     if experiment.config.run.tensorboard:
-        writers.append(TensorBoard(run.tensorboard, after_step=experiment.learner.step))
+        writers.append(TensorBoardWriter(run.tensorboard, after_step=experiment.learner.step))
     return writers
 
 
-def _finish(experiment: Experiment, run: Run) -> Outcome:
+def _finish(experiment: Experiment, run: Run) -> TrainingResult:
     """Write eval.json and model.safetensors (of the best evaluation, where there was one)."""
     learner = experiment.learner
     rows = [row for row in read_metrics(run.metrics) if row["kind"] == "eval"]
@@ -192,12 +194,14 @@ def _finish(experiment: Experiment, run: Run) -> Outcome:
         save_model(run.model, segmenter, replace(card, training={**card.training, **chosen}))
     experiment.world.barrier()
     summary = None if best is None else {"model": best["model"], "step": best["step"], "miou": best["miou"]}
-    return Outcome(run.directory, learner.step, {name: float(row["miou"]) for name, row in last.items()}, summary)
+    return TrainingResult(
+        run.directory, learner.step, {name: float(row["miou"]) for name, row in last.items()}, summary
+    )
 
 
 @contextmanager
-def _explained(experiment: Experiment) -> Iterator[None]:
-    """Say in one line what torch says in many, where the user can do something about it."""
+def _explain_out_of_memory(experiment: Experiment) -> Iterator[None]:
+    """Turn torch's out-of-memory error into one line of advice."""
     learner, train = experiment.learner, experiment.config.train
     try:
         yield
@@ -208,32 +212,32 @@ def _explained(experiment: Experiment) -> Iterator[None]:
         ) from None
 
 
-def _chosen(config: Config, world: World) -> Run:
-    default = Run.default_directory(_group(config), config.method.name, datetime.now())
-    return Run(Path(world.from_main(config.run.dir or str(default))))
+def _choose_run(config: Config, world: World) -> Run:
+    default = Run.default_directory(_choose_run_name(config), config.method.name, datetime.now())
+    return Run(Path(world.broadcast(config.run.dir or str(default))))
 
 
-def _restarted(config: Config, world: World) -> Run | None:
-    """The run that `torchrun` restarted, if it did and got as far as making its directory."""
+def _find_restarted_run(config: Config, world: World) -> Run | None:
+    """The run to resume after a restart by `torchrun`; None without a restart or before its directory was made."""
     directory = None
-    if restarts() and world.is_main:
-        given = Path(config.run.dir) if config.run.dir else Path("runs") / _group(config) / "latest"
+    if count_restarts() and world.is_main:
+        given = Path(config.run.dir) if config.run.dir else Path("runs") / _choose_run_name(config) / "latest"
         directory = str(given.resolve()) if (given / "config.yaml").is_file() else None
-    directory = world.from_main(directory)
+    directory = world.broadcast(directory)
     return None if directory is None else Run.open(Path(directory))
 
 
-def _group(config: Config) -> str:
+def _choose_run_name(config: Config) -> str:
     return config.run.name or "run"
 
 
-def _text(path: Path | None) -> str | None:
+def _to_text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
 @contextmanager
-def _logging(run: Run, world: World) -> Iterator[None]:
-    """Copy the program's log into the run; other processes than the main one keep quiet."""
+def _log_to_run(run: Run, world: World) -> Iterator[None]:
+    """Copy the program's log into the run; other ranks than 0 log errors only."""
     logger = logging.getLogger("semiovs")
     before = logger.level
     if not world.is_main:
@@ -248,7 +252,7 @@ def _logging(run: Run, world: World) -> Iterator[None]:
     logger.addHandler(handler)
     try:
         yield
-    except SemiovsError as error:  # whoever called tells the user; the run remembers it too
+    except SemiovsError as error:  # the caller prints it; keep it in the run's log too
         handler.emit(logging.LogRecord("semiovs", logging.ERROR, __file__, 0, str(error), None, None))
         raise
     finally:

@@ -1,4 +1,4 @@
-"""Where rows of numbers go: metrics.jsonl, the console, TensorBoard. Each has one method, `write`."""
+"""Writers of metric rows: metrics.jsonl, the console, TensorBoard."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 Row = Mapping[str, Any]
 
 
-class Writer(Protocol):
+class RowWriter(Protocol):
     """Takes rows with at least `kind` ("train", "eval" or "held_out") and `step`."""
 
     def write(self, row: Row) -> None:
         """Take one row."""
 
 
-class JsonLines:
-    """Appends a JSON object a row; each line is with the system before the call returns."""
+class JsonLinesWriter:
+    """Appends one JSON line per row and closes the file after each."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -34,8 +34,8 @@ class JsonLines:
             file.write(json.dumps(clean) + "\n")
 
 
-class Lines:
-    """A line a row on standard error; on a terminal also a progress bar."""
+class ConsoleWriter:
+    """Prints one line per row on standard error; on a terminal also a progress bar."""
 
     def __init__(self, total_steps: int, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
@@ -55,19 +55,19 @@ class Lines:
 
     def write(self, row: Row) -> None:
         """Print `row`."""
-        text = _train_line(row) if row["kind"] == "train" else _eval_line(row)
+        text = _format_train_row(row) if row["kind"] == "train" else _format_eval_row(row)
         self._console.print(f"step {row['step']}/{self._total}  {text}", soft_wrap=True, markup=False)
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=row["step"])
 
 
-class TensorBoard:
+class TensorBoardWriter:
     """Scalars for TensorBoard."""
 
     def __init__(self, directory: Path, *, after_step: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        # Events of a killed run that lie after its checkpoint will be written again: hide the old ones.
+        # Hide events after the checkpoint of a killed run; they are written again.
         self._events = SummaryWriter(str(directory), purge_step=after_step + 1 if after_step else None)
 
     def write(self, row: Row) -> None:
@@ -79,7 +79,7 @@ class TensorBoard:
         self._events.flush()
 
 
-def _train_line(row: Row) -> str:
+def _format_train_row(row: Row) -> str:
     parts = [f"epoch {row['epoch']}", f"loss {row.get('loss', math.nan):.4f}"]
     parts += [f"{key.removeprefix('term/')} {value:.4f}" for key, value in row.items() if key.startswith("term/")]
     parts += [f"{key.removeprefix('log/')} {value:.3g}" for key, value in row.items() if key.startswith("log/")]
@@ -90,17 +90,17 @@ def _train_line(row: Row) -> str:
     parts.append(f"{row['wall/images_per_second']:.1f} img/s")
     if "wall/memory_gib" in row:
         parts.append(f"{row['wall/memory_gib']:.1f} GiB")
-    parts.append(f"ETA {duration(row['wall/eta_seconds'])}")
+    parts.append(f"ETA {format_duration(row['wall/eta_seconds'])}")
     return "  ".join(parts)
 
 
-def _eval_line(row: Row) -> str:
+def _format_eval_row(row: Row) -> str:
     where = " on held-out labels" if row["kind"] == "held_out" else ""
     return f"evaluated {row['model']}{where}: mIoU {row['miou']:.2f}{'  (best)' if row.get('best') else ''}"
 
 
-def duration(seconds: float) -> str:
-    """A length of time for people."""
+def format_duration(seconds: float) -> str:
+    """Format seconds as text such as ``2 h 05 min``."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

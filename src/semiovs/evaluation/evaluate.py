@@ -33,8 +33,8 @@ _AHEAD = 4
 class Evaluation:
     """Scores in percent.
 
-    miou: mean over all classes, an absent one counts 0, as published; miou_present: mean over those that occur in the masks;
-    iou, class_accuracy: one value a class; present: whether the class occurs; pixels: how many were counted.
+    miou: mean over all classes, an absent one counts 0, as published; miou_present: mean over those that occur in the
+    masks; iou, class_accuracy: one value a class; present: whether the class occurs; pixels: how many were counted.
     """
 
     miou: float
@@ -78,19 +78,18 @@ def evaluate(
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Predict each image at its own size, compare with its mask, return the scores of all.
+    """Predict each image at its own size, compare with its mask, and score all images together.
 
-    model: (1, 3, H, W) -> logits (1, K, H, W), on `device`; its training mode is put back. images: how files are read, as the
-    model was trained with. settings: how images go through it
-    (``eval.*``; `max_images` is the caller's); crop_size: side of windows where ``eval.window`` is null. autocast: context of each
-    forward pass, fp32 by default.
+    model: (1, 3, H, W) -> logits (1, K, H, W), on `device`; its training mode is restored. images: reader of image
+    files, as in training. settings: ``eval.*`` (the caller applies `max_images`); crop_size: side of windows if
+    ``eval.window`` is null. autocast: context of each forward pass, fp32 by default.
 
-    Over several processes each takes every `world_size`-th image, none twice, and the counts are summed once: every rank
-    returns the same scores.
+    Over several processes each takes every `world_size`-th image, none twice, and the counts are summed once: every
+    rank returns the same scores.
 
     Raises:
-        DataError: no images; an image or mask that cannot be read, of different sizes, or with values that are no class.
-        UsageError: settings that do not hold.
+        DataError: no images; an image or mask that cannot be read, of different sizes, or with values that are no
+        class. UsageError: settings that do not hold.
     """
     if not records:
         raise DataError("no images to evaluate; set data.val to a list or folder with masks")
@@ -99,10 +98,10 @@ def evaluate(
     mode: dict[str, Any] = {"mode": settings.mode, "window": settings.window or crop_size}
     through = {**{key: getattr(settings, key) for key in VIEWING}, **mode}
     mine = records[rank::world_size]
-    with _evaluating(model):
+    with _evaluation_mode(model):
         for done, (image, mask) in enumerate(_pictures(mine, masks, images), start=1):
             with autocast(), about(mine[done - 1].image):
-                logits = predict_logits(model, normalized(image, normalization, device), **through)
+                logits = predict_logits(model, normalize_image(image, normalization, device), **through)
             _require_classes(logits, masks)
             rows, columns = covered((image.height, image.width), **mode)
             target = mask[rows, columns].to(device, non_blocking=True)
@@ -112,11 +111,11 @@ def evaluate(
     matrix.reduce()
     if not matrix.pixels:
         raise DataError(f"all pixels of the {len(records)} masks are ignored: there is nothing to score")
-    return _scores(matrix, len(records), time.monotonic() - start)
+    return _make_evaluation(matrix, len(records), time.monotonic() - start)
 
 
-def normalized(image: Picture, normalization: Normalization, device: torch.device | str) -> Tensor:
-    """Picture -> (1, C, H, W) float32 on `device`: values in [0, 1] (of RGB: divided by 255), minus mean, divided by deviation."""
+def normalize_image(image: Picture, normalization: Normalization, device: torch.device | str) -> Tensor:
+    """Image -> (1, C, H, W) float32 on `device`: scaled to [0, 1] (RGB: / 255), minus mean, divided by std."""
     if isinstance(image, BandImage):
         scaled = torch.tensor(image.values, device=device)[None]
     else:
@@ -127,7 +126,7 @@ def normalized(image: Picture, normalization: Normalization, device: torch.devic
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; each module's own mode is put back."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -156,7 +155,7 @@ def _require_classes(logits: Tensor, masks: MaskReader) -> None:
         )
 
 
-def _scores(matrix: ConfusionMatrix, images: int, seconds: float) -> Evaluation:
+def _make_evaluation(matrix: ConfusionMatrix, images: int, seconds: float) -> Evaluation:
     return Evaluation(
         miou=matrix.miou(),
         miou_present=matrix.miou(present_only=True),

@@ -21,7 +21,7 @@ from semiovs.images.image import shown_size
 from semiovs.images.manifest import Manifest
 from semiovs.images.palette import palette
 from semiovs.images.record import Record
-from semiovs.store.label_png import label_png
+from semiovs.store.label_png import encode_label
 
 #: Files in the folder that an import makes.
 MASKS, LABELED, UNLABELED, CLASSES = "masks", "labeled.jsonl", "unlabeled.jsonl", "classes.txt"
@@ -125,7 +125,7 @@ class Importer:
         path = folder / f"{record.id}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(
-            label_png(painted.label, colors)
+            encode_label(painted.label, colors)
         )  # nobody sees the folder yet, so no file needs to be synced by itself
         mask = self.out / MASKS / f"{record.id}.png"
         done.records.append(replace(record, mask=mask, source=record.source or self.source, line=0))

@@ -1,4 +1,4 @@
-"""Prediction with trained models, and pictures of what they see."""
+"""Prediction with trained models, and pictures of the results."""
 
 from semiovs.inference.overlay import id_png, overlay, palette_png
 from semiovs.inference.predictor import Prediction, Predictor

@@ -1,4 +1,4 @@
-"""Pictures of labels: id masks, palette masks, the photograph with tinted classes and a legend."""
+"""Render labels: id masks, palette masks, and overlays on the photograph with a legend."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def id_png(labels: NDArray[np.uint8]) -> Image.Image:
 
 
 def palette_png(labels: NDArray[np.uint8], colors: Colors = ()) -> Image.Image:
-    """Palette image of labels (H, W): pixel values are the class ids, shown in their colours (VOC's where none are given)."""
+    """Palette image of labels (H, W): pixel values are class ids, shown in `colors` (default: VOC's)."""
     image = id_png(labels)
     image.putpalette(palette(colors).tobytes())
     return image
@@ -36,8 +36,8 @@ def overlay(
 ) -> Image.Image:
     """Photograph with each class tinted in its colour; ignored pixels (255) stay as they are.
 
-    image: of the size of `labels` (H, W); alpha: 0 shows the photograph alone, 1 the colours alone; names: with them, a legend of
-    the classes that occur, with their share of the pixels, is added on the right.
+    image: of the size of `labels` (H, W); alpha: 0 shows the photograph alone, 1 the colours alone; names: with them, a
+    legend of the classes that occur, with their share of the pixels, is added on the right.
 
     Raises:
         ValueError: the sizes differ, or alpha is outside [0, 1].
@@ -52,10 +52,10 @@ def overlay(
     mixed = Image.composite(
         Image.blend(photo, tint, alpha), photo, Image.fromarray((labels != IGNORE).astype("uint8") * 255)
     )
-    return mixed if names is None else _with_legend(mixed, labels, table, names)
+    return mixed if names is None else _add_legend(mixed, labels, table, names)
 
 
-def _with_legend(
+def _add_legend(
     picture: Image.Image, labels: NDArray[np.uint8], table: NDArray[np.uint8], names: Sequence[str]
 ) -> Image.Image:
     counts = np.bincount(labels.ravel(), minlength=256)

@@ -1,4 +1,4 @@
-"""Contact sheets of bare images: one picture, or two that are to be compared, above a caption."""
+"""Contact sheets of unlabelled images: one picture, or two to compare, above a caption."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Photo:
     pictures: Sequence[Image.Image]
 
 
-def thumbnail(picture: Image.Image, side: int) -> Image.Image:
-    """The picture with a longer side of `side` pixels."""
+def resize_photo(picture: Image.Image, side: int) -> Image.Image:
+    """Resize an image to a longer side of `side` pixels."""
     scale = side / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     return picture.convert("RGB").resize(size, Image.Resampling.BILINEAR)
 
 
-def photo_sheet(photos: Sequence[Photo], *, side: int = 160, columns: int = 6) -> Image.Image:
+def make_photo_sheet(photos: Sequence[Photo], *, side: int = 160, columns: int = 6) -> Image.Image:
     """Tiles row by row.
 
-    side: pixels of the longer side of each picture; columns: tiles a row, half as many where a tile has two pictures.
+    side: pixels of the longer side of each picture; columns: tiles per row, half as many if tiles have two pictures.
 
     Raises:
         ValueError: no tiles.
@@ -46,14 +46,14 @@ def photo_sheet(photos: Sequence[Photo], *, side: int = 160, columns: int = 6) -
         left = _MARGIN + number % columns * (width + _MARGIN)
         top = _MARGIN + number // columns * (height + _MARGIN)
         for place, picture in enumerate(photo.pictures):
-            small = thumbnail(picture, side)
+            small = resize_photo(picture, side)
             shift = ((side - small.width) // 2, (side - small.height) // 2)
             sheet.paste(small, (left + place * (side + 2) + shift[0], top + shift[1]))
-        draw.text((left, top + side + 2), _cut(photo.caption, width, font), fill="black", font=font)
+        draw.text((left, top + side + 2), _cut_text(photo.caption, width, font), fill="black", font=font)
     return sheet
 
 
-def _cut(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def _cut_text(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     """As much of the end of a text as fits."""
     shown = text
     while len(shown) > 1 and font.getlength(shown) > width:

@@ -1,4 +1,4 @@
-"""Segment pictures with a trained model: path, PIL image or array in, labels out."""
+"""Segment images with a trained model: from a path, PIL image or array to labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from semiovs.config.schema import EvalConfig
 from semiovs.errors import DataError, UsageError, about
-from semiovs.evaluation.evaluate import normalized
+from semiovs.evaluation.evaluate import normalize_image
 from semiovs.images.conventions import IGNORE
 from semiovs.images.image import read_image
 from semiovs.images.pixels import Pixels, image_pixels, read_pixels
@@ -35,28 +35,28 @@ Picture = str | Path | Image.Image | NDArray[Any]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model sees in one picture, at the picture's size as a viewer shows it.
+    """Prediction for one image, at the image's size as shown (EXIF orientation applied).
 
-    image: the picture, RGB (of bands: those of `data.rgb`, else the first as gray); labels: (H, W) uint8 class ids (255 outside
-    the centre crop, if the model is run on one); confidence: (H, W) float32, probability of the label.
+    image: RGB (of bands: those of `data.rgb`, else the first as gray); labels: (H, W) uint8 class ids (255
+    outside the centre crop, if the model is run on one); confidence: (H, W) float32, probability of the label.
     """
 
     image: Image.Image
     labels: NDArray[np.uint8]
     confidence: NDArray[np.float32]
-    _again: Callable[[], NDArray[np.float32]] = field(repr=False, compare=False)
+    _compute: Callable[[], NDArray[np.float32]] = field(repr=False, compare=False)
 
     @cached_property
     def scores(self) -> NDArray[np.float32]:
-        """(K, H, W) class probabilities; computed (a second pass) when first asked for, since they are large."""
-        return self._again()
+        """(K, H, W) class probabilities; large, so computed by a second forward pass on first access."""
+        return self._compute()
 
 
 class Predictor:
-    """A trained segmenter, ready for pictures.
+    """A trained segmenter with everything needed to predict.
 
-    model: in evaluation mode, on the device to use; vocabulary: its classes; settings: how pictures go through it; images: how
-    files become what the model sees, `data.pictures.BandReader` for a model of bands.
+    model: on the device to use; vocabulary: its classes; settings: ``eval.*``; images: reader of image files,
+    `images.readers.BandReader` for a model of bands.
     """
 
     def __init__(
@@ -84,20 +84,20 @@ class Predictor:
         settings: any of ``eval.*`` (`tiling.VIEWING`) over those that the model was trained with.
 
         Raises:
-            WeightsError: nothing there, damaged, or not ours; UsageError: no such device, model or setting.
+            WeightsError: missing, damaged, or not written by semiovs; UsageError: no such device, model or setting.
         """
         segmenter, card = load_model(source, which=which, device=pick_device(device))
         known = {key: value for key, value in card.evaluation.items() if key in EvalConfig.model_fields}
         return cls(
             segmenter,
             card.vocabulary,
-            _settings({**known, **{key: value for key, value in settings.items() if value is not None}}),
+            _validate_settings({**known, **{key: value for key, value in settings.items() if value is not None}}),
             card.normalization,
             card.images,
         )
 
     def __call__(self, picture: Picture) -> Prediction:
-        """Segment one picture: a path, a PIL image (EXIF orientation is applied) or a uint8 RGB array (H, W, 3).
+        """Segment one image: a path, a PIL image (EXIF orientation is applied) or a uint8 RGB array (H, W, 3).
 
         A model of bands takes a path, or an array (H, W) or (H, W, C) with the channels and values of such a file.
 
@@ -106,45 +106,45 @@ class Predictor:
         """
         seen, image = self._read(picture)
         with about(picture) if isinstance(picture, str | Path) else nullcontext():
-            probabilities = self._probabilities(seen)
+            probabilities = self._compute_probabilities(seen)
         confidence, labels = probabilities.max(dim=0)
         whole_labels = torch.full((image.height, image.width), IGNORE, dtype=torch.uint8)
         whole_confidence = torch.zeros(image.height, image.width)
-        rows, columns = self._covered(image)
+        rows, columns = self._covered_region(image)
         whole_labels[rows, columns] = labels.to(torch.uint8).cpu()
         whole_confidence[rows, columns] = confidence.cpu()
-        return Prediction(image, whole_labels.numpy(), whole_confidence.numpy(), lambda: self._scores(seen))
+        return Prediction(image, whole_labels.numpy(), whole_confidence.numpy(), lambda: self._compute_scores(seen))
 
     def _read(self, picture: Picture) -> tuple[Seen, Image.Image]:
-        """What the model sees, and what a person does."""
+        """The model's input image, and an RGB image for people."""
         if not isinstance(self.images, BandReader):
-            image = _rgb(picture)
+            image = _to_rgb(picture)
             return image, image
         if isinstance(picture, str | Path):
             pixels, where = read_pixels(Path(picture)), str(picture)
         else:
-            pixels, where = _pixels(picture), "picture"
+            pixels, where = _to_pixels(picture), "picture"
         return self.images.seen(pixels, where), self.images.picture(pixels, where)
 
-    def _scores(self, image: Seen) -> NDArray[np.float32]:
-        probabilities = self._probabilities(image)
+    def _compute_scores(self, image: Seen) -> NDArray[np.float32]:
+        probabilities = self._compute_probabilities(image)
         whole = torch.zeros(probabilities.shape[0], image.height, image.width)
-        rows, columns = self._covered(image)
+        rows, columns = self._covered_region(image)
         whole[:, rows, columns] = probabilities.cpu()
         found: NDArray[np.float32] = whole.numpy()
         return found
 
     @torch.inference_mode()
-    def _probabilities(self, image: Seen) -> Tensor:
+    def _compute_probabilities(self, image: Seen) -> Tensor:
         """(K, h, w) of the covered region, on the device."""
         through = {key: getattr(self.settings, key) for key in VIEWING}
-        return predict_probabilities(self.model, normalized(image, self.normalization, self.device), **through)[0]
+        return predict_probabilities(self.model, normalize_image(image, self.normalization, self.device), **through)[0]
 
-    def _covered(self, image: Seen) -> tuple[slice, slice]:
+    def _covered_region(self, image: Seen) -> tuple[slice, slice]:
         return covered((image.height, image.width), mode=self.settings.mode, window=self.settings.window)
 
 
-def _settings(given: dict[str, Any]) -> EvalConfig:
+def _validate_settings(given: dict[str, Any]) -> EvalConfig:
     try:
         return EvalConfig.model_validate(given)
     except ValidationError as error:  # its own text takes several lines a problem
@@ -152,7 +152,7 @@ def _settings(given: dict[str, Any]) -> EvalConfig:
         raise UsageError(told) from None
 
 
-def _pixels(picture: Image.Image | NDArray[Any]) -> Pixels:
+def _to_pixels(picture: Image.Image | NDArray[Any]) -> Pixels:
     if isinstance(picture, Image.Image):
         return image_pixels(picture)
     values = np.asarray(picture)
@@ -163,7 +163,7 @@ def _pixels(picture: Image.Image | NDArray[Any]) -> Pixels:
     return Pixels(values[..., None] if values.ndim == 2 else values)
 
 
-def _rgb(picture: Picture) -> Image.Image:
+def _to_rgb(picture: Picture) -> Image.Image:
     if isinstance(picture, str | Path):
         return read_image(Path(picture))
     if isinstance(picture, Image.Image):

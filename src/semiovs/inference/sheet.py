@@ -1,4 +1,4 @@
-"""Contact sheets: many labelled images on one picture, with their labels and confidences."""
+"""Contact sheets of labelled images, with their labels and confidences."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RAMP = np.array([[48, 18, 90], [32, 144, 140], [253, 231, 37]], dtype=np.float6
 
 @dataclass(frozen=True)
 class Tile:
-    """One image of a sheet: caption; label (H, W), 255 = ignore; confidence (H, W) uint8 times 255 or None; photo, if at hand."""
+    """One image of a sheet. label: (H, W), 255 = ignore; confidence: (H, W) uint8, times 255; photo: optional."""
 
     caption: str
     label: NDArray[np.uint8]
@@ -31,7 +31,8 @@ class Tile:
 def contact_sheet(
     tiles: Sequence[Tile], *, names: Sequence[str], colors: Colors = (), side: int = 240, columns: int = 2
 ) -> Image.Image:
-    """Tiles row by row: photo, tinted photo (or the label alone), and confidence if any tile has it; below, a legend of classes.
+    """Tiles row by row: photo, tinted photo (or the label alone), and confidence if any tile has it; below, a legend of
+    classes.
 
     side: pixels of the longer side of each picture; columns: tiles a row.
 
@@ -42,11 +43,11 @@ def contact_sheet(
         raise ValueError("a contact sheet needs at least one tile")
     table = palette(colors)
     graded = any(tile.confidence is not None for tile in tiles)
-    strips = [_strip(tile, table, colors, side, graded=graded) for tile in tiles]
+    strips = [_draw_strip(tile, table, colors, side, graded=graded) for tile in tiles]
     width, height = max(s.width for s in strips), max(s.height for s in strips)
     columns = min(columns, len(strips))
     rows = -(-len(strips) // columns)
-    legend = _legend(tiles, table, names, columns * (width + _MARGIN) - _MARGIN)
+    legend = _draw_legend(tiles, table, names, columns * (width + _MARGIN) - _MARGIN)
     size = (columns * (width + _MARGIN) + _MARGIN, rows * (height + _MARGIN) + _MARGIN + legend.height + _MARGIN)
     sheet = Image.new("RGB", size, "white")
     for i, strip in enumerate(strips):
@@ -55,7 +56,7 @@ def contact_sheet(
     return sheet
 
 
-def confidence_picture(label: NDArray[np.uint8], confidence: NDArray[np.uint8] | None) -> Image.Image:
+def draw_confidence(label: NDArray[np.uint8], confidence: NDArray[np.uint8] | None) -> Image.Image:
     """Confidence (H, W) in colours, dark blue (0) to yellow (1; also where there is none), ignored pixels white."""
     value = np.full(label.shape, 255, np.uint8) if confidence is None else confidence
     steps = np.linspace(0, 1, 256)
@@ -63,27 +64,27 @@ def confidence_picture(label: NDArray[np.uint8], confidence: NDArray[np.uint8] |
     return Image.fromarray(np.where((label == IGNORE)[..., None], 255, ramp[value]).astype(np.uint8))
 
 
-def _strip(tile: Tile, table: NDArray[np.uint8], colors: Colors, side: int, *, graded: bool) -> Image.Image:
+def _draw_strip(tile: Tile, table: NDArray[np.uint8], colors: Colors, side: int, *, graded: bool) -> Image.Image:
     """The pictures of one tile beside each other, the caption above."""
     if tile.photo is not None and tile.photo.size != tile.label.shape[::-1]:
         raise ValueError(f"{tile.caption}: the photo is not of the label's size")
-    small = _reduced(tile, side)
+    small = _resize_tile(tile, side)
     if small.photo is None:
         shown = np.where((small.label == IGNORE)[..., None], 255, table[small.label]).astype(np.uint8)
         pictures = [Image.fromarray(shown)]
     else:
         pictures = [small.photo, overlay(small.photo, small.label, 0.6, colors=colors)]
     if graded:
-        pictures.append(confidence_picture(small.label, small.confidence))
+        pictures.append(draw_confidence(small.label, small.confidence))
     line = _TEXT + 6
     strip = Image.new("RGB", (len(pictures) * (side + 2), max(p.height for p in pictures) + line), "white")
-    ImageDraw.Draw(strip).text((0, 1), _cut(tile.caption, strip.width), fill="black", font=_font())
+    ImageDraw.Draw(strip).text((0, 1), _cut_text(tile.caption, strip.width), fill="black", font=_load_font())
     for number, picture in enumerate(pictures):
         strip.paste(picture, (number * (side + 2), line))
     return strip
 
 
-def _reduced(tile: Tile, side: int) -> Tile:
+def _resize_tile(tile: Tile, side: int) -> Tile:
     """The tile at the size in which it is shown; small ones are enlarged."""
     height, width = tile.label.shape
     scale = side / max(height, width)
@@ -96,14 +97,14 @@ def _reduced(tile: Tile, side: int) -> Tile:
     return Tile(tile.caption, ids(tile.label), None if tile.confidence is None else ids(tile.confidence), photo)
 
 
-def _legend(tiles: Sequence[Tile], table: NDArray[np.uint8], names: Sequence[str], width: int) -> Image.Image:
+def _draw_legend(tiles: Sequence[Tile], table: NDArray[np.uint8], names: Sequence[str], width: int) -> Image.Image:
     counts = np.zeros(256, dtype=np.int64)
     for tile in tiles:
         counts += np.bincount(tile.label.ravel(), minlength=256)
     entries = [(names[i], tuple(int(v) for v in table[i])) for i in np.argsort(-counts, kind="stable")
                if counts[i] and i < len(names)]  # fmt: skip
     entries += [("ignored", (255, 255, 255))] if counts[IGNORE] else []
-    font, step = _font(), _TEXT + 8
+    font, step = _load_font(), _TEXT + 8
     places, left, top = [], 0, 0
     for name, color in entries:
         length = step + int(font.getlength(name)) + 2 * _MARGIN
@@ -119,13 +120,13 @@ def _legend(tiles: Sequence[Tile], table: NDArray[np.uint8], names: Sequence[str
     return legend
 
 
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _load_font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(_TEXT)
 
 
-def _cut(text: str, width: int) -> str:
+def _cut_text(text: str, width: int) -> str:
     """As much of the end of a text as fits."""
-    font, shown = _font(), text
+    font, shown = _load_font(), text
     while len(shown) > 1 and font.getlength(shown) > width:
         shown = "…" + shown.lstrip("…")[1:]
     return shown

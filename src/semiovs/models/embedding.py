@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from semiovs.models.encoders import build_encoder
-from semiovs.similarity.descriptor import Vectors, quantized
+from semiovs.similarity.descriptor import Vectors, quantize
 
 #: Numbers that are kept of a picture: a random projection of the encoder's features (Johnson and Lindenstrauss 1984).
 WIDTH = 128
@@ -41,7 +41,7 @@ class Embedding:
         """RGB pictures (H, W, 3) -> (N, WIDTH) int8."""
         batch = torch.stack([self._input(picture) for picture in pictures])
         feature = self.module(batch.to(self.device))[self.level].float().mean(dim=(2, 3)).cpu()
-        return quantized((F.normalize(feature, dim=1) @ self.table).numpy())
+        return quantize((F.normalize(feature, dim=1) @ self.table).numpy())
 
     def _input(self, picture: NDArray[np.uint8]) -> torch.Tensor:
         image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255

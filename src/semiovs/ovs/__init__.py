@@ -1,4 +1,4 @@
-"""Open-vocabulary teachers and labelling."""
+"""Open-vocabulary teachers, and labelling with them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from semiovs.errors import UsageError
 from semiovs.ovs.base import OpenVocabModel
+from semiovs.ovs.multi_view import MultiViewTeacher, ViewOptions
 from semiovs.ovs.prompted import PromptedModel
-from semiovs.ovs.views import Viewed, Views
 from semiovs.registry import TEACHERS, check_options, lookup
 
 __all__ = ["OpenVocabModel", "build_ovs"]
@@ -18,8 +18,8 @@ __all__ = ["OpenVocabModel", "build_ovs"]
 def build_ovs(name: str, *, weights: str | Path | None = None, **options: Any) -> OpenVocabModel:
     """Build the teacher called `name` (``semiovs list teachers``).
 
-    weights: file of its weights, for teachers that have any; options: as its signature declares them. Those of `Views` are the same
-    for all teachers that are asked with words.
+    weights: file with its weights, for teachers that have any; options: as its signature declares them. All teachers
+    that take prompts also take the options of `ViewOptions`.
 
     Raises:
         UsageError: no such teacher or option; a teacher's own errors for options that do not hold.
@@ -30,6 +30,10 @@ def build_ovs(name: str, *, weights: str | Path | None = None, **options: Any) -
         if "weights" not in entry.options:
             raise UsageError(f"teacher '{name}' has no weights; leave `weights` away")
         options["weights"] = weights
-    views = Views(**{field.name: options.pop(field.name) for field in fields(Views) if field.name in options})
+    views = ViewOptions(
+        **{field.name: options.pop(field.name) for field in fields(ViewOptions) if field.name in options}
+    )
     teacher: OpenVocabModel = entry.load()(**options)
-    return Viewed(teacher, views) if views != Views() and isinstance(teacher, PromptedModel) else teacher
+    if views != ViewOptions() and isinstance(teacher, PromptedModel):
+        return MultiViewTeacher(teacher, views)
+    return teacher

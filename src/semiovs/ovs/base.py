@@ -1,4 +1,4 @@
-"""What labels images from elsewhere: an open-vocabulary segmenter, or anything that can answer like one."""
+"""Base class of teachers: open-vocabulary segmenters and other sources of class scores or labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from semiovs.vocab.vocabulary import Vocabulary
 class OpenVocabModel(ABC):
     """Class scores for images of any size, already aggregated over each class's concepts.
 
-    reads_ids: the teacher looks its answers up by image id and cannot do without `ids`.
+    reads_ids: whether the teacher looks up its answers by image id and requires `ids`.
     """
 
     reads_ids: bool = False
@@ -41,13 +41,13 @@ class OpenVocabModel(ABC):
         return labels, confidences
 
     def describe(self) -> dict[str, Any]:
-        """Plain data that tells this teacher from others (options, weights hash): kept in the stores that it fills."""
+        """Plain data that identifies the teacher (options, weights hash); recorded in the stores that it fills."""
         return {}
 
     def version(self, identifier: str) -> str:
-        """Text that changes when a looked-up answer for this image does; "" where the pixels alone decide."""
+        """Text that changes with the stored answer for this image; "" if answers depend on the pixels alone."""
         return ""
 
     def exact(self) -> OpenVocabModel | None:
-        """The same teacher without shortcuts (fp32, nothing rejected early); None where it takes none."""
+        """The same teacher in exact arithmetic (fp32, no early rejection); None if it is exact already."""
         return None

@@ -1,4 +1,4 @@
-"""`clip-dense`: CLIP asked at every patch, without any training (MaskCLIP; SemiVL spec, section 2)."""
+"""Teacher `clip-dense`: CLIP applied to every patch, without training (MaskCLIP; SemiVL spec, section 2)."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ _LONGEST = 4
 class DenseClip(PromptedModel):
     """Cosine between each patch and the mean text of each concept, as a probability.
 
-    weights: a file with a whole CLIP (or its name in the weights directory), or a pretrained tag of open_clip; null: OpenAI's.
-    model: any open_clip model whose image tower is a plain ViT; weights by OpenAI belong to the names with ``-quickgelu``.
-    size: the image's short side becomes this many pixels. logit_scale: what cosines are multiplied with before the softmax, an
-    inverse temperature; CLIP was trained with 100, a smaller one says less certain things.
+    weights: a file with a whole CLIP (or its name in the weights directory), or a pretrained tag of open_clip; null:
+    OpenAI's. model: any open_clip model whose image tower is a plain ViT; weights by OpenAI belong to the names with
+    ``-quickgelu``. size: short side of the resized image, pixels. logit_scale: factor on the cosines before the softmax
+    (inverse temperature); CLIP was trained with 100, smaller values give less certain scores.
 
-    A concept's probability is exp(scale · s_t) / Σ_k exp(scale · max over the concepts of class k): a softmax over the classes, in
-    which each counts by its best concept. So two words for one thing do not halve the confidence. They are relative: without a
-    class for all the rest, everything is one of the classes.
+    A concept's probability is exp(scale · s_t) / Σ_k exp(scale · max over the concepts of class k): a softmax over the
+    classes, each represented by its best concept, so that synonyms do not halve the confidence. Scores are relative:
+    without a background class, every pixel belongs to one of the classes.
 
     Raises:
-        UsageError: no such model, one that has no plain ViT, or weights trained with another activation; WeightsError: no weights.
+        UsageError: no such model, one that has no plain ViT, or weights trained with another activation; WeightsError:
+        no weights.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class DenseClip(PromptedModel):
         look = clip.visual.preprocess_cfg
         self._mean, self._std = (torch.tensor(look[key], device=self.device).view(3, 1, 1) for key in ("mean", "std"))
         clip.visual = None
-        self.text = ClipText(clip.to(self.device), _tokenizer(model))
+        self.text = ClipText(clip.to(self.device), _load_tokenizer(model))
         self._asked: tuple[str, Tensor] | None = None
 
     def describe(self) -> dict[str, Any]:
@@ -70,45 +71,45 @@ class DenseClip(PromptedModel):
     @torch.inference_mode()
     def maps(self, images: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:
         """One map (T, h, w) in [0, 1] an image, at one cell a patch."""
-        text = self._text(vocabulary)
+        text = self._embed_vocabulary(vocabulary)
         owners = torch.tensor(vocabulary.owners, device=self.device)
         found: dict[int, Tensor] = {}
-        for members, batch in self._batches(images):
+        for members, batch in self._group_by_size(images):
             (dense,) = self.tower(batch)
             similarity = torch.einsum("bchw,tc->bthw", dense, text)
-            found |= zip(members, concept_probabilities(similarity, owners, self.logit_scale), strict=True)
+            found |= zip(members, compute_concept_probabilities(similarity, owners, self.logit_scale), strict=True)
         return [found[index] for index in range(len(images))]
 
-    def _text(self, vocabulary: Vocabulary) -> Tensor:
+    def _embed_vocabulary(self, vocabulary: Vocabulary) -> Tensor:
         """(T, C) of length 1: the mean over the templates."""
         if self._asked is None or self._asked[0] != vocabulary.hash:
             features = embed_concepts(self.text, vocabulary.prompts, vocabulary.templates, cache=TextCache.default())
             self._asked = (vocabulary.hash, F.normalize(features.mean(dim=1), dim=-1).to(self.device))
         return self._asked[1]
 
-    def _batches(self, images: Sequence[Tensor]) -> Iterator[tuple[list[int], Tensor]]:
+    def _group_by_size(self, images: Sequence[Tensor]) -> Iterator[tuple[list[int], Tensor]]:
         """Images that the tower sees at one size, with their places in the list."""
         groups: dict[tuple[int, int], list[int]] = {}
         for index, image in enumerate(images):
-            groups.setdefault(fitted(image.shape[-2], image.shape[-1], self.size, self.tower.patch), []).append(index)
+            groups.setdefault(fit_size(image.shape[-2], image.shape[-1], self.size, self.tower.patch), []).append(index)
         for size, members in groups.items():
-            yield members, torch.stack([self._prepared(images[index], size) for index in members])
+            yield members, torch.stack([self._prepare(images[index], size) for index in members])
 
-    def _prepared(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+    def _prepare(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         pixels = image.to(self.device)[None].float() / 255
         resized = F.interpolate(pixels, size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
         return (resized[0] - self._mean) / self._std
 
 
-def concept_probabilities(similarity: Tensor, owners: Tensor, scale: float) -> Tensor:
+def compute_concept_probabilities(similarity: Tensor, owners: Tensor, scale: float) -> Tensor:
     """Cosines (B, T, h, w) and the class of each concept (T,) -> probabilities (B, T, h, w), see `DenseClip`."""
     logits = similarity.float() * scale
     best = torch.stack([logits[:, owners == k].amax(dim=1) for k in torch.unique(owners)], dim=1)
     return (logits - best.logsumexp(dim=1, keepdim=True)).exp().clamp_(max=1)
 
 
-def fitted(height: int, width: int, short: int, multiple: int) -> tuple[int, int]:
-    """Size at which an image is seen: its short side becomes `short`, unless the long one then exceeds 4 · `short`; multiples."""
+def fit_size(height: int, width: int, short: int, multiple: int) -> tuple[int, int]:
+    """Resized (height, width): short side `short`, unless the long one then exceeds 4 · `short`; both multiples."""
     scale = min(short / min(height, width), _LONGEST * short / max(height, width))
     rows, columns = (max(1, round(side * scale / multiple)) * multiple for side in (height, width))
     return rows, columns
@@ -132,7 +133,7 @@ def _open(model: str, weights: str) -> Any:
         ) from None
 
 
-def _tokenizer(model: str) -> Any:
+def _load_tokenizer(model: str) -> Any:
     import open_clip
 
     return open_clip.get_tokenizer(model)

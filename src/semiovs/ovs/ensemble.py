@@ -1,4 +1,4 @@
-"""`ensemble`: the weighted mean of other teachers' class scores."""
+"""Teacher `ensemble`: the weighted mean of other teachers' class scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from semiovs.errors import ConfigError, UsageError, did_you_mean
 from semiovs.ovs import build_ovs
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.pooling import Pooling
+from semiovs.ovs.pooling import ConceptPooling
 from semiovs.ovs.prompted import PromptedModel, require_images
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -23,7 +23,7 @@ _KEYS = ("name", "weights", "weight", "options")
 
 
 @dataclass(frozen=True)
-class Member:
+class EnsembleMember:
     """A teacher and its say: its share of the sum of all weights."""
 
     name: str
@@ -32,22 +32,25 @@ class Member:
 
 
 class Ensemble(OpenVocabModel):
-    """members: list of {name, weights, weight, options}, or a YAML file with such a list; all but `name` may be left away.
+    """members: list of {name, weights, weight, options}, or a YAML file with such a list; all but `name` may be left
+    away.
 
-    Scores are averaged at full size, one class at a time. Teachers whose probabilities mean different things (softmax over the
-    classes, a sigmoid a concept) are averaged as they are: let the weights, or a calibration, account for it.
+    Scores are averaged at full size, one class at a time. Teachers whose probabilities mean different things (softmax
+    over the classes, a sigmoid a concept) are averaged as they are: let the weights, or a calibration, account for it.
 
     Raises:
         UsageError: no members, or one that cannot be; what a member's own teacher raises.
     """
 
     def __init__(self, members: Sequence[Mapping[str, Any]] | str | Path = ()) -> None:
-        rows = _read(Path(members)) if isinstance(members, str | Path) else members
+        rows = _read_members(Path(members)) if isinstance(members, str | Path) else members
         if isinstance(rows, Mapping) or not isinstance(rows, Sequence) or not rows:
             raise UsageError(
                 "teacher 'ensemble' needs members: a list of {name: …, weight: …}, or a YAML file with one"
             )
-        self.members = tuple(_member(row, f"teacher 'ensemble': member {i}") for i, row in enumerate(rows, start=1))
+        self.members = tuple(
+            _build_member(row, f"teacher 'ensemble': member {i}") for i, row in enumerate(rows, start=1)
+        )
         self.reads_ids = any(member.teacher.reads_ids for member in self.members)
 
     def describe(self) -> dict[str, Any]:
@@ -75,22 +78,22 @@ class Ensemble(OpenVocabModel):
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
     ) -> list[Tensor]:
         """Weighted mean of the members' class scores (K, H, W)."""
-        return [torch.stack(list(planes)) for planes in self._planes(images, vocabulary, ids)]
+        return [torch.stack(list(planes)) for planes in self._iterate_mean_planes(images, vocabulary, ids)]
 
     def label(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
     ) -> tuple[list[Tensor], list[Tensor]]:
         """As `scores` and argmax, one class at a time; 255 where no member gives any class a score."""
-        found = [_best(planes) for planes in self._planes(images, vocabulary, ids)]
+        found = [_choose_best(planes) for planes in self._iterate_mean_planes(images, vocabulary, ids)]
         return [label for label, _ in found], [score for _, score in found]
 
-    def _planes(
+    def _iterate_mean_planes(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, ids: Sequence[str] | None
     ) -> Iterator[Iterator[Tensor]]:
         """For each image the mean scores (H, W), class by class."""
         require_images(images)
         total = sum(member.weight for member in self.members)
-        answers = [planes_of(member.teacher, images, vocabulary, ids) for member in self.members]
+        answers = [iterate_planes(member.teacher, images, vocabulary, ids) for member in self.members]
         for own in zip(*answers, strict=True):
             yield (
                 sum(
@@ -101,24 +104,24 @@ class Ensemble(OpenVocabModel):
             )
 
 
-def planes_of(
+def iterate_planes(
     teacher: OpenVocabModel, images: Sequence[Tensor], vocabulary: Vocabulary, ids: Sequence[str] | None
 ) -> list[Iterator[Tensor]]:
-    """For each image a teacher's scores (H, W), class by class; of one that is asked with words only one is held at full size."""
+    """For each image a teacher's scores (H, W), class by class, to hold one class at full size at a time."""
     if not isinstance(teacher, PromptedModel):
         return [iter(scores) for scores in teacher.scores(images, vocabulary, ids=ids)]
     pairs = zip(images, teacher.maps(images, vocabulary), strict=True)
-    return [_pooled(maps, (image.shape[-2], image.shape[-1]), vocabulary) for image, maps in pairs]
+    return [_pool_classes(maps, (image.shape[-2], image.shape[-1]), vocabulary) for image, maps in pairs]
 
 
-def _pooled(maps: Tensor, size: tuple[int, int], vocabulary: Vocabulary) -> Iterator[Tensor]:
+def _pool_classes(maps: Tensor, size: tuple[int, int], vocabulary: Vocabulary) -> Iterator[Tensor]:
     owners = torch.tensor(vocabulary.owners, device=maps.device)
     for k in range(len(vocabulary)):
         own = maps[owners == k]
-        yield Pooling((0,) * len(own), 1, vocabulary.background if k == 0 else None).scores(own, size)[0]
+        yield ConceptPooling((0,) * len(own), 1, vocabulary.background if k == 0 else None).scores(own, size)[0]
 
 
-def _best(planes: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
+def _choose_best(planes: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
     """Label (H, W) uint8 and score (H, W); the lowest class wins a tie."""
     best = next(planes)
     label = torch.zeros(best.shape, dtype=torch.uint8)
@@ -129,7 +132,7 @@ def _best(planes: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
     return label, best
 
 
-def _member(row: Any, where: str) -> Member:
+def _build_member(row: Any, where: str) -> EnsembleMember:
     if not isinstance(row, Mapping) or not isinstance(row.get("name"), str):
         raise UsageError(f"{where}: expected {{name: TEACHER, …}}, got {row!r:.60}")
     if unknown := [key for key in row if key not in _KEYS]:
@@ -139,10 +142,10 @@ def _member(row: Any, where: str) -> Member:
         raise UsageError(f"{where}: weight {weight}: must be a number above 0")
     if not isinstance(options, Mapping):
         raise UsageError(f"{where}: options: expected a mapping of the teacher's options")
-    return Member(row["name"], build_ovs(row["name"], weights=row.get("weights"), **options), float(weight))
+    return EnsembleMember(row["name"], build_ovs(row["name"], weights=row.get("weights"), **options), float(weight))
 
 
-def _read(path: Path) -> Any:
+def _read_members(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

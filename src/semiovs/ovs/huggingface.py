@@ -1,7 +1,6 @@
-"""`huggingface`: zero-shot segmenters of transformers (extra `hf`), from a directory or the hub.
+"""Teacher `huggingface`: zero-shot segmenters of transformers (extra `hf`), from a directory or the hub.
 
-CLIPSeg answers a sentence with a map of logits; SAM 3 answers a noun phrase with a map of logits and one logit for whether the
-thing is in the image at all.
+CLIPSeg maps a sentence to per-pixel logits; SAM 3 maps a noun phrase to per-pixel logits and one presence logit.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ _CHUNK = 16
 
 
 class HuggingFace(PromptedModel):
-    """weights: directory that `save_pretrained` (or a download from the hub) has filled, its name in the weights directory, or
-    the name of a model on the hub.
+    """weights: directory that `save_pretrained` (or a download from the hub) has filled, its name in the weights
+    directory, or the name of a model on the hub.
 
-    Each concept has a sigmoid of its own: probabilities of different classes do not sum to 1, and a vocabulary with a constant
-    background score fits (`Vocabulary.background`).
+    Each concept has a sigmoid of its own: probabilities of different classes do not sum to 1, and a vocabulary with a
+    constant background score fits (`Vocabulary.background`).
 
     Raises:
         UsageError: no weights are named, or of a model that does not segment by text; WeightsError: they are not there;
@@ -56,13 +55,13 @@ class HuggingFace(PromptedModel):
 
     @torch.inference_mode()
     def maps(self, images: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:
-        """One map (T, h, w) in [0, 1] an image, at the network's own resolution, which does not depend on the image's size."""
+        """One map (T, h, w) in [0, 1] per image, at the fixed resolution of the network."""
         self.network.ask(vocabulary)
         return [self.network.answer(image) for image in images]
 
 
-class Network(ABC):
-    """A model of transformers with its processor; it keeps the last vocabulary's texts."""
+class HuggingFaceNetwork(ABC):
+    """A model of transformers with its processor; caches the text embeddings of the last vocabulary."""
 
     kind: str
 
@@ -72,7 +71,7 @@ class Network(ABC):
         self._asked: str | None = None
 
     def ask(self, vocabulary: Vocabulary) -> None:
-        """Encode the concepts, unless they were the last ones."""
+        """Encode the concepts of a vocabulary, unless they are cached."""
         if self._asked != vocabulary.hash:
             self._encode(vocabulary)
             self._asked = vocabulary.hash
@@ -84,14 +83,14 @@ class Network(ABC):
     def answer(self, image: Tensor) -> Tensor:
         """(3, H, W) uint8 -> (T, h, w) in [0, 1]."""
 
-    def _pixels(self, image: Tensor) -> Tensor:
+    def _preprocess(self, image: Tensor) -> Tensor:
         # channels last: an image of 3 pixels' height or width would leave the processor guessing
         array = image.cpu().permute(1, 2, 0).numpy()
         found = self.processor.image_processor(images=[array], return_tensors="pt", input_data_format="channels_last")
         return found["pixel_values"].to(self.device)  # type: ignore[no-any-return]
 
 
-class ClipSeg(Network):
+class ClipSeg(HuggingFaceNetwork):
     """`CLIPSegForImageSegmentation`: the image is encoded once, the small decoder runs for each concept.
 
     A concept is the mean of its synonyms and templates ("a photo of a {}." where the vocabulary has none).
@@ -102,9 +101,11 @@ class ClipSeg(Network):
 
     def _encode(self, vocabulary: Vocabulary) -> None:
         sentences = vocabulary.templates or self.templates
-        self._concepts = torch.stack([self._concept(prompts_of(prompt, sentences)) for prompt in vocabulary.prompts])
+        self._concepts = torch.stack(
+            [self._embed_concept(prompts_of(prompt, sentences)) for prompt in vocabulary.prompts]
+        )
 
-    def _concept(self, texts: list[str]) -> Tensor:
+    def _embed_concept(self, texts: list[str]) -> Tensor:
         tokens = self.processor.tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(self.device)
         embedded: Tensor = self.model.get_conditional_embeddings(
             batch_size=len(texts), input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
@@ -114,7 +115,7 @@ class ClipSeg(Network):
     def answer(self, image: Tensor) -> Tensor:
         """Sigmoid of the decoder's logits."""
         seen = self.model.clip.vision_model(
-            pixel_values=self._pixels(image), output_hidden_states=True, interpolate_pos_encoding=True
+            pixel_values=self._preprocess(image), output_hidden_states=True, interpolate_pos_encoding=True
         )
         layers = [seen.hidden_states[index + 1] for index in self.model.extract_layers]
         logits = []
@@ -125,10 +126,10 @@ class ClipSeg(Network):
         return torch.cat(logits).float().sigmoid()
 
 
-class Sam3(Network):
-    """`Sam3Model`: the semantic map times the probability that the thing is there at all.
+class Sam3(HuggingFaceNetwork):
+    """`Sam3Model`: the semantic map times the presence probability.
 
-    Concepts are asked as they stand (a noun phrase, no template); synonyms one by one, and their maps averaged.
+    Concepts are used as noun phrases without templates; the maps of synonyms are averaged.
     """
 
     kind = "sam3"
@@ -136,9 +137,9 @@ class Sam3(Network):
     def _encode(self, vocabulary: Vocabulary) -> None:
         phrases = [synonyms(prompt) for prompt in vocabulary.prompts]
         self._counts = [len(own) for own in phrases]
-        self._phrases = [self._phrase(synonym) for own in phrases for synonym in own]
+        self._phrases = [self._embed_phrase(synonym) for own in phrases for synonym in own]
 
-    def _phrase(self, text: str) -> dict[str, Any]:
+    def _embed_phrase(self, text: str) -> dict[str, Any]:
         tokens = self.processor.tokenizer(
             [text], padding="max_length", max_length=32, truncation=True, return_tensors="pt"
         ).to(self.device)
@@ -147,22 +148,22 @@ class Sam3(Network):
         return {"text_embeds": features, "attention_mask": mask}
 
     def answer(self, image: Tensor) -> Tensor:
-        """Sigmoid of `semantic_seg` times sigmoid of `presence_logits`, a phrase at a time; the image is encoded once."""
-        vision = self.model.get_vision_features(pixel_values=self._pixels(image))
+        """Sigmoid of `semantic_seg` times sigmoid of `presence_logits`, phrase by phrase; encodes the image once."""
+        vision = self.model.get_vision_features(pixel_values=self._preprocess(image))
         maps = []
         for phrase in self._phrases:
             found = self.model(vision_embeds=vision, **phrase)
             presence = found.presence_logits.float().sigmoid().reshape(())
             maps.append(found.semantic_seg[0, 0].float().sigmoid() * presence)
-        return torch.stack([torch.stack(own).mean(dim=0) for own in _grouped(maps, self._counts)])
+        return torch.stack([torch.stack(own).mean(dim=0) for own in _group_maps(maps, self._counts)])
 
 
-def _grouped(maps: list[Tensor], counts: Sequence[int]) -> list[list[Tensor]]:
+def _group_maps(maps: list[Tensor], counts: Sequence[int]) -> list[list[Tensor]]:
     ends = torch.tensor(counts).cumsum(0).tolist()
     return [maps[end - count : end] for end, count in zip(ends, counts, strict=True)]
 
 
-def _load(source: str, device: torch.device) -> Network:
+def _load(source: str, device: torch.device) -> HuggingFaceNetwork:
     """The network that `source` holds, on `device`."""
     try:
         import transformers
@@ -171,9 +172,9 @@ def _load(source: str, device: torch.device) -> Network:
     folders = (Path(source).expanduser(), weights_dir() / source)
     source = next((str(folder) for folder in folders if folder.is_dir()), source)
     try:
-        with hub(), _quiet(transformers):
+        with hub(), _silence(transformers):
             kind = transformers.AutoConfig.from_pretrained(source).model_type
-            names, network = _known(source, kind)
+            names, network = _choose_adapter(source, kind)
             if lacking := [name for name in names if not hasattr(transformers, name)]:
                 raise MissingExtraError(f"{source}: this transformers has no {lacking[0]}; pip install -U transformers")
             model, info = getattr(transformers, names[0]).from_pretrained(source, output_loading_info=True)
@@ -186,15 +187,15 @@ def _load(source: str, device: torch.device) -> Network:
             f"teacher 'huggingface': {source}: cannot be loaded: {reason}; --weights takes a directory with config.json, "
             "model.safetensors, preprocessor_config.json and the tokenizer's files, or a name on the hub"
         ) from None
-    if missing := sorted(info["missing_keys"]):  # transformers would go on with random numbers
+    if missing := sorted(info["missing_keys"]):  # transformers would use random weights
         raise WeightsError(f"{source}: weights of {names[0]} lack {len(missing)} tensors ({first_of(missing)})")
     return network(model, processor, device)
 
 
-def _known(source: str, kind: str) -> tuple[tuple[str, str], type[Network]]:
+def _choose_adapter(source: str, kind: str) -> tuple[tuple[str, str], type[HuggingFaceNetwork]]:
     """Classes of transformers (model, processor) for a model of this type, and our adapter."""
     sam3 = (("Sam3Model", "Sam3Processor"), Sam3)
-    table: dict[str, tuple[tuple[str, str], type[Network]]] = {
+    table: dict[str, tuple[tuple[str, str], type[HuggingFaceNetwork]]] = {
         "clipseg": (("CLIPSegForImageSegmentation", "CLIPSegProcessor"), ClipSeg),
         "sam3": sam3,
         "sam3_video": sam3,  # as published, image and video model share one file
@@ -205,8 +206,8 @@ def _known(source: str, kind: str) -> tuple[tuple[str, str], type[Network]]:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Inside, transformers says nothing but errors and draws no bars."""
+def _silence(transformers: Any) -> Iterator[None]:
+    """Context in which transformers logs errors only, without progress bars."""
     settings = transformers.utils.logging
     level, bars = settings.get_verbosity(), settings.is_progress_bar_enabled()
     settings.set_verbosity_error()

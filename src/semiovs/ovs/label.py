@@ -1,4 +1,4 @@
-"""Label a list of images into a store: read ahead, written behind, resumable, in shards; one bad file does not stop the rest."""
+"""Label images into a store: asynchronous reading and writing, resumable, in shards, tolerant of bad files."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from torch import Tensor
 from semiovs.errors import DataError, UsageError
 from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.batch_fit import BatchFit, is_out_of_memory, release
+from semiovs.ovs.batch_size import AdaptiveBatchSize, is_out_of_memory, release_memory
 from semiovs.ovs.image_batches import Loaded, ReadRgb, read_batches
 from semiovs.store.pseudo_labels import PseudoLabelStore, StoreWriteError
-from semiovs.store.writer import Answer, StoreWriter
+from semiovs.store.writer import LabelAnswer, StoreWriter
 from semiovs.vocab.vocabulary import Vocabulary
 
 OnError = Literal["fail", "skip"]
-#: Called now and then with how many images of the shard are done and how many there are.
+#: Called after each batch with the number of finished images, and of all images of the shard.
 Progress = Callable[[int, int], None]
 
 
 @dataclass
 class LabelReport:
-    """What `label_images` did with the images of its shard.
+    """Result of `label_images` for its shard.
 
-    already: were in the store, or came in from another job meanwhile; failed: (id, reason) of images that were left out;
-    duplicates: repeated entries of the list; smallest_batch: images that fitted the memory at once, where it was too small for
-    the batch size; stopped: `stop` said so before the end.
+    already: images that were in the store, or were added by another job meanwhile; failed: (id, reason) of skipped
+    images; duplicates: repeated entries of the list; smallest_batch: smallest batch size used, None if the full size
+    always fitted; stopped: whether `stop` ended the job early.
     """
 
     listed: int
@@ -47,12 +47,12 @@ class LabelReport:
 
     @property
     def images_per_second(self) -> float:
-        """Speed of this call, images that were already there not counted."""
+        """Newly labelled images per second."""
         return self.labeled / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def done(self) -> int:
-        """Images that need no more work."""
+        """Images that are finished, failed ones included."""
         return self.already + self.labeled + len(self.failed)
 
     def as_json(self) -> dict[str, Any]:
@@ -83,33 +83,35 @@ def label_images(
     stop: Callable[[], bool] = lambda: False,
     read: ReadRgb | None = None,
 ) -> LabelReport:
-    """Label the images that the store lacks and add them to it; running it again does what is left.
+    """Label the images that the store lacks and add them to it; running it again resumes the job.
 
-    shard: (i, n) labels every n-th image from the i-th on, so n processes share the work; the same list gives the same shares.
-    Batches are cut from the shard, not from what is left of it, so that a resumed job asks the teacher the same questions. A
-    batch that does not fit the memory is labelled in smaller ones. threads: as many read, and as many write; None: one a core, up
-    to 8. read: gives RGB of a path, `Collection.images.rgb`; None: `read_image`. stop: asked between batches; once it is true, what
-    the teacher has answered is written and the call returns.
+    shard: (i, n) labels every n-th image from the i-th on; the same list gives the same shards. Batches are cut from
+    the whole shard, so that a resumed job forms the same batches. A batch that does not fit into memory is split.
+    threads: number of readers and of writers; None: one per core, up to 8. read: path -> RGB image, such as
+    `Collection.images.rgb`; None: `read_image`. stop: polled between batches; once true, finished labels are written and
+    the call returns.
 
     Raises:
         UsageError: a shard that does not exist.
-        DataError: an image or its label cannot be read (with on_error="fail"; what came before is stored); two images of one id; a
-            store of other classes, or with the label of another image of the same id; StoreWriteError: the store cannot be
-            written, whatever on_error says.
+        DataError: an image or its label cannot be read (with on_error="fail"; earlier labels are stored); two images
+            with one id; a store of other classes, or with the label of another image of the same id.
+        StoreWriteError: the store cannot be written, also with on_error="skip".
     """
     index, count = shard
     if not 0 <= index < count:
         raise UsageError(f"shard {index}/{count}: shards of {count} are 0/{count} to {count - 1}/{count}")
     if store.vocabulary.hash != vocabulary.hash:
         raise DataError(f"{store.root}: its labels are of vocabulary {store.vocabulary.hash}, not {vocabulary.hash}")
-    unique, duplicates = _unique(records)
+    unique, duplicates = _drop_duplicates(records)
     mine = unique[index::count]
     waiting = [record.id not in store for record in mine]
     _require_same_images(store, [record for record, waits in zip(mine, waiting, strict=True) if not waits])
     report = LabelReport(len(mine), already=waiting.count(False), duplicates=duplicates)
     if any(waiting):
-        job = _Job(teacher, vocabulary, store, on_error, report, BatchFit(batch_size), progress, stop, read)
-        job.run(_batches(mine, waiting, batch_size), threads or default_threads())
+        job = _LabelJob(
+            teacher, vocabulary, store, on_error, report, AdaptiveBatchSize(batch_size), progress, stop, read
+        )
+        job.run(_make_batches(mine, waiting, batch_size), threads or choose_threads())
         if len(report.failed) > 1:
             order = {record.id: number for number, record in enumerate(mine)}
             report.failed.sort(key=lambda item: order[item[0]])
@@ -119,43 +121,43 @@ def label_images(
 
 
 def _require_same_images(store: PseudoLabelStore, there: Iterable[Record]) -> None:
-    """Refuse labels of other images that have the same ids, where list and store both know the checksum of the image."""
+    """Raise DataError if the store holds labels of other images with the same ids, by their checksums."""
     others = [r.id for r in there if r.sha256 and (store.row(r.id).image or r.sha256) != r.sha256]
     if others:
         raise DataError(
-            f"{store.root}: holds labels of other images of the same ids ('{others[0]}'{_more(others)}): by their SHA-256 "
+            f"{store.root}: holds labels of other images of the same ids ('{others[0]}'{_count_more(others)}): by their SHA-256 "
             "those of this list are different files; label into another folder (--out, or ood.labels)"
         )
 
 
-def _more(some: Sequence[str]) -> str:
+def _count_more(some: Sequence[str]) -> str:
     return f" and {len(some) - 1} more" if len(some) > 1 else ""
 
 
-def _batches(records: Sequence[Record], waiting: Sequence[bool], size: int) -> Iterator[list[Record]]:
-    """The images that wait, in batches of the whole list."""
+def _make_batches(records: Sequence[Record], waiting: Sequence[bool], size: int) -> Iterator[list[Record]]:
+    """Batches of the whole list, without the images that are labelled already."""
     for first in range(0, len(records), size):
         batch = [records[i] for i in range(first, min(first + size, len(records))) if waiting[i]]
         if batch:
             yield batch
 
 
-def default_threads() -> int:
-    """Cores that this process may use, at most 8: more do not make a disk faster."""
+def choose_threads() -> int:
+    """Number of cores available to this process, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 8)
 
 
 @dataclass
-class _Job:
-    """One call's constants."""
+class _LabelJob:
+    """State of one call of `label_images`."""
 
     teacher: OpenVocabModel
     vocabulary: Vocabulary
     store: PseudoLabelStore
     on_error: OnError
     report: LabelReport
-    fit: BatchFit
+    fit: AdaptiveBatchSize
     progress: Progress | None
     stop: Callable[[], bool]
     read: ReadRgb | None
@@ -171,59 +173,59 @@ class _Job:
                 if self.stop():
                     self.report.stopped = True
                     break
-                answers: list[Answer] = []
+                answers: list[LabelAnswer] = []
                 try:
-                    self._batch(batch, answers)
+                    self._label_batch(batch, answers)
                 finally:
                     writer.put(answers)
-                self._tell(writer)
-        self._tell(writer)
+                self._report_progress(writer)
+        self._report_progress(writer)
 
     def _read(self, batches: Iterable[Sequence[Record]], threads: int) -> Generator[Loaded, None, None]:
-        return read_batches(self._wanted(batches), threads=threads, batch_size=self.fit.size, read=self.read)
+        return read_batches(self._skip_labeled(batches), threads=threads, batch_size=self.fit.size, read=self.read)
 
-    def _wanted(self, batches: Iterable[Sequence[Record]]) -> Iterator[Sequence[Record]]:
-        """Batches without the images that another job has added meanwhile."""
+    def _skip_labeled(self, batches: Iterable[Sequence[Record]]) -> Iterator[Sequence[Record]]:
+        """Yield batches without the images that another job has added meanwhile."""
         for batch in batches:
             left = [record for record in batch if record.id not in self.store]
             self.report.already += len(batch) - len(left)
             if left:
                 yield left
 
-    def _tell(self, writer: StoreWriter) -> None:
-        news = writer.news()
+    def _report_progress(self, writer: StoreWriter) -> None:
+        news = writer.take_results()
         self.report.labeled += len(news.added)
         self.report.already += len(news.others)
         self.report.seconds = time.monotonic() - self._start
         self.report.smallest_batch = self.fit.smallest
         for identifier, error in news.refused:
-            self._failed(identifier, error)
+            self._record_failure(identifier, error)
         if self.progress is not None:
             self.progress(self.report.done, self.report.listed)
 
-    def _batch(self, loaded: Loaded, answers: list[Answer]) -> None:
-        """Ask the teacher about the images that could be read, as many at once as fit."""
+    def _label_batch(self, loaded: Loaded, answers: list[LabelAnswer]) -> None:
+        """Label the readable images of a batch, as many at once as fit into memory."""
         records, images = [], []
         for record, image in zip(loaded.records, loaded.images, strict=True):
             if isinstance(image, DataError):
-                self._failed(record.id, image)
+                self._record_failure(record.id, image)
             else:
                 records.append(record)
                 images.append(image)
         first = 0
         while first < len(records):
             last = min(first + self.fit.size, len(records))
-            if self._fits(records[first:last], images[first:last], answers):
-                self.fit.fitted(last - first)
+            if self._try_label(records[first:last], images[first:last], answers):
+                self.fit.record_success(last - first)
                 first = last
             elif last - first > 1:
-                self.fit.failed(last - first)
+                self.fit.record_failure(last - first)
             else:
-                self._failed(records[first].id, _too_large(records[first], images[first]))
+                self._record_failure(records[first].id, _make_memory_error(records[first], images[first]))
                 first = last
 
-    def _fits(self, records: Sequence[Record], images: Sequence[Tensor], answers: list[Answer]) -> bool:
-        """Label images at once; False if the memory is too small for that."""
+    def _try_label(self, records: Sequence[Record], images: Sequence[Tensor], answers: list[LabelAnswer]) -> bool:
+        """Label images as one batch; return False if it does not fit into memory."""
         known, failed = len(answers), len(self.report.failed)
         try:
             self._label(records, images, answers)
@@ -233,35 +235,35 @@ class _Job:
         else:
             return True
         del answers[known:], self.report.failed[failed:]
-        release()  # after the exception and the tensors that it holds
+        release_memory()  # after the exception and the tensors that it holds
         return False
 
-    def _label(self, records: Sequence[Record], images: Sequence[Tensor], answers: list[Answer]) -> None:
+    def _label(self, records: Sequence[Record], images: Sequence[Tensor], answers: list[LabelAnswer]) -> None:
         ids = [record.id for record in records]
         try:
             labels, confidences = self.teacher.label(images, self.vocabulary, ids=ids)
         except DataError as error:
             if len(records) == 1:
-                self._failed(records[0].id, error)
+                self._record_failure(records[0].id, error)
                 return
-            middle = len(records) // 2  # find the one image of the batch that is wrong
+            middle = len(records) // 2  # find the bad image of the batch
             self._label(records[:middle], images[:middle], answers)
             self._label(records[middle:], images[middle:], answers)
             return
         for record, image, label, confidence in zip(records, images, labels, confidences, strict=True):
             try:
-                answers.append(_answer(record, image, label, confidence))
+                answers.append(_make_answer(record, image, label, confidence))
             except DataError as error:
-                self._failed(record.id, error)
+                self._record_failure(record.id, error)
 
-    def _failed(self, identifier: str, error: DataError) -> None:
+    def _record_failure(self, identifier: str, error: DataError) -> None:
         if self.on_error == "fail" or isinstance(error, StoreWriteError):
             raise error
         self.report.failed.append((identifier, str(error)))
 
 
-def _answer(record: Record, image: Tensor, label: Tensor, confidence: Tensor) -> Answer:
-    """What the store takes: confidence as round(255 * c), or none where it is 1 everywhere."""
+def _make_answer(record: Record, image: Tensor, label: Tensor, confidence: Tensor) -> LabelAnswer:
+    """Answer for the store: confidence as round(255 * c), or None if it is 1 everywhere."""
     if label.shape != image.shape[1:]:
         raise DataError(
             f"{record.image}: image is {image.shape[2]}x{image.shape[1]}, "
@@ -271,20 +273,20 @@ def _answer(record: Record, image: Tensor, label: Tensor, confidence: Tensor) ->
         raise DataError(f"{record.image}: the teacher's confidence is not a number (NaN)")
     pixels = label.cpu().numpy()
     if bool((confidence == 1).all()):
-        return Answer(record.id, pixels, image_hash=record.sha256 or None)
+        return LabelAnswer(record.id, pixels, image_hash=record.sha256 or None)
     graded = confidence.float().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return Answer(record.id, pixels, np.asarray(graded.cpu().numpy()), record.sha256 or None)
+    return LabelAnswer(record.id, pixels, np.asarray(graded.cpu().numpy()), record.sha256 or None)
 
 
-def _too_large(record: Record, image: Tensor) -> DataError:
+def _make_memory_error(record: Record, image: Tensor) -> DataError:
     return DataError(
         f"{record.image}: {image.shape[2]}x{image.shape[1]} pixels do not fit the memory, even as a batch of one; "
         "free memory, use a smaller teacher or tiles, or leave it out with --on-error skip"
     )
 
 
-def _unique(records: Iterable[Record]) -> tuple[list[Record], int]:
-    """Records by id, first come first, and how many were repeated."""
+def _drop_duplicates(records: Iterable[Record]) -> tuple[list[Record], int]:
+    """Records without repeated ones, in order, and the number of repetitions."""
     seen: dict[str, Record] = {}
     repeated = 0
     for record in records:

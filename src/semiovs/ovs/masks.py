@@ -1,4 +1,4 @@
-"""A teacher that has answered already: masks or score maps in a folder, found by image id."""
+"""Teacher `masks`: ready-made masks or score maps in a folder, found by image id."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _SUFFIXES = (*MASK_SUFFIXES, *_SCORE_SUFFIXES)
 class MasksTeacher(OpenVocabModel):
     """Labels made elsewhere: by another model, another tool, or by hand.
 
-    root: the folder; it holds ``<id><suffix>.png`` (any mask `MaskReader` reads) or ``<id><suffix>.npy`` / ``.npz`` with class
-    scores (K, H, W) in [0, 1]. Where the id itself is not there, a file of the same name in any sub-folder is taken, if there is
-    only one. encoding, map: as in the configuration section `data.masks`.
+    root: folder with ``<id><suffix>.png`` (any mask that `MaskReader` reads) or ``<id><suffix>.npy`` / ``.npz`` with
+    class scores (K, H, W) in [0, 1]. Where the id itself is not there, a file of the same name in any sub-folder is
+    taken, if there is only one. encoding, map: as in the configuration section `data.masks`.
 
     Confidence is 1 everywhere for a mask, and the highest score for a score map. Sizes must be those of the images.
 
@@ -58,7 +58,7 @@ class MasksTeacher(OpenVocabModel):
         self._readers: dict[str, MaskReader] = {}
 
     def describe(self) -> dict[str, Any]:
-        """Where the masks came from and how their values are read."""
+        """Folder of the masks, and how their values are read."""
         read = None if self.map is None else {str(key): value for key, value in self.map.items()}
         return {"root": str(self.root.absolute()), "suffix": self.suffix, "encoding": self.encoding, "map": read}
 
@@ -74,33 +74,33 @@ class MasksTeacher(OpenVocabModel):
     def scores(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
     ) -> list[Tensor]:
-        """Score maps as they stand; masks as 1 for the class and 0 for the others (all 0 where ignored)."""
+        """Score maps unchanged; masks as 1 for the class and 0 for the others (all 0 where ignored)."""
         found = []
-        for image, path in zip(images, self._paths(ids, len(images)), strict=True):
+        for image, path in zip(images, self._find_all(ids, len(images)), strict=True):
             if path.suffix.lower() in _SCORE_SUFFIXES:
-                found.append(self._score_map(path, image, vocabulary))
+                found.append(self._read_score_map(path, image, vocabulary))
             else:
-                mask = self._mask(path, image, vocabulary)
+                mask = self._read_mask(path, image, vocabulary)
                 found.append((mask[None] == torch.arange(len(vocabulary))[:, None, None]).float())
         return found
 
     def label(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Masks as they stand, 255 = ignore; the best class of score maps."""
+        """Masks unchanged, 255 = ignore; the best class of score maps."""
         labels, confidences = [], []
-        for image, path in zip(images, self._paths(ids, len(images)), strict=True):
+        for image, path in zip(images, self._find_all(ids, len(images)), strict=True):
             if path.suffix.lower() in _SCORE_SUFFIXES:
-                confidence, label = self._score_map(path, image, vocabulary).max(dim=0)
+                confidence, label = self._read_score_map(path, image, vocabulary).max(dim=0)
             else:
-                label = self._mask(path, image, vocabulary)
+                label = self._read_mask(path, image, vocabulary)
                 confidence = torch.ones(label.shape)
             labels.append(label.to(torch.uint8))
             confidences.append(confidence)
         return labels, confidences
 
     def find(self, identifier: str) -> Path:
-        """File that answers for an image.
+        """File of an image's mask or scores.
 
         Raises:
             DataError: none, or several in different sub-folders.
@@ -117,30 +117,30 @@ class MasksTeacher(OpenVocabModel):
             several = " and ".join(str(path.relative_to(self.root)) for path in found[:2])
             raise DataError(f"{self.root}: two masks could belong to image '{identifier}': {several}")
         raise DataError(
-            f"{self.root}: no mask for image '{identifier}' (looked for {stem}.png, .npy, .npz){self._near()}"
+            f"{self.root}: no mask for image '{identifier}' (looked for {stem}.png, .npy, .npz){self._suggest_example()}"
         )
 
     @cached_property
     def _by_stem(self) -> dict[str, list[Path]]:
-        """Files by bare name."""
+        """Files by stem."""
         table: dict[str, list[Path]] = defaultdict(list)
         for path in walk_files(self.root, _SUFFIXES):
             table[path.stem].append(path)
         return dict(table)
 
-    def _near(self) -> str:
-        """What the folder holds instead."""
+    def _suggest_example(self) -> str:
+        """Name an example of what the folder holds, for error messages."""
         example = next(iter(self._by_stem), None)
         return (
             "; the folder holds no masks at all" if example is None else f"; the folder holds '{example}', for example"
         )
 
-    def _paths(self, ids: Sequence[str] | None, count: int) -> list[Path]:
+    def _find_all(self, ids: Sequence[str] | None, count: int) -> list[Path]:
         if ids is None or len(ids) != count:
             raise UsageError("teacher 'masks' looks masks up by image id: pass `ids`, one an image")
         return [self.find(identifier) for identifier in ids]
 
-    def _mask(self, path: Path, image: Tensor, vocabulary: Vocabulary) -> Tensor:
+    def _read_mask(self, path: Path, image: Tensor, vocabulary: Vocabulary) -> Tensor:
         reader = self._readers.get(vocabulary.hash)
         if reader is None:
             reader = MaskReader(
@@ -151,7 +151,7 @@ class MasksTeacher(OpenVocabModel):
         _require_size(path, mask, image)
         return mask
 
-    def _score_map(self, path: Path, image: Tensor, vocabulary: Vocabulary) -> Tensor:
+    def _read_score_map(self, path: Path, image: Tensor, vocabulary: Vocabulary) -> Tensor:
         scores = _read_scores(path)
         if scores.ndim != 3 or scores.shape[0] != len(vocabulary) or not np.issubdtype(scores.dtype, np.floating):
             raise DataError(

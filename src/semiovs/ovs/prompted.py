@@ -1,4 +1,4 @@
-"""Teachers that are asked with words: what they share beside their networks."""
+"""Base class of teachers that answer text prompts with per-pixel maps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semiovs.errors import DataError
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.pooling import Pooling
+from semiovs.ovs.pooling import ConceptPooling
 from semiovs.vocab.vocabulary import Vocabulary
 
 
@@ -19,7 +19,8 @@ class PromptedModel(OpenVocabModel):
 
     @abstractmethod
     def maps(self, images: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:
-        """Images, uint8 RGB (3, H, W) each -> one map (T, h, w) in [0, 1] each, at any resolution, over the whole image.
+        """Images, uint8 RGB (3, H, W) each -> one map (T, h, w) in [0, 1] each, at any resolution, over the whole
+        image.
 
         Map t answers ``vocabulary.prompts[t]``.
         """
@@ -29,24 +30,24 @@ class PromptedModel(OpenVocabModel):
     ) -> list[Tensor]:
         """Class scores (K, H, W) in [0, 1]: the maximum over each class's concepts."""
         require_images(images)
-        pooling = pooling_of(vocabulary)
+        pooling = make_pooling(vocabulary)
         pairs = zip(images, self.maps(images, vocabulary), strict=True)
-        return [pooling.scores(maps, _size(image)) for image, maps in pairs]
+        return [pooling.scores(maps, _image_size(image)) for image, maps in pairs]
 
     def label(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """As `scores` and argmax, without ever holding concepts x H x W."""
+        """As the argmax of `scores`, without holding concepts x H x W in memory."""
         require_images(images)
-        pooling = pooling_of(vocabulary)
+        pooling = make_pooling(vocabulary)
         pairs = zip(images, self.maps(images, vocabulary), strict=True)
-        found = [pooling.label(maps, _size(image)) for image, maps in pairs]
+        found = [pooling.label(maps, _image_size(image)) for image, maps in pairs]
         return [label for label, _ in found], [confidence for _, confidence in found]
 
 
-def pooling_of(vocabulary: Vocabulary) -> Pooling:
-    """How the concepts of a vocabulary become its classes."""
-    return Pooling(vocabulary.owners, len(vocabulary), vocabulary.background)
+def make_pooling(vocabulary: Vocabulary) -> ConceptPooling:
+    """Pooling of a vocabulary's concepts to its classes."""
+    return ConceptPooling(vocabulary.owners, len(vocabulary), vocabulary.background)
 
 
 def require_images(images: Sequence[Tensor]) -> None:
@@ -57,5 +58,5 @@ def require_images(images: Sequence[Tensor]) -> None:
             raise DataError(f"image {index}: {kind} tensor of shape {tuple(image.shape)}; must be uint8 RGB (3, H, W)")
 
 
-def _size(image: Tensor) -> tuple[int, int]:
+def _image_size(image: Tensor) -> tuple[int, int]:
     return image.shape[-2], image.shape[-1]

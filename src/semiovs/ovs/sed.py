@@ -1,4 +1,4 @@
-"""`sed`: SED, the teacher of SemiOVS. Images go in as its published predictor lets them in (SED spec, section 1)."""
+"""Teacher `sed`: SED, with the preprocessing of its published predictor (SED spec, section 1)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 class SedTeacher(PromptedModel):
     """Cost aggregation between the pixels of a CLIP tower and the concepts (Xie et al., CVPR 2024).
 
-    weights: a published file, a model or run of `semiovs ovs train`; None: the published file in `SEMIOVS_WEIGHTS_DIR`. variant:
-    large or base, None: whatever the file is. precision: fp32 is exact; tf32 (GPU) and bf16 change a few labels. topk: early
-    rejection: a concept that is nowhere among this many best of a pixel is not refined further and scores 0; None: exact.
-    resolution: side of the square that the network sees, None: that of the weights. memory_gb: for the concepts in hand; decides
-    how many are computed together and nothing else.
+    weights: a published file, a model or run of `semiovs ovs train`; None: the published file in `SEMIOVS_WEIGHTS_DIR`.
+    variant: large or base, None: whatever the file is. precision: fp32 is exact; tf32 (GPU) and bf16 change a few
+    labels. topk: early rejection: a concept that is in no pixel's `topk` best is not refined further and scores 0;
+    None: exact. resolution: side of the square input, None: that of the weights. memory_gb: memory for concepts, which
+    determines how many are computed together, without effect on results.
 
     Raises:
         UsageError: a value that cannot be taken; WeightsError: weights that are missing or of something else.
@@ -62,7 +62,7 @@ class SedTeacher(PromptedModel):
         memory_gb: float = 2.0,
         device: str = "auto",
     ) -> Self:
-        """Teacher with a network that is built already."""
+        """Teacher around an existing network."""
         teacher = cls.__new__(cls)
         teacher._configure(precision, topk, None, memory_gb, device)
         kept = copy.deepcopy(source) if precision == "bf16" else source  # casting is in place
@@ -107,31 +107,33 @@ class SedTeacher(PromptedModel):
         return {**self.source.facts, **own}
 
     def exact(self) -> SedTeacher | None:
-        """In fp32, with every concept refined at every pixel; from the same weights, opened once more."""
+        """Teacher of the same weights in fp32, with every concept refined at every pixel."""
         return None if self.precision == "fp32" and self.topk is None else self._reopen()
 
     @torch.inference_mode()
     def maps(self, images: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:
-        """One map (T, h, w) in [0, 1] an image, at a quarter of the network's resolution (192×192 for 768×768 at stride 32).
+        """One map (T, h, w) in [0, 1] an image, at a quarter of the network's resolution (192×192 for 768×768 at stride
+        32).
 
-        The sigmoid comes before any resize. The maps cover the whole image: the network's input has no padding, so nothing is
-        cut off (the published predictor cuts maps of images with sides of more than 13 to 1; SED spec, section 8, bug 8).
+        The sigmoid comes before any resize. The maps cover the whole image: the network's input has no padding, so
+        nothing is cut off (the published predictor cuts maps of images with sides of more than 13 to 1; SED spec,
+        section 8, bug 8).
         """
         require_images(images)
-        text = self._text(vocabulary)
-        prepared = [self.prepared(image) for image in images]
+        text = self._embed_vocabulary(vocabulary)
+        prepared = [self.prepare(image) for image in images]
         alike: dict[torch.Size, list[int]] = {}
         for index, image in enumerate(prepared):
             alike.setdefault(image.shape, []).append(index)
         found: dict[int, Tensor] = {}
-        with _arithmetic(self.precision, self.device):
+        with _set_arithmetic(self.precision, self.device):
             for members in alike.values():
                 batch = torch.cat([prepared[index] for index in members])
                 answers = self.network.probabilities(batch, text, topk=self.topk, budget=self._budget)
                 found |= zip(members, answers, strict=True)
         return [found[index] for index in range(len(images))]
 
-    def prepared(self, image: Tensor) -> Tensor:
+    def prepare(self, image: Tensor) -> Tensor:
         """Image, uint8 RGB (3, H, W) -> (1, 3, *size), normalised, at the network's resolution."""
         edges, size, (height, width) = self.source.edges, self._size, image.shape[1:]
         if edges is None and size is None and max(height, width) > PUBLISHED_EDGES[1]:
@@ -140,7 +142,7 @@ class SedTeacher(PromptedModel):
                 PUBLISHED_EDGES[1],
             )  # a network that sees images as they are would need them all
         if edges is not None:
-            image = _resized(image, shortest_edge(height, width, *edges))
+            image = _resize(image, fit_shortest_edge(height, width, *edges))
         x = (image.to(self.device)[None].float() - self._mean) / self._std
         stride = self.network.backbone.stride
         height, width = size or (nearest_multiple(x.shape[2], stride), nearest_multiple(x.shape[3], stride))
@@ -148,14 +150,14 @@ class SedTeacher(PromptedModel):
         dtype = next(self.network.parameters()).dtype
         return x.to(dtype, memory_format=torch.channels_last)
 
-    def _text(self, vocabulary: Vocabulary) -> Tensor:
+    def _embed_vocabulary(self, vocabulary: Vocabulary) -> Tensor:
         if self._asked is None or self._asked[0] != vocabulary.hash:
             self._asked = (vocabulary.hash, self.source.features(vocabulary).float().to(self.device))
         return self._asked[1]
 
 
-def shortest_edge(height: int, width: int, short: int, longest: int) -> tuple[int, int]:
-    """Size of an image whose short side becomes `short`, unless the long one then exceeds `longest` (SED spec, section 1)."""
+def fit_shortest_edge(height: int, width: int, short: int, longest: int) -> tuple[int, int]:
+    """Resized (height, width): short side `short`, unless the long one then exceeds `longest` (SED spec, section 1)."""
     scale = short / min(height, width)
     rows, columns = (float(short), scale * width) if height < width else (scale * height, float(short))
     if max(rows, columns) > longest:
@@ -164,7 +166,7 @@ def shortest_edge(height: int, width: int, short: int, longest: int) -> tuple[in
     return max(int(rows + 0.5), 1), max(int(columns + 0.5), 1)
 
 
-def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     """uint8 (3, H, W), resized by Pillow, bilinear with antialiasing."""
     if image.shape[1:] == size:
         return image
@@ -174,8 +176,8 @@ def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @contextmanager
-def _arithmetic(precision: str, device: torch.device) -> Iterator[None]:
-    """Matrix products and convolutions of fp32 tensors in fp32, or in TF32; the process's own setting comes back afterwards."""
+def _set_arithmetic(precision: str, device: torch.device) -> Iterator[None]:
+    """Context that computes fp32 matrix products and convolutions in fp32 or TF32; restores the setting afterwards."""
     if device.type != "cuda":
         yield
         return

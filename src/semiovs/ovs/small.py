@@ -1,7 +1,7 @@
-"""`small`: an open-vocabulary teacher of 0.9 million parameters whose weights are in the package.
+"""Teacher `small`: an open-vocabulary teacher of 0.9 million parameters whose weights ship with the package.
 
-It knows textures and colours and nothing else: SED's cost aggregation on the encoder `small` and a tower of words, trained on the
-world of many names (`datasets/named.py`) by `examples/train_small_teacher.py`. For the demo, for trying the program, and for tests.
+It knows textures and colours only: SED's cost aggregation on the encoder `small` and a small text encoder, trained on
+synthetic scenes (`demo/named_world.py`) by `examples/train_small_teacher.py`. For the demo, first trials and tests.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class SmallTeacher(SedTeacher):
     """
 
     def __init__(self, precision: str = "fp32", device: str = "auto") -> None:
-        super().__init__(shipped_teacher(), precision=precision, device=device)
+        super().__init__(find_shipped_teacher(), precision=precision, device=device)
 
 
-def shipped_teacher() -> Path:
-    """Where the weights of the package lie; the record of their training lies beside them, as ``.json``."""
+def find_shipped_teacher() -> Path:
+    """Path of the shipped weights; the record of their training is beside them, as ``.json``."""
     return Path(str(resources.files("semiovs.models") / WEIGHTS))

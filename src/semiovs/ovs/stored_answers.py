@@ -1,4 +1,4 @@
-"""A teacher that has answered already, into a pseudo-label store."""
+"""A teacher that answers from a pseudo-label store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 
 class StoredTeacher(OpenVocabModel):
-    """Answers with the labels and confidences of a store; an image is found by its id, else by the last part of it.
+    """Answers with the labels and confidences of a store; images are found by id, else by its last part.
 
     Raises:
         DataError: no store, or of other classes than `vocabulary`.
@@ -30,13 +30,13 @@ class StoredTeacher(OpenVocabModel):
         self.store = PseudoLabelStore.open(root, vocabulary)
 
     def describe(self) -> dict[str, Any]:
-        """Who filled the store."""
+        """The store, and the teacher that filled it."""
         return {"store": str(self.store.root.absolute()), "teacher": self.store.teacher}
 
     def version(self, identifier: str) -> str:
         """The image's line of the index, with the checksums of its files."""
         try:
-            return (self.store.line(self._name(identifier)) or b"").decode(errors="replace")
+            return (self.store.line(self._find_id(identifier)) or b"").decode(errors="replace")
         except DataError:
             return ""
 
@@ -52,7 +52,7 @@ class StoredTeacher(OpenVocabModel):
     def label(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Labels and confidences as they are stored; the images are not looked at.
+        """Labels and confidences as stored; the images themselves are not used.
 
         Raises:
             DataError: an image that the store does not hold, or a damaged file.
@@ -60,21 +60,21 @@ class StoredTeacher(OpenVocabModel):
         if ids is None:
             raise UsageError("a store is asked by image id: pass `ids`, one an image")
         labels, confidences = [], []
-        for name in map(self._name, ids):
+        for name in map(self._find_id, ids):
             label = torch.from_numpy(self.store.label(name).copy())
             graded = self.store.confidence(name)
             labels.append(label)
             confidences.append(torch.ones(label.shape) if graded is None else torch.from_numpy(graded / 255).float())
         return labels, confidences
 
-    def _name(self, identifier: str) -> str:
+    def _find_id(self, identifier: str) -> str:
         if identifier in self.store:
             return identifier
-        name = self._by_last.get(last_part(identifier))
+        name = self._ids_by_last_part.get(last_part(identifier))
         if name is None:
             raise DataError(f"{self.store.root}: no label for image '{identifier}'")
         return name
 
     @cached_property
-    def _by_last(self) -> dict[str, str]:
+    def _ids_by_last_part(self) -> dict[str, str]:
         return by_last_part(self.store)

@@ -20,11 +20,11 @@ from typing import Any, ClassVar, Literal
 
 from semiovs.registry.option import Option
 
-#: Arguments that the builders pass themselves (`build_method`, `build_segmenter`, the data of a data set): no options.
-PASSED = frozenset({"self", "segmenter", "num_classes", "ood", "pretrained", "data"})
+#: Arguments that the builders pass themselves (`build_method`, `build_segmenter`, what a data set is given): no options.
+PASSED = frozenset({"self", "segmenter", "num_classes", "ood", "pretrained", "data", "lists"})
 
 #: Teachers of this class also have the options of `_VIEWS`, which `build_ovs` takes care of.
-_PROMPTED, _VIEWS = "semiovs.ovs.prompted:PromptedModel", "semiovs.ovs.views:Views"
+_PROMPTED, _VIEWS = "semiovs.ovs.prompted:PromptedModel", "semiovs.ovs.multi_view:ViewOptions"
 
 #: Names that annotations of options are made of, beside Python's own.
 _TYPES = {"Any": Any, "Sequence": Sequence, "Mapping": Mapping, "Literal": Literal, "Path": Path, "ClassVar": ClassVar}
@@ -120,7 +120,7 @@ def _fields(node: ast.ClassDef, module: str) -> dict[str, Option]:
     """Fields of a dataclass."""
     found = {}
     for field in node.body:
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.target.id not in PASSED:
             kind = _type(field.annotation)
             if typing.get_origin(kind) is not ClassVar:
                 found[field.target.id] = Option(_value(field.value, module), kind)

@@ -1,1 +1,1 @@
-"""Pages for people: one self-contained HTML file each, readable offline and on a phone."""
+"""HTML reports: self-contained pages that open offline."""

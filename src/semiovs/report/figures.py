@@ -1,4 +1,4 @@
-"""Figures inside pages: SVG that takes the page's font, with few lines."""
+"""Figures for HTML pages, as inline SVG."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 
-def bare(axes: Any) -> None:
-    """Take away what is no data: frame, ticks; a light grid stays."""
+def simplify_axes(axes: Any) -> None:
+    """Remove frame and ticks from axes, and draw a light grid."""
     axes.grid(color="#eceef1", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8, length=0)
@@ -20,7 +20,7 @@ def bare(axes: Any) -> None:
         axes.spines[side].set_color("#c9ccd2")
 
 
-def svg(figure: Figure) -> str:
+def render_svg(figure: Figure) -> str:
     """Inline SVG that takes the font of the page."""
     out = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "semiovs", "font.size": 10}):

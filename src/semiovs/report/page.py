@@ -1,4 +1,4 @@
-"""Pages: self-contained HTML of one look, that opens offline."""
+"""Render self-contained HTML pages from one base template."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semiovs.files import write_text
 
 
 def write_page(path: Path, package: str, **values: Any) -> None:
-    """Fill ``page.html`` of a package, which extends ``base.html``, and write it to `path`; a value that is missing is a bug."""
+    """Fill ``page.html`` of a package, which extends ``base.html``, and write it to `path`; missing values raise."""
     folders = [jinja2.PackageLoader(package, ""), jinja2.PackageLoader("semiovs.report", "")]
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(folders),

@@ -1,1 +1,1 @@
-"""Choose images from elsewhere: on topic, balanced, without copies and leaks."""
+"""Choose OOD images from a pool: on topic, balanced over the classes, without duplicates and leaks."""

@@ -1,6 +1,6 @@
 """Candidates for a selection, listed one by one from folders, however large, lists, tars and data sets.
 
-A line or file that cannot be taken is told as `Unlisted`; only a folder or list that is not there is an error.
+A line or file that cannot be taken is told as `InvalidEntry`; only a folder or list that is not there is an error.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from semiovs.images.source import list_root, names_container, read_source
 
 
 @dataclass(frozen=True, slots=True)
-class Unlisted:
-    """An entry of a pool that names no image; where: ``file:line`` or the file."""
+class InvalidEntry:
+    """An entry of a pool that is not a usable image. where: ``file:line`` or the file; why: the reason."""
 
     where: str
     why: str
@@ -34,7 +34,7 @@ def list_candidates(
     skip: Path | None = None,
     whole: bool = False,
     outside: bool = False,
-) -> Iterator[Record | Unlisted]:
+) -> Iterator[Record | InvalidEntry]:
     """Images of folders and lists, one after the other; the order and the ids are the same each time.
 
     With several of them, an id begins with the name of its folder or list (of the folder above, if that is ``images``); skip: a
@@ -47,14 +47,15 @@ def list_candidates(
     paths = [Path(path).expanduser() for path in given]
     if not paths:
         raise UsageError("nothing to choose from: give --from FOLDER or --from LIST")
-    names = [_name(path) for path in paths]
+    names = [_name_pool(path) for path in paths]
     if len(set(names)) < len(names):
         raise UsageError(
             f"--from: two of {', '.join(names)} have one name, which their images' ids would begin with; "
             "rename one, or give a link to it that has another name"
         )
     sources = [
-        _source(path if whole else _inner(path), Path(root), skip and skip.resolve(), outside=outside) for path in paths
+        _open_source(path if whole else _find_images_folder(path), Path(root), skip and skip.resolve(), outside=outside)
+        for path in paths
     ]
     for name, images in zip(names, sources, strict=True):
         for image in images:
@@ -62,30 +63,30 @@ def list_candidates(
             yield replace(image, id=f"{name}/{image.id}") if named and isinstance(image, Record) else image
 
 
-def _name(path: Path) -> str:
-    """What the ids of one of several pools begin with."""
+def _name_pool(path: Path) -> str:
+    """Prefix for the ids of one of several pools."""
     if path.is_file():
         return path.stem
     parts = Path(os.path.abspath(path)).parts  # noqa: PTH100 (links keep their names)
     return parts[-2] if parts[-1] == "images" and len(parts) > 2 else parts[-1]
 
 
-def _inner(path: Path) -> Path:
+def _find_images_folder(path: Path) -> Path:
     return path / "images" if (path / "images").is_dir() else path
 
 
-def _source(path: Path, root: Path, skip: Path | None, *, outside: bool) -> Iterator[Record | Unlisted]:
-    """Images of one folder or list, of tars or a data set."""
+def _open_source(path: Path, root: Path, skip: Path | None, *, outside: bool) -> Iterator[Record | InvalidEntry]:
+    """Images of one folder, list, set of tar files or Hugging Face data set."""
     if names_container(path):
         return iter(read_source(path.name, path.parent))
     if path.is_file():
-        return _listed(path, root, outside=outside)
+        return _read_list(path, root, outside=outside)
     if path.is_dir():
-        return _folder(path, skip)
+        return _walk_folder(path, skip)
     raise DataError(f"{path}: no such folder or list")
 
 
-def _listed(path: Path, root: Path, *, outside: bool) -> Iterator[Record | Unlisted]:
+def _read_list(path: Path, root: Path, *, outside: bool) -> Iterator[Record | InvalidEntry]:
     """Images of a list, line by line."""
     start = list_root(path, root)
     within = None if outside else AllowedFolders([root, path.parent, start])
@@ -98,10 +99,10 @@ def _listed(path: Path, root: Path, *, outside: bool) -> Iterator[Record | Unlis
                 within.check(record.image)
             yield record
         except DataError as error:
-            yield Unlisted(f"{path}:{number}", f"{path}:{number}: {error}")
+            yield InvalidEntry(f"{path}:{number}", f"{path}:{number}: {error}")
 
 
-def _folder(root: Path, skip: Path | None) -> Iterator[Record | Unlisted]:
+def _walk_folder(root: Path, skip: Path | None) -> Iterator[Record | InvalidEntry]:
     """Images below a folder, as `walk_files` finds them, and the folders that cannot be read.
 
     The id is the path from the root without suffix, or with it where another image has that name.
@@ -112,22 +113,22 @@ def _folder(root: Path, skip: Path | None) -> Iterator[Record | Unlisted]:
         yield from _unread(unread)
         if path.parent != folder:
             folder, taken = path.parent, set()
-        yield _record(root, path, path.name if path.stem in taken else path.stem)
+        yield _make_record(root, path, path.name if path.stem in taken else path.stem)
         taken.add(path.stem)
     yield from _unread(unread)
 
 
-def _unread(errors: list[OSError]) -> Iterator[Unlisted]:
+def _unread(errors: list[OSError]) -> Iterator[InvalidEntry]:
     while errors:
         error = errors.pop(0)
-        yield Unlisted(ascii(str(error.filename)), f"{error.filename}: {error.strerror}")
+        yield InvalidEntry(ascii(str(error.filename)), f"{error.filename}: {error.strerror}")
 
 
-def _record(root: Path, path: Path, stem: str) -> Record | Unlisted:
+def _make_record(root: Path, path: Path, stem: str) -> Record | InvalidEntry:
     identifier = path.relative_to(root).with_name(stem).as_posix()
     try:
         if is_id(identifier):
             return Record(identifier, path)
     except DataError as error:
-        return Unlisted(ascii(str(path)), f"{str(path)!a}: {error}")
-    return Unlisted(ascii(str(path)), f"{str(path)!a}: no id can be made of this path")
+        return InvalidEntry(ascii(str(path)), f"{str(path)!a}: {error}")
+    return InvalidEntry(ascii(str(path)), f"{str(path)!a}: no id can be made of this path")

@@ -1,9 +1,9 @@
-"""Choosing so many images that the classes come out as equal as the pool allows, and the images of each as different as possible.
+"""Choose a given number of images with balanced classes and diverse content.
 
-Water-filling: the class with the fewest chosen images is next, the rarer one if two have as few; an image counts for every
-class that it shows. Of a class, a window of candidates is looked at, and the one farthest from everything chosen so far is
-taken (Gonzalez 1985's farthest-first, over a sample as in Mirzasoleiman et al. 2015), so a pick costs the same in a pool of a
-million.
+Water-filling: the class with the fewest chosen images is next (the rarer one of equals); an image counts for every
+class that it shows. Among a window of candidates of that class, the one farthest from all chosen images is taken
+(farthest-first, Gonzalez 1985, over a sample as in Mirzasoleiman et al. 2015), so the cost of a pick does not depend on
+the size of the pool.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from numpy.typing import NDArray
 
 from semiovs.similarity.descriptor import Vectors, lengths
 
-#: Candidates of a class that are looked at, and how many of these, the nearest to what is chosen, make room at each pick.
+#: Candidates of a class in the window, and how many of them (those nearest to chosen images) are replaced at each pick.
 WINDOW, _LEAVING = 64, 4
 
 
-def fill(present: NDArray[np.bool_], vectors: Vectors, budget: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def choose_balanced(
+    present: NDArray[np.bool_], vectors: Vectors, budget: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Choose at most `budget` rows.
 
-    present: (N, K) which classes an image shows; vectors: (N, D); rows stand in the order in which equals are preferred (a random
-    one). Rows without a class are never chosen.
+    present: (N, K) which classes an image shows; vectors: (N, D); rows are in the order in which equals are preferred
+    (a random one). Rows without a class are never chosen.
 
     Returns the rows in the order in which they were chosen, and the class that each was chosen for.
     """
     total = present.sum(axis=0)
-    spread = _Spread(vectors, min(budget, len(present)))
-    queues = [_Queue(deque(np.flatnonzero(present[:, k]).tolist())) for k in range(present.shape[1])]
+    spread = _ChosenSet(vectors, min(budget, len(present)))
+    queues = [_ClassQueue(deque(np.flatnonzero(present[:, k]).tolist())) for k in range(present.shape[1])]
     counts = np.zeros(present.shape[1], np.int64)
     open_ = total > 0
     classes: list[int] = []
@@ -47,8 +49,8 @@ def fill(present: NDArray[np.bool_], vectors: Vectors, budget: int) -> tuple[NDA
     return spread.chosen, np.array(classes, np.int64)
 
 
-class _Spread:
-    """How near each row is to what is chosen; brought up to date for the rows that are asked for."""
+class _ChosenSet:
+    """The chosen rows, and the largest cosine of other rows with them, updated on demand."""
 
     def __init__(self, vectors: Vectors, budget: int) -> None:
         self.vectors, self.lengths = vectors, lengths(vectors)
@@ -65,14 +67,14 @@ class _Spread:
         return self._rows[: self._count]
 
     def choose(self, row: int) -> None:
-        """Add a row to what is chosen."""
+        """Add a row to the chosen ones."""
         self._rows[self._count] = row
         self._table[self._count] = self.vectors[row]
         self._count += 1
         self.taken[row] = True
 
     def cosines(self, rows: list[int]) -> NDArray[np.float32]:
-        """Largest cosine of each row with what is chosen, -2 where nothing is."""
+        """Largest cosine of each row with a chosen one; -2 while none is chosen."""
         places = np.array(rows)
         known = self._known[places]
         for first in np.unique(known).tolist():
@@ -88,14 +90,14 @@ class _Spread:
 
 
 @dataclass
-class _Queue:
-    """Candidates of one class: those in the window, and those that wait."""
+class _ClassQueue:
+    """Candidates of one class: the window, and the rows waiting behind it."""
 
     waiting: deque[int]
     window: list[int] = field(default_factory=list)
 
-    def take(self, spread: _Spread) -> int | None:
-        """Take the candidate of the window that is farthest from what is chosen; None if there is none."""
+    def take(self, spread: _ChosenSet) -> int | None:
+        """Remove and return the candidate that is farthest from the chosen rows; None if there is none."""
         self.window = [row for row in self.window if not spread.taken[row]]
         while len(self.window) < WINDOW and self.waiting:
             row = self.waiting.popleft()

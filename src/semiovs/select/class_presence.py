@@ -1,8 +1,8 @@
-"""Which classes an image shows, by a teacher's answer, and from which score on to believe it.
+"""Which classes an image shows according to a teacher, and thresholds for that.
 
-A class's presence is the score that a share of the image's pixels reaches among those that the teacher gives to the class:
-one number for size and certainty, and for teachers that score as well as for masks. Thresholds come from the labelled images,
-whose classes are known: at least so many of the images that show a class must stay above it.
+The presence of a class is the highest score that a given share of the image's pixels reach among those labelled as the
+class: one number for size and certainty. Thresholds are fitted on labelled images, such that a wanted share (recall) of
+the images that show a class stay above its threshold.
 """
 
 from __future__ import annotations
@@ -15,47 +15,49 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semiovs.calibration.counts import levels
+from semiovs.calibration.counts import quantize_scores
 from semiovs.errors import DataError
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.batch_fit import is_out_of_memory, release
+from semiovs.ovs.batch_size import is_out_of_memory, release_memory
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: Share of an image's pixels that a class must have.
 SHARE = 0.01
-#: Labelled images that show a class, below which its threshold is that of all classes together.
+#: With fewer labelled images of a class, it gets the threshold fitted on all classes together.
 FEW = 5
-#: Level where there is nothing to calibrate on.
+#: Threshold level without labelled images.
 DEFAULT = 128
-#: A higher threshold must be right this much more often among the labelled images to be worth it.
+#: A higher threshold must gain this much precision to be preferred.
 _GAIN = 0.01
 
 
 @dataclass(frozen=True)
-class Presence:
+class ClassPresence:
     """One image. level: (K,) uint8, 255 times the score; seen: (K,) bool, whether any pixel is the class's."""
 
     level: NDArray[np.uint8]
     seen: NDArray[np.bool_]
 
 
-def presence(label: NDArray[np.uint8], confidence: NDArray[Any] | None, classes: int, share: float = SHARE) -> Presence:
-    """Of labels (H, W), 255 = ignore, and confidences (H, W) in [0, 1] or uint8 (None: 1)."""
-    graded = np.full(label.shape, 255, np.uint8) if confidence is None else levels(confidence)
+def measure_presence(
+    label: NDArray[np.uint8], confidence: NDArray[Any] | None, classes: int, share: float = SHARE
+) -> ClassPresence:
+    """Presence from labels (H, W), 255 = ignore, and confidences (H, W) in [0, 1] or uint8 levels (None: 1)."""
+    graded = np.full(label.shape, 255, np.uint8) if confidence is None else quantize_scores(confidence)
     known = label < classes
     keys = label[known].astype(np.int32) * 256 + graded[known]
     counts = np.bincount(keys, minlength=classes * 256).reshape(classes, 256)
     reached = counts[:, ::-1].cumsum(axis=1)[:, ::-1] >= max(1, int(np.ceil(share * label.size)))
     level = np.where(reached.any(axis=1), 255 - reached[:, ::-1].argmax(axis=1), 0)
-    return Presence(level.astype(np.uint8), np.asarray(counts.any(axis=1)))
+    return ClassPresence(level.astype(np.uint8), np.asarray(counts.any(axis=1)))
 
 
-def ask(
+def ask_teacher(
     teacher: OpenVocabModel, images: Sequence[Tensor], vocabulary: Vocabulary, ids: Sequence[str], share: float = SHARE
-) -> list[Presence | DataError]:
-    """Presence in each image, uint8 RGB (3, H, W); what is wrong with it where the teacher cannot answer.
+) -> list[ClassPresence | DataError]:
+    """Presence in each image, uint8 RGB (3, H, W), or the error where the teacher cannot answer.
 
-    A batch that does not fit the memory, or in which one image is wrong, is asked in halves.
+    A batch that does not fit into memory, or that holds a bad image, is split in halves.
     """
     try:
         labels, confidences = teacher.label(images, vocabulary, ids=ids)
@@ -69,27 +71,33 @@ def ask(
             return [DataError(f"{ids[0]}: {images[0].shape[2]}x{images[0].shape[1]} pixels do not fit the memory")]
     else:
         answers = zip(ids, labels, confidences, strict=True)
-        return [_presence(name, label, confidence, len(vocabulary), share) for name, label, confidence in answers]
-    release()
+        return [
+            _try_measure_presence(name, label, confidence, len(vocabulary), share)
+            for name, label, confidence in answers
+        ]
+    release_memory()
     middle = len(images) // 2
     halves = ((images[:middle], ids[:middle]), (images[middle:], ids[middle:]))
-    return [found for part, names in halves for found in ask(teacher, part, vocabulary, names, share)]
+    return [found for part, names in halves for found in ask_teacher(teacher, part, vocabulary, names, share)]
 
 
-def _presence(name: str, label: Tensor, confidence: Tensor, classes: int, share: float) -> Presence | DataError:
+def _try_measure_presence(
+    name: str, label: Tensor, confidence: Tensor, classes: int, share: float
+) -> ClassPresence | DataError:
     try:
-        graded = levels(confidence.float().cpu().numpy(), name)
-        return presence(label.cpu().numpy().astype(np.uint8), graded, classes, share)
+        graded = quantize_scores(confidence.float().cpu().numpy(), name)
+        return measure_presence(label.cpu().numpy().astype(np.uint8), graded, classes, share)
     except DataError as error:
         return error
 
 
 @dataclass(frozen=True)
-class Threshold:
-    """From which level on a class counts as present.
+class PresenceThreshold:
+    """The level from which on a class counts as present.
 
-    images: labelled images that show it; recall: share of these above the level; precision: share of the labelled images above it
-    that show the class; source: ``class``, ``all classes`` (too few images of its own) or ``default`` (nothing to calibrate on).
+    images: labelled images that show it; recall: share of these above the level; precision: share of the labelled
+    images above it that show the class; source: ``class``, ``all classes`` (too few images of its own) or ``default``
+    (nothing to calibrate on).
     """
 
     name: str
@@ -102,45 +110,45 @@ class Threshold:
     def as_json(self) -> dict[str, Any]:
         """Plain data, the level as a score in [0, 1]."""
         data = asdict(self) | {"level": self.level / 255}
-        return {key: _rounded(value) if isinstance(value, float) else value for key, value in data.items()}
+        return {key: _round_share(value) if isinstance(value, float) else value for key, value in data.items()}
 
 
-def _rounded(share: float) -> float | None:
+def _round_share(share: float) -> float | None:
     return None if np.isnan(share) else round(share, 4)
 
 
-def thresholds(
+def fit_thresholds(
     names: Sequence[str], found: NDArray[np.uint8], truth: NDArray[np.bool_], recall: float
-) -> list[Threshold]:
+) -> list[PresenceThreshold]:
     """Thresholds by presence (N, K) in labelled images and whether they truly show the class (N, K).
 
     Of all levels that keep the recall: the lowest that no other beats in precision by more than a percent.
     """
     if not len(found):
-        return [Threshold(name, DEFAULT, 0, np.nan, np.nan, "default") for name in names]
-    together = _level(found.ravel(), truth.ravel(), recall)
+        return [PresenceThreshold(name, DEFAULT, 0, np.nan, np.nan, "default") for name in names]
+    together = _fit_level(found.ravel(), truth.ravel(), recall)
     made = []
     for k, name in enumerate(names):
         images = int(truth[:, k].sum())
-        level = _level(found[:, k], truth[:, k], recall) if images >= FEW else together
+        level = _fit_level(found[:, k], truth[:, k], recall) if images >= FEW else together
         above = found[:, k] >= level
         right = int((above & truth[:, k]).sum())
         kept, true = (right / count if count else np.nan for count in (images, int(above.sum())))
-        made.append(Threshold(name, level, images, kept, true, "class" if images >= FEW else "all classes"))
+        made.append(PresenceThreshold(name, level, images, kept, true, "class" if images >= FEW else "all classes"))
     return made
 
 
-def _level(found: NDArray[np.uint8], truth: NDArray[np.bool_], recall: float) -> int:
-    shown = _at_least(found[truth])
-    every = _at_least(found)
+def _fit_level(found: NDArray[np.uint8], truth: NDArray[np.bool_], recall: float) -> int:
+    shown = _count_at_least(found[truth])
+    every = _count_at_least(found)
     allowed = np.flatnonzero(shown >= recall * max(int(truth.sum()), 1))
     allowed = allowed[allowed >= 1]
     if not len(allowed):
-        return 1  # the teacher misses more than that: whatever it sees counts
+        return 1  # the teacher's own recall is lower: accept everything that it sees
     precision = shown[allowed] / np.maximum(every[allowed], 1)
     return int(allowed[np.argmax(precision >= precision.max() - _GAIN)])
 
 
-def _at_least(found: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(256,) how many are at least at each level."""
+def _count_at_least(found: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(256,) number of values at or above each level."""
     return np.bincount(found, minlength=256)[::-1].cumsum()[::-1]

@@ -1,4 +1,4 @@
-"""The decision about each image of a pool: chosen, or why not. A pure function of rows, seed and rules, whatever the order."""
+"""Decide about each image of a pool: chosen, or the reason why not. A pure function of rows, seed and rules."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.select.class_balance import fill
-from semiovs.select.scan_table import READ, UNANSWERED, UNREADABLE, Rows
-from semiovs.similarity.copies import Copies, copies_of, copies_within
-from semiovs.similarity.descriptor import centered
+from semiovs.select.class_balance import choose_balanced
+from semiovs.select.scan_table import READ, UNANSWERED, UNREADABLE, ScanRows
+from semiovs.similarity.copies import Copies, find_copies_of, find_copies_within
+from semiovs.similarity.descriptor import subtract_mean
 from semiovs.similarity.hashes import RADIUS
 from semiovs.similarity.neighbors import Places
 
-#: Cosine from which on two pictures are copies of one, by the built-in description and by a trained encoder.
+#: Cosine from which on two images count as copies: of the built-in descriptors, and of a trained encoder.
 NEAR, NEAR_BY_ENCODER = 0.95, 0.9
 
 Rule = Literal["balanced", "paper"]
 
-#: What can become of an image, in the order in which it is asked.
+#: Outcomes for an image, in the order in which they are checked.
 CHOSEN, UNREAD, NO_ANSWER, REPEATED, LICENSE, LEAK, OFF_TOPIC, DUPLICATE, BUDGET = range(9)
 REASONS = (
     "chosen", "unreadable", "no answer", "repeated id", "license", "leak", "off-topic", "duplicate", "over budget"
@@ -28,12 +28,12 @@ REASONS = (
 
 
 @dataclass(frozen=True)
-class Rules:
+class SelectionRules:
     """How to choose.
 
-    rule: ``balanced`` (everything below) or ``paper`` (each image in which any pixel has a target class, as SemiOVS's list was
-    probably made: nothing is dropped for being double or a leak); budget: images, None: all; near: cosine of copies; radius:
-    bits of copies' hashes.
+    rule: ``balanced`` (everything below) or ``paper`` (each image in which any pixel has a target class, as SemiOVS's
+    list was probably made: nothing is dropped for being double or a leak); budget: images, None: all; near: cosine of
+    copies; radius: bits of copies' hashes.
     """
 
     budget: int | None = None
@@ -45,12 +45,12 @@ class Rules:
 
 @dataclass(frozen=True)
 class Decision:
-    """One row an image.
+    """Result of `decide`, one row per image.
 
-    reason: (N,) place in `REASONS`; kind: (N,) of copy, 0 for none; of: (N,) row that it is a copy of, -1 for none: for leaks
-    a row of the references, else of the pool; via: (N,) for leaks that were recognised by another leak, the pool's row of
-    that one; order: rows of the chosen in the order of choice; present: (N, T) targets that are shown; leaks: leaks that were
-    chosen all the same.
+    reason: (N,) place in `REASONS`; kind: (N,) of copy, 0 for none; of: (N,) row that it is a copy of, -1 for none: for
+    leaks a row of the references, else of the pool; via: (N,) for leaks that were recognised by another leak, the
+    pool's row of that one; order: rows of the chosen in the order of choice; present: (N, T) targets that are shown;
+    leaks: leaks that were chosen all the same.
     """
 
     reason: NDArray[np.uint8]
@@ -68,20 +68,26 @@ class Decision:
 
 
 def decide(
-    rows: Rows, references: Rows, allowed: NDArray[np.bool_], levels: NDArray[np.uint8], targets: Places, rules: Rules
+    rows: ScanRows,
+    references: ScanRows,
+    allowed: NDArray[np.bool_],
+    levels: NDArray[np.uint8],
+    targets: Places,
+    rules: SelectionRules,
 ) -> Decision:
-    """Decide about a pool.
+    """Decide about each image of a pool.
 
-    references: images that must not be among the chosen ones; allowed: (N,) whose license will do; levels: (K,) from which
-    presence on a class counts; targets: classes that are wanted. Rows without presence columns all count as on topic.
+    references: images that must not be among the chosen ones; allowed: (N,) whose license will do; levels: (K,) from
+    which presence on a class counts; targets: classes that are wanted. Rows without presence columns all count as on
+    topic.
     """
-    state = _State(rows, references, rules)
+    state = _DecisionState(rows, references, rules)
     state.drop(rows.status == UNREADABLE, UNREAD)
     state.drop(rows.status == UNANSWERED, NO_ANSWER)
-    state.drop(_repeated(rows), REPEATED)
+    state.drop(_find_repeated_ids(rows), REPEATED)
     state.drop(~allowed, LICENSE)
-    leaks = state.leaks()
-    present = _present(rows, levels, targets, rules.rule)
+    leaks = state.find_leaks()
+    present = _find_present_classes(rows, levels, targets, rules.rule)
     if rules.rule == "balanced":
         state.mark_leaks(leaks)
     state.drop(np.asarray(~present.any(axis=1)), OFF_TOPIC)
@@ -92,14 +98,14 @@ def decide(
     return Decision(state.reason, state.kind, state.of, state.via, order, chosen_for, present, chosen_leaks)
 
 
-class _State:
-    """Reasons as they become known; 255 is still open."""
+class _DecisionState:
+    """Reasons while they are being determined; 255 = not decided yet."""
 
-    def __init__(self, rows: Rows, references: Rows, rules: Rules) -> None:
+    def __init__(self, rows: ScanRows, references: ScanRows, rules: SelectionRules) -> None:
         if rows.embedding.shape[1]:
             known = rows.embedding[rows.status == READ]
-            references = replace(references, embedding=centered(references.embedding, known))
-            rows = replace(rows, embedding=centered(rows.embedding, known))
+            references = replace(references, embedding=subtract_mean(references.embedding, known))
+            rows = replace(rows, embedding=subtract_mean(rows.embedding, known))
         self.rows, self.references, self.rules = rows, references, rules
         count = len(rows)
         self.reason = np.full(count, 255, np.uint8)
@@ -108,19 +114,22 @@ class _State:
 
     @property
     def open(self) -> Places:
-        """Rows that nothing is known about."""
+        """Rows that are not decided yet."""
         return np.flatnonzero(self.reason == 255)
 
     def drop(self, which: NDArray[np.bool_], reason: int) -> None:
         self.reason[which & (self.reason == 255)] = reason
 
-    def leaks(self) -> Copies:
-        """Copies of references among the open rows; places of all rows."""
+    def find_leaks(self) -> Copies:
+        """Find copies of references among the undecided rows; indices are those of all rows."""
         count = len(self.rows)
         found = Copies(np.full(count, -1), np.zeros(count, np.uint8))
         left = self.open
-        part = copies_of(
-            self.rows.looks[left], self.references.looks, radius=self.rules.radius, threshold=self.rules.near
+        part = find_copies_of(
+            self.rows.fingerprints[left],
+            self.references.fingerprints,
+            radius=self.rules.radius,
+            threshold=self.rules.near,
         )
         found.of[left], found.kind[left] = part.of, part.kind
         return found
@@ -130,13 +139,13 @@ class _State:
         self.reason[hit], self.of[hit], self.kind[hit] = LEAK, leaks.of[hit], leaks.kind[hit]
 
     def mark_copies(self) -> None:
-        """Copies of the open rows' own: the one with most pixels stays, of these the largest file; a copy of a leak is a leak."""
+        """Mark copies among the undecided rows: most pixels stay, then the largest file. Copies of leaks are leaks."""
         open_, leaks = self.open, np.flatnonzero(self.reason == LEAK)
         sizes = self.rows.size[open_].astype(np.int64)
         open_ = open_[np.lexsort((self.rows.key[open_], -sizes[:, 2], -sizes[:, 0] * sizes[:, 1]))]
         leaks = leaks[np.argsort(self.rows.key[leaks], kind="stable")]
         rows = np.concatenate([leaks, open_])
-        found = copies_within(self.rows.looks[rows], radius=self.rules.radius, threshold=self.rules.near)
+        found = find_copies_within(self.rows.fingerprints[rows], radius=self.rules.radius, threshold=self.rules.near)
         places = np.flatnonzero(found.of >= 0)
         places = places[places >= len(leaks)]
         copies, originals = rows[places], rows[found.of[places]]
@@ -148,20 +157,20 @@ class _State:
 
     def choose(self, present: NDArray[np.bool_]) -> tuple[Places, Places]:
         left = self.open
-        left = left[np.argsort(shuffled(self.rows.key[left], self.rules.seed), kind="stable")]
+        left = left[np.argsort(shuffle_keys(self.rows.key[left], self.rules.seed), kind="stable")]
         budget = len(left) if self.rules.budget is None else self.rules.budget
         if self.rules.rule == "paper" or budget >= len(left):
             order = left[:budget]
             chosen_for = np.full(len(order), -1)
         else:
-            places, chosen_for = fill(present[left], self.rows.looks.embedding[left], budget)
+            places, chosen_for = choose_balanced(present[left], self.rows.fingerprints.embedding[left], budget)
             order = left[places]
         self.reason[left] = BUDGET
         self.reason[order] = CHOSEN
         return order, chosen_for
 
 
-def shuffled(keys: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
+def shuffle_keys(keys: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     """64-bit numbers by which rows are put into a random order (the finaliser of SplitMix64, Steele et al. 2014)."""
     with np.errstate(over="ignore"):
         mixed = keys + np.uint64((seed * 0x9E3779B97F4A7C15) % 2**64)
@@ -170,8 +179,8 @@ def shuffled(keys: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
-def _repeated(rows: Rows) -> NDArray[np.bool_]:
-    """Readable rows whose id another one has; the one with the smallest digest stays."""
+def _find_repeated_ids(rows: ScanRows) -> NDArray[np.bool_]:
+    """Readable rows whose id occurs more than once; the row with the smallest digest stays."""
     read = np.flatnonzero(rows.status == READ)
     digests = rows.digest[read, :8].copy().view(np.uint64).ravel()
     read = read[np.lexsort((digests, rows.key[read]))]
@@ -180,7 +189,7 @@ def _repeated(rows: Rows) -> NDArray[np.bool_]:
     return again
 
 
-def _present(rows: Rows, levels: NDArray[np.uint8], targets: Places, rule: Rule) -> NDArray[np.bool_]:
+def _find_present_classes(rows: ScanRows, levels: NDArray[np.uint8], targets: Places, rule: Rule) -> NDArray[np.bool_]:
     if not rows.presence.shape[1]:
         return np.ones((len(rows), 1), bool)
     if rule == "paper":

@@ -1,4 +1,4 @@
-"""The page of a selection: how many images were chosen and dropped and why, classes before and after, and pictures of them."""
+"""The HTML page of a selection: images chosen and dropped by reason, classes before and after, example images."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from PIL import Image
 from semiovs.errors import DataError
 from semiovs.files import write_bytes
 from semiovs.images.image import read_image
-from semiovs.inference.photos import Photo, photo_sheet, thumbnail
+from semiovs.inference.photos import Photo, make_photo_sheet, resize_photo
 from semiovs.report.page import write_page
-from semiovs.select.selection_files import Example, Written
+from semiovs.select.selection_files import ExampleImage, WrittenSelection
 
 #: Long side of the pictures on the page and on the sheets, pixels.
 _SIDE = 200
@@ -32,17 +32,17 @@ _MEANING = {
 }
 
 
-def write_report(out: Path, written: Written, command: str) -> list[Path]:
-    """Write report.html and the contact sheets, chosen.png and dropped-<reason>.png, into `out`; the files that were written."""
-    tiles = {"chosen": _photos(written.chosen)}
-    tiles |= {reason: _photos(written.dropped.get(reason, [])) for reason in _MEANING}
+def write_selection_page(out: Path, written: WrittenSelection, command: str) -> list[Path]:
+    """Write report.html and the contact sheets chosen.png and dropped-<reason>.png into `out`; return their paths."""
+    tiles = {"chosen": _load_photos(written.chosen)}
+    tiles |= {reason: _load_photos(written.dropped.get(reason, [])) for reason in _MEANING}
     for old in out.glob("dropped-*.png"):
         old.unlink()
     files = [out / "report.html"]
     for reason, photos in tiles.items():
         if photos:
             files.append(out / (f"{reason}.png" if reason == "chosen" else f"dropped-{reason.replace(' ', '-')}.png"))
-            write_bytes(files[-1], _bytes(photo_sheet(photos, side=_SIDE), "PNG"))
+            write_bytes(files[-1], _encode_image(make_photo_sheet(photos, side=_SIDE), "PNG"))
     data = written.data
     counts = {**data["dropped"], "unreadable": data["unreadable"]}
     write_page(
@@ -50,24 +50,24 @@ def write_report(out: Path, written: Written, command: str) -> list[Path]:
         __package__,
         data=data,
         command=command,
-        rows=_classes(data["classes"], data["thresholds"]),
+        rows=_make_class_rows(data["classes"], data["thresholds"]),
         reasons=[
             {
                 "name": name,
                 "count": counts[name],
-                "share": _percent(counts[name], data["listed"]),
+                "share": _format_percent(counts[name], data["listed"]),
                 "meaning": meaning,
                 "kinds": {kind: count for kind, count in data["kinds"].get(name, {}).items() if count},
             }
             for name, meaning in _MEANING.items()
         ],
-        strips=[{"name": reason, "tiles": [_tile(photo) for photo in photos]} for reason, photos in tiles.items()],
+        strips=[{"name": reason, "tiles": [_make_tile(photo) for photo in photos]} for reason, photos in tiles.items()],
         leaks=data["leaks_of"],
     )
     return files
 
 
-def _classes(classes: Sequence[Mapping[str, Any]], limits: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _make_class_rows(classes: Sequence[Mapping[str, Any]], limits: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     most = max((row["pool"] for row in classes), default=1) or 1
     return [
         {
@@ -75,29 +75,29 @@ def _classes(classes: Sequence[Mapping[str, Any]], limits: Sequence[Mapping[str,
             "before": f"{100 * row['pool'] / most:.1f}",
             "after": f"{100 * row['chosen'] / most:.1f}",
             "level": f"{limit['level']:.2f}",
-            "recall": _share(limit["recall"]),
-            "precision": _share(limit["precision"]),
+            "recall": _format_share(limit["recall"]),
+            "precision": _format_share(limit["precision"]),
             "source": limit["source"],
         }
         for row, limit in zip(classes, limits, strict=True)
     ]
 
 
-def _share(value: float | None) -> str:
+def _format_share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.0f}"
 
 
-def _percent(count: int, total: int) -> str:
+def _format_percent(count: int, total: int) -> str:
     return f"{100 * count / max(total, 1):.1f}"
 
 
-def _photos(some: Sequence[Example]) -> list[Photo]:
+def _load_photos(some: Sequence[ExampleImage]) -> list[Photo]:
     """Tiles of images that can still be read."""
     photos = []
     for example in some:
         paths = [example.image] if example.of_image is None else [example.image, example.of_image]
         try:
-            pictures = [thumbnail(read_image(path), _SIDE) for path in paths]
+            pictures = [resize_photo(read_image(path), _SIDE) for path in paths]
         except DataError:
             continue
         caption = f"{example.id} = {example.of} ({example.kind})" if example.of else example.id
@@ -105,14 +105,15 @@ def _photos(some: Sequence[Example]) -> list[Photo]:
     return photos
 
 
-def _tile(photo: Photo) -> dict[str, Any]:
+def _make_tile(photo: Photo) -> dict[str, Any]:
     sources = [
-        "data:image/jpeg;base64," + base64.b64encode(_bytes(picture, "JPEG")).decode() for picture in photo.pictures
+        "data:image/jpeg;base64," + base64.b64encode(_encode_image(picture, "JPEG")).decode()
+        for picture in photo.pictures
     ]
     return {"caption": photo.caption, "sources": sources}
 
 
-def _bytes(picture: Image.Image, kind: str) -> bytes:
+def _encode_image(picture: Image.Image, kind: str) -> bytes:
     out = io.BytesIO()
     picture.save(out, kind, **({"quality": 75} if kind == "JPEG" else {"optimize": True}))
     return out.getvalue()

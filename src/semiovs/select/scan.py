@@ -1,4 +1,4 @@
-"""Scanning a pool: every image is looked at once, and a teacher is asked which classes it shows."""
+"""Scan a pool: compute the features of every image, and ask a teacher which classes it shows."""
 
 from __future__ import annotations
 
@@ -14,10 +14,19 @@ from numpy.typing import NDArray
 from semiovs.errors import DataError, UsageError
 from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.select.candidates import Unlisted
-from semiovs.select.class_presence import SHARE, ask
-from semiovs.select.image_features import Look, look, looks
-from semiovs.select.scan_table import READ, UNANSWERED, UNREADABLE, Listed, Rows, Scan, key_of, text_of
+from semiovs.select.candidates import InvalidEntry
+from semiovs.select.class_presence import SHARE, ask_teacher
+from semiovs.select.image_features import ImageFeatures, read_features, read_features_ahead
+from semiovs.select.scan_table import (
+    READ,
+    UNANSWERED,
+    UNREADABLE,
+    PoolEntry,
+    ScanRows,
+    ScanTable,
+    encode_entry,
+    hash_id,
+)
 from semiovs.similarity.descriptor import Vectors
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -25,16 +34,16 @@ Progress = Callable[[int], None]
 #: RGB pictures (H, W, 3) to vectors (N, D).
 Embed = Callable[[Sequence[NDArray[np.uint8]]], Vectors]
 
-#: Changes whenever rows are made in another way.
+#: Version of the rows; increase it when their computation changes.
 _FORM = 3
 
 
 @dataclass(frozen=True)
 class Examiner:
-    """What is asked of each image.
+    """Computes the rows of images.
 
-    teacher: None, if classes do not matter; identity: what tells it from others; share: of the pixels that a class must have;
-    embed: an encoder, None: the descriptions alone.
+    teacher: None if classes do not matter; identity: plain data that identifies the teacher; share: of the pixels that
+    a class must have; embed: an encoder, None: the descriptions alone.
     """
 
     vocabulary: Vocabulary
@@ -47,7 +56,7 @@ class Examiner:
 
     @property
     def settings(self) -> str:
-        """What the rows depend on."""
+        """Text that identifies everything that the rows depend on."""
         asked = None if self.teacher is None else [self.vocabulary.hash, self.identity, self.share]
         return json.dumps([_FORM, asked, self.embedding], sort_keys=True, default=str)
 
@@ -57,36 +66,42 @@ class Examiner:
         return 0 if self.teacher is None else len(self.vocabulary)
 
     def version(self, record: Record) -> str:
-        """What the teacher has looked up for an image by now."""
+        """Version of the teacher's stored answer for an image; "" without a teacher."""
         return "" if self.teacher is None else self.teacher.version(record.id)
 
     def without_teacher(self) -> Examiner:
-        """The same for images whose classes do not matter."""
+        """A copy for images whose classes do not matter."""
         return Examiner(self.vocabulary, embed=self.embed, embedding=self.embedding, batch_size=self.batch_size)
 
     def rows(
-        self, images: Sequence[Listed], threads: int, stop: Callable[[int], bool]
-    ) -> tuple[Rows, list[str]] | None:
-        """Rows and lines of one chunk; None if `stop`, which is asked with how many images are done, said so."""
-        rows = Rows.empty(len(images), self.classes, self.embedding[1])
+        self, images: Sequence[PoolEntry], threads: int, stop: Callable[[int], bool]
+    ) -> tuple[ScanRows, list[str]] | None:
+        """Rows and lines of one chunk; None if `stop` (called with the number of finished images) returned true."""
+        rows = ScanRows.empty(len(images), self.classes, self.embedding[1])
         texts = [""] * len(images)
-        waiting: list[tuple[int, Look]] = []
+        waiting: list[tuple[int, ImageFeatures]] = []
         places = [place for place, image in enumerate(images) if isinstance(image, Record)]
         for place, image in enumerate(images):
-            if isinstance(image, Unlisted):
-                rows.status[place], rows.key[place], texts[place] = UNREADABLE, key_of(image.where), text_of(image)
-        seen = looks((image for image in images if isinstance(image, Record)), threads=threads, see=look)
+            if isinstance(image, InvalidEntry):
+                rows.status[place], rows.key[place], texts[place] = (
+                    UNREADABLE,
+                    hash_id(image.where),
+                    encode_entry(image),
+                )
+        seen = read_features_ahead(
+            (image for image in images if isinstance(image, Record)), threads=threads, see=read_features
+        )
         for place, found in zip(places, seen, strict=True):
             if stop(place):
                 return None
             record = images[place]
             assert isinstance(record, Record)
-            rows.key[place] = key_of(record.id)
+            rows.key[place] = hash_id(record.id)
             if isinstance(found, DataError):
-                rows.status[place], texts[place] = UNREADABLE, text_of(record, str(found))
+                rows.status[place], texts[place] = UNREADABLE, encode_entry(record, str(found))
                 continue
-            texts[place] = text_of(record)
-            _note(rows, place, found)
+            texts[place] = encode_entry(record)
+            _store_features(rows, place, found)
             waiting.append((place, found))
             if len(waiting) >= self.batch_size:
                 self._examine(rows, texts, waiting)
@@ -95,7 +110,7 @@ class Examiner:
             self._examine(rows, texts, waiting)
         return rows, texts
 
-    def _examine(self, rows: Rows, texts: list[str], batch: Sequence[tuple[int, Look]]) -> None:
+    def _examine(self, rows: ScanRows, texts: list[str], batch: Sequence[tuple[int, ImageFeatures]]) -> None:
         if self.embed is not None:
             rows.embedding[[place for place, _ in batch]] = self.embed([found.pixels for _, found in batch])
         if self.teacher is None:
@@ -103,16 +118,16 @@ class Examiner:
         images = [torch.from_numpy(np.array(found.pixels)).permute(2, 0, 1).contiguous() for _, found in batch]
         ids = [found.record.id for _, found in batch]
         for (place, found), answer in zip(
-            batch, ask(self.teacher, images, self.vocabulary, ids, self.share), strict=True
+            batch, ask_teacher(self.teacher, images, self.vocabulary, ids, self.share), strict=True
         ):
             if isinstance(answer, DataError):
-                rows.status[place], texts[place] = UNANSWERED, text_of(found.record, str(answer))
+                rows.status[place], texts[place] = UNANSWERED, encode_entry(found.record, str(answer))
             else:
                 rows.presence[place] = answer.level
                 rows.seen[place] = np.packbits(answer.seen)
 
 
-def _note(rows: Rows, place: int, found: Look) -> None:
+def _store_features(rows: ScanRows, place: int, found: ImageFeatures) -> None:
     rows.status[place] = READ
     rows.digest[place] = np.frombuffer(found.digest, np.uint8)
     rows.hash[place] = found.hash
@@ -121,8 +136,8 @@ def _note(rows: Rows, place: int, found: Look) -> None:
 
 
 @dataclass
-class Scanned:
-    """marks: of all chunks of the pool; made: images that were looked at by this call; listed: all; stopped: `stop` said so."""
+class ScanResult:
+    """marks: of all chunks of the pool; made: images scanned by this call; listed: all; stopped: `stop` ended it."""
 
     marks: list[str] = field(default_factory=list)
     listed: int = 0
@@ -131,16 +146,16 @@ class Scanned:
 
 
 def scan_pool(
-    scan: Scan,
-    pool: Iterable[Listed],
+    scan: ScanTable,
+    pool: Iterable[PoolEntry],
     examiner: Examiner,
     *,
     threads: int = 1,
     shard: tuple[int, int] = (0, 1),
     progress: Progress = lambda done: None,  # noqa: ARG005
     stop: Callable[[], bool] = lambda: False,
-) -> Scanned:
-    """Make the chunks that are missing, of this shard (i, n): every n-th from the i-th on.
+) -> ScanResult:
+    """Compute the missing chunks of this shard (i, n): every n-th chunk from the i-th on.
 
     Raises:
         UsageError: a shard that does not exist.
@@ -148,13 +163,13 @@ def scan_pool(
     index, count = shard
     if not 0 <= index < count:
         raise UsageError(f"shard {index}/{count}: shards of {count} are 0/{count} to {count - 1}/{count}")
-    done = Scanned()
+    done = ScanResult()
     for number, images, mark in scan.chunks(pool, examiner.version):
         done.marks.append(mark)
         done.listed += len(images)
         if number % count == index and not scan.holds(number, mark):
             passed = done.listed - len(images)
-            made = examiner.rows(images, threads, lambda n, passed=passed: _stopped(passed + n, progress, stop))  # type: ignore[misc]
+            made = examiner.rows(images, threads, lambda n, passed=passed: _report_progress(passed + n, progress, stop))  # type: ignore[misc]
             if made is None:
                 done.stopped = True
                 return done
@@ -166,6 +181,6 @@ def scan_pool(
     return done
 
 
-def _stopped(done: int, progress: Progress, stop: Callable[[], bool]) -> bool:
+def _report_progress(done: int, progress: Progress, stop: Callable[[], bool]) -> bool:
     progress(done)
     return stop()

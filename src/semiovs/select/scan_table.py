@@ -1,8 +1,8 @@
-"""What is known of the images of a pool, on disk: rows of fixed size in chunks, so that a million of them fit the memory.
+"""The result of a scan on disk: rows of fixed size in chunks, small enough that a million of them fit into memory.
 
-A chunk is a file of `CHUNK` rows, written in one piece: a killed scan loses the chunk that it was at, and several processes
-may scan one pool, every n-th chunk each. A chunk says which images and settings it was made for; one that does not fit any
-more is made again.
+A chunk is a file of `CHUNK` rows, written atomically: a killed scan loses only its current chunk, and several processes
+can scan one pool, every n-th chunk each. A chunk records which images and settings it was made for, and is computed
+again when those change.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ from semiovs.files import atomic_write
 from semiovs.images.containers.container import container, split
 from semiovs.images.record import Record
 from semiovs.images.record_lines import line_of, record_of
-from semiovs.select.candidates import Unlisted
-from semiovs.similarity.copies import Looks
+from semiovs.select.candidates import InvalidEntry
+from semiovs.similarity.copies import ImageFingerprints
 
-#: Images of a chunk.
+#: Images per chunk.
 CHUNK = 256
-#: What became of an image when it was looked at.
+#: Status of an image.
 READ, UNREADABLE, UNANSWERED = 0, 1, 2
 
-Listed = Record | Unlisted
+PoolEntry = Record | InvalidEntry
 _ROOT = Path("/")
 _COLUMNS = ("status", "key", "digest", "hash", "size", "picture", "embedding", "presence", "seen")
 
 
 @dataclass(frozen=True)
-class Rows:
+class ScanRows:
     """Rows of a scan, in the order of the pool.
 
-    status: (N,) `READ`, `UNREADABLE`, `UNANSWERED`; key: (N,) 64-bit hash of the id; digest: (N, 32); hash: (N,); size: (N, 3)
-    width and height inside borders, bytes of the file; picture: (N, 64); embedding: (N, D), D = 0 without an encoder; presence:
-    (N, K) score that a share of the pixels reaches, times 255; seen: (N, ceil(K / 8)) bits, classes with any pixel.
+    status: (N,) `READ`, `UNREADABLE`, `UNANSWERED`; key: (N,) 64-bit hash of the id; digest: (N, 32); hash: (N,); size:
+    (N, 3) width and height inside borders, bytes of the file; picture: (N, 64); embedding: (N, D), D = 0 without an
+    encoder; presence: (N, K) score that a share of the pixels reaches, times 255; seen: (N, ceil(K / 8)) bits, classes
+    with any pixel.
     """
 
     status: NDArray[np.uint8]
@@ -61,8 +62,8 @@ class Rows:
         return len(self.key)
 
     @classmethod
-    def empty(cls, count: int, classes: int, width: int) -> Rows:
-        """Rows to be filled in."""
+    def empty(cls, count: int, classes: int, width: int) -> ScanRows:
+        """Rows of zeros, to be filled in."""
         shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
             "status": (np.uint8, ()), "key": (np.uint64, ()), "digest": (np.uint8, (32,)), "hash": (np.uint64, ()),
             "size": (np.uint32, (3,)), "picture": (np.int8, (64,)), "embedding": (np.int8, (width,)),
@@ -71,9 +72,11 @@ class Rows:
         return cls(**{name: np.zeros((count, *shape), kind) for name, (kind, shape) in shapes.items()})
 
     @property
-    def looks(self) -> Looks:
-        """What is compared."""
-        return Looks(self.digest, self.hash, self.picture, self.embedding if self.embedding.shape[1] else self.picture)
+    def fingerprints(self) -> ImageFingerprints:
+        """The columns by which images are compared."""
+        return ImageFingerprints(
+            self.digest, self.hash, self.picture, self.embedding if self.embedding.shape[1] else self.picture
+        )
 
     @property
     def bytes_each(self) -> int:
@@ -81,14 +84,14 @@ class Rows:
         return sum(getattr(self, name)[:1].nbytes for name in _COLUMNS)
 
 
-def key_of(identifier: str) -> int:
+def hash_id(identifier: str) -> int:
     """64-bit hash of an id."""
     return int.from_bytes(hashlib.sha256(identifier.encode()).digest()[:8], "little")
 
 
 @dataclass(frozen=True)
-class Scan:
-    """The chunks of one pool in `folder`, called ``<name>-<number>.npz``; settings: text that tells how rows were made."""
+class ScanTable:
+    """The chunks of one pool: files ``<name>-<number>.npz`` in `folder`. settings: identifies how rows are made."""
 
     folder: Path
     name: str
@@ -100,23 +103,23 @@ class Scan:
 
     def chunks(
         self,
-        pool: Iterable[Listed],
+        pool: Iterable[PoolEntry],
         version: Callable[[Record], str] = lambda record: "",  # noqa: ARG005
-    ) -> Iterator[tuple[int, list[Listed], str]]:
-        """(number, images, mark) of each chunk; the mark tells images, settings, and the `version` of what is known of each."""
+    ) -> Iterator[tuple[int, list[PoolEntry], str]]:
+        """Yield (number, images, mark) of each chunk; the mark hashes images, settings and the `version` of each."""
         source = iter(pool)
         for number in range(10**6):
             images = list(islice(source, CHUNK))
             if not images:
                 return
-            yield number, images, self._mark(images, version)
+            yield number, images, self._compute_mark(images, version)
 
-    def _mark(self, images: Sequence[Listed], version: Callable[[Record], str]) -> str:
+    def _compute_mark(self, images: Sequence[PoolEntry], version: Callable[[Record], str]) -> str:
         digest = hashlib.sha256(self.settings.encode())
         for image in images:
-            digest.update(f"\n{text_of(image)}\t".encode())
+            digest.update(f"\n{encode_entry(image)}\t".encode())
             if isinstance(image, Record):
-                digest.update(f"{_identity(image.image)}{version(image)}".encode(errors="replace"))
+                digest.update(f"{_identify_file(image.image)}{version(image)}".encode(errors="replace"))
         return digest.hexdigest()
 
     def holds(self, number: int, mark: str) -> bool:
@@ -127,13 +130,13 @@ class Scan:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return False
 
-    def write(self, number: int, mark: str, rows: Rows, texts: Sequence[str]) -> None:
-        """Write a chunk; texts: a line an image, as `text_of` makes it."""
+    def write(self, number: int, mark: str, rows: ScanRows, texts: Sequence[str]) -> None:
+        """Write a chunk; texts: a line an image, as `encode_entry` makes it."""
         lines = np.frombuffer("\n".join(texts).encode(), np.uint8)
         with atomic_write(self.path(number)) as file:
             np.savez(file, mark=np.array(mark), texts=lines, **{name: getattr(rows, name) for name in _COLUMNS})
 
-    def rows(self, marks: Sequence[str]) -> Rows:
+    def rows(self, marks: Sequence[str]) -> ScanRows:
         """All rows of the chunks 0, 1, …, checked against their marks.
 
         Raises:
@@ -145,8 +148,8 @@ class Scan:
             for name in _COLUMNS:
                 parts[name].append(data[name])
         if not marks:
-            return Rows.empty(0, 0, 0)
-        return Rows(**{name: np.concatenate(parts.pop(name)) for name in _COLUMNS})
+            return ScanRows.empty(0, 0, 0)
+        return ScanRows(**{name: np.concatenate(parts.pop(name)) for name in _COLUMNS})
 
     def texts(self, number: int, mark: str) -> list[str]:
         """The lines of a chunk.
@@ -167,32 +170,32 @@ class Scan:
             raise DataError(f"{path}: cannot be read ({error}); remove it and run the same command again") from None
 
     def trim(self, count: int) -> None:
-        """Remove chunks of a pool that was longer once."""
+        """Remove chunks from `count` on, left from a longer pool."""
         number = count
         while (path := self.path(number)).is_file():
             path.unlink()
             number += 1
 
 
-def text_of(image: Listed, why: str = "") -> str:
-    """One line for an image: its record, or where the list names none; and what is wrong with it."""
-    if isinstance(image, Unlisted):
+def encode_entry(image: PoolEntry, why: str = "") -> str:
+    """Encode an entry of a pool, and what is wrong with it, as one JSON line."""
+    if isinstance(image, InvalidEntry):
         return json.dumps({"where": image.where, "why": image.why}, ensure_ascii=True)
     row: dict[str, str] = line_of(image, _ROOT)
     return json.dumps(row | ({"why": why} if why else {}), ensure_ascii=True)
 
 
-def image_of(text: str) -> tuple[Listed, str]:
-    """Inverse of `text_of`."""
+def decode_entry(text: str) -> tuple[PoolEntry, str]:
+    """Inverse of `encode_entry`."""
     row = json.loads(text)
     if "where" in row:
-        return Unlisted(row["where"], row["why"]), row["why"]
+        return InvalidEntry(row["where"], row["why"]), row["why"]
     why = row.pop("why", "")
     return record_of(json.dumps(row), _ROOT), why
 
 
-def _identity(path: Path) -> str:
-    """Size of a file; of an image in a tar or data set what its container says."""
+def _identify_file(path: Path) -> str:
+    """Size of a file as text; for an image in a container, the container's identity of it."""
     try:
         if parts := split(path):
             return container(parts[0]).identity(parts[1])

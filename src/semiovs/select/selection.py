@@ -1,4 +1,4 @@
-"""Choosing images from a pool: scan it, scan what must not be in it, decide, and write down what was chosen and what not."""
+"""Select images from a scanned pool: scan the reference images, fit thresholds, decide."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from semiovs.errors import DataError
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
-from semiovs.select.candidates import Unlisted
-from semiovs.select.class_presence import Threshold, thresholds
-from semiovs.select.decision import REASONS, Decision, Rules, decide
+from semiovs.select.candidates import InvalidEntry
+from semiovs.select.class_presence import PresenceThreshold, fit_thresholds
+from semiovs.select.decision import REASONS, Decision, SelectionRules, decide
 from semiovs.select.scan import Examiner, scan_pool
-from semiovs.select.scan_table import CHUNK, READ, Listed, Rows, Scan, image_of
+from semiovs.select.scan_table import CHUNK, READ, PoolEntry, ScanRows, ScanTable, decode_entry
 
 #: (what is scanned, images done).
 Progress = Callable[[str, int], None]
@@ -33,11 +33,12 @@ _NAMED = 50
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What to choose for.
+class SelectionRequest:
+    """What to select.
 
-    targets: names of the classes that an image should show; licenses: allowed ones, empty: all; against: role -> images that must
-    not be chosen; labeled, masks: to fit thresholds on; recall: share of the images of a class that the threshold must keep.
+    targets: names of the classes that an image should show; licenses: allowed ones, empty: all; against: role -> images
+    that must not be chosen; labeled, masks: to fit thresholds on; recall: share of the images of a class that the
+    threshold must keep.
     """
 
     targets: tuple[str, ...]
@@ -46,12 +47,12 @@ class Wanted:
     masks: MaskReader
     licenses: tuple[str, ...] = ()
     recall: float = 0.95
-    rules: Rules = field(default_factory=Rules)
+    rules: SelectionRules = field(default_factory=SelectionRules)
 
 
 @dataclass(frozen=True)
-class Reference:
-    """An image that must not be chosen, and what it is for."""
+class ReferenceImage:
+    """An image that must not be selected, and its role."""
 
     role: str
     id: str
@@ -60,19 +61,19 @@ class Reference:
 
 @dataclass
 class Selection:
-    """What was found out about a pool.
+    """Result of `select`.
 
-    scan, marks: its rows on disk; references: beside their rows; decision: about each; thresholds: of all classes; licenses: how
-    often each occurs among the readable images; unread: references that cannot be read.
+    scan, marks: its rows on disk; references: images that must not be selected; decision: about each; thresholds: of
+    all classes; licenses: how often each occurs among the readable images; unread: references that cannot be read.
     """
 
-    scan: Scan
+    scan: ScanTable
     marks: list[str]
-    rows: Rows
-    references: list[Reference]
+    rows: ScanRows
+    references: list[ReferenceImage]
     decision: Decision
-    thresholds: list[Threshold]
-    wanted: Wanted
+    thresholds: list[PresenceThreshold]
+    request: SelectionRequest
     licenses: Counter[str]
     unread: list[str]
     calibrated_on: int
@@ -83,11 +84,11 @@ class Selection:
         """Images of the pool."""
         return len(self.rows)
 
-    def texts(self) -> Iterable[tuple[int, Listed, str]]:
-        """(row, image, what is wrong with it) of the whole pool, chunk by chunk."""
+    def texts(self) -> Iterable[tuple[int, PoolEntry, str]]:
+        """Yield (row, image, what is wrong with it) of the whole pool, chunk by chunk."""
         for number, mark in enumerate(self.marks):
             for place, text in enumerate(self.scan.texts(number, mark)):
-                yield (number * CHUNK + place, *image_of(text))
+                yield (number * CHUNK + place, *decode_entry(text))
 
     def counts(self) -> dict[str, int]:
         """Images by reason; they sum up to `listed`."""
@@ -109,15 +110,15 @@ class Selection:
                 "chosen": int((decision.present[:, k] & chosen).sum()),
                 "chosen_for": int((decision.chosen_for == k).sum()),
             }
-            for k, name in enumerate(self.wanted.targets)
+            for k, name in enumerate(self.request.targets)
         ]
 
 
 def select(
-    scan: Scan,
+    scan: ScanTable,
     marks: list[str],
     examiner: Examiner,
-    wanted: Wanted,
+    request: SelectionRequest,
     *,
     threads: int = 1,
     progress: Progress = lambda what, done: None,  # noqa: ARG005
@@ -128,77 +129,81 @@ def select(
         DataError: a chunk is damaged, or no image of the pool can be read.
     """
     started = time.monotonic()
-    found, unread = _references(scan, examiner, wanted.against, threads, progress)
+    found, unread = _scan_references(scan, examiner, request.against, threads, progress)
     references, reference_rows = found
     looked = time.monotonic()
-    levels = _thresholds(scan, examiner, wanted, threads, progress)
+    levels = _fit_thresholds(scan, examiner, request, threads, progress)
     calibrated = time.monotonic()
     rows = scan.rows(marks)
     if not (rows.status == READ).any():
-        raise DataError(_nothing(scan, marks, rows))
-    allowed, licenses = _licensed(scan, marks, wanted.licenses)
-    targets = np.array([examiner.vocabulary.index(name) for name in wanted.targets], np.int64)
+        raise DataError(_explain_empty_pool(scan, marks, rows))
+    allowed, licenses = _check_licenses(scan, marks, request.licenses)
+    targets = np.array([examiner.vocabulary.index(name) for name in request.targets], np.int64)
     limits = np.array([threshold.level for threshold in levels], np.uint8)
     read = time.monotonic()
-    decision = decide(rows, reference_rows, allowed, limits, targets, wanted.rules)
+    decision = decide(rows, reference_rows, allowed, limits, targets, request.rules)
     seconds = {
         "references": looked - started, "thresholds": calibrated - looked, "rows": read - calibrated,
         "decision": time.monotonic() - read,
     }  # fmt: skip
-    calibrated_on = min(len(wanted.labeled), CALIBRATED_ON) if levels[0].source != "default" else 0
-    return Selection(scan, marks, rows, references, decision, levels, wanted, licenses, unread, calibrated_on, seconds)
+    calibrated_on = min(len(request.labeled), CALIBRATED_ON) if levels[0].source != "default" else 0
+    return Selection(scan, marks, rows, references, decision, levels, request, licenses, unread, calibrated_on, seconds)
 
 
-def _nothing(scan: Scan, marks: Sequence[str], rows: Rows) -> str:
+def _explain_empty_pool(scan: ScanTable, marks: Sequence[str], rows: ScanRows) -> str:
     """Why nothing can be chosen."""
     if not len(rows):
         return "--from: no images there"
-    _, why = image_of(scan.texts(0, marks[0])[0])
+    _, why = decode_entry(scan.texts(0, marks[0])[0])
     return f"none of the {len(rows)} images of --from can be used; the first: {why}"
 
 
-def _references(
-    scan: Scan, examiner: Examiner, against: Mapping[str, Manifest], threads: int, progress: Progress
-) -> tuple[tuple[list[Reference], Rows], list[str]]:
-    """Readable references with their rows, and what is wrong with the others."""
+def _scan_references(
+    scan: ScanTable, examiner: Examiner, against: Mapping[str, Manifest], threads: int, progress: Progress
+) -> tuple[tuple[list[ReferenceImage], ScanRows], list[str]]:
+    """Readable references with their rows, and the errors of the others."""
     bare = examiner.without_teacher()
-    references, parts, unread = [], [Rows.empty(0, 0, examiner.embedding[1])], []
+    references, parts, unread = [], [ScanRows.empty(0, 0, examiner.embedding[1])], []
     for role, manifest in against.items():
-        part = Scan(scan.folder, f"against-{_slug(role)}", bare.settings)
+        part = ScanTable(scan.folder, f"against-{_hash_role(role)}", bare.settings)
         done = scan_pool(part, manifest, bare, threads=threads, progress=lambda n, role=role: progress(role, n))  # type: ignore[misc]
         rows = part.rows(done.marks) if done.marks else parts[0]
         for number, mark in enumerate(done.marks):
             for text in part.texts(number, mark):
-                image, why = image_of(text)
+                image, why = decode_entry(text)
                 assert isinstance(image, Record)
                 if why:
                     unread.append(f"{role}: {why}")
                 else:
-                    references.append(Reference(role, image.id, image.image))
-        parts.append(_rows(rows, rows.status == READ))
-    return (references, _joined(parts)), unread
+                    references.append(ReferenceImage(role, image.id, image.image))
+        parts.append(_take_rows(rows, rows.status == READ))
+    return (references, _join_rows(parts)), unread
 
 
-def _slug(role: str) -> str:
+def _hash_role(role: str) -> str:
     return hashlib.sha256(role.encode()).hexdigest()[:8]
 
 
-def _rows(rows: Rows, which: NDArray[np.bool_]) -> Rows:
-    return Rows(**{name: getattr(rows, name)[which] for name in Rows.__dataclass_fields__})
+def _take_rows(rows: ScanRows, which: NDArray[np.bool_]) -> ScanRows:
+    return ScanRows(**{name: getattr(rows, name)[which] for name in ScanRows.__dataclass_fields__})
 
 
-def _joined(parts: Sequence[Rows]) -> Rows:
-    return Rows(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in Rows.__dataclass_fields__})
+def _join_rows(parts: Sequence[ScanRows]) -> ScanRows:
+    return ScanRows(
+        **{name: np.concatenate([getattr(p, name) for p in parts]) for name in ScanRows.__dataclass_fields__}
+    )
 
 
-def _thresholds(scan: Scan, examiner: Examiner, wanted: Wanted, threads: int, progress: Progress) -> list[Threshold]:
+def _fit_thresholds(
+    scan: ScanTable, examiner: Examiner, request: SelectionRequest, threads: int, progress: Progress
+) -> list[PresenceThreshold]:
     """Ask the teacher about labelled images, and compare with their masks; default levels if it knows none of them."""
     names = examiner.vocabulary.names
     nothing = np.zeros((0, len(names)))
-    if examiner.teacher is None or wanted.rules.rule == "paper":
-        return thresholds(names, nothing.astype(np.uint8), nothing.astype(bool), wanted.recall)
-    manifest = wanted.labeled.aside(CALIBRATED_ON)
-    part = Scan(scan.folder, "labeled", examiner.settings)
+    if examiner.teacher is None or request.rules.rule == "paper":
+        return fit_thresholds(names, nothing.astype(np.uint8), nothing.astype(bool), request.recall)
+    manifest = request.labeled.aside(CALIBRATED_ON)
+    part = ScanTable(scan.folder, "labeled", examiner.settings)
     done = scan_pool(part, manifest, examiner, threads=threads, progress=lambda n: progress("thresholds", n))
     rows = part.rows(done.marks)
     known = rows.status == READ
@@ -206,26 +211,28 @@ def _thresholds(scan: Scan, examiner: Examiner, wanted: Wanted, threads: int, pr
     for row in np.flatnonzero(known).tolist():
         mask = manifest[row].mask
         assert mask is not None
-        labels = wanted.masks(mask)
+        labels = request.masks(mask)
         pixels = np.bincount(labels.ravel(), minlength=256)[: len(names)]
         truth[row] = pixels >= max(1, np.ceil(examiner.share * labels.size))
-    return thresholds(names, rows.presence[known], truth[known], wanted.recall)
+    return fit_thresholds(names, rows.presence[known], truth[known], request.recall)
 
 
-def _licensed(scan: Scan, marks: Sequence[str], allowed: Sequence[str]) -> tuple[NDArray[np.bool_], Counter[str]]:
-    """Which images may be chosen by their license, and how often each license occurs (the first of many by name)."""
+def _check_licenses(
+    scan: ScanTable, marks: Sequence[str], allowed: Sequence[str]
+) -> tuple[NDArray[np.bool_], Counter[str]]:
+    """Mask of images whose license is allowed, and how often each license occurs (the first `_NAMED` by name)."""
     folded = {name.casefold() for name in allowed}
     fits: list[bool] = []
     licenses: Counter[str] = Counter()
     for number, mark in enumerate(marks):
         for text in scan.texts(number, mark):
-            image, _ = image_of(text) if '"license"' in text else (None, "")
+            image, _ = decode_entry(text) if '"license"' in text else (None, "")
             name = image.license if isinstance(image, Record) else ""
             licenses[name if name in licenses or len(licenses) < _NAMED else "others"] += 1
             fits.append(not folded or name.casefold() in folded)
     return np.array(fits, bool), licenses
 
 
-def where(image: Listed) -> tuple[str, str]:
+def locate_entry(image: PoolEntry) -> tuple[str, str]:
     """(id, image) of an entry as `dropped.jsonl` names it."""
-    return ("", image.where) if isinstance(image, Unlisted) else (image.id, str(image.image))
+    return ("", image.where) if isinstance(image, InvalidEntry) else (image.id, str(image.image))

@@ -1,4 +1,4 @@
-"""The files of a selection: what was chosen (manifest.jsonl), what was not and why (dropped.jsonl), and the sum (select.json)."""
+"""Write the files of a selection: manifest.jsonl (chosen), dropped.jsonl (with reasons), select.json (summary)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy as np
 from semiovs.files import atomic_write, sha256_of, write_json
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
-from semiovs.select.decision import CHOSEN, LEAK, REASONS, shuffled
-from semiovs.select.scan_table import Listed
-from semiovs.select.selection import Selection, where
+from semiovs.select.decision import CHOSEN, LEAK, REASONS, shuffle_keys
+from semiovs.select.scan_table import PoolEntry
+from semiovs.select.selection import Selection, locate_entry
 from semiovs.similarity.copies import KINDS
 
 #: Images of each reason that are shown.
@@ -24,8 +24,8 @@ _SHOWN = 8
 
 
 @dataclass(frozen=True)
-class Example:
-    """An image to show: why it was dropped ("" for a chosen one), and what it is a copy of."""
+class ExampleImage:
+    """An image for the page. reason: why it was dropped ("" for a chosen one); of, of_image: what it is a copy of."""
 
     id: str
     image: Path
@@ -36,50 +36,50 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Written:
-    """What `write_selection` wrote: the sum of it as plain data, and images to show."""
+class WrittenSelection:
+    """Result of `write_selection`. data: content of select.json; chosen, dropped: example images."""
 
     data: dict[str, Any]
-    chosen: list[Example]
-    dropped: dict[str, list[Example]]
+    chosen: list[ExampleImage]
+    dropped: dict[str, list[ExampleImage]]
 
 
-def write_selection(out: Path, found: Selection, facts: Mapping[str, Any], shown: int = 24) -> Written:
-    """Write manifest.jsonl, dropped.jsonl and select.json into `out`; facts: what `select.json` says beside the counts."""
+def write_selection(out: Path, found: Selection, facts: Mapping[str, Any], shown: int = 24) -> WrittenSelection:
+    """Write manifest.jsonl, dropped.jsonl and select.json into `out`; facts: further content of select.json."""
     decision = found.decision
-    named = _named(found)
+    named = _find_originals(found)
     chosen: dict[int, Record] = {}
-    examples: dict[str, list[Example]] = {}
-    shown_rows = _shown(found)
+    examples: dict[str, list[ExampleImage]] = {}
+    shown_rows = _choose_examples(found)
     with atomic_write(out / "dropped.jsonl") as file:
         for row, image, why in found.texts():
             if decision.reason[row] == CHOSEN and isinstance(image, Record):
                 chosen[row] = replace(image, sha256=bytes(found.rows.digest[row]).hex())
                 continue
-            line = _line(found, named, row, image, why)
+            line = _make_line(found, named, row, image, why)
             file.write(json.dumps(line, ensure_ascii=False).encode(errors="replace") + b"\n")
             if row in shown_rows and isinstance(image, Record) and not why:
-                examples.setdefault(line["reason"], []).append(_example(line))
+                examples.setdefault(line["reason"], []).append(_make_example(line))
     manifest = Manifest((chosen[row] for row in decision.order.tolist()), out)
     manifest.write_jsonl(out / "manifest.jsonl")
     sources = Counter(record.source or "not said" for record in manifest)
-    data = _data(found, manifest, facts) | {"sources": dict(sources.most_common(50))}
+    data = _make_summary(found, manifest, facts) | {"sources": dict(sources.most_common(50))}
     data["files"] = {name: sha256_of(out / name) for name in ("manifest.jsonl", "dropped.jsonl")}
     write_json(out / "select.json", data)
     count = len(manifest)
     spread = sorted({place * count // shown for place in range(shown)}) if count else []
-    return Written(data, [Example(manifest[i].id, manifest[i].image, "") for i in spread], examples)
+    return WrittenSelection(data, [ExampleImage(manifest[i].id, manifest[i].image, "") for i in spread], examples)
 
 
-def _shown(found: Selection) -> set[int]:
-    """A few rows of each reason, by chance."""
-    order = np.argsort(shuffled(found.rows.key, 0), kind="stable")
+def _choose_examples(found: Selection) -> set[int]:
+    """A few random rows of each reason."""
+    order = np.argsort(shuffle_keys(found.rows.key, 0), kind="stable")
     reasons = found.decision.reason[order]
     return {row for reason in range(len(REASONS)) for row in order[reasons == reason][:_SHOWN].tolist()}
 
 
-def _named(found: Selection) -> dict[int, Listed]:
-    """The images of the pool that others are copies of."""
+def _find_originals(found: Selection) -> dict[int, PoolEntry]:
+    """Images of the pool that others are copies of, by row."""
     decision = found.decision
     of = decision.of[(decision.of >= 0) & (decision.reason != LEAK)]
     wanted = np.zeros(len(decision.reason), bool)
@@ -89,9 +89,11 @@ def _named(found: Selection) -> dict[int, Listed]:
     return {row: image for row, image, _ in found.texts() if wanted[row]}
 
 
-def _line(found: Selection, named: Mapping[int, Listed], row: int, image: Listed, why: str) -> dict[str, str]:
+def _make_line(
+    found: Selection, named: Mapping[int, PoolEntry], row: int, image: PoolEntry, why: str
+) -> dict[str, str]:
     decision = found.decision
-    identifier, path = where(image)
+    identifier, path = locate_entry(image)
     line = {"id": identifier, "image": path, "reason": REASONS[decision.reason[row]]}
     if decision.kind[row]:
         line["kind"] = KINDS[int(decision.kind[row])]
@@ -100,19 +102,19 @@ def _line(found: Selection, named: Mapping[int, Listed], row: int, image: Listed
         reference = found.references[of]
         line |= {"of": reference.id, "of_image": str(reference.image), "role": reference.role}
         if via >= 0:
-            line["via"] = where(named[via])[0]
+            line["via"] = locate_entry(named[via])[0]
     elif of >= 0:
-        line["of"], line["of_image"] = where(named[of])
+        line["of"], line["of_image"] = locate_entry(named[of])
     return line | ({"why": why} if why else {})
 
 
-def _example(line: Mapping[str, str]) -> Example:
+def _make_example(line: Mapping[str, str]) -> ExampleImage:
     of_image = Path(line["of_image"]) if "of_image" in line else None
     kind = " ".join(filter(None, (line.get("kind"), line.get("role"))))
-    return Example(line["id"], Path(line["image"]), line["reason"], kind, line.get("of", ""), of_image)
+    return ExampleImage(line["id"], Path(line["image"]), line["reason"], kind, line.get("of", ""), of_image)
 
 
-def _data(found: Selection, manifest: Manifest, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _make_summary(found: Selection, manifest: Manifest, facts: Mapping[str, Any]) -> dict[str, Any]:
     counts, decision = found.counts(), found.decision
     kinds = {
         reason: {
@@ -122,24 +124,24 @@ def _data(found: Selection, manifest: Manifest, facts: Mapping[str, Any]) -> dic
         if reason in {"leak", "duplicate"}
     }
     leaks = Counter(found.references[of].role for of in decision.of[decision.reason == LEAK].tolist())
-    wanted = found.wanted
+    request = found.request
     return {
         "listed": found.listed,
         "chosen": counts["chosen"],
         "dropped": {name: count for name, count in counts.items() if name not in {"chosen", "unreadable"}},
         "unreadable": counts["unreadable"],
         "kinds": kinds,
-        "leaks_of": {role: leaks[role] for role in wanted.against},
+        "leaks_of": {role: leaks[role] for role in request.against},
         "leaks_chosen": len(decision.leaks),
-        "references": {role: len(images) for role, images in wanted.against.items()},
+        "references": {role: len(images) for role, images in request.against.items()},
         "references_unreadable": found.unread,
         "classes": found.by_class(),
-        "thresholds": [t.as_json() for t in found.thresholds if t.name in wanted.targets] if found.by_class() else [],
+        "thresholds": [t.as_json() for t in found.thresholds if t.name in request.targets] if found.by_class() else [],
         "calibrated_on": found.calibrated_on,
         "licenses": {name or "not said": count for name, count in found.licenses.most_common()},
         "without_license": found.licenses[""],
-        "licenses_allowed": list(wanted.licenses),
-        "rules": asdict(wanted.rules) | {"recall": wanted.recall, "targets": list(wanted.targets)},
+        "licenses_allowed": list(request.licenses),
+        "rules": asdict(request.rules) | {"recall": request.recall, "targets": list(request.targets)},
         "manifest": manifest.hash,
         "bytes_an_image": found.rows.bytes_each,
         "seconds": {name: round(value, 3) for name, value in found.seconds.items()},

@@ -1,1 +1,1 @@
-"""Which pictures are the same: hashes, descriptors, copies, neighbours."""
+"""Find equal and similar images: hashes, descriptors, copies, nearest neighbours."""

@@ -1,7 +1,7 @@
-"""What a picture looks like, in 64 small numbers: low DCT frequencies of its lightness and colours, to compare pictures by cosine.
+"""A descriptor of 64 numbers per image: low DCT frequencies of lightness and colours, compared by cosine.
 
-No network is needed. Lightness counts whatever brightness and contrast are; a crop of a few percent moves little. What is
-stored are whole numbers of 8 bits, so that their products are exact: two machines find the same pictures near.
+No network is needed. It does not depend on brightness and contrast, and little on small crops. Descriptors are 8-bit
+integers, so that products are exact and results are the same on every machine.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.int8]
 
-#: Numbers of a picture; the first `LIGHT` are of its lightness.
+#: Length of a descriptor; its first `LIGHT` numbers describe lightness.
 WIDTH, LIGHT = 64, 48
 
 _SIDE, _LIGHT_SIDE, _COLOR_SIDE = 32, 7, 3
 _COLORS = 8
-#: Vectors that are made floats at once.
+#: Vectors converted to float at once.
 _TOGETHER = 1 << 16
 #: Lightness, as OpenCV gives it (0 to 100), below which structure is noise.
 _QUIET = 4.0
-#: How much a colour counts beside lightness.
+#: Divisor of colour frequencies, their weight against lightness.
 _COLOR_SCALE = 60 * 16
 
 
 def describe(pixels: NDArray[np.uint8]) -> Vectors:
-    """(64,) of an RGB picture (H, W, 3); all 0 for one even gray."""
+    """(64,) descriptor of an RGB image (H, W, 3); all 0 for an even gray."""
     small = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
     light = lab[..., 0] - lab[..., 0].mean()
@@ -35,22 +35,22 @@ def describe(pixels: NDArray[np.uint8]) -> Vectors:
     for channel in (1, 2):
         low = np.asarray(cv2.dct(lab[..., channel]))[:_COLOR_SIDE, :_COLOR_SIDE]
         parts.append(low.ravel()[:_COLORS] / _COLOR_SCALE)
-    return np.asarray(quantized(np.concatenate(parts)[None])[0], np.int8)
+    return np.asarray(quantize(np.concatenate(parts)[None])[0], np.int8)
 
 
-def _signs() -> Vectors:
-    """A mirrored picture's odd frequencies across have the other sign."""
+def _make_mirror_signs() -> Vectors:
+    """Signs by which mirroring changes a descriptor: odd horizontal frequencies are negated."""
     light = np.arange(1, LIGHT + 1) % _LIGHT_SIDE
     color = np.arange(_COLORS) % _COLOR_SIDE
     return np.where(np.concatenate([light, color, color]) % 2, -1, 1).astype(np.int8)
 
 
-#: (64,) of 1 and -1; times a description it is that of the picture mirrored left to right.
-MIRROR = _signs()
+#: (64,) of 1 and -1; a descriptor times this is that of the image mirrored left to right.
+MIRROR = _make_mirror_signs()
 
 
-def quantized(vectors: NDArray[np.floating]) -> Vectors:
-    """(N, D) of any scale as 8-bit numbers; directions are kept, lengths are not."""
+def quantize(vectors: NDArray[np.floating]) -> Vectors:
+    """Quantise vectors (N, D) to 8 bits; directions are kept, lengths are not."""
     top = np.abs(vectors).max(axis=1, keepdims=True)
     return np.asarray(np.rint(vectors * (127 / np.maximum(top, 1e-12))), np.int8)
 
@@ -67,10 +67,10 @@ def cosines(one: Vectors, other: Vectors) -> NDArray[np.float64]:
     return np.asarray(products / (lengths(one) * lengths(other)), np.float64)
 
 
-def centered(vectors: Vectors, others: Vectors) -> Vectors:
-    """(N, D) without the mean of `others` (M, D): what an encoder says of every picture tells none from another."""
+def subtract_mean(vectors: Vectors, others: Vectors) -> Vectors:
+    """Subtract the mean of `others` (M, D), the component that an encoder gives to every image, from vectors (N, D)."""
     mean = (others.sum(axis=0, dtype=np.int64) / max(len(others), 1)).astype(np.float32)
     found = np.empty_like(vectors)
     for first in range(0, len(vectors), _TOGETHER):
-        found[first : first + _TOGETHER] = quantized(vectors[first : first + _TOGETHER] - mean)
+        found[first : first + _TOGETHER] = quantize(vectors[first : first + _TOGETHER] - mean)
     return found

@@ -1,7 +1,7 @@
-"""Pictures that are the same: a 64-bit perceptual hash (Zauner 2010, "pHash": signs of low DCT frequencies), and near ones fast.
+"""A 64-bit perceptual hash (Zauner 2010, "pHash": signs of low DCT frequencies), and a fast search for near hashes.
 
-A re-encoded, resized or slightly changed copy is within `RADIUS` bits of its original; `alike` then compares the pictures, because
-pictures with little in them have near hashes too.
+A re-encoded, resized or slightly changed copy is within `RADIUS` bits of its original. Images with little content have
+near hashes too, so `are_alike` then compares the images themselves.
 """
 
 from __future__ import annotations
@@ -16,44 +16,46 @@ from numpy.typing import NDArray
 Hashes = NDArray[np.uint64]
 Pairs = NDArray[np.int64]
 
-#: Hamming distance up to which two pictures may be copies of one.
+#: Hamming distance up to which two images may be copies.
 RADIUS = 10
-#: Correlation of two small gray copies from which on they show the same.
+#: Correlation of two thumbnails from which on they show the same image.
 CORRELATION = 0.9
 
 _SIDE, _KEPT, _SMALL = 32, 8, 16
-#: Share of a side that a border may have, levels that its pixels may differ by, and the share of the side along which compression
-#: has blurred it into the picture.
+#: Borders: largest share of a side, largest difference of gray levels inside, share of a side that is blurred by
+#: compression.
 _FRAME, _EVEN, _BLURRED = 0.2, 24, 0.015
 _COPY = 256
 _BANDS, _WIDTH = 4, 16
-#: Candidate pairs that are looked at together, which bounds the memory.
+#: Candidate pairs compared at once, which bounds the memory.
 _TOGETHER = 1 << 22
 #: Pairs of thumbnails that are compared together.
 _COMPARED = 1024
 
 
-def unframed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture, (H, W) or (H, W, 3), without its bars and borders: they are no content.
+def crop_borders(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Crop bars and borders from an image, (H, W) or (H, W, 3).
 
-    Bars lie on two opposite sides, are of one even gray, the same on both, about as wide, and at most `_FRAME` of the side. They
-    are looked for in a copy with a long side of `_COPY` pixels.
+    Bars lie on two opposite sides, are of one even gray, the same on both, about as wide, and at most `_FRAME` of the
+    side. They are looked for in a copy with a long side of `_COPY` pixels.
     """
     height, width = pixels.shape[:2]
-    gray = _gray(pixels)
+    gray = _to_gray(pixels)
     factor = max(1.0, max(height, width) / _COPY)
     if factor > 1:
         size = (max(1, round(width / factor)), max(1, round(height / factor)))
         gray = np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), np.uint8)
-    top, bottom, left, right = (round(bar * factor) for bar in (*_bars(gray), *_bars(np.ascontiguousarray(gray.T))))
+    top, bottom, left, right = (
+        round(bar * factor) for bar in (*_measure_bars(gray), *_measure_bars(np.ascontiguousarray(gray.T)))
+    )
     return pixels[top : height - bottom, left : width - right]
 
 
-def _gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _to_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels if pixels.ndim == 2 else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def _bars(gray: NDArray[np.uint8]) -> tuple[int, int]:
+def _measure_bars(gray: NDArray[np.uint8]) -> tuple[int, int]:
     """Widths of the bars above and below, both 0 if there are none."""
     uneven = np.flatnonzero(gray.max(axis=1).astype(np.int16) - gray.min(axis=1) > _EVEN)
     if not len(uneven):
@@ -69,20 +71,20 @@ def _bars(gray: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def perceptual_hash(pixels: NDArray[np.uint8]) -> int:
-    """64-bit hash of a picture, (H, W) or (H, W, 3)."""
-    gray = _gray(pixels)
+    """64-bit hash of an image, (H, W) or (H, W, 3)."""
+    gray = _to_gray(pixels)
     small = cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = np.asarray(cv2.dct(small))[:_KEPT, :_KEPT].ravel()
     return int(np.packbits(low > np.median(low[1:])).view(">u8")[0])
 
 
-def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(16, 16) gray copy of a picture, (H, W) or (H, W, 3), for `alike`."""
-    gray = _gray(pixels)
+def make_thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(16, 16) gray copy of an image, (H, W) or (H, W, 3), for `are_alike`."""
+    gray = _to_gray(pixels)
     return np.asarray(cv2.resize(gray, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def are_alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """(...) whether thumbnails (..., 16, 16) show the same pictures, whatever their brightness and contrast."""
     return np.asarray(correlation(one, other) >= CORRELATION)
 
@@ -96,17 +98,17 @@ def correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.
 
 
 def alike_pairs(small: NDArray[np.uint8], pairs: Pairs) -> NDArray[np.bool_]:
-    """(P,) which of the pairs (P, 2) of thumbnails (N, 16, 16) are `alike`."""
+    """(P,) which of the pairs (P, 2) of thumbnails (N, 16, 16) are `are_alike`."""
     parts = (pairs[start : start + _COMPARED] for start in range(0, len(pairs), _COMPARED))
-    found = [alike(small[part[:, 0]], small[part[:, 1]]) for part in parts]
+    found = [are_alike(small[part[:, 0]], small[part[:, 1]]) for part in parts]
     return np.concatenate([np.zeros(0, np.bool_), *found])
 
 
 class HashIndex:
-    """Finds hashes within a radius of given ones, exactly, in memory that grows with the number of hashes alone.
+    """Exact search for hashes within a Hamming radius, in memory linear in the number of hashes.
 
-    The 64 bits are four bands of 16: two hashes within r differ in at most r // 4 bits in some band (the pigeonhole), so only
-    those that are so near in a band are compared.
+    The 64 bits are four bands of 16: two hashes within r differ in at most r // 4 bits in some band (the pigeonhole),
+    so only those that are so near in a band are compared.
     """
 
     def __init__(self, hashes: Hashes) -> None:
@@ -114,7 +116,7 @@ class HashIndex:
         self._orders: list[Pairs] = []
         self._starts: list[Pairs] = []
         for band in range(_BANDS):
-            keys = _band(self.hashes, band)
+            keys = _extract_band(self.hashes, band)
             self._orders.append(np.argsort(keys, kind="stable"))
             counts = np.bincount(keys, minlength=1 << _WIDTH)
             self._starts.append(np.concatenate(([0], np.cumsum(counts))))
@@ -122,12 +124,14 @@ class HashIndex:
     def query(self, hashes: Hashes, radius: int = RADIUS) -> Pairs:
         """(P, 2) pairs: index into `hashes`, index into the hashes of this index; in ascending order, each once."""
         hashes = np.asarray(hashes, np.uint64)
-        masks = _masks(radius // _BANDS)
+        masks = _list_bit_masks(radius // _BANDS)
         found = [np.zeros((0, 2), np.int64)]
         for band in range(_BANDS):
-            keys = _band(hashes, band)
+            keys = _extract_band(hashes, band)
             for mask in masks:
-                found += [_near(pairs, hashes, self.hashes, radius) for pairs in self._candidates(band, keys ^ mask)]
+                found += [
+                    _keep_near(pairs, hashes, self.hashes, radius) for pairs in self._candidates(band, keys ^ mask)
+                ]
         return np.unique(np.concatenate(found), axis=0)
 
     def _candidates(self, band: int, keys: Pairs) -> Iterator[Pairs]:
@@ -146,10 +150,11 @@ class HashIndex:
             first = last
 
 
-def near_pairs(hashes: Hashes, radius: int = RADIUS) -> Pairs:
+def find_near_hashes(hashes: Hashes, radius: int = RADIUS) -> Pairs:
     """(P, 2) pairs i < j of hashes within `radius` bits.
 
-    Equal hashes are compared once: an image that stands there ten thousand times gives pairs with its first place alone.
+    Equal hashes are compared once: an image that occurs ten thousand times gives pairs with its first index
+    only.
     """
     values, first, inverse = np.unique(np.asarray(hashes, np.uint64), return_index=True, return_inverse=True)
     pairs = HashIndex(values).query(values, radius)
@@ -160,17 +165,17 @@ def near_pairs(hashes: Hashes, radius: int = RADIUS) -> Pairs:
     return both[np.lexsort((both[:, 1], both[:, 0]))]
 
 
-def _band(hashes: Hashes, band: int) -> Pairs:
+def _extract_band(hashes: Hashes, band: int) -> Pairs:
     return ((hashes >> np.uint64(_WIDTH * band)) & np.uint64((1 << _WIDTH) - 1)).astype(np.int64)
 
 
-def _masks(bits: int) -> list[int]:
+def _list_bit_masks(bits: int) -> list[int]:
     """All values of a band with at most this many bits set."""
     chosen = (places for count in range(bits + 1) for places in combinations(range(_WIDTH), count))
     return [sum(1 << place for place in places) for places in chosen]
 
 
-def _near(pairs: Pairs, one: Hashes, other: Hashes, radius: int) -> Pairs:
+def _keep_near(pairs: Pairs, one: Hashes, other: Hashes, radius: int) -> Pairs:
     return pairs[distance(one[pairs[:, 0]], other[pairs[:, 1]]) <= radius]
 
 

@@ -1,4 +1,4 @@
-"""Pseudo-label stores: labels and confidences by image id, written by many, resumable, mergeable, verifiable."""
+"""Pseudo-label stores: labels and confidences by image id; resumable, mergeable, safe for concurrent writers."""
 
 from semiovs.store.pseudo_labels import PseudoLabelStore
 from semiovs.store.stats import count_classes

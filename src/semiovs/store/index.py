@@ -1,4 +1,4 @@
-"""The index of a pseudo-label store: one JSON line an image, appended under a lock, put in order by id when a job is done."""
+"""Index of a pseudo-label store: one JSON line per image, appended under a lock, sorted by id at the end of a job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from semiovs.errors import DataError
 from semiovs.files import atomic_write, open_locked
 
-#: A line as `IndexRow.to_line` writes it, with nothing escaped: its id is found without parsing the rest.
+#: A line of `IndexRow.to_line` without escapes, whose id is found without parsing JSON.
 _LINE = re.compile(
     rb'\{"id":"([^"\\]+)","label":"[0-9a-f]{64}","confidence":(?:null|"[0-9a-f]{64}"),"size":\[\d+,\d+\],'
     rb'"pixels":\{(?:"\d{1,3}":\d+,?)*\}(?:,"image":"[^"\\]*")?\}\n'
@@ -23,10 +23,10 @@ _LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
-    """One labelled image.
+    """Index entry of one labelled image.
 
     label, confidence: SHA-256 of the files; size: (height, width); pixels: class id (255 = ignore) -> number of pixels;
-    image: checksum of the image, if the teacher gave it.
+    image: checksum of the image, if known.
     """
 
     id: str
@@ -51,7 +51,7 @@ class IndexRow:
 
     @classmethod
     def from_line(cls, line: bytes) -> IndexRow:
-        """Inverse of `to_line`; ValueError, KeyError or TypeError for anything else."""
+        """Inverse of `to_line`; raises ValueError, KeyError or TypeError for other lines."""
         data = json.loads(line)
         height, width = data["size"]
         pixels = {int(value): int(count) for value, count in data["pixels"].items()}
@@ -68,40 +68,40 @@ class IndexRow:
         )
 
 
-class Index:
-    """Lines by id; the last line of an id counts. Lines are kept as they stand, about 0.45 GB a million, and parsed when asked for.
+class StoreIndex:
+    """Lines by id; the last line of an id counts. Lines are kept unparsed (about 0.45 GB per million).
 
-    Made by `open`. Writers hold `locked`, within which everything that other processes wrote is known.
+    Made by `open`. Writers hold `locked`, which first reads everything that other processes wrote.
     """
 
     def __init__(self, path: Path, damaged: list[int] | None = None) -> None:
         self.path = path
         self._damaged = damaged
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._rows: dict[str, bytes] = {}
         self._end = self._lines = 0
         self._file: tuple[int, int] | None = None
         self._last, self._ordered = "", True
 
     @classmethod
-    def open(cls, path: Path, *, damaged: list[int] | None = None) -> Index:
-        """Read the lines; a last line without its newline is what a killed writer left, and is removed.
+    def open(cls, path: Path, *, damaged: list[int] | None = None) -> StoreIndex:
+        """Read the lines; an incomplete last line of a killed writer is removed.
 
-        damaged: filled with the numbers of lines that are not ours, which are then left out.
+        damaged: filled with the numbers of invalid lines, which are then skipped.
 
         Raises:
-            DataError: unreadable; without `damaged`, a line that is not one of ours.
+            DataError: unreadable; without `damaged`, an invalid line.
         """
         index = cls(path, damaged)
         try:
-            if index._follow() > index._end:
-                with index.locked():  # so no writer is in the middle of that line
+            if index._read_new_lines() > index._end:
+                with index.locked():  # waits for a writer that may still be writing that line
                     pass
         except FileNotFoundError:
             pass
-        except PermissionError as error:  # a store that may only be read
+        except PermissionError as error:  # a read-only store
             if not os.access(path, os.R_OK):
                 raise DataError(f"{path}: cannot be read: {error.strerror}") from None
         except OSError as error:
@@ -120,7 +120,7 @@ class Index:
     def get(self, identifier: str) -> IndexRow | None:
         """Row of an id, or None."""
         line = self._rows.get(identifier)
-        return None if line is None else self._parsed(identifier, line)
+        return None if line is None else self._parse_row(identifier, line)
 
     def line(self, identifier: str) -> bytes | None:
         """Line of an id, or None."""
@@ -128,25 +128,25 @@ class Index:
 
     def rows(self) -> Iterator[IndexRow]:
         """All rows, in the order in which their ids were first added."""
-        return (self._parsed(identifier, line) for identifier, line in self._rows.items())
+        return (self._parse_row(identifier, line) for identifier, line in self._rows.items())
 
     @contextmanager
     def locked(self) -> Iterator[int]:
-        """Keep other writers out, take in what they wrote before, and yield the open file for `append`; OSError where it fails."""
+        """Lock the index, read what other writers added, and yield the open file for `append`; raises OSError."""
         file = open_locked(self.path)
         try:
             status = os.fstat(file)
             if self._file not in {None, (status.st_dev, status.st_ino)} or status.st_size < self._end:
-                self._forget()  # somebody put another file in its place
-            self._follow()
+                self._reset()  # the file was replaced
+            self._read_new_lines()
             if os.fstat(file).st_size > self._end:
-                os.ftruncate(file, self._end)  # the torn line of a writer that was killed
+                os.ftruncate(file, self._end)  # an incomplete line of a killed writer
             yield file
         finally:
             os.close(file)
 
     def append(self, file: int, rows: Iterable[IndexRow]) -> None:
-        """Add rows within `locked`: one durable write; one that the disk cuts short is taken back (OSError)."""
+        """Add rows within `locked` by one durable write; an incomplete write is undone (OSError)."""
         lines = [(row.id, row.to_line()) for row in rows]
         data = b"".join(line for _, line in lines)
         try:
@@ -157,12 +157,12 @@ class Index:
             os.ftruncate(file, self._end)
             raise
         for identifier, line in lines:
-            self._take(identifier, line)
+            self._add_line(identifier, line)
 
     def settle(self, *, drop: Iterable[str] = (), take: Iterable[tuple[str, bytes]] = ()) -> None:
-        """Put the file in order by id, one line an id, if it is not; without the ids `drop` and with the lines `take`.
+        """Sort the file by id with one line per id, without the ids `drop` and with the lines `take`.
 
-        Within `locked`; the file is replaced in one piece. A store then holds the same bytes whoever wrote it in which order.
+        Call within `locked`; the file is replaced atomically. Stores of equal content then have equal bytes.
         """
         before = len(self._rows)
         for identifier in drop:
@@ -173,13 +173,13 @@ class Index:
             return
         with atomic_write(self.path) as file:
             file.writelines(self._rows[identifier] for identifier in sorted(self._rows))
-        self._forget()
+        self._reset()
         if self._damaged is not None:
             self._damaged = []
-        self._follow()
+        self._read_new_lines()
 
-    def _follow(self) -> int:
-        """Take in the lines after those that are known; returns the size of the file."""
+    def _read_new_lines(self) -> int:
+        """Read the lines after those that are known; return the size of the file."""
         with self.path.open("rb") as file:
             status = os.fstat(file.fileno())
             self._file = (status.st_dev, status.st_ino)
@@ -187,10 +187,10 @@ class Index:
             for line in file:
                 if not line.endswith(b"\n"):
                     break
-                self._take(self._id_of(line), line)
+                self._add_line(self._parse_id(line), line)
             return os.fstat(file.fileno()).st_size
 
-    def _take(self, identifier: str | None, line: bytes) -> None:
+    def _add_line(self, identifier: str | None, line: bytes) -> None:
         self._lines += 1
         self._end += len(line)
         if identifier is not None:
@@ -198,7 +198,7 @@ class Index:
             self._last = identifier
             self._rows[identifier] = line
 
-    def _id_of(self, line: bytes) -> str | None:
+    def _parse_id(self, line: bytes) -> str | None:
         """Id of a line; None for a damaged one, which is noted."""
         try:
             match = _LINE.fullmatch(line)
@@ -213,7 +213,7 @@ class Index:
             self._damaged.append(number)
             return None
 
-    def _parsed(self, identifier: str, line: bytes) -> IndexRow:
+    def _parse_row(self, identifier: str, line: bytes) -> IndexRow:
         try:
             return IndexRow.from_line(line)
         except (ValueError, KeyError, TypeError, AttributeError):

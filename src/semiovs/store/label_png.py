@@ -1,4 +1,4 @@
-"""The two files of a labelled image: class ids as a palette PNG, confidence as a gray one. Encoders run in threads."""
+"""PNG files of a labelled image: class ids as a palette PNG, confidence as a gray one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FAST = (
 
 
 def count_pixels(identifier: str, label: NDArray[np.uint8], classes: int) -> dict[int, int]:
-    """Pixels of each value of a label (H, W) that may be stored.
+    """Count the pixels of each value of a label (H, W), and validate it.
 
     Raises:
         DataError: wrong type, shape or values.
@@ -41,7 +41,7 @@ def count_pixels(identifier: str, label: NDArray[np.uint8], classes: int) -> dic
     return {int(v): int(counts[v]) for v in values}
 
 
-def label_png(label: NDArray[np.uint8], colors: bytes) -> bytes:
+def encode_label(label: NDArray[np.uint8], colors: bytes) -> bytes:
     """8-bit palette PNG; colors: 256 RGB triples."""
     image = Image.fromarray(label)
     image.putpalette(colors)
@@ -50,8 +50,8 @@ def label_png(label: NDArray[np.uint8], colors: bytes) -> bytes:
     return file.getvalue()
 
 
-def confidence_png(identifier: str, confidence: NDArray[Any], shape: tuple[int, ...]) -> bytes:
-    """8-bit gray PNG of a confidence in [0, 1], or of one in uint8 that is times 255 already.
+def encode_confidence(identifier: str, confidence: NDArray[Any], shape: tuple[int, ...]) -> bytes:
+    """8-bit gray PNG of a confidence in [0, 1], or of uint8 values (times 255).
 
     Raises:
         DataError: wrong shape or values.
@@ -65,7 +65,7 @@ def confidence_png(identifier: str, confidence: NDArray[Any], shape: tuple[int, 
     return bytes(cv2.imencode(".png", np.ascontiguousarray(confidence), _FAST)[1])
 
 
-def decode(data: bytes) -> NDArray[np.uint8]:
-    """Pixel values of a PNG whose checksum was right."""
+def decode_png(data: bytes) -> NDArray[np.uint8]:
+    """Pixel values of a PNG file."""
     with Image.open(io.BytesIO(data)) as image:
         return np.array(image, dtype=np.uint8)

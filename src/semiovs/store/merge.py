@@ -1,4 +1,4 @@
-"""Several stores into one, with the proof that nothing is lost, double or mixed."""
+"""Merge stores, verifying that no image is lost, duplicated or labelled by different teachers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from semiovs.errors import DataError, UsageError
 from semiovs.files import sync_directory
 from semiovs.store.pseudo_labels import PseudoLabelStore, StoreWriteError
 
-#: Progress is told after so many images.
+#: Images between two progress reports.
 _GROUP = 256
 
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What came together: images of each store that was merged, how many were new, equal twice, and how many there are now."""
+    """Result of a merge. merged: images of each source; added: new ones; equal: duplicates; before, images: totals."""
 
     merged: dict[str, int]
     added: int
@@ -40,32 +40,32 @@ def merge_stores(
     copy: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> MergeReport:
-    """Put all images of `sources` into the store `out`, which may be new, or a store of the same vocabulary and teacher.
+    """Add all images of `sources` to the store `out`, which may be new, or a store of the same vocabulary and teacher.
 
-    Every file is checked against its index on the way. Files are linked where the file system can (`copy`: never). The index of
-    `out` changes in one piece, at the end; killed before, `out` is as it was, and the same call does the rest. The result is,
-    byte for byte, what one job over all the images writes.
+    Every file is verified against its checksum. Files are hard-linked where possible (`copy`: never). The index of
+    `out` changes atomically at the end; after an interruption, `out` is unchanged and the same call completes the
+    merge. The result has the same bytes as one job over all images.
 
     Raises:
-        UsageError: no sources; DataError: a source that is no store, of another vocabulary or teacher, with a missing or damaged
-        file, or an image that two of the stores label differently; StoreWriteError: the disk does not take it.
+        UsageError: no sources; DataError: a source is not a store, or of another vocabulary or teacher, a file is
+        missing or damaged, or two stores label an image differently; StoreWriteError: `out` cannot be written.
     """
     if not sources:
         raise UsageError("nothing to merge: name the stores after the folder for the result")
-    stores = [PseudoLabelStore.open(source) for source in _distinct(out, sources)]
+    stores = [PseudoLabelStore.open(source) for source in _drop_repeated(out, sources)]
     for store in stores[1:]:
         store.meta.require_same(store.root, stores[0].meta)
     target = PseudoLabelStore.create_as(out, stores[0].meta) if stores else PseudoLabelStore.open(out)
     with target.merging() as adopt:
         before = len(target)
-        owners, equal = _owners(target, stores)
-        mover = _Mover(target, copy)
+        owners, equal = _assign_owners(target, stores)
+        mover = _FileMover(target, copy)
         for done, (identifier, store) in enumerate(owners.items(), start=1):
             mover.take(store, identifier)
             if progress is not None and (done % _GROUP == 0 or done == len(owners)):
                 progress(done, len(owners))
         mover.sync()
-        adopt({identifier: _line(store, identifier) for identifier, store in owners.items()})
+        adopt({identifier: _require_line(store, identifier) for identifier, store in owners.items()})
     target.settle()
     lost = [identifier for store in stores for identifier in store if identifier not in target]
     if lost:
@@ -73,15 +73,17 @@ def merge_stores(
     return MergeReport({str(s.root): len(s) for s in stores}, len(owners), equal, before, len(target))
 
 
-def _distinct(out: Path, sources: Sequence[Path]) -> list[Path]:
-    """Sources once each, and without `out`, whose images stay anyway."""
+def _drop_repeated(out: Path, sources: Sequence[Path]) -> list[Path]:
+    """Sources without repetitions and without `out` itself."""
     known = {source.resolve(): source for source in reversed(sources)}
     known.pop(out.resolve(), None)
     return list(reversed(known.values()))
 
 
-def _owners(target: PseudoLabelStore, stores: Sequence[PseudoLabelStore]) -> tuple[dict[str, PseudoLabelStore], int]:
-    """Which store gives each image that `target` lacks, and how many images are there twice, equal."""
+def _assign_owners(
+    target: PseudoLabelStore, stores: Sequence[PseudoLabelStore]
+) -> tuple[dict[str, PseudoLabelStore], int]:
+    """The store that provides each image that `target` lacks, and the number of equal duplicates."""
     owners: dict[str, PseudoLabelStore] = {}
     equal = 0
     for store in stores:
@@ -99,33 +101,33 @@ def _owners(target: PseudoLabelStore, stores: Sequence[PseudoLabelStore]) -> tup
     return owners, equal
 
 
-def _line(store: PseudoLabelStore, identifier: str) -> bytes:
+def _require_line(store: PseudoLabelStore, identifier: str) -> bytes:
     line = store.line(identifier)
     if line is None:
         raise DataError(f"{store.root}: '{identifier}' was removed during the merge; merge again")
     return line
 
 
-class _Mover:
-    """Brings files into the target; what is there already with the right bytes stays."""
+class _FileMover:
+    """Links or copies files into the target store."""
 
     def __init__(self, target: PseudoLabelStore, copy: bool) -> None:
         self._target, self._copy = target, copy
         self._touched: set[Path] = set()
 
     def take(self, store: PseudoLabelStore, identifier: str) -> None:
-        """Check the files of one image and link or copy them."""
+        """Verify the files of one image, and link or copy them."""
         row = store.row(identifier)
         for (source, checksum), (path, _) in zip(store.files(row), self._target.files(row), strict=True):
             try:
                 data = source.read_bytes()
             except OSError as error:
-                raise DataError(f"{source}: cannot be read ({error.strerror}); {_verify(store)}") from None
+                raise DataError(f"{source}: cannot be read ({error.strerror}); {_make_hint(store)}") from None
             if hashlib.sha256(data).hexdigest() != checksum:
-                raise DataError(f"{source}: damaged; {_verify(store)}")
+                raise DataError(f"{source}: damaged; {_make_hint(store)}")
             try:
-                self._target.make_room(path)
-                self._bring(source, path, data)
+                self._target.make_folder(path)
+                self._link_or_copy(source, path, data)
             except OSError as error:
                 raise StoreWriteError(f"{path}: cannot be written: {error}") from None
             self._touched.add(path.parent)
@@ -133,12 +135,12 @@ class _Mover:
             self._target.path("confidence", identifier).unlink(missing_ok=True)
 
     def sync(self) -> None:
-        """Make what was brought durable."""
+        """Flush the changed folders to disk."""
         for folder in self._touched:
             sync_directory(folder)
 
-    def _bring(self, source: Path, path: Path, data: bytes) -> None:
-        if path.exists():  # of a merge that was killed, or a stray
+    def _link_or_copy(self, source: Path, path: Path, data: bytes) -> None:
+        if path.exists():  # left by an interrupted merge, or a stray file
             path.unlink()
         if not self._copy:
             with suppress(OSError):  # another file system, or one without links
@@ -147,5 +149,5 @@ class _Mover:
         self._target.stage(data).replace(path)
 
 
-def _verify(store: PseudoLabelStore) -> str:
+def _make_hint(store: PseudoLabelStore) -> str:
     return f"see `semiovs labels verify {store.root}`"

@@ -1,4 +1,4 @@
-"""What a pseudo-label store says about itself: `meta.json`, and whether a folder may become a store."""
+"""Metadata of a pseudo-label store (`meta.json`), and the check whether a folder may become a store."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 FORMAT = 1
 META, INDEX = "meta.json", "index.jsonl"
-#: What the messages about a folder without labels end with.
+#: End of error messages about a folder without labels.
 HINT = "`semiovs label` writes one"
 
 
 @dataclass(frozen=True)
 class StoreMeta:
-    """Classes of the labels, and who made them (plain JSON data); `data` is the file that says so, byte for byte."""
+    """Vocabulary of the labels and the teacher that made them (plain JSON data); data: the bytes of the file."""
 
     vocabulary: Vocabulary
     teacher: dict[str, Any]
@@ -56,20 +56,20 @@ class StoreMeta:
         except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise DataError(f"{path}: not the description of a pseudo-label store: {error!r}") from None
 
-    def holds_in(self, root: Path) -> bool:
-        """Whether the file still says the same."""
+    def matches(self, root: Path) -> bool:
+        """Whether the file in `root` has the same bytes."""
         try:
             return (root / META).read_bytes() == self.data
         except OSError:
             return False
 
     def write(self, root: Path) -> None:
-        """Write the file, if it does not say so already."""
-        if not self.holds_in(root):
+        """Write the file, unless it is the same already."""
+        if not self.matches(root):
             write_bytes(root / META, self.data)
 
     def require_same(self, root: Path, other: StoreMeta) -> None:
-        """Raise DataError if the labels of `root`, which `self` describes, are not of the same kind as those of `other`."""
+        """Raise DataError if vocabulary or teacher differ from `other`; root: the store that `self` describes."""
         if difference := self.vocabulary.difference(other.vocabulary):
             raise DataError(f"{root}: its labels are of other classes: {difference}")
         if self.vocabulary.hash != other.vocabulary.hash:
@@ -79,21 +79,21 @@ class StoreMeta:
             )
         if self.teacher != other.teacher:
             raise DataError(
-                f"{root}: labelled by another teacher ({_difference(self.teacher, other.teacher)}); "
+                f"{root}: labelled by another teacher ({_describe_difference(self.teacher, other.teacher)}); "
                 "choose another folder"
             )
 
 
 def prepare_folder(root: Path) -> None:
-    """Remove what killed jobs left in a store; a folder that is none must be empty.
+    """Remove temporary files of killed jobs from a store; a folder that is not a store must be empty.
 
     Raises:
-        DataError: a file, or a folder with something else in it.
+        DataError: `root` is a file, or a folder with other content.
     """
     if root.exists() and not root.is_dir():
         raise DataError(f"{root}: a file, where a folder for pseudo-labels is wanted")
-    strangers = [path for path in root.iterdir() if not _beginning(path)] if root.is_dir() else []
-    if (root / META).exists():  # asked after the listing: another job may be making the store at this moment
+    strangers = [path for path in root.iterdir() if not _is_unfinished(path)] if root.is_dir() else []
+    if (root / META).exists():  # checked after the listing, as another job may be making the store
         sweep_temporaries(root)
         sweep_temporaries(root / "incoming")
     elif strangers:
@@ -101,11 +101,11 @@ def prepare_folder(root: Path) -> None:
         raise DataError(f"{root}: not empty and no pseudo-label store (holds '{first}'); choose another folder")
 
 
-def _beginning(path: Path) -> bool:
-    """What a job leaves that was killed while it wrote the very first files."""
+def _is_unfinished(path: Path) -> bool:
+    """Whether a file was left by a job that was killed while it made the store."""
     return path.name.startswith(META) or (path.name == INDEX and path.is_file() and path.stat().st_size == 0)
 
 
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def _describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
     return ", ".join(f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in keys)

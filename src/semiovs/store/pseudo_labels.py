@@ -1,4 +1,4 @@
-"""Pseudo-labels on disk: written by a teacher once, read by every training.
+"""Pseudo-label stores on disk: written once by a teacher, read by every training.
 
 A store is a directory::
 
@@ -6,11 +6,11 @@ A store is a directory::
     index.jsonl             one line an image: id, checksums, size, pixels of each class
     labels/<id>.png         8-bit palette PNG, 255 = ignore
     confidence/<id>.png     8-bit gray, round(255 * confidence); absent where every pixel counts fully
-    incoming/               files on their way, while a job runs
+    incoming/               temporary files, while a job runs
 
-An image is in the store once its line is in the index, which is appended last; so a killed job loses at most the images that were
-on their way, and running it again goes on from there. Files move in and lines are appended under one lock: several processes may
-add to one store, and of two that label the same image one wins with file and line.
+An image is in the store once its line is in the index, which is written last; so a killed job loses at most the images
+in progress, and can be resumed. Files are moved and lines appended under one lock, so that several processes can add to
+one store; if two label the same image, files and line of one of them are kept.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from semiovs.errors import DataError
 from semiovs.files import stage, sync_directory
 from semiovs.images.palette import palette
 from semiovs.store import label_png
-from semiovs.store.index import Index, IndexRow
+from semiovs.store.index import IndexRow, StoreIndex
 from semiovs.store.meta import HINT, INDEX, StoreMeta, prepare_folder
 from semiovs.vocab.vocabulary import Vocabulary
 
 
 class StoreWriteError(DataError):
-    """The store itself cannot be written (disk full, rights): no other image will fare better."""
+    """The store cannot be written (disk full, permissions), which affects all images."""
 
 
-Part = Literal["labels", "confidence"]
+StorePart = Literal["labels", "confidence"]
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """One image's line and its files, which lie on disk in ``incoming/`` and count for nothing yet."""
+class PreparedLabel:
+    """Index row and staged files (in ``incoming/``) of one image that is not in the store yet."""
 
     row: IndexRow
-    staged: Mapping[Part, Path]
+    staged: Mapping[StorePart, Path]
 
     def discard(self) -> None:
         """Remove the files."""
@@ -59,11 +59,10 @@ class Prepared:
 class PseudoLabelStore:
     """Labels and confidences by image id. Made by `create` or `open`.
 
-    root: the directory; meta: its description; vocabulary: the classes of the labels; teacher: what wrote them, as given to
-    `create`.
+    root: the directory; meta: its metadata; vocabulary: the classes of the labels; teacher: as given to `create`.
     """
 
-    def __init__(self, root: Path, meta: StoreMeta, index: Index) -> None:
+    def __init__(self, root: Path, meta: StoreMeta, index: StoreIndex) -> None:
         self.root = root
         self.meta = meta
         self.vocabulary = meta.vocabulary
@@ -76,31 +75,31 @@ class PseudoLabelStore:
     def create(
         cls, root: str | Path, vocabulary: Vocabulary, *, teacher: Mapping[str, Any], resume: bool = True
     ) -> PseudoLabelStore:
-        """Make a store, or go on with one of the same vocabulary (concepts too) and teacher.
+        """Make a store, or open one of the same vocabulary (concepts included) and teacher.
 
-        teacher: plain JSON data that identifies who labels (name, options, weights hash).
+        teacher: plain JSON data that identifies the teacher (name, options, weights hash).
 
         Raises:
-            DataError: `root` holds something else, another vocabulary's or teacher's labels, or is there and not `resume`.
+            DataError: `root` holds other files or labels of another vocabulary or teacher, or exists without `resume`.
         """
         return cls.create_as(Path(root), StoreMeta.of(vocabulary, teacher), resume=resume)
 
     @classmethod
     def create_as(cls, root: Path, meta: StoreMeta, *, resume: bool = True) -> PseudoLabelStore:
-        """As `create`, with meta data that are there already (those of a store that is merged)."""
+        """As `create`, with existing metadata (of a store to be merged)."""
         prepare_folder(root)
         try:
             root.mkdir(parents=True, exist_ok=True)
-            index = Index.open(root / INDEX)
+            index = StoreIndex.open(root / INDEX)
             with index.locked():
                 there = (root / "meta.json").exists()
                 if there and not resume:
                     raise DataError(f"{root}: there is a pseudo-label store already; choose another folder")
-                found = StoreMeta.read(root) if there else meta  # a damaged one is said, not replaced
+                found = StoreMeta.read(root) if there else meta  # raises if damaged
                 if len(index):
                     found.require_same(root, meta)
                     meta = found
-                else:  # an empty one may get another teacher: its first command line was wrong
+                else:  # an empty store may change its teacher
                     meta.write(root)
             return cls(root, meta, index)
         except OSError as error:
@@ -108,21 +107,21 @@ class PseudoLabelStore:
 
     @classmethod
     def open(cls, root: str | Path, vocabulary: Vocabulary | None = None) -> PseudoLabelStore:
-        """Open a store to read; the torn last line that a killed writer may leave is removed.
+        """Open a store for reading; an incomplete last line of a killed writer is removed.
 
-        vocabulary: the classes wanted; names and their order count, concepts do not (they matter to the teacher alone).
+        vocabulary: expected classes; names and order must match, concepts may differ.
 
         Raises:
-            DataError: no store, an unreadable one, or its classes are not those of `vocabulary`.
+            DataError: not a store, unreadable, or of other classes than `vocabulary`.
         """
         root = Path(root)
         meta = StoreMeta.read(root)
         if vocabulary is not None and (difference := meta.vocabulary.difference(vocabulary)):
             raise DataError(f"{root}: its labels are of other classes: {difference}")
-        return cls(root, meta, Index.open(root / INDEX))
+        return cls(root, meta, StoreIndex.open(root / INDEX))
 
     def __contains__(self, identifier: object) -> bool:
-        """Whether the image was labelled and its label file is there."""
+        """Whether the image is in the index and its label file exists."""
         return identifier in self._index and os.path.isfile(self.path("labels", str(identifier)))  # noqa: PTH113 - a million
 
     def __len__(self) -> int:
@@ -132,7 +131,7 @@ class PseudoLabelStore:
         return iter(self._index)
 
     def ids(self) -> list[str]:
-        """Ids of the labelled images, in the order in which they were added; by id once a job is done."""
+        """Ids of the labelled images, in the order of addition; sorted once a job is done."""
         return list(self._index)
 
     def rows(self) -> Iterator[IndexRow]:
@@ -151,7 +150,7 @@ class PseudoLabelStore:
         return row
 
     def line(self, identifier: str) -> bytes | None:
-        """Line of one image as it stands in the index, or None."""
+        """Raw index line of one image, or None."""
         return self._index.line(identifier)
 
     def size(self, identifier: str) -> tuple[int, int]:
@@ -166,13 +165,14 @@ class PseudoLabelStore:
         *,
         image_hash: str | None = None,
     ) -> None:
-        """Write the label (H, W) uint8, 255 = ignore, and the confidence (H, W) in [0, 1]; atomic, replaces an older one.
+        """Write the label (H, W) uint8, 255 = ignore, and the confidence (H, W) in [0, 1]; atomic, replaces an older
+        one.
 
-        confidence: float, or uint8 if it is times 255 already; image_hash: optional checksum of the image that was labelled, kept
-        in the index.
+        confidence: float, or uint8 times 255; image_hash: optional checksum of the image, recorded in the index.
 
         Raises:
-            DataError: an id that leaves the store, wrong shape, type or values; StoreWriteError: the disk does not take it.
+            DataError: an id that leads out of the store, wrong shape, type or values; StoreWriteError: cannot be
+            written.
         """
         self.commit([self.prepare(identifier, label, confidence, image_hash=image_hash)], replace=True)
 
@@ -183,41 +183,41 @@ class PseudoLabelStore:
         confidence: NDArray[Any] | None = None,
         *,
         image_hash: str | None = None,
-    ) -> Prepared:
-        """First half of `add`: check, encode, and write to ``incoming/``. Threads may do this at once."""
+    ) -> PreparedLabel:
+        """First half of `add`: check, encode, and write to ``incoming/``; thread-safe."""
         pixels = label_png.count_pixels(identifier, label, len(self.vocabulary))
         self.path("labels", identifier)
-        files: dict[Part, bytes] = {"labels": label_png.label_png(label, self._palette)}
+        files: dict[StorePart, bytes] = {"labels": label_png.encode_label(label, self._palette)}
         if confidence is not None:
-            files["confidence"] = label_png.confidence_png(identifier, confidence, label.shape)
+            files["confidence"] = label_png.encode_confidence(identifier, confidence, label.shape)
         sums = {part: hashlib.sha256(data).hexdigest() for part, data in files.items()}
         height, width = label.shape
         row = IndexRow(identifier, sums["labels"], sums.get("confidence"), (height, width), pixels, image_hash)
-        staged: dict[Part, Path] = {}
+        staged: dict[StorePart, Path] = {}
         try:
             for part, data in files.items():
                 staged[part] = self.stage(data)
         except OSError as error:
-            Prepared(row, staged).discard()
+            PreparedLabel(row, staged).discard()
             raise StoreWriteError(f"{self.root}: the label of '{identifier}' cannot be written: {error}") from None
-        return Prepared(row, staged)
+        return PreparedLabel(row, staged)
 
-    def commit(self, prepared: Sequence[Prepared], *, replace: bool = False) -> list[str]:
-        """Second half of `add`, for several images at once: all of them come in, with one durable write of the index, or none.
+    def commit(self, prepared: Sequence[PreparedLabel], *, replace: bool = False) -> list[str]:
+        """Second half of `add`, for several images: add all or none, with one durable write of the index.
 
-        replace: also images that are in the store already; otherwise those that another process added meanwhile are left as
-        they are. Returns the ids that came in.
+        replace: replace images that are in the store; otherwise images that another process added meanwhile are kept.
+        Returns the ids that were added.
 
         Raises:
-            StoreWriteError: the disk does not take it, or the store is another teacher's by now.
+            StoreWriteError: cannot be written, or the store was given to another teacher meanwhile.
         """
-        taken: list[Prepared] = []
+        taken: list[PreparedLabel] = []
         try:
             with self._index.locked() as file:
-                if not self.meta.holds_in(self.root):
+                if not self.meta.matches(self.root):
                     raise StoreWriteError(f"{self.root}: another job made it a store of another teacher meanwhile")
                 taken = [item for item in prepared if replace or item.row.id not in self]
-                self._move_in(taken)
+                self._move_files(taken)
                 self._index.append(file, [item.row for item in taken])
         except OSError as error:
             ids = ", ".join(f"'{item.row.id}'" for item in prepared[:3])
@@ -233,25 +233,25 @@ class PseudoLabelStore:
         Raises:
             DataError: not in the store, or the file is missing or changed since it was written.
         """
-        return label_png.decode(self._read("labels", identifier, self.row(identifier).label))
+        return label_png.decode_png(self._read("labels", identifier, self.row(identifier).label))
 
     def confidence(self, identifier: str) -> NDArray[np.uint8] | None:
-        """(H, W) confidence times 255, or None where the teacher gave none (every pixel counts fully)."""
+        """(H, W) uint8 confidence times 255, or None if it is 1 everywhere."""
         checksum = self.row(identifier).confidence
-        return None if checksum is None else label_png.decode(self._read("confidence", identifier, checksum))
+        return None if checksum is None else label_png.decode_png(self._read("confidence", identifier, checksum))
 
     def settle(self) -> None:
-        """Put the index in order by id: the bytes of a finished store do not tell who wrote which image when.
+        """Sort the index by id, so that stores of equal content have equal bytes.
 
         Raises:
-            StoreWriteError: the disk does not take it.
+            StoreWriteError: the index cannot be written.
         """
         self._settle()
-        with suppress(OSError):  # not empty: another job is at work
+        with suppress(OSError):  # not empty while another job runs
             (self.root / "incoming").rmdir()
 
     def remove(self, identifiers: Sequence[str]) -> None:
-        """Take images out of the store, first their lines, then their files."""
+        """Remove images from the store, first their lines, then their files."""
         paths = [path for identifier in identifiers for path, _ in self.files(self.row(identifier))]
         self._settle(drop=identifiers)
         for path in paths:
@@ -260,10 +260,10 @@ class PseudoLabelStore:
 
     @contextmanager
     def merging(self) -> Iterator[Callable[[Mapping[str, bytes]], None]]:
-        """Keep other writers out; the function that is given takes lines whose files are in place, in one piece, as the last act.
+        """Lock the store; the yielded function adds index lines, whose files are in place, atomically at the end.
 
         Raises:
-            StoreWriteError: the disk does not take it.
+            StoreWriteError: the index cannot be written.
         """
         try:
             with self._index.locked():
@@ -278,14 +278,14 @@ class PseudoLabelStore:
         except OSError as error:
             raise StoreWriteError(f"{self.root}: the index cannot be written: {error}") from None
 
-    def path(self, part: Part, identifier: str) -> Path:
-        """File of an id, which cannot lie outside the store.
+    def path(self, part: StorePart, identifier: str) -> Path:
+        """File of an id, always inside of the store.
 
         Raises:
-            DataError: the id is no plain relative path.
+            DataError: the id is not a plain relative path.
         """
         pieces = identifier.split("/")
-        odd = "\\" in identifier or "\0" in identifier or not _encodable(identifier)
+        odd = "\\" in identifier or "\0" in identifier or not _is_encodable(identifier)
         if odd or any(piece in {"", ".", ".."} for piece in pieces):
             raise DataError(f"{self.root}: {identifier!r} cannot be an image id: it must be a plain relative path")
         return self.root / part / f"{identifier}.png"
@@ -296,8 +296,8 @@ class PseudoLabelStore:
         if row.confidence is not None:
             yield self.path("confidence", row.id), row.confidence
 
-    def make_room(self, path: Path) -> None:
-        """Make the folder of a file of the store, which no link may lead out of it."""
+    def make_folder(self, path: Path) -> None:
+        """Make the folder of a file; raise DataError if a link leads out of the store."""
         folder = path.parent
         if folder in self._inside:
             return
@@ -308,20 +308,20 @@ class PseudoLabelStore:
         self._inside.add(folder)
 
     def stage(self, data: bytes) -> Path:
-        """Write a file into ``incoming/``, durable; moving it from there commits it."""
+        """Write a file durably into ``incoming/``; moving the file commits it."""
         folder = self.root / "incoming"
         try:
             return stage(folder, data)
-        except FileNotFoundError:  # the first file; or another job has just ended and taken the folder away
+        except FileNotFoundError:  # the first file, or another job has just removed the folder
             folder.mkdir(exist_ok=True)
             return stage(folder, data)
 
-    def _move_in(self, items: Sequence[Prepared]) -> None:
+    def _move_files(self, items: Sequence[PreparedLabel]) -> None:
         touched = set()
         for item in items:
             for part, staged in item.staged.items():
                 path = self.path(part, item.row.id)
-                self.make_room(path)
+                self.make_folder(path)
                 staged.replace(path)
                 touched.add(path.parent)
             if "confidence" not in item.staged:
@@ -329,7 +329,7 @@ class PseudoLabelStore:
         for folder in touched:
             sync_directory(folder)
 
-    def _read(self, part: Part, identifier: str, checksum: str) -> bytes:
+    def _read(self, part: StorePart, identifier: str, checksum: str) -> bytes:
         path = self.path(part, identifier)
         try:
             data = path.read_bytes()
@@ -342,8 +342,8 @@ class PseudoLabelStore:
         return data
 
 
-def _encodable(text: str) -> bool:
-    """False for file names whose bytes were no valid text: they cannot stand in the index."""
+def _is_encodable(text: str) -> bool:
+    """Whether text can be written to the index; false for undecodable file names."""
     try:
         text.encode()
     except UnicodeEncodeError:

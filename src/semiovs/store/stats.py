@@ -1,4 +1,4 @@
-"""What is in a store: classes counted from the index, and confidences from a sample of the files."""
+"""Statistics of a store: class counts from the index, confidences from a sample of the files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BARS = 10
 
 @dataclass(frozen=True)
 class StoreStats:
-    """What a store holds: images, pixels of each class (by name), ignored pixels, in how many images each class occurs."""
+    """Counts of a store. pixels: by class name; ignored: pixels; images_with: images in which each class occurs."""
 
     images: int
     pixels: dict[str, int]
@@ -29,7 +29,7 @@ class StoreStats:
 
     @property
     def ignored_share(self) -> float:
-        """Ignored pixels of all pixels."""
+        """Share of ignored pixels."""
         total = sum(self.pixels.values()) + self.ignored
         return self.ignored / total if total else 0.0
 
@@ -42,8 +42,9 @@ class StoreStats:
 class ConfidenceStats:
     """Confidence of the pixels that are not ignored, over a sample of the images.
 
-    mean: in [0, 1], None where all is ignored; by_class: mean of each class that occurs; histogram: share of the pixels in each of
-    ten equal bars; with_confidence: images of the sample that have a confidence at all (the others count as 1).
+    mean: in [0, 1], None if all pixels are ignored; by_class: mean of each class that occurs; histogram: share of the
+    pixels in each of ten equal bars; with_confidence: images of the sample with a confidence file (the others count as
+    1).
     """
 
     sampled: int
@@ -58,7 +59,7 @@ class ConfidenceStats:
 
 
 def count_classes(store: PseudoLabelStore) -> StoreStats:
-    """Count classes, from the index alone."""
+    """Count classes from the index, without reading label files."""
     pixels = np.zeros(256, dtype=np.int64)
     images = np.zeros(256, dtype=np.int64)
     for row in store.rows():
@@ -74,10 +75,10 @@ def count_classes(store: PseudoLabelStore) -> StoreStats:
     )
 
 
-def confidence_stats(
+def measure_confidence(
     store: PseudoLabelStore, ids: Sequence[str], *, progress: Callable[[int, int], None] | None = None
 ) -> ConfidenceStats:
-    """Read labels and confidences of the images `ids`.
+    """Measure confidences over the images `ids`, reading their files.
 
     Raises:
         DataError: a file is missing or damaged.
@@ -108,22 +109,22 @@ def confidence_stats(
     return ConfidenceStats(len(ids), graded, mean, by_class, [float(share) for share in bars / number])
 
 
-def spread(ids: Sequence[str], count: int) -> list[str]:
-    """`count` ids, evenly over the list; all of them if there are no more."""
+def sample_evenly(ids: Sequence[str], count: int) -> list[str]:
+    """`count` ids, evenly spaced over the list; all of them if there are fewer."""
     if count >= len(ids):
         return list(ids)
     return [ids[(2 * i + 1) * len(ids) // (2 * count)] for i in range(count)]
 
 
-def bytes_on_disk(root: Path) -> int:
+def count_bytes(root: Path) -> int:
     """Size of all files of a store."""
-    return sum(_sizes(root))
+    return sum(_iterate_sizes(root))
 
 
-def _sizes(root: Path) -> Iterator[int]:
+def _iterate_sizes(root: Path) -> Iterator[int]:
     for folder, _, names in os.walk(root):
         for name in names:
             try:
                 yield (Path(folder) / name).stat().st_size
-            except OSError:  # moved in at this moment
+            except OSError:  # moved by a running job
                 continue

@@ -1,4 +1,4 @@
-"""Is a store whole? Every file against its checksum; and what may be done about it."""
+"""Verify the files of a store against their checksums, and repair damaged stores."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 from semiovs.errors import DataError
 from semiovs.read_ahead import read_ahead
-from semiovs.store.index import Index, IndexRow
+from semiovs.store.index import IndexRow, StoreIndex
 from semiovs.store.meta import INDEX, prepare_folder
 from semiovs.store.pseudo_labels import PseudoLabelStore
 
 
 @dataclass(frozen=True)
 class StoreReport:
-    """What `verify` found; the lists hold ids (missing, damaged), line numbers of the index (lines) and paths (stray)."""
+    """Result of `verify`. missing, damaged: ids; lines: numbers of damaged index lines; stray: paths."""
 
     checked: int
     missing: list[str]
@@ -28,7 +28,7 @@ class StoreReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every image of the index is there and unchanged (stray files do no harm)."""
+        """Whether the files of all images exist unchanged (stray files are allowed)."""
         return not self.missing and not self.damaged and not self.lines
 
     def as_json(self) -> dict[str, Any]:
@@ -36,10 +36,10 @@ class StoreReport:
         return {"ok": self.ok, **asdict(self)}
 
 
-def damaged_lines(root: Path) -> list[int]:
+def find_damaged_lines(root: Path) -> list[int]:
     """Numbers of the lines of the index that cannot be read."""
     lines: list[int] = []
-    Index.open(root / INDEX, damaged=lines)
+    StoreIndex.open(root / INDEX, damaged=lines)
     return lines
 
 
@@ -49,7 +49,7 @@ def verify(
     """Compare every file of the store with its checksum in the index."""
     missing, damaged = [], []
     expected: set[str] = set()
-    found = read_ahead(store.rows(), lambda row: (row, _state(store, row)), threads=threads)
+    found = read_ahead(store.rows(), lambda row: (row, _check_files(store, row)), threads=threads)
     for done, (row, state) in enumerate(found, 1):
         expected.update(str(path) for path, _ in store.files(row))
         if state == "missing":
@@ -58,22 +58,24 @@ def verify(
             damaged.append(row.id)
         if progress is not None:
             progress(done, len(store))
-    stray = sorted(str(path.relative_to(store.root)) for path in _found(store.root) if str(path) not in expected)
+    stray = sorted(
+        str(path.relative_to(store.root)) for path in _iterate_files(store.root) if str(path) not in expected
+    )
     return StoreReport(len(store), missing, damaged, stray)
 
 
 def repair(root: Path) -> StoreReport:
-    """Take images whose files are missing or damaged, and damaged lines, out of the index, so that `semiovs label` redoes them.
+    """Remove images with missing or damaged files, and damaged lines, so that `semiovs label` redoes them.
 
-    Damaged files are removed with their line; stray files stay. Returns what was found.
+    Damaged files are removed as well; stray files are kept. Returns the problems found.
 
     Raises:
-        DataError: no store, or one that cannot be written.
+        DataError: not a store, or it cannot be written.
     """
     lines: list[int] = []
     try:
         prepare_folder(root)
-        index = Index.open(root / INDEX, damaged=lines)
+        index = StoreIndex.open(root / INDEX, damaged=lines)
         found = list(lines)
         with index.locked():
             index.settle()
@@ -85,7 +87,7 @@ def repair(root: Path) -> StoreReport:
     return StoreReport(report.checked, report.missing, report.damaged, report.stray, found)
 
 
-def _state(store: PseudoLabelStore, row: IndexRow) -> str:
+def _check_files(store: PseudoLabelStore, row: IndexRow) -> str:
     state = "good"
     for path, checksum in store.files(row):
         try:
@@ -94,12 +96,12 @@ def _state(store: PseudoLabelStore, row: IndexRow) -> str:
                     state = "damaged"
         except FileNotFoundError:
             return "missing"
-        except OSError:  # the disk does not give it
+        except OSError:  # unreadable
             state = "damaged"
     return state
 
 
-def _found(root: Path) -> Iterator[Path]:
+def _iterate_files(root: Path) -> Iterator[Path]:
     for part in ("labels", "confidence", "incoming"):
         with suppress(FileNotFoundError):
             yield from (path for path in (root / part).rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""Writing labels while the teacher goes on: encoded by a few threads, moved into the store by one, in the order they came."""
+"""Write labels in the background: encoded by several threads, committed in order by one."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.errors import DataError
-from semiovs.store.pseudo_labels import Prepared, PseudoLabelStore, StoreWriteError
+from semiovs.store.pseudo_labels import PreparedLabel, PseudoLabelStore, StoreWriteError
 
-#: Labels and confidences that may wait, in bytes; one batch may be larger than that.
+#: Bytes of labels and confidences that may wait; a single batch may be larger.
 WAITING = 128 * 2**20
-#: Images that come into the store with one write of the index, at most, if single batches are smaller.
+#: Largest number of images of several small batches that are committed together.
 _GROUP = 128
 
 
 @dataclass(frozen=True)
-class Answer:
+class LabelAnswer:
     """A label (H, W) uint8 and its confidence (H, W), uint8 times 255 or float in [0, 1], for one image.
 
-    image_hash: of the image file, where its list says it.
+    image_hash: checksum of the image file, if known.
     """
 
     id: str
@@ -36,13 +36,13 @@ class Answer:
 
     @property
     def nbytes(self) -> int:
-        """Memory that it holds."""
+        """Memory size in bytes."""
         return self.label.nbytes + (0 if self.confidence is None else self.confidence.nbytes)
 
 
 @dataclass
-class Written:
-    """What happened since it was last asked: ids that came in, ids another process had added, (id, error) of refused labels."""
+class WriteResults:
+    """Results since the last call. added: ids; others: ids that another process had added; refused: (id, error)."""
 
     added: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -50,26 +50,26 @@ class Written:
 
 
 @dataclass
-class _Batch:
-    futures: list[tuple[str, Future[Prepared]]]
+class _WriteBatch:
+    futures: list[tuple[str, Future[PreparedLabel]]]
     nbytes: int
 
 
 class StoreWriter:
-    """Put batches of answers; leaving the block waits until all of them are in the store.
+    """Writes batches of answers to a store; leaving the context waits until all of them are stored.
 
-    A batch comes in whole or not at all, except for single labels that the store refuses. Memory is bounded: `put` waits while
-    more than `waiting` bytes are on their way. If the block is left by an exception, what was put is still written.
+    A batch is stored as a whole, except for labels that the store refuses. Memory is bounded: `put` waits while more
+    than `waiting` bytes are in progress. If the block raises, batches put before are still written.
     """
 
     def __init__(self, store: PseudoLabelStore, *, threads: int, waiting: int = WAITING) -> None:
         self._store, self._limit = store, waiting
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="write")
-        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_WriteBatch | None] = queue.SimpleQueue()
         self._changed = threading.Condition()
         self._held = 0
-        self._news, self._failure = Written(), None
-        self._mover = threading.Thread(target=self._move, name="index", daemon=True)
+        self._news, self._failure = WriteResults(), None
+        self._mover = threading.Thread(target=self._run_mover, name="index", daemon=True)
 
     _failure: BaseException | None
 
@@ -84,10 +84,10 @@ class StoreWriter:
         self._mover.join()
         self._pool.shutdown()
         if error is None:
-            self._raise()
+            self._raise_failure()
 
-    def put(self, answers: Sequence[Answer]) -> None:
-        """Take a batch.
+    def put(self, answers: Sequence[LabelAnswer]) -> None:
+        """Queue a batch.
 
         Raises:
             StoreWriteError: an earlier batch could not be written.
@@ -96,31 +96,31 @@ class StoreWriter:
         with self._changed:
             while self._held and self._held + size > self._limit and self._failure is None:
                 self._changed.wait()
-            self._raise()
+            self._raise_failure()
             self._held += size
         prepare = self._store.prepare
         futures = [
             (a.id, self._pool.submit(prepare, a.id, a.label, a.confidence, image_hash=a.image_hash)) for a in answers
         ]
-        self._queue.put(_Batch(futures, size))
+        self._queue.put(_WriteBatch(futures, size))
 
-    def news(self) -> Written:
-        """What happened since the last call.
+    def take_results(self) -> WriteResults:
+        """Results since the last call.
 
         Raises:
             StoreWriteError: a batch could not be written.
         """
         with self._changed:
-            self._raise()
-            found, self._news = self._news, Written()
+            self._raise_failure()
+            found, self._news = self._news, WriteResults()
         return found
 
-    def _raise(self) -> None:
+    def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
 
-    def _move(self) -> None:
-        """The mover's thread: batches that are ready go in together, so that small ones do not pay for the disk one by one."""
+    def _run_mover(self) -> None:
+        """Body of the committing thread; small batches that are ready are committed together."""
         last = False
         while not last and (batch := self._queue.get()) is not None:
             group = [batch]
@@ -132,10 +132,10 @@ class StoreWriter:
                 last = following is None
                 if following is not None:
                     group.append(following)
-            self._commit(group)
+            self._commit_group(group)
 
-    def _commit(self, group: Sequence[_Batch]) -> None:
-        news, ready = Written(), []
+    def _commit_group(self, group: Sequence[_WriteBatch]) -> None:
+        news, ready = WriteResults(), []
         failure: BaseException | None = self._failure
         for identifier, future in (pair for batch in group for pair in batch.futures):
             try:
@@ -144,7 +144,7 @@ class StoreWriter:
                 failure = failure or error
             except DataError as error:
                 news.refused.append((identifier, error))
-            except BaseException as error:  # a bug in a thread must not hang the job
+            except BaseException as error:  # do not hang on a bug in a thread
                 failure = failure or error
         try:
             if failure is None:

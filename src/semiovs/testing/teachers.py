@@ -98,18 +98,8 @@ def teacher_checks(
     ]
 
 
-def check_teacher(
-    teacher: str | type[OpenVocabModel] | OpenVocabModel,
-    *,
-    vocabulary: Vocabulary = VOCABULARY,
-    images: Sequence[Tensor] | None = None,
-    ids: Sequence[str] | None = None,
-    tolerance: float = 1e-4,
-    skip: Collection[str] = (),
-    weights: str | Path | None = None,
-    **options: Any,
-) -> None:
-    """Run every check of a teacher.
+def check_teacher(teacher: str | type[OpenVocabModel] | OpenVocabModel, **choices: Any) -> None:
+    """Run every check of a teacher; choices: keywords of `teacher_checks`.
 
     teacher: its name (``semiovs list teachers``), class, or one that is built already; vocabulary: classes that it
     knows; images: uint8 RGB (3, H, W) each, of different sizes; ids: theirs, for teachers that look answers up;
@@ -120,16 +110,7 @@ def check_teacher(
         AssertionError: a check does not hold: which one, what was expected and what to do; UsageError: no such
         teacher or check.
     """
-    for check in teacher_checks(
-        teacher,
-        vocabulary=vocabulary,
-        images=images,
-        ids=ids,
-        tolerance=tolerance,
-        skip=skip,
-        weights=weights,
-        **options,
-    ):
+    for check in teacher_checks(teacher, **choices):
         check()
 
 

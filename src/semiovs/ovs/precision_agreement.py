@@ -1,4 +1,4 @@
-"""What faster arithmetic changes: labels of a few images from a teacher as asked for, and from the same one in exact arithmetic."""
+"""Measure how many labels change by faster arithmetic: label a few images with a teacher and its exact version."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ IMAGES = 8
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """Pixels of `images` images, and how many of them got the same label both times."""
+class LabelAgreement:
+    """Pixels of `images` images, and how many of them got the same label from both teachers."""
 
     images: int
     pixels: int
@@ -31,7 +31,7 @@ class Agreement:
 
     @property
     def percent(self) -> float:
-        """Of the pixels."""
+        """Share of equal labels, in percent of the pixels."""
         return 100 * self.same / self.pixels
 
     def as_json(self) -> dict[str, Any]:
@@ -47,14 +47,14 @@ def measure_agreement(
     *,
     images: int = IMAGES,
     read: ReadRgb = read_image,
-) -> Agreement | None:
+) -> LabelAgreement | None:
     """Label the first `images` records that can be read with both; None if there is none."""
-    found = Agreement(0, 0, 0)
+    found = LabelAgreement(0, 0, 0)
     for record in islice(records, images):
         try:
             pixels = torch.from_numpy(np.array(read(record.image))).permute(2, 0, 1).contiguous()
-        except DataError:  # the job itself says which images cannot be read
+        except DataError:  # the labelling job reports unreadable images
             continue
         own, other = (who.label([pixels], vocabulary, ids=[record.id])[0][0].cpu() for who in (teacher, exact))
-        found = Agreement(found.images + 1, found.pixels + own.numel(), found.same + int((own == other).sum()))
+        found = LabelAgreement(found.images + 1, found.pixels + own.numel(), found.same + int((own == other).sum()))
     return found if found.images else None

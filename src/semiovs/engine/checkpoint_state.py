@@ -1,7 +1,7 @@
-"""A learner as plain data and back: the content of a checkpoint.
+"""The content of a checkpoint: pack a learner as plain data, and restore it.
 
-The bytes of a checkpoint are a pure function of what it means. Pickle writes an object that it meets twice as a reference, so two
-equal states built along different routes could differ in bytes; `canonical` rebuilds them in one form.
+Equal states give equal bytes. Pickle writes an object that occurs twice as a reference, so equal states could differ in
+bytes; `canonicalize` rebuilds them in one form.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from semiovs.config.schema import Config
-from semiovs.engine.loop import Best, Learner
+from semiovs.engine.loop import BestScore, Learner
 from semiovs.errors import ConfigError, WeightsError
 
 FORMAT = 1
 
-#: Keys that a resumed run may change: where things are and how often something is written.
-FREE = (
+#: Configuration keys that may change on resume: paths, and how often something is written.
+CHANGEABLE_KEYS = (
     "run.",
     "data.root",
     "data.workers",
@@ -37,11 +37,11 @@ FREE = (
 
 
 @dataclass(frozen=True)
-class Identity:
-    """What a checkpoint belongs to.
+class CheckpointIdentity:
+    """Identifies the run of a checkpoint.
 
-    card: describes the weights to whoever loads them (segmenter, classes, normalisation, evaluation, method); settings: every
-    key of the configuration that changes the mathematics, as JSON; world_size: number of processes.
+    card: metadata of the weights (segmenter, classes, normalisation, evaluation, method); settings: every configuration
+    key that affects results, as JSON; world_size: number of processes.
     """
 
     card: Mapping[str, Any]
@@ -49,24 +49,24 @@ class Identity:
     world_size: int = 1
 
 
-def settings_of(config: Config) -> dict[str, str]:
-    """Keys that change the mathematics, dotted, with their values as JSON."""
+def collect_settings(config: Config) -> dict[str, str]:
+    """Dotted configuration keys that affect results, with their values as JSON."""
     flat = _flatten(config.model_dump(mode="json"))
-    return {key: value for key, value in sorted(flat.items()) if not key.startswith(FREE)}
+    return {key: value for key, value in sorted(flat.items()) if not key.startswith(CHANGEABLE_KEYS)}
 
 
-def of_rank(learner: Learner) -> dict[str, Any]:
-    """What may differ between ranks: readings, and buffers such as the statistics of a BatchNorm that is not synchronised."""
+def pack_rank(learner: Learner) -> dict[str, Any]:
+    """State that may differ between ranks: readings, and buffers such as unsynchronised BatchNorm statistics."""
     names = {name for name, _ in learner.method.named_buffers()}
     buffers = {name: value for name, value in learner.method.state_dict().items() if name in names}
-    local = canonical({"meter": learner.meter.state_dict(), "buffers": buffers})
+    local = canonicalize({"meter": learner.meter.state_dict(), "buffers": buffers})
     assert isinstance(local, dict)
     return local
 
 
-def pack(learner: Learner, identity: Identity, others: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """Everything needed to continue, as tensors on the CPU and plain values; `others`: `of_rank` of ranks 1, 2, …"""
-    own = of_rank(learner)["buffers"] if others else {}
+def pack(learner: Learner, identity: CheckpointIdentity, others: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Everything needed to resume, as CPU tensors and plain values; others: `pack_rank` of ranks 1, 2, …"""
+    own = pack_rank(learner)["buffers"] if others else {}
     state = {
         "format": FORMAT,
         "step": learner.step,
@@ -86,13 +86,13 @@ def pack(learner: Learner, identity: Identity, others: Sequence[Mapping[str, Any
             for other in others
         ],
     }
-    packed = canonical(state)
+    packed = canonicalize(state)
     assert isinstance(packed, dict)
     return packed
 
 
 def restore(learner: Learner, state: Mapping[str, Any], device: torch.device, rank: int = 0) -> None:
-    """Put `learner` back to where `pack` found it; a rank that did not exist then starts as rank 0, without readings.
+    """Restore `learner` from the state of `pack`; a rank that did not exist then starts as rank 0, without readings.
 
     Raises:
         WeightsError: the weights are of another model or method.
@@ -102,31 +102,31 @@ def restore(learner: Learner, state: Mapping[str, Any], device: torch.device, ra
         for optimizer, saved in zip(learner.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
     except (RuntimeError, ValueError, KeyError) as error:
-        raise WeightsError(f"the checkpoint is of another model or method: {_first_lines(error)}") from None
+        raise WeightsError(f"the checkpoint is of another model or method: {_shorten_error(error)}") from None
     learner.scaler.load_state_dict(state["scaler"])
     ranks = [state, *state["ranks"]]
     mine = ranks[rank] if rank < len(ranks) else {"meter": []}
     learner.meter.load_state_dict(mine["meter"], device)
     learner.method.load_state_dict(mine.get("buffers", {}), strict=False)
-    learner.best = None if state["best"] is None else Best(**state["best"])
+    learner.best = None if state["best"] is None else BestScore(**state["best"])
     learner.step = int(state["step"])
 
 
-def check(state: Mapping[str, Any], identity: Identity) -> None:
-    """Refuse a checkpoint that the present configuration would not continue.
+def require_same_run(state: Mapping[str, Any], identity: CheckpointIdentity) -> None:
+    """Require that the present configuration continues the run of a checkpoint.
 
     Raises:
-        WeightsError: other classes, or an unknown format; ConfigError: a key that changes the mathematics differs.
+        WeightsError: other classes, or an unknown format; ConfigError: a key that affects results differs.
     """
     if state.get("format") != FORMAT:
         raise WeightsError(
             f"the checkpoint has format {state.get('format')}, this program reads {FORMAT}; start a new run"
         )
     there, here = state["card"].get("vocabulary") or {}, identity.card.get("vocabulary") or {}
-    if list(there.get("names", ())) != list(here.get("names", ())):  # concepts and colours are nothing to the weights
+    if list(there.get("names", ())) != list(here.get("names", ())):  # concepts and colours do not affect the weights
         raise WeightsError(
-            f"the checkpoint was trained on other classes ({_classes(there)}) than the configuration lists "
-            f"({_classes(here)}); resume with the same classes, or start a new run with model.init_from"
+            f"the checkpoint was trained on other classes ({_describe_classes(there)}) than the configuration lists "
+            f"({_describe_classes(here)}); resume with the same classes, or start a new run with model.init_from"
         )
     saved = state["settings"]
     for key in sorted({*saved, *identity.settings}):
@@ -141,19 +141,19 @@ def check(state: Mapping[str, Any], identity: Identity) -> None:
             )
 
 
-def canonical(value: Any) -> Any:
-    """`value` rebuilt from fresh containers: keys sorted, strings interned, tensors on the CPU with storages of their own."""
+def canonicalize(value: Any) -> Any:
+    """Rebuild `value` from fresh containers: sorted keys, interned strings, CPU tensors without shared storage."""
     if isinstance(value, Tensor):
         tensor = value.detach().cpu()
         whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
         return tensor if whole else tensor.clone()
     if isinstance(value, Mapping):
         keys = sorted(value, key=lambda key: (type(key).__name__, key))
-        return {sys.intern(k) if isinstance(k, str) else k: canonical(value[k]) for k in keys}
+        return {sys.intern(k) if isinstance(k, str) else k: canonicalize(value[k]) for k in keys}
     if isinstance(value, tuple):
-        return tuple([canonical(item) for item in value])
+        return tuple([canonicalize(item) for item in value])
     if isinstance(value, list):
-        return [canonical(item) for item in value]
+        return [canonicalize(item) for item in value]
     return sys.intern(str(value)) if isinstance(value, str) else value
 
 
@@ -167,12 +167,12 @@ def _flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _classes(vocabulary: Any) -> str:
+def _describe_classes(vocabulary: Any) -> str:
     names = list((vocabulary or {}).get("names", ()))
     shown = ", ".join(names[:4])
     return f"{len(names)}: {shown}{', …' if len(names) > 4 else ''}"
 
 
-def _first_lines(error: Exception) -> str:
+def _shorten_error(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:300]

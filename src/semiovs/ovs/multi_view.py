@@ -1,4 +1,4 @@
-"""Any teacher that is asked with words, looking through sliding windows, at several scales, at mirrored images too."""
+"""Sliding windows, several scales and mirrored images for any teacher that takes prompts."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ GRAIN = 4
 
 
 @dataclass(frozen=True)
-class Views:
-    """How often, and how closely, a teacher looks at an image.
+class ViewOptions:
+    """The views of an image whose probabilities are averaged.
 
-    tile: side of square windows, pixels; null: the image as a whole. stride: from one window to the next; null: two thirds of it.
-    scales, flip: looks at other sizes, and mirrored; probabilities are averaged. A teacher that resizes every image to a size of
-    its own sees the same at each scale, unless `tile` is set.
+    tile: side of square windows, pixels; null: the whole image. stride: between windows; null: two thirds of `tile`.
+    scales, flip: additional sizes, and mirrored images. Scales have no effect without `tile` on teachers that resize
+    every image to a fixed size.
 
     Raises:
-        UsageError: numbers that cannot be.
+        UsageError: invalid values.
     """
 
     tile: int | None = None
@@ -55,57 +55,57 @@ class Views:
             _require_side("stride", self.stride, GRAIN, self.tile)
 
     @property
-    def steps(self) -> int:
+    def effective_stride(self) -> int:
         """Pixels from one window to the next."""
         if self.stride is not None:
             return self.stride
         return max(GRAIN, (self.tile or 0) * 2 // 3 // GRAIN * GRAIN)
 
-    def changed(self) -> dict[str, Any]:
+    def list_changes(self) -> dict[str, Any]:
         """Options that are not at their defaults."""
         return {f.name: asdict(self)[f.name] for f in fields(self) if getattr(self, f.name) != f.default}
 
 
-class Viewed(PromptedModel):
-    """`teacher`, looking through `views`; windows are seen one at a time."""
+class MultiViewTeacher(PromptedModel):
+    """Averages the answers of `teacher` over `views`; windows are processed one at a time."""
 
-    def __init__(self, teacher: PromptedModel, views: Views) -> None:
+    def __init__(self, teacher: PromptedModel, views: ViewOptions) -> None:
         self.teacher, self.views = teacher, views
 
     def describe(self) -> dict[str, Any]:
-        """As the teacher, and how it looks."""
-        return {**self.teacher.describe(), **self.views.changed()}
+        """As the teacher, with the view options."""
+        return {**self.teacher.describe(), **self.views.list_changes()}
 
-    def exact(self) -> Viewed | None:
-        """The teacher's, with the same looks."""
+    def exact(self) -> MultiViewTeacher | None:
+        """The exact teacher with the same views."""
         inner = self.teacher.exact()
-        return Viewed(inner, self.views) if isinstance(inner, PromptedModel) else None
+        return MultiViewTeacher(inner, self.views) if isinstance(inner, PromptedModel) else None
 
     @torch.inference_mode()
     def maps(self, images: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:
         """Mean over the views, at the resolution of the teacher's answer (a quarter of the image's with `tile`)."""
 
         def once(view: Tensor) -> Tensor:
-            return self._tiled(view, vocabulary) if self.views.tile else self._asked(view, vocabulary)
+            return self._ask_tiles(view, vocabulary) if self.views.tile else self._ask_teacher(view, vocabulary)
 
         return [
             mean_over_views(once, image[None], scales=self.views.scales, flip=self.views.flip)[0] for image in images
         ]
 
-    def _asked(self, image: Tensor, vocabulary: Vocabulary) -> Tensor:
+    def _ask_teacher(self, image: Tensor, vocabulary: Vocabulary) -> Tensor:
         return self.teacher.maps([image[0]], vocabulary)[0][None]
 
-    def _tiled(self, image: Tensor, vocabulary: Vocabulary) -> Tensor:
+    def _ask_tiles(self, image: Tensor, vocabulary: Vocabulary) -> Tensor:
         def window(part: Tensor) -> Tensor:
             size = (part.shape[-2] // GRAIN, part.shape[-1] // GRAIN)
             return F.interpolate(
-                self._asked(part, vocabulary), size, mode="bilinear", align_corners=False, antialias=True
+                self._ask_teacher(part, vocabulary), size, mode="bilinear", align_corners=False, antialias=True
             )
 
-        assert self.views.tile is not None  # the caller has looked
+        assert self.views.tile is not None  # checked by the caller
         whole = [max(1, round(side / GRAIN)) * GRAIN for side in image.shape[-2:]]
         even = resize_image(image, (whole[0], whole[1]))
-        return average_windows(window, even, window=self.views.tile, stride=self.views.steps, grain=GRAIN)
+        return average_windows(window, even, window=self.views.tile, stride=self.views.effective_stride, grain=GRAIN)
 
 
 def _require_side(name: str, value: Any, low: int, high: int) -> None:

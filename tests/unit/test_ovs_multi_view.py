@@ -6,8 +6,8 @@ from torch.nn import functional as F
 
 from semiovs.errors import UsageError
 from semiovs.ovs import build_ovs
+from semiovs.ovs.multi_view import GRAIN, MultiViewTeacher, ViewOptions
 from semiovs.ovs.prompted import PromptedModel
-from semiovs.ovs.views import GRAIN, Viewed, Views
 from semiovs.vocab import Vocabulary
 
 CLASSES = Vocabulary.of(["red", "green"])
@@ -48,7 +48,7 @@ def smooth(height, width):
 def test_a_teacher_without_context_says_the_same(views, size):
     image = smooth(*size)
     (plain,) = Colours().scores([image], CLASSES)
-    (found,) = Viewed(Colours(), Views(**views)).scores([image], CLASSES)
+    (found,) = MultiViewTeacher(Colours(), ViewOptions(**views)).scores([image], CLASSES)
     assert found.shape == plain.shape
     assert (found - image[:2] / 255).abs().max() < 10 / min(size)  # half a cell of the coarsest look
     assert (found - plain).abs().mean() < 0.02
@@ -56,16 +56,16 @@ def test_a_teacher_without_context_says_the_same(views, size):
 
 def test_windows_cover_the_image_at_their_own_size():
     teacher = Colours()
-    Viewed(teacher, Views(tile=64, stride=48)).maps([smooth(64, 160)], CLASSES)
+    MultiViewTeacher(teacher, ViewOptions(tile=64, stride=48)).maps([smooth(64, 160)], CLASSES)
     assert teacher.sizes == [(64, 64)] * 3
     teacher.sizes.clear()
-    Viewed(teacher, Views(tile=64)).maps([smooth(20, 30)], CLASSES)
+    MultiViewTeacher(teacher, ViewOptions(tile=64)).maps([smooth(20, 30)], CLASSES)
     assert teacher.sizes == [(20, 32)]  # sides become multiples of 4
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (3000, 8)])
 def test_images_of_any_size(size):
-    ((label,), (confidence,)) = Viewed(Colours(), Views(tile=64, flip=True, scales=(1.0, 0.5))).label(
+    ((label,), (confidence,)) = MultiViewTeacher(Colours(), ViewOptions(tile=64, flip=True, scales=(1.0, 0.5))).label(
         [smooth(*size)], CLASSES
     )
     assert label.shape == confidence.shape == size
@@ -73,13 +73,13 @@ def test_images_of_any_size(size):
 
 
 def test_averaged_maps_stay_small():
-    (maps,) = Viewed(Colours(), Views(tile=64)).maps([smooth(128, 256)], CLASSES)
+    (maps,) = MultiViewTeacher(Colours(), ViewOptions(tile=64)).maps([smooth(128, 256)], CLASSES)
     assert maps.shape == (2, 128 // GRAIN, 256 // GRAIN)
 
 
 def test_only_what_was_changed_is_told():
-    assert Viewed(Colours(), Views(tile=64, scales=[1])).describe() == {"who": "colours", "tile": 64}
-    assert Views(scales=(1,), flip=True).changed() == {"flip": True}
+    assert MultiViewTeacher(Colours(), ViewOptions(tile=64, scales=[1])).describe() == {"who": "colours", "tile": 64}
+    assert ViewOptions(scales=(1,), flip=True).list_changes() == {"flip": True}
 
 
 @pytest.mark.parametrize(

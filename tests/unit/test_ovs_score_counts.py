@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semiovs.calibration.counts import Tally, levels, percentile
+from semiovs.calibration.counts import ScoreCounts, find_percentile, quantize_scores
 from semiovs.errors import DataError
 
 K = 3
@@ -17,8 +17,8 @@ def answers(seed: int, shape: tuple[int, int] = (13, 17)) -> tuple[np.ndarray, n
     return label, rng.random(shape).astype(np.float32), truth
 
 
-def filled(images: int = 4) -> tuple[Tally, list]:
-    tally, kept = Tally(K), [answers(i) for i in range(images)]
+def filled(images: int = 4) -> tuple[ScoreCounts, list]:
+    tally, kept = ScoreCounts(K), [answers(i) for i in range(images)]
     for i, (label, score, truth) in enumerate(kept):
         tally.add(f"i{i}", label, score, truth)
     return tally, kept
@@ -27,7 +27,7 @@ def filled(images: int = 4) -> tuple[Tally, list]:
 def test_counts_of_a_class_are_those_of_its_pixels():
     tally, kept = filled()
     for k in range(K):
-        counts = tally.table.of_class(k)
+        counts = tally.table.select_class(k)
         assert counts.images.tolist() == [0, 1, 2, 3]
         for i, (label, score, truth) in enumerate(kept):
             level = np.rint(score * 255).astype(int)
@@ -43,9 +43,9 @@ def test_counts_of_a_class_are_those_of_its_pixels():
 
 def test_all_classes_are_the_sum():
     tally, _ = filled()
-    everyone = tally.table.all_classes()
+    everyone = tally.table.select_all_classes()
     for name in ("right", "wrong", "void"):
-        parts = [getattr(tally.table.of_class(k), name).sum(axis=0) for k in range(K)]
+        parts = [getattr(tally.table.select_class(k), name).sum(axis=0) for k in range(K)]
         assert (getattr(everyone, name).sum(axis=0) == sum(parts)).all()
 
 
@@ -62,14 +62,14 @@ def test_confusion_and_what_a_threshold_leaves_of_it():
 
 
 def test_an_image_without_the_class_is_not_listed_and_void_alone_is_not_judged():
-    tally = Tally(K)
+    tally = ScoreCounts(K)
     score = np.full((2, 2), 0.5, np.float32)
     tally.add("a", np.zeros((2, 2), np.uint8), score, np.zeros((2, 2), np.uint8))
     tally.add("b", np.ones((2, 2), np.uint8), score, np.full((2, 2), 255, np.uint8))
-    assert tally.table.of_class(0).images.tolist() == [0]
-    assert tally.table.of_class(1).images.tolist() == [1]
-    assert tally.table.of_class(1).judged().images.tolist() == []
-    assert tally.table.of_class(2).images.tolist() == []
+    assert tally.table.select_class(0).images.tolist() == [0]
+    assert tally.table.select_class(1).images.tolist() == [1]
+    assert tally.table.select_class(1).with_truth().images.tolist() == []
+    assert tally.table.select_class(2).images.tolist() == []
 
 
 def test_folds_and_growth():
@@ -84,7 +84,7 @@ def test_folds_and_growth():
 
 
 def test_percentile_of_nothing_is_zero():
-    assert percentile(np.zeros(256, np.int64)) == 0
+    assert find_percentile(np.zeros(256, np.int64)) == 0
 
 
 def test_levels_are_those_of_a_store(tmp_path):
@@ -94,8 +94,8 @@ def test_levels_are_those_of_a_store(tmp_path):
     label, score, _ = answers(9)
     store = PseudoLabelStore.create(tmp_path / "s", Vocabulary.of(["a", "b", "c"]), teacher={"name": "x"})
     store.add("i", label, score)
-    assert (store.confidence("i") == levels(score)).all()
-    assert levels(store.confidence("i")) is not None
+    assert (store.confidence("i") == quantize_scores(score)).all()
+    assert quantize_scores(store.confidence("i")) is not None
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,6 @@ def test_levels_are_those_of_a_store(tmp_path):
 )
 def test_what_is_no_answer_is_refused(change, message):
     with pytest.raises(DataError, match=message) as caught:
-        Tally(K).add("street/7", *change(*answers(0)))
+        ScoreCounts(K).add("street/7", *change(*answers(0)))
     assert "street/7" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from semiovs.config.schema import OptimConfig
-from semiovs.engine.optim import Schedule, lr_scale
+from semiovs.engine.lr_schedule import Schedule, compute_lr_scale
 
 GOLDENS = Path(__file__).parent.parent / "parity" / "goldens" / "deeplab" / "functions.npz"
 
@@ -40,8 +40,8 @@ def test_apply_sets_each_group_from_its_own_base_whatever_it_was_before():
 
 
 def test_linear_scaling():
-    assert lr_scale(OptimConfig(), 64) == 1.0
-    assert lr_scale(OptimConfig(lr_batch_size=16), 8) == 0.5
+    assert compute_lr_scale(OptimConfig(), 64) == 1.0
+    assert compute_lr_scale(OptimConfig(lr_batch_size=16), 8) == 0.5
 
 
 def test_a_group_with_a_rate_of_its_own_falls_by_epochs():

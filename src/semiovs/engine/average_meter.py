@@ -1,4 +1,4 @@
-"""Means of the readings since the last log line, kept on the device until they are read."""
+"""Running means of readings, kept on the device until they are read."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from torch import Tensor
 
 from semiovs.engine.distributed import World
 
-Names = tuple[str, ...]
+ReadingNames = tuple[str, ...]
 
 
-class Meter:
-    """Adds up vectors of readings; reading them is the only host synchronisation.
+class AverageMeter:
+    """Sums vectors of readings; only `read` synchronises host and device.
 
-    Its state belongs to a checkpoint: a run that is resumed between two log lines writes the same line as one that never stopped.
+    Its state is part of a checkpoint, so that a resumed run writes the same log lines as an uninterrupted one.
     """
 
     def __init__(self) -> None:
-        self._sums: dict[Names, Tensor] = {}
-        self._counts: dict[Names, int] = {}
+        self._sums: dict[ReadingNames, Tensor] = {}
+        self._counts: dict[ReadingNames, int] = {}
 
-    def add(self, names: Names, values: Tensor) -> None:
+    def add(self, names: ReadingNames, values: Tensor) -> None:
         """Add the readings `values` (N,) called `names` of one step; the set of names may differ from step to step."""
         known = self._sums.get(names)
         self._sums[names] = values.clone() if known is None else known + values
         self._counts[names] = self._counts.get(names, 0) + 1
 
     def read(self, world: World) -> dict[str, float]:
-        """Mean of each reading over the steps that had it and over all ranks; starts anew."""
+        """Mean of each reading over the steps that had it and over all ranks; resets the meter."""
         totals: dict[str, float] = {}
         counts: dict[str, int] = {}
         for names, values in self._sums.items():

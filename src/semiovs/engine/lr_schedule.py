@@ -17,10 +17,10 @@ class Schedule:
     """Factor on every group's `initial_lr`.
 
     poly: (1 - max(step - lag, 0) / total_steps) ** power. With the published lag of 1 the rate of index i is set after
-    step i, so that steps 0 and 1 both use the base rate (UniMatch, PrevMatch, SemiOVS). cosine: (1 + cos(π t / T)) / 2 of
-    the same t (SED has lag 0).
+    step i, so that steps 0 and 1 both use the base rate (UniMatch, PrevMatch, SemiOVS). cosine: (1 + cos(π t / T)) / 2
+    of the same t (SED has lag 0).
 
-    A group that brings `final_factor` has a rate of its own, which falls to that factor by epochs, each by the same share.
+    A parameter group with `final_factor` decays exponentially to that factor instead, once per epoch.
     """
 
     total_steps: int
@@ -35,7 +35,7 @@ class Schedule:
         return cls(total_steps, config.schedule, config.poly_power, config.lag, steps_per_epoch)
 
     def factor(self, step: int) -> float:
-        """Factor that step number `step` (0 for the first) uses."""
+        """Factor of step `step` (counted from 0)."""
         if self.name == "constant":
             return 1.0
         done = max(step - self.lag, 0) / self.total_steps
@@ -44,7 +44,7 @@ class Schedule:
         return float((1 - done) ** self.power)
 
     def apply(self, optimizers: Sequence[Optimizer], step: int) -> None:
-        """Set the rates of step `step`, before it is taken."""
+        """Set the learning rates for step `step`."""
         factor, done = self.factor(step), step // self.steps_per_epoch * self.steps_per_epoch / self.total_steps
         for optimizer in optimizers:
             for group in optimizer.param_groups:
@@ -52,6 +52,6 @@ class Schedule:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * own
 
 
-def lr_scale(config: OptimConfig, labeled_images: int) -> float:
+def compute_lr_scale(config: OptimConfig, labeled_images: int) -> float:
     """Linear scaling: labelled images of one optimiser step (all ranks and micro-steps) over `lr_batch_size`."""
     return 1.0 if config.lr_batch_size is None else labeled_images / config.lr_batch_size
