@@ -28,7 +28,7 @@ def tensor_for(name: str, shape: tuple[int, ...], seed: int = 0) -> torch.Tensor
         x = 0.1 * x  # biases, logit scale, ...
     else:
         fan_in = int(np.prod(shape[1:]))
-        x = x / np.sqrt(fan_in)
+        x = x.astype(np.float64) / np.sqrt(fan_in)  # said outright: numpy 1 would divide in float32
     return torch.from_numpy(np.ascontiguousarray(x.astype(np.float32))).reshape(shape)
 
 

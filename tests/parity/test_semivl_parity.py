@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -257,7 +258,9 @@ def test_pixels_of_the_training_resize(cut: Any, paint: Any) -> None:
     pixels = Image.fromarray(ints("e.resize.img", (37, 53, 3), 256).astype(np.uint8))
     mask = ints("e.resize.mask", (37, 53), 21).astype(np.uint8)
     made = np.asarray(cut(pixels, geometry))[:26, :37].astype(int)
-    assert np.abs(made - recorded["resized_img"]).max() <= (0 if cut is crop else 1)
+    # OpenCV 4 rounds positions to 1/32 pixel: 2 axes x 1/64 x 255 levels; version 5 does not
+    fast_limit = 8 if cv2.__version__.startswith("4.") else 1
+    assert np.abs(made - recorded["resized_img"]).max() <= (0 if cut is crop else fast_limit)
     np.testing.assert_array_equal(paint(mask, geometry, 255)[:26, :37], recorded["resized_mask"])
 
 

@@ -16,7 +16,7 @@ from semiovs.methods import build_method
 from semiovs.models import Normalization, Segmenter, build_segmenter
 from semiovs.models.vit import levels_of, resize_positions
 
-DINOV3 = "vit_tiny_patch16_dinov3_qkvb"
+DINOV3 = "vit_small_patch16_dinov3_qkvb"
 
 
 def dpt(encoder: str = "test_vit", classes: int = 3, **options: object) -> Segmenter:

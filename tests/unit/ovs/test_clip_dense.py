@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from open_clip.transformer import VisionTransformer
+from open_clip.transformer import CustomResidualAttentionBlock, VisionTransformer
 from torch.nn import functional as F
 
 from semiovs.errors import DataError, UsageError, WeightsError
@@ -153,10 +153,12 @@ def test_weights_of_another_model(weights, tmp_path):
 
 
 def test_towers_that_are_no_plain_vit():
+    other_blocks = VisionTransformer(32, 8, 32, 1, 2, 4)
+    other_blocks.transformer.resblocks[0] = CustomResidualAttentionBlock(32, 2)
     for tower in (
         torch.nn.Identity(),
         VisionTransformer(32, 8, 32, 1, 2, 4, attentional_pool=True),
-        VisionTransformer(32, 8, 32, 1, 2, 4, qk_norm=True),
+        other_blocks,
     ):
         with pytest.raises(UsageError, match="plain ViTs only"):
             DenseClipViT(tower)
