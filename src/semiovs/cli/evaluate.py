@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, report, table
+from semiovs.cli.console import Json, log, report, table
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError, WeightsError
 
@@ -55,6 +55,7 @@ def evaluate(
     manifest = sources.labeled if split is Split.LABELED else sources.val
     if manifest is None:
         raise DataError("no images to evaluate: set data.val to a list or folder with masks, or use --split labeled")
+    _tell_other_size(source, [record.image for record in manifest])
     found: dict[str, dict[str, Any]] = {}
     scored: dict[tuple[int, int], tuple[dict[str, Any], Evaluation]] = {}
     for name, path in files.items():
@@ -68,6 +69,13 @@ def evaluate(
         _keep(source / "eval.json", split.value, found)
     data = {"source": str(source), "split": split.value, **found}
     report(data, as_json=as_json, text=_text(found, sources.vocabulary.names, f"{split.value}, {len(manifest)} images"))
+
+
+def _tell_other_size(source: Path, images: Sequence[Path]) -> None:
+    from semiovs.engine.run_data import describe_other_size, find_training_size
+
+    if line := describe_other_size(find_training_size(source), images):
+        log(line)
 
 
 def _files(source: Path, checkpoint: str | None) -> dict[str, Path]:
