@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from semiovs.data.normalization import normalize
     from semiovs.data.streams import StepStream, batch_digest, steps_per_epoch
     from semiovs.data.views import Views
-    from semiovs.data.workers import loader
+    from semiovs.data.workers import LoadingStoppedError, loader, require_shared_memory
 
 __all__ = [
     "Batch",
     "Collection",
     "LabelSource",
     "Labeled",
+    "LoadingStoppedError",
     "MaskFiles",
     "MaskFolder",
     "OpenVocab",
@@ -30,6 +31,7 @@ __all__ = [
     "followed",
     "loader",
     "normalize",
+    "require_shared_memory",
     "steps_per_epoch",
 ]
 
@@ -40,7 +42,7 @@ _MODULES = {
     "label_source": ("LabelSource", "MaskFiles", "MaskFolder"),
     "streams": ("StepStream", "batch_digest", "steps_per_epoch"),
     "views": ("Views",),
-    "workers": ("loader",),
+    "workers": ("LoadingStoppedError", "loader", "require_shared_memory"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -15,6 +15,7 @@ from torch import nn
 
 from semiovs.config import Loaded, load_config
 from semiovs.config.schema import Config
+from semiovs.data import LoadingStoppedError
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.checkpoint_state import require_same_run, restore
 from semiovs.engine.distributed import World, count_restarts, join_processes
@@ -135,15 +136,21 @@ def _train(experiment: Experiment, run: Run) -> TrainingResult:
     world.barrier()
     with ExitStack() as stack:
         writers = _make_writers(experiment, run, stack) if world.is_main else []
-        hooks = _make_hooks(experiment, checkpoints, writers, stack.enter_context(StopSignals()))
+        hooks, stop = _make_hooks(experiment, checkpoints, writers, stack.enter_context(StopSignals()))
         stack.enter_context(_explain_out_of_memory(experiment))
-        fit(learner, experiment.batches(), experiment.recipe, world, hooks)
+        accumulate = experiment.recipe.accumulate
+        batches = experiment.batches(partial(stop.stops_waiting, learner, accumulate))
+        try:
+            with closing(batches):
+                fit(learner, batches, experiment.recipe, world, hooks)
+        except LoadingStoppedError as stopped:
+            raise stop.make_error(learner, accumulate, stopped.step) from None
     return _finish(experiment, run)
 
 
 def _make_hooks(
     experiment: Experiment, checkpoints: Checkpoints, writers: Sequence[RowWriter], signals: StopSignals
-) -> list[Hook]:
+) -> tuple[list[Hook], StopHook]:
     recipe, world, config, total = experiment.recipe, experiment.world, experiment.config, experiment.recipe.total_steps
     save = CheckpointHook(checkpoints, experiment.identity, world, every=config.train.save_every, total_steps=total)
     log_line = LogHook(recipe, world, writers, every=config.train.log_every, images=experiment.images_per_step)
@@ -156,7 +163,8 @@ def _make_hooks(
         hooks.append(EvaluationHook(evaluator, writers, default=experiment.default_model, **often))
     elif world.is_main:
         log.info("no evaluation images (data.val): the run ends without a score")
-    return [*hooks, save, StopHook(signals, save, world, total_steps=total)]
+    stop = StopHook(signals, save, world, total_steps=total)
+    return [*hooks, save, stop], stop
 
 
 def _evaluate_model(experiment: Experiment, images: Manifest, model: nn.Module) -> dict[str, Any]:
