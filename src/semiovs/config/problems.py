@@ -116,9 +116,9 @@ def _option(section: str, key: str, layer: Layer) -> str | None:
 
 def _probability(value: Any, option: Option) -> str | None:
     """What is wrong with an option that is a probability, or with `takes_list` a list of them, one a class."""
-    if option.expected(value):
-        return f"expected a number{', or a list with one a class' if option.takes_list else ''}, got {shown(value)}"
     numbers = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    if option.expected(value) or not all(type(number) in (int, float) for number in numbers):
+        return f"expected a number{', or a list with one a class' if option.takes_list else ''}, got {shown(value)}"
     wrong = [number for number in numbers if not 0 <= number <= 1]
     return f"must be from 0 to 1, got {shown(wrong[0])}" if wrong else None
 

@@ -24,6 +24,7 @@ from semiovs.errors import (
     ResourcesError,
     SemiovsWarning,
     UsageError,
+    WeightsError,
     about,
     is_out_of_memory,
     require_memory,
@@ -111,6 +112,10 @@ class Predictor:
         """
         segmenter, card = load_model(source, which=which, device=pick_device(device))
         known = {key: value for key, value in card.evaluation.items() if key in EvalConfig.model_fields}
+        try:
+            _validate_settings(known)
+        except UsageError as error:
+            raise WeightsError(f"{source}: the model card cannot be read ({error}); the file is damaged") from None
         predictor = cls(
             segmenter,
             card.vocabulary,

@@ -88,6 +88,8 @@ class ModelCard:
             )
             if not 1 <= known.num_classes <= MOST_CLASSES:
                 raise ValueError(f"num_classes is {known.num_classes}")
+            if min(known.normalization.std, default=1) <= 0:
+                raise ValueError(f"std is {list(known.normalization.std)}")
             further = {key: value for key, value in data.items() if key not in known.as_json()}
             return replace(known, training={**(data.get("training") or {}), **further})
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, SemiovsError) as error:
