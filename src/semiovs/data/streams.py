@@ -89,9 +89,9 @@ class StepStream(Dataset[Batch]):
             image = 2 * self.augment.bands * side**2
         views, labeled, box = self.views, self._labeled.batch_size, 4 * 8
         total = labeled * ((1 + views.labeled) * image + plane)
-        for sampler in (self._unlabeled, self._mixing and self._unlabeled):
-            if sampler is not None and views.unlabeled is not None:
-                total += sampler.batch_size * (image + plane + views.unlabeled * (image + box))
+        if self._unlabeled is not None and views.unlabeled is not None:
+            streams = 1 if self._mixing is None else 2
+            total += streams * self._unlabeled.batch_size * (image + plane + views.unlabeled * (image + box))
         if self._ood is not None and views.ood is not None:
             total += self._ood.batch_size * ((1 + views.ood) * image + 3 * plane)
         return total

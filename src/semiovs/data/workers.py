@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from semiovs.data.batch import Batch
@@ -52,7 +53,7 @@ class _Guarded(Dataset[Batch | _Failure]):
             batch = self.stream[step]
             # What a worker hands over lies in shared memory. Put there by torch's own thread, a batch that does not fit would be
             # lost without a word, and waited for forever.
-            return batch if get_worker_info() is None else batch.map(lambda tensor: tensor.share_memory_())
+            return batch if get_worker_info() is None else batch.map(_share)
         except SemiovsError as error:
             return _Failure(error)
         except (RuntimeError, MemoryError, OSError) as error:
@@ -61,6 +62,10 @@ class _Guarded(Dataset[Batch | _Failure]):
             if not is_out_of_memory(error):
                 raise
             return _Failure(ResourcesError(f"out of memory while loading images; {_ADVICE}"))
+
+
+def _share(tensor: Tensor) -> Tensor:
+    return tensor.share_memory_()  # type: ignore[no-any-return, no-untyped-call]
 
 
 class LoadingStoppedError(Exception):

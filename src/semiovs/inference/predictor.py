@@ -95,7 +95,7 @@ class Predictor:
         self.device = next(model.parameters()).device
         self.trained_size: tuple[int, int] | None = None
         self._fits = math.inf  # pictures of as many pixels do not fit into memory as a whole
-        self._windows = _WINDOWS
+        self._windows: tuple[int, ...] = _WINDOWS
         self._told: tuple[int, ...] = ()
 
     @classmethod
@@ -151,7 +151,7 @@ class Predictor:
         whole_confidence[rows, columns] = confidence.cpu()
         return Prediction(image, whole_labels.numpy(), whole_confidence.numpy(), lambda: self._compute_scores(seen))
 
-    def _read(self, picture: Picture) -> tuple[Seen, Image.Image]:
+    def _read(self, picture: object) -> tuple[Seen, Image.Image]:
         """The model's input image, and an RGB image for people."""
         if not isinstance(picture, str | Path | Image.Image | np.ndarray | Tensor):
             kind = type(picture).__name__
