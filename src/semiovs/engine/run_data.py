@@ -73,7 +73,7 @@ def describe_other_size(trained: tuple[int, int] | None, images: Sequence[Path])
         return None
     return (
         f"the images are about {now[0]}x{now[1]} pixels, those of the training were about {trained[0]}x{trained[1]}: objects "
-        f"{factor:.2g} times their size are expected to be found less well (eval.short_side resizes them)"
+        f"{factor:.1f} times their size are expected to be found less well (eval.short_side resizes them)"
     )
 
 
