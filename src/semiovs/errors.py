@@ -99,6 +99,7 @@ _NO_MEMORY = (
     "unable to allocate",
     "unable to mmap",
     "std::bad_alloc",
+    "_alloc_failed",
 )
 
 
@@ -108,7 +109,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         return False
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _NO_MEMORY)
+    known = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
+    return known and any(sign in str(error).lower() for sign in _NO_MEMORY)
 
 
 @contextmanager

@@ -157,10 +157,11 @@ def _keep(path: Path, split: str, found: Mapping[str, Any]) -> None:
 
     try:
         old = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         old = {}
-    kept = old.get(split) if isinstance(old, dict) else None
-    write_json(path, {**(old if isinstance(old, dict) else {}), split: {**(kept or {}), **found}})
+    there = old if isinstance(old, dict) else {}
+    kept = there.get(split)
+    write_json(path, {**there, split: {**(kept if isinstance(kept, dict) else {}), **found}})
 
 
 def _text(found: Mapping[str, Mapping[str, Any]], names: Sequence[str], title: str) -> str:

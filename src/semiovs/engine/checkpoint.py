@@ -21,7 +21,7 @@ from semiovs.models.weights import checksum_file, read_checkpoint
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"step-(\d{8,})\.pt")
-#: What version 0.1 left behind when it was killed while it linked: the process's number behind the name.
+#: What earlier versions left behind when they were killed while they linked: the process's number behind the name.
 _OLD_TEMPORARY = re.compile(r"(last|best)\.pt\.\d+")
 
 

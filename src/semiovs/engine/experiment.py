@@ -118,6 +118,7 @@ class Experiment:
         start, workers = self.learner.step * self.recipe.accumulate, self.config.data.workers
         if start < len(self.stream):
             require_shared_memory(self.stream.count_bytes(), workers, processes=count_local_processes())
+            self.world.barrier()  # no process fills it while another one measures
         return loader(self.stream, start, len(self.stream), workers=workers, stopping=stopping)
 
     @property

@@ -137,7 +137,7 @@ def _train(experiment: Experiment, run: Run) -> TrainingResult:
     with ExitStack() as stack:
         writers = _make_writers(experiment, run, stack) if world.is_main else []
         hooks, stop = _make_hooks(experiment, checkpoints, writers, stack.enter_context(StopSignals()))
-        stack.enter_context(_explain_out_of_memory(experiment))
+        stack.enter_context(explain_out_of_memory(experiment))
         accumulate = experiment.recipe.accumulate
         batches = experiment.batches(partial(stop.stops_waiting, learner, accumulate))
         try:
@@ -218,7 +218,7 @@ def _finish(experiment: Experiment, run: Run) -> TrainingResult:
 
 
 @contextmanager
-def _explain_out_of_memory(experiment: Experiment) -> Iterator[None]:
+def explain_out_of_memory(experiment: Experiment) -> Iterator[None]:
     """Turn an out-of-memory error, on a GPU or the CPU, into one line of advice."""
     learner, train = experiment.learner, experiment.config.train
     try:
