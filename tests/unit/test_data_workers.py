@@ -1,5 +1,6 @@
 """Loader processes on a machine that is full, and those that do not answer."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -94,3 +95,37 @@ def test_a_stopped_worker_is_not_waited_for_once_the_run_is_to_end(sources):
     assert set(asked) == {stopped.value.step}
     worker.join(10)
     assert worker.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
+            r"no more processes or threads \(ulimit -u\)",
+        ),
+        (RuntimeError("can't start new thread"), r"no more processes or threads"),
+        (OSError(errno.EMFILE, "Too many open files"), r"too many open files \(ulimit -n\)"),
+        (RuntimeError("received 0 items of ancdata"), r"too many open files"),
+    ],
+)
+def test_limits_on_processes_and_files_are_one_line(sources, monkeypatch, error, told):
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("semiovs.data.workers._started", refuse)
+    with pytest.raises(ResourcesError, match=rf"{told}.*at micro-step 0; .*data\.workers=0"):
+        list(loader(stream(sources), 0, 4, workers=4))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such limit")
+def test_the_limit_on_open_files_is_raised_as_far_as_it_goes(sources):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[1], 500), before[1]))
+    try:
+        assert len(list(loader(stream(sources), 0, 2, workers=1))) == 2
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= min(before[1], 4096)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

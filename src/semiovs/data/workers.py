@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -10,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,10 +24,17 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from semiovs.data.batch import Batch
 from semiovs.errors import DataError, ResourcesError, SemiovsError, is_out_of_memory
 
+try:
+    import resource
+except ImportError:  # pragma: no cover - Windows
+    resource = None  # type: ignore[assignment]
+
 #: Batches that each worker prepares ahead.
 PREFETCH = 2
 #: How often killed workers are replaced.
 RESTARTS = 3
+#: Open files that are asked for.
+_OPEN_FILES = 65536
 #: Where torch's workers put what they hand over.
 _SHARED = Path("/dev/shm")
 #: Seconds between two looks at something else than the workers, and between two lines about a batch that does not come.
@@ -92,7 +100,7 @@ def loader(
 
     Raises:
         SemiovsError: as raised in a worker, at the step it belongs to; DataError: workers are killed again and again;
-        ResourcesError: no memory for a batch; LoadingStoppedError: see `stopping`.
+        ResourcesError: no memory for a batch, or no more processes or files; LoadingStoppedError: see `stopping`.
     """
     step, deaths = start, 0
     while step < total:
@@ -108,6 +116,10 @@ def loader(
                 yield batch
                 step += 1
         except (RuntimeError, EOFError, OSError) as error:
+            if (limit := _find_limit(error)) is not None:
+                raise ResourcesError(
+                    f"{limit}, at micro-step {step}; raise the limit, or take data.workers=0"
+                ) from None
             if not _is_death(error):
                 raise
             if stopping(step):
@@ -210,12 +222,34 @@ def _describe_shared_memory() -> str:
     return "" if free is None else f" ({_SHARED} has {free / 2**20:.0f} MB free)"
 
 
+def _find_limit(error: Exception) -> str | None:
+    """Which limit on processes or open files an error is about, if any."""
+    code, text = getattr(error, "errno", None), str(error)
+    if code in (errno.EMFILE, errno.ENFILE) or "ancdata" in text or "Too many open files" in text:
+        return "too many open files (ulimit -n)"
+    if code == errno.EAGAIN or "can't start new thread" in text:
+        return "no more processes or threads (ulimit -u)"
+    return None
+
+
 def _is_death(error: Exception) -> bool:
     """Whether a worker is gone, not an error that it raised ("Caught …"): torch says so, or it died while handing over a batch."""
     return "DataLoader worker (pid" in str(error) or not (isinstance(error, RuntimeError) or "Caught" in str(error))
 
 
+def _raise_open_files() -> None:
+    """Allow as many open files as the system lets us: every tensor on its way from a worker is one."""
+    if resource is not None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+        if soft not in (hard, resource.RLIM_INFINITY) and soft < wanted:
+            with suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _started(stream: Dataset[Batch], steps: range, workers: int) -> Iterator[Batch | _Failure]:
+    if workers:
+        _raise_open_files()
     batches = DataLoader(
         _Guarded(stream),
         batch_size=None,

@@ -185,7 +185,7 @@ class Predictor:
             except Exception as error:
                 if self.settings.mode != "whole" or not is_out_of_memory(error):
                     raise
-        self._fits = pixels  # behind the except block, which kept what had been computed alive
+        self._fits = min(self._fits, pixels)  # behind the except block, which kept what had been computed alive
         return self._predict_in_windows(image, through, where)
 
     def _predict_in_windows(self, image: Seen, through: dict[str, Any], where: str) -> Tensor:
