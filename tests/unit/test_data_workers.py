@@ -42,14 +42,14 @@ def test_bytes_of_a_batch_are_counted_before_it_is_made(sources, views):
 
 
 def test_shared_memory_is_measured(monkeypatch):
-    monkeypatch.setattr("semiovs.data.workers._find_free_shared_memory", lambda: 64 * 2**20)
+    monkeypatch.setattr("semiovs.data.machine_limits._find_free_shared_memory", lambda: 64 * 2**20)
     require_shared_memory(10 * 2**20, 2)
     require_shared_memory(10 * 2**30, 0)
     with pytest.raises(ResourcesError, match=r"has 64 MB free, but .* need 70 MB; .*--shm-size.*data\.workers=0"):
         require_shared_memory(10 * 2**20, 3)
     with pytest.raises(ResourcesError, match="need 100 MB"):
         require_shared_memory(10 * 2**20, 2, processes=2)
-    monkeypatch.setattr("semiovs.data.workers._find_free_shared_memory", lambda: None)
+    monkeypatch.setattr("semiovs.data.machine_limits._find_free_shared_memory", lambda: None)
     require_shared_memory(10 * 2**30, 3)
 
 

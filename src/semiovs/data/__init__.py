@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled, flipped, followed
     from semiovs.data.collection import Collection
     from semiovs.data.label_source import LabelSource, MaskFiles, MaskFolder
+    from semiovs.data.machine_limits import require_shared_memory
     from semiovs.data.normalization import normalize
     from semiovs.data.streams import StepStream, batch_digest, steps_per_epoch
     from semiovs.data.views import Views
-    from semiovs.data.workers import LoadingStoppedError, loader, require_shared_memory
+    from semiovs.data.workers import LoadingStoppedError, loader
 
 __all__ = [
     "Batch",
@@ -42,7 +43,8 @@ _MODULES = {
     "label_source": ("LabelSource", "MaskFiles", "MaskFolder"),
     "streams": ("StepStream", "batch_digest", "steps_per_epoch"),
     "views": ("Views",),
-    "workers": ("LoadingStoppedError", "loader", "require_shared_memory"),
+    "workers": ("LoadingStoppedError", "loader"),
+    "machine_limits": ("require_shared_memory",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

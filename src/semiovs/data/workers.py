@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import signal
@@ -11,10 +10,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,25 +20,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from semiovs.data.batch import Batch
+from semiovs.data.machine_limits import (
+    PREFETCH,
+    SHARED,
+    SHARED_ADVICE,
+    describe_shared_memory,
+    find_limit,
+    raise_open_files,
+)
 from semiovs.errors import DataError, ResourcesError, SemiovsError, is_out_of_memory
 
-try:
-    import resource
-except ImportError:  # pragma: no cover - Windows
-    resource = None  # type: ignore[assignment]
-
-#: Batches that each worker prepares ahead.
-PREFETCH = 2
 #: How often killed workers are replaced.
 RESTARTS = 3
-#: Open files that are asked for.
-_OPEN_FILES = 65536
-#: Where torch's workers put what they hand over.
-_SHARED = Path("/dev/shm")
 #: Seconds between two looks at something else than the workers, and between two lines about a batch that does not come.
 _POLL, _TOLD = 1, 60
 _ADVICE = "take fewer loader processes (data.workers), or lower train.batch_size or data.crop_size"
-_SHARED_ADVICE = "enlarge it (docker run --shm-size=8g), or let the main process load images: data.workers=0"
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +60,7 @@ class _Guarded(Dataset[Batch | _Failure]):
             return _Failure(error)
         except (RuntimeError, MemoryError, OSError) as error:
             if "shared memory" in str(error):
-                return _Failure(ResourcesError(f"{_SHARED} is full{_describe_shared_memory()}; {_SHARED_ADVICE}"))
+                return _Failure(ResourcesError(f"{SHARED} is full{describe_shared_memory()}; {SHARED_ADVICE}"))
             if not is_out_of_memory(error):
                 raise
             return _Failure(ResourcesError(f"out of memory while loading images; {_ADVICE}"))
@@ -116,7 +110,7 @@ def loader(
                 yield batch
                 step += 1
         except (RuntimeError, EOFError, OSError) as error:
-            if (limit := _find_limit(error)) is not None:
+            if (limit := find_limit(error)) is not None:
                 raise ResourcesError(
                     f"{limit}, at micro-step {step}; raise the limit, or take data.workers=0"
                 ) from None
@@ -128,7 +122,7 @@ def loader(
             if deaths > RESTARTS:
                 raise DataError(
                     f"loader processes were killed {deaths} times, now at micro-step {step} (out of memory?); "
-                    f"use fewer of them: data.workers={workers // 2}{_describe_shared_memory()}"
+                    f"use fewer of them: data.workers={workers // 2}{describe_shared_memory()}"
                 ) from None
         finally:
             if step < total:
@@ -166,24 +160,6 @@ class _Watch:
             time.sleep(_POLL)
 
 
-def require_shared_memory(batch_bytes: int, workers: int, *, processes: int = 1) -> None:
-    """Require that the batches which workers prepare ahead fit into the shared memory of this machine.
-
-    batch_bytes: of one batch; processes: of a launch on this machine, each with `workers`.
-
-    Raises:
-        ResourcesError: they do not.
-    """
-    free = _find_free_shared_memory()
-    # ahead of the model, and one that it is working on
-    need = (workers * PREFETCH + 1) * batch_bytes * processes
-    if workers and free is not None and need > free:
-        raise ResourcesError(
-            f"{_SHARED} has {free / 2**20:.0f} MB free, but batches that are prepared ahead need {need / 2**20:.0f} MB; "
-            f"{_SHARED_ADVICE}"
-        )
-
-
 def _wait_for_next(batches: Any, stopping: Callable[[], bool]) -> Batch | _Failure:
     """The next batch; torch gives up every `_POLL` seconds, so that something else can be looked after."""
     waited = 0
@@ -208,48 +184,14 @@ def _kill_workers(batches: Any) -> None:
             worker.kill()
 
 
-def _find_free_shared_memory() -> int | None:
-    """Bytes; None where workers do not use `_SHARED`."""
-    try:
-        found = os.statvfs(_SHARED)
-    except (OSError, AttributeError):
-        return None
-    return found.f_bavail * found.f_frsize
-
-
-def _describe_shared_memory() -> str:
-    free = _find_free_shared_memory()
-    return "" if free is None else f" ({_SHARED} has {free / 2**20:.0f} MB free)"
-
-
-def _find_limit(error: Exception) -> str | None:
-    """Which limit on processes or open files an error is about, if any."""
-    code, text = getattr(error, "errno", None), str(error)
-    if code in (errno.EMFILE, errno.ENFILE) or "ancdata" in text or "Too many open files" in text:
-        return "too many open files (ulimit -n)"
-    if code == errno.EAGAIN or "can't start new thread" in text:
-        return "no more processes or threads (ulimit -u)"
-    return None
-
-
 def _is_death(error: Exception) -> bool:
     """Whether a worker is gone, not an error that it raised ("Caught …"): torch says so, or it died while handing over a batch."""
     return "DataLoader worker (pid" in str(error) or not (isinstance(error, RuntimeError) or "Caught" in str(error))
 
 
-def _raise_open_files() -> None:
-    """Allow as many open files as the system lets us: every tensor on its way from a worker is one."""
-    if resource is not None:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
-        if soft not in (hard, resource.RLIM_INFINITY) and soft < wanted:
-            with suppress(OSError, ValueError):
-                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 def _started(stream: Dataset[Batch], steps: range, workers: int) -> Iterator[Batch | _Failure]:
     if workers:
-        _raise_open_files()
+        raise_open_files()
     batches = DataLoader(
         _Guarded(stream),
         batch_size=None,
