@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar, Self
@@ -22,6 +23,12 @@ class UsageError(SemiovsError):
 
 class ConfigError(UsageError):
     """An invalid configuration: unknown key, wrong type, contradicting values (exit code 2)."""
+
+
+class ResourcesError(UsageError):
+    """Memory or shared memory that this machine does not have; the message says which setting needs less (exit code
+    2).
+    """
 
 
 class DataError(SemiovsError):
@@ -80,6 +87,43 @@ class InterruptedRunError(SemiovsError):
 
 class SemiovsWarning(UserWarning):
     """A warning for the user; the work goes on."""
+
+
+#: What torch, NumPy, oneDNN and the C++ library say when there is no memory.
+_NO_MEMORY = (
+    "defaultcpuallocator",
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "could not create a memory",
+    "failed to allocate",
+    "unable to allocate",
+    "unable to mmap",
+    "std::bad_alloc",
+    "_alloc_failed",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, NumPy or torch (CPU or GPU) says that there is no memory."""
+    if isinstance(error, SemiovsError):
+        return False
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    known = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
+    return known and any(sign in str(error).lower() for sign in _NO_MEMORY)
+
+
+@contextmanager
+def require_memory(what: str, advice: str) -> Iterator[None]:
+    """Turn an out-of-memory error of the body into a ResourcesError: ``{what}: out of memory; {advice}``."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ResourcesError(f"{what}: out of memory; {advice}") from None
 
 
 @contextmanager

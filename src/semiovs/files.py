@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -30,7 +31,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     The temporary name holds host, process and a random part, so that two jobs never share one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_path(path)
+    temporary = temporary_beside(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -72,7 +73,7 @@ def write_staged(directory: Path, data: bytes) -> Path:
 
     A file that nobody renames is removed by `sweep_temporaries` once its process is gone.
     """
-    temporary = _temporary_path(directory / "staged")
+    temporary = temporary_beside(directory / "staged")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -85,7 +86,8 @@ def write_staged(directory: Path, data: bytes) -> Path:
     return temporary
 
 
-def _temporary_path(path: Path) -> Path:
+def temporary_beside(path: Path) -> Path:
+    """A name for a temporary file beside `path`; `sweep_temporaries` finds it once its process is gone."""
     return path.with_name(f"{path.name}{_TEMPORARY}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}")
 
 
@@ -146,6 +148,28 @@ def open_locked(path: Path) -> int:
             os.close(file)
             raise
         os.close(file)
+
+
+@contextmanager
+def sole_writer(path: Path) -> Iterator[str | None]:
+    """Hold the lock of the file `path`; gives None, or who holds it already (as text, perhaps empty).
+
+    The lock belongs to this process alone, not to its children, and ends with it in any case. Where the file system has
+    no locks, nothing is held.
+    """
+    with path.open("a+", encoding="utf-8", errors="replace") as file:
+        try:
+            if fcntl is not None:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                file.seek(0)
+                yield file.read(200).strip()
+                return
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield None
 
 
 def sweep_temporaries(directory: Path) -> int:

@@ -512,3 +512,15 @@ def test_init_does_not_import_torch(folder):
         str(folder),
     )
     assert done.stdout.splitlines()[-1] == "HEAVY set()", done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs sh")
+@pytest.mark.parametrize(
+    ("closed", "code", "told"),
+    [(">&-", 3, "error: stdout is closed, and there is something to print\n"), ("2>&-", 0, ""), ("<&-", 0, "")],
+)
+def test_standard_files_that_the_shell_closed(tmp_path, closed, code, told):
+    line = f"{sys.executable} -m semiovs list methods {closed}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, told)
+    assert ("unimatch" in done.stdout) == (code == 0)

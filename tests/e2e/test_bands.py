@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -103,6 +104,7 @@ def test_evaluation_predictions_and_overlays_follow(data, run, tmp_path):
     found = predictor(image)
     values = tifffile.imread(image)
     assert np.array_equal(predictor(values).labels, found.labels)
+    assert np.array_equal(predictor(torch.from_numpy(values).movedim(-1, 0)).labels, found.labels)
     np.testing.assert_allclose(np.asarray(found.image), np.clip(values[..., :3] / 10000, 0, 1) * 255, atol=0.51)
     Image.fromarray(values[..., 3]).save(tmp_path / "gray.png")
     assert (

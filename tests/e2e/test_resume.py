@@ -97,6 +97,42 @@ def test_killed_loaders_are_replaced_and_change_nothing(data, straight, tmp_path
     assert_same(run, straight)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the loader through /proc")
+def test_a_stopped_loader_does_not_keep_a_run_that_is_asked_to_end(data, straight, tmp_path):
+    run = tmp_path / "run"
+    process = start_command("train", *settings(data, run, **OPTIONS, data__workers=1), log=tmp_path / "log")
+    wait_until(lambda: step_of(run) >= 3, process)
+    os.kill(loader_of(process.pid), signal.SIGSTOP)
+    time.sleep(2)
+    assert step_of(run) < STEPS, "it waits for images"
+    os.kill(process.pid, signal.SIGTERM)
+    begin = time.monotonic()
+    assert finish(process, within=60) == 75, (tmp_path / "log.err").read_text()
+    assert time.monotonic() - begin < 15
+    assert "is saved in" in (tmp_path / "log.err").read_text()
+    assert command("resume", str(run), log=tmp_path / "log") == 0, (tmp_path / "log.err").read_text()
+    assert_same(run, straight)
+
+
+def test_two_writers_on_one_run_are_refused(data, straight, tmp_path):
+    run = tmp_path / "run"
+    process = start_command("train", *settings(data, run, **{**OPTIONS, "train__steps": 100_000}), log=tmp_path / "log")
+    wait_until(lambda: step_of(run) >= 3, process)
+    try:
+        for name, arguments in (
+            ("a", ["resume", str(run)]),
+            ("b", ["train", *settings(data, run, **OPTIONS), "run.overwrite=true"]),
+        ):
+            assert command(*arguments, log=tmp_path / name) == 2
+            told = (tmp_path / f"{name}.err").read_text()
+            assert f"being written by another process (process {process.pid} on " in told
+    finally:
+        kill(process)
+    code = command("train", *settings(data, run, **OPTIONS), "run.overwrite=true", log=tmp_path / "c")
+    assert code == 0, (tmp_path / "c.err").read_text()
+    assert_same(run, straight)
+
+
 def loader_of(process: int) -> int:
     """The child that has the command line of its parent: it was forked and never became another program."""
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()

@@ -20,7 +20,7 @@ from typer.main import get_command
 from semiovs import __version__
 from semiovs.cli import console
 from semiovs.env import log_level
-from semiovs.errors import SemiovsError, UsageError, did_you_mean
+from semiovs.errors import ResourcesError, SemiovsError, UsageError, did_you_mean, is_out_of_memory
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 3
     except Exception as failure:
         told = _print_traceback()
+        if is_out_of_memory(failure):
+            reason = next(iter(str(failure).splitlines()), "")[:200]
+            console.error(
+                f"out of memory{reason and f' ({reason})'}; take smaller batches or images, or a machine with "
+                f"more memory"
+            )
+            return ResourcesError.exit_code
         hint = "" if told else "; run with SEMIOVS_LOG_LEVEL=DEBUG for the traceback"
         console.log(f"internal error: {type(failure).__name__}: {failure}{hint}")
         return 1

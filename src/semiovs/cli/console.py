@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import math
@@ -113,6 +115,7 @@ def session() -> Iterator[None]:
     Raises:
         UsageError: `SEMIOVS_LOG_LEVEL` is no level.
     """
+    _replace_closed_files()
     for stream in (sys.stdout, sys.stderr):
         _escape_unprintable(stream)
     level = log_level()
@@ -131,6 +134,26 @@ def session() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+
+
+class _ClosedOutput(io.TextIOBase):
+    """Stands for a stdout that the shell closed (``>&-``): whoever prints data learns that they are lost."""
+
+    def write(self, _: str) -> int:
+        raise OSError(errno.EBADF, "stdout is closed, and there is something to print")
+
+
+def _replace_closed_files() -> None:
+    """Take the numbers of standard files that the shell closed, so that no file of the program gets one of them."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = _ClosedOutput()
+    if sys.stderr is None:
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8", write_through=True)
 
 
 def _escape_unprintable(stream: TextIO) -> None:

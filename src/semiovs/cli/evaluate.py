@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, format_table, report
+from semiovs.cli.console import Json, format_table, log, report
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError, WeightsError
 
@@ -64,6 +64,7 @@ def evaluate(
     manifest = sources.labeled if split is ImageChoice.LABELED else sources.val
     if manifest is None:
         raise DataError("no images to evaluate: set data.val to a list or folder with masks, or use --split labeled")
+    _tell_other_size(source, [record.image for record in manifest])
     found: dict[str, dict[str, Any]] = {}
     scored: dict[tuple[int, int], tuple[dict[str, Any], Evaluation]] = {}
     for name, path in files.items():
@@ -78,6 +79,13 @@ def evaluate(
     data = {"source": str(source), "split": split.value, **found}
     text = _format_text(found, sources.vocabulary.names, f"{split.value}, {len(manifest)} images")
     report(data, as_json=as_json, text=text)
+
+
+def _tell_other_size(source: Path, images: Sequence[Path]) -> None:
+    from semiovs.engine.run_data import describe_other_size, find_training_size
+
+    if line := describe_other_size(find_training_size(source), images):
+        log(line)
 
 
 def _find_files(source: Path, checkpoint: str | None) -> dict[str, Path]:
@@ -159,10 +167,11 @@ def _keep_scores(path: Path, split: str, found: Mapping[str, Any]) -> None:
 
     try:
         old = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         old = {}
-    kept = old.get(split) if isinstance(old, dict) else None
-    write_json(path, {**(old if isinstance(old, dict) else {}), split: {**(kept or {}), **found}})
+    there = old if isinstance(old, dict) else {}
+    kept = there.get(split)
+    write_json(path, {**there, split: {**(kept if isinstance(kept, dict) else {}), **found}})
 
 
 def _format_text(found: Mapping[str, Mapping[str, Any]], names: Sequence[str], title: str) -> str:

@@ -45,6 +45,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Segment pictures: writes an id mask, a coloured mask and an overlay for each."""
+    from semiovs.engine.run_data import describe_other_size, find_training_size
     from semiovs.inference import Predictor
     from semiovs.inference.prediction_files import check_targets, list_jobs, write_prediction
 
@@ -54,6 +55,8 @@ def predict(
     if there := check_targets(jobs, pictures=overlay, scores=scores, overwrite=overwrite):
         log(f"replacing {there} files")
     predictor = Predictor.load(model, which=which, device=device, **settings)
+    if line := describe_other_size(find_training_size(model) or predictor.trained_size, [job.image for job in jobs]):
+        log(line)
     written: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     with progress("predicting") as show:

@@ -128,11 +128,11 @@ def _check_option(section: str, key: str, layer: Layer) -> str | None:
 
 def _check_probability(value: Any, option: Option) -> str | None:
     """Check an option that is a probability, or, if it takes a list, one per class: the problem or None."""
-    if option.explain_mismatch(value):
+    numbers = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    if option.explain_mismatch(value) or not all(type(number) in (int, float) for number in numbers):
         return (
             f"expected a number{', or a list with one a class' if option.takes_list else ''}, got {format_value(value)}"
         )
-    numbers = value if isinstance(value, list | tuple) else [] if value is None else [value]
     wrong = [number for number in numbers if not 0 <= number <= 1]
     return f"must be from 0 to 1, got {format_value(wrong[0])}" if wrong else None
 

@@ -9,16 +9,18 @@ if TYPE_CHECKING:
     from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled, take_mirrored, take_next
     from semiovs.data.collection import Collection
     from semiovs.data.label_source import LabelSource, MaskFiles, MaskFolder
+    from semiovs.data.machine_limits import require_shared_memory
     from semiovs.data.normalization import normalize
     from semiovs.data.streams import StepStream, batch_digest, steps_per_epoch
     from semiovs.data.view_request import ViewRequest
-    from semiovs.data.workers import loader
+    from semiovs.data.workers import LoadingStoppedError, loader
 
 __all__ = [
     "Batch",
     "Collection",
     "LabelSource",
     "Labeled",
+    "LoadingStoppedError",
     "MaskFiles",
     "MaskFolder",
     "OpenVocab",
@@ -28,6 +30,7 @@ __all__ = [
     "batch_digest",
     "loader",
     "normalize",
+    "require_shared_memory",
     "steps_per_epoch",
     "take_mirrored",
     "take_next",
@@ -40,7 +43,8 @@ _MODULES = {
     "label_source": ("LabelSource", "MaskFiles", "MaskFolder"),
     "streams": ("StepStream", "batch_digest", "steps_per_epoch"),
     "view_request": ("ViewRequest",),
-    "workers": ("loader",),
+    "workers": ("LoadingStoppedError", "loader"),
+    "machine_limits": ("require_shared_memory",),
 }
 #: Names of earlier versions -> those of today.
 _RENAMED = {"flipped": "take_mirrored", "followed": "take_next"}

@@ -81,6 +81,21 @@ class StepStream(Dataset[Batch]):
     def __len__(self) -> int:
         return self.micro_steps_total
 
+    def count_bytes(self) -> int:
+        """Bytes of one batch."""
+        side = self.augment.crop_size
+        image, plane = 3 * side**2, side**2
+        if self.augment.bands is not None:
+            image = 2 * self.augment.bands * side**2
+        views, labeled, box = self.views, self._labeled.batch_size, 4 * 8
+        total = labeled * ((1 + views.labeled) * image + plane)
+        if self._unlabeled is not None and views.unlabeled is not None:
+            streams = 1 if self._mixing is None else 2
+            total += streams * self._unlabeled.batch_size * (image + plane + views.unlabeled * (image + box))
+        if self._ood is not None and views.ood is not None:
+            total += self._ood.batch_size * ((1 + views.ood) * image + 3 * plane)
+        return total
+
     def __getitem__(self, step: int) -> Batch:
         if not 0 <= step < self.micro_steps_total:
             raise IndexError(f"micro-step {step} of {self.micro_steps_total}")

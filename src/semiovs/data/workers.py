@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
+import weakref
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from semiovs.data.batch import Batch
-from semiovs.errors import DataError, SemiovsError
+from semiovs.data.machine_limits import (
+    PREFETCH,
+    SHARED,
+    SHARED_ADVICE,
+    describe_shared_memory,
+    find_limit,
+    raise_open_files,
+)
+from semiovs.errors import DataError, ResourcesError, SemiovsError, is_out_of_memory
 
-#: Batches that each worker prepares ahead.
-PREFETCH = 2
 #: How often killed workers are replaced.
 RESTARTS = 3
+#: Seconds between two looks at something else than the workers, and between two lines about a batch that does not come.
+_POLL, _TOLD = 1, 60
+_ADVICE = "take fewer loader processes (data.workers), or lower train.batch_size or data.crop_size"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,36 +52,137 @@ class _ErrorCatchingStream(Dataset[Batch | _Failure]):
 
     def __getitem__(self, step: int) -> Batch | _Failure:
         try:
-            return self.stream[step]
+            batch = self.stream[step]
+            # What a worker hands over lies in shared memory. Put there by torch's own thread, a batch that does not fit
+            # would be lost without a word, and waited for forever.
+            return batch if get_worker_info() is None else batch.map(_share)
         except SemiovsError as error:
             return _Failure(error)
+        except (RuntimeError, MemoryError, OSError) as error:
+            if "shared memory" in str(error):
+                return _Failure(ResourcesError(f"{SHARED} is full{describe_shared_memory()}; {SHARED_ADVICE}"))
+            if not is_out_of_memory(error):
+                raise
+            return _Failure(ResourcesError(f"out of memory while loading images; {_ADVICE}"))
 
 
-def loader(stream: Dataset[Batch], start: int, total: int, *, workers: int = 0) -> Iterator[Batch]:
+def _share(tensor: Tensor) -> Tensor:
+    return tensor.share_memory_()  # type: ignore[no-any-return, no-untyped-call]
+
+
+class LoadingStoppedError(Exception):
+    """A run that is to end did not wait for the batch of micro-step `step`."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(step)
+        self.step = step
+
+
+def loader(
+    stream: Dataset[Batch],
+    start: int,
+    total: int,
+    *,
+    workers: int = 0,
+    stopping: Callable[[int], bool] = lambda _: False,
+) -> Generator[Batch, None, None]:
     """Batches of micro-steps `start` to `total` - 1 in order, in page-locked memory where there is a GPU.
 
     Killed workers are replaced `RESTARTS` times; the batches stay the same, because each depends on its step alone.
+    stopping: asked every second with the micro-step whose batch the workers have not brought yet, whether to wait no
+    longer; also called by another thread. Closing the generator ends the workers, even those that do not answer.
 
     Raises:
-        SemiovsError: as raised in a worker, at the step it belongs to; DataError: workers are killed again and again.
+        SemiovsError: as raised in a worker, at the step it belongs to; DataError: workers are killed again and again;
+        ResourcesError: no memory for a batch, or no more processes or files; LoadingStoppedError: see `stopping`.
     """
     step, deaths = start, 0
     while step < total:
+        batches = None
         try:
-            for batch in _start_loader(stream, range(step, total), workers):
+            batches = _start_loader(stream, range(step, total), workers)
+            watch = _Watch(batches, stopping)
+            while step < total:
+                with watch.waiting_for(step):
+                    batch = _wait_for_next(batches, partial(stopping, step))
                 if isinstance(batch, _Failure):
                     raise batch.error
                 yield batch
                 step += 1
         except (RuntimeError, EOFError, OSError) as error:
+            if (limit := find_limit(error)) is not None:
+                raise ResourcesError(
+                    f"{limit}, at micro-step {step}; raise the limit, or take data.workers=0"
+                ) from None
             if not _is_worker_death(error):
                 raise
+            if stopping(step):
+                raise LoadingStoppedError(step) from None
             deaths += 1
             if deaths > RESTARTS:
                 raise DataError(
                     f"loader processes were killed {deaths} times, now at micro-step {step} (out of memory?); "
-                    f"use fewer of them: data.workers={workers // 2}"
+                    f"use fewer of them: data.workers={workers // 2}{describe_shared_memory()}"
                 ) from None
+        finally:
+            if step < total:
+                _kill_workers(batches)
+
+
+class _Watch:
+    """Kills the workers once the run is to end while a batch is awaited.
+
+    A thread does it, because the main one can be inside of a read from a worker that is stopped, which nothing else
+    would end.
+    """
+
+    def __init__(self, batches: Any, stopping: Callable[[int], bool]) -> None:
+        self._batches = weakref.ref(batches)
+        self._stopping = stopping
+        self._step: int | None = None
+        if getattr(batches, "_workers", ()):
+            threading.Thread(target=self._look, daemon=True).start()
+
+    @contextmanager
+    def waiting_for(self, step: int) -> Iterator[None]:
+        self._step = step
+        try:
+            yield
+        finally:
+            self._step = None
+
+    def _look(self) -> None:
+        while (batches := self._batches()) is not None and not getattr(batches, "_shutdown", False):
+            step = self._step
+            if step is not None and self._stopping(step):
+                _kill_workers(batches)
+                return
+            del batches
+            time.sleep(_POLL)
+
+
+def _wait_for_next(batches: Any, stopping: Callable[[], bool]) -> Batch | _Failure:
+    """The next batch; torch gives up every `_POLL` seconds, so that something else can be looked after."""
+    waited = 0
+    while True:
+        try:
+            batch: Batch | _Failure = next(batches)
+            return batch
+        except RuntimeError as error:
+            if "DataLoader timed out" not in str(error):
+                raise
+        waited += _POLL
+        if waited % _TOLD == 0:
+            log.warning("waiting for images for %d s: a slow disk, or loader processes that do not answer", waited)
+        if stopping():
+            raise RuntimeError("DataLoader worker (pid unknown) is not waited for any longer")
+
+
+def _kill_workers(batches: Any) -> None:
+    """End the workers of torch's iterator at once; one that is stopped would be waited for forever."""
+    for worker in getattr(batches, "_workers", ()):
+        if worker.is_alive():
+            worker.kill()
 
 
 def _is_worker_death(error: Exception) -> bool:
@@ -74,6 +191,8 @@ def _is_worker_death(error: Exception) -> bool:
 
 
 def _start_loader(stream: Dataset[Batch], steps: range, workers: int) -> Iterator[Batch | _Failure]:
+    if workers:
+        raise_open_files()
     batches = DataLoader(
         _ErrorCatchingStream(stream),
         batch_size=None,
@@ -82,6 +201,7 @@ def _start_loader(stream: Dataset[Batch], steps: range, workers: int) -> Iterato
         collate_fn=_return_unchanged,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=PREFETCH if workers else None,
+        timeout=_POLL if workers else 0,
         worker_init_fn=_start_worker,
         generator=torch.Generator(),  # else the loader draws from the global generator, which belongs to the model
     )

@@ -15,12 +15,14 @@ from typing import IO, Any, cast
 import torch
 
 from semiovs.errors import WeightsError
-from semiovs.files import atomic_write, sweep_temporaries, write_text
+from semiovs.files import atomic_write, sweep_temporaries, temporary_beside, write_text
 from semiovs.models.weights import checksum_file, read_checkpoint
 
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"step-(\d{8,})\.pt")
+#: What earlier versions left behind when they were killed while they linked: the process's number behind the name.
+_OLD_TEMPORARY = re.compile(r"(last|best)\.pt\.\d+")
 
 
 class Checkpoints:
@@ -35,10 +37,47 @@ class Checkpoints:
         self.keep_every = keep_every
 
     def sweep(self) -> None:
-        """Remove half-written files of a killed process; called once at the start."""
+        """Remove half-written files of a killed process; called once at the start, by the only writer."""
         removed = sweep_temporaries(self.directory)
+        for path in self.directory.glob("*.pt.*"):
+            if _OLD_TEMPORARY.fullmatch(path.name):
+                with suppress(OSError):
+                    path.unlink()
+                    removed += 1
         if removed:
             log.info("removed %d half-written file(s) of a killed process from %s", removed, self.directory)
+
+    def continue_from(self, step: int, best: int | None) -> None:
+        """Make the directory agree with a run that goes on after `step`, whose best evaluation was at step `best`.
+
+        Later checkpoints, which `load_newest` found damaged, are set aside; `last.pt` and `best.pt` are linked anew
+        where a killed process left those of an earlier step. Raises WeightsError as `save`.
+        """
+        for later in [later for later in self.steps() if later > step]:
+            path = self.path(later)
+            with suppress(OSError):
+                path.replace(path.with_name(f"{path.name}.damaged"))
+                checksum_file(path).unlink(missing_ok=True)
+                log.warning("%s is damaged; set aside as %s.damaged", path, path.name)
+        if self.path(step).exists():
+            self._link(self.path(step), self.directory / "last.pt")
+        if best is None or self._find_step(self.directory / "best.pt") == best:
+            return
+        if self._find_step(self.path(best)) != best:
+            log.warning("%s: the checkpoint of the best evaluation (step %d) is gone", self.directory / "best.pt", best)
+            return
+        try:
+            self._copy(self.path(best), self.directory / "best.pt")
+        except OSError as error:
+            raise WeightsError(f"{self.directory / 'best.pt'}: cannot be written: {error}") from error
+        log.info("best.pt is the checkpoint of step %d again; a killed process had left another", best)
+
+    def _find_step(self, path: Path) -> int | None:
+        """Step of a checkpoint; None if it is missing or damaged."""
+        try:
+            return int(read_checkpoint(path, checksum_required=True)["step"])
+        except (WeightsError, KeyError, TypeError, ValueError):
+            return None
 
     def path(self, step: int) -> Path:
         """File of the checkpoint after `step` optimiser steps."""
@@ -68,7 +107,7 @@ class Checkpoints:
             raise WeightsError(
                 f"{path}: the checkpoint could not be written: {error}; earlier ones are intact"
             ) from error
-        self._remove_old()
+        self._remove_old(step)
         return path
 
     def newest_path(self) -> Path | None:
@@ -98,9 +137,7 @@ class Checkpoints:
         return None
 
     def _link(self, target: Path, link: Path) -> None:
-        temporary = link.with_name(f"{link.name}.{os.getpid()}")
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+        temporary = temporary_beside(link)
         try:
             temporary.symlink_to(target.name)
         except OSError:  # a file system without symbolic links
@@ -108,19 +145,24 @@ class Checkpoints:
         temporary.replace(link)
 
     def _copy(self, target: Path, copy: Path) -> None:
-        checksum = checksum_file(target).read_text("utf-8").split()[0]
-        write_text(checksum_file(copy), f"{checksum}  {copy.name}\n")
-        temporary = copy.with_name(f"{copy.name}.{os.getpid()}")
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+        """Let `copy` be `target`; its checksum file holds both checksums meanwhile, so that it is valid at every
+        moment.
+        """
+        sidecar = checksum_file(copy)
+        line = f"{checksum_file(target).read_text('utf-8').split()[0]}  {copy.name}\n"
+        before = sidecar.read_text("utf-8", errors="replace") if sidecar.is_file() else ""
+        write_text(sidecar, line + before)
+        temporary = temporary_beside(copy)
         try:
             os.link(target, temporary)  # costs no space, and stays when the target is retired
         except OSError:
             shutil.copyfile(target, temporary)
         temporary.replace(copy)
+        write_text(sidecar, line)
 
-    def _remove_old(self) -> None:
-        for step in self.steps()[: -self.keep_last]:
+    def _remove_old(self, newest: int) -> None:
+        """Remove all but the newest checkpoints up to step `newest`; later ones are not of this run's course."""
+        for step in [step for step in self.steps() if step <= newest][: -self.keep_last]:
             if self.keep_every and step % self.keep_every == 0:
                 continue
             for path in (self.path(step), checksum_file(self.path(step))):

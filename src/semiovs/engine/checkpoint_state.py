@@ -41,12 +41,13 @@ class CheckpointIdentity:
     """Identifies the run of a checkpoint.
 
     card: metadata of the weights (segmenter, classes, normalisation, evaluation, method); settings: every configuration
-    key that affects results, as JSON; world_size: number of processes.
+    key that affects results, as JSON; world_size: number of processes; data: digest of the images and masks, if known.
     """
 
     card: Mapping[str, Any]
     settings: Mapping[str, str]
     world_size: int = 1
+    data: str = ""
 
 
 def collect_settings(config: Config) -> dict[str, str]:
@@ -78,6 +79,7 @@ def pack(learner: Learner, identity: CheckpointIdentity, others: Sequence[Mappin
         "card": {**identity.card, "step": learner.step},
         "settings": dict(identity.settings),
         "world_size": identity.world_size,
+        "data": identity.data,
         "ranks": [
             {
                 "meter": other["meter"],

@@ -169,6 +169,11 @@ def count_restarts(environment: Mapping[str, str] = os.environ) -> int:
     return int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
+def count_local_processes(environment: Mapping[str, str] = os.environ) -> int:
+    """Number of processes of this launch on this machine."""
+    return int(environment.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def is_main(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this process is rank 0; works outside of `join_processes`."""
     return environment.get("RANK", "0") == "0"

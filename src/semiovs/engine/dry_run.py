@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from semiovs.data import Batch
 from semiovs.engine.distributed import World, join_processes
 from semiovs.engine.experiment import Experiment, count_parameters
 from semiovs.engine.loop import Learner, fit
+from semiovs.engine.training import explain_out_of_memory
 from semiovs.engine.writers import format_duration
 
 #: Timed steps, after one warm-up step.
@@ -47,7 +49,8 @@ def dry_run(config: Config) -> dict[str, Any]:
         steps = min(1 + TIMED, recipe.total_steps)
         short = replace(recipe, schedule=replace(recipe.schedule, total_steps=steps))
         begin = time.perf_counter()
-        fit(learner, watched(experiment.batches()), short, world, [clock])
+        with explain_out_of_memory(experiment), closing(experiment.batches()) as batches:
+            fit(learner, watched(batches), short, world, [clock])
         seconds = (ends[-1] - ends[0]) / (steps - 1) if steps > 1 else ends[0] - begin
         return {
             "summary": experiment.summary(),

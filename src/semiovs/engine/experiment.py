@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from semiovs.audit.band_statistics import MOST, BandStatistics, list_training_images, measure_bands
 from semiovs.audit.check import check_collection
 from semiovs.config.schema import Config
-from semiovs.data import Batch, StepStream, loader, normalize, steps_per_epoch
+from semiovs.data import Batch, StepStream, loader, normalize, require_shared_memory, steps_per_epoch
 from semiovs.data.collection import Collection
 from semiovs.engine.checkpoint_state import CheckpointIdentity, collect_settings
-from semiovs.engine.distributed import World
+from semiovs.engine.distributed import World, count_local_processes
 from semiovs.engine.finite_guard import FiniteGuard
 from semiovs.engine.loop import Learner, Recipe
 from semiovs.engine.lr_schedule import Schedule, compute_lr_scale
@@ -109,10 +109,17 @@ class Experiment:
         best = _choose_model(config, method)
         return cls(config, world, sources, stream, learner, recipe, identity, best)
 
-    def batches(self) -> Iterator[Batch]:
-        """Batches from the learner's step to the end."""
-        start = self.learner.step * self.recipe.accumulate
-        return loader(self.stream, start, len(self.stream), workers=self.config.data.workers)
+    def batches(self, stopping: Callable[[int], bool] = lambda _: False) -> Generator[Batch, None, None]:
+        """Batches from the learner's step to the end; stopping: see `loader`.
+
+        Raises:
+            ResourcesError: what the loader processes prepare ahead does not fit into shared memory.
+        """
+        start, workers = self.learner.step * self.recipe.accumulate, self.config.data.workers
+        if start < len(self.stream):
+            require_shared_memory(self.stream.count_bytes(), workers, processes=count_local_processes())
+            self.world.barrier()  # no process fills it while another one measures
+        return loader(self.stream, start, len(self.stream), workers=workers, stopping=stopping)
 
     @property
     def images_per_step(self) -> int:

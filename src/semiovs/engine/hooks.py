@@ -15,13 +15,16 @@ from semiovs.engine.distributed import World
 from semiovs.engine.loop import BestScore, Learner, Recipe
 from semiovs.engine.signals import StopSignals, make_stop_error
 from semiovs.engine.writers import RowWriter
-from semiovs.errors import DivergedError
+from semiovs.errors import DivergedError, SemiovsError
 
 #: Evaluates one model on all ranks; returns plain values, `miou` in percent among them.
 Evaluator = Callable[[nn.Module], Mapping[str, Any]]
 
 #: Steps between two checks whether any rank was asked to stop; each check costs a host synchronisation.
 ASK_EVERY = 10
+
+#: Seconds that a batch is waited for after a signal, where stopping at once would lose more than a step.
+PATIENCE = 15.0
 
 #: Smallest usable gradient scale; below it, fp16 gradients overflow at every scale.
 _SMALLEST_SCALE = 2.0**-20
@@ -181,6 +184,24 @@ class StopHook:
             raise make_stop_error(
                 number, f"step {learner.step} is saved in {path}; continue with semiovs resume {self._save.run}"
             )
+
+    def stops_waiting(self, learner: Learner, accumulate: int, micro_step: int) -> bool:
+        """Whether to wait no longer for the batch of a micro-step, because a signal came.
+
+        At once where the last step can be saved as it is; else (in the middle of an accumulated step, or among other
+        ranks) after `PATIENCE` seconds.
+        """
+        between = self._world.size == 1 and micro_step == learner.step * accumulate
+        return bool(self._signals.received) and (between or self._signals.age > PATIENCE)
+
+    def make_error(self, learner: Learner, accumulate: int, micro_step: int) -> SemiovsError:
+        """The error of a run that waited no longer; a step that is complete is saved first."""
+        between = self._world.size == 1 and micro_step == learner.step * accumulate
+        where = f"nothing was saved since the last checkpoint; continue with semiovs resume {self._save.run}"
+        if between and learner.step:
+            path = self._save.save(learner)
+            where = f"step {learner.step} is saved in {path}; continue with semiovs resume {self._save.run}"
+        return make_stop_error(self._signals.received, where)
 
 
 def _require_usable_scale(scale: float, step: int) -> float:

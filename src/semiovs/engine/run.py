@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,9 +18,14 @@ from typing import Any
 import torch
 
 from semiovs.errors import UsageError
-from semiovs.files import write_json, write_text
+from semiovs.files import sole_writer, write_json, write_text
 
-_FILES = ("config.yaml", "env.json", "command.txt", "log.txt", "metrics.jsonl", "eval.json", "model.safetensors")
+log = logging.getLogger(__name__)
+
+_FILES = (
+    "config.yaml", "env.json", "command.txt", "data.json", "log.txt", "metrics.jsonl", "eval.json", "model.safetensors",
+)  # fmt: skip
+_LOCK = ".lock"
 _FOLDERS = ("checkpoints", "tensorboard")
 _PACKAGES = ("semiovs", "torch", "torchvision", "timm", "numpy", "pillow", "opencv-python-headless")
 
@@ -34,6 +40,11 @@ class Run:
     def config(self) -> Path:
         """The resolved configuration, with the origin of each value."""
         return self.directory / "config.yaml"
+
+    @property
+    def data(self) -> Path:
+        """What images and masks the run was started with (`DataFingerprint`)."""
+        return self.directory / "data.json"
 
     @property
     def metrics(self) -> Path:
@@ -111,6 +122,28 @@ class Run:
             raise UsageError(f"{directory} {what}; runs lie in runs/<name>/, the newest one is runs/<name>/latest")
         return run
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """While entered, no other process may write to this run; the directory is made if need be.
+
+        Raises:
+            UsageError: another process writes to it, or it cannot be written.
+        """
+        lock = self.directory / _LOCK
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock.touch()
+        except OSError as error:
+            raise UsageError(f"run.dir: {self.directory} cannot be written: {error}") from None
+        with sole_writer(lock) as owner:
+            if owner is not None:
+                raise UsageError(
+                    f"{self.directory} is being written by another process{owner and f' ({owner})'}; wait until it "
+                    f"ends, or "
+                    "stop it first"
+                )
+            yield
+
     def point_latest(self) -> None:
         """Let ``latest`` beside the run point to it."""
         link = self.directory.with_name("latest")
@@ -125,15 +158,19 @@ class Run:
             file.write(" ".join(command) + "\n")
 
     def cut_metrics(self, step: int) -> None:
-        """Drop lines after `step`, which will be written again, and an incomplete last line."""
+        """Drop lines after `step`, which will be written again, and lines that are damaged or incomplete."""
         if not self.metrics.exists():
             return
-        kept = [line for line in self.metrics.read_text("utf-8").splitlines() if _parse_step(line) <= step]
+        lines = _read_lines(self.metrics)
+        rows = [_parse_row(line) for line in lines]
+        kept = [line for line, row in zip(lines, rows, strict=True) if row is not None and row["step"] <= step]
         write_text(self.metrics, "".join(f"{line}\n" for line in kept))
+        if damaged := rows[:-1].count(None):  # a killed process leaves the last line incomplete
+            log.warning("%s: %d damaged line(s) left out", self.metrics, damaged)
 
     def check_free(self, *, overwrite: bool = False) -> None:
         """Raise UsageError unless a run can be created here."""
-        if not self.directory.exists() or (self.directory.is_dir() and not any(self.directory.iterdir())):
+        if not self.directory.exists() or (self.directory.is_dir() and self._is_empty()):
             return
         if not self.config.is_file():
             raise UsageError(f"run.dir: {self.directory} exists and is not a run; choose another directory")
@@ -142,6 +179,9 @@ class Run:
                 f"run.dir: {self.directory} holds a run already; continue it with 'semiovs resume {self.directory}', "
                 "or start anew with --overwrite (or run.overwrite=true)"
             )
+
+    def _is_empty(self) -> bool:
+        return all(entry.name == _LOCK for entry in self.directory.iterdir())
 
 
 def describe_environment() -> dict[str, Any]:
@@ -165,10 +205,10 @@ def get_command_line() -> list[str]:
 
 
 def read_metrics(path: Path) -> list[Mapping[str, Any]]:
-    """Rows of a metrics file, without an incomplete last line."""
+    """Rows of a metrics file, without lines that are damaged or incomplete."""
     if not path.exists():
         return []
-    rows = (_parse_row(line) for line in path.read_text("utf-8").splitlines())
+    rows = (_parse_row(line) for line in _read_lines(path))
     return [row for row in rows if row is not None]
 
 
@@ -179,14 +219,14 @@ def _find_version(package: str) -> str | None:
         return None
 
 
+def _read_lines(path: Path) -> list[str]:
+    return [line for line in path.read_text("utf-8", errors="replace").split("\n") if line]
+
+
 def _parse_row(line: str) -> Mapping[str, Any] | None:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
-
-
-def _parse_step(line: str) -> float:
-    row = _parse_row(line)
-    return float("inf") if row is None else float(row["step"])
+    known = isinstance(row, dict) and type(row.get("step")) is int and isinstance(row.get("kind"), str)
+    return row if known else None

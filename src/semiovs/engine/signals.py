@@ -35,6 +35,11 @@ class StopSignals:
         self._process = os.getpid()
         self._before: dict[int, Any] = {}
 
+    @property
+    def age(self) -> float:
+        """Seconds since the first signal; 0 without one."""
+        return time.monotonic() - self._at if self.received else 0.0
+
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
             return self  # Python delivers signals to the main thread only

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from semiovs.config import LoadedConfig, load_config
 from semiovs.config.schema import Config
+from semiovs.data import LoadingStoppedError
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.checkpoint_state import require_same_run, restore
 from semiovs.engine.distributed import World, count_restarts, join_processes
@@ -23,9 +23,10 @@ from semiovs.engine.experiment import Experiment
 from semiovs.engine.hooks import CheckpointHook, EvaluationHook, HeldOutHook, LogHook, StopHook
 from semiovs.engine.loop import Hook, fit
 from semiovs.engine.run import Run, read_metrics
+from semiovs.engine.run_data import find_training_size, keep_data, require_root, require_same_data
 from semiovs.engine.signals import StopSignals
 from semiovs.engine.writers import ConsoleWriter, JsonLinesWriter, RowWriter, TensorBoardWriter
-from semiovs.errors import ConfigError, SemiovsError, WeightsError
+from semiovs.errors import ResourcesError, SemiovsError, WeightsError, is_out_of_memory
 from semiovs.evaluation import evaluate
 from semiovs.files import write_json, write_text
 from semiovs.images.manifest import Manifest
@@ -60,35 +61,43 @@ def train(loaded: LoadedConfig, command: Sequence[str], *, overwrite: bool = Fal
     with join_processes(config.train.device) as world:
         run = _find_restarted_run(config, world)
         if run is not None:
-            with _log_to_run(run, world):
+            with _writing(run, world):
                 return _train(_build_continued(config, run, world), run)
         run = _choose_run(config, world)
         overwrite = overwrite or config.run.overwrite
         if world.is_main:
             run.check_free(overwrite=overwrite)
         experiment = Experiment.build(config, world)
-        if world.is_main:
-            Run.create(run.directory, loaded.replace_measured(experiment.config).dump(), command, overwrite=overwrite)
-            if config.run.dir is None:
-                run.point_latest()
-        world.barrier()
-        with _log_to_run(run, world):
-            return _train(experiment, run)
+        with run.writing() if world.is_main else nullcontext():
+            if world.is_main:
+                Run.create(
+                    run.directory, loaded.replace_measured(experiment.config).dump(), command, overwrite=overwrite
+                )
+                if config.run.dir is None:
+                    run.point_latest()
+            world.barrier()
+            with _log_to_run(run, world):
+                return _train(keep_data(experiment, run), run)
 
 
-def resume(directory: Path, overrides: Sequence[str], command: Sequence[str]) -> TrainingResult:
+def resume(
+    directory: Path, overrides: Sequence[str], command: Sequence[str], *, changed_data: bool = False
+) -> TrainingResult:
     """Continue a run from its newest valid checkpoint; `overrides` may change `CHANGEABLE_KEYS`.
 
+    changed_data: go on even if images or masks are not those that the run was started with.
+
     Raises:
-        UsageError: no run there; WeightsError: no valid checkpoint, or of other classes or another model;
-        ConfigError: a key that affects results differs. Others as `train`.
+        UsageError: no run there, or another process writes to it; WeightsError: no valid checkpoint, or of other
+        classes or another model; ConfigError: a key that affects results differs; DataError: other images or masks.
+        Others as `train`.
     """
     run = Run.open(directory)
     if not run.checkpoints.is_dir() or not any(run.checkpoints.glob("step-*.pt")):
         raise WeightsError(f"{directory}: no checkpoint yet; start anew with semiovs train --overwrite")
     loaded = load_config(str(run.config), overrides)
-    with join_processes(loaded.config.train.device) as world, _log_to_run(run, world):
-        experiment = _build_continued(loaded.config, run, world)
+    with join_processes(loaded.config.train.device) as world, _writing(run, world):
+        experiment = _build_continued(loaded.config, run, world, changed_data=changed_data)
         if world.is_main:
             run.note_command(command)
             if overrides:
@@ -96,12 +105,14 @@ def resume(directory: Path, overrides: Sequence[str], command: Sequence[str]) ->
         return _train(experiment, run)
 
 
-def _build_continued(config: Config, run: Run, world: World) -> Experiment:
+def _build_continued(config: Config, run: Run, world: World, *, changed_data: bool = False) -> Experiment:
+    require_root(config, run)
     experiment = Experiment.build(config, world, check=False)
     state = _open_checkpoints(config, run).load_newest()
     if state is None:  # torchrun restarted the processes before the first checkpoint
-        return experiment
+        return keep_data(experiment, run)
     require_same_run(state, experiment.identity)
+    experiment = require_same_data(experiment, run, state, changed_data=changed_data)
     if state["world_size"] != world.size:
         log.warning(
             "the run had %d process(es), now it has %d: it goes on, but not bit for bit as before",
@@ -124,19 +135,26 @@ def _train(experiment: Experiment, run: Run) -> TrainingResult:
     learner.guard.last_good = lambda: _to_text(checkpoints.newest_path())
     if world.is_main:
         checkpoints.sweep()
+        checkpoints.continue_from(learner.step, learner.best.step if learner.best else None)
         run.cut_metrics(learner.step)
     world.barrier()
     with ExitStack() as stack:
         writers = _make_writers(experiment, run, stack) if world.is_main else []
-        hooks = _make_hooks(experiment, checkpoints, writers, stack.enter_context(StopSignals()))
-        stack.enter_context(_explain_out_of_memory(experiment))
-        fit(learner, experiment.batches(), experiment.recipe, world, hooks)
+        hooks, stop = _make_hooks(experiment, checkpoints, writers, stack.enter_context(StopSignals()))
+        stack.enter_context(explain_out_of_memory(experiment))
+        accumulate = experiment.recipe.accumulate
+        batches = experiment.batches(partial(stop.stops_waiting, learner, accumulate))
+        try:
+            with closing(batches):
+                fit(learner, batches, experiment.recipe, world, hooks)
+        except LoadingStoppedError as stopped:
+            raise stop.make_error(learner, accumulate, stopped.step) from None
     return _finish(experiment, run)
 
 
 def _make_hooks(
     experiment: Experiment, checkpoints: Checkpoints, writers: Sequence[RowWriter], signals: StopSignals
-) -> list[Hook]:
+) -> tuple[list[Hook], StopHook]:
     recipe, world, config, total = experiment.recipe, experiment.world, experiment.config, experiment.recipe.total_steps
     save = CheckpointHook(checkpoints, experiment.identity, world, every=config.train.save_every, total_steps=total)
     log_line = LogHook(recipe, world, writers, every=config.train.log_every, images=experiment.images_per_step)
@@ -149,7 +167,8 @@ def _make_hooks(
         hooks.append(EvaluationHook(evaluator, writers, default=experiment.default_model, **often))
     elif world.is_main:
         log.info("no evaluation images (data.val): the run ends without a score")
-    return [*hooks, save, StopHook(signals, save, world, total_steps=total)]
+    stop = StopHook(signals, save, world, total_steps=total)
+    return [*hooks, save, stop], stop
 
 
 def _evaluate_model(experiment: Experiment, images: Manifest, model: nn.Module) -> dict[str, Any]:
@@ -184,14 +203,16 @@ def _make_writers(experiment: Experiment, run: Run, stack: ExitStack) -> list[Ro
 def _finish(experiment: Experiment, run: Run) -> TrainingResult:
     """Write eval.json and model.safetensors (of the best evaluation, where there was one)."""
     learner = experiment.learner
-    rows = [row for row in read_metrics(run.metrics) if row["kind"] == "eval"]
+    rows = [row for row in read_metrics(run.metrics) if row["kind"] == "eval" and {"model", "miou"} <= row.keys()]
     last = {str(row["model"]): row for row in rows if row["step"] == learner.step}
-    best = next((row for row in rows if learner.best and row["step"] == learner.best.step and row["best"]), None)
+    best = next((row for row in rows if learner.best and row["step"] == learner.best.step and row.get("best")), None)
     if experiment.world.is_main:
         if rows:
             write_json(run.evaluation, {"last": last, "best": best})
         segmenter, card = load_model(run.directory, which=experiment.default_model)
-        chosen = {"model": experiment.default_model, "miou": best["miou"] if best else None}
+        chosen: dict[str, Any] = {"model": experiment.default_model, "miou": best["miou"] if best else None}
+        if size := find_training_size(run.directory):
+            chosen["image_size"] = list(size)
         save_model(run.model, segmenter, replace(card, training={**card.training, **chosen}))
     experiment.world.barrier()
     summary = None if best is None else {"model": best["model"], "step": best["step"], "miou": best["miou"]}
@@ -201,14 +222,19 @@ def _finish(experiment: Experiment, run: Run) -> TrainingResult:
 
 
 @contextmanager
-def _explain_out_of_memory(experiment: Experiment) -> Iterator[None]:
-    """Turn torch's out-of-memory error into one line of advice."""
+def explain_out_of_memory(experiment: Experiment) -> Iterator[None]:
+    """Turn an out-of-memory error, on a GPU or the CPU, into one line of advice."""
     learner, train = experiment.learner, experiment.config.train
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise ConfigError(
-            f"out of GPU memory at step {learner.step} with train.batch_size={train.batch_size} and "
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        where = (
+            "GPU memory" if experiment.world.device.type == "cuda" and not isinstance(error, MemoryError) else "memory"
+        )
+        raise ResourcesError(
+            f"out of {where} at step {learner.step} with train.batch_size={train.batch_size} and "
             f"data.crop_size={experiment.config.data.crop_size}: lower one of them (train.accumulate keeps the "
             f"total batch)"
         ) from None
@@ -235,6 +261,13 @@ def _choose_run_name(config: Config) -> str:
 
 def _to_text(path: Path | None) -> str | None:
     return None if path is None else str(path)
+
+
+@contextmanager
+def _writing(run: Run, world: World) -> Iterator[None]:
+    """Be the only process (or launch) that writes to the run, with the program's log copied into it."""
+    with run.writing() if world.is_main else nullcontext(), _log_to_run(run, world):
+        yield
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from semiovs.config.schema import EvalConfig
 from semiovs.data.items import read_labeled
-from semiovs.errors import DataError, about
+from semiovs.errors import DataError, about, require_memory
 from semiovs.evaluation.confusion import ConfusionMatrix
 from semiovs.images.masks import MaskReader
 from semiovs.images.readers import RGB, BandImage, ImageReader, Picture
@@ -25,6 +25,7 @@ from semiovs.read_ahead import read_ahead
 
 #: Called after each image with how many are done and how many there are.
 Progress = Callable[[int, int], None]
+_SMALLER = "take eval.mode=sliding with a smaller eval.window, or a machine with more memory"
 #: Images that are read ahead of the model.
 _AHEAD = 4
 
@@ -89,7 +90,7 @@ def evaluate(
 
     Raises:
         DataError: no images; an image or mask that cannot be read, of different sizes, or with values that are no
-        class. UsageError: settings that do not hold.
+        class. UsageError: settings that do not hold. ResourcesError: an image does not fit into memory.
     """
     if not records:
         raise DataError("no images to evaluate; set data.val to a list or folder with masks")
@@ -100,7 +101,8 @@ def evaluate(
     mine = records[rank::world_size]
     with _evaluation_mode(model):
         for done, (image, mask) in enumerate(_pictures(mine, masks, images), start=1):
-            with autocast(), about(mine[done - 1].image):
+            path = mine[done - 1].image
+            with autocast(), about(path), require_memory(str(path), _SMALLER):
                 logits = predict_logits(model, normalize_image(image, normalization, device), **through)
             _require_classes(logits, masks)
             rows, columns = covered((image.height, image.width), **mode)

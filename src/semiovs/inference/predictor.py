@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +14,25 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
 from semiovs.config.schema import EvalConfig
-from semiovs.errors import DataError, UsageError, about
+from semiovs.errors import (
+    DataError,
+    ResourcesError,
+    SemiovsWarning,
+    UsageError,
+    WeightsError,
+    about,
+    is_out_of_memory,
+    require_memory,
+)
 from semiovs.evaluation.evaluate import normalize_image
 from semiovs.images.conventions import IGNORE
-from semiovs.images.image import read_image
+from semiovs.images.image import convert_to_rgb, read_image
+from semiovs.images.orientation import orient_image, read_orientation
 from semiovs.images.pixels import Pixels, decode_pixels, read_pixels
 from semiovs.images.readers import RGB, BandReader, ImageReader
 from semiovs.images.readers import Picture as Seen
@@ -30,7 +42,12 @@ from semiovs.models.tiling import VIEWING, covered, predict_probabilities
 from semiovs.models.weights import load_model
 from semiovs.vocab.vocabulary import Vocabulary
 
-Picture = str | Path | Image.Image | NDArray[Any]
+Picture = str | Path | Image.Image | NDArray[Any] | Tensor
+
+_ARRAYS = "a uint8 RGB array (height, width, 3)"
+#: Sides of the windows that are tried, one after the other, where a picture does not fit into memory as a whole.
+_WINDOWS = (2048, 1024, 512, 256, 128)
+_ADVICE = "take eval.mode=sliding with a smaller eval.window, a machine with more memory, or cut the picture into tiles"
 
 
 @dataclass(frozen=True)
@@ -56,7 +73,10 @@ class Predictor:
     """A trained segmenter with everything needed to predict.
 
     model: on the device to use; vocabulary: its classes; settings: ``eval.*``; images: reader of image files,
-    `images.readers.BandReader` for a model of bands.
+    `images.readers.BandReader` for a model of bands. trained_size: usual (width, height) of the training images, where
+    the weights tell it.
+
+    A picture that does not fit into memory as a whole (``eval.mode: whole``) is predicted in windows, with a warning.
     """
 
     def __init__(
@@ -73,6 +93,10 @@ class Predictor:
         self.normalization = normalization or model.normalization
         self.images = images
         self.device = next(model.parameters()).device
+        self.trained_size: tuple[int, int] | None = None
+        self._fits = math.inf  # pictures of as many pixels do not fit into memory as a whole
+        self._windows: tuple[int, ...] = _WINDOWS
+        self._told: tuple[int, ...] = ()
 
     @classmethod
     def load(
@@ -88,25 +112,38 @@ class Predictor:
         """
         segmenter, card = load_model(source, which=which, device=pick_device(device))
         known = {key: value for key, value in card.evaluation.items() if key in EvalConfig.model_fields}
-        return cls(
+        try:
+            _validate_settings(known)
+        except UsageError as error:
+            raise WeightsError(f"{source}: the model card cannot be read ({error}); the file is damaged") from None
+        predictor = cls(
             segmenter,
             card.vocabulary,
             _validate_settings({**known, **{key: value for key, value in settings.items() if value is not None}}),
             card.normalization,
             card.images,
         )
+        predictor.trained_size = card.image_size
+        return predictor
 
     def __call__(self, picture: Picture) -> Prediction:
-        """Segment one image: a path, a PIL image (EXIF orientation is applied) or a uint8 RGB array (H, W, 3).
+        """Segment one image: a path, a PIL image (EXIF orientation is applied), or a uint8 RGB array (H, W, 3) or
+        tensor (3, H, W).
 
-        A model of bands takes a path, or an array (H, W) or (H, W, C) with the channels and values of such a file.
+        A model of bands takes a path, or an array (H, W) or (H, W, C) or tensor (C, H, W) with the channels and values
+        of such a file. The same image gives the same labels in each of these forms.
 
         Raises:
-            DataError: unreadable, or an array of another shape or type.
+            DataError: unreadable, or something else; ResourcesError: it does not fit into memory, not even in windows.
         """
-        seen, image = self._read(picture)
-        with about(picture) if isinstance(picture, str | Path) else nullcontext():
-            probabilities = self._compute_probabilities(seen)
+        where = str(picture) if isinstance(picture, str | Path) else "picture"
+        with require_memory(where, _ADVICE):
+            seen, image = self._read(picture)
+            with about(where) if isinstance(picture, str | Path) else nullcontext():
+                probabilities = self._compute_probabilities(seen, where)
+            return self._make_prediction(seen, image, probabilities)
+
+    def _make_prediction(self, seen: Seen, image: Image.Image, probabilities: Tensor) -> Prediction:
         confidence, labels = probabilities.max(dim=0)
         whole_labels = torch.full((image.height, image.width), IGNORE, dtype=torch.uint8)
         whole_confidence = torch.zeros(image.height, image.width)
@@ -115,15 +152,19 @@ class Predictor:
         whole_confidence[rows, columns] = confidence.cpu()
         return Prediction(image, whole_labels.numpy(), whole_confidence.numpy(), lambda: self._compute_scores(seen))
 
-    def _read(self, picture: Picture) -> tuple[Seen, Image.Image]:
+    def _read(self, picture: object) -> tuple[Seen, Image.Image]:
         """The model's input image, and an RGB image for people."""
+        if not isinstance(picture, str | Path | Image.Image | np.ndarray | Tensor):
+            kind = type(picture).__name__
+            raise DataError(f"picture: {kind}; must be a path, a PIL image, {_ARRAYS} or a tensor (3, height, width)")
+        values = _to_array(picture) if isinstance(picture, Tensor) else picture
         if not isinstance(self.images, BandReader):
-            image = _to_rgb(picture)
+            image = _to_rgb(values)
             return image, image
-        if isinstance(picture, str | Path):
-            pixels, where = read_pixels(Path(picture)), str(picture)
+        if isinstance(values, str | Path):
+            pixels, where = read_pixels(Path(values)), str(values)
         else:
-            pixels, where = _to_pixels(picture), "picture"
+            pixels, where = _to_pixels(values), "picture"
         return self.images.to_bands(pixels, where), self.images.to_picture(pixels, where)
 
     def _compute_scores(self, image: Seen) -> NDArray[np.float32]:
@@ -135,9 +176,49 @@ class Predictor:
         return found
 
     @torch.inference_mode()
-    def _compute_probabilities(self, image: Seen) -> Tensor:
+    def _compute_probabilities(self, image: Seen, where: str = "picture") -> Tensor:
         """(K, h, w) of the covered region, on the device."""
         through = {key: getattr(self.settings, key) for key in VIEWING}
+        pixels = image.width * image.height
+        if self.settings.mode != "whole" or pixels < self._fits:
+            try:
+                return self._predict(image, through)
+            except Exception as error:
+                if self.settings.mode != "whole" or not is_out_of_memory(error):
+                    raise
+        self._fits = min(self._fits, pixels)  # behind the except block, which kept what had been computed alive
+        return self._predict_in_windows(image, through, where)
+
+    def _predict_in_windows(self, image: Seen, through: dict[str, Any], where: str) -> Tensor:
+        """As `_predict`, in the largest windows that fit.
+
+        Raises:
+            ResourcesError: none of them fits.
+        """
+        for number, window in enumerate(self._windows):
+            if window >= max(image.width, image.height):
+                continue
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            try:
+                found = self._predict(image, {**through, "mode": "sliding", "window": window, "stride": None})
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                continue
+            if self._windows[number:] != self._told:
+                text = (
+                    f"{where}: {image.width}x{image.height} pixels do not fit into memory as a whole: pictures of "
+                    f"this size are "
+                )
+                warnings.warn(
+                    f"{text}predicted in windows of {window} (eval.mode=sliding)", SemiovsWarning, stacklevel=2
+                )
+            self._windows = self._told = self._windows[number:]
+            return found
+        raise ResourcesError(f"{where}: {image.width}x{image.height} pixels: out of memory, even in windows; {_ADVICE}")
+
+    def _predict(self, image: Seen, through: dict[str, Any]) -> Tensor:
         return predict_probabilities(self.model, normalize_image(image, self.normalization, self.device), **through)[0]
 
     def _covered_region(self, image: Seen) -> tuple[slice, slice]:
@@ -152,10 +233,21 @@ def _validate_settings(given: dict[str, Any]) -> EvalConfig:
         raise UsageError(told) from None
 
 
+def _to_array(picture: Tensor) -> NDArray[Any]:
+    """A tensor (C, H, W) as an array (H, W, C)."""
+    if picture.ndim != 3:
+        raise DataError(f"picture: tensor of shape {tuple(picture.shape)}; must be (3, height, width)")
+    if picture.dtype == torch.bfloat16:
+        raise DataError("picture: bfloat16 tensor; must be uint8, or for a model of bands the type of the files")
+    array: NDArray[Any] = picture.detach().cpu().movedim(0, -1).numpy()
+    return array
+
+
 def _to_pixels(picture: Image.Image | NDArray[Any]) -> Pixels:
     if isinstance(picture, Image.Image):
-        return decode_pixels(picture)
-    values = np.asarray(picture)
+        with _refusing(picture):
+            return decode_pixels(picture)
+    values = picture
     if values.ndim not in (2, 3) or values.dtype.kind not in "uif" or not values.size:
         raise DataError(
             f"picture: {values.dtype} array of shape {values.shape}; must be (height, width, channels), as in the files"
@@ -163,13 +255,30 @@ def _to_pixels(picture: Image.Image | NDArray[Any]) -> Pixels:
     return Pixels(values[..., None] if values.ndim == 2 else values)
 
 
-def _to_rgb(picture: Picture) -> Image.Image:
+def _to_rgb(picture: str | Path | Image.Image | NDArray[Any]) -> Image.Image:
+    """As `read_image`, whatever the form."""
     if isinstance(picture, str | Path):
         return read_image(Path(picture))
     if isinstance(picture, Image.Image):
-        return ImageOps.exif_transpose(picture).convert("RGB")
+        with _refusing(picture):
+            return orient_image(convert_to_rgb(picture), read_orientation(picture))
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-        raise DataError(
-            f"picture: {picture.dtype} array of shape {picture.shape}; must be uint8 RGB (height, width, 3)"
-        )
+        raise DataError(f"picture: {picture.dtype} array of shape {picture.shape}; must be {_ARRAYS}")
     return Image.fromarray(np.ascontiguousarray(picture))
+
+
+@contextmanager
+def _refusing(picture: Image.Image) -> Iterator[None]:
+    """Decode a PIL image; whatever goes wrong becomes a DataError, as for a file (out of memory stays what it is)."""
+    try:
+        if not picture.width or not picture.height:
+            raise DataError("picture: an image without pixels")
+        picture.load()
+        picture.filename = getattr(picture, "filename", "") or "picture"  # type: ignore[attr-defined]
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise DataError(f"picture: cannot be read as an image: {error}") from None

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from semiovs.errors import ConfigError, UsageError, WeightsError
+from semiovs.errors import SemiovsError, UsageError, WeightsError
 from semiovs.files import sha256_of, write_bytes
 from semiovs.images.readers import RGB, BandReader, ImageReader
 from semiovs.models import Normalization, Segmenter, build_segmenter
 from semiovs.models.statedict import StateDict, compare, load_pickle, read_state
 from semiovs.vocab.vocabulary import Vocabulary
 
+T = TypeVar("T")
+
 #: Key of the card in the metadata of a safetensors file.
 _METADATA = "semiovs"
+#: No card has more classes; ids in masks have at most 16 bits.
+MOST_CLASSES = 2**16
 #: File of a run's final model.
 MODEL_FILE = "model.safetensors"
 
@@ -42,6 +47,11 @@ class ModelCard:
     training: Mapping[str, Any] = field(default_factory=dict)
     neck: str | None = None
     images: ImageReader = RGB
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Usual (width, height) of the training images, if the card tells it."""
+        return as_size(self.training.get("image_size"))
 
     def as_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back; it also is what a training checkpoint keeps under ``card``."""
@@ -67,22 +77,33 @@ class ModelCard:
         try:
             picture = data["normalization"]
             known = cls(
-                segmenter=str(data["segmenter"]),
-                num_classes=int(data["num_classes"]),
+                segmenter=_expect(data["segmenter"], str),
+                num_classes=_expect(data["num_classes"], int),
                 options=dict(data.get("options") or {}),
                 vocabulary=Vocabulary.from_json(data["vocabulary"]),
-                normalization=Normalization(tuple(picture["mean"]), tuple(picture["std"])),
+                normalization=Normalization(_numbers(picture["mean"]), _numbers(picture["std"])),
                 evaluation=dict(data.get("evaluation") or {}),
-                neck=data.get("neck"),
+                neck=_expect(data["neck"], str) if data.get("neck") else None,
                 images=BandReader.from_json(data["bands"]) if data.get("bands") else RGB,
             )
+            if not 1 <= known.num_classes <= MOST_CLASSES:
+                raise ValueError(f"num_classes is {known.num_classes}")
+            if min(known.normalization.std, default=1) <= 0:
+                raise ValueError(f"std is {list(known.normalization.std)}")
             further = {key: value for key, value in data.items() if key not in known.as_json()}
             return replace(known, training={**(data.get("training") or {}), **further})
-        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, SemiovsError) as error:
             raise WeightsError(
                 f"{where}: the model card cannot be read ({type(error).__name__}: {error}); "
                 "the file is damaged or of another version of semiovs"
             ) from None
+
+
+def as_size(value: Any) -> tuple[int, int] | None:
+    """(width, height) of plain data; None for anything else."""
+    if isinstance(value, list | tuple) and len(value) == 2 and all(type(v) is int and v > 0 for v in value):
+        return value[0], value[1]
+    return None
 
 
 def save_model(path: Path, segmenter: Segmenter, card: ModelCard) -> None:
@@ -110,13 +131,14 @@ def load_model(
         segmenter = build_segmenter(
             card.segmenter, num_classes=card.num_classes, neck=card.neck, bands=card.images.bands, **card.options
         )
-    except UsageError as error:
+    except (UsageError, TypeError, ValueError, KeyError, AttributeError, OverflowError, ZeroDivisionError) as error:
         raise WeightsError(f"{path}: its model cannot be built by this version of semiovs: {error}") from None
     fit = compare(segmenter.state_dict(), state)
     if not fit.ok:
         raise WeightsError(
             f"{path}: the weights are not those of its card ({card.segmenter}, {card.num_classes} classes): {fit}"
         )
+    _require_finite(path, state)
     segmenter.load_state_dict(state, strict=False)
     segmenter.normalization = card.normalization
     segmenter = segmenter.to(device).eval()
@@ -179,8 +201,9 @@ def _check_sum(path: Path, *, required: bool) -> None:
     if not path.is_file() or (not required and not sidecar.is_file()):
         return
     try:
-        recorded = sidecar.read_text("utf-8", errors="replace").split()
-        right = bool(recorded) and sha256_of(path) == recorded[0]
+        lines = sidecar.read_text("utf-8", errors="replace").splitlines()
+        recorded = {line.split()[0] for line in lines if line.strip()}  # two while the file is replaced
+        right = bool(recorded) and sha256_of(path) in recorded
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read with its checksum: {error}") from None
     if not right:
@@ -212,13 +235,36 @@ def _read_portable(path: Path, which: str | None) -> tuple[ModelCard, StateDict]
         )
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise WeightsError(f"{path}: the model card is not JSON; the file is damaged") from None
     card = ModelCard.from_json(data, where=str(path))
     held = card.training.get("model")
     if which and held and which != held:
         raise WeightsError(f"{path}: holds no model '{which}'; it holds {held}")
     return card, read_state(path)
+
+
+def _expect(value: Any, kind: type[T]) -> T:
+    if type(value) is not kind:
+        raise TypeError(f"{value!r:.60} where {kind.__name__} belongs")
+    return value
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    if not isinstance(values, list | tuple) or not all(type(v) in (int, float) and math.isfinite(v) for v in values):
+        raise TypeError(f"{values!r:.60} where a list of numbers belongs")
+    return tuple(values)
+
+
+def _require_finite(path: Path, state: StateDict) -> None:
+    """Raise WeightsError if a weight is NaN: such a model predicts one class everywhere, without a word."""
+    bad = [name for name, value in state.items() if value.is_floating_point() and bool(torch.isnan(value).any())]
+    if bad:
+        raise WeightsError(
+            f"{path}: {len(bad)} of {len(state)} weights are not numbers (NaN), such as {bad[0]}: the training "
+            f"diverged, or the "
+            "file is damaged; take an earlier checkpoint"
+        )
 
 
 def _under(state: Mapping[str, Any], prefix: str) -> StateDict:

@@ -67,6 +67,10 @@ def problems_of(text: str | None = None, *overrides: str, folder=None, name: str
             "config: method.conf_thresh: expected a number, or a list with one a class, got 'hi' in my.yaml:1",
         ),
         ("method: {conf_thresh: [0.9, 95]}\n", "config: method.conf_thresh: must be from 0 to 1, got 95 in my.yaml:1"),
+        (
+            "method: {conf_thresh: [null]}\n",
+            "config: method.conf_thresh: expected a number, or a list with one a class, got [None] in my.yaml:1",
+        ),
         ("train: {epochs: true}\n", "config: train.epochs: expected an integer, got True in my.yaml:1"),
         ("optim: {clip_norm: false}\n", "config: optim.clip_norm: expected a number, got False in my.yaml:1"),
         ("data: {scale: [true, 2]}\n", "config: data.scale: expected a number, got True in my.yaml:1"),

@@ -208,3 +208,84 @@ def test_best_travels():
     again = learner_of()
     restore(again, pack(learner, IDENTITY), CPU.device)
     assert again.best == BestScore(0.5, 1)
+
+
+def killed_while_saving(directory: Path, learner: Learner, *, at: int) -> bool:
+    """Save a new best in a process that is killed before its rename number `at`; whether it came that far."""
+    child = os.fork()
+    if child == 0:
+        rename, count = Path.replace, iter(range(1000))
+
+        def replace(self: Path, target: Path) -> Path:
+            if next(count) == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return rename(self, target)
+
+        Path.replace = replace
+        Checkpoints(directory).save(pack(learner, IDENTITY), learner.step, best=True)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] != 0
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_kill_at_any_moment_never_loses_the_best(tmp_path, monkeypatch, links):
+    def refuse(*_: object) -> None:
+        raise OSError("no hard links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    for at in range(20):
+        directory, learner = tmp_path / str(at), trained()
+        learner.step, learner.best = 10, BestScore(0.5, 10)
+        Checkpoints(directory).save(pack(learner, IDENTITY), 10, best=True)
+        learner.step, learner.best = 20, BestScore(0.6, 20)
+        if not killed_while_saving(directory, learner, at=at):
+            break
+        assert read_checkpoint(directory / "best.pt", checksum_required=True)["step"] in (10, 20)
+        again = Checkpoints(directory)
+        state = again.load_newest()
+        again.sweep()
+        again.continue_from(state["step"], state["best"]["step"])
+        assert read_checkpoint(directory / "best.pt", checksum_required=True)["step"] == state["best"]["step"]
+        assert (directory / "last.pt").resolve() == again.path(state["step"])
+        assert len((directory / "best.pt.sha256").read_text().splitlines()) == 1 or state["step"] == 20
+        left = {p.name for p in directory.iterdir() if not p.name.endswith(".sha256")}
+        assert left <= {"step-00000010.pt", "step-00000020.pt", "last.pt", "best.pt"}
+    assert at >= 6  # step, its checksum, last, best's checksum twice, best
+
+
+def test_what_old_versions_left_behind_is_swept(tmp_path):
+    write(Checkpoints(tmp_path), 10)
+    for name in ("best.pt.123", "last.pt.99999"):
+        (tmp_path / name).write_text("")
+    Checkpoints(tmp_path).sweep()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "step-00000010.pt", "step-00000010.pt.sha256"]
+
+
+def test_damaged_later_checkpoints_do_not_push_fresh_ones_out(tmp_path, caplog):
+    checkpoints = Checkpoints(tmp_path, keep_last=2)
+    write(checkpoints, 10, 20, 30)
+    for step in (20, 30):
+        checkpoints.path(step).write_bytes(b"")
+    learner = trained()
+    learner.step = 10
+    Checkpoints(tmp_path, keep_last=3).save(pack(learner, IDENTITY), 10)
+    assert checkpoints.steps() == [10, 20, 30]
+    again = Checkpoints(tmp_path, keep_last=2)
+    assert again.load_newest()["step"] == 10
+    with caplog.at_level(logging.WARNING, logger="semiovs"):
+        again.continue_from(10, None)
+    assert "step-00000030.pt is damaged; set aside" in caplog.text
+    assert (tmp_path / "last.pt").resolve() == again.path(10)
+    write(again, 11, 12)
+    assert again.steps() == [11, 12]
+    assert again.load_newest()["step"] == 12
+    assert len(list(tmp_path.glob("*.damaged"))) == 2
+
+
+def test_a_best_checkpoint_that_is_gone_is_told(tmp_path, caplog):
+    checkpoints = Checkpoints(tmp_path)
+    write(checkpoints, 10, 20)
+    with caplog.at_level(logging.WARNING, logger="semiovs"):
+        checkpoints.continue_from(20, 5)
+    assert "the checkpoint of the best evaluation (step 5) is gone" in caplog.text

@@ -196,3 +196,47 @@ def test_console_lines_and_tensorboard(tmp_path):
 @pytest.mark.parametrize(("seconds", "text"), [(3.2, "3 s"), (59.9, "60 s"), (120, "2 min"), (3661, "1 h 01 min")])
 def test_durations(seconds, text):
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"\xff\xfe\x00", b"[" * 100_000, b'{"step": 2}', b'{"kind": "train", "step": true}', b"7" * 5000, b"null"],
+)
+def test_damaged_lines_of_metrics_are_left_out_and_counted(tmp_path, caplog, damage):
+    run = Run(tmp_path)
+    writer = JsonLinesWriter(run.metrics)
+    writer.write({"kind": "train", "step": 1})
+    with run.metrics.open("ab") as file:
+        file.write(damage + b"\n")
+    writer.write({"kind": "train", "step": 2})
+    expected = [{"kind": "train", "step": 1}, {"kind": "train", "step": 2}]
+    assert read_metrics(run.metrics) == expected
+    with caplog.at_level("WARNING", logger="semiovs"):
+        run.cut_metrics(2)
+    assert "1 damaged line(s)" in caplog.text
+    assert read_metrics(run.metrics) == expected
+    assert len(run.metrics.read_text().splitlines()) == 2
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom semiovs.engine.run import Run\n"
+        "with Run(Path(sys.argv[1])).writing():\n print('held', flush=True)\n time.sleep(60)\n"
+    )
+    run = Run(tmp_path / "run")
+    with subprocess.Popen([sys.executable, "-c", program, str(run.directory)], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with (
+            pytest.raises(UsageError, match=rf"being written by another process \(process {other.pid} on "),
+            run.writing(),
+        ):
+            pass
+        run.check_free()  # a lock alone makes no run
+        other.kill()
+    with run.writing():
+        child = os.fork()
+        if child == 0:
+            os._exit(0)  # a child neither has the lock nor takes it away
+        os.waitpid(child, 0)
+    with run.writing():
+        pass

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from semiovs.config.schema import EvalConfig
-from semiovs.errors import DataError, UsageError, WeightsError
+from semiovs.errors import DataError, ResourcesError, SemiovsWarning, UsageError, WeightsError
 from semiovs.inference import Predictor
 from semiovs.models import build_segmenter
 from semiovs.models.weights import ModelCard, save_model
@@ -34,10 +34,12 @@ def pixels():
     return np.random.default_rng(0).integers(0, 256, (40, 65, 3), np.uint8)
 
 
-def test_path_image_and_array_give_the_same(weights, pixels, tmp_path):
+def test_path_image_array_and_tensor_give_the_same(weights, pixels, tmp_path):
     predictor = Predictor.load(weights, device="cpu")
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    found = [predictor(p) for p in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(pixels), pixels)]
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    given = (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(pixels), pixels, tensor, tensor.contiguous())
+    found = [predictor(p) for p in given]
     for prediction in found:
         assert prediction.labels.shape == (40, 65)
         assert prediction.labels.dtype == np.uint8
@@ -123,3 +125,104 @@ def test_wrong_calls(weights, tmp_path):
         Predictor.load(weights, device="cpu", windw=3)
     with pytest.raises(DataError, match="no such file"):
         Predictor.load(weights, device="cpu")(tmp_path / "a.png")
+
+
+NO_PICTURES = [
+    *(b"x", bytearray(b"x"), [1], [[1, 2], [3, 4]], (1, 2), {"a": 1}, None, 7, 0.5, object(), np.uint8(3)),
+    *("", "no such file", "a\0b"),
+    *(np.zeros((4, 4, 3), kind) for kind in (object, bool)),
+    *(np.zeros(shape, np.uint8) for shape in (0, (1, 4, 4, 3))),
+    *(torch.zeros(shape, dtype=torch.uint8) for shape in ((4, 4, 3), (1, 3, 4, 4), (3,), (3, 0, 4))),
+    *(torch.zeros(3, 4, 4, dtype=kind) for kind in (torch.float32, torch.bfloat16)),
+    *(Image.new("RGB", (0, 4)), Image.new("F", (4, 4)), Image.new("I", (4, 4), -7)),
+]
+
+
+@pytest.mark.parametrize("picture", NO_PICTURES)
+def test_whatever_is_no_picture_is_refused_alike(weights, picture):
+    with pytest.raises(DataError) as caught:
+        Predictor.load(weights, device="cpu")(picture)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I"])
+def test_a_file_and_its_open_image_have_the_same_pixels_or_neither_is_taken(weights, tmp_path, mode):
+    gray = np.random.default_rng(1).integers(0, 60000, (20, 30), np.uint16)
+    eight = Image.fromarray((gray >> 8).astype(np.uint8))
+    image = (
+        Image.fromarray(gray)
+        if mode == "I;16"
+        else Image.fromarray(gray.astype(np.int32))
+        if mode == "I"
+        else eight.convert(mode)
+    )
+    suffix = "tif" if mode in ("CMYK", "YCbCr", "I") else "png"
+    image.save(tmp_path / f"a.{suffix}")
+    predictor, made = Predictor.load(weights, device="cpu"), []
+    for picture in (tmp_path / f"a.{suffix}", Image.open(tmp_path / f"a.{suffix}")):
+        try:
+            made.append(np.asarray(predictor(picture).image))
+        except DataError:
+            made.append(None)
+    assert (made[0] is None) == (made[1] is None)
+    assert made[0] is None or (made[0] == made[1]).all()
+
+
+def test_a_truncated_open_image_is_refused(weights, tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:5000])
+    with Image.open(tmp_path / "a.png") as image, pytest.raises(DataError, match="cannot be read"):
+        Predictor.load(weights, device="cpu")(image)
+
+
+def limited(predictor, most):
+    """The predictor on a machine that has no memory for inputs of more than `most` pixels."""
+
+    def check(module, inputs):
+        if inputs[0].shape[-1] * inputs[0].shape[-2] > most:
+            raise RuntimeError(
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            )
+
+    predictor.model.register_forward_pre_hook(check)
+    return predictor
+
+
+def test_what_does_not_fit_as_a_whole_is_predicted_in_windows_and_told_once(weights):
+    large = np.random.default_rng(0).integers(0, 256, (300, 310, 3), np.uint8)
+    predictor = limited(Predictor.load(weights, device="cpu"), 256 * 256)
+    with pytest.warns(
+        SemiovsWarning, match=r"310x300 pixels do not fit .* windows of 256 \(eval\.mode=sliding\)"
+    ) as told:
+        first, found = predictor(large), predictor(large)
+    assert len(told) == 1
+    assert (first.labels == found.labels).all()
+    assert found.scores.shape == (3, 300, 310)
+    expected = Predictor.load(weights, device="cpu", mode="sliding", window=256)(large)
+    assert (found.labels == expected.labels).all()
+    small = predictor(large[:100, :100])
+    assert (small.labels == Predictor.load(weights, device="cpu")(large[:100, :100]).labels).all()
+
+
+def test_what_does_not_fit_in_any_way_is_one_line(weights, pixels):
+    predictor = limited(Predictor.load(weights, device="cpu"), 100)
+    for mode in ("whole", "sliding"):
+        predictor.settings = EvalConfig(mode=mode, window=32)
+        with pytest.raises(ResourcesError, match=r"out of memory.*eval\.mode=sliding") as caught:
+            predictor(pixels)
+        assert caught.value.exit_code == 2
+        assert "\n" not in str(caught.value)
+
+
+def test_other_errors_of_a_model_stay_what_they_are(weights, pixels):
+    predictor = Predictor.load(weights, device="cpu")
+    predictor.model.register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        predictor(pixels)
+
+
+def test_a_card_whose_evaluation_does_not_hold_is_refused(segmenter, tmp_path):
+    card = ModelCard("deeplabv3plus", 3, CLASSES, {"encoder": "tiny"}, evaluation={"mode": 7})
+    save_model(tmp_path / "m.safetensors", segmenter, card)
+    with pytest.raises(WeightsError, match=r"model card cannot be read \(eval\.mode"):
+        Predictor.load(tmp_path / "m.safetensors", device="cpu")

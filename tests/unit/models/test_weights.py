@@ -183,3 +183,41 @@ def test_missing_weights_are_refused(tmp_path):
     checkpoint(tmp_path / "a.pt", method={f"student.{key}": value for key, value in state.items()})
     with pytest.raises(WeightsError, match=r"1 missing \(classifier.bias\)"):
         load_model(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_classes": "3"},
+        {"num_classes": float("inf")},
+        {"num_classes": 10**12},
+        {"num_classes": 0},
+        {"segmenter": ["deeplabv3plus"]},
+        {"neck": 7},
+        {"normalization": {"mean": "abc", "std": [1, 1, 1]}},
+        {"normalization": {"mean": [0, 0, float("nan")], "std": [1, 1, 1]}},
+        {"normalization": {"mean": [0, 0, 0], "std": [1, 0, 1]}},
+        {"normalization": 3},
+        {"options": {"encoder": 7}},
+        {"options": [1]},
+        {"options": {"encoder": "tiny", "dilations": "wide"}},
+        {"vocabulary": "sky"},
+        {"vocabulary": {"names": [1, 2, 3]}},
+        {"evaluation": "whole"},
+        {"training": [1]},
+        {"bands": 9},
+    ],
+)
+def test_a_card_with_wrong_types_is_one_line(tmp_path, change):
+    checkpoint(tmp_path / "a.pt", card={**CARD.as_json(), **change})
+    with pytest.raises(WeightsError, match=r"a\.pt: ") as caught:
+        load_model(tmp_path / "a.pt")
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_not_numbers_are_refused(tmp_path):
+    segmenter = tiny()
+    next(segmenter.parameters()).data.view(-1)[0] = float("nan")
+    save_model(tmp_path / "m.safetensors", segmenter, CARD)
+    with pytest.raises(WeightsError, match=r"1 of \d+ weights are not numbers \(NaN\), such as .*earlier checkpoint"):
+        load_model(tmp_path / "m.safetensors")

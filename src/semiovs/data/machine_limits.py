@@ -1,0 +1,76 @@
+"""What a machine must have for loader processes: shared memory for the batches on their way, open files, processes."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from semiovs.errors import ResourcesError
+
+try:
+    import resource
+except ImportError:  # pragma: no cover - Windows
+    resource = None  # type: ignore[assignment]
+
+#: Batches that each worker prepares ahead.
+PREFETCH = 2
+#: Where torch's workers put what they hand over, and what helps if it is too small.
+SHARED = Path("/dev/shm")
+SHARED_ADVICE = "enlarge it (docker run --shm-size=8g), or let the main process load images: data.workers=0"
+#: Open files that are asked for.
+_OPEN_FILES = 65536
+
+
+def require_shared_memory(batch_bytes: int, workers: int, *, processes: int = 1) -> None:
+    """Require that the batches which workers prepare ahead fit into the shared memory of this machine.
+
+    batch_bytes: of one batch; processes: of a launch on this machine, each with `workers`.
+
+    Raises:
+        ResourcesError: they do not.
+    """
+    free = _find_free_shared_memory()
+    # ahead of the model, and one that it is working on
+    need = (workers * PREFETCH + 1) * batch_bytes * processes
+    if workers and free is not None and need > free:
+        raise ResourcesError(
+            f"{SHARED} has {free / 2**20:.0f} MB free, but batches that are prepared ahead need {need / 2**20:.0f} MB; "
+            f"{SHARED_ADVICE}"
+        )
+
+
+def _find_free_shared_memory() -> int | None:
+    """Bytes; None where workers do not use `SHARED`."""
+    try:
+        found = os.statvfs(SHARED)
+    except (OSError, AttributeError):
+        return None
+    return found.f_bavail * found.f_frsize
+
+
+def describe_shared_memory() -> str:
+    """How much of it is free, in brackets; nothing where workers do not use it."""
+    free = _find_free_shared_memory()
+    return "" if free is None else f" ({SHARED} has {free / 2**20:.0f} MB free)"
+
+
+def find_limit(error: Exception) -> str | None:
+    """Which limit on processes or open files an error is about, if any."""
+    code, text = getattr(error, "errno", None), str(error)
+    if code in (errno.EMFILE, errno.ENFILE) or "ancdata" in text or "Too many open files" in text:
+        return "too many open files (ulimit -n)"
+    if code == errno.EAGAIN or "can't start new thread" in text:
+        return "no more processes or threads (ulimit -u)"
+    return None
+
+
+def raise_open_files() -> None:
+    """Allow as many open files as the system lets us: every tensor on its way from a worker is one."""
+    if resource is not None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+        if soft not in (hard, resource.RLIM_INFINITY) and soft < wanted:
+            with suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
