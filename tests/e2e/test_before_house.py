@@ -7,6 +7,7 @@ import json
 import pickletools
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_resume_ends_in_the_weights_of_the_old_program(old, capsys):
     found = told(capsys, "resume", "run", "data.root=images")
     assert found["step"] == 4
     (wanted, before), (got, after) = load_model(OLD / "run/model.safetensors"), load_model("run/model.safetensors")
-    assert after == before
+    assert replace(after, image_size=None) == before  # which cards of before did not tell
     parameters = dict(got.named_parameters())
     assert len(parameters) > 20
     for name, value in wanted.named_parameters():

@@ -119,7 +119,7 @@ def test_limits_on_processes_and_files_are_one_line(sources, monkeypatch, error,
     def refuse(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("semiovs.data.workers._started", refuse)
+    monkeypatch.setattr("semiovs.data.workers._start_loader", refuse)
     with pytest.raises(ResourcesError, match=rf"{told}.*at micro-step 0; .*data\.workers=0"):
         list(loader(stream(sources), 0, 4, workers=4))
 
