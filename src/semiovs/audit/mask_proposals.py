@@ -10,7 +10,7 @@ from semiovs.config.yaml_reader import format_inline
 from semiovs.data.collection import Collection
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding
-from semiovs.images.mask_values import Key
+from semiovs.images.mask_values import Key, format_key
 
 #: Keys of a map that are written out; values and colours that are counted, more are no classes.
 _SHOWN, _MOST = 64, 4096
@@ -43,6 +43,9 @@ class ForeignValues:
 
     def _propose_for_values(self, values: list[int]) -> Finding:
         names = self.vocabulary.names
+        missing, values = [v for v in values if v < 0], [v for v in values if v >= 0]
+        if missing:
+            return self._propose_no_data(missing, values)
         if values[-1] == len(names) and len(values) <= len(names) + 1 and 0 in values:
             fix = (
                 "is 0 'no class'? then set data.masks.reduce_zero_label=true; is a class missing? add it to "
@@ -56,12 +59,21 @@ class ForeignValues:
             fix = f"say what each means: data.masks.map={format_inline(meant)}"
         return _make_proposal(f"the masks with unknown values hold {_join_values(values)}", fix)
 
+    def _propose_no_data(self, missing: list[int], values: list[int]) -> Finding:
+        """Negative values and NaN are no classes, but 'no data'; all other values have to be named beside them."""
+        names = self.vocabulary.names
+        known = {str(value): name for value, name in enumerate(names[:_SHOWN])}
+        other = {str(value): "?" for value in values[:_SHOWN] if value >= len(names)}
+        meant = known | other | {format_key((value,)): "ignore" for value in missing[:_SHOWN]}
+        fix = f"if negative values and NaN mean 'no data', set data.masks.map={format_inline(meant)}"
+        return _make_proposal(f"the masks with unknown values hold {_join_values([*missing, *values])}", fix)
+
     def _propose_for_colors(self, colors: list[Key]) -> Finding:
         """Certain if every colour is one that the class file gives (or ignore's white or black, if no class has it)."""
         own: dict[Key, str] = dict(zip(self.vocabulary.colors, self.vocabulary.names, strict=False))
         text = f"the colour masks hold {len(colors)} colours" + (" and more" if len(colors) > _MOST else "")
         if own and set(colors) <= set(own):
-            every = {_name(color): name for color, name in own.items()}
+            every = {format_key(color): name for color, name in own.items()}
             return _make_proposal(
                 f"{text}, all of them colours of your classes",
                 f"set data.masks.map={format_inline(every)}",
@@ -69,12 +81,8 @@ class ForeignValues:
             )
         if len(colors) > _SHOWN:
             return _make_proposal(text, "so many are no classes: were the masks resized or saved as JPEG on the way?")
-        meant = {_name(color): own.get(color, "?") for color in colors}
+        meant = {format_key(color): own.get(color, "?") for color in colors}
         return _make_proposal(text, f"say what each means: data.masks.map={format_inline(meant)}")
-
-
-def _name(color: Key) -> str:
-    return ",".join(map(str, color))
 
 
 def _make_proposal(text: str, fix: str, setting: Mapping[str, object] | None = None) -> Finding:
@@ -82,5 +90,5 @@ def _make_proposal(text: str, fix: str, setting: Mapping[str, object] | None = N
 
 
 def _join_values(values: list[int]) -> str:
-    shown = ", ".join(map(str, values[:20]))
+    shown = ", ".join(format_key((value,)) for value in values[:20])
     return shown + (f" and {len(values) - 20} more" if len(values) > 20 else "")

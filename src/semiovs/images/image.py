@@ -78,6 +78,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(_find_bytes(path), formats=_FORMATS) as image:
             image.filename = str(path)
+            keep_stored_size(image)
             yield image
     except DataError:
         raise
@@ -88,6 +89,15 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: more than {limit:,} pixels; cut it into tiles", kind="bomb") from None
     except Exception as error:  # decoders raise a dozen types on damaged bytes, OSError to zlib.error and SyntaxError
         raise DataError(f"{path}: cannot be read as an image: {_explain(error, path)}", kind="unreadable") from None
+
+
+def keep_stored_size(image: Image.Image) -> None:
+    """Give a TIFF its size as stored until it is loaded, and Pillow turns it, like that of files of other formats.
+
+    Pillow swaps the sides of a turned TIFF on opening, and then decodes uncompressed rows at the wrong length.
+    """
+    if image.format == "TIFF":
+        image._size = getattr(image, "_tile_size", image.size)
 
 
 def _explain(error: Exception, path: Path) -> str:

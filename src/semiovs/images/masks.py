@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from semiovs.config.schema import MaskConfig
 from semiovs.errors import ConfigError, did_you_mean
 from semiovs.images.conventions import IGNORE
-from semiovs.images.mask_values import ForeignValuesError, Key, count_values, read_mask_values
+from semiovs.images.mask_values import NAN, ForeignValuesError, Key, count_values, format_key, read_mask_values
 from semiovs.vocab.vocabulary import Vocabulary
 
 _UNKNOWN = -1
@@ -28,13 +29,24 @@ class _LookupTable:
     """Lookup table: value in the file -> class id, 255 or unknown. Colours are first replaced by ranks per channel."""
 
     ids: NDArray[np.int16]
+    negative: Mapping[int, int] = field(default_factory=dict)  # value below 0, or NAN -> class id
     ranks: NDArray[np.int32] | None = None  # (3, 256), scaled so that their sum indexes `ids`
 
     def __call__(self, values: NDArray[np.generic]) -> NDArray[np.int16]:
         if self.ranks is None:
-            return np.asarray(self.ids[values])
+            return self._look_up_values(values)
         index = self.ranks[0][values[..., 0]] + self.ranks[1][values[..., 1]] + self.ranks[2][values[..., 2]]
         return np.asarray(self.ids[index])
+
+    def _look_up_values(self, values: NDArray[Any]) -> NDArray[np.int16]:
+        if values.dtype.itemsize <= 2 and values.dtype.kind == "u":
+            return np.asarray(self.ids[values])
+        ids = np.asarray(self.ids[np.clip(values, 0, _DEEPEST).astype(np.intp)])
+        if values.dtype.kind == "i":
+            ids[values < 0] = _UNKNOWN
+            for value, target in self.negative.items():
+                ids[values == value] = target
+        return ids
 
     @cached_property
     def bytes(self) -> tuple[NDArray[np.uint8], int] | None:
@@ -60,7 +72,8 @@ class MaskReader:
 
     names: class names in the order of their ids; encoding: ``id`` (palette, gray, 1-bit or 16-bit values), ``rgb``
     (colours) or ``auto`` (by `map` and file mode); map: value in the file (``"7"`` or ``"128,64,0"``) -> class id,
-    class name or ``"ignore"``, every other value but 255 is then an error; reduce_zero_label: 0 becomes ignore, the
+    class name or ``"ignore"``, every other value but 255 is then an error (``"-1"`` and
+    ``"nan"`` name what floats and signed TIFF mark as no data); reduce_zero_label: 0 becomes ignore, the
     rest moves down by one; origin, map_key: the configuration section, and where a map can be given, as messages name
     them; ignore: further names in `map` that mean ignore.
 
@@ -106,14 +119,11 @@ class MaskReader:
         quick = self._table.look_up_bytes(values)
         if quick is not None:
             return quick
-        ids = self._look_up(values)
+        ids = self._table(values)
         if ids.min(initial=0) < 0:
             counts = count_values(values)
             raise ForeignValuesError(self._describe_unknown(path, counts), counts, kind="values")
         return ids.astype(np.uint8)
-
-    def _look_up(self, values: NDArray[np.generic]) -> NDArray[np.int16]:
-        return self._table(np.minimum(values, _DEEPEST) if values.dtype.itemsize > 2 else values)
 
     def _read_values(self, path: Path) -> NDArray[np.generic]:
         values = read_mask_values(path, colors=self.by_color)
@@ -123,7 +133,7 @@ class MaskReader:
         return values
 
     def _describe_colors(self, path: Path, counts: Counter[Key]) -> str:
-        common = [",".join(map(str, color)) for color, _ in counts.most_common(3)]
+        common = [format_key(color) for color, _ in counts.most_common(3)]
         what = f"{path}: a colour mask, its commonest colours are {'; '.join(common)}"
         if self.map is not None:
             return f"{what}; class ids (an 8-bit PNG) are expected by {self.origin}"
@@ -132,9 +142,9 @@ class MaskReader:
 
     def _describe_unknown(self, path: Path, counts: Counter[Key]) -> str:
         keys = np.array([*counts])
-        ids = self._look_up(keys if self.by_color else keys[:, 0])
+        ids = self._table(keys if self.by_color else keys[:, 0])
         unknown = [key for key, known in zip(counts, ids != _UNKNOWN, strict=True) if not known]
-        shown = [f"{','.join(map(str, key))} ({counts[key]:,} pixels)" for key in unknown[:5]]
+        shown = [f"{format_key(key)} ({counts[key]:,} pixels)" for key in unknown[:5]]
         more = f" and {len(unknown) - 5} more values" if len(unknown) > 5 else ""
         legal = "the values of the map" if self.map is not None else self._describe_legal()
         return f"{path}: mask values {', '.join(shown)}{more} are not among {legal}; {self._suggest_fix(unknown)}"
@@ -146,6 +156,9 @@ class MaskReader:
     def _suggest_fix(self, unknown: Sequence[Key]) -> str:
         if self.map is not None:
             return f"add them to {self.map_key}"
+        if all(value < 0 for value, *_ in unknown):
+            meant = f"{{'0': {self.names[0]}, …, '{format_key(unknown[0])}': ignore}}"
+            return f"do they mean 'no data'? then name every value in {self.map_key}, like {meant}"
         if not self.reduce_zero_label and unknown == [(self.num_classes,)]:
             return "is 0 'no class' here? then set data.masks.reduce_zero_label=true; else check the class list"
         return f"check the class list, or say what each value means in {self.map_key} (value: class name or ignore)"
@@ -189,6 +202,10 @@ class MaskReader:
 
 
 def _parse_key(key: str) -> tuple[int, ...]:
+    if (text := str(key).strip().lower()) in {"nan", ".nan"}:
+        return (NAN,)
+    if re.fullmatch(r"-[0-9]{1,15}", text) and int(text) < 0:
+        return (int(text),)
     parts = [part.strip() for part in str(key).strip("()[] ").split(",")]
     limit = _DEEPEST if len(parts) == 1 else 256
     if len(parts) in {1, 3} and all(p.isascii() and p.isdigit() and len(p) < 6 and int(p) < limit for p in parts):
@@ -200,8 +217,9 @@ def _build_id_table(targets: Mapping[tuple[int, ...], int]) -> _LookupTable:
     ids = np.full(_DEEPEST + 1, _UNKNOWN, np.int16)
     ids[IGNORE] = IGNORE
     for (value,), target in targets.items():
-        ids[value] = target
-    return _LookupTable(ids)
+        if value >= 0:
+            ids[value] = target
+    return _LookupTable(ids, {value: target for (value,), target in targets.items() if value < 0})
 
 
 def _build_color_table(targets: Mapping[tuple[int, ...], int]) -> _LookupTable:
@@ -220,7 +238,7 @@ def _build_color_table(targets: Mapping[tuple[int, ...], int]) -> _LookupTable:
     ids = np.full((len(levels[0]) + 1) * strides[0], _UNKNOWN, np.int16)
     for color, target in targets.items():
         ids[sum(int(ranks[channel, color[channel]]) for channel in range(3))] = target
-    return _LookupTable(ids, ranks)
+    return _LookupTable(ids, ranks=ranks)
 
 
 def find_ids(mask: NDArray[np.uint8]) -> Sequence[int]:

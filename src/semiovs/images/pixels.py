@@ -58,17 +58,15 @@ def read_pixels(path: Path) -> Pixels:
     Raises:
         DataError: missing, unreadable, truncated, damaged, or too large; MissingExtraError: a TIFF, and no tifffile.
     """
-    if _is_tiff(path):
+    if is_tiff(path):
         from semiovs.images.tiff import read_tiff
 
         found = read_tiff(path)
         return Pixels(orient_pixels(found.values, found.orientation), found.nodata)
     with open_image(path) as image:
-        order = _find_deep_channels(path, image)
+        order = find_deep_channels(path, image)
         pixels = decode_pixels(image)
-        return (
-            pixels if order is None else Pixels(orient_pixels(_decode_deep_png(path, order), read_orientation(image)))
-        )
+        return pixels if order is None else Pixels(orient_pixels(decode_deep_png(path, order), read_orientation(image)))
 
 
 def decode_pixels(image: Image.Image) -> Pixels:
@@ -85,16 +83,21 @@ def read_shape(path: Path) -> tuple[int, int, int]:
     Raises:
         DataError, MissingExtraError: as `read_pixels`, but for damage in the middle of a file.
     """
-    if _is_tiff(path):
+    if is_tiff(path):
         from semiovs.images.tiff import read_tiff_shape
 
         return read_tiff_shape(path)
     width, height = read_size(path)
     with open_image(path) as image:
-        return height, width, len(_find_deep_channels(path, image) or ()) or _count_channels(image)
+        return height, width, len(find_deep_channels(path, image) or ()) or _count_channels(image)
 
 
-def _is_tiff(path: Path) -> bool:
+def is_tiff(path: Path) -> bool:
+    """Whether a file begins like a TIFF.
+
+    Raises:
+        DataError: missing or unreadable.
+    """
     try:
         with open_file(path) as file:
             return file.read(4) in _TIFF
@@ -104,7 +107,7 @@ def _is_tiff(path: Path) -> bool:
         raise DataError(f"{path}: cannot be read as an image: {error.strerror}") from None
 
 
-def _find_deep_channels(path: Path, image: Image.Image) -> list[int] | None:
+def find_deep_channels(path: Path, image: Image.Image) -> list[int] | None:
     """Order of the channels of a 16-bit colour PNG, which Pillow would silently read as 8 bits; None for all other
     files.
     """
@@ -115,7 +118,7 @@ def _find_deep_channels(path: Path, image: Image.Image) -> list[int] | None:
     return _PNG_ORDER.get(header[_PNG_KIND]) if header[_PNG_DEPTH] == 16 else None
 
 
-def _decode_deep_png(path: Path, order: list[int]) -> NDArray[Any]:
+def decode_deep_png(path: Path, order: list[int]) -> NDArray[Any]:
     """Decode a 16-bit PNG with OpenCV; damage is detected by Pillow before, because OpenCV ignores it."""
     with open_file(path) as file:
         values = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)

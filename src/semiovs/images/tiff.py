@@ -23,6 +23,8 @@ from semiovs.images.orientation import ORIENTATION, valid_orientation
 LARGEST = 2**31
 #: GDAL's tag of the value of pixels that were not measured.
 _NODATA = 42113
+#: Tags of the photometric interpretation and of what the channels after colour or gray are.
+PHOTOMETRIC, EXTRA_SAMPLES = 262, 338
 #: Photometric interpretation of palette images.
 _PALETTE = 3
 
@@ -38,6 +40,55 @@ class TiffImage:
     orientation: int
 
 
+@dataclass(frozen=True, eq=False)
+class StoredTiff:
+    """The first picture of a TIFF as stored. values: (H, W, C), palette indices not looked up; palette: (N, 3) colours
+    or None; photometric, compression: TIFF's numbers; has_alpha: whether the second channel, or the fourth of RGB, is
+    alpha; pages: number of pictures; orientation: 1 to 8, not yet applied.
+    """
+
+    values: NDArray[Any]
+    palette: NDArray[np.uint8] | None
+    photometric: int
+    compression: int
+    has_alpha: bool
+    pages: int
+    orientation: int
+
+
+def is_page(subfile: int) -> bool:
+    """Whether an image of a TIFF is a picture of its own, by its NewSubfileType: no smaller copy, no transparency."""
+    return not subfile & 5
+
+
+def read_stored_tiff(path: Path) -> StoredTiff:
+    """Read the first image of a file without looking colours up.
+
+    Raises:
+        DataError, MissingExtraError: as `read_tiff`.
+    """
+    with _open_series(path) as series:
+        page = series.keyframe
+        values = _decode_series(path, series)
+        extra = [int(kind) for kind in page.extrasamples]
+        return StoredTiff(
+            values,
+            _read_palette(page, values.shape[2]),
+            int(page.photometric),
+            int(page.compression),
+            extra[:1] in ([1], [2]),
+            _count_pages(series),
+            _read_page_orientation(page),
+        )
+
+
+def _count_pages(series: Any) -> int:
+    """Count the pictures of a file, also those of a series that are stored behind one page."""
+    page = series.keyframe
+    listed = sum(is_page(int(each.aspage().subfiletype or 0)) for each in page.parent.pages)
+    return max(listed, int(series.size) // max(int(page.size), 1))
+
+
 def read_tiff(path: Path) -> TiffImage:
     """Read the first image of a file; pages that are channels of one image are read together.
 
@@ -47,13 +98,8 @@ def read_tiff(path: Path) -> TiffImage:
     """
     with _open_series(path) as series:
         page = series.keyframe
-        height, width, channels = _check_shape(path, series)
-        values = series.asarray(maxworkers=1)
-        expected = (channels, height, width) if _has_channels_first(series) else (height, width, channels)
-        values = values.reshape(expected)
-        if _has_channels_first(series):
-            values = values.transpose(1, 2, 0)
-        colors = _read_palette(page, channels)
+        values = _decode_series(path, series)
+        colors = _read_palette(page, values.shape[2])
         if colors is not None:
             return TiffImage(colors[values[..., 0]], None, _read_page_orientation(page))
         bilevel = values.dtype == np.bool_
@@ -98,11 +144,20 @@ def _open_series(path: Path) -> Iterator[Any]:
         raise DataError(f"{path}: cannot be read as an image: {reason}") from None
 
 
+def _decode_series(path: Path, series: Any) -> NDArray[Any]:
+    """Decode (H, W, C)."""
+    height, width, channels = _check_shape(path, series)
+    values: NDArray[Any] = series.asarray(maxworkers=1)
+    if _has_channels_first(series):
+        return values.reshape(channels, height, width).transpose(1, 2, 0)
+    return values.reshape(height, width, channels)
+
+
 def _import_tifffile(path: Path) -> Any:
     try:
         import tifffile
     except ImportError:
-        raise MissingExtraError(f"{path}: data.bands reads TIFF by tifffile: pip install 'semiovs[geo]'") from None
+        raise MissingExtraError(f"{path}: TIFF like this is read by tifffile: pip install 'semiovs[geo]'") from None
     logger = logging.getLogger("tifffile")
     if logger.level != logging.CRITICAL:  # it reports tags it cannot read; what matters is raised
         logger.setLevel(logging.CRITICAL)

@@ -177,6 +177,21 @@ def test_foreign_masks_are_decoded_once_and_a_map_is_proposed(tmp_path, monkeypa
     assert sorted(opened) == sorted(tmp_path / f"masks/{number}.png" for number in range(4))
 
 
+def test_a_map_is_proposed_for_what_was_not_measured(tmp_path):
+    (tmp_path / "masks").mkdir()
+    picture(0).save(tmp_path / "0.png")
+    values = np.random.default_rng(0).choice(np.array([0, 1, -1], np.int32), (48, 64))
+    Image.fromarray(values).save(tmp_path / "masks/0.tif")
+    (tmp_path / "masks/0.tif").rename(tmp_path / "masks/0.png")
+    data = collection(tmp_path / "masks", labeled=[tmp_path / "0.png"])
+    found = audit(data)
+    assert "-1 (" in told(found, "mask-values")[0].text
+    (proposed,) = told(found, "mask-map")
+    assert proposed.text == "the masks with unknown values hold -1, 0, 1"
+    assert "'-1': ignore" in proposed.fix
+    assert all(f"'{number}': {name}" in proposed.fix for number, name in enumerate(data.vocabulary.names))
+
+
 def test_so_many_colours_are_no_classes(tmp_path):
     (tmp_path / "masks").mkdir()
     for number in range(3):

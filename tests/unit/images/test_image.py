@@ -53,6 +53,16 @@ def test_floating_point_images_are_refused(tmp_path):
         read_image(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_tiffs_are_read_as_shown(tmp_path, picture, orientation, compression):
+    path = tmp_path / "a.tif"
+    picture.save(path, tiffinfo={0x0112: orientation}, compression=compression)
+    image = read_image(path)
+    assert np.array_equal(np.asarray(image), orient_pixels(np.asarray(picture), orientation))
+    assert read_size(path) == image.size
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_images_are_read_as_shown(tmp_path, picture, orientation):
     from PIL import ImageOps
