@@ -61,6 +61,22 @@ def test_images_beside_labelled_ones_are_the_bare_ones(tmp_path):
     ]  # and not those of images/, as "unlabeled: ." would mean
 
 
+@pytest.mark.parametrize("empty", ["unlabeled", "images", "val/images", "ood", "images/train"])
+def test_empty_folders_count_as_absent(tmp_path, capsys, empty):
+    """What they would stand for is found elsewhere; what is written can be checked and trained with."""
+    (tmp_path / empty).mkdir(parents=True)
+    for name in "ab":
+        picture(tmp_path / f"{name}.jpg", [0, 9])
+        picture(tmp_path / f"{name}_mask.png", [0, 1])
+    picture(tmp_path / "more/bare.jpg", [0, 9])
+    picture(tmp_path / "bare.jpg", [7, 9])
+    assert main(["init", str(tmp_path)]) == 0
+    assert pairs(tmp_path) == [("a.jpg", "a_mask.png"), ("b.jpg", "b_mask.png")]
+    assert pairs(tmp_path, "unlabeled") == [("bare.jpg", None)]
+    capsys.readouterr()
+    assert main(["data", "check", str(tmp_path), "data.crop_size=33"]) == 0, capsys.readouterr().out
+
+
 def test_names_with_accents_from_another_system(tmp_path):
     picture(tmp_path / "images" / (unicodedata.normalize("NFD", "über") + ".jpg"), [0, 9])
     picture(tmp_path / "masks" / (unicodedata.normalize("NFC", "über") + ".png"), [0, 1])

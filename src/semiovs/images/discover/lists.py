@@ -15,7 +15,7 @@ from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.id_lists import PLACES as ID_PLACES
 from semiovs.images.discover.id_lists import index_pairs, read_pairs
 from semiovs.images.discover.pairs import Pair, find_pairs, have_same_names, list_images, pair_side_by_side
-from semiovs.images.folder_walk import walk_files
+from semiovs.images.folder_walk import is_empty, walk_files
 
 LABELED, UNLABELED, VAL = "labeled", "unlabeled", "val"
 #: Role -> words in the name of a list, the best first; roles are tried in this order.
@@ -124,7 +124,7 @@ def _add_id_lists(folder: Path, found: FoundLists) -> set[Path]:
 def _add_rest(folder: Path, found: FoundLists) -> None:
     """Add the images in images/ that no labelled or evaluation list names, as unlabelled."""
     taken = UNLABELED in found.lists or UNLABELED in found.made
-    if taken or not (folder / "images").is_dir() or (folder / "unlabeled").is_dir():
+    if taken or not (folder / "images").is_dir() or not is_empty(folder / "unlabeled"):
         return
     listed = {Path(os.path.normpath(folder / image)) for path in found.lists.values() for image, _ in _read_rows(path)}
     listed |= {Path(os.path.normpath(image)) for pairs in found.made.values() for image, _ in pairs}
@@ -138,7 +138,7 @@ def _add_flat(folder: Path, found: FoundLists) -> None:
     """Add images in the folder itself as unlabelled, by a list if there are images in subfolders too."""
     taken = {path for pairs in found.made.values() for pair in pairs for path in pair}
     bare = [image for image, mask in pair_side_by_side(folder, deep=False) if mask is None and image not in taken]
-    if not bare or {UNLABELED} & {*found.lists, *found.made} or (folder / "unlabeled").is_dir():
+    if not bare or {UNLABELED} & {*found.lists, *found.made} or not is_empty(folder / "unlabeled"):
         return
     if any(path.parent != folder for path in walk_files(folder, IMAGE_SUFFIXES)):
         found.made[UNLABELED] = [(path, None) for path in bare]
@@ -155,7 +155,7 @@ def _add_pairs(folder: Path, place: str, role: str, found: FoundLists, pairs: li
     masks = where if where == "beside them" else f"in {where}"
     found.notes.append(f"{len(labeled)} images of {shown} have masks {masks}")
     bare = [(image, None) for image, mask in pairs if mask is None]
-    if bare and role == LABELED and UNLABELED not in found.lists and not (folder / "unlabeled").is_dir():
+    if bare and role == LABELED and UNLABELED not in found.lists and is_empty(folder / "unlabeled"):
         found.made[UNLABELED] = [*bare]
         found.notes.append(f"{len(bare)} images of {shown} have no mask: they are taken as unlabelled")
 
