@@ -96,6 +96,19 @@ def test_values_are_mapped(folder, by, capsys):
     assert (PseudoLabelStore.open("labels").label("ood1") == np.where(mask == 8, 255, mask == 7)).all()
 
 
+def test_a_map_in_several_options(folder, capsys):
+    """All count, files too; a value with two classes is refused."""
+    (folder / "map.yaml").write_text("6: sky\n7: 1\n")
+    parts = [*(f"{value}=sky" for value in range(5)), "5=sky,8=ignore", "map.yaml", "0=sky"]
+    options = [word for part in parts for word in ("--map", part)]
+    assert main(["label", "my.yaml", "--from", "foreign", *options]) == 0
+    mask = np.asarray(Image.open("foreign/ood1.png"))
+    assert (PseudoLabelStore.open("labels").label("ood1") == np.where(mask == 8, 255, mask == 7)).all()
+    for verb in ("label", "calibrate", "card"):
+        assert main([verb, "my.yaml", "--from", "foreign", "--teacher", "masks", *options, "--map", "0=road"]) == 2
+        assert "--map: '0' is given twice, as 'sky' and as 'road'" in capsys.readouterr().err
+
+
 def test_colours_are_mapped(folder):
     (folder / "colour").mkdir()
     for path in (folder / "made").iterdir():

@@ -215,8 +215,10 @@ def test_classes_of_the_file(store, capsys):
     assert (found["images"], found["ignored"], found["pixels"]["tree"]) == (2, 0, 100)
     said = told(capsys, "import", "x.json", "--images", "images", "--out", "c", "--classes", "sky,wood", code=3).err
     assert "'tree' (1 shapes) is no class" in said
-    assert told(
-        capsys, "import", "x.json", "--images", "images", "--out", "c", "--classes", "sky,wood", "--map", "tree=wood"
+    common = ["import", "x.json", "--images", "images", "--classes", "sky,wood", "--map", "tree=wood"]
+    assert told(capsys, *common, "--out", "c", "--map", "background=sky")
+    assert "--map: 'tree' is given twice, as 'wood' and as 'sky'" in (
+        told(capsys, *common, "--out", "d", "--map", "tree=sky", code=2).err
     )
     assert "is there already" in told(capsys, "import", "x.json", "--images", "images", "--out", "b", code=3).err
 

@@ -191,6 +191,7 @@ def test_several_pools_and_the_output_among_them(world):
         (["--scores", "none", "--shard", "3/2"], 2, "0/2 to 1/2"),
         (["--scores", "none", "--targets", "dotz"], 2, "did you mean 'dots'"),
         (["--scores", "nowhere"], 3, "nowhere"),
+        (["--scores", "truth", "--map", "0=dots", "--map", "1=dots,0=ignore"], 2, "--map: '0' is given twice"),
         (["--scores", "none", "--against", "nowhere"], 3, "no such folder or list"),
         (["--teacher", "smal"], 2, "did you mean 'small'"),
         (["--scores", "none", "--encoder", "resnet18=none.pth"], 4, "none.pth"),

@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from semiovs.cli import run as main
 from semiovs.config import load_config
+from semiovs.images.discover import layouts
 from semiovs.images.manifest import Manifest
 
 
@@ -41,6 +43,155 @@ def test_masks_beside_images_are_no_images(tmp_path, capsys):
     assert "2 images of this folder have masks beside them" in capsys.readouterr().err
 
 
+def names(folder, role):
+    listed = getattr(load_config(str(folder / "semiovs.yaml")).config.data, role)
+    return [
+        (r.image.relative_to(folder).as_posix(), r.mask and r.mask.relative_to(folder).as_posix())
+        for r in Manifest.read(folder / listed, folder)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("{}_image.png", "{}_mask.png"),
+        ("{}_sat.jpg", "{}_mask.png"),
+        ("{}_img.tif", "{}_gt.png"),
+        ("{}_leftImg8bit.png", "{}_labelIds.png"),
+        ("{}.jpg", "{}.jpg.png"),
+        ("{}.jpg", "{}.png"),
+        ("images/{}_image.png", "images/{}_mask.png"),
+        ("images/{}.jpg", "masks/{}.jpg.png"),
+        ("images/{}_image.png", "masks/{}.png"),
+        ("images/{}_sat.png", "masks/{}_mask.png"),
+        ("img_dir/train/{}.jpg", "ann_dir/train/{}.png"),
+        ("img_dir/{}.jpg", "ann_dir/{}.png"),
+        ("imgs/{}.jpg", "masks/{}.png"),
+        ("imgs/train/{}.jpg", "masks/train/{}.png"),
+        ("imagesTr/{}_0000.png", "labelsTr/{}.png"),
+        ("JPEGImages/{}.jpg", "SegmentationClass/{}.png"),
+        ("default/{}.png", "defaultannot/{}.png"),
+        ("train/{}.png", "trainannot/{}.png"),
+        ("train/{}.png", "train/masks/{}.png"),
+        ("{}.png", "masks/{}.png"),
+    ],
+)
+def test_layouts(tmp_path, capsys, image, mask):
+    """Each image has its mask, and no mask is an image: 2 labelled ones, 1 without a mask, all in their place."""
+    for name in "ab":
+        picture(tmp_path / image.format(name), [0, 9])
+        picture(tmp_path / mask.format(name), [0, 1])
+    picture(tmp_path / image.format("bare"), [7, 9])
+    picture(tmp_path / mask.format("stray"), [0, 1])
+    assert main(["init", str(tmp_path)]) == 0
+    assert names(tmp_path, "labeled") == [(image.format(name), mask.format(name)) for name in "ab"]
+    like_an_image = [(mask.format("stray"), None)] if mask in ("{}.png", "{}.jpg.png") else []
+    assert names(tmp_path, "unlabeled") == [(image.format("bare"), None), *like_an_image]
+    capsys.readouterr()
+    assert main(["data", "check", str(tmp_path), "data.crop_size=33"]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("img_dir/{}/p.jpg", "ann_dir/{}/p.png"),
+        ("images/{}/p.jpg", "annotations/{}/p.png"),
+        ("{}/imgs/p.jpg", "{}/masks/p.png"),
+        ("{}/p_sat.jpg", "{}/p_mask.png"),
+        ("{}/p.png", "{}annot/p.png"),
+    ],
+)
+def test_parts_of_layouts(tmp_path, image, mask):
+    for part, value in (("train", 3), ("val", 5)):
+        picture(tmp_path / image.format(part), [value, 9])
+        picture(tmp_path / mask.format(part), [0, 1])
+    assert main(["init", str(tmp_path)]) == 0
+    assert names(tmp_path, "labeled") == [(image.format("train"), mask.format("train"))]
+    assert names(tmp_path, "val") == [(image.format("val"), mask.format("val"))]
+    assert main(["data", "check", str(tmp_path), "data.crop_size=33"]) == 0
+
+
+def test_images_to_measure_on_are_not_learnt(tmp_path):
+    """Beside a folder val/ alone the others are labelled ones."""
+    for name in ("a", "val/b"):
+        picture(tmp_path / f"imgs/{name}.jpg", [len(name), 9])
+        picture(tmp_path / f"masks/{name}.png", [0, 1])
+    assert main(["init", str(tmp_path)]) == 0
+    assert names(tmp_path, "labeled") == [("imgs/a.jpg", "masks/a.png")]
+    assert names(tmp_path, "val") == [("imgs/val/b.jpg", "masks/val/b.png")]
+
+
+def test_channels_of_nnunet_are_refused(tmp_path, capsys):
+    for channel in range(2):
+        picture(tmp_path / f"imagesTr/case_000{channel}.png", [0, 9])
+    picture(tmp_path / "labelsTr/case.png", [0, 1])
+    assert main(["init", str(tmp_path)]) == 3
+    assert "imagesTr: 1 files are further channels of an image (like case_0001.png)" in capsys.readouterr().err
+
+
+def test_frames_are_no_channels(tmp_path):
+    for number in range(3):
+        picture(tmp_path / f"images/frame_000{number}.png", [number, 9])
+    picture(tmp_path / "masks/frame_0000.png", [0, 1])
+    assert main(["init", str(tmp_path)]) == 0
+    assert [len(names(tmp_path, role)) for role in ("labeled", "unlabeled")] == [1, 2]
+
+
+@pytest.mark.parametrize("place", ["unlabelled", "unlabelled/images", "unlabeled_images", "images/unlabelled"])
+def test_folders_of_images_without_masks(tmp_path, capsys, place):
+    picture(tmp_path / "images/train/a.jpg", [0, 9])
+    picture(tmp_path / "masks/train/a.png", [0, 1])
+    picture(tmp_path / place / "u.jpg", [1, 9])
+    assert main(["init", str(tmp_path)]) == 0
+    assert names(tmp_path, "unlabeled") == [(f"{place}/u.jpg", None)]
+    assert f"1 images of {place.removesuffix('/images')}/ are taken as unlabelled" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_masks_between_images_without_labels(tmp_path, capsys, listed):
+    """In unlabeled/, and beside images that a list names: masks never become images."""
+    for name in "ab":
+        picture(tmp_path / f"{name}_image.png", [0, 9])
+        picture(tmp_path / f"{name}_mask.png", [0, 1])
+    if listed:
+        (tmp_path / "train.txt").write_text("a_image.png a_mask.png\n")
+    else:
+        picture(tmp_path / "unlabeled/u_image.png", [0, 9])
+        picture(tmp_path / "unlabeled/u_mask.png", [0, 1])
+        picture(tmp_path / "unlabeled/v_mask.png", [0, 1])
+    assert main(["init", str(tmp_path)]) == 0
+    said = capsys.readouterr().err
+    if listed:
+        assert "left aside, with their number: this folder (2)" in said
+    else:
+        assert names(tmp_path, "unlabeled") == [("unlabeled/u_image.png", None)]
+        assert "2 files of unlabeled/ are masks by their names: left aside" in said
+
+
+def test_everything_left_aside_is_named(tmp_path, capsys):
+    for place in ("images/a", "more/x", "more/y", "elsewhere/deep/z", "unlabeled/u", "flat", "ood/o_mask"):
+        picture(tmp_path / f"{place}.png", [0, 9])
+    picture(tmp_path / "masks/a.png", [0, 1])
+    picture(tmp_path / "SegmentationObject/a.png", [0, 1])
+    assert main(["init", str(tmp_path)]) == 0
+    said = capsys.readouterr().err
+    assert "number: this folder (1), SegmentationObject/ (1), elsewhere/deep/ (1), more/ (2); name" in said
+    assert "ood/ holds 1 files that are masks by their names" in said
+    for number in range(15):
+        picture(tmp_path / f"more/{number}/z.png", [0, 9])
+    assert main(["init", str(tmp_path), "--force"]) == 0
+    assert "number: this folder (1), SegmentationObject/ (1), elsewhere/ (1), more/ (17); name" in (
+        capsys.readouterr().err
+    )
+
+
+def test_nothing_but_masks_is_refused(tmp_path, capsys):
+    picture(tmp_path / "a_mask.png", [0, 1])
+    picture(tmp_path / "more/b.png", [0, 1])
+    assert main(["init", str(tmp_path)]) == 3
+    assert "images in this folder, named like masks (1), more/ (1)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("mask", ["{part}/{part}_mask.png", "{part}_masks/{part}.png"])
 def test_parts_without_a_folder_called_images(tmp_path, mask):
     for part in ("train", "valid"):
@@ -59,6 +210,22 @@ def test_images_beside_labelled_ones_are_the_bare_ones(tmp_path):
     assert pairs(tmp_path, "unlabeled") == [
         ("bare.jpg", None)
     ]  # and not those of images/, as "unlabeled: ." would mean
+
+
+@pytest.mark.parametrize("empty", ["unlabeled", "images", "val/images", "ood", "images/train"])
+def test_empty_folders_count_as_absent(tmp_path, capsys, empty):
+    """What they would stand for is found elsewhere; what is written can be checked and trained with."""
+    (tmp_path / empty).mkdir(parents=True)
+    for name in "ab":
+        picture(tmp_path / f"{name}.jpg", [0, 9])
+        picture(tmp_path / f"{name}_mask.png", [0, 1])
+    picture(tmp_path / "more/bare.jpg", [0, 9])
+    picture(tmp_path / "bare.jpg", [7, 9])
+    assert main(["init", str(tmp_path)]) == 0
+    assert pairs(tmp_path) == [("a.jpg", "a_mask.png"), ("b.jpg", "b_mask.png")]
+    assert pairs(tmp_path, "unlabeled") == [("bare.jpg", None)]
+    capsys.readouterr()
+    assert main(["data", "check", str(tmp_path), "data.crop_size=33"]) == 0, capsys.readouterr().out
 
 
 def test_names_with_accents_from_another_system(tmp_path):
@@ -166,3 +333,15 @@ def test_names_that_do_not_fit_a_map_are_noted(tmp_path, capsys):
     picture(tmp_path / "masks/a.png", [0, 255])
     assert main(["init", str(tmp_path), "--classes", "road"]) == 0
     assert "1 classes given, but masks hold 0 and 255; say what each value means" in capsys.readouterr().err
+
+
+def test_the_user_guide_names_all_layouts():
+    text = (Path(__file__).parents[2] / "docs/your-data.md").read_text("utf-8")
+    names = (
+        *layouts.IMAGE_FOLDERS,
+        *layouts.MASK_FOLDERS,
+        *layouts.UNLABELED_FOLDERS,
+        *layouts.MASK_ENDINGS,
+        *layouts.IMAGE_ENDINGS,
+    )
+    assert [name for name in names if f"`{name}`" not in text] == []

@@ -26,7 +26,10 @@ _FEW_CROWDS = 0.1
 
 _File = Annotated[Path, typer.Argument(metavar="FILE|DIR", help="File that the program exported; LabelMe: the folder.")]
 _From = Annotated[str, typer.Option("--from", metavar="auto|coco|cvat|label-studio|labelme", help="The format.")]
-_Map = Annotated[str | None, typer.Option("--map", help="Classes of labels with other names: 'auto=car,tree=ignore'.")]
+_Map = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="Classes of labels with other names: 'auto=car,tree=ignore'; may be repeated."),
+]
 _Rest = Annotated[
     str, typer.Option(metavar="ignore|CLASS", help="Class of pixels without a shape: ignore, background, …")
 ]
@@ -73,7 +76,7 @@ def import_(
         _check_crowds(annotations)
     vocabulary = _find_classes(annotations, problems) if classes is None else read_vocabulary(classes)
     importer = Importer(
-        ClassRules(vocabulary, _parse_map(map_), rest, crowd_ignored=crowd != "class"),
+        ClassRules(vocabulary, _parse_map(map_ or []), rest, crowd_ignored=crowd != "class"),
         ImageIndex.of(images, root),
         out,
         root,
@@ -130,12 +133,15 @@ def _read_list(path: Path, root: Path) -> Manifest:
     return Manifest.from_folder(path) if path.is_dir() else Manifest.read(path, root)
 
 
-def _parse_map(text: str | None) -> dict[str, str]:
-    """``a=b,c=ignore``."""
-    pairs = [pair.rpartition("=") for pair in (text or "").split(",") if pair.strip()]
-    if not all(key.strip() and value.strip() for key, _, value in pairs):
-        raise UsageError(f"--map {text}: expected label=CLASS or label=ignore, with commas between")
-    return {key.strip(): value.strip() for key, _, value in pairs}
+def _parse_map(texts: Sequence[str]) -> dict[str, str]:
+    """``a=b,c=ignore``, once or several times."""
+    from semiovs.cli.teacher_options import join_maps
+
+    parts = [(text, pair.rpartition("=")) for text in texts for pair in text.split(",") if pair.strip()]
+    for text, (label, _, name) in parts:
+        if not (label.strip() and name.strip()):
+            raise UsageError(f"--map {text}: expected label=CLASS or label=ignore, with commas between")
+    return join_maps((label.strip(), name.strip()) for _, (label, _, name) in parts)
 
 
 def _collect_result(

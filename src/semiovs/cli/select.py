@@ -175,7 +175,7 @@ def _make_rules(name: str, class_reader: _ClassReader, **rules: Any) -> Selectio
 def _make_class_reader(
     teacher: str | None,
     scores: str | None,
-    mapping: str | None,
+    mapping: Sequence[str] | None,
     pairs: Sequence[str],
     weights: Path | None,
     vocabulary: Vocabulary,

@@ -23,7 +23,8 @@ Scores = Annotated[
     typer.Option(metavar="STORE|FOLDER|none", help="Existing labels, instead of a teacher."),
 ]
 Map = Annotated[
-    str | None, typer.Option("--map", help="With --scores FOLDER: classes of the mask values, as in `semiovs label`.")
+    list[str] | None,
+    typer.Option("--map", help="With --scores FOLDER: classes of the mask values, as in `semiovs label`."),
 ]
 Targets = Annotated[str | None, typer.Option(help="Classes to look for: a,b,c; default: all but the background.")]
 Against = Annotated[

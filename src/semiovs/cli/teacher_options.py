@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from semiovs.calibration.calibration import Rare
     from semiovs.data.collection import Collection
     from semiovs.ovs import OpenVocabModel
+
+_Class = TypeVar("_Class", bound=int | str)
 
 Labeled = Annotated[
     list[str] | None,
@@ -29,8 +31,11 @@ From = Annotated[
     typer.Option("--from", metavar="DIR", help="Teacher masks: folder of existing masks or score maps."),
 ]
 Map = Annotated[
-    str | None,
-    typer.Option("--map", help="Teacher masks: class of each value, '7=road,8=ignore', or a YAML file with them."),
+    list[str] | None,
+    typer.Option(
+        "--map",
+        help="Teacher masks: class of each value, '7=road,8=ignore', or a YAML file with them; may be repeated.",
+    ),
 ]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Any other option of the teacher.")
@@ -64,7 +69,7 @@ class TeacherChoice:
     name: str
     weights: Path | None = None
     root: Path | None = None
-    map: str | None = None
+    map: Sequence[str] | None = None
     pairs: Sequence[str] = field(default_factory=list)
 
     def build(self) -> OpenVocabModel:
@@ -92,7 +97,7 @@ class TeacherChoice:
                 options[key] = value
         if self.root is not None:
             options["root"] = str(self.root)
-        if self.map is not None:
+        if self.map:
             options["map"] = parse_map(self.map)
         return options
 
@@ -104,8 +109,29 @@ class TeacherChoice:
         return [*typed, *(part for pair in self.pairs for part in ("--set", pair))]
 
 
-def parse_map(text: str) -> dict[str, int | str]:
-    """``7=road,8=ignore`` or ``128,64,128=road;0,0,0=ignore``, or a YAML file with a mapping."""
+def parse_map(texts: Sequence[str]) -> dict[str, int | str]:
+    """Join the values of ``--map``: each ``7=road,8=ignore``, ``128,64,128=road;0,0,0=ignore``, or a YAML file.
+
+    Raises:
+        UsageError: one that does not hold, or a value with two classes; ConfigError: the same in a file.
+    """
+    return join_maps(pair for text in texts for pair in _parse_one_map(text))
+
+
+def join_maps(pairs: Iterable[tuple[str, _Class]]) -> dict[str, _Class]:
+    """Join the (value, class) of options that may be repeated.
+
+    Raises:
+        UsageError: a value with two classes.
+    """
+    mapping: dict[str, _Class] = {}
+    for value, name in pairs:
+        if mapping.setdefault(value, name) != name:
+            raise UsageError(f"--map: '{value}' is given twice, as '{mapping[value]}' and as '{name}'; give it once")
+    return mapping
+
+
+def _parse_one_map(text: str) -> Iterable[tuple[str, int | str]]:
     import yaml
 
     path = Path(text)
@@ -116,18 +142,18 @@ def parse_map(text: str) -> dict[str, int | str]:
             raise ConfigError(f"--map {text}: cannot be read: {failure}") from None
         if not isinstance(data, dict):
             raise ConfigError(f"--map {text}: expected lines 'value: class'")
-        return {str(key): value for key, value in data.items()}
-    mapping: dict[str, int | str] = {}
+        return [(str(key), value) for key, value in data.items()]
+    pairs: list[tuple[str, int | str]] = []
     key: list[str] = []
     for part in re.split("[,;]", text):
         value, equals, name = part.partition("=")
         key.append(value.strip())
         if equals:
-            mapping[",".join(key)] = name.strip()
+            pairs.append((",".join(key), name.strip()))
             key = []
-    if key or not all(name for name in mapping.values()):
+    if key or not all(name for _, name in pairs):
         raise UsageError(f"--map {text}: expected '7=road,8=ignore' or a YAML file")
-    return mapping
+    return pairs
 
 
 def parse_rare(text: str) -> Rare:

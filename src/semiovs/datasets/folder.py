@@ -13,6 +13,7 @@ from semiovs.env import cache_dir
 from semiovs.errors import ConfigError, DataError
 from semiovs.images.allowed_folders import AllowedFolders
 from semiovs.images.findings import list_findings
+from semiovs.images.folder_walk import is_empty
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.pixel_cache import PixelCache
@@ -31,7 +32,7 @@ class FolderDataset(Dataset):
 
     By convention ``images/`` with ``masks/``, ``unlabeled/``, ``val/images`` with ``val/masks``, ``ood/`` and
     ``classes.txt`` or ``classes.yaml``; each can be replaced by a folder, a list or a manifest in the configuration,
-    relative to the root or absolute.
+    relative to the root or absolute. An empty folder counts as absent.
 
     lists: stream -> records and findings to use instead of those that the configuration names, for lists that are not
     on disk.
@@ -118,9 +119,10 @@ class FolderDataset(Dataset):
     def _read_all_labeled(self, root: Path) -> Reading:
         if self.data.labeled is not None:
             return self._read_masked("data.labeled", self.data.labeled, root)
-        if not (root / "images").is_dir():
+        if is_empty(root / "images"):
+            what = "this folder is empty" if (root / "images").is_dir() else "no such folder"
             raise DataError(
-                f"{root / 'images'}: no such folder; put images there and masks in masks/, or set data.labeled",
+                f"{root / 'images'}: {what}; put images there and masks in masks/, or set data.labeled",
                 kind="list-missing",
             )
         found = next((p for p in sorted(root.iterdir()) if p.suffix.lower() in _ANNOTATIONS), None)
@@ -133,12 +135,12 @@ class FolderDataset(Dataset):
     def _read_unlabeled(self, root: Path) -> Reading | None:
         if self.data.unlabeled is not None:
             return self._read_unmasked("data.unlabeled", self.data.unlabeled, root)
-        return self._read_unmasked("data.unlabeled", "unlabeled", root) if (root / "unlabeled").is_dir() else None
+        return self._read_unmasked("data.unlabeled", "unlabeled", root) if not is_empty(root / "unlabeled") else None
 
     def _read_val(self, root: Path) -> Reading | None:
         if self.data.val is not None:
             return self._read_masked("data.val", self.data.val, root)
-        if not (root / "val" / "images").is_dir():
+        if is_empty(root / "val" / "images"):
             return None
         return self._read_folder(root, root / "val" / "images", root / "val" / "masks")
 

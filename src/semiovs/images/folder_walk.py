@@ -8,6 +8,8 @@ from pathlib import Path
 
 #: Folders with thumbnails that storage systems and archives add.
 _SHADOWS = ("@eaDir", "__MACOSX")
+#: Endings of files that do not make a folder a full one: notes, and what file managers add.
+_PLACEHOLDERS = (".md", ".txt", ".ini", ".db", "readme")
 
 
 def walk_files(
@@ -47,6 +49,17 @@ def walk_files(
                 if not turns_back and real != str(skip):
                     below.append((place / name, (*above, real)))
         waiting += reversed(below)
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder is missing, or holds no files below it but notes (README, .txt); False if it cannot be looked
+    into.
+    """
+    if not folder.is_dir():
+        return True
+    unreadable: list[OSError] = []
+    files = walk_files(folder, ("",), onerror=unreadable.append)
+    return all(path.name.lower().endswith(_PLACEHOLDERS) for path in files) and not unreadable
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

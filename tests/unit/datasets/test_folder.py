@@ -42,6 +42,27 @@ def test_only_labelled_images(root):
     check_collection(sources)
 
 
+@pytest.mark.parametrize("left", [(), ("README.md", ".gitkeep", "below/Thumbs.db")])
+def test_empty_folders_count_as_absent(root, left):
+    for name in ("unlabeled", "val/images"):
+        shutil.rmtree(root / name)
+        for file in ("below/.hidden", *left):
+            (root / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / name / file).touch()
+    sources = load(root)
+    assert (len(sources.labeled), sources.unlabeled, sources.val) == (5, None, None)
+    (root / "unlabeled/a.heic").touch()
+    with pytest.raises(DataError, match="unlabeled: no images in this folder"):
+        load(root)
+    (root / "unlabeled/a.heic").unlink()
+    with pytest.raises(DataError, match="val/images: no images in this folder"):
+        load(root, val="val")
+    shutil.rmtree(root / "images")
+    (root / "images").mkdir()
+    with pytest.raises(DataError, match="images: this folder is empty; put images there"):
+        load(root)
+
+
 def test_lists_folders_and_absolute_paths(root, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     toy_data.image(elsewhere / "far.png", 1)

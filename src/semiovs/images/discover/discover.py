@@ -9,6 +9,7 @@ from semiovs.errors import DataError
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.bands import guess_bands
 from semiovs.images.discover.classes import CLASS_FILES, read_numbered_classes
+from semiovs.images.discover.left_aside import note_left_aside
 from semiovs.images.discover.lists import (
     LABELED,
     add_missing_lists,
@@ -78,8 +79,8 @@ def _find_lists(found: Survey) -> None:
         found.lists[role] = name
         found.made[name] = "".join(format_line(found.folder, image, mask) for image, mask in pairs)
     found.notes += lists.notes
-    taken = {path for pairs in lists.made.values() for pair in pairs for path in pair}
-    found.flat = sum(path not in taken for path in walk_files(found.folder, IMAGE_SUFFIXES, deep=False))
+    found.notes += note_left_aside(found.folder, lists)
+    found.flat = lists.flat
     if found.masks:
         return
     if LABELED in lists.made:

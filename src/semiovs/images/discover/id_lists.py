@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from semiovs.images.conventions import IMAGE_SUFFIXES
-from semiovs.images.discover.pairs import Pair, find_pairs, pair_by_name
+from semiovs.images.discover.pairs import Pair, find_pairs, list_images, pair_by_name
 
 #: Folders in which such lists are searched for.
 PLACES = ("splits", "lists", ".", "ImageSets/Segmentation", "ImageSets")
@@ -18,10 +18,11 @@ _LARGEST = 64 << 20
 
 def index_pairs(folder: Path) -> dict[str, Pair]:
     """Index the images of images/ or JPEGImages/ (with SegmentationClass/) and their masks by path without suffix."""
+    pairs: list[Pair]
     images = folder / "images"
     if images.is_dir():
         found = find_pairs(folder, "images")
-        pairs = [] if found is None else found[0]
+        pairs = [(image, None) for image in list_images(images)] if found is None else found.pairs
     else:
         images = folder / "JPEGImages"
         pairs = pair_by_name(images, folder / "SegmentationClass") if images.is_dir() else []

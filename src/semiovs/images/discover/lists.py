@@ -14,8 +14,17 @@ from pathlib import Path
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.id_lists import PLACES as ID_PLACES
 from semiovs.images.discover.id_lists import index_pairs, read_pairs
-from semiovs.images.discover.pairs import Pair, find_pairs, have_same_names, list_images, pair_side_by_side
-from semiovs.images.folder_walk import walk_files
+from semiovs.images.discover.layouts import LABELED_PLACES, UNLABELED_FOLDERS, VAL_PLACES
+from semiovs.images.discover.pairs import (
+    FoundPairs,
+    Pair,
+    find_pairs,
+    have_same_names,
+    list_images,
+    pair_side_by_side,
+)
+from semiovs.images.folder_walk import is_empty, walk_files
+from semiovs.images.source import find_list_root
 
 LABELED, UNLABELED, VAL = "labeled", "unlabeled", "val"
 #: Role -> words in the name of a list, the best first; roles are tried in this order.
@@ -24,35 +33,19 @@ _WORDS = {
     VAL: ("val", "valid", "validation", "eval", "test"),
     LABELED: ("labeled", "labelled", "train", "training", "trainval"),
 }
-#: Role -> folders that usually hold its images.
-_PLACES = {
-    LABELED: ("images/train", "images/training", "train/images", "training/images", "images", "train", "training", "."),
-    VAL: (
-        "images/val",
-        "images/validation",
-        "val/images",
-        "valid/images",
-        "validation/images",
-        "images/test",
-        "test/images",
-        "val",
-        "valid",
-        "validation",
-        "test",
-    ),
-}
 _LONGEST = 4096
 
 
 @dataclass
 class FoundLists:
     """lists: role -> list file; others: further ones; made: role -> (image, mask or None) of lists that have to be
-    written.
+    written; flat: number of bare images, where they lie in the folder itself and there is nothing else.
     """
 
     lists: dict[str, Path] = field(default_factory=dict)
     others: list[Path] = field(default_factory=list)
     made: dict[str, list[Pair]] = field(default_factory=dict)
+    flat: int = 0
     notes: list[str] = field(default_factory=list)
 
 
@@ -84,15 +77,17 @@ def add_missing_lists(folder: Path, found: FoundLists) -> None:
     need no list.
     """
     if LABELED in found.lists or LABELED in found.made:
+        _add_unlabeled(folder, found)
         _add_rest(folder, found)
+        _add_flat(folder, found)
         return
-    for role in (LABELED, VAL):
+    _add_unlabeled(folder, found)
+    for role, places in ((VAL, VAL_PLACES), (LABELED, LABELED_PLACES)):
         if role in found.lists:
             continue
-        for place in _PLACES[role]:
-            pairs = find_pairs(folder, place)
-            if pairs is not None:
-                _add_pairs(folder, place, role, found, *pairs)
+        for place in places:
+            if (pairs := find_pairs(folder, place)) is not None:
+                _add_pairs(folder, place, role, found, pairs)
                 break
     _add_flat(folder, found)
 
@@ -121,13 +116,30 @@ def _add_id_lists(folder: Path, found: FoundLists) -> set[Path]:
     return taken
 
 
+def _add_unlabeled(folder: Path, found: FoundLists) -> None:
+    """Add the images of unlabelled/ and the like, and those of unlabeled/ if masks lie between them."""
+    if UNLABELED in found.lists or UNLABELED in found.made:
+        return
+    for name in ("unlabeled", *UNLABELED_FOLDERS):
+        place = folder / name / "images" if (folder / name / "images").is_dir() else folder / name
+        every = list_images(place)
+        images = [image for image, _ in pair_side_by_side(place)]
+        if not images:
+            continue
+        if name != "unlabeled":
+            found.notes.append(f"{len(images)} images of {name}/ are taken as unlabelled")
+        if len(images) < len(every):
+            found.notes.append(f"{len(every) - len(images)} files of {name}/ are masks by their names: left aside")
+        if name != "unlabeled" or len(images) < len(every):
+            found.made[UNLABELED] = [(image, None) for image in images]
+        return
+
+
 def _add_rest(folder: Path, found: FoundLists) -> None:
     """Add the images in images/ that no labelled or evaluation list names, as unlabelled."""
-    taken = UNLABELED in found.lists or UNLABELED in found.made
-    if taken or not (folder / "images").is_dir() or (folder / "unlabeled").is_dir():
+    if _has_unlabeled(folder, found) or not (folder / "images").is_dir():
         return
-    listed = {Path(os.path.normpath(folder / image)) for path in found.lists.values() for image, _ in _read_rows(path)}
-    listed |= {Path(os.path.normpath(image)) for pairs in found.made.values() for image, _ in pairs}
+    listed = find_listed(folder, found.lists.values(), found.made.values())
     rest = [path for path, _ in pair_side_by_side(folder / "images") if Path(os.path.normpath(path)) not in listed]
     if rest:
         found.made[UNLABELED] = [(path, None) for path in rest]
@@ -135,27 +147,55 @@ def _add_rest(folder: Path, found: FoundLists) -> None:
 
 
 def _add_flat(folder: Path, found: FoundLists) -> None:
-    """Add images in the folder itself as unlabelled, by a list if there are images in subfolders too."""
-    taken = {path for pairs in found.made.values() for pair in pairs for path in pair}
-    bare = [image for image, mask in pair_side_by_side(folder, deep=False) if mask is None and image not in taken]
-    if not bare or {UNLABELED} & {*found.lists, *found.made} or (folder / "unlabeled").is_dir():
+    """Add images in the folder itself as unlabelled, by a list if other images or masks lie there or below."""
+    if _has_unlabeled(folder, found):
         return
-    if any(path.parent != folder for path in walk_files(folder, IMAGE_SUFFIXES)):
-        found.made[UNLABELED] = [(path, None) for path in bare]
-        found.notes.append(f"{len(bare)} images of this folder have no mask: they are taken as unlabelled")
+    listed = find_listed(folder, found.lists.values(), found.made.values())
+    pairs = pair_side_by_side(folder, deep=False)
+    bare = [image for image, mask in pairs if mask is None and Path(os.path.normpath(image)) not in listed]
+    if not bare:
+        return
+    known = set(bare)
+    if all(path in known for path in walk_files(folder, IMAGE_SUFFIXES)):
+        found.flat = len(bare)
+        return
+    found.made[UNLABELED] = [(path, None) for path in bare]
+    found.notes.append(f"{len(bare)} images of this folder have no mask: they are taken as unlabelled")
 
 
-def _add_pairs(folder: Path, place: str, role: str, found: FoundLists, pairs: list[Pair], where: str) -> None:
+def _has_unlabeled(folder: Path, found: FoundLists) -> bool:
+    return UNLABELED in found.lists or UNLABELED in found.made or not is_empty(folder / "unlabeled")
+
+
+def find_listed(folder: Path, lists: Iterable[Path], made: Iterable[Iterable[Pair]]) -> set[Path]:
+    """Find the images and masks that lists name, as normalised paths."""
+    listed: set[Path] = set()
+    for path in lists:
+        root = find_list_root(path, folder)
+        listed |= {
+            Path(os.path.normpath(root / file)) for row in _read_rows(path) for file in row if isinstance(file, str)
+        }
+    return listed | {Path(os.path.normpath(file)) for pairs in made for pair in pairs for file in pair if file}
+
+
+def _add_pairs(folder: Path, place: str, role: str, found: FoundLists, given: FoundPairs) -> None:
+    """Add the images of a place that have masks; those without one are unlabelled if there are no others."""
+    measured = {image for image, _ in found.made.get(VAL, ())}
+    pairs = [(image, mask) for image, mask in given.pairs if image not in measured]
     labeled = [(image, mask) for image, mask in pairs if mask is not None]
     convention = {"images": folder / "masks", "val/images": folder / "val/masks"}.get(place)
-    if not labeled or (convention is not None and have_same_names(pairs, folder / place, convention)):
+    if not labeled or (
+        convention is not None
+        and have_same_names(pairs, folder / place, convention)
+        and len(pairs) == len(list_images(folder / place))
+    ):
         return
     found.made[role] = [*labeled]
     shown = "this folder" if place == "." else f"{place}/"
-    masks = where if where == "beside them" else f"in {where}"
+    masks = "beside them" if given.where is None else f"in {given.where.relative_to(folder).as_posix()}/"
     found.notes.append(f"{len(labeled)} images of {shown} have masks {masks}")
     bare = [(image, None) for image, mask in pairs if mask is None]
-    if bare and role == LABELED and UNLABELED not in found.lists and not (folder / "unlabeled").is_dir():
+    if bare and role == LABELED and not _has_unlabeled(folder, found):
         found.made[UNLABELED] = [*bare]
         found.notes.append(f"{len(bare)} images of {shown} have no mask: they are taken as unlabelled")
 

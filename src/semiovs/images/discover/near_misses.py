@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from semiovs.images.conventions import IMAGE_SUFFIXES
+from semiovs.images.discover.layouts import IMAGE_FOLDERS, UNLABELED_FOLDERS
 from semiovs.images.discover.lists import UNLABELED
 from semiovs.images.discover.survey import Survey
 from semiovs.images.folder_walk import walk_files
@@ -64,10 +65,9 @@ def find_near_misses(found: Survey) -> Iterator[str]:
 
 def note_unread_files(folder: Path) -> Iterator[str]:
     """Yield a note about files among the images that are not read."""
-    kinds = sum(
-        (_count_suffixes(folder / place, _FOREIGN) for place in ("images", "unlabeled", "val/images", "ood")), Counter()
-    )
-    kinds += _count_suffixes(folder, _FOREIGN, deep=False)
+    places = (*IMAGE_FOLDERS, "unlabeled", *UNLABELED_FOLDERS, "val/images", "ood")
+    files = {path for place in places for path in walk_files(folder / place, _FOREIGN)}
+    kinds = Counter(path.suffix.lower() for path in [*files, *walk_files(folder, _FOREIGN, deep=False)])
     if kinds:
         shown = ", ".join(f"{number} {suffix}" for suffix, number in kinds.most_common())
         yield f"files that are not read ({shown}) are left out: save images as JPEG or PNG"
@@ -77,13 +77,14 @@ def describe_other_places(folder: Path) -> str:
     """Say where other images lie in a folder without images by convention, and what they may be; empty if there are
     none.
     """
-    places = Counter(path.relative_to(folder).parts[0] for path in walk_files(folder, IMAGE_SUFFIXES))
+    files = [path.relative_to(folder).parts for path in walk_files(folder, IMAGE_SUFFIXES)]
+    places = Counter(f"{parts[0]}/" if len(parts) > 1 else "this folder, named like masks" for parts in files)
     if not places:
         return "".join(f"; {note}" for note in [*note_unread_files(folder), *_note_annotations(folder)])
-    shown = ", ".join(f"{name}/ ({number})" for name, number in places.most_common(4))
+    shown = ", ".join(f"{name} ({number})" for name, number in places.most_common())
     text = f"; there are images in {shown}"
-    inner = next((name for name in places if (folder / name / "images").is_dir()), None)
-    if "JPEGImages" in places:
+    inner = next((name for name in places if name != "images/" and (folder / name / "images").is_dir()), None)
+    if "JPEGImages/" in places:
         return f"{text}: Pascal VOC? semiovs data prepare voc --root {folder}"
     if inner is not None:
         return f"{text}: semiovs init {folder / inner}"
@@ -106,5 +107,5 @@ def _note_polygons(folder: Path) -> Iterator[str]:
         )
 
 
-def _count_suffixes(folder: Path, suffixes: Collection[str], *, deep: bool = True) -> Counter[str]:
-    return Counter(path.suffix.lower() for path in walk_files(folder, suffixes, deep=deep))
+def _count_suffixes(folder: Path, suffixes: Collection[str]) -> Counter[str]:
+    return Counter(path.suffix.lower() for path in walk_files(folder, suffixes))

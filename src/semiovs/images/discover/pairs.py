@@ -4,43 +4,73 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from semiovs.errors import DataError
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
+from semiovs.images.discover.layouts import (
+    is_further_channel,
+    is_named_like_a_mask,
+    list_mask_folders,
+    list_mask_names,
+)
 from semiovs.images.folder_walk import walk_files
 
-#: Folders that may hold the masks of the images in images/, best first.
-MASK_FOLDERS = (
-    "masks", "labels", "annotations", "mask", "label", "gt", "segmentation", "SegmentationClass", "annotation",
-)  # fmt: skip
-#: Endings that a mask's name may have after the image's name.
-_ENDINGS = ("_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_segmentation", "_L", "-mask", "_labelIds")
 #: An image and its mask, if it has one.
 Pair = tuple[Path, Path | None]
 
 
-def find_pairs(folder: Path, place: str) -> tuple[list[Pair], str] | None:
-    """Find images of `place`, a path in `folder`, and their masks, and the place of the masks; None if there are
-    none.
+@dataclass(frozen=True)
+class FoundPairs:
+    """Images of a folder and their masks. where: folder of the masks, None where they lie beside the images."""
+
+    pairs: list[Pair]
+    where: Path | None = None
+
+
+def find_pairs(folder: Path, place: str) -> FoundPairs | None:
+    """Find images of `place`, a path in `folder`, and their masks; None if no image has one.
+
+    Raises:
+        DataError: nnU-Net's channels, which are no images of their own.
     """
     images = folder / place
     if not images.is_dir():
         return None
-    masks = _find_mask_folder(folder, place)
-    if masks is not None:
-        return pair_by_name(images, masks), f"{masks.relative_to(folder).as_posix()}/"
-    found = pair_side_by_side(images, deep=place != ".")
-    return (found, "beside them") if any(mask for _, mask in found) else None
+    for name in list_mask_folders(place):
+        masks = folder / name
+        if any(walk_files(masks, MASK_SUFFIXES)):
+            pairs = pair_by_name(images, masks, deep=place != ".")
+            if any(mask for _, mask in pairs):
+                return FoundPairs(_check_channels(images, pairs), masks)
+    pairs = pair_side_by_side(images, deep=place != ".")
+    return FoundPairs(pairs) if any(mask for _, mask in pairs) else None
+
+
+def pair_by_name(images: Path, masks: Path, *, deep: bool = True) -> list[Pair]:
+    """Pair images with masks by name without suffix; names of masks may end in ``_mask`` and the like.
+
+    Files among the images that are named like masks and have none themselves are no images: they are left away.
+    """
+    by_name = {_normalize_unicode(_name_in_folder(path, masks)): path for path in walk_files(masks, MASK_SUFFIXES)}
+    files = sorted(walk_files(images, IMAGE_SUFFIXES, deep=deep, skip=masks.resolve()))
+    names = {path: _normalize_unicode(_name_in_folder(path, images)) for path in files}
+    pairs = [(path, _find_mask(by_name, name, path.suffix, beside=False)) for path, name in names.items()]
+    return [(image, mask) for image, mask in pairs if not _is_stray(image, mask)]
 
 
 def pair_side_by_side(images: Path, *, deep: bool = True) -> list[Pair]:
-    """Pair images with mask files in the same folder, named ``<name>_mask`` and the like."""
+    """Pair images with mask files in the same folder, named ``<name>_mask`` and the like.
+
+    Files that are named like masks and belong to no image are no images either: they are left away.
+    """
     files = sorted(walk_files(images, {*IMAGE_SUFFIXES, *MASK_SUFFIXES}, deep=deep))
     by_name = {path.with_suffix("").as_posix(): path for path in files if path.suffix.lower() in MASK_SUFFIXES}
     pictures = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-    pairs = {path: _find_mask(by_name, path.with_suffix("").as_posix(), _ENDINGS) for path in pictures}
+    pairs = {path: _find_mask(by_name, path.with_suffix("").as_posix(), path.suffix, beside=True) for path in pictures}
     masks = set(pairs.values())
-    return [(image, mask) for image, mask in pairs.items() if image not in masks]
+    return [(image, mask) for image, mask in pairs.items() if image not in masks and not _is_stray(image, mask)]
 
 
 def have_same_names(pairs: list[Pair], images: Path, masks: Path) -> bool:
@@ -58,30 +88,31 @@ def list_images(folder: Path) -> list[Path]:
     return sorted(walk_files(folder, IMAGE_SUFFIXES))
 
 
-def _find_mask_folder(folder: Path, place: str) -> Path | None:
-    """Find the folder of masks of the images in `place`: ``images`` replaced by a word for masks, or that word
-    appended.
-    """
-    parts = place.split("/")
-    for name in MASK_FOLDERS:
-        other = (
-            "/".join(name if part == "images" else part for part in parts) if "images" in parts else f"{place}_{name}"
-        )
-        if any(walk_files(folder / other, MASK_SUFFIXES)):
-            return folder / other
-    return None
-
-
-def pair_by_name(images: Path, masks: Path) -> list[Pair]:
-    """Pair images with masks by name without suffix; names of masks may end in ``_mask`` and the like."""
-    by_name = {_normalize_unicode(_name_in_folder(path, masks)): path for path in walk_files(masks, MASK_SUFFIXES)}
-    return [
-        (path, _find_mask(by_name, _normalize_unicode(_name_in_folder(path, images)))) for path in list_images(images)
+def _check_channels(images: Path, pairs: list[Pair]) -> list[Pair]:
+    """Refuse nnU-Net's images whose channels are files of their own."""
+    names = {image.with_suffix("") for image, mask in pairs if mask is not None and mask.stem == image.stem[:-5]}
+    further = [
+        image
+        for image, mask in pairs
+        if mask is None and is_further_channel(image.stem) and image.with_name(f"{image.stem[:-5]}_0000") in names
     ]
+    if further:
+        raise DataError(
+            f"{images}: {len(further)} files are further channels of an image (like {further[0].name}), which are "
+            "not put together; write the channels of an image into one TIFF (data.bands)"
+        )
+    return pairs
 
 
-def _find_mask(masks: Mapping[str, Path], name: str, endings: tuple[str, ...] = ("", *_ENDINGS)) -> Path | None:
-    return next((masks[name + ending] for ending in endings if name + ending in masks), None)
+def _is_stray(image: Path, mask: Path | None) -> bool:
+    """Whether a picture without a mask is itself named like one; JPEG holds no mask, so its name means another
+    thing.
+    """
+    return mask is None and image.suffix.lower() in MASK_SUFFIXES and is_named_like_a_mask(image.stem)
+
+
+def _find_mask(masks: Mapping[str, Path], name: str, suffix: str, *, beside: bool) -> Path | None:
+    return next((masks[other] for other in list_mask_names(name, suffix, beside=beside) if other in masks), None)
 
 
 def _name_in_folder(path: Path, folder: Path) -> str:
