@@ -18,6 +18,7 @@ from semiovs.audit.duplicates import CollectionFingerprints, find_duplicates
 from semiovs.audit.list_form import check_list_form
 from semiovs.audit.mask_proposals import ForeignValues
 from semiovs.audit.overlaps import find_shared_ids, find_shared_images
+from semiovs.audit.palettes import Palettes
 from semiovs.audit.record_check import Inspection, Inspector
 from semiovs.audit.stream_statistics import StreamStatistics
 from semiovs.data.collection import Collection, Stream
@@ -89,7 +90,8 @@ def audit(
         findings += check_list_form(stream)
     shared = list(find_shared_images(collection))
     findings += [*shared, *find_shared_ids(collection, shared)]
-    total, channels, foreign = len(prints.read), dict[int, list[str]](), ForeignValues(collection)
+    total, channels = len(prints.read), dict[int, list[str]]()
+    foreign, palettes = ForeignValues(collection), Palettes(collection)
     with _limit_decoder_threads():
         found = read_ahead(
             _list_jobs(collection),
@@ -102,6 +104,7 @@ def audit(
             prints.add(row, inspection)
             findings += inspection.findings
             foreign.add(inspection)
+            palettes.add(record, inspection)
             findings += _find_empty_mask(stream, record, inspection)
             if inspection.channels is not None and collection.images.bands is not None:
                 channels.setdefault(inspection.channels, []).append(str(record.image))
@@ -111,7 +114,8 @@ def audit(
         findings += tally.findings(collection.vocabulary, named=named)
     if named:
         findings += find_meaningless_masks(collection, {name: tally.counts for name, tally in tallies.items()})
-    findings += [*find_different_channels(channels), *foreign.propose_mask_maps(), *find_duplicates(prints, shared)]
+    findings += [*find_different_channels(channels), *palettes.find_renumbered_colors(), *foreign.propose_mask_maps()]
+    findings += find_duplicates(prints, shared)
     bad = _collect_bad_ids(collection, findings[len(collection.findings) :])
     return Audit(collection, tallies, sorted(findings, key=lambda f: SEVERITIES.index(f.severity)), bad)
 

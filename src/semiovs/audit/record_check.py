@@ -46,14 +46,15 @@ class Inspection:
     """Result of checking one record.
 
     size: of the image as shown, None if it cannot be read; channels: of its file; appearance: only where it was
-    decoded; foreign: of a mask with values or colours that are no classes, which of the two, and all of them with their
-    pixels.
+    decoded; palette: index -> colour of a palette mask that is read by its indices, those that occur; foreign: of a
+    mask with values or colours that are no classes, which of the two, and all of them with their pixels.
     """
 
     size: tuple[int, int] | None = None
     channels: int | None = None
     image: ImageFacts | None = None
     labels: MaskFacts | None = None
+    palette: dict[int, Key] = field(default_factory=dict)
     foreign: tuple[str, Counter[Key]] | None = None
     findings: list[Finding] = field(default_factory=list)
 
@@ -78,7 +79,7 @@ class Inspector:
         match self.collection.target_of(stream.name):
             case "mask" if record.mask is not None:
                 path = record.mask
-                self._inspect_mask(record, str(path), lambda: self.collection.masks(path), found, report)
+                self._inspect_mask(record, str(path), lambda: self._read_mask(path, found), found, report)
                 if self.depth == "whole":
                     _check_mask_file(path, report)
             case "label":
@@ -105,6 +106,12 @@ class Inspector:
                 "look at it; save it again if the picture is whole, else get it again",
             )
         _check_shape(record, found.image.size, report)
+
+    def _read_mask(self, path: Path, found: Inspection) -> NDArray[np.uint8]:
+        ids, stored = self.collection.masks.read(path)
+        if self.depth == "whole":
+            found.palette = stored.list_used_colors()
+        return ids
 
     def _inspect_mask(
         self,

@@ -14,6 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -52,6 +53,17 @@ class StoredMask:
 
     values: NDArray[Any]
     palette: NDArray[np.uint8] | None = None
+
+    def list_used_colors(self) -> dict[int, Key]:
+        """The colours of the palette that occur: index -> colour; empty for files without a palette."""
+        if self.palette is None:
+            return {}
+        if self.values.dtype == np.uint8:  # ten times as fast as counting
+            counts = np.asarray(cv2.calcHist([self.values], [0], None, [256], [0, 256]))
+            present: list[int] = np.flatnonzero(counts).tolist()
+        else:
+            present = [index for (index,) in count_values(self.values)]
+        return {index: tuple(self.palette[index].tolist()) for index in present}
 
 
 def read_mask_values(path: Path, *, colors: bool = False) -> NDArray[Any]:

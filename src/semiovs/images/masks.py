@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from semiovs.config.schema import MaskConfig
 from semiovs.errors import ConfigError, did_you_mean
 from semiovs.images.conventions import IGNORE
-from semiovs.images.mask_values import NAN, ForeignValuesError, Key, count_values, format_key, read_mask_values
+from semiovs.images.mask_values import (
+    NAN,
+    ForeignValuesError,
+    Key,
+    StoredMask,
+    count_values,
+    format_key,
+    read_stored_mask,
+)
 from semiovs.vocab.vocabulary import Vocabulary
 
 _UNKNOWN = -1
@@ -115,22 +123,28 @@ class MaskReader:
             DataError: unreadable, lossy, colours without a map, or values that are no class (value and pixel count are
             named).
         """
-        values = self._read_values(path)
+        return self.read(path)[0]
+
+    def read(self, path: Path) -> tuple[NDArray[np.uint8], StoredMask]:
+        """Read one mask, and what its file holds; errors are those of a call."""
+        stored = self._read_stored(path)
+        values = stored.values
         quick = self._table.look_up_bytes(values)
         if quick is not None:
-            return quick
+            return quick, stored
         ids = self._table(values)
         if ids.min(initial=0) < 0:
             counts = count_values(values)
             raise ForeignValuesError(self._describe_unknown(path, counts), counts, kind="values")
-        return ids.astype(np.uint8)
+        return ids.astype(np.uint8), stored
 
-    def _read_values(self, path: Path) -> NDArray[np.generic]:
-        values = read_mask_values(path, colors=self.by_color)
+    def _read_stored(self, path: Path) -> StoredMask:
+        stored = read_stored_mask(path, colors=self.by_color)
+        values = stored.values
         if values.ndim == 3 and not self.by_color:
             counts = count_values(values)
             raise ForeignValuesError(self._describe_colors(path, counts), counts, kind="colors")
-        return values
+        return stored
 
     def _describe_colors(self, path: Path, counts: Counter[Key]) -> str:
         common = [format_key(color) for color, _ in counts.most_common(3)]

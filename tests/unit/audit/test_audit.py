@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 
@@ -190,6 +191,45 @@ def test_a_map_is_proposed_for_what_was_not_measured(tmp_path):
     assert proposed.text == "the masks with unknown values hold -1, 0, 1"
     assert "'-1': ignore" in proposed.fix
     assert all(f"'{number}': {name}" in proposed.fix for number, name in enumerate(data.vocabulary.names))
+
+
+RED, GREEN, BLUE, WHITE = (200, 0, 0), (0, 200, 0), (0, 0, 200), (255, 255, 255)
+
+
+def find_palettes(tmp_path, palettes, values=(0, 1, 2), **options):
+    """Findings about masks that have these palettes, and hold these values."""
+    (tmp_path / "masks").mkdir()
+    paths = [tmp_path / f"{number}.png" for number in range(len(palettes))]
+    for number, palette in enumerate(palettes):
+        picture(number).save(paths[number])
+        mask = Image.fromarray(np.random.default_rng(number).choice(np.array(values, np.uint8), (48, 64)))
+        mask.putpalette([part for color in palette for part in color])
+        mask.save(tmp_path / f"masks/{number}.png")
+    made = collection(tmp_path / "masks", labeled=paths)
+    made = dataclasses.replace(made, masks=MaskReader(toy_data.NAMES, **options))
+    return told(audit(made), "mask-palettes")
+
+
+def test_the_same_colours_under_other_indices(tmp_path):
+    usual, other = [RED, GREEN, BLUE], [RED, BLUE, GREEN]
+    (found,) = find_palettes(tmp_path, [usual, usual, other])
+    assert found.severity == "error"
+    assert "1 masks have a palette with the same colours under other indices" in found.text
+    assert re.search(r"(0,200,0 is 2|0,0,200 is 1) in .*2\.png, but \d in .*0\.png", found.text)
+    assert f"data.masks.map={{'200,0,0': {toy_data.NAMES[0]}, '0,200,0': '?', '0,0,200': '?'}}" in found.fix
+
+
+@pytest.mark.parametrize(("palettes", "values", "options"), [
+    ([[RED, GREEN, BLUE], [RED, GREEN, BLUE]], (0, 1, 2), {}),
+    ([[RED, GREEN, BLUE], [RED, GREEN, WHITE]], (0, 1), {}),  # differ in what does not occur
+    ([[RED, GREEN, BLUE, WHITE], [RED, GREEN, WHITE, BLUE]], (0, 1), {}),
+    ([[RED, GREEN, BLUE], [BLUE, WHITE, GREEN]], (0, 1, 2), {}),  # another palette throughout
+    ([[RED, RED, BLUE], [BLUE, RED, RED]], (0, 1, 2), {}),  # colours that say nothing
+    ([[RED, GREEN, BLUE], [RED, BLUE, GREEN]], (0, 1, 2), {"encoding": "id"}),
+    ([[RED, GREEN, BLUE], [RED, BLUE, GREEN]], (0, 1, 2), {"map": {"200,0,0": 0, "0,200,0": 1, "0,0,200": 2}}),
+])  # fmt: skip
+def test_palettes_that_may_differ(tmp_path, palettes, values, options):
+    assert not find_palettes(tmp_path, palettes, values, **options)
 
 
 def test_so_many_colours_are_no_classes(tmp_path):
