@@ -345,3 +345,17 @@ def test_the_user_guide_names_all_layouts():
         *layouts.IMAGE_ENDINGS,
     )
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_negative_values_are_proposed_as_no_data(tmp_path):
+    import tifffile
+
+    from semiovs.images.discover.classes import guess_classes
+
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, np.array([[-1, 0, 1], [2, 255, 1]], np.int16))
+    found = guess_classes([path])
+    assert found.map == {"0": "class_0", "1": "class_1", "2": "class_2", "-1": "ignore", "255": "ignore"}
+    tifffile.imwrite(path, np.array([[np.nan, 10, 70], [70, 200, 10]], np.float32))
+    found = guess_classes([path])
+    assert found.map == {"10": "class_0", "70": "class_1", "200": "class_2", "nan": "ignore"}

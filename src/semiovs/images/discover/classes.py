@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
-from semiovs.images.mask_values import Key, count_values, map_binary_values, read_mask_values
+from semiovs.images.mask_values import Key, count_values, format_key, map_binary_values, read_mask_values
 
 #: Largest number of masks that are read.
 LOOKED_AT = 500
@@ -77,12 +77,23 @@ def guess_classes(masks: list[Path]) -> FoundClasses | None:
     if not found:
         return None
     values = {key[0] for key in found}
+    no_data = sorted(value for value in values if value < 0)  # such as -1, -9999 and NaN of maps
+    guess = _guess_from_values(values - set(no_data), len(masks))
+    if not no_data:
+        return guess
+    meant = guess.map or {str(value): name for value, name in enumerate(guess.names)}
+    meant |= {format_key((value,)): "ignore" for value in (*no_data, *({IGNORE} & values))}
+    return replace(guess, map=meant, source=f"{guess.source}, and negative ones or NaN, taken as no data")
+
+
+def _guess_from_values(values: set[int], masks: int) -> FoundClasses:
+    """Guess classes from the values, none negative, that occur in a number of masks."""
     meant = map_binary_values(values, ("background", "foreground"))
     if meant is not None:
         return FoundClasses(("background", "foreground"), meant, "masks hold 0 and 255")
     ids = sorted(values - {IGNORE})
     if ids and (ids[-1] >= IGNORE or ids[-1] + 1 > 4 * len(ids)):
-        return _map_keys([(value,) for value in ids], "values", len(masks))
+        return _map_keys([(value,) for value in ids], "values", masks)
     last = max(ids[-1] if ids else 0, 1)
     return FoundClasses(
         tuple(f"class_{i}" for i in range(last + 1)), None, f"masks hold the values {_format_range(ids)}"
