@@ -335,6 +335,16 @@ def test_names_that_do_not_fit_a_map_are_noted(tmp_path, capsys):
     assert "1 classes given, but masks hold 0 and 255; say what each value means" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("place", ["", "train/"])
+def test_classes_of_roboflow(tmp_path, place):
+    picture(tmp_path / "train/a_jpg.rf.0.jpg", [0, 9])
+    picture(tmp_path / "train/a_jpg.rf.0_mask.png", [0, 1])
+    (tmp_path / f"{place}_classes.csv").write_text("Pixel Value, Class\n 0, background\n 1, road\n")
+    assert main(["init", str(tmp_path)]) == 0
+    assert load_config(str(tmp_path / "semiovs.yaml")).config.data.classes == f"{place}_classes.csv"
+    assert main(["data", "check", str(tmp_path), "data.crop_size=33"]) == 0
+
+
 def test_the_user_guide_names_all_layouts():
     text = (Path(__file__).parents[2] / "docs/your-data.md").read_text("utf-8")
     names = (

@@ -1,11 +1,8 @@
-"""Read vocabulary files: YAML (docs/reference/vocabulary.md) or one class name per line. Errors name file, line and
-key.
-"""
+"""Read vocabulary files: YAML (docs/reference/vocabulary.md) or lists as text; errors name file, line and key."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -19,11 +16,14 @@ from semiovs.config.sources import ConfigSource
 from semiovs.config.yaml_reader import locate_value, parse_yaml, to_plain
 from semiovs.errors import ConfigError, did_you_mean
 from semiovs.vocab.builder import VocabularyBuilder
+from semiovs.vocab.class_list import SUFFIXES as TEXT_SUFFIXES
+from semiovs.vocab.class_list import ClassListError, looks_like_yaml, parse_class_list
 from semiovs.vocab.rules import RuleError
 from semiovs.vocab.schema import ClassEntry, VocabularyFile, list_known_keys
 
-_NUMBERED = re.compile(r"([0-9]{1,3})[\s:;,.=]\s*(\S.*)")
-SUFFIXES = (".yaml", ".yml", ".txt")
+SUFFIXES = (".yaml", ".yml", *TEXT_SUFFIXES)
+#: Keys of YOLO's ``data.yaml`` beside ``names``, which do not concern the classes.
+_YOLO = frozenset({"path", "train", "val", "test", "nc", "download", "roboflow", "yaml_file", "task"})
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _build_vocabulary(source: ConfigSource, above: tuple[str, ...]) -> Vocabular
     identity = os.path.realpath(source.label)  # the same for every way to write a path
     if identity in above:
         raise ConfigError(f"vocabulary: {source.label}: extends itself (through {len(above)} file(s))")
-    document = None if source.label.endswith(".txt") else _parse_yaml(source)
+    document = None if _is_text(source) else _parse_yaml(source)
     builder = VocabularyBuilder(source.label)
     if document is not None and document.file.extends is not None:
         asked = f"{document.locate('extends')}: extends: "
@@ -83,10 +83,7 @@ def _build_vocabulary(source: ConfigSource, above: tuple[str, ...]) -> Vocabular
         builder.label = source.label
     try:
         if document is None:
-            names = _parse_names(source.text)
-            builder.overlay(
-                [ClassEntry(name=name) for name in names.values()], [source.format_origin(line) for line in names]
-            )
+            _add_listed(source, builder)
         else:
             _apply_document(document, builder)
     except RuleError as error:
@@ -94,14 +91,20 @@ def _build_vocabulary(source: ConfigSource, above: tuple[str, ...]) -> Vocabular
     return builder
 
 
-def _parse_names(text: str) -> dict[int, str]:
-    """Parse a text file: line number -> class name; ids at the start of all lines are removed (``0 road``, ``0:
-    road``).
-    """
-    lines = {i: line.strip() for i, line in enumerate(text.splitlines(), 1) if line.strip()}
-    found = [_NUMBERED.fullmatch(line) for line in lines.values()]
-    names = [match[2] for number, match in enumerate(found) if match is not None and int(match[1]) == number]
-    return dict(zip(lines, names, strict=True)) if len(names) == len(lines) else lines
+def _add_listed(source: ConfigSource, builder: VocabularyBuilder) -> None:
+    """Add the classes of a text file."""
+    try:
+        listed = parse_class_list(source.text)
+    except ClassListError as error:
+        raise ConfigError(f"vocabulary: {source.format_origin(error.line)}: {error.reason}") from None
+    builder.overlay(
+        [ClassEntry(name=item.name) for item in listed], [source.format_origin(item.line) for item in listed]
+    )
+    builder.paint({item.name: item.color for item in listed if item.color is not None})
+
+
+def _is_text(source: ConfigSource) -> bool:
+    return source.label.lower().endswith(TEXT_SUFFIXES) and not looks_like_yaml(source.text)
 
 
 def _parse_yaml(source: ConfigSource) -> VocabularyDocument:
@@ -116,6 +119,8 @@ def _parse_yaml(source: ConfigSource) -> VocabularyDocument:
         raise ConfigError(str(error).replace("config: ", "vocabulary: ", 1)) from None
     if isinstance(data, list):
         data = {"classes": data}
+    if isinstance(data, dict) and "names" in data:
+        data = {key: value for key, value in data.items() if key not in _YOLO}
     if root is None or not isinstance(data, dict):
         raise _no_classes_error(source)
     try:

@@ -38,11 +38,97 @@ def test_a_text_file(load, tmp_path):
     assert load("road\n\n car \r\n", "c.txt") == Vocabulary.of(["road", "car"])
     for numbered in ("0 road\n1 car\n", "0: road\n1:car\n", "0, road\n1, car"):
         assert load(numbered, "c.txt") == Vocabulary.of(["road", "car"])
-    assert load("1 road\n2 car\n", "c.txt").names == ("1 road", "2 car")
     with pytest.raises(ConfigError, match=r"^vocabulary: .*c\.txt:3: class 'road' is listed twice$"):
         load("road\ncar\nroad\n", "c.txt")
     with pytest.raises(ConfigError, match=r"^vocabulary: .*c\.txt: no classes"):
         load("\n", "c.txt")
+
+
+@pytest.mark.parametrize("name", ["c.txt", "c.csv", "obj.names"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__ignore__\nroad\ncar\n",
+        "# of the site\n#\nroad\n\ncar   # red ones\n",
+        "names:\n  0: road\n  1: car\n",
+        "# ids\nnames: [road, car]\nnc: 2\npath: ../data\ntrain: images\n",
+        "- road\n- car\n",
+        "['road', 'car']",
+        "road 0\ncar 1\n",
+        "car: 1\nroad: 0\n",
+        "1 car\n0 road\n",
+        "Pixel Value, Class\n 0, road\n 1, car\n",
+        "name,id\nroad,0\ncar,1\n",
+        "class\n0 road\n1 car\n",
+    ],
+)
+def test_class_files_of_other_programs(load, text, name):
+    assert load(text, name) == Vocabulary.of(["road", "car"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# label:color_rgb:parts:actions\nroad:128,64,128::\ncar:0,0,142::\n",
+        "road 128 64 128\ncar 0 0 142\n",
+        "name,r,g,b\nroad,128,64,128\ncar,0,0,142\n",
+        "128 64 128\troad\n0 0 142\tcar\n",
+        "0 road 128 64 128\n1 car 0 0 142\n",
+        "1;car;0;0;142\n0;road;128;64;128\n",
+        "0 128 64 128 road\n1 0 0 142 car\n",
+    ],
+)
+def test_class_files_with_colours(load, text):
+    assert load(text, "c.txt").names == ("road", "car")
+    assert load(text, "c.txt").colors == ((128, 64, 128), (0, 0, 142))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "traffic light\ncar\n",
+        "3d model\nC#\n",
+        "boeing 747\nairbus 320\n",
+        "class 0\nclass 1\n",
+        "_background_\nroad\n",
+        "void\nroad\n",
+        "red\ngreen\nblue\n",
+        "bus\n2 wheeler\n",
+        "background 0\n",
+    ],
+)
+def test_plain_names_stay_what_they_are(load, text):
+    assert load(text, "c.txt").hash == Vocabulary.of(text.splitlines()).hash
+
+
+def test_the_background_of_labelme(load):
+    assert load("__ignore__\n_background_\ncar\n", "c.txt").names == ("background", "car")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("1 road\n2 car\n", 1, "the ids go from 1, those of masks from 0; add a line for 0"),
+        ("\nroad 1\ncar 2\n", 2, "the ids go from 1"),
+        ("id name\n1 road\n2 car\n", 2, "the ids go from 1"),
+        ("0 road\n7 car\n", 2, "id 7 where 1 follows"),
+        ("road 0\ncar 2\n", 2, "id 2 where 1 follows"),
+        ("0 road\n0 car\n", 2, "id 0 where 1 follows"),
+        ("background\n1 road\n2 car\n", 1, "'background' has no id, but other lines have"),
+        ("0 road\n1 car\nvoid\n", 3, "'void' has no id, but other lines have"),
+        ("road\n__ignore__\n", 2, "LabelMe has it on the first line alone"),
+        ("labels\nroad\ncar\n", 1, "'labels' looks like a heading"),
+        ("road:128,64,128::\ncar\n", 2, "'car': expected 'name:red,green,blue:parts:actions'"),
+        ("road:::\ncar:::\n", 1, "'road:::': expected"),
+        ("names:\n  1: road\n  2: car\n", 2, "id 1 where 0 follows"),
+    ],
+)
+def test_class_files_that_would_shift_the_ids(load, text, line, said):
+    with pytest.raises(ConfigError) as caught:
+        load(text, "c.txt")
+    assert f"c.txt:{line}: " in str(caught.value)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_concepts_and_everything_else(load):

@@ -17,6 +17,8 @@ LOOKED_AT = 500
 _MANY = 40
 
 CLASS_FILES = ("classes.txt", "classes.yaml", "classes.yml")
+#: Where Roboflow writes the names to.
+ROBOFLOW_CLASSES = ("_classes.csv", "train/_classes.csv")
 #: Names in a class file that mean 'not labelled'.
 _VOID = frozenset({"unlabeled", "unlabelled", "void", "ignore", "ignored", "unknown", "don't care", "dontcare"})
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from semiovs.errors import DataError
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.bands import guess_bands
-from semiovs.images.discover.classes import CLASS_FILES, read_numbered_classes
+from semiovs.images.discover.classes import CLASS_FILES, ROBOFLOW_CLASSES, read_numbered_classes
 from semiovs.images.discover.left_aside import note_left_aside
 from semiovs.images.discover.lists import (
     LABELED,
@@ -58,8 +58,8 @@ def _count_files(folder: Path, suffixes: Collection[str]) -> int:
 
 
 def _find_classes(found: Survey) -> None:
-    name = next((name for name in CLASS_FILES if (found.folder / name).is_file()), None)
-    if name is not None and not name.endswith(".txt"):
+    name = next((name for name in (*CLASS_FILES, *ROBOFLOW_CLASSES) if (found.folder / name).is_file()), None)
+    if name is not None and name.endswith((".yaml", ".yml")):
         found.classes = read_numbered_classes(found.folder / name)
     if found.classes is not None:
         found.notes.append(

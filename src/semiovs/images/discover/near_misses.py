@@ -38,7 +38,6 @@ _FOREIGN = frozenset(
 #: Files in which other programs keep class names.
 _CLASS_LISTS = (
     "labelmap.txt",
-    "_classes.csv",
     "classes.csv",
     "class_dict.csv",
     "classes.names",
