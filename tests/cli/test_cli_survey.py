@@ -168,6 +168,16 @@ def test_masks_between_images_without_labels(tmp_path, capsys, listed):
         assert "2 files of unlabeled/ are masks by their names: left aside" in said
 
 
+@pytest.mark.parametrize("place", ["unlabeled", "unlabelled"])
+def test_masks_in_the_place_of_images_without_labels(tmp_path, capsys, place):
+    picture(tmp_path / "images/a.png", [0, 9])
+    picture(tmp_path / "masks/a.png", [0, 1])
+    picture(tmp_path / place / "u_mask.png", [0, 1])
+    assert main(["init", str(tmp_path)]) == 0
+    assert f"{place}/ holds nothing but 1 masks by their names: move them away" in capsys.readouterr().err
+    assert load_config(str(tmp_path / "semiovs.yaml")).config.data.unlabeled is None
+
+
 def test_everything_left_aside_is_named(tmp_path, capsys):
     for place in ("images/a", "more/x", "more/y", "elsewhere/deep/z", "unlabeled/u", "flat", "ood/o_mask"):
         picture(tmp_path / f"{place}.png", [0, 9])

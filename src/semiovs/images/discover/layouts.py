@@ -68,11 +68,11 @@ def list_mask_names(name: str, suffix: str, *, beside: bool) -> Iterator[str]:
 
     name: the image's, without suffix; suffix: ``.jpg``; beside: the mask lies in the folder of the images.
     """
-    stem = next((name.removesuffix(ending) for ending in IMAGE_ENDINGS if name.endswith(ending)), None)
     if not beside or suffix.lower() in {".jpg", ".jpeg"}:
         yield name
     yield f"{name}{suffix}"  # a.jpg: a.jpg.png
     yield from (name + ending for ending in MASK_ENDINGS)
+    stem = next((name.removesuffix(ending) for ending in IMAGE_ENDINGS if name.endswith(ending)), None)
     if stem:
         if not beside:
             yield stem

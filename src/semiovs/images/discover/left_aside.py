@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
@@ -40,14 +41,15 @@ def _count_left_aside(folder: Path, lists: FoundLists) -> dict[str, int]:
     ]  # fmt: skip
     used: set[str] = set()
     left: Counter[str] = Counter()
-    for path in walk_files(folder, {*IMAGE_SUFFIXES, *MASK_SUFFIXES}):
-        place = path.parent.relative_to(folder).as_posix()
+    for parent, files in groupby(walk_files(folder, {*IMAGE_SUFFIXES, *MASK_SUFFIXES}), lambda path: path.parent):
+        place = parent.relative_to(folder).as_posix()
         if f"{place}/".startswith(tuple(f"{name}/" for name in whole)) or (lists.flat and place == "."):
             continue
-        if Path(os.path.normpath(path)) in listed:
+        found = [Path(os.path.normpath(path)) in listed for path in files]
+        if any(found):
             used.add(place)
-        else:
-            left[place] += 1
+        if not all(found):
+            left[place] += found.count(False)
     for place in used & {*left}:  # masks of images that are taken without them
         if is_mask_folder(place):
             del left[place]

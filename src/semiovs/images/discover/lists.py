@@ -7,14 +7,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.id_lists import PLACES as ID_PLACES
 from semiovs.images.discover.id_lists import index_pairs, read_pairs
-from semiovs.images.discover.layouts import LABELED_PLACES, UNLABELED_FOLDERS, VAL_PLACES
+from semiovs.images.discover.layouts import LABELED_PLACES, UNLABELED_FOLDERS, VAL_PLACES, is_named_like_a_mask
 from semiovs.images.discover.pairs import (
     FoundPairs,
     Pair,
@@ -82,14 +82,22 @@ def add_missing_lists(folder: Path, found: FoundLists) -> None:
         _add_flat(folder, found)
         return
     _add_unlabeled(folder, found)
-    for role, places in ((VAL, VAL_PLACES), (LABELED, LABELED_PLACES)):
-        if role in found.lists:
-            continue
-        for place in places:
-            if (pairs := find_pairs(folder, place)) is not None:
-                _add_pairs(folder, place, role, found, pairs)
-                break
+    measured: set[Path] = set()
+    if VAL not in found.lists and (val := _find_first_pairs(folder, VAL_PLACES)) is not None:
+        measured = {image for image, _ in val[1].pairs}
+    else:
+        val = None
+    if (labeled := _find_first_pairs(folder, LABELED_PLACES)) is not None:
+        _add_pairs(folder, LABELED, found, *labeled, measured)
+    if val is not None:
+        _add_pairs(folder, VAL, found, *val)
     _add_flat(folder, found)
+
+
+def _find_first_pairs(folder: Path, places: Iterable[str]) -> tuple[str, FoundPairs] | None:
+    """Find the first place whose images have masks, and its pairs."""
+    found = ((place, find_pairs(folder, place)) for place in places)
+    return next(((place, pairs) for place, pairs in found if pairs is not None), None)
 
 
 def _add_id_lists(folder: Path, found: FoundLists) -> set[Path]:
@@ -123,8 +131,11 @@ def _add_unlabeled(folder: Path, found: FoundLists) -> None:
     for name in ("unlabeled", *UNLABELED_FOLDERS):
         place = folder / name / "images" if (folder / name / "images").is_dir() else folder / name
         every = list_images(place)
+        if not every or (name == "unlabeled" and not any(is_named_like_a_mask(path.stem) for path in every)):
+            continue
         images = [image for image, _ in pair_side_by_side(place)]
         if not images:
+            found.notes.append(f"{name}/ holds nothing but {len(every)} masks by their names: move them away")
             continue
         if name != "unlabeled":
             found.notes.append(f"{len(images)} images of {name}/ are taken as unlabelled")
@@ -178,10 +189,13 @@ def find_listed(folder: Path, lists: Iterable[Path], made: Iterable[Iterable[Pai
     return listed | {Path(os.path.normpath(file)) for pairs in made for pair in pairs for file in pair if file}
 
 
-def _add_pairs(folder: Path, place: str, role: str, found: FoundLists, given: FoundPairs) -> None:
-    """Add the images of a place that have masks; those without one are unlabelled if there are no others."""
-    measured = {image for image, _ in found.made.get(VAL, ())}
-    pairs = [(image, mask) for image, mask in given.pairs if image not in measured]
+def _add_pairs(
+    folder: Path, role: str, found: FoundLists, place: str, given: FoundPairs, without: Collection[Path] = ()
+) -> None:
+    """Add the images of a place that have masks, but those in `without`; those that have none are unlabelled if there
+    are no others.
+    """
+    pairs = [(image, mask) for image, mask in given.pairs if image not in without]
     labeled = [(image, mask) for image, mask in pairs if mask is not None]
     convention = {"images": folder / "masks", "val/images": folder / "val/masks"}.get(place)
     if not labeled or (
