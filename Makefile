@@ -59,7 +59,7 @@ demo: $(STAMP) ## the story on made-up images, in semiovs-demo/report.html (a fe
 	env -u OMP_NUM_THREADS $(BIN)/semiovs demo
 
 docs: $(STAMP) ## HTML documentation in docs/_build/html
-	$(BIN)/python $(PIP) '.[docs]'
+	$(BIN)/python $(PIP) --editable '.[docs]'
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: $(STAMP) ## benchmarks, as JSON under docs/results
