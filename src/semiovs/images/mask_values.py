@@ -14,7 +14,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -59,6 +58,8 @@ class StoredMask:
         if self.palette is None:
             return {}
         if self.values.dtype == np.uint8:  # ten times as fast as counting
+            import cv2  # late: init reads masks without it
+
             counts = np.asarray(cv2.calcHist([self.values], [0], None, [256], [0, 256]))
             present: list[int] = np.flatnonzero(counts).tolist()
         else:

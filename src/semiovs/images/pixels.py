@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -120,6 +119,8 @@ def find_deep_channels(path: Path, image: Image.Image) -> list[int] | None:
 
 def decode_deep_png(path: Path, order: list[int]) -> NDArray[Any]:
     """Decode a 16-bit PNG with OpenCV; damage is detected by Pillow before, because OpenCV ignores it."""
+    import cv2  # late: init reads masks without it
+
     with open_file(path) as file:
         values = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.ndim != 3 or values.shape[2] <= max(order):
