@@ -18,6 +18,7 @@ from PIL import Image
 
 from semiovs.images.image import convert_to_rgb, open_file, open_image
 from semiovs.images.orientation import orient_pixels, read_orientation
+from semiovs.images.pages import count_pages
 from semiovs.images.readers import RGB, ImageReader
 from semiovs.similarity.hashes import crop_borders, make_thumbnail, perceptual_hash
 
@@ -41,7 +42,7 @@ class ImageFacts:
     size: (width, height) as shown; channels: 3 unless bands are read; mode: as stored (Pillow's name); orientation:
     EXIF, 1 to 8; opaque: no pixel is transparent; length: bytes of the file; digest: first 16 bytes of its SHA-256;
     hash, small: perceptual hash and thumbnail of the shown image (`similarity.hashes`); mean, std: of R, G, B, 0 to
-    255; damage: message of a strict decoder ("" for none).
+    255; damage: message of a strict decoder ("" for none); pages: or frames of the file, of which the first is read.
     """
 
     size: tuple[int, int]
@@ -57,6 +58,7 @@ class ImageFacts:
     mean: _Rgb
     std: _Rgb
     damage: str = ""
+    pages: int = 1
 
     @classmethod
     def read(cls, path: Path, images: ImageReader = RGB) -> Self:
@@ -69,7 +71,7 @@ class ImageFacts:
             return cls._read_bands(path, images)
         with open_image(path) as image:
             (width, height), mode, kind = image.size, image.mode, image.format or ""
-            turn = read_orientation(image)
+            turn, pages = read_orientation(image), count_pages(image)
             with _LARGE_IMAGE if width * height > LARGE else nullcontext():
                 length, digest, data = _read_content(path)
                 pixels, damage = _decode_strictly(image, data) or (_decode_leniently(image), "")
@@ -79,19 +81,20 @@ class ImageFacts:
             damage = check_png(data)
         small = crop_borders(np.ascontiguousarray(orient_pixels(_reduce(gray), turn)))
         return cls(
-            (height, width) if turn >= 5 else (width, height),
-            3,
-            mode,
-            kind,
-            turn,
-            opaque,
-            length,
-            digest,
-            perceptual_hash(small),
-            make_thumbnail(small),
-            mean,
-            std,
-            damage,
+            size=(height, width) if turn >= 5 else (width, height),
+            channels=3,
+            mode=mode,
+            format=kind,
+            orientation=turn,
+            opaque=opaque,
+            length=length,
+            digest=digest,
+            hash=perceptual_hash(small),
+            small=make_thumbnail(small),
+            mean=mean,
+            std=std,
+            damage=damage,
+            pages=pages,
         )
 
     @classmethod
@@ -105,19 +108,19 @@ class ImageFacts:
         kind = path.suffix.lstrip(".").upper()
         small = crop_borders(_reduce(gray))
         return cls(
-            (width, height),
-            channels,
-            f"{channels} channels",
-            kind,
-            1,
-            True,
-            length,
-            digest,
-            perceptual_hash(small),
-            make_thumbnail(small),
-            mean,
-            std,
-            check_png(data) if kind == "PNG" and data is not None else "",
+            size=(width, height),
+            channels=channels,
+            mode=f"{channels} channels",
+            format=kind,
+            orientation=1,
+            opaque=True,
+            length=length,
+            digest=digest,
+            hash=perceptual_hash(small),
+            small=make_thumbnail(small),
+            mean=mean,
+            std=std,
+            damage=check_png(data) if kind == "PNG" and data is not None else "",
         )
 
 

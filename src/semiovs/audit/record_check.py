@@ -105,6 +105,9 @@ class Inspector:
                 record.image,
                 "look at it; save it again if the picture is whole, else get it again",
             )
+        if found.image.pages > 1:
+            text = f"{record.image}: has {found.image.pages} pages or frames, and the first is read"
+            report.note("image-pages", text, record.image, "save the others as files of their own if they are wanted")
         _check_shape(record, found.image.size, report)
 
     def _read_mask(self, path: Path, found: Inspection) -> NDArray[np.uint8]:
@@ -160,6 +163,10 @@ class _FindingWriter:
     def warn(self, kind: str, text: str, file: Path, fix: str = "") -> None:
         """Add a warning: the record is unusual."""
         self._add(kind, "warning", text, file, fix, ())
+
+    def note(self, kind: str, text: str, file: Path, fix: str = "") -> None:
+        """Add a note: a fact that may not be known."""
+        self._add(kind, "note", text, file, fix, ())
 
     def _add(self, kind: str, severity: Severity, text: str, file: Path, fix: str, ids: tuple[str, ...]) -> None:
         where = escape_controls(self.stream.manifest.where(self.record))

@@ -168,6 +168,8 @@ def _make_task(
     data = config.data.model_copy(update={"classes": _parse_classes(classes)}) if classes is not None else config.data
     dataset = lookup(DATASETS, config.data.name, kind="data set").load()(data, ood)
     found = dataset.ood_images()
+    for finding in found.findings:
+        log(f"{finding.severity}: {finding.line}")
     if out is None and ood.labels is None:
         raise UsageError("ood.labels: null names no store to write; give --out DIR, or set ood.labels")
     store = out or dataset.root / str(ood.labels)

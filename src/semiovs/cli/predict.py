@@ -51,10 +51,12 @@ def predict(
 
     handling = parse_on_error(on_error)
     settings, paths = _split_arguments(arguments)
-    jobs = list(list_jobs(paths, out, recursive=recursive))
+    not_read: list[str] = []
+    jobs = list(list_jobs(paths, out, recursive=recursive, say=not_read.append))
     if there := check_targets(jobs, pictures=overlay, scores=scores, overwrite=overwrite):
         log(f"replacing {there} files")
     predictor = Predictor.load(model, which=which, device=device, **settings)
+    _print_notes(not_read)
     if line := describe_other_size(find_training_size(model) or predictor.trained_size, [job.image for job in jobs]):
         log(line)
     written: list[dict[str, Any]] = []
@@ -69,12 +71,19 @@ def predict(
                     raise DataError(f"{failure}{rest if len(jobs) > 1 else ''}") from None
                 failed.append({"image": str(job.image), "reason": str(failure)})
             show(done, len(jobs))
+    pages = ((made["image"], made["pages"]) for made in written)
+    _print_notes([f"{image}: has {n} pages or frames, and the first is read" for image, n in pages if n > 1])
     for item in failed:
         error(f"left out: {item['reason']}")
     if not written:
         raise DataError(f"none of the {len(jobs)} pictures could be read")
     text = f"{out}: {len(written)} pictures segmented, {len(failed)} left out\n{_format_legend(predictor, written)}"
-    report({"out": str(out), "images": written, "failed": failed}, as_json=as_json, text=text)
+    report({"out": str(out), "images": written, "failed": failed, "not_read": not_read}, as_json=as_json, text=text)
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        log(f"note: {note}")
 
 
 def _format_legend(predictor: Predictor, written: Sequence[dict[str, Any]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,11 +56,11 @@ class _SelectTask:
     threads: int | None
     listing: Mapping[str, Any]
 
-    def candidates(self) -> Iterator[Record | InvalidEntry]:
-        """The images to choose from."""
+    def candidates(self, say: Callable[[str], None] = lambda line: None) -> Iterator[Record | InvalidEntry]:  # noqa: ARG005
+        """The images to choose from; say: told what is not read."""
         from semiovs.select.candidates import list_candidates
 
-        return list_candidates(self.pool, skip=self.out, **self.listing)
+        return list_candidates(self.pool, skip=self.out, say=say, **self.listing)
 
     @property
     def readers(self) -> int:
@@ -263,7 +263,7 @@ def _scan_images(task: _SelectTask, shard: tuple[int, int]) -> tuple[ScanTable, 
     from semiovs.select.scan_table import ScanTable
 
     started = time.monotonic()
-    total = sum(1 for _ in task.candidates())
+    total = sum(1 for _ in task.candidates(lambda line: log(f"note: {line}")))
     if not total:
         raise DataError(f"--from {' '.join(task.pool)}: no images there")
     scan = ScanTable(task.out / "scan", "pool", task.examiner.settings)

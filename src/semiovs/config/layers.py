@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -157,7 +158,7 @@ class LayerReader:
             path, equals, value = text.partition("=")
             path = path.strip()
             if not equals or not path:
-                self.problems.append(f"config: '{text}': expected key=value on the command line")
+                self.problems.append(f"config: '{text}': expected key=value on the command line{_suggest_quotes(text)}")
                 continue
             try:
                 node = parse_yaml(value, "on the command line")
@@ -169,6 +170,13 @@ class LayerReader:
             for key, leaf in expand_value(path, data):
                 put_leaf(layer, key, leaf)
         return layer
+
+
+def _suggest_quotes(text: str) -> str:
+    """What to do about a file among the ``key=value`` arguments, which the shell has put there for a star."""
+    if not os.path.exists(text):  # noqa: PTH110 - never raises
+        return ""
+    return "; it is a file: put a pattern with a star into quotes, so that the shell leaves it whole"
 
 
 def expand_value(path: str, data: Any) -> Iterator[tuple[str, Leaf]]:

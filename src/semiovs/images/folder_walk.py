@@ -3,13 +3,53 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from semiovs.images.conventions import FILM_SUFFIXES, FOREIGN_SUFFIXES
 
 #: Folders with thumbnails that storage systems and archives add.
 _SHADOWS = ("@eaDir", "__MACOSX")
 #: Endings of files that do not make a folder a full one: notes, and what file managers add.
 _PLACEHOLDERS = (".md", ".txt", ".ini", ".db", "readme")
+#: Endings and folders that are named; the others are counted.
+_NAMED = 6
+
+
+@dataclass
+class PassedBy:
+    """What a walk passed by. files: ending -> number, without notes (README, .txt); folders: not looked into."""
+
+    files: Counter[str] = field(default_factory=Counter)
+    folders: list[str] = field(default_factory=list)
+
+    def describe(self, place: Path | str, *, way: str = "") -> Iterator[str]:
+        """Yield a line for the files and one for the folders that were not read; way: how to read the folders."""
+        if total := self.files.total():
+            kinds = [f"{number} {ending}" for ending, number in self.files.most_common(_NAMED)]
+            rest = total - sum(number for _, number in self.files.most_common(_NAMED))
+            shown = ", ".join([*kinds, *([f"{rest} others"] if rest else [])])
+            fix = "".join(
+                f"; {what}"
+                for what, kind in (
+                    ("save these pictures as JPEG or PNG", FOREIGN_SUFFIXES),
+                    ("save frames of the films as pictures", FILM_SUFFIXES),
+                )
+                if self.files.keys() & set(kind)
+            )
+            yield f"{place}: {total} {'file' if total == 1 else 'files'} not read: {shown}{fix}"
+        if self.folders:
+            number = len(self.folders)
+            shown = ", ".join(self.folders[:_NAMED]) + (", …" if number > _NAMED else "")
+            yield f"{place}: {number} {'sub-folder' if number == 1 else 'sub-folders'} not read: {shown}{way}"
+
+    def count(self, names: Collection[str]) -> None:
+        """Count files by their ending; notes are left out."""
+        for name in names:
+            if not name.lower().endswith(_PLACEHOLDERS):
+                self.files[os.path.splitext(name)[1].lower() or "without ending"] += 1  # noqa: PTH122
 
 
 def walk_files(
@@ -19,6 +59,7 @@ def walk_files(
     deep: bool = True,
     skip: Path | None = None,
     onerror: Callable[[OSError], object] | None = None,
+    passed_by: PassedBy | None = None,
 ) -> Iterator[Path]:
     """Yield the files of a folder whose names end in one of the suffixes (lower case), and, if `deep`, those of all
     folders below.
@@ -27,7 +68,8 @@ def walk_files(
     and folders are left out. Links to folders are followed, unless they lead back to a folder that is being walked
     through, or to one above it.
 
-    skip: a folder to leave out, with links resolved; onerror: called with the error of folders that cannot be listed.
+    skip: a folder to leave out, with links resolved; onerror: called with the error of folders that cannot be listed;
+    passed_by: filled with the files of other suffixes, and the folders that are not looked into.
     """
     endings = tuple(suffixes)
     waiting: list[tuple[Path, tuple[str, ...]]] = [(folder, (os.path.realpath(folder),))]
@@ -40,6 +82,9 @@ def walk_files(
             if onerror is not None:
                 onerror(error)
             continue
+        if passed_by is not None:
+            passed_by.count([name for name, inner, _ in found if not inner and not name.lower().endswith(endings)])
+            passed_by.folders += [name for name, inner, _ in found if inner and not deep and name not in _SHADOWS]
         yield from (place / name for name, inner, _ in found if not inner and name.lower().endswith(endings))
         below = []
         for name, is_folder, is_link in found if deep else ():

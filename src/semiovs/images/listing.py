@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from semiovs.errors import DataError
 from semiovs.images.allowed_folders import AllowedFolders
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.findings import Finding, join_first, raise_errors
-from semiovs.images.folder_walk import walk_files
+from semiovs.images.folder_walk import PassedBy, walk_files
 from semiovs.images.record import Record
 from semiovs.images.record_lines import CONTROL, escape_controls
 
@@ -25,7 +26,7 @@ def find_images(folder: Path, *, recursive: bool = True) -> dict[str, Path]:
     found, findings = _list_by_id(folder, IMAGE_SUFFIXES, recursive)
     raise_errors(findings)
     if not found:
-        raise _no_images_error(folder)
+        raise _no_images_error(folder, findings)
     return found
 
 
@@ -45,8 +46,8 @@ def read_folder(
         DataError: no such folder, or no images in it.
     """
     found, findings = _list_by_id(images, IMAGE_SUFFIXES, recursive)
-    if not found and not findings:
-        raise _no_images_error(images)
+    if not found and all(finding.severity == "note" for finding in findings):
+        raise _no_images_error(images, findings)
     known: dict[str, Path] = {}
     if masks is not None and not masks.is_dir():
         text = (
@@ -75,6 +76,15 @@ def read_folder(
     return records, findings
 
 
+def read_files(paths: Sequence[Path], folder: Path) -> tuple[list[Record], list[Finding]]:
+    """Records of the images among files and folders below `folder`, and findings; the others are told in notes."""
+    passed = PassedBy(folders=[path.relative_to(folder).as_posix() for path in paths if path.is_dir()])
+    files = [path for path in paths if not path.is_dir()]
+    passed.count([path.name for path in files if not path.name.lower().endswith(IMAGE_SUFFIXES)])
+    found, findings = _name_files((path for path in files if path.name.lower().endswith(IMAGE_SUFFIXES)), folder)
+    return [Record(name, path) for name, path in found.items()], [*findings, *_report_passed(passed, folder)]
+
+
 def _report_missing_masks(images: Path, masks: Path, lacking: list[str], total: int) -> Finding:
     text = (
         f"{images}: {len(lacking)} of {total} images have no mask in {masks} (expected <id>.png): {join_first(lacking)}"
@@ -97,25 +107,38 @@ def _report_outside(record: Record, within: AllowedFolders) -> Finding | None:
     return None
 
 
-def _no_images_error(folder: Path) -> DataError:
-    return DataError(f"{folder}: no images in this folder ({', '.join(IMAGE_SUFFIXES)})", kind="list-empty")
+def _no_images_error(folder: Path, notes: Sequence[Finding]) -> DataError:
+    told = "".join(f"; {note.text.removeprefix(f'{folder}: ')}" for note in notes)
+    return DataError(f"{folder}: no images in this folder ({', '.join(IMAGE_SUFFIXES)}){told}", kind="list-empty")
 
 
 def _list_by_id(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> tuple[dict[str, Path], list[Finding]]:
-    """Files by id, sorted; and a finding for each file whose name is not valid."""
+    """Files by id, sorted; and findings: each file whose name is not valid, and how many have another ending."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder", kind="list-missing")
+    unreadable: list[OSError] = []
+    passed = PassedBy()
+    paths = walk_files(folder, suffixes, deep=recursive, onerror=unreadable.append, passed_by=passed)
+    found, findings = _name_files(paths, folder)
+    return found, [*findings, *map(_report_unreadable, unreadable), *_report_passed(passed, folder)]
+
+
+def _name_files(paths: Iterable[Path], folder: Path) -> tuple[dict[str, Path], list[Finding]]:
+    """Files by id (path in the folder without suffix), sorted; and a finding for each whose name is not valid."""
     found: dict[str, Path] = {}
     findings: list[Finding] = []
-    unreadable: list[OSError] = []
-    for path in walk_files(folder, suffixes, deep=recursive, onerror=unreadable.append):
+    for path in paths:
         name = path.relative_to(folder).with_suffix("").as_posix()
         if (problem := _check_name(name, path, found)) is not None:
             findings.append(problem)
             continue
         found[name] = path
-    findings += map(_report_unreadable, unreadable)
     return dict(sorted(found.items())), findings
+
+
+def _report_passed(passed: PassedBy, folder: Path) -> list[Finding]:
+    where = escape_controls(str(folder))
+    return [Finding("files-unread", "note", line, where=where) for line in passed.describe(where)]
 
 
 def _report_unreadable(error: OSError) -> Finding:

@@ -6,11 +6,9 @@ A file's values are read as they are stored: 2- and 4-bit gray is not stretched 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,11 @@ from PIL import Image
 
 from semiovs.errors import DataError, MissingExtraError
 from semiovs.images.conventions import IGNORE
-from semiovs.images.image import keep_stored_size, open_file, open_image
+from semiovs.images.image import open_file, open_image
 from semiovs.images.orientation import orient_pixels
+from semiovs.images.pages import count_pages
 from semiovs.images.pixels import decode_deep_png, find_deep_channels, is_tiff
-from semiovs.images.tiff import EXTRA_SAMPLES, PHOTOMETRIC, StoredTiff, is_page, read_stored_tiff
+from semiovs.images.tiff import EXTRA_SAMPLES, PHOTOMETRIC, StoredTiff, read_stored_tiff
 
 #: A value (7,) or a colour (128, 64, 0) of a mask.
 Key = tuple[int, ...]
@@ -37,7 +36,7 @@ _STRETCHED = {"L;2": 85, "L;4": 17}
 #: TIFF compressions that change values, or may: JPEG, JPEG 2000, WebP, JPEG XL.
 _LOSSY = frozenset({6, 7, 33003, 33004, 33005, 34712, 34892, 50001, 50002, 52546})
 #: Tags of TIFF files.
-_SUBFILE, _BITS, _COMPRESSION, _DESCRIPTION, _CHANNELS, _SAMPLE_FORMAT = 254, 258, 259, 270, 277, 339
+_BITS, _COMPRESSION, _SAMPLE_FORMAT = 258, 259, 339
 #: Signed integers become these where none is negative: bytes -> type.
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 #: Whole numbers of floats are exact up to here.
@@ -107,7 +106,7 @@ def _needs_tifffile(image: Image.Image) -> bool:
 def _decode_image(path: Path, image: Image.Image, colors: bool) -> StoredMask:
     """Decode an open image with Pillow, or a deep PNG with OpenCV."""
     _refuse_lossy(path, image)
-    _refuse_pages(path, image)
+    _check_pages(path, count_pages(image))
     deep_png = image.format == "PNG" and image.mode in {"RGB", "RGBA"} and _describe_tile(image)[1].endswith(";16B")
     if deep_png and (order := find_deep_channels(path, image)) is not None:
         image.load()  # finds damage, which OpenCV passes over
@@ -265,37 +264,6 @@ def _is_lossless_webp(path: Path) -> bool:
         size = int.from_bytes(data[at + 4 : at + 8], "little")
         at += 8 + size + size % 2
     return False
-
-
-def _refuse_pages(path: Path, image: Image.Image) -> None:
-    """Refuse several pages or frames; smaller copies of a page (overviews) and transparency masks do not count."""
-    pages = image.n_frames if getattr(image, "is_animated", False) else 1  # type: ignore[attr-defined]
-    if image.format == "TIFF":
-        tags: Any = image.tag_v2  # type: ignore[attr-defined]
-        hidden = _count_hidden_pages(
-            str(tags.get(_DESCRIPTION, "")), image.width * image.height * tags.get(_CHANNELS, 1)
-        )
-        if pages > 1:
-            pages = 0
-            for number in range(image.n_frames):  # type: ignore[attr-defined]
-                image.seek(number)
-                pages += is_page(image.tag_v2.get(_SUBFILE, 0))  # type: ignore[attr-defined]
-            image.seek(0)
-            keep_stored_size(image)
-        pages = max(pages, hidden)
-    _check_pages(path, pages)
-
-
-def _count_hidden_pages(description: str, samples: int) -> int:
-    """Count the pictures that ImageJ and tifffile may write behind a single page, by what they say of it.
-
-    samples: of the page, all channels.
-    """
-    if found := re.match(r"ImageJ=[\s\S]*?^images=(\d+)", description, re.MULTILINE):
-        return int(found[1])
-    if found := re.match(r'\{"shape": \[([\d, ]+)\]', description):
-        return prod(int(side) for side in found[1].split(",")) // max(samples, 1)
-    return 1
 
 
 def _check_pages(path: Path, pages: int) -> None:

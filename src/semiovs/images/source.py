@@ -21,11 +21,15 @@ from semiovs.images.containers.container import (
 )
 from semiovs.images.conventions import IMAGE_SUFFIXES
 from semiovs.images.findings import Finding, raise_errors
+from semiovs.images.folder_walk import walk_files
+from semiovs.images.listing import read_files
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
 from semiovs.images.record_lines import CONTROL, parse_record, read_lines, relative_path
 
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+#: Folders beside `images` that hold no images to read: masks, and folders of other roles.
+_BESIDE = frozenset({"images", "masks", "labels", "annotations", "confidence", "val", "unlabeled", "ood"})
 _SAVED = ("dataset_dict.json", "state.json")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d{1,12})\.\.(\d{1,12})")
@@ -34,8 +38,8 @@ Reading = tuple[Manifest, Sequence[Finding]]
 
 #: Folders above that of a list that its paths may start from, and lines that are read to find out.
 _ABOVE, _LOOKED_AT = 4, 20
-#: Largest number of tars that a pattern with braces may name.
-_MOST_TARS = 100_000
+#: Signs that make a path a pattern, and the largest number of files that its braces may name.
+_WILD, _MOST = frozenset("{*?["), 100_000
 #: Characters of a source or license that are kept.
 _LONGEST = 1000
 
@@ -44,10 +48,10 @@ def read_source(given: str | Path, root: Path | str = ".", *, key: str = "", out
     """Read the images of a folder, a list or manifest, tars, or a Hugging Face data set; a relative path starts from
     `root`.
 
-    Tars: ``a.tar``, ``shards/{000000..000099}.tar``, ``shards/*.tar``, or a folder of tars without images; an id is the
-    tar's name and the image's, both without suffix. Data sets: ``hf:NAME[:SPLIT[:COLUMN]]``, a directory that
-    `datasets` has saved, or a Parquet file. key: what to name in the message where nothing is there; outside: as in
-    `examine_list`.
+    Also a single image, or a pattern of images (``photos/*.jpg``). Tars: ``a.tar``, ``shards/{000000..000099}.tar``,
+    ``shards/*.tar``, or a folder of tars without images; an id is the tar's name and the image's, both without suffix.
+    Data sets: ``hf:NAME[:SPLIT[:COLUMN]]``, a directory that `datasets` has saved, or a Parquet file. key: what to name
+    in the message where nothing is there; outside: as in `examine_list`.
 
     Raises:
         DataError: nothing there, or it does not hold; MissingExtraError: a data set, and `datasets` is not installed.
@@ -68,7 +72,7 @@ def examine_source(given: str | Path, root: Path | str = ".", *, key: str = "", 
     if _is_dataset_path(path):
         return _read_rows(path, root), ()
     if _is_pattern(path):
-        return _read_tars(_expand_pattern(path, key), _fixed_folder(path)), ()
+        return _read_pattern(path, key)
     if path.is_dir():
         return _read_folder(path, root, outside=outside)
     if not path.is_file():
@@ -80,6 +84,8 @@ def examine_source(given: str | Path, root: Path | str = ".", *, key: str = "", 
         return _read_tars([path], path.parent), ()
     if name.endswith(".parquet"):
         return _read_saved(path, root), ()
+    if name.endswith(IMAGE_SUFFIXES):
+        return Manifest([Record(path.stem, path)], path.parent), ()
     return examine_list(path, root, outside=outside)
 
 
@@ -128,8 +134,18 @@ def _image_exists(line: str | DataError, start: Path) -> bool:
         return True
 
 
+def match_files(path: Path) -> list[Path]:
+    """The files that a pattern (``photos/*.jpg``, also with ``?``, ``[0-9]``, ``{a,b}``) names, sorted; the path itself
+    if it is no pattern.
+
+    Raises:
+        DataError: no file fits.
+    """
+    return _expand_pattern(path, "") if _is_pattern(path) and not _is_dataset_path(path) else [path]
+
+
 def is_container(path: Path) -> bool:
-    """Whether a path names images in containers: tars, braces, a data set, a folder of tars."""
+    """Whether a path names many images without being a list: tars, patterns, a data set, a folder of tars."""
     if path.is_file():
         return path.name.lower().endswith((TAR, ".parquet", *_PACKED))
     return (
@@ -180,12 +196,25 @@ def _read_folder(path: Path, root: Path, *, outside: bool) -> Reading:
     """Read a folder: a saved data set, tars, or images, which must lie in the folder or in the root after following
     links.
     """
-    folder = path / "images" if (path / "images").is_dir() else path
+    inner = (path / "images").is_dir()
+    folder = path / "images" if inner else path
     if _is_saved_dataset(path):
         return _read_saved(path, root), ()
     if tars := _find_tars(folder):
         return _read_tars(tars, folder), ()
-    return Manifest.examine_folder(folder, within=None if outside else AllowedFolders([root, folder]))
+    images, findings = Manifest.examine_folder(folder, within=None if outside else AllowedFolders([root, folder]))
+    beside = describe_beside_images(path) if inner else ()
+    return images, [*findings, *(Finding("files-unread", "note", line, where=str(path)) for line in beside)]
+
+
+def describe_beside_images(folder: Path) -> Iterator[str]:
+    """Tell of the images that lie beside the folder ``images`` of a folder, and are not read for that."""
+    places = [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name not in _BESIDE]
+    holding = [path.name for path in places if any(walk_files(path, IMAGE_SUFFIXES, deep=False))]
+    here = sum(1 for _ in walk_files(folder, IMAGE_SUFFIXES, deep=False))
+    left = [f"{here} images"] * bool(here) + [f"the folder {name}" for name in holding]
+    if left:
+        yield f"{folder}: only its folder images is read; beside it lie {', '.join(left)}"
 
 
 def _read_saved(path: Path, root: Path) -> Manifest:
@@ -236,30 +265,45 @@ def _clean_text(about: Mapping[str, str], key: str) -> str:
 
 
 def _is_pattern(path: Path) -> bool:
-    return bool(set(path.as_posix()) & set("{*")) and not path.exists()
+    return bool(set(path.as_posix()) & _WILD) and not path.exists()
 
 
 def _fixed_folder(path: Path) -> Path:
     """The part of a pattern before the first part with braces or a star."""
-    return Path(*itertools.takewhile(lambda part: not set(part) & set("{*"), path.parts))
+    return Path(*itertools.takewhile(lambda part: not set(part) & _WILD, path.parts))
+
+
+def _read_pattern(path: Path, key: str) -> Reading:
+    """Read the tars, or the images, that a pattern names; what else it names is told in a note."""
+    paths, folder = _expand_pattern(path, key), _fixed_folder(path)
+    tars = [p for p in paths if p.name.lower().endswith(TAR)]
+    if len(tars) == len(paths):
+        return _read_tars(tars, folder), ()
+    if tars:
+        raise DataError(f"{path}: names tars and other files; give a pattern for each of the two")
+    records, findings = read_files(paths, folder)
+    if not records and not any(finding.severity == "error" for finding in findings):
+        told = "".join(f"; {finding.text}" for finding in findings)
+        raise DataError(f"{path}: no images among {len(paths)} files and folders{told}", kind="list-empty")
+    return Manifest(records, folder), findings
 
 
 def _expand_pattern(path: Path, key: str) -> list[Path]:
-    """Expand a path with braces and stars to tars, in order, each once."""
-    texts = list(itertools.islice(_expand_braces(path.as_posix()), _MOST_TARS + 1))
-    if len(texts) > _MOST_TARS:
-        raise DataError(f"{path}: braces that stand for more than {_MOST_TARS:,} tars")
+    """Expand a path with braces and stars to what it names, in order, each once."""
+    texts = list(itertools.islice(_expand_braces(path.as_posix()), _MOST + 1))
+    if len(texts) > _MOST:
+        raise DataError(f"{path}: braces that stand for more than {_MOST:,} files")
     paths: list[Path] = []
     for text in texts:
         base = _fixed_folder(Path(text))
-        paths += sorted(base.glob(Path(text).relative_to(base).as_posix())) if "*" in text else [Path(text)]
+        if base == Path(text) or Path(text).exists():
+            paths.append(Path(text))
+            continue
+        paths += sorted(p for p in base.glob(Path(text).relative_to(base).as_posix()) if not p.name.startswith("."))
     if not paths:
         raise _missing_error(key, path)
-    if others := [p for p in paths if not p.name.lower().endswith(TAR)]:
-        raise DataError(f"{others[0]}: braces and stars stand for plain tars (.tar)")
-    missing = [f"{p}: no such file (of {path})" for p in paths if not p.is_file()]
-    if missing:
-        raise DataError.of(missing, f"{len(missing)} of the {len(paths)} tars of {path} are missing")
+    if missing := [f"{p}: no such file (of {path})" for p in paths if not p.exists()]:
+        raise DataError.of(missing, f"{len(missing)} of the {len(paths)} files of {path} are missing")
     return list(dict.fromkeys(paths))
 
 

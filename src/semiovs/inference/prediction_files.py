@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from semiovs.errors import DataError, UsageError
 from semiovs.files import atomic_write, write_bytes
 from semiovs.images.containers.container import image_exists, split_path
 from semiovs.images.conventions import IMAGE_SUFFIXES
-from semiovs.images.folder_walk import walk_files
-from semiovs.images.source import is_container, read_source
+from semiovs.images.folder_walk import PassedBy, walk_files
+from semiovs.images.image import open_image
+from semiovs.images.pages import count_pages
+from semiovs.images.source import is_container, match_files, read_source
 from semiovs.inference.overlay import id_png, overlay, palette_png
 from semiovs.inference.predictor import Prediction, Predictor
 
@@ -38,12 +40,21 @@ class PredictionJob:
         return {kind: self.target.with_name(self.target.name + ending) for kind, ending in endings.items()}
 
 
-def list_jobs(paths: Sequence[Path], out: Path, *, recursive: bool) -> Iterator[PredictionJob]:
+def list_jobs(
+    given: Sequence[Path],
+    out: Path,
+    *,
+    recursive: bool,
+    say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+) -> Iterator[PredictionJob]:
     """Pictures with their targets: sub-folders are kept, and the folders' own names where several are given.
+
+    given: files, folders, tars, and patterns of them (``photos/*.jpg``); say: told what folders hold that is not read.
 
     Raises:
         DataError: a file or folder that is not there, or a folder without pictures.
     """
+    paths = [path for one in given for path in match_files(one)]
     several = sum(path.is_dir() for path in paths) > 1
     found: list[tuple[Path, Path]] = []
     for path in paths:
@@ -55,10 +66,12 @@ def list_jobs(paths: Sequence[Path], out: Path, *, recursive: bool) -> Iterator[
                 raise DataError(f"{path}: no such file or folder")
             found.append((path, Path(path.stem)))
             continue
-        images = sorted(p for p in walk_files(path, IMAGE_SUFFIXES, deep=recursive) if p.is_file())
+        images, notes = _list_pictures(path, recursive=recursive)
         if not images:
-            deeper = "" if recursive else "; --recursive looks into sub-folders"
-            raise DataError(f"{path}: no pictures in this folder ({', '.join(IMAGE_SUFFIXES)}){deeper}")
+            rest = "".join(f"; {note.removeprefix(f'{path}: ')}" for note in notes)
+            raise DataError(f"{path}: no pictures in this folder ({', '.join(IMAGE_SUFFIXES)}){rest}")
+        for note in notes:
+            say(note)
         above = Path(path.resolve().name) if several else Path()
         found += [(image, above / image.relative_to(path).with_suffix("")) for image in images]
     found = list({image.resolve(): (image, target) for image, target in reversed(found)}.values())[::-1]
@@ -68,6 +81,14 @@ def list_jobs(paths: Sequence[Path], out: Path, *, recursive: bool) -> Iterator[
         yield PredictionJob(
             image, out / (target if names[target] == 1 else target.with_name(f"{target.name}{image.suffix}"))
         )
+
+
+def _list_pictures(folder: Path, *, recursive: bool) -> tuple[list[Path], list[str]]:
+    """Pictures of a folder, and lines about what it holds beside them."""
+    passed, unreadable = PassedBy(), list[OSError]()
+    images = sorted(walk_files(folder, IMAGE_SUFFIXES, deep=recursive, onerror=unreadable.append, passed_by=passed))
+    notes = [f"{error.filename}: this folder cannot be looked into: {error.strerror}" for error in unreadable]
+    return images, [*notes, *passed.describe(folder, way="; --recursive reads them")]
 
 
 def check_targets(jobs: Sequence[PredictionJob], *, pictures: bool, scores: bool, overwrite: bool) -> int:
@@ -114,9 +135,15 @@ def write_prediction(job: PredictionJob, predictor: Predictor, *, pictures: bool
         "image": str(job.image),
         **{kind: str(path) for kind, path in files.items()},
         "size": list(found.labels.shape),
+        "pages": _count_pages(job.image) if predictor.images.bands is None else 1,
         "mean_confidence": round(float(found.confidence.mean()), 4),
         "classes": _class_shares(found, names),
     }
+
+
+def _count_pages(path: Path) -> int:
+    with open_image(path) as image:
+        return count_pages(image)
 
 
 def _class_shares(found: Prediction, names: Sequence[str]) -> dict[str, float]:

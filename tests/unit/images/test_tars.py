@@ -89,7 +89,7 @@ def test_shards_by_braces_stars_and_folder(tmp_path):
         assert [r.id for r in read_source(given, tmp_path)] == ["008/x", "009/x", "010/x"], given
         assert read_source(given, tmp_path).hash == read_source("shards", tmp_path).hash
     assert read_source("{shards}/{008..010}.tar", tmp_path)[0].id == "shards/008/x"
-    with pytest.raises(DataError, match="2 of the 4 tars") as caught:
+    with pytest.raises(DataError, match="2 of the 4 files") as caught:
         read_source("shards/{007,008,009,011}.tar", tmp_path)
     assert len(caught.value.problems) == 2
     for wrong in (
