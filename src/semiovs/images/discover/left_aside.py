@@ -45,7 +45,7 @@ def _count_left_aside(folder: Path, lists: FoundLists) -> dict[str, int]:
         place = parent.relative_to(folder).as_posix()
         if f"{place}/".startswith(tuple(f"{name}/" for name in whole)) or (lists.flat and place == "."):
             continue
-        found = [Path(os.path.normpath(path)) in listed for path in files]
+        found = [bool(listed) and Path(os.path.normpath(path)) in listed for path in files]
         if any(found):
             used.add(place)
         if not all(found):

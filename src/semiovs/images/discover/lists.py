@@ -4,6 +4,7 @@ list.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.id_lists import PLACES as ID_PLACES
+from semiovs.images.discover.id_lists import SUFFIXES as ID_SUFFIXES
 from semiovs.images.discover.id_lists import index_pairs, read_pairs
 from semiovs.images.discover.layouts import LABELED_PLACES, UNLABELED_FOLDERS, VAL_PLACES, is_named_like_a_mask
 from semiovs.images.discover.pairs import (
@@ -102,14 +104,14 @@ def _find_first_pairs(folder: Path, places: Iterable[str]) -> tuple[str, FoundPa
 
 def _add_id_lists(folder: Path, found: FoundLists) -> set[Path]:
     """Add the lists of ids; returns their files."""
-    known = index_pairs(folder)
     taken: set[Path] = set()
     files = [
         path
         for place in ID_PLACES
         for path in _list_files(folder / place)
-        if known and _guess_role(path) and not _is_list(path)
+        if path.suffix.lower() in ID_SUFFIXES and _guess_role(path) and not _is_list(path)
     ]
+    known = index_pairs(folder) if files else {}
     for path in sorted(files, key=_rank_list):
         role = _guess_role(path) or ""
         pairs = [(image, None if role == UNLABELED else mask) for image, mask in read_pairs(path, known)]
@@ -234,9 +236,8 @@ def find_first_image(folder: Path, lists: Mapping[str, str], made: Mapping[str, 
             )
             if (row := next(rows, None)) is not None and (folder / row[0]).is_file():
                 return folder / row[0]
-    places = (list_images(folder / name) for name in ("images", "unlabeled"))
-    beside = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return next((found[0] for found in (*places, beside) if found), None)
+    places = (walk_files(folder / name, IMAGE_SUFFIXES) for name in ("images", "unlabeled"))
+    return next(itertools.chain(*places, walk_files(folder, IMAGE_SUFFIXES, deep=False)), None)
 
 
 def read_masks(folder: Path, path: Path) -> list[Path]:
