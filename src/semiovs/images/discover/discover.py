@@ -16,9 +16,12 @@ from semiovs.images.discover.lists import (
     find_first_image,
     find_lists,
     format_line,
+    format_place,
+    lead_elsewhere,
     read_masks,
 )
 from semiovs.images.discover.near_misses import describe_other_places, find_near_misses
+from semiovs.images.discover.roles import Roles, add_told_images, pair_told_folders
 from semiovs.images.discover.survey import Survey
 from semiovs.images.folder_walk import walk_files
 
@@ -26,11 +29,11 @@ from semiovs.images.folder_walk import walk_files
 LISTS = "lists"
 
 
-def discover(folder: Path) -> Survey:
-    """Find out what `folder` holds.
+def discover(folder: Path, roles: Roles | None = None) -> Survey:
+    """Find out what `folder` holds. roles: folders whose roles are told, in it or elsewhere.
 
     Raises:
-        DataError: no such folder, or neither images nor lists in it.
+        DataError: no such folder, or neither images nor lists in it; a told folder does not hold what it should.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name the one with your images")
@@ -42,14 +45,15 @@ def discover(folder: Path) -> Survey:
     found.val = _count_files(folder / "val" / "images", IMAGE_SUFFIXES)
     found.ood = _count_files(folder / "ood", IMAGE_SUFFIXES)
     _find_classes(found)
-    _find_lists(found)
+    _find_lists(found, roles or Roles())
     _find_bands(found)
-    if not (found.images or found.unlabeled or found.flat or found.lists):
+    if not (found.images or found.unlabeled or found.flat or found.lists or found.folders):
         raise DataError(
             f"{folder}: no images here; put images into images/, their masks (same names, PNG) into masks/, "
             f"images without masks into unlabeled/{describe_other_places(folder)}"
         )
-    found.notes += find_near_misses(found)
+    told = () if roles is None else (roles.labeled, roles.unlabeled, roles.val, roles.ood)
+    found.notes += find_near_misses(found, [place for place in told if place is not None])
     return found
 
 
@@ -69,9 +73,16 @@ def _find_classes(found: Survey) -> None:
         found.class_file = name
 
 
-def _find_lists(found: Survey) -> None:
-    lists = find_lists(found.folder)
+def _find_lists(found: Survey, roles: Roles) -> None:
+    lists = pair_told_folders(found.folder, roles)
+    find_lists(found.folder, lists)
     add_missing_lists(found.folder, lists)
+    add_told_images(found.folder, roles, lists)
+    found.told = lists.told
+    found.outside = lead_elsewhere(found.folder, lists.made.values())
+    if roles.ood is not None:
+        found.ood = _count_files(roles.ood, IMAGE_SUFFIXES)
+    found.folders = {role: format_place(found.folder, path) for role, path in lists.folders.items()}
     found.lists = {role: path.relative_to(found.folder).as_posix() for role, path in lists.lists.items()}
     found.other_splits = [path.relative_to(found.folder).as_posix() for path in lists.others]
     for role, pairs in lists.made.items():
@@ -81,7 +92,7 @@ def _find_lists(found: Survey) -> None:
     found.notes += lists.notes
     found.notes += note_left_aside(found.folder, lists)
     found.flat = lists.flat
-    if found.masks:
+    if found.masks and LABELED not in lists.told:
         return
     if LABELED in lists.made:
         found.mask_files = [mask for _, mask in lists.made[LABELED] if mask is not None]

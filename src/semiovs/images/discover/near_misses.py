@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from semiovs.images.conventions import IMAGE_SUFFIXES
@@ -46,8 +46,8 @@ _CLASS_LISTS = (
 )
 
 
-def find_near_misses(found: Survey) -> Iterator[str]:
-    """Yield notes about a folder with images."""
+def find_near_misses(found: Survey, told: Iterable[Path] = ()) -> Iterator[str]:
+    """Yield notes about a folder with images. told: further folders of images."""
     folder = found.folder
     if not found.labeled:
         yield from _note_annotations(folder)
@@ -56,17 +56,20 @@ def find_near_misses(found: Survey) -> Iterator[str]:
         yield f"{found.images} images but {found.masks} masks: an image and its mask have the same name"
     if lossy := _count_suffixes(folder / "masks", {".jpg", ".jpeg"}):
         yield f"masks/ holds {sum(lossy.values())} JPEG files: JPEG changes the values, save masks as PNG"
-    yield from note_unread_files(folder)
+    yield from note_unread_files(folder, told)
     names = [name for name in _CLASS_LISTS if (folder / name).is_file()]
     if names and found.class_file is None and found.classes is None:
         yield f"{names[0]} may hold the class names: give them with --classes a,b,c, or one a line in classes.txt"
 
 
-def note_unread_files(folder: Path) -> Iterator[str]:
-    """Yield a note about files among the images that are not read."""
+def note_unread_files(folder: Path, told: Iterable[Path] = ()) -> Iterator[str]:
+    """Yield a note about files among the images that are not read. told: further folders of images."""
     places = (*IMAGE_FOLDERS, "unlabeled", *UNLABELED_FOLDERS, "val/images", "ood")
-    files = {path for place in places for path in walk_files(folder / place, _FOREIGN)}
-    kinds = Counter(path.suffix.lower() for path in [*files, *walk_files(folder, _FOREIGN, deep=False)])
+    inner = [*(folder / place for place in places), *told]
+    files = {path.resolve() for place in inner for path in walk_files(place, _FOREIGN)}
+    kinds = Counter(
+        path.suffix.lower() for path in {*files, *map(Path.resolve, walk_files(folder, _FOREIGN, deep=False))}
+    )
     if kinds:
         shown = ", ".join(f"{number} {suffix}" for suffix, number in kinds.most_common())
         yield f"files that are not read ({shown}) are left out: save images as JPEG or PNG"

@@ -53,15 +53,18 @@ def list_settings(found: Survey, classes: str | FoundClasses, *, root: str) -> d
     """List the settings of section `data` and `ood` for the folder: dotted key -> value."""
     values: dict[str, Any] = {"data.root": root}
     values["data.classes"] = classes if isinstance(classes, str) else list(classes.names)
-    values |= {f"data.{role}": found.lists[role] for role in ("labeled", "unlabeled", "val") if role in found.lists}
-    if found.flat and not found.unlabeled and "unlabeled" not in found.lists:
+    given = found.lists | found.folders
+    values |= {f"data.{role}": given[role] for role in ("labeled", "unlabeled", "val") if role in given}
+    if found.flat and not found.unlabeled and "unlabeled" not in given:
         values["data.unlabeled"] = "."
     if found.bands is not None and found.bands.needed:
         values["data.bands"] = found.bands.take
     if isinstance(classes, FoundClasses) and classes.map is not None:
         values["data.masks.map"] = classes.map
+    if found.outside:
+        values["data.outside"] = True
     if found.ood and (labels := find_ood_labels(found)):
-        values |= {"ood.images": "ood", "ood.labels": labels}
+        values |= {"ood.images": found.ood_images, "ood.labels": labels}
     return values
 
 
@@ -109,6 +112,8 @@ def _format_data(found: Survey, classes: str | FoundClasses, values: dict[str, A
             values, "unlabeled", f"unlabeled/ ({found.unlabeled} images here)", there=bool(found.unlabeled)
         )
     yield _format_role(values, "val", f"val/images with val/masks ({found.val} images here)", there=bool(found.val))
+    if "data.outside" in values:
+        yield "  outside: true   # the lists name files that lie elsewhere"
     if found.bands is not None:
         yield from found.bands.lines()
     if found.other_splits:
@@ -133,7 +138,7 @@ def _format_ood(found: Survey, values: dict[str, Any]) -> Iterator[str]:
     mark = "" if "ood.images" in values else "# "
     yield "# Images from elsewhere (out of distribution), labelled by an open-vocabulary model: semiovs label --help"
     yield f"{mark}ood:"
-    yield f"{mark}  images: ood   # {found.ood} images here"
+    yield f"{mark}  images: {format_inline(found.ood_images)}   # {found.ood} images here"
     yield (
         f"{mark}  labels: {find_ood_labels(found) or _OOD_LABELS[0]}   # store written by semiovs label, or a "
         f"folder "
