@@ -8,7 +8,7 @@ from pathlib import Path
 from semiovs.errors import DataError
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.bands import guess_bands
-from semiovs.images.discover.classes import CLASS_FILES, ROBOFLOW_CLASSES, read_numbered_classes
+from semiovs.images.discover.class_files import find_class_file
 from semiovs.images.discover.left_aside import note_left_aside
 from semiovs.images.discover.lists import (
     LABELED,
@@ -44,8 +44,8 @@ def discover(folder: Path, roles: Roles | None = None) -> Survey:
     found.unlabeled = _count_files(folder / "unlabeled", IMAGE_SUFFIXES)
     found.val = _count_files(folder / "val" / "images", IMAGE_SUFFIXES)
     found.ood = _count_files(folder / "ood", IMAGE_SUFFIXES)
-    _find_classes(found)
     _find_lists(found, roles or Roles())
+    _find_classes(found)
     _find_bands(found)
     if not (found.images or found.unlabeled or found.flat or found.lists or found.folders):
         raise DataError(
@@ -62,15 +62,15 @@ def _count_files(folder: Path, suffixes: Collection[str]) -> int:
 
 
 def _find_classes(found: Survey) -> None:
-    name = next((name for name in (*CLASS_FILES, *ROBOFLOW_CLASSES) if (found.folder / name).is_file()), None)
-    if name is not None and name.endswith((".yaml", ".yml")):
-        found.classes = read_numbered_classes(found.folder / name)
-    if found.classes is not None:
-        found.notes.append(
-            f"{name} numbers its classes with gaps: they were put in order, with a map from the values in masks"
-        )
+    beside = [place for mask in found.mask_files[:1] for place in (mask.parent, mask.parent.parent)]
+    file = find_class_file(found.folder, [p for p in beside if found.told or p.is_relative_to(found.folder)])
+    if file is None:
+        return
+    found.classes, found.colors, found.class_names = file.classes, file.colors, file.names
+    if file.note:
+        found.notes.append(file.note)
     else:
-        found.class_file = name
+        found.class_file = format_place(found.folder, file.path)
 
 
 def _find_lists(found: Survey, roles: Roles) -> None:

@@ -35,6 +35,8 @@ _FOREIGN = frozenset(
         ".webm",
     }
 )
+#: Files of CVAT's export beside JPEGImages/.
+_CVAT = ("labelmap.txt", "ImageSets/Segmentation/default.txt")
 #: Files in which other programs keep class names.
 _CLASS_LISTS = (
     "labelmap.txt",
@@ -50,7 +52,7 @@ def find_near_misses(found: Survey, told: Iterable[Path] = ()) -> Iterator[str]:
     """Yield notes about a folder with images. told: further folders of images."""
     folder = found.folder
     if not found.labeled:
-        yield from _note_annotations(folder)
+        yield from _note_annotations(folder, read="" if found.classes is None else found.classes.source)
         yield from _note_polygons(folder)
     if found.images and found.masks and found.images < found.masks and UNLABELED not in found.lists:
         yield f"{found.images} images but {found.masks} masks: an image and its mask have the same name"
@@ -86,6 +88,11 @@ def describe_other_places(folder: Path) -> str:
     shown = ", ".join(f"{name} ({number})" for name, number in places.most_common())
     text = f"; there are images in {shown}"
     inner = next((name for name in places if name != "images/" and (folder / name / "images").is_dir()), None)
+    if "JPEGImages/" in places and any((folder / name).is_file() for name in _CVAT):
+        return (
+            f"{text}: CVAT's export, but without masks in SegmentationClass/; export 'Segmentation mask 1.1', or "
+            "'CVAT for images' for semiovs labels import"
+        )
     if "JPEGImages/" in places:
         return f"{text}: Pascal VOC? semiovs data prepare voc --root {folder}"
     if inner is not None:
@@ -93,10 +100,12 @@ def describe_other_places(folder: Path) -> str:
     return f"{text}: rename or link them (links may lead anywhere), or name lists: data.labeled=LIST"
 
 
-def _note_annotations(folder: Path) -> Iterator[str]:
+def _note_annotations(folder: Path, *, read: str = "") -> Iterator[str]:
+    """Yield notes about files that may hold annotations. read: one that was read already."""
     places = [folder, folder / "annotations", folder / "train"]
     files = (path for place in places if place.is_dir() for path in sorted(place.iterdir()))
-    for path in [path for path in files if path.suffix.lower() in _ANNOTATIONS and not path.name.startswith(".")][:4]:
+    found = [path for path in files if path.suffix.lower() in _ANNOTATIONS and path.name[0] != "."]
+    for path in [path for path in found if path.name != read][:4]:
         images = folder / "images" if (folder / "images").is_dir() else path.parent
         yield f"annotations? semiovs labels import {path} --images {images} --out DIR makes masks of them"
 
