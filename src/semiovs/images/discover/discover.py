@@ -76,7 +76,8 @@ def _find_classes(found: Survey) -> None:
 def _find_lists(found: Survey, roles: Roles) -> None:
     lists = pair_told_folders(found.folder, roles)
     find_lists(found.folder, lists)
-    add_missing_lists(found.folder, lists)
+    file = find_class_file(found.folder)
+    add_missing_lists(found.folder, lists, () if file is None else file.names)
     add_told_images(found.folder, roles, lists)
     found.told = lists.told
     found.outside = lead_elsewhere(found.folder, lists.made.values())

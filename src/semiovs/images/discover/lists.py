@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
+from semiovs.images.discover.class_masks import refuse_class_masks
 from semiovs.images.discover.id_lists import PLACES as ID_PLACES
 from semiovs.images.discover.id_lists import SUFFIXES as ID_SUFFIXES
 from semiovs.images.discover.id_lists import index_pairs, read_pairs
@@ -85,11 +86,14 @@ def find_lists(folder: Path, found: FoundLists) -> None:
     found.others = inner[1:]
 
 
-def add_missing_lists(folder: Path, found: FoundLists) -> None:
+def add_missing_lists(folder: Path, found: FoundLists, class_names: Collection[str] = ()) -> None:
     """Fill `found.made` with lists of images in folders that do not follow the convention.
 
     By convention masks/ holds the masks of images/, val/masks those of val/images, and unlabeled/ has no masks; these
-    need no list.
+    need no list. class_names: names by which masks of single classes are recognised.
+
+    Raises:
+        DataError: images have several masks, one for each class.
     """
     if LABELED in found.roles:
         _add_unlabeled(folder, found)
@@ -105,6 +109,9 @@ def add_missing_lists(folder: Path, found: FoundLists) -> None:
         val = None
     if (labeled := _find_first_pairs(folder, LABELED_PLACES)) is not None:
         _add_pairs(folder, LABELED, found, *labeled, measured)
+    else:
+        for place in LABELED_PLACES:
+            refuse_class_masks(folder, place, class_names)
     if val is not None:
         _add_pairs(folder, VAL, found, *val)
     _add_flat(folder, found)

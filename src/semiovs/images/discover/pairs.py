@@ -53,9 +53,9 @@ def pair_by_name(images: Path, masks: Path, *, deep: bool = True) -> list[Pair]:
 
     Files among the images that are named like masks and have none themselves are no images: they are left away.
     """
-    by_name = {_normalize_unicode(_name_in_folder(path, masks)): path for path in walk_files(masks, MASK_SUFFIXES)}
+    by_name = {_normalize_unicode(cut_name(path, masks)): path for path in walk_files(masks, MASK_SUFFIXES)}
     files = sorted(walk_files(images, IMAGE_SUFFIXES, deep=deep, skip=masks.resolve()))
-    names = {path: _normalize_unicode(_name_in_folder(path, images)) for path in files}
+    names = {path: _normalize_unicode(cut_name(path, images)) for path in files}
     pairs = [(path, _find_mask(by_name, name, path.suffix, beside=False)) for path, name in names.items()]
     return [(image, mask) for image, mask in pairs if not _is_stray(image, mask)]
 
@@ -76,9 +76,7 @@ def pair_side_by_side(images: Path, *, deep: bool = True) -> list[Pair]:
 def have_same_names(pairs: list[Pair], images: Path, masks: Path) -> bool:
     """Whether all masks have exactly the names of their images, as the convention asks."""
     return all(
-        mask is not None
-        and mask.is_relative_to(masks)
-        and _name_in_folder(image, images) == _name_in_folder(mask, masks)
+        mask is not None and mask.is_relative_to(masks) and cut_name(image, images) == cut_name(mask, masks)
         for image, mask in pairs
     )
 
@@ -115,7 +113,7 @@ def _find_mask(masks: Mapping[str, Path], name: str, suffix: str, *, beside: boo
     return next((masks[other] for other in list_mask_names(name, suffix, beside=beside) if other in masks), None)
 
 
-def _name_in_folder(path: Path, folder: Path) -> str:
+def cut_name(path: Path, folder: Path) -> str:
     """Path without suffix of a file that `walk_files` found in a folder; six times as fast as pathlib."""
     name = path.as_posix()[0 if str(folder) == "." else len(folder.as_posix().rstrip("/")) + 1 :]
     return name[: -len(path.suffix)]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from semiovs.errors import DataError, UsageError
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
+from semiovs.images.discover.class_masks import refuse_masks_of_classes
 from semiovs.images.discover.layouts import list_mask_names
 from semiovs.images.discover.lists import LABELED, OOD, UNLABELED, VAL, FoundLists, find_taken
 from semiovs.images.discover.pairs import FoundPairs, Pair, find_pairs, list_images, pair_by_name, pair_side_by_side
@@ -122,6 +123,7 @@ def _pair_with(folder: Path, option: str, given: Path, mask_option: str, masks: 
     files = len(list(walk_files(where, MASK_SUFFIXES)))
     told = FoundPairs(pair_side_by_side(place)) if place == where else FoundPairs(pair_by_name(place, where), where)
     if not any(mask for _, mask in told.pairs):
+        refuse_masks_of_classes(place, where)
         raise DataError(f"{mask_option} {masks}: {_explain_no_pair(told.pairs, where, files, f'{option} {given}')}")
     return told
 
