@@ -10,7 +10,6 @@ from PIL import Image
 
 from semiovs.cli import run as main
 from semiovs.config import load_config
-from semiovs.images.discover import layouts
 from semiovs.images.manifest import Manifest
 
 
@@ -353,18 +352,6 @@ def test_classes_of_roboflow(tmp_path, place):
     assert main(["init", str(tmp_path)]) == 0
     assert load_config(str(tmp_path / "semiovs.yaml")).config.data.classes == f"{place}_classes.csv"
     assert main(["data", "check", str(tmp_path), "data.crop_size=33"]) == 0
-
-
-def test_the_user_guide_names_all_layouts():
-    text = (Path(__file__).parents[2] / "docs/your-data.md").read_text("utf-8")
-    names = (
-        *layouts.IMAGE_FOLDERS,
-        *layouts.MASK_FOLDERS,
-        *layouts.UNLABELED_FOLDERS,
-        *layouts.MASK_ENDINGS,
-        *layouts.IMAGE_ENDINGS,
-    )
-    assert [name for name in names if f"`{name}`" not in text] == []
 
 
 def test_negative_values_are_proposed_as_no_data(tmp_path):

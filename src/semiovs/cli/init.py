@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -38,7 +39,6 @@ def init(
     Folders with other names than those of the user guide, in DIR or elsewhere, get their role from an option.
     """
     from semiovs.config import load_config
-    from semiovs.files import write_text
 
     path = to or folder / "semiovs.yaml"
     if path.exists() and not force:
@@ -46,14 +46,7 @@ def init(
     found = discover(folder, Roles(labeled, masks, unlabeled, val, val_masks, ood))
     made = _lists_beside(found, path)
     text = format_starter(found, choose_classes(found, classes), root=_relative_folder(folder, path.parent))
-    try:
-        for file, lines in made.items():
-            write_text(file, lines)
-        write_text(path, text)
-    except PermissionError as error:
-        raise DataError(
-            f"{path.parent}: cannot be written into: {error.strerror}; --out FILE writes elsewhere"
-        ) from None
+    _write({**made, path: text})
     load_config(str(path))
     steps = list_next_steps(found, str(path))
     if as_json:
@@ -74,6 +67,18 @@ def init(
         "\n".join([f"wrote {wrote}", *(f"  {count:>6} {what}" for what, count in _count_found(found).items()), "next:"])
     )
     out("\n".join(f"  {step}" for step in steps))
+
+
+def _write(files: Mapping[Path, str]) -> None:
+    """Write the lists, and the YAML file last."""
+    from semiovs.files import write_text
+
+    try:
+        for file, text in files.items():
+            write_text(file, text)
+    except PermissionError as error:
+        place = [*files][-1].parent
+        raise DataError(f"{place}: cannot be written into: {error.strerror}; --out FILE writes elsewhere") from None
 
 
 def _lists_beside(found: Survey, path: Path) -> dict[Path, str]:

@@ -14,7 +14,7 @@ from semiovs.images.folder_walk import walk_files
 
 _ANNOTATIONS = frozenset({".json", ".xml"})
 #: Suffixes of pictures and videos that are not read.
-_FOREIGN = frozenset(
+FOREIGN = frozenset(
     {
         ".heic",
         ".heif",
@@ -68,9 +68,9 @@ def note_unread_files(folder: Path, told: Iterable[Path] = ()) -> Iterator[str]:
     """Yield a note about files among the images that are not read. told: further folders of images."""
     places = (*IMAGE_FOLDERS, "unlabeled", *UNLABELED_FOLDERS, "val/images", "ood")
     inner = [*(folder / place for place in places), *told]
-    files = {path.resolve() for place in inner for path in walk_files(place, _FOREIGN)}
+    files = {path.resolve() for place in inner for path in walk_files(place, FOREIGN)}
     kinds = Counter(
-        path.suffix.lower() for path in {*files, *map(Path.resolve, walk_files(folder, _FOREIGN, deep=False))}
+        path.suffix.lower() for path in {*files, *map(Path.resolve, walk_files(folder, FOREIGN, deep=False))}
     )
     if kinds:
         shown = ", ".join(f"{number} {suffix}" for suffix, number in kinds.most_common())
