@@ -206,7 +206,9 @@ def test_classes_of_nnunet(tmp_path, capsys, labels, classes, meant):
     assert check(tmp_path) == 0
 
 
-@pytest.mark.parametrize("text", ['{"labels": {"a": 0}}', "[", '{"labels": [1], "modality": {}}'])
+@pytest.mark.parametrize(
+    "text", ['{"labels": {"a": 0}}', "[", '{"labels": {}, "modality": {}}', '{"labels": [1], "modality": {}}']
+)
 def test_other_files_of_that_name(tmp_path, text):
     colored(tmp_path, ODD, ROAD)
     (tmp_path / "dataset.json").write_text(text)

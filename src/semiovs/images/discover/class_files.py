@@ -109,6 +109,8 @@ def _read_nnunet(path: Path) -> ClassFile | None:
             text = f"{path.name}: labels are regions of several ids: name each id with --classes or data.masks.map"
             return ClassFile(path, note=text)
     found = _order_classes(rows, path.name)
+    if not found.names:
+        return None
     note = f"class names are those of nnU-Net's {path.name}"
     whole = NO_CLASS not in (found.map or {}).values() and sorted(rows) == list(range(len(rows)))
     plain = FoundClasses(found.names, None, found.source, named=True)

@@ -26,16 +26,17 @@ def refuse_class_masks(folder: Path, place: str, names: Collection[str] = ()) ->
     images = folder / place
     if not images.is_dir():
         return
+    deep = place != "."
     for name in list_mask_folders(place):
         if (folder / name).is_dir():
-            refuse_masks_of_classes(images, folder / name)
+            refuse_masks_of_classes(images, folder / name, deep=deep)
     if names:
-        _refuse(images, images, _find_beside(images, names))
+        _refuse(images, images, _find_beside(images, names, deep=deep))
 
 
-def refuse_masks_of_classes(images: Path, masks: Path) -> None:
+def refuse_masks_of_classes(images: Path, masks: Path, *, deep: bool = True) -> None:
     """As `refuse_class_masks`, for one folder of images and one of masks."""
-    known = {cut_name(path, images) for path in walk_files(images, IMAGE_SUFFIXES, skip=masks.resolve())}
+    known = {cut_name(path, images) for path in walk_files(images, IMAGE_SUFFIXES, deep=deep, skip=masks.resolve())}
     _refuse(images, masks, _find_in_folder(known, masks))
 
 
@@ -49,12 +50,12 @@ def _find_in_folder(known: Collection[str], masks: Path) -> Iterator[tuple[str, 
             yield image, path
 
 
-def _find_beside(images: Path, names: Collection[str]) -> Iterator[tuple[str, Path]]:
+def _find_beside(images: Path, names: Collection[str], *, deep: bool) -> Iterator[tuple[str, Path]]:
     """Yield image and mask: the mask's name is the image's with the name of a class."""
-    known = {cut_name(path, images) for path in walk_files(images, IMAGE_SUFFIXES)}
-    for path in walk_files(images, MASK_SUFFIXES):
+    known = {cut_name(path, images) for path in walk_files(images, IMAGE_SUFFIXES, deep=deep)}
+    for path in walk_files(images, MASK_SUFFIXES, deep=deep):
         name = cut_name(path, images)
-        image = next((s for s in _list_starts(name) if s in known and name[len(s) + 1 :] in names), None)
+        image = next((s for s in _list_starts(name) if name[len(s) + 1 :] in names and s in known), None)
         if image is not None:
             yield image, path
 
