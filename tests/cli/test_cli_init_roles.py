@@ -185,6 +185,13 @@ def test_wrong_combinations_are_refused_in_one_line(work, capsys, told, code, sa
     assert not (work / "mine/semiovs.yaml").exists()
 
 
+def test_the_folder_itself_may_be_told(work, capsys):
+    picture(work / "mine/pics/below/c.jpg", 6, 9)
+    assert main(["init", "mine/pics", "--unlabeled", "mine/truth/../pics"]) == 0
+    assert capsys.readouterr().err == ""
+    assert load_config("mine/pics/semiovs.yaml").config.data.unlabeled == "."
+
+
 def test_files_that_are_not_read_are_told(work, capsys):
     (work / "away/bare/u2.heic").touch()
     assert main(["init", "mine", "--unlabeled", "away/bare"]) == 0

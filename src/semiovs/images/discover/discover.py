@@ -53,7 +53,7 @@ def discover(folder: Path, roles: Roles | None = None) -> Survey:
             f"images without masks into unlabeled/{describe_other_places(folder)}"
         )
     told = () if roles is None else (roles.labeled, roles.unlabeled, roles.val, roles.ood)
-    found.notes += find_near_misses(found, [place for place in told if place is not None])
+    found.notes += find_near_misses(found, [place.expanduser() for place in told if place is not None])
     return found
 
 
@@ -82,7 +82,7 @@ def _find_lists(found: Survey, roles: Roles) -> None:
     found.told = lists.told
     found.outside = lead_elsewhere(found.folder, lists.made.values())
     if roles.ood is not None:
-        found.ood = _count_files(roles.ood, IMAGE_SUFFIXES)
+        found.ood = _count_files(roles.ood.expanduser(), IMAGE_SUFFIXES)
     found.folders = {role: format_place(found.folder, path) for role, path in lists.folders.items()}
     found.lists = {role: path.relative_to(found.folder).as_posix() for role, path in lists.lists.items()}
     found.other_splits = [path.relative_to(found.folder).as_posix() for path in lists.others]

@@ -41,9 +41,7 @@ def _count_left_aside(folder: Path, lists: FoundLists) -> dict[str, int]:
     left: Counter[str] = Counter()
     for parent, files in groupby(walk_files(folder, {*IMAGE_SUFFIXES, *MASK_SUFFIXES}), lambda path: path.parent):
         place = parent.relative_to(folder).as_posix()
-        if f"{place}/".startswith(tuple(f"{name}/" for name in whole)) or (
-            place == "." and (lists.flat or "." in whole)
-        ):
+        if f"{place}/".startswith(tuple(f"{name}/" for name in whole)) or "." in whole or (lists.flat and place == "."):
             continue
         found = [bool(listed) and Path(os.path.normpath(path)) in listed for path in files]
         if any(found):

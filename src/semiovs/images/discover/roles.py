@@ -143,7 +143,11 @@ def _explain_no_pair(pairs: list[Pair], masks: Path, files: int, images: str) ->
 
 def _list(option: str, given: Path, place: Path) -> list[Path]:
     if not place.is_dir():
-        what = "a file, but a folder is expected" if place.exists() else "no such folder"
+        what = (
+            "a file, but a folder is expected; lists are named in the YAML file (data.labeled)"
+            if place.exists()
+            else "no such folder"
+        )
         raise DataError(f"{option} {given}: {what}")
     images = list_images(place)
     if not images:

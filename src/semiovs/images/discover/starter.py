@@ -73,8 +73,7 @@ def _needs_colors(found: Survey) -> bool:
 
 def _explain_colors(found: Survey, guess: FoundClasses, given: str) -> str:
     """Say which colours have no name, and the lines that give them one."""
-    rows = {key: name for key, name in (guess.map or {}).items() if not name.startswith("class_")}
-    lines = [f"{name} {key.replace(',', ' ')}" for key, name in rows.items()]
+    lines = [f"{name} {key.replace(',', ' ')}" for key, name in (guess.map or {}).items()]
     for key, pixels in list(guess.undecided.items())[:_SHOWN]:
         lines.append(f"NAME {key.replace(',', ' ')}   # {pixels:,} pixels; {explain_undecided(key)}")
     head = (
