@@ -185,6 +185,14 @@ def test_wrong_combinations_are_refused_in_one_line(work, capsys, told, code, sa
     assert not (work / "mine/semiovs.yaml").exists()
 
 
+def test_channels_of_nnunet_are_refused(work, capsys):
+    for channel in range(2):
+        picture(work / f"mine/scans/a_000{channel}.png", channel, 9)
+    picture(work / "mine/truth/a.png", 0, 1)
+    assert main(["init", "mine", "--labeled", "mine/scans", "--masks", "mine/truth"]) == 3
+    assert "1 files are further channels of an image (like a_0001.png)" in capsys.readouterr().err
+
+
 def test_the_folder_itself_may_be_told(work, capsys):
     picture(work / "mine/pics/below/c.jpg", 6, 9)
     assert main(["init", "mine/pics", "--unlabeled", "mine/truth/../pics"]) == 0

@@ -43,7 +43,7 @@ def find_pairs(folder: Path, place: str) -> FoundPairs | None:
         if any(walk_files(masks, MASK_SUFFIXES)):
             pairs = pair_by_name(images, masks, deep=place != ".")
             if any(mask for _, mask in pairs):
-                return FoundPairs(_check_channels(images, pairs), masks)
+                return FoundPairs(check_channels(images, pairs), masks)
     pairs = pair_side_by_side(images, deep=place != ".")
     return FoundPairs(pairs) if any(mask for _, mask in pairs) else None
 
@@ -86,7 +86,7 @@ def list_images(folder: Path) -> list[Path]:
     return sorted(walk_files(folder, IMAGE_SUFFIXES))
 
 
-def _check_channels(images: Path, pairs: list[Pair]) -> list[Pair]:
+def check_channels(images: Path, pairs: list[Pair]) -> list[Pair]:
     """Refuse nnU-Net's images whose channels are files of their own."""
     names = {image.with_suffix("") for image, mask in pairs if mask is not None and mask.stem == image.stem[:-5]}
     further = [

@@ -12,7 +12,15 @@ from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.class_masks import refuse_masks_of_classes
 from semiovs.images.discover.layouts import list_mask_names
 from semiovs.images.discover.lists import LABELED, OOD, UNLABELED, VAL, FoundLists, find_taken
-from semiovs.images.discover.pairs import FoundPairs, Pair, find_pairs, list_images, pair_by_name, pair_side_by_side
+from semiovs.images.discover.pairs import (
+    FoundPairs,
+    Pair,
+    check_channels,
+    find_pairs,
+    list_images,
+    pair_by_name,
+    pair_side_by_side,
+)
 from semiovs.images.folder_walk import walk_files
 from semiovs.images.source import is_container
 
@@ -125,6 +133,7 @@ def _pair_with(folder: Path, option: str, given: Path, mask_option: str, masks: 
     if not any(mask for _, mask in told.pairs):
         refuse_masks_of_classes(place, where)
         raise DataError(f"{mask_option} {masks}: {_explain_no_pair(told.pairs, where, files, f'{option} {given}')}")
+    check_channels(place, told.pairs)
     return told
 
 
