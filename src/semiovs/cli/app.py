@@ -153,6 +153,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 3
     except Exception as failure:
         told = _print_traceback()
+        if isinstance(failure, UnicodeEncodeError) and "surrogates" in failure.reason:
+            name = failure.object[: failure.end][-120:]
+            console.error(f"'{name}': a name that is no UTF-8 text, which no file can hold; rename the file or folder")
+            return 3
         if is_out_of_memory(failure):
             reason = next(iter(str(failure).splitlines()), "")[:200]
             console.error(

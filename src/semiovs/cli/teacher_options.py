@@ -119,7 +119,7 @@ def parse_set(pairs: Iterable[str]) -> dict[str, Any]:
     for key, text in given.items():
         try:
             options[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, RecursionError):
             options[key] = text
     return options
 
@@ -147,14 +147,11 @@ def join_maps(pairs: Iterable[tuple[str, _Class]]) -> dict[str, _Class]:
 
 
 def _parse_one_map(text: str) -> Iterable[tuple[str, int | str]]:
-    import yaml
+    from semiovs.config.yaml_reader import read_yaml
 
     path = Path(text)
     if path.suffix in {".yaml", ".yml"}:
-        try:
-            data = yaml.safe_load(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
-            raise ConfigError(f"--map {text}: cannot be read: {failure}") from None
+        data = read_yaml(path)
         if not isinstance(data, dict):
             raise ConfigError(f"--map {text}: expected lines 'value: class'")
         return [(str(key), value) for key, value in data.items()]

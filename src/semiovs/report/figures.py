@@ -20,6 +20,11 @@ def simplify_axes(axes: Any) -> None:
         axes.spines[side].set_color("#c9ccd2")
 
 
+def escape_math(text: str) -> str:
+    """Text of a user for a figure: its dollar signs are no formula."""
+    return text.replace("$", r"\$")
+
+
 def render_svg(figure: Figure) -> str:
     """Inline SVG that takes the font of the page."""
     out = io.StringIO()
