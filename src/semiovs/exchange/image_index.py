@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
 from semiovs.errors import DataError, did_you_mean
 from semiovs.exchange.annotation_file import shorten_text
+from semiovs.images.file_names import normalize_name
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
 
@@ -95,7 +95,7 @@ def _match_ends(wanted: tuple[str, ...], known: Iterable[tuple[tuple[str, ...], 
 
 def _split_name(name: str) -> tuple[str, ...]:
     """Split a path into folders and file name, without ``..``, drives and doubled slashes."""
-    pieces = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
+    pieces = normalize_name(name).replace("\\", "/").split("/")
     kept = tuple(piece for piece in pieces if piece not in {"", ".", ".."})
     return kept[1:] if kept and len(kept[0]) == 2 and kept[0][1] == ":" else kept
 

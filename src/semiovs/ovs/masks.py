@@ -15,6 +15,7 @@ from torch import Tensor
 from semiovs.array_files import read_array
 from semiovs.errors import DataError, UsageError
 from semiovs.images.conventions import MASK_SUFFIXES
+from semiovs.images.file_names import normalize_name
 from semiovs.images.folder_walk import walk_files
 from semiovs.images.masks import MaskReader
 from semiovs.ovs.base import OpenVocabModel
@@ -109,7 +110,7 @@ class MasksTeacher(OpenVocabModel):
             if path.is_file():
                 return path
         stem = f"{identifier.rpartition('/')[2]}{self.suffix}"
-        found = self._by_stem.get(stem, [])
+        found = self._by_stem.get(normalize_name(stem), [])
         if len(found) == 1:
             return found[0]
         if found:
@@ -122,10 +123,10 @@ class MasksTeacher(OpenVocabModel):
 
     @cached_property
     def _by_stem(self) -> dict[str, list[Path]]:
-        """Files by stem."""
+        """Files by stem, in the Unicode form of `normalize_name`."""
         table: dict[str, list[Path]] = defaultdict(list)
         for path in walk_files(self.root, _SUFFIXES):
-            table[path.stem].append(path)
+            table[normalize_name(path.stem)].append(path)
         return dict(table)
 
     def _suggest_example(self) -> str:
