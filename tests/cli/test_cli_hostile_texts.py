@@ -13,6 +13,7 @@ from semiovs.cli import app, console
 from semiovs.cli.app import main
 from semiovs.cli.teacher_options import parse_map
 from semiovs.errors import ConfigError
+from semiovs.vocab import Vocabulary
 
 #: Red text, a bell, a new title of the window, the same with a one-byte start, a line back to its begin, letters backwards.
 ESCAPES = "\x1b[31m\x07\x1b]0;x\x07\x9b31m\r\u202e"
@@ -135,7 +136,12 @@ def test_long_errors_are_cut(capsys):
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "error: first"
     assert len(lines[1]) < 4100
-    assert lines[1].endswith("… and 6,000 more characters")
+    assert lines[1].endswith("… and 6,007 more characters")
+
+
+def test_class_names_of_ten_megabytes():
+    with pytest.raises(ConfigError, match=r"class 1 has a name of 10,000,000 characters: 'x{40}…'$"):
+        Vocabulary.of(["road", "x" * 10_000_000])
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 #: A coloured cell of `format_swatch`: the background set to a colour, and its code.
 _SWATCH = re.compile(r"\x1b\[48;2;\d{1,3};\d{1,3};\d{1,3}m   \x1b\[0m #[0-9a-f]{6}")
-#: Characters of a line of an error that are printed; more is a file printed back.
+#: Characters of a line of a message that are printed.
 _LONGEST = 4000
 #: Stands for the escape character of tables until they are printed; nobody can guess it.
 _ESCAPE = f"<{os.urandom(8).hex()}>"
@@ -42,15 +42,19 @@ def out(text: str) -> None:
 
 
 def log(text: str) -> None:
-    """Print a message, to stderr."""
-    print(_escape(text), file=sys.stderr, flush=True)
+    """Print a message, to stderr; a line that is a file printed back is cut."""
+    print("\n".join(map(_cut, _escape(text).split("\n"))), file=sys.stderr, flush=True)
 
 
 def error(message: str) -> None:
     """Print an error, ``error:`` before each of its lines."""
     for line in message.rstrip("\n").split("\n"):
-        left = len(line) - _LONGEST
-        log(f"error: {line}" if left <= 0 else f"error: {line[:_LONGEST]}… and {left:,} more characters")
+        log(f"error: {line}")
+
+
+def _cut(line: str) -> str:
+    left = len(line) - _LONGEST
+    return line if left <= 0 else f"{line[:_LONGEST]}… and {left:,} more characters"
 
 
 def _escape(text: str) -> str:
