@@ -174,15 +174,16 @@ def test_a_class_list_of_one_long_line(tmp_path, capsys):
 
 
 def test_dollars_in_class_names_are_no_formulas(data, capsys):
-    names = ["$a_{b$", "\\$x$ \\frac{"]
+    names = ["$a_{b$", "\\$x$ \\frac{道路\x07"]
     data(names)
     assert main(["data", "check", "own.yaml", "--out", "page"]) == 0
     teacher = ["--teacher", "masks", "--from", "masks", "--risk", "0.3", "--folds", "2"]
     assert main(["card", "own.yaml", *teacher, "--out", "page"]) == 0
+    assert "Glyph" not in capsys.readouterr().err
     for page in ("check.html", "card.html"):
         text = (data(names) / "page" / page).read_text()
         svg = text[text.index("<svg") :]
-        assert all(f">{name}</text>" in svg for name in names)
+        assert all(f">{console.escape_controls(name)}</text>" in svg for name in names)
 
 
 def test_names_of_folders_that_are_no_text(data, capsys):

@@ -197,6 +197,7 @@ def _make_showwarning(others: Any) -> Any:
         if issubclass(category, SemiovsWarning):
             log(f"warning: {message}")
         else:
-            others(message, category, *rest, **named)
+            text = _escape(str(message))
+            others(message if text == str(message) else UserWarning(text), category, *rest, **named)
 
     return show
