@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -64,6 +65,17 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _CLICK_ERROR: type[Any] = typer.BadParameter.__mro__[2]
 
 
+class _Command(TyperCommand):
+    """Refuses an option that is given twice and does not collect: its first value would be lost without a word."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for option, times in Counter[Any](given).items():
+            if times > 1 and option.param_type_name == "option" and not (option.multiple or option.is_flag):
+                raise UsageError(f"{option.opts[0]} is given {times} times; it takes one value")
+        return super().parse_args(ctx, args)
+
+
 class _VerbGroup(TyperGroup):
     """Lists verbs by their row alone, and imports the one that is called."""
 
@@ -81,6 +93,8 @@ def load_verb(name: str) -> Any:
     if not isinstance(found, typer.Typer):
         function, found = found, typer.Typer(add_completion=False, rich_markup_mode=None)
         found.command(name, context_settings=_SETTINGS)(function)
+    for row in found.registered_commands:
+        row.cls = _Command
     command = get_command(found)
     command.name = name
     return command
@@ -139,6 +153,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 3
     except Exception as failure:
         told = _print_traceback()
+        if isinstance(failure, UnicodeEncodeError) and "surrogates" in failure.reason:
+            name = failure.object[: failure.end][-120:]
+            console.error(f"'{name}': a name that is no UTF-8 text, which no file can hold; rename the file or folder")
+            return 3
         if is_out_of_memory(failure):
             reason = next(iter(str(failure).splitlines()), "")[:200]
             console.error(
