@@ -34,7 +34,7 @@ _LARGE_IMAGE = threading.Lock()
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
     """Facts about one image file.
 
@@ -79,19 +79,19 @@ class ImageFacts:
             damage = check_png(data)
         small = crop_borders(np.ascontiguousarray(orient_pixels(_reduce(gray), turn)))
         return cls(
-            (height, width) if turn >= 5 else (width, height),
-            3,
-            mode,
-            kind,
-            turn,
-            opaque,
-            length,
-            digest,
-            perceptual_hash(small),
-            make_thumbnail(small),
-            mean,
-            std,
-            damage,
+            size=(height, width) if turn >= 5 else (width, height),
+            channels=3,
+            mode=mode,
+            format=kind,
+            orientation=turn,
+            opaque=opaque,
+            length=length,
+            digest=digest,
+            hash=perceptual_hash(small),
+            small=make_thumbnail(small),
+            mean=mean,
+            std=std,
+            damage=damage,
         )
 
     @classmethod
@@ -105,19 +105,19 @@ class ImageFacts:
         kind = path.suffix.lstrip(".").upper()
         small = crop_borders(_reduce(gray))
         return cls(
-            (width, height),
-            channels,
-            f"{channels} channels",
-            kind,
-            1,
-            True,
-            length,
-            digest,
-            perceptual_hash(small),
-            make_thumbnail(small),
-            mean,
-            std,
-            check_png(data) if kind == "PNG" and data is not None else "",
+            size=(width, height),
+            channels=channels,
+            mode=f"{channels} channels",
+            format=kind,
+            orientation=1,
+            opaque=True,
+            length=length,
+            digest=digest,
+            hash=perceptual_hash(small),
+            small=make_thumbnail(small),
+            mean=mean,
+            std=std,
+            damage=check_png(data) if kind == "PNG" and data is not None else "",
         )
 
 
