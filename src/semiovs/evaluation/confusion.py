@@ -58,13 +58,19 @@ class ConfusionMatrix:
             new = self._count(prediction.to(device), target.to(device, non_blocking=True))
         self._counts = self._counts.to(new.device, non_blocking=True) + new
 
-    def reduce(self) -> None:
-        """Sum the counts of all ranks, in place: one collective, called once, after the last `update` of every rank."""
+    def reduce(self, *, stopped: bool = False) -> bool:
+        """Sum the counts of all ranks, in place: one collective, called once, after the last `update` of every rank.
+
+        stopped: whether this rank left images out; returns whether any did.
+        """
         if not (dist.is_available() and dist.is_initialized()):
-            return
+            return stopped
         if dist.get_backend() == "nccl":  # a rank without images still has its counts on the CPU
             self._counts = self._counts.cuda()
-        dist.all_reduce(self._counts)
+        both = torch.cat([self._counts, self._counts.new_tensor([stopped])])
+        dist.all_reduce(both)
+        self._counts = both[:-1]
+        return bool(both[-1])
 
     @property
     def counts(self) -> NDArray[np.int64]:

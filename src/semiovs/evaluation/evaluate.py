@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,10 @@ Progress = Callable[[int, int], None]
 _SMALLER = "take eval.mode=sliding with a smaller eval.window, or a machine with more memory"
 #: Images that are read ahead of the model.
 _AHEAD = 4
+
+
+class EvaluationStoppedError(Exception):
+    """An evaluation that its caller asked to end before all images were scored; raised on every rank."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ def evaluate(
     world_size: int = 1,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     progress: Progress | None = None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Predict each image at its own size, compare with its mask, and score all images together.
 
@@ -85,12 +90,15 @@ def evaluate(
     files, as in training. settings: ``eval.*`` (the caller applies `max_images`); crop_size: side of windows if
     ``eval.window`` is null. autocast: context of each forward pass, fp32 by default.
 
+    stopping: asked before each image whether to end without scores.
+
     Over several processes each takes every `world_size`-th image, none twice, and the counts are summed once: every
     rank returns the same scores.
 
     Raises:
         DataError: no images; an image or mask that cannot be read, of different sizes, or with values that are no
         class. UsageError: settings that do not hold. ResourcesError: an image does not fit into memory.
+        EvaluationStoppedError: see `stopping`; on any rank.
     """
     if not records:
         raise DataError("no images to evaluate; set data.val to a list or folder with masks")
@@ -99,8 +107,11 @@ def evaluate(
     mode: dict[str, Any] = {"mode": settings.mode, "window": settings.window or crop_size}
     through = {**{key: getattr(settings, key) for key in VIEWING}, **mode}
     mine = records[rank::world_size]
-    with _evaluation_mode(model):
-        for done, (image, mask) in enumerate(_pictures(mine, masks, images), start=1):
+    stopped = stopping()
+    with _evaluation_mode(model), closing(_pictures(mine, masks, images)) as pictures:
+        for done, (image, mask) in enumerate(pictures, start=1):
+            if stopped := stopped or stopping():
+                break
             path = mine[done - 1].image
             with autocast(), about(path), require_memory(str(path), _SMALLER):
                 logits = predict_logits(model, normalize_image(image, normalization, device), **through)
@@ -110,7 +121,8 @@ def evaluate(
             matrix.update(logits[0].argmax(dim=0), target)
             if progress is not None:
                 progress(done, len(mine))
-    matrix.reduce()
+    if matrix.reduce(stopped=stopped):
+        raise EvaluationStoppedError
     if not matrix.pixels:
         raise DataError(f"all pixels of the {len(records)} masks are ignored: there is nothing to score")
     return _make_evaluation(matrix, len(records), time.monotonic() - start)
@@ -140,7 +152,9 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _pictures(records: Sequence[Record], masks: MaskReader, images: ImageReader) -> Iterator[tuple[Picture, Tensor]]:
+def _pictures(
+    records: Sequence[Record], masks: MaskReader, images: ImageReader
+) -> Generator[tuple[Picture, Tensor], None, None]:
     """Images and masks in order, read by a thread while the model computes."""
 
     def read(record: Record) -> tuple[Picture, Tensor]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from semiovs.config.schema import EvalConfig
 from semiovs.errors import DataError, UsageError
-from semiovs.evaluation import evaluate
+from semiovs.evaluation import EvaluationStoppedError, evaluate
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
 from semiovs.models import Normalization
@@ -57,6 +57,14 @@ def score(records, model=None, **changes):
     settings = EvalConfig(**changes.pop("settings", {}))
     given = {"masks": MASKS, "normalization": RAW, "settings": settings, **changes}
     return evaluate(model or Brightness(), records, **given)
+
+
+def test_it_ends_within_an_image_when_it_is_asked_to(records):
+    model = Brightness().train()
+    with pytest.raises(EvaluationStoppedError):
+        score(records, model, stopping=lambda: len(model.sizes) == 2)
+    assert len(model.sizes) == 2
+    assert model.norm.training
 
 
 def test_each_view_is_one_look_and_mirrored_looks_agree(records):
@@ -177,7 +185,7 @@ import torch.distributed as dist
 from semiovs.config.schema import EvalConfig
 from semiovs.images.record import Record
 from semiovs.images.masks import MaskReader
-from semiovs.evaluation import evaluate
+from semiovs.evaluation import EvaluationStoppedError, evaluate
 from semiovs.models import Normalization
 
 class Bright(torch.nn.Module):
