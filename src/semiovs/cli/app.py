@@ -6,6 +6,7 @@ so that ``semiovs --help`` is quick.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -174,8 +175,10 @@ def _main(arguments: Sequence[str] | None) -> int:
         return failure.exit_code
     except OSError as failure:
         _print_traceback()
-        where = f": {failure.filename}" if failure.filename else ""
-        console.error(f"{failure.strerror or failure}{where}")
+        if failure.errno in (errno.EMFILE, errno.ENFILE):
+            console.error(f"too many open files{_name(failure)}; raise the limit (ulimit -n)")
+            return ResourcesError.exit_code
+        console.error(f"{failure.strerror or failure}{_name(failure)}")
         return 3
     except Exception as failure:
         told = _print_traceback()
@@ -190,6 +193,10 @@ def _main(arguments: Sequence[str] | None) -> int:
         console.log(f"internal error: {type(failure).__name__}: {failure}{hint}")
         return 1
     return code
+
+
+def _name(failure: OSError) -> str:
+    return f": {failure.filename}" if failure.filename else ""
 
 
 def _run(arguments: list[str]) -> int:
