@@ -101,8 +101,8 @@ def describe_other_classes(source: Path, trained: Vocabulary) -> str | None:
         return None
     if difference := now.difference(trained):
         return (
-            f"{folder / 'config.yaml'} has other classes today than the model was trained on: {difference}; the results "
-            f"have those of the training"
+            f"{folder / 'config.yaml'} has other classes today than the model was trained on: {difference}; the "
+            "results have those of the training"
         )
     return None
 

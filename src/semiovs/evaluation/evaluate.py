@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,13 +20,13 @@ from semiovs.evaluation.confusion import ConfusionMatrix
 from semiovs.images.masks import MaskReader
 from semiovs.images.readers import RGB, BandImage, ImageReader, Picture
 from semiovs.images.record import Record
+from semiovs.models.memory_fallback import ADVICE, MemoryFallback
 from semiovs.models.segmenter import Normalization
-from semiovs.models.tiling import VIEWING, covered, predict_logits
+from semiovs.models.tiling import VIEWING, covered, predict_strips
 from semiovs.read_ahead import read_ahead
 
 #: Called after each image with how many are done and how many there are.
 Progress = Callable[[int, int], None]
-_SMALLER = "take eval.mode=sliding with a smaller eval.window, or a machine with more memory"
 #: Images that are read ahead of the model.
 _AHEAD = 4
 
@@ -39,7 +40,8 @@ class Evaluation:
     """Scores in percent.
 
     miou: mean over all classes, an absent one counts 0, as published; miou_present: mean over those that occur in the
-    masks; iou, class_accuracy: one value a class; present: whether the class occurs; pixels: how many were counted.
+    masks; iou, class_accuracy: one value a class; present: whether the class occurs; pixels: how many were counted;
+    in_windows: images that did not fit into memory as a whole and were predicted in windows.
     """
 
     miou: float
@@ -51,6 +53,7 @@ class Evaluation:
     images: int
     pixels: int
     seconds: float
+    in_windows: int = 0
 
     def as_json(self, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Plain data; per-class values by name where `names` are given."""
@@ -65,6 +68,7 @@ class Evaluation:
             "images": self.images,
             "pixels": self.pixels,
             "seconds": round(self.seconds, 3),
+            **({"in_windows": self.in_windows} if self.in_windows else {}),
         }
 
 
@@ -88,16 +92,18 @@ def evaluate(
 
     model: (1, 3, H, W) -> logits (1, K, H, W), on `device`; its training mode is restored. images: reader of image
     files, as in training. settings: ``eval.*`` (the caller applies `max_images`); crop_size: side of windows if
-    ``eval.window`` is null. autocast: context of each forward pass, fp32 by default.
+    ``eval.window`` is null. autocast: context of each forward pass, fp32 by default. stopping: asked before each image
+    whether to end without scores.
 
-    stopping: asked before each image whether to end without scores.
+    An image that does not fit into memory as a whole is predicted in windows, with a warning.
 
     Over several processes each takes every `world_size`-th image, none twice, and the counts are summed once: every
     rank returns the same scores.
 
     Raises:
         DataError: no images; an image or mask that cannot be read, of different sizes, or with values that are no
-        class. UsageError: settings that do not hold. ResourcesError: an image does not fit into memory.
+        class. UsageError: settings that do not hold. ResourcesError: an image does not fit into memory, not even in
+        windows.
         EvaluationStoppedError: see `stopping`; on any rank.
     """
     if not records:
@@ -106,6 +112,7 @@ def evaluate(
     matrix = ConfusionMatrix(masks.num_classes)
     mode: dict[str, Any] = {"mode": settings.mode, "window": settings.window or crop_size}
     through = {**{key: getattr(settings, key) for key in VIEWING}, **mode}
+    fallback = MemoryFallback(through, device)
     mine = records[rank::world_size]
     stopped = stopping()
     with _evaluation_mode(model), closing(_pictures(mine, masks, images)) as pictures:
@@ -113,19 +120,20 @@ def evaluate(
             if stopped := stopped or stopping():
                 break
             path = mine[done - 1].image
-            with autocast(), about(path), require_memory(str(path), _SMALLER):
-                logits = predict_logits(model, normalize_image(image, normalization, device), **through)
-            _require_classes(logits, masks)
+            find = partial(_find_labels, model, image, normalization, device, masks.num_classes)
+            with autocast(), about(path), require_memory(str(path), ADVICE):
+                labels = fallback.run((image.width, image.height), str(path), find)
             rows, columns = covered((image.height, image.width), **mode)
             target = mask[rows, columns].to(device, non_blocking=True)
-            matrix.update(logits[0].argmax(dim=0), target)
+            matrix.update(labels, target)
             if progress is not None:
                 progress(done, len(mine))
-    if matrix.reduce(stopped=stopped):
+    stops, in_windows = matrix.reduce(int(stopped), fallback.windowed)
+    if stops:
         raise EvaluationStoppedError
     if not matrix.pixels:
         raise DataError(f"all pixels of the {len(records)} masks are ignored: there is nothing to score")
-    return _make_evaluation(matrix, len(records), time.monotonic() - start)
+    return _make_evaluation(matrix, len(records), time.monotonic() - start, in_windows)
 
 
 def normalize_image(image: Picture, normalization: Normalization, device: torch.device | str) -> Tensor:
@@ -164,14 +172,24 @@ def _pictures(
     return read_ahead(records, read, threads=1, least=_AHEAD)
 
 
-def _require_classes(logits: Tensor, masks: MaskReader) -> None:
-    if logits.shape[1] != masks.num_classes:
-        raise DataError(
-            f"the model knows {logits.shape[1]} classes, the masks have {masks.num_classes}; check data.classes"
-        )
+def _find_labels(
+    model: nn.Module,
+    image: Picture,
+    normalization: Normalization,
+    device: torch.device | str,
+    classes: int,
+    through: dict[str, Any],
+) -> Tensor:
+    """Class ids (h, w) of the region that is covered, on `device`."""
+    parts: list[Tensor] = []
+    for _, logits in predict_strips(model, normalize_image(image, normalization, device), **through):
+        if logits.shape[1] != classes:
+            raise DataError(f"the model knows {logits.shape[1]} classes, the masks have {classes}; check data.classes")
+        parts.append(logits[0].argmax(dim=0))
+    return torch.cat(parts)
 
 
-def _make_evaluation(matrix: ConfusionMatrix, images: int, seconds: float) -> Evaluation:
+def _make_evaluation(matrix: ConfusionMatrix, images: int, seconds: float, in_windows: int) -> Evaluation:
     return Evaluation(
         miou=matrix.miou(),
         miou_present=matrix.miou(present_only=True),
@@ -182,4 +200,5 @@ def _make_evaluation(matrix: ConfusionMatrix, images: int, seconds: float) -> Ev
         images=images,
         pixels=matrix.pixels,
         seconds=seconds,
+        in_windows=in_windows,
     )

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from semiovs.config.schema import EvalConfig
-from semiovs.errors import DataError, UsageError
+from semiovs.errors import DataError, SemiovsWarning, UsageError
 from semiovs.evaluation import EvaluationStoppedError, evaluate
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
@@ -57,6 +57,24 @@ def score(records, model=None, **changes):
     settings = EvalConfig(**changes.pop("settings", {}))
     given = {"masks": MASKS, "normalization": RAW, "settings": settings, **changes}
     return evaluate(model or Brightness(), records, **given)
+
+
+def test_what_does_not_fit_into_memory_is_scored_in_windows_and_told(records, tmp_path):
+    class Small(Brightness):
+        def forward(self, image):
+            if image.shape[-1] > 128:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(image)
+
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 140, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    Image.fromarray((pixels.astype(float).mean(2) > 127.5).astype(np.uint8)).save(tmp_path / "wide_m.png")
+    given = [*records, Record("wide", tmp_path / "wide.png", tmp_path / "wide_m.png")]
+    with pytest.warns(SemiovsWarning, match=r"140x20 pixels do not fit .* eval\.window=128"):
+        found = score(given, Small())
+    assert found.iou == score(given).iou
+    assert found.as_json()["in_windows"] == 1
+    assert "in_windows" not in score(given).as_json()
 
 
 def test_it_ends_within_an_image_when_it_is_asked_to(records):
