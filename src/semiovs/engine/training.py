@@ -247,13 +247,12 @@ def explain_out_of_memory(experiment: Experiment) -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        where = (
-            "GPU memory" if experiment.world.device.type == "cuda" and not isinstance(error, MemoryError) else "memory"
-        )
+        on_gpu = experiment.world.device.type == "cuda" and not isinstance(error, MemoryError)
+        half = ", or take train.precision=bf16" if on_gpu and experiment.recipe.precision.name == "fp32" else ""
         raise ResourcesError(
-            f"out of {where} at step {learner.step} with train.batch_size={train.batch_size} and "
-            f"data.crop_size={experiment.config.data.crop_size}: lower one of them (train.accumulate keeps the "
-            f"total batch)"
+            f"out of {'GPU memory' if on_gpu else 'memory'} at step {learner.step} with train.batch_size="
+            f"{train.batch_size} and data.crop_size={experiment.config.data.crop_size}: lower one of them "
+            f"(train.accumulate keeps the total batch){half}"
         ) from None
 
 
