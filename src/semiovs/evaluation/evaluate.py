@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,10 +18,10 @@ from semiovs.config.schema import EvalConfig
 from semiovs.data.items import read_labeled
 from semiovs.errors import DataError, about, require_memory
 from semiovs.evaluation.confusion import ConfusionMatrix
+from semiovs.evaluation.memory_fallback import ADVICE, MemoryFallback
 from semiovs.images.masks import MaskReader
 from semiovs.images.readers import RGB, BandImage, ImageReader, Picture
 from semiovs.images.record import Record
-from semiovs.models.memory_fallback import ADVICE, MemoryFallback
 from semiovs.models.segmenter import Normalization
 from semiovs.models.tiling import VIEWING, covered, predict_strips
 from semiovs.read_ahead import read_ahead
@@ -93,43 +94,31 @@ def evaluate(
     model: (1, 3, H, W) -> logits (1, K, H, W), on `device`; its training mode is restored. images: reader of image
     files, as in training. settings: ``eval.*`` (the caller applies `max_images`); crop_size: side of windows if
     ``eval.window`` is null. autocast: context of each forward pass, fp32 by default. stopping: asked before each image
-    whether to end without scores.
-
-    An image that does not fit into memory as a whole is predicted in windows, with a warning.
+    whether to end without scores. An image that does not fit into memory as a whole is predicted in windows.
 
     Over several processes each takes every `world_size`-th image, none twice, and the counts are summed once: every
     rank returns the same scores.
 
     Raises:
         DataError: no images; an image or mask that cannot be read, of different sizes, or with values that are no
-        class. UsageError: settings that do not hold. ResourcesError: an image does not fit into memory, not even in
-        windows.
+        class. UsageError: settings that do not hold. ResourcesError: an image that does not fit into memory in any way.
         EvaluationStoppedError: see `stopping`; on any rank.
     """
     if not records:
         raise DataError("no images to evaluate; set data.val to a list or folder with masks")
-    start = time.monotonic()
-    matrix = ConfusionMatrix(masks.num_classes)
-    mode: dict[str, Any] = {"mode": settings.mode, "window": settings.window or crop_size}
-    through = {**{key: getattr(settings, key) for key in VIEWING}, **mode}
-    fallback = MemoryFallback(through, device)
-    mine = records[rank::world_size]
-    stopped = stopping()
+    start, matrix = time.monotonic(), ConfusionMatrix(masks.num_classes)
+    through = {key: getattr(settings, key) for key in VIEWING} | {"window": settings.window or crop_size}
+    scorer = _Scorer(model, masks, normalization, device, autocast, through)
+    mine, stopped = records[rank::world_size], stopping()
     with _evaluation_mode(model), closing(_pictures(mine, masks, images)) as pictures:
         for done, (image, mask) in enumerate(pictures, start=1):
             if stopped := stopped or stopping():
                 break
-            path = mine[done - 1].image
-            find = partial(_find_labels, model, image, normalization, device, masks.num_classes)
-            with autocast(), about(path), require_memory(str(path), ADVICE):
-                labels = fallback.run((image.width, image.height), str(path), find)
-            rows, columns = covered((image.height, image.width), **mode)
-            target = mask[rows, columns].to(device, non_blocking=True)
-            matrix.update(labels, target)
+            scorer.count(matrix, image, mask, mine[done - 1].image)
             if progress is not None:
                 progress(done, len(mine))
-    stops, in_windows = matrix.reduce(int(stopped), fallback.windowed)
-    if stops:
+    any_stopped, in_windows = matrix.reduce(int(stopped), scorer.fallback.windowed)
+    if any_stopped:
         raise EvaluationStoppedError
     if not matrix.pixels:
         raise DataError(f"all pixels of the {len(records)} masks are ignored: there is nothing to score")
@@ -172,21 +161,39 @@ def _pictures(
     return read_ahead(records, read, threads=1, least=_AHEAD)
 
 
-def _find_labels(
-    model: nn.Module,
-    image: Picture,
-    normalization: Normalization,
-    device: torch.device | str,
-    classes: int,
-    through: dict[str, Any],
-) -> Tensor:
-    """Class ids (h, w) of the region that is covered, on `device`."""
-    parts: list[Tensor] = []
-    for _, logits in predict_strips(model, normalize_image(image, normalization, device), **through):
-        if logits.shape[1] != classes:
-            raise DataError(f"the model knows {logits.shape[1]} classes, the masks have {classes}; check data.classes")
-        parts.append(logits[0].argmax(dim=0))
-    return torch.cat(parts)
+@dataclass(frozen=True)
+class _Scorer:
+    """Counts images one by one. through: options of `predict_logits`."""
+
+    model: nn.Module
+    masks: MaskReader
+    normalization: Normalization
+    device: torch.device | str
+    autocast: Callable[[], AbstractContextManager[object]]
+    through: Mapping[str, Any]
+
+    @cached_property
+    def fallback(self) -> MemoryFallback:
+        return MemoryFallback(self.through, self.device)
+
+    def count(self, matrix: ConfusionMatrix, image: Picture, mask: Tensor, path: Path) -> None:
+        with self.autocast(), about(path), require_memory(str(path), ADVICE):
+            labels = self.fallback.run((image.width, image.height), str(path), partial(self._find_labels, image))
+        region = covered((image.height, image.width), mode=self.through["mode"], window=self.through["window"])
+        matrix.update(labels, mask[region].to(self.device, non_blocking=True))
+
+    def _find_labels(self, image: Picture, through: dict[str, Any]) -> Tensor:
+        """Class ids (h, w) of the region that is covered, on the device."""
+        parts: list[Tensor] = []
+        pixels = normalize_image(image, self.normalization, self.device)
+        for _, logits in predict_strips(self.model, pixels, **through):
+            if logits.shape[1] != self.masks.num_classes:
+                raise DataError(
+                    f"the model knows {logits.shape[1]} classes, the masks have {self.masks.num_classes}; check "
+                    "data.classes"
+                )
+            parts.append(logits[0].argmax(dim=0))
+        return torch.cat(parts)
 
 
 def _make_evaluation(matrix: ConfusionMatrix, images: int, seconds: float, in_windows: int) -> Evaluation:

@@ -26,6 +26,7 @@ from semiovs.errors import (
     require_memory,
 )
 from semiovs.evaluation.evaluate import normalize_image
+from semiovs.evaluation.memory_fallback import ADVICE, MemoryFallback
 from semiovs.images.conventions import IGNORE
 from semiovs.images.image import convert_to_rgb, read_image
 from semiovs.images.orientation import orient_image, read_orientation
@@ -34,7 +35,6 @@ from semiovs.images.readers import RGB, BandReader, ImageReader
 from semiovs.images.readers import Picture as Seen
 from semiovs.inference.score_file import PutScores, write_scores
 from semiovs.models.device import pick_device
-from semiovs.models.memory_fallback import ADVICE, MemoryFallback
 from semiovs.models.segmenter import Normalization, Segmenter
 from semiovs.models.tiling import VIEWING, Strip, covered, predict_strips
 from semiovs.models.weights import load_model

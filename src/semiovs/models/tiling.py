@@ -67,8 +67,7 @@ def predict_logits(
         view = partial(predict_probabilities, model, **once)
         return _log(mean_over_views(view, image, scales=scales, flip=flip, size=_size(image)))
     if mode == "sliding":
-        strips = _sliding(model, image, _require_window(window, mode), stride, edge, average)
-        return _join_strips(strips, image.shape[-2])
+        return _join_strips(_sliding(model, image, window, stride, edge, average), image.shape[-2])
     if mode == "center_crop":
         rows, columns = covered(_size(image), mode=mode, window=window)
         return model(image[..., rows, columns])
@@ -86,9 +85,8 @@ def predict_strips(model: Callable[[Tensor], Tensor], image: Tensor, **through: 
         through.get("scales", (1,)), flip=through.get("flip", False)
     )
     if through.get("mode") == "sliding" and alone:
-        window = _require_window(through.get("window"), "sliding")
         stride, edge = through.get("stride"), through.get("edge", "shift")
-        yield from _sliding(model, image, window, stride, edge, through.get("average", "probabilities"))
+        yield from _sliding(model, image, through.get("window"), stride, edge, through.get("average", "probabilities"))
         return
     found = predict_logits(model, image, **through)
     yield slice(0, found.shape[-2]), found
@@ -181,12 +179,13 @@ def _join_strips(strips: Iterator[Strip], height: int) -> Tensor:
 def _sliding(
     model: Callable[[Tensor], Tensor],
     image: Tensor,
-    window: int,
+    side: int | None,
     stride: int | None,
     edge: Edge,
     average: Average | str,
 ) -> Iterator[Strip]:
     """Mean over the windows (B, K, H, W): of the logits, or the logarithm of that of the softmax in float32."""
+    window = _require_window(side, "sliding")
     step = max(1, int(window * 2 / 3)) if stride is None else stride
     if not 1 <= step <= window:
         raise UsageError(f"eval.stride {step}: must be between 1 and the window, {window}")
