@@ -1,8 +1,5 @@
 """Scoring a model on images with masks."""
 
-import json
-import subprocess
-import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -193,43 +190,3 @@ def test_no_images_and_other_classes(records):
         score([])
     with pytest.raises(DataError, match="the model knows 4 classes, the masks have 3"):
         score(records, Brightness(4))
-
-
-_RANK = """
-import json, sys
-from pathlib import Path
-import torch
-import torch.distributed as dist
-from semiovs.config.schema import EvalConfig
-from semiovs.images.record import Record
-from semiovs.images.masks import MaskReader
-from semiovs.evaluation import EvaluationStoppedError, evaluate
-from semiovs.models import Normalization
-
-class Bright(torch.nn.Module):
-    def forward(self, image):
-        bright = image.mean(1, keepdim=True) - 0.5
-        return torch.cat([-bright, bright, bright - 9], 1)
-
-rank, folder = int(sys.argv[1]), Path(sys.argv[2])
-dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-records = [Record(str(i), folder / f"{i}.png", folder / f"{i}_m.png") for i in range(7)]
-result = evaluate(
-    Bright(), records, masks=MaskReader(("dark", "bright", "never")), settings=EvalConfig(),
-    normalization=Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), rank=rank, world_size=2,
-)
-print(json.dumps(result.as_json()))
-dist.destroy_process_group()
-"""
-
-
-@pytest.mark.slow
-def test_two_ranks_return_the_scores_of_all_images(records, tmp_path):
-    ranks = [
-        subprocess.Popen([sys.executable, "-c", _RANK, str(i), str(tmp_path)], stdout=subprocess.PIPE) for i in (0, 1)
-    ]
-    found = [json.loads(process.communicate(timeout=120)[0]) for process in ranks]
-    expected = score(records).as_json()
-    for result in (*found, expected):
-        del result["seconds"]
-    assert found == [expected, expected]
