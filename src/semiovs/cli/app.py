@@ -6,12 +6,17 @@ so that ``semiovs --help`` is quick.
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
+import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -57,8 +62,9 @@ VERBS: Mapping[str, Verb] = {
     "demo": Verb("semiovs.cli.demo:demo", "Run everything on synthetic images, on a CPU, in minutes."),
 }  # fmt: skip
 
-#: Exit code when the reader of stdout is gone: 128 + SIGPIPE, as shells report it.
-BROKEN_PIPE = 141
+#: Exit codes when the reader of stdout is gone, and when SIGTERM ended a command that has nothing to save: 128 + the
+#: signal's number, as shells report it.
+BROKEN_PIPE, TERMINATED = 141, 143
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 # the base class of click's errors, whether typer bundles click or depends on it
@@ -109,7 +115,7 @@ def _build_program() -> Any:
         context_settings=_SETTINGS,
         invoke_without_command=True,
         epilog="Exit codes: 0 done, 1 bug, 2 usage or configuration, 3 data, 4 weights or missing extra, 5 diverged, "
-        "75 preempted after a checkpoint, 130 interrupted.",
+        "75 preempted after a checkpoint, 130 interrupted, 143 ended by SIGTERM.",
     )
 
     @program.callback()
@@ -130,8 +136,43 @@ def _build_program() -> Any:
     return group
 
 
+class _Terminated(BaseException):
+    """SIGTERM, as an exception, so that temporary files are removed."""
+
+
+@contextmanager
+def _raise_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end what is running at once by an exception; a second one ends the process.
+
+    Verbs that save something first take the signal over (`engine.signals`).
+    """
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise _Terminated
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; exceptions become messages and exit codes."""
+    try:
+        with _raise_on_sigterm():
+            return _main(arguments)
+    except _Terminated:
+        console.log("stopped by SIGTERM")
+        return TERMINATED
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     try:
         with console.session():
             code = _run(list(sys.argv[1:] if arguments is None else arguments))
@@ -148,8 +189,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return failure.exit_code
     except OSError as failure:
         _print_traceback()
-        where = f": {failure.filename}" if failure.filename else ""
-        console.error(f"{failure.strerror or failure}{where}")
+        if failure.errno in (errno.EMFILE, errno.ENFILE):
+            console.error(f"too many open files{_name(failure)}; raise the limit (ulimit -n)")
+            return ResourcesError.exit_code
+        console.error(f"{failure.strerror or failure}{_name(failure)}")
         return 3
     except Exception as failure:
         told = _print_traceback()
@@ -168,6 +211,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.log(f"internal error: {type(failure).__name__}: {failure}{hint}")
         return 1
     return code
+
+
+def _name(failure: OSError) -> str:
+    return f": {failure.filename}" if failure.filename else ""
 
 
 def _run(arguments: list[str]) -> int:

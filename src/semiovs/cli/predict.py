@@ -45,7 +45,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Segment pictures: writes an id mask, a coloured mask and an overlay for each."""
-    from semiovs.engine.run_data import describe_other_size, find_training_size
+    from semiovs.engine.run_data import describe_other_classes, describe_other_size, find_training_size
     from semiovs.inference import Predictor
     from semiovs.inference.prediction_files import check_targets, list_jobs, write_prediction
 
@@ -57,8 +57,13 @@ def predict(
         log(f"replacing {there} files")
     predictor = Predictor.load(model, which=which, device=device, **settings)
     _print_notes(not_read)
-    if line := describe_other_size(find_training_size(model) or predictor.trained_size, [job.image for job in jobs]):
-        log(line)
+    size = find_training_size(model) or predictor.trained_size
+    for line in (
+        describe_other_size(size, [job.image for job in jobs]),
+        describe_other_classes(model, predictor.vocabulary),
+    ):
+        if line:
+            log(line)
     written: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     with progress("predicting") as show:

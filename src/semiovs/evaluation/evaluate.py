@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,18 +18,22 @@ from semiovs.config.schema import EvalConfig
 from semiovs.data.items import read_labeled
 from semiovs.errors import DataError, about, require_memory
 from semiovs.evaluation.confusion import ConfusionMatrix
+from semiovs.evaluation.memory_fallback import ADVICE, MemoryFallback
 from semiovs.images.masks import MaskReader
 from semiovs.images.readers import RGB, BandImage, ImageReader, Picture
 from semiovs.images.record import Record
 from semiovs.models.segmenter import Normalization
-from semiovs.models.tiling import VIEWING, covered, predict_logits
+from semiovs.models.tiling import VIEWING, covered, predict_strips
 from semiovs.read_ahead import read_ahead
 
 #: Called after each image with how many are done and how many there are.
 Progress = Callable[[int, int], None]
-_SMALLER = "take eval.mode=sliding with a smaller eval.window, or a machine with more memory"
 #: Images that are read ahead of the model.
 _AHEAD = 4
+
+
+class EvaluationStoppedError(Exception):
+    """An evaluation that its caller asked to end before all images were scored; raised on every rank."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class Evaluation:
     """Scores in percent.
 
     miou: mean over all classes, an absent one counts 0, as published; miou_present: mean over those that occur in the
-    masks; iou, class_accuracy: one value a class; present: whether the class occurs; pixels: how many were counted.
+    masks; iou, class_accuracy: one value a class; present: whether the class occurs; pixels: how many were counted;
+    in_windows: images that did not fit into memory as a whole and were predicted in windows.
     """
 
     miou: float
@@ -47,6 +54,7 @@ class Evaluation:
     images: int
     pixels: int
     seconds: float
+    in_windows: int = 0
 
     def as_json(self, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Plain data; per-class values by name where `names` are given."""
@@ -61,6 +69,7 @@ class Evaluation:
             "images": self.images,
             "pixels": self.pixels,
             "seconds": round(self.seconds, 3),
+            **({"in_windows": self.in_windows} if self.in_windows else {}),
         }
 
 
@@ -78,42 +87,42 @@ def evaluate(
     world_size: int = 1,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     progress: Progress | None = None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Predict each image at its own size, compare with its mask, and score all images together.
 
     model: (1, 3, H, W) -> logits (1, K, H, W), on `device`; its training mode is restored. images: reader of image
     files, as in training. settings: ``eval.*`` (the caller applies `max_images`); crop_size: side of windows if
-    ``eval.window`` is null. autocast: context of each forward pass, fp32 by default.
+    ``eval.window`` is null. autocast: context of each forward pass, fp32 by default. stopping: asked before each image
+    whether to end without scores. An image that does not fit into memory as a whole is predicted in windows.
 
     Over several processes each takes every `world_size`-th image, none twice, and the counts are summed once: every
     rank returns the same scores.
 
     Raises:
         DataError: no images; an image or mask that cannot be read, of different sizes, or with values that are no
-        class. UsageError: settings that do not hold. ResourcesError: an image does not fit into memory.
+        class. UsageError: settings that do not hold. ResourcesError: an image that does not fit into memory in any way.
+        EvaluationStoppedError: see `stopping`; on any rank.
     """
     if not records:
         raise DataError("no images to evaluate; set data.val to a list or folder with masks")
-    start = time.monotonic()
-    matrix = ConfusionMatrix(masks.num_classes)
-    mode: dict[str, Any] = {"mode": settings.mode, "window": settings.window or crop_size}
-    through = {**{key: getattr(settings, key) for key in VIEWING}, **mode}
-    mine = records[rank::world_size]
-    with _evaluation_mode(model):
-        for done, (image, mask) in enumerate(_pictures(mine, masks, images), start=1):
-            path = mine[done - 1].image
-            with autocast(), about(path), require_memory(str(path), _SMALLER):
-                logits = predict_logits(model, normalize_image(image, normalization, device), **through)
-            _require_classes(logits, masks)
-            rows, columns = covered((image.height, image.width), **mode)
-            target = mask[rows, columns].to(device, non_blocking=True)
-            matrix.update(logits[0].argmax(dim=0), target)
+    start, matrix = time.monotonic(), ConfusionMatrix(masks.num_classes)
+    through = {key: getattr(settings, key) for key in VIEWING} | {"window": settings.window or crop_size}
+    scorer = _Scorer(model, masks, normalization, device, autocast, through)
+    mine, stopped = records[rank::world_size], stopping()
+    with _evaluation_mode(model), closing(_pictures(mine, masks, images)) as pictures:
+        for done, (image, mask) in enumerate(pictures, start=1):
+            if stopped := stopped or stopping():
+                break
+            scorer.count(matrix, image, mask, mine[done - 1].image)
             if progress is not None:
                 progress(done, len(mine))
-    matrix.reduce()
+    any_stopped, in_windows = matrix.reduce(int(stopped), scorer.fallback.windowed)
+    if any_stopped:
+        raise EvaluationStoppedError
     if not matrix.pixels:
         raise DataError(f"all pixels of the {len(records)} masks are ignored: there is nothing to score")
-    return _make_evaluation(matrix, len(records), time.monotonic() - start)
+    return _make_evaluation(matrix, len(records), time.monotonic() - start, in_windows)
 
 
 def normalize_image(image: Picture, normalization: Normalization, device: torch.device | str) -> Tensor:
@@ -140,7 +149,9 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _pictures(records: Sequence[Record], masks: MaskReader, images: ImageReader) -> Iterator[tuple[Picture, Tensor]]:
+def _pictures(
+    records: Sequence[Record], masks: MaskReader, images: ImageReader
+) -> Generator[tuple[Picture, Tensor], None, None]:
     """Images and masks in order, read by a thread while the model computes."""
 
     def read(record: Record) -> tuple[Picture, Tensor]:
@@ -150,14 +161,42 @@ def _pictures(records: Sequence[Record], masks: MaskReader, images: ImageReader)
     return read_ahead(records, read, threads=1, least=_AHEAD)
 
 
-def _require_classes(logits: Tensor, masks: MaskReader) -> None:
-    if logits.shape[1] != masks.num_classes:
-        raise DataError(
-            f"the model knows {logits.shape[1]} classes, the masks have {masks.num_classes}; check data.classes"
-        )
+@dataclass(frozen=True)
+class _Scorer:
+    """Counts images one by one. through: options of `predict_logits`."""
+
+    model: nn.Module
+    masks: MaskReader
+    normalization: Normalization
+    device: torch.device | str
+    autocast: Callable[[], AbstractContextManager[object]]
+    through: Mapping[str, Any]
+
+    @cached_property
+    def fallback(self) -> MemoryFallback:
+        return MemoryFallback(self.through, self.device)
+
+    def count(self, matrix: ConfusionMatrix, image: Picture, mask: Tensor, path: Path) -> None:
+        with self.autocast(), about(path), require_memory(str(path), ADVICE):
+            labels = self.fallback.run((image.width, image.height), str(path), partial(self._find_labels, image))
+        region = covered((image.height, image.width), mode=self.through["mode"], window=self.through["window"])
+        matrix.update(labels, mask[region].to(self.device, non_blocking=True))
+
+    def _find_labels(self, image: Picture, through: dict[str, Any]) -> Tensor:
+        """Class ids (h, w) of the region that is covered, on the device."""
+        parts: list[Tensor] = []
+        pixels = normalize_image(image, self.normalization, self.device)
+        for _, logits in predict_strips(self.model, pixels, **through):
+            if logits.shape[1] != self.masks.num_classes:
+                raise DataError(
+                    f"the model knows {logits.shape[1]} classes, the masks have {self.masks.num_classes}; check "
+                    "data.classes"
+                )
+            parts.append(logits[0].argmax(dim=0))
+        return torch.cat(parts)
 
 
-def _make_evaluation(matrix: ConfusionMatrix, images: int, seconds: float) -> Evaluation:
+def _make_evaluation(matrix: ConfusionMatrix, images: int, seconds: float, in_windows: int) -> Evaluation:
     return Evaluation(
         miou=matrix.miou(),
         miou_present=matrix.miou(present_only=True),
@@ -168,4 +207,5 @@ def _make_evaluation(matrix: ConfusionMatrix, images: int, seconds: float) -> Ev
         images=images,
         pixels=matrix.pixels,
         seconds=seconds,
+        in_windows=in_windows,
     )
