@@ -17,11 +17,12 @@ import typer
 
 from semiovs.cli.app import _CLICK_ERROR, VERBS, load_verb
 from semiovs.config import list_presets, load_config
+from semiovs.config.layers import join_key, sections
 from semiovs.config.load import split_source
 from semiovs.datasets.splits import load_catalogue
 from semiovs.errors import SemiovsError, UsageError
 from semiovs.models import weight_catalog
-from semiovs.registry import DATASETS, METHODS, TEACHERS, check_options, lookup
+from semiovs.registry import DATASETS, METHODS, SEGMENTERS, TEACHERS, check_options, lookup
 from semiovs.vocab import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +31,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 _PLUG_INS = {"mean-teacher", "colours", "tiles", "my-method", "my-teacher"}
 _FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"`(semiovs [^`]+)`")
+_KEY = re.compile(r"`((?:data|ood|model|method|optim|train|eval|run)\.[a-z_.]+)(?:=[^`]*)?`")
+_SUFFIXES = (".json", ".safetensors", ".txt", ".yaml")
 _SETTING = re.compile(r"[a-z_.]+=.*", re.DOTALL)
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z_]*")
 _SHELL = {">", "|", "&&", "<"}
@@ -60,6 +63,19 @@ def commands(page: Path) -> list[Command]:
     for code in _CODE.finditer(_FENCE.sub("", text)):
         found += _of_line(" ".join(code[1].split()), f"{name} (in the text)", partly=True)
     return found
+
+
+def settings(page: Path) -> list[str]:
+    """The settings (`section.key`) that the text of a page names; names of files are none."""
+    found = _KEY.findall(_FENCE.sub("", page.read_text("utf-8")))
+    return [key for key in found if not key.endswith(_SUFFIXES)]
+
+
+def known_settings() -> set[str]:
+    """Every key of a configuration, with the options of all methods and segmenters."""
+    keys = {join_key(path, key) for path, model in sections().items() for key in model.model_fields}
+    keys |= {f"method.{option}" for method in METHODS.values() for option in method.options}
+    return keys | {f"model.{option}" for segmenter in SEGMENTERS.values() for option in segmenter.options}
 
 
 def _of_block(block: str, place: str) -> Iterator[Command]:

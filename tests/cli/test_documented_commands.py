@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from cli.documented import PAGES, ROOT, Command, blocks, commands, problem
+from cli.documented import PAGES, ROOT, Command, blocks, commands, known_settings, problem, settings
 
 COMMANDS = [command for page in PAGES for command in commands(page)]
 PYTHON = [
@@ -65,6 +65,13 @@ def test_what_is_wrong_is_told(words, told):
 def test_a_command_that_leaves_something_out_is_let_through():
     assert problem(Command(("labels", "merge"), "here", partly=True)) == ""
     assert problem(Command(("labels", "merge", "--cpoy"), "here", partly=True)) != ""
+
+
+def test_every_setting_that_is_named_exists():
+    named = {f"{page.relative_to(ROOT)}: {key}": key for page in PAGES for key in settings(page)}
+    known = known_settings()
+    assert len(named) > 150
+    assert [place for place, key in named.items() if key not in known] == []
 
 
 @pytest.mark.parametrize("text", PYTHON)
