@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -23,6 +24,7 @@ html_static_path = ["_static"]
 html_css_files = ["semiovs.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 html_math_renderer = "mathml"
 
 autodoc_member_order = "bysource"
@@ -44,6 +46,17 @@ def _displayed_formula(writer: Any, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+_LITERAL = re.compile(r'(?<=<span class="pre">)[^<]+')
+_BREAK = re.compile(r"(?<=[/_.=,-])(?=\w)")
+
+
+def _break_literals(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """Let names in `code` break after their separators; what is copied stays the same."""
+    if "body" in context:
+        context["body"] = _LITERAL.sub(lambda found: _BREAK.sub("<wbr>", found[0]), context["body"])
+
+
 def setup(app: Any) -> None:
     """Formulas become MathML when the site is built: browsers draw it without a script or a font from elsewhere."""
     app.add_html_math_renderer("mathml", (_inline_formula, None), (_displayed_formula, None))
+    app.connect("html-page-context", _break_literals)
