@@ -23,6 +23,7 @@ html_title = "semiovs"
 html_static_path = ["_static"]
 html_css_files = ["semiovs.css"]
 html_copy_source = False
+html_domain_indices = False
 html_show_sphinx = False
 html_show_copyright = False
 html_math_renderer = "mathml"
