@@ -28,10 +28,10 @@ VOCABULARY_HASH = "054b6ba0b9288393"
 CALIBRATION_HASH = "3f9c85c0f2447328"
 NAMES = ("background", "stripes", "checks", "dots", "waves", "bricks", "cells", "grid")
 
-#: Older releases of torch draw other numbers from a seed than those that these runs were made with.
+#: Older releases of torch drop other channels for a seed than the one that these runs were made with.
 needs_same_draws = pytest.mark.skipif(
-    abs(float(torch.rand(1, generator=torch.Generator().manual_seed(0))) - 0.6977) > 1e-3,
-    reason="this torch draws other numbers from a seed",
+    torch.empty(8).bernoulli_(generator=torch.Generator().manual_seed(5)).tolist() != [0, 1, 1, 1, 1, 0, 0, 0],
+    reason="this torch draws other dropout from a seed",
 )
 
 
