@@ -36,7 +36,9 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train SED on labelled images with class names: `semiovs train` with method=sed and model=sed."""
-    outcome = run_training(arguments or [], first=TEACHER, dry_run=dry_run, overwrite=overwrite, as_json=as_json)
+    outcome = run_training(
+        ["ovs", "train"], arguments or [], first=TEACHER, dry_run=dry_run, overwrite=overwrite, as_json=as_json
+    )
     if outcome is not None:
         report_outcome(outcome, as_json=as_json)
 

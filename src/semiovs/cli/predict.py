@@ -26,6 +26,12 @@ _Arguments = Annotated[
 ]
 _Scores = Annotated[bool, typer.Option("--scores", help="Write class probabilities, float16 (K, H, W) .npz.")]
 _Which = Annotated[str | None, typer.Option("--model", help="student or ema; default: ema where there is one.")]
+_Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Folder for the results; default: predictions in the run, or beside the weights."
+    ),
+]
 _OnError = Annotated[
     str, typer.Option(metavar="skip|fail", help="On a picture that cannot be read: leave it out, or stop.")
 ]
@@ -34,7 +40,7 @@ _OnError = Annotated[
 def predict(
     model: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, checkpoint or .safetensors file.")],
     arguments: _Arguments,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")],
+    out: _Out = None,
     overlay: Annotated[bool, typer.Option(help="Write the picture with tinted classes and a legend.")] = True,
     scores: _Scores = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Segment the pictures of sub-folders too.")] = False,
@@ -50,6 +56,7 @@ def predict(
     from semiovs.inference.prediction_files import check_targets, list_jobs, write_prediction
 
     handling = parse_on_error(on_error)
+    out = out or _choose_folder(model)
     settings, paths = _split_arguments(arguments)
     not_read: list[str] = []
     jobs = list(list_jobs(paths, out, recursive=recursive, say=not_read.append))
@@ -79,6 +86,13 @@ def predict(
         raise DataError(f"none of the {len(jobs)} pictures could be read")
     text = f"{out}: {len(written)} pictures segmented, {len(failed)} left out\n{_format_legend(predictor, written)}"
     report({"out": str(out), "images": written, "failed": failed, "not_read": not_read}, as_json=as_json, text=text)
+
+
+def _choose_folder(model: Path) -> Path:
+    """``predictions`` in the directory of the run that the model is or lies in, or else beside the weights."""
+    folder = model if model.is_dir() else model.parent
+    above = folder.parent if folder.name == "checkpoints" else folder
+    return (above if (above / "config.yaml").is_file() else folder) / "predictions"
 
 
 def _print_notes(notes: Sequence[str]) -> None:
