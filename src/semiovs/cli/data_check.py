@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semiovs.cli.console import Json, format_table, log, report
-from semiovs.cli.data_input import Arguments, DataInput, Threads, audit_data, find_data
+from semiovs.cli.data_input import Arguments, DataInput, Threads, audit_data, find_data, require_yaml
 from semiovs.cli.next_steps import format_next, propose_training
-from semiovs.errors import DataError, UsageError
+from semiovs.errors import DataError
 
 if TYPE_CHECKING:
     from semiovs.audit.audit import Audit
@@ -40,8 +40,8 @@ def check(
     errors.
     """
     found = find_data(arguments or [])
-    if fix and not found.writable:
-        raise UsageError(f"--fix changes a YAML file, and '{found.source}' is none; write one: semiovs init DIR")
+    if fix:
+        require_yaml(found.source, "--fix")
     result = audit_data(found, threads=threads)
     data = {"source": found.source, "root": str(found.root), **result.as_json()}
     if clean is not None:

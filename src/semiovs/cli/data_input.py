@@ -82,6 +82,18 @@ def find_yaml(source: str | None) -> Path | None:
     return next((place for place in (path, *(path / name for name in _CONFIGS)) if place.is_file()), None)
 
 
+def require_yaml(source: str | None, option: str) -> Path:
+    """The user's YAML file that `option` changes.
+
+    Raises:
+        UsageError: a preset, the configuration of a run, or nothing.
+    """
+    found = find_yaml(source)
+    if found is None or found.name == RUN_CONFIG:
+        raise UsageError(f"{option} changes a YAML file, and '{source or ''}' is none; write one: semiovs init DIR")
+    return found
+
+
 def audit_data(found: DataInput, *, threads: int, shown: bool = True) -> Audit:
     """Check all images, with a progress bar."""
     from semiovs.audit.audit import audit

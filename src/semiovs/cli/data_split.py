@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semiovs.cli.console import Json, format_table, log, report
-from semiovs.cli.data_input import RUN_CONFIG, find_yaml
+from semiovs.cli.data_input import require_yaml
 from semiovs.cli.next_steps import ENOUGH_TO_SPLIT, choose_method, format_next
 from semiovs.cli.progress import progress
 from semiovs.config.yaml_reader import format_inline
@@ -93,7 +93,7 @@ def split(
     asked, held = _parse_sizes(sizes), _parse_share("--held-out", held_out)
     share = None if val is None else _parse_share("--val", val)
     source, overrides = split_source(arguments or [])
-    yaml = _require_yaml(source) if write else None
+    yaml = require_yaml(source, "--write") if write else None
     config = load_config(source, overrides).config
     dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data)
     sources, place = dataset.labeled(), out or dataset.root / "splits" / "own"
@@ -112,13 +112,6 @@ def split(
     steps = _propose_training(given, proposed, yaml)
     data = {"out": str(place), **facts, "next": steps}
     report(data, as_json=as_json, text=_format_text(facts, place, steps))
-
-
-def _require_yaml(source: str | None) -> Path:
-    yaml = find_yaml(source)
-    if yaml is None or yaml.name == RUN_CONFIG:
-        raise UsageError(f"--write changes a YAML file, and '{source or ''}' is none; write one: semiovs init DIR")
-    return yaml
 
 
 def _choose_val(dataset: Dataset, sources: Collection) -> float:
@@ -164,7 +157,9 @@ def _propose_training(given: Sequence[str], proposed: Mapping[str, Path], yaml: 
     """The command that trains with the lists, which are written into the YAML file if there is one."""
     words = [word for word in given if word.partition("=")[0] not in proposed]
     if yaml is None:
-        return [shlex.join(["semiovs", "train", *words, *(f"{k}={format_inline(str(p))}" for k, p in proposed.items())])]
+        return [
+            shlex.join(["semiovs", "train", *words, *(f"{k}={format_inline(str(p))}" for k, p in proposed.items())])
+        ]
     from semiovs.config import load_config
     from semiovs.config.change import change_settings
 

@@ -22,7 +22,13 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existin
 
 
 def run_training(
-    verb: Sequence[str], arguments: Sequence[str], *, first: Sequence[str] = (), dry_run: bool, overwrite: bool, as_json: bool
+    verb: Sequence[str],
+    arguments: Sequence[str],
+    *,
+    first: Sequence[str] = (),
+    dry_run: bool,
+    overwrite: bool,
+    as_json: bool,
 ) -> TrainingResult | None:
     """Train; with `dry_run`, report shapes, memory and time instead and return None.
 

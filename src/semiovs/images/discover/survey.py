@@ -58,3 +58,16 @@ class Survey:
     def labeled(self) -> bool:
         """Whether there are images with masks."""
         return "labeled" in self.lists or bool(self.images and self.masks)
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether there are images to evaluate on."""
+        return "val" in {*self.lists, *self.folders} or bool(self.val)
+
+    def count_labeled(self) -> int:
+        """Number of images with masks, or of lines of their list."""
+        name = self.lists.get("labeled")
+        if name is None:
+            return min(self.images, self.masks)
+        text = self.made.get(name) or (self.folder / name).read_text("utf-8", errors="replace")
+        return sum(bool(line.strip()) for line in text.splitlines())
