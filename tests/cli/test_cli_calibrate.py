@@ -128,7 +128,7 @@ def test_the_card(folder, capsys):
     assert len(data["worst"]) == 6
     assert data["worst"][0]["accuracy"] <= data["worst"][5]["accuracy"]
     code, out, _ = told(capsys, "card", "my.yaml", "--from", "made", "--out", "k", "--json", "--risk", "0.2")
-    following = ["semiovs calibrate my.yaml --teacher masks --from made"]
+    following = ["semiovs calibrate my.yaml --teacher masks --from made --risk 0.2 --rare global"]
     assert json.loads(out) == {"page": "k/card.html", **data, "next": following}
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from cli.documented import Command, problem
 from semiovs.cli.app import main
+from semiovs.demo import demo as study
 from unit import toy_data
 
 #: Makes each printed training as small as it can be.
@@ -73,6 +74,7 @@ def verb_of(command: str) -> str:
 
 def check_comment(line: str) -> None:
     """A command in a comment stands at its end, and is one that the program takes."""
+    assert line.startswith("#")
     found = re.search(r"semiovs ([a-z].*)", line)
     if found is not None:
         assert problem(Command(tuple(shlex.split(found[1])), line, partly=True)) == "", line
@@ -237,9 +239,10 @@ def test_shards(work, say, follow):
 def test_labels_without_a_configuration(work, say, follow):
     make(work, ood=4)
     given = "--images 'my data/ood' --classes 'my data/classes.txt' --from 'my data/ood-labels'"
-    for line in say(f"semiovs label {given} --out store"):
-        check_comment(line)
-        assert line.startswith("#")
+    (told,) = say(f"semiovs label {given} --out store")
+    check_comment(told)
+    (work / "own.yaml").write_text("data: {root: my data}\n")
+    assert follow(told[told.index("semiovs train") :].replace("CONFIG", "own.yaml"))[-1] == "predict"
 
 
 def test_card_and_calibration(work, say):
@@ -321,3 +324,44 @@ def test_images_of_several_folders(work, say):
     assert sorted(path.name for path in (work / "run/predictions").iterdir()) == [
         "v0.png", "v0_color.png", "v0_overlay.jpg",
     ]  # fmt: skip
+
+
+def test_a_teacher_of_ones_own(work, say):
+    make(work, ood=2)
+    small = [word for word in _SMALL if not word.startswith("model.")]
+    model = [f"model.{word}" for word in shlex.split(
+        "encoder=test_convnext text=words text_dim=8 \"templates=['{}']\" hidden=16 decoder_dims=[16,16,16] "
+        "guides=[4,4,4] kernel=3"
+    )]  # fmt: skip
+    words = ["data.root=my data", "run.dir=a run", *small, *model, "method.sample=2", "data.crop_size=32"]
+    evaluate, told = say(shlex.join(["semiovs", "ovs", "train", *words]))
+    say(evaluate)
+    check_comment(told)
+    label = told[told.index("semiovs label") :].replace("DIR", "'my data/ood'").replace("STORE", "store")
+    (train,) = say(label)
+    assert verb_of(train) == "train"
+
+
+def test_the_demo(work, say, follow, monkeypatch):
+    """With students that cost nothing; one of them is trained here for a step."""
+    monkeypatch.setattr(study, "SIZE", study.WorldSize(labeled=9, unlabeled=3, ood=3, val=2))
+    curve = study.TrainingCurve([5], [50.0], {"background": 50.0}, 0.1)
+    monkeypatch.setattr(study, "train_arm", lambda *_: curve)
+    monkeypatch.setattr(study, "make_examples", lambda *_: ([], []))
+    monkeypatch.setattr("semiovs.calibration.page.write_card_page", lambda *_: None)
+    monkeypatch.setattr("semiovs.demo.page.write_demo_page", lambda *_: None)
+    monkeypatch.setattr("semiovs.demo.image_strips.write_strips", lambda *_: None)
+    steps = say("semiovs demo --steps 5")
+    train = next(
+        line for line in (work / "semiovs-demo/semiovs.yaml").read_text().splitlines() if "semiovs train" in line
+    )
+    say(f"{train.strip('# ')} run.dir=semiovs-demo/runs/semiovs")
+    assert follow(*steps) == ["predict"]
+    assert len(list((work / "semiovs-demo/runs/semiovs/predictions").iterdir())) == 9
+
+
+def test_the_machine(say):
+    """Where all is well, the demo is next; it takes minutes."""
+    demo, told = say("semiovs doctor")
+    assert demo == "semiovs demo"
+    check_comment(told)

@@ -58,6 +58,7 @@ def card(
     write_card_page(page, made)
     data = made.as_json()
     write_json(out / "card.json", data)
-    steps = [shlex.join(["semiovs", "calibrate", *(arguments or []), *choice.arguments(same_images=True)])]
+    limits = ["--risk", f"{risk:g}", "--rare", rare]
+    steps = [shlex.join(["semiovs", "calibrate", *(arguments or []), *choice.arguments(same_images=True), *limits])]
     text = f"{made.advice}\n{page}: the whole card\n{format_next(steps)}"
     report({"page": str(page), **data, "next": steps}, as_json=as_json, text=text)
