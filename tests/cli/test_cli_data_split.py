@@ -161,7 +161,8 @@ def test_written_into_the_yaml(root, capsys):
 @pytest.mark.parametrize("source", [[], ["quick"], ["run"]])
 def test_only_a_file_of_the_user_is_written_into(root, capsys, source):
     (root / "run").mkdir()
-    (root / "run/config.yaml").write_text("data: {root: .}\n")
+    for name in ("run/config.yaml", "semiovs.yaml"):  # the latter is not named
+        (root / name).write_text("data: {root: .}\n")
     assert main(["data", "split", *source, "data.root=.", "--write"]) == 2
     assert "--write changes a YAML file" in capsys.readouterr().err
 

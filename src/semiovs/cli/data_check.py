@@ -41,7 +41,7 @@ def check(
     """
     found = find_data(arguments or [])
     if fix:
-        require_yaml(found.source, "--fix")
+        require_yaml(found.source or None, "--fix")
     result = audit_data(found, threads=threads)
     data = {"source": found.source, "root": str(found.root), **result.as_json()}
     if clean is not None:

@@ -77,8 +77,10 @@ def find_data(arguments: Sequence[str]) -> DataInput:
 
 
 def find_yaml(source: str | None) -> Path | None:
-    """The file that a configuration is read from; None if that is a preset."""
-    path = Path(source or "").expanduser()
+    """The file that a configuration is read from; None if that is a preset, or there is none."""
+    if source is None:
+        return None
+    path = Path(source).expanduser()
     return next((place for place in (path, *(path / name for name in _CONFIGS)) if place.is_file()), None)
 
 

@@ -113,11 +113,13 @@ def _count_found(found: Survey) -> dict[str, int]:
 
 def list_next_steps(found: Survey, classes: str | FoundClasses, path: Path) -> list[str]:
     """Commands to type next, in order; of those that do not work yet, what has to be done before."""
-    quoted, folder = shlex.quote(str(path)), shlex.quote(str(found.folder))
+    quoted = shlex.quote(str(path))
     check = f"semiovs data check {quoted}"
     if not found.labeled:
         way = f"put images into {found.folder / 'images'} and their masks, of the same names, into "
-        return [f"# {way}{found.folder / 'masks'}, then: semiovs init {folder} --force"]
+        again = ["semiovs", "init", str(found.folder), "--force"]
+        again += [] if path == found.folder / "semiovs.yaml" else ["--out", str(path)]
+        return [f"# {way}{found.folder / 'masks'}, then: {shlex.join(again)}"]
     if isinstance(classes, FoundClasses) and classes.undecided:
         return [f"# name the class of each colour in {path} (lines with NEEDED), then: {check}"]
     steps = [check]

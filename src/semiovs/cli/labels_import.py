@@ -94,7 +94,7 @@ def import_(
         done = importer.run(annotations, problems, show)
     for line in problems.found:
         log(f"left out: {line}")
-    steps = _list_next_steps(out, classes, root, done)
+    steps = _list_next_steps(out, classes, importer, done)
     data = {**_collect_result(out, found, importer.rules, annotations, done, problems), "next": steps}
     report(data, as_json=as_json, text=_format_result(out, data, importer, annotations, done))
 
@@ -212,17 +212,19 @@ def _format_result(
     return "\n".join([*lines, format_next(data["next"])])
 
 
-def _list_next_steps(out: Path, classes: str | None, root: Path, done: ImportResult) -> list[str]:
+def _list_next_steps(out: Path, classes: str | None, importer: Importer, done: ImportResult) -> list[str]:
     """The commands that check the lists and train with them, with a recipe for a folder of one's own."""
     names = str(out / "classes.txt") if classes is None else classes
     if Path(names).is_file():
         names = str(Path(names).absolute())
     elif "," in names:
         names = f"[{names}]"
+    root = importer.root
     settings = [f"data.root={root}", f"data.classes={names}", f"data.labeled={(out / 'labeled.jsonl').absolute()}"]
     if done.left:
         settings.append(f"data.unlabeled={(out / 'unlabeled.jsonl').absolute()}")
-    if any(not record.image.resolve().is_relative_to(root.resolve()) for record in done.records):
+    listed, inside = [*done.records, *(importer.known or ()), *(importer.pool or ())], root.resolve()
+    if not all(record.image.resolve().is_relative_to(inside) for record in listed):
         settings.append("data.outside=true")
     method = choose_method(_METHOD, done.left or 0)
     return [
