@@ -305,6 +305,7 @@ def folder(tmp_path):
 
 def test_init_writes_a_file_that_loads(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder.parent)
+    picture(folder / "unlabeled/d.jpg", [9, 0, 30])
     assert main(["init", "mine"]) == 0
     assert "semiovs train mine/semiovs.yaml" in capsys.readouterr().out
     config = load_config("mine/semiovs.yaml").config

@@ -106,6 +106,20 @@ def test_too_few_to_set_any_aside(work, follow):
     assert follow("semiovs init 'my data'") == ["init", "data check", "train", "predict"]
 
 
+def test_one_unlabelled_image(work, follow):
+    """… cannot be pasted into another one."""
+    make(work, unlabeled=1)
+    assert follow("semiovs init 'my data'") == ["init", "data check", "train", "evaluate", "predict"]
+
+
+def test_annotated_in_one_folder(work, follow):
+    """Masks beside their images: `init` writes lists."""
+    folder = make(work, val=0)
+    for path in [*folder.glob("masks/*"), *folder.glob("images/*")]:
+        path.rename(folder / f"{path.stem}{'_mask' if path.parent.name == 'masks' else ''}.png")
+    assert follow("semiovs init 'my data'") == ["init", "data check", "data split", "train", "evaluate", "predict"]
+
+
 def test_json_names_the_same_commands(work, capsys):
     make(work)
     for words in (["init", "my data"], ["data", "check", "my data"], ["data", "split", "my data"]):
@@ -302,6 +316,9 @@ def test_a_run_that_is_resumed(work, say, follow):
     say("semiovs train 'data.root=my data' 'run.dir=my run' method=supervised")
     assert follow("semiovs resume 'my run'") == ["resume", "evaluate", "predict"]
     assert (work / "my run/predictions").is_dir()
+    for model in ("my run", "my run/checkpoints/last.pt"):  # nothing is replaced by what is printed later
+        assert follow(f"semiovs evaluate {shlex.quote(model)}") == ["evaluate", "predict"]
+    assert (work / "my run/predictions-3").is_dir()
 
 
 def test_a_rehearsal(work, say):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,11 +48,15 @@ def choose_method(method: str, unlabeled: int) -> list[str]:
 
 def propose_prediction(model: Path, images: Collection) -> str:
     """The command that segments images of a training, unlabelled ones before others."""
-    start = shlex.join(["semiovs", "predict", str(model)])
+    from semiovs.inference.prediction_files import default_folder
+
+    start, out = ["semiovs", "predict", str(model)], default_folder(model)
+    others = (out.with_name(f"{out.name}-{number}") for number in count(2))
+    where = ["--out", str(next(folder for folder in others if not folder.exists()))] if out.exists() else []
     for some in (images.unlabeled, images.val, images.labeled):
         if some and (place := _find_place(some)) is not None:
-            return f"{start} {shlex.quote(str(place))}   # or files and folders of your own"
-    return f"# for files and folders of your own: {start} IMAGES"
+            return f"{shlex.join([*start, str(place), *where])}   # or files and folders of your own"
+    return f"# for files and folders of your own: {shlex.join([*start, 'IMAGES', *where])}"
 
 
 def _find_place(images: Manifest) -> Path | None:

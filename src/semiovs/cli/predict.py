@@ -53,10 +53,10 @@ def predict(
     """Segment pictures: writes an id mask, a coloured mask and an overlay for each."""
     from semiovs.engine.run_data import describe_other_size, find_training_size
     from semiovs.inference import Predictor
-    from semiovs.inference.prediction_files import check_targets, list_jobs, write_prediction
+    from semiovs.inference.prediction_files import check_targets, default_folder, list_jobs, write_prediction
 
     handling = parse_on_error(on_error)
-    out = out or _choose_folder(model)
+    out = out or default_folder(model)
     settings, paths = _split_arguments(arguments)
     not_read: list[str] = []
     jobs = list(list_jobs(paths, out, recursive=recursive, say=not_read.append))
@@ -86,13 +86,6 @@ def predict(
         raise DataError(f"none of the {len(jobs)} pictures could be read")
     text = f"{out}: {len(written)} pictures segmented, {len(failed)} left out\n{_format_legend(predictor, written)}"
     report({"out": str(out), "images": written, "failed": failed, "not_read": not_read}, as_json=as_json, text=text)
-
-
-def _choose_folder(model: Path) -> Path:
-    """``predictions`` in the directory of the run that the model is or lies in, or else beside the weights."""
-    folder = model if model.is_dir() else model.parent
-    above = folder.parent if folder.name == "checkpoints" else folder
-    return (above if (above / "config.yaml").is_file() else folder) / "predictions"
 
 
 def _print_notes(notes: Sequence[str]) -> None:
