@@ -130,8 +130,8 @@ def test_bad_images_fail_or_are_listed(folder, capsys):
     assert PseudoLabelStore.open("labels").ids() == ["ood0", "ood3"]
     assert main(["label", "my.yaml", "--from", "made", "--on-error", "skip"]) == 0
     words = shlex.split(capsys.readouterr().out.split("next: ")[1])
-    assert words == ["semiovs", "train", "my.yaml", f"ood.images={folder}/labels-images.txt"]
-    assert [record.id for record in Manifest.read("labels-images.txt", ".")] == ["ood/ood0", "ood/ood3"]
+    assert words == ["semiovs", "train", "my.yaml", f"ood.images={folder}/labels-images.jsonl"]
+    assert [record.id for record in Manifest.read("labels-images.jsonl", ".")] == ["ood0", "ood3"]
     assert main(["data", "check", *words[2:]]) == 0
 
 

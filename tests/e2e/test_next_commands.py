@@ -232,12 +232,19 @@ def test_a_split_of_labelled_images_alone_needs_no_unlabelled_ones(work, say):
     say(say("semiovs data split 'my data/own.yaml' --force --write")[0])
 
 
-def test_skipped_images(work, say, follow):
-    """Training takes the images that have labels."""
+@pytest.mark.parametrize("named", [False, True])
+def test_skipped_images(work, say, follow, named):
+    """Training takes the images that have labels, also where ids are not those of the paths."""
     folder = make(work, ood=4)
     (folder / "own.yaml").write_text("data: {root: .}\nood: {images: ood, labels: store}\n")
     (folder / "ood-labels/o1.png").unlink()
-    steps = say("semiovs label 'my data/own.yaml' --from 'my data/ood-labels' --on-error skip")
+    rows = [{"id": f"o{i}", "image": f"ood/{i}.png"} for i in range(4)]
+    if named:
+        for i in range(4):
+            (folder / f"ood/o{i}.png").rename(folder / f"ood/{i}.png")
+        (folder / "ids.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = "ood.images=ids.jsonl" if named else ""
+    steps = say(f"semiovs label 'my data/own.yaml' {given} --from 'my data/ood-labels' --on-error skip")
     assert follow(*steps, last="train")[-1] == "train"
 
 

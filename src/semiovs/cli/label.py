@@ -151,7 +151,8 @@ def _list_next_steps(task: LabellingTask, store: PseudoLabelStore, failed: int, 
     labeled = task.images.keep_if(lambda record: record.id in store)
     lacking, words = len(task.images) - len(labeled), training.words
     if lacking and lacking == failed:
-        path = Manifest(labeled, training.root).write(task.out.with_name(f"{task.out.name}-images"), training.root)
+        path = task.out.with_name(f"{task.out.name}-images.jsonl")  # keeps the ids, as a text list does not
+        Manifest(labeled, training.root).write_jsonl(path)
         log(f"list of the images that have labels: {path}")
         words = [*(word for word in words if not word.startswith(_IMAGES)), f"ood.images={path.absolute()}"]
     command = shlex.join(["semiovs", "train", *words])
