@@ -13,6 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from semiovs.errors import DataError
+from semiovs.files import open_regular
 
 #: Refuses an array by its type and shape: raises an error that says what is expected.
 Check = Callable[[np.dtype[Any], tuple[int, ...]], None]
@@ -37,10 +38,11 @@ def read_array(path: Path, name: str, check: Check) -> NDArray[Any]:
 
 @contextmanager
 def _open(path: Path, name: str) -> Iterator[IO[bytes]]:
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
+    with open_regular(path) as file:
+        if not zipfile.is_zipfile(file):
+            file.seek(0)
             yield file
-        return
+            return
     with zipfile.ZipFile(path) as archive:
         names = [entry.removesuffix(".npy") for entry in archive.namelist()]
         found = name if name in names else names[0] if len(names) == 1 else None

@@ -98,6 +98,7 @@ _NO_MEMORY = (
     "cannot allocate memory",
     "could not create a memory",
     "failed to allocate",
+    "failed to map segment",
     "unable to allocate",
     "unable to mmap",
     "std::bad_alloc",
@@ -106,14 +107,14 @@ _NO_MEMORY = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of Python, NumPy or torch (CPU or GPU) says that there is no memory."""
+    """Whether an error of Python, NumPy or torch (CPU or GPU, or on being imported) says that there is no memory."""
     if isinstance(error, SemiovsError):
         return False
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
         return True
-    known = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
+    known = isinstance(error, (RuntimeError, ImportError)) or type(error).__module__ == "cv2"
     return known and any(sign in str(error).lower() for sign in _NO_MEMORY)
 
 

@@ -11,6 +11,7 @@ import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -131,6 +132,17 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Write `data` as indented JSON to `path` atomically; what UTF-8 cannot hold (names of files) as JSON's escapes."""
     write_bytes(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file for reading.
+
+    Raises:
+        OSError: as `open`, and of a pipe or device, which would be waited for.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.ESPIPE, "a pipe or device, no file", str(path))
+    return path.open("rb")
 
 
 def sha256_of(path: Path) -> str:

@@ -84,6 +84,22 @@ def test_palettes_that_contradict_the_class_file(tmp_path):
     assert init(tmp_path).masks.map == {"70,130,180": "sky", "128,64,128": "road"}
 
 
+def test_palettes_that_a_class_file_names_but_for_black(tmp_path):
+    """Index 1 is road by its colour, and would be the second class by its number."""
+    palette_mask(tmp_path / "masks/a.png", [0, 1], [BLACK, ROAD])
+    palette_mask(tmp_path / "images/a.png", [0, 1], [BLACK, ROAD])
+    (tmp_path / "classes.txt").write_text("road 128 64 128\nsky 70 130 180\n")
+    assert init(tmp_path).masks.map == {"128,64,128": "road", "70,130,180": "sky"}
+    assert check(tmp_path) == 3
+
+
+def test_a_palette_of_one_colour_tells_no_classes(tmp_path):
+    for place in ("masks", "images"):
+        palette_mask(tmp_path / place / "a.png", [0, 1], [BLACK, BLACK])
+    (tmp_path / "classes.txt").write_text("background 0 0 0\nroad 128 64 128\n")
+    assert init(tmp_path).masks.map is None
+
+
 def test_known_colours_of_voc(tmp_path):
     colored(tmp_path, BLACK, voc_color(7), voc_color(15), voc_color(3), voc_color(255))
     data = init(tmp_path)

@@ -187,10 +187,10 @@ def test_wrong_combinations_are_refused_in_one_line(work, capsys, told, code, sa
 
 def test_channels_of_nnunet_are_refused(work, capsys):
     for channel in range(2):
-        picture(work / f"mine/scans/a_000{channel}.png", channel, 9)
-    picture(work / "mine/truth/a.png", 0, 1)
+        picture(work / f"mine/scans/n_000{channel}.png", channel, 9)
+    picture(work / "mine/truth/n.png", 0, 1)
     assert main(["init", "mine", "--labeled", "mine/scans", "--masks", "mine/truth"]) == 3
-    assert "1 files are further channels of an image (like a_0001.png)" in capsys.readouterr().err
+    assert "1 files are further channels of an image (like n_0001.png)" in capsys.readouterr().err
 
 
 def test_the_folder_itself_may_be_told(work, capsys):

@@ -47,6 +47,11 @@ def test_what_a_gpu_says_is_understood(text):
     assert is_out_of_memory(torch.OutOfMemoryError("no room"))
 
 
+def test_a_library_for_which_there_is_no_memory():
+    assert is_out_of_memory(ImportError("libtorch_cpu.so: failed to map segment from shared object"))
+    assert not is_out_of_memory(ImportError("No module named 'tifffile'"))
+
+
 @pytest.mark.parametrize(
     "error",
     [RuntimeError("size mismatch"), ValueError("out of memory"), DataError("out of memory"), OSError(28, "full")],

@@ -194,7 +194,9 @@ def _as_rgb(values: Any) -> _Rgb:
 
 
 def check_png(data: bytes) -> str:
-    """Describe the first wrong checksum of a PNG file; "" if all are right. Decoders do not check all of them."""
+    """Describe the first wrong checksum of a PNG, not all of which decoders check; "" if all are right, or no PNG."""
+    if not data.startswith(_PNG):
+        return ""
     at = len(_PNG)
     while data[at + 4 : at + 8] != b"IEND":
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")

@@ -37,7 +37,7 @@ class _LookupTable:
     """Lookup table: value in the file -> class id, 255 or unknown. Colours are first replaced by ranks per channel."""
 
     ids: NDArray[np.int16]
-    negative: Mapping[int, int] = field(default_factory=dict)  # value below 0, or NAN -> class id
+    far: Mapping[int, int] = field(default_factory=dict)  # value below 0 or beyond 16 bits, or NAN -> class id
     ranks: NDArray[np.int32] | None = None  # (3, 256), scaled so that their sum indexes `ids`
 
     def __call__(self, values: NDArray[np.generic]) -> NDArray[np.int16]:
@@ -52,7 +52,8 @@ class _LookupTable:
         ids = np.asarray(self.ids[np.clip(values, 0, _DEEPEST).astype(np.intp)])
         if values.dtype.kind == "i":
             ids[values < 0] = _UNKNOWN
-            for value, target in self.negative.items():
+        for value, target in self.far.items():
+            if value >= 0 or values.dtype.kind == "i":
                 ids[values == value] = target
         return ids
 
@@ -218,11 +219,10 @@ class MaskReader:
 def _parse_key(key: str) -> tuple[int, ...]:
     if (text := str(key).strip().lower()) in {"nan", ".nan"}:
         return (NAN,)
-    if re.fullmatch(r"-[0-9]{1,15}", text) and int(text) < 0:
+    if re.fullmatch(r"-?[0-9]{1,15}", text):
         return (int(text),)
     parts = [part.strip() for part in str(key).strip("()[] ").split(",")]
-    limit = _DEEPEST if len(parts) == 1 else 256
-    if len(parts) in {1, 3} and all(p.isascii() and p.isdigit() and len(p) < 6 and int(p) < limit for p in parts):
+    if len(parts) in {1, 3} and all(re.fullmatch("[0-9]{1,5}", part) for part in parts) and max(map(int, parts)) < 256:
         return tuple(int(part) for part in parts)
     raise ConfigError(f"data.masks.map: key '{key}' is neither a value like '7' nor a colour like '128,64,0'")
 
@@ -230,10 +230,11 @@ def _parse_key(key: str) -> tuple[int, ...]:
 def _build_id_table(targets: Mapping[tuple[int, ...], int]) -> _LookupTable:
     ids = np.full(_DEEPEST + 1, _UNKNOWN, np.int16)
     ids[IGNORE] = IGNORE
+    far = {value: target for (value,), target in targets.items() if not 0 <= value < _DEEPEST}
     for (value,), target in targets.items():
-        if value >= 0:
+        if value not in far:
             ids[value] = target
-    return _LookupTable(ids, {value: target for (value,), target in targets.items() if value < 0})
+    return _LookupTable(ids, far)
 
 
 def _build_color_table(targets: Mapping[tuple[int, ...], int]) -> _LookupTable:

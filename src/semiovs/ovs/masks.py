@@ -15,6 +15,7 @@ from torch import Tensor
 from semiovs.array_files import read_array
 from semiovs.errors import DataError, UsageError
 from semiovs.images.conventions import MASK_SUFFIXES
+from semiovs.images.discover.layouts import IMAGE_FOLDERS, MASK_FOLDERS
 from semiovs.images.file_names import normalize_name
 from semiovs.images.folder_walk import walk_files
 from semiovs.images.masks import MaskReader
@@ -23,14 +24,16 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 _SCORE_SUFFIXES = (".npz", ".npy")
 _SUFFIXES = (*MASK_SUFFIXES, *_SCORE_SUFFIXES)
+_PLAIN_FOLDERS = frozenset({*IMAGE_FOLDERS, *MASK_FOLDERS})
 
 
 class MasksTeacher(OpenVocabModel):
     """Labels made elsewhere: by another model, another tool, or by hand.
 
     root: folder with ``<id><suffix>.png`` (any mask that `MaskReader` reads) or ``<id><suffix>.npy`` / ``.npz`` with
-    class scores (K, H, W) in [0, 1]. Where the id itself is not there, a file of the same name in any sub-folder is
-    taken, if there is only one. encoding, map: as in the configuration section `data.masks`.
+    class scores (K, H, W) in [0, 1]. Where the id itself is not there, a file of the same name is taken, if one of the
+    two paths ends with the other (folders called ``images``, ``masks`` and the like aside), and there is only one; a
+    file belongs to one image. encoding, map: as in the configuration section `data.masks`.
 
     Confidence is 1 everywhere for a mask, and the highest score for a score map. Sizes must be those of the images.
 
@@ -56,6 +59,7 @@ class MasksTeacher(OpenVocabModel):
             raise DataError(f"{root}: no such folder of masks")
         self.suffix, self.encoding, self.map = suffix, encoding, map
         self._readers: dict[str, MaskReader] = {}
+        self._owners: dict[Path, str] = {}
 
     def describe(self) -> dict[str, Any]:
         """Folder of the masks, and how their values are read."""
@@ -103,23 +107,34 @@ class MasksTeacher(OpenVocabModel):
         """File of an image's mask or scores.
 
         Raises:
-            DataError: none, or several in different sub-folders.
+            DataError: none, several, or one that is another image's already.
         """
-        for suffix in _SUFFIXES:
-            path = self.root / f"{identifier}{self.suffix}{suffix}"
-            if path.is_file():
-                return path
+        exact = (self.root / f"{identifier}{self.suffix}{suffix}" for suffix in _SUFFIXES)
+        found = [path for path in exact if path.is_file()]
         stem = f"{identifier.rpartition('/')[2]}{self.suffix}"
-        found = self._by_stem.get(normalize_name(stem), [])
-        if len(found) == 1:
-            return found[0]
-        if found:
+        alike: list[Path] = []
+        if not found:
+            alike = self._by_stem.get(normalize_name(stem), [])
+            found = [path for path in alike if self._fits(path, identifier)]
+        if len(found) > 1:
             several = " and ".join(str(path.relative_to(self.root)) for path in found[:2])
             raise DataError(f"{self.root}: two masks could belong to image '{identifier}': {several}")
+        if found:
+            if (owner := self._owners.setdefault(found[0], identifier)) != identifier:
+                raise DataError(
+                    f"{found[0]}: could belong to image '{owner}' and to '{identifier}'; put it into a folder"
+                )
+            return found[0]
         raise DataError(
             f"{self.root}: no mask for image '{identifier}' (looked for {stem}.png, .npy, "
-            f".npz){self._suggest_example()}"
+            f".npz){self._suggest_example(alike)}"
         )
+
+    def _fits(self, path: Path, identifier: str) -> bool:
+        """Whether the path of a file of an image's name ends with the image's path, or the other way round."""
+        folders, wanted = (_list_folders(Path(given)) for given in (path.relative_to(self.root), identifier))
+        least = min(len(folders), len(wanted))
+        return folders[len(folders) - least :] == wanted[len(wanted) - least :]
 
     @cached_property
     def _by_stem(self) -> dict[str, list[Path]]:
@@ -129,8 +144,10 @@ class MasksTeacher(OpenVocabModel):
             table[normalize_name(path.stem)].append(path)
         return dict(table)
 
-    def _suggest_example(self) -> str:
-        """Name an example of what the folder holds, for error messages."""
+    def _suggest_example(self, alike: Sequence[Path]) -> str:
+        """Name an example of what the folder holds, for error messages. alike: files of that name in other folders."""
+        if alike:
+            return f"; {alike[0].relative_to(self.root)} lies in another folder than the image"
         example = next(iter(self._by_stem), None)
         return (
             "; the folder holds no masks at all" if example is None else f"; the folder holds '{example}', for example"
@@ -165,6 +182,11 @@ class MasksTeacher(OpenVocabModel):
         if not bool(((tensor >= 0) & (tensor <= 1)).all()):
             raise DataError(f"{path}: scores must lie within [0, 1] (probabilities, not logits)")
         return tensor
+
+
+def _list_folders(path: Path) -> list[str]:
+    """Folders of a path, but those that say what its files are."""
+    return [normalize_name(name) for name in path.parent.parts if name not in _PLAIN_FOLDERS]
 
 
 def _require_size(path: Path, shape: Sequence[int], image: Tensor) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.errors import DataError
-from semiovs.files import sync_directory, write_staged
+from semiovs.files import open_regular, sync_directory, write_staged
 from semiovs.images.palette import build_palette
 from semiovs.store import label_png
 from semiovs.store.index import IndexRow, StoreIndex
@@ -332,7 +332,8 @@ class PseudoLabelStore:
     def _read(self, part: StorePart, identifier: str, checksum: str) -> bytes:
         path = self.path(part, identifier)
         try:
-            data = path.read_bytes()
+            with open_regular(path) as file:
+                data = file.read()
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}); run `semiovs label` again") from None
         if hashlib.sha256(data).hexdigest() != checksum:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.errors import DataError
+from semiovs.files import open_regular
 from semiovs.read_ahead import read_ahead
 from semiovs.store.index import IndexRow, StoreIndex
 from semiovs.store.meta import INDEX, prepare_folder
@@ -91,7 +92,7 @@ def _check_files(store: PseudoLabelStore, row: IndexRow) -> str:
     state = "good"
     for path, checksum in store.files(row):
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != checksum:
                     state = "damaged"
         except FileNotFoundError:

@@ -5,9 +5,10 @@ ids or colours. What would shift the ids of the classes is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from semiovs.vocab.class_columns import read_columns
 from semiovs.vocab.colors import RGB
 
 #: Endings of files that are read so.
@@ -21,10 +22,13 @@ _COLUMNS = _HEADING | {"pixel", "value", "id", "index", "color", "colour", "r", 
 _CVAT = re.compile(r"([^:]+):(\d{1,3}),(\d{1,3}),(\d{1,3}):[^:]*:[^:]*")
 _COLOR_LAST = re.compile(r"(\S.*?)[\s,;:]+(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})")
 _COLOR_FIRST = re.compile(r"(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+([^\d\s].*)")
-_ID_FIRST = re.compile(r"([0-9]{1,3})[\s:;,.=]\s*(\S.*)")
+_ID_FIRST = re.compile(r"([0-9]{1,3})(?:[:;,.=)]|\s-\s|\s)\s*(\S.*)")
 _ID_LAST = re.compile(r"(\S.*?)[\s:;,=]+([0-9]{1,3})")
 #: Most characters of a line.
 _LONGEST = 1000
+_QUOTED = re.compile(r"\"([^\"]+)\"|'([^']+)'")
+_COLUMNS_LEFT = re.compile(r".*[,;\t].*")
+_NUMBER_LEFT = re.compile(r"(\S.*?)[\s:;,=]+[0-9]+")
 _AS_NAMES = "if the numbers belong to the names, write the classes into a YAML file"
 
 #: What is understood, for the user guide: texts of files, what they are read as, and whether they are refused.
@@ -35,6 +39,12 @@ FORMS: tuple[tuple[tuple[str, ...], str, bool], ...] = (
         "ids, in any order",
         False,
     ),
+    (
+        ("id,name,kind\n0,road,flat\n1,car,big", "b,g,r,name\n128,64,128,road\n142,0,0,car"),
+        "the columns that the heading names; those that it does not are left out, or refused if they hold numbers",
+        False,
+    ),
+    (("road,car",), "refused: one name a line", True),
     (("1 road\n2 car",), "refused: say what 0 means", True),
     (("0 road\n7 car",), "refused; in a YAML file such ids are put in order, with a map", True),
     (("__ignore__\n_background_\nroad",), "background, road (LabelMe); `__ignore__` is no class", False),
@@ -77,11 +87,12 @@ def parse_class_list(text: str) -> list[ListedClass]:
 
     Understood, beside names alone: blank lines and ``#`` comments; LabelMe's ``__ignore__`` as first line; ids from 0
     before or after the names (``0 road``, ``road: 0``), in any order, and a heading above them (Roboflow's
-    ``_classes.csv``); colours (``road 128 64 128``, CVAT's ``road:128,64,128::``).
+    ``_classes.csv``); tables whose heading names the columns; colours (``road 128 64 128``, CVAT's
+    ``road:128,64,128::``).
 
     Raises:
-        ClassListError: ids that do not go from 0 without gaps, on some lines only; a heading without a table; a line
-            that is too long.
+        ClassListError: ids that do not go from 0 without gaps, on some lines only; a heading without a table; columns
+            that may be meant in two ways; a colour of two classes; a line that is too long.
     """
     lines = text.splitlines()
     if long := next((number for number, line in enumerate(lines, 1) if len(line) > _LONGEST), 0):
@@ -89,14 +100,65 @@ def parse_class_list(text: str) -> list[ListedClass]:
     rows = [
         ListedClass(number, kept) for number, line in enumerate(lines, 1) if (kept := _COMMENT.sub("", line).strip())
     ]
-    rows = _drop_ignore(rows)
+    rows = _read_rows(_drop_ignore(_drop_quotes(rows)))
+    seen: dict[RGB, str] = {}
+    for row in rows:
+        if row.color is not None and (other := seen.setdefault(row.color, row.name)) != row.name:
+            shown = ",".join(map(str, row.color))
+            raise ClassListError(row.line, f"'{row.name}' has the colour {shown} of '{other}'; give it another")
+    return rows
+
+
+def _read_rows(rows: list[ListedClass]) -> list[ListedClass]:
+    if (columns := read_columns([row.name for row in rows])) is not None:
+        if columns.wrong is not None:
+            raise ClassListError(rows[columns.wrong[0]].line, columns.wrong[1])
+        return _take_columns(rows[1:], columns.rows)
     table = _read_table(rows[1:]) if _is_heading(rows) else None
     if table is None:
-        return _read_table(rows) or rows
+        table = _read_table(rows)
+        _refuse_columns(table or rows, numbers=bool(table))
+        return table or rows
     if not table:
         what = f"'{rows[0].name}' looks like a heading, not like class 0; take the line away, or write a YAML file"
         raise ClassListError(rows[0].line, what)
+    _refuse_columns(table, numbers=True)
     return table
+
+
+def _take_columns(rows: list[ListedClass], cells: Sequence[Mapping[str, str]]) -> list[ListedClass]:
+    """Take names, ids and colours from columns of a heading."""
+    read = []
+    for row, cell in zip(rows, cells, strict=True):
+        numbers = [cell[role] for role in ("id", "r", "g", "b") if role in cell]
+        if wrong := [text for text in numbers if not (text.isascii() and text.isdigit() and len(text) < 4)]:
+            raise ClassListError(row.line, f"'{wrong[0]}': an id or a part of a colour is a whole number from 0")
+        color = [int(cell[role]) for role in "rgb" if role in cell]
+        if not cell["name"] or len(color) not in {0, 3} or max(color, default=0) > 255:
+            raise ClassListError(row.line, "a class has a name, and no colour or one of red, green, blue up to 255")
+        read.append(replace(row, name=cell["name"], color=(color[0], color[1], color[2]) if color else None))
+    if cells and "id" in cells[0]:
+        return _sort_by_id(read, [(int(cell["id"]), cell["name"]) for cell in cells])
+    return read
+
+
+def _refuse_columns(rows: Sequence[ListedClass], *, numbers: bool) -> None:
+    """Refuse names that all hold further columns. numbers: so do numbers at their end."""
+    left = rows and all(_COLUMNS_LEFT.fullmatch(row.name) for row in rows)
+    if numbers and not left:
+        found = [match[1] for row in rows if (match := _NUMBER_LEFT.fullmatch(row.name))]
+        left = len(found) == len(rows) > 1 and len({*found}) == len(rows)
+    if left:
+        what = f"'{rows[0].name}' may be several columns; write one name a line, or a heading like 'id,name' above"
+        raise ClassListError(rows[0].line, f"{what}; {_AS_NAMES}")
+
+
+def _drop_quotes(rows: list[ListedClass]) -> list[ListedClass]:
+    """Drop quotes that are around all names."""
+    found = [_QUOTED.fullmatch(row.name) for row in rows]
+    if not all(found):
+        return rows
+    return [replace(row, name=match[1] or match[2]) for row, match in zip(rows, found, strict=True) if match]
 
 
 def _drop_ignore(rows: list[ListedClass]) -> list[ListedClass]:

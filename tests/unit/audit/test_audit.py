@@ -86,6 +86,8 @@ def test_checksums(tmp_path):
             data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
         ) or "cut off" in check_png(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
     assert check_png(data[:-30]) == "a part is cut off"
+    picture(0).save(tmp_path / "b.png", "BMP")
+    assert check_png((tmp_path / "b.png").read_bytes()) == ""
 
 
 def test_copies_are_found_within_and_across(tmp_path):

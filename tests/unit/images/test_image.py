@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import io
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from semiovs.errors import DataError
+from semiovs.images.containers.container import read_bytes
+from semiovs.images.discover.bands import guess_bands
 from semiovs.images.image import read_image, read_size
 from semiovs.images.orientation import orient_image, orient_pixels
 
@@ -149,4 +152,12 @@ def test_decompression_bombs_are_refused_unread(tmp_path, picture, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     for read in (read_image, read_size):
         with pytest.raises(DataError, match=r"a\.png: more than 200 pixels; cut it into tiles"):
+            read(tmp_path / "a.png")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    assert guess_bands(tmp_path / "a.png") is None
+    for read in (read_bytes, read_image):
+        with pytest.raises(DataError, match="a pipe or device, no file"):
             read(tmp_path / "a.png")

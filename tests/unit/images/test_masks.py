@@ -148,7 +148,7 @@ def test_files_that_are_no_masks(tmp_path):
         ({"map": {"x": 0}}, "key 'x' is neither a value"),
         ({"map": {"1,2": 0}}, "key '1,2' is neither"),
         ({"map": {"1,2,256": 0}}, "key '1,2,256' is neither"),
-        ({"map": {"70000": 0}}, "key '70000' is neither"),
+        ({"map": {"1" * 16: 0}}, "key '1{16}' is neither"),
         ({"map": {"²": 0}}, "key '²' is neither"),
         ({"map": {"1": 0, "1,2,3": 1}}, "all ids .* or all colours"),
         ({"map": {"1": 0, " 1": 1}}, "each once"),
@@ -161,6 +161,14 @@ def test_files_that_are_no_masks(tmp_path):
 def test_maps_that_do_not_hold(options, words):
     with pytest.raises(ConfigError, match=words):
         MaskReader(NAMES, **options)
+
+
+def test_values_beyond_16_bits_are_mapped(tmp_path):
+    Image.fromarray(np.array([[0, 70000, 65536, 65535]], np.int32)).save(tmp_path / "a.tif")
+    reader = MaskReader(NAMES, map={"0": 0, "70000": 1, "65536": 2, "65535": "ignore"})
+    assert reader(tmp_path / "a.tif").tolist() == [[0, 1, 2, 255]]
+    with pytest.raises(DataError, match=r"70000 \(1 pixels\) are not among the values of the map"):
+        MaskReader(NAMES, map={"0": 0, "65536": 2, "65535": 1})(tmp_path / "a.tif")
 
 
 def test_init_sees_the_values_that_the_reader_sees(id_file):

@@ -39,12 +39,13 @@ def test_default_label_is_the_best_score():
 
 def test_masks_are_found_by_id_or_by_bare_name(tmp_path):
     save(tmp_path / "a/1.png")
-    save(tmp_path / "deep/er/2.png", np.ones((2, 4), np.uint8))
+    save(tmp_path / "masks/er/2.png", np.ones((2, 4), np.uint8))
     teacher = build_ovs("masks", root=tmp_path)
     label, confidence = label_one(teacher, "a/1")
     assert (label == MASK).all()
     assert (confidence == 1).all()
-    assert (label_one(teacher, "elsewhere/2")[0] == 1).all()
+    for name in ("2", "er/2", "images/er/2"):
+        assert (label_one(build_ovs("masks", root=tmp_path), name)[0] == 1).all()
 
 
 def test_scores_of_a_mask_are_one_hot(tmp_path):
@@ -53,6 +54,20 @@ def test_scores_of_a_mask_are_one_hot(tmp_path):
     assert scores.shape == (3, 2, 4)
     assert scores[:, 0, 3].tolist() == [0, 0, 0]
     assert scores[:, 0, 2].tolist() == [0, 0, 1]
+
+
+def test_a_mask_belongs_to_one_image(tmp_path):
+    save(tmp_path / "x/1.png")
+    save(tmp_path / "2.png")
+    teacher = build_ovs("masks", root=tmp_path)
+    with pytest.raises(DataError, match=r"no mask for image 'y/1' .*; x/1\.png lies in another folder"):
+        teacher.find("y/1")
+    assert teacher.find("x/2") == tmp_path / "2.png"
+    with pytest.raises(DataError, match=r"2\.png: could belong to image 'x/2' and to 'y/2'"):
+        teacher.find("y/2")
+    np.save(tmp_path / "x/1.npy", np.zeros((3, 2, 4), np.float32))
+    with pytest.raises(DataError, match=r"two masks could belong to image 'x/1': x/1\.png and x/1\.npy"):
+        teacher.find("x/1")
 
 
 def test_two_files_of_one_name_are_not_guessed(tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semiovs.array_files import read_array
 from semiovs.errors import DataError
 from semiovs.store import PseudoLabelStore, count_classes, verify
 from semiovs.vocab import Vocabulary
@@ -183,6 +184,20 @@ def test_a_damaged_file_is_never_read(tmp_path, part):
     report = verify(store)
     assert not report.ok
     assert (report.damaged, report.missing, report.stray) == (["a"], ["b"], [f"{part}/stray.png"])
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
+    store = make(tmp_path)
+    store.add("a", *sample(0))
+    for part in ("labels", "confidence"):
+        path = store.path(part, "a")
+        path.unlink()
+        os.mkfifo(path)
+    assert verify(store).damaged == ["a"]
+    with pytest.raises(DataError, match=r"a\.png: cannot be read \(a pipe or device, no file\)"):
+        store.label("a")
+    with pytest.raises(DataError, match="a pipe or device"):
+        read_array(store.path("labels", "a"), "scores", lambda *_: None)
 
 
 def test_a_removed_label_is_done_again(tmp_path):

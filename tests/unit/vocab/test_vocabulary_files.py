@@ -60,6 +60,12 @@ def test_a_text_file(load, tmp_path):
         "Pixel Value, Class\n 0, road\n 1, car\n",
         "name,id\nroad,0\ncar,1\n",
         "class\n0 road\n1 car\n",
+        "0) road\n1) car\n",
+        "1 - car\n0 - road\n",
+        '"road"\n"car"\n',
+        'id,name,kind\n0,road,flat\n1,car,"big, fast"\n',
+        "Class_Name\tindex\ncar\t1\nroad\t0\n",
+        "class,label\nroad,0\ncar,1\n",
     ],
 )
 def test_class_files_of_other_programs(load, text, name):
@@ -76,6 +82,8 @@ def test_class_files_of_other_programs(load, text, name):
         "0 road 128 64 128\n1 car 0 0 142\n",
         "1;car;0;0;142\n0;road;128;64;128\n",
         "0 128 64 128 road\n1 0 0 142 car\n",
+        "name,b,g,r\nroad,128,64,128\ncar,142,0,0\n",
+        "name,r,g,b,id\ncar,0,0,142,1\nroad,128,64,128,0\n",
     ],
 )
 def test_class_files_with_colours(load, text):
@@ -121,6 +129,17 @@ def test_the_background_of_labelme(load):
         ("road:128,64,128::\ncar\n", 2, "'car': expected 'name:red,green,blue:parts:actions'"),
         ("road:::\ncar:::\n", 1, "'road:::': expected"),
         ("names:\n  1: road\n  2: car\n", 2, "id 1 where 0 follows"),
+        ("name,trainId,id\nroad,0,7\ncar,1,26\n", 1, "the column 'trainId' may be meant in two ways"),
+        ("class,name\nroad,street\ncar,auto\n", 1, "the column 'class' may be meant in two ways"),
+        ("id,name\n0.0,road\n1.0,car\n", 2, "'0.0': an id or a part of a colour is a whole number"),
+        ("id,name\n0,road,flat\n1,car\n", 2, "3 columns below a heading of 2"),
+        ('id,name\n0,"road\n2,car\n', 3, "id 2 where 1 follows"),
+        ("name,r,g\nroad,1,2\ncar,3,4\n", 2, "no colour or one of red, green, blue"),
+        ("road,car,tree\n", 1, "'road,car,tree' may be several columns"),
+        ("road,7,0\nwalk,8,1\n", 1, "'road,7' may be several columns"),
+        ("# name id trainId\nroad 7 0\nwalk 8 1\n", 2, "'road 7' may be several columns"),
+        ("road 128 64 128 0\ncar 0 0 142 1\n", 1, "'road 128' may be several columns"),
+        ("name,r,g,b\nroad,1,2,3\ncar,1,2,3\n", 3, "'car' has the colour 1,2,3 of 'road'"),
     ],
 )
 def test_class_files_that_would_shift_the_ids(load, text, line, said):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from semiovs.errors import DataError
+from semiovs.files import open_regular
 from semiovs.images.containers import CHANGED, SCHEME, TAR
 
 _ROW = re.compile("[0-9]{8,}")
@@ -132,7 +133,10 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         found = find_stored(path)
-        return found.getvalue() if isinstance(found, io.BytesIO) else found.read_bytes()
+        if isinstance(found, io.BytesIO):
+            return found.getvalue()
+        with open_regular(found) as file:
+            return file.read()
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semiovs.errors import DataError, MissingExtraError
+from semiovs.files import open_regular
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG, _PNG_DEPTH = b"\x89PNG", 24
@@ -44,7 +45,7 @@ class FoundBands:
 def guess_bands(image: Path) -> FoundBands | str | None:
     """Guess the bands of an image: None if it is RGB of 8 bits, a note where that cannot be told."""
     try:
-        with image.open("rb") as file:
+        with open_regular(image) as file:
             start = file.read(_PNG_DEPTH + 1)
     except OSError:
         return None

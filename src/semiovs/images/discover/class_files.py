@@ -22,6 +22,7 @@ COLOR_FILES = ("labelmap.txt", "label_colors.txt", "class_dict.csv", "classes.cs
 NNUNET_CLASSES = "dataset.json"
 _NNUNET_KEYS = frozenset({"channel_names", "modality", "numTraining", "file_ending"})
 _LARGEST = 4 << 20
+_LARGEST_ID = 10**15
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def read_numbered_classes(path: Path) -> FoundClasses | None:
 
 def _order_classes(rows: Mapping[int, str], source: str) -> FoundClasses:
     """Put numbered classes in order, with a map from the values in masks."""
-    rows = {key: rows[key].strip() for key in sorted(rows) if 0 <= key < 65536}
+    rows = {key: rows[key].strip() for key in sorted(rows) if abs(key) < _LARGEST_ID}
     names = {key: NO_CLASS if name.lower() in VOID else name for key, name in rows.items()}
     kept = tuple(dict.fromkeys(name for name in names.values() if name != NO_CLASS))
     return FoundClasses(kept, {str(key): name for key, name in names.items()}, source, named=True)

@@ -63,10 +63,17 @@ def may_be_colored(masks: Iterable[Path], *, palettes: int) -> bool:
 
 
 def contradicts(palettes: MaskPalettes, own: Mapping[Key, str], names: Sequence[str]) -> bool:
-    """Whether the colours of palettes are those of the class file, but under other indices than its classes."""
+    """Whether the colours of palettes are those of the class file, black aside, but under other indices than its
+    classes.
+
+    A palette that shows a colour under several indices tells no classes by its colours.
+    """
     used = {pair for each in palettes.files for pair in each}
-    known = bool(used) and all(color in own for _, color in used)
-    return known and any(names[index : index + 1] != (own[color],) for index, color in used if own[color] != NO_CLASS)
+    told = {color for _, color in used if own.get(color, NO_CLASS) != NO_CLASS}
+    known = bool(told) and all(color in own or color == BLACK for _, color in used)
+    if not known or any(len({color for _, color in each}) < len(each) for each in palettes.files):
+        return False
+    return any(names[index : index + 1] != (own[color],) for index, color in used if color in told)
 
 
 def name_colors(
