@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from semiovs.errors import UsageError
-from semiovs.files import sole_writer, write_json, write_text
+from semiovs.files import open_regular, sole_writer, write_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +227,8 @@ def _find_version(package: str) -> str | None:
 
 
 def _read_lines(path: Path) -> list[str]:
-    return [line for line in path.read_text("utf-8", errors="replace").split("\n") if line]
+    with open_regular(path) as file:
+        return [line for line in file.read().decode("utf-8", errors="replace").split("\n") if line]
 
 
 def _parse_row(line: str) -> Mapping[str, Any] | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.errors import DataError
-from semiovs.files import atomic_write, open_locked, parse_json
+from semiovs.files import atomic_write, open_locked, open_regular, parse_json
 from semiovs.images.record_lines import is_valid_id
 
 #: A line of `IndexRow.to_line` without escapes, whose id is found without parsing JSON.
@@ -193,7 +193,7 @@ class StoreIndex:
 
     def _read_new_lines(self) -> int:
         """Read the lines after those that are known; return the size of the file."""
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             status = os.fstat(file.fileno())
             self._file = (status.st_dev, status.st_ino)
             file.seek(self._end)
