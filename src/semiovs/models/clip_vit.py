@@ -13,8 +13,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semiovs.errors import UsageError
-from semiovs.models.clip_library import clip_library
+from semiovs.errors import MissingExtraError, UsageError
+
+
+def clip_library() -> Any:
+    """open_clip, the library of CLIP models, tokenizers and weights by tag; imported when one of them is asked for.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import open_clip
+    except ModuleNotFoundError as error:
+        if error.name != "open_clip":
+            raise
+        raise MissingExtraError("CLIP models need open_clip; pip install 'semiovs[clip]'") from None
+    return open_clip
 
 
 class DenseClipViT(nn.Module):

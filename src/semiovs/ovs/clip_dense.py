@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError
-from semiovs.models.clip_library import clip_library
-from semiovs.models.clip_vit import DenseClipViT
+from semiovs.models.clip_vit import DenseClipViT, clip_library
 from semiovs.models.device import pick_device
 from semiovs.models.text import TextCache, embed_concepts
 from semiovs.models.text.clip import ClipText, open_model

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 from torch import Tensor, nn
 
 from semiovs.errors import UsageError
-from semiovs.models.clip_library import clip_library
+from semiovs.models.clip_vit import clip_library
 from semiovs.models.encoders import build_encoder
 from semiovs.models.segmenter import Normalization
 from semiovs.models.small_encoder import SmallEncoder

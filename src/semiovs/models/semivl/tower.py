@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError, did_you_mean
-from semiovs.models.clip_library import clip_library
-from semiovs.models.clip_vit import DenseClipViT, as_semivl, fit_positions
+from semiovs.models.clip_vit import DenseClipViT, as_semivl, clip_library, fit_positions
 from semiovs.models.encoders import build_encoder
 from semiovs.models.pretrained import find_file
 from semiovs.models.segmenter import Normalization

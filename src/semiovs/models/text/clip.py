@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from semiovs.errors import UsageError, WeightsError, did_you_mean
-from semiovs.models.clip_library import clip_library
+from semiovs.models.clip_vit import clip_library
 from semiovs.models.hub import hub
 from semiovs.models.pretrained import find_file
 from semiovs.models.statedict import compare, read_state, strip_prefix

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from semiovs.env import cache_dir
 from semiovs.files import write_bytes
-from semiovs.models.clip_library import clip_library
+from semiovs.models.clip_vit import clip_library
 from semiovs.models.text.encoder import TextEncoder
 from semiovs.vocab.rules import split_synonyms
 
