@@ -8,8 +8,6 @@ less.
 from __future__ import annotations
 
 import multiprocessing
-import os
-import resource
 import shutil
 import tempfile
 import time
@@ -27,6 +25,7 @@ from semiovs.data.collection import LABELED, Collection, Stream
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
+from semiovs.peak_memory import find_peak_memory
 from semiovs.similarity.hashes import Hashes, distance, find_near_hashes
 from semiovs.vocab import Vocabulary
 
@@ -149,10 +148,4 @@ def _peak(files: list[tuple[Path, Path]], work: int) -> float:
 
 def _measure(files: list[tuple[Path, Path]], work: int, tell: Callable[[float], None]) -> None:
     _audited(_collection(files, work), _CORES)
-    tell(_resident())
-
-
-def _resident() -> float:
-    """Peak resident memory of this process in MB (the unit is bytes on macOS, KiB elsewhere)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if os.uname().sysname == "Darwin" else peak / 2**10
+    tell((find_peak_memory() or 0) / 2**20)

@@ -5,10 +5,7 @@ labels.
 from __future__ import annotations
 
 import multiprocessing
-import re
-import resource
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -19,6 +16,7 @@ from benchmarks.measure import Row, Size, alternately, counted, row
 from benchmarks.plain_sed import plain_aggregator
 from semiovs.models.sed import Aggregator
 from semiovs.models.sed.fast_aggregation import aggregate
+from semiovs.peak_memory import find_peak_memory
 
 #: Channels of the text embeddings and of the image's maps in SED-B.
 _DIM, _GUIDES, _PROMPTS = 640, (512, 256, 128), 80
@@ -86,15 +84,6 @@ def _peak_here(name: str, concepts: int, side: int) -> float:
     variants: dict[str, Callable[[Inputs], Tensor]] = {"ours": ours, "plain": plain}
     variants[name](inputs(2, 3))  # libraries are loaded, kernels built
     given = inputs(concepts, side)
-    before = peak_of_process()
+    before = find_peak_memory() or 0
     variants[name](given)
-    return max(peak_of_process() - before, 1) / 1024
-
-
-def peak_of_process() -> int:
-    """Most kilobytes this process has held. `getrusage` also counts what its parent held, so the file is asked
-    first.
-    """
-    status = Path("/proc/self/status")
-    found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.exists() else None
-    return int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return max((find_peak_memory() or 0) - before, 2**10) / 2**20

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from benchmarks import inlined
-from benchmarks.label import peak_of_process
 from benchmarks.measure import Row, Size, alternately, counted, row
 from benchmarks.step import batch
 from semiovs.data import Batch
 from semiovs.methods import Method, Progress, build_method
 from semiovs.models import build_segmenter
+from semiovs.peak_memory import find_peak_memory
 from semiovs.vocab import Vocabulary
 
 _CLASSES = 21
@@ -249,9 +249,9 @@ def _peak_here(device: str, name: str, model: Model, variant: str, ood: bool) ->
         before = torch.cuda.memory_allocated()
         run()
         return max(torch.cuda.max_memory_allocated() - before, 1) / 2**20
-    before = peak_of_process()
+    before = find_peak_memory() or 0
     run()
-    return max(peak_of_process() - before, 1) / 1024
+    return max((find_peak_memory() or 0) - before, 2**10) / 2**20
 
 
 def _runs(case: Case, model: Model, device: str, ood: bool) -> dict[str, Callable[[], Tensor]]:

@@ -7,7 +7,6 @@ libraries.
 
 from __future__ import annotations
 
-import resource
 import shutil
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import numpy as np
 
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
+from semiovs.peak_memory import find_peak_memory
 from semiovs.select.class_presence import fit_thresholds
 from semiovs.select.decision import SelectionRules, decide
 from semiovs.select.scan_table import CHUNK, ScanRows, ScanTable
@@ -78,7 +78,7 @@ def told(what: str) -> Iterator[None]:
     """Print what the body takes."""
     wall, cpu = time.monotonic(), time.process_time()
     yield
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = (find_peak_memory() or 0) / 2**20
     print(
         f"{what}: {time.process_time() - cpu:.1f} s of CPU ({time.monotonic() - wall:.1f} s), peak {peak:.0f} MiB",
         flush=True,

@@ -73,6 +73,17 @@ def test_importing_the_package_is_cheap() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_student_of_ours_starts_without_what_others_need() -> None:
+    """Predicting, training and our own encoders; timm and torchvision import torch._dynamo, 1.5 s of a CPU."""
+    code = (
+        "import sys, semiovs.inference, semiovs.engine.training; from semiovs.models.encoders import build_encoder;"
+        "build_encoder('tiny'); build_encoder('small');"
+        "late = 'torchvision timm matplotlib tensorboard open_clip transformers scipy pandas datasets'.split();"
+        "print([m for m in late if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_every_method_states_its_consistency_weights() -> None:
     from semiovs.registry import METHODS
 

@@ -84,6 +84,40 @@ def test_help_lists_every_verb_and_exit_code(capsys):
         assert code in text.replace("\n ", "")
 
 
+def test_a_shell_is_given_a_script_that_completes(monkeypatch, capsys):
+    monkeypatch.setattr("shellingham.detect_shell", lambda: ("bash", "/bin/bash"))
+    with pytest.raises(SystemExit) as done:
+        main(["--show-completion"])
+    assert done.value.code == 0
+    assert "_SEMIOVS_COMPLETE=complete_bash" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("tra", ["train"]),
+        ("config sh", ["show"]),
+        ("config show --or", ["--origins"]),
+        ("nosuch --vers", ["--version"]),
+    ],
+)
+def test_words_that_a_shell_completes(typed, offered, monkeypatch, capsys):
+    words = f"semiovs {typed}"
+    monkeypatch.setenv("_SEMIOVS_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    with pytest.raises(SystemExit) as done:
+        main([])
+    assert done.value.code == 0
+    assert capsys.readouterr().out.split() == offered
+
+
+def test_a_shell_without_completion_is_a_mistake_of_usage(monkeypatch, capsys):
+    monkeypatch.setattr("shellingham.detect_shell", lambda: ("tcsh", "/bin/tcsh"))
+    assert main(["--show-completion"]) == 2
+    assert "tcsh not supported" in capsys.readouterr().err
+
+
 def test_no_verb_shows_the_help(capsys):
     assert main([]) == 0
     assert "Commands:" in capsys.readouterr().out

@@ -66,6 +66,8 @@ VERBS: Mapping[str, Verb] = {
 #: signal's number, as shells report it.
 BROKEN_PIPE, TERMINATED = 141, 143
 
+#: Environment variable by which the scripts of `--show-completion` ask what a word could become.
+_COMPLETION = "_SEMIOVS_COMPLETE"
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 # the base class of click's errors, whether typer bundles click or depends on it
 _CLICK_ERROR: type[Any] = typer.BadParameter.__mro__[2]
@@ -86,7 +88,8 @@ class _VerbGroup(TyperGroup):
     """Lists verbs by their row alone, and imports the one that is called."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args[0] not in self.commands and not args[0].startswith("-"):
+        unknown = args[0] not in self.commands and not args[0].startswith("-")
+        if unknown and not ctx.resilient_parsing:  # what a shell completes is not yet a verb
             raise UsageError(f"no verb '{args[0]}'{did_you_mean(args[0], self.commands)}; see semiovs --help")
         name, stub, rest = super().resolve_command(ctx, args)
         return name, (load_verb(name) if name and name in VERBS else stub), rest
@@ -110,7 +113,6 @@ def _build_program() -> Any:
     program = typer.Typer(
         name="semiovs",
         cls=_VerbGroup,
-        add_completion=False,
         rich_markup_mode=None,
         context_settings=_SETTINGS,
         invoke_without_command=True,
@@ -219,11 +221,13 @@ def _name(failure: OSError) -> str:
 
 def _run(arguments: list[str]) -> int:
     program = _build_program()
+    if _COMPLETION in os.environ:
+        program.main(arguments, "semiovs", complete_var=_COMPLETION)  # a shell asks, and the process ends here
     try:
         with program.make_context("semiovs", arguments) as context:
             program.invoke(context)
-    except typer.Exit as done:
-        return int(done.exit_code)
+    except typer.Exit as done:  # with 1: typer knows no completion for this shell, and has said so
+        return UsageError.exit_code if done.exit_code == 1 else int(done.exit_code)
     except _CLICK_ERROR as wrong:
         console.error(" ".join(wrong.format_message().replace("Value error, ", "").split()))  # some take several lines
         context = getattr(wrong, "ctx", None)

@@ -22,7 +22,7 @@ from semiovs.cli.next_steps import format_next
 from semiovs.errors import WeightsError
 
 _WRITTEN = 16 * 2**20
-_OUR_OWN = frozenset({"dev", "docs"})
+_OUR_OWN = frozenset({"all", "dev", "docs"})
 
 
 @dataclass(frozen=True)

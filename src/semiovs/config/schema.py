@@ -363,7 +363,9 @@ class RunSection(Section):
     dir: str | None = Field(None, description="run directory; null: runs/<name>/<time>-<method>")
     name: str | None = Field(None, description="group of runs; null: the preset's or file's name")
     overwrite: bool = False
-    tensorboard: bool = True
+    tensorboard: bool | None = Field(
+        None, description="curves for TensorBoard; null: where it is installed (pip install 'semiovs[tensorboard]')"
+    )
 
 
 def _expand_name(value: Any) -> Any:

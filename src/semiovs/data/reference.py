@@ -7,18 +7,10 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import torch
-import torchvision.transforms.functional as tv
-from PIL import Image, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter
 from torch import Tensor
 
 from semiovs.data.transforms import Geometry, Jitter, Pixels, StrongLook
-
-_JITTER: dict[Jitter, Callable[[Image.Image, float], Image.Image]] = {
-    "brightness": tv.adjust_brightness,
-    "contrast": tv.adjust_contrast,
-    "saturation": tv.adjust_saturation,
-    "hue": tv.adjust_hue,
-}
 
 
 def crop(image: Image.Image, geometry: Geometry) -> Image.Image:
@@ -49,10 +41,25 @@ def make_strong(crop: Image.Image, look: StrongLook) -> Image.Image:
     for name, amount in look.jitter:
         crop = _JITTER[name](crop, amount)
     if look.gray:
-        crop = tv.rgb_to_grayscale(crop, num_output_channels=3)
+        crop = crop.convert("L").convert("RGB")
     return crop if look.radius is None else crop.filter(ImageFilter.GaussianBlur(look.radius))
 
 
 def to_tensor(crop: Image.Image) -> Tensor:
     """RGB crop -> (3, H, W) uint8."""
     return torch.from_numpy(np.array(crop)).permute(2, 0, 1).contiguous()
+
+
+def _turn_hue(crop: Image.Image, amount: float) -> Image.Image:
+    """Turn the hue by `amount` of 255 of PIL's steps, rounded towards zero; hues wrap at 256."""
+    hue, saturation, value = crop.convert("HSV").split()
+    turned = hue.point([(step + int(amount * 255)) % 256 for step in range(256)])
+    return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
+
+
+_JITTER: dict[Jitter, Callable[[Image.Image, float], Image.Image]] = {
+    "brightness": lambda crop, amount: ImageEnhance.Brightness(crop).enhance(amount),
+    "contrast": lambda crop, amount: ImageEnhance.Contrast(crop).enhance(amount),
+    "saturation": lambda crop, amount: ImageEnhance.Color(crop).enhance(amount),
+    "hue": _turn_hue,
+}

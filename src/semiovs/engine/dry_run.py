@@ -18,6 +18,7 @@ from semiovs.engine.experiment import Experiment, count_parameters
 from semiovs.engine.loop import Learner, fit
 from semiovs.engine.training import explain_out_of_memory
 from semiovs.engine.writers import format_duration
+from semiovs.peak_memory import find_peak_memory
 
 #: Timed steps, after one warm-up step.
 TIMED = 2
@@ -100,8 +101,5 @@ def _list_shapes(part: Any, name: str = "") -> Iterator[tuple[str, list[int]]]:
 def _measure_memory(world: World) -> float | None:
     if world.device.type == "cuda":
         return torch.cuda.max_memory_allocated(world.device) / 2**30
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = find_peak_memory()
+    return None if peak is None else peak / 2**30

@@ -26,7 +26,7 @@ from semiovs.engine.loop import SCORES, Hook, Learner, fit
 from semiovs.engine.run import Run, read_metrics
 from semiovs.engine.run_data import find_training_size, keep_data, require_root, require_same_data
 from semiovs.engine.signals import StopSignals
-from semiovs.engine.writers import ConsoleWriter, JsonLinesWriter, RowWriter, TensorBoardWriter
+from semiovs.engine.writers import ConsoleWriter, JsonLinesWriter, RowWriter, TensorBoardWriter, writes_tensorboard
 from semiovs.errors import ResourcesError, SemiovsError, WeightsError, is_out_of_memory
 from semiovs.evaluation import EvaluationStoppedError, evaluate
 from semiovs.files import write_json, write_text
@@ -59,10 +59,12 @@ def train(loaded: LoadedConfig, command: Sequence[str], *, overwrite: bool = Fal
     """Train a configuration in a new run directory, or resume it after `torchrun` restarted the processes.
 
     Raises:
-        UsageError: the run directory exists; DataError, WeightsError, ConfigError: problems found before step 0.
+        UsageError: the run directory exists; DataError, WeightsError, ConfigError: problems found before step 0;
+        MissingExtraError: curves are wanted for a TensorBoard that is not installed.
         DivergedError, PreemptedError, InterruptedRunError: see `semiovs.errors`.
     """
     config = loaded.config
+    writes_tensorboard(config.run.tensorboard)
     with join_processes(config.train.device) as world:
         run = _find_restarted_run(config, world)
         if run is not None:
@@ -217,7 +219,7 @@ def _evaluate_model(
 def _make_writers(experiment: Experiment, run: Run, stack: ExitStack) -> list[RowWriter]:
     lines = stack.enter_context(ConsoleWriter(experiment.recipe.total_steps))
     writers: list[RowWriter] = [JsonLinesWriter(run.metrics), lines]
-    if experiment.config.run.tensorboard:
+    if writes_tensorboard(experiment.config.run.tensorboard):
         writers.append(TensorBoardWriter(run.tensorboard, after_step=experiment.learner.step))
     return writers
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from semiovs.errors import MissingExtraError
 
 Row = Mapping[str, Any]
 
@@ -59,6 +62,20 @@ class ConsoleWriter:
         self._console.print(f"step {row['step']}/{self._total}  {text}", soft_wrap=True, markup=False)
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=row["step"])
+
+
+def writes_tensorboard(wanted: bool | None) -> bool:
+    """Whether a run writes curves for TensorBoard; None: where TensorBoard is installed.
+
+    Raises:
+        MissingExtraError: they are wanted, and it is not installed.
+    """
+    if wanted is False:
+        return False
+    there = find_spec("tensorboard") is not None
+    if wanted and not there:
+        raise MissingExtraError("run.tensorboard=true needs TensorBoard; pip install 'semiovs[tensorboard]'")
+    return there
 
 
 class TensorBoardWriter:

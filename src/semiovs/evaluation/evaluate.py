@@ -10,9 +10,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.functional import pil_to_tensor
 
 from semiovs.config.schema import EvalConfig
 from semiovs.data.items import read_labeled
@@ -130,7 +130,8 @@ def normalize_image(image: Picture, normalization: Normalization, device: torch.
     if isinstance(image, BandImage):
         scaled = torch.tensor(image.values, device=device)[None]
     else:
-        scaled = pil_to_tensor(image)[None].to(device, non_blocking=True).to(torch.float32).div_(255)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        scaled = pixels[None].to(device, non_blocking=True).to(torch.float32).div_(255)
     mean = torch.tensor(normalization.mean, device=scaled.device).view(1, -1, 1, 1)
     std = torch.tensor(normalization.std, device=scaled.device).view(1, -1, 1, 1)
     return scaled.sub_(mean).div_(std)

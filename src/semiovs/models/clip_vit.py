@@ -13,7 +13,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semiovs.errors import UsageError
+from semiovs.errors import MissingExtraError, UsageError
+
+
+def clip_library() -> Any:
+    """open_clip, the library of CLIP models, tokenizers and weights by tag; imported when one of them is asked for.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import open_clip
+    except ModuleNotFoundError as error:
+        if error.name != "open_clip":
+            raise
+        raise MissingExtraError("CLIP models need open_clip; pip install 'semiovs[clip]'") from None
+    return open_clip
 
 
 class DenseClipViT(nn.Module):
@@ -96,13 +111,12 @@ def as_semivl(tower: Any, *, act: str = "gelu", ln_eps: float = 1e-6) -> Any:
 
     act: gelu, or quickgelu, with which OpenAI trained CLIP (and with ln_eps 1e-5).
     """
-    from open_clip.transformer import QuickGELU
-
+    quick = clip_library().transformer.QuickGELU
     for module in tower.modules():
         if isinstance(module, nn.LayerNorm):
             module.eps = ln_eps
     for block in tower.transformer.resblocks:
-        block.mlp.gelu = nn.GELU() if act == "gelu" else QuickGELU()
+        block.mlp.gelu = nn.GELU() if act == "gelu" else quick()
     return tower
 
 
@@ -120,10 +134,9 @@ def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def _require_plain(tower: Any) -> None:
     """Raise UsageError unless the parts that are read here are there, and nothing besides them."""
-    from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
-
-    fits = isinstance(tower, VisionTransformer) and tower.attn_pool is None and tower.proj is not None
-    if not fits or not all(type(block) is ResidualAttentionBlock for block in tower.transformer.resblocks):
+    parts = clip_library().transformer
+    fits = isinstance(tower, parts.VisionTransformer) and tower.attn_pool is None and tower.proj is not None
+    if not fits or not all(type(block) is parts.ResidualAttentionBlock for block in tower.transformer.resblocks):
         raise UsageError(
             f"image tower {type(tower).__name__}: dense features are read from CLIP's plain ViTs only, like ViT-B-16"
         )

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import timm
 from torch import nn
 
 from semiovs.env import weights_dir
@@ -77,6 +76,8 @@ def build_encoder(
 
 def encoder_names() -> list[str]:
     """Every name that may be tried, ours first; not each of timm's has a stride-4 map."""
+    import timm
+
     return [*_OWN, *(name for name in timm.list_models() if name not in _OWN)]
 
 
@@ -122,6 +123,8 @@ _OWN: dict[str, Callable[[int, str], Encoder]] = {"tiny": _tiny, "small": _small
 
 
 def _timm(name: str, output_stride: int, *, published: bool) -> Encoder:
+    import timm  # late: it imports torchvision, and that torch._dynamo
+
     if not timm.is_model(name):
         raise UsageError(f"encoder '{name}' is not known{_suggest(name)}")
     make = partial(timm.create_model, name, features_only=True, **_REFERENCE.get(name, {}))
@@ -173,6 +176,8 @@ def published_weights(make: Callable[..., Any], module: Any, name: str) -> Any:
     Raises:
         WeightsError: timm has none for it, or they could not be had, or they are of another network.
     """
+    import timm
+
     record = timm.get_pretrained_cfg(name)
     repository = (record and record.hf_hub_id) or ""
     local = _find_copy(name, repository.rpartition("/")[2])

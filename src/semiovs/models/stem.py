@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from timm.models import adapt_input_conv
 from torch import nn
 
 from semiovs.errors import UsageError
@@ -31,6 +30,8 @@ def adapt_stem(encoder: nn.Module, bands: int, *, trained: bool, name: str) -> N
     stem = found[0]
     weight = stem.weight.detach()
     if trained:
+        from timm.models import adapt_input_conv
+
         adapted = adapt_input_conv(bands, weight)
     else:
         adapted = torch.randn(len(weight), bands, *weight.shape[2:]) * weight.std() * (RGB / bands) ** 0.5

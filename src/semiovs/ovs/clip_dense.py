@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError
-from semiovs.models.clip_vit import DenseClipViT
+from semiovs.models.clip_vit import DenseClipViT, clip_library
 from semiovs.models.device import pick_device
 from semiovs.models.text import TextCache, embed_concepts
 from semiovs.models.text.clip import ClipText, open_model
@@ -117,8 +117,7 @@ def fit_size(height: int, width: int, short: int, multiple: int) -> tuple[int, i
 
 def _open(model: str, weights: str) -> Any:
     """The CLIP model on the CPU, in float32."""
-    import open_clip
-
+    open_clip = clip_library()
     facts = open_clip.get_pretrained_cfg(model, weights)
     config = open_clip.get_model_config(model) or {}
     if facts.get("quick_gelu") and not config.get("quick_gelu"):
@@ -135,6 +134,4 @@ def _open(model: str, weights: str) -> Any:
 
 
 def _load_tokenizer(model: str) -> Any:
-    import open_clip
-
-    return open_clip.get_tokenizer(model)
+    return clip_library().get_tokenizer(model)

@@ -18,8 +18,14 @@ from semiovs.engine.hooks import CheckpointHook, EvaluationHook, LogHook, StopHo
 from semiovs.engine.loop import BestScore, Learner, fit
 from semiovs.engine.run import Run, read_metrics
 from semiovs.engine.signals import StopSignals
-from semiovs.engine.writers import ConsoleWriter, JsonLinesWriter, TensorBoardWriter, format_duration
-from semiovs.errors import DivergedError, InterruptedRunError, PreemptedError, UsageError
+from semiovs.engine.writers import (
+    ConsoleWriter,
+    JsonLinesWriter,
+    TensorBoardWriter,
+    format_duration,
+    writes_tensorboard,
+)
+from semiovs.errors import DivergedError, InterruptedRunError, MissingExtraError, PreemptedError, UsageError
 from semiovs.models.weights import read_checkpoint
 from unit.toy_learner import CPU, batches, learner_of, recipe_of
 
@@ -206,6 +212,15 @@ def test_console_lines_and_tensorboard(tmp_path):
     assert "img/s" in text
     assert "evaluated ema: mIoU 50.00  (best)" in text
     assert any(path.stat().st_size > 100 for path in tmp_path.iterdir())
+
+
+def test_without_tensorboard_curves_are_left_out_or_refused(monkeypatch):
+    assert writes_tensorboard(None)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    assert not writes_tensorboard(None)
+    assert not writes_tensorboard(False)
+    with pytest.raises(MissingExtraError, match=r"^run\.tensorboard=true .*pip install 'semiovs\[tensorboard\]'$"):
+        writes_tensorboard(True)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(3.2, "3 s"), (59.9, "60 s"), (120, "2 min"), (3661, "1 h 01 min")])

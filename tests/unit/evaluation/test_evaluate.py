@@ -7,10 +7,12 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torchvision.transforms.functional import pil_to_tensor
 
 from semiovs.config.schema import EvalConfig
 from semiovs.errors import DataError, SemiovsWarning, UsageError
 from semiovs.evaluation import EvaluationStoppedError, evaluate
+from semiovs.evaluation.evaluate import normalize_image
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
 from semiovs.models import Normalization
@@ -54,6 +56,14 @@ def score(records, model=None, **changes):
     settings = EvalConfig(**changes.pop("settings", {}))
     given = {"masks": MASKS, "normalization": RAW, "settings": settings, **changes}
     return evaluate(model or Brightness(), records, **given)
+
+
+def test_pixels_lie_in_memory_as_torchvision_lays_them():
+    """Convolutions add up in an order that depends on it."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8))
+    ours, theirs = normalize_image(image, RAW, "cpu"), pil_to_tensor(image)[None].float() / 255
+    assert torch.equal(ours, theirs)
+    assert ours.stride() == theirs.stride()
 
 
 def test_what_does_not_fit_into_memory_is_scored_in_windows_and_told(records, tmp_path):

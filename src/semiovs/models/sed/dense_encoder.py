@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 from torch import Tensor, nn
 
 from semiovs.errors import UsageError
+from semiovs.models.clip_vit import clip_library
 from semiovs.models.encoders import build_encoder
 from semiovs.models.segmenter import Normalization
 from semiovs.models.small_encoder import SmallEncoder
@@ -173,14 +174,12 @@ def build_clip(name: str | None = None, **config: Any) -> Clip:
     """open_clip model by name, or of a configuration (embed_dim, vision_cfg, text_cfg).
 
     Raises:
-        UsageError: unknown name.
+        UsageError: unknown name; MissingExtraError: open_clip is not installed.
     """
-    import open_clip
-    from open_clip.model import CLIP
-
+    open_clip = clip_library()
     if name is not None:
         found = open_clip.get_model_config(name)
         if found is None:
             raise UsageError(f"CLIP model '{name}' is not known to open_clip; convnext_base_w_320 is an example")
         config = {key: found[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}
-    return Clip(CLIP(**config), int(config["embed_dim"]))
+    return Clip(open_clip.CLIP(**config), int(config["embed_dim"]))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError, did_you_mean
-from semiovs.models.clip_vit import DenseClipViT, as_semivl, fit_positions
+from semiovs.models.clip_vit import DenseClipViT, as_semivl, clip_library, fit_positions
 from semiovs.models.encoders import build_encoder
 from semiovs.models.pretrained import find_file
 from semiovs.models.segmenter import Normalization
@@ -57,11 +57,10 @@ def open_tower(
 
 def _bare(encoder: str) -> Any:
     """The image tower with random weights."""
-    import open_clip
-    from open_clip.transformer import VisionTransformer
-
+    open_clip = clip_library()
+    make = open_clip.transformer.VisionTransformer
     if encoder == TINY:
-        return VisionTransformer(64, 8, width=64, layers=3, heads=4, mlp_ratio=4, output_dim=64)
+        return make(64, 8, width=64, layers=3, heads=4, mlp_ratio=4, output_dim=64)
     config = open_clip.get_model_config(encoder)
     if config is None:
         near = did_you_mean(encoder, [TINY, *open_clip.list_models()])
@@ -70,7 +69,7 @@ def _bare(encoder: str) -> Any:
     width, head_width = vision.pop("width", 0), vision.pop("head_width")
     if set(vision) != {"image_size", "layers", "patch_size", "mlp_ratio"} or not isinstance(vision["layers"], int):
         raise UsageError(f"encoder '{encoder}': dense features are read from CLIP's plain ViTs only, like ViT-B-16")
-    return VisionTransformer(width=width, heads=width // head_width, output_dim=int(config["embed_dim"]), **vision)
+    return make(width=width, heads=width // head_width, output_dim=int(config["embed_dim"]), **vision)
 
 
 def _with_weights(encoder: str, pretrained: bool | str) -> Any:
@@ -102,9 +101,7 @@ def weights_of(encoder: str, given: bool | str | None) -> Path | str:
 
 def where_to_put(encoder: str, tag: str) -> str:
     """Which file has the weights `tag`, and where it is looked for."""
-    import open_clip
-
-    source = str((open_clip.get_pretrained_cfg(encoder, tag) or {}).get("hf_hub") or "").rstrip("/")
+    source = str((clip_library().get_pretrained_cfg(encoder, tag) or {}).get("hf_hub") or "").rstrip("/")
     file = f"open_clip_model.safetensors of {source} on the hub" if source else f"the weights of {encoder}"
     return (
         f"put {file} into {weights_dir()} (SEMIOVS_WEIGHTS_DIR) as {encoder}.safetensors, or set model.pretrained=FILE"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from semiovs.errors import UsageError, WeightsError, did_you_mean
+from semiovs.models.clip_vit import clip_library
 from semiovs.models.hub import hub
 from semiovs.models.pretrained import find_file
 from semiovs.models.statedict import compare, read_state, strip_prefix
@@ -27,10 +28,8 @@ class ClipText:
     """Text side of a CLIP model that is held by someone else, or by this alone (`open`). Never trained."""
 
     def __init__(self, clip: nn.Module, tokenizer: Callable[[list[str]], Tensor] | None = None) -> None:
-        import open_clip
-
         self.clip: Any = clip
-        self.tokenizer = tokenizer or open_clip.SimpleTokenizer(context_length=getattr(clip, "context_length", 77))
+        self.tokenizer = tokenizer or clip_library().SimpleTokenizer(context_length=getattr(clip, "context_length", 77))
         self.trims = getattr(clip, "text_pool_type", None) == "argmax" and getattr(clip, "attn_mask", None) is not None
         self.dim = int(self.encode(["a"]).shape[1])
 
@@ -41,8 +40,6 @@ class ClipText:
         Raises:
             UsageError: no such model, or no weights; WeightsError: weights that are missing or of another model.
         """
-        import open_clip
-
         if weights is None:
             raise UsageError(
                 f"CLIP text encoder {model} without weights knows no words: set model.text_weights to a pretrained tag "
@@ -50,7 +47,7 @@ class ClipText:
             )
         clip = open_model(model, weights)
         clip.visual = None
-        return cls(clip.eval().requires_grad_(False), open_clip.get_tokenizer(model))
+        return cls(clip.eval().requires_grad_(False), clip_library().get_tokenizer(model))
 
     @cached_property
     def identity(self) -> str:
@@ -102,10 +99,10 @@ def open_model(model: str, weights: str | Path) -> Any:
     weights: a file (or a name in `SEMIOVS_WEIGHTS_DIR`), or a pretrained tag of that model (from the hub or its cache).
 
     Raises:
-        UsageError: no such model; WeightsError: weights that are missing or of another model.
+        UsageError: no such model; WeightsError: weights that are missing or of another model; MissingExtraError:
+        open_clip is not installed.
     """
-    import open_clip
-
+    open_clip = clip_library()
     width_of_model(model)
     file = find_file(str(weights)) or _copy_here(model, str(weights))
     if file is None:
@@ -119,10 +116,9 @@ def width_of_model(model: str) -> int:
     """Length of the embeddings of an open_clip model.
 
     Raises:
-        UsageError: no such model.
+        UsageError: no such model; MissingExtraError: open_clip is not installed.
     """
-    import open_clip
-
+    open_clip = clip_library()
     config = open_clip.get_model_config(model)
     if config is None:
         raise UsageError(
@@ -139,8 +135,7 @@ def _copy_here(model: str, tag: str) -> Path | None:
 
 
 def _load_published(model: str, tag: str) -> nn.Module:
-    import open_clip
-
+    open_clip = clip_library()
     tags = open_clip.list_pretrained_tags_by_model(model)
     if tag not in tags:
         raise WeightsError(

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from semiovs.env import cache_dir
 from semiovs.files import write_bytes
+from semiovs.models.clip_vit import clip_library
 from semiovs.models.text.encoder import TextEncoder
 from semiovs.vocab.rules import split_synonyms
 
@@ -32,9 +33,7 @@ _CHUNK = 32
 @once
 def imagenet_templates() -> tuple[str, ...]:
     """The 80 sentences that CLIP was tried with on ImageNet, in the order that SED's first convolution learnt."""
-    from open_clip import OPENAI_IMAGENET_TEMPLATES
-
-    return tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
+    return tuple(template("{}") for template in clip_library().OPENAI_IMAGENET_TEMPLATES)
 
 
 def embed_concepts(
