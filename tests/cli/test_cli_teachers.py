@@ -59,3 +59,39 @@ def test_what_is_missing_is_said_in_one_line(folder, capsys, teacher, code, said
     assert len(lines) == 1
     assert said in lines[0]
     assert not (folder / "out").exists()
+
+
+@pytest.fixture
+def asked(folder):
+    """Teachers by name, as options of the command line, that need no download."""
+    clip = ["--weights", str(save_clip(folder)), "--set", f"model={NAME}", "--set", "size=32", "--set", "device=cpu"]
+    return {
+        "small": [],
+        "clip-dense": clip,
+        "views": ["--set", "flip=true"],
+        "ensemble": ["--set", "members=[{name: masks, options: {root: web}}, {name: small}]"],
+    }
+
+
+@pytest.mark.parametrize("teacher", ["small", "clip-dense", "views", "ensemble"])
+@pytest.mark.parametrize("names", ["sky,class_1,class_2", "0,1"])
+def test_placeholders_are_no_words(folder, asked, capsys, teacher, names):
+    name = "small" if teacher == "views" else teacher
+    options = ["--images", "web", "--classes", names, "--out", "out"]
+    assert main(["label", *options, "--teacher", name, *asked[teacher]]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"cannot look for '{names.split(',')[-2]}', '{names.split(',')[-1]}': write the real names" in line
+    assert "data.classes: classes.txt" in line
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("verb", ["card", "calibrate", "select"])
+def test_placeholders_are_refused_before_images_are_read(folder, capsys, verb):
+    for part in ("images", "masks"):
+        (folder / part).mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "images/a.png")
+    Image.new("L", (8, 8)).save(folder / "masks/a.png")
+    more = ["--from", "web", "--out", "chosen"] if verb == "select" else []
+    assert main([verb, "data.root=.", "data.classes=[class_0, label 1]", "--teacher", "small", *more]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "cannot look for 'class_0', 'label 1'" in line

@@ -192,7 +192,9 @@ def _make_class_reader(
         return _ClassReader("none", None)
     if teacher is not None:
         choice = TeacherChoice(teacher, weights, map=mapping, pairs=pairs)
-        return _ClassReader(teacher, choice.build(), options=choice.arguments(same_images=True))
+        asked = choice.build()
+        asked.check_vocabulary(vocabulary)
+        return _ClassReader(teacher, asked, options=choice.arguments(same_images=True))
     assert scores is not None
     folder = Path(scores).expanduser()
     if (folder / "meta.json").is_file():
