@@ -132,6 +132,22 @@ def test_the_card(folder, capsys):
     assert json.loads(out) == {"page": "k/card.html", **data, "next": following}
 
 
+@pytest.mark.parametrize("verb", ["card", "calibrate"])
+def test_a_useless_teacher_is_called_useless(folder, capsys, verb, monkeypatch):
+    """Its labels have nothing to do with the images; it is never proposed for labelling."""
+    monkeypatch.setattr("semiovs.calibration.page.write_card_page", lambda path, card: None)
+    rng = np.random.default_rng(1)
+    for path in (folder / "made").glob("i*.npy"):
+        np.save(path, scores(rng.integers(0, 3, (24, 30)), rng))
+    code, out, _ = told(capsys, verb, "my.yaml", "--from", "made")
+    assert code == 3
+    line = re.search(r"Do not use it: [\d.]+ mIoU on the 20 labelled images \(.*, 0 % kept at a risk of 0.1\.", out)
+    assert line, out
+    assert "semiovs label" not in out
+    assert "next: # NAME: another teacher" in out
+    assert told(capsys, verb, "my.yaml", "--from", "made", "--json")[1].count('"useless": true') == 1
+
+
 def test_candidates(folder, capsys):
     (folder / "more.yaml").write_text("classes:\n- {name: sky, concepts: [sky, clouds]}\n- road\n- car\n")
     code, out, _ = told(

@@ -283,7 +283,7 @@ def test_card_and_calibration(work, say):
 def test_calibration_without_ood_images(work, say):
     folder = make(work, labeled=12)
     (folder / "own.yaml").write_text("data: {root: .}\n")
-    (told,) = say("semiovs calibrate 'my data/own.yaml' --teacher small")
+    (told,) = say("semiovs calibrate 'my data/own.yaml' --from 'my data/masks'")
     check_comment(told)
     assert "--images DIR" in told
 
@@ -291,8 +291,27 @@ def test_calibration_without_ood_images(work, say):
 def test_calibration_with_ood_images(work, say):
     folder = make(work, labeled=12, ood=2)
     (folder / "own.yaml").write_text("data: {root: .}\nood: {images: ood, labels: store}\n")
-    (label,) = say("semiovs calibrate 'my data/own.yaml' --teacher small")
+    for part in ("masks", "ood-labels"):
+        shutil.copytree(folder / part, folder / "all", dirs_exist_ok=True)
+    (label,) = say("semiovs calibrate 'my data/own.yaml' --set 'root=my data/all'")
     assert verb_of(say(label)[0]) == "train"
+
+
+def test_a_useless_teacher(work, capsys):
+    """It guesses: nothing leads from it to labels."""
+    folder = make(work, labeled=12)
+    (folder / "own.yaml").write_text("data: {root: .}\n")
+    masks = sorted((folder / "masks").iterdir())
+    (folder / "guesses").mkdir()
+    for path in masks:
+        mask = (
+            np.random.default_rng(0).permuted(np.array(Image.open(path)).ravel()).reshape(Image.open(path).size[::-1])
+        )
+        Image.fromarray(mask).save(folder / "guesses" / path.name)
+    assert main(["calibrate", "my data/own.yaml", "--from", "my data/guesses"]) == 3
+    (told,) = steps_of(capsys.readouterr().out)
+    check_comment(told)
+    assert "semiovs card" in told
 
 
 @pytest.mark.parametrize("by", ["--scores 'my data/ood-labels'", "--scores none", "--teacher small", "mapped"])

@@ -12,9 +12,9 @@ import typer
 
 from semiovs.cli import teacher_options as options
 from semiovs.cli.console import Json, format_table, report
-from semiovs.cli.next_steps import format_next
+from semiovs.cli.next_steps import format_next, propose_another_teacher
 from semiovs.cli.progress import progress
-from semiovs.errors import ConfigError, UsageError
+from semiovs.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.calibration.calibration import Calibration
@@ -48,9 +48,13 @@ def calibrate(
     batch_size: options.BatchSize = 1,
     as_json: Json = False,
 ) -> None:
-    """Fit thresholds and confidences of a teacher on the labelled images; evaluation masks are never read."""
+    """Fit thresholds and confidences of a teacher on the labelled images; evaluation masks are never read.
+
+    Exit code 3 if the teacher is useless there.
+    """
     from semiovs.calibration.calibration import identify_teacher
     from semiovs.calibration.fit import choose_candidate, fit
+    from semiovs.calibration.verdict import Verdict
 
     kind = options.parse_rare(rare)
     choice_of_teacher = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
@@ -69,9 +73,14 @@ def calibrate(
         choice=choice.as_json() if choice else None,
     )
     made.save(out)
-    steps = [_propose_labelling(arguments or [], choice_of_teacher, out)]
-    data = {"calibration": str(out), **made.as_json(), "ignored": made.ignored, "next": steps}
-    report(data, as_json=as_json, text=_format_text(out, made, choice, steps))
+    verdict = Verdict.of(tallies[name], made)
+    useless, given = verdict.useless, arguments or []
+    steps = [propose_another_teacher(given) if useless else _propose_labelling(given, choice_of_teacher, out)]
+    data = {"calibration": str(out), **made.as_json(), "ignored": made.ignored, **verdict.as_json(), "next": steps}
+    lines = [_format_text(out, made, choice), verdict.line if useless else "", format_next(steps)]
+    report(data, as_json=as_json, text="\n".join(filter(None, lines)))
+    if useless:
+        raise typer.Exit(DataError.exit_code)
 
 
 def _propose_labelling(arguments: Sequence[str], teacher: options.TeacherChoice, out: Path) -> str:
@@ -129,7 +138,7 @@ def _load_candidates(first: Vocabulary, others: Sequence[str]) -> dict[str, Voca
     return found
 
 
-def _format_text(out: Path, made: Calibration, choice: CandidateChoice | None, steps: Sequence[str]) -> str:
+def _format_text(out: Path, made: Calibration, choice: CandidateChoice | None) -> str:
     words = {"controlled": "", "global": "few images: threshold of all classes", "few": "few images: ignored"}
     words["unusable"] = "unusable at any threshold: ignored"
     rows = [
@@ -153,7 +162,6 @@ def _format_text(out: Path, made: Calibration, choice: CandidateChoice | None, s
         *([] if choice is None else _describe_choice(choice)),
         f"{out}: calibration {made.hash}; kept % and right % are of the images it was fitted on, "
         "`semiovs card` measures on left-out ones",
-        format_next(steps),
     ]
     return "\n".join(lines)
 

@@ -10,8 +10,9 @@ import typer
 
 from semiovs.cli import teacher_options as options
 from semiovs.cli.console import Json, report
-from semiovs.cli.next_steps import format_next
+from semiovs.cli.next_steps import format_next, propose_another_teacher
 from semiovs.cli.progress import progress
+from semiovs.errors import DataError
 
 
 def card(
@@ -30,7 +31,10 @@ def card(
     batch_size: options.BatchSize = 1,
     as_json: Json = False,
 ) -> None:
-    """Score a teacher on the labelled images, before any training; evaluation masks are never read."""
+    """Score a teacher on the labelled images, before any training; evaluation masks are never read.
+
+    Exit code 3 if the teacher is useless there.
+    """
     from semiovs.calibration.calibration import identify_teacher
     from semiovs.calibration.card import make_card
     from semiovs.calibration.page import write_card_page
@@ -58,7 +62,11 @@ def card(
     write_card_page(page, made)
     data = made.as_json()
     write_json(out / "card.json", data)
+    useless = made.verdict.useless
     limits = ["--risk", f"{risk:g}", "--rare", rare]
     steps = [shlex.join(["semiovs", "calibrate", *(arguments or []), *choice.arguments(same_images=True), *limits])]
+    steps = [propose_another_teacher(arguments or [])] if useless else steps
     text = f"{made.advice}\n{page}: the whole card\n{format_next(steps)}"
     report({"page": str(page), **data, "next": steps}, as_json=as_json, text=text)
+    if useless:
+        raise typer.Exit(DataError.exit_code)
