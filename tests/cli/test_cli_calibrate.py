@@ -13,6 +13,7 @@ from PIL import Image
 from semiovs.cli.app import main
 from semiovs.config import load_config
 from semiovs.datasets.folder import FolderDataset
+from semiovs.engine.data_fingerprint import DataFingerprint
 from semiovs.errors import ConfigError
 from semiovs.store import PseudoLabelStore, count_classes
 
@@ -146,6 +147,36 @@ def test_a_useless_teacher_is_called_useless(folder, capsys, verb, monkeypatch):
     assert "semiovs label" not in out
     assert "next: # NAME: another teacher" in out
     assert told(capsys, verb, "my.yaml", "--from", "made", "--json")[1].count('"useless": true') == 1
+
+
+def run_on(directory, images):
+    """The files by which a run knows what it was trained with."""
+    directory.mkdir(parents=True)
+    (directory / "config.yaml").write_text("")
+    DataFingerprint.of(images).write(directory / "data.json")
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+@pytest.mark.parametrize("verb", ["card", "calibrate"])
+def test_a_teacher_that_has_learnt_from_these_images_is_flagged(folder, capsys, verb, renamed, monkeypatch):
+    """Its answers lie in the run that was trained with them; the same images count under other names too."""
+    monkeypatch.setattr("semiovs.calibration.page.write_card_page", lambda path, card: None)
+    config = load_config("my.yaml").config
+    run_on(folder / "runs/a", FolderDataset(config.data, None).labeled())
+    shutil.copytree("made", "runs/a/predictions")
+    for i in range(15):
+        (folder / f"images/i{i}.png").unlink()
+        (folder / f"masks/i{i}.png").unlink()
+    names = {f"i{i}": f"new{i}" if renamed else f"i{i}" for i in range(15, 20)}
+    for before, after in names.items():
+        for path in (f"images/{before}.png", f"masks/{before}.png", f"runs/a/predictions/{before}.npy"):
+            (folder / path).rename(folder / path.replace(before, after))
+    code, out, _ = told(capsys, verb, "my.yaml", "--from", "runs/a/predictions", "--risk", "0.3")
+    assert code == 0, out
+    assert "It has learnt from 5 of these 5 images" in out
+    assert "runs/a/data.json" in out
+    (folder / "runs/a/predictions").rename(folder / "elsewhere")
+    assert "has learnt from" not in told(capsys, verb, "my.yaml", "--from", "elsewhere", "--risk", "0.3")[1]
 
 
 def test_candidates(folder, capsys):

@@ -54,6 +54,7 @@ def calibrate(
     """
     from semiovs.calibration.calibration import identify_teacher
     from semiovs.calibration.fit import choose_candidate, fit
+    from semiovs.calibration.seen_images import describe_seen_images
     from semiovs.calibration.verdict import Verdict
 
     kind = options.parse_rare(rare)
@@ -73,11 +74,18 @@ def calibrate(
         choice=choice.as_json() if choice else None,
     )
     made.save(out)
-    verdict = Verdict.of(tallies[name], made)
+    verdict, seen = Verdict.of(tallies[name], made), describe_seen_images(choice_of_teacher.list_places(), images)
     useless, given = verdict.useless, arguments or []
     steps = [propose_another_teacher(given) if useless else _propose_labelling(given, choice_of_teacher, out)]
-    data = {"calibration": str(out), **made.as_json(), "ignored": made.ignored, **verdict.as_json(), "next": steps}
-    lines = [_format_text(out, made, choice), verdict.line if useless else "", format_next(steps)]
+    data = {
+        "calibration": str(out),
+        **made.as_json(),
+        "ignored": made.ignored,
+        **verdict.as_json(),
+        "seen": seen or None,
+        "next": steps,
+    }
+    lines = [_format_text(out, made, choice), verdict.line if useless else "", seen, format_next(steps)]
     report(data, as_json=as_json, text="\n".join(filter(None, lines)))
     if useless:
         raise typer.Exit(DataError.exit_code)

@@ -38,6 +38,7 @@ def card(
     from semiovs.calibration.calibration import identify_teacher
     from semiovs.calibration.card import make_card
     from semiovs.calibration.page import write_card_page
+    from semiovs.calibration.seen_images import describe_seen_images
     from semiovs.files import write_json
 
     kind = options.parse_rare(rare)
@@ -57,6 +58,7 @@ def card(
             batch_size=batch_size,
             progress=show,
             read=images.images.read_rgb,
+            seen=describe_seen_images(choice.list_places(), images),
         )
     page = out / "card.html"
     write_card_page(page, made)

@@ -92,6 +92,15 @@ class TeacherChoice:
             options["map"] = parse_map(self.map)
         return options
 
+    def list_places(self) -> list[Path]:
+        """Files and folders that the teacher comes from: weights, answers, and those of an ensemble's members."""
+        options = self.options()
+        members = options.get("members")
+        rows = [row for row in members if isinstance(row, dict)] if isinstance(members, list) else []
+        named = [self.weights, options.get("root"), options.get("weights"), *(row.get("weights") for row in rows)]
+        inner = (row["options"].get("root") for row in rows if isinstance(row.get("options"), dict))
+        return [Path(str(place)) for place in (*named, *inner) if place is not None]
+
     def arguments(self, *, same_images: bool = False) -> list[str]:
         """The options as typed, for the next command; ``--from`` and ``--map`` only if that asks about the same
         images.
