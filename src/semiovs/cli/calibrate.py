@@ -25,6 +25,16 @@ if TYPE_CHECKING:
     from semiovs.vocab import Vocabulary
 
 
+_Out = Annotated[Path, typer.Option(metavar="FILE", help="File to write the calibration to.")]
+_Candidates = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="VOCABULARY",
+        help="Other concepts for the same classes; the best vocabulary is chosen; may be repeated.",
+    ),
+]
+
+
 def calibrate(
     arguments: options.Labeled = None,
     teacher: options.Teacher = "masks",
@@ -32,20 +42,13 @@ def calibrate(
     map_: options.Map = None,
     set_: options.Set = None,
     weights: options.Weights = None,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write the calibration to.")] = Path(
-        "calibration.json"
-    ),
+    out: _Out = Path("calibration.json"),
     risk: options.Risk = 0.1,
     rare: options.RareClasses = "global",
-    candidates: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="VOCABULARY",
-            help="Other concepts for the same classes; the best vocabulary is chosen; may be repeated.",
-        ),
-    ] = None,
+    candidates: _Candidates = None,
     folds: options.Folds = 5,
     batch_size: options.BatchSize = 1,
+    yes: options.Yes = False,
     as_json: Json = False,
 ) -> None:
     """Fit thresholds and confidences of a teacher on the labelled images; evaluation masks are never read.
@@ -57,9 +60,10 @@ def calibrate(
     from semiovs.calibration.seen_images import describe_seen_images
     from semiovs.calibration.verdict import Verdict
 
-    kind = options.parse_rare(rare)
-    choice_of_teacher = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
-    images, asked = options.read_labeled_images(arguments or []), choice_of_teacher.build()
+    kind, given = options.parse_rare(rare), arguments or []
+    typed = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
+    images, asker = options.read_labeled_images(given, typed, yes=yes)
+    asked = asker.build()
     vocabularies = _load_candidates(images.vocabulary, candidates or [])
     tallies = _measure_teacher(asked, images, vocabularies, batch_size)
     choice = choose_candidate(tallies, folds=folds) if len(tallies) > 1 else None
@@ -67,27 +71,19 @@ def calibrate(
     made = fit(
         tallies[name],
         vocabularies[name],
-        identify_teacher(teacher, asked),
+        identify_teacher(asker.name, asked),
         risk=risk,
         rare=kind,
         manifest=images.labeled.hash,
         choice=choice.as_json() if choice else None,
     )
     made.save(out)
-    verdict, seen = Verdict.of(tallies[name], made), describe_seen_images(choice_of_teacher.list_places(), images)
-    useless, given = verdict.useless, arguments or []
-    steps = [propose_another_teacher(given) if useless else _propose_labelling(given, choice_of_teacher, out)]
-    data = {
-        "calibration": str(out),
-        **made.as_json(),
-        "ignored": made.ignored,
-        **verdict.as_json(),
-        "seen": seen or None,
-        "next": steps,
-    }
-    lines = [_format_text(out, made, choice), verdict.line if useless else "", seen, format_next(steps)]
-    report(data, as_json=as_json, text="\n".join(filter(None, lines)))
-    if useless:
+    verdict, seen = Verdict.of(tallies[name], made), describe_seen_images(asker.list_places(), images)
+    step = propose_another_teacher(given) if verdict.useless else _propose_labelling(given, asker, out)
+    data = {"calibration": str(out), **made.as_json(), "ignored": made.ignored, **verdict.as_json()}
+    lines = [_format_text(out, made, choice), verdict.line if verdict.useless else "", seen, format_next([step])]
+    report({**data, "seen": seen or None, "next": [step]}, as_json=as_json, text="\n".join(filter(None, lines)))
+    if verdict.useless:
         raise typer.Exit(DataError.exit_code)
 
 
