@@ -9,11 +9,13 @@ import pytest
 from PIL import Image
 
 from semiovs.cli.app import main
+from semiovs.config import load_config
 from semiovs.errors import UsageError
 from semiovs.models.weight_catalog import Place, catalogue
 from semiovs.ovs import at_hand
 from semiovs.registry import TEACHERS, check_options, lookup
 from semiovs.store import PseudoLabelStore
+from unit import toy_data
 from unit.tiny_clip import NAME, save_clip
 
 
@@ -198,3 +200,38 @@ def test_options_belong_to_a_teacher(nothing, capsys):
 def test_placeholders_are_refused_before_a_download_is_offered(nothing, capsys):
     assert main(["label", "--images", "web", "--classes", "a,class_1", "--out", "out", "--teacher", "auto"]) == 2
     assert "cannot look for 'class_1'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def planned(folder, monkeypatch, capsys):
+    """Runs `ovs train`; returns the configuration that would be trained."""
+
+    def plan(*words):
+        seen = []
+        monkeypatch.setattr("semiovs.engine.dry_run.dry_run", lambda config: seen.append(config) or {})
+        monkeypatch.setattr("semiovs.engine.dry_run.format_dry_run", lambda _: "")
+        assert main(["ovs", "train", *words, "--dry-run"]) == 0, capsys.readouterr().err
+        return seen[0]
+
+    toy_data.make(folder / "mine", ood=2)
+    assert main(["init", "mine"]) == 0
+    return plan
+
+
+def test_a_teacher_is_trained_on_what_init_found(folder, planned):
+    """The recipe of a teacher, on the images of the YAML file, whose own settings stay."""
+    text = (folder / "mine/semiovs.yaml").read_text()
+    assert "ood:" in text
+    (folder / "mine/semiovs.yaml").write_text(text.replace("steps: 4000", "steps: 123"))
+    config, recipe = planned("mine"), load_config("modern/ovs-small").config
+    assert config.model == recipe.model
+    assert (config.method, config.optim) == (recipe.method, recipe.optim)
+    assert config.ood is None
+    assert config.data.root == str(folder / "mine")
+    assert (config.data.crop_size, config.train.steps) == (256, 123)
+    assert planned("mine", "train.steps=7", "model.text=words").train.steps == 7
+    assert planned("mine", "extends=modern/ovs-small").train.steps == 4000
+
+
+def test_a_configuration_of_a_teacher_stays(planned):
+    assert planned("modern/ovs-small") == load_config("modern/ovs-small").config
