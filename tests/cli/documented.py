@@ -17,6 +17,7 @@ from typing import Any
 import typer
 
 from semiovs.cli.app import _CLICK_ERROR, VERBS, load_verb
+from semiovs.cli.teacher_options import AUTO
 from semiovs.config import list_presets, load_config
 from semiovs.config.layers import join_key, sections
 from semiovs.config.load import split_source
@@ -209,7 +210,7 @@ def _vocabulary(name: str) -> None:
 
 #: Verb and parameter -> raises if there is nothing of that name.
 _CHECKS: dict[str, Callable[[str], object]] = {
-    " teacher": lambda name: lookup(TEACHERS, name, kind="teacher"),
+    " teacher": lambda name: name == AUTO or lookup(TEACHERS, name, kind="teacher"),
     "data prepare name": lambda name: lookup(DATASETS, name, kind="data set"),
     "splits name": lambda name: load_catalogue().select([name]),
     "splits names": lambda name: load_catalogue().select([name]),

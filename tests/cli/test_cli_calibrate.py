@@ -13,6 +13,7 @@ from PIL import Image
 from semiovs.cli.app import main
 from semiovs.config import load_config
 from semiovs.datasets.folder import FolderDataset
+from semiovs.engine.data_fingerprint import DataFingerprint
 from semiovs.errors import ConfigError
 from semiovs.store import PseudoLabelStore, count_classes
 
@@ -130,6 +131,52 @@ def test_the_card(folder, capsys):
     code, out, _ = told(capsys, "card", "my.yaml", "--from", "made", "--out", "k", "--json", "--risk", "0.2")
     following = ["semiovs calibrate my.yaml --teacher masks --from made --risk 0.2 --rare global"]
     assert json.loads(out) == {"page": "k/card.html", **data, "next": following}
+
+
+@pytest.mark.parametrize("verb", ["card", "calibrate"])
+def test_a_useless_teacher_is_called_useless(folder, capsys, verb, monkeypatch):
+    """Its labels have nothing to do with the images; it is never proposed for labelling."""
+    monkeypatch.setattr("semiovs.calibration.page.write_card_page", lambda path, card: None)
+    rng = np.random.default_rng(1)
+    for path in (folder / "made").glob("i*.npy"):
+        np.save(path, scores(rng.integers(0, 3, (24, 30)), rng))
+    code, out, _ = told(capsys, verb, "my.yaml", "--from", "made")
+    assert code == 3
+    line = re.search(r"Do not use it: [\d.]+ mIoU on the 20 labelled images \(.*, 0 % kept at a risk of 0.1\.", out)
+    assert line, out
+    assert "semiovs label" not in out
+    assert "next: # NAME: another teacher" in out
+    assert told(capsys, verb, "my.yaml", "--from", "made", "--json")[1].count('"useless": true') == 1
+
+
+def run_on(directory, images):
+    """The files by which a run knows what it was trained with."""
+    directory.mkdir(parents=True)
+    (directory / "config.yaml").write_text("")
+    DataFingerprint.of(images).write(directory / "data.json")
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+@pytest.mark.parametrize("verb", ["card", "calibrate"])
+def test_a_teacher_that_has_learnt_from_these_images_is_flagged(folder, capsys, verb, renamed, monkeypatch):
+    """Its answers lie in the run that was trained with them; the same images count under other names too."""
+    monkeypatch.setattr("semiovs.calibration.page.write_card_page", lambda path, card: None)
+    config = load_config("my.yaml").config
+    run_on(folder / "runs/a", FolderDataset(config.data, None).labeled())
+    shutil.copytree("made", "runs/a/predictions")
+    for i in range(15):
+        (folder / f"images/i{i}.png").unlink()
+        (folder / f"masks/i{i}.png").unlink()
+    names = {f"i{i}": f"new{i}" if renamed else f"i{i}" for i in range(15, 20)}
+    for before, after in names.items():
+        for path in (f"images/{before}.png", f"masks/{before}.png", f"runs/a/predictions/{before}.npy"):
+            (folder / path).rename(folder / path.replace(before, after))
+    code, out, _ = told(capsys, verb, "my.yaml", "--from", "runs/a/predictions", "--risk", "0.3")
+    assert code == 0, out
+    assert "It has learnt from 5 of these 5 images" in out
+    assert "runs/a/data.json" in out
+    (folder / "runs/a/predictions").rename(folder / "elsewhere")
+    assert "has learnt from" not in told(capsys, verb, "my.yaml", "--from", "elsewhere", "--risk", "0.3")[1]
 
 
 def test_candidates(folder, capsys):

@@ -16,6 +16,8 @@ from PIL import Image
 from cli.documented import Command, problem
 from semiovs.cli.app import main
 from semiovs.demo import demo as study
+from semiovs.models.weight_catalog import lookup
+from semiovs.ovs.at_hand import KnownTeacher
 from unit import toy_data
 
 #: Makes each printed training as small as it can be.
@@ -132,21 +134,15 @@ def test_json_names_the_same_commands(work, capsys):
 
 
 @pytest.mark.parametrize("labels", [True, False])
-def test_ood_images(work, follow, labels):
-    """Those without labels are left aside, and told about."""
+def test_ood_images(work, follow, labels, monkeypatch):
+    """Those without labels get them from the teacher that is at hand."""
     folder = make(work, ood=3)
     if not labels:
         shutil.rmtree(folder / "ood-labels")
-    assert follow("semiovs init 'my data'") == ["init", "data check", "train", "evaluate", "predict"]
-
-
-def test_ood_images_without_labels_are_told_about(work, say):
-    folder = make(work, ood=3)
-    shutil.rmtree(folder / "ood-labels")
-    told = next(line for line in say("semiovs init 'my data'") if line.startswith("#"))
-    command = told[told.index("semiovs label") :].replace("NAME", "small")
-    train = say(command)
-    assert say(train[0])[0].startswith("semiovs evaluate")
+    small = KnownTeacher(lookup("clip-vit-b16-openai"), "small", None)
+    monkeypatch.setattr("semiovs.ovs.at_hand.find_here", lambda: small)
+    label = [] if labels else ["label"]
+    assert follow("semiovs init 'my data'") == ["init", "data check", "train", *label, "evaluate", "predict"]
 
 
 def test_no_masks(work, follow, say):
@@ -283,7 +279,7 @@ def test_card_and_calibration(work, say):
 def test_calibration_without_ood_images(work, say):
     folder = make(work, labeled=12)
     (folder / "own.yaml").write_text("data: {root: .}\n")
-    (told,) = say("semiovs calibrate 'my data/own.yaml' --teacher small")
+    (told,) = say("semiovs calibrate 'my data/own.yaml' --from 'my data/masks'")
     check_comment(told)
     assert "--images DIR" in told
 
@@ -291,8 +287,27 @@ def test_calibration_without_ood_images(work, say):
 def test_calibration_with_ood_images(work, say):
     folder = make(work, labeled=12, ood=2)
     (folder / "own.yaml").write_text("data: {root: .}\nood: {images: ood, labels: store}\n")
-    (label,) = say("semiovs calibrate 'my data/own.yaml' --teacher small")
+    for part in ("masks", "ood-labels"):
+        shutil.copytree(folder / part, folder / "all", dirs_exist_ok=True)
+    (label,) = say("semiovs calibrate 'my data/own.yaml' --set 'root=my data/all'")
     assert verb_of(say(label)[0]) == "train"
+
+
+def test_a_useless_teacher(work, capsys):
+    """It guesses: nothing leads from it to labels."""
+    folder = make(work, labeled=12)
+    (folder / "own.yaml").write_text("data: {root: .}\n")
+    masks = sorted((folder / "masks").iterdir())
+    (folder / "guesses").mkdir()
+    for path in masks:
+        mask = (
+            np.random.default_rng(0).permuted(np.array(Image.open(path)).ravel()).reshape(Image.open(path).size[::-1])
+        )
+        Image.fromarray(mask).save(folder / "guesses" / path.name)
+    assert main(["calibrate", "my data/own.yaml", "--from", "my data/guesses"]) == 3
+    (told,) = steps_of(capsys.readouterr().out)
+    check_comment(told)
+    assert "semiovs card" in told
 
 
 @pytest.mark.parametrize("by", ["--scores 'my data/ood-labels'", "--scores none", "--teacher small", "mapped"])

@@ -36,6 +36,13 @@ def test_presets_compose_with_the_command_line(name, change):
     assert str(values.get({"method": "method.name", "ood": "ood.images"}.get(key, key))) == value
 
 
+def test_recipes_of_papers_read_images_as_published():
+    """All others, and configurations without a preset, take the pipeline that is quick."""
+    quick = {name for name in PRESETS if load_config(name).config.data.pipeline == "fast"}
+    assert quick == {name for name in PRESETS if name.startswith("modern/")} | {"quick", "semivl/quick"}
+    assert load_config(None).config.data.pipeline == "fast"
+
+
 def test_published_settings():
     voc, city = load_config("pascal/183").config, load_config("cityscapes/1_8").config
     assert (voc.data.crop_size, voc.train.epochs, voc.train.batch_size) == (321, 80, 8)

@@ -304,6 +304,10 @@ class CalibratedTeacher(OpenVocabModel):
             confidences.append(torch.from_numpy(level).float() / 255)
         return labels, confidences
 
+    def check_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """The teacher's."""
+        self.teacher.check_vocabulary(vocabulary)
+
     def describe(self) -> dict[str, Any]:
         """The teacher's description and the calibration's hash, so that stores do not mix calibrations."""
         note = {"hash": self.calibration.hash, "risk": self.calibration.risk}

@@ -21,6 +21,7 @@ from semiovs.calibration.reliability import (
     find_worst,
     score_teacher,
 )
+from semiovs.calibration.verdict import Verdict
 from semiovs.data.items import read_labeled
 from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest
@@ -47,12 +48,16 @@ class CardExample:
 
 @dataclass(frozen=True)
 class TeacherCard:
-    """Content of the page. calibration: fitted on all images; curves: per class; worst: lowest accuracy first."""
+    """Content of the page. calibration: fitted on all images; curves: per class; worst: lowest accuracy first; seen:
+    how the teacher has learnt from these very images, in words, or "".
+    """
 
     score: TeacherScore
     calibration: Calibration
     curves: tuple[PrecisionCoverage, ...]
     worst: tuple[CardExample, ...]
+    verdict: Verdict
+    seen: str = ""
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -66,7 +71,11 @@ class TeacherCard:
 
     @property
     def advice(self) -> str:
-        """One sentence."""
+        """One sentence; another before it if the teacher is useless, or has learnt from these images."""
+        warnings = [self.verdict.line if self.verdict.useless else "", self.seen]
+        return " ".join(filter(None, [*warnings, self._describe()]))
+
+    def _describe(self) -> str:
         score, images = self.score, self.calibration.fitted_on["images"]
         parts = [f"the teacher alone already scores {score.miou:.1f} mIoU on the {images} labelled images"]
         for status, words in (
@@ -94,6 +103,8 @@ class TeacherCard:
         held = self.score.held
         return {
             "advice": self.advice,
+            **self.verdict.as_json(),
+            "seen": self.seen or None,
             "teacher": dict(self.calibration.teacher),
             "vocabulary": self.vocabulary.hash,
             "images": self.calibration.fitted_on["images"],
@@ -124,10 +135,12 @@ def make_card(
     batch_size: int = 1,
     progress: Progress | None = None,
     read: ReadRgb = read_image,
+    seen: str = "",
 ) -> TeacherCard:
     """Label the labelled images with the teacher, fit and cross-validate a calibration, and collect the worst images.
 
-    who: as by `identify_teacher`; folds: of the cross-validation; examples: number of worst images.
+    who: as by `identify_teacher`; folds: of the cross-validation; examples: number of worst images; seen: as in
+    `TeacherCard`.
 
     Raises:
         DataError, UsageError: as `count_answers` and `fit`.
@@ -144,6 +157,8 @@ def make_card(
         tuple(
             _make_example(teacher, labeled, masks, calibration, i, float(score.image_accuracy[i]), read) for i in shown
         ),
+        Verdict.of(tally, calibration),
+        seen,
     )
 
 

@@ -50,11 +50,13 @@ def count_answers(
 
     Raises:
         DataError: no labelled images; an image, mask or answer that cannot be read; scores outside [0, 1].
+        ConfigError: classes that the teacher cannot look for.
     """
     if not labeled:
         raise DataError(
             "no labelled images to calibrate on; set data.labeled, or put images in images/ and masks in masks/"
         )
+    teacher.check_vocabulary(vocabulary)
     tally = ScoreCounts(len(vocabulary))
     for first in range(0, len(labeled), batch_size):
         _count_batch(teacher, labeled[first : first + batch_size], masks, vocabulary, tally, read)

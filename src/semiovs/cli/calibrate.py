@@ -12,9 +12,9 @@ import typer
 
 from semiovs.cli import teacher_options as options
 from semiovs.cli.console import Json, format_table, report
-from semiovs.cli.next_steps import format_next
+from semiovs.cli.next_steps import format_next, propose_another_teacher
 from semiovs.cli.progress import progress
-from semiovs.errors import ConfigError, UsageError
+from semiovs.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.calibration.calibration import Calibration
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
     from semiovs.vocab import Vocabulary
 
 
+_Out = Annotated[Path, typer.Option(metavar="FILE", help="File to write the calibration to.")]
+_Candidates = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="VOCABULARY",
+        help="Other concepts for the same classes; the best vocabulary is chosen; may be repeated.",
+    ),
+]
+
+
 def calibrate(
     arguments: options.Labeled = None,
     teacher: options.Teacher = "masks",
@@ -32,29 +42,28 @@ def calibrate(
     map_: options.Map = None,
     set_: options.Set = None,
     weights: options.Weights = None,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write the calibration to.")] = Path(
-        "calibration.json"
-    ),
+    out: _Out = Path("calibration.json"),
     risk: options.Risk = 0.1,
     rare: options.RareClasses = "global",
-    candidates: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="VOCABULARY",
-            help="Other concepts for the same classes; the best vocabulary is chosen; may be repeated.",
-        ),
-    ] = None,
+    candidates: _Candidates = None,
     folds: options.Folds = 5,
     batch_size: options.BatchSize = 1,
+    yes: options.Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Fit thresholds and confidences of a teacher on the labelled images; evaluation masks are never read."""
+    """Fit thresholds and confidences of a teacher on the labelled images; evaluation masks are never read.
+
+    Exit code 3 if the teacher is useless there.
+    """
     from semiovs.calibration.calibration import identify_teacher
     from semiovs.calibration.fit import choose_candidate, fit
+    from semiovs.calibration.seen_images import describe_seen_images
+    from semiovs.calibration.verdict import Verdict
 
-    kind = options.parse_rare(rare)
-    choice_of_teacher = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
-    images, asked = options.read_labeled_images(arguments or []), choice_of_teacher.build()
+    kind, given = options.parse_rare(rare), arguments or []
+    typed = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
+    images, asker = options.read_labeled_images(given, typed, yes=yes)
+    asked = asker.build()
     vocabularies = _load_candidates(images.vocabulary, candidates or [])
     tallies = _measure_teacher(asked, images, vocabularies, batch_size)
     choice = choose_candidate(tallies, folds=folds) if len(tallies) > 1 else None
@@ -62,16 +71,20 @@ def calibrate(
     made = fit(
         tallies[name],
         vocabularies[name],
-        identify_teacher(teacher, asked),
+        identify_teacher(asker.name, asked),
         risk=risk,
         rare=kind,
         manifest=images.labeled.hash,
         choice=choice.as_json() if choice else None,
     )
     made.save(out)
-    steps = [_propose_labelling(arguments or [], choice_of_teacher, out)]
-    data = {"calibration": str(out), **made.as_json(), "ignored": made.ignored, "next": steps}
-    report(data, as_json=as_json, text=_format_text(out, made, choice, steps))
+    verdict, seen = Verdict.of(tallies[name], made), describe_seen_images(asker.list_places(), images)
+    step = propose_another_teacher(given) if verdict.useless else _propose_labelling(given, asker, out)
+    data = {"calibration": str(out), **made.as_json(), "ignored": made.ignored, **verdict.as_json()}
+    lines = [_format_text(out, made, choice), verdict.line if verdict.useless else "", seen, format_next([step])]
+    report({**data, "seen": seen or None, "next": [step]}, as_json=as_json, text="\n".join(filter(None, lines)))
+    if verdict.useless:
+        raise typer.Exit(DataError.exit_code)
 
 
 def _propose_labelling(arguments: Sequence[str], teacher: options.TeacherChoice, out: Path) -> str:
@@ -129,7 +142,7 @@ def _load_candidates(first: Vocabulary, others: Sequence[str]) -> dict[str, Voca
     return found
 
 
-def _format_text(out: Path, made: Calibration, choice: CandidateChoice | None, steps: Sequence[str]) -> str:
+def _format_text(out: Path, made: Calibration, choice: CandidateChoice | None) -> str:
     words = {"controlled": "", "global": "few images: threshold of all classes", "few": "few images: ignored"}
     words["unusable"] = "unusable at any threshold: ignored"
     rows = [
@@ -153,7 +166,6 @@ def _format_text(out: Path, made: Calibration, choice: CandidateChoice | None, s
         *([] if choice is None else _describe_choice(choice)),
         f"{out}: calibration {made.hash}; kept % and right % are of the images it was fitted on, "
         "`semiovs card` measures on left-out ones",
-        format_next(steps),
     ]
     return "\n".join(lines)
 

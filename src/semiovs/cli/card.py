@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semiovs.cli import teacher_options as options
 from semiovs.cli.console import Json, report
-from semiovs.cli.next_steps import format_next
+from semiovs.cli.next_steps import format_next, propose_another_teacher
 from semiovs.cli.progress import progress
+from semiovs.errors import DataError
+
+if TYPE_CHECKING:
+    from semiovs.calibration.card import TeacherCard
 
 
 def card(
@@ -28,22 +32,25 @@ def card(
     rare: options.RareClasses = "global",
     folds: options.Folds = 5,
     batch_size: options.BatchSize = 1,
+    yes: options.Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Score a teacher on the labelled images, before any training; evaluation masks are never read."""
+    """Score a teacher on the labelled images, before any training; evaluation masks are never read.
+
+    Exit code 3 if the teacher is useless there.
+    """
     from semiovs.calibration.calibration import identify_teacher
     from semiovs.calibration.card import make_card
-    from semiovs.calibration.page import write_card_page
-    from semiovs.files import write_json
+    from semiovs.calibration.seen_images import describe_seen_images
 
     kind = options.parse_rare(rare)
-    images = options.read_labeled_images(arguments or [])
-    choice = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
+    typed = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
+    images, choice = options.read_labeled_images(arguments or [], typed, yes=yes)
     asked = choice.build()
     with progress("asking the teacher") as show:
         made = make_card(
             asked,
-            identify_teacher(teacher, asked),
+            identify_teacher(choice.name, asked),
             images.labeled,
             images.masks,
             images.vocabulary,
@@ -53,12 +60,24 @@ def card(
             batch_size=batch_size,
             progress=show,
             read=images.images.read_rgb,
+            seen=describe_seen_images(choice.list_places(), images),
         )
-    page = out / "card.html"
-    write_card_page(page, made)
-    data = made.as_json()
-    write_json(out / "card.json", data)
     limits = ["--risk", f"{risk:g}", "--rare", rare]
-    steps = [shlex.join(["semiovs", "calibrate", *(arguments or []), *choice.arguments(same_images=True), *limits])]
-    text = f"{made.advice}\n{page}: the whole card\n{format_next(steps)}"
-    report({"page": str(page), **data, "next": steps}, as_json=as_json, text=text)
+    calibrate = shlex.join(["semiovs", "calibrate", *(arguments or []), *choice.arguments(same_images=True), *limits])
+    _report_card(
+        made, out, propose_another_teacher(arguments or []) if made.verdict.useless else calibrate, as_json=as_json
+    )
+
+
+def _report_card(card: TeacherCard, out: Path, step: str, *, as_json: bool) -> None:
+    """Write the page and its numbers, and print the advice; exit code 3 for a useless teacher."""
+    from semiovs.calibration.page import write_card_page
+    from semiovs.files import write_json
+
+    page, data = out / "card.html", card.as_json()
+    write_card_page(page, card)
+    write_json(out / "card.json", data)
+    text = f"{card.advice}\n{page}: the whole card\n{format_next([step])}"
+    report({"page": str(page), **data, "next": [step]}, as_json=as_json, text=text)
+    if card.verdict.useless:
+        raise typer.Exit(DataError.exit_code)

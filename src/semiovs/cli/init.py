@@ -151,8 +151,8 @@ def list_next_steps(found: Survey, classes: str | FoundClasses, path: Path) -> l
     steps.append(f"semiovs train {quoted} train.steps=200")
     if found.ood and find_ood_labels(found) is None:
         ood = shlex.quote(found.ood_images)
-        steps.append(
-            f"# {found.ood_images}: not used until a teacher has labelled them (or --teacher masks --from DIR): "
-            f"semiovs label {quoted} ood={ood} --teacher NAME"
-        )
+        command = f"semiovs label {quoted} ood={ood} --teacher auto"
+        if isinstance(classes, FoundClasses) and not classes.named:
+            command = f"# write the names of the classes into {path} (data.classes), for a teacher, then: {command}"
+        steps.append(command)
     return steps

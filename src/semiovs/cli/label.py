@@ -78,6 +78,7 @@ def label(
     shard: options.Shard = "0/1",
     threads: options.Threads = None,
     on_error: _OnError = "fail",
+    yes: options.Yes = False,
     as_json: Json = False,
 ) -> None:
     """Label images with a teacher, into a pseudo-label store. A repeated call labels the images that are left."""
@@ -92,18 +93,35 @@ def label(
         with _name_file(calibration):  # the concepts that it was fitted with
             task = replace(task, vocabulary=fitted.vocabulary_for(task.vocabulary))
         training = replace(training, words=[*training.words, "ood.confidence=calibrated"])
+    asked = _resolve_teacher(asked, task, arguments or [], yes=yes)
 
     def build() -> tuple[OpenVocabModel, dict[str, Any]]:
         model = asked.build()
         if fitted is not None:
             with _name_file(calibration):
-                model = fitted.applied_to(teacher, model)
-        return model, {"name": teacher, **model.describe()}
+                model = fitted.applied_to(asked.name, model)
+        return model, {"name": asked.name, **model.describe()}
 
     work = {"batch_size": batch_size, "on_error": handling, "threads": threads}
     done = run_labelling(task, build, shard=share, bar=_show_progress, say=log, **work)
     if done is not None:
         _report_labelling(task, done, training, batch_size, as_json=as_json)
+
+
+def _resolve_teacher(
+    asked: options.TeacherChoice, task: LabellingTask, arguments: Sequence[str], *, yes: bool
+) -> options.TeacherChoice:
+    """The teacher that ``--teacher auto`` stands for.
+
+    Raises:
+        UsageError: the images have masks already, where the store would be; others as `TeacherChoice.resolve`.
+    """
+    answers = options.find_answers(arguments) if asked.name == options.AUTO and arguments else None
+    ids = (record.id for record in task.images)
+    chosen = asked.resolve(task.vocabulary, answers=answers, ids=ids, yes=yes)
+    if chosen.root == task.out and asked.root is None:
+        raise UsageError(f"{task.out}: holds a mask of every image, so there is nothing to label; train with them")
+    return chosen
 
 
 def _show_progress(processes: int) -> AbstractContextManager[Any]:

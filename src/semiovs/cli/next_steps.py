@@ -36,6 +36,12 @@ def propose_training(arguments: Sequence[str], method: str, images: Collection, 
     return [f"{shlex.join(['semiovs', 'data', 'split', *arguments])} --write", command]
 
 
+def propose_another_teacher(arguments: Sequence[str]) -> str:
+    """What to do instead of using a useless teacher."""
+    card = shlex.join(["semiovs", "card", *arguments, "--teacher", "NAME"])
+    return f"# NAME: another teacher (`list teachers`), or other words for the classes (data.classes): {card}"
+
+
 def choose_method(method: str, unlabeled: int) -> list[str]:
     """``method=supervised`` where there are too few unlabelled images for the method, which pastes one into another."""
     from semiovs.registry import METHODS, lookup

@@ -122,6 +122,7 @@ def select(
     batch_size: options.BatchSize = 8,
     shard: options.Shard = None,
     threads: options.Threads = None,
+    yes: teacher_options.Yes = False,
     as_json: Json = False,
 ) -> None:
     """Choose OOD images: on topic, no copies, no leaks, classes balanced. A repeated call continues."""
@@ -132,7 +133,7 @@ def select(
         if not 0 < value <= 1:
             raise UsageError(f"--{name} {value:g}: between 0 and 1")
     config, sources = _load_images(arguments or [])
-    class_reader = _make_class_reader(teacher, scores, map_, set_ or [], weights, sources.vocabulary)
+    class_reader = _make_class_reader(teacher, scores, map_, set_ or [], weights, sources.vocabulary, yes=yes)
     rules = _make_rules(rule, class_reader, budget=budget, seed=seed, near=near)
     listing = {"root": config.data.root, "outside": config.data.outside}
     wanted = _make_wanted(sources, targets or [], against or [], tuple(license_ or ()), recall, rules, listing)
@@ -182,6 +183,8 @@ def _make_class_reader(
     pairs: Sequence[str],
     weights: Path | None,
     vocabulary: Vocabulary,
+    *,
+    yes: bool,
 ) -> _ClassReader:
     """Make the source of classes that ``--teacher`` or ``--scores`` names."""
     from semiovs.ovs.stored_answers import StoredTeacher
@@ -191,8 +194,10 @@ def _make_class_reader(
     if scores == "none":
         return _ClassReader("none", None)
     if teacher is not None:
-        choice = TeacherChoice(teacher, weights, map=mapping, pairs=pairs)
-        return _ClassReader(teacher, choice.build(), options=choice.arguments(same_images=True))
+        choice = TeacherChoice(teacher, weights, map=mapping, pairs=pairs).resolve(vocabulary, yes=yes)
+        asked = choice.build()
+        asked.check_vocabulary(vocabulary)
+        return _ClassReader(choice.name, asked, options=choice.arguments(same_images=True))
     assert scores is not None
     folder = Path(scores).expanduser()
     if (folder / "meta.json").is_file():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from semiovs.errors import ConfigError, UsageError
+from semiovs.cli.console import log
+from semiovs.errors import ConfigError, DataError, UsageError, WeightsError
+from semiovs.vocab.rules import require_words
 
 if TYPE_CHECKING:
     from semiovs.calibration.calibration import Rare
     from semiovs.data.collection import Collection
     from semiovs.ovs import OpenVocabModel
+    from semiovs.ovs.at_hand import KnownTeacher
+    from semiovs.vocab.vocabulary import Vocabulary
 
 _Class = TypeVar("_Class", bound=int | str)
 
@@ -25,7 +31,13 @@ Labeled = Annotated[
         metavar="CONFIG [KEY=VALUE]...", help="Configuration with labelled images (data.labeled) and classes."
     ),
 ]
-Teacher = Annotated[str, typer.Option(help="Teacher that labels (semiovs list teachers).")]
+#: The name that stands for the teacher at hand.
+AUTO = "auto"
+
+Teacher = Annotated[
+    str, typer.Option(help="Teacher that labels (semiovs list teachers), or auto: the one that is at hand.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="With --teacher auto: fetch weights without being asked.")]
 From = Annotated[
     Path | None,
     typer.Option("--from", metavar="DIR", help="Teacher masks: folder of existing masks or score maps."),
@@ -83,6 +95,31 @@ class TeacherChoice:
 
         return build_ovs(self.name, weights=self.weights, **self.options())
 
+    def resolve(
+        self, vocabulary: Vocabulary, *, answers: Path | None = None, ids: Iterable[str] = (), yes: bool = False
+    ) -> TeacherChoice:
+        """The teacher that ``auto`` stands for; any other stays.
+
+        In this order: the masks in the folder `answers`, if it has one for each of `ids`; a teacher whose weights are
+        here; one from the hub, if the user agrees (`yes`: has agreed).
+
+        Raises:
+            UsageError: `auto` with options, or nobody agreed; ConfigError: classes without words; WeightsError: there
+            is none, and what to do.
+        """
+        if self.name != AUTO:
+            return self
+        if self.weights or self.root or self.map or self.pairs:
+            raise UsageError("--teacher auto chooses weights and options; name the teacher that these options are of")
+        if answers is not None and _has_masks(answers, ids):
+            log(f"--teacher auto: the masks in {answers}")
+            return TeacherChoice("masks", root=answers)
+        require_words(vocabulary.prompts)
+        found = _find_known(yes=yes)
+        choice = TeacherChoice(found.name, Path(found.weights) if found.weights else None, pairs=found.pairs)
+        log(f"--teacher auto: {found.facts}: {shlex.join(choice.arguments())}")
+        return choice
+
     def options(self) -> dict[str, Any]:
         """Options of the teacher by name."""
         options = parse_set(self.pairs)
@@ -91,6 +128,15 @@ class TeacherChoice:
         if self.map:
             options["map"] = parse_map(self.map)
         return options
+
+    def list_places(self) -> list[Path]:
+        """Files and folders that the teacher comes from: weights, answers, and those of an ensemble's members."""
+        options = self.options()
+        members = options.get("members")
+        rows = [row for row in members if isinstance(row, dict)] if isinstance(members, list) else []
+        named = [self.weights, options.get("root"), options.get("weights"), *(row.get("weights") for row in rows)]
+        inner = (row["options"].get("root") for row in rows if isinstance(row.get("options"), dict))
+        return [Path(str(place)) for place in (*named, *inner) if place is not None]
 
     def arguments(self, *, same_images: bool = False) -> list[str]:
         """The options as typed, for the next command; ``--from`` and ``--map`` only if that asks about the same
@@ -101,6 +147,55 @@ class TeacherChoice:
             typed += [*(["--from", str(self.root)] if self.root else [])]
             typed += (part for text in self.map or () for part in ("--map", text))
         return [*typed, *(part for pair in self.pairs for part in ("--set", pair))]
+
+
+def _has_masks(folder: Path, ids: Iterable[str]) -> bool:
+    """Whether a folder of masks, which is no store, has one for every image."""
+    from semiovs.ovs.masks import MasksTeacher
+    from semiovs.store.meta import META
+
+    if (folder / META).exists():
+        return False
+    try:
+        masks = MasksTeacher(folder)
+    except DataError:  # no folder, or no masks
+        return False
+    found = [masks.version(identifier) != "" for identifier in ids]
+    return bool(found) and all(found)
+
+
+def _find_known(*, yes: bool) -> KnownTeacher:
+    """A teacher whose weights are here, or are fetched now."""
+    from semiovs.models.weight_catalog import explain_download
+    from semiovs.models.weight_files import pull
+    from semiovs.ovs import at_hand
+
+    if (known := at_hand.find_here()) is not None:
+        return known
+    byhand = explain_download(at_hand.suggest_download().row)
+    other = "or give masks of your own (--teacher masks --from DIR); see docs/guides/choosing.md"
+    if (known := at_hand.find_on_hub()) is None:
+        raise WeightsError(f"--teacher auto: no teacher is here, and there is no network: {byhand}; {other}")
+    offer = f"no teacher is here; {known.facts} can be fetched from {known.row.source}"
+    if not yes and not sys.stdin.isatty():
+        raise UsageError(f"--teacher auto: {offer}: agree with --yes, {other}")
+    if not yes and not typer.confirm(f"{offer}. Fetch it?", err=True):
+        raise UsageError(f"--teacher auto: nothing was fetched; name a teacher, {other}")
+    pull(known.row)
+    return known
+
+
+def find_answers(arguments: Sequence[str]) -> Path | None:
+    """The folder `ood.labels` of the configuration, whether it is there or not; None without OOD images."""
+    from semiovs.config import load_config, split_source
+    from semiovs.registry import DATASETS, lookup
+
+    config = load_config(*split_source(arguments)).config
+    if config.ood is None or config.ood.labels is None:
+        return None
+    dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood)
+    root: Path = dataset.root
+    return root / config.ood.labels
 
 
 def parse_set(pairs: Iterable[str]) -> dict[str, Any]:
@@ -197,8 +292,10 @@ def parse_on_error(text: str) -> Literal["fail", "skip"]:
     raise UsageError(f"--on-error {text}: skip or fail")
 
 
-def read_labeled_images(arguments: Sequence[str]) -> Collection:
-    """Read only the labelled images of the configuration."""
+def read_labeled_images(
+    arguments: Sequence[str], teacher: TeacherChoice, *, yes: bool
+) -> tuple[Collection, TeacherChoice]:
+    """Read only the labelled images of the configuration; also returns the teacher to ask (`TeacherChoice.resolve`)."""
     from semiovs.config import load_config, split_source
     from semiovs.registry import DATASETS, lookup
 
@@ -207,4 +304,5 @@ def read_labeled_images(arguments: Sequence[str]) -> Collection:
         raise UsageError("give a configuration with labelled images, or data.root=DIR")
     config = load_config(source, overrides).config
     found: Collection = lookup(DATASETS, config.data.name, kind="data set").load()(config.data).labeled()
-    return found
+    ids = (record.id for record in found.labeled)
+    return found, teacher.resolve(found.vocabulary, answers=find_answers(arguments), ids=ids, yes=yes)

@@ -55,11 +55,13 @@ def run_labelling(
     say: told what the teacher's shortcuts change; work: as `label_images`.
 
     Raises:
+        ConfigError: classes that the teacher cannot look for.
         DataError: images or the store, or a process of the launch that is gone; PreemptedError, InterruptedRunError: a
         signal, after what was begun is in the store.
     """
     with join_shards() as ranks:
         teacher, description = build()
+        teacher.check_vocabulary(task.vocabulary)
         store = PseudoLabelStore.create(task.out, task.vocabulary, teacher=description)
         agreement = _measure_agreement(teacher, task, say) if ranks.is_main else None
         with StopSignals() as signals:

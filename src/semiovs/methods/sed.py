@@ -22,6 +22,8 @@ from semiovs.methods.terms import Terms
 from semiovs.models.sed.segmenter import SedSegmenter
 from semiovs.models.segmenter import Segmenter
 from semiovs.models.text.words import words_of
+from semiovs.vocab.rules import require_words
+from semiovs.vocab.vocabulary import Vocabulary
 
 #: What becomes of unlabelled pixels: they do not count, or count as none of the classes (as in the reference).
 IGNORE_MODES = ("mask", "negative")
@@ -81,6 +83,15 @@ class Sed(Method):
         for tower in self._locked:
             tower.eval()
         return self
+
+    def prompt(self, vocabulary: Vocabulary) -> None:
+        """Set the class names; placeholders such as ``class_3`` teach no words.
+
+        Raises:
+            ConfigError: there are some.
+        """
+        require_words(vocabulary.prompts)
+        super().prompt(vocabulary)
 
     def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
         """One pass over the labelled images."""

@@ -11,6 +11,8 @@ from urllib.request import getproxies
 
 from huggingface_hub import constants
 
+from semiovs.env import hub_offline
+
 
 @contextmanager
 def hub() -> Iterator[None]:
@@ -24,6 +26,11 @@ def hub() -> Iterator[None]:
     finally:
         logger.setLevel(level)
         constants.HF_HUB_OFFLINE = offline
+
+
+def is_online() -> bool:
+    """Whether the hub may be asked (`HF_HUB_OFFLINE`) and its host has an address."""
+    return not constants.HF_HUB_OFFLINE and not hub_offline() and _has_address(urlsplit(constants.ENDPOINT).hostname)
 
 
 def _has_address(host: str | None) -> bool:

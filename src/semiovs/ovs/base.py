@@ -40,6 +40,13 @@ class OpenVocabModel(ABC):
             confidences.append(confidence.float())
         return labels, confidences
 
+    def check_vocabulary(self, vocabulary: Vocabulary) -> None:  # noqa: B027 (most take any)
+        """Refuse classes that the teacher cannot be asked for; called before a job begins.
+
+        Raises:
+            ConfigError: it cannot look for them.
+        """
+
     def describe(self) -> dict[str, Any]:
         """Plain data that identifies the teacher (options, weights hash); recorded in the stores that it fills."""
         return {}

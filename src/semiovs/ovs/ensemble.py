@@ -53,6 +53,11 @@ class Ensemble(OpenVocabModel):
         )
         self.reads_ids = any(member.teacher.reads_ids for member in self.members)
 
+    def check_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Every member's."""
+        for member in self.members:
+            member.teacher.check_vocabulary(vocabulary)
+
     def describe(self) -> dict[str, Any]:
         """Each member's own description and its weight."""
         return {

@@ -92,7 +92,7 @@ def label_images(
     and the call returns.
 
     Raises:
-        UsageError: a shard that does not exist.
+        UsageError: a shard that does not exist; ConfigError: classes that the teacher cannot look for.
         DataError: an image or its label cannot be read (with on_error="fail"; earlier labels are stored); two images
             with one id; a store of other classes, or with the label of another image of the same id.
         StoreWriteError: the store cannot be written, also with on_error="skip".
@@ -102,6 +102,7 @@ def label_images(
         raise UsageError(f"shard {index}/{count}: shards of {count} are 0/{count} to {count - 1}/{count}")
     if store.vocabulary.hash != vocabulary.hash:
         raise DataError(f"{store.root}: its labels are of vocabulary {store.vocabulary.hash}, not {vocabulary.hash}")
+    teacher.check_vocabulary(vocabulary)
     unique, duplicates = _drop_duplicates(records)
     mine = unique[index::count]
     waiting = [record.id not in store for record in mine]

@@ -11,6 +11,7 @@ from torch import Tensor
 from semiovs.errors import DataError
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.pooling import ConceptPooling
+from semiovs.vocab.rules import require_words
 from semiovs.vocab.vocabulary import Vocabulary
 
 
@@ -24,6 +25,14 @@ class PromptedModel(OpenVocabModel):
 
         Map t answers ``vocabulary.prompts[t]``.
         """
+
+    def check_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Refuse placeholders such as ``class_3``, which are no words.
+
+        Raises:
+            ConfigError: there are some.
+        """
+        require_words(vocabulary.prompts)
 
     def scores(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
-from semiovs.vocab.rules import normalize_concept, split_synonyms
+from semiovs.vocab.rules import is_placeholder, normalize_concept, split_synonyms
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: More synonyms than this in one concept: their mean says little about each.
@@ -90,7 +90,7 @@ def _warn_of_background(vocabulary: Vocabulary) -> Iterator[str]:
             "name what is in the background (background: {concepts: [...]}) or give background: {threshold: 0.4}"
         )
     for index, name in enumerate(vocabulary.names):
-        if index and vocabulary.concepts[index] == (name,) and re.fullmatch(r"class[_ ]?\d+|\d+", name):
+        if vocabulary.concepts[index] == (name,) and is_placeholder(name):
             yield f"class '{name}' has no word that a teacher could know; rename it or give it concepts"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
 from semiovs.errors import ConfigError
@@ -11,6 +12,10 @@ from semiovs.vocab.colors import RGB
 MOST_CLASSES = 255
 #: Most characters of a class name.
 LONGEST_NAME = 300
+#: What stands where a name is not known yet: a number, or a number after a word that means "class".
+_PLACEHOLDER = re.compile(r"((class|category|label|cls|cat|lbl|id|value|unnamed)[\s_.:#-]*)?\d+", re.IGNORECASE)
+#: Placeholders that an error names.
+_NAMED = 3
 
 
 class RuleError(ConfigError):
@@ -31,6 +36,26 @@ def split_synonyms(concept: str) -> list[str]:
 def normalize_concept(concept: str) -> tuple[str, ...]:
     """Normalise a concept for comparison: case, spaces and the order of synonyms do not count."""
     return tuple(sorted({" ".join(synonym.casefold().split()) for synonym in split_synonyms(concept)}))
+
+
+def require_words(prompts: Sequence[str]) -> None:
+    """Refuse concepts that are placeholders (``class_3``, ``label 1``, ``7``), which no model can be asked for.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    found = [repr(prompt) for prompt in prompts if any(map(is_placeholder, split_synonyms(prompt)))]
+    if found:
+        shown = ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+        raise ConfigError(
+            f"a teacher that is asked with words cannot look for {shown}: write the real names into classes.txt, a "
+            "name a line in the order of the class ids, and set data.classes: classes.txt"
+        )
+
+
+def is_placeholder(name: str) -> bool:
+    """Whether a name only stands where one is missing."""
+    return _PLACEHOLDER.fullmatch(name.strip()) is not None
 
 
 def check_vocabulary(

@@ -10,6 +10,7 @@ import pytest
 from semiovs.calibration.counts import ScoreCounts
 from semiovs.calibration.fit import assign_folds, fit
 from semiovs.calibration.reliability import Reliability, compute_precision_coverage, find_worst, score_teacher
+from semiovs.calibration.verdict import Verdict, compute_chance
 from semiovs.evaluation.confusion import ConfusionMatrix
 from semiovs.vocab import Vocabulary
 from unit.toy_answers import WHO, WORDS, noisy
@@ -87,6 +88,32 @@ def test_too_few_images_are_left_out_one_at_a_time_or_not_at_all():
     assert score_teacher(noisy(9), refit, risk=0.1).held is None
     one = partial(fit, vocabulary=WORDS, teacher=WHO, risk=0.5)
     assert score_teacher(noisy(1), one, risk=0.5).held is None
+
+
+@pytest.mark.parametrize(("shares", "chance"), [([50, 50], 100 / 3), ([98, 1, 1], 98 / 3), ([0, 7], 100)])
+def test_chance_by_hand(shares, chance):
+    """Halves answered at random: a quarter of the pixels right of three quarters; a class that is not there is none."""
+    confusion = np.zeros((len(shares), len(shares) + 1), np.int64)
+    confusion[:, 0] = shares
+    assert compute_chance(confusion) == pytest.approx(chance, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("miou", "kept", "unusable", "useless"),
+    [
+        (3.9, 0.0, True, True),
+        (3.9, 0.5, False, True),
+        (60, 0.0, True, True),
+        (60, 0.0, False, False),
+        (60, 0.5, True, False),
+    ],
+)
+def test_verdict(miou, kept, unusable, useless):
+    """Classes that are left out because they are in too few images say nothing against a teacher."""
+    verdict = Verdict(12, miou, 2.0, kept, 0.1, unusable)
+    assert verdict.useless == useless
+    assert verdict.line.startswith(f"Do not use it: {miou:.1f} mIoU on the 12 labelled images")
+    assert f"{100 * kept:.0f} % kept" in verdict.line
 
 
 def test_worst_images():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from semiovs.data import Batch, Labeled
-from semiovs.errors import UsageError
+from semiovs.errors import ConfigError, UsageError
 from semiovs.images.conventions import IGNORE
 from semiovs.methods import Progress, build_method
 from semiovs.methods.sed import nesting
@@ -84,6 +84,11 @@ def test_several_concepts_a_class_are_refused():
     method.student.prompt(Vocabulary(("ground", "brick"), (("ground", "sky"), ("brick",))))
     with pytest.raises(UsageError, match="one concept a class"):
         method.names(torch.zeros(1, 8, 8, dtype=torch.long))
+
+
+def test_placeholders_teach_no_words():
+    with pytest.raises(ConfigError, match="cannot look for 'class_1', 'label 2'"):
+        _method().prompt(Vocabulary.of(["ground", "class_1", "label 2"]))
 
 
 @pytest.mark.parametrize("locked", [False, True])
