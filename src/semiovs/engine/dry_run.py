@@ -24,7 +24,7 @@ from semiovs.engine.writers import format_duration
 #: Timed steps, after one warm-up step.
 TIMED = 2
 #: Seconds after which a dry run answers, with what it has seen until then; at least `LEAST` of them are for steps.
-LIMIT, LEAST = 18.0, 4.0
+LIMIT, LEAST = 14.0, 4.0
 
 
 class _OutOfTime(BaseException):
