@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -22,14 +24,23 @@ from semiovs.peak_memory import find_peak_memory
 
 #: Timed steps, after one warm-up step.
 TIMED = 2
+#: Seconds after which a dry run answers, with what it has seen until then; at least `LEAST` of them are for steps.
+LIMIT, LEAST = 14.0, 4.0
+
+
+class _OutOfTime(BaseException):
+    """The time for steps is over; no error of a step, and not to be taken for one."""
 
 
 def dry_run(config: Config) -> dict[str, Any]:
     """Check the data, build everything, take three steps and estimate the total time; return plain data.
 
+    In one process, steps end after `LIMIT` seconds, in the middle of one if need be.
+
     Raises:
         As `Experiment.build` and `fit`.
     """
+    start = time.perf_counter()
     with join_processes(config.train.device) as world:
         experiment = Experiment.build(config, world)
         learner, recipe = experiment.learner, experiment.recipe
@@ -45,32 +56,43 @@ def dry_run(config: Config) -> dict[str, Any]:
             if world.device.type == "cuda":
                 torch.cuda.synchronize(world.device)
             ends.append(time.perf_counter())
+            if world.size == 1 and len(ends) < steps and 2 * ends[-1] - [begin, *ends][-2] > until:
+                raise _OutOfTime  # another step like the last one would end too late
 
         rates = {str(g.get("name", i)): g["lr"] for o in learner.optimizers for i, g in enumerate(o.param_groups)}
         steps = min(1 + TIMED, recipe.total_steps)
         short = replace(recipe, schedule=replace(recipe.schedule, total_steps=steps))
         begin = time.perf_counter()
-        with explain_out_of_memory(experiment), closing(experiment.batches()) as batches:
+        until = max(start + LIMIT, begin + LEAST)
+        limit = _stop_at(until if world.size == 1 else None)
+        with limit, explain_out_of_memory(experiment), closing(experiment.batches()) as batches:
             fit(learner, watched(batches), short, world, [clock])
-        seconds = (ends[-1] - ends[0]) / (steps - 1) if steps > 1 else ends[0] - begin
-        return {
-            "summary": experiment.summary(),
-            "parameters": count_parameters(learner.method.student),
-            "trained_parameters": count_parameters(learner.method, trained=True),
-            "steps": recipe.total_steps,
-            "epochs": recipe.total_epochs,
-            "steps_per_epoch": recipe.steps_per_epoch,
-            "eval_every": experiment.eval_every,
-            "images_per_step": experiment.images_per_step,
+        seconds = _estimate_step([begin, *ends], time.perf_counter())
+        timed = {"timed_steps": max(0, len(ends) - 1), "finished_steps": len(ends), "seconds_per_step": seconds}
+        return _describe(experiment) | {
             "learning_rates": rates,
-            "precision": recipe.precision.name,
-            "device": str(world.device),
-            "processes": world.size,
             "batch": shapes,
             "memory_gib": _measure_memory(world),
-            "seconds_per_step": seconds,
+            **timed,
             "seconds_in_all": seconds * recipe.total_steps,
         }
+
+
+def _describe(experiment: Experiment) -> dict[str, Any]:
+    recipe, world = experiment.recipe, experiment.world
+    return {
+        "summary": experiment.summary(),
+        "parameters": count_parameters(experiment.learner.method.student),
+        "trained_parameters": count_parameters(experiment.learner.method, trained=True),
+        "steps": recipe.total_steps,
+        "epochs": recipe.total_epochs,
+        "steps_per_epoch": recipe.steps_per_epoch,
+        "eval_every": experiment.eval_every,
+        "images_per_step": experiment.images_per_step,
+        "precision": recipe.precision.name,
+        "device": str(world.device),
+        "processes": world.size,
+    }
 
 
 def format_dry_run(found: dict[str, Any]) -> str:
@@ -81,10 +103,46 @@ def format_dry_run(found: dict[str, Any]) -> str:
     lines += [
         f"steps: {found['steps']} ({found['steps_per_epoch']} an epoch), evaluated every {found['eval_every']}",
         f"memory: {memory} ({'GPU, peak' if found['device'].startswith('cuda') else 'this process, peak'})",
-        f"time: {found['seconds_per_step']:.3f} s a step, "
-        f"about {format_duration(found['seconds_in_all'])} without evaluations",
+        f"time: {_format_time(found)} without evaluations",
     ]
     return "\n".join(lines)
+
+
+def _format_time(found: dict[str, Any]) -> str:
+    """Time a step and in all; after less than two steps these are bounds, or of a first step, which is slower."""
+    step, whole = f"{found['seconds_per_step']:.3f} s a step", format_duration(found["seconds_in_all"])
+    if found["finished_steps"] == 0:
+        return f"at least {step} (not one was finished), at least {whole}"
+    return f"{step}{'' if found['timed_steps'] else ' (the first one, which is slower)'}, about {whole}"
+
+
+def _estimate_step(times: Sequence[float], now: float) -> float:
+    """Seconds of a step from the times of begin and ends; the first step counts if there is no other."""
+    if len(times) == 1:
+        return now - times[0]
+    later = times[1:] if len(times) > 2 else times
+    return (later[-1] - later[0]) / (len(later) - 1)
+
+
+@contextmanager
+def _stop_at(until: float | None) -> Iterator[None]:
+    """End the body at a time of `time.perf_counter`, by an alarm where the system has one."""
+
+    def end(*_: object) -> None:
+        raise _OutOfTime
+
+    if until is None or not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        with suppress(_OutOfTime):
+            yield
+        return
+    before = signal.signal(signal.SIGALRM, end)
+    try:
+        with suppress(_OutOfTime):
+            signal.setitimer(signal.ITIMER_REAL, max(until - time.perf_counter(), 0.01))
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _list_shapes(part: Any, name: str = "") -> Iterator[tuple[str, list[int]]]:

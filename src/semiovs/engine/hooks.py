@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -14,8 +15,10 @@ from semiovs.engine.checkpoint_state import CheckpointIdentity, pack, pack_rank
 from semiovs.engine.distributed import World
 from semiovs.engine.loop import SCORES, BestScore, Learner, Recipe
 from semiovs.engine.signals import StopSignals, make_stop_error
-from semiovs.engine.writers import RowWriter
+from semiovs.engine.writers import RowWriter, format_duration
 from semiovs.errors import DivergedError, SemiovsError
+
+log = logging.getLogger(__name__)
 
 #: Evaluates one model on all ranks; returns plain values, `miou` in percent among them.
 Evaluator = Callable[[nn.Module], Mapping[str, Any]]
@@ -28,6 +31,25 @@ PATIENCE = 15.0
 
 #: Smallest usable gradient scale; below it, fp16 gradients overflow at every scale.
 _SMALLEST_SCALE = 2.0**-20
+
+
+class EstimateHook:
+    """Says after the second step how long the training will take; the first step is slower than others."""
+
+    def __init__(self, recipe: Recipe, world: World) -> None:
+        self._total, self._world, self._steps, self._begin = recipe.total_steps, world, 0, 0.0
+
+    def __call__(self, learner: Learner) -> None:
+        """Measure the second step of this process."""
+        self._steps += 1
+        if self._steps > 2:
+            return
+        if self._world.device.type == "cuda":
+            torch.cuda.synchronize(self._world.device)
+        begin, self._begin = self._begin, time.perf_counter()
+        left = (self._total - learner.step) * (self._begin - begin)
+        if self._steps == 2 and learner.step < self._total:
+            log.info("about %s for %d steps, without evaluations", format_duration(left), self._total - learner.step)
 
 
 class LogHook:

@@ -21,7 +21,8 @@ from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.checkpoint_state import require_same_run, restore
 from semiovs.engine.distributed import World, count_restarts, join_processes
 from semiovs.engine.experiment import Experiment
-from semiovs.engine.hooks import CheckpointHook, EvaluationHook, HeldOutHook, LogHook, StopHook
+from semiovs.engine.explanations import explain_metrics
+from semiovs.engine.hooks import CheckpointHook, EstimateHook, EvaluationHook, HeldOutHook, LogHook, StopHook
 from semiovs.engine.loop import SCORES, Hook, Learner, fit
 from semiovs.engine.run import Run, read_metrics
 from semiovs.engine.run_data import find_training_size, keep_data, require_root, require_same_data
@@ -179,7 +180,7 @@ def _make_hooks(
     save = CheckpointHook(checkpoints, experiment.identity, world, every=config.train.save_every, total_steps=total)
     stop = StopHook(signals, save, world, total_steps=total)
     log_line = LogHook(recipe, world, writers, every=config.train.log_every, images=experiment.images_per_step)
-    hooks: list[Hook] = [log_line]
+    hooks: list[Hook] = [EstimateHook(recipe, world), log_line]
     often: dict[str, Any] = {"every": experiment.eval_every, "total_steps": total}
     evaluator = partial(_evaluate_model, experiment, stop.stops_scoring)
     if experiment.sources.held_out and experiment.learner.method.steered_by == "held_out":
@@ -227,10 +228,13 @@ def _make_writers(experiment: Experiment, run: Run, stack: ExitStack) -> list[Ro
 def _finish(experiment: Experiment, run: Run) -> TrainingResult:
     """Write eval.json and model.safetensors (of the best evaluation, where there was one)."""
     learner = experiment.learner
-    rows = [row for row in read_metrics(run.metrics) if row["kind"] == "eval" and {"model", "miou"} <= row.keys()]
+    metrics = read_metrics(run.metrics)
+    rows = [row for row in metrics if row["kind"] == "eval" and {"model", "miou"} <= row.keys()]
     last = {str(row["model"]): row for row in rows if row["step"] == learner.step}
     best = next((row for row in rows if learner.best and row["step"] == learner.best.step and row.get("best")), None)
     if experiment.world.is_main:
+        for line in explain_metrics(metrics):
+            log.info("%s", line)
         if rows:
             write_json(run.evaluation, {"last": last, "best": best})
         segmenter, card = load_model(run.directory, which=experiment.default_model)
