@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -99,15 +99,18 @@ def evaluate(
     mode: dict[str, Any] = {"mode": settings.mode, "window": settings.window or crop_size}
     through = {**{key: getattr(settings, key) for key in VIEWING}, **mode}
     mine = records[rank::world_size]
+    done = 0
     with _evaluation_mode(model):
-        for done, (image, mask) in enumerate(_pictures(mine, masks, images), start=1):
-            path = mine[done - 1].image
+        for batch in _group_by_size(_pictures(mine, masks, images), settings.batch_size):
+            path, (height, width) = mine[done].image, batch[0][1].shape
+            pixels = torch.cat([normalize_image(image, normalization, device) for image, _ in batch])
             with autocast(), about(path), require_memory(str(path), _SMALLER):
-                logits = predict_logits(model, normalize_image(image, normalization, device), **through)
+                logits = predict_logits(model, pixels, **through)
             _require_classes(logits, masks)
-            rows, columns = covered((image.height, image.width), **mode)
-            target = mask[rows, columns].to(device, non_blocking=True)
-            matrix.update(logits[0].argmax(dim=0), target)
+            rows, columns = covered((height, width), **mode)
+            target = torch.stack([mask[rows, columns] for _, mask in batch]).to(device, non_blocking=True)
+            matrix.update(logits.argmax(dim=1), target)
+            done += len(batch)
             if progress is not None:
                 progress(done, len(mine))
     matrix.reduce()
@@ -148,6 +151,18 @@ def _pictures(records: Sequence[Record], masks: MaskReader, images: ImageReader)
         return image, torch.from_numpy(mask)
 
     return read_ahead(records, read, threads=1, least=_AHEAD)
+
+
+def _group_by_size(pictures: Iterable[tuple[Picture, Tensor]], most: int) -> Iterator[list[tuple[Picture, Tensor]]]:
+    """At most `most` pictures of one size at a time, in order."""
+    batch: list[tuple[Picture, Tensor]] = []
+    for image, mask in pictures:
+        if batch and (len(batch) == most or mask.shape != batch[0][1].shape):
+            yield batch
+            batch = []
+        batch.append((image, mask))
+    if batch:
+        yield batch
 
 
 def _require_classes(logits: Tensor, masks: MaskReader) -> None:

@@ -104,7 +104,9 @@ def _second_pass(
     maps, guidance = _Filled(len(x)), _Filled(len(x))
     for part, similar in zip(torch.split(x, chunk), torch.split(correlation, chunk), strict=True):
         _pixels(part).add_(decoder.attention.read(_pixels(part), sums, len(x)))
-        for some, own in zip(torch.split(part, _few(part, chunk)), torch.split(similar, _few(part, chunk)), strict=True):
+        for some, own in zip(
+            torch.split(part, _few(part, chunk)), torch.split(similar, _few(part, chunk)), strict=True
+        ):
             guide = project(own)
             y = decoder.conv(decoder.up(some), guide, image)
             maps.append(model.head(y) if last else y)
