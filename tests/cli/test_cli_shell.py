@@ -403,9 +403,9 @@ def test_init_reads_colours_and_far_apart_values(folder):
     assert main(["init", str(folder)]) == 0
     data = load_config(str(folder / "semiovs.yaml")).config.data
     assert data.masks.map is not None
-    assert set(data.masks.map) == {"0,0,0", "200,0,0", "0,90,0"}
-    assert data.masks.map["0,0,0"] == "background"
-    assert set(data.masks.map.values()) == set(data.classes or ())
+    assert data.masks.map == {"200,0,0": "class_1", "0,90,0": "class_2"}  # black is asked about
+    assert data.masks.encoding == "rgb"
+    assert data.classes == ["class_1", "class_2"]
     for mask in (folder / "masks").iterdir():
         picture(mask, [0, 100, 200])
     assert main(["init", str(folder), "--force"]) == 0

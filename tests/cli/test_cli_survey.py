@@ -10,7 +10,6 @@ from PIL import Image
 
 from semiovs.cli import run as main
 from semiovs.config import load_config
-from semiovs.images.discover import layouts
 from semiovs.images.manifest import Manifest
 
 
@@ -355,18 +354,6 @@ def test_classes_of_roboflow(tmp_path, place):
     assert main(["data", "check", str(tmp_path), "data.crop_size=33"]) == 0
 
 
-def test_the_user_guide_names_all_layouts():
-    text = (Path(__file__).parents[2] / "docs/your-data.md").read_text("utf-8")
-    names = (
-        *layouts.IMAGE_FOLDERS,
-        *layouts.MASK_FOLDERS,
-        *layouts.UNLABELED_FOLDERS,
-        *layouts.MASK_ENDINGS,
-        *layouts.IMAGE_ENDINGS,
-    )
-    assert [name for name in names if f"`{name}`" not in text] == []
-
-
 def test_negative_values_are_proposed_as_no_data(tmp_path):
     import tifffile
 
@@ -379,3 +366,50 @@ def test_negative_values_are_proposed_as_no_data(tmp_path):
     tifffile.imwrite(path, np.array([[np.nan, 10, 70], [70, 200, 10]], np.float32))
     found = guess_classes([path])
     assert found.map == {"10": "class_0", "70": "class_1", "200": "class_2", "nan": "ignore"}
+
+
+CLASS_MASKS = [
+    ("images/{}.jpg", ("masks/road/{}.png", "masks/car/{}.png")),
+    ("images/train/{}.jpg", ("masks/train/{}_road.png", "masks/train/{}_traffic_light.png")),
+    ("img/{}.jpg", ("masks/{}-0.png", "masks/{}-1.png")),
+    ("train/{}.png", ("train_masks/{}/0.png", "train_masks/{}/1.png")),
+    ("{}.jpg", ("{}_road.png", "{}_car.png")),
+    ("images/{}.png", ("images/{}_road.png", "images/{}_car.png")),
+]
+
+
+@pytest.mark.parametrize(("image", "masks"), CLASS_MASKS)
+def test_one_mask_a_class_is_refused(tmp_path, capsys, image, masks):
+    for name in ("a1", "b_2"):
+        picture(tmp_path / image.format(name), [0, 9])
+        for mask in masks:
+            picture(tmp_path / mask.format(name), [0, 255])
+    (tmp_path / "classes.txt").write_text("background\nroad\ncar\ntraffic light\n")
+    for verb in (["init"], ["data", "check"]):
+        assert main([*verb, str(tmp_path)]) == 3
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "2 images of" in line
+        assert "have several masks each, like" in line
+        assert "'One mask a class' in docs/your-data.md" in line
+
+
+def test_one_mask_a_class_is_put_together_by_the_lines_of_the_guide(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "images/a.jpg", [0, 9, 8])
+    picture(tmp_path / "masks/road/a.png", [0, 255, 255])
+    picture(tmp_path / "masks/car/a.png", [0, 0, 1])
+    assert main(["init", ".", "--labeled", "images", "--masks", "masks"]) == 3
+    assert "several masks each, like car/a.png and road/a.png" in capsys.readouterr().err
+    text = (Path(__file__).parents[2] / "docs/your-data.md").read_text("utf-8")
+    exec(text.split("### One mask a class")[1].split("```python\n")[1].split("```")[0], {})
+    assert np.asarray(Image.open("merged/a.png"))[0].tolist() == [0, 1, 2]
+    assert main(["init", ".", "--labeled", "images", "--masks", "merged", "--classes", "background,road,car"]) == 0
+    assert main(["data", "check", ".", "data.crop_size=33"]) == 0
+
+
+@pytest.mark.parametrize("names", [("img", "img_1", "img_2"), ("a_road", "a_car", "b")])
+def test_names_alone_make_no_mask_of_a_class(tmp_path, names):
+    for name in names:
+        picture(tmp_path / f"{name}.png", [0, 9])
+    (tmp_path / "classes.txt").write_text("background\nroad\ncar\n")
+    assert main(["init", str(tmp_path)]) == 0

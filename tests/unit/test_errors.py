@@ -18,7 +18,7 @@ def allocate_with(kind: str) -> None:
     elif kind == "torch":
         torch.ones(size)
     else:
-        cv2.copyMakeBorder(np.zeros((1, 1, 3), np.uint8), 2**30, 2**30, 2**20, 2**20, cv2.BORDER_CONSTANT)
+        cv2.copyMakeBorder(np.zeros((1, 1, 3), np.uint8), 2**29, 2**29, 2**20, 2**20, cv2.BORDER_CONSTANT)
 
 
 @pytest.mark.parametrize("kind", ["python", "numpy", "torch", "cv2"])

@@ -109,6 +109,7 @@ def _examine(dataset: Dataset, *, required: bool = True, **chosen: Any) -> tuple
 def _read_folder(path: Path, overrides: Sequence[str]) -> DataInput:
     """List the images of a folder without a configuration, as `semiovs init` would set it up; nothing is written."""
     from semiovs.config import load_config
+    from semiovs.config.paths import PATHS
     from semiovs.config.yaml_reader import format_inline
     from semiovs.data.collection import LABELED
     from semiovs.datasets.folder import FolderDataset
@@ -120,7 +121,9 @@ def _read_folder(path: Path, overrides: Sequence[str]) -> DataInput:
     classes = choose_classes(seen, None)
     root = path.resolve()
     values = {
-        key: (root / value).as_posix() if isinstance(value, str) else value  # not what lies in the working directory
+        key: (root / value).as_posix()
+        if key in PATHS and isinstance(value, str)
+        else value  # not the working directory
         for key, value in list_settings(seen, classes, root=".").items()
     }
     config = load_config(None, [*(f"{key}={format_inline(value)}" for key, value in values.items()), *overrides]).config
@@ -130,6 +133,7 @@ def _read_folder(path: Path, overrides: Sequence[str]) -> DataInput:
         collection.findings = [f for f in collection.findings if (f.stream, f.kind) != (LABELED, "list-missing")]
     text = f"{path}: no semiovs.yaml; checked as `semiovs init {path}` would set it up"
     collection.findings.append(Finding("config-none", "note", text, where=str(path)))
+    collection.findings += [Finding("folder-note", "note", note, where=str(path)) for note in seen.notes]
     named = named and (isinstance(classes, str) or classes.named)
     return DataInput(str(path), collection, dataset.root, named=named)
 

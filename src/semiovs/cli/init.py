@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ import typer
 from semiovs.cli.console import Json, log, out, report
 from semiovs.errors import DataError, UsageError
 from semiovs.images.discover.discover import discover
+from semiovs.images.discover.roles import Roles
 from semiovs.images.discover.starter import choose_classes, find_ood_labels, format_starter
 from semiovs.images.discover.survey import Survey
 
@@ -23,27 +25,28 @@ def init(
     ],
     to: Annotated[Path | None, typer.Option("--out", help="File to write; default: DIR/semiovs.yaml.")] = None,
     classes: Annotated[str | None, typer.Option("--classes", help="Names in the order of their ids: a,b,c.")] = None,
+    labeled: Annotated[Path | None, typer.Option("--labeled", metavar="DIR", help="Labelled images.")] = None,
+    masks: Annotated[Path | None, typer.Option("--masks", metavar="DIR", help="Their masks.")] = None,
+    unlabeled: Annotated[Path | None, typer.Option("--unlabeled", metavar="DIR", help="Images without masks.")] = None,
+    val: Annotated[Path | None, typer.Option("--val", metavar="DIR", help="Images to measure on.")] = None,
+    val_masks: Annotated[Path | None, typer.Option("--val-masks", metavar="DIR", help="Their masks.")] = None,
+    ood: Annotated[Path | None, typer.Option("--ood", metavar="DIR", help="Images from elsewhere.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Look at a folder of images, write a commented starter YAML for it, and print the next commands."""
+    """Look at a folder of images, write a commented starter YAML for it, and print the next commands.
+
+    Folders with other names than those of the user guide, in DIR or elsewhere, get their role from an option.
+    """
     from semiovs.config import load_config
-    from semiovs.files import write_text
 
     path = to or folder / "semiovs.yaml"
     if path.exists() and not force:
         raise UsageError(f"{path} is there already; --force replaces it, --out FILE writes another")
-    found = discover(folder)
+    found = discover(folder, Roles(labeled, masks, unlabeled, val, val_masks, ood))
     made = _lists_beside(found, path)
     text = format_starter(found, choose_classes(found, classes), root=_relative_folder(folder, path.parent))
-    try:
-        for file, lines in made.items():
-            write_text(file, lines)
-        write_text(path, text)
-    except PermissionError as error:
-        raise DataError(
-            f"{path.parent}: cannot be written into: {error.strerror}; --out FILE writes elsewhere"
-        ) from None
+    _write({**made, path: text})
     load_config(str(path))
     steps = list_next_steps(found, str(path))
     if as_json:
@@ -64,6 +67,18 @@ def init(
         "\n".join([f"wrote {wrote}", *(f"  {count:>6} {what}" for what, count in _count_found(found).items()), "next:"])
     )
     out("\n".join(f"  {step}" for step in steps))
+
+
+def _write(files: Mapping[Path, str]) -> None:
+    """Write the lists, and the YAML file last."""
+    from semiovs.files import write_text
+
+    try:
+        for file, text in files.items():
+            write_text(file, text)
+    except PermissionError as error:
+        place = [*files][-1].parent
+        raise DataError(f"{place}: cannot be written into: {error.strerror}; --out FILE writes elsewhere") from None
 
 
 def _lists_beside(found: Survey, path: Path) -> dict[Path, str]:
@@ -103,11 +118,11 @@ def list_next_steps(found: Survey, path: str) -> list[str]:
         steps.insert(
             0, f"semiovs data normalize {quoted}   # range, mean and deviation of the bands: lines for the file"
         )
-    labels = find_ood_labels(found)
+    labels, ood = find_ood_labels(found), f"ood={shlex.quote(found.ood_images)}"
     if found.ood and labels is None:
-        steps.append(f"semiovs label {quoted} ood=ood --from MASKS   # masks of the images in ood/, from any teacher")
+        steps.append(f"semiovs label {quoted} {ood} --from MASKS   # masks of the images in ood/, from any teacher")
     if found.labeled:
-        with_ood = " ood=ood" if found.ood and labels is None else ""
+        with_ood = f" {ood}" if found.ood and labels is None else ""
         return [*steps, f"semiovs train {quoted}{with_ood} train.steps=200"]
     return [
         *steps,

@@ -19,6 +19,18 @@ from PIL import Image
 from semiovs.errors import DataError, MissingExtraError
 from semiovs.images.conventions import IGNORE
 from semiovs.images.image import open_file, open_image
+from semiovs.images.mask_kinds import (
+    CHANNELS,
+    DEEP_COLORS,
+    FRACTIONS,
+    INVERTED,
+    LOSSY,
+    MODE,
+    PACKED_BMP,
+    PAGES,
+    RENUMBERED,
+    TOO_LARGE,
+)
 from semiovs.images.orientation import orient_pixels
 from semiovs.images.pages import count_pages
 from semiovs.images.pixels import decode_deep_png, find_deep_channels, is_tiff
@@ -117,7 +129,7 @@ def _decode_image(path: Path, image: Image.Image, colors: bool) -> StoredMask:
     if colors and not deep:
         return StoredMask(np.asarray(image.convert("RGB")))
     if not deep and image.mode not in (*_GRAY_MODES, "RGB", "RGBA"):
-        raise DataError(f"{path}: mode {image.mode} is not a mask; save class ids as an 8-bit PNG", kind="mode")
+        raise MODE.refuse(path, mode=image.mode)
     values = _restore_values(path, image)
     palette = None
     if image.mode in {"P", "PA"}:
@@ -137,7 +149,7 @@ def _restore_values(path: Path, image: Image.Image) -> NDArray[Any]:
         return values // np.uint8(_STRETCHED[raw[:3]])
     if decoder.startswith("ppm") and image.mode != "1" and maximum:  # stretched to 0..255 or 0..65535, exactly undone
         if image.mode == "RGB" and maximum > 255:
-            raise _make_deep_color_error(path)
+            raise DEEP_COLORS.refuse(path)
         stretched = 65535 if image.mode == "I" else 255
         gray = values.ndim == 2 or bool((values[..., :1] == values).all())
         return np.rint(values * (maximum / stretched)).astype(np.int32) if gray else values
@@ -167,7 +179,7 @@ def _decode_tiff(path: Path, colors: bool) -> StoredMask:
     except MissingExtraError as error:
         raise DataError(str(error), kind="extra") from None
     if found.compression in _LOSSY:
-        raise _make_lossy_error(path, "TIFF with lossy compression")
+        raise LOSSY.refuse(path, what="TIFF with lossy compression")
     _check_pages(path, found.pages)
     values = orient_pixels(_drop_alpha(path, found), found.orientation)
     if found.palette is not None and colors:
@@ -183,7 +195,7 @@ def _drop_alpha(path: Path, found: StoredTiff) -> NDArray[Any]:
         return found.values[..., :3]
     if channels == 1 or (channels == 2 and found.has_alpha and not colored):
         return found.values[..., 0]
-    raise DataError(f"{path}: {channels} channels are not a mask; save class ids as an 8-bit PNG", kind="mode")
+    raise CHANNELS.refuse(path, channels=channels)
 
 
 def _finish(path: Path, values: NDArray[Any], palette: NDArray[np.uint8] | None, colors: bool) -> StoredMask:
@@ -206,12 +218,7 @@ def _cut_colors(path: Path, rgb: NDArray[Any]) -> NDArray[np.uint8]:
             return rgb.astype(np.uint8)
         if rgb.max() <= 65535 and not (rgb % 257).any():
             return (rgb // 257).astype(np.uint8)
-    raise _make_deep_color_error(path)
-
-
-def _make_deep_color_error(path: Path) -> DataError:
-    text = "colours of more than 8 bits are not a mask; save class ids as gray PNG of 8 or 16 bits"
-    return DataError(f"{path}: {text}", kind="mode")
+    raise DEEP_COLORS.refuse(path)
 
 
 def _make_whole(path: Path, values: NDArray[Any]) -> NDArray[Any]:
@@ -222,8 +229,7 @@ def _make_whole(path: Path, values: NDArray[Any]) -> NDArray[Any]:
         missing = np.isnan(values)
         known = np.where(missing, 0, values).astype(np.float64)
         if (wrong := (np.abs(known) > _LARGEST_WHOLE) | (known != np.rint(known))).any():
-            found = f"{path}: holds {known[wrong][0]:.6g} ({int(wrong.sum()):,} such pixels)"
-            raise DataError(f"{found}, but a mask holds whole numbers; save ids as an 8-bit PNG", kind="values")
+            raise FRACTIONS.refuse(path, value=known[wrong][0], pixels=int(wrong.sum()))
         whole = known.astype(np.int64)
         if missing.any():
             whole[missing] = NAN
@@ -231,7 +237,7 @@ def _make_whole(path: Path, values: NDArray[Any]) -> NDArray[Any]:
         return _shorten(whole, np.min_scalar_type(int(whole.max(initial=0))))
     if values.dtype == np.uint64:
         if values.max(initial=0) > np.iinfo(np.int64).max:
-            raise DataError(f"{path}: holds {values.max()}, which is no class id", kind="values")
+            raise TOO_LARGE.refuse(path, value=values.max())
         return values
     return _shorten(values, _UNSIGNED[values.dtype.itemsize]) if values.dtype.kind == "i" else values
 
@@ -243,15 +249,11 @@ def _shorten(values: NDArray[Any], kind: Any) -> NDArray[Any]:
 
 def _refuse_lossy(path: Path, image: Image.Image) -> None:
     if image.format in {"JPEG", "MPO"}:
-        raise _make_lossy_error(path, "JPEG file")
+        raise LOSSY.refuse(path, what="JPEG file")
     if image.format == "TIFF" and image.tag_v2.get(_COMPRESSION, 1) in _LOSSY:  # type: ignore[attr-defined]
-        raise _make_lossy_error(path, "TIFF with lossy compression")
+        raise LOSSY.refuse(path, what="TIFF with lossy compression")
     if image.format == "WEBP" and not _is_lossless_webp(path):
-        raise _make_lossy_error(path, "lossy WebP file")
-
-
-def _make_lossy_error(path: Path, what: str) -> DataError:
-    return DataError(f"{path}: a {what} cannot hold a mask, it changes the values; save masks as PNG", kind="jpeg")
+        raise LOSSY.refuse(path, what="lossy WebP file")
 
 
 def _is_lossless_webp(path: Path) -> bool:
@@ -268,14 +270,13 @@ def _is_lossless_webp(path: Path) -> bool:
 
 def _check_pages(path: Path, pages: int) -> None:
     if pages > 1:
-        raise DataError(f"{path}: has {pages} pages, but a mask has one; save each as a file", kind="pages")
+        raise PAGES.refuse(path, pages=pages)
 
 
 def _refuse_inverted(path: Path, photometric: int) -> None:
     """Refuse WhiteIsZero: some programs store the values as they are, others store them inverted."""
     if photometric == 0:
-        text = "is stored as WhiteIsZero, so that its values may be inverted; save class ids as PNG, or as BlackIsZero"
-        raise DataError(f"{path}: {text}", kind="inverted")
+        raise INVERTED.refuse(path)
 
 
 def _refuse_renumbered(path: Path, values: NDArray[Any], palette: NDArray[np.uint8]) -> None:
@@ -288,8 +289,7 @@ def _refuse_renumbered(path: Path, values: NDArray[Any], palette: NDArray[np.uin
         shown = {int(index): int(gray) for index, gray in zip(used, colors[:, 0], strict=True)}
         if shown.items() <= {0: 0, 1: IGNORE}.items():
             return
-        text = "a GIF whose indices are not its gray values, so that either may be meant; save class ids as PNG"
-        raise DataError(f"{path}: {text}", kind="values")
+        raise RENUMBERED.refuse(path)
 
 
 def _refuse_packed_bmp(path: Path, bits: int) -> None:
@@ -297,7 +297,7 @@ def _refuse_packed_bmp(path: Path, bits: int) -> None:
     with open_file(path) as file:
         header = file.read(30)
     if int.from_bytes(header[28:30], "little") != bits:
-        raise DataError(f"{path}: a gray BMP of unusual depth; save class ids as an 8-bit PNG", kind="mode")
+        raise PACKED_BMP.refuse(path)
 
 
 def format_key(key: Key) -> str:

@@ -45,6 +45,6 @@ def _count_hidden_pages(description: str, samples: int) -> int:
     """
     if found := re.match(r"ImageJ=[\s\S]*?^images=(\d+)", description, re.MULTILINE):
         return int(found[1])
-    if found := re.match(r'\{"shape": \[([\d, ]+)\]', description):
+    if found := re.match(r'\{[^{}]*"shape": \[([\d, ]+)\]', description):
         return prod(int(side) for side in found[1].split(",")) // max(samples, 1)
     return 1

@@ -25,6 +25,27 @@ _ID_FIRST = re.compile(r"([0-9]{1,3})[\s:;,.=]\s*(\S.*)")
 _ID_LAST = re.compile(r"(\S.*?)[\s:;,=]+([0-9]{1,3})")
 _AS_NAMES = "if the numbers belong to the names, write the classes into a YAML file"
 
+#: What is understood, for the user guide: texts of files, what they are read as, and whether they are refused.
+FORMS: tuple[tuple[tuple[str, ...], str, bool], ...] = (
+    (("road\ncar",), "names, in the order of their ids", False),
+    (
+        ("0 road\n1 car", "0: road\n1: car", "road 0\ncar 1", "road,0\ncar,1", "id,name\n1,car\n0,road"),
+        "ids, in any order",
+        False,
+    ),
+    (("1 road\n2 car",), "refused: say what 0 means", True),
+    (("0 road\n7 car",), "refused; in a YAML file such ids are put in order, with a map", True),
+    (("__ignore__\n_background_\nroad",), "background, road (LabelMe); `__ignore__` is no class", False),
+    (("# comment\nroad\n\ncar # comment",), "names; comments and blank lines are none", False),
+    (
+        ("road:128,64,128::\ncar:0,0,142::", "road 128 64 128\ncar 0 0 142", "128 64 128 road\n0 0 142 car"),
+        "names and colours (CVAT, CamVid)",
+        False,
+    ),
+    (("names: [road, car]", "names: {1: car, 0: road}", "- road\n- car"), "names (YOLO, YAML)", False),
+    (("name\nroad\ncar", "0 road\ncar\n2 sky"), "refused: a heading without a table, ids on some lines only", True),
+)
+
 
 class ClassListError(ValueError):
     """A text that is no clear list of classes. line: its number from 1; reason: what is unclear, and what to do."""

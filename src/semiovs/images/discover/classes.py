@@ -1,81 +1,59 @@
-"""Find the classes of masks: guess them from values and colours, or read them from a class file."""
+"""Guess the classes of masks from their values and colours."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
-from semiovs.images.mask_values import Key, count_values, format_key, map_binary_values, read_mask_values
+from semiovs.images.discover.found_classes import FoundClasses
+from semiovs.images.discover.mask_colors import contradicts, name_colors
+from semiovs.images.mask_palettes import MaskPalettes
+from semiovs.images.mask_values import (
+    Key,
+    count_values,
+    format_key,
+    map_binary_values,
+    read_mask_values,
+    read_stored_mask,
+)
 
 #: Largest number of masks that are read.
 LOOKED_AT = 500
 #: More colours or scattered values than this are probably not classes.
 _MANY = 40
 
-CLASS_FILES = ("classes.txt", "classes.yaml", "classes.yml")
-#: Where Roboflow writes the names to.
-ROBOFLOW_CLASSES = ("_classes.csv", "train/_classes.csv")
-#: Names in a class file that mean 'not labelled'.
-_VOID = frozenset({"unlabeled", "unlabelled", "void", "ignore", "ignored", "unknown", "don't care", "dontcare"})
 
-
-@dataclass(frozen=True)
-class FoundClasses:
-    """Class names guessed from masks, or given.
-
-    map: value in the file -> class name, None where values are ids; source: how they were found; named: whether a
-    person named them; doubt: why they may not be classes at all.
-    """
-
-    names: tuple[str, ...]
-    map: dict[str, str] | None = None
-    source: str = ""
-    named: bool = False
-    doubt: str = ""
-
-
-def read_numbered_classes(path: Path) -> FoundClasses | None:
-    """Read a YAML file that numbers its classes with gaps (``classes: {1: person, 7: car}``), as a map; None for any
-    other file.
-
-    A file whose ids have no gaps is a vocabulary and needs no map.
-    """
-    import yaml
-
-    try:
-        data = yaml.safe_load(path.read_text("utf-8-sig"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
-        return None
-    rows = (data.get("classes") or data.get("names")) if isinstance(data, dict) else None
-    if not isinstance(rows, dict) or not all(isinstance(k, int) and isinstance(v, str) for k, v in rows.items()):
-        return None
-    if sorted(rows) == list(range(len(rows))):
-        return None
-    rows = {key: rows[key].strip() for key in sorted(rows) if 0 <= key < 65536}
-    names = {key: "ignore" if name.lower() in _VOID else name for key, name in rows.items()}
-    kept = tuple(dict.fromkeys(name for name in names.values() if name != "ignore"))
-    return FoundClasses(kept, {str(key): name for key, name in names.items()}, path.name, named=True)
-
-
-def guess_classes(masks: list[Path]) -> FoundClasses | None:
+def guess_classes(
+    masks: list[Path], *, colors: Mapping[Key, str] | None = None, names: tuple[str, ...] = ()
+) -> FoundClasses | None:
     """Guess classes from (at most `LOOKED_AT`) masks; None if none can be read.
 
-    Only 0 and 255: background and foreground; scattered values, or colours: a map; else the values are ids.
+    Only 0 and 255: background and foreground; scattered values, or colours: a map; else the values are ids. Palette
+    masks are read by their colours where other files give these other indices.
+
+    colors: what colours mean by the class file; names: class names that are known.
     """
-    step = max(1, len(masks) // LOOKED_AT)
     found: Counter[Key] = Counter()
-    for path in masks[::step][:LOOKED_AT]:
+    palettes = MaskPalettes()
+    sample = choose_masks(masks)
+    for path in sample:
         with suppress(DataError):  # unreadable masks are reported by `data check`
-            found.update(count_values(read_mask_values(path)))
-    if any(len(key) == 3 for key in found):
-        colors: Counter[Key] = Counter()
-        for key, count in found.items():
-            colors[key if len(key) == 3 else key * 3] += count
-        return _map_keys([color for color, _ in colors.most_common()], "colours", len(masks))
+            stored = read_stored_mask(path)
+            counts = count_values(stored.values)
+            found.update(counts)
+            if (palette := stored.palette) is not None:
+                palettes.add({index: tuple(palette[index].tolist()) for (index,) in counts}, path)
+    moved = palettes.find_renumbered_colors()
+    if moved is not None or any(len(key) == 3 for key in found) or contradicts(palettes, colors or {}, names):
+        guess = name_colors(_count_colors(sample), len(masks), own=colors or {}, names=names, moved=moved)
+        many = _explain_doubt(len({*(guess.map or {}), *guess.undecided}), "colours") if not guess.named else ""
+        by_color = "" if moved is None else f"{moved.text}: the colours are taken for the classes, not the indices"
+        return replace(guess, doubt="; ".join(filter(None, (many, by_color, guess.doubt))))
     if not found:
         return None
     values = {key[0] for key in found}
@@ -88,6 +66,19 @@ def guess_classes(masks: list[Path]) -> FoundClasses | None:
     return replace(guess, map=meant, source=f"{guess.source}, and negative ones or NaN, taken as no data")
 
 
+def choose_masks(masks: list[Path]) -> list[Path]:
+    """Choose the masks that are looked at."""
+    return masks[:: max(1, len(masks) // LOOKED_AT)][:LOOKED_AT]
+
+
+def _count_colors(masks: list[Path]) -> Counter[Key]:
+    counts: Counter[Key] = Counter()
+    for path in masks:
+        with suppress(DataError):
+            counts.update(count_values(read_mask_values(path, colors=True)))
+    return counts
+
+
 def _guess_from_values(values: set[int], masks: int) -> FoundClasses:
     """Guess classes from the values, none negative, that occur in a number of masks."""
     meant = map_binary_values(values, ("background", "foreground"))
@@ -95,24 +86,21 @@ def _guess_from_values(values: set[int], masks: int) -> FoundClasses:
         return FoundClasses(("background", "foreground"), meant, "masks hold 0 and 255")
     ids = sorted(values - {IGNORE})
     if ids and (ids[-1] >= IGNORE or ids[-1] + 1 > 4 * len(ids)):
-        return _map_keys([(value,) for value in ids], "values", masks)
+        return _map_values(ids, masks)
     last = max(ids[-1] if ids else 0, 1)
     return FoundClasses(
         tuple(f"class_{i}" for i in range(last + 1)), None, f"masks hold the values {_format_range(ids)}"
     )
 
 
-def _map_keys(keys: list[tuple[int, ...]], what: str, masks: int) -> FoundClasses:
-    """Map the commonest `keys` to class names; black (or 0) becomes background."""
-    kept = keys[:64]
-    names: dict[str, str] = {}
-    for number, key in enumerate(kept):
-        names[",".join(map(str, key))] = "background" if not any(key) else f"class_{number}"
+def _map_values(values: list[int], masks: int) -> FoundClasses:
+    """Map scattered values to class names; 0 becomes background."""
+    kept = values[:64]
+    names = {str(value): f"class_{number}" if value else "background" for number, value in enumerate(kept)}
     ordered = sorted(names.values(), key=lambda name: (name != "background", trailing_number(name)))
-    more = f", the {len(kept)} commonest of {len(keys)}" if len(keys) > len(kept) else ""
-    return FoundClasses(
-        tuple(ordered), names, f"{len(keys)} {what} in {masks} masks{more}", doubt=_explain_doubt(len(keys), what)
-    )
+    more = f", the first {len(kept)} of {len(values)}" if len(values) > len(kept) else ""
+    source = f"{len(values)} values in {masks} masks{more}"
+    return FoundClasses(tuple(ordered), names, source, doubt=_explain_doubt(len(values), "values"))
 
 
 def _explain_doubt(number: int, what: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from semiovs.errors import DataError
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.bands import guess_bands
-from semiovs.images.discover.classes import CLASS_FILES, ROBOFLOW_CLASSES, read_numbered_classes
+from semiovs.images.discover.class_files import find_class_file
 from semiovs.images.discover.left_aside import note_left_aside
 from semiovs.images.discover.lists import (
     LABELED,
@@ -16,9 +16,12 @@ from semiovs.images.discover.lists import (
     find_first_image,
     find_lists,
     format_line,
+    format_place,
+    lead_elsewhere,
     read_masks,
 )
 from semiovs.images.discover.near_misses import describe_other_places, find_near_misses
+from semiovs.images.discover.roles import Roles, add_told_images, pair_told_folders
 from semiovs.images.discover.survey import Survey
 from semiovs.images.folder_walk import walk_files
 
@@ -26,11 +29,11 @@ from semiovs.images.folder_walk import walk_files
 LISTS = "lists"
 
 
-def discover(folder: Path) -> Survey:
-    """Find out what `folder` holds.
+def discover(folder: Path, roles: Roles | None = None) -> Survey:
+    """Find out what `folder` holds. roles: folders whose roles are told, in it or elsewhere.
 
     Raises:
-        DataError: no such folder, or neither images nor lists in it.
+        DataError: no such folder, or neither images nor lists in it; a told folder does not hold what it should.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name the one with your images")
@@ -41,15 +44,16 @@ def discover(folder: Path) -> Survey:
     found.unlabeled = _count_files(folder / "unlabeled", IMAGE_SUFFIXES)
     found.val = _count_files(folder / "val" / "images", IMAGE_SUFFIXES)
     found.ood = _count_files(folder / "ood", IMAGE_SUFFIXES)
+    _find_lists(found, roles or Roles())
     _find_classes(found)
-    _find_lists(found)
     _find_bands(found)
-    if not (found.images or found.unlabeled or found.flat or found.lists):
+    if not (found.images or found.unlabeled or found.flat or found.lists or found.folders):
         raise DataError(
             f"{folder}: no images here; put images into images/, their masks (same names, PNG) into masks/, "
             f"images without masks into unlabeled/{describe_other_places(folder)}"
         )
-    found.notes += find_near_misses(found)
+    told = () if roles is None else (roles.labeled, roles.unlabeled, roles.val, roles.ood)
+    found.notes += find_near_misses(found, [place.expanduser() for place in told if place is not None])
     return found
 
 
@@ -58,20 +62,28 @@ def _count_files(folder: Path, suffixes: Collection[str]) -> int:
 
 
 def _find_classes(found: Survey) -> None:
-    name = next((name for name in (*CLASS_FILES, *ROBOFLOW_CLASSES) if (found.folder / name).is_file()), None)
-    if name is not None and name.endswith((".yaml", ".yml")):
-        found.classes = read_numbered_classes(found.folder / name)
-    if found.classes is not None:
-        found.notes.append(
-            f"{name} numbers its classes with gaps: they were put in order, with a map from the values in masks"
-        )
+    beside = [place for mask in found.mask_files[:1] for place in (mask.parent, mask.parent.parent)]
+    file = find_class_file(found.folder, [p for p in beside if found.told or p.is_relative_to(found.folder)])
+    if file is None:
+        return
+    found.classes, found.colors, found.class_names = file.classes, file.colors, file.names
+    if file.note:
+        found.notes.append(file.note)
     else:
-        found.class_file = name
+        found.class_file = format_place(found.folder, file.path)
 
 
-def _find_lists(found: Survey) -> None:
-    lists = find_lists(found.folder)
-    add_missing_lists(found.folder, lists)
+def _find_lists(found: Survey, roles: Roles) -> None:
+    lists = pair_told_folders(found.folder, roles)
+    find_lists(found.folder, lists)
+    file = find_class_file(found.folder)
+    add_missing_lists(found.folder, lists, () if file is None else file.names)
+    add_told_images(found.folder, roles, lists)
+    found.told = lists.told
+    found.outside = lead_elsewhere(found.folder, lists.made.values())
+    if roles.ood is not None:
+        found.ood = _count_files(roles.ood.expanduser(), IMAGE_SUFFIXES)
+    found.folders = {role: format_place(found.folder, path) for role, path in lists.folders.items()}
     found.lists = {role: path.relative_to(found.folder).as_posix() for role, path in lists.lists.items()}
     found.other_splits = [path.relative_to(found.folder).as_posix() for path in lists.others]
     for role, pairs in lists.made.items():
@@ -81,7 +93,7 @@ def _find_lists(found: Survey) -> None:
     found.notes += lists.notes
     found.notes += note_left_aside(found.folder, lists)
     found.flat = lists.flat
-    if found.masks:
+    if found.masks and LABELED not in lists.told:
         return
     if LABELED in lists.made:
         found.mask_files = [mask for _, mask in lists.made[LABELED] if mask is not None]

@@ -11,6 +11,8 @@ from semiovs.images.discover.pairs import Pair, find_pairs, list_images, pair_by
 
 #: Folders in which such lists are searched for.
 PLACES = ("splits", "lists", ".", "ImageSets/Segmentation", "ImageSets")
+#: Endings of their names.
+SUFFIXES = (".txt", ".lst")
 #: Lines that are read to recognise such a list.
 _LOOKED_AT = 20
 _LARGEST = 64 << 20
@@ -38,7 +40,7 @@ def read_pairs(path: Path, known: dict[str, Pair]) -> list[Pair]:
 
 
 def _read_ids(path: Path) -> Iterator[str]:
-    if path.suffix.lower() not in {".txt", ".lst"} or path.stat().st_size > _LARGEST:
+    if path.suffix.lower() not in SUFFIXES or path.stat().st_size > _LARGEST:
         return
     try:
         lines = path.read_text("utf-8-sig").splitlines()

@@ -1,4 +1,4 @@
-"""Names by which folders and files of images and masks are recognised; the table in docs/your-data.md shows them."""
+"""Names by which folders and files of images and masks are recognised; the user guide shows them (`guide`)."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ MASK_FOLDERS = (
 #: Folders that may hold images without masks where there is no unlabeled/.
 UNLABELED_FOLDERS = ("unlabelled", "unlabeled_images", "unlabelled_images", "images/unlabeled", "images/unlabelled")
 
-_TRAIN, _VAL = ("train", "training"), ("val", "valid", "validation", "test")
+#: Parts of a data set: to learn from, and to measure on.
+TRAIN_PARTS, VAL_PARTS = ("train", "training"), ("val", "valid", "validation", "test")
 
 #: Folders of labelled images, in the order in which they are tried.
 LABELED_PLACES = (
-    *(place for name in IMAGE_FOLDERS for part in _TRAIN for place in (f"{name}/{part}", f"{part}/{name}")),
-    *IMAGE_FOLDERS, *_TRAIN, "default", ".",
+    *(place for name in IMAGE_FOLDERS for part in TRAIN_PARTS for place in (f"{name}/{part}", f"{part}/{name}")),
+    *IMAGE_FOLDERS, *TRAIN_PARTS, "default", ".",
 )  # fmt: skip
 #: Folders of images to measure on.
 VAL_PLACES = (
-    *(place for part in _VAL for name in IMAGE_FOLDERS for place in (f"{name}/{part}", f"{part}/{name}")),
-    "imagesTs", *_VAL,
+    *(place for part in VAL_PARTS for name in IMAGE_FOLDERS for place in (f"{name}/{part}", f"{part}/{name}")),
+    "imagesTs", *VAL_PARTS,
 )  # fmt: skip
 
 #: Endings of a mask's name after the image's.

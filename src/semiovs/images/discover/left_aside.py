@@ -10,12 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.layouts import is_mask_folder, is_named_like_a_mask
-from semiovs.images.discover.lists import LABELED, UNLABELED, VAL, FoundLists, find_listed
+from semiovs.images.discover.lists import OOD, WHOLE, FoundLists, find_listed, format_place
 from semiovs.images.folder_walk import walk_files
 
-#: Conventional folders that are read as a whole where no list replaces them.
-_WHOLE = {LABELED: ("images", "masks"), VAL: ("val/images", "val/masks"), UNLABELED: ("unlabeled",)}
-_OOD = ("ood", "ood-labels", "ood_labels")
+_OOD_LABELS = ("ood-labels", "ood_labels")
 #: More folders than this are counted by the folder at the top.
 _MANY = 12
 
@@ -36,16 +34,16 @@ def note_left_aside(folder: Path, lists: FoundLists) -> Iterator[str]:
 def _count_left_aside(folder: Path, lists: FoundLists) -> dict[str, int]:
     """Folder -> number of files that are left aside, by name."""
     listed = find_listed(folder, lists.lists.values(), lists.made.values())
-    whole = [
-        *_OOD, *(name for role, names in _WHOLE.items() if not {role} & {*lists.lists, *lists.made} for name in names)
-    ]  # fmt: skip
+    known = (*WHOLE.items(), (OOD, (OOD,)))
+    whole = [*_OOD_LABELS, *(name for role, names in known if role not in lists.roles for name in names)]
+    whole += [format_place(folder, place) for place in lists.folders.values()]
     used: set[str] = set()
     left: Counter[str] = Counter()
     for parent, files in groupby(walk_files(folder, {*IMAGE_SUFFIXES, *MASK_SUFFIXES}), lambda path: path.parent):
         place = parent.relative_to(folder).as_posix()
-        if f"{place}/".startswith(tuple(f"{name}/" for name in whole)) or (lists.flat and place == "."):
+        if f"{place}/".startswith(tuple(f"{name}/" for name in whole)) or "." in whole or (lists.flat and place == "."):
             continue
-        found = [Path(os.path.normpath(path)) in listed for path in files]
+        found = [bool(listed) and Path(os.path.normpath(path)) in listed for path in files]
         if any(found):
             used.add(place)
         if not all(found):

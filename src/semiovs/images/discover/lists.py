@@ -4,6 +4,7 @@ list.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -12,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
+from semiovs.images.discover.class_masks import refuse_class_masks
 from semiovs.images.discover.id_lists import PLACES as ID_PLACES
+from semiovs.images.discover.id_lists import SUFFIXES as ID_SUFFIXES
 from semiovs.images.discover.id_lists import index_pairs, read_pairs
 from semiovs.images.discover.layouts import LABELED_PLACES, UNLABELED_FOLDERS, VAL_PLACES, is_named_like_a_mask
 from semiovs.images.discover.pairs import (
@@ -26,7 +29,9 @@ from semiovs.images.discover.pairs import (
 from semiovs.images.folder_walk import is_empty, walk_files
 from semiovs.images.source import find_list_root
 
-LABELED, UNLABELED, VAL = "labeled", "unlabeled", "val"
+LABELED, UNLABELED, VAL, OOD = "labeled", "unlabeled", "val", "ood"
+#: Role -> conventional folders that are read as a whole where no list replaces them.
+WHOLE = {LABELED: ("images", "masks"), VAL: ("val/images", "val/masks"), UNLABELED: ("unlabeled",)}
 #: Role -> words in the name of a list, the best first; roles are tried in this order.
 _WORDS = {
     UNLABELED: ("unlabeled", "unlabelled"),
@@ -40,6 +45,9 @@ _LONGEST = 4096
 class FoundLists:
     """lists: role -> list file; others: further ones; made: role -> (image, mask or None) of lists that have to be
     written; flat: number of bare images, where they lie in the folder itself and there is nothing else.
+
+    told: roles whose folders a person named; folders: role -> such a folder, of images without masks; bare: images
+    without masks in such a folder of labelled ones.
     """
 
     lists: dict[str, Path] = field(default_factory=dict)
@@ -47,13 +55,21 @@ class FoundLists:
     made: dict[str, list[Pair]] = field(default_factory=dict)
     flat: int = 0
     notes: list[str] = field(default_factory=list)
+    told: frozenset[str] = frozenset()
+    folders: dict[str, Path] = field(default_factory=dict)
+    bare: list[Path] = field(default_factory=list)
+
+    @property
+    def roles(self) -> set[str]:
+        """Roles that have a list or a folder already."""
+        return {*self.lists, *self.made, *self.told}
 
 
-def find_lists(folder: Path) -> FoundLists:
-    """Find lists in the folder itself, in lists/ or splits/, and in the first folder of splits/ with a labelled
-    list.
+def find_lists(folder: Path, found: FoundLists) -> None:
+    """Add lists in the folder itself, in lists/ or splits/, and in the first folder of splits/ with a labelled list.
+
+    Roles whose folders are told keep them.
     """
-    found = FoundLists()
     by_id = _add_id_lists(folder, found)
     inner = sorted(
         {path.parent for path in (folder / "splits").glob("*/*") if _guess_role(path) == LABELED and _is_list(path)}
@@ -62,33 +78,40 @@ def find_lists(folder: Path) -> FoundLists:
         ranked = sorted((_rank_list(path), path) for path in _list_files(place) if _guess_role(path) and _is_list(path))
         for _, path in ranked:
             role = _guess_role(path) or ""
-            found.lists.setdefault(role, path)
-            found.made.pop(role, None)
+            if role not in found.told:
+                found.lists.setdefault(role, path)
+                found.made.pop(role, None)
         left = [path for path in _list_files(place) if _is_named_like_a_list(path) and path not in by_id]
         found.notes += map(_note_not_a_list, left)
     found.others = inner[1:]
-    return found
 
 
-def add_missing_lists(folder: Path, found: FoundLists) -> None:
+def add_missing_lists(folder: Path, found: FoundLists, class_names: Collection[str] = ()) -> None:
     """Fill `found.made` with lists of images in folders that do not follow the convention.
 
     By convention masks/ holds the masks of images/, val/masks those of val/images, and unlabeled/ has no masks; these
-    need no list.
+    need no list. class_names: names by which masks of single classes are recognised.
+
+    Raises:
+        DataError: images have several masks, one for each class.
     """
-    if LABELED in found.lists or LABELED in found.made:
+    if LABELED in found.roles:
         _add_unlabeled(folder, found)
+        _add_bare(found, folder)
         _add_rest(folder, found)
         _add_flat(folder, found)
         return
     _add_unlabeled(folder, found)
-    measured: set[Path] = set()
-    if VAL not in found.lists and (val := _find_first_pairs(folder, VAL_PLACES)) is not None:
+    measured = {image for image, _ in found.made.get(VAL, ())}
+    if VAL not in found.roles and (val := _find_first_pairs(folder, VAL_PLACES)) is not None:
         measured = {image for image, _ in val[1].pairs}
     else:
         val = None
     if (labeled := _find_first_pairs(folder, LABELED_PLACES)) is not None:
         _add_pairs(folder, LABELED, found, *labeled, measured)
+    else:
+        for place in LABELED_PLACES:
+            refuse_class_masks(folder, place, class_names)
     if val is not None:
         _add_pairs(folder, VAL, found, *val)
     _add_flat(folder, found)
@@ -102,14 +125,14 @@ def _find_first_pairs(folder: Path, places: Iterable[str]) -> tuple[str, FoundPa
 
 def _add_id_lists(folder: Path, found: FoundLists) -> set[Path]:
     """Add the lists of ids; returns their files."""
-    known = index_pairs(folder)
     taken: set[Path] = set()
     files = [
         path
         for place in ID_PLACES
         for path in _list_files(folder / place)
-        if known and _guess_role(path) and not _is_list(path)
+        if path.suffix.lower() in ID_SUFFIXES and _guess_role(path) and not _is_list(path)
     ]
+    known = index_pairs(folder) if files else {}
     for path in sorted(files, key=_rank_list):
         role = _guess_role(path) or ""
         pairs = [(image, None if role == UNLABELED else mask) for image, mask in read_pairs(path, known)]
@@ -118,7 +141,7 @@ def _add_id_lists(folder: Path, found: FoundLists) -> set[Path]:
         if not pairs:
             continue
         taken.add(path)
-        if role not in found.made:
+        if role not in found.made and role not in found.told:
             found.made[role] = pairs
             found.notes.append(f"{path.relative_to(folder)} names {len(pairs)} images by their ids: taken as {role}")
     return taken
@@ -126,7 +149,7 @@ def _add_id_lists(folder: Path, found: FoundLists) -> set[Path]:
 
 def _add_unlabeled(folder: Path, found: FoundLists) -> None:
     """Add the images of unlabelled/ and the like, and those of unlabeled/ if masks lie between them."""
-    if UNLABELED in found.lists or UNLABELED in found.made:
+    if UNLABELED in found.roles:
         return
     for name in ("unlabeled", *UNLABELED_FOLDERS):
         place = folder / name / "images" if (folder / name / "images").is_dir() else folder / name
@@ -144,6 +167,13 @@ def _add_unlabeled(folder: Path, found: FoundLists) -> None:
         if name != "unlabeled" or len(images) < len(every):
             found.made[UNLABELED] = [(image, None) for image in images]
         return
+
+
+def _add_bare(found: FoundLists, folder: Path) -> None:
+    """Add the images without masks of a folder that is told to be the labelled one."""
+    if found.bare and not _has_unlabeled(folder, found):
+        found.made[UNLABELED] = [(image, None) for image in found.bare]
+        found.notes.append(f"the {len(found.bare)} without a mask are taken as unlabelled")
 
 
 def _add_rest(folder: Path, found: FoundLists) -> None:
@@ -175,7 +205,17 @@ def _add_flat(folder: Path, found: FoundLists) -> None:
 
 
 def _has_unlabeled(folder: Path, found: FoundLists) -> bool:
-    return UNLABELED in found.lists or UNLABELED in found.made or not is_empty(folder / "unlabeled")
+    return UNLABELED in found.roles or not is_empty(folder / "unlabeled")
+
+
+def find_taken(folder: Path, found: FoundLists) -> set[Path]:
+    """Find the images and masks that have a role, as normalised paths."""
+    taken = find_listed(folder, found.lists.values(), found.made.values())
+    for role in {LABELED, VAL} - found.roles:
+        images, masks = (folder / name for name in WHOLE[role])
+        if not is_empty(masks):
+            taken |= {Path(os.path.normpath(path)) for path in walk_files(images, IMAGE_SUFFIXES)}
+    return taken
 
 
 def find_listed(folder: Path, lists: Iterable[Path], made: Iterable[Iterable[Pair]]) -> set[Path]:
@@ -216,10 +256,22 @@ def _add_pairs(
 
 def format_line(folder: Path, image: Path, mask: Path | None) -> str:
     """Format a line of a JSONL list."""
-    row = {"image": image.relative_to(folder).as_posix()}
+    row = {"image": format_place(folder, image)}
     if mask is not None:
-        row["mask"] = mask.relative_to(folder).as_posix()
+        row["mask"] = format_place(folder, mask)
     return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def format_place(folder: Path, path: Path) -> str:
+    """Format a path relative to `folder`, or as it is if it lies elsewhere."""
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+
+
+def lead_elsewhere(folder: Path, made: Iterable[Iterable[Pair]]) -> bool:
+    """Whether some files, or the links above them, lie outside of the folder."""
+    places = {os.path.dirname(file) for pairs in made for pair in pairs for file in pair if file}  # noqa: PTH120
+    top = folder.resolve()
+    return any(not Path(place).resolve().is_relative_to(top) for place in places)
 
 
 def find_first_image(folder: Path, lists: Mapping[str, str], made: Mapping[str, str]) -> Path | None:
@@ -234,9 +286,8 @@ def find_first_image(folder: Path, lists: Mapping[str, str], made: Mapping[str, 
             )
             if (row := next(rows, None)) is not None and (folder / row[0]).is_file():
                 return folder / row[0]
-    places = (list_images(folder / name) for name in ("images", "unlabeled"))
-    beside = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return next((found[0] for found in (*places, beside) if found), None)
+    places = (walk_files(folder / name, IMAGE_SUFFIXES) for name in ("images", "unlabeled"))
+    return next(itertools.chain(*places, walk_files(folder, IMAGE_SUFFIXES, deep=False)), None)
 
 
 def read_masks(folder: Path, path: Path) -> list[Path]:

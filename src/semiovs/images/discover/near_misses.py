@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from semiovs.images.conventions import IMAGE_SUFFIXES
+from semiovs.images.conventions import FILM_SUFFIXES, FOREIGN_SUFFIXES, IMAGE_SUFFIXES
 from semiovs.images.discover.layouts import IMAGE_FOLDERS, UNLABELED_FOLDERS
 from semiovs.images.discover.lists import UNLABELED
 from semiovs.images.discover.survey import Survey
 from semiovs.images.folder_walk import walk_files
 
 _ANNOTATIONS = frozenset({".json", ".xml"})
-#: Suffixes of pictures and videos that are not read.
-_FOREIGN = frozenset(
-    {
-        ".heic",
-        ".heif",
-        ".avif",
-        ".gif",
-        ".jp2",
-        ".svg",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".arw",
-        ".dng",
-        ".npy",
-        ".mp4",
-        ".mov",
-        ".avi",
-        ".mkv",
-        ".webm",
-    }
-)
+#: Suffixes of pictures and films that are not read.
+FOREIGN = frozenset({*FOREIGN_SUFFIXES, *FILM_SUFFIXES})
+#: Files of CVAT's export beside JPEGImages/.
+_CVAT = ("labelmap.txt", "ImageSets/Segmentation/default.txt")
 #: Files in which other programs keep class names.
 _CLASS_LISTS = (
     "labelmap.txt",
@@ -46,27 +28,30 @@ _CLASS_LISTS = (
 )
 
 
-def find_near_misses(found: Survey) -> Iterator[str]:
-    """Yield notes about a folder with images."""
+def find_near_misses(found: Survey, told: Iterable[Path] = ()) -> Iterator[str]:
+    """Yield notes about a folder with images. told: further folders of images."""
     folder = found.folder
     if not found.labeled:
-        yield from _note_annotations(folder)
+        yield from _note_annotations(folder, read="" if found.classes is None else found.classes.source)
         yield from _note_polygons(folder)
     if found.images and found.masks and found.images < found.masks and UNLABELED not in found.lists:
         yield f"{found.images} images but {found.masks} masks: an image and its mask have the same name"
     if lossy := _count_suffixes(folder / "masks", {".jpg", ".jpeg"}):
         yield f"masks/ holds {sum(lossy.values())} JPEG files: JPEG changes the values, save masks as PNG"
-    yield from note_unread_files(folder)
+    yield from note_unread_files(folder, told)
     names = [name for name in _CLASS_LISTS if (folder / name).is_file()]
     if names and found.class_file is None and found.classes is None:
         yield f"{names[0]} may hold the class names: give them with --classes a,b,c, or one a line in classes.txt"
 
 
-def note_unread_files(folder: Path) -> Iterator[str]:
-    """Yield a note about files among the images that are not read."""
+def note_unread_files(folder: Path, told: Iterable[Path] = ()) -> Iterator[str]:
+    """Yield a note about files among the images that are not read. told: further folders of images."""
     places = (*IMAGE_FOLDERS, "unlabeled", *UNLABELED_FOLDERS, "val/images", "ood")
-    files = {path for place in places for path in walk_files(folder / place, _FOREIGN)}
-    kinds = Counter(path.suffix.lower() for path in [*files, *walk_files(folder, _FOREIGN, deep=False)])
+    inner = [*(folder / place for place in places), *told]
+    files = {path.resolve() for place in inner for path in walk_files(place, FOREIGN)}
+    kinds = Counter(
+        path.suffix.lower() for path in {*files, *map(Path.resolve, walk_files(folder, FOREIGN, deep=False))}
+    )
     if kinds:
         shown = ", ".join(f"{number} {suffix}" for suffix, number in kinds.most_common())
         yield f"files that are not read ({shown}) are left out: save images as JPEG or PNG"
@@ -83,6 +68,11 @@ def describe_other_places(folder: Path) -> str:
     shown = ", ".join(f"{name} ({number})" for name, number in places.most_common())
     text = f"; there are images in {shown}"
     inner = next((name for name in places if name != "images/" and (folder / name / "images").is_dir()), None)
+    if "JPEGImages/" in places and any((folder / name).is_file() for name in _CVAT):
+        return (
+            f"{text}: CVAT's export, but without masks in SegmentationClass/; export 'Segmentation mask 1.1', or "
+            "'CVAT for images' for semiovs labels import"
+        )
     if "JPEGImages/" in places:
         return f"{text}: Pascal VOC? semiovs data prepare voc --root {folder}"
     if inner is not None:
@@ -90,10 +80,12 @@ def describe_other_places(folder: Path) -> str:
     return f"{text}: rename or link them (links may lead anywhere), or name lists: data.labeled=LIST"
 
 
-def _note_annotations(folder: Path) -> Iterator[str]:
+def _note_annotations(folder: Path, *, read: str = "") -> Iterator[str]:
+    """Yield notes about files that may hold annotations. read: one that was read already."""
     places = [folder, folder / "annotations", folder / "train"]
     files = (path for place in places if place.is_dir() for path in sorted(place.iterdir()))
-    for path in [path for path in files if path.suffix.lower() in _ANNOTATIONS and not path.name.startswith(".")][:4]:
+    found = [path for path in files if path.suffix.lower() in _ANNOTATIONS and path.name[0] != "."]
+    for path in [path for path in found if path.name != read][:4]:
         images = folder / "images" if (folder / "images").is_dir() else path.parent
         yield f"annotations? semiovs labels import {path} --images {images} --out DIR makes masks of them"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from semiovs.images.discover.bands import FoundBands
-from semiovs.images.discover.classes import FoundClasses
+from semiovs.images.discover.found_classes import FoundClasses
+from semiovs.images.mask_values import Key
 
 
 @dataclass
@@ -14,9 +16,11 @@ class Survey:
     """What a folder of images holds.
 
     images, masks, unlabeled, val, ood: number of files in the folders of those names; flat: images directly in the
-    folder; lists: role -> path of a list, relative to the folder; made: lists to be written, path -> text;
-    other_splits: folders with further lists; classes: of a class file that is not a vocabulary by itself; bands: if the
-    images are not 8-bit RGB.
+    folder; lists: role -> path of a list, relative to the folder; made: lists to be written, path -> text; outside:
+    whether they name files elsewhere; told: roles whose folders a person named; folders: role -> such a folder of
+    images without masks, absolute or relative to the folder; other_splits: folders with further lists; classes: of a
+    class file that is not a vocabulary by itself; class_names, colors: those of one that is; bands: if the images are
+    not 8-bit RGB.
     """
 
     folder: Path
@@ -28,17 +32,27 @@ class Survey:
     flat: int = 0
     lists: dict[str, str] = field(default_factory=dict)
     made: dict[str, str] = field(default_factory=dict)
+    outside: bool = False
+    told: frozenset[str] = frozenset()
+    folders: dict[str, str] = field(default_factory=dict)
     other_splits: list[str] = field(default_factory=list)
     class_file: str | None = None
     classes: FoundClasses | None = None
+    class_names: tuple[str, ...] = ()
+    colors: Mapping[Key, str] = field(default_factory=dict)
     bands: FoundBands | None = None
     mask_files: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
+    def ood_images(self) -> str:
+        """Where the images from elsewhere are listed, or lie."""
+        return (self.lists | self.folders).get("ood", "ood")
+
+    @property
     def bare(self) -> bool:
         """Whether there are images without masks."""
-        return "unlabeled" in self.lists or bool(self.unlabeled or self.flat)
+        return "unlabeled" in {*self.lists, *self.folders} or bool(self.unlabeled or self.flat)
 
     @property
     def labeled(self) -> bool:
