@@ -111,6 +111,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         return False
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
+        return True
     known = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
     return known and any(sign in str(error).lower() for sign in _NO_MEMORY)
 

@@ -68,6 +68,22 @@ def new_folder(path: Path, refuse: type[SemiovsError] = DataError) -> Iterator[P
         raise
 
 
+def parse_json(data: str | bytes) -> Any:
+    """Parse JSON of another program or an interrupted one.
+
+    Raises:
+        ValueError: no JSON, nested too deeply, or with NaN or Infinity, which JSON does not have.
+    """
+    try:
+        return json.loads(data, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
 def write_staged(directory: Path, data: bytes) -> Path:
     """Write `data` to a new temporary file in `directory`, flushed to disk; renaming the file commits it.
 
@@ -113,8 +129,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write `data` as indented JSON to `path` atomically."""
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    """Write `data` as indented JSON to `path` atomically; what UTF-8 cannot hold (names of files) as JSON's escapes."""
+    write_bytes(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
 
 
 def sha256_of(path: Path) -> str:

@@ -147,7 +147,7 @@ def test_bad_images_fail_or_are_listed(folder, capsys):
         (["my.yaml", "--from", "made", "--on-error", "stop"], 2, "skip or fail"),
         (["my.yaml", "--from", "made", "--teacher", "mask"], 2, "did you mean 'masks'"),
         (["my.yaml", "--from", "made", "--set", "sufix=x"], 2, "did you mean 'suffix'"),
-        (["my.yaml", "--from", "made", "--set", "suffix"], 2, "option=value"),
+        (["my.yaml", "--from", "made", "--set", "suffix"], 2, "KEY=VALUE"),
         (["my.yaml", "--from", "made", "--map", "7"], 2, "7=road"),
         (["my.yaml", "--from", "made", "--map", "none.yaml"], 2, "none.yaml"),
         (["my.yaml", "--from", "made", "--map", "0=sky,1=raod"], 2, "did you mean 'road'"),

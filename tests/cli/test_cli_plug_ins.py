@@ -1,4 +1,4 @@
-"""Separate packages, installed by pip: found by name in a fresh process, listed, trained, asked for labels."""
+"""Separate packages, installed by pip: found and listed by name in a fresh process, trained, asked for labels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from e2e.folders import settings, write
 from plug_ins import blocks, installed, plugged
+from semiovs.cli.app import main
 from semiovs.config.schema import DataConfig
 from semiovs.errors import DataError
 from semiovs.ovs import build_ovs
@@ -73,42 +74,32 @@ def test_nothing_is_imported_until_it_is_used(site):
     assert python(site, code).returncode == 0
 
 
-def test_a_method_trains(semiovs, tmp_path):
+def test_a_method_trains(site, tmp_path):
     values = settings(
         write(tmp_path / "data"), tmp_path / "run", method__name="mean-teacher", train__steps=4, train__eval_every=2
     )
-    done = semiovs("train", "quick", *values, "method.ramp=0.5")
-    assert done.returncode == 0, done.stderr
+    with plugged(site):
+        assert main(["train", "quick", *values, "method.ramp=0.5"]) == 0
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert max(line["step"] for line in lines) == 4
 
 
-def test_a_teacher_labels(semiovs, tmp_path):
-    data = write(tmp_path / "data")
-    done = semiovs(
-        "label",
-        "--images",
-        data / "ood",
-        "--classes",
-        "black,red,blue",
-        "--teacher",
-        "colours",
-        "--out",
-        tmp_path / "labels",
-    )
-    assert done.returncode == 0, done.stderr
+def test_a_teacher_labels(site, tmp_path):
+    images, out = str(write(tmp_path / "data") / "ood"), str(tmp_path / "labels")
+    wanted = ["--classes", "black,red,blue", "--teacher", "colours", "--out", out]
+    with plugged(site):
+        assert main(["label", "--images", images, *wanted]) == 0
     store = PseudoLabelStore.open(tmp_path / "labels")
     assert set(store.ids()) == {f"o{i}" for i in range(5)}
 
 
-def test_a_data_set_is_trained_on(semiovs, site, tmp_path):
+def test_a_data_set_is_trained_on(site, tmp_path):
     names = {}
     exec(blocks("new-dataset", "python")[1], names)
+    values = settings(tmp_path, tmp_path / "run", data__name="tiles", method__name="supervised", train__steps=2)
     with plugged(site):
         names["test_tiles"](tmp_path)  # which writes the small copy
-    values = settings(tmp_path, tmp_path / "run", data__name="tiles", method__name="supervised", train__steps=2)
-    done = semiovs("train", *(value for value in values if not value.startswith("ood.")))
-    assert done.returncode == 0, done.stderr
+        assert main(["train", *(value for value in values if not value.startswith("ood."))]) == 0
     with plugged(site), pytest.raises(DataError, match=r"no train images of tiles; is data\.root="):
         DATASETS["tiles"].load()(DataConfig(name="tiles", root=str(tmp_path / "run"))).read()
 

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from semiovs import errors
 from semiovs.cli import app
 from semiovs.cli.app import BROKEN_PIPE, VERBS, Verb, main
 from semiovs.config import load_config
+from semiovs.files import atomic_write
 from semiovs.images.manifest import Manifest
 
 #: Libraries that take long to import; `CONFIG` reads configurations, which needs some of them.
@@ -78,7 +80,7 @@ def test_help_lists_every_verb_and_exit_code(capsys):
     for verb, row in VERBS.items():
         assert f"  {verb} " in text
         assert row.help[:30] in text
-    for code in ("2 usage", "3 data", "4 weights", "5 diverged", "75 preempted", "130 interrupted"):
+    for code in ("2 usage", "3 data", "4 weights", "5 diverged", "75 preempted", "130 interrupted", "143 ended"):
         assert code in text.replace("\n ", "")
 
 
@@ -157,6 +159,21 @@ def test_ctrl_c(verb, capsys):
     verb(raising(KeyboardInterrupt()))
     assert main(["probe"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_sigterm_ends_a_verb_at_once_and_leaves_nothing_half_written(verb, capsys, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def write():
+        with atomic_write(tmp_path / "a.txt"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+    verb(write)
+    assert main(["probe"]) == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM\n"
+    assert not [*tmp_path.iterdir()]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_success_and_warnings(verb, capsys):

@@ -126,7 +126,9 @@ def test_diff(folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["removed", "road", "1"]
     assert lines[2].split() == ["renamed", "car", "2", "1", "now", "auto"]
-    assert lines[3] == "labels: not interchangeable: 3 classes there, 2 wanted"
+    assert (
+        lines[3] == "labels: not interchangeable: 3 classes there, 2 wanted; only there: road, car; only wanted: auto"
+    )
     assert lines[5].endswith("data.masks.map: {'0': background, '1': ignore, '2': auto}")
     assert main(["vocab", "diff", "voc21", "voc21-plain", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)

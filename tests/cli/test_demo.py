@@ -12,9 +12,8 @@ from PIL import Image
 
 from semiovs.cli.app import main
 from semiovs.cli.demo import MARKER, fresh_folder
-from semiovs.demo import arms
+from semiovs.demo import arms, synthetic
 from semiovs.demo import demo as study
-from semiovs.demo import synthetic
 from semiovs.demo.synthetic import WorldSize
 from semiovs.errors import DataError, InterruptedRunError, UsageError
 

@@ -99,6 +99,11 @@ def ranks(function: Callable[..., object], *arguments: object, directory: Path, 
     return [finish(process) for process in processes]
 
 
+def command_on_ranks(*arguments: str, directory: Path) -> list[int]:
+    """Run `semiovs ARGUMENTS…` on two ranks without a launcher; return the exit codes."""
+    return ranks(_command, *arguments, directory=directory)
+
+
 def _command(*arguments: str) -> None:
     from semiovs.cli import run
 

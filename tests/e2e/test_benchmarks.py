@@ -4,13 +4,17 @@ equals.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import json
-import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import pytest
+import torch
 
 from semiovs.registry import METHODS
 
@@ -19,10 +23,33 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
-    )
+@pytest.fixture(scope="module", autouse=True)
+def importable():
+    sys.path.insert(0, str(ROOT))
+    yield
+    sys.path.remove(str(ROOT))
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(module: str, *arguments: str) -> Done:
+    """What `python -m MODULE ARGUMENTS…` does in the project's folder, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    main = importlib.import_module(module).main
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    with contextlib.chdir(ROOT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(arguments)
+        except SystemExit as end:
+            code = end.code
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 def rows_of(result):
@@ -32,7 +59,7 @@ def rows_of(result):
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     out = tmp_path_factory.mktemp("bench") / "new" / "bench.json"
-    done = run("benchmarks", "--tiny", "--runs", "1", "--out", str(out))
+    done = run("benchmarks.__main__", "--tiny", "--runs", "1", "--out", str(out))
     assert done.returncode == 0, done.stderr
     assert f"written to {out}" in done.stdout.replace("\n", "")
     return json.loads(out.read_text("utf-8"))
@@ -82,12 +109,12 @@ def test_one_subject_replaces_its_rows_alone(result, tmp_path):
     out = tmp_path / "bench.json"
     old = result | {"subjects": {name: part | {"date": "1970-01-01"} for name, part in result["subjects"].items()}}
     out.write_text(json.dumps(old), "utf-8")
-    assert run("benchmarks", "cutmix", "--tiny", "--runs", "1", "--out", str(out)).returncode == 0
+    assert run("benchmarks.__main__", "cutmix", "--tiny", "--runs", "1", "--out", str(out)).returncode == 0
     new = json.loads(out.read_text("utf-8"))["subjects"]
     assert [name for name, part in new.items() if part["date"] != "1970-01-01"] == ["cutmix"]
     assert list(new) == list(result["subjects"])
     out.write_text(json.dumps(old | {"versions": {}}), "utf-8")
-    done = run("benchmarks", "cutmix", "--tiny", "--out", str(out))
+    done = run("benchmarks.__main__", "cutmix", "--tiny", "--out", str(out))
     assert done.returncode == 2
     assert "was measured on another machine or with other versions" in done.stderr
 
@@ -101,13 +128,12 @@ def test_one_subject_replaces_its_rows_alone(result, tmp_path):
     ],
 )
 def test_wrong_arguments(arguments, expected):
-    done = run("benchmarks", *arguments)
+    done = run("benchmarks.__main__", *arguments)
     assert done.returncode == 2
     assert expected in done.stderr
 
 
 def test_a_ratio_is_how_many_times_better_by_the_clock(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT))
     measure = importlib.import_module("benchmarks.measure")
     now = [0.0]
 
@@ -128,7 +154,6 @@ def test_a_ratio_is_how_many_times_better_by_the_clock(monkeypatch):
 
 
 def test_the_data_check_is_measured(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT))
     subject = importlib.import_module("benchmarks.data")
     size = subject.Size(runs=1, tiny=True)
     assert [row.unit for row in subject.rows(size)] == ["images / CPU s", "images / CPU s", "ms", "MB", "s"]
@@ -140,7 +165,6 @@ def test_the_data_check_is_measured(monkeypatch):
 
 
 def test_region_propagation_equals_the_loop(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT))
     subject = importlib.import_module("benchmarks.corrmatch")
     size = subject.Size(runs=1, tiny=True)
     rows = subject.rows(size)
@@ -155,7 +179,6 @@ def test_region_propagation_equals_the_loop(monkeypatch):
 @pytest.fixture
 def methods(monkeypatch):
     """The subject `methods`; peak memory takes a fresh process, so here it is measured once."""
-    monkeypatch.syspath_prepend(str(ROOT))
     subject = importlib.import_module("benchmarks.methods")
     measured = subject.peak
 

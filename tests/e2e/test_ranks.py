@@ -1,5 +1,9 @@
+import json
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from e2e import toy_ranks
 from e2e.launcher import ranks
@@ -49,6 +53,20 @@ def test_all_ranks_stop_at_the_same_step(tmp_path):
     assert ranks(toy_ranks.stop_together, str(tmp_path), directory=tmp_path) == [0, 0]
     assert sorted(path.name for path in tmp_path.glob("stopped-*")) == ["stopped-0-10", "stopped-1-10"]
     assert (tmp_path / "step-00000010.pt").exists()
+
+
+def test_two_ranks_return_the_scores_of_all_images_or_stop_both(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(7):
+        image = rng.integers(0, 256, (20 + i, 33, 3), np.uint8)
+        mask = (image.astype(float).mean(2) > 127.5).astype(np.uint8)
+        mask[:3] = 1 - mask[:3]  # three wrong rows
+        mask[5] = 255
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+        Image.fromarray(mask).save(tmp_path / f"{i}_m.png")
+    assert ranks(toy_ranks.score_together, str(tmp_path), directory=tmp_path) == [0, 0]
+    ends = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    assert ends == [{"scores": toy_ranks.score(str(tmp_path)), "stopped": True}] * 2
 
 
 def test_each_rank_goes_on_with_its_own_statistics(tmp_path):

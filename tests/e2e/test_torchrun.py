@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 
 from e2e.folders import settings
+from e2e.launcher import command_on_ranks
 from semiovs.engine.run import read_metrics
 
 OPTIONS = {"train__steps": 14, "train__log_every": 1, "train__save_every": 2, "method__name": "fixmatch"}
 
 
-def launch(data: Path, run: Path, meddle: Callable[[subprocess.Popen], None] | None = None) -> str:
-    """Train on two ranks; return what was said."""
+def launch(data: Path, run: Path, meddle: Callable[[subprocess.Popen], None]) -> str:
+    """Train on two ranks by torchrun; return what was said."""
     torchrun = [
         sys.executable,
         "-m",
@@ -38,8 +39,7 @@ def launch(data: Path, run: Path, meddle: Callable[[subprocess.Popen], None] | N
     log = run.with_name(f"{run.name}.log")
     with log.open("wb") as file, subprocess.Popen(arguments, stdout=file, stderr=file, env=environment) as process:
         try:
-            if meddle is not None:
-                meddle(process)
+            meddle(process)
             code = process.wait(timeout=300)
         finally:
             process.kill()
@@ -58,9 +58,7 @@ def final(run: Path) -> str:
 @pytest.mark.slow
 def test_a_killed_rank_is_restarted_and_changes_nothing(data, tmp_path):
     clean, broken = tmp_path / "clean", tmp_path / "broken"
-    told = launch(data, clean)
-    assert "2 process(es) on cpu" in told
-    assert told.count("next: semiovs evaluate") == 1
+    assert command_on_ranks("train", *settings(data, clean, **OPTIONS), directory=tmp_path) == [0, 0]
     assert [row["step"] for row in rows(clean) if row["kind"] == "train"] == list(range(1, 15))
 
     def kill_rank_one(process: subprocess.Popen) -> None:
@@ -72,6 +70,9 @@ def test_a_killed_rank_is_restarted_and_changes_nothing(data, tmp_path):
         children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout
         os.kill(int(children.split()[-1]), signal.SIGKILL)
 
-    assert "continuing after step" in launch(data, broken, kill_rank_one)
+    told = launch(data, broken, kill_rank_one)
+    assert "continuing after step" in told
+    assert "2 process(es) on cpu" in told
+    assert told.count("next: semiovs evaluate") == 1
     assert rows(broken) == rows(clean)
     assert final(broken) == final(clean)

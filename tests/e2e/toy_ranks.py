@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from contextlib import suppress
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from contract.toy import toy_batch, toy_method
-from semiovs.config.schema import OptimConfig
+from semiovs.config.schema import EvalConfig, OptimConfig
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.checkpoint_state import CheckpointIdentity, restore
 from semiovs.engine.distributed import World, join_processes
@@ -20,6 +22,10 @@ from semiovs.engine.hooks import CheckpointHook, StopHook
 from semiovs.engine.loop import Learner, fit
 from semiovs.engine.signals import StopSignals
 from semiovs.errors import DivergedError, PreemptedError
+from semiovs.evaluation import EvaluationStoppedError, evaluate
+from semiovs.images.masks import MaskReader
+from semiovs.images.record import Record
+from semiovs.models import Normalization
 from unit.toy_learner import batches, learner_of, recipe_of
 
 IDENTITY = CheckpointIdentity({"vocabulary": None}, {}, world_size=2)
@@ -114,3 +120,36 @@ def remember_alike(folder: str) -> None:
         fit(learner, (toy_batch(method, seed=10 * s + world.rank) for s in range(6)), recipe_of(6), world, ())
         own = method.student.state_dict()
         torch.save({"ring": method.previous.snapshots, "own": own, "asked": asked}, Path(folder) / f"{world.rank}.pt")
+
+
+class Bright(torch.nn.Module):
+    """Class 1 above 0.5, class 0 below."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        bright = image.mean(1, keepdim=True) - 0.5
+        return torch.cat([-bright, bright, bright - 9], 1)
+
+
+def score(folder: str, *, world: World | None = None, **changes: Any) -> dict[str, Any]:
+    """Scores of seven images by `Bright`."""
+    names = [Path(folder) / f"{i}.png" for i in range(7)]
+    records = [Record(path.stem, path, path.with_name(f"{path.stem}_m.png")) for path in names]
+    ranks = {"rank": world.rank, "world_size": world.size} if world else {}
+    masks, raw = MaskReader(("dark", "bright", "never")), Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    found = evaluate(
+        Bright(), records, masks=masks, settings=EvalConfig(), normalization=raw, **ranks, **changes
+    ).as_json()
+    del found["seconds"]
+    return found
+
+
+def score_together(folder: str) -> None:
+    """An evaluation by all ranks, and one that rank 1 alone is asked to stop."""
+    with join_processes("cpu") as world:
+        found = score(folder, world=world)
+        stopped = False
+        try:
+            score(folder, world=world, stopping=lambda: world.rank == 1)
+        except EvaluationStoppedError:
+            stopped = True
+        (Path(folder) / f"{world.rank}.json").write_text(json.dumps({"scores": found, "stopped": stopped}))

@@ -44,6 +44,7 @@ def test_what_libraries_say_is_understood(kind):
 def test_what_a_gpu_says_is_understood(text):
     assert is_out_of_memory(RuntimeError(text))
     assert is_out_of_memory(torch.OutOfMemoryError(text))
+    assert is_out_of_memory(torch.OutOfMemoryError("no room"))
 
 
 @pytest.mark.parametrize(

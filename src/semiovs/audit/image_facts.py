@@ -35,7 +35,7 @@ _LARGE_IMAGE = threading.Lock()
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
     """Facts about one image file.
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from semiovs.data.collection import Stream
+from semiovs.images.file_names import normalize_name
 from semiovs.images.findings import Finding, join_first
 
 
@@ -38,13 +39,12 @@ def _find_format_notes(data: bytes) -> Iterator[tuple[str, str]]:
 def _find_case_collisions(stream: Stream) -> Iterator[Finding]:
     alike = defaultdict(list)
     for record in stream.manifest:
-        alike[record.id.casefold()].append(record)
+        alike[normalize_name(record.id).casefold()].append(record)
     for records in alike.values():
         if len(records) > 1:
             where = stream.manifest.where(records[-1])
-            text = (
-                f"{records[-1].image}: ids that differ in upper and lower case alone: "
-                f"{join_first([r.id for r in records])}"
-            )
+            same = len({normalize_name(record.id) for record in records}) == 1
+            how = "the Unicode form of their accents (NFC, NFD)" if same else "upper and lower case"
+            text = f"{records[-1].image}: ids that differ in {how} alone: {join_first([r.id for r in records])}"
             fix = "rename one: on some systems their labels would be one file"
             yield Finding("id-case", "warning", text, stream.name, where, str(records[-1].image), fix)

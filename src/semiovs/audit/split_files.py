@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from semiovs.audit.split import DataSplit
 from semiovs.data.collection import Collection
+from semiovs.files import parse_json
 from semiovs.images.manifest import Manifest
 
 #: The file with the facts of a split.
@@ -21,7 +21,7 @@ FACTS = "split.json"
 def _lists_there(place: Path) -> set[Path]:
     """Lists of the split that is there: none of them may stay among those that replace it."""
     try:
-        names = json.loads((place / FACTS).read_text("utf-8"))["lists"].values()
+        names = parse_json((place / FACTS).read_text("utf-8"))["lists"].values()
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return set()
     paths = {(place / str(name)).resolve() for name in names}

@@ -16,12 +16,13 @@ from semiovs.calibration.counts import ClassCounts, ScoreCounts
 from semiovs.calibration.isotonic import fit_probabilities, pool_curves
 from semiovs.calibration.risk_control import NEVER, compute_losses, control_risk, count_images_needed, count_kept
 from semiovs.data.items import read_labeled
-from semiovs.errors import DataError, UsageError
+from semiovs.errors import DataError, ResourcesError, UsageError, is_out_of_memory
 from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
+from semiovs.ovs.batch_size import release_memory
 from semiovs.ovs.image_batches import ReadRgb
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -73,11 +74,19 @@ def _count_batch(
     """Count one batch; a batch that does not fit into memory is split in halves."""
     pairs = [read_labeled(record, masks, read) for record in records]
     images = [torch.from_numpy(np.array(image, np.uint8)).permute(2, 0, 1).contiguous() for image, _ in pairs]
+    answers = None
     try:
         answers = teacher.label(images, vocabulary, ids=[record.id for record in records])
-    except torch.OutOfMemoryError:
-        if len(records) == 1:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
+        if len(records) == 1:
+            raise ResourcesError(
+                f"{records[0].image}: {images[0].shape[2]}x{images[0].shape[1]} pixels do not fit the memory, even as "
+                "a batch of one; use a smaller teacher or tiles"
+            ) from None
+    if answers is None:  # behind the except block, which kept all tensors alive
+        release_memory()
         middle = len(records) // 2
         for part in (records[:middle], records[middle:]):
             _count_batch(teacher, part, masks, vocabulary, tally, read)

@@ -6,11 +6,17 @@ so that ``semiovs --help`` is quick.
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -56,12 +62,24 @@ VERBS: Mapping[str, Verb] = {
     "demo": Verb("semiovs.cli.demo:demo", "Run everything on synthetic images, on a CPU, in minutes."),
 }  # fmt: skip
 
-#: Exit code when the reader of stdout is gone: 128 + SIGPIPE, as shells report it.
-BROKEN_PIPE = 141
+#: Exit codes when the reader of stdout is gone, and when SIGTERM ended a command that has nothing to save: 128 + the
+#: signal's number, as shells report it.
+BROKEN_PIPE, TERMINATED = 141, 143
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 # the base class of click's errors, whether typer bundles click or depends on it
 _CLICK_ERROR: type[Any] = typer.BadParameter.__mro__[2]
+
+
+class _Command(TyperCommand):
+    """Refuses an option that is given twice and does not collect: its first value would be lost without a word."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for option, times in Counter[Any](given).items():
+            if times > 1 and option.param_type_name == "option" and not (option.multiple or option.is_flag):
+                raise UsageError(f"{option.opts[0]} is given {times} times; it takes one value")
+        return super().parse_args(ctx, args)
 
 
 class _VerbGroup(TyperGroup):
@@ -81,6 +99,8 @@ def load_verb(name: str) -> Any:
     if not isinstance(found, typer.Typer):
         function, found = found, typer.Typer(add_completion=False, rich_markup_mode=None)
         found.command(name, context_settings=_SETTINGS)(function)
+    for row in found.registered_commands:
+        row.cls = _Command
     command = get_command(found)
     command.name = name
     return command
@@ -95,7 +115,7 @@ def _build_program() -> Any:
         context_settings=_SETTINGS,
         invoke_without_command=True,
         epilog="Exit codes: 0 done, 1 bug, 2 usage or configuration, 3 data, 4 weights or missing extra, 5 diverged, "
-        "75 preempted after a checkpoint, 130 interrupted.",
+        "75 preempted after a checkpoint, 130 interrupted, 143 ended by SIGTERM.",
     )
 
     @program.callback()
@@ -116,8 +136,43 @@ def _build_program() -> Any:
     return group
 
 
+class _Terminated(BaseException):
+    """SIGTERM, as an exception, so that temporary files are removed."""
+
+
+@contextmanager
+def _raise_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end what is running at once by an exception; a second one ends the process.
+
+    Verbs that save something first take the signal over (`engine.signals`).
+    """
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise _Terminated
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; exceptions become messages and exit codes."""
+    try:
+        with _raise_on_sigterm():
+            return _main(arguments)
+    except _Terminated:
+        console.log("stopped by SIGTERM")
+        return TERMINATED
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     try:
         with console.session():
             code = _run(list(sys.argv[1:] if arguments is None else arguments))
@@ -134,11 +189,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return failure.exit_code
     except OSError as failure:
         _print_traceback()
-        where = f": {failure.filename}" if failure.filename else ""
-        console.error(f"{failure.strerror or failure}{where}")
+        if failure.errno in (errno.EMFILE, errno.ENFILE):
+            console.error(f"too many open files{_name(failure)}; raise the limit (ulimit -n)")
+            return ResourcesError.exit_code
+        console.error(f"{failure.strerror or failure}{_name(failure)}")
         return 3
     except Exception as failure:
         told = _print_traceback()
+        if isinstance(failure, UnicodeEncodeError) and "surrogates" in failure.reason:
+            name = failure.object[: failure.end][-120:]
+            console.error(f"'{name}': a name that is no UTF-8 text, which no file can hold; rename the file or folder")
+            return 3
         if is_out_of_memory(failure):
             reason = next(iter(str(failure).splitlines()), "")[:200]
             console.error(
@@ -150,6 +211,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.log(f"internal error: {type(failure).__name__}: {failure}{hint}")
         return 1
     return code
+
+
+def _name(failure: OSError) -> str:
+    return f": {failure.filename}" if failure.filename else ""
 
 
 def _run(arguments: list[str]) -> int:

@@ -1,4 +1,7 @@
-"""Output of the commands: data on stdout, messages on stderr. rich is imported only for a terminal."""
+"""Output of the commands: data on stdout, messages on stderr. rich is imported only for a terminal.
+
+All of it is printed here, and control characters in it (of file names, class names, YAML) are shown, not obeyed.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,35 +22,51 @@ import typer
 
 from semiovs.env import log_level
 from semiovs.errors import SemiovsWarning, UsageError, did_you_mean
+from semiovs.images.record_lines import CONTROL, escape_controls
 
 #: The ``--json`` switch of every verb that reports.
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
-#: Start of a coloured cell: set the background to the colour that follows.
-_SWATCH = "\x1b[48;2;"
+#: A coloured cell of `format_swatch`: the background set to a colour, and its code.
+_SWATCH = re.compile(r"\x1b\[48;2;\d{1,3};\d{1,3};\d{1,3}m   \x1b\[0m #[0-9a-f]{6}")
+#: Characters of a line of a message that are printed.
+_LONGEST = 4000
+#: Stands for the escape character of tables until they are printed; nobody can guess it.
+_ESCAPE = f"<{os.urandom(8).hex()}>"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 def out(text: str) -> None:
     """Print data, to stdout."""
-    print(text, file=sys.stdout)
+    print(_escape(text).replace(_ESCAPE, "\x1b"), file=sys.stdout)
 
 
 def log(text: str) -> None:
-    """Print a message, to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a message, to stderr; a line that is a file printed back is cut."""
+    print("\n".join(map(_cut, _escape(text).split("\n"))), file=sys.stderr, flush=True)
 
 
 def error(message: str) -> None:
     """Print an error, ``error:`` before each of its lines."""
-    for line in message.splitlines() or [""]:
+    for line in message.rstrip("\n").split("\n"):
         log(f"error: {line}")
+
+
+def _cut(line: str) -> str:
+    left = len(line) - _LONGEST
+    return line if left <= 0 else f"{line[:_LONGEST]}… and {left:,} more characters"
+
+
+def _escape(text: str) -> str:
+    """Spell out control characters but line ends and tabs."""
+    return "\n".join("\t".join(map(escape_controls, line.split("\t"))) for line in text.split("\n"))
 
 
 def report(data: Any, *, as_json: bool, text: str | None = None) -> None:
     """Print a result: `data` as JSON, or `text` (as made by `format_table`) for a person."""
     if as_json or text is None:
-        out(json.dumps(to_jsonable(data), indent=2, ensure_ascii=False))
+        text = json.dumps(to_jsonable(data), indent=2, ensure_ascii=False)
+        out(CONTROL.sub(lambda found: "\n" if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text))
     else:
         out(text)
 
@@ -66,7 +86,7 @@ def format_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title
     """Format a table as text: ruled and as wide as the terminal, or, if stdout is no terminal, as plain aligned
     columns.
     """
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [["" if cell is None else _escape_cell(str(cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
         return _format_ruled(columns, cells, title)
     widths = [max(len(row[i]) for row in [list(columns), *cells]) for i in range(len(columns))]
@@ -77,21 +97,26 @@ def format_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title
 def _format_ruled(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None) -> str:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    ruled = Table(*columns, title=title, box=SIMPLE_HEAD, title_justify="left")
+    heads = [Column(Text(_escape(column))) for column in columns]
+    ruled = Table(*heads, title=title and Text(_escape(title), "italic"), box=SIMPLE_HEAD, title_justify="left")
     for row in rows:
         ruled.add_row(*(_make_cell(Text, cell) for cell in row))
     console = Console(file=sys.stdout)
     with console.capture() as captured:
         console.print(ruled)
-    return captured.get().strip("\n")
+    return captured.get().strip("\n").replace("\x1b", _ESCAPE)
+
+
+def _escape_cell(cell: str) -> str:
+    return cell if _SWATCH.fullmatch(cell) else _escape(cell)
 
 
 def _make_cell(text: Any, cell: str) -> Any:
     """Make a cell of text; only those of `format_swatch` may hold colours."""
-    made = text.from_ansi(cell) if cell.startswith(_SWATCH) else text(cell)
+    made = text.from_ansi(cell) if _SWATCH.fullmatch(cell) else text(cell)
     made.overflow = "fold"
     return made
 
@@ -105,7 +130,7 @@ def format_swatch(color: tuple[int, int, int]) -> str:
     code = format_hex(color)
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return code
-    return f"{_SWATCH}{';'.join(map(str, color))}m   \x1b[0m {code}"
+    return f"\x1b[48;2;{';'.join(map(str, color))}m   \x1b[0m {code}"
 
 
 @contextmanager
@@ -123,7 +148,7 @@ def session() -> Iterator[None]:
         raise UsageError(f"SEMIOVS_LOG_LEVEL '{level}' is not a level{did_you_mean(level, _LEVELS)}")
     logger = logging.getLogger("semiovs")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Formatter("%(message)s"))
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(level)
@@ -134,6 +159,11 @@ def session() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _escape(super().format(record))
 
 
 class _ClosedOutput(io.TextIOBase):
@@ -167,6 +197,7 @@ def _make_showwarning(others: Any) -> Any:
         if issubclass(category, SemiovsWarning):
             log(f"warning: {message}")
         else:
-            others(message, category, *rest, **named)
+            text = _escape(str(message))
+            others(message if text == str(message) else UserWarning(text), category, *rest, **named)
 
     return show

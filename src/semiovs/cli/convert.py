@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semiovs.cli.console import Json, format_table, report
+from semiovs.cli.teacher_options import parse_set
 from semiovs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ _Preset = Annotated[
 ]
 _Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Segmenter options that cannot be read from the tensors."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Segmenter options that cannot be read from the tensors; may be repeated."
+    ),
 ]
 
 
@@ -69,7 +72,7 @@ def convert(
     from semiovs.models.weights import ModelCard, save_model
 
     evaluation, preset_classes = _read_preset(preset)
-    imported = read_published(source, family=family, key=key, options=_parse_options(set_ or []))
+    imported = read_published(source, family=family, key=key, options=parse_set(set_ or []))
     vocabulary = _find_vocabulary(classes or preset_classes, imported.blueprint.num_classes)
     digest = sha256_of(source)
     card = ModelCard(
@@ -149,21 +152,6 @@ def _refuse_options(options: Mapping[str, Any], where: str) -> None:
 def _require_free(out: Path, overwrite: bool) -> None:
     if out.exists() and not overwrite:
         raise UsageError(f"{out}: is there already; give --overwrite, or another --to")
-
-
-def _parse_options(arguments: list[str]) -> dict[str, Any]:
-    import yaml
-
-    options = {}
-    for argument in arguments:
-        key, equals, text = argument.partition("=")
-        if not equals:
-            raise UsageError(f"--set {argument}: expected KEY=VALUE, like dilations=[6,12,18]")
-        try:
-            options[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UsageError(f"--set {argument}: '{text}' is not a value in YAML") from None
-    return options
 
 
 def _read_preset(preset: str | None) -> tuple[dict[str, Any], str | None]:

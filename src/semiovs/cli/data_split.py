@@ -31,8 +31,12 @@ _Arguments = Annotated[
     ),
 ]
 _Sizes = Annotated[
-    str,
-    typer.Option("--sizes", metavar="LIST", help="Labelled parts: fractions and numbers of images, like 1/8,1/4,92."),
+    list[str],
+    typer.Option(
+        "--sizes",
+        metavar="LIST",
+        help="Labelled parts: fractions and numbers of images, like 1/8,1/4,92; may be repeated.",
+    ),
 ]
 _Val = Annotated[
     str, typer.Option("--val", metavar="SHARE", help="Evaluation part: 1/5, 0.2 or a number of images; 0: none.")
@@ -54,7 +58,7 @@ _Out = Annotated[
 
 def split(
     arguments: _Arguments = None,
-    sizes: _Sizes = "1/16,1/8,1/4,1/2",
+    sizes: _Sizes = ["1/16,1/8,1/4,1/2"],  # noqa: B006 - typer only reads it
     val: _Val = "0",
     held_out: _HeldOut = "0",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random choice.")] = 0,
@@ -117,10 +121,10 @@ def _make_split(
     return found, make_split(found.pixels, ids, sizes, **parts, seed=seed, together=together)
 
 
-def _parse_sizes(sizes: str) -> dict[str, float | int]:
+def _parse_sizes(sizes: Sequence[str]) -> dict[str, float | int]:
     """Parse ``--sizes``: name of each labelled part -> share or number of images."""
     asked: dict[str, float | int] = {}
-    for text in filter(None, (part.strip() for part in sizes.split(","))):
+    for text in filter(None, (part.strip() for size in sizes for part in size.split(","))):
         share = _parse_share("--sizes", text)
         if share == 0:
             raise UsageError(f"--sizes {text}: a labelled part holds at least one image")

@@ -158,7 +158,10 @@ def _score(
 
 def _require_same_classes(path: Path, trained: Vocabulary, wanted: Vocabulary) -> None:
     if difference := trained.difference(wanted):
-        raise DataError(f"{path}: trained on other classes: {difference}")
+        raise DataError(
+            f"{path}: trained on other classes: {difference}; evaluate on masks of the same classes in the same order "
+            "(data.classes; data.masks.map for masks with other values)"
+        )
 
 
 def _keep_scores(path: Path, split: str, found: Mapping[str, Any]) -> None:

@@ -83,11 +83,32 @@ def _write(files: Mapping[Path, str]) -> None:
 
 def _lists_beside(found: Survey, path: Path) -> dict[Path, str]:
     """File -> text of the lists to write, in the folder of the YAML file, which need not be that of the images."""
+    _drop_unwritable_names(found)
     if path.parent.resolve() != found.folder.resolve():
         for role, name in found.lists.items():
             if name in found.made:
                 found.lists[role] = (path.parent.resolve() / name).as_posix()
     return {path.parent / name: lines for name, lines in found.made.items()}
+
+
+def _drop_unwritable_names(found: Survey) -> None:
+    """Leave images whose names no list can hold out of the lists to write, with a note."""
+    for role, name in list(found.lists.items()):
+        lines = found.made.get(name, "").splitlines(keepends=True)
+        kept = [line for line in lines if _is_utf8(line)]
+        if len(kept) < len(lines):
+            found.notes.append(f"{len(lines) - len(kept)} images are left out of {name}: their names are no UTF-8 text")
+            found.made[name] = "".join(kept)
+            if not kept:
+                del found.made[name], found.lists[role]
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _relative_folder(folder: Path, start: Path) -> str:

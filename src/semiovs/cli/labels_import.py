@@ -168,7 +168,9 @@ def _collect_result(
         "rest": rules.rest,
         "bare": done.bare,
         "untouched": annotations.untouched,
-        "skipped_shapes": dict(annotations.skipped),
+        "shapes": done.drawn,
+        "boxes": sum(shape.box for image in annotations.images for shape in image.shapes),
+        "skipped_shapes": dict(done.skipped.counts),
         "empty_shapes": done.empty,
         "left_out": done.left_out,
         "problems": problems.found,
@@ -195,9 +197,10 @@ def _format_result(
         (len(annotations.untouched), "tasks that nobody has handed in, left out"),
         (len(done.left_out), "images with problems, left out"),
         (done.empty, "shapes thinner than a pixel"),
-        *((number, f"shapes without an area, not read: {kind}") for kind, number in annotations.skipped.items()),
+        (data["boxes"], f"of {done.drawn} shapes are boxes: every pixel in them counts as the class"),
     ]
     lines += [f"note: {number} {what}" for number, what in notes if number]
+    lines += [f"note: {line}" for line in [*done.skipped.format_lines(), *annotations.notes]]
     if done.rest > (1 - _COVERED) * total and importer.rules.rest == "ignore":
         lines.append("note: pixels that are ignored teach nothing; if no shape means background, say --rest background")
     further = f" ({done.listed} with those of --add-to)" if done.listed > len(done.records) else ""

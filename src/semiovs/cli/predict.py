@@ -16,6 +16,7 @@ from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.inference import Predictor
+    from semiovs.inference.prediction_files import PredictionJob
 
 
 _Arguments = Annotated[
@@ -45,9 +46,9 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Segment pictures: writes an id mask, a coloured mask and an overlay for each."""
-    from semiovs.engine.run_data import describe_other_size, find_training_size
+    from semiovs.engine.run_data import describe_other_classes, describe_other_size, find_training_size
     from semiovs.inference import Predictor
-    from semiovs.inference.prediction_files import check_targets, list_jobs, write_prediction
+    from semiovs.inference.prediction_files import check_targets, list_jobs
 
     handling = parse_on_error(on_error)
     settings, paths = _split_arguments(arguments)
@@ -57,20 +58,14 @@ def predict(
         log(f"replacing {there} files")
     predictor = Predictor.load(model, which=which, device=device, **settings)
     _print_notes(not_read)
-    if line := describe_other_size(find_training_size(model) or predictor.trained_size, [job.image for job in jobs]):
-        log(line)
-    written: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
-    with progress("predicting") as show:
-        for done, job in enumerate(jobs, start=1):
-            try:
-                written.append(write_prediction(job, predictor, pictures=overlay, scores=scores))
-            except DataError as failure:
-                if handling == "fail":
-                    rest = f" ({done - 1} of {len(jobs)} pictures are done; --on-error skip goes past bad ones)"
-                    raise DataError(f"{failure}{rest if len(jobs) > 1 else ''}") from None
-                failed.append({"image": str(job.image), "reason": str(failure)})
-            show(done, len(jobs))
+    size = find_training_size(model) or predictor.trained_size
+    for line in (
+        describe_other_size(size, [job.image for job in jobs]),
+        describe_other_classes(model, predictor.vocabulary),
+    ):
+        if line:
+            log(line)
+    written, failed = _predict_all(jobs, predictor, handling, pictures=overlay, scores=scores)
     pages = ((made["image"], made["pages"]) for made in written)
     _print_notes([f"{image}: has {n} pages or frames, and the first is read" for image, n in pages if n > 1])
     for item in failed:
@@ -79,6 +74,27 @@ def predict(
         raise DataError(f"none of the {len(jobs)} pictures could be read")
     text = f"{out}: {len(written)} pictures segmented, {len(failed)} left out\n{_format_legend(predictor, written)}"
     report({"out": str(out), "images": written, "failed": failed, "not_read": not_read}, as_json=as_json, text=text)
+
+
+def _predict_all(
+    jobs: Sequence[PredictionJob], predictor: Predictor, handling: str, **kinds: bool
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Segment pictures with a progress bar; returns what was written, and what was left out and why."""
+    from semiovs.inference.prediction_files import write_prediction
+
+    written: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    with progress("predicting") as show:
+        for done, job in enumerate(jobs, start=1):
+            try:
+                written.append(write_prediction(job, predictor, **kinds))
+            except DataError as failure:
+                if handling == "fail":
+                    rest = f" ({done - 1} of {len(jobs)} pictures are done; --on-error skip goes past bad ones)"
+                    raise DataError(f"{failure}{rest if len(jobs) > 1 else ''}") from None
+                failed.append({"image": str(job.image), "reason": str(failure)})
+            show(done, len(jobs))
+    return written, failed
 
 
 def _print_notes(notes: Sequence[str]) -> None:

@@ -131,7 +131,7 @@ def select(
     class_reader = _make_class_reader(teacher, scores, map_, set_ or [], weights, sources.vocabulary)
     rules = _make_rules(rule, class_reader, budget=budget, seed=seed, near=near)
     listing = {"root": config.data.root, "outside": config.data.outside}
-    wanted = _make_wanted(sources, targets, against or [], tuple(license_ or ()), recall, rules, listing)
+    wanted = _make_wanted(sources, targets or [], against or [], tuple(license_ or ()), recall, rules, listing)
     examiner = _make_examiner(sources.vocabulary, class_reader, share, encoder, batch_size)
     asked = [] if teacher is None else TeacherChoice(teacher, weights, pairs=set_ or []).arguments()
     place = Path(out).expanduser()
@@ -198,7 +198,7 @@ def _make_class_reader(
 
 def _make_wanted(
     sources: Collection,
-    targets: str | None,
+    targets: Sequence[str],
     against: Sequence[str],
     licenses: tuple[str, ...],
     recall: float,
@@ -208,11 +208,11 @@ def _make_wanted(
     from semiovs.select.selection import SelectionRequest
 
     names = sources.vocabulary.names
-    if targets is None:
+    if not targets:
         first_is_ground = sources.vocabulary.background is not None or names[0].casefold() == "background"
         chosen = names[1:] if first_is_ground and len(names) > 1 else names
     else:
-        chosen = tuple(dict.fromkeys(name.strip() for name in targets.split(",")))
+        chosen = tuple(dict.fromkeys(name.strip() for text in targets for name in text.split(",")))
         for name in chosen:
             sources.vocabulary.index(name)
     roles = {"evaluation": sources.val, "held-out": sources.held_out, "labelled": sources.labeled}

@@ -24,9 +24,14 @@ Scores = Annotated[
 ]
 Map = Annotated[
     list[str] | None,
-    typer.Option("--map", help="With --scores FOLDER: classes of the mask values, as in `semiovs label`."),
+    typer.Option(
+        "--map", help="With --scores FOLDER: classes of the mask values, as in `semiovs label`; may be repeated."
+    ),
 ]
-Targets = Annotated[str | None, typer.Option(help="Classes to look for: a,b,c; default: all but the background.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(help="Classes to look for: a,b,c; default: all but the background; may be repeated."),
+]
 Against = Annotated[
     list[str] | None,
     typer.Option(metavar="FOLDER|LIST", help="More images that must not be chosen (a test set); may be repeated."),

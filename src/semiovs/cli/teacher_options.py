@@ -38,7 +38,8 @@ Map = Annotated[
     ),
 ]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Any other option of the teacher.")
+    list[str] | None,
+    typer.Option("--set", metavar="OPTION=VALUE", help="Any other option of the teacher; may be repeated."),
 ]
 Weights = Annotated[Path | None, typer.Option(help="Weights of the teacher.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch of the teacher; reduced if memory runs out.")]
@@ -84,17 +85,7 @@ class TeacherChoice:
 
     def options(self) -> dict[str, Any]:
         """Options of the teacher by name."""
-        import yaml
-
-        options: dict[str, Any] = {}
-        for pair in self.pairs:
-            key, equals, value = pair.partition("=")
-            if not equals or not key:
-                raise UsageError(f"--set {pair}: expected option=value")
-            try:
-                options[key] = yaml.safe_load(value)
-            except yaml.YAMLError:
-                options[key] = value
+        options = parse_set(self.pairs)
         if self.root is not None:
             options["root"] = str(self.root)
         if self.map:
@@ -107,6 +98,30 @@ class TeacherChoice:
         """
         typed = ["--teacher", self.name, *(["--weights", str(self.weights)] if self.weights else [])]
         return [*typed, *(part for pair in self.pairs for part in ("--set", pair))]
+
+
+def parse_set(pairs: Iterable[str]) -> dict[str, Any]:
+    """Values of ``--set OPTION=VALUE`` by name, read as YAML, or as text where they are none.
+
+    Raises:
+        UsageError: no such pair, or an option with two values.
+    """
+    import yaml
+
+    given: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {pair}: expected KEY=VALUE, like dilations=[6,12,18]")
+        if given.setdefault(key, text) != text:
+            raise UsageError(f"--set: '{key}' is given twice, as '{given[key]}' and as '{text}'; give it once")
+    options: dict[str, Any] = {}
+    for key, text in given.items():
+        try:
+            options[key] = yaml.safe_load(text)
+        except (yaml.YAMLError, RecursionError):
+            options[key] = text
+    return options
 
 
 def parse_map(texts: Sequence[str]) -> dict[str, int | str]:
@@ -132,14 +147,11 @@ def join_maps(pairs: Iterable[tuple[str, _Class]]) -> dict[str, _Class]:
 
 
 def _parse_one_map(text: str) -> Iterable[tuple[str, int | str]]:
-    import yaml
+    from semiovs.config.yaml_reader import read_yaml
 
     path = Path(text)
     if path.suffix in {".yaml", ".yml"}:
-        try:
-            data = yaml.safe_load(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
-            raise ConfigError(f"--map {text}: cannot be read: {failure}") from None
+        data = read_yaml(path)
         if not isinstance(data, dict):
             raise ConfigError(f"--map {text}: expected lines 'value: class'")
         return [(str(key), value) for key, value in data.items()]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,6 +18,8 @@ from semiovs.errors import ConfigError
 
 #: Largest number of values in a document, against mistakes and alias bombs.
 MAX_VALUES = 100_000
+#: Most characters of a document; a megabyte takes up to ten seconds.
+MAX_CHARACTERS = 1_000_000
 
 _SCALARS: tuple[tuple[str, str, str], ...] = (
     ("tag:yaml.org,2002:null", r"(?:~|null|Null|NULL|)", "~nN"),
@@ -66,8 +69,12 @@ def parse_yaml(text: str, where: str) -> yaml.Node | None:
     """Parse `text`; None if it holds nothing. `where` names it in errors.
 
     Raises:
-        ConfigError: not YAML; the message has line and column.
+        ConfigError: not YAML, where the message has line and column, or more than `MAX_CHARACTERS`.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(
+            f"config: {where}: {len(text):,} characters; at most {MAX_CHARACTERS:,} are read, is it another file?"
+        )
     try:
         node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -80,6 +87,21 @@ def parse_yaml(text: str, where: str) -> yaml.Node | None:
     except RecursionError:
         raise ConfigError(f"config: {where}: nested too deeply") from None
     return node
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file as Python data; None if it holds nothing.
+
+    Raises:
+        ConfigError: cannot be read, or is not YAML.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8 text"
+        raise ConfigError(f"config: {path}: cannot be read: {reason}") from None
+    node = parse_yaml(text, str(path))
+    return None if node is None else to_plain(node, str(path))
 
 
 def iterate_keys(node: yaml.MappingNode, where: str) -> Iterator[YamlKey]:

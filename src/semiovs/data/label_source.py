@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from semiovs.images.file_names import normalize_name
 from semiovs.images.listing import find_masks
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
@@ -64,6 +66,13 @@ class MaskFolder(MaskFiles):
         super().__init__(find_masks(root), reader)
 
 
+def _index_by_name(ids: Iterable[str]) -> dict[str, str]:
+    """Last part of an id, in one Unicode form -> the id; parts that several ids share are left out."""
+    by_last = index_by_last_part(ids)
+    times = Counter(map(normalize_name, by_last))
+    return {name: i for last, i in by_last.items() if times[name := normalize_name(last)] == 1}
+
+
 class MatchedLabels:
     """A `LabelSource` with the ids of a manifest: labels are found by id, else by the last part of the id where it is
     unique.
@@ -73,12 +82,12 @@ class MatchedLabels:
 
     def __init__(self, source: LabelSource, manifest: Manifest) -> None:
         self.source = source
-        names = index_by_last_part(source.ids())
+        names = _index_by_name(source.ids())
         records = [record.id for record in manifest]
-        wanted = index_by_last_part(records)
+        wanted = _index_by_name(records)
         self.names: dict[str, str] = {}
         for record in records:
-            last = last_part(record)
+            last = normalize_name(last_part(record))
             if record in source:
                 self.names[record] = record
             elif last in names and last in wanted:

@@ -19,8 +19,8 @@ PREFETCH = 2
 #: Where torch's workers put what they hand over, and what helps if it is too small.
 SHARED = Path("/dev/shm")
 SHARED_ADVICE = "enlarge it (docker run --shm-size=8g), or let the main process load images: data.workers=0"
-#: Open files that are asked for.
-_OPEN_FILES = 65536
+#: Open files that are asked for, and that a worker keeps free to hand over what it has made.
+_OPEN_FILES, _SPARE_FILES = 65536, 8
 
 
 def require_shared_memory(batch_bytes: int, workers: int, *, processes: int = 1) -> None:
@@ -74,3 +74,16 @@ def raise_open_files() -> None:
         if soft not in (hard, resource.RLIM_INFINITY) and soft < wanted:
             with suppress(OSError, ValueError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def require_spare_files() -> None:
+    """Raise OSError unless a few more files can be opened.
+
+    What hands a worker's tensors over opens some, in a thread that has nobody to tell that it cannot.
+    """
+    spare: list[int] = []
+    try:
+        spare.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(_SPARE_FILES))  # keeps those opened so far
+    finally:
+        for file in spare:
+            os.close(file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import torch
@@ -27,6 +29,7 @@ from semiovs.data.machine_limits import (
     describe_shared_memory,
     find_limit,
     raise_open_files,
+    require_spare_files,
 )
 from semiovs.errors import DataError, ResourcesError, SemiovsError, is_out_of_memory
 
@@ -34,6 +37,7 @@ from semiovs.errors import DataError, ResourcesError, SemiovsError, is_out_of_me
 RESTARTS = 3
 #: Seconds between two looks at something else than the workers, and between two lines about a batch that does not come.
 _POLL, _TOLD = 1, 60
+_LIMIT_ADVICE = "raise the limit, or let the main process load images: data.workers=0"
 _ADVICE = "take fewer loader processes (data.workers), or lower train.batch_size or data.crop_size"
 
 log = logging.getLogger(__name__)
@@ -46,24 +50,44 @@ class _Failure:
     error: SemiovsError
 
 
-class _ErrorCatchingStream(Dataset[Batch | _Failure]):
+class _ErrorCatchingStream(Dataset["Batch | _Failure | _Packed"]):
     def __init__(self, stream: Dataset[Batch]) -> None:
         self.stream = stream
 
-    def __getitem__(self, step: int) -> Batch | _Failure:
+    def __getitem__(self, step: int) -> Batch | _Failure | _Packed:
         try:
             batch = self.stream[step]
-            # What a worker hands over lies in shared memory. Put there by torch's own thread, a batch that does not fit
-            # would be lost without a word, and waited for forever.
-            return batch if get_worker_info() is None else batch.map(_share)
+            return batch if get_worker_info() is None else _Packed.of(batch)
         except SemiovsError as error:
             return _Failure(error)
         except (RuntimeError, MemoryError, OSError) as error:
+            if (limit := find_limit(error)) is not None:
+                return _Failure(ResourcesError(f"{limit}, in a loader process; {_LIMIT_ADVICE}"))
             if "shared memory" in str(error):
                 return _Failure(ResourcesError(f"{SHARED} is full{describe_shared_memory()}; {SHARED_ADVICE}"))
             if not is_out_of_memory(error):
                 raise
             return _Failure(ResourcesError(f"out of memory while loading images; {_ADVICE}"))
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A batch on its way from a worker, in shared memory and pickled; whoever reads it gets the batch.
+
+    torch's own thread would do both after the worker is done with it, and a batch that fails there, for want of shared
+    memory or open files, would be lost without a word, and waited for forever.
+    """
+
+    data: bytes
+
+    @classmethod
+    def of(cls, batch: Batch) -> _Packed:
+        packed = cls(bytes(ForkingPickler.dumps(batch.map(_share))))
+        require_spare_files()
+        return packed
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Batch], tuple[bytes]]:
+        return pickle.loads, (self.data,)
 
 
 def _share(tensor: Tensor) -> Tensor:
@@ -111,9 +135,7 @@ def loader(
                 step += 1
         except (RuntimeError, EOFError, OSError) as error:
             if (limit := find_limit(error)) is not None:
-                raise ResourcesError(
-                    f"{limit}, at micro-step {step}; raise the limit, or take data.workers=0"
-                ) from None
+                raise ResourcesError(f"{limit}, at micro-step {step}; {_LIMIT_ADVICE}") from None
             if not _is_worker_death(error):
                 raise
             if stopping(step):
@@ -171,6 +193,11 @@ def _wait_for_next(batches: Any, stopping: Callable[[], bool]) -> Batch | _Failu
         except RuntimeError as error:
             if "DataLoader timed out" not in str(error):
                 raise
+        pinning = getattr(batches, "_pin_memory_thread", None)
+        if pinning is not None and not pinning.is_alive():  # torch says so only where it waits without a time limit
+            raise ResourcesError(
+                f"the thread that puts batches into page-locked memory has ended (out of memory?); {_ADVICE}"
+            )
         waited += _POLL
         if waited % _TOLD == 0:
             log.warning("waiting for images for %d s: a slow disk, or loader processes that do not answer", waited)

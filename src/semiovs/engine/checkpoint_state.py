@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from semiovs.config.schema import Config
-from semiovs.engine.loop import BestScore, Learner
+from semiovs.engine.loop import SCORES, BestScore, Learner
 from semiovs.errors import ConfigError, WeightsError
 
 FORMAT = 1
@@ -76,6 +76,7 @@ def pack(learner: Learner, identity: CheckpointIdentity, others: Sequence[Mappin
         "scaler": learner.scaler.state_dict(),
         "meter": learner.meter.state_dict(),
         "best": None if learner.best is None else asdict(learner.best),
+        "scored": learner.scored,
         "card": {**identity.card, "step": learner.step},
         "settings": dict(identity.settings),
         "world_size": identity.world_size,
@@ -112,6 +113,8 @@ def restore(learner: Learner, state: Mapping[str, Any], device: torch.device, ra
     learner.method.load_state_dict(mine.get("buffers", {}), strict=False)
     learner.best = None if state["best"] is None else BestScore(**state["best"])
     learner.step = int(state["step"])
+    # earlier versions saved nothing before an evaluation that was due
+    learner.scored = dict(state.get("scored", dict.fromkeys(SCORES, learner.step)))
 
 
 def require_same_run(state: Mapping[str, Any], identity: CheckpointIdentity) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from torch import nn
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.checkpoint_state import CheckpointIdentity, pack, pack_rank
 from semiovs.engine.distributed import World
-from semiovs.engine.loop import BestScore, Learner, Recipe
+from semiovs.engine.loop import SCORES, BestScore, Learner, Recipe
 from semiovs.engine.signals import StopSignals, make_stop_error
 from semiovs.engine.writers import RowWriter
 from semiovs.errors import DivergedError, SemiovsError
@@ -74,23 +74,48 @@ class LogHook:
         return row
 
 
-class EvaluationHook:
+class _ScoringHook:
+    """Scores models every `every` steps and at the end, once after each of these steps, also in a run that was stopped
+    meanwhile.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, evaluator: Evaluator, writers: Sequence[RowWriter], *, every: int, total_steps: int) -> None:
+        self._evaluator, self._writers, self._every, self._total = evaluator, writers, every, total_steps
+
+    def __call__(self, learner: Learner) -> None:
+        """Evaluate if it is due, and tell the method."""
+        due = learner.step and (learner.step % self._every == 0 or learner.step == self._total)
+        if not due or learner.scored.get(self.kind) == learner.step:
+            return
+        learner.guard.check()
+        self._score(learner)
+        learner.scored[self.kind] = learner.step
+
+    def _score(self, learner: Learner) -> None:
+        raise NotImplementedError
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        for writer in self._writers:
+            writer.write({"kind": self.kind, **row})
+
+
+class EvaluationHook(_ScoringHook):
     """Evaluates the models of the method every `every` steps and at the end.
 
     best: the highest mIoU of the model called `default`, the earliest among equals.
     """
 
+    kind = SCORES[0]
+
     def __init__(
         self, evaluator: Evaluator, writers: Sequence[RowWriter], *, every: int, total_steps: int, default: str
     ) -> None:
-        self._evaluator, self._writers = evaluator, writers
-        self._every, self._total, self._default = every, total_steps, default
+        super().__init__(evaluator, writers, every=every, total_steps=total_steps)
+        self._default = default
 
-    def __call__(self, learner: Learner) -> None:
-        """Evaluate if it is due, and tell the method."""
-        if learner.step % self._every and learner.step != self._total:
-            return
-        learner.guard.check()
+    def _score(self, learner: Learner) -> None:
         found = {name: dict(self._evaluator(model)) for name, model in learner.method.models().items()}
         learner.method.train()
         miou = float(found[self._default]["miou"])
@@ -98,32 +123,24 @@ class EvaluationHook:
         if is_best:
             learner.best = BestScore(miou, learner.step)
         for name, values in found.items():
-            best = is_best and name == self._default
-            for writer in self._writers:
-                writer.write({"kind": "eval", "step": learner.step, "model": name, "best": best, **values})
+            self._write({"step": learner.step, "model": name, "best": is_best and name == self._default, **values})
         metrics = {f"miou/{name}": float(values["miou"]) for name, values in found.items()}
         learner.method.after_evaluate({"step": learner.step, "miou": miou, "best": float(is_best), **metrics})
 
 
-class HeldOutHook:
+class HeldOutHook(_ScoringHook):
     """Evaluates the student on the labelled images that are kept aside, as often as `EvaluationHook`, and tells the
     method alone.
 
     Evaluation images are not used, and the best checkpoint does not depend on this score.
     """
 
-    def __init__(self, evaluator: Evaluator, writers: Sequence[RowWriter], *, every: int, total_steps: int) -> None:
-        self._evaluator, self._writers, self._every, self._total = evaluator, writers, every, total_steps
+    kind = SCORES[1]
 
-    def __call__(self, learner: Learner) -> None:
-        """Evaluate if it is due."""
-        if learner.step % self._every and learner.step != self._total:
-            return
-        learner.guard.check()
+    def _score(self, learner: Learner) -> None:
         miou = float(self._evaluator(learner.method.student)["miou"])
         learner.method.train()
-        for writer in self._writers:
-            writer.write({"kind": "held_out", "step": learner.step, "model": "student", "miou": miou})
+        self._write({"step": learner.step, "model": "student", "miou": miou})
         learner.method.after_evaluate({"step": learner.step, "held_out": miou})
 
 
@@ -184,6 +201,22 @@ class StopHook:
             raise make_stop_error(
                 number, f"step {learner.step} is saved in {path}; continue with semiovs resume {self._save.run}"
             )
+
+    def stop_scoring(self, learner: Learner) -> SemiovsError:
+        """Save a run that was asked to end in the middle of an evaluation, which `resume` makes again; the error to
+        raise.
+        """
+        number = self._world.max(self._signals.received)
+        path = self._save.save(learner)
+        return make_stop_error(
+            number,
+            f"step {learner.step} is saved in {path}, before its evaluation; continue with semiovs resume "
+            f"{self._save.run}",
+        )
+
+    def stops_scoring(self) -> bool:
+        """Whether an evaluation is to end, because a signal came."""
+        return bool(self._signals.received)
 
     def stops_waiting(self, learner: Learner, accumulate: int, micro_step: int) -> bool:
         """Whether to wait no longer for the batch of a micro-step, because a signal came.

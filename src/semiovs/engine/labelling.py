@@ -55,33 +55,34 @@ def run_labelling(
     say: told what the teacher's shortcuts change; work: as `label_images`.
 
     Raises:
-        DataError: images or the store; PreemptedError, InterruptedRunError: a signal, after what was begun is in the
-        store.
+        DataError: images or the store, or a process of the launch that is gone; PreemptedError, InterruptedRunError: a
+        signal, after what was begun is in the store.
     """
-    with join_shards() as ranks, StopSignals() as signals:
-
-        def stop() -> bool:
-            return bool(signals.received)
-
+    with join_shards() as ranks:
         teacher, description = build()
         store = PseudoLabelStore.create(task.out, task.vocabulary, teacher=description)
         agreement = _measure_agreement(teacher, task, say) if ranks.is_main else None
-        with bar(ranks.size) as show:
-            done = label_images(
-                teacher,
-                task.images,
-                task.vocabulary,
-                store,
-                shard=ranks.take_shard(shard),
-                progress=show,
-                stop=stop,
-                read=task.reader.read_rgb,
-                **work,
-            )
-        reports = ranks.gather_reports(done.as_json(), stop)
-        if signals.received:
-            told = f"{done.done} of {done.listed} images are done and in {task.out}; the same command does the rest"
-            raise make_stop_error(signals.received, told)
+        with StopSignals() as signals:
+
+            def stop() -> bool:
+                return bool(signals.received)
+
+            with bar(ranks.size) as show:
+                done = label_images(
+                    teacher,
+                    task.images,
+                    task.vocabulary,
+                    store,
+                    shard=ranks.take_shard(shard),
+                    progress=show,
+                    stop=stop,
+                    read=task.reader.read_rgb,
+                    **work,
+                )
+            reports = ranks.gather_reports(done.as_json(), stop)
+            if signals.received:
+                told = f"{done.done} of {done.listed} images are done and in {task.out}; the same command does the rest"
+                raise make_stop_error(signals.received, told)
         return LabellingReport(_sum_up(reports), agreement) if ranks.is_main else None
 
 

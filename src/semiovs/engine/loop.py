@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from semiovs.methods import Method
 
 
+#: Kinds of evaluations, as the rows of the metrics call them.
+SCORES = ("eval", "held_out")
+
+
 @dataclass(frozen=True)
 class BestScore:
     """The best evaluation so far."""
@@ -38,7 +42,10 @@ class BestScore:
 
 @dataclass
 class Learner:
-    """Everything that changes while training; `step` counts the optimiser steps taken."""
+    """Everything that changes while training; `step` counts the optimiser steps taken.
+
+    scored: kind of evaluation (`SCORES`) -> the step after which it was last made.
+    """
 
     method: Method
     optimizers: list[Optimizer]
@@ -47,6 +54,7 @@ class Learner:
     meter: AverageMeter = field(default_factory=AverageMeter)
     step: int = 0
     best: BestScore | None = None
+    scored: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -157,13 +157,20 @@ class Run:
         with (self.directory / "command.txt").open("a", encoding="utf-8") as file:
             file.write(" ".join(command) + "\n")
 
-    def cut_metrics(self, step: int) -> None:
-        """Drop lines after `step`, which will be written again, and lines that are damaged or incomplete."""
+    def cut_metrics(self, step: int, *, pending: Sequence[str] = ()) -> None:
+        """Drop lines after `step`, which will be written again, and lines that are damaged or incomplete.
+
+        pending: kinds of lines of `step` itself that will be written again too.
+        """
         if not self.metrics.exists():
             return
         lines = _read_lines(self.metrics)
         rows = [_parse_row(line) for line in lines]
-        kept = [line for line, row in zip(lines, rows, strict=True) if row is not None and row["step"] <= step]
+        kept = [
+            line
+            for line, row in zip(lines, rows, strict=True)
+            if row is not None and (row["step"] < step or (row["step"] == step and row["kind"] not in pending))
+        ]
         write_text(self.metrics, "".join(f"{line}\n" for line in kept))
         if damaged := rows[:-1].count(None):  # a killed process leaves the last line incomplete
             log.warning("%s: %d damaged line(s) left out", self.metrics, damaged)

@@ -9,12 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from semiovs.config import load_config
 from semiovs.config.schema import Config
 from semiovs.engine.data_fingerprint import DataFingerprint, find_usual_size
 from semiovs.engine.experiment import Experiment
 from semiovs.engine.run import Run
 from semiovs.engine.writers import JsonLinesWriter
 from semiovs.errors import DataError, SemiovsError
+from semiovs.registry import DATASETS, lookup
+from semiovs.vocab.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +85,26 @@ def describe_other_size(trained: tuple[int, int] | None, images: Sequence[Path])
         f"objects "
         f"{factor:.1f} times their size are expected to be found less well (eval.short_side resizes them)"
     )
+
+
+def describe_other_classes(source: Path, trained: Vocabulary) -> str | None:
+    """One line if the data of the run that `source` is, or is a file of, have other classes today than those that its
+    weights were trained on; else None.
+    """
+    folder = next((f for f in (source, *source.resolve().parents[:2]) if (f / "config.yaml").is_file()), None)
+    if folder is None:
+        return None
+    try:
+        data = load_config(str(folder)).config.data
+        now = lookup(DATASETS, data.name, kind="data set").load()(data).vocabulary()
+    except SemiovsError:  # they are not needed to predict
+        return None
+    if difference := now.difference(trained):
+        return (
+            f"{folder / 'config.yaml'} has other classes today than the model was trained on: {difference}; the "
+            "results have those of the training"
+        )
+    return None
 
 
 def _take(experiment: Experiment, run: Run) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,13 +21,13 @@ from semiovs.engine.checkpoint_state import require_same_run, restore
 from semiovs.engine.distributed import World, count_restarts, join_processes
 from semiovs.engine.experiment import Experiment
 from semiovs.engine.hooks import CheckpointHook, EvaluationHook, HeldOutHook, LogHook, StopHook
-from semiovs.engine.loop import Hook, fit
+from semiovs.engine.loop import SCORES, Hook, Learner, fit
 from semiovs.engine.run import Run, read_metrics
 from semiovs.engine.run_data import find_training_size, keep_data, require_root, require_same_data
 from semiovs.engine.signals import StopSignals
 from semiovs.engine.writers import ConsoleWriter, JsonLinesWriter, RowWriter, TensorBoardWriter
 from semiovs.errors import ResourcesError, SemiovsError, WeightsError, is_out_of_memory
-from semiovs.evaluation import evaluate
+from semiovs.evaluation import EvaluationStoppedError, evaluate
 from semiovs.files import write_json, write_text
 from semiovs.images.manifest import Manifest
 from semiovs.models.weights import load_model, save_model
@@ -136,7 +136,7 @@ def _train(experiment: Experiment, run: Run) -> TrainingResult:
     if world.is_main:
         checkpoints.sweep()
         checkpoints.continue_from(learner.step, learner.best.step if learner.best else None)
-        run.cut_metrics(learner.step)
+        run.cut_metrics(learner.step, pending=[kind for kind in SCORES if learner.scored.get(kind) != learner.step])
     world.barrier()
     with ExitStack() as stack:
         writers = _make_writers(experiment, run, stack) if world.is_main else []
@@ -145,11 +145,24 @@ def _train(experiment: Experiment, run: Run) -> TrainingResult:
         accumulate = experiment.recipe.accumulate
         batches = experiment.batches(partial(stop.stops_waiting, learner, accumulate))
         try:
+            _make_pending_scores(learner, hooks)
             with closing(batches):
                 fit(learner, batches, experiment.recipe, world, hooks)
+        except EvaluationStoppedError:
+            raise stop.stop_scoring(learner) from None
         except LoadingStoppedError as stopped:
             raise stop.make_error(learner, accumulate, stopped.step) from None
     return _finish(experiment, run)
+
+
+def _make_pending_scores(learner: Learner, hooks: Sequence[Hook]) -> None:
+    """Make the evaluations that the last step of a resumed run lacks, because the run was stopped in them."""
+    before = dict(learner.scored)
+    for hook in hooks:
+        if isinstance(hook, EvaluationHook | HeldOutHook) or (
+            isinstance(hook, CheckpointHook) and learner.scored != before
+        ):
+            hook(learner)
 
 
 def _make_hooks(
@@ -157,21 +170,24 @@ def _make_hooks(
 ) -> tuple[list[Hook], StopHook]:
     recipe, world, config, total = experiment.recipe, experiment.world, experiment.config, experiment.recipe.total_steps
     save = CheckpointHook(checkpoints, experiment.identity, world, every=config.train.save_every, total_steps=total)
+    stop = StopHook(signals, save, world, total_steps=total)
     log_line = LogHook(recipe, world, writers, every=config.train.log_every, images=experiment.images_per_step)
     hooks: list[Hook] = [log_line]
     often: dict[str, Any] = {"every": experiment.eval_every, "total_steps": total}
+    evaluator = partial(_evaluate_model, experiment, stop.stops_scoring)
     if experiment.sources.held_out and experiment.learner.method.steered_by == "held_out":
-        hooks.append(HeldOutHook(partial(_evaluate_model, experiment, experiment.sources.held_out), writers, **often))
+        hooks.append(HeldOutHook(partial(evaluator, experiment.sources.held_out), writers, **often))
     if experiment.sources.val:
-        evaluator = partial(_evaluate_model, experiment, experiment.sources.val[: config.eval.max_images])
-        hooks.append(EvaluationHook(evaluator, writers, default=experiment.default_model, **often))
+        images = experiment.sources.val[: config.eval.max_images]
+        hooks.append(EvaluationHook(partial(evaluator, images), writers, default=experiment.default_model, **often))
     elif world.is_main:
         log.info("no evaluation images (data.val): the run ends without a score")
-    stop = StopHook(signals, save, world, total_steps=total)
     return [*hooks, save, stop], stop
 
 
-def _evaluate_model(experiment: Experiment, images: Manifest, model: nn.Module) -> dict[str, Any]:
+def _evaluate_model(
+    experiment: Experiment, stopping: Callable[[], bool], images: Manifest, model: nn.Module
+) -> dict[str, Any]:
     """Scores of one model on `images` in percent, as the fields of a row."""
     config, world, sources = experiment.config, experiment.world, experiment.sources
     with world.sharing_buffers(model):
@@ -187,6 +203,7 @@ def _evaluate_model(experiment: Experiment, images: Manifest, model: nn.Module) 
             rank=world.rank,
             world_size=world.size,
             autocast=experiment.recipe.precision.autocast,
+            stopping=stopping,
         ).as_json(sources.vocabulary.names)
     found["wall/seconds"] = found.pop("seconds")
     return found
@@ -230,13 +247,12 @@ def explain_out_of_memory(experiment: Experiment) -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        where = (
-            "GPU memory" if experiment.world.device.type == "cuda" and not isinstance(error, MemoryError) else "memory"
-        )
+        on_gpu = experiment.world.device.type == "cuda" and not isinstance(error, MemoryError)
+        half = ", or take train.precision=bf16" if on_gpu and experiment.recipe.precision.name == "fp32" else ""
         raise ResourcesError(
-            f"out of {where} at step {learner.step} with train.batch_size={train.batch_size} and "
-            f"data.crop_size={experiment.config.data.crop_size}: lower one of them (train.accumulate keeps the "
-            f"total batch)"
+            f"out of {'GPU memory' if on_gpu else 'memory'} at step {learner.step} with train.batch_size="
+            f"{train.batch_size} and data.crop_size={experiment.config.data.crop_size}: lower one of them "
+            f"(train.accumulate keeps the total batch){half}"
         ) from None
 
 

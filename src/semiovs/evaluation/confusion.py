@@ -58,13 +58,20 @@ class ConfusionMatrix:
             new = self._count(prediction.to(device), target.to(device, non_blocking=True))
         self._counts = self._counts.to(new.device, non_blocking=True) + new
 
-    def reduce(self) -> None:
-        """Sum the counts of all ranks, in place: one collective, called once, after the last `update` of every rank."""
+    def reduce(self, *further: int) -> list[int]:
+        """Sum the counts of all ranks, in place: one collective, called once, after the last `update` of every rank.
+
+        further: numbers of this rank; returns their sums.
+        """
         if not (dist.is_available() and dist.is_initialized()):
-            return
+            return [*further]
         if dist.get_backend() == "nccl":  # a rank without images still has its counts on the CPU
             self._counts = self._counts.cuda()
-        dist.all_reduce(self._counts)
+        counts = len(self._counts)
+        together = torch.cat([self._counts, self._counts.new_tensor(further)])
+        dist.all_reduce(together)
+        self._counts = together[:counts]
+        return [int(number) for number in together[counts:]]
 
     @property
     def counts(self) -> NDArray[np.int64]:

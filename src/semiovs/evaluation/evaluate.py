@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,18 +18,23 @@ from semiovs.config.schema import EvalConfig
 from semiovs.data.items import read_labeled
 from semiovs.errors import DataError, about, require_memory
 from semiovs.evaluation.confusion import ConfusionMatrix
+from semiovs.evaluation.memory_fallback import ADVICE, MemoryFallback
 from semiovs.images.masks import MaskReader
 from semiovs.images.readers import RGB, BandImage, ImageReader, Picture
 from semiovs.images.record import Record
 from semiovs.models.segmenter import Normalization
-from semiovs.models.tiling import VIEWING, covered, predict_logits
+from semiovs.models.tiling import VIEWING, covered, predict_strips
 from semiovs.read_ahead import read_ahead
 
+_Pair = tuple[Picture, Tensor]
 #: Called after each image with how many are done and how many there are.
 Progress = Callable[[int, int], None]
-_SMALLER = "take eval.mode=sliding with a smaller eval.window, or a machine with more memory"
 #: Images that are read ahead of the model.
 _AHEAD = 4
+
+
+class EvaluationStoppedError(Exception):
+    """An evaluation that its caller asked to end before all images were scored; raised on every rank."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,8 @@ class Evaluation:
     """Scores in percent.
 
     miou: mean over all classes, an absent one counts 0, as published; miou_present: mean over those that occur in the
-    masks; iou, class_accuracy: one value a class; present: whether the class occurs; pixels: how many were counted.
+    masks; iou, class_accuracy: one value a class; present: whether the class occurs; pixels: how many were counted;
+    in_windows: images that did not fit into memory as a whole and were predicted in windows.
     """
 
     miou: float
@@ -47,6 +55,7 @@ class Evaluation:
     images: int
     pixels: int
     seconds: float
+    in_windows: int = 0
 
     def as_json(self, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Plain data; per-class values by name where `names` are given."""
@@ -61,6 +70,7 @@ class Evaluation:
             "images": self.images,
             "pixels": self.pixels,
             "seconds": round(self.seconds, 3),
+            **({"in_windows": self.in_windows} if self.in_windows else {}),
         }
 
 
@@ -78,45 +88,44 @@ def evaluate(
     world_size: int = 1,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     progress: Progress | None = None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Predict each image at its own size, compare with its mask, and score all images together.
 
     model: (1, 3, H, W) -> logits (1, K, H, W), on `device`; its training mode is restored. images: reader of image
     files, as in training. settings: ``eval.*`` (the caller applies `max_images`); crop_size: side of windows if
-    ``eval.window`` is null. autocast: context of each forward pass, fp32 by default.
+    ``eval.window`` is null. autocast: context of each forward pass, fp32 by default. stopping: asked before each image
+    whether to end without scores. An image that does not fit into memory as a whole is predicted in windows.
 
     Over several processes each takes every `world_size`-th image, none twice, and the counts are summed once: every
     rank returns the same scores.
 
     Raises:
         DataError: no images; an image or mask that cannot be read, of different sizes, or with values that are no
-        class. UsageError: settings that do not hold. ResourcesError: an image does not fit into memory.
+        class. UsageError: settings that do not hold. ResourcesError: an image that does not fit into memory in any way.
+        EvaluationStoppedError: see `stopping`; on any rank.
     """
     if not records:
         raise DataError("no images to evaluate; set data.val to a list or folder with masks")
-    start = time.monotonic()
-    matrix = ConfusionMatrix(masks.num_classes)
-    mode: dict[str, Any] = {"mode": settings.mode, "window": settings.window or crop_size}
-    through = {**{key: getattr(settings, key) for key in VIEWING}, **mode}
-    mine = records[rank::world_size]
-    done = 0
-    with _evaluation_mode(model):
-        for batch in _group_by_size(_pictures(mine, masks, images), settings.batch_size):
-            path, (height, width) = mine[done].image, batch[0][1].shape
-            pixels = torch.cat([normalize_image(image, normalization, device) for image, _ in batch])
-            with autocast(), about(path), require_memory(str(path), _SMALLER):
-                logits = predict_logits(model, pixels, **through)
-            _require_classes(logits, masks)
-            rows, columns = covered((height, width), **mode)
-            target = torch.stack([mask[rows, columns] for _, mask in batch]).to(device, non_blocking=True)
-            matrix.update(logits.argmax(dim=1), target)
+    start, matrix = time.monotonic(), ConfusionMatrix(masks.num_classes)
+    through = {key: getattr(settings, key) for key in VIEWING} | {"window": settings.window or crop_size}
+    scorer = _Scorer(model, masks, normalization, device, autocast, through)
+    mine, stopped = records[rank::world_size], stopping()
+    with _evaluation_mode(model), closing(_pictures(mine, masks, images)) as pictures:
+        done = 0
+        for batch in _group_by_size(pictures, settings.batch_size):
+            if stopped := stopped or stopping():
+                break
+            scorer.count(matrix, batch, mine[done].image)
             done += len(batch)
             if progress is not None:
                 progress(done, len(mine))
-    matrix.reduce()
+    any_stopped, in_windows = matrix.reduce(int(stopped), scorer.fallback.windowed)
+    if any_stopped:
+        raise EvaluationStoppedError
     if not matrix.pixels:
         raise DataError(f"all pixels of the {len(records)} masks are ignored: there is nothing to score")
-    return _make_evaluation(matrix, len(records), time.monotonic() - start)
+    return _make_evaluation(matrix, len(records), time.monotonic() - start, in_windows)
 
 
 def normalize_image(image: Picture, normalization: Normalization, device: torch.device | str) -> Tensor:
@@ -143,7 +152,9 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _pictures(records: Sequence[Record], masks: MaskReader, images: ImageReader) -> Iterator[tuple[Picture, Tensor]]:
+def _pictures(
+    records: Sequence[Record], masks: MaskReader, images: ImageReader
+) -> Generator[tuple[Picture, Tensor], None, None]:
     """Images and masks in order, read by a thread while the model computes."""
 
     def read(record: Record) -> tuple[Picture, Tensor]:
@@ -153,9 +164,9 @@ def _pictures(records: Sequence[Record], masks: MaskReader, images: ImageReader)
     return read_ahead(records, read, threads=1, least=_AHEAD)
 
 
-def _group_by_size(pictures: Iterable[tuple[Picture, Tensor]], most: int) -> Iterator[list[tuple[Picture, Tensor]]]:
+def _group_by_size(pictures: Iterable[_Pair], most: int) -> Iterator[list[_Pair]]:
     """At most `most` pictures of one size at a time, in order."""
-    batch: list[tuple[Picture, Tensor]] = []
+    batch: list[_Pair] = []
     for image, mask in pictures:
         if batch and (len(batch) == most or mask.shape != batch[0][1].shape):
             yield batch
@@ -165,14 +176,44 @@ def _group_by_size(pictures: Iterable[tuple[Picture, Tensor]], most: int) -> Ite
         yield batch
 
 
-def _require_classes(logits: Tensor, masks: MaskReader) -> None:
-    if logits.shape[1] != masks.num_classes:
-        raise DataError(
-            f"the model knows {logits.shape[1]} classes, the masks have {masks.num_classes}; check data.classes"
-        )
+@dataclass(frozen=True)
+class _Scorer:
+    """Counts images of one size. through: options of `predict_logits`."""
+
+    model: nn.Module
+    masks: MaskReader
+    normalization: Normalization
+    device: torch.device | str
+    autocast: Callable[[], AbstractContextManager[object]]
+    through: Mapping[str, Any]
+
+    @cached_property
+    def fallback(self) -> MemoryFallback:
+        return MemoryFallback(self.through, self.device)
+
+    def count(self, matrix: ConfusionMatrix, batch: Sequence[_Pair], path: Path) -> None:
+        images, (height, width) = [image for image, _ in batch], batch[0][1].shape
+        with self.autocast(), about(path), require_memory(str(path), ADVICE):
+            labels = self.fallback.run((width, height), str(path), partial(self._find_labels, images))
+        region = covered((height, width), mode=self.through["mode"], window=self.through["window"])
+        masks = torch.stack([mask[region] for _, mask in batch])
+        matrix.update(labels, masks.to(self.device, non_blocking=True))
+
+    def _find_labels(self, images: Sequence[Picture], through: dict[str, Any]) -> Tensor:
+        """Class ids (B, h, w) of the region that is covered, on the device."""
+        parts: list[Tensor] = []
+        pixels = torch.cat([normalize_image(image, self.normalization, self.device) for image in images])
+        for _, logits in predict_strips(self.model, pixels, **through):
+            if logits.shape[1] != self.masks.num_classes:
+                raise DataError(
+                    f"the model knows {logits.shape[1]} classes, the masks have {self.masks.num_classes}; check "
+                    "data.classes"
+                )
+            parts.append(logits.argmax(dim=1))
+        return torch.cat(parts, dim=1)
 
 
-def _make_evaluation(matrix: ConfusionMatrix, images: int, seconds: float) -> Evaluation:
+def _make_evaluation(matrix: ConfusionMatrix, images: int, seconds: float, in_windows: int) -> Evaluation:
     return Evaluation(
         miou=matrix.miou(),
         miou_present=matrix.miou(present_only=True),
@@ -183,4 +224,5 @@ def _make_evaluation(matrix: ConfusionMatrix, images: int, seconds: float) -> Ev
         images=images,
         pixels=matrix.pixels,
         seconds=seconds,
+        in_windows=in_windows,
     )

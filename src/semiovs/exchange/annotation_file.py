@@ -88,9 +88,9 @@ class JsonNode:
         """File and place."""
         return f"{self.file}: {self.place}" if self.place else self.file
 
-    def error(self, what: str) -> DataError:
+    def error(self, what: str, kind: str = "") -> DataError:
         """An error about this value."""
-        return DataError(f"{self.where}: {what}")
+        return DataError(f"{self.where}: {what}", kind=kind)
 
     def has(self, key: str) -> bool:
         """Whether this is an object with a value for `key` that is not null."""
@@ -123,7 +123,8 @@ class JsonNode:
             raise self.error(f"must be a number, not {describe_kind(self.value)}")
         if not abs(self.value) < 1e15:
             raise self.error(
-                f"must be a finite number, not {self.value if isinstance(self.value, float) else 'so large'}"
+                f"must be a finite number, not {self.value if isinstance(self.value, float) else 'so large'}",
+                kind="not-finite",
             )
         return float(self.value)
 

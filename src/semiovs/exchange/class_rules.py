@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from semiovs.errors import ConfigError, DataError, did_you_mean
 from semiovs.exchange.annotation_file import shorten_text
 from semiovs.exchange.annotations import IGNORE_NAME, Annotations
-from semiovs.exchange.problems import ProblemList
+from semiovs.exchange.problems import ProblemList, explain_undrawn
 from semiovs.images.conventions import IGNORE
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -77,6 +77,8 @@ def find_declared_classes(annotations: Annotations) -> Vocabulary:
     """
     labels = annotations.labels or sorted(annotations.used())
     names = [label for label in labels if label != IGNORE_NAME and label not in _IGNORED]
+    if not names and annotations.skipped:
+        raise DataError(explain_undrawn(annotations.skipped))
     if not names:
         raise DataError("no class is declared or used in the annotations; name the classes: --classes a,b,c")
     return Vocabulary.of(names)

@@ -6,21 +6,28 @@ Objects may overlap and have no order: smaller ones lie on top. A crowd (``iscro
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.errors import DataError
-from semiovs.exchange.annotation_file import AnnotationFile, JsonNode
+from semiovs.exchange.annotation_file import AnnotationFile, JsonNode, describe_kind, shorten_text
 from semiovs.exchange.annotations import IGNORE_NAME, AnnotatedImage, Annotations, Region, Shape
-from semiovs.exchange.polygons import Points, Polygons, require_polygon, trace_outlines
-from semiovs.exchange.problems import ProblemList
+from semiovs.exchange.polygons import Points, Polygons, make_rectangle, require_polygon, trace_outlines
+from semiovs.exchange.problems import WITHOUT_PIXELS, ProblemList, SkippedShapes
 from semiovs.exchange.regions import ExportLabel, split_classes
 from semiovs.images.coco_polygons import fill_polygons
 from semiovs.images.run_lengths import Runs, decode_run_lengths, encode_run_lengths
 
 _NEEDED = ("images", "annotations", "categories")
+#: A number without leading zeros, which would tell ids apart.
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
+_FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
 class CocoPolygons(Polygons):
@@ -47,26 +54,50 @@ def read(document: AnnotationFile, problems: ProblemList) -> Annotations:
     root = document.root
     categories = _read_categories(root.get("categories"), problems)
     images = _read_images(root.get("images"), problems)
-    shapes: dict[object, list[Shape]] = {key: [] for key in images}
-    faults: dict[object, ProblemList] = {key: ProblemList() for key in images}
+    found = Annotations(labels=list(dict.fromkeys(categories.values())))
+    drawn = {key: _Objects() for key in images}
+    repeated = Counter[str]()
     for node in root.get("annotations").items():
         with problems.collect():
             image = node.get("image_id")
             key = _read_id(image)
             if key not in images:
                 raise image.error(f"no image has the id {image.value!r}")
-            with faults[key].collect():
-                shapes[key].append(_read_shape(node, categories))
-    found = Annotations(labels=list(dict.fromkeys(categories.values())))
+            if node.has("id"):
+                repeated[str(node.value["id"])] += 1
+            with drawn[key].faults.collect():
+                _read_object(node, categories, drawn[key], found.skipped)
+    if shared := [key for key, number in repeated.items() if number > 1]:
+        found.notes.append(
+            f"{document.path}: {len(shared)} ids stand at more than one annotation (first: {shorten_text(shared[0])}); "
+            f"all are drawn"
+        )
     for key, (name, size, where) in images.items():
-        wrong = tuple(faults[key].found)
-        found.images.append(AnnotatedImage(name, size, tuple(shapes[key]), where, smaller_on_top=True, faults=wrong))
+        own = drawn[key]
+        wrong = tuple(own.faults.found)
+        found.images.append(
+            AnnotatedImage(
+                name, size, tuple(own.shapes), where, smaller_on_top=True, faults=wrong, unclear=tuple(own.unclear)
+            )
+        )
     return found
 
 
+@dataclass
+class _Objects:
+    """What was read of the objects of one image, see `AnnotatedImage`."""
+
+    shapes: list[Shape] = field(default_factory=list)
+    unclear: list[Polygons] = field(default_factory=list)
+    faults: ProblemList = field(default_factory=ProblemList)
+
+
 def _read_id(node: JsonNode) -> object:
-    """An id: a number or a text."""
-    return node.value if isinstance(node.value, str) else node.whole()
+    """An id: a number or a text; ``"12"`` and 12.0 are 12."""
+    value = node.value
+    if isinstance(value, str):
+        return int(value) if _NUMBER.fullmatch(value) else value
+    return value if type(value) is int else node.whole()
 
 
 def _read_categories(nodes: JsonNode, problems: ProblemList) -> dict[object, str]:
@@ -93,35 +124,66 @@ def _read_images(nodes: JsonNode, problems: ProblemList) -> dict[object, tuple[s
     return found
 
 
-def _read_shape(node: JsonNode, categories: dict[object, str]) -> Shape:
+def _read_object(node: JsonNode, categories: dict[object, str], found: _Objects, skipped: SkippedShapes) -> None:
+    """Read an annotation: a shape, or, where its outline is not known, the region in which it lies."""
     category = node.get("category_id")
-    if _read_id(category) not in categories:
-        raise category.error(f"no category has the id {category.value!r}")
+    name = categories.get(_read_id(category))
+    if name is None:
+        few = ", ".join(f"{key} '{shorten_text(known)}'" for key, known in list(categories.items())[:8])
+        raise category.error(f"no category has the id {category.value!r} (there are: {few or 'none'})")
     if node.has("segments_info"):
         raise node.error("a panoptic annotation; it needs its PNG files, export instances instead")
-    crowd = node.has("iscrowd") and node.get("iscrowd").whole() == 1
-    if not node.has("segmentation") or node.value["segmentation"] == []:
-        raise node.error("has no segmentation, only a box; pixels cannot be told from it")
-    segmentation = node.get("segmentation")
-    return Shape(categories[_read_id(category)], _read_region(segmentation), segmentation.where, crowd=crowd)
+    crowd = node.has("iscrowd") and _read_flag(node.get("iscrowd"))
+    if not node.has("segmentation") or node.value["segmentation"] in ([], [[]], {}, ""):
+        skipped.add(WITHOUT_PIXELS["box-only" if node.has("bbox") else "nothing"], node.where)
+        region = None
+    else:
+        region = _read_region(node.get("segmentation"), skipped)
+    if region is not None:
+        found.shapes.append(Shape(name, region, f"{node.where}.segmentation", crowd=crowd))
+    elif node.has("bbox"):
+        found.unclear += _read_box(node.get("bbox"))
 
 
-def _read_region(node: JsonNode) -> Region:
+def _read_flag(node: JsonNode) -> bool:
+    """0 or 1, also as a boolean or a text."""
+    text = str(node.value).strip().lower()
+    if text not in _FLAGS:
+        raise node.error(f"must be 0 or 1, not {describe_kind(node.value)}")
+    return _FLAGS[text]
+
+
+def _read_box(node: JsonNode) -> list[Polygons]:
+    """The region of a box [x, y, width, height], or nothing if it is none."""
+    with suppress(DataError):
+        x, y, width, height = node.numbers().tolist()
+        return [Polygons((require_polygon(make_rectangle(x, y, width, height)),))]
+    return []
+
+
+def _read_region(node: JsonNode, skipped: SkippedShapes) -> Region | None:
+    """Read a segmentation; None if none of its polygons has an area."""
     if isinstance(node.value, dict):
         return _read_runs(node)
-    if isinstance(node.value, list) and node.value and not isinstance(node.value[0], list):
-        raise node.error("must be a list of polygons, [[x, y, x, y, …], …], or run lengths")
-    return CocoPolygons(tuple(_read_polygon(item) for item in node.items()))
+    flat = isinstance(node.value, list) and node.value and not isinstance(node.value[0], list)
+    parts = []
+    for item in [node] if flat else node.items():
+        try:
+            parts.append(_read_polygon(item))
+        except DataError as error:
+            if not skipped.add_error(error, item.where):
+                raise
+    return CocoPolygons(tuple(parts)) if parts else None
 
 
 def _read_polygon(node: JsonNode) -> Points:
     numbers = node.numbers()
     if len(numbers) % 2:
-        raise node.error(f"has {len(numbers)} numbers; x and y come in pairs")
+        raise node.error(f"has {len(numbers)} numbers; x and y come in pairs", "odd")
     try:
         return require_polygon(numbers.reshape(-1, 2))
     except DataError as error:
-        raise node.error(str(error)) from None
+        raise node.error(str(error), error.kind) from None
 
 
 def _read_runs(node: JsonNode) -> Runs:

@@ -56,30 +56,31 @@ def _read_image(element: XmlElement, found: Annotations) -> AnnotatedImage:
     name, size = element.attribute("name"), (element.whole("height", 1), element.whole("width", 1))
     shapes, faults = [], ProblemList()
     for child in element.children:
-        if child.tag in _WITHOUT_AREA:
-            found.skipped[child.tag] += 1
+        if child.tag in _WITHOUT_AREA or child.attributes.get("outside") == "1":
+            found.skipped.add(child.tag if child.tag in _WITHOUT_AREA else f'{child.tag} with outside="1"', child.where)
             continue
-        with faults.collect():
+        with found.skipped.collect(child.where, faults):
             layer = child.whole("z_order", -(1 << 31)) if "z_order" in child.attributes else 0
-            shapes.append(Shape(child.attribute("label").strip(), _read_region(child), child.where, layer))
+            label, region = child.attribute("label").strip(), _read_region(child)
+            shapes.append(Shape(label, region, child.where, layer, box=child.tag == "box"))
     return AnnotatedImage(name, size, tuple(shapes), element.where, faults=tuple(faults.found))
 
 
 def _read_region(element: XmlElement) -> Region:
     if element.tag == "polygon":
-        return Polygons((_read_points(element),))
+        return _make_polygon(element, _read_points(element))
     if element.tag == "mask":
         return _read_mask(element)
     turned = element.number("rotation") if "rotation" in element.attributes else 0.0
     if element.tag == "ellipse":
         x, y, across, down = (element.number(name) for name in ("cx", "cy", "rx", "ry"))
-        return Polygons((make_ellipse(x, y, across, down, turned),))
+        return _make_polygon(element, make_ellipse(x, y, across, down, turned))
     if element.tag != "box":
         raise element.error("no shape that is known (polygon, box, mask, ellipse)")
     left, top, right, bottom = (element.number(name) for name in ("xtl", "ytl", "xbr", "ybr"))
     center = np.array([(left + right) / 2, (top + bottom) / 2])
     corners = make_rectangle(0, 0, right - left, bottom - top, turned)  # CVAT turns boxes around their middle
-    return Polygons((corners - corners.mean(axis=0) + center,))
+    return _make_polygon(element, corners - corners.mean(axis=0) + center)
 
 
 def _read_points(element: XmlElement) -> Points:
@@ -89,11 +90,15 @@ def _read_points(element: XmlElement) -> Points:
     except ValueError:
         raise element.error("points must be 'x,y;x,y;…'") from None
     if not (np.abs(numbers) < 1e15).all():
-        raise element.error("points hold a number that is not finite")
+        raise element.error("points hold a number that is not finite", "not-finite")
+    return numbers
+
+
+def _make_polygon(element: XmlElement, points: Points) -> Polygons:
     try:
-        return require_polygon(numbers)
+        return Polygons((require_polygon(points),))
     except DataError as error:
-        raise element.error(str(error)) from None
+        raise element.error(str(error), error.kind) from None
 
 
 def _read_mask(element: XmlElement) -> Runs:

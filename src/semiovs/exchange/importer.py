@@ -14,7 +14,7 @@ from semiovs.exchange.annotations import AnnotatedImage, Annotations, Size, pain
 from semiovs.exchange.class_rules import ClassRules
 from semiovs.exchange.image_index import ImageIndex
 from semiovs.exchange.image_lists import join_lists, list_remaining
-from semiovs.exchange.problems import ProblemList
+from semiovs.exchange.problems import ProblemList, SkippedShapes, explain_undrawn
 from semiovs.files import new_folder, write_text
 from semiovs.images.conventions import IGNORE
 from semiovs.images.image import read_size
@@ -37,9 +37,9 @@ class ImportResult:
     """What came in.
 
     records: images with their masks; listed: images in the list (with those of `Importer.known`); bare: images that the
-    file lists without any shape, left out; pixels: of each value; rest: pixels that no shape covered; empty: shapes
-    thinner than a pixel; left_out: names of images with problems, if they are skipped; left: images in `Importer.pool`
-    that are still bare.
+    file lists without any shape that can be drawn, left out; pixels: of each value; rest: pixels that no shape covered;
+    drawn: shapes; empty: shapes thinner than a pixel; skipped: shapes without pixels; left_out: names of images with
+    problems, if they are skipped; left: images in `Importer.pool` that are still bare.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -47,7 +47,9 @@ class ImportResult:
     bare: list[str] = field(default_factory=list)
     pixels: Counter[int] = field(default_factory=Counter)
     rest: int = 0
+    drawn: int = 0
     empty: int = 0
+    skipped: SkippedShapes = field(default_factory=SkippedShapes)
     left_out: list[str] = field(default_factory=list)
     left: int | None = None
 
@@ -76,8 +78,7 @@ class Importer:
 
         Raises:
             DataError: the folder is there and not empty, problems (unless `skip`), an image that is labelled already,
-            or no image
-                at all.
+                no image at all, or no shape that could be drawn.
         """
         unknown = ProblemList()
         ids = self.rules.ids(annotations, unknown)
@@ -85,6 +86,7 @@ class Importer:
             unknown.check("the labels")  # the map is to be mended, not the images
         problems.found += unknown.found
         done, taken = ImportResult(), dict[str, str]()
+        done.skipped.add_all(annotations.skipped)
         with new_folder(self.out) as partial:
             for number, image in enumerate(annotations.images, 1):
                 own = ProblemList(image.faults)
@@ -101,6 +103,8 @@ class Importer:
                     progress(number, len(annotations.images))
             if not self.skip or not done.records:
                 problems.check("the annotations")
+            if not done.drawn and (done.skipped or done.empty):
+                raise DataError(explain_undrawn(done.skipped, done.empty))
             if not done.records:
                 raise DataError(_explain_nothing(annotations, done))
             self._write_lists(partial, done)
@@ -121,13 +125,24 @@ class Importer:
             done.bare.append(record.id)
             return
         size = _require_size(image, record)
-        painted = paint(image, size, ids, rest=rest, crowd_ignored=self.rules.crowd_ignored, problems=problems)
-        covered = size[0] * size[1] - painted.bare
-        if covered <= 1 and image.shapes and painted.bare > _TINY:
+        painted = paint(
+            image,
+            size,
+            ids,
+            rest=rest,
+            crowd_ignored=self.rules.crowd_ignored,
+            problems=problems,
+            skipped=done.skipped,
+        )
+        inside = len(image.shapes) - painted.outside
+        if painted.covered <= 1 and inside and painted.label.size > _TINY:
             problems.add(
-                image.where, f"its {len(image.shapes)} shapes cover {covered} pixels; are the coordinates from 0 to 1?"
+                image.where, f"its {inside} shapes cover {painted.covered} pixels; are the coordinates from 0 to 1?"
             )
         if problems:
+            return
+        if not inside and rest == IGNORE:
+            done.bare.append(record.id)
             return
         colors = build_palette(self.rules.vocabulary.colors).tobytes()
         path = folder / f"{record.id}.png"
@@ -140,6 +155,7 @@ class Importer:
         values, counts = np.unique(painted.label, return_counts=True)
         done.pixels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         done.rest += painted.bare
+        done.drawn += painted.drawn
         done.empty += painted.empty
 
     def _write_lists(self, folder: Path, done: ImportResult) -> None:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, unquote_plus, urlsplit
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -28,6 +28,8 @@ from semiovs.vocab.colors import RGB, format_hex
 _BRUSH, _POLYGON, _IMAGE = "brush", "polygon", "image"
 _KINDS = ("brush", "polygon", "rectangle", "ellipse")
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")
+#: Where the path stands in the address of a local file.
+_LOCAL = re.compile(r"/data/local-files/*\?(?:.*&)?d=(?P<path>.+)")
 #: Regions whose pixels are not read here.
 _UNREADABLE = ("bitmask", "vector", "video", "magicwand")
 
@@ -63,17 +65,33 @@ def read(document: AnnotationFile, problems: ProblemList, *, predictions: bool =
 
 
 def _read_name(data: JsonNode) -> tuple[str, tuple[str, ...]]:
-    """File name of a task's image, and the name that it had before it was uploaded."""
+    """File name of a task's image, and the names that it may have had before it was uploaded."""
     if not isinstance(data.value, dict):
         raise data.error("must be an object that names the image")
     key = next((key for key in (_IMAGE, "img", *data.value) if isinstance(data.value.get(key), str)), _IMAGE)
     name = data.get(key).text().replace("\\", "/")
-    if "://" in name or name.startswith("/data/"):
-        address = urlsplit(name)
-        name = parse_qs(address.query).get("d", [""])[0] or unquote(address.path)
-    folder, slash, last = name.rpartition("/")
-    bare = _UPLOADED.sub("", last)
-    return name, () if bare == last else (f"{folder}{slash}{bare}", bare)
+    paths = list(dict.fromkeys(_read_paths(name)))
+    for path in paths[:]:
+        folder, slash, last = path.rpartition("/")
+        if (bare := _UPLOADED.sub("", last)) != last:
+            paths += [f"{folder}{slash}{bare}", bare]
+    return paths[0], tuple(paths[1:])
+
+
+def _read_paths(address: str) -> Iterator[str]:
+    """The paths that an address may stand for, the likeliest first: ``?d=`` of local files, a bucket's key, a path."""
+    if local := _LOCAL.search(address):
+        yield unquote(local["path"].partition("&")[0])
+        yield unquote(local["path"])
+        yield unquote_plus(local["path"].partition("&")[0])
+    elif "://" in address or address.startswith("/data/"):
+        whole = address.partition("://")[2].partition("/")[2] or address
+        yield unquote(urlsplit(address).path)
+        yield unquote(whole)
+        yield whole
+    else:
+        yield address
+        yield unquote(address)
 
 
 def _choose_annotation(task: JsonNode, *, predictions: bool) -> JsonNode | None:
@@ -103,14 +121,15 @@ def _read_regions(result: JsonNode, found: Annotations, problems: ProblemList) -
     shapes = []
     labels = _read_separate_labels(result)
     for item in result.items():
-        with problems.collect():
+        with found.skipped.collect(item.where, problems):
             kind = item.get("type").text().removesuffix("labels")
             if kind.startswith(_UNREADABLE):
                 raise item.error(
                     f"a region of the type '{shorten_text(kind)}', which is not read; draw with a brush or polygons"
                 )
             if kind not in _KINDS:
-                found.skipped[kind or "labels"] += kind != ""
+                if kind:
+                    found.skipped.add(shorten_text(kind), item.where)
                 continue
             own = (item.get("original_height").whole(1), item.get("original_width").whole(1))
             if size is not None and own != size:
@@ -140,10 +159,10 @@ def _read_shape(item: JsonNode, kind: str, size: Size, labels: dict[Any, JsonNod
     if item.has("image_rotation") and item.get("image_rotation").number() % 360:
         raise item.error("was drawn on a turned image; turn it back in Label Studio")
     try:
-        return Shape(names[0].strip(), _read_region(value, kind, size), value.where)
+        return Shape(names[0].strip(), _read_region(value, kind, size), value.where, box=kind == "rectangle")
     except DataError as error:
         text = str(error)
-        raise error if text.startswith(value.file) else value.error(text) from None
+        raise error if text.startswith(value.file) else value.error(text, error.kind) from None
 
 
 def _read_region(value: JsonNode, kind: str, size: Size) -> Region:
@@ -161,7 +180,7 @@ def _read_region(value: JsonNode, kind: str, size: Size) -> Region:
     across, down = (value.get(sides[0]).number(), value.get(sides[1]).number()) * percent
     turned = value.get("rotation").number() if value.has("rotation") else 0.0
     shape = make_ellipse if kind == "ellipse" else make_rectangle
-    return Polygons((shape(x, y, across, down, turned),))
+    return Polygons((require_polygon(shape(x, y, across, down, turned)),))
 
 
 def write(images: Iterable[ExportLabel], names: Sequence[str], tolerance: float | None, *, prefix: str) -> str:

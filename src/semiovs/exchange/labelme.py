@@ -1,7 +1,7 @@
 """LabelMe's JSON, one file an image (https://github.com/wkentaro/labelme). Later shapes lie on top; group ids mean
 nothing here.
 
-Lines become 10 pixels wide and points discs with a radius of 5, as in LabelMe's own masks.
+Lines and points have no area: they are counted and not drawn.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from PIL import Image
 from semiovs.errors import DataError
 from semiovs.exchange.annotation_file import AnnotationFile, JsonNode, shorten_text
 from semiovs.exchange.annotations import AnnotatedImage, Annotations, Bitmap, Region, Shape
-from semiovs.exchange.polygons import Points, Polygons, make_ellipse, make_line, make_rectangle, require_polygon
+from semiovs.exchange.polygons import Points, Polygons, make_ellipse, make_rectangle, require_polygon
 from semiovs.exchange.problems import ProblemList
 
-_LINE_WIDTH, _POINT_RADIUS = 10.0, 5.0
+_WITHOUT_AREA = ("line", "linestrip", "point", "points")
+#: Shapes that are told by their corners, and how many those are; 0: any number.
+_OUTLINES = {"polygon": 0, "rotation": 0, "oriented_rectangle": 4, "quadrilateral": 4}
+_KNOWN = (*_OUTLINES, "rectangle", "circle", "mask", *_WITHOUT_AREA)
 
 
 def recognise(document: AnnotationFile) -> bool:
@@ -36,59 +39,61 @@ def read(document: AnnotationFile, _: ProblemList) -> Annotations:
     """
     root = document.root
     own = document.path.with_suffix("").name
-    name = root.get("imagePath").text().replace("\\", "/") if root.has("imagePath") else own
+    named = str(root.value.get("imagePath") or "").strip() != ""  # one of a picture inside the file alone is empty
+    name = root.get("imagePath").text().replace("\\", "/") if named else own
     has_size = root.has("imageHeight") and root.has("imageWidth")
     size = (root.get("imageHeight").whole(1), root.get("imageWidth").whole(1)) if has_size else None
-    shapes, faults = [], ProblemList()
+    found, shapes, faults = Annotations(), [], ProblemList()
     for node in root.get("shapes").items():
-        with faults.collect():
-            shapes.append(Shape(node.get("label").text().strip(), _read_region(node), node.where))
+        with found.skipped.collect(node.where, faults):
+            label, kind = node.get("label").text().strip(), _read_kind(node)
+            if kind in _WITHOUT_AREA:
+                found.skipped.add(kind, node.where)
+                continue
+            shapes.append(Shape(label, _read_region(node, kind), node.where, box=kind == "rectangle"))
     # A file that was renamed together with its image still names the old one.
     aliases = () if PurePosixPath(name).stem == own else (own,)
-    return Annotations(
-        [AnnotatedImage(name, size, tuple(shapes), str(document.path), aliases, faults=tuple(faults.found))]
+    found.images.append(
+        AnnotatedImage(name, size, tuple(shapes), str(document.path), aliases, faults=tuple(faults.found))
     )
+    return found
 
 
-def _read_region(node: JsonNode) -> Region:
+def _read_kind(node: JsonNode) -> str:
     kind = node.get("shape_type").text() if node.has("shape_type") else "polygon"
+    if kind not in _KNOWN:
+        raise node.get("shape_type").error(
+            f"'{shorten_text(kind)}' is no shape of LabelMe that is known ({', '.join(_KNOWN)})"
+        )
+    return kind
+
+
+def _read_region(node: JsonNode, kind: str) -> Region:
     points = node.get("points").points()
     if kind == "mask":
         return _read_mask(node, points)
     try:
-        made = _make_polygons(kind, points)
+        return Polygons((require_polygon(_make_outline(kind, points)),))
     except DataError as error:
-        raise node.error(str(error)) from None
-    if made is None:
-        raise node.get("shape_type").error(f"'{shorten_text(kind)}' is no shape of LabelMe that is known")
-    return Polygons(made)
+        raise node.error(str(error), error.kind) from None
 
 
-def _make_polygons(kind: str, points: Points) -> tuple[Points, ...] | None:
-    if kind in {"polygon", "rotation"} or (kind == "rectangle" and len(points) == 4):
-        return (require_polygon(points),)
-    if kind in {"point", "points"}:
-        _require_count(kind, points, 1, 1 if kind == "point" else len(points))
-        return tuple(make_ellipse(x, y, _POINT_RADIUS, _POINT_RADIUS) for x, y in points.tolist())
-    if kind in {"line", "linestrip"}:
-        _require_count(kind, points, 2, 2 if kind == "line" else len(points))
-        made = make_line(points, _LINE_WIDTH)
-        if not made:
-            raise DataError(f"a {kind} of no length")
-        return made
-    if kind not in {"rectangle", "circle"}:
-        return None
-    _require_count(kind, points, 2, 2)
+def _make_outline(kind: str, points: Points) -> Points:
+    if kind in _OUTLINES or (kind == "rectangle" and len(points) == 4):
+        if _OUTLINES.get(kind):
+            _require_count(kind, points, _OUTLINES[kind])
+        return points
+    _require_count(kind, points, 2)
     (x, y), (other_x, other_y) = points.tolist()
     if kind == "rectangle":
-        return (make_rectangle(x, y, other_x - x, other_y - y),)
+        return make_rectangle(x, y, other_x - x, other_y - y)
     radius = float(np.hypot(other_x - x, other_y - y))
-    return (make_ellipse(x, y, radius, radius),)
+    return make_ellipse(x, y, radius, radius)
 
 
-def _require_count(kind: str, points: Points, least: int, most: int) -> None:
-    if not least <= len(points) <= most:
-        raise DataError(f"a {kind} of {len(points)} points; it has {least}{'' if most == least else ' or more'}")
+def _require_count(kind: str, points: Points, number: int) -> None:
+    if len(points) != number:
+        raise DataError(f"a {kind} of {len(points)} points; it has {number}")
 
 
 def _read_mask(node: JsonNode, points: Points) -> Bitmap:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -20,6 +19,8 @@ from semiovs.errors import DataError
 _ROUND = 128
 #: Rows that the edges of one polygon may cross, all together: far above any drawing, far below what fills the memory.
 _MOST_CROSSINGS = 20_000_000
+#: How far points may lie from a line, as a share of its length, to be on it: what rounding makes of a line.
+_FLAT = 1e-9
 
 Points = NDArray[np.float64]
 
@@ -49,7 +50,8 @@ class Polygons:
         if right < 0 or bottom < 0 or left > width or top > height:
             raise DataError(
                 f"lies outside of the image: x {left:g} to {right:g}, y {top:g} to {bottom:g}, the image is "
-                f"{width}x{height}"
+                f"{width}x{height}",
+                kind="outside",
             )
 
 
@@ -57,10 +59,14 @@ def require_polygon(points: Points) -> Points:
     """Return the corners (N, 2) of a polygon.
 
     Raises:
-        DataError: fewer than three.
+        DataError: fewer than three, or all on one line; its kind is one of `problems.WITHOUT_PIXELS`.
     """
     if len(points) < 3:
-        raise DataError(f"a polygon of {len(points)} points; it takes at least 3")
+        raise DataError(f"a polygon of {len(points)} points; it takes at least 3", kind="few-points")
+    apart = points - points[0]
+    (far_x, far_y) = far = apart[np.abs(apart).sum(axis=1).argmax()]
+    if np.abs(apart[:, 0] * far_y - apart[:, 1] * far_x).max() <= _FLAT * (far @ far):
+        raise DataError(f"a polygon without area: its {len(points)} points lie on one line", kind="flat")
     return points
 
 
@@ -99,17 +105,6 @@ def make_ellipse(x: float, y: float, radius_x: float, radius_y: float, rotation:
     angles = np.arange(_ROUND) * (2 * np.pi / _ROUND)
     across, down = _rotate_axes(rotation)
     return np.array([x, y]) + radius_x * np.outer(np.cos(angles), across) + radius_y * np.outer(np.sin(angles), down)
-
-
-def make_line(points: Points, width: float) -> tuple[Points, ...]:
-    """Make a line of a width through the points (N, 2), as one rectangle per segment."""
-    made = []
-    for start, end in pairwise(points):
-        length = float(np.hypot(*(end - start)))
-        if length:
-            aside = (end - start)[::-1] * (1, -1) / length * (width / 2)
-            made.append(np.array([start + aside, end + aside, end - aside, start - aside]))
-    return tuple(made)
 
 
 def _rotate_axes(rotation: float) -> tuple[Points, Points]:

@@ -28,9 +28,9 @@ class XmlElement:
         """File, line and tag."""
         return f"{self.file}:{self.line}: <{self.tag}>"
 
-    def error(self, what: str) -> DataError:
+    def error(self, what: str, kind: str = "") -> DataError:
         """An error about this element."""
-        return DataError(f"{self.where}: {what}")
+        return DataError(f"{self.where}: {what}", kind=kind)
 
     def find_children(self, tag: str) -> list[XmlElement]:
         """Children with this tag."""
@@ -51,12 +51,13 @@ class XmlElement:
 
     def number(self, name: str) -> float:
         """An attribute that is a finite number."""
+        kind = "not-finite"
         try:
             number = float(self.attribute(name))
         except ValueError:
-            number = float("nan")
+            number, kind = float("nan"), ""
         if not abs(number) < 1e15:
-            raise self.error(f"{name} must be a finite number, not '{self.attributes[name][:40]}'")
+            raise self.error(f"{name} must be a finite number, not '{self.attributes[name][:40]}'", kind)
         return number
 
     def whole(self, name: str, least: int = 0) -> int:

@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from semiovs.errors import DataError
 from semiovs.images.containers.container import find_stored
+from semiovs.images.file_names import make_missing_error
 from semiovs.images.orientation import orient_image, read_orientation
 
 #: Decoders that may run; some of Pillow's others call external programs (EPS).
@@ -83,7 +84,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     except DataError:
         raise
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file", kind="missing") from None
+        raise make_missing_error(path) from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise DataError(f"{path}: more than {limit:,} pixels; cut it into tiles", kind="bomb") from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from semiovs.errors import DataError
 from semiovs.images.allowed_folders import AllowedFolders
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
+from semiovs.images.file_names import adopt_names
 from semiovs.images.findings import Finding, join_first, raise_errors
 from semiovs.images.folder_walk import PassedBy, walk_files
 from semiovs.images.record import Record
@@ -55,7 +56,8 @@ def read_folder(
         )
         raise DataError(f"{text}; images without masks belong into unlabeled/", kind="list-missing")
     if masks is not None:
-        known, further = _list_by_id(masks, MASK_SUFFIXES, recursive)
+        named, further = _list_by_id(masks, MASK_SUFFIXES, recursive)
+        known = adopt_names(named, found)
         findings += further
     lacking = [] if masks is None else [i for i in found if i not in known]
     if masks is not None and lacking:

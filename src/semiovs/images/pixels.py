@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.errors import DataError
+from semiovs.images.file_names import make_missing_error
 from semiovs.images.image import open_file, open_image, read_size
 from semiovs.images.orientation import orient_pixels, read_orientation
 
@@ -101,7 +102,7 @@ def is_tiff(path: Path) -> bool:
         with open_file(path) as file:
             return file.read(4) in _TIFF
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+        raise make_missing_error(path) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read as an image: {error.strerror}") from None
 

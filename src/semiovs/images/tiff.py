@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiovs.errors import DataError, MissingExtraError
+from semiovs.images.file_names import make_missing_error
 from semiovs.images.image import open_file
 from semiovs.images.orientation import ORIENTATION, valid_orientation
 
@@ -134,7 +135,7 @@ def _open_series(path: Path) -> Iterator[Any]:
     except (DataError, MissingExtraError):
         raise
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+        raise make_missing_error(path) from None
     except ImportError as error:  # a codec that imagecodecs brings
         raise MissingExtraError(f"{path}: {error}; pip install 'semiovs[geo]'") from None
     except Exception as error:  # decoders raise a dozen types on damaged bytes

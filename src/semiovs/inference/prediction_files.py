@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from semiovs.errors import DataError, UsageError
-from semiovs.files import atomic_write, write_bytes
+from semiovs.files import write_bytes
 from semiovs.images.containers.container import image_exists, split_path
 from semiovs.images.conventions import IMAGE_SUFFIXES
 from semiovs.images.folder_walk import PassedBy, walk_files
@@ -129,8 +129,7 @@ def write_prediction(job: PredictionJob, predictor: Predictor, *, pictures: bool
         image.save(encoded, form, quality=90)
         write_bytes(files[kind], encoded.getvalue())
     if scores:
-        with atomic_write(files["scores"]) as file:
-            np.savez_compressed(file, scores=found.scores.astype(np.float16))
+        found.write_scores(files["scores"])
     return {
         "image": str(job.image),
         **{kind: str(path) for kind, path in files.items()},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -21,8 +19,6 @@ from torch import Tensor
 from semiovs.config.schema import EvalConfig
 from semiovs.errors import (
     DataError,
-    ResourcesError,
-    SemiovsWarning,
     UsageError,
     WeightsError,
     about,
@@ -30,24 +26,23 @@ from semiovs.errors import (
     require_memory,
 )
 from semiovs.evaluation.evaluate import normalize_image
+from semiovs.evaluation.memory_fallback import ADVICE, MemoryFallback
 from semiovs.images.conventions import IGNORE
 from semiovs.images.image import convert_to_rgb, read_image
 from semiovs.images.orientation import orient_image, read_orientation
 from semiovs.images.pixels import Pixels, decode_pixels, read_pixels
 from semiovs.images.readers import RGB, BandReader, ImageReader
 from semiovs.images.readers import Picture as Seen
+from semiovs.inference.score_file import PutScores, write_scores
 from semiovs.models.device import pick_device
 from semiovs.models.segmenter import Normalization, Segmenter
-from semiovs.models.tiling import VIEWING, covered, predict_probabilities
+from semiovs.models.tiling import VIEWING, Strip, covered, predict_strips
 from semiovs.models.weights import load_model
 from semiovs.vocab.vocabulary import Vocabulary
 
 Picture = str | Path | Image.Image | NDArray[Any] | Tensor
 
 _ARRAYS = "a uint8 RGB array (height, width, 3)"
-#: Sides of the windows that are tried, one after the other, where a picture does not fit into memory as a whole.
-_WINDOWS = (2048, 1024, 512, 256, 128)
-_ADVICE = "take eval.mode=sliding with a smaller eval.window, a machine with more memory, or cut the picture into tiles"
 
 
 @dataclass(frozen=True)
@@ -61,12 +56,25 @@ class Prediction:
     image: Image.Image
     labels: NDArray[np.uint8]
     confidence: NDArray[np.float32]
-    _compute: Callable[[], NDArray[np.float32]] = field(repr=False, compare=False)
+    _find_scores: Callable[[PutScores], None] = field(repr=False, compare=False)
 
     @cached_property
     def scores(self) -> NDArray[np.float32]:
         """(K, H, W) class probabilities; large, so computed by a second forward pass on first access."""
-        return self._compute()
+        found: list[NDArray[np.float32]] = []
+
+        def put(rows: slice, part: NDArray[np.float32]) -> None:
+            if not found:
+                found.append(np.zeros((len(part), *self.labels.shape), np.float32))
+            found[0][:, rows] = part
+
+        with require_memory("scores", ADVICE):
+            self._find_scores(put)
+        return found[0]
+
+    def write_scores(self, path: Path) -> None:
+        """Write ``scores`` as float16 (K, H, W), a ``.npz`` file; no more than a few rows of large ones are held."""
+        write_scores(path, self._find_scores, self.labels.shape)
 
 
 class Predictor:
@@ -94,9 +102,7 @@ class Predictor:
         self.images = images
         self.device = next(model.parameters()).device
         self.trained_size: tuple[int, int] | None = None
-        self._fits = math.inf  # pictures of as many pixels do not fit into memory as a whole
-        self._windows: tuple[int, ...] = _WINDOWS
-        self._told: tuple[int, ...] = ()
+        self._through: dict[str, Any] = {}
 
     @classmethod
     def load(
@@ -137,20 +143,18 @@ class Predictor:
             DataError: unreadable, or something else; ResourcesError: it does not fit into memory, not even in windows.
         """
         where = str(picture) if isinstance(picture, str | Path) else "picture"
-        with require_memory(where, _ADVICE):
+        with require_memory(where, ADVICE):
             seen, image = self._read(picture)
             with about(where) if isinstance(picture, str | Path) else nullcontext():
-                probabilities = self._compute_probabilities(seen, where)
-            return self._make_prediction(seen, image, probabilities)
+                found = self._find_labels(seen, where)
+            return self._make_prediction(seen, image, found, where)
 
-    def _make_prediction(self, seen: Seen, image: Image.Image, probabilities: Tensor) -> Prediction:
-        confidence, labels = probabilities.max(dim=0)
-        whole_labels = torch.full((image.height, image.width), IGNORE, dtype=torch.uint8)
-        whole_confidence = torch.zeros(image.height, image.width)
-        rows, columns = self._covered_region(image)
-        whole_labels[rows, columns] = labels.to(torch.uint8).cpu()
-        whole_confidence[rows, columns] = confidence.cpu()
-        return Prediction(image, whole_labels.numpy(), whole_confidence.numpy(), lambda: self._compute_scores(seen))
+    def _make_prediction(self, seen: Seen, image: Image.Image, found: tuple[Tensor, Tensor], where: str) -> Prediction:
+        labels = torch.full((image.height, image.width), IGNORE, dtype=torch.uint8)
+        confidence = torch.zeros(image.height, image.width)
+        region = self._covered_region(image)
+        labels[region], confidence[region] = found
+        return Prediction(image, labels.numpy(), confidence.numpy(), lambda put: self._find_scores(seen, put, where))
 
     def _read(self, picture: object) -> tuple[Seen, Image.Image]:
         """The model's input image, and an RGB image for people."""
@@ -167,59 +171,49 @@ class Predictor:
             pixels, where = _to_pixels(values), "picture"
         return self.images.to_bands(pixels, where), self.images.to_picture(pixels, where)
 
-    def _compute_scores(self, image: Seen) -> NDArray[np.float32]:
-        probabilities = self._compute_probabilities(image)
-        whole = torch.zeros(probabilities.shape[0], image.height, image.width)
-        rows, columns = self._covered_region(image)
-        whole[:, rows, columns] = probabilities.cpu()
-        found: NDArray[np.float32] = whole.numpy()
-        return found
+    @torch.inference_mode()
+    def _find_labels(self, seen: Seen, where: str) -> tuple[Tensor, Tensor]:
+        """Labels uint8 and confidences of the covered region (h, w), on the CPU."""
+
+        def find(through: dict[str, Any]) -> tuple[Tensor, Tensor]:
+            labels, confidences = [], []
+            for _, part in self._predict(seen, through):
+                confidence, label = part[0].max(dim=0)
+                labels.append(label.to(torch.uint8).cpu())
+                confidences.append(confidence.cpu())
+            return torch.cat(labels), torch.cat(confidences)
+
+        return self._fallback.run((seen.width, seen.height), where, find)
 
     @torch.inference_mode()
-    def _compute_probabilities(self, image: Seen, where: str = "picture") -> Tensor:
-        """(K, h, w) of the covered region, on the device."""
+    def _find_scores(self, seen: Seen, put: PutScores, where: str) -> None:
+        """Call `put` with the scores of all rows, in strips; all over again if the image turns out not to fit."""
+        rows, columns = self._covered_region(seen)
+        covers_all = (rows.stop - rows.start, columns.stop - columns.start) == (seen.height, seen.width)
+
+        def find(through: dict[str, Any]) -> None:
+            for strip, part in self._predict(seen, through):
+                found = part[0].cpu()
+                if not covers_all:
+                    whole = found.new_zeros(len(found), seen.height, seen.width)
+                    whole[:, rows, columns] = found
+                    strip, found = slice(0, seen.height), whole
+                put(strip, found.numpy())
+
+        self._fallback.run((seen.width, seen.height), where, find)
+
+    def _predict(self, image: Seen, through: dict[str, Any]) -> Iterator[Strip]:
+        """Probabilities (1, K, h, w) of the covered region in strips, on the device."""
+        pixels = normalize_image(image, self.normalization, self.device)
+        for rows, logits in predict_strips(self.model, pixels, **through):
+            yield rows, logits.float().softmax(dim=1)
+
+    @property
+    def _fallback(self) -> MemoryFallback:
         through = {key: getattr(self.settings, key) for key in VIEWING}
-        pixels = image.width * image.height
-        if self.settings.mode != "whole" or pixels < self._fits:
-            try:
-                return self._predict(image, through)
-            except Exception as error:
-                if self.settings.mode != "whole" or not is_out_of_memory(error):
-                    raise
-        self._fits = min(self._fits, pixels)  # behind the except block, which kept what had been computed alive
-        return self._predict_in_windows(image, through, where)
-
-    def _predict_in_windows(self, image: Seen, through: dict[str, Any], where: str) -> Tensor:
-        """As `_predict`, in the largest windows that fit.
-
-        Raises:
-            ResourcesError: none of them fits.
-        """
-        for number, window in enumerate(self._windows):
-            if window >= max(image.width, image.height):
-                continue
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            try:
-                found = self._predict(image, {**through, "mode": "sliding", "window": window, "stride": None})
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                continue
-            if self._windows[number:] != self._told:
-                text = (
-                    f"{where}: {image.width}x{image.height} pixels do not fit into memory as a whole: pictures of "
-                    f"this size are "
-                )
-                warnings.warn(
-                    f"{text}predicted in windows of {window} (eval.mode=sliding)", SemiovsWarning, stacklevel=2
-                )
-            self._windows = self._told = self._windows[number:]
-            return found
-        raise ResourcesError(f"{where}: {image.width}x{image.height} pixels: out of memory, even in windows; {_ADVICE}")
-
-    def _predict(self, image: Seen, through: dict[str, Any]) -> Tensor:
-        return predict_probabilities(self.model, normalize_image(image, self.normalization, self.device), **through)[0]
+        if self._through != through:  # settings may be replaced
+            self._through, self._known = through, MemoryFallback(through, self.device)
+        return self._known
 
     def _covered_region(self, image: Seen) -> tuple[slice, slice]:
         return covered((image.height, image.width), mode=self.settings.mode, window=self.settings.window)

@@ -16,6 +16,8 @@ from semiovs.models.tta import is_single, mean_over_views
 Mode = Literal["whole", "sliding", "center_crop", "resize"]
 Edge = Literal["shift", "truncate"]
 Average = Literal["probabilities", "logits"]
+#: Rows of an image, and what was found for them (B, K, h, W).
+Strip = tuple[slice, Tensor]
 MODES = ("whole", "sliding", "center_crop", "resize")
 AVERAGES = ("probabilities", "logits")
 #: Options of `predict_logits` that a configuration sets (``eval.*``).
@@ -65,13 +67,29 @@ def predict_logits(
         view = partial(predict_probabilities, model, **once)
         return _log(mean_over_views(view, image, scales=scales, flip=flip, size=_size(image)))
     if mode == "sliding":
-        return _sliding(model, image, _require_window(window, mode), stride, edge, average)
+        return _join_strips(_sliding(model, image, window, stride, edge, average), image.shape[-2])
     if mode == "center_crop":
         rows, columns = covered(_size(image), mode=mode, window=window)
         return model(image[..., rows, columns])
     if mode == "resize":
         return _predict_resized(model, image, size or tuple(nearest_multiple(side, multiple) for side in _size(image)))
     return model(image)
+
+
+def predict_strips(model: Callable[[Tensor], Tensor], image: Tensor, **through: Any) -> Iterator[Strip]:
+    """As `predict_logits`, with its options, in strips of rows from top to bottom: (rows, (B, K, h, W)).
+
+    With windows (and nothing around them: `scales`, `flip`, `short_side`), no more than a row of windows is held.
+    """
+    alone = through.get("short_side") is None and is_single(
+        through.get("scales", (1,)), flip=through.get("flip", False)
+    )
+    if through.get("mode") == "sliding" and alone:
+        stride, edge = through.get("stride"), through.get("edge", "shift")
+        yield from _sliding(model, image, through.get("window"), stride, edge, through.get("average", "probabilities"))
+        return
+    found = predict_logits(model, image, **through)
+    yield slice(0, found.shape[-2]), found
 
 
 def predict_probabilities(model: Callable[[Tensor], Tensor], image: Tensor, **through: Any) -> Tensor:
@@ -112,43 +130,75 @@ def average_windows(
     is covered by windows of its own length. grain: pixels a cell of the answer; it divides the image's sides, `window`
     and `stride`.
     """
-    total: Tensor | None = None
+    strips = _average_strips(scores, image, window=window, stride=stride, edge=edge, grain=grain)
+    return _join_strips(strips, image.shape[-2] // grain)
+
+
+def _average_strips(
+    scores: Callable[[Tensor], Tensor], image: Tensor, *, window: int, stride: int, edge: Edge, grain: int = 1
+) -> Iterator[Strip]:
+    """As `average_windows`, row by row of windows: what no later window covers is yielded, and only the rest kept."""
+    spans = [*_spans(image.shape[-2], window, stride, edge)]
+    width = image.shape[-1] // grain
+    total: Tensor | None = None  # of the rows from the present windows' first one on
     count: Tensor | None = None
-    for rows in _spans(image.shape[-2], window, stride, edge):
+    for rows, following in zip(spans, [*spans[1:], slice(spans[-1].stop, None)], strict=True):
+        kept, known = total, count
+        total = None
         for columns in _spans(image.shape[-1], window, stride, edge):
             found = scores(image[..., rows, columns])
             if total is None or count is None:
-                size = (image.shape[-2] // grain, image.shape[-1] // grain)
+                size = (_cells(rows, grain).stop - _cells(rows, grain).start, width)
                 total, count = found.new_zeros(*found.shape[:2], *size), found.new_zeros(size)
-            cells = (_cells(rows, grain), _cells(columns, grain))
-            total[..., cells[0], cells[1]] += found
-            count[cells] += 1
-    assert total is not None  # an image has at least one window
-    assert count is not None
-    return total / count
+                if kept is not None and known is not None:
+                    total[..., : kept.shape[-2], :], count[: len(known)] = kept, known
+            cells = _cells(columns, grain)
+            total[..., cells] += found
+            count[:, cells] += 1
+        assert total is not None  # an image has at least one window
+        assert count is not None
+        done = _cells(slice(rows.start, following.start), grain)
+        length = done.stop - done.start
+        yield done, total[..., :length, :] / count[:length]
+        total, count = total[..., length:, :], count[length:]
+
+
+def _join_strips(strips: Iterator[Strip], height: int) -> Tensor:
+    """Strips as one tensor of `height` rows."""
+    whole: Tensor | None = None
+    for rows, part in strips:
+        if part.shape[-2] == height:
+            return part
+        if whole is None:
+            whole = part.new_empty(*part.shape[:2], height, part.shape[-1])
+        whole[..., rows, :] = part
+    assert whole is not None  # an image has at least one strip
+    return whole
 
 
 def _sliding(
     model: Callable[[Tensor], Tensor],
     image: Tensor,
-    window: int,
+    side: int | None,
     stride: int | None,
     edge: Edge,
     average: Average | str,
-) -> Tensor:
+) -> Iterator[Strip]:
     """Mean over the windows (B, K, H, W): of the logits, or the logarithm of that of the softmax in float32."""
+    window = _require_window(side, "sliding")
     step = max(1, int(window * 2 / 3)) if stride is None else stride
     if not 1 <= step <= window:
         raise UsageError(f"eval.stride {step}: must be between 1 and the window, {window}")
+    through: dict[str, Any] = {"window": window, "stride": step, "edge": edge}
     if average == "logits":
-        return average_windows(model, image, window=window, stride=step, edge=edge)
+        yield from _average_strips(model, image, **through)
+        return
     height, width = _size(image)
     if edge == "shift":
         image = F.pad(image, (0, max(0, window - width), 0, max(0, window - height)))
-    averaged = average_windows(
-        lambda part: model(part).float().softmax(dim=1), image, window=window, stride=step, edge=edge
-    )
-    return _log(averaged[..., :height, :width])
+    for rows, part in _average_strips(lambda part: model(part).float().softmax(dim=1), image, **through):
+        rows = slice(rows.start, min(rows.stop, height))
+        yield rows, _log(part[..., : rows.stop - rows.start, :width])
 
 
 def _predict_resized(model: Callable[[Tensor], Tensor], image: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import torch
 
-#: Messages by which PyTorch and its libraries report missing memory in other exceptions.
-_SIGNS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-
 #: Batches that must fit before a larger one is tried; doubled after each failure, up to the second number.
 _PATIENCE, _MOST = 32, 4096
 
@@ -38,11 +35,6 @@ class AdaptiveBatchSize:
         self._good += 1
         if self._good >= self._patience:
             self.size, self._good = min(2 * self.size, self._largest), 0
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception reports missing memory of device or host."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in _SIGNS)
 
 
 def release_memory() -> None:

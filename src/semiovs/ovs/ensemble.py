@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
-from semiovs.errors import ConfigError, UsageError, did_you_mean
+from semiovs.config.yaml_reader import read_yaml
+from semiovs.errors import UsageError, did_you_mean
 from semiovs.ovs import build_ovs
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.pooling import ConceptPooling
@@ -43,7 +43,7 @@ class Ensemble(OpenVocabModel):
     """
 
     def __init__(self, members: Sequence[Mapping[str, Any]] | str | Path = ()) -> None:
-        rows = _read_members(Path(members)) if isinstance(members, str | Path) else members
+        rows = read_yaml(Path(members)) if isinstance(members, str | Path) else members
         if isinstance(rows, Mapping) or not isinstance(rows, Sequence) or not rows:
             raise UsageError(
                 "teacher 'ensemble' needs members: a list of {name: …, weight: …}, or a YAML file with one"
@@ -143,11 +143,3 @@ def _build_member(row: Any, where: str) -> EnsembleMember:
     if not isinstance(options, Mapping):
         raise UsageError(f"{where}: options: expected a mapping of the teacher's options")
     return EnsembleMember(row["name"], build_ovs(row["name"], weights=row.get("weights"), **options), float(weight))
-
-
-def _read_members(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{path}: cannot be read as a list of teachers: {reason}") from None

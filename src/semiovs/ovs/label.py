@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semiovs.errors import DataError, UsageError
+from semiovs.errors import DataError, UsageError, is_out_of_memory
 from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.batch_size import AdaptiveBatchSize, is_out_of_memory, release_memory
+from semiovs.ovs.batch_size import AdaptiveBatchSize, release_memory
 from semiovs.ovs.image_batches import Loaded, ReadRgb, read_batches
 from semiovs.store.pseudo_labels import PseudoLabelStore, StoreWriteError
 from semiovs.store.writer import LabelAnswer, StoreWriter

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -11,11 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from semiovs.array_files import read_array
 from semiovs.errors import DataError, UsageError
 from semiovs.images.conventions import MASK_SUFFIXES
+from semiovs.images.file_names import normalize_name
 from semiovs.images.folder_walk import walk_files
 from semiovs.images.masks import MaskReader
 from semiovs.ovs.base import OpenVocabModel
@@ -110,7 +110,7 @@ class MasksTeacher(OpenVocabModel):
             if path.is_file():
                 return path
         stem = f"{identifier.rpartition('/')[2]}{self.suffix}"
-        found = self._by_stem.get(stem, [])
+        found = self._by_stem.get(normalize_name(stem), [])
         if len(found) == 1:
             return found[0]
         if found:
@@ -123,10 +123,10 @@ class MasksTeacher(OpenVocabModel):
 
     @cached_property
     def _by_stem(self) -> dict[str, list[Path]]:
-        """Files by stem."""
+        """Files by stem, in the Unicode form of `normalize_name`."""
         table: dict[str, list[Path]] = defaultdict(list)
         for path in walk_files(self.root, _SUFFIXES):
-            table[path.stem].append(path)
+            table[normalize_name(path.stem)].append(path)
         return dict(table)
 
     def _suggest_example(self) -> str:
@@ -149,43 +149,27 @@ class MasksTeacher(OpenVocabModel):
             )
             self._readers[vocabulary.hash] = reader
         mask = torch.from_numpy(reader(path))
-        _require_size(path, mask, image)
+        _require_size(path, mask.shape, image)
         return mask
 
     def _read_score_map(self, path: Path, image: Tensor, vocabulary: Vocabulary) -> Tensor:
-        scores = _read_scores(path)
-        if scores.ndim != 3 or scores.shape[0] != len(vocabulary) or not np.issubdtype(scores.dtype, np.floating):
-            raise DataError(
-                f"{path}: {scores.dtype} array of shape {scores.shape}; "
-                f"class scores must be floats of shape ({len(vocabulary)}, height, width)"
-            )
-        tensor = torch.from_numpy(scores.astype(np.float32))
-        _require_size(path, tensor, image)
+        def check(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+            if len(shape) != 3 or shape[0] != len(vocabulary) or not np.issubdtype(dtype, np.floating):
+                raise DataError(
+                    f"{path}: {dtype} array of shape {shape}; "
+                    f"class scores must be floats of shape ({len(vocabulary)}, height, width)"
+                )
+            _require_size(path, shape, image)
+
+        tensor = torch.from_numpy(read_array(path, "scores", check).astype(np.float32))
         if not bool(((tensor >= 0) & (tensor <= 1)).all()):
             raise DataError(f"{path}: scores must lie within [0, 1] (probabilities, not logits)")
         return tensor
 
 
-def _read_scores(path: Path) -> NDArray[Any]:
-    """The array of a ``.npy`` file, or of an ``.npz`` file: the one called `scores`, or the only one."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            names = loaded.files
-            name = "scores" if "scores" in names else names[0] if len(names) == 1 else None
-            if name is None:
-                raise DataError(f"{path}: holds arrays {', '.join(names) or '(none)'}; one called 'scores' is expected")
-            array: NDArray[Any] = loaded[name]
-            return array
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read as an array: {error}") from None
-
-
-def _require_size(path: Path, answer: Tensor, image: Tensor) -> None:
-    if answer.shape[-2:] != image.shape[-2:]:
+def _require_size(path: Path, shape: Sequence[int], image: Tensor) -> None:
+    if tuple(shape[-2:]) != image.shape[-2:]:
         raise DataError(
-            f"{path}: {answer.shape[-1]}x{answer.shape[-2]}, but its image is {image.shape[-1]}x{image.shape[-2]}; "
+            f"{path}: {shape[-1]}x{shape[-2]}, but its image is {image.shape[-1]}x{image.shape[-2]}; "
             "sizes must be equal (resize masks with nearest neighbour)"
         )

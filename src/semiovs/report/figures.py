@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import Any
 
 from matplotlib import rc_context
@@ -20,10 +21,16 @@ def simplify_axes(axes: Any) -> None:
         axes.spines[side].set_color("#c9ccd2")
 
 
+def escape_math(text: str) -> str:
+    """Escape a text for a figure: its dollar signs are no formula."""
+    return text.replace("$", r"\$")
+
+
 def render_svg(figure: Figure) -> str:
     """Inline SVG that takes the font of the page."""
     out = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "semiovs", "font.size": 10}):
+    with warnings.catch_warnings(), rc_context({"svg.fonttype": "none", "svg.hashsalt": "semiovs", "font.size": 10}):
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # the reader's browser brings the letters
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     text = out.getvalue()
     return text[text.index("<svg") :]

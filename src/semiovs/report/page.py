@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from semiovs.files import write_text
+from semiovs.files import write_bytes
 
 
 def write_page(path: Path, package: str, **values: Any) -> None:
@@ -20,4 +20,5 @@ def write_page(path: Path, package: str, **values: Any) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    write_text(path, environment.get_template("page.html").render(**values))
+    text = environment.get_template("page.html").render(**values)
+    write_bytes(path, text.encode(errors="backslashreplace"))  # names of files may be no UTF-8

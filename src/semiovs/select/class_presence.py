@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semiovs.calibration.counts import quantize_scores
-from semiovs.errors import DataError
+from semiovs.errors import DataError, is_out_of_memory
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.batch_size import is_out_of_memory, release_memory
+from semiovs.ovs.batch_size import release_memory
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: Share of an image's pixels that a class must have.

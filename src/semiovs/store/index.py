@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.errors import DataError
-from semiovs.files import atomic_write, open_locked
+from semiovs.files import atomic_write, open_locked, parse_json
+from semiovs.images.record_lines import is_valid_id
 
 #: A line of `IndexRow.to_line` without escapes, whose id is found without parsing JSON.
 _LINE = re.compile(
-    rb'\{"id":"([^"\\]+)","label":"[0-9a-f]{64}","confidence":(?:null|"[0-9a-f]{64}"),"size":\[\d+,\d+\],'
+    rb'\{"id":"([^"\\\x00-\x1f]+)","label":"[0-9a-f]{64}","confidence":(?:null|"[0-9a-f]{64}"),"size":\[\d+,\d+\],'
     rb'"pixels":\{(?:"\d{1,3}":\d+,?)*\}(?:,"image":"[^"\\]*")?\}\n'
 )
+
+#: What lines that do not hold raise; OverflowError: 1e999 where a whole number belongs.
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, DataError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +55,30 @@ class IndexRow:
 
     @classmethod
     def from_line(cls, line: bytes) -> IndexRow:
-        """Inverse of `to_line`; raises ValueError, KeyError or TypeError for other lines."""
-        data = json.loads(line)
+        """Inverse of `to_line`; raises one of `_DAMAGE` for other lines."""
+        data = parse_json(line)
         height, width = data["size"]
         pixels = {int(value): int(count) for value, count in data["pixels"].items()}
         if not pixels.keys() <= set(range(256)):
             raise ValueError("class ids outside 0..255")
         confidence = data["confidence"]
+        if not isinstance(data.get("image"), str | None):
+            raise TypeError("the checksum of the image is no text")
         return cls(
-            str(data["id"]),
+            _require_id(data["id"]),
             str(data["label"]),
             None if confidence is None else str(confidence),
             (int(height), int(width)),
             pixels,
             data.get("image"),
         )
+
+
+def _require_id(identifier: Any) -> str:
+    """Return an id, which names files of the store: one that leads out of it is damage."""
+    if not isinstance(identifier, str) or not is_valid_id(identifier):
+        raise ValueError("no id")
+    return identifier
 
 
 class StoreIndex:
@@ -199,11 +212,11 @@ class StoreIndex:
             self._rows[identifier] = line
 
     def _parse_id(self, line: bytes) -> str | None:
-        """Id of a line; None for a damaged one, which is noted."""
+        """Id of a line; None for a damaged one, which is noted. Whoever asks for damage has every line parsed whole."""
         try:
-            match = _LINE.fullmatch(line)
-            return IndexRow.from_line(line).id if match is None else match[1].decode()
-        except (ValueError, KeyError, TypeError, AttributeError):
+            match = _LINE.fullmatch(line) if self._damaged is None else None
+            return IndexRow.from_line(line).id if match is None else _require_id(match[1].decode())
+        except _DAMAGE:
             number = self._lines + 1
             if self._damaged is None:
                 raise DataError(
@@ -216,5 +229,8 @@ class StoreIndex:
     def _parse_row(self, identifier: str, line: bytes) -> IndexRow:
         try:
             return IndexRow.from_line(line)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise DataError(f"{self.path}: the line of '{identifier}' is damaged") from None
+        except _DAMAGE:
+            raise DataError(
+                f"{self.path}: the line of '{identifier}' is damaged; `semiovs labels verify {self.path.parent} --fix` "
+                "removes it"
+            ) from None

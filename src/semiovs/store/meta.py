@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.errors import ConfigError, DataError
-from semiovs.files import sweep_temporaries, write_bytes
+from semiovs.files import parse_json, sweep_temporaries, write_bytes
 from semiovs.vocab.vocabulary import Vocabulary
 
 FORMAT = 1
@@ -29,7 +29,12 @@ class StoreMeta:
     @classmethod
     def of(cls, vocabulary: Vocabulary, teacher: Mapping[str, Any]) -> StoreMeta:
         """Meta data of a new store."""
-        given = json.loads(json.dumps(dict(teacher)))
+        try:
+            given = json.loads(json.dumps(dict(teacher), allow_nan=False))
+        except ValueError:
+            raise ConfigError(
+                f"an option of the teacher is NaN or infinite, which no file can hold: {dict(teacher)}"
+            ) from None
         meta = {
             "format": FORMAT,
             "vocabulary": {"hash": vocabulary.hash, **vocabulary.as_json()},
@@ -43,7 +48,7 @@ class StoreMeta:
         path = root / META
         try:
             data = path.read_bytes()
-            meta = json.loads(data)
+            meta = parse_json(data)
         except FileNotFoundError:
             raise DataError(f"{root}: not a pseudo-label store (no {META}); {HINT}") from None
         except (OSError, ValueError) as error:
@@ -53,7 +58,7 @@ class StoreMeta:
             raise DataError(f"{path}: store format {found!r}; this version reads format {FORMAT}")
         try:
             return cls(Vocabulary.from_json(meta["vocabulary"]), dict(meta["teacher"]), data)
-        except (KeyError, TypeError, ValueError, ConfigError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError) as error:
             raise DataError(f"{path}: not the description of a pseudo-label store: {error!r}") from None
 
     def matches(self, root: Path) -> bool:

@@ -23,6 +23,8 @@ _COLOR_LAST = re.compile(r"(\S.*?)[\s,;:]+(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,
 _COLOR_FIRST = re.compile(r"(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+([^\d\s].*)")
 _ID_FIRST = re.compile(r"([0-9]{1,3})[\s:;,.=]\s*(\S.*)")
 _ID_LAST = re.compile(r"(\S.*?)[\s:;,=]+([0-9]{1,3})")
+#: Most characters of a line.
+_LONGEST = 1000
 _AS_NAMES = "if the numbers belong to the names, write the classes into a YAML file"
 
 #: What is understood, for the user guide: texts of files, what they are read as, and whether they are refused.
@@ -78,12 +80,14 @@ def parse_class_list(text: str) -> list[ListedClass]:
     ``_classes.csv``); colours (``road 128 64 128``, CVAT's ``road:128,64,128::``).
 
     Raises:
-        ClassListError: ids that do not go from 0 without gaps, on some lines only; a heading without a table.
+        ClassListError: ids that do not go from 0 without gaps, on some lines only; a heading without a table; a line
+            that is too long.
     """
+    lines = text.splitlines()
+    if long := next((number for number, line in enumerate(lines, 1) if len(line) > _LONGEST), 0):
+        raise ClassListError(long, f"{len(lines[long - 1]):,} characters in one line; is this a list of classes?")
     rows = [
-        ListedClass(number, kept)
-        for number, line in enumerate(text.splitlines(), 1)
-        if (kept := _COMMENT.sub("", line).strip())
+        ListedClass(number, kept) for number, line in enumerate(lines, 1) if (kept := _COMMENT.sub("", line).strip())
     ]
     rows = _drop_ignore(rows)
     table = _read_table(rows[1:]) if _is_heading(rows) else None

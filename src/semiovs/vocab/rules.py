@@ -9,6 +9,8 @@ from semiovs.vocab.colors import RGB
 
 #: 255 is the ignore value of masks.
 MOST_CLASSES = 255
+#: Most characters of a class name.
+LONGEST_NAME = 300
 
 
 class RuleError(ConfigError):
@@ -62,6 +64,8 @@ def _check_names(names: Sequence[str], ignore: Collection[str]) -> None:
     for index, name in enumerate(names):
         if not name.strip():
             raise RuleError(f"class {index} has an empty name", owner=index)
+        if len(name) > LONGEST_NAME:
+            raise RuleError(f"class {index} has a name of {len(name):,} characters: '{name[:40]}…'", owner=index)
         if name in seen:
             raise RuleError(f"class '{name}' is listed twice", owner=index)
         if name in ignore:

@@ -71,13 +71,17 @@ class Vocabulary:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def difference(self, wanted: Vocabulary) -> str | None:
-        """First difference of the names from those of `wanted`, in words; None if class ids mean the same in both."""
+        """How the names differ from those of `wanted`, in words; None if class ids mean the same in both."""
         if len(self) != len(wanted):
-            return f"{len(self)} classes there, {len(wanted)} wanted"
+            only = {"there": [n for n in self if n not in wanted.names], "wanted": [n for n in wanted if n not in self]}
+            named = [f"; only {where}: {_shorten(names)}" for where, names in only.items() if names]
+            return f"{len(self)} classes there, {len(wanted)} wanted{''.join(named)}"
         pairs = enumerate(zip(self.names, wanted.names, strict=True))
-        return next(
-            (f"class {i} is '{own}' there, '{other}' wanted" for i, (own, other) in pairs if own != other), None
-        )
+        first = next(((i, own, other) for i, (own, other) in pairs if own != other), None)
+        if first is None:
+            return None
+        order = "the same names in another order: " if set(self.names) == set(wanted.names) else ""
+        return f"{order}class {first[0]} is '{first[1]}' there, '{first[2]}' wanted"
 
     def index(self, name: str) -> int:
         """Id of the class called `name`.
@@ -140,6 +144,10 @@ class Vocabulary:
             return cls(**found.fields())
         except RuleError as error:
             raise found.locate_error(error) from None
+
+
+def _shorten(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def check_channels(maps: int, prompts: int, where: str) -> None:

@@ -16,7 +16,7 @@ from semiovs.calibration.calibration import CalibratedTeacher, Calibration, iden
 from semiovs.calibration.counts import ScoreCounts
 from semiovs.calibration.fit import assign_folds, choose_candidate, count_answers, fit
 from semiovs.calibration.risk_control import NEVER
-from semiovs.errors import DataError, UsageError
+from semiovs.errors import DataError, ResourcesError, UsageError
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.ovs.ensemble import Ensemble
@@ -312,16 +312,22 @@ def test_what_cannot_be_measured_is_told(labeled, tmp_path):
         fit(blank, GOOD, WHO)
 
 
-def test_a_batch_that_does_not_fit_is_halved(labeled):
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no"), MemoryError()])
+def test_a_batch_that_does_not_fit_is_halved(labeled, error):
     class Small(Toy):
+        most = 2
+
         def maps(self, images, vocabulary):
-            if len(images) > 2:
-                raise torch.OutOfMemoryError("no")
+            if len(images) > self.most:
+                raise error
             return super().maps(images, vocabulary)
 
     reader = MaskReader(GOOD.names)
     want = count_answers(Toy(), labeled, reader, GOOD)
     assert count_answers(Small(), labeled, reader, GOOD, batch_size=8).digest == want.digest
+    Small.most = 0
+    with pytest.raises(ResourcesError, match="pixels do not fit the memory, even as a batch of one"):
+        count_answers(Small(), labeled, reader, GOOD)
 
 
 def test_a_teacher_without_scores_still_gets_rules():

@@ -1,14 +1,18 @@
 """Loader processes on a machine that is full, and those that do not answer."""
 
+import contextlib
 import errno
 import multiprocessing
 import os
 import signal
+import time
+from collections import deque
 
 import pytest
 import torch
 
 from semiovs.data import LoadingStoppedError, StepStream, ViewRequest, loader, require_shared_memory
+from semiovs.data.workers import _wait_for_next
 from semiovs.errors import ResourcesError
 from unit import toy_data
 
@@ -135,3 +139,41 @@ def test_the_limit_on_open_files_is_raised_as_far_as_it_goes(sources):
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= min(before[1], 4096)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such limit")
+@pytest.mark.parametrize("left", [3, 12, 40])
+def test_few_open_files_are_one_line_and_no_hang(sources, left):
+    import resource
+
+    class Limited(StepStream):
+        def __getitem__(self, step):
+            if step == 0:  # in the worker alone
+                resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+                taken = []
+                with contextlib.suppress(OSError):
+                    while True:
+                        taken.append(os.open(os.devnull, os.O_RDONLY))
+                for file in taken[:left]:
+                    os.close(file)
+            return super().__getitem__(step)
+
+    views = ViewRequest(unlabeled=2, mixing=True, ood=2)
+    limited = Limited(sources, views, crop_size=33, batch_size=2, seed=0, micro_steps_total=12)
+    with pytest.raises(ResourcesError, match=r"too many open files \(ulimit -n\).*data\.workers=0"):
+        deque((time.sleep(0.01) for _ in loader(limited, 0, 12, workers=1)), maxlen=0)  # the worker gets ahead
+
+
+def test_a_thread_that_pins_memory_and_ends_is_told():
+    class Thread:
+        def is_alive(self):
+            return False
+
+    class Batches:
+        _pin_memory_thread = Thread()
+
+        def __next__(self):
+            raise RuntimeError("DataLoader timed out after 1 seconds")
+
+    with pytest.raises(ResourcesError, match="page-locked memory has ended"):
+        _wait_for_next(Batches(), lambda: False)

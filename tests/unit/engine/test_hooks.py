@@ -66,6 +66,17 @@ def test_best_is_the_earliest_of_the_highest_and_the_method_hears_of_it():
     assert learner.method.training
 
 
+def test_an_evaluation_is_made_once_after_a_step_and_not_before_the_first():
+    rows, learner = Rows(), learner_of()
+    hook = EvaluationHook(lambda _: {"miou": 0.5}, [rows], every=2, total_steps=7, default="ema")
+    hook(learner)
+    learner.step = 2
+    hook(learner)
+    hook(learner)
+    assert learner.scored == {"eval": 2}
+    assert [row["step"] for row in rows.rows] == [2, 2]
+
+
 def test_saves_on_time_at_a_new_best_and_at_the_end(tmp_path):
     def crown(learner: Learner) -> None:
         if learner.step == 4:
@@ -176,6 +187,10 @@ def test_metrics_after_the_resumed_step_are_cut_with_a_torn_line(tmp_path):
         {"kind": "train", "step": 1, "loss": None},
         {"kind": "train", "step": 2, "loss": 0.5},
     ]
+    for kind in ("eval", "held_out"):
+        writer.write({"kind": kind, "step": 2})
+    run.cut_metrics(2, pending=["eval"])
+    assert [row["kind"] for row in read_metrics(run.metrics)] == ["train", "train", "held_out"]
 
 
 def test_console_lines_and_tensorboard(tmp_path):

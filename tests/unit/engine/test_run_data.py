@@ -9,9 +9,10 @@ from PIL import Image
 from semiovs.cli.app import main
 from semiovs.engine.data_fingerprint import DataFingerprint
 from semiovs.engine.run import read_metrics
-from semiovs.engine.run_data import describe_other_size
+from semiovs.engine.run_data import describe_other_classes, describe_other_size
 from semiovs.images.manifest import Manifest
 from semiovs.models.weights import read_checkpoint
+from semiovs.vocab import Vocabulary
 from unit import toy_data
 
 SMALL = [
@@ -182,3 +183,17 @@ def test_no_size_no_line(tmp_path):
     assert describe_other_size(None, [tmp_path]) is None
     assert describe_other_size((3, 3), [tmp_path / "nothing.png"]) is None
     assert describe_other_size((3, 3), []) is None
+
+
+def test_classes_that_changed_since_the_training_are_told(root, tmp_path):
+    trained, run = Vocabulary.of(["sky", "road", "car"]), tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").write_text(f"data: {{root: '{root}'}}\n")
+    assert describe_other_classes(run, trained) is None
+    (root / "classes.txt").write_text("sky\ncar\nroad\n")
+    for source in (run, run / "checkpoints/best.pt"):
+        told = describe_other_classes(source, trained)
+        assert "config.yaml has other classes today than the model was trained on: the same names in another" in told
+    shutil.rmtree(root)
+    assert describe_other_classes(run, trained) is None
+    assert describe_other_classes(tmp_path / "m.safetensors", trained) is None

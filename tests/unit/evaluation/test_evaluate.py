@@ -1,8 +1,5 @@
 """Scoring a model on images with masks."""
 
-import json
-import subprocess
-import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,8 +9,8 @@ from PIL import Image
 from torch import nn
 
 from semiovs.config.schema import EvalConfig
-from semiovs.errors import DataError, UsageError
-from semiovs.evaluation import evaluate
+from semiovs.errors import DataError, SemiovsWarning, UsageError
+from semiovs.evaluation import EvaluationStoppedError, evaluate
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
 from semiovs.models import Normalization
@@ -57,6 +54,32 @@ def score(records, model=None, **changes):
     settings = EvalConfig(**changes.pop("settings", {}))
     given = {"masks": MASKS, "normalization": RAW, "settings": settings, **changes}
     return evaluate(model or Brightness(), records, **given)
+
+
+def test_what_does_not_fit_into_memory_is_scored_in_windows_and_told(records, tmp_path):
+    class Small(Brightness):
+        def forward(self, image):
+            if image.shape[-1] > 128:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(image)
+
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 140, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    Image.fromarray((pixels.astype(float).mean(2) > 127.5).astype(np.uint8)).save(tmp_path / "wide_m.png")
+    given = [*records, Record("wide", tmp_path / "wide.png", tmp_path / "wide_m.png")]
+    with pytest.warns(SemiovsWarning, match=r"140x20 pixels do not fit .* eval\.window=128"):
+        found = score(given, Small())
+    assert found.iou == score(given).iou
+    assert found.as_json()["in_windows"] == 1
+    assert "in_windows" not in score(given).as_json()
+
+
+def test_it_ends_within_an_image_when_it_is_asked_to(records):
+    model = Brightness().train()
+    with pytest.raises(EvaluationStoppedError):
+        score(records, model, stopping=lambda: len(model.sizes) == 2)
+    assert len(model.sizes) == 2
+    assert model.norm.training
 
 
 def test_each_view_is_one_look_and_mirrored_looks_agree(records):
@@ -167,46 +190,6 @@ def test_no_images_and_other_classes(records):
         score([])
     with pytest.raises(DataError, match="the model knows 4 classes, the masks have 3"):
         score(records, Brightness(4))
-
-
-_RANK = """
-import json, sys
-from pathlib import Path
-import torch
-import torch.distributed as dist
-from semiovs.config.schema import EvalConfig
-from semiovs.images.record import Record
-from semiovs.images.masks import MaskReader
-from semiovs.evaluation import evaluate
-from semiovs.models import Normalization
-
-class Bright(torch.nn.Module):
-    def forward(self, image):
-        bright = image.mean(1, keepdim=True) - 0.5
-        return torch.cat([-bright, bright, bright - 9], 1)
-
-rank, folder = int(sys.argv[1]), Path(sys.argv[2])
-dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-records = [Record(str(i), folder / f"{i}.png", folder / f"{i}_m.png") for i in range(7)]
-result = evaluate(
-    Bright(), records, masks=MaskReader(("dark", "bright", "never")), settings=EvalConfig(),
-    normalization=Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), rank=rank, world_size=2,
-)
-print(json.dumps(result.as_json()))
-dist.destroy_process_group()
-"""
-
-
-@pytest.mark.slow
-def test_two_ranks_return_the_scores_of_all_images(records, tmp_path):
-    ranks = [
-        subprocess.Popen([sys.executable, "-c", _RANK, str(i), str(tmp_path)], stdout=subprocess.PIPE) for i in (0, 1)
-    ]
-    found = [json.loads(process.communicate(timeout=120)[0]) for process in ranks]
-    expected = score(records).as_json()
-    for result in (*found, expected):
-        del result["seconds"]
-    assert found == [expected, expected]
 
 
 def test_images_of_one_size_are_evaluated_together(records, tmp_path):

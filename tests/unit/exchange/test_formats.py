@@ -118,7 +118,7 @@ def test_cvat(tmp_path):
     found, names = read(path)
     assert names == ("cvat",)
     assert found.labels == ["car", "road"]
-    assert found.skipped == {"polyline": 1, "points": 1, "tag": 1}
+    assert found.skipped.counts == {"polyline": 1, "points": 1, "tag": 1}
     assert rows(masks(tmp_path, path, rest="background")["a"]) == [
         "11111111",
         "12211111",
@@ -162,7 +162,7 @@ def test_label_studio(tmp_path):
     task = {"id": 1, "data": {"image": "/data/upload/3/0a1b2c3d-a.jpg"}, "annotations": [{"id": 4, "result": result}]}
     photo(tmp_path / "images/a.jpg")
     path = label_studio(tmp_path, task)
-    assert read(path)[0].skipped == {"choices": 1}
+    assert read(path)[0].skipped.counts == {"choices": 1}
     assert rows(masks(tmp_path, path, rest="background")["a"]) == [
         "11111111",
         "12221111",
@@ -238,10 +238,11 @@ def labelme(root, shapes, name="a", **more):
         ({"points": [[0, 0], [4, 0], [4, 2], [0, 2]]}, {0: "2222....", 1: "2222....", 2: "........"}),
         ({"shape_type": "rectangle", "points": [[4, 2], [1, 0]]}, {0: ".222....", 2: "........"}),
         ({"shape_type": "circle", "points": [[4, 3], [4, 1]]}, {0: "........", 2: "..2222.."}),
-        ({"shape_type": "line", "points": [[0, 3], [8, 3]]}, {0: "22222222", 5: "22222222"}),
-        ({"shape_type": "linestrip", "points": [[-9, -2], [99, -2]]}, {2: "22222222", 3: "........"}),
-        ({"shape_type": "point", "points": [[-3, -3]]}, {0: "2.......", 2: "........"}),
-        ({"shape_type": "points", "points": [[-3, -3], [11, -3]]}, {0: "2......2", 2: "........"}),
+        (
+            {"shape_type": "oriented_rectangle", "points": [[4, 0], [8, 4], [6, 6], [2, 2]]},
+            {0: "...2....", 3: "...2222."},
+        ),
+        ({"shape_type": "quadrilateral", "points": [[0, 0], [4, 0], [2, 2], [0, 2]]}, {0: "222.....", 1: "22......"}),
     ],
 )
 def test_labelme(tmp_path, shape, expected):

@@ -14,7 +14,7 @@ from semiovs.errors import DataError
 from semiovs.exchange import brush, coco
 from semiovs.exchange.annotation_file import AnnotationFile
 from semiovs.exchange.annotations import Bitmap
-from semiovs.exchange.polygons import Polygons, fill_polygon, make_ellipse, make_line, make_rectangle, trace_outlines
+from semiovs.exchange.polygons import Polygons, fill_polygon, make_ellipse, make_rectangle, trace_outlines
 from semiovs.exchange.problems import ProblemList
 from semiovs.exchange.regions import layer_outlines
 from semiovs.images.coco_polygons import fill_polygons
@@ -116,8 +116,6 @@ def test_pixels_of_polygons():
     assert turned.sum() == 6
     round_ = fill_polygon(make_ellipse(50, 50, 30, 20), 100, 100)
     assert round_.sum() == pytest.approx(np.pi * 30 * 20, rel=0.01)
-    path = np.array([[2.0, 10.0], [18.0, 10.0], [18.0, 10.0]])
-    assert Polygons(make_line(path, 4)).rasterize(20, 20).sum() == 16 * 4
     bow = np.array([[0.0, 0.0], [8.0, 8.0], [8.0, 0.0], [0.0, 8.0]])  # crosses itself
     assert 24 <= fill_polygon(bow, 8, 8).sum() <= 40
 

@@ -175,31 +175,40 @@ def test_a_truncated_open_image_is_refused(weights, tmp_path):
         Predictor.load(weights, device="cpu")(image)
 
 
-def limited(predictor, most):
+NO_MEMORY = [
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    MemoryError(),
+]
+
+
+def limited(predictor, most, error=NO_MEMORY[0]):
     """The predictor on a machine that has no memory for inputs of more than `most` pixels."""
 
     def check(module, inputs):
         if inputs[0].shape[-1] * inputs[0].shape[-2] > most:
-            raise RuntimeError(
-                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
-            )
+            raise error
 
     predictor.model.register_forward_pre_hook(check)
     return predictor
 
 
-def test_what_does_not_fit_as_a_whole_is_predicted_in_windows_and_told_once(weights):
-    large = np.random.default_rng(0).integers(0, 256, (300, 310, 3), np.uint8)
-    predictor = limited(Predictor.load(weights, device="cpu"), 256 * 256)
+@pytest.mark.parametrize("error", NO_MEMORY)
+def test_what_does_not_fit_as_a_whole_is_predicted_in_windows_and_told_once(weights, error, tmp_path):
+    large = np.random.default_rng(0).integers(0, 256, (140, 150, 3), np.uint8)
+    predictor = limited(Predictor.load(weights, device="cpu"), 128 * 128, error)
     with pytest.warns(
-        SemiovsWarning, match=r"310x300 pixels do not fit .* windows of 256 \(eval\.mode=sliding\)"
+        SemiovsWarning,
+        match=r"150x140 pixels do not fit .* windows of 128 \(eval\.mode=sliding eval\.window=128 eval\.stride=96\)",
     ) as told:
         first, found = predictor(large), predictor(large)
     assert len(told) == 1
     assert (first.labels == found.labels).all()
-    assert found.scores.shape == (3, 300, 310)
-    expected = Predictor.load(weights, device="cpu", mode="sliding", window=256)(large)
+    assert found.scores.shape == (3, 140, 150)
+    expected = Predictor.load(weights, device="cpu", mode="sliding", window=128, stride=96)(large)
     assert (found.labels == expected.labels).all()
+    found.write_scores(tmp_path / "scores.npz")
+    np.testing.assert_array_equal(np.load(tmp_path / "scores.npz")["scores"], expected.scores.astype(np.float16))
     small = predictor(large[:100, :100])
     assert (small.labels == Predictor.load(weights, device="cpu")(large[:100, :100]).labels).all()
 
@@ -212,6 +221,28 @@ def test_what_does_not_fit_in_any_way_is_one_line(weights, pixels):
             predictor(pixels)
         assert caught.value.exit_code == 2
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["whole", "sliding", "center_crop"])
+@pytest.mark.parametrize("held", [0, 1 << 20])
+def test_scores_in_a_file_are_those_in_memory(weights, pixels, tmp_path, mode, held, monkeypatch):
+    monkeypatch.setattr("semiovs.inference.score_file._HELD", held or 1)
+    found = Predictor.load(weights, device="cpu", mode=mode, window=32, stride=20)(pixels)
+    found.write_scores(tmp_path / "scores.npz")
+    with np.load(tmp_path / "scores.npz") as file:
+        np.testing.assert_array_equal(file["scores"], found.scores.astype(np.float16))
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.npz"]
+
+
+def test_scores_that_do_not_fit_are_begun_again_in_windows(weights, tmp_path):
+    large = np.random.default_rng(0).integers(0, 256, (140, 150, 3), np.uint8)
+    predictor = Predictor.load(weights, device="cpu")
+    found = predictor(large)
+    limited(predictor, 128 * 128)
+    with pytest.warns(SemiovsWarning, match="windows of 128"):
+        found.write_scores(tmp_path / "scores.npz")
+    expected = Predictor.load(weights, device="cpu", mode="sliding", window=128, stride=96)(large).scores
+    np.testing.assert_array_equal(np.load(tmp_path / "scores.npz")["scores"], expected.astype(np.float16))
 
 
 def test_other_errors_of_a_model_stay_what_they_are(weights, pixels):

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semiovs.errors import UsageError
-from semiovs.models.tiling import covered, nearest_multiple, predict_logits, predict_probabilities
+from semiovs.models.tiling import covered, nearest_multiple, predict_logits, predict_probabilities, predict_strips
 
 
 def pointwise(image):
@@ -34,6 +34,22 @@ def test_sliding_covers_every_pixel_once_on_average(height, width, window, part,
     image = torch.randn(2, 3, height, width)
     probabilities = predict_probabilities(pointwise, image, mode="sliding", window=window, stride=stride, edge=edge)
     torch.testing.assert_close(probabilities, pointwise(image).softmax(1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("average", ["probabilities", "logits"])
+@pytest.mark.parametrize("edge", ["shift", "truncate"])
+@pytest.mark.parametrize(("size", "strips"), [((40, 30), 3), ((7, 30), 1), ((16, 5), 1)])
+def test_strips_are_the_whole_row_by_row_of_windows(size, strips, edge, average):
+    how = {"mode": "sliding", "window": 16, "stride": 12, "edge": edge, "average": average}
+    torch.manual_seed(0)
+    net, image = torch.nn.Conv2d(3, 2, 5, padding=2).requires_grad_(False), torch.randn(1, 3, *size)
+    found = list(predict_strips(net, image, **how))
+    assert torch.equal(torch.cat([part for _, part in found], dim=-2), predict_logits(net, image, **how))
+    assert [rows.start for rows, _ in found] == [0, *(rows.stop for rows, _ in found[:-1])]
+    assert len(found) == strips + (edge == "truncate" and size[0] > 12)
+    ((rows, part),) = predict_strips(net, image, **{**how, "flip": True})
+    assert rows == slice(0, size[0])
+    assert torch.equal(part, predict_logits(net, image, **{**how, "flip": True}))
 
 
 @pytest.mark.parametrize("size", [(48, 48), (49, 100), (20, 100), (20, 30)])

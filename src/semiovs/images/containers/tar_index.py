@@ -7,7 +7,6 @@ may tell ``source`` (or ``url``) and ``license``.
 
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 import tarfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from semiovs.errors import DataError
+from semiovs.files import parse_json
 from semiovs.images.conventions import IMAGE_SUFFIXES
 from semiovs.images.record_lines import require_storable, shorten
 
@@ -227,7 +227,7 @@ def _find_fault(member: tarfile.TarInfo) -> str | None:
 
 
 def _parse_sidecar(data: bytes) -> dict[str, str]:
-    row = json.loads(data)
+    row = parse_json(data)
     if not isinstance(row, dict):
         raise ValueError("expected an object")
     found = {"source": row.get("source") or row.get("url"), "license": row.get("license")}

@@ -60,8 +60,11 @@ def read_numbered_classes(path: Path) -> FoundClasses | None:
     """
     import yaml
 
+    from semiovs.config.yaml_reader import MAX_CHARACTERS
+
     try:
-        data = yaml.safe_load(path.read_text("utf-8-sig"))
+        text = path.read_text("utf-8-sig")
+        data = yaml.safe_load(text) if len(text) <= MAX_CHARACTERS else None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
         return None
     rows = (data.get("classes") or data.get("names")) if isinstance(data, dict) else None

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from semiovs.files import parse_json
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.class_masks import refuse_class_masks
 from semiovs.images.discover.id_lists import PLACES as ID_PLACES
@@ -356,7 +357,7 @@ def _parse_rows(lines: Iterable[str]) -> Iterator[tuple[str, str | None]]:
             continue
         if text.startswith("{"):
             try:
-                row = json.loads(text)
+                row = parse_json(text)
             except ValueError:
                 continue
             if isinstance(row.get("image"), str):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from semiovs.images.discover.layouts import (
     list_mask_folders,
     list_mask_names,
 )
+from semiovs.images.file_names import normalize_name
 from semiovs.images.folder_walk import walk_files
 
 #: An image and its mask, if it has one.
@@ -53,9 +53,9 @@ def pair_by_name(images: Path, masks: Path, *, deep: bool = True) -> list[Pair]:
 
     Files among the images that are named like masks and have none themselves are no images: they are left away.
     """
-    by_name = {_normalize_unicode(cut_name(path, masks)): path for path in walk_files(masks, MASK_SUFFIXES)}
+    by_name = {normalize_name(cut_name(path, masks)): path for path in walk_files(masks, MASK_SUFFIXES)}
     files = sorted(walk_files(images, IMAGE_SUFFIXES, deep=deep, skip=masks.resolve()))
-    names = {path: _normalize_unicode(cut_name(path, images)) for path in files}
+    names = {path: normalize_name(cut_name(path, images)) for path in files}
     pairs = [(path, _find_mask(by_name, name, path.suffix, beside=False)) for path, name in names.items()]
     return [(image, mask) for image, mask in pairs if not _is_stray(image, mask)]
 
@@ -117,8 +117,3 @@ def cut_name(path: Path, folder: Path) -> str:
     """Path without suffix of a file that `walk_files` found in a folder; six times as fast as pathlib."""
     name = path.as_posix()[0 if str(folder) == "." else len(folder.as_posix().rstrip("/")) + 1 :]
     return name[: -len(path.suffix)]
-
-
-def _normalize_unicode(name: str) -> str:
-    """Normalise a name to Unicode NFC; some systems store accents separately."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)

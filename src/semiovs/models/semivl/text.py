@@ -6,13 +6,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semiovs.errors import UsageError, WeightsError, did_you_mean
+from semiovs.array_files import read_array
+from semiovs.errors import DataError, UsageError, WeightsError, did_you_mean
 from semiovs.models.semivl.tower import weights_of, where_to_put
 from semiovs.models.text import TextEncoder, build_text
 from semiovs.models.text.words import WordText
@@ -166,19 +168,22 @@ def read_embeddings(path: str | Path, rows: int, dim: int, *, option: str, what:
         WeightsError: not there, not an array of numbers, or of another vocabulary or text encoder.
     """
     file = Path(path).expanduser()
+
+    def check(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        if len(shape) != 2 or dtype.kind != "f":
+            raise WeightsError(f"{option}: {file}: must be one array of numbers, ({rows}, {dim}); is it another file?")
+        if shape != (rows, dim):
+            cause = "it belongs to another vocabulary" if shape[0] != rows else "it belongs to another CLIP model"
+            raise WeightsError(
+                f"{option}: {file}: has {shape[0]} rows of {shape[1]} numbers, but there are {rows} {what} "
+                f"and the model reads {dim}: {cause}"
+            )
+
     try:
-        array = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else "not a .npy file"
+        array = read_array(file, "embeddings", check)
+    except DataError:
+        reason = "not a .npy file" if file.exists() else "no such file"
         raise WeightsError(f"{option}: {file}: {reason}; give the text embeddings, or null to compute them") from None
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
-        raise WeightsError(f"{option}: {file}: must be one array of numbers, ({rows}, {dim}); is it another file?")
-    if array.shape != (rows, dim):
-        cause = "it belongs to another vocabulary" if array.shape[0] != rows else "it belongs to another CLIP model"
-        raise WeightsError(
-            f"{option}: {file}: has {array.shape[0]} rows of {array.shape[1]} numbers, but there are {rows} {what} "
-            f"and the model reads {dim}: {cause}"
-        )
     if not np.isfinite(array).all() or not array.any(axis=1).all():
         raise WeightsError(f"{option}: {file}: holds rows that are zero or not finite; the file is damaged")
     return torch.from_numpy(array.astype(np.float32))
