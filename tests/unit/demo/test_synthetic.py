@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from semiovs.config.schema import DataConfig, OodConfig
 from semiovs.datasets.folder import FolderDataset
