@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from PIL import Image
 from benchmarks import pictures
 from benchmarks.measure import Row, Size, alternately, counted, rate, row
 from semiovs.audit.audit import Audit, audit
+from semiovs.cli.data_input import audit_data, find_data
 from semiovs.data.collection import LABELED, Collection, Stream
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
@@ -36,7 +38,7 @@ _IMAGES_A_SECOND, _CORES, _SEARCH = 300.0, 2, 20.0
 def rows(size: Size) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         files = pictures.make(Path(folder), size.of(64, 3), (500, 375) if not size.tiny else (100, 75))
-        return [*_check(files, size), *_memory(files, size), *_near(size)]
+        return [*_check(files, size), *_folders(files, size), *_memory(files, size), *_near(size)]
 
 
 def _check(files: list[tuple[Path, Path]], size: Size) -> list[Row]:
@@ -53,6 +55,33 @@ def _check(files: list[tuple[Path, Path]], size: Size) -> list[Row]:
         rate("data check, one of two cores", share, "check", "goal", unit, work=work),
         row("data check, an image, two cores, wall time", wall, "check", "goal", "ms", work=work),
     ]
+
+
+def _folders(files: list[tuple[Path, Path]], size: Size) -> list[Row]:
+    """Twenty folders without a configuration, one after the other: what lies where is found out first."""
+    count, images = size.of(20, 2), len(files) // 3
+    with tempfile.TemporaryDirectory() as place:
+        folders = [_lay_out(Path(place) / str(number), files[:images], files[images:]) for number in range(count)]
+        times = alternately(
+            size,
+            plain=lambda: [_plain(files, len(files)) for _ in folders],
+            check=lambda: [audit_data(find_data([str(folder)]), threads=1, shown=False) for folder in folders],
+        )
+    return [row(f"data check, {count} folders as found, against decoding alone", times, "check", "plain", "s")]
+
+
+def _lay_out(folder: Path, labeled: list[tuple[Path, Path]], bare: list[tuple[Path, Path]]) -> Path:
+    """A folder in the layout that `init` knows, without errors."""
+    for name in ("images", "masks", "unlabeled"):
+        (folder / name).mkdir(parents=True)
+    for image, mask in labeled:
+        shutil.copy(image, folder / "images")
+        shutil.copy(mask, folder / "masks")
+    for image, _ in bare:
+        shutil.copy(image, folder / "unlabeled")
+    (folder / "classes.txt").write_text("\n".join(_CLASSES))
+    assert audit_data(find_data([str(folder)]), threads=1, shown=False).ok
+    return folder
 
 
 def _memory(files: list[tuple[Path, Path]], size: Size) -> list[Row]:

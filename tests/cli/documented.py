@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,12 @@ import typer
 
 from semiovs.cli.app import _CLICK_ERROR, VERBS, load_verb
 from semiovs.config import list_presets, load_config
+from semiovs.config.layers import join_key, sections
 from semiovs.config.load import split_source
 from semiovs.datasets.splits import load_catalogue
 from semiovs.errors import SemiovsError, UsageError
 from semiovs.models import weight_catalog
-from semiovs.registry import DATASETS, METHODS, TEACHERS, check_options, lookup
+from semiovs.registry import DATASETS, METHODS, SEGMENTERS, TEACHERS, check_options, lookup
 from semiovs.vocab import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +32,14 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 _PLUG_INS = {"mean-teacher", "colours", "tiles", "my-method", "my-teacher"}
 _FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"`(semiovs [^`]+)`")
+_KEY = re.compile(r"`((?:data|ood|model|method|optim|train|eval|run)\.[a-z_.]+)(?:=[^`]*)?`")
+_OTHER = {
+    "make": re.compile(r"^ *make ([a-z-]+)|`make ([a-z-]+)", re.MULTILINE),
+    "script": re.compile(r"python (examples/[\w/]+\.py)"),
+    "module": re.compile(r"python -m ((?:semiovs|benchmarks)\b[\w.]*)"),
+    "extra": re.compile(r"\bsemiovs\[([\w,-]+)\]"),
+}
+_SUFFIXES = (".json", ".safetensors", ".txt", ".yaml")
 _SETTING = re.compile(r"[a-z_.]+=.*", re.DOTALL)
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z_]*")
 _SHELL = {">", "|", "&&", "<"}
@@ -60,6 +70,42 @@ def commands(page: Path) -> list[Command]:
     for code in _CODE.finditer(_FENCE.sub("", text)):
         found += _of_line(" ".join(code[1].split()), f"{name} (in the text)", partly=True)
     return found
+
+
+def settings(page: Path) -> list[str]:
+    """The settings (`section.key`) that the text of a page names; names of files are none."""
+    found = _KEY.findall(_FENCE.sub("", page.read_text("utf-8")))
+    return [key for key in found if not key.endswith(_SUFFIXES)]
+
+
+def other_commands(page: Path) -> Iterator[tuple[str, str]]:
+    """What a page calls besides the program: targets of make, our scripts and modules, extras to install."""
+    text = page.read_text("utf-8")
+    for kind, pattern in _OTHER.items():
+        for found in pattern.finditer(text):
+            yield from ((kind, name) for name in "".join(filter(None, found.groups())).split(","))
+
+
+def known_others() -> dict[str, set[str]]:
+    """The targets, scripts, modules and extras that there are."""
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return {
+        "make": set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)),
+        "script": {str(path.relative_to(ROOT)) for path in (ROOT / "examples").rglob("*.py")},
+        "module": {
+            str(path.relative_to(root).with_suffix("")).replace("/", ".").removesuffix(".__main__")
+            for root, folder in ((ROOT / "src", "semiovs"), (ROOT, "benchmarks"))
+            for path in (root / folder).rglob("*.py")
+        },
+        "extra": set(package["optional-dependencies"]),
+    }
+
+
+def known_settings() -> set[str]:
+    """Every key of a configuration, with the options of all methods and segmenters."""
+    keys = {join_key(path, key) for path, model in sections().items() for key in model.model_fields}
+    keys |= {f"method.{option}" for method in METHODS.values() for option in method.options}
+    return keys | {f"model.{option}" for segmenter in SEGMENTERS.values() for option in segmenter.options}
 
 
 def _of_block(block: str, place: str) -> Iterator[Command]:

@@ -10,7 +10,18 @@ import re
 
 import pytest
 
-from cli.documented import PAGES, ROOT, Command, blocks, commands, problem
+from cli.documented import (
+    PAGES,
+    ROOT,
+    Command,
+    blocks,
+    commands,
+    known_others,
+    known_settings,
+    other_commands,
+    problem,
+    settings,
+)
 
 COMMANDS = [command for page in PAGES for command in commands(page)]
 PYTHON = [
@@ -65,6 +76,24 @@ def test_what_is_wrong_is_told(words, told):
 def test_a_command_that_leaves_something_out_is_let_through():
     assert problem(Command(("labels", "merge"), "here", partly=True)) == ""
     assert problem(Command(("labels", "merge", "--cpoy"), "here", partly=True)) != ""
+
+
+def test_every_setting_that_is_named_exists():
+    named = {f"{page.relative_to(ROOT)}: {key}": key for page in PAGES for key in settings(page)}
+    known = known_settings()
+    assert len(named) > 150
+    assert [place for place, key in named.items() if key not in known] == []
+
+
+def test_targets_scripts_modules_and_extras_that_are_named_exist():
+    named = {
+        f"{page.relative_to(ROOT)}: {kind} {name}": (kind, name)
+        for page in PAGES
+        for kind, name in other_commands(page)
+    }
+    known = known_others()
+    assert {kind for kind, _ in named.values()} == set(known)
+    assert [place for place, (kind, name) in named.items() if name not in known[kind]] == []
 
 
 @pytest.mark.parametrize("text", PYTHON)

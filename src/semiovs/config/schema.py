@@ -245,7 +245,7 @@ class ModelConfig(NamedSection):
 
 
 class MethodConfig(NamedSection):
-    """The learner."""
+    """The method: how the student learns."""
 
     name: str = Field("unimatch", description="method (semiovs list methods); its options stand beside it")
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from semiovs.data.collection import Collection, Stream
+from semiovs.data.collection import Collection, Stream, Target
 from semiovs.data.label_source import LabelSource, MaskFiles, MatchedLabels
 from semiovs.errors import DataError
 from semiovs.files import write_text
@@ -58,10 +58,11 @@ class DataFingerprint:
         """
 
         def mark(stream: Stream) -> dict[str, str]:
-            labels = sources.ood_labels if sources.target_of(stream.name) == "label" else None
+            target = sources.target_of(stream.name)
+            labels = sources.ood_labels if target == "label" else None
             records = stream.manifest
             chunks = [records[start : start + _CHUNK] for start in range(0, len(records), _CHUNK)]
-            marks = read_ahead(chunks, lambda part: [(r.id, _mark(r, labels)) for r in part], threads=threads)
+            marks = read_ahead(chunks, lambda part: [(r.id, _mark(r, target, labels)) for r in part], threads=threads)
             return dict(pair for part in marks for pair in part)
 
         return cls(
@@ -115,14 +116,15 @@ def _look_up_size(path: Path) -> tuple[int, int] | None:
     return width, height
 
 
-def _mark(record: Record, labels: LabelSource | None) -> str:
+def _mark(record: Record, target: Target, labels: LabelSource | None) -> str:
     try:
         image = (
             identify(record.image).rpartition("\0")[2] if split_path(record.image) else str(record.image.stat().st_size)
         )
     except OSError as error:
         raise DataError(f"{record.image}: {error.strerror or error}", kind="missing") from None
-    mask = _checksum(record.mask) if record.mask is not None else _mark_label(labels, record.id)
+    read = record.mask if target == "mask" else None  # a list may name masks that nobody reads
+    mask = _mark_label(labels, record.id) if read is None else _checksum(read)
     return f"{image} {mask}" if mask else image
 
 

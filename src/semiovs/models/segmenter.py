@@ -80,7 +80,7 @@ class Segmenter(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:
-        """Feature maps -> logits (B, K, *size)."""
+        """Feature maps -> logits (B, K, H, W) at `size`, (H, W)."""
 
     def layers(self) -> tuple[list[nn.Parameter], ...]:
         """Parameters of the encoder by depth, from the image up; a single layer where it has no order that is known."""

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -73,6 +74,14 @@ def test_a_mask_of_the_same_length_with_other_bytes_is_a_change(root):
     data[-20] ^= 1
     path.write_bytes(data)
     assert before.differences(find(root)) == ["labelled: 1 of 5 changed: l1"]
+
+
+def test_masks_that_a_list_names_and_nothing_reads_do_not_count(root):
+    """A list of OOD images that names masks which are not there, as published ones do: the labels lie elsewhere."""
+    collection = toy_data.sources(root)
+    assert collection.ood is not None
+    named = Manifest([replace(record, mask=root / "nowhere.png") for record in collection.ood], root)
+    assert DataFingerprint.of(toy_data.changed(collection, ood=named)).digest == DataFingerprint.of(collection).digest
 
 
 def test_another_order_is_a_change(root):
