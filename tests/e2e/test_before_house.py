@@ -28,6 +28,12 @@ VOCABULARY_HASH = "054b6ba0b9288393"
 CALIBRATION_HASH = "3f9c85c0f2447328"
 NAMES = ("background", "stripes", "checks", "dots", "waves", "bricks", "cells", "grid")
 
+#: Older releases of torch drop other channels for a seed than the one that these runs were made with.
+needs_same_draws = pytest.mark.skipif(
+    torch.empty(8).bernoulli_(generator=torch.Generator().manual_seed(5)).tolist() != [0, 1, 1, 1, 1, 0, 0, 0],
+    reason="this torch draws other dropout from a seed",
+)
+
 
 @pytest.fixture
 def old(tmp_path, monkeypatch) -> Path:
@@ -70,6 +76,7 @@ def test_predict(old, capsys, source):
     assert [Image.open(path).size for path in (old / "out").rglob("val-000?.png")] == [(48, 48)] * 2
 
 
+@needs_same_draws
 def test_resume_ends_in_the_weights_of_the_old_program(old, capsys):
     found = told(capsys, "resume", "run", "data.root=images")
     assert found["step"] == 4
@@ -100,6 +107,7 @@ def test_a_store_opens_and_verifies(old, capsys):
     assert told(capsys, "labels", "verify", "images/store")
 
 
+@needs_same_draws
 def test_a_store_trains(old, capsys):
     settings = ["train.steps=1", "train.eval_every=1", "run.dir=new"]
     assert told(capsys, "train", "run", "data.root=images", *settings)["step"] == 1
