@@ -63,7 +63,7 @@ def test_the_whole_way(folder, capsys):
     code, out, _ = told(capsys, "calibrate", "my.yaml", "--from", "made", "--out", "c.json")
     assert code == 0
     assert "car" in out
-    assert "next: semiovs label my.yaml --teacher masks --calibration c.json" in out
+    assert "then: semiovs label my.yaml --teacher masks --from DIR --calibration c.json" in out
     code, out, _ = told(capsys, "label", "my.yaml", "--from", "made", "--calibration", "c.json")
     assert code == 0
     assert "ood.confidence=calibrated" in out
@@ -128,7 +128,8 @@ def test_the_card(folder, capsys):
     assert len(data["worst"]) == 6
     assert data["worst"][0]["accuracy"] <= data["worst"][5]["accuracy"]
     code, out, _ = told(capsys, "card", "my.yaml", "--from", "made", "--out", "k", "--json", "--risk", "0.2")
-    assert json.loads(out) == {"page": "k/card.html", **data}
+    following = ["semiovs calibrate my.yaml --teacher masks --from made --risk 0.2 --rare global"]
+    assert json.loads(out) == {"page": "k/card.html", **data, "next": following}
 
 
 def test_candidates(folder, capsys):

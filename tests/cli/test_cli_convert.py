@@ -71,6 +71,11 @@ def test_the_report(published, tmp_path, capsys):
     assert "is there already" in capsys.readouterr().err
     assert main([*arguments, "--overwrite", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
+    assert [line.rpartition(": ")[2] for line in found["next"]] == [
+        f"semiovs evaluate {out} CONFIG",
+        f"semiovs predict {out} IMAGES",
+    ]
+    assert all(line.startswith("#") for line in found["next"])  # neither works as it stands
     assert found["what"] == "resnet50s DeepLabV3+ checkpoint with 21 classes"
     assert (found["family"], found["tensors"], found["parameters"]) == ("deeplabv3plus", 386, 40_475_957)
     assert found["options"] == {"encoder": "resnet50s", "dilations": [1, 2, 3]}

@@ -135,7 +135,7 @@ def test_ood_images(work, capsys, labels):
         assert streams("mine/semiovs.yaml")["ood.images"] == [("away/bare/u.jpg", None)]
     else:
         assert config.ood is None
-        assert f"semiovs label mine/semiovs.yaml ood={work}/away/bare --from MASKS" in steps[1]
+        assert f"semiovs label mine/semiovs.yaml ood={work}/away/bare --teacher NAME" in steps[-1]
 
 
 def test_links_that_lead_out_of_the_folder(work):

@@ -129,11 +129,10 @@ def test_bad_images_fail_or_are_listed(folder, capsys):
     assert done.err.count("left out") == 2
     assert PseudoLabelStore.open("labels").ids() == ["ood0", "ood3"]
     assert main(["label", "my.yaml", "--from", "made", "--on-error", "skip"]) == 0
-    (line,) = [text for text in capsys.readouterr().out.splitlines() if text.startswith("a list of the images")]
-    command = shlex.split(line.partition(": semiovs ")[2].partition(" writes ")[0])
-    assert main(command) == 3  # what is wrong with the others
-    assert [record.id for record in Manifest.read("good/ood.txt", ".")] == ["ood/ood0", "ood/ood3"]
-    assert main(["data", "check", "my.yaml", "ood.images=good/ood.txt"]) == 0
+    words = shlex.split(capsys.readouterr().out.split("next: ")[1])
+    assert words == ["semiovs", "train", "my.yaml", f"ood.images={folder}/labels-images.jsonl"]
+    assert [record.id for record in Manifest.read("labels-images.jsonl", ".")] == ["ood0", "ood3"]
+    assert main(["data", "check", *words[2:]]) == 0
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import signal
 
 import numpy as np
@@ -55,6 +56,28 @@ def test_files_of_a_picture(folder, capsys):
         assert (scores.astype(np.float32).argmax(0) == np.asarray(ids)).mean() > 0.95
     assert item["size"] == [20, 30]
     assert sum(item["classes"].values()) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("model", "folder_of_results"),
+    [
+        ("m.safetensors", "predictions"),
+        ("run", "run/predictions"),
+        ("run/model.safetensors", "run/predictions"),
+        ("run/checkpoints/last.safetensors", "run/predictions"),
+        ("weights/checkpoints/m.safetensors", "weights/checkpoints/predictions"),
+    ],
+)
+def test_results_lie_in_the_run_or_beside_the_weights(folder, capsys, model, folder_of_results):
+    for name in ("run/model", "run/checkpoints/last", "weights/checkpoints/m"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy("m.safetensors", f"{name}.safetensors")
+    (folder / "run/config.yaml").touch()
+    assert main(["predict", model, "in/a.jpg"]) == 0
+    assert f"{folder_of_results}: 1 pictures" in capsys.readouterr().out
+    assert names(folder / folder_of_results) == ["a.png", "a_color.png", "a_overlay.jpg"]
+    assert main(["predict", model, "in/a.jpg"]) == 2
+    assert "--overwrite replaces them" in capsys.readouterr().err
 
 
 def test_folders_keep_their_shape(folder):

@@ -156,7 +156,7 @@ def test_without_scores_and_with_licenses(world, capsys):
     run(root, "none", "--scores", "none", "--license", "gpl", pool="licensed.jsonl")
     assert capsys.readouterr().out.endswith("nothing was chosen, most are 'license': try other --license\n")
     assert "fewer than --budget 11" in out
-    assert out.endswith("data.outside=true --teacher NAME\n")  # nobody was asked yet
+    assert out.endswith(f"data.outside=true --out {root / 'free/labels'} --teacher NAME\n")  # nobody was asked yet
     assert all(
         "CC0" in line and '"source": "web"' in line for line in (root / "free/manifest.jsonl").read_text().splitlines()
     )

@@ -289,7 +289,7 @@ def test_doctor(capsys, tmp_path, monkeypatch):
     assert main(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {"torch", "timm", "jpeg decoder", "cache", "cores"} <= {row["name"] for row in found["findings"]}
-    assert found["next"].startswith("semiovs ")
+    assert found["next"][0].startswith("semiovs ")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -322,6 +322,7 @@ def folder(tmp_path):
 
 def test_init_writes_a_file_that_loads(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder.parent)
+    picture(folder / "unlabeled/d.jpg", [9, 0, 30])
     assert main(["init", "mine"]) == 0
     assert "semiovs train mine/semiovs.yaml" in capsys.readouterr().out
     config = load_config("mine/semiovs.yaml").config
@@ -390,7 +391,7 @@ def test_init_takes_names_and_lists_that_are_there(folder, capsys):
     (folder / "splits/val.txt").write_text("images/b.jpg masks/b.png\n")
     picture(folder / "ood/x.jpg", [1, 2])
     assert main(["init", str(folder)]) == 0
-    assert f"semiovs label {folder}/semiovs.yaml ood=ood --from" in capsys.readouterr().out
+    assert f"semiovs label {folder}/semiovs.yaml ood=ood --teacher" in capsys.readouterr().out
     assert load_config(str(folder / "semiovs.yaml")).config.ood is None
     (folder / "ood-labels").mkdir()
     assert main(["init", str(folder), "--force", "--json"]) == 0
@@ -433,7 +434,7 @@ def test_init_reads_colours_and_far_apart_values(folder):
 def test_init_of_bare_images_says_what_is_missing(tmp_path, capsys):
     picture(tmp_path / "x.jpg", [1, 2])
     assert main(["init", str(tmp_path)]) == 0
-    assert "put labelled images into" in capsys.readouterr().out
+    assert "put images into" in capsys.readouterr().out
     assert load_config(str(tmp_path / "semiovs.yaml")).config.data.unlabeled == "."
 
 

@@ -29,7 +29,10 @@ def _lists_there(place: Path) -> set[Path]:
 
 
 def write_lists(made: DataSplit, labeled: Manifest, bare: Manifest | None, place: Path, root: Path) -> dict[str, Path]:
-    """Write all lists; returns name -> file. Bare images that are among the labelled ones have their place there."""
+    """Write all lists; returns name -> file. Bare images that are among the labelled ones have their place there.
+
+    Where there are such, `unlabeled` lists the bare images without those for evaluation and decisions.
+    """
     others = () if bare is None else bare.exclude(labeled)
 
     def part(places: Sequence[int]) -> Manifest:
@@ -37,6 +40,8 @@ def write_lists(made: DataSplit, labeled: Manifest, bare: Manifest | None, place
 
     parts = {"train": part(made.train)}
     parts |= {name: part(places) for name, places in (("val", made.val), ("held_out", made.held_out)) if places}
+    if bare is not None and len(others) < len(bare):
+        parts["unlabeled"] = bare.exclude(part([*made.val, *made.held_out]))
     for name in made.labeled:
         rest = part(made.unlabeled(name)).without_masks()
         parts[f"{name}/labeled"] = part(made.labeled[name])

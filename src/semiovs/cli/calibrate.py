@@ -12,6 +12,7 @@ import typer
 
 from semiovs.cli import teacher_options as options
 from semiovs.cli.console import Json, format_table, report
+from semiovs.cli.next_steps import format_next
 from semiovs.cli.progress import progress
 from semiovs.errors import ConfigError, UsageError
 
@@ -68,9 +69,24 @@ def calibrate(
         choice=choice.as_json() if choice else None,
     )
     made.save(out)
-    data = {"calibration": str(out), **made.as_json(), "ignored": made.ignored}
-    typed = [*(arguments or []), *choice_of_teacher.arguments()]
-    report(data, as_json=as_json, text=_format_text(out, made, choice, typed))
+    steps = [_propose_labelling(arguments or [], choice_of_teacher, out)]
+    data = {"calibration": str(out), **made.as_json(), "ignored": made.ignored, "next": steps}
+    report(data, as_json=as_json, text=_format_text(out, made, choice, steps))
+
+
+def _propose_labelling(arguments: Sequence[str], teacher: options.TeacherChoice, out: Path) -> str:
+    """The command that labels OOD images with the calibration; a comment if it lacks something."""
+    from semiovs.config import load_config, split_source
+
+    lacks, words = [], [*arguments, *teacher.arguments()]
+    if load_config(*split_source(arguments)).config.ood is None:
+        lacks.append("--images DIR: images from elsewhere")
+        words += ["--images", "DIR"]
+    if teacher.root is not None:
+        lacks.append("--from DIR: their masks or scores")
+        words += ["--from", "DIR"]
+    command = shlex.join(["semiovs", "label", *words, "--calibration", str(out)])
+    return f"# with {'; '.join(lacks)}; then: {command}" if lacks else command
 
 
 def _measure_teacher(
@@ -113,7 +129,7 @@ def _load_candidates(first: Vocabulary, others: Sequence[str]) -> dict[str, Voca
     return found
 
 
-def _format_text(out: Path, made: Calibration, choice: CandidateChoice | None, said: Sequence[str]) -> str:
+def _format_text(out: Path, made: Calibration, choice: CandidateChoice | None, steps: Sequence[str]) -> str:
     words = {"controlled": "", "global": "few images: threshold of all classes", "few": "few images: ignored"}
     words["unusable"] = "unusable at any threshold: ignored"
     rows = [
@@ -137,7 +153,7 @@ def _format_text(out: Path, made: Calibration, choice: CandidateChoice | None, s
         *([] if choice is None else _describe_choice(choice)),
         f"{out}: calibration {made.hash}; kept % and right % are of the images it was fitted on, "
         "`semiovs card` measures on left-out ones",
-        f"next: {shlex.join(['semiovs', 'label', *said, '--calibration', str(out)])}",
+        format_next(steps),
     ]
     return "\n".join(lines)
 

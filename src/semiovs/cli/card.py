@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from semiovs.cli import teacher_options as options
 from semiovs.cli.console import Json, report
+from semiovs.cli.next_steps import format_next
 from semiovs.cli.progress import progress
 
 
@@ -36,7 +38,8 @@ def card(
 
     kind = options.parse_rare(rare)
     images = options.read_labeled_images(arguments or [])
-    asked = options.TeacherChoice(teacher, weights, from_, map_, set_ or []).build()
+    choice = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
+    asked = choice.build()
     with progress("asking the teacher") as show:
         made = make_card(
             asked,
@@ -55,4 +58,7 @@ def card(
     write_card_page(page, made)
     data = made.as_json()
     write_json(out / "card.json", data)
-    report({"page": str(page), **data}, as_json=as_json, text=f"{made.advice}\n{page}: the whole card")
+    limits = ["--risk", f"{risk:g}", "--rare", rare]
+    steps = [shlex.join(["semiovs", "calibrate", *(arguments or []), *choice.arguments(same_images=True), *limits])]
+    text = f"{made.advice}\n{page}: the whole card\n{format_next(steps)}"
+    report({"page": str(page), **data, "next": steps}, as_json=as_json, text=text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semiovs.cli.console import Json, format_table, report
+from semiovs.cli.next_steps import format_next
 from semiovs.cli.teacher_options import parse_set
 from semiovs.errors import UsageError
 
@@ -112,10 +114,13 @@ def _report_conversion(source: Path, out: Path, imported: Imported, card: Mappin
         ("tensors", f"{len(loaded.loaded)} fit, 0 missing, 0 left over, {len(loaded.renamed)} renamed"),
         ("written", str(out)),
     ]
-    text = "\n".join(
-        [format_table(["", "what"], rows), f"next: semiovs evaluate {out} | semiovs predict {out} IMAGES… --out DIR"]
-    )
-    report(data, as_json=as_json, text=text)
+    model = shlex.quote(str(out))
+    steps = [
+        f"# CONFIG: a preset or YAML with images of these classes: semiovs evaluate {model} CONFIG",
+        f"# IMAGES: files and folders: semiovs predict {model} IMAGES",
+    ]
+    text = "\n".join([format_table(["", "what"], rows), format_next(steps)])
+    report({**data, "next": steps}, as_json=as_json, text=text)
 
 
 def _export(source: Path, out: Path, *, ddp: bool, which: str | None, overwrite: bool, as_json: bool) -> None:

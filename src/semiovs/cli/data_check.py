@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from semiovs.cli.console import Json, format_table, log, report
-from semiovs.cli.data_input import Arguments, DataInput, Threads, audit_data, find_data
-from semiovs.errors import DataError, UsageError
+from semiovs.cli.data_input import Arguments, DataInput, Threads, audit_data, find_data, require_yaml
+from semiovs.cli.next_steps import format_next, propose_training
+from semiovs.errors import DataError
 
 if TYPE_CHECKING:
     from semiovs.audit.audit import Audit
@@ -39,8 +40,8 @@ def check(
     errors.
     """
     found = find_data(arguments or [])
-    if fix and (found.yaml is None or found.yaml.name == "config.yaml"):
-        raise UsageError(f"--fix changes a YAML file, and '{found.source}' is none; write one: semiovs init DIR")
+    if fix:
+        require_yaml(found.source or None, "--fix")
     result = audit_data(found, threads=threads)
     data = {"source": found.source, "root": str(found.root), **result.as_json()}
     if clean is not None:
@@ -49,6 +50,7 @@ def check(
         data["fixed"] = _fix_yaml(result, found)
     if out is not None:
         data["files"] = _write_files(data, result, out, found)
+    data["next"] = _list_next_steps(result, found, arguments or [], fixed=fix)
     report(data, as_json=as_json, text=_format_text(result, data, every=every))
     if not result.ok:
         errors = data["findings"]["error"]
@@ -69,13 +71,20 @@ def _format_text(result: Audit, data: Mapping[str, Any], *, every: bool) -> str:
     lines.append(", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in data["findings"].items()))
     lines += [f"written: {path}" for path in data.get("files", [])]
     lines += [f"list: {path}" for path in data.get("clean", {}).values()]
-    if fixes := [finding.fix for finding in result.findings if finding.setting]:
-        lines.append(
-            f"next: --fix writes {len(fixes)} of the proposals into the YAML"
-            if "fixed" not in data
-            else "next: check again"
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, *filter(None, [format_next(data["next"])])])
+
+
+def _list_next_steps(result: Audit, found: DataInput, arguments: Sequence[str], *, fixed: bool) -> list[str]:
+    again = shlex.join(["semiovs", "data", "check", *arguments])
+    if fixed and any(finding.setting for finding in result.findings):
+        return [again]
+    if found.yaml is None and Path(found.source).expanduser().is_dir() and found.source:
+        return [shlex.join(["semiovs", "init", found.source])]
+    if any(finding.setting for finding in result.findings) and found.writable:
+        return [f"{again} --fix"]
+    if not result.ok or found.method is None:
+        return []
+    return propose_training(arguments, found.method, result.collection, writable=found.writable)
 
 
 def _write_clean_lists(result: Audit, folder: Path, root: Path) -> dict[str, str]:
@@ -93,40 +102,14 @@ def _write_clean_lists(result: Audit, folder: Path, root: Path) -> dict[str, str
 
 def _fix_yaml(result: Audit, found: DataInput) -> list[str]:
     """Write the certain settings into the YAML, with a copy beside it; returns the keys."""
-    from semiovs.config import load_config
-    from semiovs.config.edit import set_keys
-    from semiovs.files import write_bytes, write_text
+    from semiovs.config.change import change_settings
 
     settings = {key: value for finding in result.findings for key, value in finding.setting.items()}
     if not settings or found.yaml is None:
         log("--fix: none of the findings has a fix that is certain; the proposals are in the list")
         return []
-    raw = found.yaml.read_bytes()
-    before = raw.decode("utf-8-sig")
-    after = set_keys(before, settings, str(found.yaml))
-    backup = _choose_backup(found.yaml)
-    write_bytes(backup, raw)
-    write_text(found.yaml, after)
-    try:
-        load_config(str(found.yaml))
-    except UsageError:
-        write_bytes(found.yaml, raw)
-        raise
-    change = difflib.unified_diff(
-        before.splitlines(), after.splitlines(), str(backup), str(found.yaml), lineterm="", n=1
-    )
-    log("\n".join(change))
+    log(change_settings(found.yaml, settings))
     return list(settings)
-
-
-def _choose_backup(path: Path) -> Path:
-    """Return a name for the copy that is still free."""
-    number = 0
-    while True:
-        candidate = path.with_name(f"{path.name}.bak{number or ''}")
-        if not candidate.exists():
-            return candidate
-        number += 1
 
 
 def _write_files(data: dict[str, Any], result: Audit, out: Path, found: DataInput) -> list[str]:

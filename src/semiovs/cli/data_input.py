@@ -28,7 +28,9 @@ Arguments = Annotated[
 ]
 Threads = Annotated[int, typer.Option(min=0, help="Threads that decode; 0: one for each processor.")]
 
-_CONFIGS = ("config.yaml", "semiovs.yaml")
+#: The configuration in the directory of a run.
+RUN_CONFIG = "config.yaml"
+_CONFIGS = (RUN_CONFIG, "semiovs.yaml")
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,21 @@ class DataInput:
     """The images that the arguments of a verb name.
 
     source: as it was typed; collection: the images; root: start of relative paths; yaml: the configuration file, if
-    any; named: whether the classes have names of the user, and not numbers in their place.
+    any; method: of the configuration, if there is one; named: whether the classes have names of the user, and not
+    numbers in their place.
     """
 
     source: str
     collection: Collection
     root: Path
     yaml: Path | None = None
+    method: str | None = None
     named: bool = True
+
+    @property
+    def writable(self) -> bool:
+        """Whether the configuration is a file of the user's, and not that of a run."""
+        return self.yaml is not None and self.yaml.name != RUN_CONFIG
 
 
 def find_data(arguments: Sequence[str]) -> DataInput:
@@ -64,9 +73,27 @@ def find_data(arguments: Sequence[str]) -> DataInput:
     config = load_config(source, overrides).config
     dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood)
     collection, named = _examine(dataset)
-    places = [] if path is None else [path, *(path / name for name in _CONFIGS)]
-    yaml = next((place for place in places if place.is_file()), None)
-    return DataInput(source or "", collection, dataset.root, yaml, named)
+    return DataInput(source or "", collection, dataset.root, find_yaml(source), config.method.name, named)
+
+
+def find_yaml(source: str | None) -> Path | None:
+    """The file that a configuration is read from; None if that is a preset, or there is none."""
+    if source is None:
+        return None
+    path = Path(source).expanduser()
+    return next((place for place in (path, *(path / name for name in _CONFIGS)) if place.is_file()), None)
+
+
+def require_yaml(source: str | None, option: str) -> Path:
+    """The user's YAML file that `option` changes.
+
+    Raises:
+        UsageError: a preset, the configuration of a run, or nothing.
+    """
+    found = find_yaml(source)
+    if found is None or found.name == RUN_CONFIG:
+        raise UsageError(f"{option} changes a YAML file, and '{source or ''}' is none; write one: semiovs init DIR")
+    return found
 
 
 def audit_data(found: DataInput, *, threads: int, shown: bool = True) -> Audit:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, format_table, report
+from semiovs.cli.console import Json, format_table, log, report
+from semiovs.cli.data_input import require_yaml
+from semiovs.cli.next_steps import format_next
 from semiovs.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ def normalize(
             help="Preset, YAML file, or folder with a semiovs.yaml; then values on top.",
         ),
     ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Put what was measured into the YAML file; keeps a copy.")
+    ] = False,
     threads: Annotated[int, typer.Option(min=1, help="Threads that read images.")] = 4,
     as_json: Json = False,
 ) -> None:
@@ -39,9 +45,11 @@ def normalize(
     """
     from semiovs.audit.band_statistics import list_training_images
     from semiovs.config import load_config, split_source
+    from semiovs.config.change import change_settings
     from semiovs.registry import DATASETS, lookup
 
     source, overrides = split_source(arguments or [])
+    file = require_yaml(source, "--write") if write else None
     config = load_config(source, overrides).config.data
     records = list_training_images(lookup(DATASETS, config.name, kind="data set").load()(config).read())
     reader, found = _measure(config, records, threads)
@@ -56,9 +64,14 @@ def normalize(
         )
         for row in found
     ]
-    data = {"images": len(records), "bands": [row.as_json() for row in found], "data": lines}
+    steps = [] if file is None else [shlex.join(["semiovs", "data", "check", *(arguments or [])])]
+    data = {"images": len(records), "bands": [row.as_json() for row in found], "data": lines, "next": steps}
     text = format_table(_COLUMNS, rows, title=f"{len(records)} training images; mean and std of values in [0, 1]")
-    yaml = "\n".join(["data:", *(f"  {key}: {value}" for key, value in lines.items())])
+    yaml = "\n".join(
+        ["data:", *(f"  {key}: {value}" for key, value in lines.items()), *filter(None, [format_next(steps)])]
+    )
+    if file is not None:
+        log(change_settings(file, {f"data.{key}": value for key, value in lines.items()}))
     report(data, as_json=as_json, text=f"{text}\n{_suggest_range(reader, found)}\n{yaml}")
 
 

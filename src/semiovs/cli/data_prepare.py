@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semiovs.cli.console import Json, format_table, log, report
+from semiovs.cli.next_steps import format_next
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError, did_you_mean
 
@@ -119,7 +120,7 @@ def _format_text(facts: dict[str, Any], unpack: list[str]) -> str:
     lines += [f"problem: {problem}" for problem in facts["problems"][:_SHOWN]]
     lines.append(f"published lists: {facts['splits']['here']} of {facts['splits']['lists']} are here")
     lines += [f"wrote {path}" for path in facts["written"]]
-    return "\n".join([*lines, *(f"next: {step}" for step in facts["next"])])
+    return "\n".join([*lines, *filter(None, [format_next(facts["next"])])])
 
 
 def _format_verdict(dataset: Benchmark, lacking: list[str], problems: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import threading
@@ -15,6 +16,7 @@ import typer
 
 from semiovs.cli import console
 from semiovs.cli.console import Json, format_table, report
+from semiovs.cli.next_steps import format_next
 from semiovs.cli.progress import progress
 from semiovs.errors import InterruptedRunError, PreemptedError, UsageError
 from semiovs.files import write_json, write_text
@@ -136,7 +138,11 @@ def _format_text(result: DemoResult) -> str:
             format_table(("student", "mIoU %", "learns from"), rows),
             f"{result.steps} steps each, {result.seconds:.0f} s in all",
             f"report: {where}/report.html; the teacher's card: {where}/teacher.html",
-            f"next: semiovs predict {where}/runs/semiovs {where}/world/ood",
-            "      semiovs init FOLDER-OF-YOUR-OWN-IMAGES",
+            format_next(
+                [
+                    shlex.join(["semiovs", "predict", f"{where}/runs/semiovs", f"{where}/world/ood"]),
+                    "# DIR: a folder of images of your own: semiovs init DIR",
+                ]
+            ),
         ]
     )

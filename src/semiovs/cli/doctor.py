@@ -1,4 +1,4 @@
-"""``semiovs doctor``: check this machine and propose the next command."""
+"""``semiovs doctor``: check this machine and propose the next commands."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import typer
 
 from semiovs import env
 from semiovs.cli.console import Json, format_table, log, report
+from semiovs.cli.next_steps import format_next
 from semiovs.errors import WeightsError
 
 _WRITTEN = 16 * 2**20
@@ -35,18 +36,18 @@ class Diagnosis:
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check this machine: versions, GPU, decoder, disk, weights, extras. The last line is the next command to type.
+    """Check this machine: versions, GPU, decoder, disk, weights, extras. The last lines are the next commands.
 
     Exit code 4 if something required is missing.
     """
     findings = [finding for check in CHECKS for finding in _run_check(check)]
     broken = [finding for finding in findings if finding.status == "fail"]
-    following = broken[0].advice if broken else "semiovs init FOLDER"
+    steps = [broken[0].advice] if broken else ["semiovs demo", "# DIR: a folder of your own images: semiovs init DIR"]
     rows = [
         (f.status, f.name, f.value if f.status == "ok" or not f.advice else f"{f.value}; {f.advice}") for f in findings
     ]
-    text = "\n".join([format_table(["", "what", "found"], rows), f"next: {following}"])
-    report({"findings": [asdict(f) for f in findings], "next": following}, as_json=as_json, text=text)
+    text = "\n".join([format_table(["", "what", "found"], rows), format_next(steps)])
+    report({"findings": [asdict(f) for f in findings], "next": steps}, as_json=as_json, text=text)
     if broken:
         log(f"{len(broken)} of {len(findings)} checks failed")
         raise typer.Exit(WeightsError.exit_code)

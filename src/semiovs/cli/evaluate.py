@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semiovs.cli.console import Json, format_table, log, report
+from semiovs.cli.next_steps import format_next, propose_prediction
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError, WeightsError
 
@@ -76,9 +77,10 @@ def evaluate(
         found[name] = {**facts, **result.as_json(sources.vocabulary.names)}
     if source.is_dir() and not (given or overrides):
         _keep_scores(source / "eval.json", split.value, found)
-    data = {"source": str(source), "split": split.value, **found}
+    steps = [propose_prediction(source, sources)]
+    data = {"source": str(source), "split": split.value, **found, "next": steps}
     text = _format_text(found, sources.vocabulary.names, f"{split.value}, {len(manifest)} images")
-    report(data, as_json=as_json, text=text)
+    report(data, as_json=as_json, text=f"{text}\n{format_next(steps)}")
 
 
 def _tell_other_size(source: Path, images: Sequence[Path]) -> None:

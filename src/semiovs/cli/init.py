@@ -12,8 +12,10 @@ from typing import Annotated
 import typer
 
 from semiovs.cli.console import Json, log, out, report
+from semiovs.cli.next_steps import ENOUGH_TO_SPLIT, format_next
 from semiovs.errors import DataError, UsageError
 from semiovs.images.discover.discover import discover
+from semiovs.images.discover.found_classes import FoundClasses
 from semiovs.images.discover.roles import Roles
 from semiovs.images.discover.starter import choose_classes, find_ood_labels, format_starter
 from semiovs.images.discover.survey import Survey
@@ -45,10 +47,11 @@ def init(
         raise UsageError(f"{path} is there already; --force replaces it, --out FILE writes another")
     found = discover(folder, Roles(labeled, masks, unlabeled, val, val_masks, ood))
     made = _lists_beside(found, path)
-    text = format_starter(found, choose_classes(found, classes), root=_relative_folder(folder, path.parent))
+    chosen = choose_classes(found, classes)
+    text = format_starter(found, chosen, root=_relative_folder(folder, path.parent))
     _write({**made, path: text})
     load_config(str(path))
-    steps = list_next_steps(found, str(path))
+    steps = list_next_steps(found, chosen, path)
     if as_json:
         told = {
             "file": str(path),
@@ -63,10 +66,8 @@ def init(
     for note in found.notes:
         log(f"note: {note}")
     wrote = ", ".join(map(str, [path, *made]))
-    out(
-        "\n".join([f"wrote {wrote}", *(f"  {count:>6} {what}" for what, count in _count_found(found).items()), "next:"])
-    )
-    out("\n".join(f"  {step}" for step in steps))
+    counts = (f"  {count:>6} {what}" for what, count in _count_found(found).items())
+    out("\n".join([f"wrote {wrote}", *counts, format_next(steps)]))
 
 
 def _write(files: Mapping[Path, str]) -> None:
@@ -131,22 +132,27 @@ def _count_found(found: Survey) -> dict[str, int]:
     return {what: count for what, count in counts.items() if count}
 
 
-def list_next_steps(found: Survey, path: str) -> list[str]:
-    """Commands to type next, in order."""
-    quoted = shlex.quote(path)
-    steps = [f"semiovs data check {quoted}"]
+def list_next_steps(found: Survey, classes: str | FoundClasses, path: Path) -> list[str]:
+    """Commands to type next, in order; of those that do not work yet, what has to be done before."""
+    quoted = shlex.quote(str(path))
+    check = f"semiovs data check {quoted}"
+    if not found.labeled:
+        way = f"put images into {found.folder / 'images'} and their masks, of the same names, into "
+        again = ["semiovs", "init", str(found.folder), "--force"]
+        again += [] if path == found.folder / "semiovs.yaml" else ["--out", str(path)]
+        return [f"# {way}{found.folder / 'masks'}, then: {shlex.join(again)}"]
+    if isinstance(classes, FoundClasses) and classes.undecided:
+        return [f"# name the class of each colour in {path} (lines with NEEDED), then: {check}"]
+    steps = [check]
     if found.bands is not None and found.bands.needed:
-        steps.insert(
-            0, f"semiovs data normalize {quoted}   # range, mean and deviation of the bands: lines for the file"
+        steps.insert(0, f"semiovs data normalize {quoted} --write   # range, mean and deviation of the bands")
+    if not found.evaluated and found.count_labeled() >= ENOUGH_TO_SPLIT:
+        steps.append(f"semiovs data split {quoted} --write   # some labelled images are kept to measure on")
+    steps.append(f"semiovs train {quoted} train.steps=200")
+    if found.ood and find_ood_labels(found) is None:
+        ood = shlex.quote(found.ood_images)
+        steps.append(
+            f"# {found.ood_images}: not used until a teacher has labelled them (or --teacher masks --from DIR): "
+            f"semiovs label {quoted} ood={ood} --teacher NAME"
         )
-    labels, ood = find_ood_labels(found), f"ood={shlex.quote(found.ood_images)}"
-    if found.ood and labels is None:
-        steps.append(f"semiovs label {quoted} {ood} --from MASKS   # masks of the images in ood/, from any teacher")
-    if found.labeled:
-        with_ood = f" {ood}" if found.ood and labels is None else ""
-        return [*steps, f"semiovs train {quoted}{with_ood} train.steps=200"]
-    return [
-        *steps,
-        f"# put labelled images into {found.folder}/images, their masks into {found.folder}/masks, then:",
-        f"semiovs train {quoted}",
-    ]
+    return steps

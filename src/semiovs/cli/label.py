@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,15 +13,33 @@ import typer
 
 from semiovs.cli import teacher_options as options
 from semiovs.cli.console import Json, error, log, report
+from semiovs.cli.next_steps import format_next
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.engine.labelling import LabellingReport, LabellingTask
     from semiovs.ovs import OpenVocabModel
+    from semiovs.store import PseudoLabelStore
 
 #: Images that were left out and are named; all of them are in the JSON report.
 _SHOWN = 10
+
+
+#: Arguments that name the OOD images.
+_IMAGES = ("ood.images=", "ood=")
+
+
+@dataclass(frozen=True)
+class _Training:
+    """The arguments of the command that trains with the labels.
+
+    root: start of relative paths; whole: whether they hold a configuration, or CONFIG in its place.
+    """
+
+    words: Sequence[str]
+    root: Path
+    whole: bool
 
 
 _Arguments = Annotated[
@@ -69,11 +87,11 @@ def label(
     handling, share = options.parse_on_error(on_error), options.parse_shard(shard)
     asked = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
     fitted = None if calibration is None else Calibration.load(calibration)
-    task, following = _make_task(arguments or [], images, classes, out)
+    task, training = _make_task(arguments or [], images, classes, out)
     if fitted is not None:
         with _name_file(calibration):  # the concepts that it was fitted with
             task = replace(task, vocabulary=fitted.vocabulary_for(task.vocabulary))
-        following = f"{following} ood.confidence=calibrated"
+        training = replace(training, words=[*training.words, "ood.confidence=calibrated"])
 
     def build() -> tuple[OpenVocabModel, dict[str, Any]]:
         model = asked.build()
@@ -85,7 +103,7 @@ def label(
     work = {"batch_size": batch_size, "on_error": handling, "threads": threads}
     done = run_labelling(task, build, shard=share, bar=_show_progress, say=log, **work)
     if done is not None:
-        _report_labelling(task, done, following, batch_size, as_json=as_json)
+        _report_labelling(task, done, training, batch_size, as_json=as_json)
 
 
 def _show_progress(processes: int) -> AbstractContextManager[Any]:
@@ -96,9 +114,9 @@ def _show_progress(processes: int) -> AbstractContextManager[Any]:
 
 
 def _report_labelling(
-    task: LabellingTask, report_of_all: LabellingReport, following: str, batch_size: int, *, as_json: bool
+    task: LabellingTask, report_of_all: LabellingReport, training: _Training, batch_size: int, *, as_json: bool
 ) -> None:
-    """Print what was done by all processes, what the store holds now (other shards' work too), and the next command."""
+    """Print what was done by all processes, what the store holds now (other shards' work too), and what is next."""
     from semiovs.store import PseudoLabelStore, count_classes
 
     done = report_of_all.total
@@ -110,8 +128,9 @@ def _report_labelling(
         raise DataError(f"none of the {len(done['failed'])} images could be labelled")
     if done["smallest_batch"]:
         log(f"memory was short: batches of {done['smallest_batch']}, not {batch_size}")
-    stats = count_classes(PseudoLabelStore.open(task.out))
-    data = {"store": str(task.out), **done, "stats": stats.as_json()}
+    store = PseudoLabelStore.open(task.out)
+    stats, steps = count_classes(store), _list_next_steps(task, store, len(done["failed"]), training)
+    data = {"store": str(task.out), **done, "stats": stats.as_json(), "next": steps}
     if report_of_all.agreement is not None:
         data["agreement"] = report_of_all.agreement.as_json()
     absent = [name for name, pixels in stats.pixels.items() if not pixels]
@@ -120,19 +139,26 @@ def _report_labelling(
         f"{task.out}: {done['labeled']} images labelled{speed}, {done['already']} were there, "
         f"{len(done['failed'])} left out",
         f"classes that never occur: {', '.join(absent)}" if absent and stats.images else None,
-        _list_without_failed(following) if done["failed"] else None,
-        f"next: {following}",
+        format_next(steps),
     ]
     report(data, as_json=as_json, text="\n".join(line for line in lines if line))
 
 
-def _list_without_failed(following: str) -> str:
-    """The command that writes a list of the images with labels; training refuses images without."""
-    command = following.replace("semiovs train", "semiovs data check", 1)
-    return (
-        f"a list of the images that have labels: {command} --clean good writes good/ood.txt; "
-        "train with ood.images=good/ood.txt"
-    )
+def _list_next_steps(task: LabellingTask, store: PseudoLabelStore, failed: int, training: _Training) -> list[str]:
+    """The command that trains with the labels; of images that were left out there are none, so it gets a list."""
+    from semiovs.images.manifest import Manifest
+
+    labeled = task.images.keep_if(lambda record: record.id in store)
+    lacking, words = len(task.images) - len(labeled), training.words
+    if lacking and lacking == failed:
+        path = task.out.with_name(f"{task.out.name}-images.jsonl")  # keeps the ids, as a text list does not
+        Manifest(labeled, training.root).write_jsonl(path)
+        log(f"list of the images that have labels: {path}")
+        words = [*(word for word in words if not word.startswith(_IMAGES)), f"ood.images={path.absolute()}"]
+    command = shlex.join(["semiovs", "train", *words])
+    if lacking > failed:
+        return [f"# {lacking} images have no label yet: those of other shards; with them: {command}"]
+    return [command if training.whole else f"# CONFIG: your configuration, with these classes: {command}"]
 
 
 @contextmanager
@@ -146,8 +172,8 @@ def _name_file(path: Path | None) -> Iterator[None]:
 
 def _make_task(
     arguments: Sequence[str], images: Path | None, classes: str | None, out: Path | None
-) -> tuple[LabellingTask, str]:
-    """Build the labelling task, and the command that trains with the labels."""
+) -> tuple[LabellingTask, _Training]:
+    """Build the labelling task, and what trains with the labels."""
     from semiovs.config import load_config, split_source
     from semiovs.config.schema import OodConfig
     from semiovs.engine.labelling import LabellingTask
@@ -174,10 +200,9 @@ def _make_task(
         raise UsageError("ood.labels: null names no store to write; give --out DIR, or set ood.labels")
     store = out or dataset.root / str(ood.labels)
     typed = [f"ood.images={images}" if images else "", f"ood.labels={out}" if out else ""]
-    following = shlex.join(["semiovs", "train", *arguments, *filter(None, typed)])
-    if alone:
-        following = f"semiovs train CONFIG {shlex.join(filter(None, typed))}"
-    return LabellingTask(found.ood, found.vocabulary, store, found.images), following
+    words = [*(["CONFIG"] if alone else arguments), *filter(None, typed)]
+    training = _Training(words, dataset.root, whole=not alone)
+    return LabellingTask(found.ood, found.vocabulary, store, found.images), training
 
 
 def _parse_classes(classes: str) -> list[str] | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ import typer
 
 from semiovs.cli.console import Json, log, report
 from semiovs.cli.exchange_options import FORMATS, Classes, Root, read_vocabulary, require_known
+from semiovs.cli.next_steps import format_next
 from semiovs.cli.progress import Progress, progress
 from semiovs.errors import DataError, UsageError, did_you_mean
 
@@ -84,11 +86,13 @@ def export(
         log("note: without --images file names are made up: <id>.jpg")
     files = {"annotations": written.annotations, "setup": written.setup, "images_folder": written.images}
     listed = [{"id": item.id, "name": item.name, "confidence": item.score} for item in chosen]
-    data = {"format": to, **files, "images": listed}
+    following = shlex.join(["semiovs", "labels", "import", "FILE", "--images", str(images or "DIR"), "--out", "DIR"])
+    steps = [f"# correct them in {form.title}, export them as FILE, then: {following}"]
+    data = {"format": to, **files, "images": listed, "next": steps}
     lines = [f"{written.annotations}: {len(chosen)} images, {form.title}"]
     lines += [f"{written.setup}: classes and colours, for a new task or project"] if written.setup else []
     lines += [f"{written.images}: the images"] if written.images else []
-    lines.append(f"next: correct them, export, then: semiovs labels import FILE --images {images or 'DIR'} --out DIR")
+    lines.append(format_next(steps))
     report(data, as_json=as_json, text="\n".join(lines))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from semiovs.cli.console import Json, format_table, log, report
 from semiovs.cli.exchange_options import Classes, Root, read_vocabulary, require_known
+from semiovs.cli.next_steps import choose_method, format_next
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from semiovs.images.manifest import Manifest
     from semiovs.vocab.vocabulary import Vocabulary
 
+#: The preset that the next commands name, and its method.
+_RECIPE, _METHOD = "modern/small", "unimatch"
 #: Below this share of annotated pixels, a note asks what the other pixels are.
 _COVERED = 0.8
 #: Above this share of crowds among the objects, `--crowd` must be given.
@@ -90,7 +94,8 @@ def import_(
         done = importer.run(annotations, problems, show)
     for line in problems.found:
         log(f"left out: {line}")
-    data = _collect_result(out, found, importer.rules, annotations, done, problems)
+    steps = _list_next_steps(out, classes, importer, done)
+    data = {**_collect_result(out, found, importer.rules, annotations, done, problems), "next": steps}
     report(data, as_json=as_json, text=_format_result(out, data, importer, annotations, done))
 
 
@@ -204,9 +209,28 @@ def _format_result(
     if done.rest > (1 - _COVERED) * total and importer.rules.rest == "ignore":
         lines.append("note: pixels that are ignored teach nothing; if no shape means background, say --rest background")
     further = f" ({done.listed} with those of --add-to)" if done.listed > len(done.records) else ""
-    lines.append(f"next: data.labeled: {out / 'labeled.jsonl'}{further}")
+    lines.append(f"list: {out / 'labeled.jsonl'}{further}")
     if done.left is not None:
-        lines.append(f"      data.unlabeled: {out / 'unlabeled.jsonl'} ({done.left} images)")
-    if importer.name_classes:
-        lines.append(f"      data.classes: {out / 'classes.txt'}")
-    return "\n".join(lines)
+        lines.append(f"list: {out / 'unlabeled.jsonl'} ({done.left} images)")
+    return "\n".join([*lines, format_next(data["next"])])
+
+
+def _list_next_steps(out: Path, classes: str | None, importer: Importer, done: ImportResult) -> list[str]:
+    """The commands that check the lists and train with them, with a recipe for a folder of one's own."""
+    names = str(out / "classes.txt") if classes is None else classes
+    if Path(names).is_file():
+        names = str(Path(names).absolute())
+    elif "," in names:
+        names = f"[{names}]"
+    root = importer.root
+    settings = [f"data.root={root}", f"data.classes={names}", f"data.labeled={(out / 'labeled.jsonl').absolute()}"]
+    if done.left:
+        settings.append(f"data.unlabeled={(out / 'unlabeled.jsonl').absolute()}")
+    listed, inside = [*done.records, *(importer.known or ()), *(importer.pool or ())], root.resolve()
+    if not all(record.image.resolve().is_relative_to(inside) for record in listed):
+        settings.append("data.outside=true")
+    method = choose_method(_METHOD, done.left or 0)
+    return [
+        shlex.join(["semiovs", "data", "check", _RECIPE, *settings]),
+        shlex.join(["semiovs", "train", _RECIPE, *settings, *method]),
+    ]

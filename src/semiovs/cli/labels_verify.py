@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,7 +47,9 @@ def verify(
     if found.ok:
         return
     if not fix:
-        raise DataError(f"{store}: {_describe_damage(found)}; next: semiovs labels verify {store} --fix")
+        raise DataError(
+            f"{store}: {_describe_damage(found)}; next: semiovs labels verify {shlex.quote(str(store))} --fix"
+        )
     log(f"next: run `semiovs label` again; it redoes what was taken out ({_describe_damage(found)})")
 
 

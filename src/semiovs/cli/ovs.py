@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semiovs.cli.console import Json, report
+from semiovs.cli.next_steps import format_next
 from semiovs.cli.training import DryRun, Overwrite, run_training
 
 if TYPE_CHECKING:
@@ -36,21 +38,24 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train SED on labelled images with class names: `semiovs train` with method=sed and model=sed."""
-    outcome = run_training(arguments or [], first=TEACHER, dry_run=dry_run, overwrite=overwrite, as_json=as_json)
+    outcome = run_training(
+        ["ovs", "train"], arguments or [], first=TEACHER, dry_run=dry_run, overwrite=overwrite, as_json=as_json
+    )
     if outcome is not None:
         report_outcome(outcome, as_json=as_json)
 
 
 def report_outcome(outcome: TrainingResult, *, as_json: bool) -> None:
-    """Print the result of a run and the next command, in the main process only."""
+    """Print the result of a run and the next commands, in the main process only."""
     from semiovs.engine.distributed import is_main
 
     if not is_main():
         return
     run = outcome.directory
     lines = [f"{name}: mIoU {miou:.2f} at the end (step {outcome.step})" for name, miou in outcome.last.items()]
-    lines += [
-        f"run: {run}",
-        f"next: semiovs label --teacher sed --weights {run} --images DIR --classes NAMES --out STORE",
-    ]
-    report(outcome.as_json(), as_json=as_json, text="\n".join(lines))
+    start = shlex.quote(str(run))
+    steps = [f"semiovs evaluate {start}"] if outcome.images.val else []
+    label = f"semiovs label {start} --teacher sed --weights {start} --images DIR --out STORE"
+    steps.append(f"# DIR: images from elsewhere, STORE: their labels: {label}")
+    lines += [f"run: {run}", format_next(steps)]
+    report({**outcome.as_json(), "next": steps}, as_json=as_json, text="\n".join(lines))

@@ -27,6 +27,12 @@ _Arguments = Annotated[
 ]
 _Scores = Annotated[bool, typer.Option("--scores", help="Write class probabilities, float16 (K, H, W) .npz.")]
 _Which = Annotated[str | None, typer.Option("--model", help="student or ema; default: ema where there is one.")]
+_Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Folder for the results; default: predictions in the run, or beside the weights."
+    ),
+]
 _OnError = Annotated[
     str, typer.Option(metavar="skip|fail", help="On a picture that cannot be read: leave it out, or stop.")
 ]
@@ -35,7 +41,7 @@ _OnError = Annotated[
 def predict(
     model: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, checkpoint or .safetensors file.")],
     arguments: _Arguments,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")],
+    out: _Out = None,
     overlay: Annotated[bool, typer.Option(help="Write the picture with tinted classes and a legend.")] = True,
     scores: _Scores = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Segment the pictures of sub-folders too.")] = False,
@@ -48,9 +54,10 @@ def predict(
     """Segment pictures: writes an id mask, a coloured mask and an overlay for each."""
     from semiovs.engine.run_data import describe_other_classes, describe_other_size, find_training_size
     from semiovs.inference import Predictor
-    from semiovs.inference.prediction_files import check_targets, list_jobs
+    from semiovs.inference.prediction_files import check_targets, default_folder, list_jobs
 
     handling = parse_on_error(on_error)
+    out = out or default_folder(model)
     settings, paths = _split_arguments(arguments)
     not_read: list[str] = []
     jobs = list(list_jobs(paths, out, recursive=recursive, say=not_read.append))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from semiovs.cli import select_options as options
 from semiovs.cli import teacher_options
 from semiovs.cli.console import Json, format_table, log, report
+from semiovs.cli.next_steps import format_next
 from semiovs.cli.progress import progress
 from semiovs.cli.teacher_options import TeacherChoice, parse_shard
 from semiovs.errors import DataError, UsageError
@@ -31,20 +32,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _ClassReader:
-    """Source of the classes in an image: teacher or labels. name: for the report; masks: store or folder of the
-    labels.
+    """Source of the classes in an image: teacher or labels.
+
+    name: for the report; masks: store or folder of masks that training reads; options: those of `semiovs label` that
+    ask the same teacher, empty without one.
     """
 
     name: str
     teacher: Any
     masks: Path | None = None
+    options: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class _SelectTask:
     """Everything that a selection needs.
 
-    said: arguments, and options of the teacher, as they were typed; listing: how lists are read (`list_candidates`).
+    said: arguments as they were typed; listing: how lists are read (`list_candidates`).
     """
 
     pool: Sequence[str]
@@ -52,7 +56,7 @@ class _SelectTask:
     examiner: Examiner
     wanted: SelectionRequest
     class_reader: _ClassReader
-    said: tuple[Sequence[str], Sequence[str]]
+    said: Sequence[str]
     threads: int | None
     listing: Mapping[str, Any]
 
@@ -83,17 +87,17 @@ class _SelectTask:
     @property
     def next(self) -> str:
         """The next command: train if the images have labels, else label."""
-        arguments, teacher = self.said
-        images = [
-            f"ood.images={(self.out / 'manifest.jsonl').absolute()}",
-            "data.outside=true",
-        ]  # the pool lies anywhere
-        if self.class_reader.masks is not None:
-            return shlex.join(
-                ["semiovs", "train", *arguments, *images, f"ood.labels={self.class_reader.masks.absolute()}"]
-            )
-        command = shlex.join(["semiovs", "label", *arguments, *images, *teacher])
-        return command if teacher else f"{command} --teacher NAME"
+        reader, chosen = self.class_reader, (self.out / "manifest.jsonl").absolute()
+        words = [*self.said, f"ood.images={chosen}", "data.outside=true"]  # the pool lies anywhere
+        if reader.masks is not None:
+            return shlex.join(["semiovs", "train", *words, f"ood.labels={reader.masks.absolute()}"])
+        asked = reader.options or ("--teacher", "NAME")
+        command = shlex.join(["semiovs", "label", *words, "--out", str(self.out / "labels"), *asked])
+        return (
+            command
+            if reader.options
+            else f"# NAME: the teacher that labels them, from those of `list teachers`: {command}"
+        )
 
 
 def select(
@@ -133,9 +137,8 @@ def select(
     listing = {"root": config.data.root, "outside": config.data.outside}
     wanted = _make_wanted(sources, targets or [], against or [], tuple(license_ or ()), recall, rules, listing)
     examiner = _make_examiner(sources.vocabulary, class_reader, share, encoder, batch_size)
-    asked = [] if teacher is None else TeacherChoice(teacher, weights, pairs=set_ or []).arguments()
     place = Path(out).expanduser()
-    task = _SelectTask(from_, place, examiner, wanted, class_reader, (arguments or [], asked), threads, listing)
+    task = _SelectTask(from_, place, examiner, wanted, class_reader, arguments or [], threads, listing)
     if shard is None:
         _choose_images(task, as_json=as_json)
     else:
@@ -188,12 +191,16 @@ def _make_class_reader(
     if scores == "none":
         return _ClassReader("none", None)
     if teacher is not None:
-        return _ClassReader(teacher, TeacherChoice(teacher, weights, map=mapping, pairs=pairs).build())
+        choice = TeacherChoice(teacher, weights, map=mapping, pairs=pairs)
+        return _ClassReader(teacher, choice.build(), options=choice.arguments(same_images=True))
     assert scores is not None
     folder = Path(scores).expanduser()
     if (folder / "meta.json").is_file():
         return _ClassReader("store", StoredTeacher(folder, vocabulary), folder)
-    return _ClassReader("masks", TeacherChoice("masks", root=folder, map=mapping, pairs=pairs).build(), folder)
+    choice = TeacherChoice("masks", root=folder, map=mapping, pairs=pairs)
+    if choice.map or choice.pairs or any(folder.rglob("*.np[yz]")):  # training reads masks of ids alone
+        return _ClassReader("masks", choice.build(), options=choice.arguments(same_images=True))
+    return _ClassReader("masks", choice.build(), folder)
 
 
 def _make_wanted(
@@ -315,7 +322,7 @@ def _choose_images(task: _SelectTask, *, as_json: bool) -> None:
     for line in data["references_unreadable"][:10]:
         log(f"warning: not compared with, it cannot be read: {line}")
     text = _format_text(task.out, data, task.next, files[0])
-    report({"out": str(task.out), **data, "next": task.next if data["chosen"] else None}, as_json=as_json, text=text)
+    report({"out": str(task.out), **data, "next": [task.next] if data["chosen"] else []}, as_json=as_json, text=text)
 
 
 def _format_text(out: Path, data: dict[str, Any], following: str, page: Path) -> str:
@@ -338,7 +345,7 @@ def _format_text(out: Path, data: dict[str, Any], following: str, page: Path) ->
             f"a class counts from a score of {level:.2f} on: there are no answers for the labelled images to fit it on"
         )
     lines.append(f"{out / 'manifest.jsonl'}: what was chosen; {page}: what was dropped, and why")
-    lines.append(f"next: {following}" if data["chosen"] else _suggest_change(data["dropped"]))
+    lines.append(format_next([following]) if data["chosen"] else _suggest_change(data["dropped"]))
     return "\n".join(lines)
 
 

@@ -92,11 +92,14 @@ class TeacherChoice:
             options["map"] = parse_map(self.map)
         return options
 
-    def arguments(self) -> list[str]:
-        """The options as typed, for the next command; without ``--from`` and ``--map``, which belong to these
+    def arguments(self, *, same_images: bool = False) -> list[str]:
+        """The options as typed, for the next command; ``--from`` and ``--map`` only if that asks about the same
         images.
         """
         typed = ["--teacher", self.name, *(["--weights", str(self.weights)] if self.weights else [])]
+        if same_images:
+            typed += [*(["--from", str(self.root)] if self.root else [])]
+            typed += (part for text in self.map or () for part in ("--map", text))
         return [*typed, *(part for pair in self.pairs for part in ("--set", pair))]
 
 

@@ -23,6 +23,6 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train, in one process or in several: torchrun --nproc-per-node 2 -m semiovs train …"""
-    outcome = run_training(arguments or [], dry_run=dry_run, overwrite=overwrite, as_json=as_json)
+    outcome = run_training(["train"], arguments or [], dry_run=dry_run, overwrite=overwrite, as_json=as_json)
     if outcome is not None:
         report_outcome(outcome, as_json=as_json)

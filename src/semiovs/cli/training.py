@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semiovs.cli.console import report
+from semiovs.cli.next_steps import format_next, propose_prediction
 
 if TYPE_CHECKING:
     from semiovs.engine.training import TrainingResult
@@ -20,11 +22,17 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existin
 
 
 def run_training(
-    arguments: Sequence[str], *, first: Sequence[str] = (), dry_run: bool, overwrite: bool, as_json: bool
+    verb: Sequence[str],
+    arguments: Sequence[str],
+    *,
+    first: Sequence[str] = (),
+    dry_run: bool,
+    overwrite: bool,
+    as_json: bool,
 ) -> TrainingResult | None:
     """Train; with `dry_run`, report shapes, memory and time instead and return None.
 
-    first: settings that those of `arguments` override.
+    verb: as it was typed; first: settings that those of `arguments` override.
     """
     from semiovs.config import load_config, split_source
     from semiovs.engine import training
@@ -39,7 +47,9 @@ def run_training(
         return training.train(loaded, get_command_line(), overwrite=overwrite)
     found = rehearse(loaded.config)
     if is_main():
-        report(found, as_json=as_json, text=format_dry_run(found))
+        steps = [shlex.join(["semiovs", *verb, *arguments])]
+        text = f"{format_dry_run(found)}\n{format_next(steps)}"
+        report({**found, "next": steps}, as_json=as_json, text=text)
     return None
 
 
@@ -53,5 +63,7 @@ def report_outcome(outcome: TrainingResult, *, as_json: bool) -> None:
     lines = [f"{name}: mIoU {miou:.2f} at the end (step {outcome.step})" for name, miou in outcome.last.items()]
     if outcome.best is not None:
         lines.append(f"best: {outcome.best['model']} mIoU {outcome.best['miou']:.2f} at step {outcome.best['step']}")
-    lines += [f"run: {run}", f"next: semiovs evaluate {run}", f"      semiovs predict {run} IMAGES…"]
-    report(outcome.as_json(), as_json=as_json, text="\n".join(lines))
+    steps = [shlex.join(["semiovs", "evaluate", str(run)])] if outcome.images.val else []
+    steps.append(propose_prediction(run, outcome.images))
+    lines += [f"run: {run}", format_next(steps)]
+    report({**outcome.as_json(), "next": steps}, as_json=as_json, text="\n".join(lines))

@@ -16,6 +16,7 @@ from torch import nn
 from semiovs.config import LoadedConfig, load_config
 from semiovs.config.schema import Config
 from semiovs.data import LoadingStoppedError
+from semiovs.data.collection import Collection
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.checkpoint_state import require_same_run, restore
 from semiovs.engine.distributed import World, count_restarts, join_processes
@@ -37,12 +38,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Result of a run. last: mIoU of each model at the end, in percent; best: of the default model, with its step."""
+    """Result of a run.
+
+    last: mIoU of each model at the end, in percent; best: of the default model, with its step; images: trained with.
+    """
 
     directory: Path
     step: int
     last: Mapping[str, float]
     best: Mapping[str, Any] | None
+    images: Collection
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -233,9 +238,8 @@ def _finish(experiment: Experiment, run: Run) -> TrainingResult:
         save_model(run.model, segmenter, replace(card, training={**card.training, **chosen}))
     experiment.world.barrier()
     summary = None if best is None else {"model": best["model"], "step": best["step"], "miou": best["miou"]}
-    return TrainingResult(
-        run.directory, learner.step, {name: float(row["miou"]) for name, row in last.items()}, summary
-    )
+    scores = {name: float(row["miou"]) for name, row in last.items()}
+    return TrainingResult(run.directory, learner.step, scores, summary, experiment.sources)
 
 
 @contextmanager

@@ -40,6 +40,13 @@ class PredictionJob:
         return {kind: self.target.with_name(self.target.name + ending) for kind, ending in endings.items()}
 
 
+def default_folder(model: Path) -> Path:
+    """``predictions`` in the directory of the run that the model is or lies in, or else beside the weights."""
+    folder = model if model.is_dir() else model.parent
+    above = folder.parent if folder.name == "checkpoints" else folder
+    return (above if (above / "config.yaml").is_file() else folder) / "predictions"
+
+
 def list_jobs(
     given: Sequence[Path],
     out: Path,

@@ -199,7 +199,7 @@ def _format_recipe(found: Survey) -> Iterator[str]:
     if found.bare:
         yield "method: unimatch   # semiovs list methods"
     else:
-        yield "method: supervised   # there are no unlabelled images yet; with them: unimatch"
+        yield "method: supervised   # there are no unlabelled images yet; with two or more: unimatch"
     yield "model:"
     yield "  pretrained: true   # the encoder's ImageNet weights (network or cache); or a file; or false"
     yield "train:"

@@ -51,10 +51,31 @@ class Survey:
 
     @property
     def bare(self) -> bool:
-        """Whether there are images without masks."""
-        return "unlabeled" in {*self.lists, *self.folders} or bool(self.unlabeled or self.flat)
+        """Whether there are images without masks to learn from: two at least, for one is pasted into another."""
+        if "unlabeled" in self.lists:
+            return self._count_lines(self.lists["unlabeled"]) > 1
+        return "unlabeled" in self.folders or max(self.unlabeled, self.flat) > 1
 
     @property
     def labeled(self) -> bool:
         """Whether there are images with masks."""
         return "labeled" in self.lists or bool(self.images and self.masks)
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether there are images to evaluate on."""
+        return "val" in {*self.lists, *self.folders} or bool(self.val)
+
+    def count_labeled(self) -> int:
+        """Number of images with masks, or of lines of their list."""
+        name = self.lists.get("labeled")
+        if name is None:
+            return min(self.images, self.masks)
+        return self._count_lines(name)
+
+    def _count_lines(self, name: str) -> int:
+        """Lines of a list of the folder, written or still to be written."""
+        text = self.made.get(name)
+        if text is None:
+            text = (self.folder / name).read_text("utf-8", errors="replace")
+        return sum(bool(line.strip()) for line in text.splitlines())
