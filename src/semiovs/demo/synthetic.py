@@ -230,7 +230,7 @@ def _apply_light(image: Field, domain: Domain, rng: np.random.Generator) -> Pixe
 class WorldSize:
     """Numbers of pictures, and their side in pixels."""
 
-    labeled: int = 8
+    labeled: int = 9
     unlabeled: int = 400
     ood: int = 400
     val: int = 150
