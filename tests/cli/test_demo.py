@@ -12,10 +12,10 @@ from PIL import Image
 
 from semiovs.cli.app import main
 from semiovs.cli.demo import MARKER, fresh_folder
+from semiovs.demo import arms, synthetic
 from semiovs.demo import demo as study
-from semiovs.demo import synthetic
 from semiovs.demo.synthetic import WorldSize
-from semiovs.errors import InterruptedRunError, UsageError
+from semiovs.errors import DataError, InterruptedRunError, UsageError
 
 ARMS = ["supervised", "unimatch", "unimatch_naive_ood", "semiovs"]
 
@@ -30,9 +30,8 @@ def tiny(monkeypatch, tmp_path):
 @pytest.fixture
 def unlearned(tiny, monkeypatch):
     """A demo whose trainings cost nothing, for all that happens around them."""
-    monkeypatch.setattr(
-        study, "train_arm", lambda root, arm: study.TrainingCurve([5], [50.0], {"background": 50.0}, 0.1)
-    )
+    monkeypatch.setattr(study, "train_arms", lambda *_: None)
+    monkeypatch.setattr(study, "read_curve", lambda run: study.TrainingCurve([5], [50.0], {"background": 50.0}, 0.1))
     monkeypatch.setattr(study, "make_examples", lambda root, count: ([], []))
     monkeypatch.setattr("semiovs.demo.page.write_demo_page", lambda path, *_: path.write_text("report"))
     monkeypatch.setattr("semiovs.demo.image_strips.write_strips", lambda path, *_: path.write_text("picture"))
@@ -126,7 +125,7 @@ def test_a_demo_that_stops_leaves_nothing(unlearned, monkeypatch, capsys, error,
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(study, "train_arm", fail)
+    monkeypatch.setattr(study, "train_arms", fail)
     assert main(["demo", "--steps", "5"]) == code
     last = capsys.readouterr().err.splitlines()[-1]
     assert told in last
@@ -150,7 +149,7 @@ def test_a_demo_that_stops_gives_the_earlier_one_back(tmp_path):
 
 
 def test_a_demo_that_is_terminated_leaves_nothing(unlearned, monkeypatch, capsys):
-    monkeypatch.setattr(study, "train_arm", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(study, "train_arms", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     assert main(["demo", "--steps", "5"]) == 75
     assert "demo stopped by a signal; nothing is left" in capsys.readouterr().err
@@ -176,19 +175,24 @@ def test_marker_is_there_from_the_start(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_steps_fit_the_time(monkeypatch, tmp_path, threads):
-    now = [threads]
-    monkeypatch.setattr(study.torch, "get_num_threads", lambda: now[-1])
-    monkeypatch.setattr(study.torch, "set_num_threads", now.append)
-    monkeypatch.setattr(study, "_choose_precision", lambda: "bf16")
-    monkeypatch.setattr(study, "_time_step", lambda root, seed, name: slow * (1.5 if name == "fp32" else 1) * now[-1])
-    said = []
-    slow = 0.001
-    assert study.choose_steps(tmp_path, 0, said.append) == (study.MOST_STEPS, "bf16")
-    assert now[-1] == 1  # two threads that are slower than one are not used
-    slow = study.BUDGET / study.ALL_ARMS / 103
-    assert study.choose_steps(tmp_path, 0, said.append) == (100, "bf16")
-    slow = 1000.0
-    assert study.choose_steps(tmp_path, 0, said.append) == (study.LEAST_STEPS, "bf16")
-    assert "20 steps" in said[-1]
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        ((50, 53, 48, 60), ["Yes, they helped: 60.0", "(they do harm, -5.0", "worth +12.0)", "(they help, +3.0)"]),
+        ((50, 51, 52, 52), ["No difference: 52.0", "(no difference, +1.0", "(no difference, +1.0)"]),
+        ((50, 47, 50, 44), ["No, they did harm: 44.0", "worth -6.0)", "(they do harm, -3.0)"]),
+    ],
+)
+def test_the_verdict_is_that_of_the_numbers(tmp_path, scores, words):
+    curves = {name: study.TrainingCurve([5], [score], {}, 1.0) for name, score in zip(ARMS, scores, strict=True)}
+    told = " ".join(study.DemoResult(tmp_path, WorldSize(), 0, 5, None, curves).judge())
+    assert all(word in told for word in words)
+    assert "one seed" in told
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_what_a_training_raises_is_raised_again(monkeypatch, tmp_path, cores):
+    monkeypatch.setattr(arms, "count_cores", lambda: cores)
+    (tmp_path / "semiovs.yaml").write_text("data: {root: nowhere}\n")
+    with pytest.raises(DataError, match="nowhere"):
+        arms.train_arms(tmp_path, (study.ARMS[:1], study.ARMS[1:2]), 5, lambda *_: None)

@@ -17,6 +17,7 @@ import typer
 from semiovs.cli import console
 from semiovs.cli.console import Json, format_table, report
 from semiovs.cli.next_steps import format_next
+from semiovs.cli.progress import progress
 from semiovs.errors import InterruptedRunError, PreemptedError, UsageError
 from semiovs.files import write_json, write_text
 
@@ -36,13 +37,13 @@ def demo(
         int, typer.Option("--seed", help="Seed of the images and the trainings.", min=0, max=2**31 - 1)
     ] = 0,
     steps: Annotated[
-        int | None, typer.Option("--steps", help="Steps of each training; default: as many as fit 4 minutes.", min=5)
+        int | None, typer.Option("--steps", help="Steps of each training, for a shorter or longer demo.", min=5)
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a small world of textured objects, train four students on it, show whether the OOD images helped."""
     with fresh_folder(out):
-        console.log(f"demo in {out}, seed {seed}; takes about 4 minutes on 2 CPU cores")
+        console.log(f"demo in {out}, seed {seed}; takes up to 4 minutes on 2 CPU cores")
         # imported late: torch takes seconds to import, and a wrong folder should fail at once
         from semiovs.calibration.page import write_card_page
         from semiovs.demo.demo import make_examples, run_demo
@@ -50,7 +51,8 @@ def demo(
         from semiovs.demo.ood_labels import make_teacher_card
         from semiovs.demo.page import write_demo_page
 
-        result = run_demo(out, seed, steps=steps, say=console.log)
+        with progress("training", unit="steps") as show:
+            result = run_demo(out, seed, steps=steps, say=console.log, show=show)
         card = make_teacher_card(out / "world")
         write_card_page(out / "teacher.html", card)
         target, ood = make_examples(out, _EXAMPLES)
@@ -132,6 +134,7 @@ def _format_text(result: DemoResult) -> str:
     where = result.root
     return "\n".join(
         [
+            *result.judge(),
             format_table(("student", "mIoU %", "learns from"), rows),
             f"{result.steps} steps each, {result.seconds:.0f} s in all",
             f"report: {where}/report.html; the teacher's card: {where}/teacher.html",

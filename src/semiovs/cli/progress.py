@@ -16,15 +16,17 @@ Progress = Callable[[int, int], None]
 
 
 @contextmanager
-def progress(what: str, *, shown: bool = True) -> Iterator[Progress]:
-    """Function to call with (done, total) after each image; shows speed and time left (nothing unless `shown`)."""
+def progress(what: str, *, unit: str = "images", shown: bool = True) -> Iterator[Progress]:
+    """Function to call with (done, total) after each image or other unit; shows speed and time left (nothing unless
+    `shown`).
+    """
     if not shown:
         yield lambda done, total: None  # noqa: ARG005
     elif sys.stderr.isatty():
         with _show_bar(what) as show:
             yield show
     else:
-        yield _ProgressLines(what)
+        yield _ProgressLines(what, unit)
 
 
 @contextmanager
@@ -62,8 +64,8 @@ class _SpeedMeter:
 class _ProgressLines:
     """Prints a line every `_EVERY` seconds."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self, what: str, unit: str) -> None:
+        self._what, self._unit = what, unit
         self._last = time.monotonic()
         self._speed = _SpeedMeter()
 
@@ -73,7 +75,7 @@ class _ProgressLines:
             return
         self._last = now
         left = f", {format_duration((total - done) / speed)} left" if speed else ""
-        log(f"{self._what}: {done} of {total} images, {speed:.1f} a second{left}")
+        log(f"{self._what}: {done} of {total} {self._unit}, {speed:.1f} a second{left}")
 
 
 def format_duration(seconds: float) -> str:

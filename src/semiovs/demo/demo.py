@@ -6,25 +6,22 @@ configurations, `train`.
 
 from __future__ import annotations
 
-import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.config import load_config
+from semiovs.demo.arms import Arm, Progress, count_cores, train_arms
 from semiovs.demo.ood_labels import OodLabels, label_ood
 from semiovs.demo.synthetic import WorldSize, write_world
-from semiovs.engine import training
-from semiovs.engine.dry_run import dry_run
-from semiovs.engine.precision import Precision
 from semiovs.engine.run import read_metrics
 from semiovs.files import write_text
 from semiovs.inference import Predictor
@@ -33,24 +30,12 @@ from semiovs.store import PseudoLabelStore
 #: The world of the demo.
 SIZE = WorldSize()
 
-#: Time for all trainings together in seconds, and the largest and smallest number of steps of each.
-BUDGET, MOST_STEPS, LEAST_STEPS = 170.0, 300, 20
-#: Cost of a step of all four trainings, in steps of the slowest.
-ALL_ARMS = 2.9
-EVALUATIONS = 5
+#: Steps of each training, the same for everybody, and evaluations in it.
+STEPS, EVALUATIONS = 300, 3
+#: Points of mIoU from which on two students of one seed are called different.
+CLEAR = 2.0
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One training. name: in results.json; title: in the table; short: column; settings: added to the configuration."""
-
-    name: str
-    title: str
-    short: str
-    learns_from: str
-    settings: tuple[str, ...]
 
 
 ARMS = (
@@ -72,16 +57,20 @@ ARMS = (
     ),
 )
 
+#: What two processes train, one after the other: about the same time each.
+_SHARES = ((ARMS[3], ARMS[1]), (ARMS[2], ARMS[0]))
+
 _YAML = """\
 # The world of `semiovs demo`, ready to be played with:
 #   semiovs train {root} method=fixmatch run.dir={root}/runs/mine
-data: {{root: world, crop_size: 64, scale: [0.8, 1.3], pipeline: fast, workers: 0}}
-model: {{name: deeplabv3plus, encoder: small, pretrained: true, output_stride: 16, dilations: [1, 2, 4], channels: 64}}
+data: {{root: world, crop_size: 48, scale: [0.8, 1.3], pipeline: fast, workers: 0}}
+model: {{name: deeplabv3plus, encoder: small, pretrained: true, output_stride: 16, dilations: [1, 2, 4], channels: 32}}
 method: {{name: unimatch, conf_thresh: 0.8}}
 optim: {{name: adamw, lr: 0.001, head_lr_multiplier: 3, weight_decay: 0.01}}
 train:
-  {{steps: {steps}, batch_size: 8, unlabeled_batch_size: 8, seed: {seed}, device: cpu, precision: {precision},
-   eval_every: {every}, save_every: 1000000, log_every: 50, keep_last: 1}}
+  {{steps: {steps}, batch_size: 8, unlabeled_batch_size: 8, seed: {seed}, device: cpu, precision: fp32,
+   eval_every: {every}, save_every: 1000000, log_every: 10, keep_last: 1}}
+eval: {{batch_size: 30}}
 run: {{tensorboard: false}}
 """
 
@@ -113,7 +102,6 @@ class DemoResult:
     size: WorldSize
     seed: int
     steps: int
-    precision: str
     teacher: OodLabels
     curves: dict[str, TrainingCurve] = field(default_factory=dict)
     seconds: float = 0.0
@@ -134,85 +122,99 @@ class DemoResult:
             "steps": self.steps,
             "iou": {n: {c: round(v, 2) for c, v in curve.iou.items()} for n, curve in self.curves.items()},
             "seconds_of_arms": {name: round(curve.seconds, 1) for name, curve in self.curves.items()},
-            "hardware": describe_hardware(self.precision),
+            "hardware": describe_hardware(),
         }
+
+    def judge(self) -> list[str]:
+        """Sentences that answer the question of the demo from its scores; the first one is the verdict."""
+        semiovs, naive, unimatch, labels = (
+            self.miou[name] for name in ("semiovs", "unimatch_naive_ood", "unimatch", "supervised")
+        )
+        answer = {1: "Yes, they helped", 0: "No difference", -1: "No, they did harm"}[_compare(semiovs, unimatch)]
+        return [
+            f"{answer}: {semiovs:.1f} with images from elsewhere, labelled by the teacher; {unimatch:.1f} without "
+            f"({semiovs - unimatch:+.1f} points).",
+            f"The same images labelled by the student itself: {naive:.1f} ({_describe(naive, unimatch)}; the teacher's "
+            f"labels are worth {semiovs - naive:+.1f}).",
+            f"Images without labels: {unimatch:.1f} with them, {labels:.1f} from the labels alone "
+            f"({_describe(unimatch, labels)}).",
+            f"This is one seed: differences below {CLEAR:.0f} points may be chance.",
+        ]
+
+
+def _compare(score: float, other: float) -> int:
+    """1: clearly better, -1: clearly worse, 0: neither."""
+    return 0 if abs(score - other) < CLEAR else 1 if score > other else -1
+
+
+def _describe(score: float, other: float) -> str:
+    words = {1: "they help", 0: "no difference", -1: "they do harm"}
+    return f"{words[_compare(score, other)]}, {score - other:+.1f}"
 
 
 def run_demo(
-    root: Path, seed: int, *, steps: int | None = None, say: Say = print, size: WorldSize | None = None
+    root: Path,
+    seed: int,
+    *,
+    steps: int | None = None,
+    say: Say = print,
+    show: Progress = lambda done, total: None,  # noqa: ARG005
+    size: WorldSize | None = None,
 ) -> DemoResult:
     """Make the data set in ``root/world`` (which must not exist), train the four arms, return their scores.
 
-    steps: of each training; None: as many as fit the time, by a short timing.
+    steps: of each training; show: called with the steps of all trainings that are done.
 
     Raises:
-        UsageError: an invalid seed or size; others as `write_world`, `label_images` and `training.train`.
+        UsageError: an invalid seed or size; others as `write_world`, `label_images` and `train_arms`.
     """
-    begin, size = time.perf_counter(), size or SIZE
+    begin, size, steps = time.perf_counter(), size or SIZE, steps or STEPS
     write_world(root / "world", seed, size=size)
     say(f"world: {size.labeled} labelled, {size.unlabeled} unlabelled, {size.ood} OOD, {size.val} evaluation images")
-    teacher = label_ood(root / "world")
+    with _one_thread():
+        teacher = label_ood(root / "world")
     say(
         f"teacher: asked with {teacher.concepts} words, it labelled {teacher.images} OOD images in "
-        f"{teacher.seconds:.0f} s; "
-        f"mIoU {teacher.miou:.1f}"
+        f"{teacher.seconds:.0f} s; mIoU {teacher.miou:.1f}"
     )
-    steps, precision = (steps, _choose_precision()) if steps else choose_steps(root, seed, say)
-    result = DemoResult(root, size, seed, steps, precision, teacher)
-    write_text(root / "semiovs.yaml", _make_yaml(root.name, seed, steps, precision))
-    for number, arm in enumerate(ARMS, start=1):
-        say(f"{number}/{len(ARMS)} {arm.title}: {arm.learns_from}")
-        result.curves[arm.name] = train_arm(root, arm)
+    write_text(root / "semiovs.yaml", _make_yaml(root.name, seed, steps))
+    say(f"training {len(ARMS)} students, {steps} steps each, two at a time: {', '.join(arm.title for arm in ARMS)}")
+    train_arms(root, _SHARES, steps, show)
+    result = DemoResult(root, size, seed, steps, teacher)
+    result.curves = {arm.name: read_curve(arm.directory(root)) for arm in ARMS}
     result.seconds = time.perf_counter() - begin
     return result
 
 
-def choose_steps(root: Path, seed: int, say: Say) -> tuple[int, str]:
-    """Number of steps that fits `BUDGET`, and the faster precision, by timing a few steps of the slowest arm.
-
-    One thread is timed as well, which is faster on a busy machine; the faster setting is kept for the trainings.
-    """
-    threads = torch.get_num_threads()
-    seconds = {(name, threads): _time_step(root, seed, name) for name in dict.fromkeys(("fp32", _choose_precision()))}
-    precision = min(seconds, key=lambda way: seconds[way])[0]
-    if threads > 1:
-        torch.set_num_threads(1)
-        seconds[precision, 1] = _time_step(root, seed, precision)
-    precision, threads = min(seconds, key=lambda way: seconds[way])
-    torch.set_num_threads(threads)
-    fitting = int(BUDGET / (ALL_ARMS * seconds[precision, threads]))
-    steps = max(LEAST_STEPS, min(MOST_STEPS, fitting // EVALUATIONS * EVALUATIONS))
-    times = ", ".join(f"{name} on {count} threads {value:.2f} s" for (name, count), value in seconds.items())
-    say(f"timing: a step of SemiOVS takes in {times}; {steps} steps an arm in {precision} on {threads} threads")
-    return steps, precision
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread, whose sums are the same on every number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def _time_step(root: Path, seed: int, precision: str) -> float:
-    """Seconds per step of the slowest arm."""
-    write_text(root / "semiovs.yaml", _make_yaml(root.name, seed, LEAST_STEPS, precision))
-    return float(dry_run(_load_arm_config(root, ARMS[-1]).config)["seconds_per_step"])
-
-
-def train_arm(root: Path, arm: Arm) -> TrainingCurve:
-    """Train one arm in ``runs/<name>`` and read its curve."""
-    begin = time.perf_counter()
-    outcome = training.train(_load_arm_config(root, arm), ["semiovs", "demo"])
-    rows = [row for row in read_metrics(outcome.directory / "metrics.jsonl") if row["kind"] == "eval"]
-    last: Mapping[str, float] = rows[-1]["iou"]
+def read_curve(run: Path) -> TrainingCurve:
+    """Read the scores of a training from its run directory."""
+    rows = read_metrics(run / "metrics.jsonl")
+    scores = [row for row in rows if row["kind"] == "eval"]
+    times = [float(row["wall/time"]) for row in rows if "wall/time" in row]
+    last: Mapping[str, float] = scores[-1]["iou"]
     return TrainingCurve(
-        [int(row["step"]) for row in rows],
-        [float(row["miou"]) for row in rows],
+        [int(row["step"]) for row in scores],
+        [float(row["miou"]) for row in scores],
         {name: float(value) for name, value in last.items()},
-        time.perf_counter() - begin,
+        max(times) - min(times),
     )
 
 
 def make_examples(root: Path, count: int) -> tuple[list[DemoExample], list[DemoExample]]:
     """The first `count` evaluation and OOD images, with predictions of the trained arms."""
     world = root / "world"
-    predictors = {
-        arm: Predictor.load(root / "runs" / arm.name / "checkpoints" / "last.pt", device="cpu") for arm in ARMS
-    }
+    predictors = {arm: Predictor.load(arm.directory(root) / "checkpoints" / "last.pt", device="cpu") for arm in ARMS}
 
     teacher = PseudoLabelStore.open(world / "ood-labels")
 
@@ -232,26 +234,16 @@ def _read_pixels(path: Path) -> NDArray[np.uint8]:
         return np.array(image)
 
 
-def describe_hardware(precision: str) -> dict[str, Any]:
-    """Hardware and versions that timings depend on."""
+def describe_hardware() -> dict[str, Any]:
+    """Hardware and versions that times and last digits depend on."""
     return {
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "cpus": count_cores(),
         "machine": platform.machine(),
-        "precision": precision,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
 
 
-def _load_arm_config(root: Path, arm: Arm) -> Any:
-    return load_config(str(root / "semiovs.yaml"), [*arm.settings, f"run.dir={root / 'runs' / arm.name}"])
-
-
-def _make_yaml(name: str, seed: int, steps: int, precision: str) -> str:
-    every = max(1, -(-steps // EVALUATIONS))
-    return _YAML.format(root=name, seed=seed, steps=steps, precision=precision, every=every)
-
-
-def _choose_precision() -> Literal["fp32", "bf16", "fp16"]:
-    return Precision.choose("auto", torch.device("cpu")).name
+def _make_yaml(name: str, seed: int, steps: int) -> str:
+    return _YAML.format(root=name, seed=seed, steps=steps, every=max(1, -(-steps // EVALUATIONS)))

@@ -45,6 +45,7 @@ def write_demo_page(
         result=result,
         advice=advice,
         facts=result.as_json(),
+        verdict=result.judge(),
         rows=[_ArmRow(arm.title, arm.learns_from, scores[arm.name], ink) for arm, ink in zip(ARMS, _INK, strict=True)],
         best=max(scores.values()),
         curves=_plot_curves(result),

@@ -230,7 +230,7 @@ def _apply_light(image: Field, domain: Domain, rng: np.random.Generator) -> Pixe
 class WorldSize:
     """Numbers of pictures, and their side in pixels."""
 
-    labeled: int = 24
+    labeled: int = 9
     unlabeled: int = 400
     ood: int = 400
     val: int = 150
@@ -241,6 +241,9 @@ class WorldSize:
             if getattr(self, name) < least:
                 raise UsageError(f"synthetic world: {name} {getattr(self, name)} must be at least {least}")
 
+
+#: Scenes for each one that is labelled.
+_OFFERED = 3
 
 #: Folders of images, and of the masks that belong to them: the layout of the data set `folder`, and two folders more.
 _PARTS = ("labeled", "unlabeled", "val", "ood")
@@ -288,7 +291,7 @@ def _write_parts(root: Path, seed: int, size: WorldSize) -> None:
         (root / folder).mkdir(parents=True)
     (root / "classes.yaml").write_text(to_yaml(VOCABULARY))
     colors = build_palette().tobytes()
-    for name, scene in _iterate_scenes("labeled", seed, size.labeled, size.side):
+    for name, scene in _choose_labeled(seed, size.labeled, size.side):
         save_png(root / "images" / name, scene.image)
         save_png(root / "masks" / name, scene.mask, colors)
     for name, scene in _iterate_scenes("unlabeled", seed, size.unlabeled, size.side):
@@ -299,6 +302,21 @@ def _write_parts(root: Path, seed: int, size: WorldSize) -> None:
     for name, scene in _iterate_scenes("ood", seed, size.ood, size.side):
         save_png(root / "ood" / name, scene.image)
         save_png(root / "ood-truth" / name, scene.mask, colors)
+
+
+def _choose_labeled(seed: int, count: int, side: int) -> Iterator[tuple[str, Scene]]:
+    """File names and scenes to label, as a person chooses them: each next one shows the class with the fewest pixels so
+    far best.
+    """
+    offered = [scene for _, scene in _iterate_scenes("labeled", seed, _OFFERED * count, side)]
+    pixels = np.array([np.bincount(scene.mask.ravel(), minlength=len(CLASSES))[1:] for scene in offered])
+    left, total = list(range(len(offered))), np.zeros(len(CLASSES) - 1, np.int64)
+    for number in range(count):
+        rarest = int(total.argmin())
+        best = max(left, key=lambda index: int(pixels[index, rarest]))
+        left.remove(best)
+        total += pixels[best]
+        yield f"labeled-{number:04d}.png", offered[best]
 
 
 def _iterate_scenes(part: str, seed: int, count: int, side: int) -> Iterator[tuple[str, Scene]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -26,6 +26,7 @@ from semiovs.models.segmenter import Normalization
 from semiovs.models.tiling import VIEWING, covered, predict_strips
 from semiovs.read_ahead import read_ahead
 
+_Pair = tuple[Picture, Tensor]
 #: Called after each image with how many are done and how many there are.
 Progress = Callable[[int, int], None]
 #: Images that are read ahead of the model.
@@ -111,10 +112,12 @@ def evaluate(
     scorer = _Scorer(model, masks, normalization, device, autocast, through)
     mine, stopped = records[rank::world_size], stopping()
     with _evaluation_mode(model), closing(_pictures(mine, masks, images)) as pictures:
-        for done, (image, mask) in enumerate(pictures, start=1):
+        done = 0
+        for batch in _group_by_size(pictures, settings.batch_size):
             if stopped := stopped or stopping():
                 break
-            scorer.count(matrix, image, mask, mine[done - 1].image)
+            scorer.count(matrix, batch, mine[done].image)
+            done += len(batch)
             if progress is not None:
                 progress(done, len(mine))
     any_stopped, in_windows = matrix.reduce(int(stopped), scorer.fallback.windowed)
@@ -162,9 +165,21 @@ def _pictures(
     return read_ahead(records, read, threads=1, least=_AHEAD)
 
 
+def _group_by_size(pictures: Iterable[_Pair], most: int) -> Iterator[list[_Pair]]:
+    """At most `most` pictures of one size at a time, in order."""
+    batch: list[_Pair] = []
+    for image, mask in pictures:
+        if batch and (len(batch) == most or mask.shape != batch[0][1].shape):
+            yield batch
+            batch = []
+        batch.append((image, mask))
+    if batch:
+        yield batch
+
+
 @dataclass(frozen=True)
 class _Scorer:
-    """Counts images one by one. through: options of `predict_logits`."""
+    """Counts images of one size. through: options of `predict_logits`."""
 
     model: nn.Module
     masks: MaskReader
@@ -177,24 +192,26 @@ class _Scorer:
     def fallback(self) -> MemoryFallback:
         return MemoryFallback(self.through, self.device)
 
-    def count(self, matrix: ConfusionMatrix, image: Picture, mask: Tensor, path: Path) -> None:
+    def count(self, matrix: ConfusionMatrix, batch: Sequence[_Pair], path: Path) -> None:
+        images, (height, width) = [image for image, _ in batch], batch[0][1].shape
         with self.autocast(), about(path), require_memory(str(path), ADVICE):
-            labels = self.fallback.run((image.width, image.height), str(path), partial(self._find_labels, image))
-        region = covered((image.height, image.width), mode=self.through["mode"], window=self.through["window"])
-        matrix.update(labels, mask[region].to(self.device, non_blocking=True))
+            labels = self.fallback.run((width, height), str(path), partial(self._find_labels, images))
+        region = covered((height, width), mode=self.through["mode"], window=self.through["window"])
+        masks = torch.stack([mask[region] for _, mask in batch])
+        matrix.update(labels, masks.to(self.device, non_blocking=True))
 
-    def _find_labels(self, image: Picture, through: dict[str, Any]) -> Tensor:
-        """Class ids (h, w) of the region that is covered, on the device."""
+    def _find_labels(self, images: Sequence[Picture], through: dict[str, Any]) -> Tensor:
+        """Class ids (B, h, w) of the region that is covered, on the device."""
         parts: list[Tensor] = []
-        pixels = normalize_image(image, self.normalization, self.device)
+        pixels = torch.cat([normalize_image(image, self.normalization, self.device) for image in images])
         for _, logits in predict_strips(self.model, pixels, **through):
             if logits.shape[1] != self.masks.num_classes:
                 raise DataError(
                     f"the model knows {logits.shape[1]} classes, the masks have {self.masks.num_classes}; check "
                     "data.classes"
                 )
-            parts.append(logits[0].argmax(dim=0))
-        return torch.cat(parts)
+            parts.append(logits.argmax(dim=1))
+        return torch.cat(parts, dim=1)
 
 
 def _make_evaluation(matrix: ConfusionMatrix, images: int, seconds: float, in_windows: int) -> Evaluation:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from semiovs.config.schema import DataConfig, OodConfig
 from semiovs.datasets.folder import FolderDataset
@@ -32,9 +33,16 @@ def test_world_is_a_pure_function_of_its_seed(tmp_path):
 
 def test_more_images_leave_the_first_ones_alone(tmp_path):
     few = _files(write_world(tmp_path / "few", 1, size=SMALL))
-    more = _files(write_world(tmp_path / "more", 1, size=replace(SMALL, labeled=5, ood=6)))
-    assert "images/labeled-0000.png" in few
+    more = _files(write_world(tmp_path / "more", 1, size=replace(SMALL, unlabeled=5, ood=6)))
+    assert "unlabeled/unlabeled-0000.png" in few
     assert {name: more[name] for name in few} == few
+
+
+def test_every_class_is_labelled(tmp_path):
+    for seed in range(3):
+        root = write_world(tmp_path / str(seed), seed, size=replace(SMALL, labeled=14))
+        shown = [np.unique(np.asarray(Image.open(path))) for path in sorted((root / "masks").iterdir())]
+        assert all(sum(label in ids for ids in shown) >= 2 for label in range(len(CLASSES)))
 
 
 def test_world_is_a_folder_data_set(tmp_path):

@@ -200,3 +200,18 @@ def test_no_images_and_other_classes(records):
         score([])
     with pytest.raises(DataError, match="the model knows 4 classes, the masks have 3"):
         score(records, Brightness(4))
+
+
+def test_images_of_one_size_are_evaluated_together(records, tmp_path):
+    for name in "ab":  # three of 20 x 33 one after the other, one of 21 x 33 between them and two more
+        Image.open(records[0].image).save(tmp_path / f"{name}.png")
+        Image.open(records[0].mask).save(tmp_path / f"{name}_m.png")
+    more = [Record(name, tmp_path / f"{name}.png", tmp_path / f"{name}_m.png") for name in "ab"]
+    images, model = [records[0], *more, records[1], *more], Brightness()
+    told = []
+    together = score(images, model, settings={"batch_size": 2}, progress=lambda *done: told.append(done))
+    assert [shape[0] for shape in model.sizes] == [2, 1, 1, 2]
+    assert told == [(2, 6), (3, 6), (4, 6), (6, 6)]
+    one_by_one = score(images)
+    assert together.iou == one_by_one.iou
+    assert together.pixels == one_by_one.pixels

@@ -132,6 +132,8 @@ def test_sizes_that_cannot_be(options, message):
 def test_concepts_at_a_time():
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     assert chunk_for(cpu, 192 * 192) == CPU_CHUNK
+    assert chunk_for(cpu, 400 * 400) == CPU_CHUNK
+    assert chunk_for(cpu, 96 * 96) == 4 * CPU_CHUNK
     assert chunk_for(cpu, 192 * 192, budget=2**20) == 1
     assert chunk_for(gpu, 192 * 192) > CPU_CHUNK
     assert chunk_for(gpu, 192 * 192, itemsize=2) == pytest.approx(2 * chunk_for(gpu, 192 * 192), abs=1)

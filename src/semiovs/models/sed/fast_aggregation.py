@@ -21,11 +21,12 @@ from semiovs.models.sed.aggregator import Aggregator, correlate
 from semiovs.models.sed.blocks import Decoder, Sums
 from semiovs.models.sed.rejection import survivors
 
-#: Concepts at a time on a CPU: small enough for its caches.
+#: Concepts at a time on a CPU, for maps of 192 x 192: few enough for its caches. Of smaller maps more fit.
 CPU_CHUNK = 8
 #: Of these again, as many at a time in convolutions: what they leave behind is handed on while it still is in the
 #: cache.
 CPU_FEW = 2
+_MEASURED_PIXELS = 192 * 192
 #: Bytes that the maps of the concepts in hand may take, and floats that one concept needs for each pixel of the result.
 BUDGET = 2 * 2**30
 _FLOATS = 160
@@ -34,7 +35,12 @@ _FLOATS = 160
 def chunk_for(device: torch.device, pixels: int, *, budget: int = BUDGET, itemsize: int = 4) -> int:
     """Concepts at a time for results of `pixels` pixels on `device`, within `budget` bytes."""
     fitting = max(budget // (_FLOATS * itemsize * pixels), 1)
-    return min(fitting, CPU_CHUNK) if device.type == "cpu" else fitting
+    return min(fitting, _for_cache(CPU_CHUNK, pixels)) if device.type == "cpu" else fitting
+
+
+def _for_cache(number: int, pixels: int) -> int:
+    """Maps of `pixels` pixels that are as large together as `number` maps of the size that was measured."""
+    return max(number, number * _MEASURED_PIXELS // pixels)
 
 
 def aggregate(
@@ -81,7 +87,7 @@ def _first_pass(decoder: Decoder, x: Tensor, chunk: int) -> Sums:
     """Run the convolutional block on all concepts, in place, and add up what the attention must know of them."""
     total: Sums | None = None
     for part in torch.split(x, chunk):
-        for some in torch.split(part, _few(part)):
+        for some in torch.split(part, _few(part, chunk)):
             decoder.cnext.update_(some)
         sums = decoder.attention.sums(_pixels(part), len(x))
         total = sums if total is None else total.add_(sums)
@@ -98,7 +104,9 @@ def _second_pass(
     maps, guidance = _Filled(len(x)), _Filled(len(x))
     for part, similar in zip(torch.split(x, chunk), torch.split(correlation, chunk), strict=True):
         _pixels(part).add_(decoder.attention.read(_pixels(part), sums, len(x)))
-        for some, own in zip(torch.split(part, _few(part)), torch.split(similar, _few(part)), strict=True):
+        for some, own in zip(
+            torch.split(part, _few(part, chunk)), torch.split(similar, _few(part, chunk)), strict=True
+        ):
             guide = project(own)
             y = decoder.conv(decoder.up(some), guide, image)
             maps.append(model.head(y) if last else y)
@@ -107,8 +115,8 @@ def _second_pass(
     return maps.whole, correlation if last else guidance.whole
 
 
-def _few(part: Tensor) -> int:
-    return CPU_FEW if part.device.type == "cpu" else len(part)
+def _few(part: Tensor, chunk: int) -> int:
+    return max(chunk * CPU_FEW // CPU_CHUNK, 1) if part.device.type == "cpu" else len(part)
 
 
 def _by_parts(layer: Callable[[Tensor], Tensor], x: Tensor, chunk: int) -> Tensor:
