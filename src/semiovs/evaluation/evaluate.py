@@ -110,9 +110,8 @@ def evaluate(
     start, matrix = time.monotonic(), ConfusionMatrix(masks.num_classes)
     through = {key: getattr(settings, key) for key in VIEWING} | {"window": settings.window or crop_size}
     scorer = _Scorer(model, masks, normalization, device, autocast, through)
-    mine, stopped = records[rank::world_size], stopping()
+    mine, stopped, done = records[rank::world_size], stopping(), 0
     with _evaluation_mode(model), closing(_pictures(mine, masks, images)) as pictures:
-        done = 0
         for batch in _group_by_size(pictures, settings.batch_size):
             if stopped := stopped or stopping():
                 break
@@ -123,8 +122,6 @@ def evaluate(
     any_stopped, in_windows = matrix.reduce(int(stopped), scorer.fallback.windowed)
     if any_stopped:
         raise EvaluationStoppedError
-    if not matrix.pixels:
-        raise DataError(f"all pixels of the {len(records)} masks are ignored: there is nothing to score")
     return _make_evaluation(matrix, len(records), time.monotonic() - start, in_windows)
 
 
@@ -215,6 +212,8 @@ class _Scorer:
 
 
 def _make_evaluation(matrix: ConfusionMatrix, images: int, seconds: float, in_windows: int) -> Evaluation:
+    if not matrix.pixels:
+        raise DataError(f"all pixels of the {images} masks are ignored: there is nothing to score")
     return Evaluation(
         miou=matrix.miou(),
         miou_present=matrix.miou(present_only=True),
