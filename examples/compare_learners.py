@@ -168,7 +168,7 @@ def main() -> None:
     for seed in options.seeds:
         root = options.out / f"seed-{seed}"
         if not (root / "world").is_dir():
-            write_world(root / "world", seed, size=WorldSize())
+            write_world(root / "world", seed, size=WorldSize(labeled=24))
         label_ood(root / "world")  # does what is left
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(lambda t: run(options.out, t, options.steps), trainings(options.methods, options.seeds)))
