@@ -386,7 +386,8 @@ def test_the_demo(work, say, follow, monkeypatch):
     """With students that cost nothing; one of them is trained here for a step."""
     monkeypatch.setattr(study, "SIZE", study.WorldSize(labeled=9, unlabeled=3, ood=3, val=2))
     curve = study.TrainingCurve([5], [50.0], {"background": 50.0}, 0.1)
-    monkeypatch.setattr(study, "train_arm", lambda *_: curve)
+    monkeypatch.setattr(study, "train_arms", lambda *_: None)
+    monkeypatch.setattr(study, "read_curve", lambda run: curve)
     monkeypatch.setattr(study, "make_examples", lambda *_: ([], []))
     monkeypatch.setattr("semiovs.calibration.page.write_card_page", lambda *_: None)
     monkeypatch.setattr("semiovs.demo.page.write_demo_page", lambda *_: None)

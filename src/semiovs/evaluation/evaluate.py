@@ -112,7 +112,7 @@ def evaluate(
     scorer = _Scorer(model, masks, normalization, device, autocast, through)
     mine, stopped, done = records[rank::world_size], stopping(), 0
     with _evaluation_mode(model), closing(_pictures(mine, masks, images)) as pictures:
-        for batch in _group_by_size(pictures, settings.batch_size):
+        for batch in _group_by_size(pictures, settings.batch_size or 1):
             if stopped := stopped or stopping():
                 break
             scorer.count(matrix, batch, mine[done].image)
