@@ -343,9 +343,7 @@ class EvalConfig(Section):
         (1.0,), min_length=1, description="scales at which the image is evaluated; probabilities are averaged"
     )
     flip: bool = Field(False, description="evaluate the mirrored image too")
-    batch_size: Int | None = Field(
-        None, ge=1, description="images of one size, one after the other, that are evaluated together; null: 1"
-    )
+    batch_size: Int | None = Field(None, ge=1, description="images of one size that are evaluated together; null: 1")
     model: str | None = Field(None, description="student or ema; null: ema where the method has one")
     max_images: Int | None = Field(None, ge=1, description="evaluate only the first N images during training")
 
