@@ -1,13 +1,12 @@
 import json
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from e2e import toy_ranks
 from e2e.launcher import ranks
 from semiovs.engine.randomness import make_step_seed
+from unit import toy_data
 from unit.toy_learner import ToyMethod, batch_of
 
 
@@ -56,14 +55,7 @@ def test_all_ranks_stop_at_the_same_step(tmp_path):
 
 
 def test_two_ranks_return_the_scores_of_all_images_or_stop_both(tmp_path):
-    rng = np.random.default_rng(0)
-    for i in range(7):
-        image = rng.integers(0, 256, (20 + i, 33, 3), np.uint8)
-        mask = (image.astype(float).mean(2) > 127.5).astype(np.uint8)
-        mask[:3] = 1 - mask[:3]  # three wrong rows
-        mask[5] = 255
-        Image.fromarray(image).save(tmp_path / f"{i}.png")
-        Image.fromarray(mask).save(tmp_path / f"{i}_m.png")
+    toy_data.write_bright_and_dark(tmp_path)
     assert ranks(toy_ranks.score_together, str(tmp_path), directory=tmp_path) == [0, 0]
     ends = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert ends == [{"scores": toy_ranks.score(str(tmp_path)), "stopped": True}] * 2

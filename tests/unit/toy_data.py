@@ -11,6 +11,7 @@ from semiovs.data.collection import Collection
 from semiovs.data.label_source import LabelSource, MaskFolder
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
+from semiovs.images.record import Record
 from semiovs.vocab import Vocabulary
 
 NAMES = ("sky", "road", "car")
@@ -25,6 +26,23 @@ def mask(path: Path, seed: int, size: tuple[int, int] = (40, 30), values: tuple[
     path.parent.mkdir(parents=True, exist_ok=True)
     ids = np.random.default_rng(seed).choice(np.array(values, np.uint8), (size[1], size[0]))
     Image.fromarray(ids).save(path)
+
+
+def write_bright_and_dark(folder: Path) -> list[Record]:
+    """Write seven images of seven sizes; a mask is 1 where the image is bright, but wrong in three rows, and 255 in
+    one.
+    """
+    rng = np.random.default_rng(0)
+    found = []
+    for i in range(7):
+        pixels = rng.integers(0, 256, (20 + i, 33, 3), np.uint8)
+        ids = (pixels.astype(float).mean(2) > 127.5).astype(np.uint8)
+        ids[:3] = 1 - ids[:3]
+        ids[5] = 255
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        Image.fromarray(ids).save(folder / f"{i}_m.png")
+        found.append(Record(str(i), folder / f"{i}.png", folder / f"{i}_m.png"))
+    return found
 
 
 def make(root: Path, *, labeled: int = 5, unlabeled: int = 7, val: int = 2, ood: int = 4) -> Path:

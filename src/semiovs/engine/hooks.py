@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -96,7 +97,7 @@ class LogHook:
         return row
 
 
-class _ScoringHook:
+class _ScoringHook(ABC):
     """Scores models every `every` steps and at the end, once after each of these steps, also in a run that was stopped
     meanwhile.
     """
@@ -115,8 +116,8 @@ class _ScoringHook:
         self._score(learner)
         learner.scored[self.kind] = learner.step
 
-    def _score(self, learner: Learner) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _score(self, learner: Learner) -> None: ...
 
     def _write(self, row: Mapping[str, Any]) -> None:
         for writer in self._writers:

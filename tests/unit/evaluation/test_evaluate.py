@@ -16,6 +16,7 @@ from semiovs.evaluation.evaluate import normalize_image
 from semiovs.images.masks import MaskReader
 from semiovs.images.record import Record
 from semiovs.models import Normalization
+from unit import toy_data
 
 NAMES = ("dark", "bright", "never")
 MASKS = MaskReader(NAMES)
@@ -39,17 +40,7 @@ class Brightness(nn.Module):
 
 @pytest.fixture
 def records(tmp_path):
-    rng = np.random.default_rng(0)
-    found = []
-    for i in range(7):
-        image = rng.integers(0, 256, (20 + i, 33, 3), np.uint8)
-        mask = (image.astype(float).mean(2) > 127.5).astype(np.uint8)
-        mask[:3] = 1 - mask[:3]  # three wrong rows
-        mask[5] = 255
-        Image.fromarray(image).save(tmp_path / f"{i}.png")
-        Image.fromarray(mask).save(tmp_path / f"{i}_m.png")
-        found.append(Record(str(i), tmp_path / f"{i}.png", tmp_path / f"{i}_m.png"))
-    return found
+    return toy_data.write_bright_and_dark(tmp_path)
 
 
 def score(records, model=None, **changes):
