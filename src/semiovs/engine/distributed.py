@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from semiovs.methods import Method, Progress
 
 T = TypeVar("T")
+
+#: Seconds for the threads of a process group to let go of the tensors of its last collectives. They need the GIL for
+#: that, and torch 2.6 destroys the group with the GIL held: without this pause, 1 of 8 launches on CPUs never ended.
+_LET_GO = 0.1
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,7 @@ def join_processes(device: str = "auto", environment: Mapping[str, str] = os.env
     try:
         yield World(chosen, rank, size)
     finally:
+        time.sleep(_LET_GO)
         dist.destroy_process_group()
 
 
