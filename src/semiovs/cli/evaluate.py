@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from semiovs.evaluation import Evaluation
     from semiovs.vocab import Vocabulary
 
-_NAMED = ("best", "last")
+_NAMED: tuple[Literal["best"], Literal["last"]] = ("best", "last")
 
 
 class ImageChoice(StrEnum):
@@ -69,18 +69,25 @@ def evaluate(
     found: dict[str, dict[str, Any]] = {}
     scored: dict[tuple[int, int], tuple[dict[str, Any], Evaluation]] = {}
     for name, path in files.items():
-        there = path.stat()
-        same = (there.st_dev, there.st_ino)  # best.pt is a hard link, last.pt a symbolic one
+        same = _identify(path)
         if same not in scored:
             scored[same] = _score(path, which or config.eval.model, config, sources, manifest)
         facts, result = scored[same]
         found[name] = {**facts, **result.as_json(sources.vocabulary.names)}
     if source.is_dir() and not (given or overrides):
         _keep_scores(source / "eval.json", split.value, found)
+        if split is ImageChoice.VAL:
+            _keep_counts(source, {name: scored[_identify(path)] for name, path in files.items()})
     steps = [propose_prediction(source, sources)]
     data = {"source": str(source), "split": split.value, **found, "next": steps}
     text = _format_text(found, sources.vocabulary.names, f"{split.value}, {len(manifest)} images")
     report(data, as_json=as_json, text=f"{text}\n{format_next(steps)}")
+
+
+def _identify(path: Path) -> tuple[int, int]:
+    """Device and number of a file: best.pt is a hard link, last.pt a symbolic one."""
+    there = path.stat()
+    return there.st_dev, there.st_ino
 
 
 def _tell_other_size(source: Path, images: Sequence[Path]) -> None:
@@ -99,7 +106,7 @@ def _find_files(source: Path, checkpoint: str | None) -> dict[str, Path]:
             raise UsageError(f"--checkpoint: {source} is no run directory")
         return {source.stem: find_model(source)}
     folder = source / "checkpoints"
-    there = {name: folder / f"{name}.pt" for name in _NAMED if (folder / f"{name}.pt").is_file()}
+    there: dict[str, Path] = {name: folder / f"{name}.pt" for name in _NAMED if (folder / f"{name}.pt").is_file()}
     if checkpoint is None:
         return there or {"model": find_model(source)}
     if checkpoint in _NAMED:
@@ -177,6 +184,17 @@ def _keep_scores(path: Path, split: str, found: Mapping[str, Any]) -> None:
     there = old if isinstance(old, dict) else {}
     kept = there.get(split)
     write_json(path, {**there, split: {**(kept if isinstance(kept, dict) else {}), **found}})
+
+
+def _keep_counts(source: Path, found: Mapping[str, tuple[Mapping[str, Any], Evaluation]]) -> None:
+    """Keep the counts of each image, as the training does."""
+    from semiovs.engine.run import Run
+
+    for which in _NAMED:
+        if which in found:
+            facts, result = found[which]
+            if result.by_image is not None and facts["model"]:
+                result.by_image.write(Run(source).counts(facts["model"], which))
 
 
 def _format_text(found: Mapping[str, Mapping[str, Any]], names: Sequence[str], title: str) -> str:

@@ -18,11 +18,14 @@ from semiovs.engine.loop import SCORES, BestScore, Learner, Recipe
 from semiovs.engine.signals import StopSignals, make_stop_error
 from semiovs.engine.writers import RowWriter, format_duration
 from semiovs.errors import DivergedError, SemiovsError
+from semiovs.evaluation import ImageCounts
 
 log = logging.getLogger(__name__)
 
-#: Evaluates one model on all ranks; returns plain values, `miou` in percent among them.
+#: Evaluates one model on all ranks; returns plain values, `miou` in percent among them, and maybe `by_image`.
 Evaluator = Callable[[nn.Module], Mapping[str, Any]]
+#: Keeps the counts of each image of an evaluation: name of the model, the counts, whether they are of the best so far.
+KeepCounts = Callable[[str, ImageCounts, bool], None]
 
 #: Steps between two checks whether any rank was asked to stop; each check costs a host synchronisation.
 ASK_EVERY = 10
@@ -133,10 +136,17 @@ class EvaluationHook(_ScoringHook):
     kind = SCORES[0]
 
     def __init__(
-        self, evaluator: Evaluator, writers: Sequence[RowWriter], *, every: int, total_steps: int, default: str
+        self,
+        evaluator: Evaluator,
+        writers: Sequence[RowWriter],
+        *,
+        every: int,
+        total_steps: int,
+        default: str,
+        keep: KeepCounts | None = None,
     ) -> None:
         super().__init__(evaluator, writers, every=every, total_steps=total_steps)
-        self._default = default
+        self._default, self._keep = default, keep
 
     def _score(self, learner: Learner) -> None:
         found = {name: dict(self._evaluator(model)) for name, model in learner.method.models().items()}
@@ -146,6 +156,9 @@ class EvaluationHook(_ScoringHook):
         if is_best:
             learner.best = BestScore(miou, learner.step)
         for name, values in found.items():
+            counts = values.pop("by_image", None)
+            if counts is not None and self._keep is not None:
+                self._keep(name, counts, is_best)
             self._write({"step": learner.step, "model": name, "best": is_best and name == self._default, **values})
         metrics = {f"miou/{name}": float(values["miou"]) for name, values in found.items()}
         learner.method.after_evaluate({"step": learner.step, "miou": miou, "best": float(is_best), **metrics})

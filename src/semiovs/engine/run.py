@@ -13,11 +13,12 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from semiovs.errors import UsageError
+from semiovs.evaluation import ImageCounts
 from semiovs.files import open_regular, sole_writer, write_json, write_text
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ _FILES = (
     "config.yaml", "env.json", "command.txt", "data.json", "log.txt", "metrics.jsonl", "eval.json", "model.safetensors",
 )  # fmt: skip
 _LOCK = ".lock"
-_FOLDERS = ("checkpoints", "tensorboard")
+_FOLDERS = ("checkpoints", "scores", "tensorboard")
 _PACKAGES = ("semiovs", "torch", "torchvision", "timm", "numpy", "pillow", "opencv-python-headless")
 
 
@@ -70,6 +71,15 @@ class Run:
     def evaluation(self) -> Path:
         """Last and best evaluation."""
         return self.directory / "eval.json"
+
+    def counts(self, model: str, which: Literal["best", "last"]) -> Path:
+        """Confusion matrices of the evaluation images one by one (`ImageCounts`), at the end or at the best step."""
+        return self.directory / "scores" / f"{which}-{model}.npz"
+
+    def keep_counts(self, model: str, counts: ImageCounts, is_best: bool) -> None:
+        """Write the counts of the newest evaluation; is_best: and let them be those of the best step."""
+        for which in ("last", "best") if is_best else ("last",):
+            counts.write(self.counts(model, which))
 
     @property
     def model(self) -> Path:

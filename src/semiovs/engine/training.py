@@ -148,7 +148,7 @@ def _train(experiment: Experiment, run: Run) -> TrainingResult:
     world.barrier()
     with ExitStack() as stack:
         writers = _make_writers(experiment, run, stack) if world.is_main else []
-        hooks, stop = _make_hooks(experiment, checkpoints, writers, stack.enter_context(StopSignals()))
+        hooks, stop = _make_hooks(experiment, run, checkpoints, writers, stack.enter_context(StopSignals()))
         stack.enter_context(explain_out_of_memory(experiment))
         accumulate = experiment.recipe.accumulate
         batches = experiment.batches(partial(stop.stops_waiting, learner, accumulate))
@@ -174,7 +174,7 @@ def _make_pending_scores(learner: Learner, hooks: Sequence[Hook]) -> None:
 
 
 def _make_hooks(
-    experiment: Experiment, checkpoints: Checkpoints, writers: Sequence[RowWriter], signals: StopSignals
+    experiment: Experiment, run: Run, checkpoints: Checkpoints, writers: Sequence[RowWriter], signals: StopSignals
 ) -> tuple[list[Hook], StopHook]:
     recipe, world, config, total = experiment.recipe, experiment.world, experiment.config, experiment.recipe.total_steps
     save = CheckpointHook(checkpoints, experiment.identity, world, every=config.train.save_every, total_steps=total)
@@ -187,7 +187,8 @@ def _make_hooks(
         hooks.append(HeldOutHook(partial(evaluator, experiment.sources.held_out), writers, **often))
     if experiment.sources.val:
         images = experiment.sources.val[: config.eval.max_images]
-        hooks.append(EvaluationHook(partial(evaluator, images), writers, default=experiment.default_model, **often))
+        often |= {"default": experiment.default_model, "keep": run.keep_counts if world.is_main else None}
+        hooks.append(EvaluationHook(partial(evaluator, images), writers, **often))
     elif world.is_main:
         log.info("no evaluation images (data.val): the run ends without a score")
     return [*hooks, save, stop], stop
@@ -212,9 +213,10 @@ def _evaluate_model(
             world_size=world.size,
             autocast=experiment.recipe.precision.autocast,
             stopping=stopping,
-        ).as_json(sources.vocabulary.names)
-    found["wall/seconds"] = found.pop("seconds")
-    return found
+        )
+    values = found.as_json(sources.vocabulary.names)
+    values["wall/seconds"] = values.pop("seconds")
+    return {**values, "by_image": found.by_image}
 
 
 def _make_writers(experiment: Experiment, run: Run, stack: ExitStack) -> list[RowWriter]:

@@ -2,5 +2,6 @@
 
 from semiovs.evaluation.confusion import ConfusionMatrix
 from semiovs.evaluation.evaluate import Evaluation, EvaluationStoppedError, evaluate
+from semiovs.evaluation.image_counts import ImageCounts
 
-__all__ = ["ConfusionMatrix", "Evaluation", "EvaluationStoppedError", "evaluate"]
+__all__ = ["ConfusionMatrix", "Evaluation", "EvaluationStoppedError", "ImageCounts", "evaluate"]

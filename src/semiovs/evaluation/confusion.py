@@ -39,8 +39,11 @@ class ConfusionMatrix:
             self._column_indices(values).numpy().astype(np.uint32),
         )
 
-    def update(self, prediction: Labels, target: Labels) -> None:
+    def update(self, prediction: Labels, target: Labels) -> Tensor:
         """Count one or more images: integer class ids of one shape, tensors or arrays.
+
+        Returns the counts that were added, (K + 2) x (K + 1) in one row: target classes, ignored, outside; predicted
+        classes, outside.
 
         Raises:
             DataError: the shapes differ.
@@ -57,6 +60,7 @@ class ConfusionMatrix:
             device = target.device if target.device.type != "cpu" else prediction.device
             new = self._count(prediction.to(device), target.to(device, non_blocking=True))
         self._counts = self._counts.to(new.device, non_blocking=True) + new
+        return new
 
     def reduce(self, *further: int) -> list[int]:
         """Sum the counts of all ranks, in place: one collective, called once, after the last `update` of every rank.

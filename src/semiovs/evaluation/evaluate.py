@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from semiovs.config.schema import EvalConfig
 from semiovs.data.items import read_labeled
 from semiovs.errors import DataError, about, require_memory
 from semiovs.evaluation.confusion import ConfusionMatrix
+from semiovs.evaluation.image_counts import ImageCounter, ImageCounts
 from semiovs.evaluation.memory_fallback import ADVICE, MemoryFallback
 from semiovs.images.masks import MaskReader
 from semiovs.images.readers import RGB, BandImage, ImageReader, Picture
@@ -43,7 +44,8 @@ class Evaluation:
 
     miou: mean over all classes, an absent one counts 0, as published; miou_present: mean over those that occur in the
     masks; iou, class_accuracy: one value a class; present: whether the class occurs; pixels: how many were counted;
-    in_windows: images that did not fit into memory as a whole and were predicted in windows.
+    in_windows: images that did not fit into memory as a whole and were predicted in windows; by_image: the counts of
+    each image.
     """
 
     miou: float
@@ -54,8 +56,9 @@ class Evaluation:
     pixel_accuracy: float
     images: int
     pixels: int
-    seconds: float
+    seconds: float = 0.0
     in_windows: int = 0
+    by_image: ImageCounts | None = field(default=None, repr=False, compare=False)
 
     def as_json(self, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Plain data; per-class values by name where `names` are given."""
@@ -108,6 +111,7 @@ def evaluate(
     if not records:
         raise DataError("no images to evaluate; set data.val to a list or folder with masks")
     start, matrix = time.monotonic(), ConfusionMatrix(masks.num_classes)
+    counter = ImageCounter(matrix)
     through = {key: getattr(settings, key) for key in VIEWING} | {"window": settings.window or crop_size}
     scorer = _Scorer(model, masks, normalization, device, autocast, through)
     mine, stopped, done = records[rank::world_size], stopping(), 0
@@ -115,14 +119,15 @@ def evaluate(
         for batch in _group_by_size(pictures, settings.batch_size or 1):
             if stopped := stopped or stopping():
                 break
-            scorer.count(matrix, batch, mine[done].image)
+            scorer.count(counter, batch, mine[done].image)
             done += len(batch)
             if progress is not None:
                 progress(done, len(mine))
     any_stopped, in_windows = matrix.reduce(int(stopped), scorer.fallback.windowed)
     if any_stopped:
         raise EvaluationStoppedError
-    return _make_evaluation(matrix, len(records), time.monotonic() - start, in_windows)
+    by_image = counter.collect([record.id for record in records], rank, world_size)
+    return replace(_score(matrix, by_image), seconds=time.monotonic() - start, in_windows=in_windows)
 
 
 def normalize_image(image: Picture, normalization: Normalization, device: torch.device | str) -> Tensor:
@@ -189,13 +194,13 @@ class _Scorer:
     def fallback(self) -> MemoryFallback:
         return MemoryFallback(self.through, self.device)
 
-    def count(self, matrix: ConfusionMatrix, batch: Sequence[_Pair], path: Path) -> None:
+    def count(self, counter: ImageCounter, batch: Sequence[_Pair], path: Path) -> None:
         images, (height, width) = [image for image, _ in batch], batch[0][1].shape
         with self.autocast(), about(path), require_memory(str(path), ADVICE):
             labels = self.fallback.run((width, height), str(path), partial(self._find_labels, images))
         region = covered((height, width), mode=self.through["mode"], window=self.through["window"])
         masks = torch.stack([mask[region] for _, mask in batch])
-        matrix.update(labels, masks.to(self.device, non_blocking=True))
+        counter.update(labels, masks.to(self.device, non_blocking=True))
 
     def _find_labels(self, images: Sequence[Picture], through: dict[str, Any]) -> Tensor:
         """Class ids (B, h, w) of the region that is covered, on the device."""
@@ -211,9 +216,9 @@ class _Scorer:
         return torch.cat(parts, dim=1)
 
 
-def _make_evaluation(matrix: ConfusionMatrix, images: int, seconds: float, in_windows: int) -> Evaluation:
+def _score(matrix: ConfusionMatrix, by_image: ImageCounts) -> Evaluation:
     if not matrix.pixels:
-        raise DataError(f"all pixels of the {images} masks are ignored: there is nothing to score")
+        raise DataError(f"all pixels of the {len(by_image.ids)} masks are ignored: there is nothing to score")
     return Evaluation(
         miou=matrix.miou(),
         miou_present=matrix.miou(present_only=True),
@@ -221,8 +226,7 @@ def _make_evaluation(matrix: ConfusionMatrix, images: int, seconds: float, in_wi
         class_accuracy=tuple(matrix.class_accuracy().tolist()),
         present=tuple(matrix.present().tolist()),
         pixel_accuracy=matrix.pixel_accuracy(),
-        images=images,
+        images=len(by_image.ids),
         pixels=matrix.pixels,
-        seconds=seconds,
-        in_windows=in_windows,
+        by_image=by_image,
     )
