@@ -198,11 +198,10 @@ class OodConfig(Section):
         "in `images`, if it names any",
     )
     weight: Float | None = Field(None, ge=0, description="λ; null: the method's published value")
-    mode: Literal["ovs", "naive"] = Field(
+    mode: Literal["ovs", "naive", "placebo"] = Field(
         "ovs",
-        description="source of the labels: ovs, the store; naive, the method itself, for comparison (valid pixels are "
-        "those of "
-        "`labels` in both modes, where there are labels)",
+        description="source of the labels: ovs, the store; for comparison naive, the method itself (valid pixels are "
+        "those of `labels`, where there are labels), and placebo, the store, but each image has another one's",
     )
     confidence: Literal["ones", "score", "calibrated"] = Field(
         "ones",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semiovs.data.draws import item_seed
+from semiovs.errors import DataError
 from semiovs.images.file_names import normalize_name
 from semiovs.images.listing import find_masks
 from semiovs.images.manifest import Manifest
@@ -107,3 +109,44 @@ class MatchedLabels:
     def confidence(self, name: str) -> NDArray[np.uint8] | None:
         """Confidence of the record."""
         return self.source.confidence(self.names[name])
+
+
+class ShuffledLabels:
+    """A `LabelSource` in which each image has the label of another one, brought to its size: the placebo of a
+    comparison. As many pixels of each class are learnt as with the right labels, but they say nothing about the image.
+
+    ids: of the images, at least two; seed: of the choice, a pure function of both.
+
+    Raises:
+        DataError: a single image.
+    """
+
+    def __init__(self, source: LabelSource, ids: Sequence[str], seed: int) -> None:
+        if len(ids) < 2:
+            raise DataError("ood.mode=placebo shuffles the labels among the OOD images, and there is only one")
+        self._source = source
+        order = np.random.default_rng(item_seed(seed, "placebo", 0, 0)).permutation(len(ids))
+        self._other = {ids[one]: ids[other] for one, other in zip(order, np.roll(order, 1), strict=True)}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._other and self._other[str(name)] in self._source
+
+    def ids(self) -> Iterable[str]:
+        """Ids of the images."""
+        return self._other.keys()
+
+    def label(self, name: str) -> NDArray[np.uint8]:
+        """Label of another image, (H, W) of this one."""
+        return self._fit(self._source.label(self._other[name]), name)
+
+    def confidence(self, name: str) -> NDArray[np.uint8] | None:
+        """Confidence of that other image, (H, W) of this one."""
+        found = self._source.confidence(self._other[name])
+        return None if found is None else self._fit(found, name)
+
+    def _fit(self, values: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+        rows, columns = (
+            np.arange(length) * there // length
+            for length, there in zip(self._source.label(name).shape, values.shape, strict=True)
+        )
+        return values[np.ix_(rows, columns)]

@@ -204,7 +204,7 @@ class FolderDataset(Dataset):
 
         assert self.ood is not None
         store = PseudoLabelStore.open(path, vocabulary)
-        wanted = self.ood.mode == "ovs" and self.ood.confidence == "calibrated"
+        wanted = self.ood.mode != "naive" and self.ood.confidence == "calibrated"
         if wanted and "calibration" not in store.teacher:
             raise ConfigError(
                 f"ood.confidence: calibrated needs calibrated labels, and {path} holds raw ones; label with "

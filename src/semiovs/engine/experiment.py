@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from semiovs.audit.check import check_collection
 from semiovs.config.schema import Config
 from semiovs.data import Batch, StepStream, loader, normalize, require_shared_memory, steps_per_epoch
 from semiovs.data.collection import Collection
+from semiovs.data.label_source import ShuffledLabels
 from semiovs.engine.checkpoint_state import CheckpointIdentity, collect_settings
 from semiovs.engine.distributed import World, count_local_processes
 from semiovs.engine.finite_guard import FiniteGuard
@@ -92,7 +93,7 @@ class Experiment:
         clip_norm = config.optim.clip_norm
         recipe = Recipe(schedule, precision, prepare, per_epoch, train.accumulate, clip_norm, train.seed)
         stream = StepStream(
-            sources,
+            _shuffle_labels(sources, config),
             method.views,
             **config.data.model_dump(include=_VIEWS),
             seed=train.seed,
@@ -233,6 +234,14 @@ def _load_sources(config: Config, world: World, *, check: bool) -> Collection:
     return sources
 
 
+def _shuffle_labels(sources: Collection, config: Config) -> Collection:
+    """With ``ood.mode: placebo`` the images, but with the OOD labels shuffled; else the same."""
+    if config.ood is None or config.ood.mode != "placebo" or sources.ood is None or sources.ood_labels is None:
+        return sources
+    ids = [record.id for record in sources.ood]
+    return replace(sources, ood_labels=ShuffledLabels(sources.ood_labels, ids, config.train.seed))
+
+
 def _check_steering(method: Method, sources: Collection) -> None:
     """Require the images whose scores steer the method; note when evaluation images do, which biases their scores."""
     if method.steered_by == "val" and sources.val is not None:
@@ -264,6 +273,8 @@ def _build_method(config: Config, world: World, sources: Collection) -> Method:
     if config.model.init_from:
         _load_initial_weights(segmenter, config.model.init_from)
     ood = None if config.ood is None else config.ood.model_dump(include={"weight", "mode", "confidence"})
+    if ood is not None and ood["mode"] == "placebo":  # other labels, learnt like those of the model
+        ood["mode"] = "ovs"
     method = build_method(config.method.name, segmenter, num_classes=classes, ood=ood, **config.method.options)
     if config.train.sync_batchnorm:
         method = world.sync_batchnorm(method)

@@ -74,6 +74,11 @@ def build_encoder(
     return encoder
 
 
+def is_own_encoder(name: str) -> bool:
+    """Whether the encoder is one of ours, for which timm is not imported."""
+    return name in _OWN
+
+
 def encoder_names() -> list[str]:
     """Every name that may be tried, ours first; not each of timm's has a stride-4 map."""
     import timm

@@ -119,6 +119,12 @@ SEGMENTERS = RegistryTable(
         source="Ranftl et al. 2021, as in UniMatch V2",
     ),
     Entry(
+        "linear-probe",
+        "semiovs.models.decoders.linear:LinearProbe",
+        "one linear layer on a frozen encoder: what no training of it buys",
+        source="Oquab et al. 2023",
+    ),
+    Entry(
         "segformer",
         "semiovs.models.decoders.segformer:Segformer",
         "all-MLP head on four maps of MiT or any timm pyramid",
