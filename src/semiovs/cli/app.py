@@ -59,6 +59,7 @@ VERBS: Mapping[str, Verb] = {
     "resume": Verb("semiovs.cli.resume:resume", "Continue a run from its newest valid checkpoint."),
     "evaluate": Verb("semiovs.cli.evaluate:evaluate", "Per-class IoU of a run or of weights."),
     "predict": Verb("semiovs.cli.predict:predict", "Segment images: masks and overlays."),
+    "compare": Verb("semiovs.cli.compare:compare", "Did the images help? Train the arms, over seeds; say the verdict."),
     "demo": Verb("semiovs.cli.demo:demo", "Run everything on synthetic images, on a CPU, in minutes."),
 }  # fmt: skip
 

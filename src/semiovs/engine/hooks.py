@@ -94,6 +94,7 @@ class LogHook:
         seconds = max(now - self._since, 1e-9)
         left = (self._recipe.total_steps - learner.step) * (now - self._begin) / self._all_steps
         row |= {"wall/images_per_second": self._steps * self._images / seconds, "wall/eta_seconds": left}
+        row["wall/seconds"] = seconds
         row["wall/time"] = time.time()
         if self._world.device.type == "cuda":
             row["wall/memory_gib"] = torch.cuda.max_memory_allocated() / 2**30

@@ -31,6 +31,10 @@ _FOLDERS = ("checkpoints", "scores", "tensorboard")
 _PACKAGES = ("semiovs", "torch", "torchvision", "timm", "numpy", "pillow", "opencv-python-headless")
 
 
+class RunHeldError(UsageError):
+    """Another process writes to the run now (exit code 2)."""
+
+
 class Run:
     """The directory of one run; only the main process writes to it."""
 
@@ -137,7 +141,7 @@ class Run:
         """While entered, no other process may write to this run; the directory is made if need be.
 
         Raises:
-            UsageError: another process writes to it, or it cannot be written.
+            RunHeldError: another process writes to it; UsageError: it cannot be written.
         """
         lock = self.directory / _LOCK
         try:
@@ -147,10 +151,9 @@ class Run:
             raise UsageError(f"run.dir: {self.directory} cannot be written: {error}") from None
         with sole_writer(lock) as owner:
             if owner is not None:
-                raise UsageError(
+                raise RunHeldError(
                     f"{self.directory} is being written by another process{owner and f' ({owner})'}; wait until it "
-                    f"ends, or "
-                    "stop it first"
+                    "ends, or stop it first"
                 )
             yield
 

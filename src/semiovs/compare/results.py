@@ -1,0 +1,257 @@
+"""What the trainings of a comparison found, put together: scores of each arm, differences, costs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from semiovs.compare.areas import ImageAreas
+from semiovs.compare.arms import ARMS, TEACHER, Arm
+from semiovs.compare.cell_files import CellFacts, read_counts, read_facts
+from semiovs.compare.difference import ArmScore, Comparison, compare_arms
+from semiovs.compare.plan import Cell, Plan
+from semiovs.compare.teacher_scores import read_teacher_scores
+from semiovs.compare.verdict import OOD_REMEDY, describe_comparison
+from semiovs.errors import DataError, UsageError
+from semiovs.evaluation import ImageCounts
+
+_HOUR = 3600
+
+
+@dataclass(frozen=True)
+class Question:
+    """Two arms, and what the second has and the first has not (a plural), with a remedy for classes that got worse."""
+
+    base: str
+    other: str
+    subject: str
+    remedy: str | None = None
+
+
+#: What is asked of the arms that are there; the first one whose arms are both there is the verdict of the comparison.
+QUESTIONS = (
+    Question("unlabeled", "ood", "OOD images with the teacher's labels", OOD_REMEDY),
+    Question("labels", "unlabeled", "unlabelled images", "lower the loss weight of unlabelled images"),
+    Question("labels", "ood", "unlabelled and OOD images together", OOD_REMEDY),
+    Question("naive", "ood", "the teacher's labels, in the place of the student's own,"),
+    Question("unlabeled", "naive", "OOD images with the student's own labels"),
+    Question("unlabeled", "placebo", "OOD images with shuffled labels"),
+    Question("placebo", "ood", "the right labels, in the place of shuffled ones,"),
+    Question("probe", "labels", "trained weights, in the place of frozen ones,"),
+    Question(TEACHER, "ood", "trainings, in the place of the teacher alone,"),
+    Question(TEACHER, "labels", "labels, in the place of the teacher alone,"),
+)
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """One seed of an arm; with folds all of them together. facts: of its trainings; empty for the teacher."""
+
+    seed: int
+    areas: ImageAreas
+    facts: tuple[CellFacts, ...] = ()
+
+    @property
+    def best(self) -> float | None:
+        """Mean of the highest mIoU in percent that its trainings ever had; None for the teacher."""
+        return float(np.mean([facts.best for facts in self.facts])) if self.facts else None
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """The seeds of an arm."""
+
+    arm: Arm
+    seeds: tuple[SeedResult, ...]
+
+    @cached_property
+    def score(self) -> ArmScore:
+        """MIoU over the classes in the masks, at the last step."""
+        return ArmScore(self.arm.name, tuple(seed.areas.miou(present_only=True) for seed in self.seeds))
+
+    @property
+    def best(self) -> float | None:
+        """Mean over seeds of the highest mIoU."""
+        found = [seed.best for seed in self.seeds if seed.best is not None]
+        return float(np.mean(found)) if found else None
+
+    @property
+    def hours(self) -> float:
+        """Hours of a training, all folds together; mean over seeds."""
+        spent = [sum(facts.seconds for facts in seed.facts) for seed in self.seeds]
+        return float(np.mean(spent)) / _HOUR
+
+    @property
+    def looks(self) -> int:
+        """How often the evaluation images were looked at."""
+        return sum(facts.looks for seed in self.seeds for facts in seed.facts)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, and what the arms say to it."""
+
+    question: Question
+    comparison: Comparison
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A comparison, whole or in part.
+
+    classes: names; missing: trainings of the plan that are not finished; folds: 0 without; steps: of each training.
+    """
+
+    arms: tuple[ArmResult, ...]
+    classes: tuple[str, ...]
+    steps: int
+    folds: int = 0
+    missing: tuple[str, ...] = ()
+    groups: Mapping[str, str] | None = None
+
+    @cached_property
+    def answers(self) -> list[Answer]:
+        """What may be said, the verdict first."""
+        by_name = {result.arm.name: result for result in self.arms}
+        return [
+            self._answer(question, by_name[question.base], by_name[question.other])
+            for question in self._questions(by_name)
+        ]
+
+    def _questions(self, by_name: Mapping[str, ArmResult]) -> Iterator[Question]:
+        first, *others = by_name
+        if first not in {arm.name for arm in ARMS}:  # runs that were handed in, which differ in something else
+            for other in others:
+                yield Question(first, other, f"the settings of '{other}', in the place of those of '{first}',")
+            return
+        for question in QUESTIONS:
+            between = (question.base, question.other) == ("labels", "ood") and "unlabeled" in by_name
+            if {question.base, question.other} <= by_name.keys() and not between:
+                yield question
+
+    def _answer(self, question: Question, base: ArmResult, other: ArmResult) -> Answer:
+        pairs = pair_seeds(base, other)
+        found = compare_arms(
+            [one.areas for one, _ in pairs],
+            [two.areas for _, two in pairs],
+            names=(base.arm.title, other.arm.title),
+            classes=self.classes,
+            groups=self.groups,
+        )
+        hours = (base.hours, other.hours) if base.arm.is_trained and other.arm.is_trained else None
+        said = describe_comparison(found, question.subject, hours=hours, remedy=question.remedy)
+        return Answer(question, found, said)
+
+    @property
+    def hours(self) -> float:
+        """Hours of all trainings."""
+        return sum(facts.seconds for arm in self.arms for seed in arm.seeds for facts in seed.facts) / _HOUR
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data. All but `hours`, `hours_each` is the same whenever and however often it was interrupted."""
+        return {
+            "verdict": self.answers[0].comparison.verdict if self.answers else None,
+            "says": list(self.answers[0].sentences) if self.answers else [],
+            "steps": self.steps,
+            "folds": self.folds,
+            "missing": list(self.missing),
+            "arms": [_describe_arm(result, self.classes) for result in self.arms],
+            "differences": [
+                {"base": a.question.base, "other": a.question.other, "subject": a.question.subject,
+                 "says": list(a.sentences), **a.comparison.as_json()}
+                for a in self.answers
+            ],
+            "hours": round(self.hours, 3),
+        }  # fmt: skip
+
+
+def _describe_arm(result: ArmResult, classes: Sequence[str]) -> dict[str, Any]:
+    iou = np.mean([seed.areas.iou() for seed in result.seeds], axis=0)
+    return {
+        **result.score.as_json(),
+        "title": result.arm.title,
+        "learns_from": result.arm.learns_from,
+        "seeds": [seed.seed for seed in result.seeds],
+        "best": None if result.best is None else round(result.best, 4),
+        "iou": {name: round(float(value), 4) for name, value in zip(classes, iou, strict=True)},
+        "looks": result.looks,
+        "hours_each": round(result.hours, 4),
+    }
+
+
+def pair_seeds(base: ArmResult, other: ArmResult) -> list[tuple[SeedResult, SeedResult]]:
+    """The seeds that both arms have; the teacher, which has none, goes with each.
+
+    Raises:
+        UsageError: no seed in common.
+    """
+    if not base.arm.is_trained:
+        return [(base.seeds[0], two) for two in other.seeds]
+    if not other.arm.is_trained:
+        return [(one, other.seeds[0]) for one in base.seeds]
+    second = {seed.seed: seed for seed in other.seeds}
+    found = [(one, second[one.seed]) for one in base.seeds if one.seed in second]
+    if not found:
+        raise UsageError(f"arms {base.arm.name} and {other.arm.name} have no seed in common")
+    return found
+
+
+def read_results(plan: Plan, classes: Sequence[str]) -> Results:
+    """What is finished in the directory of a plan; arms without a finished seed are left out.
+
+    Raises:
+        DataError: a file of a training was changed since.
+    """
+    arms, missing = [], []
+    for arm in plan.trained:
+        seeds = []
+        for seed in plan.seeds:
+            cells = [cell for cell in plan.cells() if cell.arm == arm and cell.seed == seed]
+            there = [(cell, read_facts(plan.directory(cell))) for cell in cells]
+            missing += [cell.name for cell, facts in there if facts is None]
+            if all(facts is not None for _, facts in there):
+                seeds.append(_read_seed(plan, seed, [(cell, facts) for cell, facts in there if facts is not None]))
+        if seeds:
+            arms.append(ArmResult(arm, tuple(seeds)))
+    teacher = next((arm for arm in plan.arms if not arm.is_trained), None)
+    if teacher is not None and (counts := read_teacher_scores(plan.root)) is not None:
+        arms.append(ArmResult(teacher, (SeedResult(0, to_areas([counts])),)))
+    groups = None if plan.group is None or not arms else find_groups(arms[0].seeds[0].areas.ids, plan.group)
+    return Results(tuple(arms), tuple(classes), plan.steps, plan.folds, tuple(missing), groups)
+
+
+def _read_seed(plan: Plan, seed: int, cells: Sequence[tuple[Cell, CellFacts]]) -> SeedResult:
+    counts = [read_counts(plan.directory(cell), facts) for cell, facts in cells]
+    return SeedResult(seed, to_areas(counts), tuple(facts for _, facts in cells))
+
+
+def to_areas(parts: Sequence[ImageCounts]) -> ImageAreas:
+    """The images of several evaluations (folds) together."""
+    areas = [part.areas() for part in parts]
+    joined = (np.concatenate(columns) for columns in zip(*areas, strict=True))
+    return ImageAreas(tuple(name for part in parts for name in part.ids), *joined)
+
+
+def find_groups(ids: Sequence[str], pattern: str) -> dict[str, str]:
+    """Id -> what the first group of the pattern finds in it.
+
+    Raises:
+        UsageError: no regular expression with a group; DataError: an id that it does not fit.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"--group-by '{pattern}': not a regular expression: {error}") from None
+    if compiled.groups < 1:
+        raise UsageError(f"--group-by '{pattern}': put what images of one group share in brackets, like '^(.*)_\\d+$'")
+    found = {name: match[1] for name in ids if (match := compiled.search(name)) and match[1] is not None}
+    for name in ids:
+        if name not in found:
+            raise DataError(f"--group-by '{pattern}' does not fit the image '{name}'")
+    return found

@@ -1,0 +1,304 @@
+"""Train the cells of a comparison in processes of their own; what is done is kept, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from semiovs.compare.cell_files import finish, is_complete
+from semiovs.compare.plan import Cell, Plan
+from semiovs.engine.run import Run, RunHeldError, read_metrics
+from semiovs.errors import DivergedError, InterruptedRunError, PreemptedError, SemiovsError
+from semiovs.files import sole_writer
+
+#: Called with the steps that are done and all there are.
+Progress = Callable[[int, int], None]
+#: Seconds between two looks at how far the trainings are.
+_LOOK_EVERY = 1.0
+#: Seconds that a training is given to save its state after a signal, before it is killed.
+_PATIENCE = 120.0
+#: What a launcher sets: each training is one process, whoever started the comparison.
+_LAUNCHER = (
+    "WORLD_SIZE",
+    "RANK",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "TORCHELASTIC_RUN_ID",
+    "TORCHELASTIC_RESTART_COUNT",
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How the trainings are run.
+
+    jobs: at a time; threads: of each, None: the cores by the jobs; deadline: of `time.monotonic`, when they stop;
+    first_device: number of the first GPU, where there are several; keep_checkpoints: of finished trainings.
+    """
+
+    jobs: int = 1
+    threads: int | None = None
+    deadline: float | None = None
+    first_device: int = 0
+    keep_checkpoints: bool = False
+
+    @property
+    def threads_each(self) -> int:
+        """CPU threads of one training."""
+        return self.threads or max(1, count_cores() // self.jobs)
+
+
+@dataclass
+class Outcome:
+    """done: finished now or before; left: not finished, because of the deadline or another process; diverged: trainings
+    that cannot be finished, and why.
+    """
+
+    done: list[Cell] = field(default_factory=list)
+    left: list[Cell] = field(default_factory=list)
+    diverged: dict[str, str] = field(default_factory=dict)
+
+
+def count_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def train_cells(plan: Plan, cells: Sequence[Cell], machine: Machine, show: Progress) -> Outcome:
+    """Train those of `cells` that are not finished; a training that was begun goes on.
+
+    Trainings that another process is making now are waited for. A training that diverges does not hold up the others.
+
+    Raises:
+        SemiovsError: what a training raised; the others are stopped, and have saved their state.
+        InterruptedRunError, PreemptedError: a signal; as above.
+    """
+    outcome = Outcome([cell for cell in cells if is_complete(plan, cell)])
+    waiting = [cell for cell in cells if cell not in outcome.done]
+    team = _Team(plan, machine, waiting)
+    total = plan.steps * len(cells)
+    try:
+        with _raise_on_sigterm():
+            while team.is_busy() and not _is_past(machine.deadline):
+                team.assign()
+                outcome.done += team.collect(outcome.diverged)
+                begun = [cell for cell in cells if cell not in outcome.done]
+                show(plan.steps * len(outcome.done) + sum(count_steps_done(plan, cell) for cell in begun), total)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(_say_stopped(plan, "interrupted")) from None
+    except _SigTermError:
+        raise PreemptedError(_say_stopped(plan, "stopped by SIGTERM")) from None
+    finally:
+        team.stop()
+    outcome.left = [c for c in cells if c not in outcome.done and c.name not in outcome.diverged]
+    finished = [cell for cell in outcome.left if is_complete(plan, cell)]  # while the others were stopped
+    outcome.done += finished
+    outcome.left = [cell for cell in outcome.left if cell not in finished]
+    return outcome
+
+
+def count_steps_done(plan: Plan, cell: Cell) -> int:
+    """Steps of an unfinished training that its log tells of."""
+    rows = read_metrics(Run(plan.directory(cell)).metrics)
+    return max((int(row["step"]) for row in rows), default=0)
+
+
+def _say_stopped(plan: Plan, how: str) -> str:
+    return f"{how}; what is done is kept in {plan.root}, and the same command goes on"
+
+
+def _is_past(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline
+
+
+class _SigTermError(BaseException):
+    """SIGTERM, so that trainings are asked to save their state."""
+
+
+@contextmanager
+def _raise_on_sigterm() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: object) -> None:
+        raise _SigTermError
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@dataclass
+class _Worker:
+    """A process that trains one cell after the other. cell: what it trains now."""
+
+    process: Any
+    pipe: Connection
+    cell: Cell | None = None
+
+
+class _Team:
+    """The processes of a comparison; they are started when there is something to do for them."""
+
+    def __init__(self, plan: Plan, machine: Machine, waiting: list[Cell]) -> None:
+        self._plan, self._machine, self._waiting = plan, machine, waiting
+        self._workers: list[_Worker] = []
+        self._context = get_context("spawn")
+
+    def is_busy(self) -> bool:
+        """Whether anything waits or is trained."""
+        return bool(self._waiting) or any(worker.cell for worker in self._workers)
+
+    def assign(self) -> None:
+        """Give the next cells to those who have none; cells that another process trains are left for later."""
+        for cell in [cell for cell in self._waiting if not _is_held(self._plan.directory(cell))]:
+            worker = next((w for w in self._workers if w.cell is None), None)
+            if worker is None and len(self._workers) == self._machine.jobs:
+                return
+            worker = worker or self._start()
+            worker.pipe.send(cell)
+            worker.cell = cell
+            self._waiting.remove(cell)
+
+    def collect(self, diverged: dict[str, str]) -> list[Cell]:
+        """Wait a little; return the cells that were finished meanwhile, and note those that diverged."""
+        done: list[Cell] = []
+        pipes = {worker.pipe: worker for worker in self._workers if worker.cell}
+        if not pipes:
+            time.sleep(_LOOK_EVERY)
+        for pipe in wait(list(pipes), timeout=_LOOK_EVERY) if pipes else ():
+            worker = pipes[pipe]  # type: ignore[index]
+            cell, worker.cell = worker.cell, None
+            assert cell is not None
+            found = _receive(worker)
+            if isinstance(found, RunHeldError):
+                self._waiting.append(cell)
+            elif isinstance(found, DivergedError):
+                diverged[cell.name] = str(found)
+            elif found is not None:
+                raise found
+            else:
+                done.append(cell)
+        there = [cell for cell in self._waiting if Run(self._plan.directory(cell)).model.is_file()]
+        elsewhere = [cell for cell in there if is_complete(self._plan, cell)]  # by another process
+        self._waiting = [cell for cell in self._waiting if cell not in elsewhere]
+        return done + elsewhere
+
+    def stop(self) -> None:
+        """Ask all to end, those that train to save their state first."""
+        for worker in self._workers:
+            worker.pipe.close()
+            if worker.cell is not None:
+                worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(_PATIENCE)
+            worker.process.kill()
+            worker.process.join()
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        number = len(self._workers)
+        process = self._context.Process(target=_work, args=(self._plan, self._machine, number, theirs))
+        with _ignoring_sigint():  # what the child does until it handles signals itself
+            process.start()
+        theirs.close()
+        self._workers.append(_Worker(process, ours))
+        return self._workers[-1]
+
+
+@contextmanager
+def _ignoring_sigint() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _is_held(run: Path) -> bool:
+    """Whether another process writes to the run now."""
+    lock = run / ".lock"
+    if not lock.exists():
+        return False
+    with sole_writer(lock) as owner:
+        return owner is not None
+
+
+def _receive(worker: _Worker) -> SemiovsError | RuntimeError | None:
+    """The answer of a worker: None, or what went wrong."""
+    found: SemiovsError | str | None = None
+    try:
+        found = worker.pipe.recv()
+    except (EOFError, ConnectionResetError):
+        worker.process.join()
+        found = f"a training ended with exit code {worker.process.exitcode}"
+    return RuntimeError(found) if isinstance(found, str) else found
+
+
+def _work(plan: Plan, machine: Machine, number: int, pipe: Connection) -> None:
+    """Train what is sent, one after the other; answer None, an error, or the traceback of a bug."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # Ctrl-C reaches the parent alone, which then asks for a checkpoint, once
+    for name in _LAUNCHER:
+        os.environ.pop(name, None)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    answer: SemiovsError | str | None
+    with suppress(EOFError, OSError):
+        while True:
+            cell = pipe.recv()
+            try:
+                _train_cell(plan, cell, machine, number)
+                answer = None
+            except SemiovsError as error:
+                answer = error
+            except Exception:  # any other is a bug, whose traceback the parent shows
+                answer = traceback.format_exc()
+            pipe.send(answer)
+
+
+def _end_with_parent() -> None:
+    """Stop the training as by SIGTERM, with its state saved, when the process that started it is gone."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _train_cell(plan: Plan, cell: Cell, machine: Machine, number: int) -> None:
+    import torch
+
+    from semiovs.engine import training
+    from semiovs.engine.checkpoint import Checkpoints
+
+    torch.set_num_threads(machine.threads_each)
+    loaded, directory = plan.load(cell), plan.directory(cell)
+    run, command = Run(directory), ["semiovs", "compare"]
+    device = _choose_device(loaded.config.train.device, machine.first_device + number, torch.cuda.device_count())
+    begun = run.config.is_file() and Checkpoints(run.checkpoints, keep_last=1).newest_path() is not None
+    if begun:
+        training.resume(directory, device, command)
+    else:
+        training.train(plan.load(cell, device), command, overwrite=True)
+    finish(run, keep_checkpoints=machine.keep_checkpoints)
+
+
+def _choose_device(wanted: str, number: int, devices: int) -> list[str]:
+    """The setting that gives each worker a GPU of its own, where there are several and nothing else is asked for."""
+    return [f"train.device=cuda:{number % devices}"] if devices > 1 and wanted == "auto" else []
