@@ -13,10 +13,11 @@ Donner 2008, doi 10.1002/sim.3095):
 
     margin² = t²(S-1) · seed error² + t²(G-1) · image error²
 
-Why not a BCa bootstrap of images: with 60 images that differ much, and six seeds, it covers 91-93 % where this covers
-95-96 %, being too narrow for small samples; and its draws lose rare classes. Why not the degrees of freedom of
-Satterthwaite: as good with six seeds, but 91 % with two. Why the common part is taken off: else 99 % are covered where
-it dominates.
+In simulations (tests/unit/compare) these intervals cover 95-97 % with six seeds and 60 images whatever varies most,
+93-97 % with 5 or 12 images, and up to 99 % with two seeds. A BCa bootstrap of images in the place of the jackknife
+covers 92-93 % where images differ most, being too narrow for small samples, and its draws lose rare classes.
+Satterthwaite's degrees of freedom in the place of MOVER cover 91 % with two seeds. With the common part left in both,
+99 % are covered where it dominates.
 """
 
 from __future__ import annotations
