@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from semiovs.datasets.benchmark import Benchmark, MaskKind
 from semiovs.datasets.parts import DatasetPart, MaskBuild, find_first_folder, read_first_words
-from semiovs.errors import DataError, MissingExtraError
+from semiovs.errors import DataError
 
 _DEVKIT = "VOCtrainval_11-May-2012.tar, host.robots.ox.ac.uk/pascal/VOC/voc2012"
 _SBD = (
@@ -106,7 +106,7 @@ def read_sbd(path: Path) -> NDArray[np.uint8]:
     """Class ids (H, W) of a ``cls`` file of SBD, its ``GTcls.Segmentation``.
 
     Raises:
-        DataError: unreadable, or no such file of SBD; MissingExtraError: SciPy is not there.
+        DataError: unreadable, or no such file of SBD.
     """
     values = read_mat(path, "GTcls")
     mask = np.asarray(getattr(values, "Segmentation", None))
@@ -119,12 +119,10 @@ def read_mat(path: Path, variable: str) -> Any:
     """A variable of a MATLAB file, structures as objects.
 
     Raises:
-        DataError: unreadable, or without the variable; MissingExtraError: SciPy is not there.
+        DataError: unreadable, or without the variable.
     """
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise MissingExtraError("reading .mat masks needs SciPy: pip install 'semiovs[benchmarks]'") from None
+    from scipy.io import loadmat
+
     try:
         return loadmat(str(path), squeeze_me=True, struct_as_record=False)[variable]
     except KeyError:

@@ -137,7 +137,8 @@ def test_voc_without_lists_uses_the_official_parts(tmp_path):
 
 
 def test_masks_of_sbd(tmp_path):
-    io = pytest.importorskip("scipy.io")
+    from scipy import io
+
     trees.voc(tmp_path, augmented=False)
     mats = tmp_path / "SBD/dataset/cls"
     mats.mkdir(parents=True)
@@ -310,7 +311,8 @@ def test_context_from_its_json(tmp_path):
 
 
 def test_context_from_its_mats(tmp_path):
-    io = pytest.importorskip("scipy.io")
+    from scipy import io
+
     (tmp_path / "trainval").mkdir()
     for stem in ("2008_000002", "2010_000001"):
         trees.image(tmp_path / "JPEGImages" / f"{stem}.jpg")

@@ -1,0 +1,1 @@
+"""Compare trainings that differ in one thing: by how much, how certain, and in which classes."""

@@ -1,0 +1,95 @@
+"""What is said of a comparison."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from semiovs.compare.areas import ImageAreas
+from semiovs.compare.difference import compare_arms
+from semiovs.compare.verdict import OOD_REMEDY, describe_comparison, state_verdict
+
+
+def compare(base, other, images: int = 20, *, groups=None):
+    """base, other: for each seed the shares of hits of each class, the same in all images."""
+    total = np.array([100] * len(base[0]))
+    ids = tuple(f"{i:03d}" for i in range(images))
+
+    def make(hits):
+        target = np.tile(total, (images, 1))
+        hit = np.tile(np.array(hits), (images, 1))
+        return ImageAreas(ids, target, hit, hit)
+
+    return compare_arms(
+        [make(hits) for hits in base],
+        [make(hits) for hits in other],
+        classes=["car", "pavement", "tree"],
+        groups=groups and {name: groups[i] for i, name in enumerate(ids)},
+    )
+
+
+BASE = [[50, 60, 70], [51, 60, 70], [50, 61, 70], [50, 60, 71], [49, 60, 70], [50, 60, 69]]
+BETTER = [[60, 60, 70], [62, 60, 71], [60, 61, 71], [61, 60, 71], [59, 61, 70], [60, 60, 70]]
+MIXED = [[65, 50, 70], [67, 50, 71], [65, 51, 70], [66, 50, 72], [64, 51, 70], [65, 50, 69]]
+
+
+def test_helped_says_by_how_much_and_how_certain():
+    said = describe_comparison(compare(BASE, BETTER), "OOD images", hours=(4.0, 6.0))
+    assert said == (
+        "OOD images helped: +3.7 [3.4, 3.9] mIoU (60.1 -> 63.7).",
+        "Better in 6 of 6 seeds on 20 images; p = 0.031 over seeds, the smallest that so few seeds can give. "
+        "Brackets are 95% intervals over other seeds and other images.",
+        "A training took 6.0 hours instead of 4.0 (+50%).",
+        "OOD images helped car (+10.3 [9.6, 11.1]).",
+        "The intervals of classes are widened, because 3 classes are compared.",
+    )
+    assert state_verdict(compare(BETTER, BASE), "OOD images").startswith("OOD images hurt: -3.7 [-3.9, -3.4] mIoU")
+
+
+def test_classes_that_got_worse_have_advice():
+    *_, last, _ = describe_comparison(compare(BASE, MIXED), "OOD images", remedy=OOD_REMEDY)
+    assert last.startswith("OOD images helped car (+15.3 [14.6, 16.1]) and hurt pavement (-9.8 [")
+    assert last.endswith("]): lower ood.weight, or select OOD images without pavement.")
+
+
+def test_cannot_tell_says_what_could_have_been_seen():
+    other = [[52, 60, 70], [50, 60, 70], [51, 61, 70], [49, 60, 71], [50, 60, 70], [50, 60, 69]]
+    first, second, *rest = describe_comparison(compare(BASE, other), "OOD images")
+    assert first.startswith("Cannot tell whether OOD images help or hurt: +0.1 [-0.")
+    assert "A true difference of " in first
+    assert second.startswith("Better in 3 of 6 seeds")
+    assert "smallest that so few" not in second
+    assert rest == []
+
+
+def test_cannot_tell_says_when_it_is_for_the_seeds():
+    mostly = compare(BASE, [[hits[0] + gain, *hits[1:]] for hits, gain in zip(BASE, [9, 9, 9, 9, 9, -1], strict=True)])
+    assert mostly.difference.interval[0] > 0
+    assert "The interval leaves out 0, but the seeds do not agree well enough." in state_verdict(mostly)
+
+
+def test_few_seeds_are_described():
+    said = describe_comparison(compare(BASE[:3], BETTER[:3]), "the images")
+    assert said[0].startswith("No verdict, only a description: with the images better, +3.")
+    assert said[2] == "Seeds=3: descriptive; a verdict needs 6."
+    said = describe_comparison(compare(BETTER[:1], BASE[:1]), "the images")
+    assert said[0].startswith("No verdict, only a description: with the images worse, -3.")
+    assert said[1].startswith("Worse in 1 of 1 seed on 20 images. Brackets are 95% intervals over other images.")
+    assert said[2].startswith("Seeds=1: descriptive")
+    assert "as good as without, +0.0" in state_verdict(compare(BASE[:1], BASE[:1]))
+
+
+@pytest.mark.parametrize(("images", "line"), [(5, "5 images are too few for any verdict"), (1, "One image is too few")])
+def test_few_images_are_called_few(images, line):
+    said = describe_comparison(compare(BASE, BETTER, images), "OOD images")
+    assert said[0].startswith("Cannot tell whether OOD images help or hurt: +3.7")
+    assert "would probably have been seen" not in said[0]
+    assert any(sentence.startswith(line) for sentence in said)
+    assert len(said) == 3  # and nothing of classes
+
+
+def test_groups_are_named():
+    said = describe_comparison(compare(BASE, BETTER, groups=[f"film {i // 5}" for i in range(20)]))
+    assert "on 20 images in 4 groups" in said[1]
+    assert "other seeds and other groups" in said[1]
+    assert said[2] == "4 groups of images are too few for any verdict; it needs 10."
