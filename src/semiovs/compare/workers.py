@@ -42,8 +42,9 @@ _LAUNCHER = (
 class Machine:
     """How the trainings are run.
 
-    jobs: at a time; threads: of each, None: the cores by the jobs; deadline: of `time.monotonic`, when they stop;
-    first_device: number of the first GPU, where there are several; keep_checkpoints: of finished trainings.
+    jobs: at a time; threads: of each, None: those that torch would take (OMP_NUM_THREADS) by the jobs; deadline: of
+    `time.monotonic`, when they stop; first_device: number of the first GPU, where there are several; keep_checkpoints:
+    of finished trainings.
     """
 
     jobs: int = 1
@@ -51,11 +52,6 @@ class Machine:
     deadline: float | None = None
     first_device: int = 0
     keep_checkpoints: bool = False
-
-    @property
-    def threads_each(self) -> int:
-        """CPU threads of one training."""
-        return self.threads or max(1, count_cores() // self.jobs)
 
 
 @dataclass
@@ -67,11 +63,6 @@ class Outcome:
     done: list[Cell] = field(default_factory=list)
     left: list[Cell] = field(default_factory=list)
     diverged: dict[str, str] = field(default_factory=dict)
-
-
-def count_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def train_cells(plan: Plan, cells: Sequence[Cell], machine: Machine, show: Progress) -> Outcome:
@@ -287,7 +278,7 @@ def _train_cell(plan: Plan, cell: Cell, machine: Machine, number: int) -> None:
     from semiovs.engine import training
     from semiovs.engine.checkpoint import Checkpoints
 
-    torch.set_num_threads(machine.threads_each)
+    torch.set_num_threads(machine.threads or max(1, torch.get_num_threads() // machine.jobs))
     loaded, directory = plan.load(cell), plan.directory(cell)
     run, command = Run(directory), ["semiovs", "compare"]
     device = _choose_device(loaded.config.train.device, machine.first_device + number, torch.cuda.device_count())
