@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,8 @@ import typer
 from semiovs.cli import teacher_options as options
 from semiovs.cli.console import Json, format_table, log, report
 from semiovs.cli.next_steps import format_next
-from semiovs.cli.progress import format_duration, progress
+from semiovs.cli.progress import progress
+from semiovs.duration import format_duration
 from semiovs.errors import DivergedError, PreemptedError, UsageError
 
 if TYPE_CHECKING:
@@ -219,15 +221,28 @@ def _write_and_print(results: Results, root: Path, *, as_json: bool) -> None:
     from semiovs.compare.files import write_files
 
     pages = write_files(results, root)
-    steps = [f"# the page: {pages['page']}"]
+    steps = [*_propose_seeds(results), f"# look at {pages['page']}"]
     data = {**results.as_json(), "files": {name: str(path) for name, path in pages.items()}, "next": steps}
     report(data, as_json=as_json, text=f"{_format_text(results)}\n{format_next(steps)}")
+
+
+def _propose_seeds(results: Results) -> list[str]:
+    """The same command with as many seeds as a verdict needs, where there were fewer."""
+    from semiovs.compare.uncertainty import SEEDS_NEEDED
+
+    typed = sys.argv[1:]
+    trained = [len(arm.seeds) for arm in results.arms if arm.arm.is_trained]
+    if min(trained, default=SEEDS_NEEDED) >= SEEDS_NEEDED or results.missing or typed[:1] != ["compare"]:
+        return []
+    valued = {place + 1 for place, word in enumerate(typed) if word == "--seeds"}
+    rest = [word for place, word in enumerate(typed) if place not in valued and not word.startswith("--seeds")]
+    return [] if "--runs" in rest else [shlex.join(["semiovs", *rest, "--seeds", str(SEEDS_NEEDED)])]
 
 
 def _format_text(results: Results) -> str:
     from semiovs.compare.tables import list_arms, list_differences
 
-    said = list(results.answers[0].sentences) if results.answers else []
+    said = [*results.answers[0].sentences, *results.answers[0].cost] if results.answers else []
     tables = [format_table(*list_arms(results)), format_table(*list_differences(results))]
     return "\n".join([*said, "", tables[0], "", tables[1]])
 

@@ -69,8 +69,7 @@ def evaluate(
     found: dict[str, dict[str, Any]] = {}
     scored: dict[tuple[int, int], tuple[dict[str, Any], Evaluation]] = {}
     for name, path in files.items():
-        same = _identify(path)
-        if same not in scored:
+        if (same := _identify(path)) not in scored:
             scored[same] = _score(path, which or config.eval.model, config, sources, manifest)
         facts, result = scored[same]
         found[name] = {**facts, **result.as_json(sources.vocabulary.names)}

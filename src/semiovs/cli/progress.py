@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from semiovs.cli.console import log
+from semiovs.duration import format_duration
 
 #: Seconds between two lines where stderr is no terminal.
 _EVERY = 15.0
@@ -76,11 +77,3 @@ class _ProgressLines:
         self._last = now
         left = f", {format_duration((total - done) / speed)} left" if speed else ""
         log(f"{self._what}: {done} of {total} {self._unit}, {speed:.1f} a second{left}")
-
-
-def format_duration(seconds: float) -> str:
-    """Format a duration: ``8 s``, ``3 min``, ``2 h 05 min``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"

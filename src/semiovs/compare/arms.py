@@ -37,10 +37,10 @@ class Arm:
 #: All arms, in the order of tables.
 ARMS: tuple[Arm, ...] = (
     Arm("labels", "labels alone", "the labelled images", ("method=supervised", "ood=null")),
-    Arm("unlabeled", "+ unlabelled images", "and its own labels on unlabelled images", ("ood=null",)),
-    Arm("naive", "+ OOD, own labels", "and its own labels on OOD images", ("ood.mode=naive",)),
-    Arm("ood", "+ OOD, teacher's labels", "and the teacher's labels on OOD images", ("ood.mode=ovs",)),
-    Arm("placebo", "+ OOD, shuffled labels", "and teacher's labels of other OOD images", ("ood.mode=placebo",)),
+    Arm("unlabeled", "unlabelled images", "and its own labels on unlabelled images", ("ood=null",)),
+    Arm("naive", "OOD, own labels", "and its own labels on OOD images", ("ood.mode=naive",)),
+    Arm("ood", "OOD, teacher's labels", "and the teacher's labels on OOD images", ("ood.mode=ovs",)),
+    Arm("placebo", "OOD, shuffled labels", "and teacher's labels of other OOD images", ("ood.mode=placebo",)),
     Arm("probe", "linear probe", "the labelled images, on a frozen encoder", ("method=supervised", "ood=null")),
     Arm(TEACHER, "teacher alone", "nothing: its labels of the evaluation images"),
 )  # fmt: skip

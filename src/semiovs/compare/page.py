@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from semiovs.compare.results import Answer, Results
+from semiovs.duration import format_duration
 from semiovs.report.figures import escape_math, render_svg, simplify_axes
 from semiovs.report.page import write_page
 
@@ -24,13 +25,14 @@ def write_comparison_page(path: Path, results: Results) -> None:
         __package__,
         results=results,
         head=head,
-        says=answers[0].sentences if answers else (),
+        says=(*answers[0].sentences, *answers[0].cost) if answers else (),
         answers=[_describe_answer(answer) for answer in answers],
         forest=_plot_differences(answers) if answers else "",
         seeds=_plot_seeds(results),
         classes=_list_classes(answers[0]) if answers else [],
         subject=answers[0].question.subject if answers else "",
         ink=_INK,
+        duration=format_duration,
     )
 
 
@@ -38,7 +40,7 @@ def _describe_answer(answer: Answer) -> dict[str, Any]:
     found = answer.comparison
     interval = found.difference.interval
     return {
-        "title": f"{found.other.name} − {found.base.name}",
+        "title": f"{found.other.name} vs {found.base.name}",
         "points": f"{found.difference.mean:+.2f}",
         "interval": "" if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}",
         "seeds": f"{found.difference.better} of {found.seeds}",
@@ -76,7 +78,7 @@ def _plot_differences(answers: list[Answer]) -> str:
         axes.plot(found.difference.mean, place, "o", color=ink, markersize=7)
         axes.plot(found.difference.by_seed, [place - 0.22] * found.seeds, "|", color=ink, markersize=5, alpha=0.7)
     axes.axvline(0, color="#1d2129", linewidth=1)
-    names = [f"{answer.comparison.other.name} −\n{answer.comparison.base.name}" for answer in reversed(answers)]
+    names = [f"{answer.comparison.other.name}\nvs {answer.comparison.base.name}" for answer in reversed(answers)]
     axes.set_yticks(range(len(answers)), [escape_math(name) for name in names])
     axes.set_ylim(-0.6, len(answers) - 0.4)
     axes.set_xlabel("points of mIoU; short strokes: single seeds")
@@ -100,7 +102,7 @@ def _plot_seeds(results: Results) -> str:
         axes.plot(*zip(*points, strict=True), color="#9aa3af", linewidth=0.9, marker="o", markersize=3.5)
     for place, arm in enumerate(arms):
         axes.plot([place - 0.2, place + 0.2], [arm.score.mean] * 2, color="#0072b2", linewidth=3)
-    axes.set_xticks(range(len(arms)), [escape_math(arm.arm.title).replace(" ", "\n", 1) for arm in arms])
+    axes.set_xticks(range(len(arms)), [escape_math(arm.arm.title).replace(" ", "\n") for arm in arms])
     axes.set_ylabel("mIoU, %")
     simplify_axes(axes)
     return render_svg(figure)

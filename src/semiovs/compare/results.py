@@ -16,11 +16,9 @@ from semiovs.compare.cell_files import CellFacts, read_counts, read_facts
 from semiovs.compare.difference import ArmScore, Comparison, compare_arms
 from semiovs.compare.plan import Cell, Plan
 from semiovs.compare.teacher_scores import read_teacher_scores
-from semiovs.compare.verdict import OOD_REMEDY, describe_comparison
+from semiovs.compare.verdict import OOD_REMEDY, describe_comparison, state_cost
 from semiovs.errors import DataError, UsageError
 from semiovs.evaluation import ImageCounts
-
-_HOUR = 3600
 
 
 @dataclass(frozen=True)
@@ -81,10 +79,9 @@ class ArmResult:
         return float(np.mean(found)) if found else None
 
     @property
-    def hours(self) -> float:
-        """Hours of a training, all folds together; mean over seeds."""
-        spent = [sum(facts.seconds for facts in seed.facts) for seed in self.seeds]
-        return float(np.mean(spent)) / _HOUR
+    def seconds(self) -> float:
+        """Seconds of a training, all folds together; mean over seeds."""
+        return float(np.mean([sum(facts.seconds for facts in seed.facts) for seed in self.seeds]))
 
     @property
     def looks(self) -> int:
@@ -94,11 +91,12 @@ class ArmResult:
 
 @dataclass(frozen=True)
 class Answer:
-    """A question, and what the arms say to it."""
+    """A question, and what the arms say to it. cost: one sentence on the time, or none; it depends on the machine."""
 
     question: Question
     comparison: Comparison
     sentences: tuple[str, ...]
+    cost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,30 +142,35 @@ class Results:
             classes=self.classes,
             groups=self.groups,
         )
-        hours = (base.hours, other.hours) if base.arm.is_trained and other.arm.is_trained else None
-        said = describe_comparison(found, question.subject, hours=hours, remedy=question.remedy)
-        return Answer(question, found, said)
+        timed = base.arm.is_trained and other.arm.is_trained
+        said = describe_comparison(found, question.subject, remedy=question.remedy)
+        return Answer(question, found, said, (state_cost(base.seconds, other.seconds),) if timed else ())
 
     @property
-    def hours(self) -> float:
-        """Hours of all trainings."""
-        return sum(facts.seconds for arm in self.arms for seed in arm.seeds for facts in seed.facts) / _HOUR
+    def seconds(self) -> float:
+        """Seconds of all trainings."""
+        return sum(facts.seconds for arm in self.arms for seed in arm.seeds for facts in seed.facts)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data. All but `hours`, `hours_each` is the same whenever and however often it was interrupted."""
+        """Plain data; all but `cost`, `seconds` and `seconds_each` is the same however often it was interrupted."""
         return {
             "verdict": self.answers[0].comparison.verdict if self.answers else None,
             "says": list(self.answers[0].sentences) if self.answers else [],
+            "cost": list(self.answers[0].cost) if self.answers else [],
             "steps": self.steps,
             "folds": self.folds,
             "missing": list(self.missing),
             "arms": [_describe_arm(result, self.classes) for result in self.arms],
             "differences": [
-                {"base": a.question.base, "other": a.question.other, "subject": a.question.subject,
-                 "says": list(a.sentences), **a.comparison.as_json()}
-                for a in self.answers
+                {
+                    "arms": [answer.question.base, answer.question.other],
+                    "subject": answer.question.subject,
+                    "says": list(answer.sentences),
+                    **answer.comparison.as_json(),
+                }
+                for answer in self.answers
             ],
-            "hours": round(self.hours, 3),
+            "seconds": round(self.seconds, 1),
         }  # fmt: skip
 
 
@@ -181,7 +184,7 @@ def _describe_arm(result: ArmResult, classes: Sequence[str]) -> dict[str, Any]:
         "best": None if result.best is None else round(result.best, 4),
         "iou": {name: round(float(value), 4) for name, value in zip(classes, iou, strict=True)},
         "looks": result.looks,
-        "hours_each": round(result.hours, 4),
+        "seconds_each": round(result.seconds, 1),
     }
 
 

@@ -25,7 +25,7 @@ def list_differences(results: Results) -> tuple[Sequence[str], list[list[str]]]:
         found = answer.comparison
         interval = found.difference.interval
         rows.append([
-            f"{found.other.name} - {found.base.name}",
+            f"{found.other.name} vs {found.base.name}",
             f"{found.difference.mean:+.2f}",
             "" if interval is None else f"[{interval[0]:+.2f}, {interval[1]:+.2f}]",
             f"{found.difference.better} of {found.seeds}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from semiovs.compare.difference import ClassDifference, Comparison, Difference
+from semiovs.duration import format_duration
 
 #: What to try where OOD images hurt some classes; `{classes}` are these.
 OOD_REMEDY = "lower ood.weight, or select OOD images without {classes}"
@@ -14,19 +15,17 @@ def describe_comparison(
     comparison: Comparison,
     subject: str = "the images",
     *,
-    hours: tuple[float, float] | None = None,
     remedy: str | None = None,
 ) -> tuple[str, ...]:
-    """Sentences, the verdict first: by how much, how certain, what limits it, what it cost, and which classes.
+    """Sentences, the verdict first: by how much, how certain, what limits it, and which classes.
 
-    subject: what the other arm has and the base has not, a plural ("OOD images"); hours: of one training, base and
-    other; remedy: what to try where classes got worse, with `{classes}` for their names (`OOD_REMEDY`).
+    subject: what the other arm has and the base has not, a plural ("OOD images"); remedy: what to try where classes got
+    worse, with `{classes}` for their names (`OOD_REMEDY`).
     """
     return (
         state_verdict(comparison, subject),
         _state_certainty(comparison),
         *(f"{note[0].upper()}{note[1:]}." for note in comparison.notes),
-        *(() if hours is None else (_state_cost(hours),)),
         *_advise_on_classes(comparison, subject, remedy),
     )
 
@@ -34,15 +33,13 @@ def describe_comparison(
 def state_verdict(comparison: Comparison, subject: str = "the images") -> str:
     """One sentence: whether the subject helped, and by how much."""
     difference = comparison.difference
-    amount = f"{_format_change(difference)} mIoU ({comparison.base.mean:.1f} -> {comparison.other.mean:.1f})"
+    amount = f"{_format_change(difference)} mIoU (from {comparison.base.mean:.1f} to {comparison.other.mean:.1f})"
     start = f"{subject[0].upper()}{subject[1:]}"
     if comparison.verdict in ("helped", "hurt"):
         return f"{start} {comparison.verdict}: {amount}."
     if comparison.verdict == "cannot tell":
         return f"Cannot tell whether {subject} help or hurt: {amount}.{_explain_doubt(comparison)}"
-    if difference.direction == "same":
-        return f"No verdict, only a description: with {subject} as good as without, {amount}."
-    return f"No verdict, only a description: with {subject} {difference.direction}, {amount}."
+    return f"{start}: {amount}. Too few seeds for a verdict."
 
 
 def _explain_doubt(comparison: Comparison) -> str:
@@ -70,10 +67,10 @@ def _state_certainty(comparison: Comparison) -> str:
     return f"{text}."
 
 
-def _state_cost(hours: tuple[float, float]) -> str:
-    base, other = hours
+def state_cost(base: float, other: float) -> str:
+    """One sentence: the seconds of one training with and without the subject."""
     share = f" ({(other - base) / base:+.0%})" if base > 0 else ""
-    return f"A training took {other:.1f} hours instead of {base:.1f}{share}."
+    return f"A training took {format_duration(other)}, without them {format_duration(base)}{share}."
 
 
 def _advise_on_classes(comparison: Comparison, subject: str, remedy: str | None) -> Iterable[str]:

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from semiovs.config.schema import Config
 from semiovs.data import Batch
+from semiovs.duration import format_duration
 from semiovs.engine.distributed import World, join_processes
 from semiovs.engine.experiment import Experiment, count_parameters
 from semiovs.engine.loop import Learner, fit
 from semiovs.engine.training import explain_out_of_memory
-from semiovs.engine.writers import format_duration
 from semiovs.peak_memory import find_peak_memory
 
 #: Timed steps, after one warm-up step.

@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from semiovs.duration import format_duration
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.checkpoint_state import CheckpointIdentity, pack, pack_rank
 from semiovs.engine.distributed import World
 from semiovs.engine.loop import SCORES, BestScore, Learner, Recipe
 from semiovs.engine.signals import StopSignals, make_stop_error
-from semiovs.engine.writers import RowWriter, format_duration
+from semiovs.engine.writers import RowWriter
 from semiovs.errors import DivergedError, SemiovsError
 from semiovs.evaluation import ImageCounts
 

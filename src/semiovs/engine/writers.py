@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from semiovs.duration import format_duration
 from semiovs.errors import MissingExtraError
 
 Row = Mapping[str, Any]
@@ -114,12 +115,3 @@ def _format_train_row(row: Row) -> str:
 def _format_eval_row(row: Row) -> str:
     where = " on held-out labels" if row["kind"] == "held_out" else ""
     return f"evaluated {row['model']}{where}: mIoU {row['miou']:.2f}{'  (best)' if row.get('best') else ''}"
-
-
-def format_duration(seconds: float) -> str:
-    """Format seconds as text such as ``2 h 05 min``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"

@@ -110,8 +110,7 @@ def evaluate(
     """
     if not records:
         raise DataError("no images to evaluate; set data.val to a list or folder with masks")
-    start, matrix = time.monotonic(), ConfusionMatrix(masks.num_classes)
-    counter = ImageCounter(matrix)
+    start, counter = time.monotonic(), ImageCounter(matrix := ConfusionMatrix(masks.num_classes))
     through = {key: getattr(settings, key) for key in VIEWING} | {"window": settings.window or crop_size}
     scorer = _Scorer(model, masks, normalization, device, autocast, through)
     mine, stopped, done = records[rank::world_size], stopping(), 0

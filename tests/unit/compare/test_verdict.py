@@ -7,7 +7,7 @@ import pytest
 
 from semiovs.compare.areas import ImageAreas
 from semiovs.compare.difference import compare_arms
-from semiovs.compare.verdict import OOD_REMEDY, describe_comparison, state_verdict
+from semiovs.compare.verdict import OOD_REMEDY, describe_comparison, state_cost, state_verdict
 
 
 def compare(base, other, images: int = 20, *, groups=None):
@@ -34,15 +34,15 @@ MIXED = [[65, 50, 70], [67, 50, 71], [65, 51, 70], [66, 50, 72], [64, 51, 70], [
 
 
 def test_helped_says_by_how_much_and_how_certain():
-    said = describe_comparison(compare(BASE, BETTER), "OOD images", hours=(4.0, 6.0))
+    said = describe_comparison(compare(BASE, BETTER), "OOD images")
     assert said == (
-        "OOD images helped: +3.7 [3.4, 3.9] mIoU (60.1 -> 63.7).",
+        "OOD images helped: +3.7 [3.4, 3.9] mIoU (from 60.1 to 63.7).",
         "Better in 6 of 6 seeds on 20 images; p = 0.031 over seeds, the smallest that so few seeds can give. "
         "Brackets are 95% intervals over other seeds and other images.",
-        "A training took 6.0 hours instead of 4.0 (+50%).",
         "OOD images helped car (+10.3 [9.6, 11.1]).",
         "The intervals of classes are widened, because 3 classes are compared.",
     )
+    assert state_cost(4 * 3600, 6 * 3600) == "A training took 6 h 00 min, without them 4 h 00 min (+50%)."
     assert state_verdict(compare(BETTER, BASE), "OOD images").startswith("OOD images hurt: -3.7 [-3.9, -3.4] mIoU")
 
 
@@ -70,13 +70,14 @@ def test_cannot_tell_says_when_it_is_for_the_seeds():
 
 def test_few_seeds_are_described():
     said = describe_comparison(compare(BASE[:3], BETTER[:3]), "the images")
-    assert said[0].startswith("No verdict, only a description: with the images better, +3.")
+    assert said[0].startswith("The images: +3.")
+    assert said[0].endswith("Too few seeds for a verdict.")
     assert said[2] == "Seeds=3: descriptive; a verdict needs 6."
     said = describe_comparison(compare(BETTER[:1], BASE[:1]), "the images")
-    assert said[0].startswith("No verdict, only a description: with the images worse, -3.")
+    assert said[0].startswith("The images: -3.")
     assert said[1].startswith("Worse in 1 of 1 seed on 20 images. Brackets are 95% intervals over other images.")
     assert said[2].startswith("Seeds=1: descriptive")
-    assert "as good as without, +0.0" in state_verdict(compare(BASE[:1], BASE[:1]))
+    assert "The images: +0.0" in state_verdict(compare(BASE[:1], BASE[:1]))
 
 
 @pytest.mark.parametrize(("images", "line"), [(5, "5 images are too few for any verdict"), (1, "One image is too few")])

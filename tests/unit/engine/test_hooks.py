@@ -12,6 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from semiovs.duration import format_duration
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.checkpoint_state import CheckpointIdentity
 from semiovs.engine.hooks import CheckpointHook, EvaluationHook, LogHook, StopHook
@@ -22,7 +23,6 @@ from semiovs.engine.writers import (
     ConsoleWriter,
     JsonLinesWriter,
     TensorBoardWriter,
-    format_duration,
     writes_tensorboard,
 )
 from semiovs.errors import DivergedError, InterruptedRunError, MissingExtraError, PreemptedError, UsageError
