@@ -417,6 +417,22 @@ def test_init_never_overwrites(folder, capsys):
     assert (config.data.root, config.data.classes) == (str(folder), ["sky", "road", "car"])
 
 
+@pytest.mark.parametrize(("memory", "crop", "batch", "steps"), [(None, 96, 4, 900), (24 * 2**30, 96, 5, 1000)])
+def test_init_chooses_sizes_for_the_images_and_the_machine(tmp_path, monkeypatch, capsys, memory, crop, batch, steps):
+    monkeypatch.setattr("semiovs.cli.init.find_gpu_memory", lambda: memory)
+    for name in "abcde":
+        for path in (tmp_path / f"images/{name}.jpg", tmp_path / f"masks/{name}.png"):
+            path.parent.mkdir(exist_ok=True)
+            Image.new("L", (140, 100)).save(path)
+    assert main(["init", str(tmp_path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["sizes"] == {"data.crop_size": crop, "train.batch_size": batch, "train.steps": steps}
+    config = load_config(told["file"]).config
+    assert (config.data.crop_size, config.train.batch_size, config.train.steps) == (crop, batch, steps)
+    line = "  crop_size: 96   # pixels; the short side of the images is usually 100; no crop need be larger\n"
+    assert line in (tmp_path / "semiovs.yaml").read_text()
+
+
 def test_init_takes_names_and_lists_that_are_there(folder, capsys):
     (folder / "classes.txt").write_text("sky\nroad\ncar\n")
     for split in ("1_8", "1_4"):

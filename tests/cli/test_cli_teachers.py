@@ -222,13 +222,15 @@ def test_a_teacher_is_trained_on_what_init_found(folder, planned):
     """The recipe of a teacher, on the images of the YAML file, whose own settings stay."""
     text = (folder / "mine/semiovs.yaml").read_text()
     assert "ood:" in text
-    (folder / "mine/semiovs.yaml").write_text(text.replace("steps: 4000", "steps: 123"))
+    chosen = load_config("mine").config
+    assert chosen.data.crop_size != load_config("modern/ovs-small").config.data.crop_size
+    (folder / "mine/semiovs.yaml").write_text(text.replace(f"steps: {chosen.train.steps}", "steps: 123"))
     config, recipe = planned("mine"), load_config("modern/ovs-small").config
     assert config.model == recipe.model
     assert (config.method, config.optim) == (recipe.method, recipe.optim)
     assert config.ood is None
     assert config.data.root == str(folder / "mine")
-    assert (config.data.crop_size, config.train.steps) == (256, 123)
+    assert (config.data.crop_size, config.train.steps) == (chosen.data.crop_size, 123)
     assert planned("mine", "train.steps=7", "model.text=words").train.steps == 7
     assert planned("mine", "extends=modern/ovs-small").train.steps == 4000
 

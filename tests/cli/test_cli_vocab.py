@@ -34,7 +34,7 @@ def test_show(folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["id", "class", "colour", "concepts"]
     assert lines[1].split() == ["0", "background", "#000000", "(constant", "score", "0.4)"]
-    assert lines[3] == "2   car         #008000  car | lorry"
+    assert lines[3] == "2   car         #56b4e9  car | lorry"
     assert lines[4] == f"3 classes, 3 concepts, hash {Vocabulary.load('my.yaml').hash}"
     assert lines[5] == "templates: a photo of a {}"
 
@@ -103,6 +103,10 @@ def test_check_against_masks(folder, capsys):
     assert "classes that are in none of the 1 masks: car" in captured.err
     swapped = Image.fromarray(np.array([[2, 2]], np.uint8), "P")
     swapped.putpalette([0, 0, 0, 0, 128, 0, 128, 0, 0])
+    swapped.save(masks / "b.png")
+    assert main(["vocab", "check", "my.yaml", "--masks", "masks"]) == 0
+    assert "value 2 has the colour of 'road' but is the id of 'car'" in capsys.readouterr().err
+    swapped.putpalette([value for index in (0, 2, 1) for value in Vocabulary.load("my.yaml").shown_colors[index]])
     swapped.save(masks / "b.png")
     assert main(["vocab", "check", "my.yaml", "--masks", "masks"]) == 0
     assert "value 2 has the colour of 'road' but is the id of 'car'" in capsys.readouterr().err

@@ -43,6 +43,7 @@ def test_the_whole_demo(tiny, capsys):
     assert main(["demo", "--out", "d", "--seed", "3", "--steps", "5", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     written = json.loads((tiny / "d" / "results.json").read_text())
+    assert printed.pop("next")[0] == "semiovs predict d/runs/semiovs d/world/ood"
     assert printed == written
     assert (written["seed"], written["steps"]) == (3, 5)
     assert all(0 < written[arm] < 100 for arm in ARMS)
@@ -79,6 +80,15 @@ def test_table_and_report_are_named(unlearned, capsys):
     assert re.search(r"SemiOVS +50\.0", out)
     assert "semiovs-demo/report.html" in out
     assert (unlearned / "semiovs-demo" / "report.html").read_text() == "report"
+
+
+def test_json_names_the_same_next_commands(unlearned, capsys):
+    assert main(["demo", "--steps", "5", "--out", "a demo"]) == 0
+    shown = capsys.readouterr().out.partition("next: ")[2].splitlines()
+    assert main(["demo", "--steps", "5", "--out", "a demo", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["next"]
+    assert told == [line.strip() for line in shown]
+    assert told[0] == "semiovs predict 'a demo/runs/semiovs' 'a demo/world/ood'"
 
 
 def test_second_demo_replaces_the_first_wholly(unlearned):

@@ -57,7 +57,7 @@ def follow(say):
     def run(*first: str, last: str = "predict") -> list[str]:
         queue, done = list(first), list[str]()
         while queue:
-            command = queue.pop(0).partition("   # ")[0].removesuffix(" train.steps=200")  # they take one step here
+            command = queue.pop(0).partition("   # ")[0]
             if command.startswith("#"):
                 check_comment(command)
             elif command not in done:

@@ -1,9 +1,10 @@
+import hashlib
 import json
 
 import pytest
 import torch
 
-from e2e import toy_ranks
+from e2e import folders, toy_ranks
 from e2e.launcher import ranks
 from semiovs.engine.randomness import make_step_seed
 from unit import toy_data
@@ -59,6 +60,21 @@ def test_two_ranks_return_the_scores_of_all_images_or_stop_both(tmp_path):
     assert ranks(toy_ranks.score_together, str(tmp_path), directory=tmp_path) == [0, 0]
     ends = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert ends == [{"scores": toy_ranks.score(str(tmp_path)), "stopped": True}] * 2
+
+
+def test_two_ranks_rehearse_together_and_leave_no_trace(data, tmp_path):
+    """The memory of AllSpark is gathered from the ranks in each pass, also in those that are thrown away."""
+    ends = []
+    for fewest in (99, 4):
+        run = tmp_path / f"run{fewest}"
+        own = folders.settings(data, run, method__name="allspark", train__steps=4, train__eval_every=2)
+        assert ranks(toy_ranks.rehearse_and_train, fewest, *own, directory=tmp_path) == [0, 0]
+        ends.append(hashlib.sha256((run / "checkpoints/step-00000004.pt").read_bytes()).hexdigest())
+        told = [line for line in (run / "log.txt").read_text().splitlines() if "4 steps of" in line]
+        assert len(told) == (fewest == 4)
+        assert all("and 2 evaluations of" in line for line in told)
+        assert "steps of" not in (tmp_path / "rank1.log.err").read_text()
+    assert ends[0] == ends[1]
 
 
 def test_each_rank_goes_on_with_its_own_statistics(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 from contextlib import suppress
@@ -13,7 +14,9 @@ import torch
 from torch import Tensor
 
 from contract.toy import toy_batch, toy_method
+from semiovs.config import load_config
 from semiovs.config.schema import EvalConfig, OptimConfig
+from semiovs.engine import training
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.checkpoint_state import CheckpointIdentity, restore
 from semiovs.engine.distributed import World, join_processes
@@ -141,6 +144,13 @@ def score(folder: str, *, world: World | None = None, **changes: Any) -> dict[st
     ).as_json()
     del found["seconds"]
     return found
+
+
+def rehearse_and_train(fewest: int, *settings: str) -> None:
+    """Train, with a rehearsal of runs of `fewest` steps or more."""
+    logging.getLogger("semiovs").setLevel(logging.INFO)
+    training.FEWEST = fewest
+    training.train(load_config(None, settings), ["test"])
 
 
 def score_together(folder: str) -> None:

@@ -81,7 +81,7 @@ def _make_stream_row(name: str, account: Mapping[str, int], tally: StreamStatist
 def _make_class_rows(audit: Audit, masked: Mapping[str, StreamStatistics]) -> list[dict[str, Any]]:
     """Rows of the class table; ids without a name only where they occur."""
     vocabulary = audit.collection.vocabulary
-    colors = build_palette(vocabulary.colors)
+    colors = build_palette(vocabulary.shown_colors)
     every = len(vocabulary) < IGNORE
     rows = []
     for i, name in enumerate(vocabulary.names):

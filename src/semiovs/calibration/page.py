@@ -37,7 +37,7 @@ _MEANING = {
 
 def write_card_page(path: Path, card: TeacherCard) -> None:
     """Write the page to `path`."""
-    colors = build_palette(card.vocabulary.colors)
+    colors = build_palette(card.vocabulary.shown_colors)
     drawn = sorted(range(len(card.rows)), key=lambda k: -card.rows[k][1].truth)[:_DRAWN]
     drawn = sorted(k for k in drawn if card.rows[k][1].images)
     held = card.score.held

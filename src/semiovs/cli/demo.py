@@ -59,7 +59,11 @@ def demo(
         write_demo_page(out / "report.html", result, card.advice, target, ood)
         write_strips(out / "predictions.png", target)
         write_json(out / "results.json", result.as_json())
-    report(result.as_json(), as_json=as_json, text=_format_text(result))
+    then = [
+        shlex.join(["semiovs", "predict", f"{out}/runs/semiovs", f"{out}/world/ood"]),
+        "# DIR: a folder of images of your own: semiovs init DIR",
+    ]
+    report({**result.as_json(), "next": then}, as_json=as_json, text=f"{_format_text(result)}\n{format_next(then)}")
 
 
 @contextmanager
@@ -138,11 +142,5 @@ def _format_text(result: DemoResult) -> str:
             format_table(("student", "mIoU %", "learns from"), rows),
             f"{result.steps} steps each, {result.seconds:.0f} s in all",
             f"report: {where}/report.html; the teacher's card: {where}/teacher.html",
-            format_next(
-                [
-                    shlex.join(["semiovs", "predict", f"{where}/runs/semiovs", f"{where}/world/ood"]),
-                    "# DIR: a folder of images of your own: semiovs init DIR",
-                ]
-            ),
         ]
     )

@@ -14,9 +14,11 @@ import typer
 from semiovs.cli.console import Json, log, out, report
 from semiovs.cli.next_steps import ENOUGH_TO_SPLIT, format_next
 from semiovs.errors import DataError, UsageError
+from semiovs.gpu_memory import find_gpu_memory
 from semiovs.images.discover.discover import discover
 from semiovs.images.discover.found_classes import FoundClasses
 from semiovs.images.discover.roles import Roles
+from semiovs.images.discover.sizes import choose_sizes
 from semiovs.images.discover.starter import choose_classes, find_ood_labels, format_starter
 from semiovs.images.discover.survey import Survey
 
@@ -46,9 +48,10 @@ def init(
     if path.exists() and not force:
         raise UsageError(f"{path} is there already; --force replaces it, --out FILE writes another")
     found = discover(folder, Roles(labeled, masks, unlabeled, val, val_masks, ood))
+    sizes = choose_sizes(found, find_gpu_memory())
     made = _lists_beside(found, path)
     chosen = choose_classes(found, classes)
-    text = format_starter(found, chosen, root=_relative_folder(folder, path.parent))
+    text = format_starter(found, chosen, sizes, root=_relative_folder(folder, path.parent))
     _write({**made, path: text})
     load_config(str(path))
     steps = list_next_steps(found, chosen, path)
@@ -58,6 +61,7 @@ def init(
             "found": _count_found(found),
             "lists": list(found.made) if path.parent == folder else [str(file) for file in made],
             "bands": None if found.bands is None else asdict(found.bands),
+            "sizes": sizes.as_json(),
             "notes": found.notes,
             "next": steps,
         }
@@ -67,7 +71,8 @@ def init(
         log(f"note: {note}")
     wrote = ", ".join(map(str, [path, *made]))
     counts = (f"  {count:>6} {what}" for what, count in _count_found(found).items())
-    out("\n".join([f"wrote {wrote}", *counts, format_next(steps)]))
+    settings = "  " + ", ".join(f"{key}={value}" for key, value in sizes.as_json().items())
+    out("\n".join([f"wrote {wrote}", *counts, settings, format_next(steps)]))
 
 
 def _write(files: Mapping[Path, str]) -> None:
@@ -148,7 +153,7 @@ def list_next_steps(found: Survey, classes: str | FoundClasses, path: Path) -> l
         steps.insert(0, f"semiovs data normalize {quoted} --write   # range, mean and deviation of the bands")
     if not found.evaluated and found.count_labeled() >= ENOUGH_TO_SPLIT:
         steps.append(f"semiovs data split {quoted} --write   # some labelled images are kept to measure on")
-    steps.append(f"semiovs train {quoted} train.steps=200")
+    steps.append(f"semiovs train {quoted}")
     if found.ood and find_ood_labels(found) is None:
         ood = shlex.quote(found.ood_images)
         command = f"semiovs label {quoted} ood={ood} --teacher auto"

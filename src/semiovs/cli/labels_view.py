@@ -57,7 +57,7 @@ def view(
     find, read = _make_finder(images), _choose_reader(arguments or [])
     tiles = [_make_tile(opened, identifier, mean, find, read) for identifier, mean in picked]
     encoded = io.BytesIO()
-    contact_sheet(tiles, names=names, colors=opened.vocabulary.colors, columns=columns).save(encoded, "PNG")
+    contact_sheet(tiles, names=names, colors=opened.vocabulary.shown_colors, columns=columns).save(encoded, "PNG")
     write_bytes(out, encoded.getvalue())
     shown = [{"id": identifier, "confidence": mean} for identifier, mean in picked]
     report({"sheet": str(out), "images": shown}, as_json=as_json, text=f"{out}: {len(picked)} images")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +47,7 @@ def show(
     if as_yaml:
         out(to_yaml(found).rstrip("\n"))
         return
-    colors = _list_colors(found)
+    colors = found.shown_colors
     rows = [
         (index, class_name, format_swatch(colors[index]), _format_concepts(found, index, every=every))
         for index, class_name in enumerate(found.names)
@@ -59,12 +60,6 @@ def show(
     text = "\n".join([format_table(["id", "class", "colour", "concepts"], rows), *filter(None, facts)])
     data = {"name": name, "hash": found.hash, "prompts": len(found.prompts), "background": None, **found.as_json()}
     report({**data, "colors": colors}, as_json=as_json, text=text)
-
-
-def _list_colors(vocabulary: Vocabulary) -> list[tuple[int, int, int]]:
-    from semiovs.vocab.colors import voc_color
-
-    return list(vocabulary.colors) or [voc_color(index) for index in range(len(vocabulary))]
 
 
 def _format_concepts(vocabulary: Vocabulary, index: int, *, every: bool) -> str:
@@ -160,11 +155,14 @@ def _check_masks(folder: Path, vocabulary: Vocabulary) -> dict[str, Any]:
 def _compare_palette(path: Path, vocabulary: Vocabulary, ids: Sequence[int]) -> Iterator[str]:
     """Warn if a mask's palette gives a class the colour of another one: the classes may be in another order."""
     from semiovs.images.image import open_image
+    from semiovs.vocab.colors import voc_color
 
     with open_image(path) as image:
         flat = image.getpalette() if image.mode == "P" else None
-    colors = _list_colors(vocabulary)
-    for index in ids:
+    tables = [vocabulary.shown_colors]
+    if not vocabulary.colors:  # many programs paint so
+        tables.append(tuple(voc_color(index) for index in range(len(vocabulary))))
+    for index, colors in product(ids, tables):
         painted = tuple((flat or [])[3 * index : 3 * index + 3])
         if painted and painted != colors[index] and painted in colors:
             other = vocabulary.names[colors.index(painted)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from semiovs.errors import DataError
 from semiovs.files import sweep_temporaries, write_bytes
-from semiovs.images.palette import build_palette
+from semiovs.images.palette import voc_palette
 from semiovs.store.label_png import encode_label
 
 Progress = Callable[[int, int], None]
@@ -66,7 +66,7 @@ class MaskBuild:
 
     def run(self, progress: Progress | None = None) -> tuple[int, list[str]]:
         """Make the missing masks, keeping existing ones. Returns the number of masks made, and errors."""
-        colors, made, problems = build_palette().tobytes(), 0, []
+        colors, made, problems = voc_palette().tobytes(), 0, []
         left = self.missing()
         for folder in {(self.folder / name).parent for name in left}:
             if folder.is_dir():

@@ -29,7 +29,7 @@ from semiovs.demo.synthetic import (
     save_png,
 )
 from semiovs.demo.textures import FOREIGN, NAMED, OTHER, Field, Texture
-from semiovs.images.palette import build_palette
+from semiovs.images.palette import voc_palette
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: Every texture by its name.
@@ -127,7 +127,7 @@ def write_named_world(root: str | Path, seed: int, *, train: int, val: int = 0, 
         UsageError: a seed below 0, or `root` is there and not empty.
         DataError: it cannot be written.
     """
-    colors = build_palette().tobytes()
+    colors = voc_palette().tobytes()
     with new_world(Path(root), seed) as partial:
         for part, count, folder in (("train", train, partial), ("val", val, partial / "val")):
             if not count:

@@ -19,7 +19,7 @@ from PIL import Image
 from semiovs.demo.textures import FOREIGN, NAMED, Field, Plane, Texture, clamp, make_pixel_grid
 from semiovs.errors import DataError, UsageError
 from semiovs.files import new_folder
-from semiovs.images.palette import build_palette
+from semiovs.images.palette import voc_palette
 from semiovs.vocab.vocabulary import Vocabulary
 from semiovs.vocab.yaml_writer import to_yaml
 
@@ -290,7 +290,7 @@ def _write_parts(root: Path, seed: int, size: WorldSize) -> None:
     for folder in ("images", "masks", "unlabeled", "val/images", "val/masks", "ood", "ood-truth"):
         (root / folder).mkdir(parents=True)
     (root / "classes.yaml").write_text(to_yaml(VOCABULARY))
-    colors = build_palette().tobytes()
+    colors = voc_palette().tobytes()
     for name, scene in _choose_labeled(seed, size.labeled, size.side):
         save_png(root / "images" / name, scene.image)
         save_png(root / "masks" / name, scene.mask, colors)

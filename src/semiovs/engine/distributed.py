@@ -116,6 +116,11 @@ class World:
             for buffer, kept in zip(buffers, own, strict=True):
                 buffer.copy_(kept)
 
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was asked to do (only to take the time)."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def barrier(self) -> None:
         """Wait for all ranks (only around files)."""
         if self.size > 1:

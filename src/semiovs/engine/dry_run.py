@@ -53,8 +53,7 @@ def dry_run(config: Config) -> dict[str, Any]:
                 yield batch
 
         def clock(_: Learner) -> None:
-            if world.device.type == "cuda":
-                torch.cuda.synchronize(world.device)
+            world.synchronize()
             ends.append(time.perf_counter())
             if world.size == 1 and len(ends) < steps and 2 * ends[-1] - [begin, *ends][-2] > until:
                 raise _OutOfTime  # another step like the last one would end too late

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from semiovs.engine.distributed import World
+from semiovs.engine.kept_buffers import KeptBuffers
 from semiovs.errors import DivergedError
 
 _NEVER = 2**62
@@ -38,14 +39,14 @@ class FiniteGuard:
         self.skipped = 0
         self._in_a_row = 0
         self._first: dict[tuple[str, ...], Tensor] = {}
-        self._buffers: list[Tensor] = []
+        self._buffers: KeptBuffers | None = None
 
     def save_buffers(self, method: nn.Module) -> None:
         """Save the buffers before a step that may be undone (the forward pass updates BatchNorm statistics)."""
         if self.policy == "skip":
-            self._buffers = [buffer.clone() for buffer in method.buffers()]
+            self._buffers = KeptBuffers(method)
 
-    def admit_step(self, method: nn.Module, step: int, names: tuple[str, ...], values: Tensor) -> bool:
+    def admit_step(self, step: int, names: tuple[str, ...], values: Tensor) -> bool:
         """Whether the optimiser may take this step; `values` (N,) are the readings called `names`.
 
         Raises:
@@ -55,7 +56,7 @@ class FiniteGuard:
         bad = torch.where(torch.isfinite(values), _NEVER, step)
         self._first[names] = bad if first is None else torch.minimum(first, bad)
         if self.policy == "skip":
-            return self._admit_or_undo(method)
+            return self._admit_or_undo()
         if values.device.type == "cpu" and self.world.size == 1:
             self.check()
         return True
@@ -93,7 +94,7 @@ class FiniteGuard:
         step = self.world.max(-min((step for step, _ in found), default=_NEVER))
         return -step, [name for at, name in found if at == -step]
 
-    def _admit_or_undo(self, method: nn.Module) -> bool:
+    def _admit_or_undo(self) -> bool:
         step, _ = self._find_first_failure()
         if step == _NEVER:
             self._in_a_row = 0
@@ -103,6 +104,6 @@ class FiniteGuard:
             self.check()
         self._first = {}
         self.skipped += 1
-        for buffer, kept in zip(method.buffers(), self._buffers, strict=True):
-            buffer.copy_(kept)
+        if self._buffers is not None:
+            self._buffers.restore()
         return False

@@ -39,7 +39,9 @@ _SMALLEST_SCALE = 2.0**-20
 
 
 class EstimateHook:
-    """Says after the second step how long the training will take; the first step is slower than others."""
+    """Says after the second step how long a training that is too short for a rehearsal will take; the first step is
+    slower than others.
+    """
 
     def __init__(self, recipe: Recipe, world: World) -> None:
         self._total, self._world, self._steps, self._begin = recipe.total_steps, world, 0, 0.0
@@ -49,8 +51,7 @@ class EstimateHook:
         self._steps += 1
         if self._steps > 2:
             return
-        if self._world.device.type == "cuda":
-            torch.cuda.synchronize(self._world.device)
+        self._world.synchronize()
         begin, self._begin = self._begin, time.perf_counter()
         left = (self._total - learner.step) * (self._begin - begin)
         if self._steps == 2 and learner.step < self._total:

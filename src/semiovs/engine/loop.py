@@ -96,7 +96,7 @@ def fit(learner: Learner, batches: Iterator[Batch], recipe: Recipe, world: World
         recipe.schedule.apply(learner.optimizers, step)
         learner.guard.save_buffers(learner.method)
         names, values = differentiate(learner, model, batches, recipe, world, step)
-        if learner.guard.admit_step(learner.method, step, names, values):
+        if learner.guard.admit_step(step, names, values):
             learner.meter.add(names, values)
             for optimizer in filter(list_gradients, learner.optimizers):
                 learner.scaler.step(optimizer)  # with fp16, this reads whether a gradient overflowed

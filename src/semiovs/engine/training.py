@@ -24,6 +24,7 @@ from semiovs.engine.experiment import Experiment
 from semiovs.engine.explanations import explain_metrics
 from semiovs.engine.hooks import CheckpointHook, EstimateHook, EvaluationHook, HeldOutHook, LogHook, StopHook
 from semiovs.engine.loop import SCORES, Hook, Learner, fit
+from semiovs.engine.rehearsal import FEWEST, rehearse
 from semiovs.engine.run import Run, read_metrics
 from semiovs.engine.run_data import find_training_size, keep_data, require_root, require_same_data
 from semiovs.engine.signals import StopSignals
@@ -147,9 +148,12 @@ def _train(experiment: Experiment, run: Run) -> TrainingResult:
         run.cut_metrics(learner.step, pending=[kind for kind in SCORES if learner.scored.get(kind) != learner.step])
     world.barrier()
     with ExitStack() as stack:
+        stack.enter_context(explain_out_of_memory(experiment))
+        told = _tell_time(experiment)
         writers = _make_writers(experiment, run, stack) if world.is_main else []
         hooks, stop = _make_hooks(experiment, run, checkpoints, writers, stack.enter_context(StopSignals()))
-        stack.enter_context(explain_out_of_memory(experiment))
+        if not told:
+            hooks.insert(0, EstimateHook(experiment.recipe, world))
         accumulate = experiment.recipe.accumulate
         batches = experiment.batches(partial(stop.stops_waiting, learner, accumulate))
         try:
@@ -161,6 +165,27 @@ def _train(experiment: Experiment, run: Run) -> TrainingResult:
         except LoadingStoppedError as stopped:
             raise stop.make_error(learner, accumulate, stopped.step) from None
     return _finish(experiment, run)
+
+
+def _tell_time(experiment: Experiment) -> bool:
+    """Say how long the training will take, unless it is too short to find that out before."""
+    learner = experiment.learner
+    if experiment.recipe.total_steps - learner.step < FEWEST:
+        return False
+    models = {HeldOutHook.kind: [learner.method.student], EvaluationHook.kind: [*learner.method.models().values()]}
+    scored = [(images, each) for kind, images in _choose_scored(experiment).items() for each in models[kind]]
+    log.info("%s", rehearse(experiment, scored, partial(_evaluate_model, experiment, lambda: False)))
+    return True
+
+
+def _choose_scored(experiment: Experiment) -> dict[str, Manifest]:
+    """Kind of evaluation -> the images that are scored."""
+    sources, found = experiment.sources, dict[str, Manifest]()
+    if sources.held_out and experiment.learner.method.steered_by == "held_out":
+        found[HeldOutHook.kind] = sources.held_out
+    if sources.val:
+        found[EvaluationHook.kind] = sources.val[: experiment.config.eval.max_images]
+    return found
 
 
 def _make_pending_scores(learner: Learner, hooks: Sequence[Hook]) -> None:
@@ -180,15 +205,14 @@ def _make_hooks(
     save = CheckpointHook(checkpoints, experiment.identity, world, every=config.train.save_every, total_steps=total)
     stop = StopHook(signals, save, world, total_steps=total)
     log_line = LogHook(recipe, world, writers, every=config.train.log_every, images=experiment.images_per_step)
-    hooks: list[Hook] = [EstimateHook(recipe, world), log_line]
+    hooks: list[Hook] = [log_line]
     often: dict[str, Any] = {"every": experiment.eval_every, "total_steps": total}
-    evaluator = partial(_evaluate_model, experiment, stop.stops_scoring)
-    if experiment.sources.held_out and experiment.learner.method.steered_by == "held_out":
-        hooks.append(HeldOutHook(partial(evaluator, experiment.sources.held_out), writers, **often))
-    if experiment.sources.val:
-        images = experiment.sources.val[: config.eval.max_images]
+    evaluator, images = partial(_evaluate_model, experiment, stop.stops_scoring), _choose_scored(experiment)
+    if found := images.get(HeldOutHook.kind):
+        hooks.append(HeldOutHook(partial(evaluator, found), writers, **often))
+    if found := images.get(EvaluationHook.kind):
         often |= {"default": experiment.default_model, "keep": run.keep_counts if world.is_main else None}
-        hooks.append(EvaluationHook(partial(evaluator, images), writers, **often))
+        hooks.append(EvaluationHook(partial(evaluator, found), writers, **often))
     elif world.is_main:
         log.info("no evaluation images (data.val): the run ends without a score")
     return [*hooks, save, stop], stop

@@ -117,7 +117,7 @@ class Exporter:
         file, text = self.form.setup
         path = main.with_name(prefix + file)
         names = [*self.vocabulary.names, IGNORE_NAME]
-        colors = [tuple(color) for color in build_palette(self.vocabulary.colors).tolist()]
+        colors = [tuple(color) for color in build_palette(self.vocabulary.shown_colors).tolist()]
         shown = [*colors[: len(self.vocabulary)], _IGNORED]
         write_text(path, text(names, shown))
         return path

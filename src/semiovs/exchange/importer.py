@@ -144,7 +144,7 @@ class Importer:
         if not inside and rest == IGNORE:
             done.bare.append(record.id)
             return
-        colors = build_palette(self.rules.vocabulary.colors).tobytes()
+        colors = build_palette(self.rules.vocabulary.shown_colors).tobytes()
         path = folder / f"{record.id}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.vocab.colors import voc_color
+from semiovs.vocab.default_colors import DEFAULT_COLORS
 
 
 def voc_palette() -> NDArray[np.uint8]:
@@ -22,8 +23,8 @@ def _build_voc_palette() -> NDArray[np.uint8]:
 
 
 def build_palette(colors: Sequence[tuple[int, int, int]] = ()) -> NDArray[np.uint8]:
-    """Build a palette (256, 3): the given colours for ids 0.., the VOC colours for all others (255 is ignore)."""
+    """Build a palette (256, 3): the given colours for ids 0.., the default ones for others, VOC's for 255 (ignore)."""
     table = voc_palette()
-    if colors:
-        table[: len(colors)] = np.asarray(colors, dtype=np.uint8)
+    shown = [*colors, *DEFAULT_COLORS[len(colors) :]]
+    table[: len(shown)] = np.asarray(shown, dtype=np.uint8)
     return table

@@ -20,7 +20,7 @@ def id_png(labels: NDArray[np.uint8]) -> Image.Image:
 
 
 def palette_png(labels: NDArray[np.uint8], colors: Colors = ()) -> Image.Image:
-    """Palette image of labels (H, W): pixel values are class ids, shown in `colors` (default: VOC's)."""
+    """Palette image of labels (H, W): pixel values are class ids, shown in `colors` (or the default ones)."""
     image = id_png(labels)
     image.putpalette(build_palette(colors).tobytes())
     return image

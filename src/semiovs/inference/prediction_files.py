@@ -127,7 +127,7 @@ def write_prediction(job: PredictionJob, predictor: Predictor, *, pictures: bool
     """Segment one picture and write its results."""
     found = predictor(job.image)
     files = job.files(pictures=pictures, scores=scores)
-    colors, names = predictor.vocabulary.colors, predictor.vocabulary.names
+    colors, names = predictor.vocabulary.shown_colors, predictor.vocabulary.names
     made = {"ids": (id_png(found.labels), "PNG"), "color": (palette_png(found.labels, colors), "PNG")}
     if pictures:
         made["overlay"] = (overlay(found.image, found.labels, colors=colors, names=names), "JPEG")

@@ -68,7 +68,7 @@ class PseudoLabelStore:
         self.vocabulary = meta.vocabulary
         self.teacher = meta.teacher
         self._index = index
-        self._palette = build_palette(self.vocabulary.colors).tobytes()
+        self._palette = build_palette(self.vocabulary.shown_colors).tobytes()
         self._inside: set[Path] = set()
 
     @classmethod

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
-from semiovs.vocab.rules import is_placeholder, normalize_concept, split_synonyms
+from semiovs.vocab.rules import is_placeholder, names_background, normalize_concept, split_synonyms
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: More synonyms than this in one concept: their mean says little about each.
@@ -80,11 +80,7 @@ def _warn_of_templates(vocabulary: Vocabulary) -> Iterator[str]:
 
 def _warn_of_background(vocabulary: Vocabulary) -> Iterator[str]:
     first = vocabulary.names[0]
-    if (
-        vocabulary.background is None
-        and vocabulary.concepts[0] == (first,)
-        and first in {"background", "other", "void"}
-    ):
+    if vocabulary.background is None and vocabulary.concepts[0] == (first,) and names_background(first):
         yield (
             f"class 0 is asked for as '{first}', which pictures show nothing of; "
             "name what is in the background (background: {concepts: [...]}) or give background: {threshold: 0.4}"

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from semiovs.errors import ConfigError, did_you_mean
-from semiovs.vocab.colors import RGB, voc_color
-from semiovs.vocab.rules import RuleError
+from semiovs.vocab.colors import RGB
+from semiovs.vocab.default_colors import complete_colors
+from semiovs.vocab.rules import RuleError, names_background
 from semiovs.vocab.schema import Background, ClassEntry
 
 
@@ -113,12 +114,13 @@ class VocabularyBuilder:
             taken.add(name)
 
     def fields(self) -> dict[str, Any]:
-        """Arguments of `Vocabulary`; classes without a colour get VOC's, where any class has one."""
-        colors = (self.colors.get(name, voc_color(index)) for index, name in enumerate(self.concepts))
+        """Arguments of `Vocabulary`; classes without a colour get a default one, where any class has one."""
+        background = self.background is not None or names_background(next(iter(self.concepts), ""))
+        colors = complete_colors([self.colors.get(name) for name in self.concepts], background=background)
         return {
             "names": tuple(self.concepts),
             "concepts": tuple(self.concepts.values()),
-            "colors": tuple(colors) if self.colors else (),
+            "colors": colors if self.colors else (),
             "background": self.background,
             "templates": self.templates,
             "ignore": self.ignore,

@@ -1,4 +1,4 @@
-"""Colours of classes: VOC's, and hex codes."""
+"""Colours as hex codes, and those of VOC's classes."""
 
 from __future__ import annotations
 

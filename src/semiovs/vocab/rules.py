@@ -14,6 +14,8 @@ MOST_CLASSES = 255
 LONGEST_NAME = 300
 #: What stands where a name is not known yet: a number, or a number after a word that means "class".
 _PLACEHOLDER = re.compile(r"((class|category|label|cls|cat|lbl|id|value|unnamed)[\s_.:#-]*)?\d+", re.IGNORECASE)
+#: Names of a class 0 that pictures show nothing of.
+_BACKGROUND = frozenset({"background", "bg", "other", "void", "unlabeled", "unlabelled"})
 #: Placeholders that an error names.
 _NAMED = 3
 
@@ -56,6 +58,11 @@ def require_words(prompts: Sequence[str]) -> None:
 def is_placeholder(name: str) -> bool:
     """Whether a name only stands where one is missing."""
     return _PLACEHOLDER.fullmatch(name.strip()) is not None
+
+
+def names_background(name: str) -> bool:
+    """Whether a class of this name is what is left over, not a thing of its own."""
+    return name.strip("_ ").casefold() in _BACKGROUND
 
 
 def check_vocabulary(

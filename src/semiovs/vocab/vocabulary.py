@@ -11,8 +11,9 @@ from typing import Any
 
 from semiovs.errors import ConfigError, DataError, did_you_mean
 from semiovs.vocab.colors import RGB
+from semiovs.vocab.default_colors import complete_colors
 from semiovs.vocab.load import read_vocabulary
-from semiovs.vocab.rules import RuleError, check_vocabulary
+from semiovs.vocab.rules import RuleError, check_vocabulary, names_background
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class Vocabulary:
     """Class names, the concepts (prompts) of each, and colours for pictures.
 
     names: one per class, in the order of the ids; concepts: per class one or more entries, each a comma-separated list
-    of synonyms (empty: the names); colors: optional RGB triples; background: constant score of class 0, which then has
-    no concepts (None: class 0 is asked for like any other); templates: sentences with a ``{}`` for the concept (empty:
-    the teacher's own); ignore: names that in maps of mask values mean 255.
+    of synonyms (empty: the names); colors: optional RGB triples (see `shown_colors`); background: constant score of
+    class 0, which then has no concepts (None: class 0 is asked for like any other); templates: sentences with a ``{}``
+    for the concept (empty: the teacher's own); ignore: names that in maps of mask values mean 255.
 
     Labels and weights can be read with a vocabulary of the same names in the same order (`difference`). Labels can be
     added to a store of the same `hash`, because a teacher's labels depend on the concepts.
@@ -60,6 +61,16 @@ class Vocabulary:
     def owners(self) -> tuple[int, ...]:
         """Class id of each prompt."""
         return tuple(index for index, concepts in enumerate(self.concepts) for _ in concepts)
+
+    @property
+    def has_background(self) -> bool:
+        """Whether class 0 is a background: it has a constant score, or such a name."""
+        return self.background is not None or names_background(self.names[0])
+
+    @property
+    def shown_colors(self) -> tuple[RGB, ...]:
+        """Colour of each class in pictures: `colors`, or where there are none, the default ones."""
+        return self.colors or complete_colors([None] * len(self), background=self.has_background)
 
     @property
     def hash(self) -> str:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from semiovs.inference.overlay import id_png, overlay, palette_png
+from semiovs.vocab.default_colors import DEFAULT_COLORS
 
 
 def stored(image):
@@ -25,10 +26,10 @@ def test_pngs_hold_the_ids():
         assert (np.asarray(image) == LABELS).all()
 
 
-def test_palette_colours_are_the_vocabularys_then_vocs():
+def test_palette_colours_are_the_given_ones_then_the_default_ones():
     image = stored(palette_png(LABELS, [(1, 2, 3)])).convert("RGB")
     assert image.getpixel((0, 0)) == (1, 2, 3)
-    assert image.getpixel((1, 0)) == (128, 0, 0)
+    assert image.getpixel((1, 0)) == DEFAULT_COLORS[1]
     assert image.getpixel((0, 1)) == (224, 224, 192)
 
 
@@ -38,7 +39,7 @@ def test_overlay_tints_classes_and_leaves_ignored_pixels():
     assert picture[0].tolist() == [[150, 50, 50], [50, 150, 50], [50, 50, 150]]
     assert picture[1, 0].tolist() == [100, 100, 100]
     assert (np.asarray(overlay(photo, LABELS, 0.0)) == 100).all()
-    assert np.asarray(overlay(photo, LABELS, 1.0))[0, 1].tolist() == [128, 0, 0]
+    assert np.asarray(overlay(photo, LABELS, 1.0))[0, 1].tolist() == [*DEFAULT_COLORS[1]]
 
 
 def test_legend_is_beside_the_photograph():

@@ -13,10 +13,10 @@ from semiovs.images.discover.left_aside import note_left_aside
 from semiovs.images.discover.lists import (
     LABELED,
     add_missing_lists,
-    find_first_image,
     find_lists,
     format_line,
     format_place,
+    iterate_images,
     lead_elsewhere,
     read_masks,
 )
@@ -102,7 +102,7 @@ def _find_lists(found: Survey, roles: Roles) -> None:
 
 
 def _find_bands(found: Survey) -> None:
-    image = find_first_image(found.folder, found.lists, found.made)
+    image = next(iterate_images(found.folder, found.lists, found.made), None)
     told = None if image is None else guess_bands(image)
     if isinstance(told, str):
         found.notes.append(told)

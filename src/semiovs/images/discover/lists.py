@@ -4,7 +4,6 @@ list.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -275,8 +274,9 @@ def lead_elsewhere(folder: Path, made: Iterable[Iterable[Pair]]) -> bool:
     return any(not Path(place).resolve().is_relative_to(top) for place in places)
 
 
-def find_first_image(folder: Path, lists: Mapping[str, str], made: Mapping[str, str]) -> Path | None:
-    """Find an image that will be trained on: of a list, else of the conventional folders, else of the folder itself.
+def iterate_images(folder: Path, lists: Mapping[str, str], made: Mapping[str, str]) -> Iterator[Path]:
+    """Iterate over images that will be trained on: of the lists, else of the conventional folders, else of the folder
+    itself; those with masks come first.
 
     lists: role -> list, relative to the folder; made: those that are not written yet, path -> text.
     """
@@ -285,10 +285,10 @@ def find_first_image(folder: Path, lists: Mapping[str, str], made: Mapping[str, 
             rows = (
                 _parse_rows(made[lists[role]].splitlines()) if lists[role] in made else _read_rows(folder / lists[role])
             )
-            if (row := next(rows, None)) is not None and (folder / row[0]).is_file():
-                return folder / row[0]
-    places = (walk_files(folder / name, IMAGE_SUFFIXES) for name in ("images", "unlabeled"))
-    return next(itertools.chain(*places, walk_files(folder, IMAGE_SUFFIXES, deep=False)), None)
+            yield from (folder / image for image, _ in rows if (folder / image).is_file())
+    for name in ("images", "unlabeled"):
+        yield from walk_files(folder / name, IMAGE_SUFFIXES)
+    yield from walk_files(folder, IMAGE_SUFFIXES, deep=False)
 
 
 def read_masks(folder: Path, path: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from semiovs.errors import UsageError
 from semiovs.images.discover.classes import choose_masks, guess_classes
 from semiovs.images.discover.found_classes import FoundClasses
 from semiovs.images.discover.mask_colors import explain_undecided, may_be_colored
+from semiovs.images.discover.sizes import Sizes
 from semiovs.images.discover.survey import Survey
 
 _PLACEHOLDER = FoundClasses(("background", "thing"), None, "no masks to guess from")
@@ -21,8 +22,6 @@ _CONCEPTS = (
 )
 #: Colours without a name that are written out.
 _SHOWN = 64
-#: Below this number of labelled images the batch size is reduced.
-_FEW = 8
 #: Folders that may hold labels of the images in ood/.
 _OOD_LABELS = ("ood-labels", "ood_labels")
 
@@ -109,14 +108,14 @@ def find_ood_labels(found: Survey) -> str | None:
     return next((name for name in _OOD_LABELS if (found.folder / name).is_dir()), None)
 
 
-def format_starter(found: Survey, classes: str | FoundClasses, *, root: str) -> str:
+def format_starter(found: Survey, classes: str | FoundClasses, sizes: Sizes, *, root: str) -> str:
     """Format the settings as YAML, with a recipe and comments on everything that users may want to change."""
     values = list_settings(found, classes, root=root)
     parts = (
         _format_head(found),
-        _format_data(found, classes, values),
+        _format_data(found, classes, sizes, values),
         _format_ood(found, values),
-        _format_recipe(found),
+        _format_recipe(found, sizes),
     )
     return "\n".join(line for part in parts for line in part) + "\n"
 
@@ -130,7 +129,7 @@ def _format_head(found: Survey) -> Iterator[str]:
     yield ""
 
 
-def _format_data(found: Survey, classes: str | FoundClasses, values: dict[str, Any]) -> Iterator[str]:
+def _format_data(found: Survey, classes: str | FoundClasses, sizes: Sizes, values: dict[str, Any]) -> Iterator[str]:
     yield "data:"
     yield f"  root: {format_inline(values['data.root'])}   # relative to this file; paths below are relative to it"
     if isinstance(classes, str) or classes.file:
@@ -139,6 +138,7 @@ def _format_data(found: Survey, classes: str | FoundClasses, values: dict[str, A
         yield f"  classes: {format_inline(values['data.classes'])}"
         yield f"  # ^ in the order of their ids; {classes.source}" + ("" if classes.named else ". RENAME THEM.")
     yield from _CONCEPTS
+    yield f"  crop_size: {sizes.crop_size}   # {sizes.crop_reason}"
     masks = f"images/ with masks/ of the same names ({found.images} and {found.masks} here)"
     yield _format_role(values, "labeled", masks, there=found.labeled)
     if values.get("data.unlabeled") == ".":
@@ -195,7 +195,7 @@ def _format_ood(found: Survey, values: dict[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def _format_recipe(found: Survey) -> Iterator[str]:
+def _format_recipe(found: Survey, sizes: Sizes) -> Iterator[str]:
     if found.bare:
         yield "method: unimatch   # semiovs list methods"
     else:
@@ -203,8 +203,5 @@ def _format_recipe(found: Survey) -> Iterator[str]:
     yield "model:"
     yield "  pretrained: true   # the encoder's ImageNet weights (network or cache); or a file; or false"
     yield "train:"
-    yield "  steps: 4000   # try 200 first"
-    if 0 < found.images < _FEW and "labeled" not in found.lists:
-        yield f"  batch_size: {max(2, found.images)}   # few labelled images; lower it too if memory runs out"
-    else:
-        yield "  batch_size: 8   # lower it if memory runs out"
+    yield f"  steps: {sizes.steps}   # {sizes.steps_reason}"
+    yield f"  batch_size: {sizes.batch_size}   # {sizes.batch_reason}"

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from semiovs.images.conventions import IMAGE_SUFFIXES
 from semiovs.images.discover.bands import FoundBands
 from semiovs.images.discover.found_classes import FoundClasses
+from semiovs.images.folder_walk import walk_files
 from semiovs.images.mask_values import Key
 
 
@@ -52,9 +54,7 @@ class Survey:
     @property
     def bare(self) -> bool:
         """Whether there are images without masks to learn from: two at least, for one is pasted into another."""
-        if "unlabeled" in self.lists:
-            return self._count_lines(self.lists["unlabeled"]) > 1
-        return "unlabeled" in self.folders or max(self.unlabeled, self.flat) > 1
+        return "unlabeled" in self.folders or self.count_bare() > 1
 
     @property
     def labeled(self) -> bool:
@@ -72,6 +72,14 @@ class Survey:
         if name is None:
             return min(self.images, self.masks)
         return self._count_lines(name)
+
+    def count_bare(self) -> int:
+        """Number of images without masks, or of lines of their list."""
+        if "unlabeled" in self.lists:
+            return self._count_lines(self.lists["unlabeled"])
+        if "unlabeled" in self.folders:
+            return sum(1 for _ in walk_files(self.folder / self.folders["unlabeled"], IMAGE_SUFFIXES))
+        return max(self.unlabeled, self.flat)
 
     def _count_lines(self, name: str) -> int:
         """Lines of a list of the folder, written or still to be written."""

@@ -1,0 +1,111 @@
+"""Time a training before its first step: a few passes whose results are thrown away, and that leave no trace in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from semiovs.engine.distributed import LossModule
+from semiovs.engine.experiment import Experiment
+from semiovs.engine.kept_buffers import KeptBuffers
+from semiovs.engine.loop import make_progress
+from semiovs.engine.randomness import reseed
+from semiovs.engine.writers import format_duration
+from semiovs.errors import DataError
+from semiovs.images.manifest import Manifest
+
+#: Steps that are worth a rehearsal, which takes about as long as two of them and two evaluated images.
+FEWEST = 50
+
+#: Models that are scored on some images, and what scores one of them.
+Scored = Sequence[tuple[Manifest, nn.Module]]
+Score = Callable[[Manifest, nn.Module], object]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Steps and evaluations that are left, and the seconds that one of each takes."""
+
+    steps: int
+    step: float
+    evaluations: int
+    evaluation: float
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole training."""
+        return self.steps * self.step + self.evaluations * self.evaluation
+
+    def __str__(self) -> str:
+        scores = f" and {self.evaluations} evaluations of {_format_seconds(self.evaluation)}" if self.evaluation else ""
+        return f"about {format_duration(self.seconds)}: {self.steps} steps of {_format_seconds(self.step)}{scores}"
+
+
+def rehearse(experiment: Experiment, scored: Scored, score: Score) -> Estimate:
+    """Estimate the time from the learner's step to the end; all ranks must call it.
+
+    The batch is loaded, learnt from and forgotten: no optimiser moves, the buffers are put back, and the random numbers
+    of a step are its own anyway. Everything is done twice and the second time counts, because the first is slower.
+    Not seen: optimisers, the exchange of gradients, and parts of a method that begin later.
+    """
+    learner, world = experiment.learner, experiment.world
+    kept = KeptBuffers(learner.method)
+    learner.method.train()
+    try:
+        step = _time_step(experiment)
+        image = [_time_image(experiment, images, model, score) for images, model in scored]
+    finally:
+        kept.restore()
+        learner.method.zero_grad(set_to_none=True)
+    total, every = experiment.recipe.total_steps, experiment.eval_every
+    evaluations = len({*range(every, total + 1, every), total} - {*range(learner.step + 1)})
+    evaluation = sum(each * len(images) for each, (images, _) in zip(image, scored, strict=True)) / world.size
+    return Estimate(total - learner.step, step, evaluations if scored else 0, evaluation)
+
+
+def _time_step(experiment: Experiment) -> float:
+    """Seconds of a step: those of its passes, or of its images where these take longer."""
+    learner, recipe, world = experiment.learner, experiment.recipe, experiment.world
+    model, progress = LossModule(learner.method), make_progress(recipe, learner.step)
+    place = learner.step * recipe.accumulate
+    batch = experiment.stream[place]
+
+    def learn() -> None:
+        reseed(recipe.seed, learner.step, 0, world.rank)
+        with recipe.precision.autocast():
+            loss, _ = model(recipe.prepare(batch), progress)
+        loss.backward()
+
+    loading = _time(experiment, lambda: experiment.stream[place])
+    learn()
+    passes, workers = _time(experiment, learn), experiment.config.data.workers
+    return recipe.accumulate * (max(passes, loading / workers) if workers else passes + loading)
+
+
+def _time_image(experiment: Experiment, images: Manifest, model: nn.Module, score: Score) -> float:
+    """Seconds of one image on each rank."""
+    some = images[: experiment.world.size]
+
+    def once() -> None:
+        with suppress(DataError):  # masks without a labelled pixel have no score
+            score(some, model)
+
+    once()
+    return _time(experiment, once)
+
+
+def _time(experiment: Experiment, action: Callable[[], Any]) -> float:
+    experiment.world.synchronize()
+    begin = time.perf_counter()
+    action()
+    experiment.world.synchronize()
+    return time.perf_counter() - begin
+
+
+def _format_seconds(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds < 10 else format_duration(seconds)

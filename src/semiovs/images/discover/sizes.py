@@ -1,0 +1,114 @@
+"""Choose the sizes of a training, crop, batch and steps, from the images of a folder and the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from statistics import median_low
+
+from semiovs.errors import DataError
+from semiovs.images.discover.lists import iterate_images
+from semiovs.images.discover.survey import Survey
+from semiovs.images.image import read_size
+
+#: Encoders shrink images by up to 32.
+_MULTIPLE = 32
+#: Largest crops, pixels, and batches, with a GPU and without.
+_CROPS, _BATCHES = (320, 160), (8, 4)
+#: Bytes of GPU memory below which the batch is that of a CPU.
+_ENOUGH = 6 * 2**30
+#: Images that are measured, spread over this many.
+_MEASURED, _LISTED = 32, 2000
+#: Steps on a GPU: so many passes over the images without masks, within these bounds.
+_PASSES, _FEWEST, _MOST = 40, 1000, 20_000
+#: Seconds that a training without a GPU may take.
+_PATIENCE = 900
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes and, for each, why it is so and what to change for more (the comments of the starter file)."""
+
+    crop_size: int
+    batch_size: int
+    steps: int
+    crop_reason: str
+    batch_reason: str
+    steps_reason: str
+
+    def as_json(self) -> dict[str, int]:
+        """Dotted key -> value."""
+        return {
+            "data.crop_size": self.crop_size,
+            "train.batch_size": self.batch_size,
+            "train.steps": self.steps,
+        }
+
+
+def choose_sizes(found: Survey, gpu_memory: int | None) -> Sizes:
+    """Choose the sizes for what was found. gpu_memory: bytes of the GPU to train on; None without one."""
+    crop, crop_reason = _choose_crop(found, gpu_memory)
+    batch, batch_reason = _choose_batch(found.count_labeled() if found.labeled else 0, gpu_memory)
+    steps, steps_reason = _choose_steps(found, crop, batch, gpu_memory)
+    return Sizes(crop, batch, steps, crop_reason, batch_reason, steps_reason)
+
+
+def _choose_crop(found: Survey, gpu_memory: int | None) -> tuple[int, str]:
+    most = _CROPS[gpu_memory is None]
+    side = median_low(list(_measure_sides(found)) or [0])
+    crop = most if not side else max(_MULTIPLE, min(most, side // _MULTIPLE * _MULTIPLE))
+    usual = f"the short side of the images is usually {side}" if side else "the images' sizes could not be read"
+    if crop < most:
+        return crop, f"pixels; {usual}; no crop need be larger"
+    if gpu_memory is None:
+        return crop, f"pixels; {usual}; for a CPU; larger shows more of each image, with a GPU {_CROPS[0]}"
+    return crop, f"pixels; {usual}; larger shows more of each image and takes more memory"
+
+
+def _measure_sides(found: Survey) -> Iterator[int]:
+    """Short sides of some of the images to train on."""
+    images = list(islice(iterate_images(found.folder, found.lists, found.made), _LISTED))
+    for path in images[:: -(-len(images) // _MEASURED) or 1]:
+        with suppress(DataError):  # `data check` says what is wrong with it
+            yield min(read_size(path))
+
+
+def _choose_batch(labeled: int, gpu_memory: int | None) -> tuple[int, str]:
+    most = _BATCHES[gpu_memory is None or gpu_memory < _ENOUGH]
+    batch = max(2, min(most, labeled)) if labeled else most
+    what = "labelled images a step, and as many without masks"
+    if batch < most:
+        return batch, f"{what}; there are no more than {labeled} with masks"
+    if gpu_memory is None:
+        return batch, f"{what}; for a CPU; with a GPU {_BATCHES[0]}"
+    return batch, f"{what}; lower it if memory runs out"
+
+
+def _choose_steps(found: Survey, crop: int, batch: int, gpu_memory: int | None) -> tuple[int, str]:
+    labeled = found.count_labeled() if found.labeled else 0
+    images = found.count_bare() if found.bare else labeled
+    wanted = _follow_images(images, batch)
+    affordable = max(_round_down(_PATIENCE / _estimate_step(crop, batch)), 100)
+    if gpu_memory is None and affordable < wanted:
+        minutes = round(affordable * _estimate_step(crop, batch) / 60)
+        more = _follow_images(images, _choose_batch(labeled, _ENOUGH)[0])
+        return affordable, f"some {minutes} minutes on one core of a CPU; more learn more, with a GPU {more}"
+    passes = f"{wanted * batch / images:.0f} passes over {images} images" if images else "for few images"
+    return wanted, f"{passes}; for a first look: train.steps=200"
+
+
+def _follow_images(images: int, batch: int) -> int:
+    return min(max(_round_down(_PASSES * images / batch), _FEWEST), _MOST)
+
+
+def _estimate_step(crop: int, batch: int) -> float:
+    """Seconds of a step of `modern/small` on one core of a server's CPU, as measured for 2 and 4 images and crops of 64
+    to 160 pixels.
+    """
+    return 0.25 + 0.48 * batch * (crop / 160) ** 2
+
+
+def _round_down(steps: float) -> int:
+    return int(steps) // 100 * 100
