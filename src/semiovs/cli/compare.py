@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,9 +20,9 @@ from semiovs.errors import DivergedError, PreemptedError, UsageError
 
 if TYPE_CHECKING:
     from semiovs.compare.plan import Plan
-    from semiovs.compare.prepare import Prepared
+    from semiovs.compare.prepare import Prepared, Request
     from semiovs.compare.results import Results
-    from semiovs.compare.workers import Machine, Outcome
+    from semiovs.compare.workers import Outcome
     from semiovs.config import LoadedConfig
 
 _Arguments = Annotated[
@@ -98,34 +98,33 @@ def compare(
 
     Killed at any time, the same command goes on. Exit code 75 if trainings are left (--budget).
     """
-    from semiovs.compare.workers import Machine
-
     choice = None if teacher is None else options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
     if runs:
         _refuse_beside_runs(arguments=arguments, arms=arms, folds=folds, resplit=resplit, teacher=teacher)
         _compare_runs(runs, group_by, out, as_json=as_json)
         return
     asked = _make_request(arms, seeds, folds, resplit, group_by, teacher=teacher is not None)
-    loaded, root = _load(arguments or [], out)
-    from semiovs.compare.prepare import prepare
-
-    with progress("reading masks") as show:
-        prepared = prepare(loaded, asked, root, progress=show)
-    plan = prepared.plan
-    _tell_plan(plan, len(prepared.evaluated))
+    prepared = _prepare(arguments or [], asked, out)
     if dry_run:
         steps = [shlex.join(["semiovs", "compare", *(arguments or [])])]
-        report({**plan.as_json(), "next": steps}, as_json=as_json, text=format_next(steps))
+        report({**prepared.plan.as_json(), "next": steps}, as_json=as_json, text=format_next(steps))
         return
     if choice is not None:
         _ask_teacher(prepared, choice)
-    deadline = None if budget is None else time.monotonic() + 60 * budget
-    index, count = _choose_shard(shard)
-    machine = Machine(jobs, deadline=deadline, first_device=index, keep_checkpoints=keep_checkpoints)
-    outcome = _train(plan, machine, index, count)
+    outcome = _train(prepared.plan, shard, jobs, budget, keep_checkpoints=keep_checkpoints)
     if os.environ.get("RANK", "0") == "0":
-        _report(plan, prepared.images.vocabulary.names, outcome, as_json=as_json)
-    _raise_unfinished(plan, outcome)
+        _report(prepared.plan, prepared.images.vocabulary.names, outcome, as_json=as_json)
+    _raise_unfinished(prepared.plan, outcome)
+
+
+def _prepare(arguments: list[str], asked: Request, out: Path | None) -> Prepared:
+    from semiovs.compare.prepare import prepare
+
+    loaded, root = _load(arguments, out)
+    with progress("reading masks") as show:
+        prepared = prepare(loaded, asked, root, progress=show)
+    _tell_plan(prepared.plan, len(prepared.evaluated))
+    return prepared
 
 
 def _load(arguments: list[str], out: Path | None) -> tuple[LoadedConfig, Path]:
@@ -140,7 +139,7 @@ def _load(arguments: list[str], out: Path | None) -> tuple[LoadedConfig, Path]:
 
 def _make_request(
     arms: list[str] | None, seeds: int, folds: int | None, resplit: int, group: str | None, *, teacher: bool
-) -> Any:
+) -> Request:
     from semiovs.compare.prepare import Request
 
     wanted = [name.strip() for text in arms or () for name in text.split(",") if name.strip()]
@@ -192,12 +191,14 @@ def _choose_shard(text: str) -> tuple[int, int]:
     return index, count
 
 
-def _train(plan: Plan, machine: Machine, index: int, count: int) -> Outcome:
+def _train(plan: Plan, shard: str, jobs: int, budget: float | None, *, keep_checkpoints: bool) -> Outcome:
     """Train the cells of this shard; the first process of a launch waits for those of the others."""
-    from semiovs.compare.workers import train_cells
+    from semiovs.compare.workers import Machine, train_cells
 
-    cells = plan.cells()
-    begin = time.monotonic()
+    begin, cells = time.monotonic(), plan.cells()
+    deadline = None if budget is None else begin + 60 * budget
+    index, count = _choose_shard(shard)
+    machine = Machine(jobs, deadline=deadline, first_device=index, keep_checkpoints=keep_checkpoints)
     with progress("training", unit="steps") as show:
         outcome = train_cells(plan, cells[index::count], machine, show)
     if index == 0 and count > 1 and not outcome.left and os.environ.get("WORLD_SIZE", "1") != "1":

@@ -10,7 +10,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.data.draws import item_seed
 from semiovs.errors import DataError
 from semiovs.images.file_names import normalize_name
 from semiovs.images.listing import find_masks
@@ -125,7 +124,7 @@ class ShuffledLabels:
         if len(ids) < 2:
             raise DataError("ood.mode=placebo shuffles the labels among the OOD images, and there is only one")
         self._source = source
-        order = np.random.default_rng(item_seed(seed, "placebo", 0, 0)).permutation(len(ids))
+        order = np.random.default_rng([*b"placebo", seed]).permutation(len(ids))
         self._other = {ids[one]: ids[other] for one, other in zip(order, np.roll(order, 1), strict=True)}
 
     def __contains__(self, name: object) -> bool:

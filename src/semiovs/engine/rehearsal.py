@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import nn
 
+from semiovs.duration import format_duration
 from semiovs.engine.distributed import LossModule
 from semiovs.engine.experiment import Experiment
 from semiovs.engine.kept_buffers import KeptBuffers
 from semiovs.engine.loop import make_progress
 from semiovs.engine.randomness import reseed
-from semiovs.engine.writers import format_duration
 from semiovs.errors import DataError
 from semiovs.images.manifest import Manifest
 
