@@ -12,12 +12,12 @@ from PIL import Image
 
 from semiovs.cli.app import main
 from semiovs.cli.demo import MARKER, fresh_folder
-from semiovs.demo import arms, synthetic
 from semiovs.demo import demo as study
+from semiovs.demo import synthetic
 from semiovs.demo.synthetic import WorldSize
 from semiovs.errors import DataError, InterruptedRunError, UsageError
 
-ARMS = ["supervised", "unimatch", "unimatch_naive_ood", "semiovs"]
+ARMS = ["labels", "unlabeled", "naive", "ood"]
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def tiny(monkeypatch, tmp_path):
 @pytest.fixture
 def unlearned(tiny, monkeypatch):
     """A demo whose trainings cost nothing, for all that happens around them."""
-    monkeypatch.setattr(study, "train_arms", lambda *_: None)
+    monkeypatch.setattr(study, "compare_arms", lambda *_: None)
     monkeypatch.setattr(study, "read_curve", lambda run: study.TrainingCurve([5], [50.0], {"background": 50.0}, 0.1))
-    monkeypatch.setattr(study, "make_examples", lambda root, count: ([], []))
+    monkeypatch.setattr(study, "make_examples", lambda *_: ([], []))
     monkeypatch.setattr("semiovs.demo.page.write_demo_page", lambda path, *_: path.write_text("report"))
     monkeypatch.setattr("semiovs.demo.image_strips.write_strips", lambda path, *_: path.write_text("picture"))
     return tiny
@@ -43,7 +43,7 @@ def test_the_whole_demo(tiny, capsys):
     assert main(["demo", "--out", "d", "--seed", "3", "--steps", "5", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     written = json.loads((tiny / "d" / "results.json").read_text())
-    assert printed.pop("next")[0] == "semiovs predict d/runs/semiovs d/world/ood"
+    assert printed.pop("next")[0] == "semiovs predict d/comparison/runs/ood/seed-3 d/world/ood"
     assert printed == written
     assert (written["seed"], written["steps"]) == (3, 5)
     assert all(0 < written[arm] < 100 for arm in ARMS)
@@ -60,16 +60,22 @@ def test_the_whole_demo(tiny, capsys):
     assert not re.search(r"""(src|href)=["'](?!data:|#)|url\(\s*["']?http|@import|<script""", page)
     assert all(
         title in page
-        for title in ("Supervised", "UniMatch + naive OOD", "SemiOVS", "open-vocabulary teacher", "The teacher alone")
+        for title in (
+            "labels alone",
+            "unlabelled images",
+            "OOD, own labels",
+            "OOD, teacher&#39;s labels",
+            "The teacher",
+        )
     )
     with Image.open(tiny / "d" / "predictions.png") as picture:
         assert picture.width > 6 * 100
     assert page.count('<img src="data:image/png') == 6 * (3 + 5)
     assert "nan" not in re.sub(r"base64,[^\"]*", "", page)
 
-    runs = {name: (tiny / "d" / "runs" / name / "config.yaml").read_text() for name in ARMS}
-    assert "mode: naive" in runs["unimatch_naive_ood"]
-    assert "mode: ovs" in runs["semiovs"]
+    runs = {name: (tiny / "d/comparison/runs" / name / "seed-3/config.yaml").read_text() for name in ARMS}
+    assert "mode: naive" in runs["naive"]
+    assert "mode: ovs" in runs["ood"]
     assert len({re.sub(r"(?s)ood:.*?\nmodel:|name: \w+|dir: \S+|#.*", "", text) for text in runs.values()}) == 1
     assert len(list((tiny / "d" / "world" / "ood-labels" / "labels").iterdir())) == 9
 
@@ -77,7 +83,7 @@ def test_the_whole_demo(tiny, capsys):
 def test_table_and_report_are_named(unlearned, capsys):
     assert main(["demo", "--steps", "5"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"SemiOVS +50\.0", out)
+    assert re.search(r"OOD, teacher's labels +50\.0", out)
     assert "semiovs-demo/report.html" in out
     assert (unlearned / "semiovs-demo" / "report.html").read_text() == "report"
 
@@ -88,7 +94,7 @@ def test_json_names_the_same_next_commands(unlearned, capsys):
     assert main(["demo", "--steps", "5", "--out", "a demo", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["next"]
     assert told == [line.strip() for line in shown]
-    assert told[0] == "semiovs predict 'a demo/runs/semiovs' 'a demo/world/ood'"
+    assert told[0] == "semiovs predict 'a demo/comparison/runs/ood/seed-0' 'a demo/world/ood'"
 
 
 def test_second_demo_replaces_the_first_wholly(unlearned):
@@ -135,7 +141,7 @@ def test_a_demo_that_stops_leaves_nothing(unlearned, monkeypatch, capsys, error,
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(study, "train_arms", fail)
+    monkeypatch.setattr(study, "compare_arms", fail)
     assert main(["demo", "--steps", "5"]) == code
     last = capsys.readouterr().err.splitlines()[-1]
     assert told in last
@@ -159,7 +165,7 @@ def test_a_demo_that_stops_gives_the_earlier_one_back(tmp_path):
 
 
 def test_a_demo_that_is_terminated_leaves_nothing(unlearned, monkeypatch, capsys):
-    monkeypatch.setattr(study, "train_arms", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(study, "compare_arms", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     assert main(["demo", "--steps", "5"]) == 75
     assert "demo stopped by a signal; nothing is left" in capsys.readouterr().err
@@ -201,8 +207,8 @@ def test_the_verdict_is_that_of_the_numbers(tmp_path, scores, words):
 
 
 @pytest.mark.parametrize("cores", [1, 2])
-def test_what_a_training_raises_is_raised_again(monkeypatch, tmp_path, cores):
-    monkeypatch.setattr(arms, "count_cores", lambda: cores)
+def test_what_is_wrong_with_the_images_is_raised(monkeypatch, tmp_path, cores):
+    monkeypatch.setattr(study, "count_cores", lambda: cores)
     (tmp_path / "semiovs.yaml").write_text("data: {root: nowhere}\n")
     with pytest.raises(DataError, match="nowhere"):
-        arms.train_arms(tmp_path, (study.ARMS[:1], study.ARMS[1:2]), 5, lambda *_: None)
+        study.compare_arms(tmp_path, lambda *_: None)

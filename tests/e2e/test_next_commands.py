@@ -40,7 +40,7 @@ def say(capsys):
     def run(command: str) -> list[str]:
         words = shlex.split(command, comments=True)
         assert words.pop(0) == "semiovs"
-        extra = {"train": _SMALL, "predict": ["--device", "cpu"]}.get(words[0], [])
+        extra = {"train": _SMALL, "predict": ["--device", "cpu"], "compare": ["--dry-run"]}.get(words[0], [])
         capsys.readouterr()
         code = main([*words, *extra])
         said = capsys.readouterr()
@@ -386,7 +386,7 @@ def test_the_demo(work, say, follow, monkeypatch):
     """With students that cost nothing; one of them is trained here for a step."""
     monkeypatch.setattr(study, "SIZE", study.WorldSize(labeled=9, unlabeled=3, ood=3, val=2))
     curve = study.TrainingCurve([5], [50.0], {"background": 50.0}, 0.1)
-    monkeypatch.setattr(study, "train_arms", lambda *_: None)
+    monkeypatch.setattr(study, "compare_arms", lambda *_: None)
     monkeypatch.setattr(study, "read_curve", lambda run: curve)
     monkeypatch.setattr(study, "make_examples", lambda *_: ([], []))
     monkeypatch.setattr("semiovs.calibration.page.write_card_page", lambda *_: None)
@@ -396,9 +396,9 @@ def test_the_demo(work, say, follow, monkeypatch):
     train = next(
         line for line in (work / "semiovs-demo/semiovs.yaml").read_text().splitlines() if "semiovs train" in line
     )
-    say(f"{train.strip('# ')} run.dir=semiovs-demo/runs/semiovs")
-    assert follow(*steps) == ["predict"]
-    assert len(list((work / "semiovs-demo/runs/semiovs/predictions").iterdir())) == 9
+    say(f"{train.strip('# ')} run.dir=semiovs-demo/comparison/runs/ood/seed-0")
+    assert follow(*steps) == ["predict", "compare"]
+    assert len(list((work / "semiovs-demo/comparison/runs/ood/seed-0/predictions").iterdir())) == 9
 
 
 def test_the_machine(say):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from semiovs.compare.results import Results
     from semiovs.compare.workers import Outcome
     from semiovs.config import LoadedConfig
+
+#: Types the command anew, with another number of seeds.
+Again = Callable[[int], str]
 
 _Arguments = Annotated[
     list[str] | None,
@@ -104,25 +108,42 @@ def compare(
         _compare_runs(runs, group_by, out, as_json=as_json)
         return
     asked = _make_request(arms, seeds, folds, resplit, group_by, teacher=teacher is not None)
-    prepared = _prepare(arguments or [], asked, out)
+    typed: dict[str, Any] = {"--arms": arms, "--folds": folds, "--resplit": resplit, "--group-by": group_by}
+    typed |= {"--teacher": teacher, "--weights": weights, "--from": from_, "--map": map_, "--set": set_}
+    typed |= {"--jobs": jobs, "--out": out}
+    again = partial(_retype, arguments or [], typed)
+    prepared = _prepare(arguments or [], asked, out, write=not dry_run)
     if dry_run:
-        steps = [shlex.join(["semiovs", "compare", *(arguments or [])])]
-        report({**prepared.plan.as_json(), "next": steps}, as_json=as_json, text=format_next(steps))
+        _report_plan(prepared.plan, again(seeds), as_json=as_json)
         return
     if choice is not None:
         _ask_teacher(prepared, choice)
     outcome = _train(prepared.plan, shard, jobs, budget, keep_checkpoints=keep_checkpoints)
     if os.environ.get("RANK", "0") == "0":
-        _report(prepared.plan, prepared.images.vocabulary.names, outcome, as_json=as_json)
+        _report(prepared.plan, prepared.images.vocabulary.names, outcome, again, as_json=as_json)
     _raise_unfinished(prepared.plan, outcome)
 
 
-def _prepare(arguments: list[str], asked: Request, out: Path | None) -> Prepared:
+def _retype(arguments: Sequence[str], options_: Mapping[str, Any], seeds: int) -> str:
+    """The command with another number of seeds."""
+    words = ["semiovs", "compare", *arguments, "--seeds", str(seeds)]
+    for name, value in options_.items():
+        for each in value if isinstance(value, list) else [value]:
+            if each and (name, each) != ("--jobs", 1):
+                words += [name, str(each)]
+    return shlex.join(words)
+
+
+def _report_plan(plan: Plan, step: str, *, as_json: bool) -> None:
+    report({**plan.as_json(), "next": [step]}, as_json=as_json, text=format_next([step]))
+
+
+def _prepare(arguments: list[str], asked: Request, out: Path | None, *, write: bool) -> Prepared:
     from semiovs.compare.prepare import prepare
 
     loaded, root = _load(arguments, out)
     with progress("reading masks") as show:
-        prepared = prepare(loaded, asked, root, progress=show)
+        prepared = prepare(loaded, asked, root, write=write, progress=show)
     _tell_plan(prepared.plan, len(prepared.evaluated))
     return prepared
 
@@ -208,36 +229,25 @@ def _train(plan: Plan, shard: str, jobs: int, budget: float | None, *, keep_chec
     return outcome
 
 
-def _report(plan: Plan, names: tuple[str, ...], outcome: Outcome, *, as_json: bool) -> None:
+def _report(plan: Plan, names: tuple[str, ...], outcome: Outcome, again: Again, *, as_json: bool) -> None:
     from semiovs.compare.results import read_results
+    from semiovs.compare.uncertainty import SEEDS_NEEDED
 
     results = read_results(plan, names)
     for cell, reason in outcome.diverged.items():
         log(f"warning: {cell}: {reason}")
     if results.arms:
-        _write_and_print(results, plan.root, as_json=as_json)
+        few = len(plan.seeds) < SEEDS_NEEDED and not results.missing
+        _write_and_print(results, plan.root, [again(SEEDS_NEEDED)] if few else [], as_json=as_json)
 
 
-def _write_and_print(results: Results, root: Path, *, as_json: bool) -> None:
+def _write_and_print(results: Results, root: Path, steps: list[str], *, as_json: bool) -> None:
     from semiovs.compare.files import write_files
 
-    pages = write_files(results, root)
-    steps = [*_propose_seeds(results), f"# look at {pages['page']}"]
-    data = {**results.as_json(), "files": {name: str(path) for name, path in pages.items()}, "next": steps}
+    files = write_files(results, root)
+    steps = [*steps, f"# look at {files['page']}"]
+    data = {**results.as_json(), "files": {name: str(path) for name, path in files.items()}, "next": steps}
     report(data, as_json=as_json, text=f"{_format_text(results)}\n{format_next(steps)}")
-
-
-def _propose_seeds(results: Results) -> list[str]:
-    """The same command with as many seeds as a verdict needs, where there were fewer."""
-    from semiovs.compare.uncertainty import SEEDS_NEEDED
-
-    typed = sys.argv[1:]
-    trained = [len(arm.seeds) for arm in results.arms if arm.arm.is_trained]
-    if min(trained, default=SEEDS_NEEDED) >= SEEDS_NEEDED or results.missing or typed[:1] != ["compare"]:
-        return []
-    valued = {place + 1 for place, word in enumerate(typed) if word == "--seeds"}
-    rest = [word for place, word in enumerate(typed) if place not in valued and not word.startswith("--seeds")]
-    return [] if "--runs" in rest else [shlex.join(["semiovs", *rest, "--seeds", str(SEEDS_NEEDED)])]
 
 
 def _format_text(results: Results) -> str:
@@ -252,7 +262,7 @@ def _compare_runs(runs: list[Path], group: str | None, out: Path | None, *, as_j
     from semiovs.compare.handed_in import read_runs
 
     results = read_runs(runs, group)
-    _write_and_print(results, out or Path("runs") / "comparison", as_json=as_json)
+    _write_and_print(results, out or Path("runs") / "comparison", [], as_json=as_json)
 
 
 def _raise_unfinished(plan: Plan, outcome: Outcome) -> None:

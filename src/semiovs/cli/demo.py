@@ -46,7 +46,7 @@ def demo(
         console.log(f"demo in {out}, seed {seed}; takes up to 4 minutes on 2 CPU cores")
         # imported late: torch takes seconds to import, and a wrong folder should fail at once
         from semiovs.calibration.page import write_card_page
-        from semiovs.demo.demo import make_examples, run_demo
+        from semiovs.demo.demo import ARMS, make_examples, run_demo
         from semiovs.demo.image_strips import write_strips
         from semiovs.demo.ood_labels import make_teacher_card
         from semiovs.demo.page import write_demo_page
@@ -55,12 +55,13 @@ def demo(
             result = run_demo(out, seed, steps=steps, say=console.log, show=show)
         card = make_teacher_card(out / "world")
         write_card_page(out / "teacher.html", card)
-        target, ood = make_examples(out, _EXAMPLES)
+        target, ood = make_examples(out, seed, _EXAMPLES)
         write_demo_page(out / "report.html", result, card.advice, target, ood)
         write_strips(out / "predictions.png", target)
         write_json(out / "results.json", result.as_json())
     then = [
-        shlex.join(["semiovs", "predict", f"{out}/runs/semiovs", f"{out}/world/ood"]),
+        shlex.join(["semiovs", "predict", str(result.run(ARMS[-1])), f"{out}/world/ood"]),
+        shlex.join(["semiovs", "compare", str(out), "--seeds", "6", "--jobs", "2"]),
         "# DIR: a folder of images of your own: semiovs init DIR",
     ]
     report({**result.as_json(), "next": then}, as_json=as_json, text=f"{_format_text(result)}\n{format_next(then)}")

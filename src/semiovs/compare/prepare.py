@@ -48,8 +48,10 @@ class Prepared:
     evaluated: Manifest
 
 
-def prepare(loaded: LoadedConfig, request: Request, root: Path, *, progress: Progress | None = None) -> Prepared:
-    """Check the images, choose the arms, write lists and plan into the directory `root`.
+def prepare(
+    loaded: LoadedConfig, request: Request, root: Path, *, write: bool = True, progress: Progress | None = None
+) -> Prepared:
+    """Check the images, choose the arms, write lists and plan into the directory `root` (unless `write` is off).
 
     Raises:
         UsageError: arms, folds or a choice that cannot be; `root` holds something else. DataError: problems of the
@@ -66,13 +68,15 @@ def prepare(loaded: LoadedConfig, request: Request, root: Path, *, progress: Pro
     every = choose_eval_every(config, steps)
     plan = Plan(root, tuple(arms), seeds, steps, every, folds, request.resplit, group=request.group)
     plan.require_free(loaded)
+    evaluated = images.labeled if folds else images.val
+    assert evaluated is not None
+    if not write:
+        return Prepared(plan, images, evaluated)
     if folds:
         plan.lists.update(write_folds(root, images, folds, group=request.group, progress=progress))
     elif request.resplit:
         plan.lists.update(write_choices(root, images, seeds, request.resplit, progress=progress))
     plan.write(loaded)
-    evaluated = images.labeled if folds else images.val
-    assert evaluated is not None
     return Prepared(plan, images, evaluated)
 
 

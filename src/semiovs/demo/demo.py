@@ -1,11 +1,12 @@
 """`semiovs demo`: one synthetic data set, four trainings that differ in the images they learn from, one table.
 
-It uses the same parts as a user's project: a `folder` data set, an open-vocabulary teacher that labels into a store,
-configurations, `train`.
+It uses the same parts as a user's project: a `folder` data set, an open-vocabulary teacher that labels into a store, a
+configuration, `compare`.
 """
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,10 +20,18 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.demo.arms import Arm, Progress, count_cores, train_arms
+from semiovs.compare.arms import ARMS as ALL_ARMS
+from semiovs.compare.arms import Arm
+from semiovs.compare.files import write_files
+from semiovs.compare.plan import Cell
+from semiovs.compare.prepare import Request, prepare
+from semiovs.compare.results import read_results
+from semiovs.compare.workers import Machine, Progress, train_cells
+from semiovs.config import load_config
 from semiovs.demo.ood_labels import OodLabels, label_ood
 from semiovs.demo.synthetic import WorldSize, write_world
 from semiovs.engine.run import read_metrics
+from semiovs.errors import DivergedError
 from semiovs.files import write_text
 from semiovs.inference import Predictor
 from semiovs.store import PseudoLabelStore
@@ -38,31 +47,14 @@ CLEAR = 2.0
 Say = Callable[[str], None]
 
 
-ARMS = (
-    Arm("supervised", "Supervised", "Supervised", "the labelled images", ("method=supervised",)),
-    Arm("unimatch", "UniMatch", "UniMatch", "+ its own labels on unlabelled images", ("method.name=unimatch",)),
-    Arm(
-        "unimatch_naive_ood",
-        "UniMatch + naive OOD",
-        "naive OOD",
-        "+ its own labels on OOD images",
-        ("method.name=unimatch", "ood.images=ood", "ood.batch_size=4", "ood.mode=naive"),
-    ),
-    Arm(
-        "semiovs",
-        "SemiOVS",
-        "SemiOVS",
-        "+ the teacher's labels on OOD images",
-        ("method.name=unimatch", "ood.images=ood", "ood.batch_size=4", "ood.labels=ood-labels"),
-    ),
-)
-
-#: What two processes train, one after the other: about the same time each.
-_SHARES = ((ARMS[3], ARMS[1]), (ARMS[2], ARMS[0]))
+ARMS = tuple(arm for arm in ALL_ARMS if arm.name in ("labels", "unlabeled", "naive", "ood"))
+#: Columns of tables that are narrow.
+SHORT = {"labels": "labels", "unlabeled": "unlabelled", "naive": "OOD, own", "ood": "OOD, teacher"}
 
 _YAML = """\
 # The world of `semiovs demo`, ready to be played with:
 #   semiovs train {root} method=fixmatch run.dir={root}/runs/mine
+#   semiovs compare {root} --seeds 6 --jobs 2
 data: {{root: world, crop_size: 48, scale: [0.8, 1.3], pipeline: fast, workers: 0}}
 model: {{name: deeplabv3plus, encoder: small, pretrained: true, output_stride: 16, dilations: [1, 2, 4], channels: 32}}
 method: {{name: unimatch, conf_thresh: 0.8}}
@@ -71,6 +63,7 @@ train:
   {{steps: {steps}, batch_size: 8, unlabeled_batch_size: 8, seed: {seed}, device: cpu, precision: fp32,
    eval_every: {every}, save_every: 1000000, log_every: 10, keep_last: 1}}
 eval: {{batch_size: 30}}
+ood: {{images: ood, labels: ood-labels, batch_size: 4}}
 run: {{tensorboard: false}}
 """
 
@@ -106,6 +99,10 @@ class DemoResult:
     curves: dict[str, TrainingCurve] = field(default_factory=dict)
     seconds: float = 0.0
 
+    def run(self, arm: Arm) -> Path:
+        """The run directory of an arm."""
+        return find_run(self.root, arm, self.seed)
+
     @property
     def miou(self) -> dict[str, float]:
         """Score of each arm at the last step."""
@@ -127,9 +124,7 @@ class DemoResult:
 
     def judge(self) -> list[str]:
         """Sentences that answer the question of the demo from its scores; the first one is the verdict."""
-        semiovs, naive, unimatch, labels = (
-            self.miou[name] for name in ("semiovs", "unimatch_naive_ood", "unimatch", "supervised")
-        )
+        semiovs, naive, unimatch, labels = (self.miou[name] for name in ("ood", "naive", "unlabeled", "labels"))
         answer = {1: "Yes, they helped", 0: "No difference", -1: "No, they did harm"}[_compare(semiovs, unimatch)]
         return [
             f"{answer}: {semiovs:.1f} with images from elsewhere, labelled by the teacher; {unimatch:.1f} without "
@@ -166,7 +161,7 @@ def run_demo(
     steps: of each training; show: called with the steps of all trainings that are done.
 
     Raises:
-        UsageError: an invalid seed or size; others as `write_world`, `label_images` and `train_arms`.
+        UsageError: an invalid seed or size; others as `write_world`, `label_images` and `compare_arms`.
     """
     begin, size, steps = time.perf_counter(), size or SIZE, steps or STEPS
     write_world(root / "world", seed, size=size)
@@ -179,11 +174,38 @@ def run_demo(
     )
     write_text(root / "semiovs.yaml", _make_yaml(root.name, seed, steps))
     say(f"training {len(ARMS)} students, {steps} steps each, two at a time: {', '.join(arm.title for arm in ARMS)}")
-    train_arms(root, _SHARES, steps, show)
+    compare_arms(root, show)
     result = DemoResult(root, size, seed, steps, teacher)
-    result.curves = {arm.name: read_curve(arm.directory(root)) for arm in ARMS}
+    result.curves = {arm.name: read_curve(result.run(arm)) for arm in ARMS}
     result.seconds = time.perf_counter() - begin
     return result
+
+
+def compare_arms(root: Path, show: Progress) -> None:
+    """``semiovs compare`` of one seed, in the folder ``comparison``.
+
+    Two trainings at a time, of one thread each, so that scores do not depend on the cores.
+
+    Raises:
+        SemiovsError: what a training raised, or that it diverged.
+    """
+    wanted = [arm.name for arm in ARMS]
+    prepared = prepare(load_config(str(root / "semiovs.yaml")), Request(wanted, seeds=1), root / "comparison")
+    machine = Machine(jobs=min(2, count_cores()), threads=1, keep_checkpoints=True)
+    outcome = train_cells(prepared.plan, prepared.plan.cells(), machine, show)
+    for cell, reason in outcome.diverged.items():
+        raise DivergedError(f"{cell}: {reason}")
+    write_files(read_results(prepared.plan, prepared.images.vocabulary.names), prepared.plan.root)
+
+
+def find_run(root: Path, arm: Arm, seed: int) -> Path:
+    """The run directory of an arm in a demo's folder."""
+    return root / "comparison" / "runs" / Cell(arm, seed).name
+
+
+def count_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -211,10 +233,11 @@ def read_curve(run: Path) -> TrainingCurve:
     )
 
 
-def make_examples(root: Path, count: int) -> tuple[list[DemoExample], list[DemoExample]]:
+def make_examples(root: Path, seed: int, count: int) -> tuple[list[DemoExample], list[DemoExample]]:
     """The first `count` evaluation and OOD images, with predictions of the trained arms."""
     world = root / "world"
-    predictors = {arm: Predictor.load(arm.directory(root) / "checkpoints" / "last.pt", device="cpu") for arm in ARMS}
+    runs = {arm: find_run(root, arm, seed) for arm in ARMS}
+    predictors = {arm: Predictor.load(run / "checkpoints" / "last.pt", device="cpu") for arm, run in runs.items()}
 
     teacher = PseudoLabelStore.open(world / "ood-labels")
 
@@ -222,7 +245,7 @@ def make_examples(root: Path, count: int) -> tuple[list[DemoExample], list[DemoE
         found = []
         for path in sorted((world / folder).iterdir())[:count]:
             labels = {"teacher": teacher.label(path.stem)} if labelled else {}
-            labels |= {arm.short: predictors[arm](path).labels for arm in arms}
+            labels |= {SHORT[arm.name]: predictors[arm](path).labels for arm in arms}
             found.append(DemoExample(_read_pixels(path), _read_pixels(world / truth / path.name), labels))
         return found
 

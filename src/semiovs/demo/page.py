@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.demo.demo import ARMS, DemoExample, DemoResult
+from semiovs.demo.demo import ARMS, SHORT, DemoExample, DemoResult
 from semiovs.demo.image_strips import paint_labels
 from semiovs.demo.synthetic import CLASSES, COLORS
 from semiovs.report.page import write_page
@@ -53,7 +53,8 @@ def write_demo_page(
         heat={
             arm.name: {name: _format_heat(value) for name, value in result.curves[arm.name].iou.items()} for arm in ARMS
         },
-        arms=ARMS,
+        arms=[(arm.name, SHORT[arm.name]) for arm in ARMS],
+        run=result.run(ARMS[-1]).relative_to(result.root).as_posix(),
         target=[_make_strip(example) for example in target],
         ood=[_make_strip(example) for example in ood],
     )
