@@ -18,7 +18,7 @@ from typing import Any
 from semiovs.compare.cell_files import finish, is_complete
 from semiovs.compare.plan import Cell, Plan
 from semiovs.engine.run import Run, RunHeldError, read_metrics
-from semiovs.errors import DivergedError, InterruptedRunError, PreemptedError, SemiovsError
+from semiovs.errors import DivergedError, InterruptedRunError, PreemptedError, ResourcesError, SemiovsError
 from semiovs.files import sole_writer
 
 #: Called with the steps that are done and all there are.
@@ -71,7 +71,7 @@ def train_cells(plan: Plan, cells: Sequence[Cell], machine: Machine, show: Progr
     Trainings that another process is making now are waited for. A training that diverges does not hold up the others.
 
     Raises:
-        SemiovsError: what a training raised; the others are stopped, and have saved their state.
+        SemiovsError, OSError: what a training raised; the others are stopped, and have saved their state.
         InterruptedRunError, PreemptedError: a signal; as above.
     """
     outcome = Outcome([cell for cell in cells if is_complete(plan, cell)])
@@ -174,7 +174,7 @@ class _Team:
             worker = pipes[pipe]  # type: ignore[index]
             cell, worker.cell = worker.cell, None
             assert cell is not None
-            found = _receive(worker)
+            found = _receive(worker, cell)
             if isinstance(found, RunHeldError):
                 self._waiting.append(cell)
             elif isinstance(found, DivergedError):
@@ -231,14 +231,17 @@ def _is_held(run: Path) -> bool:
         return owner is not None
 
 
-def _receive(worker: _Worker) -> SemiovsError | RuntimeError | None:
+def _receive(worker: _Worker, cell: Cell) -> SemiovsError | OSError | RuntimeError | None:
     """The answer of a worker: None, or what went wrong."""
-    found: SemiovsError | str | None = None
+    found: SemiovsError | OSError | str | None
     try:
         found = worker.pipe.recv()
     except (EOFError, ConnectionResetError):
         worker.process.join()
-        found = f"a training ended with exit code {worker.process.exitcode}"
+        return ResourcesError(
+            f"{cell.name}: the training was killed (exit code {worker.process.exitcode}), perhaps for want of memory; "
+            "the same command goes on, fewer --jobs need less"
+        )
     return RuntimeError(found) if isinstance(found, str) else found
 
 
@@ -250,14 +253,14 @@ def _work(plan: Plan, machine: Machine, number: int, pipe: Connection) -> None:
     for name in _LAUNCHER:
         os.environ.pop(name, None)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    answer: SemiovsError | str | None
+    answer: SemiovsError | OSError | str | None
     with suppress(EOFError, OSError):
         while True:
             cell = pipe.recv()
             try:
                 _train_cell(plan, cell, machine, number)
                 answer = None
-            except SemiovsError as error:
+            except (SemiovsError, OSError) as error:
                 answer = error
             except Exception:  # any other is a bug, whose traceback the parent shows
                 answer = traceback.format_exc()
