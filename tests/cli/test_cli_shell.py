@@ -419,7 +419,7 @@ def test_init_never_overwrites(folder, capsys):
 
 @pytest.mark.parametrize(("memory", "crop", "batch", "steps"), [(None, 96, 4, 900), (24 * 2**30, 96, 5, 1000)])
 def test_init_chooses_sizes_for_the_images_and_the_machine(tmp_path, monkeypatch, capsys, memory, crop, batch, steps):
-    monkeypatch.setattr("semiovs.cli.init.find_gpu_memory", lambda: memory)
+    monkeypatch.setattr("semiovs.images.discover.starter_file.find_gpu_memory", lambda: memory)
     for name in "abcde":
         for path in (tmp_path / f"images/{name}.jpg", tmp_path / f"masks/{name}.png"):
             path.parent.mkdir(exist_ok=True)

@@ -16,6 +16,7 @@ from semiovs.cli import teacher_options as options
 from semiovs.cli.console import Json, format_table, log, report
 from semiovs.cli.next_steps import format_next
 from semiovs.cli.progress import progress
+from semiovs.config.sources import IN_FOLDERS
 from semiovs.duration import format_duration
 from semiovs.errors import DivergedError, PreemptedError, UsageError
 
@@ -153,9 +154,21 @@ def _load(arguments: list[str], out: Path | None) -> tuple[LoadedConfig, Path]:
 
     source, overrides = split_source(arguments)
     if source is None and not overrides:
-        raise UsageError("give a configuration (semiovs init FOLDER writes one), or runs to compare (--runs)")
+        raise UsageError("give a folder of images or a configuration, or runs to compare (--runs)")
+    if source is not None and Path(source).is_dir() and not any((Path(source) / name).is_file() for name in IN_FOLDERS):
+        _write_starter(Path(source))
     loaded = load_config(source, overrides)
     return loaded, out or Path("runs") / (loaded.config.run.name or "run") / "comparison"
+
+
+def _write_starter(folder: Path) -> None:
+    """What `semiovs init` does, for a folder without a configuration."""
+    from semiovs.images.discover.starter_file import write_starter
+
+    path = folder / "semiovs.yaml"
+    for note in write_starter(folder, path).found.notes:
+        log(f"note: {note}")
+    log(f"wrote {path}, as `semiovs init` does: look at it if anything is not as you expect")
 
 
 def _make_request(

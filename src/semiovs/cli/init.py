@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,13 +11,11 @@ import typer
 
 from semiovs.cli.console import Json, log, out, report
 from semiovs.cli.next_steps import ENOUGH_TO_SPLIT, format_next
-from semiovs.errors import DataError, UsageError
-from semiovs.gpu_memory import find_gpu_memory
-from semiovs.images.discover.discover import discover
+from semiovs.errors import UsageError
 from semiovs.images.discover.found_classes import FoundClasses
 from semiovs.images.discover.roles import Roles
-from semiovs.images.discover.sizes import choose_sizes
-from semiovs.images.discover.starter import choose_classes, find_ood_labels, format_starter
+from semiovs.images.discover.starter import find_ood_labels
+from semiovs.images.discover.starter_file import write_starter
 from semiovs.images.discover.survey import Survey
 
 
@@ -47,19 +43,15 @@ def init(
     path = to or folder / "semiovs.yaml"
     if path.exists() and not force:
         raise UsageError(f"{path} is there already; --force replaces it, --out FILE writes another")
-    found = discover(folder, Roles(labeled, masks, unlabeled, val, val_masks, ood))
-    sizes = choose_sizes(found, find_gpu_memory())
-    made = _lists_beside(found, path)
-    chosen = choose_classes(found, classes)
-    text = format_starter(found, chosen, sizes, root=_relative_folder(folder, path.parent))
-    _write({**made, path: text})
+    made = write_starter(folder, path, Roles(labeled, masks, unlabeled, val, val_masks, ood), classes)
     load_config(str(path))
-    steps = list_next_steps(found, chosen, path)
+    found, sizes = made.found, made.sizes
+    steps = list_next_steps(found, made.classes, path)
     if as_json:
         told = {
             "file": str(path),
             "found": _count_found(found),
-            "lists": list(found.made) if path.parent == folder else [str(file) for file in made],
+            "lists": list(found.made) if path.parent == folder else [str(file) for file in made.lists],
             "bands": None if found.bands is None else asdict(found.bands),
             "sizes": sizes.as_json(),
             "notes": found.notes,
@@ -69,59 +61,10 @@ def init(
         return
     for note in found.notes:
         log(f"note: {note}")
-    wrote = ", ".join(map(str, [path, *made]))
+    wrote = ", ".join(map(str, [path, *made.lists]))
     counts = (f"  {count:>6} {what}" for what, count in _count_found(found).items())
     settings = "  " + ", ".join(f"{key}={value}" for key, value in sizes.as_json().items())
     out("\n".join([f"wrote {wrote}", *counts, settings, format_next(steps)]))
-
-
-def _write(files: Mapping[Path, str]) -> None:
-    """Write the lists, and the YAML file last."""
-    from semiovs.files import write_text
-
-    try:
-        for file, text in files.items():
-            write_text(file, text)
-    except PermissionError as error:
-        place = [*files][-1].parent
-        raise DataError(f"{place}: cannot be written into: {error.strerror}; --out FILE writes elsewhere") from None
-
-
-def _lists_beside(found: Survey, path: Path) -> dict[Path, str]:
-    """File -> text of the lists to write, in the folder of the YAML file, which need not be that of the images."""
-    _drop_unwritable_names(found)
-    if path.parent.resolve() != found.folder.resolve():
-        for role, name in found.lists.items():
-            if name in found.made:
-                found.lists[role] = (path.parent.resolve() / name).as_posix()
-    return {path.parent / name: lines for name, lines in found.made.items()}
-
-
-def _drop_unwritable_names(found: Survey) -> None:
-    """Leave images whose names no list can hold out of the lists to write, with a note."""
-    for role, name in list(found.lists.items()):
-        lines = found.made.get(name, "").splitlines(keepends=True)
-        kept = [line for line in lines if _is_utf8(line)]
-        if len(kept) < len(lines):
-            found.notes.append(f"{len(lines) - len(kept)} images are left out of {name}: their names are no UTF-8 text")
-            found.made[name] = "".join(kept)
-            if not kept:
-                del found.made[name], found.lists[role]
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _relative_folder(folder: Path, start: Path) -> str:
-    try:
-        return Path(os.path.relpath(folder.resolve(), start.resolve())).as_posix()
-    except ValueError:  # another drive
-        return folder.resolve().as_posix()
 
 
 def _count_found(found: Survey) -> dict[str, int]:

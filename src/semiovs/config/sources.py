@@ -19,7 +19,7 @@ from semiovs.errors import ConfigError, did_you_mean
 
 SUFFIXES = (".yaml", ".yml")
 #: Files that a folder is read from: the resolved configuration of a run, or the file that `semiovs init` writes.
-_IN_FOLDERS = ("config.yaml", "semiovs.yaml")
+IN_FOLDERS = ("config.yaml", "semiovs.yaml")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def find_source(name: str, *, folder: Path, cwd: Path, where: str = "") -> Confi
         preset = _find_presets().get(name)
         if preset is not None:
             return ConfigSource(f"preset {name}", name, preset.read_text("utf-8"), None)
-        inside = (os.path.join(path, file) for file in _IN_FOLDERS)
+        inside = (os.path.join(path, file) for file in IN_FOLDERS)
         path = next((file for file in inside if os.path.isfile(file)), path)
     if name and os.path.isfile(path):
         return _read_file(Path(path), cwd)
