@@ -1,0 +1,112 @@
+"""Where the settings of a run come from, and under which licences its weights are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from semiovs.config import LoadedConfig, load_config
+from semiovs.config.layers import DEFAULT
+from semiovs.config.load import ABSENT, find_differences
+from semiovs.config.schema import Config
+from semiovs.config.yaml_reader import format_inline
+from semiovs.errors import SemiovsError
+from semiovs.models.weight_catalog import Weights, catalogue, find_by_encoder
+from semiovs.store.meta import StoreMeta
+
+#: Characters of a value that are shown.
+_LONGEST = 200
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting that is not the default; origin: where its value was given, such as ``my.yaml:12``."""
+
+    key: str
+    value: str
+    default: str
+    origin: str
+
+
+def list_settings(loaded: LoadedConfig) -> list[Setting]:
+    """Settings of a run that are not the defaults; those of its presets come last.
+
+    loaded: as read from its ``config.yaml``, which notes the origin of each value in a comment.
+    """
+    names = [f"{section}.name={format_inline(getattr(loaded.config, section).name)}" for section in ("model", "method")]
+    written = _read_comments(loaded)
+    found = [
+        Setting(d.key, _format(d.right), "" if ABSENT == d.left or d.key == "data.root" else _format(d.left), origin)
+        for d in find_differences(load_config(None, names), loaded)
+        if d.right != ABSENT and (origin := written[d.key]) != DEFAULT
+    ]
+    return sorted(found, key=lambda setting: setting.origin.startswith("preset "))
+
+
+def _read_comments(loaded: LoadedConfig) -> dict[str, str]:
+    """Key -> the origin that stands beside it in the file."""
+    lines = loaded.text.splitlines()
+    found = {}
+    for key, origin in loaded.origins.items():
+        number = origin.rpartition(":")[2]
+        line = lines[int(number) - 1] if number.isdecimal() and 0 < int(number) <= len(lines) else ""
+        found[key] = line.rpartition("  # ")[2] if "  # " in line else origin
+    return found
+
+
+def _format(value: Any) -> str:
+    text = format_inline(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def list_weights(config: Config) -> Iterator[tuple[str, Weights | None]]:
+    """What the run starts from, or learns from: what it is, and its row in the catalogue of weights (None: not there)."""
+    encoder, chosen = config.model.options.get("encoder"), config.model.pretrained
+    if chosen is True and isinstance(encoder, str):
+        yield f"encoder {encoder}", find_by_encoder(encoder)
+    elif isinstance(chosen, str):
+        yield f"encoder from {Path(chosen).name}", _find_by_file(chosen)
+    if config.model.init_from:
+        yield f"training starts from {config.model.init_from}", _find_by_file(config.model.init_from)
+    if config.ood is not None and config.ood.labels and (made := _describe_store(config)):
+        yield made
+
+
+def _describe_store(config: Config) -> tuple[str, Weights | None] | None:
+    """The teacher that labelled the OOD images."""
+    try:
+        teacher = StoreMeta.read(_find_labels(config)).teacher
+    except SemiovsError:  # a folder of masks, or gone
+        return None
+    options = teacher.get("options")
+    files = [value for value in (options or {}).values() if isinstance(value, str)] if isinstance(options, dict) else []
+    rows = (_find_by_file(value) for value in (teacher.get("weights"), *files) if isinstance(value, str))
+    return f"teacher {teacher.get('name', 'without a name')} of the OOD labels", next(filter(None, rows), None)
+
+
+def _find_labels(config: Config) -> Path:
+    """The labels of the OOD images; a relative path starts in the folder of the data."""
+    assert config.ood is not None
+    return Path(config.data.root).expanduser() / Path(config.ood.labels or "").expanduser()
+
+
+def _find_by_file(path: str) -> Weights | None:
+    """The row of a file, a repository or a checksum."""
+    known = {path, Path(path).name} - {""}
+    rows = catalogue().values()
+    return next((row for row in rows if known & {row.name, row.file, row.hub, row.sha256}), None)
+
+
+def find_cards(run: Path, config: Config) -> list[tuple[str, str]]:
+    """Pages of teachers that lie beside the run, its data or its OOD labels: path, and link from the run's folder."""
+    folders = [run, run.resolve().parent, Path(config.data.root).expanduser(), Path.cwd()]
+    if config.ood is not None and config.ood.labels:
+        folders.append(_find_labels(config))
+    places = [place for folder in folders for place in (folder / "card.html", folder / "teacher-card" / "card.html")]
+    found = dict.fromkeys(place.resolve() for place in places if place.is_file())
+    start = run.resolve()
+    return [(str(place), quote(os.path.relpath(place, start))) for place in found]
