@@ -60,7 +60,7 @@ def plot_log(rows: Sequence[Row], key: str) -> str:
 
 
 def _plot_lines(
-    lines: Mapping[str, Points], *, ylabel: str = "", strong: str = "", marker: str = "", size: Any = (7, 3.1)
+    lines: Mapping[str, Points], *, ylabel: str = "", strong: str | None = None, marker: str = "", size: Any = (7, 3.1)
 ) -> str:
     there = {name: _thin(points) for name, points in lines.items() if len(points[0])}
     if not there:
@@ -109,7 +109,7 @@ def plot_classes(rows: Sequence[Row], names: Sequence[str]) -> str:
     beside.tick_params(length=0)
     beside.spines[:].set_visible(False)
     bar = figure.colorbar(picture, ax=axes, label="IoU, %", shrink=min(1.0, 8 / len(names) + 0.2), pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return render_svg(figure)
 
 

@@ -101,8 +101,8 @@ def measure(
     shown: ids of images that become examples, whether they are measured or not; progress: called with how many are done
     and how many there are.
     """
-    classes = masks.num_classes
-    found = Measurement(len(records), *(np.zeros((3, classes), np.int64) for _ in range(2)))
+    nothing = np.zeros((3, masks.num_classes), np.int64)
+    found = Measurement(len(records), nothing, nothing)
     end = time.monotonic() + seconds
     chosen = list(_spread(sorted(records, key=lambda record: record.id), most))
     further = [record for record in records if record.id in shown]

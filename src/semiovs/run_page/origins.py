@@ -40,7 +40,7 @@ def list_settings(loaded: LoadedConfig) -> list[Setting]:
     names = [f"{section}.name={format_inline(getattr(loaded.config, section).name)}" for section in ("model", "method")]
     written = _read_comments(loaded)
     found = [
-        Setting(d.key, _format(d.right), "" if ABSENT == d.left or d.key == "data.root" else _format(d.left), origin)
+        Setting(d.key, _format(d.right), "" if d.left == ABSENT or d.key == "data.root" else _format(d.left), origin)
         for d in find_differences(load_config(None, names), loaded)
         if d.right != ABSENT and (origin := written[d.key]) != DEFAULT
     ]
@@ -64,7 +64,7 @@ def _format(value: Any) -> str:
 
 
 def list_weights(config: Config) -> Iterator[tuple[str, Weights | None]]:
-    """What the run starts from, or learns from: what it is, and its row in the catalogue of weights (None: not there)."""
+    """What the run starts from or learns from, and its row in the catalogue of weights (None: not there)."""
     encoder, chosen = config.model.options.get("encoder"), config.model.pretrained
     if chosen is True and isinstance(encoder, str):
         yield f"encoder {encoder}", find_by_encoder(encoder)

@@ -30,7 +30,7 @@ from semiovs.run_page.scores import ClassScore, ImageScores
 #: Examples: images with the lowest mIoU, and images each that are typical and best.
 _WORST, _OTHERS = 4, 3
 #: Most classes of a whole confusion matrix, and pairs of classes that are listed.
-_MATRIX, _PAIRS = 25, 12
+_MATRIX, _PAIRS = 25, 20
 
 #: What the readings of the methods are.
 _READINGS = {
@@ -167,15 +167,7 @@ def _measure(
 def _fill(found: Found) -> dict[str, Any]:
     """What the template is filled with."""
     record, config = found.record, found.record.loaded.config
-    train, scores = record.train, found.scores
     gallery = None if found.images is None else make_gallery(found.images, config)
-    groups = _make_strips(found)
-    logs = curves.list_keys(train, "log/")
-    history = {name: record.of_model(name) for name in record.models}
-    history |= {"student, held-out labels": record.held_out} if record.held_out else {}
-    classes = [] if scores is None else scores.classes
-    largest = sorted(classes, key=lambda row: -row.pixels)[: curves.CLASSES]
-    drawn = [row.name for row in classes if row in largest] or record.names[: curves.CLASSES]
     return {
         "record": record,
         "config": config,
@@ -185,30 +177,47 @@ def _fill(found: Found) -> dict[str, Any]:
         "best": record.best,
         "models": [_describe_model(record, name) for name in record.models],
         "duration": format_duration(record.seconds),
-        "losses": curves.plot_losses(train),
-        "scores": curves.plot_scores(history),
-        "history": curves.plot_classes(record.of_model(record.model), drawn),
-        "drawn": len(drawn),
-        "classes": _make_class_rows(found, classes),
-        "matrix": _make_matrix(scores),
-        "pairs": [] if scores is None else scores.list_confusions(_PAIRS),
-        "measured": found.measurement,
-        "band": f"{100 * BAND:g}",
-        "source": found.source,
-        "reliability": "" if found.measurement is None else curves.plot_reliability(found.measurement.reliability),
-        "groups": groups,
-        "legend_rows": _make_legend(found, _list_example_classes(found)),
-        "readings": [
-            (_READINGS.get(key[4:], key[4:]), curves.plot_log(train, key))
-            for key in logs
-            if curves.plot_log(train, key)
-        ],
+        **_fill_curves(found),
+        **_fill_scores(found),
         "gallery": gallery,
         "gallery_legend": [] if gallery is None else _make_legend(found, gallery.classes),
         "settings": list_settings(record.loaded),
         "weights": list(list_weights(config)),
         "cards": find_cards(record.run.directory, config),
         "environment": list(_describe_environment(record.environment)),
+    }
+
+
+def _fill_curves(found: Found) -> dict[str, Any]:
+    record, train = found.record, found.record.train
+    scores = {name: record.of_model(name) for name in record.models}
+    scores |= {"student, held-out labels": record.held_out} if record.held_out else {}
+    classes = [] if found.scores is None else found.scores.classes
+    largest = sorted(classes, key=lambda row: -row.pixels)[: curves.CLASSES]
+    drawn = [row.name for row in classes if row in largest] or record.names[: curves.CLASSES]
+    readings = ((key.removeprefix("log/"), curves.plot_log(train, key)) for key in curves.list_keys(train, "log/"))
+    return {
+        "losses": curves.plot_losses(train),
+        "evaluations": curves.plot_scores(scores),
+        "history": curves.plot_classes(record.of_model(record.model), drawn),
+        "drawn": len(drawn),
+        "readings": [(_READINGS.get(name, name), svg) for name, svg in readings if svg],
+    }
+
+
+def _fill_scores(found: Found) -> dict[str, Any]:
+    scores, measured = found.scores, found.measurement
+    matrix = _make_matrix(scores)
+    return {
+        "classes": [] if scores is None else _make_class_rows(found, scores.classes),
+        "matrix": matrix,
+        "pairs": [] if scores is None or matrix else scores.list_confusions(_PAIRS),
+        "measured": measured,
+        "band": f"{100 * BAND:g}",
+        "source": found.source,
+        "reliability": "" if measured is None else curves.plot_reliability(measured.reliability),
+        "groups": _make_strips(found),
+        "legend_rows": _make_legend(found, _list_example_classes(found)),
     }
 
 
@@ -257,7 +266,7 @@ def _make_matrix(scores: ImageScores | None) -> list[dict[str, Any]]:
     shares = 100 * table / np.maximum(scores.confusion.sum(1, keepdims=True), 1)
     return [
         {"name": name, "cells": [{"text": f"{v:.0f}" if v >= 0.5 else "", "value": round(float(v), 1)} for v in row]}
-        for name, row, there in zip(scores.names, shares, table.any(1), strict=True)
+        for name, row, there in zip(scores.names, shares, table.sum(1), strict=True)
         if there
     ]
 

@@ -23,7 +23,8 @@ from semiovs.run_page.measurement import Example, Labels, shrink_labels
 
 #: OOD images that are shown, and their long side in pixels.
 _SHOWN, _SIDE = 12, 240
-_RIGHT, _WRONG, _UNKNOWN = (228, 230, 234), (213, 94, 0), (255, 255, 255)
+#: Colours of right and wrong pixels, and of those without a truth or a prediction.
+_ERRORS = np.array([[228, 230, 234], [213, 94, 0], [255, 255, 255]], np.uint8)
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ def make_strip(name: str, example: Example, score: float | None, colors: NDArray
 
 def draw_errors(truth: Labels, predicted: Labels) -> NDArray[np.uint8]:
     """(H, W, 3): wrong pixels orange, right ones gray, those without a truth or a prediction white."""
-    drawn = np.where((truth == predicted)[..., None], np.uint8(_RIGHT), np.uint8(_WRONG))
     unknown = (truth == IGNORE) | (predicted == IGNORE)
-    return np.where(unknown[..., None], np.uint8(_UNKNOWN), drawn)
+    kinds = np.where(unknown, 2, truth != predicted)
+    return np.asarray(_ERRORS[kinds])
 
 
 def list_shown_classes(examples: Sequence[Example], classes: int) -> list[int]:

@@ -64,14 +64,18 @@ class ImageScores:
         target, predicted = self.confusion.sum(1), self.confusion[:, :-1].sum(0)
         hit, images = np.diagonal(self.confusion), (self.counts.areas()[0] > 0).sum(0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            columns = (
-                100 * hit / (target + predicted - hit),
-                100 * hit / predicted,
-                100 * hit / target,
-                100 * target / target.sum(),
-            )
+            iou, precision = 100 * hit / (target + predicted - hit), 100 * hit / predicted
+            recall, share = 100 * hit / target, 100 * target / target.sum()
         return [
-            ClassScore(name, *(float(column[k]) for column in columns), int(target[k]), int(images[k]))
+            ClassScore(
+                name,
+                float(iou[k]),
+                float(precision[k]),
+                float(recall[k]),
+                float(share[k]),
+                int(target[k]),
+                int(images[k]),
+            )
             for k, name in enumerate(self.names)
         ]
 
