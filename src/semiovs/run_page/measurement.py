@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,8 +23,8 @@ from semiovs.run_page.boundary import compute_iou, count_areas
 
 #: Bins of confidence (Guo et al. 2017 take 15).
 BINS = 15
-#: Most images that are measured, and seconds after which no further one is begun.
-MOST, SECONDS = 200, 30.0
+#: Most images that are measured, and seconds after which no further one is begun; examples may take as long again.
+MOST, SECONDS = 200, 25.0
 #: Long side of pictures on the page, pixels.
 SIDE = 320
 
@@ -47,7 +47,8 @@ class Measurement:
 
     listed: evaluation images in all; images: of them those that were measured; areas, bands: (3, K) pixels, see
     `count_overlap`; tally: (3, BINS) pixels of each bin of confidence, those that are right, and the sum of their
-    confidences; examples: by image; problems: of images that could not be read.
+    confidences; examples: by image; left_out: examples that there was no time for; problems: of images that could not
+    be read.
     """
 
     listed: int
@@ -56,6 +57,7 @@ class Measurement:
     tally: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, BINS)))
     images: int = 0
     examples: dict[str, Example] = field(default_factory=dict)
+    left_out: int = 0
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -91,30 +93,34 @@ def measure(
     records: Sequence[Record],
     masks: MaskReader,
     *,
-    shown: Collection[str] = (),
+    shown: Sequence[str] = (),
     most: int = MOST,
     seconds: float = SECONDS,
     progress: Progress | None = None,
 ) -> Measurement:
     """Predict images with masks, at most `most` of them, spread evenly over their ids, for about `seconds`.
 
-    shown: ids of images that become examples, whether they are measured or not; progress: called with how many are done
-    and how many there are.
+    shown: ids of images that become examples, whether they are measured or not, the first ones first; progress: called
+    with how many are done and how many there are.
     """
     nothing = np.zeros((3, masks.num_classes), np.int64)
     found = Measurement(len(records), nothing, nothing)
-    end = time.monotonic() + seconds
+    begin = time.monotonic()
     chosen = list(_spread(sorted(records, key=lambda record: record.id), most))
-    further = [record for record in records if record.id in shown]
     for done, record in enumerate(chosen):
-        if found.images and time.monotonic() > end:
+        if found.images and time.monotonic() - begin > seconds:
             break
         _measure_image(found, predictor, record, masks, shown=record.id in shown, counts=True)
         if progress is not None:
             progress(done + 1, len(chosen))
-    for record in further:
-        if record.id not in found.examples:
-            _measure_image(found, predictor, record, masks, shown=True, counts=False)
+    by_id = {record.id: record for record in records}
+    for name in shown:
+        if name not in by_id or name in found.examples:
+            continue
+        if time.monotonic() - begin > 2 * seconds:
+            found.left_out += 1
+        else:
+            _measure_image(found, predictor, by_id[name], masks, shown=True, counts=False)
     return found
 
 

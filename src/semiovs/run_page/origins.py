@@ -101,12 +101,11 @@ def _find_by_file(path: str) -> Weights | None:
     return next((row for row in rows if known & {row.name, row.file, row.hub, row.sha256}), None)
 
 
-def find_cards(run: Path, config: Config) -> list[tuple[str, str]]:
-    """Pages of teachers that lie beside the run, its data or its OOD labels: path, and link from the run's folder."""
+def find_cards(run: Path, config: Config, start: Path) -> list[tuple[str, str]]:
+    """Pages of teachers that lie beside a run, its data or its OOD labels: path, and link from the folder `start`."""
     folders = [run, run.resolve().parent, Path(config.data.root).expanduser(), Path.cwd()]
     if config.ood is not None and config.ood.labels:
         folders.append(_find_labels(config))
     places = [place for folder in folders for place in (folder / "card.html", folder / "teacher-card" / "card.html")]
     found = dict.fromkeys(place.resolve() for place in places if place.is_file())
-    start = run.resolve()
-    return [(str(place), quote(os.path.relpath(place, start))) for place in found]
+    return [(str(place), quote(os.path.relpath(place, start.resolve()))) for place in found]

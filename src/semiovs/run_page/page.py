@@ -24,7 +24,7 @@ from semiovs.run_page.boundary import BAND, compute_iou
 from semiovs.run_page.measurement import Measurement, Progress, find_predictor, measure
 from semiovs.run_page.origins import find_cards, list_settings, list_weights
 from semiovs.run_page.pictures import list_shown_classes, make_gallery, make_strip
-from semiovs.run_page.run_record import RunRecord
+from semiovs.run_page.run_record import RunRecord, find_number
 from semiovs.run_page.scores import ClassScore, ImageScores
 
 #: Examples: images with the lowest mIoU, and images each that are typical and best.
@@ -101,7 +101,8 @@ def write_run_page(
     """
     record = RunRecord.read(directory)
     found = _find_out(record, images, progress)
-    write_page(out or record.run.page, __package__, **_fill(found))
+    page = out or record.run.page
+    write_page(page, __package__, **_fill(found), cards=find_cards(directory, record.loaded.config, page.parent))
     return found
 
 
@@ -123,8 +124,8 @@ def _find_out(record: RunRecord, images: Collection | None, progress: Progress |
             found, source = _measure(record, images, scores, progress)
         except SemiovsError as error:
             why["measurement"] = f"Nothing could be predicted: {error}"
-    if found is not None and not found.images:
-        why["measurement"] = f"Nothing could be predicted: {next(iter(found.problems), 'no image')}"
+    if found is not None and math.isnan(found.miou):
+        why["measurement"] = f"Nothing could be measured: {next(iter(found.problems), 'the masks are all ignored')}"
         found = None
     return Found(record, images, scores, found, source, {part: text for part, text in why.items() if text})
 
@@ -160,7 +161,7 @@ def _measure(
         raise DataError(f"the data have other classes than the model: {difference}")
     assert images.val is not None
     shown = scores.choose_examples(_WORST, _OTHERS) if scores is not None else {}
-    ids = {name for names in shown.values() for name in names}
+    ids = [name for names in shown.values() for name in names]
     return measure(predictor, images.val[: config.eval.max_images], images.masks, shown=ids, progress=progress), source
 
 
@@ -183,7 +184,6 @@ def _fill(found: Found) -> dict[str, Any]:
         "gallery_legend": [] if gallery is None else _make_legend(found, gallery.classes),
         "settings": list_settings(record.loaded),
         "weights": list(list_weights(config)),
-        "cards": find_cards(record.run.directory, config),
         "environment": list(_describe_environment(record.environment)),
     }
 
@@ -228,8 +228,15 @@ def _list_notes(record: RunRecord) -> Iterator[str]:
         yield f"{record.damaged} damaged line(s) of metrics.jsonl were left out."
     for row in record.rows:
         if row["kind"] == "data":
-            yield f"From step {row['step']} on with other data: {'; '.join(map(str, row.get('changes') or ()))}"
-    yield from explain_metrics([{key: value for key, value in row.items() if value is not None} for row in record.rows])
+            changes = row.get("changes")
+            told = "; ".join(map(str, changes)) if isinstance(changes, list) else "not told which"
+            yield f"From step {row['step']} on with other data: {told}"
+    yield from explain_metrics(
+        [
+            {k: v for k, v in row.items() if not k.startswith("log/") or find_number(row, k) is not None}
+            for row in record.rows
+        ]
+    )
 
 
 def _describe_model(record: RunRecord, name: str) -> dict[str, Any]:
