@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from semiovs.store.meta import StoreMeta
 
 #: Characters of a value that are shown.
 _LONGEST = 200
+#: The encoder and the teacher whose weights are in the package.
+_SHIPPED = ("small",)
 
 
 @dataclass(frozen=True)
@@ -63,29 +65,42 @@ def _format(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def list_weights(config: Config) -> Iterator[tuple[str, Weights | None]]:
-    """What the run starts from or learns from, and its row in the catalogue of weights (None: not there)."""
+def list_weights(config: Config) -> Iterator[tuple[str, str]]:
+    """What the run starts from or learns from, and what is known of the licence of these weights."""
     encoder, chosen = config.model.options.get("encoder"), config.model.pretrained
     if chosen is True and isinstance(encoder, str):
-        yield f"encoder {encoder}", find_by_encoder(encoder)
+        yield f"encoder {encoder}", _describe_licence(encoder, find_by_encoder(encoder))
     elif isinstance(chosen, str):
-        yield f"encoder from {Path(chosen).name}", _find_by_file(chosen)
+        yield f"encoder from {Path(chosen).name}", _describe_licence("", _find_by_file(chosen))
     if config.model.init_from:
-        yield f"training starts from {config.model.init_from}", _find_by_file(config.model.init_from)
-    if config.ood is not None and config.ood.labels and (made := _describe_store(config)):
-        yield made
+        started = config.model.init_from
+        yield f"training started from {started}", _describe_licence("", _find_by_file(started))
+    teacher = _read_teacher(config)
+    if teacher is not None:
+        options = teacher.get("options")
+        values = [teacher.get("weights"), *(options.values() if isinstance(options, dict) else ())]
+        rows = (_find_by_file(value) for value in values if isinstance(value, str))
+        name = str(teacher.get("name", "without a name"))
+        yield f"teacher {name} of the OOD labels", _describe_licence(name, next(filter(None, rows), None))
 
 
-def _describe_store(config: Config) -> tuple[str, Weights | None] | None:
-    """The teacher that labelled the OOD images."""
-    try:
-        teacher = StoreMeta.read(_find_labels(config)).teacher
-    except SemiovsError:  # a folder of masks, or gone
+def _describe_licence(name: str, row: Weights | None) -> str:
+    if row is not None:
+        licence = f"licence {row.licence}" if row.licence else "its source states no licence that we know"
+        return f"{row.what}; {licence}" + (f"; {row.source}" if row.source else "")
+    if name in _SHIPPED:
+        return "comes with semiovs, under its licence (Apache-2.0)"
+    return "not in the catalogue of weights, so its licence is not known here"
+
+
+def _read_teacher(config: Config) -> Mapping[str, Any] | None:
+    """What labelled the OOD images; None for a folder of masks, or where the labels are gone."""
+    if config.ood is None or not config.ood.labels:
         return None
-    options = teacher.get("options")
-    files = [value for value in (options or {}).values() if isinstance(value, str)] if isinstance(options, dict) else []
-    rows = (_find_by_file(value) for value in (teacher.get("weights"), *files) if isinstance(value, str))
-    return f"teacher {teacher.get('name', 'without a name')} of the OOD labels", next(filter(None, rows), None)
+    try:
+        return StoreMeta.read(_find_labels(config)).teacher
+    except SemiovsError:
+        return None
 
 
 def _find_labels(config: Config) -> Path:

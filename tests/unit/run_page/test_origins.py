@@ -44,8 +44,10 @@ def test_weights_are_looked_up_in_the_catalogue(tmp_path):
     PseudoLabelStore.create(tmp_path / "store", Vocabulary(("a", "b")), teacher=teacher)
     values = ["model.encoder=resnet50s", "model.pretrained=true", f"data.root={tmp_path}", "ood.labels=store"]
     found = dict(list_weights(load_config(None, values).config))
-    assert found["encoder resnet50s"].licence == "Apache-2.0"
-    assert found["teacher sed of the OOD labels"] is None
+    assert "licence Apache-2.0; https://huggingface.co/" in found["encoder resnet50s"]
+    assert "not in the catalogue" in found["teacher sed of the OOD labels"]
+    found = dict(list_weights(load_config(None, ["model.encoder=small", "model.pretrained=true"]).config))
+    assert "comes with semiovs" in found["encoder small"]
     assert list(list_weights(load_config(None, ["model.encoder=tiny"]).config)) == []
     assert list(list_weights(load_config(None, ["ood.labels=nowhere"]).config)) == []
 
