@@ -27,6 +27,8 @@ _server.set_forkserver_preload(
         "semiovs.engine.experiment",
         "semiovs.methods.unimatch",
         "PIL.Image",
+        "matplotlib.figure",
+        "jinja2",
     ]
 )
 

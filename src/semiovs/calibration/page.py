@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,6 +18,7 @@ from semiovs.images.palette import build_palette
 from semiovs.images.record_lines import escape_controls
 from semiovs.report.figures import escape_math, render_svg, simplify_axes
 from semiovs.report.page import write_page
+from semiovs.report.pictures import encode_url
 
 #: Classes whose curves are drawn: those with the most pixels in the masks.
 _DRAWN = 24
@@ -130,19 +129,13 @@ def _make_strip(example: CardExample, colors: NDArray[np.uint8]) -> dict[str, An
     white = colors.copy()
     white[255] = 255
     maps = (("truth", example.truth), ("teacher", example.label), ("kept", example.kept))
-    cells = [{"caption": "image", "src": _encode_url(example.pixels[::every, ::every], "JPEG")}]
-    cells += [{"caption": name, "src": _encode_url(white[ids[::every, ::every]], "PNG")} for name, ids in maps]
+    cells = [{"caption": "image", "src": _encode(example.pixels[::every, ::every], "JPEG")}]
+    cells += [{"caption": name, "src": _encode(white[ids[::every, ::every]], "PNG")} for name, ids in maps]
     return {"name": example.name, "accuracy": f"{100 * example.accuracy:.0f}", "cells": cells}
 
 
-def _encode_url(pixels: NDArray[np.uint8], kind: str) -> str:
-    out = io.BytesIO()
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    if kind == "PNG":
-        image.quantize(256).save(out, "PNG", optimize=True)
-    else:
-        image.save(out, kind, quality=80)
-    return f"data:image/{kind.lower()};base64," + base64.b64encode(out.getvalue()).decode()
+def _encode(pixels: NDArray[np.uint8], kind: Literal["JPEG", "PNG"]) -> str:
+    return encode_url(Image.fromarray(np.ascontiguousarray(pixels)), kind)
 
 
 def _is_shown(card: TeacherCard, k: int) -> bool:

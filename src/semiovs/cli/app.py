@@ -58,6 +58,7 @@ VERBS: Mapping[str, Verb] = {
     "train": Verb("semiovs.cli.train:train", "Train from a preset or YAML, with key=value on top."),
     "resume": Verb("semiovs.cli.resume:resume", "Continue a run from its newest valid checkpoint."),
     "evaluate": Verb("semiovs.cli.evaluate:evaluate", "Per-class IoU of a run or of weights."),
+    "report": Verb("semiovs.cli.report:write_report", "Write the page of a run, or of a comparison."),
     "predict": Verb("semiovs.cli.predict:predict", "Segment images: masks and overlays."),
     "compare": Verb("semiovs.cli.compare:compare", "Did the images help? Train the arms, over seeds; say the verdict."),
     "demo": Verb("semiovs.cli.demo:demo", "Run everything on synthetic images, on a CPU, in minutes."),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semiovs.cli.console import report
+from semiovs.cli.console import log, report
 from semiovs.cli.next_steps import format_next, propose_prediction
+from semiovs.cli.progress import progress
 
 if TYPE_CHECKING:
     from semiovs.engine.training import TrainingResult
@@ -54,16 +56,31 @@ def run_training(
 
 
 def report_outcome(outcome: TrainingResult, *, as_json: bool) -> None:
-    """Print the result of a run and the next commands, in the main process only."""
+    """Write the page of a run; print its result and the next commands, in the main process only."""
     from semiovs.engine.distributed import is_main
 
     if not is_main():
         return
-    run = outcome.directory
+    run, page = outcome.directory, _write_page(outcome)
     lines = [f"{name}: mIoU {miou:.2f} at the end (step {outcome.step})" for name, miou in outcome.last.items()]
     if outcome.best is not None:
         lines.append(f"best: {outcome.best['model']} mIoU {outcome.best['miou']:.2f} at step {outcome.best['step']}")
     steps = [shlex.join(["semiovs", "evaluate", str(run)])] if outcome.images.val else []
     steps.append(propose_prediction(run, outcome.images))
-    lines += [f"run: {run}", format_next(steps)]
-    report({**outcome.as_json(), "next": steps}, as_json=as_json, text="\n".join(lines))
+    lines += [f"run: {run}", *([] if page is None else [f"page: {page}"]), format_next(steps)]
+    report({**outcome.as_json(), "page": page, "next": steps}, as_json=as_json, text="\n".join(lines))
+
+
+def _write_page(outcome: TrainingResult) -> Path | None:
+    """The page of the run; None, with a warning, where it cannot be written: the training is done all the same."""
+    from semiovs.engine.run import Run
+    from semiovs.run_page.page import write_run_page
+
+    try:
+        with progress("writing the page of the run") as show:
+            write_run_page(outcome.directory, images=outcome.images, progress=show)
+    except Exception as problem:
+        told = " ".join(str(problem).split()) or type(problem).__name__
+        log(f"warning: the page of the run was not written: {told}")
+        return None
+    return Run(outcome.directory).page

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _FILES = (
     "config.yaml", "env.json", "command.txt", "data.json", "log.txt", "metrics.jsonl", "eval.json", "model.safetensors",
+    "report.html",
 )  # fmt: skip
 _LOCK = ".lock"
 _FOLDERS = ("checkpoints", "scores", "tensorboard")
@@ -89,6 +90,11 @@ class Run:
     def model(self) -> Path:
         """Weights for prediction, written at the end."""
         return self.directory / "model.safetensors"
+
+    @property
+    def page(self) -> Path:
+        """The page for people."""
+        return self.directory / "report.html"
 
     @classmethod
     def default_directory(cls, name: str, method: str, now: datetime) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from semiovs.files import write_bytes
 from semiovs.images.image import read_image
 from semiovs.inference.photos import Photo, make_photo_sheet, resize_photo
 from semiovs.report.page import write_page
+from semiovs.report.pictures import encode_url
 from semiovs.select.selection_files import ExampleImage, WrittenSelection
 
 #: Long side of the pictures on the page and on the sheets, pixels.
@@ -42,7 +42,7 @@ def write_selection_page(out: Path, written: WrittenSelection, command: str) -> 
     for reason, photos in tiles.items():
         if photos:
             files.append(out / (f"{reason}.png" if reason == "chosen" else f"dropped-{reason.replace(' ', '-')}.png"))
-            write_bytes(files[-1], _encode_image(make_photo_sheet(photos, side=_SIDE), "PNG"))
+            write_bytes(files[-1], _encode_png(make_photo_sheet(photos, side=_SIDE)))
     data = written.data
     counts = {**data["dropped"], "unreadable": data["unreadable"]}
     write_page(
@@ -106,14 +106,11 @@ def _load_photos(some: Sequence[ExampleImage]) -> list[Photo]:
 
 
 def _make_tile(photo: Photo) -> dict[str, Any]:
-    sources = [
-        "data:image/jpeg;base64," + base64.b64encode(_encode_image(picture, "JPEG")).decode()
-        for picture in photo.pictures
-    ]
+    sources = [encode_url(picture, "JPEG", quality=75) for picture in photo.pictures]
     return {"caption": photo.caption, "sources": sources}
 
 
-def _encode_image(picture: Image.Image, kind: str) -> bytes:
+def _encode_png(picture: Image.Image) -> bytes:
     out = io.BytesIO()
-    picture.save(out, kind, **({"quality": 75} if kind == "JPEG" else {"optimize": True}))
+    picture.save(out, "PNG", optimize=True)
     return out.getvalue()
