@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.data.collection import Collection
+from semiovs.duration import format_duration
 from semiovs.engine.explanations import explain_metrics
-from semiovs.engine.writers import format_duration
 from semiovs.errors import DataError, SemiovsError
 from semiovs.evaluation import ImageCounts
 from semiovs.images.palette import build_palette
