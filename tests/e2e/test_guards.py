@@ -64,7 +64,7 @@ def test_measured_class_weights_are_part_of_the_run(rare_blue, tmp_path):
     auto, given = tmp_path / "auto", tmp_path / "given"
     arguments = settings(rare_blue, auto, method__class_weights="auto", train__save_every=4)
     assert command("train", *arguments, log=tmp_path / "log") == 0, (tmp_path / "log.err").read_text()
-    (line,) = [line for line in (auto / "config.yaml").read_text().splitlines() if "class_weights" in line]
+    (line,) = [line for line in (auto / "config.yaml").read_text().splitlines() if "class_weights:" in line]
     assert line.endswith("# measured on the training images")
     ground, red, blue = weights = load_config(str(auto / "config.yaml")).config.method.options["class_weights"]
     assert ground < red < blue
