@@ -55,6 +55,8 @@ def test_unknown_options_are_refused(name: str) -> None:
         toy_method(name, class_weights=[1.0, 2.0])
     with pytest.raises(UsageError, match="must not be negative"):
         toy_method(name, class_weights=[1.0, 1.0, 1.0, -1.0])
+    with pytest.raises(UsageError, match="class_weights: auto is measured"):
+        toy_method(name, class_weights="auto")
     with pytest.raises(UsageError, match=r"ema_decay: 7"):
         toy_method(name, ema_decay=7)
     with pytest.raises(UsageError, match="normalise: 'glob' is not known"):

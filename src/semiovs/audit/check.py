@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,11 @@ from semiovs.read_ahead import read_ahead
 Progress = Callable[[int, int], None]
 
 
-def check_collection(collection: Collection, *, threads: int = 8, progress: Progress | None = None) -> None:
-    """Read every mask and OOD label, and every image's header and end.
+def check_collection(
+    collection: Collection, *, threads: int = 8, progress: Progress | None = None
+) -> Mapping[str, NDArray[np.int64]]:
+    """Read every mask and OOD label, and every image's header and end; return for each stream that has masks or labels
+    the number of pixels of each id, (256,).
 
     Sizes must agree, values must be classes or ignore, OOD labels must exist, no image may be in two of labelled,
     held-out, unlabelled and evaluation images. (`audit` looks deeper, and goes on where this ends.)
@@ -45,6 +48,20 @@ def check_collection(collection: Collection, *, threads: int = 8, progress: Prog
             progress(done, len(jobs))
     findings += [*find_meaningless_masks(collection, present), *find_different_channels(channels)]
     raise_errors(findings)
+    return present
+
+
+def count_pixels(collection: Collection, stream: str, *, threads: int = 8) -> NDArray[np.int64]:
+    """Pixels of each id in the masks of one stream, (256,), without any other check.
+
+    Raises:
+        DataError: a mask that cannot be read.
+    """
+    paths = [record.mask for record in collection.manifest(stream) or () if record.mask is not None]
+    found = np.zeros(256, np.int64)
+    for ids in read_ahead(paths, collection.masks, threads=threads):
+        found += np.bincount(ids.ravel(), minlength=256)
+    return found
 
 
 def find_empty_streams(collection: Collection) -> Iterator[Finding]:

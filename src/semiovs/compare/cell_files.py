@@ -19,6 +19,9 @@ from semiovs.files import parse_json, sha256_of, write_json
 
 FACTS = "cell.json"
 
+#: Keys that a training fills in with what it measures, and the values that ask for it.
+_MEASURED = {"data.mean": None, "data.std": None, "method.class_weights": "auto"}
+
 
 @dataclass(frozen=True)
 class CellFacts:
@@ -109,7 +112,8 @@ def is_complete(plan: Plan, cell: Cell) -> bool:
     run = Run(plan.directory(cell))
     if not run.config.is_file():
         return False
-    other = [d for d in find_differences(load_config(str(run.config)), plan.load(cell)) if not is_free(d.key)]
+    found = find_differences(load_config(str(run.config)), plan.load(cell))
+    other = [d for d in found if not is_free(d.key) and not (d.key in _MEASURED and d.right == _MEASURED[d.key])]
     if other:
         told = ", ".join(f"{d.key}: {d.left} there, {d.right} now" for d in other)
         raise DataError(f"{run.directory}: trained with other settings ({told}); {_again(run.directory)}")

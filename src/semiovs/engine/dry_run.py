@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -21,6 +22,8 @@ from semiovs.engine.experiment import Experiment, count_parameters
 from semiovs.engine.loop import Learner, fit
 from semiovs.engine.training import explain_out_of_memory
 from semiovs.peak_memory import find_peak_memory
+
+log = logging.getLogger(__name__)
 
 #: Timed steps, after one warm-up step.
 TIMED = 2
@@ -44,6 +47,8 @@ def dry_run(config: Config) -> dict[str, Any]:
     with join_processes(config.train.device) as world:
         experiment = Experiment.build(config, world)
         learner, recipe = experiment.learner, experiment.recipe
+        for note in experiment.notes if world.is_main else ():
+            log.warning("%s", note.text)
         shapes: dict[str, list[int]] = {}
         ends: list[float] = []
 

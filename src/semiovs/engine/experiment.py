@@ -7,20 +7,24 @@ import os
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semiovs.audit.band_statistics import MOST, BandStatistics, list_training_images, measure_bands
-from semiovs.audit.check import check_collection
+from semiovs.audit.check import check_collection, count_pixels
 from semiovs.config.schema import Config
 from semiovs.data import Batch, StepStream, loader, normalize, require_shared_memory, steps_per_epoch
-from semiovs.data.collection import Collection
+from semiovs.data.collection import LABELED, Collection
 from semiovs.data.label_source import ShuffledLabels
 from semiovs.engine.checkpoint_state import CheckpointIdentity, collect_settings
+from semiovs.engine.class_facts import Counts, fill_class_weights, find_untaught_classes
 from semiovs.engine.distributed import World, count_local_processes
 from semiovs.engine.finite_guard import FiniteGuard
+from semiovs.engine.guards import Note
 from semiovs.engine.loop import Learner, Recipe
 from semiovs.engine.lr_schedule import Schedule, compute_lr_scale
 from semiovs.engine.precision import Precision
@@ -33,6 +37,8 @@ from semiovs.models.weights import ModelCard, load_model
 from semiovs.registry import DATASETS, lookup
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Epochs of a configuration that gives neither epochs nor steps.
 DEFAULT_EPOCHS = 20
@@ -48,7 +54,8 @@ MOST_EVALUATIONS = 20
 class Experiment:
     """All objects of one training on one process; only `learner` changes while training.
 
-    default_model: the model that decides which evaluation is the best.
+    default_model: the model that decides which evaluation is the best; notes: what the check of the data is to be told
+    of, before step 0.
     """
 
     config: Config
@@ -59,6 +66,7 @@ class Experiment:
     recipe: Recipe
     identity: CheckpointIdentity
     default_model: str
+    notes: tuple[Note, ...] = ()
 
     @classmethod
     def build(cls, config: Config, world: World, *, check: bool = True) -> Experiment:
@@ -67,8 +75,10 @@ class Experiment:
         Raises:
             DataError, WeightsError, ConfigError: problems found before step 0.
         """
-        sources = _load_sources(config, world, check=check)
+        sources, counts = _load_sources(config, world, check=check)
+        notes = tuple(find_untaught_classes(config, sources, counts))
         config = _measure_missing_bands(config, sources, world)
+        config = _measure_class_weights(config, sources, counts, world)
         _seed(config, world)
         method = _build_method(config, world, sources)
         _check_steering(method, sources)
@@ -108,7 +118,7 @@ class Experiment:
             make_model_card(config, sources, method.student).as_json(), collect_settings(config), world.size
         )
         best = _choose_model(config, method)
-        return cls(config, world, sources, stream, learner, recipe, identity, best)
+        return cls(config, world, sources, stream, learner, recipe, identity, best, notes)
 
     def batches(self, stopping: Callable[[int], bool] = lambda _: False) -> Generator[Batch, None, None]:
         """Batches from the learner's step to the end; stopping: see `loader`.
@@ -199,39 +209,52 @@ def make_model_card(config: Config, sources: Collection, segmenter: Segmenter) -
     )
 
 
-def _measure_missing_bands(config: Config, sources: Collection, world: World) -> Config:
-    """Measure mean and std of the bands if the configuration lacks them; RGB uses those of the encoder."""
-    if not isinstance(sources.images, BandReader) or config.data.mean is not None:
-        return config
+def _ask_main(world: World, ask: Callable[[], T]) -> T:
+    """What `ask` returns on the main process, on all ranks, which raise its error too."""
     problem: SemiovsError | None = None
-    found: tuple[BandStatistics, ...] = ()
+    found: T | None = None
     if world.is_main:
         try:
-            images = list_training_images(sources)
-            log.info("measuring the bands of %d training images", min(len(images), MOST))
-            found = measure_bands(images, sources.images)
-            log.info("bands (data.mean, data.std): %s", "; ".join(str(band) for band in found))
+            found = ask()
         except SemiovsError as error:
             problem = error
     problem, found = world.broadcast((problem, found))
     if problem is not None:
         raise problem
+    return found  # type: ignore[return-value]
+
+
+def _measure_missing_bands(config: Config, sources: Collection, world: World) -> Config:
+    """Measure mean and std of the bands if the configuration lacks them; RGB uses those of the encoder."""
+    bands = sources.images
+    if not isinstance(bands, BandReader) or config.data.mean is not None:
+        return config
+
+    def measure() -> tuple[BandStatistics, ...]:
+        images = list_training_images(sources)
+        log.info("measuring the bands of %d training images", min(len(images), MOST))
+        found = measure_bands(images, bands)
+        log.info("bands (data.mean, data.std): %s", "; ".join(str(band) for band in found))
+        return found
+
+    found = _ask_main(world, measure)
     moments = {"mean": tuple(band.mean for band in found), "std": tuple(band.std for band in found)}
     return config.model_copy(update={"data": config.data.model_copy(update=moments)})
 
 
-def _load_sources(config: Config, world: World, *, check: bool) -> Collection:
+def _measure_class_weights(config: Config, sources: Collection, counts: Counts, world: World) -> Config:
+    """Measure `method.class_weights` if the configuration says auto."""
+
+    def count() -> NDArray[np.int64]:
+        return counts[LABELED] if LABELED in counts else _ask_main(world, lambda: count_pixels(sources, LABELED))
+
+    return fill_class_weights(config, len(sources.vocabulary), count)
+
+
+def _load_sources(config: Config, world: World, *, check: bool) -> tuple[Collection, Counts]:
+    """The images, and what their masks hold, if they were checked."""
     sources: Collection = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood).read()
-    problem = None
-    if check and world.is_main:  # rank 0 checks, and broadcasts the result
-        try:
-            check_collection(sources)
-        except SemiovsError as error:
-            problem = error
-    problem = world.broadcast(problem)
-    if problem is not None:
-        raise problem
-    return sources
+    return sources, _ask_main(world, lambda: check_collection(sources)) if check else {}
 
 
 def _shuffle_labels(sources: Collection, config: Config) -> Collection:

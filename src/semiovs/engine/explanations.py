@@ -10,8 +10,13 @@ _NONE = 0.0005
 
 
 def explain_metrics(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a line if pseudo-labels were never sure enough, and one if nothing was learnt; rows: of `metrics.jsonl`."""
-    ratios = [float(row["log/mask_ratio"]) for row in rows if row["kind"] == "train" and "log/mask_ratio" in row]
+    """Yield a line if pseudo-labels were never sure enough, unless a guard said so, and one if nothing was learnt.
+
+    rows: of `metrics.jsonl`.
+    """
+    found = [row.get("log/mask_ratio") for row in rows if row["kind"] == "train"]
+    told = any(row["kind"] == "note" and row.get("note") == "few-pseudo-labels" for row in rows)
+    ratios = [] if told else [float(ratio) for ratio in found if ratio is not None]
     if ratios and max(ratios) < _NONE:
         yield (
             "mask_ratio 0: no pixel of the unlabelled images was predicted with a probability of method.conf_thresh, "

@@ -179,7 +179,7 @@ class Run:
     def cut_metrics(self, step: int, *, pending: Sequence[str] = ()) -> None:
         """Drop lines after `step`, which will be written again, and lines that are damaged or incomplete.
 
-        pending: kinds of lines of `step` itself that will be written again too.
+        pending: kinds of lines of `step` itself that will be written again too, with the notes on them.
         """
         if not self.metrics.exists():
             return
@@ -188,7 +188,7 @@ class Run:
         kept = [
             line
             for line, row in zip(lines, rows, strict=True)
-            if row is not None and (row["step"] < step or (row["step"] == step and row["kind"] not in pending))
+            if row is not None and (row["step"] < step or (row["step"] == step and not _is_on(row, pending)))
         ]
         write_text(self.metrics, "".join(f"{line}\n" for line in kept))
         if damaged := rows[:-1].count(None):  # a killed process leaves the last line incomplete
@@ -248,6 +248,11 @@ def _find_version(package: str) -> str | None:
 def _read_lines(path: Path) -> list[str]:
     with open_regular(path) as file:
         return [line for line in file.read().decode("utf-8", errors="replace").split("\n") if line]
+
+
+def _is_on(row: Mapping[str, Any], kinds: Sequence[str]) -> bool:
+    """Whether a row is of one of the kinds, or a note on a row of them."""
+    return row["kind"] in kinds or (row["kind"] == "note" and row.get("on") in kinds)
 
 
 def _parse_row(line: str) -> Mapping[str, Any] | None:

@@ -19,9 +19,11 @@ from semiovs.data import LoadingStoppedError
 from semiovs.data.collection import Collection
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.checkpoint_state import require_same_run, restore
+from semiovs.engine.class_facts import describe_class_weights
 from semiovs.engine.distributed import World, count_restarts, join_processes
 from semiovs.engine.experiment import Experiment
 from semiovs.engine.explanations import explain_metrics
+from semiovs.engine.guards import Guards, NoteWriter, Watched
 from semiovs.engine.hooks import CheckpointHook, EstimateHook, EvaluationHook, HeldOutHook, LogHook, StopHook
 from semiovs.engine.loop import SCORES, Hook, Learner, fit
 from semiovs.engine.rehearsal import FEWEST, rehearse
@@ -140,6 +142,8 @@ def _open_checkpoints(config: Config, run: Run) -> Checkpoints:
 def _train(experiment: Experiment, run: Run) -> TrainingResult:
     world, learner = experiment.world, experiment.learner
     log.info("%s", experiment.summary())
+    if weights := describe_class_weights(experiment.config, experiment.sources.vocabulary.names):
+        log.info("%s", weights)
     checkpoints = _open_checkpoints(experiment.config, run)
     learner.guard.last_good = lambda: _to_text(checkpoints.newest_path())
     if world.is_main:
@@ -240,7 +244,10 @@ def _evaluate_model(
         )
     values = found.as_json(sources.vocabulary.names)
     values["wall/seconds"] = values.pop("seconds")
-    return {**values, "by_image": found.by_image}
+    assert found.by_image is not None
+    predicted = found.by_image.areas()[1].sum(axis=0)
+    missed = [name for name, pixels in zip(sources.vocabulary.names, predicted.tolist(), strict=True) if not pixels]
+    return {**values, "unpredicted": missed, "by_image": found.by_image}
 
 
 def _make_writers(experiment: Experiment, run: Run, stack: ExitStack) -> list[RowWriter]:
@@ -248,7 +255,26 @@ def _make_writers(experiment: Experiment, run: Run, stack: ExitStack) -> list[Ro
     writers: list[RowWriter] = [JsonLinesWriter(run.metrics), lines]
     if writes_tensorboard(experiment.config.run.tensorboard):
         writers.append(TensorBoardWriter(run.tensorboard, after_step=experiment.learner.step))
-    return writers
+    notes = NoteWriter(Guards(_watch(experiment)), writers[0], read_metrics(run.metrics))
+    if experiment.learner.step == 0:
+        for note in experiment.notes:
+            notes.tell(note, 0, on="data")
+    return [*writers, notes]
+
+
+def _watch(experiment: Experiment) -> Watched:
+    method, config, sources = experiment.learner.method, experiment.config, experiment.sources
+    arms = ["labels"]
+    arms += ["unlabeled"] if method.reads_unlabeled and sources.unlabeled else []
+    arms += ["ood"] if config.ood is not None else []
+    options = config.method.options
+    return Watched(
+        experiment.recipe.total_steps,
+        experiment.default_model,
+        threshold=options.get("conf_thresh") != 0,
+        unweighted=options.get("class_weights", ()) is None,
+        arms=arms,
+    )
 
 
 def _finish(experiment: Experiment, run: Run) -> TrainingResult:

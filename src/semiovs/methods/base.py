@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ class Method(nn.Module, ABC):
         ood: OodStream | None = None,
         conf_thresh: float | Sequence[float] = 0.95,
         loss: str = "ce",
-        class_weights: Sequence[float] | None = None,
+        class_weights: Literal["auto"] | Sequence[float] | None = None,
         ohem_thresh: float = 0.7,
         ohem_min_kept: int = 200_000,
         ema_decay: float | None = None,

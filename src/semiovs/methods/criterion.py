@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +74,7 @@ class OhemCrossEntropy(CrossEntropy):
 def build_criterion(
     name: str,
     num_classes: int,
-    class_weights: Sequence[float] | None,
+    class_weights: Literal["auto"] | Sequence[float] | None,
     *,
     ohem_thresh: float,
     ohem_min_kept: int,
@@ -86,6 +88,11 @@ def build_criterion(
         UsageError: unknown name, or weights that do not fit the classes.
     """
     weights = None
+    if class_weights == "auto":
+        raise UsageError(
+            "method.class_weights: auto is measured on the labelled masks by `semiovs train`; here, give one number a "
+            "class (semiovs.methods.criterion.balance_classes makes them of pixel counts)"
+        )
     if class_weights is not None:
         weights = per_class("class_weights", class_weights, num_classes)
         if bool((weights < 0).any()) or not bool(weights.any()):
@@ -106,3 +113,19 @@ def per_class(option: str, values: Sequence[float], num_classes: int) -> Tensor:
     if len(values) != num_classes:
         raise UsageError(f"method.{option}: {len(values)} numbers for {num_classes} classes; give one a class")
     return torch.tensor([float(v) for v in values])
+
+
+def balance_classes(pixels: Sequence[int]) -> list[float]:
+    """Weights of K classes by the effective number of their samples, (1 - β) / (1 - β^n) (Cui et al. 2019), mean 1.
+
+    pixels: n, labelled pixels of each class. Pixels, because the loss is a mean over pixels: a class that is in every
+    image and small in each is rare. β = (N - 1) / N with N the pixels of the average class, so that weights depend on
+    shares alone and not on resolution or number of images: a class with much more than the average is no longer
+    weighted down (its pixels repeat each other), one with much less weighs by the inverse of its share. A class
+    without pixels, to which no weight ever applies, gets 1 and does not count in the mean.
+    """
+    there = [n for n in pixels if n > 0]
+    volume = max(sum(there) / max(len(there), 1), 1 + 1e-9)
+    raw = [1 / -math.expm1(n * math.log1p(-1 / volume)) if n > 0 else 0.0 for n in pixels]
+    mean = sum(raw) / max(len(there), 1)
+    return [float(f"{weight / mean:.4g}") if weight else 1.0 for weight in raw]

@@ -83,7 +83,7 @@ def problems_of(text: str | None = None, *overrides: str, folder=None, name: str
         ("method: {ema_decay: a}\n", "config: method.ema_decay: expected a number, got 'a' in my.yaml:1"),
         (
             "method: {class_weights: [a]}\n",
-            "config: method.class_weights: expected a list like [1.0], got ['a'] in my.yaml:1",
+            "config: method.class_weights: expected 'auto' or a list like [1.0], got ['a'] in my.yaml:1",
         ),
         (
             "eval: {mode: sliding,\n  stride: 400}\n",
