@@ -231,6 +231,8 @@ def _list_notes(record: RunRecord) -> Iterator[str]:
             changes = row.get("changes")
             told = "; ".join(map(str, changes)) if isinstance(changes, list) else "not told which"
             yield f"From step {row['step']} on with other data: {told}"
+        elif row["kind"] == "note" and isinstance(row.get("text"), str):  # of the guards
+            yield f"Step {row['step']}: {row['text']}"
     yield from explain_metrics(
         [
             {k: v for k, v in row.items() if not k.startswith("log/") or find_number(row, k) is not None}

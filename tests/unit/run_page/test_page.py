@@ -123,6 +123,16 @@ def test_damaged_lines_are_left_out_and_told(tmp_path):
     assert "3 damaged line(s)" in "".join(read(folder)[1].shown)
 
 
+def test_what_guards_said_is_told(tmp_path):
+    folder = write_run(tmp_path / "run")
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(
+            '{"kind": "note", "step": 4, "note": "drift", "text": "mIoU <falls>"}\n{"kind": "note", "step": 5}\n'
+        )
+    write_run_page(folder)
+    assert "Step 4: mIoU <falls>" in "".join(read(folder)[1].shown)
+
+
 def test_damaged_counts_are_told(tmp_path):
     folder = write_run(tmp_path / "run")
     (folder / "scores").mkdir()
