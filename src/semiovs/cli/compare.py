@@ -20,10 +20,10 @@ from semiovs.duration import format_duration
 from semiovs.errors import DivergedError, PreemptedError, UsageError
 
 if TYPE_CHECKING:
-    from semiovs.compare.plan import Plan
-    from semiovs.compare.prepare import Prepared, Request
-    from semiovs.compare.results import Results
-    from semiovs.compare.workers import Outcome
+    from semiovs.comparison.plan import Plan
+    from semiovs.comparison.prepare import Prepared, Request
+    from semiovs.comparison.results import Results
+    from semiovs.comparison.workers import Outcome
     from semiovs.config import LoadedConfig
 
 #: Types the command anew, with another number of seeds.
@@ -139,7 +139,7 @@ def _report_plan(plan: Plan, step: str, *, as_json: bool) -> None:
 
 
 def _prepare(arguments: list[str], asked: Request, out: Path | None, *, write: bool) -> Prepared:
-    from semiovs.compare.prepare import prepare
+    from semiovs.comparison.prepare import prepare
 
     loaded, root = _load(arguments, out)
     with progress("reading masks") as show:
@@ -161,7 +161,7 @@ def _load(arguments: list[str], out: Path | None) -> tuple[LoadedConfig, Path]:
 def _make_request(
     arms: list[str] | None, seeds: int, folds: int | None, resplit: int, group: str | None, *, teacher: bool
 ) -> Request:
-    from semiovs.compare.prepare import Request
+    from semiovs.comparison.prepare import Request
 
     wanted = [name.strip() for text in arms or () for name in text.split(",") if name.strip()]
     return Request(wanted, seeds, folds, resplit, group, teacher)
@@ -186,7 +186,7 @@ def _tell_plan(plan: Plan, images: int) -> None:
 
 def _ask_teacher(prepared: Prepared, choice: options.TeacherChoice) -> None:
     from semiovs.calibration.calibration import identify_teacher
-    from semiovs.compare.teacher_scores import score_teacher
+    from semiovs.comparison.teacher_scores import score_teacher
 
     ids = (record.id for record in prepared.evaluated)
     choice = choice.resolve(prepared.images.vocabulary, ids=ids)
@@ -214,7 +214,7 @@ def _choose_shard(text: str) -> tuple[int, int]:
 
 def _train(plan: Plan, shard: str, jobs: int, budget: float | None, *, keep_checkpoints: bool) -> Outcome:
     """Train the cells of this shard; the first process of a launch waits for those of the others."""
-    from semiovs.compare.workers import Machine, train_cells
+    from semiovs.comparison.workers import Machine, train_cells
 
     begin, cells = time.monotonic(), plan.cells()
     deadline = None if budget is None else begin + 60 * budget
@@ -230,8 +230,8 @@ def _train(plan: Plan, shard: str, jobs: int, budget: float | None, *, keep_chec
 
 
 def _report(plan: Plan, names: tuple[str, ...], outcome: Outcome, again: Again, *, as_json: bool) -> None:
-    from semiovs.compare.results import read_results
-    from semiovs.compare.uncertainty import SEEDS_NEEDED
+    from semiovs.comparison.results import read_results
+    from semiovs.comparison.uncertainty import SEEDS_NEEDED
 
     results = read_results(plan, names)
     for cell, reason in outcome.diverged.items():
@@ -242,7 +242,7 @@ def _report(plan: Plan, names: tuple[str, ...], outcome: Outcome, again: Again, 
 
 
 def _write_and_print(results: Results, root: Path, steps: list[str], *, as_json: bool) -> None:
-    from semiovs.compare.files import write_files
+    from semiovs.comparison.files import write_files
 
     files = write_files(results, root)
     steps = [*steps, f"# look at {files['page']}"]
@@ -251,7 +251,7 @@ def _write_and_print(results: Results, root: Path, steps: list[str], *, as_json:
 
 
 def _format_text(results: Results) -> str:
-    from semiovs.compare.tables import list_arms, list_differences
+    from semiovs.comparison.tables import list_arms, list_differences
 
     said = [*results.answers[0].sentences, *results.answers[0].cost] if results.answers else []
     tables = [format_table(*list_arms(results)), format_table(*list_differences(results))]
@@ -259,7 +259,7 @@ def _format_text(results: Results) -> str:
 
 
 def _compare_runs(runs: list[Path], group: str | None, out: Path | None, *, as_json: bool) -> None:
-    from semiovs.compare.handed_in import read_runs
+    from semiovs.comparison.handed_in import read_runs
 
     results = read_runs(runs, group)
     _write_and_print(results, out or Path("runs") / "comparison", [], as_json=as_json)

@@ -15,8 +15,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from semiovs.compare.cell_files import finish, is_complete
-from semiovs.compare.plan import Cell, Plan
+from semiovs.comparison.cell_files import finish, is_complete
+from semiovs.comparison.plan import Cell, Plan
 from semiovs.engine.run import Run, RunHeldError, read_metrics
 from semiovs.errors import DivergedError, InterruptedRunError, PreemptedError, SemiovsError
 from semiovs.files import sole_writer
