@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semiovs.calibration.calibration import Calibration, ClassRule, Rare
+from semiovs.calibration.calibration import Calibration, ClassRule, Rare, identify_teacher
 from semiovs.calibration.fit import Progress, count_answers, fit
 from semiovs.calibration.reliability import (
     ClassScore,
@@ -21,8 +21,11 @@ from semiovs.calibration.reliability import (
     find_worst,
     score_teacher,
 )
+from semiovs.calibration.seen_images import describe_seen_images
 from semiovs.calibration.verdict import Verdict
+from semiovs.data.collection import Collection
 from semiovs.data.items import read_labeled
+from semiovs.engine.teacher_choice import TeacherChoice
 from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
@@ -119,6 +122,25 @@ class TeacherCard:
             "ignored": self.calibration.ignored,
             "worst": [{"id": example.name, "accuracy": round(example.accuracy, 4)} for example in self.worst],
         }
+
+
+def measure_teacher(choice: TeacherChoice, images: Collection, **how: Any) -> TeacherCard:
+    """The card of a teacher on the labelled images of a configuration; how: as `make_card`.
+
+    Raises:
+        UsageError, WeightsError: the teacher cannot be made; others as `make_card`.
+    """
+    teacher = choice.build()
+    return make_card(
+        teacher,
+        identify_teacher(choice.name, teacher),
+        images.labeled,
+        images.masks,
+        images.vocabulary,
+        read=images.images.read_rgb,
+        seen=describe_seen_images(choice.list_places(), images),
+        **how,
+    )
 
 
 def make_card(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from semiovs.calibration.counts import ScoreCounts
     from semiovs.calibration.fit import CandidateChoice
     from semiovs.data.collection import Collection
+    from semiovs.engine.teacher_choice import TeacherChoice
     from semiovs.ovs import OpenVocabModel
     from semiovs.vocab import Vocabulary
 
@@ -59,9 +60,11 @@ def calibrate(
     from semiovs.calibration.fit import choose_candidate, fit
     from semiovs.calibration.seen_images import describe_seen_images
     from semiovs.calibration.verdict import Verdict
+    from semiovs.config.option_texts import parse_rare
+    from semiovs.engine.teacher_choice import TeacherChoice
 
-    kind, given = options.parse_rare(rare), arguments or []
-    typed = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
+    kind, given = parse_rare(rare), arguments or []
+    typed = TeacherChoice(teacher, weights, from_, map_, set_ or [])
     images, asker = options.read_labeled_images(given, typed, yes=yes)
     asked = asker.build()
     vocabularies = _load_candidates(images.vocabulary, candidates or [])
@@ -87,7 +90,7 @@ def calibrate(
         raise typer.Exit(DataError.exit_code)
 
 
-def _propose_labelling(arguments: Sequence[str], teacher: options.TeacherChoice, out: Path) -> str:
+def _propose_labelling(arguments: Sequence[str], teacher: TeacherChoice, out: Path) -> str:
     """The command that labels OOD images with the calibration; a comment if it lacks something."""
     from semiovs.config import load_config, split_source
 

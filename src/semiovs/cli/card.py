@@ -39,29 +39,15 @@ def card(
 
     Exit code 3 if the teacher is useless there.
     """
-    from semiovs.calibration.calibration import identify_teacher
-    from semiovs.calibration.card import make_card
-    from semiovs.calibration.seen_images import describe_seen_images
+    from semiovs.calibration.card import measure_teacher
+    from semiovs.config.option_texts import parse_rare
+    from semiovs.engine.teacher_choice import TeacherChoice
 
-    kind = options.parse_rare(rare)
-    typed = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
+    kind = parse_rare(rare)
+    typed = TeacherChoice(teacher, weights, from_, map_, set_ or [])
     images, choice = options.read_labeled_images(arguments or [], typed, yes=yes)
-    asked = choice.build()
     with progress("asking the teacher") as show:
-        made = make_card(
-            asked,
-            identify_teacher(choice.name, asked),
-            images.labeled,
-            images.masks,
-            images.vocabulary,
-            risk=risk,
-            rare=kind,
-            folds=folds,
-            batch_size=batch_size,
-            progress=show,
-            read=images.images.read_rgb,
-            seen=describe_seen_images(choice.list_places(), images),
-        )
+        made = measure_teacher(choice, images, risk=risk, rare=kind, folds=folds, batch_size=batch_size, progress=show)
     limits = ["--risk", f"{risk:g}", "--rare", rare]
     calibrate = shlex.join(["semiovs", "calibrate", *(arguments or []), *choice.arguments(same_images=True), *limits])
     _report_card(

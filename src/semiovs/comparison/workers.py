@@ -53,6 +53,11 @@ class Machine:
     first_device: int = 0
     keep_checkpoints: bool = False
 
+    @classmethod
+    def within(cls, minutes: float | None, jobs: int, **how: Any) -> Machine:
+        """With a deadline so many minutes from now, or none."""
+        return cls(jobs, deadline=None if minutes is None else time.monotonic() + 60 * minutes, **how)
+
 
 @dataclass
 class Outcome:

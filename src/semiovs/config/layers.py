@@ -21,6 +21,8 @@ from semiovs.errors import ConfigError
 from semiovs.registry import METHODS
 
 COMMAND_LINE = "command line"
+#: Values that a program gives as a mapping.
+PYTHON = "Python"
 DEFAULT = "default"
 MEASURED = "measured on the training images"
 
