@@ -31,6 +31,7 @@ from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.image_batches import ReadRgb
+from semiovs.report.table import Table, render_lines
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: Names that are listed in a sentence before "and N more".
@@ -100,6 +101,13 @@ class TeacherCard:
             )
         text = "; ".join(parts)
         return f"{text[0].upper()}{text[1:]}."
+
+    def table(self) -> Table:
+        """One row a class, as in `as_json`."""
+        return Table(_make_row(rule, score) for rule, score in self.rows)
+
+    def _repr_html_(self) -> str:
+        return render_lines([self.advice]) + self.table()._repr_html_()
 
     def as_json(self) -> dict[str, Any]:
         """Plain data; shares in [0, 1], IoU in percent, thresholds as scores."""

@@ -61,13 +61,11 @@ def calibrate(
     from semiovs.calibration.seen_images import describe_seen_images
     from semiovs.calibration.verdict import Verdict
     from semiovs.config.option_texts import parse_rare
-    from semiovs.engine.teacher_choice import TeacherChoice
 
     kind, given = parse_rare(rare), arguments or []
-    typed = TeacherChoice(teacher, weights, from_, map_, set_ or [])
+    typed = options.type_teacher(teacher, weights, from_, map_, set_)
     images, asker = options.read_labeled_images(given, typed, yes=yes)
-    asked = asker.build()
-    vocabularies = _load_candidates(images.vocabulary, candidates or [])
+    asked, vocabularies = asker.build(), _load_candidates(images.vocabulary, candidates or [])
     tallies = _measure_teacher(asked, images, vocabularies, batch_size)
     choice = choose_candidate(tallies, folds=folds) if len(tallies) > 1 else None
     name = choice.name if choice else next(iter(tallies))

@@ -41,10 +41,9 @@ def card(
     """
     from semiovs.calibration.card import measure_teacher
     from semiovs.config.option_texts import parse_rare
-    from semiovs.engine.teacher_choice import TeacherChoice
 
     kind = parse_rare(rare)
-    typed = TeacherChoice(teacher, weights, from_, map_, set_ or [])
+    typed = options.type_teacher(teacher, weights, from_, map_, set_)
     images, choice = options.read_labeled_images(arguments or [], typed, yes=yes)
     with progress("asking the teacher") as show:
         made = measure_teacher(choice, images, risk=risk, rare=kind, folds=folds, batch_size=batch_size, progress=show)
@@ -57,12 +56,9 @@ def card(
 
 def _report_card(card: TeacherCard, out: Path, step: str, *, as_json: bool) -> None:
     """Write the page and its numbers, and print the advice; exit code 3 for a useless teacher."""
-    from semiovs.calibration.page import write_card_page
-    from semiovs.files import write_json
+    from semiovs.calibration.page import write_card
 
-    page, data = out / "card.html", card.as_json()
-    write_card_page(page, card)
-    write_json(out / "card.json", data)
+    page, data = write_card(out, card), card.as_json()
     text = f"{card.advice}\n{page}: the whole card\n{format_next([step])}"
     report({"page": str(page), **data, "next": [step]}, as_json=as_json, text=text)
     if card.verdict.useless:

@@ -18,9 +18,9 @@ from semiovs.cli.progress import progress
 from semiovs.errors import UsageError
 
 if TYPE_CHECKING:
+    from semiovs.comparison.execution import ComparisonReport
     from semiovs.comparison.plan import Plan
     from semiovs.comparison.prepare import Prepared
-    from semiovs.comparison.results import Results
     from semiovs.comparison.workers import Outcome
     from semiovs.config import LoadedConfig
     from semiovs.engine.teacher_choice import TeacherChoice
@@ -107,9 +107,8 @@ def compare(
         return
     from semiovs.comparison.execution import plan_comparison, require_finished
     from semiovs.comparison.prepare import Request
-    from semiovs.engine.teacher_choice import TeacherChoice
 
-    choice = None if teacher is None else TeacherChoice(teacher, weights, from_, map_, set_ or [])
+    choice = None if teacher is None else options.type_teacher(teacher, weights, from_, map_, set_)
     asked = Request(_split_names(arms), seeds, folds, resplit, group_by, teacher is not None)
     typed: dict[str, Any] = {"--arms": arms, "--folds": folds, "--resplit": resplit, "--group-by": group_by}
     typed |= {"--teacher": teacher, "--weights": weights, "--from": from_, "--map": map_, "--set": set_}
@@ -197,28 +196,30 @@ def _report(prepared: Prepared, outcome: Outcome, again: Again, *, as_json: bool
     from semiovs.comparison.execution import collect
     from semiovs.comparison.uncertainty import SEEDS_NEEDED
 
-    results, files = collect(prepared, outcome, log)
-    if results.arms:
-        few = len(prepared.plan.seeds) < SEEDS_NEEDED and not results.missing
-        _print(results, files, [again(SEEDS_NEEDED)] if few else [], as_json=as_json)
+    found = collect(prepared, outcome, log)
+    if found.results.arms:
+        few = len(prepared.plan.seeds) < SEEDS_NEEDED and not found.results.missing
+        _print(found, [again(SEEDS_NEEDED)] if few else [], as_json=as_json)
 
 
-def _print(results: Results, files: Mapping[str, Path], steps: list[str], *, as_json: bool) -> None:
-    steps = [*steps, f"# look at {files['page']}"]
-    data = {**results.as_json(), "files": {name: str(path) for name, path in files.items()}, "next": steps}
-    report(data, as_json=as_json, text=f"{_format_text(results)}\n{format_next(steps)}")
+def _print(found: ComparisonReport, steps: list[str], *, as_json: bool) -> None:
+    steps = [*steps, f"# look at {found.page}"]
+    data = {
+        **found.results.as_json(),
+        "files": {name: str(path) for name, path in found.files.items()},
+        "next": steps,
+    }
+    report(data, as_json=as_json, text=f"{_format_text(found)}\n{format_next(steps)}")
 
 
-def _format_text(results: Results) -> str:
+def _format_text(found: ComparisonReport) -> str:
     from semiovs.comparison.tables import list_arms, list_differences
 
-    said = [*results.answers[0].sentences, *results.answers[0].cost] if results.answers else []
-    tables = [format_table(*list_arms(results)), format_table(*list_differences(results))]
-    return "\n".join([*said, "", tables[0], "", tables[1]])
+    tables = [format_table(*list_arms(found.results)), format_table(*list_differences(found.results))]
+    return "\n".join([*found.says, "", tables[0], "", tables[1]])
 
 
 def _compare_runs(runs: list[Path], group: str | None, out: Path | None, *, as_json: bool) -> None:
     from semiovs.comparison.execution import compare_runs
 
-    results, files = compare_runs(runs, group, out)
-    _print(results, files, [], as_json=as_json)
+    _print(compare_runs(runs, group, out), [], as_json=as_json)

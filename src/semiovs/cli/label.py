@@ -70,10 +70,9 @@ def label(
     from semiovs.config import load_config, split_source
     from semiovs.config.option_texts import parse_on_error, parse_shard
     from semiovs.engine.labelling import make_task
-    from semiovs.engine.teacher_choice import TeacherChoice
 
     handling, share = parse_on_error(on_error), parse_shard(shard)
-    asked = TeacherChoice(teacher, weights, from_, map_, set_ or [])
+    asked = options.type_teacher(teacher, weights, from_, map_, set_)
     config = load_config(*split_source(arguments or [])).config
     task = make_task(config, images=images, classes=classes, out=out, alone=not arguments, say=log)
     done = label_with(
@@ -125,10 +124,8 @@ def _report_labelling(
     if report_of_all.agreement is not None:
         data["agreement"] = report_of_all.agreement.as_json()
     absent = [name for name, pixels in stats.pixels.items() if not pixels]
-    speed = f", {done['images_per_second']:.1f} a second" if done["labeled"] else ""
     lines = [
-        f"{task.out}: {done['labeled']} images labelled{speed}, {done['already']} were there, "
-        f"{len(done['failed'])} left out",
+        str(report_of_all),
         f"classes that never occur: {', '.join(absent)}" if absent and stats.images else None,
         format_next(steps),
     ]

@@ -63,6 +63,19 @@ RareClasses = Annotated[
 Folds = Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")]
 
 
+def type_teacher(
+    name: str,
+    weights: Path | None,
+    from_: Path | None,
+    map_: Sequence[str] | None,
+    set_: Sequence[str] | None,
+) -> TeacherChoice:
+    """The teacher of ``--teacher``, ``--weights``, ``--from``, ``--map`` and ``--set``."""
+    from semiovs.engine.teacher_choice import TeacherChoice
+
+    return TeacherChoice(name, weights, from_, map_, set_ or [])
+
+
 def make_agree(*, yes: bool) -> Callable[[str], bool | None]:
     """How weights are fetched (`TeacherChoice.resolve`): `yes` agrees, else the user is asked, where there is one."""
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from semiovs.calibration.calibration import identify_teacher
+from semiovs.comparison.difference import Comparison
 from semiovs.comparison.files import write_files
 from semiovs.comparison.handed_in import read_runs
 from semiovs.comparison.plan import Cell, Plan
 from semiovs.comparison.prepare import Prepared, Request, prepare
-from semiovs.comparison.results import Results, read_results
+from semiovs.comparison.results import ArmResult, Results, read_results
+from semiovs.comparison.tables import list_arms, list_differences
 from semiovs.comparison.teacher_scores import score_teacher
 from semiovs.comparison.uncertainty import SEEDS_NEEDED
 from semiovs.comparison.workers import Machine, Outcome, train_cells
@@ -20,6 +24,52 @@ from semiovs.duration import format_duration
 from semiovs.engine.teacher_choice import Agree, TeacherChoice
 from semiovs.errors import DivergedError, PreemptedError
 from semiovs.progress import Say, ShowProgress
+from semiovs.report.table import Table, render_lines, render_table
+
+
+@dataclass(frozen=True)
+class ComparisonReport:
+    """What a comparison found, and its files: kind -> path, none as long as no arm has a finished seed.
+
+    left: trainings that are not finished; diverged: training -> why it cannot be.
+    """
+
+    results: Results
+    files: Mapping[str, Path]
+    left: Sequence[str] = ()
+    diverged: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str | None:
+        """helped, hurt, cannot tell, or descriptive (too few seeds), for the first question; None without two arms."""
+        return self.results.answers[0].comparison.verdict if self.results.answers else None
+
+    @property
+    def says(self) -> tuple[str, ...]:
+        """Sentences: the verdict, how certain it is, what limits it, the classes, and what the trainings cost."""
+        if not self.results.answers:
+            return ()
+        first = self.results.answers[0]
+        return (*first.sentences, *first.cost)
+
+    @property
+    def page(self) -> Path | None:
+        """The page with figures, one file."""
+        return self.files.get("page")
+
+    def table(self) -> Table:
+        """One row an arm: mIoU in percent at the last step, mean and standard deviation over seeds."""
+        return Table(map(_describe_arm, self.results.arms))
+
+    def differences(self) -> Table:
+        """One row a difference of two arms, in points of mIoU, with its interval (low, high)."""
+        return Table(_describe_difference(answer.comparison) for answer in self.results.answers)
+
+    def _repr_html_(self) -> str:
+        open_ = [f"{len(self.left)} trainings are left"] if self.left else []
+        open_ += [f"{name} diverged: {reason}" for name, reason in self.diverged.items()]
+        tables = [list_arms(self.results), list_differences(self.results)]
+        return render_lines([*self.says, *open_]) + "".join(render_table(*each) for each in tables if each[1])
 
 
 def plan_comparison(
@@ -61,23 +111,24 @@ def carry_out(
     return outcome
 
 
-def collect(prepared: Prepared, outcome: Outcome, say: Say) -> tuple[Results, dict[str, Path]]:
-    """What is finished, written into the folder of the comparison: results, and kind -> file; no files without any arm.
+def collect(prepared: Prepared, outcome: Outcome, say: Say) -> ComparisonReport:
+    """What is finished, written into the folder of the comparison.
 
     say: told which trainings diverged.
     """
     results = read_results(prepared.plan, prepared.images.vocabulary.names)
     for cell, reason in outcome.diverged.items():
         say(f"warning: {cell}: {reason}")
-    return results, write_files(results, prepared.plan.root) if results.arms else {}
+    files = write_files(results, prepared.plan.root) if results.arms else {}
+    return ComparisonReport(results, files, [cell.name for cell in outcome.left], outcome.diverged)
 
 
-def compare_runs(runs: Sequence[Path], group: str | None, out: Path | None) -> tuple[Results, dict[str, Path]]:
+def compare_runs(runs: Sequence[Path], group: str | None, out: Path | None) -> ComparisonReport:
     """Compare runs that were made earlier (`read_runs`), and write the files into `out`, by default
     ``runs/comparison``.
     """
     results = read_runs(runs, group)
-    return results, write_files(results, out or Path("runs") / "comparison")
+    return ComparisonReport(results, write_files(results, out or Path("runs") / "comparison"))
 
 
 def require_finished(plan: Plan, outcome: Outcome) -> None:
@@ -115,3 +166,30 @@ def _ask_teacher(prepared: Prepared, choice: TeacherChoice, agree: Agree, show: 
             batch_size=1,
             progress=progress,
         )
+
+
+def _describe_arm(result: ArmResult) -> dict[str, Any]:
+    trained = result.arm.is_trained
+    return {
+        "arm": result.arm.name,
+        "miou": result.score.mean,
+        "sd": result.score.sd if trained else None,
+        "best": result.best,
+        "seeds": len(result.seeds) if trained else None,
+        "learns_from": result.arm.learns_from,
+    }
+
+
+def _describe_difference(found: Comparison) -> dict[str, Any]:
+    low, high = found.difference.interval or (None, None)
+    return {
+        "arm": found.other.name,
+        "base": found.base.name,
+        "points": found.difference.mean,
+        "low": low,
+        "high": high,
+        "better": found.difference.better,
+        "seeds": found.seeds,
+        "p": found.p if found.seeds > 1 else None,
+        "verdict": found.verdict,
+    }

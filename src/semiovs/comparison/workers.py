@@ -18,7 +18,7 @@ from typing import Any
 from semiovs.comparison.cell_files import finish, is_complete
 from semiovs.comparison.plan import Cell, Plan
 from semiovs.engine.run import Run, RunHeldError, read_metrics
-from semiovs.errors import DivergedError, InterruptedRunError, PreemptedError, SemiovsError
+from semiovs.errors import DivergedError, InterruptedRunError, PreemptedError, SemiovsError, UsageError
 from semiovs.files import sole_writer
 
 #: Called with the steps that are done and all there are.
@@ -36,6 +36,8 @@ _LAUNCHER = (
     "TORCHELASTIC_RUN_ID",
     "TORCHELASTIC_RESTART_COUNT",
 )
+#: Exit code of a process that would not train, because the script that it imports calls for trainings itself.
+IMPORTED_ANEW = 64
 
 
 @dataclass(frozen=True)
@@ -243,8 +245,18 @@ def _receive(worker: _Worker) -> SemiovsError | RuntimeError | None:
         found = worker.pipe.recv()
     except (EOFError, ConnectionResetError):
         worker.process.join()
+        if worker.process.exitcode == IMPORTED_ANEW:
+            return UsageError(explain_import())
         found = f"a training ended with exit code {worker.process.exitcode}"
     return RuntimeError(found) if isinstance(found, str) else found
+
+
+def explain_import() -> str:
+    """What to do about a script that trains whenever it is imported."""
+    return (
+        "trainings of a comparison run in processes that import this script anew, where it begins to work again: put "
+        'what it does below the line: if __name__ == "__main__":'
+    )
 
 
 def _work(plan: Plan, machine: Machine, number: int, pipe: Connection) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from semiovs.config import Config
 from semiovs.config.schema import OodConfig
+from semiovs.engine.host import COMMAND, Host
 from semiovs.engine.label_shards import join_shards
 from semiovs.engine.signals import StopSignals, make_stop_error
 from semiovs.engine.teacher_choice import AUTO, Agree, TeacherChoice, find_answers
@@ -22,7 +23,8 @@ from semiovs.ovs.label import label_images
 from semiovs.ovs.precision_agreement import LabelAgreement, measure_agreement
 from semiovs.progress import Say, ShowProgress
 from semiovs.registry import DATASETS, lookup
-from semiovs.store import PseudoLabelStore
+from semiovs.report.table import Table, render_lines
+from semiovs.store import PseudoLabelStore, count_classes
 from semiovs.vocab.vocabulary import Vocabulary
 
 
@@ -39,10 +41,51 @@ class LabellingTask:
 
 @dataclass(frozen=True)
 class LabellingReport:
-    """What all processes of a launch did together (`LabelReport.as_json`, summed); agreement: with exact arithmetic."""
+    """What all processes of a launch did together (`LabelReport.as_json`, summed), in the store `out`; agreement: with
+    exact arithmetic.
+    """
 
+    out: Path
     total: dict[str, Any]
     agreement: LabelAgreement | None
+
+    @property
+    def store(self) -> PseudoLabelStore:
+        """The store, with what other jobs have added."""
+        return PseudoLabelStore.open(self.out)
+
+    @property
+    def labeled(self) -> int:
+        """Images that were labelled now."""
+        return int(self.total["labeled"])
+
+    @property
+    def already(self) -> int:
+        """Images that had a label before."""
+        return int(self.total["already"])
+
+    @property
+    def failed(self) -> list[dict[str, str]]:
+        """Images that were left out: `id` and `reason`."""
+        return list(self.total["failed"])
+
+    def __str__(self) -> str:
+        speed = f", {self.total['images_per_second']:.1f} a second" if self.labeled else ""
+        return (
+            f"{self.out}: {self.labeled} images labelled{speed}, {self.already} were there, {len(self.failed)} left out"
+        )
+
+    def table(self) -> Table:
+        """Of each class: the images of the store that show it, and its share of their labelled pixels in percent."""
+        stats = count_classes(self.store)
+        total = max(sum(stats.pixels.values()), 1)
+        return Table(
+            {"class": name, "images": stats.images_with[name], "% of pixels": 100 * pixels / total}
+            for name, pixels in stats.pixels.items()
+        )
+
+    def _repr_html_(self) -> str:
+        return render_lines([str(self)]) + self.table()._repr_html_()
 
     def require_labels(self) -> None:
         """Raise DataError if there were images, and not one of them has a label."""
@@ -120,6 +163,7 @@ def run_labelling(
     shard: tuple[int, int],
     show: ShowProgress,
     say: Say,
+    host: Host = COMMAND,
     **work: Any,
 ) -> LabellingReport | None:
     """Do this process's part of `shard`; None on all processes but the main one, which hears of all.
@@ -137,7 +181,7 @@ def run_labelling(
         teacher.check_vocabulary(task.vocabulary)
         store = PseudoLabelStore.create(task.out, task.vocabulary, teacher=description)
         agreement = _measure_agreement(teacher, task, say) if ranks.is_main else None
-        with StopSignals() as signals:
+        with StopSignals(host=host) as signals:
 
             def stop() -> bool:
                 return bool(signals.received)
@@ -159,7 +203,7 @@ def run_labelling(
             if signals.received:
                 told = f"{done.done} of {done.listed} images are done and in {task.out}; the same command does the rest"
                 raise make_stop_error(signals.received, told)
-        return LabellingReport(_sum_up(reports), agreement) if ranks.is_main else None
+        return LabellingReport(task.out, _sum_up(reports), agreement) if ranks.is_main else None
 
 
 def _measure_agreement(teacher: OpenVocabModel, task: LabellingTask, say: Say) -> LabelAgreement | None:

@@ -20,6 +20,7 @@ from semiovs.models.device import pick_device
 from semiovs.models.weights import find_model, load_model
 from semiovs.progress import Say, ShowProgress
 from semiovs.registry import DATASETS, lookup
+from semiovs.report.table import Table, render_lines
 from semiovs.vocab.vocabulary import Vocabulary
 
 _NAMED: tuple[Literal["best"], Literal["last"]] = ("best", "last")
@@ -52,6 +53,24 @@ class RunScores:
     def classes(self) -> Sequence[str]:
         """Names, in order."""
         return self.images.vocabulary.names
+
+    @property
+    def miou(self) -> dict[str, float]:
+        """Name of the checkpoint -> mean IoU over all classes, in percent."""
+        return {name: each.evaluation.miou for name, each in self.checkpoints.items()}
+
+    def table(self) -> Table:
+        """IoU of each class in percent, one column a checkpoint; None for a class that is not in the masks."""
+        found = [(name, each.evaluation) for name, each in self.checkpoints.items()]
+        return Table(
+            {"class": name, **{title: each.iou[k] if each.present[k] else None for title, each in found}}
+            for k, name in enumerate(self.classes)
+        )
+
+    def _repr_html_(self) -> str:
+        scores = ", ".join(f"{name} {value:.2f}" for name, value in self.miou.items())
+        line = f"{self.source}: mIoU {scores} ({self.split}, {self.count} images)"
+        return render_lines([line]) + self.table()._repr_html_()
 
     def as_json(self) -> dict[str, Any]:
         """Plain data: name of the checkpoint -> its scores, in percent."""
