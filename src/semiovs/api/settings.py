@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from semiovs.config import LoadedConfig, load_config, split_source
+from semiovs.config.layers import PYTHON
 from semiovs.config.sources import to_yaml_data
 from semiovs.config.yaml_reader import format_inline
 from semiovs.errors import UsageError
@@ -24,7 +25,7 @@ def load(config: Source | None, settings: Sequence[Setting]) -> LoadedConfig:
         ConfigError: as `load_config`; UsageError: something that is no configuration or setting.
     """
     source, overrides = split(config, settings)
-    return load_config(source, overrides)
+    return load_config(source, overrides, origin=PYTHON)
 
 
 def split(config: Source | None, settings: Sequence[Setting]) -> tuple[str | Mapping[str, Any] | None, list[str]]:

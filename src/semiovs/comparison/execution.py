@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.calibration.calibration import identify_teacher
-from semiovs.comparison.difference import Comparison
 from semiovs.comparison.files import write_files
 from semiovs.comparison.handed_in import read_runs
 from semiovs.comparison.plan import Cell, Plan
 from semiovs.comparison.prepare import Prepared, Request, prepare
-from semiovs.comparison.results import ArmResult, Results, read_results
+from semiovs.comparison.results import Answer, ArmResult, Results, read_results
 from semiovs.comparison.tables import list_arms, list_differences
 from semiovs.comparison.teacher_scores import score_teacher
 from semiovs.comparison.uncertainty import SEEDS_NEEDED
@@ -63,7 +62,7 @@ class ComparisonReport:
 
     def differences(self) -> Table:
         """One row a difference of two arms, in points of mIoU, with its interval (low, high)."""
-        return Table(_describe_difference(answer.comparison) for answer in self.results.answers)
+        return Table(map(_describe_difference, self.results.answers))
 
     def _repr_html_(self) -> str:
         open_ = [f"{len(self.left)} trainings are left"] if self.left else []
@@ -180,11 +179,12 @@ def _describe_arm(result: ArmResult) -> dict[str, Any]:
     }
 
 
-def _describe_difference(found: Comparison) -> dict[str, Any]:
+def _describe_difference(answer: Answer) -> dict[str, Any]:
+    found = answer.comparison
     low, high = found.difference.interval or (None, None)
     return {
-        "arm": found.other.name,
-        "base": found.base.name,
+        "arm": answer.question.other,
+        "base": answer.question.base,
         "points": found.difference.mean,
         "low": low,
         "high": high,

@@ -67,7 +67,11 @@ class LoadedConfig:
 
 
 def load_config(
-    source: str | Mapping[str, Any] | None, overrides: Sequence[str] = (), *, cwd: Path | None = None
+    source: str | Mapping[str, Any] | None,
+    overrides: Sequence[str] = (),
+    *,
+    cwd: Path | None = None,
+    origin: str = COMMAND_LINE,
 ) -> LoadedConfig:
     """Load a preset (``pascal/92``), a YAML file, a run directory or a mapping, with ``key=value`` arguments on top.
 
@@ -75,13 +79,13 @@ def load_config(
     a split.
 
     source: None for the schema's defaults; cwd: start of relative paths on the command line, the working directory by
-    default.
+    default; origin: of the arguments, COMMAND_LINE or PYTHON.
 
     Raises:
         ConfigError: all that is wrong, one line a problem with key, file and line.
     """
     cwd = Path(os.path.abspath(cwd or Path.cwd()))  # noqa: PTH100 - links in the path are kept
-    reader = LayerReader(cwd)
+    reader = LayerReader(cwd, origin)
     layer: Layer = {}
     text = ""
     if source is not None:
@@ -91,7 +95,7 @@ def load_config(
     further, values = reader.split_extends(overrides)
     for name in further:
         layer = overlay_layer(
-            layer, reader.read_chain(find_source(name, folder=cwd, cwd=cwd, where=f" (extends) on the {COMMAND_LINE}"))
+            layer, reader.read_chain(find_source(name, folder=cwd, cwd=cwd, where=f" (extends) {reader.where}"))
         )
     layer = overlay_layer(layer, reader.read_command_line(values))
     problems = list(reader.problems)
