@@ -11,6 +11,7 @@ from semiovs.api.settings import Setting, Source, load
 from semiovs.api.teacher import Place, choose_teacher, make_agree
 from semiovs.calibration.card import TeacherCard, measure_teacher
 from semiovs.calibration.page import write_card
+from semiovs.config.option_texts import parse_rare
 from semiovs.engine.teacher_choice import AUTO, read_labeled_images
 
 
@@ -32,21 +33,21 @@ def card(
 ) -> TeacherCard:
     """Score a teacher on the labelled images of a configuration, as ``semiovs card``; a notebook shows it.
 
-    config, settings: as `semiovs.train`; teacher, weights, from_, map, options, download: as `semiovs.label`; out:
+    config, settings: as `semiovs.train`; teacher, weights, ``from_``, map, options, download: as `semiovs.label`; out:
     folder for card.html and card.json, none by default; risk: largest share of wrong pixels among the kept ones; rare:
     what happens to classes with few images; folds: of the cross-validation.
 
     Raises:
         UsageError, ConfigError, WeightsError, DataError: the configuration, the teacher or the images.
     """
-    loaded = load(config, settings)
+    loaded, kind = load(config, settings), parse_rare(rare)
     asked = choose_teacher(teacher, weights, from_, map, options)
     with session(progress=progress) as call:
         agree = make_agree(download=download)
         images, choice = read_labeled_images(loaded.config, asked, agree=agree, say=call.say)
         with call.show("asking the teacher") as show:
             made = measure_teacher(
-                choice, images, risk=risk, rare=rare, folds=folds, batch_size=batch_size, progress=show
+                choice, images, risk=risk, rare=kind, folds=folds, batch_size=batch_size, progress=show
             )
         if out is not None:
             write_card(Path(out).expanduser(), made)

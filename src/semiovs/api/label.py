@@ -10,9 +10,9 @@ from semiovs.api.session import Session, session
 from semiovs.api.settings import Setting, Source, load
 from semiovs.api.teacher import Place, choose_teacher, make_agree, to_path
 from semiovs.calibration.labelling import label_with
+from semiovs.config.option_texts import parse_on_error
 from semiovs.engine.labelling import LabellingReport, make_task
 from semiovs.engine.teacher_choice import AUTO
-from semiovs.errors import UsageError
 
 
 def label(
@@ -39,7 +39,7 @@ def label(
     images_or_config: configuration (as `semiovs.train`), whose `ood.images` are labelled into `ood.labels`, unless
     `images` and `out` say otherwise; with `classes` (names, a file or a shipped vocabulary) the images themselves: a
     folder, list or tars, labelled into `out`. teacher: name, or auto: your masks, else one that is at hand; weights,
-    from_ (folder of existing masks or scores), map (value -> class) and options: of the teacher; download: fetch
+    ``from_`` (folder of existing masks or scores), map (value -> class) and options: of the teacher; download: fetch
     weights where none is at hand; calibration: file of ``semiovs calibrate``; shard: (i, n), every n-th image from the
     i-th on; on_error: leave out images that cannot be labelled, or stop.
 
@@ -53,11 +53,14 @@ def label(
     loaded = load(config, settings)
     asked = choose_teacher(teacher, weights, from_, map, options)
     alone = config is None and not settings
-    if on_error not in ("fail", "skip"):
-        raise UsageError(f"--on-error {on_error}: skip or fail")
     with session(progress=progress) as call:
         task = make_task(loaded.config, images=images, classes=classes, out=to_path(out), alone=alone, say=call.say)
-        work: dict[str, Any] = {"batch_size": batch_size, "on_error": on_error, "threads": threads, "shard": shard}
+        work: dict[str, Any] = {
+            "batch_size": batch_size,
+            "on_error": parse_on_error(on_error),
+            "threads": threads,
+            "shard": shard,
+        }
         work |= {"calibration": to_path(calibration), "agree": make_agree(download=download)}
         done = label_with(asked, task, loaded.config, show=call.show, say=call.say, host=call.host, **work)
         return _finish(done, task.out, call)
