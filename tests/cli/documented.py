@@ -17,11 +17,11 @@ from typing import Any
 import typer
 
 from semiovs.cli.app import _CLICK_ERROR, VERBS, load_verb
-from semiovs.cli.teacher_options import AUTO
 from semiovs.config import list_presets, load_config
 from semiovs.config.layers import join_key, sections
 from semiovs.config.load import split_source
 from semiovs.datasets.splits import load_catalogue
+from semiovs.engine.teacher_choice import AUTO
 from semiovs.errors import SemiovsError, UsageError
 from semiovs.models import weight_catalog
 from semiovs.registry import DATASETS, METHODS, SEGMENTERS, TEACHERS, check_options, lookup

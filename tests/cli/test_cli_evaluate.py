@@ -99,13 +99,13 @@ def test_other_checkpoints_models_images(folder, capsys):
 
 
 def test_one_file_under_two_names_is_scored_once(folder, capsys, monkeypatch):
-    import semiovs.evaluation
+    from semiovs.engine import run_scores
 
     (folder / "run/checkpoints/best.pt").unlink()
     (folder / "run/checkpoints/best.pt").hardlink_to(folder / "run/checkpoints/last.pt")
     calls = []
-    real = semiovs.evaluation.evaluate
-    monkeypatch.setattr(semiovs.evaluation, "evaluate", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
+    real = run_scores.evaluate
+    monkeypatch.setattr(run_scores, "evaluate", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
     assert main(["evaluate", "run", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["best"] == data["last"]

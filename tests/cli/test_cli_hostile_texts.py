@@ -11,7 +11,7 @@ from PIL import Image
 
 from semiovs.cli import app, console
 from semiovs.cli.app import main
-from semiovs.cli.teacher_options import parse_map
+from semiovs.config.option_texts import parse_map
 from semiovs.errors import ConfigError
 from semiovs.vocab import Vocabulary
 

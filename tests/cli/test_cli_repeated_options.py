@@ -4,7 +4,7 @@ import pytest
 
 from semiovs.cli.app import VERBS, load_verb, main
 from semiovs.cli.data_split import _parse_sizes
-from semiovs.cli.teacher_options import parse_set
+from semiovs.config.option_texts import parse_set
 from semiovs.errors import UsageError
 
 

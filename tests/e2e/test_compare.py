@@ -12,8 +12,8 @@ import pytest
 
 from e2e import folders
 from e2e.launcher import command, finish, kill, start_command, train
-from semiovs.compare.cell_files import read_facts
-from semiovs.compare.plan import Plan
+from semiovs.comparison.cell_files import read_facts
+from semiovs.comparison.plan import Plan
 from semiovs.engine.run import Run
 
 ARMS = ("labels", "ood", "placebo")

@@ -8,9 +8,9 @@ import pytest
 from e2e.folders import settings, write
 from e2e.launcher import train
 from semiovs.cli.app import main
-from semiovs.compare.arms import ARMS
-from semiovs.compare.cell_files import finish
-from semiovs.compare.plan import Plan
+from semiovs.comparison.arms import ARMS
+from semiovs.comparison.cell_files import finish
+from semiovs.comparison.plan import Plan
 from semiovs.config import load_config
 from semiovs.engine.run import Run
 

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from semiovs.compare.areas import ImageAreas, compute_iou
+from semiovs.comparison.areas import ImageAreas, compute_iou
 
 #: Of the five classes: how often they are in an image, how large, how well they are recognised (logit of recall).
 PRESENCE = np.array([1, 0.9, 0.7, 0.5, 0.3])

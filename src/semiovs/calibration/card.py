@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semiovs.calibration.calibration import Calibration, ClassRule, Rare
+from semiovs.calibration.calibration import Calibration, ClassRule, Rare, identify_teacher
 from semiovs.calibration.fit import Progress, count_answers, fit
 from semiovs.calibration.reliability import (
     ClassScore,
@@ -21,13 +21,17 @@ from semiovs.calibration.reliability import (
     find_worst,
     score_teacher,
 )
+from semiovs.calibration.seen_images import describe_seen_images
 from semiovs.calibration.verdict import Verdict
+from semiovs.data.collection import Collection
 from semiovs.data.items import read_labeled
+from semiovs.engine.teacher_choice import TeacherChoice
 from semiovs.images.image import read_image
 from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.image_batches import ReadRgb
+from semiovs.report.table import Table, render_lines
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: Names that are listed in a sentence before "and N more".
@@ -98,6 +102,13 @@ class TeacherCard:
         text = "; ".join(parts)
         return f"{text[0].upper()}{text[1:]}."
 
+    def table(self) -> Table:
+        """One row a class, as in `as_json`."""
+        return Table(_make_row(rule, score) for rule, score in self.rows)
+
+    def _repr_html_(self) -> str:
+        return render_lines([self.advice]) + self.table()._repr_html_()
+
     def as_json(self) -> dict[str, Any]:
         """Plain data; shares in [0, 1], IoU in percent, thresholds as scores."""
         held = self.score.held
@@ -119,6 +130,25 @@ class TeacherCard:
             "ignored": self.calibration.ignored,
             "worst": [{"id": example.name, "accuracy": round(example.accuracy, 4)} for example in self.worst],
         }
+
+
+def measure_teacher(choice: TeacherChoice, images: Collection, **how: Any) -> TeacherCard:
+    """The card of a teacher on the labelled images of a configuration; how: as `make_card`.
+
+    Raises:
+        UsageError, WeightsError: the teacher cannot be made; others as `make_card`.
+    """
+    teacher = choice.build()
+    return make_card(
+        teacher,
+        identify_teacher(choice.name, teacher),
+        images.labeled,
+        images.masks,
+        images.vocabulary,
+        read=images.images.read_rgb,
+        seen=describe_seen_images(choice.list_places(), images),
+        **how,
+    )
 
 
 def make_card(

@@ -14,6 +14,7 @@ from PIL import Image
 from semiovs.calibration.calibration import ClassRule
 from semiovs.calibration.card import CardExample, TeacherCard
 from semiovs.calibration.reliability import PrecisionCoverage, Reliability
+from semiovs.files import write_json
 from semiovs.images.palette import build_palette
 from semiovs.images.record_lines import escape_controls
 from semiovs.report.figures import escape_math, render_svg, simplify_axes
@@ -32,6 +33,14 @@ _MEANING = {
     "few": "few images: ignored",
     "unusable": "unusable: ignored",
 }
+
+
+def write_card(folder: Path, card: TeacherCard) -> Path:
+    """Write card.html and card.json into `folder`; returns the page."""
+    page = folder / "card.html"
+    write_card_page(page, card)
+    write_json(folder / "card.json", card.as_json())
+    return page
 
 
 def write_card_page(path: Path, card: TeacherCard) -> None:

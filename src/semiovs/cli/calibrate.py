@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from semiovs.calibration.counts import ScoreCounts
     from semiovs.calibration.fit import CandidateChoice
     from semiovs.data.collection import Collection
+    from semiovs.engine.teacher_choice import TeacherChoice
     from semiovs.ovs import OpenVocabModel
     from semiovs.vocab import Vocabulary
 
@@ -59,12 +60,12 @@ def calibrate(
     from semiovs.calibration.fit import choose_candidate, fit
     from semiovs.calibration.seen_images import describe_seen_images
     from semiovs.calibration.verdict import Verdict
+    from semiovs.config.option_texts import parse_rare
 
-    kind, given = options.parse_rare(rare), arguments or []
-    typed = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
+    kind, given = parse_rare(rare), arguments or []
+    typed = options.type_teacher(teacher, weights, from_, map_, set_)
     images, asker = options.read_labeled_images(given, typed, yes=yes)
-    asked = asker.build()
-    vocabularies = _load_candidates(images.vocabulary, candidates or [])
+    asked, vocabularies = asker.build(), _load_candidates(images.vocabulary, candidates or [])
     tallies = _measure_teacher(asked, images, vocabularies, batch_size)
     choice = choose_candidate(tallies, folds=folds) if len(tallies) > 1 else None
     name = choice.name if choice else next(iter(tallies))
@@ -87,7 +88,7 @@ def calibrate(
         raise typer.Exit(DataError.exit_code)
 
 
-def _propose_labelling(arguments: Sequence[str], teacher: options.TeacherChoice, out: Path) -> str:
+def _propose_labelling(arguments: Sequence[str], teacher: TeacherChoice, out: Path) -> str:
     """The command that labels OOD images with the calibration; a comment if it lacks something."""
     from semiovs.config import load_config, split_source
 

@@ -39,29 +39,14 @@ def card(
 
     Exit code 3 if the teacher is useless there.
     """
-    from semiovs.calibration.calibration import identify_teacher
-    from semiovs.calibration.card import make_card
-    from semiovs.calibration.seen_images import describe_seen_images
+    from semiovs.calibration.card import measure_teacher
+    from semiovs.config.option_texts import parse_rare
 
-    kind = options.parse_rare(rare)
-    typed = options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
+    kind = parse_rare(rare)
+    typed = options.type_teacher(teacher, weights, from_, map_, set_)
     images, choice = options.read_labeled_images(arguments or [], typed, yes=yes)
-    asked = choice.build()
     with progress("asking the teacher") as show:
-        made = make_card(
-            asked,
-            identify_teacher(choice.name, asked),
-            images.labeled,
-            images.masks,
-            images.vocabulary,
-            risk=risk,
-            rare=kind,
-            folds=folds,
-            batch_size=batch_size,
-            progress=show,
-            read=images.images.read_rgb,
-            seen=describe_seen_images(choice.list_places(), images),
-        )
+        made = measure_teacher(choice, images, risk=risk, rare=kind, folds=folds, batch_size=batch_size, progress=show)
     limits = ["--risk", f"{risk:g}", "--rare", rare]
     calibrate = shlex.join(["semiovs", "calibrate", *(arguments or []), *choice.arguments(same_images=True), *limits])
     _report_card(
@@ -71,12 +56,9 @@ def card(
 
 def _report_card(card: TeacherCard, out: Path, step: str, *, as_json: bool) -> None:
     """Write the page and its numbers, and print the advice; exit code 3 for a useless teacher."""
-    from semiovs.calibration.page import write_card_page
-    from semiovs.files import write_json
+    from semiovs.calibration.page import write_card
 
-    page, data = out / "card.html", card.as_json()
-    write_card_page(page, card)
-    write_json(out / "card.json", data)
+    page, data = write_card(out, card), card.as_json()
     text = f"{card.advice}\n{page}: the whole card\n{format_next([step])}"
     report({"page": str(page), **data, "next": [step]}, as_json=as_json, text=text)
     if card.verdict.useless:

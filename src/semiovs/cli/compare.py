@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,15 +16,15 @@ from semiovs.cli.console import Json, format_table, log, report
 from semiovs.cli.next_steps import format_next
 from semiovs.cli.progress import progress
 from semiovs.config.sources import IN_FOLDERS
-from semiovs.duration import format_duration
-from semiovs.errors import DivergedError, PreemptedError, UsageError
+from semiovs.errors import UsageError
 
 if TYPE_CHECKING:
-    from semiovs.compare.plan import Plan
-    from semiovs.compare.prepare import Prepared, Request
-    from semiovs.compare.results import Results
-    from semiovs.compare.workers import Outcome
+    from semiovs.comparison.execution import ComparisonReport
+    from semiovs.comparison.plan import Plan
+    from semiovs.comparison.prepare import Prepared
+    from semiovs.comparison.workers import Outcome
     from semiovs.config import LoadedConfig
+    from semiovs.engine.teacher_choice import TeacherChoice
 
 #: Types the command anew, with another number of seeds.
 Again = Callable[[int], str]
@@ -103,26 +102,27 @@ def compare(
 
     Killed at any time, the same command goes on. Exit code 75 if trainings are left (--budget).
     """
-    choice = None if teacher is None else options.TeacherChoice(teacher, weights, from_, map_, set_ or [])
     if runs:
         _refuse_beside_runs(arguments=arguments, arms=arms, folds=folds, resplit=resplit, teacher=teacher)
         _compare_runs(runs, group_by, out, as_json=as_json)
         return
-    asked = _make_request(arms, seeds, folds, resplit, group_by, teacher=teacher is not None)
+    from semiovs.comparison.execution import plan_comparison, require_finished
+    from semiovs.comparison.prepare import Request
+
+    choice = None if teacher is None else options.type_teacher(teacher, weights, from_, map_, set_)
+    asked = Request(_split_names(arms), seeds, folds, resplit, group_by, teacher is not None)
     typed: dict[str, Any] = {"--arms": arms, "--folds": folds, "--resplit": resplit, "--group-by": group_by}
     typed |= {"--teacher": teacher, "--weights": weights, "--from": from_, "--map": map_, "--set": set_}
     typed |= {"--jobs": jobs, "--out": out}
     again = partial(_retype, arguments or [], typed)
-    prepared = _prepare(arguments or [], asked, out, write=not dry_run)
+    prepared = plan_comparison(_load(arguments or []), asked, out, write=not dry_run, show=progress, say=log)
     if dry_run:
         _report_plan(prepared.plan, again(seeds), as_json=as_json)
         return
-    if choice is not None:
-        _ask_teacher(prepared, choice)
-    outcome = _train(prepared.plan, shard, jobs, budget, keep_checkpoints=keep_checkpoints)
+    outcome = _train(prepared, choice, shard, jobs, budget, keep_checkpoints=keep_checkpoints)
     if os.environ.get("RANK", "0") == "0":
-        _report(prepared.plan, prepared.images.vocabulary.names, outcome, again, as_json=as_json)
-    _raise_unfinished(prepared.plan, outcome)
+        _report(prepared, outcome, again, as_json=as_json)
+    require_finished(prepared.plan, outcome)
 
 
 def _retype(arguments: Sequence[str], options_: Mapping[str, Any], seeds: int) -> str:
@@ -139,17 +139,7 @@ def _report_plan(plan: Plan, step: str, *, as_json: bool) -> None:
     report({**plan.as_json(), "next": [step]}, as_json=as_json, text=format_next([step]))
 
 
-def _prepare(arguments: list[str], asked: Request, out: Path | None, *, write: bool) -> Prepared:
-    from semiovs.compare.prepare import prepare
-
-    loaded, root = _load(arguments, out)
-    with progress("reading masks") as show:
-        prepared = prepare(loaded, asked, root, write=write, progress=show)
-    _tell_plan(prepared.plan, len(prepared.evaluated))
-    return prepared
-
-
-def _load(arguments: list[str], out: Path | None) -> tuple[LoadedConfig, Path]:
+def _load(arguments: list[str]) -> LoadedConfig:
     from semiovs.config import load_config, split_source
 
     source, overrides = split_source(arguments)
@@ -157,8 +147,7 @@ def _load(arguments: list[str], out: Path | None) -> tuple[LoadedConfig, Path]:
         raise UsageError("give a folder of images or a configuration, or runs to compare (--runs)")
     if source is not None and Path(source).is_dir() and not any((Path(source) / name).is_file() for name in IN_FOLDERS):
         _write_starter(Path(source))
-    loaded = load_config(source, overrides)
-    return loaded, out or Path("runs") / (loaded.config.run.name or "run") / "comparison"
+    return load_config(source, overrides)
 
 
 def _write_starter(folder: Path) -> None:
@@ -171,13 +160,8 @@ def _write_starter(folder: Path) -> None:
     log(f"wrote {path}, as `semiovs init` does: look at it if anything is not as you expect")
 
 
-def _make_request(
-    arms: list[str] | None, seeds: int, folds: int | None, resplit: int, group: str | None, *, teacher: bool
-) -> Request:
-    from semiovs.compare.prepare import Request
-
-    wanted = [name.strip() for text in arms or () for name in text.split(",") if name.strip()]
-    return Request(wanted, seeds, folds, resplit, group, teacher)
+def _split_names(arms: list[str] | None) -> list[str]:
+    return [name.strip() for text in arms or () for name in text.split(",") if name.strip()]
 
 
 def _refuse_beside_runs(**given: object) -> None:
@@ -186,103 +170,69 @@ def _refuse_beside_runs(**given: object) -> None:
         raise UsageError(f"--runs compares what is there; {', '.join(named)} has no meaning beside it")
 
 
-def _tell_plan(plan: Plan, images: int) -> None:
-    cells = len(plan.cells())
-    where = f"{images} labelled images, in {plan.folds} folds" if plan.folds else f"{images} evaluation images"
-    log(
-        f"{', '.join(arm.name for arm in plan.arms)}; {len(plan.seeds)} seed(s): {cells} trainings of {plan.steps} "
-        f"steps, measured on {where}; in {plan.root}"
-    )
-    if len(plan.seeds) < 6:
-        log(f"note: {len(plan.seeds)} seed(s) describe; a verdict needs 6 (--seeds 6)")
-
-
-def _ask_teacher(prepared: Prepared, choice: options.TeacherChoice) -> None:
-    from semiovs.calibration.calibration import identify_teacher
-    from semiovs.compare.teacher_scores import score_teacher
-
-    ids = (record.id for record in prepared.evaluated)
-    choice = choice.resolve(prepared.images.vocabulary, ids=ids)
-    asked = choice.build()
-    with progress("asking the teacher") as show:
-        score_teacher(
-            prepared.plan.root,
-            asked,
-            identify_teacher(choice.name, asked),
-            prepared.images,
-            prepared.evaluated,
-            batch_size=1,
-            progress=show,
-        )
-
-
 def _choose_shard(text: str) -> tuple[int, int]:
     """(i, n) of ``--shard``, or of the processes that `torchrun` started."""
-    index, count = options.parse_shard(text)
+    from semiovs.config.option_texts import parse_shard
+
+    index, count = parse_shard(text)
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size > 1 and count == 1:
         return int(os.environ.get("RANK", "0")), size
     return index, count
 
 
-def _train(plan: Plan, shard: str, jobs: int, budget: float | None, *, keep_checkpoints: bool) -> Outcome:
+def _train(
+    prepared: Prepared,
+    choice: TeacherChoice | None,
+    shard: str,
+    jobs: int,
+    budget: float | None,
+    *,
+    keep_checkpoints: bool,
+) -> Outcome:
     """Train the cells of this shard; the first process of a launch waits for those of the others."""
-    from semiovs.compare.workers import Machine, train_cells
+    from semiovs.comparison.execution import carry_out
+    from semiovs.comparison.workers import Machine, train_cells
 
-    begin, cells = time.monotonic(), plan.cells()
-    deadline = None if budget is None else begin + 60 * budget
+    cells = prepared.plan.cells()
     index, count = _choose_shard(shard)
-    machine = Machine(jobs, deadline=deadline, first_device=index, keep_checkpoints=keep_checkpoints)
-    with progress("training", unit="steps") as show:
-        outcome = train_cells(plan, cells[index::count], machine, show)
+    machine = Machine.within(budget, jobs, first_device=index, keep_checkpoints=keep_checkpoints)
+    agree = options.make_agree(yes=False)
+    outcome = carry_out(prepared, cells[index::count], machine, teacher=choice, agree=agree, show=progress, say=log)
     if index == 0 and count > 1 and not outcome.left and os.environ.get("WORLD_SIZE", "1") != "1":
         with progress("waiting for the other processes", unit="steps") as show:
-            outcome = train_cells(plan, cells, machine, show)
-    log(f"{len(outcome.done)} trainings are finished, after {format_duration(time.monotonic() - begin)}")
+            outcome = train_cells(prepared.plan, cells, machine, show)
     return outcome
 
 
-def _report(plan: Plan, names: tuple[str, ...], outcome: Outcome, again: Again, *, as_json: bool) -> None:
-    from semiovs.compare.results import read_results
-    from semiovs.compare.uncertainty import SEEDS_NEEDED
+def _report(prepared: Prepared, outcome: Outcome, again: Again, *, as_json: bool) -> None:
+    from semiovs.comparison.execution import collect
+    from semiovs.comparison.uncertainty import SEEDS_NEEDED
 
-    results = read_results(plan, names)
-    for cell, reason in outcome.diverged.items():
-        log(f"warning: {cell}: {reason}")
-    if results.arms:
-        few = len(plan.seeds) < SEEDS_NEEDED and not results.missing
-        _write_and_print(results, plan.root, [again(SEEDS_NEEDED)] if few else [], as_json=as_json)
+    found = collect(prepared, outcome, log)
+    if found.results.arms:
+        few = len(prepared.plan.seeds) < SEEDS_NEEDED and not found.results.missing
+        _print(found, [again(SEEDS_NEEDED)] if few else [], as_json=as_json)
 
 
-def _write_and_print(results: Results, root: Path, steps: list[str], *, as_json: bool) -> None:
-    from semiovs.compare.files import write_files
+def _print(found: ComparisonReport, steps: list[str], *, as_json: bool) -> None:
+    steps = [*steps, f"# look at {found.page}"]
+    data = {
+        **found.results.as_json(),
+        "files": {name: str(path) for name, path in found.files.items()},
+        "next": steps,
+    }
+    report(data, as_json=as_json, text=f"{_format_text(found)}\n{format_next(steps)}")
 
-    files = write_files(results, root)
-    steps = [*steps, f"# look at {files['page']}"]
-    data = {**results.as_json(), "files": {name: str(path) for name, path in files.items()}, "next": steps}
-    report(data, as_json=as_json, text=f"{_format_text(results)}\n{format_next(steps)}")
 
+def _format_text(found: ComparisonReport) -> str:
+    from semiovs.comparison.tables import list_arms, list_differences
 
-def _format_text(results: Results) -> str:
-    from semiovs.compare.tables import list_arms, list_differences
-
-    said = [*results.answers[0].sentences, *results.answers[0].cost] if results.answers else []
-    tables = [format_table(*list_arms(results)), format_table(*list_differences(results))]
-    return "\n".join([*said, "", tables[0], "", tables[1]])
+    tables = [format_table(*list_arms(found.results)), format_table(*list_differences(found.results))]
+    return "\n".join([*found.says, "", tables[0], "", tables[1]])
 
 
 def _compare_runs(runs: list[Path], group: str | None, out: Path | None, *, as_json: bool) -> None:
-    from semiovs.compare.handed_in import read_runs
+    from semiovs.comparison.execution import compare_runs
 
-    results = read_runs(runs, group)
-    _write_and_print(results, out or Path("runs") / "comparison", [], as_json=as_json)
-
-
-def _raise_unfinished(plan: Plan, outcome: Outcome) -> None:
-    """Raise what the exit code tells: trainings that are left, or diverged."""
-    if outcome.left:
-        raise PreemptedError(
-            f"{len(outcome.left)} trainings of {len(plan.cells())} are left; the same command goes on with them"
-        )
-    if outcome.diverged:
-        raise DivergedError(f"{len(outcome.diverged)} trainings diverged: {', '.join(outcome.diverged)}")
+    _print(compare_runs(runs, group, out), [], as_json=as_json)

@@ -11,7 +11,6 @@ import typer
 
 from semiovs.cli.console import Json, format_table, report
 from semiovs.cli.next_steps import format_next
-from semiovs.cli.teacher_options import parse_set
 from semiovs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ def convert(
     out = to if to.suffix == ".safetensors" else to / "model.safetensors"
     _require_free(out, overwrite)
 
+    from semiovs.config.option_texts import parse_set
     from semiovs.files import sha256_of
     from semiovs.models.published_checkpoints import read_published
     from semiovs.models.weights import ModelCard, save_model

@@ -70,7 +70,7 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Make masks of annotations, and a list for data.labeled. Everything is written, or nothing."""
-    from semiovs.cli.teacher_options import parse_on_error
+    from semiovs.config.option_texts import parse_on_error
     from semiovs.exchange import ClassRules, ImageIndex, Importer, ProblemList, read_annotations
 
     _check_options(from_, crowd, add_to, classes)
@@ -140,7 +140,7 @@ def _read_list(path: Path, root: Path) -> Manifest:
 
 def _parse_map(texts: Sequence[str]) -> dict[str, str]:
     """``a=b,c=ignore``, once or several times."""
-    from semiovs.cli.teacher_options import join_maps
+    from semiovs.config.option_texts import join_maps
 
     parts = [(text, pair.rpartition("=")) for text in texts for pair in text.split(",") if pair.strip()]
     for text, (label, _, name) in parts:

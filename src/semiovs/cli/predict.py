@@ -11,7 +11,6 @@ import typer
 
 from semiovs.cli.console import Json, error, log, report
 from semiovs.cli.progress import progress
-from semiovs.cli.teacher_options import parse_on_error
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +51,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Segment pictures: writes an id mask, a coloured mask and an overlay for each."""
+    from semiovs.config.option_texts import parse_on_error
     from semiovs.engine.run_data import describe_other_classes, describe_other_size, find_training_size
     from semiovs.inference import Predictor
     from semiovs.inference.prediction_files import check_targets, default_folder, list_jobs

@@ -1,79 +1,12 @@
-"""Progress of long commands, on stderr: a bar on a terminal, else a line every 15 seconds."""
+"""Progress of long commands, its lines printed like every other message."""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 
 from semiovs.cli.console import log
-from semiovs.duration import format_duration
+from semiovs.progress import Progress, show_progress
 
-#: Seconds between two lines where stderr is no terminal.
-_EVERY = 15.0
+__all__ = ["Progress", "progress"]
 
-Progress = Callable[[int, int], None]
-
-
-@contextmanager
-def progress(what: str, *, unit: str = "images", shown: bool = True) -> Iterator[Progress]:
-    """Function to call with (done, total) after each image or other unit; shows speed and time left (nothing unless
-    `shown`).
-    """
-    if not shown:
-        yield lambda done, total: None  # noqa: ARG005
-    elif sys.stderr.isatty():
-        with _show_bar(what) as show:
-            yield show
-    else:
-        yield _ProgressLines(what, unit)
-
-
-@contextmanager
-def _show_bar(what: str) -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    left = (TextColumn("{task.fields[speed]} time left"), TimeRemainingColumn())
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), *left)
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task, speed = bar.add_task(what, total=None, speed=""), _SpeedMeter()
-
-        def show(done: int, total: int) -> None:
-            found = speed(done)
-            bar.update(task, completed=done, total=total, speed=f"{found:.1f} a second," if found else "")
-
-        yield show
-
-
-class _SpeedMeter:
-    """Images per second since the first call; images done before it are not counted."""
-
-    def __init__(self) -> None:
-        self._begin = time.monotonic()
-        self._first: int | None = None
-
-    def __call__(self, done: int) -> float:
-        now = time.monotonic()
-        if self._first is None:
-            self._first, self._begin = done, now
-        return (done - self._first) / max(now - self._begin, 1e-9)
-
-
-class _ProgressLines:
-    """Prints a line every `_EVERY` seconds."""
-
-    def __init__(self, what: str, unit: str) -> None:
-        self._what, self._unit = what, unit
-        self._last = time.monotonic()
-        self._speed = _SpeedMeter()
-
-    def __call__(self, done: int, total: int) -> None:
-        now, speed = time.monotonic(), self._speed(done)
-        if now - self._last < _EVERY or done >= total:
-            return
-        self._last = now
-        left = f", {format_duration((total - done) / speed)} left" if speed else ""
-        log(f"{self._what}: {done} of {total} {self._unit}, {speed:.1f} a second{left}")
+progress = partial(show_progress, say=log)

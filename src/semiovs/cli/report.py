@@ -62,10 +62,10 @@ def _propose_steps(found: Found) -> list[str]:
 
 
 def _report_comparison(root: Path, out: Path | None, *, as_json: bool) -> None:
-    from semiovs.compare.files import write_files
-    from semiovs.compare.page import write_comparison_page
-    from semiovs.compare.plan import Plan
-    from semiovs.compare.results import read_results
+    from semiovs.comparison.files import write_files
+    from semiovs.comparison.page import write_comparison_page
+    from semiovs.comparison.plan import Plan
+    from semiovs.comparison.results import read_results
     from semiovs.registry import DATASETS, lookup
 
     plan = Plan.read(root)

@@ -14,7 +14,6 @@ from semiovs.cli import teacher_options
 from semiovs.cli.console import Json, format_table, log, report
 from semiovs.cli.next_steps import format_next
 from semiovs.cli.progress import progress
-from semiovs.cli.teacher_options import TeacherChoice, parse_shard
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -187,6 +186,7 @@ def _make_class_reader(
     yes: bool,
 ) -> _ClassReader:
     """Make the source of classes that ``--teacher`` or ``--scores`` names."""
+    from semiovs.engine.teacher_choice import TeacherChoice
     from semiovs.ovs.stored_answers import StoredTeacher
 
     if (teacher is None) == (scores is None):
@@ -194,7 +194,8 @@ def _make_class_reader(
     if scores == "none":
         return _ClassReader("none", None)
     if teacher is not None:
-        choice = TeacherChoice(teacher, weights, map=mapping, pairs=pairs).resolve(vocabulary, yes=yes)
+        typed = TeacherChoice(teacher, weights, map=mapping, pairs=pairs)
+        choice = typed.resolve(vocabulary, agree=teacher_options.make_agree(yes=yes), say=log)
         asked = choice.build()
         asked.check_vocabulary(vocabulary)
         return _ClassReader(choice.name, asked, options=choice.arguments(same_images=True))
@@ -297,6 +298,8 @@ def _scan_images(task: _SelectTask, shard: tuple[int, int]) -> tuple[ScanTable, 
 
 
 def _scan_part(task: _SelectTask, shard: str, *, as_json: bool) -> None:
+    from semiovs.config.option_texts import parse_shard
+
     scan, done, seconds = _scan_images(task, parse_shard(shard))
     facts = {"shard": shard, "listed": done.listed, "scanned": done.made, "seconds": round(seconds, 3)}
     text = (

@@ -1,29 +1,20 @@
-"""Options of the verbs that run a teacher (label, calibrate, card, select), and their parsers."""
+"""Options of the verbs that run a teacher (label, calibrate, card, select, compare), and how they are read."""
 
 from __future__ import annotations
 
-import re
-import shlex
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semiovs.cli.console import log
-from semiovs.errors import ConfigError, DataError, UsageError, WeightsError
-from semiovs.vocab.rules import require_words
+from semiovs.errors import UsageError
 
 if TYPE_CHECKING:
-    from semiovs.calibration.calibration import Rare
     from semiovs.data.collection import Collection
-    from semiovs.ovs import OpenVocabModel
-    from semiovs.ovs.at_hand import KnownTeacher
-    from semiovs.vocab.vocabulary import Vocabulary
-
-_Class = TypeVar("_Class", bound=int | str)
+    from semiovs.engine.teacher_choice import TeacherChoice
 
 Labeled = Annotated[
     list[str] | None,
@@ -31,9 +22,6 @@ Labeled = Annotated[
         metavar="CONFIG [KEY=VALUE]...", help="Configuration with labelled images (data.labeled) and classes."
     ),
 ]
-#: The name that stands for the teacher at hand.
-AUTO = "auto"
-
 Teacher = Annotated[
     str, typer.Option(help="Teacher that labels (semiovs list teachers), or auto: the one that is at hand.")
 ]
@@ -75,221 +63,28 @@ RareClasses = Annotated[
 Folds = Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")]
 
 
-@dataclass(frozen=True)
-class TeacherChoice:
-    """A teacher as given on the command line: name, ``--weights``, ``--from``, ``--map`` and ``--set``."""
+def type_teacher(
+    name: str,
+    weights: Path | None,
+    from_: Path | None,
+    map_: Sequence[str] | None,
+    set_: Sequence[str] | None,
+) -> TeacherChoice:
+    """The teacher of ``--teacher``, ``--weights``, ``--from``, ``--map`` and ``--set``."""
+    from semiovs.engine.teacher_choice import TeacherChoice
 
-    name: str
-    weights: Path | None = None
-    root: Path | None = None
-    map: Sequence[str] | None = None
-    pairs: Sequence[str] = field(default_factory=list)
-
-    def build(self) -> OpenVocabModel:
-        """Make the teacher.
-
-        Raises:
-            UsageError: an option that does not hold; WeightsError: no weights.
-        """
-        from semiovs.ovs import build_ovs
-
-        return build_ovs(self.name, weights=self.weights, **self.options())
-
-    def resolve(
-        self, vocabulary: Vocabulary, *, answers: Path | None = None, ids: Iterable[str] = (), yes: bool = False
-    ) -> TeacherChoice:
-        """The teacher that ``auto`` stands for; any other stays.
-
-        In this order: the masks in the folder `answers`, if it has one for each of `ids`; a teacher whose weights are
-        here; one from the hub, if the user agrees (`yes`: has agreed).
-
-        Raises:
-            UsageError: `auto` with options, or nobody agreed; ConfigError: classes without words; WeightsError: there
-            is none, and what to do.
-        """
-        if self.name != AUTO:
-            return self
-        if self.weights or self.root or self.map or self.pairs:
-            raise UsageError("--teacher auto chooses weights and options; name the teacher that these options are of")
-        if answers is not None and _has_masks(answers, ids):
-            log(f"--teacher auto: the masks in {answers}")
-            return TeacherChoice("masks", root=answers)
-        require_words(vocabulary.prompts)
-        found = _find_known(yes=yes)
-        choice = TeacherChoice(found.name, Path(found.weights) if found.weights else None, pairs=found.pairs)
-        log(f"--teacher auto: {found.facts}: {shlex.join(choice.arguments())}")
-        return choice
-
-    def options(self) -> dict[str, Any]:
-        """Options of the teacher by name."""
-        options = parse_set(self.pairs)
-        if self.root is not None:
-            options["root"] = str(self.root)
-        if self.map:
-            options["map"] = parse_map(self.map)
-        return options
-
-    def list_places(self) -> list[Path]:
-        """Files and folders that the teacher comes from: weights, answers, and those of an ensemble's members."""
-        options = self.options()
-        members = options.get("members")
-        rows = [row for row in members if isinstance(row, dict)] if isinstance(members, list) else []
-        named = [self.weights, options.get("root"), options.get("weights"), *(row.get("weights") for row in rows)]
-        inner = (row["options"].get("root") for row in rows if isinstance(row.get("options"), dict))
-        return [Path(str(place)) for place in (*named, *inner) if place is not None]
-
-    def arguments(self, *, same_images: bool = False) -> list[str]:
-        """The options as typed, for the next command; ``--from`` and ``--map`` only if that asks about the same
-        images.
-        """
-        typed = ["--teacher", self.name, *(["--weights", str(self.weights)] if self.weights else [])]
-        if same_images:
-            typed += [*(["--from", str(self.root)] if self.root else [])]
-            typed += (part for text in self.map or () for part in ("--map", text))
-        return [*typed, *(part for pair in self.pairs for part in ("--set", pair))]
+    return TeacherChoice(name, weights, from_, map_, set_ or [])
 
 
-def _has_masks(folder: Path, ids: Iterable[str]) -> bool:
-    """Whether a folder of masks, which is no store, has one for every image."""
-    from semiovs.ovs.masks import MasksTeacher
-    from semiovs.store.meta import META
+def make_agree(*, yes: bool) -> Callable[[str], bool | None]:
+    """How weights are fetched (`TeacherChoice.resolve`): `yes` agrees, else the user is asked, where there is one."""
 
-    if (folder / META).exists():
-        return False
-    try:
-        masks = MasksTeacher(folder)
-    except DataError:  # no folder, or no masks
-        return False
-    found = [masks.version(identifier) != "" for identifier in ids]
-    return bool(found) and all(found)
+    def agree(offer: str) -> bool | None:
+        if yes or not sys.stdin.isatty():
+            return yes or None
+        return typer.confirm(f"{offer}. Fetch it?", err=True)
 
-
-def _find_known(*, yes: bool) -> KnownTeacher:
-    """A teacher whose weights are here, or are fetched now."""
-    from semiovs.models.weight_catalog import explain_download
-    from semiovs.models.weight_files import pull
-    from semiovs.ovs import at_hand
-
-    if (known := at_hand.find_here()) is not None:
-        return known
-    byhand = explain_download(at_hand.suggest_download().row)
-    other = "or give masks of your own (--teacher masks --from DIR); see docs/guides/choosing.md"
-    if (known := at_hand.find_on_hub()) is None:
-        raise WeightsError(f"--teacher auto: no teacher is here, and there is no network: {byhand}; {other}")
-    offer = f"no teacher is here; {known.facts} can be fetched from {known.row.source}"
-    if not yes and not sys.stdin.isatty():
-        raise UsageError(f"--teacher auto: {offer}: agree with --yes, {other}")
-    if not yes and not typer.confirm(f"{offer}. Fetch it?", err=True):
-        raise UsageError(f"--teacher auto: nothing was fetched; name a teacher, {other}")
-    pull(known.row)
-    return known
-
-
-def find_answers(arguments: Sequence[str]) -> Path | None:
-    """The folder `ood.labels` of the configuration, whether it is there or not; None without OOD images."""
-    from semiovs.config import load_config, split_source
-    from semiovs.registry import DATASETS, lookup
-
-    config = load_config(*split_source(arguments)).config
-    if config.ood is None or config.ood.labels is None:
-        return None
-    dataset = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood)
-    root: Path = dataset.root
-    return root / config.ood.labels
-
-
-def parse_set(pairs: Iterable[str]) -> dict[str, Any]:
-    """Values of ``--set OPTION=VALUE`` by name, read as YAML, or as text where they are none.
-
-    Raises:
-        UsageError: no such pair, or an option with two values.
-    """
-    import yaml
-
-    given: dict[str, str] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--set {pair}: expected KEY=VALUE, like dilations=[6,12,18]")
-        if given.setdefault(key, text) != text:
-            raise UsageError(f"--set: '{key}' is given twice, as '{given[key]}' and as '{text}'; give it once")
-    options: dict[str, Any] = {}
-    for key, text in given.items():
-        try:
-            options[key] = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError):
-            options[key] = text
-    return options
-
-
-def parse_map(texts: Sequence[str]) -> dict[str, int | str]:
-    """Join the values of ``--map``: each ``7=road,8=ignore``, ``128,64,128=road;0,0,0=ignore``, or a YAML file.
-
-    Raises:
-        UsageError: one that does not hold, or a value with two classes; ConfigError: the same in a file.
-    """
-    return join_maps(pair for text in texts for pair in _parse_one_map(text))
-
-
-def join_maps(pairs: Iterable[tuple[str, _Class]]) -> dict[str, _Class]:
-    """Join the (value, class) of options that may be repeated.
-
-    Raises:
-        UsageError: a value with two classes.
-    """
-    mapping: dict[str, _Class] = {}
-    for value, name in pairs:
-        if mapping.setdefault(value, name) != name:
-            raise UsageError(f"--map: '{value}' is given twice, as '{mapping[value]}' and as '{name}'; give it once")
-    return mapping
-
-
-def _parse_one_map(text: str) -> Iterable[tuple[str, int | str]]:
-    from semiovs.config.yaml_reader import read_yaml
-
-    path = Path(text)
-    if path.suffix in {".yaml", ".yml"}:
-        data = read_yaml(path)
-        if not isinstance(data, dict):
-            raise ConfigError(f"--map {text}: expected lines 'value: class'")
-        return [(str(key), value) for key, value in data.items()]
-    pairs: list[tuple[str, int | str]] = []
-    key: list[str] = []
-    for part in re.split("[,;]", text):
-        value, equals, name = part.partition("=")
-        key.append(value.strip())
-        if equals:
-            pairs.append((",".join(key), name.strip()))
-            key = []
-    if key or not all(name for _, name in pairs):
-        raise UsageError(f"--map {text}: expected '7=road,8=ignore' or a YAML file")
-    return pairs
-
-
-def parse_rare(text: str) -> Rare:
-    """Value of ``--rare``."""
-    if text == "global":
-        return "global"
-    if text == "ignore":
-        return "ignore"
-    raise UsageError(f"--rare {text}: global or ignore")
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """(i, n) of ``--shard i/n``."""
-    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
-    if not match:
-        raise UsageError(f"--shard {text}: expected I/N, like 0/4")
-    return int(match[1]), int(match[2])
-
-
-def parse_on_error(text: str) -> Literal["fail", "skip"]:
-    """Value of ``--on-error``."""
-    if text == "fail":
-        return "fail"
-    if text == "skip":
-        return "skip"
-    raise UsageError(f"--on-error {text}: skip or fail")
+    return agree
 
 
 def read_labeled_images(
@@ -297,12 +92,10 @@ def read_labeled_images(
 ) -> tuple[Collection, TeacherChoice]:
     """Read only the labelled images of the configuration; also returns the teacher to ask (`TeacherChoice.resolve`)."""
     from semiovs.config import load_config, split_source
-    from semiovs.registry import DATASETS, lookup
+    from semiovs.engine import teacher_choice
 
     source, overrides = split_source(arguments)
     if source is None and not overrides:
         raise UsageError("give a configuration with labelled images, or data.root=DIR")
     config = load_config(source, overrides).config
-    found: Collection = lookup(DATASETS, config.data.name, kind="data set").load()(config.data).labeled()
-    ids = (record.id for record in found.labeled)
-    return found, teacher.resolve(found.vocabulary, answers=find_answers(arguments), ids=ids, yes=yes)
+    return teacher_choice.read_labeled_images(config, teacher, agree=make_agree(yes=yes), say=log)

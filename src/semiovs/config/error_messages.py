@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from semiovs.config.layers import COMMAND_LINE, DEFAULT, SHORT, Layer, Leaf, join_key, sections, split_key
+from semiovs.config.layers import COMMAND_LINE, DEFAULT, PYTHON, SHORT, Layer, Leaf, join_key, sections, split_key
 from semiovs.errors import ConfigError, did_you_mean
 from semiovs.registry import DATASETS, METHODS, SEGMENTERS, Option, RegistryTable
 
@@ -182,7 +182,7 @@ def _locate_problem(path: str, what: str, layer: Layer) -> str:
             path, what = join_key(path, named), rest
     given = [p for p in layer if p == path or p.startswith(f"{path}.")]
     mentioned = [p for p in given if p.rpartition(".")[2] in what] or given
-    last = next((p for p in mentioned if layer[p].origin == COMMAND_LINE), mentioned[-1] if mentioned else "")
+    last = next((p for p in mentioned if layer[p].origin in (COMMAND_LINE, PYTHON)), mentioned[-1] if mentioned else "")
     return format_problem(path, what, layer.get(last))
 
 

@@ -21,6 +21,8 @@ from semiovs.errors import ConfigError
 from semiovs.registry import METHODS
 
 COMMAND_LINE = "command line"
+#: Values that a program gives as a mapping.
+PYTHON = "Python"
 DEFAULT = "default"
 MEASURED = "measured on the training images"
 
@@ -79,10 +81,12 @@ def is_within(path: str, section: str) -> bool:
 
 
 class LayerReader:
-    """Reads sources into layers; problems are collected in `problems`."""
+    """Reads sources into layers; problems are collected in `problems`. origin: of ``key=value`` arguments."""
 
-    def __init__(self, cwd: Path) -> None:
+    def __init__(self, cwd: Path, origin: str = COMMAND_LINE) -> None:
         self.cwd = cwd
+        self.origin = origin
+        self.where = "on the command line" if origin == COMMAND_LINE else f"in {origin}"
         self.problems: list[str] = []
 
     def read_chain(self, source: ConfigSource, above: tuple[str, ...] = ()) -> Layer:
@@ -142,11 +146,11 @@ class LayerReader:
             if path.strip() != "extends" or not equals:
                 others.append(text)
                 continue
-            node = parse_yaml(value, f"on the {COMMAND_LINE}")
-            found = None if node is None else to_plain(node, f"on the {COMMAND_LINE}")
+            node = parse_yaml(value, self.where)
+            found = None if node is None else to_plain(node, self.where)
             listed: list[Any] = found if isinstance(found, list) else [found]
             if not all(isinstance(name, str) for name in listed):
-                self.problems.append(f"config: extends: expected a preset or file, got {value!r} on the {COMMAND_LINE}")
+                self.problems.append(f"config: extends: expected a preset or file, got {value!r} {self.where}")
                 continue
             names.extend(listed)
         return names, others
@@ -158,16 +162,16 @@ class LayerReader:
             path, equals, value = text.partition("=")
             path = path.strip()
             if not equals or not path:
-                self.problems.append(f"config: '{text}': expected key=value on the command line{_suggest_quotes(text)}")
+                self.problems.append(f"config: '{text}': expected key=value {self.where}{_suggest_quotes(text)}")
                 continue
             try:
-                node = parse_yaml(value, "on the command line")
-                data = None if node is None else to_plain(node, "on the command line")
+                node = parse_yaml(value, self.where)
+                data = None if node is None else to_plain(node, self.where)
             except ConfigError as error:
                 reason = str(error).partition(": not valid YAML: ")[2] or str(error).rpartition(": ")[2]
-                self.problems.append(f"config: {path}: {value!r} is not valid YAML: {reason} on the command line")
+                self.problems.append(f"config: {path}: {value!r} is not valid YAML: {reason} {self.where}")
                 continue
-            for key, leaf in expand_value(path, data):
+            for key, leaf in expand_value(path, data, self.origin):
                 put_leaf(layer, key, leaf)
         return layer
 
@@ -179,13 +183,13 @@ def _suggest_quotes(text: str) -> str:
     return "; it is a file: put a pattern with a star into quotes, so that the shell leaves it whole"
 
 
-def expand_value(path: str, data: Any) -> Iterator[tuple[str, Leaf]]:
+def expand_value(path: str, data: Any, origin: str) -> Iterator[tuple[str, Leaf]]:
     """Expand a mapping given for a section (``ood={images: DIR}``) to its keys; other values stay as they are."""
     if isinstance(data, dict) and path in sections():
         for key, value in data.items():
-            yield from expand_value(join_key(path, key), value)
+            yield from expand_value(join_key(path, key), value, origin)
     else:
-        yield path, Leaf(data, COMMAND_LINE)
+        yield path, Leaf(data, origin)
 
 
 def put_leaf(layer: Layer, path: str, leaf: Leaf) -> None:

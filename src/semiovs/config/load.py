@@ -19,6 +19,7 @@ from semiovs.config.layers import (
     COMMAND_LINE,
     DEFAULT,
     MEASURED,
+    PYTHON,
     Layer,
     LayerReader,
     Leaf,
@@ -29,7 +30,7 @@ from semiovs.config.layers import (
 )
 from semiovs.config.paths import resolve_paths
 from semiovs.config.schema import Config
-from semiovs.config.sources import find_source
+from semiovs.config.sources import find_source, make_source
 from semiovs.config.yaml_reader import format_inline
 from semiovs.errors import UsageError
 from semiovs.registry import METHODS, SEGMENTERS
@@ -65,30 +66,36 @@ class LoadedConfig:
         return "\n".join(lines) + "\n"
 
 
-def load_config(source: str | None, overrides: Sequence[str] = (), *, cwd: Path | None = None) -> LoadedConfig:
-    """Load a preset (``pascal/92``), a YAML file or a run directory, with ``key=value`` arguments on top.
+def load_config(
+    source: str | Mapping[str, Any] | None,
+    overrides: Sequence[str] = (),
+    *,
+    cwd: Path | None = None,
+    origin: str = COMMAND_LINE,
+) -> LoadedConfig:
+    """Load a preset (``pascal/92``), a YAML file, a run directory or a mapping, with ``key=value`` arguments on top.
 
     ``extends=NAME`` (or a list) among the arguments lays further presets or files over `source`: a method's recipe over
     a split.
 
     source: None for the schema's defaults; cwd: start of relative paths on the command line, the working directory by
-    default.
+    default; origin: of the arguments, COMMAND_LINE or PYTHON.
 
     Raises:
         ConfigError: all that is wrong, one line a problem with key, file and line.
     """
     cwd = Path(os.path.abspath(cwd or Path.cwd()))  # noqa: PTH100 - links in the path are kept
-    reader = LayerReader(cwd)
+    reader = LayerReader(cwd, origin)
     layer: Layer = {}
     text = ""
     if source is not None:
-        found = find_source(source, folder=cwd, cwd=cwd)
+        found = find_source(source, folder=cwd, cwd=cwd) if isinstance(source, str) else make_source(source, PYTHON)
         layer, text = reader.read_chain(found), found.text
         layer.setdefault("run.name", Leaf(found.name))
     further, values = reader.split_extends(overrides)
     for name in further:
         layer = overlay_layer(
-            layer, reader.read_chain(find_source(name, folder=cwd, cwd=cwd, where=f" (extends) on the {COMMAND_LINE}"))
+            layer, reader.read_chain(find_source(name, folder=cwd, cwd=cwd, where=f" (extends) {reader.where}"))
         )
     layer = overlay_layer(layer, reader.read_command_line(values))
     problems = list(reader.problems)

@@ -15,15 +15,16 @@ from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
-from semiovs.config.layers import COMMAND_LINE, Layer, Leaf
+from semiovs.config.layers import COMMAND_LINE, PYTHON, Layer, Leaf
 
 
 class PathRule(Enum):
     """What a relative path of the configuration starts from.
 
-    ROOT: the file that says it (preset, default, command line: the working directory). DATA: `data.root`, and on the
-    command line first the working directory if the path exists there. WEIGHTS: the file that says it, on the command
-    line the working directory, where it exists; else it stays as it is (a name in `SEMIOVS_WEIGHTS_DIR`).
+    ROOT: the file that says it (preset, default, command line, Python: the working directory). DATA: `data.root`, and
+    on the command line and in Python first the working directory if the path exists there. WEIGHTS: the file that says
+    it, on the command line and in Python the working directory, where it exists; else it stays as it is (a name in
+    `SEMIOVS_WEIGHTS_DIR`).
     """
 
     ROOT = "root"
@@ -64,7 +65,7 @@ def _resolve(value: str, leaf: Leaf, rule: PathRule, cwd: Path) -> str:
     candidate = os.path.normpath(os.path.join(leaf.folder or cwd, path))
     if rule is PathRule.ROOT or os.path.isabs(path):
         return candidate
-    said_here = leaf.origin == COMMAND_LINE or (rule is PathRule.WEIGHTS and leaf.folder is not None)
+    said_here = leaf.origin in (COMMAND_LINE, PYTHON) or (rule is PathRule.WEIGHTS and leaf.folder is not None)
     return candidate if said_here and _path_exists(candidate) else value
 
 

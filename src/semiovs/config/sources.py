@@ -9,12 +9,15 @@ bytes).
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
+from semiovs.config.yaml_reader import format_inline
 from semiovs.errors import ConfigError, did_you_mean
 
 SUFFIXES = (".yaml", ".yml")
@@ -85,6 +88,33 @@ def find_source(name: str, *, folder: Path, cwd: Path, where: str = "") -> Confi
     if name and os.path.isdir(path):
         raise ConfigError(f"config: '{name}' is a directory without config.yaml or semiovs.yaml{where}")
     raise ConfigError(f"config: no preset or file '{name}'{_suggest_source(name, os.path.dirname(path))}{where}")
+
+
+def make_source(values: Mapping[str, Any], label: str) -> ConfigSource:
+    """The source that a mapping is: of sections (``{"train": {"steps": 9}}``) or dotted keys (``{"train.steps": 9}``).
+
+    Raises:
+        ConfigError: a value that no YAML file can hold.
+    """
+    return ConfigSource(label, "run", format_inline(to_yaml_data(values)), None)
+
+
+def to_yaml_data(value: Any) -> Any:
+    """Plain data for `format_inline`: paths become text, tuples lists, and scalars of NumPy numbers.
+
+    Raises:
+        ConfigError: a value of another type.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): to_yaml_data(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_yaml_data(inner) for inner in value]
+    if isinstance(value, os.PathLike):
+        return str(os.fspath(value))
+    plain = value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value
+    if plain is None or type(plain) in (bool, int, float, str):
+        return plain
+    raise ConfigError(f"config: {value!r} ({type(value).__name__}) is no value of a configuration")
 
 
 def _read_file(path: Path, cwd: Path) -> ConfigSource:

@@ -20,13 +20,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiovs.compare.arms import ARMS as ALL_ARMS
-from semiovs.compare.arms import Arm
-from semiovs.compare.files import write_files
-from semiovs.compare.plan import Cell
-from semiovs.compare.prepare import Request, prepare
-from semiovs.compare.results import read_results
-from semiovs.compare.workers import Machine, Progress, train_cells
+from semiovs.comparison.arms import ARMS as ALL_ARMS
+from semiovs.comparison.arms import Arm
+from semiovs.comparison.files import write_files
+from semiovs.comparison.plan import Cell
+from semiovs.comparison.prepare import Request, prepare
+from semiovs.comparison.results import read_results
+from semiovs.comparison.workers import Machine, Progress, train_cells
 from semiovs.config import load_config
 from semiovs.demo.ood_labels import OodLabels, label_ood
 from semiovs.demo.synthetic import WorldSize, write_world

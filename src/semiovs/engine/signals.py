@@ -10,6 +10,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from semiovs.engine.distributed import is_launched
+from semiovs.engine.host import COMMAND, Host
 from semiovs.errors import InterruptedRunError, PreemptedError, SemiovsError
 
 #: Signals that schedulers send before preemption; Windows has only the first.
@@ -25,11 +26,13 @@ class StopSignals:
 
     A second signal ends the process at once with 128 + its number, without a checkpoint. `torchrun` forwards to its
     processes what the terminal or the scheduler has sent them already: under it, what comes within `grace` seconds of
-    the first signal is the same request. (The exit code of `torchrun` itself is its own.)
+    the first signal is the same request. (The exit code of `torchrun` itself is its own.) In a program whose process is
+    not ours to end (`Host.may_end`), the second signal raises KeyboardInterrupt.
     """
 
-    def __init__(self, grace: float | None = None) -> None:
+    def __init__(self, grace: float | None = None, *, host: Host = COMMAND) -> None:
         self.received = 0
+        self.host = host
         self.grace = grace if grace is not None else (_GRACE if is_launched() else 0.0)
         self._at = 0.0
         self._process = os.getpid()
@@ -59,6 +62,8 @@ class StopSignals:
         if not self.received:
             self.received, self._at = number, time.monotonic()
         elif time.monotonic() - self._at >= self.grace:
+            if not self.host.may_end:
+                raise KeyboardInterrupt
             os._exit(128 + number)
 
 

@@ -25,6 +25,7 @@ from semiovs.engine.experiment import Experiment
 from semiovs.engine.explanations import explain_metrics
 from semiovs.engine.guards import Guards, NoteWriter, Watched
 from semiovs.engine.hooks import CheckpointHook, EstimateHook, EvaluationHook, HeldOutHook, LogHook, StopHook
+from semiovs.engine.host import COMMAND, Host
 from semiovs.engine.loop import SCORES, Hook, Learner, fit
 from semiovs.engine.rehearsal import FEWEST, rehearse
 from semiovs.engine.run import Run, read_metrics
@@ -59,7 +60,9 @@ class TrainingResult:
         return {"run": str(self.directory), "step": self.step, "last": dict(self.last), "best": best}
 
 
-def train(loaded: LoadedConfig, command: Sequence[str], *, overwrite: bool = False) -> TrainingResult:
+def train(
+    loaded: LoadedConfig, command: Sequence[str], *, overwrite: bool = False, host: Host = COMMAND
+) -> TrainingResult:
     """Train a configuration in a new run directory, or resume it after `torchrun` restarted the processes.
 
     Raises:
@@ -73,7 +76,7 @@ def train(loaded: LoadedConfig, command: Sequence[str], *, overwrite: bool = Fal
         run = _find_restarted_run(config, world)
         if run is not None:
             with _writing(run, world):
-                return _train(_build_continued(config, run, world), run)
+                return _train(_build_continued(config, run, world), run, host)
         run = _choose_run(config, world)
         overwrite = overwrite or config.run.overwrite
         if world.is_main:
@@ -88,11 +91,16 @@ def train(loaded: LoadedConfig, command: Sequence[str], *, overwrite: bool = Fal
                     run.point_latest()
             world.barrier()
             with _log_to_run(run, world):
-                return _train(keep_data(experiment, run), run)
+                return _train(keep_data(experiment, run), run, host)
 
 
 def resume(
-    directory: Path, overrides: Sequence[str], command: Sequence[str], *, changed_data: bool = False
+    directory: Path,
+    overrides: Sequence[str],
+    command: Sequence[str],
+    *,
+    changed_data: bool = False,
+    host: Host = COMMAND,
 ) -> TrainingResult:
     """Continue a run from its newest valid checkpoint; `overrides` may change `CHANGEABLE_KEYS`.
 
@@ -113,7 +121,7 @@ def resume(
             run.note_command(command)
             if overrides:
                 write_text(run.config, loaded.dump())
-        return _train(experiment, run)
+        return _train(experiment, run, host)
 
 
 def _build_continued(config: Config, run: Run, world: World, *, changed_data: bool = False) -> Experiment:
@@ -139,7 +147,7 @@ def _open_checkpoints(config: Config, run: Run) -> Checkpoints:
     return Checkpoints(run.checkpoints, keep_last=config.train.keep_last, keep_every=config.train.keep_every)
 
 
-def _train(experiment: Experiment, run: Run) -> TrainingResult:
+def _train(experiment: Experiment, run: Run, host: Host) -> TrainingResult:
     world, learner = experiment.world, experiment.learner
     log.info("%s", experiment.summary())
     if weights := describe_class_weights(experiment.config, experiment.sources.vocabulary.names):
@@ -154,8 +162,8 @@ def _train(experiment: Experiment, run: Run) -> TrainingResult:
     with ExitStack() as stack:
         stack.enter_context(explain_out_of_memory(experiment))
         told = _tell_time(experiment)
-        writers = _make_writers(experiment, run, stack) if world.is_main else []
-        hooks, stop = _make_hooks(experiment, run, checkpoints, writers, stack.enter_context(StopSignals()))
+        writers = _make_writers(experiment, run, stack, host) if world.is_main else []
+        hooks, stop = _make_hooks(experiment, run, checkpoints, writers, stack.enter_context(StopSignals(host=host)))
         if not told:
             hooks.insert(0, EstimateHook(experiment.recipe, world))
         accumulate = experiment.recipe.accumulate
@@ -250,9 +258,10 @@ def _evaluate_model(
     return {**values, "unpredicted": missed, "by_image": found.by_image}
 
 
-def _make_writers(experiment: Experiment, run: Run, stack: ExitStack) -> list[RowWriter]:
-    lines = stack.enter_context(ConsoleWriter(experiment.recipe.total_steps))
-    writers: list[RowWriter] = [JsonLinesWriter(run.metrics), lines]
+def _make_writers(experiment: Experiment, run: Run, stack: ExitStack, host: Host) -> list[RowWriter]:
+    writers: list[RowWriter] = [JsonLinesWriter(run.metrics)]
+    if host.shows:
+        writers.append(stack.enter_context(ConsoleWriter(experiment.recipe.total_steps)))
     if writes_tensorboard(experiment.config.run.tensorboard):
         writers.append(TensorBoardWriter(run.tensorboard, after_step=experiment.learner.step))
     notes = NoteWriter(Guards(_watch(experiment)), writers[0], read_metrics(run.metrics))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from semiovs.images.orientation import orient_image, read_orientation
 from semiovs.images.pixels import Pixels, decode_pixels, read_pixels
 from semiovs.images.readers import RGB, BandReader, ImageReader
 from semiovs.images.readers import Picture as Seen
+from semiovs.inference.overlay import overlay
 from semiovs.inference.score_file import PutScores, write_scores
 from semiovs.models.device import pick_device
 from semiovs.models.segmenter import Normalization, Segmenter
@@ -42,6 +44,8 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 Picture = str | Path | Image.Image | NDArray[Any] | Tensor
 
+#: Pixels of the longer side of a picture that a notebook shows, at most.
+_SHOWN_SIDE = 1024
 _ARRAYS = "a uint8 RGB array (height, width, 3)"
 
 
@@ -50,13 +54,24 @@ class Prediction:
     """Prediction for one image, at the image's size as shown (EXIF orientation applied).
 
     image: RGB (of bands: those of `data.rgb`, else the first as gray); labels: (H, W) uint8 class ids (255
-    outside the centre crop, if the model is run on one); confidence: (H, W) float32, probability of the label.
+    outside the centre crop, if the model is run on one); confidence: (H, W) float32, probability of the label;
+    vocabulary: the classes, where they are known.
     """
 
     image: Image.Image
     labels: NDArray[np.uint8]
     confidence: NDArray[np.float32]
     _find_scores: Callable[[PutScores], None] = field(repr=False, compare=False)
+    vocabulary: Vocabulary | None = field(default=None, repr=False, compare=False)
+
+    def _repr_png_(self) -> bytes:
+        """The overlay with its legend, at most `_SHOWN_SIDE` pixels on a side; notebooks show it."""
+        every = max(1, -(-max(self.image.size) // _SHOWN_SIDE))
+        labels = np.ascontiguousarray(self.labels[::every, ::every])
+        colors, names = (self.vocabulary.shown_colors, self.vocabulary.names) if self.vocabulary else ((), None)
+        out = io.BytesIO()
+        overlay(self.image.resize(labels.shape[::-1]), labels, colors=colors, names=names).save(out, "PNG")
+        return out.getvalue()
 
     @cached_property
     def scores(self) -> NDArray[np.float32]:
@@ -154,7 +169,8 @@ class Predictor:
         confidence = torch.zeros(image.height, image.width)
         region = self._covered_region(image)
         labels[region], confidence[region] = found
-        return Prediction(image, labels.numpy(), confidence.numpy(), lambda put: self._find_scores(seen, put, where))
+        scores = partial(self._find_scores, seen, where=where)
+        return Prediction(image, labels.numpy(), confidence.numpy(), scores, self.vocabulary)
 
     def _read(self, picture: object) -> tuple[Seen, Image.Image]:
         """The model's input image, and an RGB image for people."""

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from semiovs.compare.areas import Floats, ImageAreas
-from semiovs.compare.pairing import pair_arms
-from semiovs.compare.sign_flips import compute_flip_p, find_smallest_p
-from semiovs.compare.uncertainty import SEEDS_NEEDED, Errors, estimate_errors
+from semiovs.comparison.areas import Floats, ImageAreas
+from semiovs.comparison.pairing import pair_arms
+from semiovs.comparison.sign_flips import compute_flip_p, find_smallest_p
+from semiovs.comparison.uncertainty import SEEDS_NEEDED, Errors, estimate_errors
 
 Verdict = Literal["helped", "hurt", "cannot tell", "descriptive"]
 

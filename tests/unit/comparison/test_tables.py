@@ -8,11 +8,11 @@ import re
 import numpy as np
 import pytest
 
-from semiovs.compare.areas import ImageAreas
-from semiovs.compare.arms import ARMS
-from semiovs.compare.cell_files import CellFacts
-from semiovs.compare.files import write_files
-from semiovs.compare.results import ArmResult, Results, SeedResult, find_groups
+from semiovs.comparison.areas import ImageAreas
+from semiovs.comparison.arms import ARMS
+from semiovs.comparison.cell_files import CellFacts
+from semiovs.comparison.files import write_files
+from semiovs.comparison.results import ArmResult, Results, SeedResult, find_groups
 from semiovs.errors import DataError, UsageError
 
 CLASSES = ("=cmd|' /C calc'!A0", "<b>road</b>", "$car$")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semiovs.audit.check import check_collection
-from semiovs.compare.arms import choose_arms
-from semiovs.compare.image_lists import write_choices, write_folds
-from semiovs.compare.plan import Plan, choose_eval_every, count_steps
+from semiovs.comparison.arms import choose_arms
+from semiovs.comparison.image_lists import write_choices, write_folds
+from semiovs.comparison.plan import Plan, choose_eval_every, count_steps
 from semiovs.config import LoadedConfig
 from semiovs.data.collection import Collection
 from semiovs.errors import DataError, UsageError

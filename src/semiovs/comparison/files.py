@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from semiovs.compare.page import write_comparison_page
-from semiovs.compare.results import Results
-from semiovs.compare.tables import format_csv, format_markdown
+from semiovs.comparison.page import write_comparison_page
+from semiovs.comparison.results import Results
+from semiovs.comparison.tables import format_csv, format_markdown
 from semiovs.files import write_json, write_text
 
 

@@ -15,10 +15,17 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from semiovs.compare.cell_files import finish, is_complete
-from semiovs.compare.plan import Cell, Plan
+from semiovs.comparison.cell_files import finish, is_complete
+from semiovs.comparison.plan import Cell, Plan
 from semiovs.engine.run import Run, RunHeldError, read_metrics
-from semiovs.errors import DivergedError, InterruptedRunError, PreemptedError, ResourcesError, SemiovsError
+from semiovs.errors import (
+    DivergedError,
+    InterruptedRunError,
+    PreemptedError,
+    ResourcesError,
+    SemiovsError,
+    UsageError,
+)
 from semiovs.files import sole_writer
 
 #: Called with the steps that are done and all there are.
@@ -36,6 +43,8 @@ _LAUNCHER = (
     "TORCHELASTIC_RUN_ID",
     "TORCHELASTIC_RESTART_COUNT",
 )
+#: Exit code of a process that would not train, because the script that it imports calls for trainings itself.
+IMPORTED_ANEW = 64
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,11 @@ class Machine:
     deadline: float | None = None
     first_device: int = 0
     keep_checkpoints: bool = False
+
+    @classmethod
+    def within(cls, minutes: float | None, jobs: int, **how: Any) -> Machine:
+        """With a deadline so many minutes from now, or none."""
+        return cls(jobs, deadline=None if minutes is None else time.monotonic() + 60 * minutes, **how)
 
 
 @dataclass
@@ -238,11 +252,21 @@ def _receive(worker: _Worker, cell: Cell) -> SemiovsError | OSError | RuntimeErr
         found = worker.pipe.recv()
     except (EOFError, ConnectionResetError):
         worker.process.join()
+        if worker.process.exitcode == IMPORTED_ANEW:
+            return UsageError(explain_import())
         return ResourcesError(
             f"{cell.name}: the training was killed (exit code {worker.process.exitcode}), perhaps for want of memory; "
             "the same command goes on, fewer --jobs need less"
         )
     return RuntimeError(found) if isinstance(found, str) else found
+
+
+def explain_import() -> str:
+    """What to do about a script that trains whenever it is imported."""
+    return (
+        "trainings of a comparison run in processes that import this script anew, where it begins to work again: put "
+        'what it does below the line: if __name__ == "__main__":'
+    )
 
 
 def _work(plan: Plan, machine: Machine, number: int, pipe: Connection) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from semiovs.compare.difference import ClassDifference, Comparison, Difference
+from semiovs.comparison.difference import ClassDifference, Comparison, Difference
 from semiovs.duration import format_duration
 
 #: What to try where OOD images hurt some classes; `{classes}` are these.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semiovs.compare.areas import ImageAreas
-from semiovs.compare.pairing import pair_arms
+from semiovs.comparison.areas import ImageAreas
+from semiovs.comparison.pairing import pair_arms
 from semiovs.errors import DataError
 from semiovs.evaluation import ConfusionMatrix
 

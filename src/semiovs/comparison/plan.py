@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from semiovs.compare.arms import ARMS, Arm
+from semiovs.comparison.arms import ARMS, Arm
 from semiovs.config import LoadedConfig, load_config
 from semiovs.config.load import find_differences
 from semiovs.config.schema import Config

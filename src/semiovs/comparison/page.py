@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from semiovs.compare.results import Answer, Results
+from semiovs.comparison.results import Answer, Results
 from semiovs.duration import format_duration
 from semiovs.report.figures import escape_math, render_svg, simplify_axes
 from semiovs.report.page import write_page

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from e2e import folders
-from semiovs.compare.arms import ARMS, choose_arms
-from semiovs.compare.image_lists import choose_folds
-from semiovs.compare.plan import Plan
-from semiovs.compare.prepare import Request, prepare
+from semiovs.comparison.arms import ARMS, choose_arms
+from semiovs.comparison.image_lists import choose_folds
+from semiovs.comparison.plan import Plan
+from semiovs.comparison.prepare import Request, prepare
 from semiovs.config import load_config
 from semiovs.errors import DataError, UsageError
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from semiovs.compare.areas import ImageAreas
-from semiovs.compare.arms import ARMS, TEACHER, Arm
-from semiovs.compare.cell_files import CellFacts, read_counts, read_facts
-from semiovs.compare.difference import ArmScore, Comparison, compare_arms
-from semiovs.compare.plan import Cell, Plan
-from semiovs.compare.teacher_scores import read_teacher_scores
-from semiovs.compare.verdict import OOD_REMEDY, describe_comparison, state_cost
+from semiovs.comparison.areas import ImageAreas
+from semiovs.comparison.arms import ARMS, TEACHER, Arm
+from semiovs.comparison.cell_files import CellFacts, read_counts, read_facts
+from semiovs.comparison.difference import ArmScore, Comparison, compare_arms
+from semiovs.comparison.plan import Cell, Plan
+from semiovs.comparison.teacher_scores import read_teacher_scores
+from semiovs.comparison.verdict import OOD_REMEDY, describe_comparison, state_cost
 from semiovs.errors import DataError, UsageError
 from semiovs.evaluation import ImageCounts
 

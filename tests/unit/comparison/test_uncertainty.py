@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from semiovs.compare import uncertainty
-from semiovs.compare.areas import ImageAreas
-from semiovs.compare.difference import compare_arms
-from semiovs.compare.pairing import pair_arms
-from semiovs.compare.uncertainty import estimate_errors
+from semiovs.comparison import uncertainty
+from semiovs.comparison.areas import ImageAreas
+from semiovs.comparison.difference import compare_arms
+from semiovs.comparison.pairing import pair_arms
+from semiovs.comparison.uncertainty import estimate_errors
 from unit.simulated_arms import MIXES, Mix, draw_arms, find_true_differences, without_gain
 
 #: Where 1,000 repetitions land with an interval that covers 95 %: 2.9 binomial standard errors.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semiovs.compare.areas import ImageAreas
-from semiovs.compare.difference import compare_arms
-from semiovs.compare.verdict import OOD_REMEDY, describe_comparison, state_cost, state_verdict
+from semiovs.comparison.areas import ImageAreas
+from semiovs.comparison.difference import compare_arms
+from semiovs.comparison.verdict import OOD_REMEDY, describe_comparison, state_cost, state_verdict
 
 
 def compare(base, other, images: int = 20, *, groups=None):

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from semiovs.compare.results import ArmResult, Results
+from semiovs.comparison.results import ArmResult, Results
 
 _HEAD = ("arm", "mIoU %", "± over seeds", "best", "seeds", "learns from")
 _DIFFERENCES = ("difference", "points", "95 % interval", "seeds better", "p", "verdict")

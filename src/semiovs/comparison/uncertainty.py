@@ -27,8 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.compare.areas import Floats
-from semiovs.compare.pairing import PairedAreas
+from semiovs.comparison.areas import Floats
+from semiovs.comparison.pairing import PairedAreas
 
 #: Numbers in one block of scores, which bounds the memory (a few times 32 MB).
 BLOCK = 4_000_000

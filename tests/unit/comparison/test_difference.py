@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from semiovs.compare.areas import ImageAreas
-from semiovs.compare.difference import compare_arms
-from semiovs.compare.sign_flips import compute_flip_p, find_smallest_p
+from semiovs.comparison.areas import ImageAreas
+from semiovs.comparison.difference import compare_arms
+from semiovs.comparison.sign_flips import compute_flip_p, find_smallest_p
 from unit.simulated_arms import MIXES, draw_arms
 
 
@@ -222,7 +222,7 @@ def test_intervals_of_classes_are_wider_the_more_are_compared():
 
 
 def test_importing_it_needs_neither_torch_nor_scipy():
-    code = "import sys, semiovs.compare.verdict; print([m for m in ('torch', 'scipy') if m in sys.modules])"
+    code = "import sys, semiovs.comparison.verdict; print([m for m in ('torch', 'scipy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.compare.areas import Areas, Floats, ImageAreas, compute_iou
+from semiovs.comparison.areas import Areas, Floats, ImageAreas, compute_iou
 from semiovs.errors import DataError
 
 

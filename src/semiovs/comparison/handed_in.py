@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from semiovs.compare.arms import ARMS, Arm
-from semiovs.compare.cell_files import CellFacts, read_counts, read_facts, summarize_run
-from semiovs.compare.results import ArmResult, Results, SeedResult, find_groups, to_areas
+from semiovs.comparison.arms import ARMS, Arm
+from semiovs.comparison.cell_files import CellFacts, read_counts, read_facts, summarize_run
+from semiovs.comparison.results import ArmResult, Results, SeedResult, find_groups, to_areas
 from semiovs.config import Config, load_config
 from semiovs.engine.checkpoint_state import collect_settings
 from semiovs.engine.run import Run

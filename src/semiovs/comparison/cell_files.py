@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from semiovs.compare.plan import Cell, Plan
+from semiovs.comparison.plan import Cell, Plan
 from semiovs.config import load_config
 from semiovs.config.load import find_differences
 from semiovs.engine.checkpoint_state import CHANGEABLE_KEYS

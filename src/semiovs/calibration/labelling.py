@@ -1,0 +1,60 @@
+"""Label images with a teacher, calibrated or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from semiovs.calibration.calibration import Calibration
+from semiovs.config import Config
+from semiovs.engine.labelling import LabellingReport, LabellingTask, resolve_teacher, run_labelling
+from semiovs.engine.teacher_choice import Agree, TeacherChoice
+from semiovs.errors import DataError
+from semiovs.ovs.base import OpenVocabModel
+from semiovs.progress import Say
+
+
+def label_with(
+    asked: TeacherChoice,
+    task: LabellingTask,
+    config: Config,
+    *,
+    calibration: Path | None = None,
+    agree: Agree,
+    say: Say,
+    **how: Any,
+) -> LabellingReport | None:
+    """Ask a teacher about the images of a task (`run_labelling`); None on all processes but the main one.
+
+    calibration: file of `semiovs calibrate`; agree, say: as `TeacherChoice.resolve`; how: as `run_labelling`.
+
+    Raises:
+        DataError: the calibration is of another teacher or of other classes; others as `TeacherChoice.resolve`,
+        `TeacherChoice.build` and `run_labelling`.
+    """
+    fitted = None if calibration is None else Calibration.load(calibration)
+    if fitted is not None:
+        with _name_file(calibration):  # the concepts that it was fitted with
+            task = replace(task, vocabulary=fitted.vocabulary_for(task.vocabulary))
+    choice = resolve_teacher(asked, task, config, agree=agree, say=say)
+
+    def build() -> tuple[OpenVocabModel, dict[str, Any]]:
+        model = choice.build()
+        if fitted is not None:
+            with _name_file(calibration):
+                model = fitted.applied_to(choice.name, model)
+        return model, {"name": choice.name, **model.describe()}
+
+    return run_labelling(task, build, say=say, **how)
+
+
+@contextmanager
+def _name_file(path: Path | None) -> Iterator[None]:
+    """Put the name of the file before the errors raised inside."""
+    try:
+        yield
+    except DataError as problem:
+        raise DataError(f"{path}: {problem}") from None

@@ -1,0 +1,195 @@
+"""Carry out a comparison that was prepared: ask the teacher, train the cells, write what they found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from semiovs.calibration.calibration import identify_teacher
+from semiovs.comparison.files import write_files
+from semiovs.comparison.handed_in import read_runs
+from semiovs.comparison.plan import Cell, Plan
+from semiovs.comparison.prepare import Prepared, Request, prepare
+from semiovs.comparison.results import Answer, ArmResult, Results, read_results
+from semiovs.comparison.tables import list_arms, list_differences
+from semiovs.comparison.teacher_scores import score_teacher
+from semiovs.comparison.uncertainty import SEEDS_NEEDED
+from semiovs.comparison.workers import Machine, Outcome, train_cells
+from semiovs.config import LoadedConfig
+from semiovs.duration import format_duration
+from semiovs.engine.teacher_choice import Agree, TeacherChoice
+from semiovs.errors import DivergedError, PreemptedError
+from semiovs.progress import Say, ShowProgress
+from semiovs.report.table import Table, render_lines, render_table
+
+
+@dataclass(frozen=True)
+class ComparisonReport:
+    """What a comparison found, and its files: kind -> path, none as long as no arm has a finished seed.
+
+    left: trainings that are not finished; diverged: training -> why it cannot be.
+    """
+
+    results: Results
+    files: Mapping[str, Path]
+    left: Sequence[str] = ()
+    diverged: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str | None:
+        """helped, hurt, cannot tell, or descriptive (too few seeds), for the first question; None without two arms."""
+        return self.results.answers[0].comparison.verdict if self.results.answers else None
+
+    @property
+    def says(self) -> tuple[str, ...]:
+        """Sentences: the verdict, how certain it is, what limits it, the classes, and what the trainings cost."""
+        if not self.results.answers:
+            return ()
+        first = self.results.answers[0]
+        return (*first.sentences, *first.cost)
+
+    @property
+    def page(self) -> Path | None:
+        """The page with figures, one file."""
+        return self.files.get("page")
+
+    def table(self) -> Table:
+        """One row an arm: mIoU in percent at the last step, mean and standard deviation over seeds."""
+        return Table(map(_describe_arm, self.results.arms))
+
+    def differences(self) -> Table:
+        """One row a difference of two arms, in points of mIoU, with its interval (low, high)."""
+        return Table(map(_describe_difference, self.results.answers))
+
+    def _repr_html_(self) -> str:
+        open_ = [f"{len(self.left)} trainings are left"] if self.left else []
+        open_ += [f"{name} diverged: {reason}" for name, reason in self.diverged.items()]
+        tables = [list_arms(self.results), list_differences(self.results)]
+        return render_lines([*self.says, *open_]) + "".join(render_table(*each) for each in tables if each[1])
+
+
+def plan_comparison(
+    loaded: LoadedConfig, request: Request, out: Path | None, *, write: bool = True, show: ShowProgress, say: Say
+) -> Prepared:
+    """Check and plan (`prepare`) in the folder `out`, by default ``comparison`` beside the runs; say what is planned.
+
+    Raises:
+        As `prepare`.
+    """
+    root = out or Path("runs") / (loaded.config.run.name or "run") / "comparison"
+    with show("reading masks") as progress:
+        prepared = prepare(loaded, request, root, write=write, progress=progress)
+    _tell_plan(prepared.plan, len(prepared.evaluated), say)
+    return prepared
+
+
+def carry_out(
+    prepared: Prepared,
+    cells: Sequence[Cell],
+    machine: Machine,
+    *,
+    teacher: TeacherChoice | None = None,
+    agree: Agree,
+    show: ShowProgress,
+    say: Say,
+) -> Outcome:
+    """Ask the teacher, where one is named, and train `cells`.
+
+    Raises:
+        SemiovsError: as `score_teacher` and `train_cells`.
+    """
+    if teacher is not None:
+        _ask_teacher(prepared, teacher, agree, show, say)
+    begin = time.monotonic()
+    with show("training", unit="steps") as progress:
+        outcome = train_cells(prepared.plan, cells, machine, progress)
+    say(f"{len(outcome.done)} trainings are finished, after {format_duration(time.monotonic() - begin)}")
+    return outcome
+
+
+def collect(prepared: Prepared, outcome: Outcome, say: Say) -> ComparisonReport:
+    """What is finished, written into the folder of the comparison.
+
+    say: told which trainings diverged.
+    """
+    results = read_results(prepared.plan, prepared.images.vocabulary.names)
+    for cell, reason in outcome.diverged.items():
+        say(f"warning: {cell}: {reason}")
+    files = write_files(results, prepared.plan.root) if results.arms else {}
+    return ComparisonReport(results, files, [cell.name for cell in outcome.left], outcome.diverged)
+
+
+def compare_runs(runs: Sequence[Path], group: str | None, out: Path | None) -> ComparisonReport:
+    """Compare runs that were made earlier (`read_runs`), and write the files into `out`, by default
+    ``runs/comparison``.
+    """
+    results = read_runs(runs, group)
+    return ComparisonReport(results, write_files(results, out or Path("runs") / "comparison"))
+
+
+def require_finished(plan: Plan, outcome: Outcome) -> None:
+    """Raise PreemptedError for trainings that are left, DivergedError for those that diverged."""
+    if outcome.left:
+        raise PreemptedError(
+            f"{len(outcome.left)} trainings of {len(plan.cells())} are left; the same command goes on with them"
+        )
+    if outcome.diverged:
+        raise DivergedError(f"{len(outcome.diverged)} trainings diverged: {', '.join(outcome.diverged)}")
+
+
+def _tell_plan(plan: Plan, images: int, say: Say) -> None:
+    cells = len(plan.cells())
+    where = f"{images} labelled images, in {plan.folds} folds" if plan.folds else f"{images} evaluation images"
+    say(
+        f"{', '.join(arm.name for arm in plan.arms)}; {len(plan.seeds)} seed(s): {cells} trainings of {plan.steps} "
+        f"steps, measured on {where}; in {plan.root}"
+    )
+    if len(plan.seeds) < SEEDS_NEEDED:
+        say(f"note: {len(plan.seeds)} seed(s) describe; a verdict needs {SEEDS_NEEDED} (--seeds {SEEDS_NEEDED})")
+
+
+def _ask_teacher(prepared: Prepared, choice: TeacherChoice, agree: Agree, show: ShowProgress, say: Say) -> None:
+    ids = (record.id for record in prepared.evaluated)
+    choice = choice.resolve(prepared.images.vocabulary, ids=ids, agree=agree, say=say)
+    asked = choice.build()
+    with show("asking the teacher") as progress:
+        score_teacher(
+            prepared.plan.root,
+            asked,
+            identify_teacher(choice.name, asked),
+            prepared.images,
+            prepared.evaluated,
+            batch_size=1,
+            progress=progress,
+        )
+
+
+def _describe_arm(result: ArmResult) -> dict[str, Any]:
+    trained = result.arm.is_trained
+    return {
+        "arm": result.arm.name,
+        "miou": result.score.mean,
+        "sd": result.score.sd if trained else None,
+        "best": result.best,
+        "seeds": len(result.seeds) if trained else None,
+        "learns_from": result.arm.learns_from,
+    }
+
+
+def _describe_difference(answer: Answer) -> dict[str, Any]:
+    found = answer.comparison
+    low, high = found.difference.interval or (None, None)
+    return {
+        "arm": answer.question.other,
+        "base": answer.question.base,
+        "points": found.difference.mean,
+        "low": low,
+        "high": high,
+        "better": found.difference.better,
+        "seeds": found.seeds,
+        "p": found.p if found.seeds > 1 else None,
+        "verdict": found.verdict,
+    }
