@@ -180,7 +180,7 @@ def test_progress_is_told_on_standard_error(images, tmp_path, capsys):
 def test_the_logging_of_the_caller_gets_what_its_level_lets_through(images, tmp_path, caplog):
     caplog.set_level(logging.WARNING)
     semiovs.train(images, {"run.dir": tmp_path / "quiet"}, progress=False)
-    assert caplog.records == []
+    assert all(record.levelno >= logging.WARNING for record in caplog.records)
     caplog.set_level(logging.INFO, "semiovs")
     semiovs.train(images, {"run.dir": tmp_path / "told"}, progress=False)
     assert any("unimatch on" in record.getMessage() for record in caplog.records)

@@ -14,6 +14,7 @@ from semiovs.comparison.execution import (
     carry_out,
     collect,
     compare_runs,
+    label_ood_images,
     plan_comparison,
     require_finished,
 )
@@ -49,7 +50,7 @@ def compare(
 
     config, settings: as `semiovs.train`; arms: of labels, unlabeled, naive, ood, placebo, probe, teacher, by default
     all that there can be but the probe; seeds: from 6 on there is a verdict; folds, resplit, group_by: how images are
-    shared out and counted; teacher: of that arm, with weights, ``from_``, map, options and download as `semiovs.label`;
+    shared out and counted; teacher: labels the OOD images where they have no labels yet, and is an arm, with weights, ``from_``, map, options and download as `semiovs.label`;
     runs: compare these instead; jobs: trainings at a time; budget: minutes after which it stops: what is missing is in
     `left`, and the same call goes on; out: folder, by default ``runs/NAME/comparison``.
 
@@ -85,8 +86,10 @@ def _train_arms(
     download: bool,
 ) -> ComparisonReport:
     shown: dict[str, Any] = {"show": call.show, "say": call.say}
-    prepared = plan_comparison(loaded, request, out, **shown)
     agree = make_agree(download=download)
+    if teacher is not None:
+        label_ood_images(loaded.config, teacher, agree=agree, **shown)
+    prepared = plan_comparison(loaded, request, out, **shown)
     outcome = carry_out(prepared, prepared.plan.cells(), machine, teacher=teacher, agree=agree, **shown)
     found = collect(prepared, outcome, call.say)
     if not outcome.left:

@@ -84,7 +84,12 @@ def compare(
     folds: _Folds = None,
     resplit: _Resplit = 0,
     group_by: _Group = None,
-    teacher: Annotated[str | None, typer.Option(help="Teacher of the arm `teacher` (semiovs list teachers).")] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="Labels the OOD images where they have no labels yet, and is an arm (semiovs list teachers)."
+        ),
+    ] = None,
     from_: options.From = None,
     map_: options.Map = None,
     set_: options.Set = None,
@@ -106,7 +111,7 @@ def compare(
         _refuse_beside_runs(arguments=arguments, arms=arms, folds=folds, resplit=resplit, teacher=teacher)
         _compare_runs(runs, group_by, out, as_json=as_json)
         return
-    from semiovs.comparison.execution import plan_comparison, require_finished
+    from semiovs.comparison.execution import label_ood_images, plan_comparison, require_finished
     from semiovs.comparison.prepare import Request
 
     choice = None if teacher is None else options.type_teacher(teacher, weights, from_, map_, set_)
@@ -115,7 +120,10 @@ def compare(
     typed |= {"--teacher": teacher, "--weights": weights, "--from": from_, "--map": map_, "--set": set_}
     typed |= {"--jobs": jobs, "--out": out}
     again = partial(_retype, arguments or [], typed)
-    prepared = plan_comparison(_load(arguments or []), asked, out, write=not dry_run, show=progress, say=log)
+    loaded = _load(arguments or [])
+    if choice is not None and not dry_run:
+        label_ood_images(loaded.config, choice, agree=options.make_agree(yes=False), show=progress, say=log)
+    prepared = plan_comparison(loaded, asked, out, write=not dry_run, show=progress, say=log)
     if dry_run:
         _report_plan(prepared.plan, again(seeds), as_json=as_json)
         return

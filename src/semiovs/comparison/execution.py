@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.calibration.calibration import identify_teacher
+from semiovs.calibration.labelling import label_with
 from semiovs.comparison.files import write_files
 from semiovs.comparison.handed_in import read_runs
 from semiovs.comparison.plan import Cell, Plan
@@ -18,12 +19,15 @@ from semiovs.comparison.tables import list_arms, list_differences
 from semiovs.comparison.teacher_scores import score_teacher
 from semiovs.comparison.uncertainty import SEEDS_NEEDED
 from semiovs.comparison.workers import Machine, Outcome, train_cells
-from semiovs.config import LoadedConfig
+from semiovs.config import Config, LoadedConfig
 from semiovs.duration import format_duration
+from semiovs.engine.labelling import make_task
 from semiovs.engine.teacher_choice import Agree, TeacherChoice
 from semiovs.errors import DivergedError, PreemptedError
 from semiovs.progress import Say, ShowProgress
 from semiovs.report.table import Table, render_lines, render_table
+from semiovs.store import PseudoLabelStore
+from semiovs.store.meta import META
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,26 @@ def plan_comparison(
         prepared = prepare(loaded, request, root, write=write, progress=progress)
     _tell_plan(prepared.plan, len(prepared.evaluated), say)
     return prepared
+
+
+def label_ood_images(config: Config, teacher: TeacherChoice, *, agree: Agree, show: ShowProgress, say: Say) -> None:
+    """Label the OOD images into `ood.labels` as `semiovs label` does, where they have no labels yet; a job that was
+    stopped goes on.
+
+    Raises:
+        SemiovsError: as `make_task` and `label_with`.
+    """
+    if config.ood is None or config.ood.labels is None or teacher.root is not None:
+        return
+    task = make_task(config, say=say)
+    if (task.out / META).is_file():
+        store = PseudoLabelStore.open(task.out)
+        if all(record.id in store for record in task.images):
+            return
+    elif task.out.exists():  # masks
+        return
+    say(f"labelling {len(task.images)} OOD images into {task.out}")
+    label_with(teacher, task, config, agree=agree, say=say, shard=(0, 1), show=show, batch_size=1)
 
 
 def carry_out(
