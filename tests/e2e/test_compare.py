@@ -107,6 +107,18 @@ def test_other_settings_and_changed_files_are_refused(data, whole, tmp_path):
     assert f"{changed}: not what the training wrote" in (tmp_path / "log2.err").read_text()
 
 
+def test_class_weights_that_a_training_measured_are_no_other_settings(data, tmp_path):
+    out = tmp_path / "out"
+    asked = arguments(data, out, **{"method.class_weights": "auto", "train.steps": 2})
+    assert command(*asked, log=tmp_path / "log") == 0, (tmp_path / "log.err").read_text()
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("metrics.jsonl")}
+    assert command(*asked, log=tmp_path / "log") == 0, (tmp_path / "log.err").read_text()
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("metrics.jsonl")} == before
+    plan = Plan.read(out)
+    first = Run(plan.directory(plan.cells()[0])).config.read_text()
+    assert "class_weights: [" in first
+
+
 def test_a_budget_ends_it_cleanly_and_two_processes_share_it(data, whole, tmp_path):
     out = tmp_path / "out"
     assert command(*arguments(data, out, "--budget", "0.1"), log=tmp_path / "log") == 75

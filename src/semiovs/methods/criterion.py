@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from typing import Literal
 
@@ -119,13 +120,14 @@ def balance_classes(pixels: Sequence[int]) -> list[float]:
     """Weights of K classes by the effective number of their samples, (1 - β) / (1 - β^n) (Cui et al. 2019), mean 1.
 
     pixels: n, labelled pixels of each class. Pixels, because the loss is a mean over pixels: a class that is in every
-    image and small in each is rare. β = (N - 1) / N with N the pixels of the average class, so that weights depend on
-    shares alone and not on resolution or number of images: a class with much more than the average is no longer
-    weighted down (its pixels repeat each other), one with much less weighs by the inverse of its share. A class
-    without pixels, to which no weight ever applies, gets 1 and does not count in the mean.
+    image and small in each is rare. β = (N - 1) / N with N the pixels of the median class, so that weights depend on
+    shares alone, not on resolution or number of images: further pixels of a commoner class repeat those that it has,
+    and it is hardly weighted down, while a rarer one weighs by the inverse of its share. (By the mean, which a large
+    background moves, most classes would be rare.) A class without pixels, to which no weight ever applies, gets 1 and
+    does not count in the mean.
     """
     there = [n for n in pixels if n > 0]
-    volume = max(sum(there) / max(len(there), 1), 1 + 1e-9)
+    volume = max(statistics.median(there or [1]), 1 + 1e-9)
     raw = [1 / -math.expm1(n * math.log1p(-1 / volume)) if n > 0 else 0.0 for n in pixels]
     mean = sum(raw) / max(len(there), 1)
     return [float(f"{weight / mean:.4g}") if weight else 1.0 for weight in raw]
