@@ -50,9 +50,10 @@ def compare(
 
     config, settings: as `semiovs.train`; arms: of labels, unlabeled, naive, ood, placebo, probe, teacher, by default
     all that there can be but the probe; seeds: from 6 on there is a verdict; folds, resplit, group_by: how images are
-    shared out and counted; teacher: labels the OOD images where they have no labels yet, and is an arm, with weights, ``from_``, map, options and download as `semiovs.label`;
-    runs: compare these instead; jobs: trainings at a time; budget: minutes after which it stops: what is missing is in
-    `left`, and the same call goes on; out: folder, by default ``runs/NAME/comparison``.
+    shared out and counted; teacher: labels OOD images that have no labels yet, and is an arm, with weights, ``from_``,
+    map, options and download as `semiovs.label`; runs: compare these instead; jobs: trainings at a time; budget:
+    minutes after which it stops: what is missing is in `left`, and the same call goes on; out: folder, by default
+    ``runs/NAME/comparison``.
 
     Trainings run in processes that import the main script anew: call it below ``if __name__ == "__main__":`` there (a
     notebook needs nothing).

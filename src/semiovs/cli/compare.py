@@ -21,7 +21,7 @@ from semiovs.errors import UsageError
 if TYPE_CHECKING:
     from semiovs.comparison.execution import ComparisonReport
     from semiovs.comparison.plan import Plan
-    from semiovs.comparison.prepare import Prepared
+    from semiovs.comparison.prepare import Prepared, Request
     from semiovs.comparison.workers import Outcome
     from semiovs.config import LoadedConfig
     from semiovs.engine.teacher_choice import TeacherChoice
@@ -111,7 +111,7 @@ def compare(
         _refuse_beside_runs(arguments=arguments, arms=arms, folds=folds, resplit=resplit, teacher=teacher)
         _compare_runs(runs, group_by, out, as_json=as_json)
         return
-    from semiovs.comparison.execution import label_ood_images, plan_comparison, require_finished
+    from semiovs.comparison.execution import require_finished
     from semiovs.comparison.prepare import Request
 
     choice = None if teacher is None else options.type_teacher(teacher, weights, from_, map_, set_)
@@ -120,10 +120,7 @@ def compare(
     typed |= {"--teacher": teacher, "--weights": weights, "--from": from_, "--map": map_, "--set": set_}
     typed |= {"--jobs": jobs, "--out": out}
     again = partial(_retype, arguments or [], typed)
-    loaded = _load(arguments or [])
-    if choice is not None and not dry_run:
-        label_ood_images(loaded.config, choice, agree=options.make_agree(yes=False), show=progress, say=log)
-    prepared = plan_comparison(loaded, asked, out, write=not dry_run, show=progress, say=log)
+    prepared = _prepare(_load(arguments or []), asked, choice, out, write=not dry_run)
     if dry_run:
         _report_plan(prepared.plan, again(seeds), as_json=as_json)
         return
@@ -131,6 +128,16 @@ def compare(
     if os.environ.get("RANK", "0") == "0":
         _report(prepared, outcome, again, as_json=as_json)
     require_finished(prepared.plan, outcome)
+
+
+def _prepare(
+    loaded: LoadedConfig, asked: Request, choice: TeacherChoice | None, out: Path | None, *, write: bool
+) -> Prepared:
+    from semiovs.comparison.execution import label_ood_images, plan_comparison
+
+    if choice is not None and write:
+        label_ood_images(loaded.config, choice, agree=options.make_agree(yes=False), show=progress, say=log)
+    return plan_comparison(loaded, asked, out, write=write, show=progress, say=log)
 
 
 def _retype(arguments: Sequence[str], options_: Mapping[str, Any], seeds: int) -> str:
