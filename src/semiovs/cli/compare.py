@@ -62,6 +62,10 @@ _Group = Annotated[
         help="Evaluation images whose ids give the same first group count as one, such as frames of one film.",
     ),
 ]
+_Teacher = Annotated[
+    str | None,
+    typer.Option(help="Labels OOD images that have no labels yet, and is an arm (semiovs list teachers)."),
+]
 _Runs = Annotated[
     list[Path] | None,
     typer.Option("--runs", metavar="RUN", help="Compare runs that were made already; may be repeated."),
@@ -84,12 +88,7 @@ def compare(
     folds: _Folds = None,
     resplit: _Resplit = 0,
     group_by: _Group = None,
-    teacher: Annotated[
-        str | None,
-        typer.Option(
-            help="Labels the OOD images where they have no labels yet, and is an arm (semiovs list teachers)."
-        ),
-    ] = None,
+    teacher: _Teacher = None,
     from_: options.From = None,
     map_: options.Map = None,
     set_: options.Set = None,
