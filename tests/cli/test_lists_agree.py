@@ -12,9 +12,9 @@ from PIL import Image
 
 from semiovs.cli.app import main
 from semiovs.cli.data_input import find_data
-from semiovs.cli.label import _make_task
 from semiovs.cli.select import _load_images
 from semiovs.config import load_config
+from semiovs.engine.labelling import make_task
 from semiovs.errors import DataError, SemiovsError
 from semiovs.images.record import Record
 from semiovs.registry import DATASETS, lookup
@@ -50,8 +50,8 @@ def train_unlabeled(root: Path, given: Path) -> dict[str, Path]:
 
 
 def label(root: Path, given: Path) -> dict[str, Path]:
-    task, _ = _make_task([f"data.root={root}"], given, None, None)
-    return files(task.images)
+    config = load_config(None, [f"data.root={root}"]).config
+    return files(make_task(config, images=given, say=lambda line: None).images)
 
 
 def check(root: Path, given: Path) -> dict[str, Path]:
