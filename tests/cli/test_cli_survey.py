@@ -313,7 +313,7 @@ def test_a_folder_that_is_read_only(tmp_path, capsys, monkeypatch):
     def refused(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("semiovs.files.write_text", refused)
+    monkeypatch.setattr("semiovs.images.discover.starter_file.write_text", refused)
     assert main(["init", str(tmp_path)]) == 3
     assert capsys.readouterr().err.endswith("cannot be written into: Permission denied; --out FILE writes elsewhere\n")
 
