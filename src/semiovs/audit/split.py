@@ -7,7 +7,6 @@ whole set. So the first eighth of the list is representative, and is contained i
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.errors import DataError, UsageError
+from semiovs.errors import DataError
+from semiovs.similarity.groups import find_groups
 
 Counts = NDArray[np.int64]
 
@@ -153,25 +153,17 @@ def _draw_units(pixels: Counts, ids: Sequence[str], units: list[list[int]], coun
     return sorted(taken)
 
 
-def pairs_by_group(copies: NDArray[np.int64], ids: Sequence[str], group: str | None) -> NDArray[np.int64]:
-    """Pairs of images that stay together: copies, and those whose ids give the same first group of the pattern `group`.
+def pairs_by_group(
+    copies: NDArray[np.int64], ids: Sequence[str], group: str | None, option: str = "--group"
+) -> NDArray[np.int64]:
+    """Pairs of images that stay together: (P, 2) copies, and those whose ids give the same first group of the pattern
+    `group`.
 
     Raises:
-        UsageError: no regular expression, or one without a group; DataError: an id that it does not fit.
+        UsageError, DataError: as `find_groups`.
     """
     if group is None:
         return copies
-    try:
-        pattern = re.compile(group)
-    except re.error as error:
-        raise UsageError(f"--group '{group}': not a regular expression: {error}") from None
-    if pattern.groups < 1:
-        raise UsageError(f"--group '{group}': put what images of one group share in brackets, like '^(.*)_\\d+$'")
-    first: dict[str, int] = {}
-    pairs = []
-    for index, name in enumerate(ids):
-        match = pattern.search(name)
-        if match is None or match.group(1) is None:
-            raise DataError(f"--group '{group}' does not fit the image '{name}'")
-        pairs.append((first.setdefault(match.group(1), index), index))
+    groups, first = find_groups(ids, group, option), dict[str, int]()
+    pairs = [(first.setdefault(groups[name], index), index) for index, name in enumerate(ids)]
     return np.concatenate([copies, np.array(pairs, np.int64).reshape(-1, 2)])

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from semiovs.comparison.arms import ARMS, Arm
 from semiovs.comparison.cell_files import CellFacts, read_counts, read_facts, summarize_run
-from semiovs.comparison.results import ArmResult, Results, SeedResult, find_groups, to_areas
+from semiovs.comparison.results import ArmResult, Results, SeedResult, to_areas
 from semiovs.config import Config, load_config
 from semiovs.engine.checkpoint_state import collect_settings
 from semiovs.engine.run import Run
 from semiovs.errors import DataError, UsageError
 from semiovs.registry import DATASETS, METHODS, lookup
+from semiovs.similarity.groups import find_groups
 
 Settings = Mapping[str, str]
 
@@ -39,7 +40,7 @@ def read_runs(paths: Sequence[Path], group: str | None = None) -> Results:
     order = {arm.name: place for place, arm in enumerate(ARMS)}
     found.sort(key=lambda result: order.get(result.arm.name, 0))
     classes, steps = _require_same_classes(arms.values()), next(iter(arms.values()))[0][2].steps
-    groups = None if group is None else find_groups(found[0].seeds[0].areas.ids, group)
+    groups = None if group is None else find_groups(found[0].seeds[0].areas.ids, group, "--group-by")
     return Results(tuple(found), classes, steps, groups=groups)
 
 

@@ -34,7 +34,7 @@ def write_folds(
     """
     counts = _count(images, progress)
     ids = [record.id for record in images.labeled]
-    parts = choose_folds(counts.pixels, ids, folds, connected(pairs_by_group(counts.copies, ids, group)))
+    parts = choose_folds(counts.pixels, ids, folds, connected(pairs_by_group(counts.copies, ids, group, "--group-by")))
     found: dict[str, dict[str, str]] = {}
     for number, part in enumerate(parts):
         name, taken = f"fold-{number}", set(part)

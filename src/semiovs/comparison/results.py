@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +16,9 @@ from semiovs.comparison.difference import ArmScore, Comparison, compare_arms
 from semiovs.comparison.plan import Cell, Plan
 from semiovs.comparison.teacher_scores import read_teacher_scores
 from semiovs.comparison.verdict import OOD_REMEDY, describe_comparison, state_cost
-from semiovs.errors import DataError, UsageError
+from semiovs.errors import UsageError
 from semiovs.evaluation import ImageCounts
+from semiovs.similarity.groups import find_groups
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,9 @@ def read_results(plan: Plan, classes: Sequence[str]) -> Results:
     teacher = next((arm for arm in plan.arms if not arm.is_trained), None)
     if teacher is not None and (counts := read_teacher_scores(plan.root)) is not None:
         arms.append(ArmResult(teacher, (SeedResult(0, to_areas([counts])),)))
-    groups = None if plan.group is None or not arms else find_groups(arms[0].seeds[0].areas.ids, plan.group)
+    groups = (
+        None if plan.group is None or not arms else find_groups(arms[0].seeds[0].areas.ids, plan.group, "--group-by")
+    )
     return Results(tuple(arms), tuple(classes), plan.steps, plan.folds, tuple(missing), groups)
 
 
@@ -239,22 +241,3 @@ def to_areas(parts: Sequence[ImageCounts]) -> ImageAreas:
     areas = [part.areas() for part in parts]
     joined = (np.concatenate(columns) for columns in zip(*areas, strict=True))
     return ImageAreas(tuple(name for part in parts for name in part.ids), *joined)
-
-
-def find_groups(ids: Sequence[str], pattern: str) -> dict[str, str]:
-    """Id -> what the first group of the pattern finds in it.
-
-    Raises:
-        UsageError: no regular expression with a group; DataError: an id that it does not fit.
-    """
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"--group-by '{pattern}': not a regular expression: {error}") from None
-    if compiled.groups < 1:
-        raise UsageError(f"--group-by '{pattern}': put what images of one group share in brackets, like '^(.*)_\\d+$'")
-    found = {name: match[1] for name in ids if (match := compiled.search(name)) and match[1] is not None}
-    for name in ids:
-        if name not in found:
-            raise DataError(f"--group-by '{pattern}' does not fit the image '{name}'")
-    return found

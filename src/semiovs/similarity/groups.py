@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+
+from semiovs.errors import DataError, UsageError
 
 
 def connected(pairs: NDArray[np.int64]) -> list[list[int]]:
@@ -23,3 +28,24 @@ def connected(pairs: NDArray[np.int64]) -> list[list[int]]:
     for index in sorted(head):
         groups.setdefault(find(index), []).append(index)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def find_groups(ids: Sequence[str], pattern: str, option: str) -> dict[str, str]:
+    """Id -> what the first group of the regular expression finds in it. option: that gave it, for messages.
+
+    Raises:
+        UsageError: no regular expression, or one without a group; DataError: an id that it does not fit.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"{option} '{pattern}': not a regular expression: {error}") from None
+    if compiled.groups < 1:
+        raise UsageError(f"{option} '{pattern}': put what images of one group share in brackets, like '^(.*)_\\d+$'")
+    found: dict[str, str] = {}
+    for name in ids:
+        match = compiled.search(name)
+        if match is None or match[1] is None:
+            raise DataError(f"{option} '{pattern}' does not fit the image '{name}'")
+        found[name] = match[1]
+    return found

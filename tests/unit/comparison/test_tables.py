@@ -12,8 +12,9 @@ from semiovs.comparison.areas import ImageAreas
 from semiovs.comparison.arms import ARMS
 from semiovs.comparison.cell_files import CellFacts
 from semiovs.comparison.files import write_files
-from semiovs.comparison.results import ArmResult, Results, SeedResult, find_groups
+from semiovs.comparison.results import ArmResult, Results, SeedResult
 from semiovs.errors import DataError, UsageError
+from semiovs.similarity.groups import find_groups
 
 CLASSES = ("=cmd|' /C calc'!A0", "<b>road</b>", "$car$")
 
@@ -70,9 +71,9 @@ def test_few_seeds_and_a_single_arm_have_a_page_too(tmp_path, seeds):
 
 def test_groups_by_pattern():
     ids = ("a_1", "a_2", "b_1")
-    assert find_groups(ids, r"^(.)_") == {"a_1": "a", "a_2": "a", "b_1": "b"}
+    assert find_groups(ids, r"^(.)_", "--group-by") == {"a_1": "a", "a_2": "a", "b_1": "b"}
     with pytest.raises(DataError, match="does not fit the image 'b_1'"):
-        find_groups(ids, "^(a)_")
+        find_groups(ids, "^(a)_", "--group-by")
     for pattern in ("(", "a"):
         with pytest.raises(UsageError, match="--group-by"):
-            find_groups(ids, pattern)
+            find_groups(ids, pattern, "--group-by")
