@@ -121,7 +121,7 @@ def test_class_weights_that_a_training_measured_are_no_other_settings(data, tmp_
 
 def test_a_budget_ends_it_cleanly_and_two_processes_share_it(data, whole, tmp_path):
     out = tmp_path / "out"
-    assert command(*arguments(data, out, "--budget", "0.1"), log=tmp_path / "log") == 75
+    assert command(*arguments(data, out, "--budget", "0.01"), log=tmp_path / "log") == 75
     assert "trainings of 6 are left" in (tmp_path / "log.err").read_text()
     halves = [
         start_command(*arguments(data, out, "--shard", f"{index}/2"), log=tmp_path / f"half{index}") for index in (0, 1)

@@ -72,7 +72,7 @@ _Runs = Annotated[
 ]
 _Jobs = Annotated[int, typer.Option(min=1, max=64, help="Trainings at a time.")]
 _Budget = Annotated[
-    float | None, typer.Option(metavar="MINUTES", min=0.1, help="Stop after so long; the same command goes on.")
+    float | None, typer.Option(metavar="MINUTES", min=0.01, help="Stop after so long; the same command goes on.")
 ]
 _Shard = Annotated[
     str, typer.Option(metavar="I/N", help="Train every N-th of the trainings from the I-th on, on one of N machines.")
