@@ -107,6 +107,16 @@ def test_other_settings_and_changed_files_are_refused(data, whole, tmp_path):
     assert f"{changed}: not what the training wrote" in (tmp_path / "log2.err").read_text()
 
 
+def test_changed_images_are_refused(data, whole, tmp_path):
+    out, root = tmp_path / "out", tmp_path / "data"
+    shutil.copytree(whole, out)
+    shutil.copytree(data, root)
+    words = [word.replace(str(data), str(root)) for word in arguments(data, out)]
+    (root / "masks" / "i0.png").write_bytes((root / "masks" / "i1.png").read_bytes())
+    assert command(*words, log=tmp_path / "log") == 3
+    assert "labelled: 1 of 4 changed: i0" in (tmp_path / "log.err").read_text()
+
+
 def test_class_weights_that_a_training_measured_are_no_other_settings(data, tmp_path):
     out = tmp_path / "out"
     asked = arguments(data, out, **{"method.class_weights": "auto", "train.steps": 2})

@@ -12,10 +12,13 @@ from semiovs.comparison.image_lists import write_choices, write_folds
 from semiovs.comparison.plan import Plan, choose_eval_every, count_steps
 from semiovs.config import LoadedConfig
 from semiovs.data.collection import Collection
+from semiovs.engine.data_fingerprint import DataFingerprint
 from semiovs.errors import DataError, UsageError
 from semiovs.images.manifest import Manifest
 from semiovs.registry import DATASETS, lookup
 
+#: The file with the fingerprint of the images and masks that all trainings share.
+DATA = "data.json"
 #: Folds where there is nothing to evaluate on.
 FOLDS = 5
 #: Progress of reading masks: images done, and all.
@@ -55,7 +58,7 @@ def prepare(
 
     Raises:
         UsageError: arms, folds or a choice that cannot be; `root` holds something else. DataError: problems of the
-        images, or too few of them.
+        images, or too few of them, or others than those that the comparison was begun with.
     """
     config = loaded.config
     images: Collection = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood).read()
@@ -68,6 +71,7 @@ def prepare(
     every = choose_eval_every(config, steps)
     plan = Plan(root, tuple(arms), seeds, steps, every, folds, request.resplit, group=request.group)
     plan.require_free(loaded)
+    data = _require_same_data(root, images)
     evaluated = images.labeled if folds else images.val
     assert evaluated is not None
     if not write:
@@ -77,7 +81,19 @@ def prepare(
     elif request.resplit:
         plan.lists.update(write_choices(root, images, seeds, request.resplit, progress=progress))
     plan.write(loaded)
+    data.write(root / DATA)
     return Prepared(plan, images, evaluated)
+
+
+def _require_same_data(root: Path, images: Collection) -> DataFingerprint:
+    """The fingerprint of the images and masks; raise DataError if a comparison in `root` was begun with others."""
+    now, kept = DataFingerprint.of(images), DataFingerprint.read(root / DATA)
+    if kept is not None and kept.digest != now.digest:
+        raise DataError(
+            f"{root}: its images and masks are not those that it was begun with: {'; '.join(kept.differences(now))}; "
+            "bring them back, or choose another folder (--out)"
+        )
+    return now
 
 
 def _choose_folds(request: Request, images: Collection) -> int:
