@@ -20,10 +20,15 @@ def _picture(generator: np.random.Generator, side: int) -> tuple[np.ndarray, np.
     return np.clip(_COLORS[mask] + noise, 0, 255).astype(np.uint8), mask
 
 
-def write(root: Path, *, side: int = 48) -> Path:
+def write(root: Path, *, side: int = 48, labeled: int = 4) -> Path:
     """images/ masks/ unlabeled/ ood/ ood-labels/ val/, and classes.txt."""
     generator = np.random.default_rng(0)
-    parts = (("images", "masks", 4), ("unlabeled", None, 6), ("ood", "ood-labels", 5), ("val/images", "val/masks", 2))
+    parts = (
+        ("images", "masks", labeled),
+        ("unlabeled", None, 6),
+        ("ood", "ood-labels", 5),
+        ("val/images", "val/masks", 2),
+    )
     for images, masks, count in parts:
         for index in range(count):
             image, mask = _picture(generator, side)

@@ -141,6 +141,29 @@ def test_a_budget_ends_it_cleanly_and_two_processes_share_it(data, whole, tmp_pa
     assert read_tables(out) == read_tables(whole)
 
 
+def test_all_arms_are_tuned_alike_on_held_out_labels(tmp_path):
+    data, out = folders.write(tmp_path / "data", labeled=6), tmp_path / "out"
+    given = arguments(data, out, "--tune", "optim.lr=1e-9,0.01", train__steps=4)
+    given[given.index("--arms") + 1] = "labels,ood"
+    assert command(*given, "--budget", "0.02", log=tmp_path / "log") == 75
+    assert "tuning is not finished" in (tmp_path / "log.err").read_text()
+    assert command(*given, log=tmp_path / "log") == 0, (tmp_path / "log.err").read_text()
+    tuned = json.loads((out / "results.json").read_text())["tuned"]
+    assert tuned.keys() == {"labels", "ood"}
+    for arm in tuned.values():
+        assert arm["chosen"] == max(arm["tried"], key=lambda trial: trial["miou"])["settings"]
+    plan = Plan.read(out)
+    assert all([f"optim.lr={plan.load(c).values()['optim.lr']:g}"] == tuned[c.arm.name]["chosen"] for c in plan.cells())
+    tried = read_facts(next((out / "tuning").glob("*/runs/labels/seed-0-fold-0")))
+    assert tried is not None
+    assert tried.looks == 1
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("cell.json")}
+    assert command(*given, log=tmp_path / "log") == 0
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("cell.json")} == before
+    assert command(*arguments(data, out), log=tmp_path / "log2") == 2
+    assert "--tune: optim.lr=1e-9,0.01 there, none now" in (tmp_path / "log2.err").read_text()
+
+
 def test_folds_evaluate_every_labelled_image_once(data, tmp_path):
     out = tmp_path / "out"
     given = arguments(data, out, "--folds", "2", "--seeds", "1")

@@ -21,6 +21,7 @@ from semiovs.comparison.execution import (
 from semiovs.comparison.prepare import Request
 from semiovs.comparison.workers import Machine
 from semiovs.config import LoadedConfig
+from semiovs.config.yaml_reader import format_inline
 from semiovs.engine.teacher_choice import TeacherChoice
 from semiovs.errors import UsageError
 
@@ -33,6 +34,7 @@ def compare(
     folds: int | None = None,
     resplit: int = 0,
     group_by: str | None = None,
+    tune: Mapping[str, Sequence[Any]] | None = None,
     teacher: str | None = None,
     weights: Place | None = None,
     from_: Place | None = None,
@@ -50,10 +52,10 @@ def compare(
 
     config, settings: as `semiovs.train`; arms: of labels, unlabeled, naive, ood, placebo, probe, teacher, by default
     all that there can be but the probe; seeds: from 6 on there is a verdict; folds, resplit, group_by: how images are
-    shared out and counted; teacher: labels OOD images that have no labels yet, and is an arm, with weights, ``from_``,
-    map, options and download as `semiovs.label`; runs: compare these instead; jobs: trainings at a time; budget:
-    minutes after which it stops: what is missing is in `left`, and the same call goes on; out: folder, by default
-    ``runs/NAME/comparison``.
+    shared out and counted; tune: key -> values that each arm chooses among, on parts of the labelled images; teacher:
+    labels OOD images that have no labels yet, and is an arm, with weights, ``from_``, map, options and download as
+    `semiovs.label`; runs: compare these instead; jobs: trainings at a time; budget: minutes after which it stops: what
+    is missing is in `left`, and the same call goes on; out: folder, by default ``runs/NAME/comparison``.
 
     Trainings run in processes that import the main script anew: call it below ``if __name__ == "__main__":`` there (a
     notebook needs nothing).
@@ -71,7 +73,7 @@ def compare(
     loaded, machine = load(config, settings), Machine.within(budget, jobs, keep_checkpoints=keep_checkpoints)
     asked = None if teacher is None else choose_teacher(teacher, weights, from_, map, options)
     names = [name.strip() for name in arms.split(",")] if isinstance(arms, str) else arms or ()
-    request = Request(names, seeds, folds, resplit, group_by, teacher is not None)
+    request = Request(names, seeds, folds, resplit, group_by, teacher is not None, _to_texts(tune or {}))
     with session(progress=progress) as call:
         return _train_arms(loaded, request, to_path(out), machine, call, teacher=asked, download=download)
 
@@ -91,11 +93,15 @@ def _train_arms(
     if teacher is not None:
         label_ood_images(loaded.config, teacher, agree=agree, **shown)
     prepared = plan_comparison(loaded, request, out, **shown)
-    outcome = carry_out(prepared, prepared.plan.cells(), machine, teacher=teacher, agree=agree, **shown)
+    prepared, outcome = carry_out(prepared, machine, teacher=teacher, agree=agree, **shown)
     found = collect(prepared, outcome, call.say)
     if not outcome.left:
         require_finished(prepared.plan, outcome)
     return found
+
+
+def _to_texts(tune: Mapping[str, Sequence[Any]]) -> list[str]:
+    return [f"{key}={','.join(format_inline(value) for value in values)}" for key, values in tune.items()]
 
 
 def _refuse_beside_runs(**given: object) -> None:

@@ -77,6 +77,13 @@ _Budget = Annotated[
 _Shard = Annotated[
     str, typer.Option(metavar="I/N", help="Train every N-th of the trainings from the I-th on, on one of N machines.")
 ]
+_Tune = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=V1,V2",
+        help="Each arm chooses among these values, on parts of the labelled images; may be repeated.",
+    ),
+]
 _Keep = Annotated[bool, typer.Option("--keep-checkpoints", help="Keep the checkpoints of finished trainings.")]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained; train nothing.")]
 
@@ -88,6 +95,7 @@ def compare(
     folds: _Folds = None,
     resplit: _Resplit = 0,
     group_by: _Group = None,
+    tune: _Tune = None,
     teacher: _Teacher = None,
     from_: options.From = None,
     map_: options.Map = None,
@@ -107,15 +115,16 @@ def compare(
     Killed at any time, the same command goes on. Exit code 75 if trainings are left (--budget).
     """
     if runs:
-        _refuse_beside_runs(arguments=arguments, arms=arms, folds=folds, resplit=resplit, teacher=teacher)
+        _refuse_beside_runs(arguments=arguments, arms=arms, folds=folds, resplit=resplit, tune=tune, teacher=teacher)
         _compare_runs(runs, group_by, out, as_json=as_json)
         return
     from semiovs.comparison.execution import require_finished
     from semiovs.comparison.prepare import Request
 
     choice = None if teacher is None else options.type_teacher(teacher, weights, from_, map_, set_)
-    asked = Request(_split_names(arms), seeds, folds, resplit, group_by, teacher is not None)
+    asked = Request(_split_names(arms), seeds, folds, resplit, group_by, teacher is not None, tune or ())
     typed: dict[str, Any] = {"--arms": arms, "--folds": folds, "--resplit": resplit, "--group-by": group_by}
+    typed |= {"--tune": tune}
     typed |= {"--teacher": teacher, "--weights": weights, "--from": from_, "--map": map_, "--set": set_}
     typed |= {"--jobs": jobs, "--out": out}
     again = partial(_retype, arguments or [], typed)
@@ -123,7 +132,7 @@ def compare(
     if dry_run:
         _report_plan(prepared.plan, again(seeds), as_json=as_json)
         return
-    outcome = _train(prepared, choice, shard, jobs, budget, keep_checkpoints=keep_checkpoints)
+    prepared, outcome = _train(prepared, choice, shard, jobs, budget, keep_checkpoints=keep_checkpoints)
     if os.environ.get("RANK", "0") == "0":
         _report(prepared, outcome, again, as_json=as_json)
     require_finished(prepared.plan, outcome)
@@ -203,20 +212,19 @@ def _train(
     budget: float | None,
     *,
     keep_checkpoints: bool,
-) -> Outcome:
+) -> tuple[Prepared, Outcome]:
     """Train the cells of this shard; the first process of a launch waits for those of the others."""
     from semiovs.comparison.execution import carry_out
     from semiovs.comparison.workers import Machine, train_cells
 
-    cells = prepared.plan.cells()
     index, count = _choose_shard(shard)
     machine = Machine.within(budget, jobs, first_device=index, keep_checkpoints=keep_checkpoints)
-    agree = options.make_agree(yes=False)
-    outcome = carry_out(prepared, cells[index::count], machine, teacher=choice, agree=agree, show=progress, say=log)
+    asked: dict[str, Any] = {"teacher": choice, "agree": options.make_agree(yes=False)}
+    prepared, outcome = carry_out(prepared, machine, (index, count), **asked, show=progress, say=log)
     if index == 0 and count > 1 and not outcome.left and os.environ.get("WORLD_SIZE", "1") != "1":
         with progress("waiting for the other processes", unit="steps") as show:
-            outcome = train_cells(prepared.plan, cells, machine, show)
-    return outcome
+            outcome = train_cells(prepared.plan, prepared.plan.cells(), machine, show)
+    return prepared, outcome
 
 
 def _report(prepared: Prepared, outcome: Outcome, again: Again, *, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from semiovs.calibration.calibration import identify_teacher
 from semiovs.calibration.labelling import label_with
 from semiovs.comparison.files import write_files
 from semiovs.comparison.handed_in import read_runs
-from semiovs.comparison.plan import Cell, Plan
+from semiovs.comparison.plan import Plan
 from semiovs.comparison.prepare import Prepared, Request, prepare
 from semiovs.comparison.results import Answer, ArmResult, Results, read_results
 from semiovs.comparison.tables import list_arms, list_differences
 from semiovs.comparison.teacher_scores import score_teacher
+from semiovs.comparison.tuned_settings import parse_tune
+from semiovs.comparison.tuning import FOLDS, tune_arms
 from semiovs.comparison.uncertainty import SEEDS_NEEDED
 from semiovs.comparison.workers import Machine, Outcome, train_cells
 from semiovs.config import Config, LoadedConfig
@@ -112,26 +114,37 @@ def label_ood_images(config: Config, teacher: TeacherChoice, *, agree: Agree, sh
 
 def carry_out(
     prepared: Prepared,
-    cells: Sequence[Cell],
     machine: Machine,
+    shard: tuple[int, int] = (0, 1),
     *,
     teacher: TeacherChoice | None = None,
     agree: Agree,
     show: ShowProgress,
     say: Say,
-) -> Outcome:
-    """Ask the teacher, where one is named, and train `cells`.
+) -> tuple[Prepared, Outcome]:
+    """Ask the teacher, where one is named, tune the arms, where that is asked for, and train.
+
+    shard: (i, n), every n-th training from the i-th on; everybody tunes. Returns the comparison with its tuned
+    settings as well.
 
     Raises:
-        SemiovsError: as `score_teacher` and `train_cells`.
+        SemiovsError: as `score_teacher`, `tune_arms` and `train_cells`.
     """
     if teacher is not None:
         _ask_teacher(prepared, teacher, agree, show, say)
+    if prepared.plan.tune:
+        with show("tuning", unit="steps") as progress:
+            plan, stopped = tune_arms(prepared.plan, prepared.images, machine, progress, say)
+        if stopped is not None:
+            say(f"tuning is not finished: {len(stopped.left)} trainings of the values that it stopped at are left")
+            return prepared, Outcome(left=plan.cells())
+        plan.write(plan.base)
+        prepared = replace(prepared, plan=plan)
     begin = time.monotonic()
     with show("training", unit="steps") as progress:
-        outcome = train_cells(prepared.plan, cells, machine, progress)
+        outcome = train_cells(prepared.plan, prepared.plan.cells()[shard[0] :: shard[1]], machine, progress)
     say(f"{len(outcome.done)} trainings are finished, after {format_duration(time.monotonic() - begin)}")
-    return outcome
+    return prepared, outcome
 
 
 def collect(prepared: Prepared, outcome: Outcome, say: Say) -> ComparisonReport:
@@ -171,6 +184,11 @@ def _tell_plan(plan: Plan, images: int, say: Say) -> None:
         f"{', '.join(arm.name for arm in plan.arms)}; {len(plan.seeds)} seed(s): {cells} trainings of {plan.steps} "
         f"steps, measured on {where}; in {plan.root}"
     )
+    if tries := len(parse_tune(plan.tune)):
+        say(
+            f"before that, at most {tries * len(plan.trained) * FOLDS} trainings on parts of the labelled images choose"
+            f" among {' '.join(plan.tune)}"
+        )
     if len(plan.seeds) < SEEDS_NEEDED:
         say(f"note: {len(plan.seeds)} seed(s) describe; a verdict needs {SEEDS_NEEDED} (--seeds {SEEDS_NEEDED})")
 

@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from semiovs.comparison.results import Answer, Results
+from semiovs.comparison.tuned_settings import choose_best, format_score
 from semiovs.duration import format_duration
 from semiovs.report.figures import escape_math, render_svg, simplify_axes
 from semiovs.report.page import write_page
@@ -31,6 +32,7 @@ def write_comparison_page(path: Path, results: Results) -> None:
         seeds=_plot_seeds(results),
         classes=_list_classes(answers[0]) if answers else [],
         subject=answers[0].question.subject if answers else "",
+        tuned=_list_tuned(results),
         ink=_INK,
         duration=format_duration,
     )
@@ -48,6 +50,20 @@ def _describe_answer(answer: Answer) -> dict[str, Any]:
         "verdict": found.verdict,
         "says": answer.sentences,
     }
+
+
+def _list_tuned(results: Results) -> list[dict[str, Any]]:
+    titles = {result.arm.name: result.arm.title for result in results.arms}
+    return [
+        {
+            "arm": titles.get(name, name),
+            "settings": " ".join(trial.settings),
+            "miou": format_score(trial),
+            "chosen": trial.settings == choose_best(trials),
+        }
+        for name, trials in results.tuned.items()
+        for trial in trials
+    ]
 
 
 def _list_classes(answer: Answer) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.comparison.arms import ARMS, Arm
+from semiovs.comparison.tuned_settings import Tuned, choose_best
 from semiovs.config import LoadedConfig, load_config
 from semiovs.config.load import find_differences
 from semiovs.config.schema import Config
@@ -51,7 +52,8 @@ class Plan:
 
     steps: of each training; eval_every: steps between evaluations; folds: 0 without; resplit: labelled images that each
     seed chooses anew, 0: those of the configuration; lists: name of a fold (``fold-0``) or seed (``seed-0``) -> the
-    keys that its trainings have other lists for; group: pattern of ids whose first group names a film or scene.
+    keys that its trainings have other lists for; group: pattern of ids whose first group names a film or scene; tune:
+    values that each arm chooses among (`parse_tune`).
     """
 
     root: Path
@@ -63,6 +65,7 @@ class Plan:
     resplit: int = 0
     lists: dict[str, dict[str, str]] = field(default_factory=dict)
     group: str | None = None
+    tune: tuple[str, ...] = ()
 
     @property
     def trained(self) -> list[Arm]:
@@ -75,6 +78,11 @@ class Plan:
 
     def _folds(self) -> Sequence[int | None]:
         return range(self.folds) if self.folds else [None]
+
+    def with_tuned(self, tuned: Tuned) -> Plan:
+        """The plan with the best settings of each arm that was tuned; what makes an arm what it is stays."""
+        arms = [replace(arm, settings=(*choose_best(tuned.get(arm.name, ())), *arm.settings)) for arm in self.arms]
+        return replace(self, arms=tuple(arms))
 
     def directory(self, cell: Cell) -> Path:
         """The run directory of a training."""
@@ -129,6 +137,7 @@ class Plan:
             "resplit": self.resplit,
             "lists": self.lists,
             "group": self.group,
+            "tune": list(self.tune),
         }
 
     @classmethod
@@ -158,6 +167,7 @@ class Plan:
                 resplit=int(data["resplit"]),
                 lists={str(name): dict(keys) for name, keys in data["lists"].items()},
                 group=data["group"],
+                tune=tuple(map(str, data.get("tune", ()))),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: not the description of a comparison: {error!r}; it was changed by hand") from None
@@ -166,6 +176,7 @@ class Plan:
         before, there = Plan.read(self.root), load_config(str(self.root / BASE))
         rows = [(d.key, d.left, d.right) for d in find_differences(there, base)]
         rows += [(f"--{k}", getattr(before, k), getattr(self, k)) for k in ("folds", "resplit")]
+        rows += [("--tune", " ".join(before.tune) or "none", " ".join(self.tune) or "none")]
         rows += [(k, getattr(before, k), getattr(self, k)) for k in ("steps", "eval_every")]
         other = [row for row in rows if row[1] != row[2] and not row[0].startswith(CHANGEABLE_KEYS)]
         if other:

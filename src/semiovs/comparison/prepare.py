@@ -10,6 +10,7 @@ from semiovs.audit.check import check_collection
 from semiovs.comparison.arms import choose_arms
 from semiovs.comparison.image_lists import write_choices, write_folds
 from semiovs.comparison.plan import Plan, choose_eval_every, count_steps
+from semiovs.comparison.tuned_settings import parse_tune, read_tuned
 from semiovs.config import LoadedConfig
 from semiovs.data.collection import Collection
 from semiovs.engine.data_fingerprint import DataFingerprint
@@ -21,6 +22,8 @@ from semiovs.registry import DATASETS, lookup
 DATA = "data.json"
 #: Folds where there is nothing to evaluate on.
 FOLDS = 5
+#: Labelled images without which nothing is tuned.
+_TUNABLE = 6
 #: Progress of reading masks: images done, and all.
 Progress = Callable[[int, int], None]
 
@@ -31,7 +34,7 @@ class Request:
 
     arms: names, empty for all that the configuration can have but the probe; seeds: how many; folds: None for those
     that are needed; resplit: labelled images that each seed chooses anew, 0 for those of the configuration; group: see
-    `find_groups`; teacher: whether a teacher was named.
+    `find_groups`; teacher: whether a teacher was named; tune: see `parse_tune`.
     """
 
     arms: Sequence[str] = ()
@@ -40,6 +43,7 @@ class Request:
     resplit: int = 0
     group: str | None = None
     teacher: bool = False
+    tune: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,14 @@ def prepare(
     seeds = tuple(range(first, first + request.seeds))
     steps = count_steps(config, images)
     every = choose_eval_every(config, steps)
-    plan = Plan(root, tuple(arms), seeds, steps, every, folds, request.resplit, group=request.group)
+    _require_tunable(request, folds, images)
+    plan = Plan(root, tuple(arms), seeds, steps, every, folds, request.resplit, group=request.group,
+                tune=tuple(request.tune))  # fmt: skip
     plan.require_free(loaded)
     data = _require_same_data(root, images)
     evaluated = images.labeled if folds else images.val
     assert evaluated is not None
+    plan = plan.with_tuned(read_tuned(root))
     if not write:
         return Prepared(plan, images, evaluated)
     if folds:
@@ -83,6 +90,18 @@ def prepare(
     plan.write(loaded)
     data.write(root / DATA)
     return Prepared(plan, images, evaluated)
+
+
+def _require_tunable(request: Request, folds: int, images: Collection) -> None:
+    if not parse_tune(request.tune):
+        return
+    if folds or request.resplit:
+        raise UsageError(
+            "--tune needs the same labelled images in all seeds and evaluation images apart from them (data.val), "
+            "without --folds and --resplit: else the images that choose would also judge"
+        )
+    if len(images.labeled) < _TUNABLE:
+        raise DataError(f"--tune: {len(images.labeled)} labelled images are too few to choose by; it needs {_TUNABLE}")
 
 
 def _require_same_data(root: Path, images: Collection) -> DataFingerprint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from semiovs.comparison.cell_files import CellFacts, read_counts, read_facts
 from semiovs.comparison.difference import ArmScore, Comparison, compare_arms
 from semiovs.comparison.plan import Cell, Plan
 from semiovs.comparison.teacher_scores import read_teacher_scores
+from semiovs.comparison.tuned_settings import Trial, Tuned, choose_best, read_tuned
 from semiovs.comparison.verdict import OOD_REMEDY, describe_comparison, state_cost
 from semiovs.errors import UsageError
 from semiovs.evaluation import ImageCounts
@@ -103,7 +104,8 @@ class Answer:
 class Results:
     """A comparison, whole or in part.
 
-    classes: names; missing: trainings of the plan that are not finished; folds: 0 without; steps: of each training.
+    classes: names; missing: trainings of the plan that are not finished; folds: 0 without; steps: of each training;
+    tuned: what was tried for each arm on held-out labelled images.
     """
 
     arms: tuple[ArmResult, ...]
@@ -112,6 +114,7 @@ class Results:
     folds: int = 0
     missing: tuple[str, ...] = ()
     groups: Mapping[str, str] | None = None
+    tuned: Tuned = field(default_factory=dict)
 
     @cached_property
     def answers(self) -> list[Answer]:
@@ -160,6 +163,7 @@ class Results:
             "steps": self.steps,
             "folds": self.folds,
             "missing": list(self.missing),
+            "tuned": {name: _describe_trials(trials) for name, trials in self.tuned.items()},
             "arms": [_describe_arm(result, self.classes) for result in self.arms],
             "differences": [
                 {
@@ -172,6 +176,10 @@ class Results:
             ],
             "seconds": round(self.seconds, 1),
         }  # fmt: skip
+
+
+def _describe_trials(trials: Sequence[Trial]) -> dict[str, Any]:
+    return {"chosen": list(choose_best(trials)), "tried": [asdict(trial) for trial in trials]}
 
 
 def _describe_arm(result: ArmResult, classes: Sequence[str]) -> dict[str, Any]:
@@ -228,7 +236,8 @@ def read_results(plan: Plan, classes: Sequence[str]) -> Results:
     groups = (
         None if plan.group is None or not arms else find_groups(arms[0].seeds[0].areas.ids, plan.group, "--group-by")
     )
-    return Results(tuple(arms), tuple(classes), plan.steps, plan.folds, tuple(missing), groups)
+    tuned = read_tuned(plan.root) if plan.tune else {}
+    return Results(tuple(arms), tuple(classes), plan.steps, plan.folds, tuple(missing), groups, tuned)
 
 
 def _read_seed(plan: Plan, seed: int, cells: Sequence[tuple[Cell, CellFacts]]) -> SeedResult:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from semiovs.comparison.arms import ARMS, choose_arms
 from semiovs.comparison.image_lists import choose_folds
 from semiovs.comparison.plan import Plan
 from semiovs.comparison.prepare import Request, prepare
+from semiovs.comparison.tuning import list_different
 from semiovs.config import load_config
 from semiovs.errors import DataError, UsageError
 
@@ -117,3 +120,16 @@ def test_each_seed_chooses_other_labelled_images(data, tmp_path):
 
 def test_names_of_arms_are_those_of_the_documentation():
     assert [arm.name for arm in ARMS] == ["labels", "unlabeled", "naive", "ood", "placebo", "probe", "teacher"]
+
+
+def test_values_are_tried_where_they_make_a_difference(data, tmp_path):
+    labeled = folders.write(tmp_path / "six", labeled=6)
+    wanted = Request(["labels", "ood"], seeds=1, tune=["ood.weight=1,2", "method.conf_thresh=0.5,0.9"])
+    prepared = prepare(load(labeled), wanted, tmp_path / "out")
+    labels, ood = prepared.plan.trained
+    assert len(list_different(prepared.plan, labels)) == 2  # an OOD weight makes none
+    assert len(list_different(prepared.plan, ood)) == 4
+    with pytest.raises(DataError, match="4 labelled images are too few"):
+        prepare(load(data), wanted, tmp_path / "four")
+    with pytest.raises(UsageError, match="would also judge"):
+        prepare(load(labeled), replace(wanted, folds=2), tmp_path / "folds")
