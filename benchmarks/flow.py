@@ -67,7 +67,7 @@ def _step(method: Method, given: Batch) -> Callable[[], None]:
     def run() -> None:
         for optimizer in optimizers:
             optimizer.zero_grad()
-        method(given, Progress(0, 100)).terms.objective().backward()
+        method(given, Progress(0, 100), lambda loss: loss.backward()).terms.objective().backward()
         for optimizer in optimizers:
             optimizer.step()
         method.after_step(Progress(0, 100))

@@ -188,11 +188,16 @@ def images(model: Model, method: Method, device: str) -> Batch:
 
 
 def _ours(method: Method, given: Batch) -> Callable[[], Tensor]:
-    return _step(method, lambda: method(given, _PROGRESS).terms.objective())
+    return _step(method, lambda: method(given, _PROGRESS, differentiate).terms.objective())
 
 
 def _plain(case: Case, method: Method, given: Batch) -> Callable[[], Tensor]:
     return _step(method, lambda: case.formula(method, given, _PROGRESS))
+
+
+def differentiate(loss: Tensor) -> None:
+    """What the training loop does after each gradient pass but the last."""
+    loss.backward()  # type: ignore[no-untyped-call]
 
 
 def _step(method: Method, compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
@@ -203,7 +208,7 @@ def _step(method: Method, compute: Callable[[], Tensor]) -> Callable[[], Tensor]
         torch.manual_seed(0)
         optimizer.zero_grad()
         loss = compute()
-        loss.backward()  # type: ignore[no-untyped-call]
+        differentiate(loss)
         optimizer.step()
         return loss.detach()
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks.measure import Row, Size, alternately, row
 from benchmarks.plain_step import PlainUniMatch
 from semiovs.data import Batch, Labeled, OpenVocab, Unlabeled
-from semiovs.methods import Method, Progress, build_method
+from semiovs.methods import Learn, Method, Progress, build_method
 from semiovs.models import Segmenter, build_segmenter
 
 _CLASSES = 21
@@ -39,7 +39,7 @@ def _rows(encoder: str, given: Batch, size: Size, *, ood: bool) -> list[Row]:
     times = alternately(
         size,
         plain=_step(plain, lambda: plain(given)),
-        ours=_step(ours, lambda: loss(ours, given)),
+        ours=_step(ours, lambda: loss(ours, given, _learn)),
         channels_last=_channels_last(model, given, ood=ood),
         bf16=_channels_last(model, given, ood=ood, bf16=True),
     )
@@ -68,16 +68,21 @@ def _channels_last(model: Segmenter, given: Batch, *, ood: bool, bf16: bool = Fa
 
     def compute() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            return loss(method, images)
+            return loss(method, images, _learn)
 
     return _step(method, compute)
 
 
-def loss(method: Method, given: Batch) -> Tensor:
-    """The method's loss."""
-    step = method(given, Progress(0, 100))
+def loss(method: Method, given: Batch, learn: Learn | None = None) -> Tensor:
+    """The method's loss; learn: differentiates each gradient pass but the last, as the training loop does it."""
+    step = method(given, Progress(0, 100), learn)
     total: Tensor = step.terms.total()
     return total
+
+
+def _learn(loss: Tensor) -> None:
+    with torch.autocast("cpu", enabled=False):
+        loss.backward()  # type: ignore[no-untyped-call]
 
 
 def _step(module: nn.Module, compute: Callable[[], Tensor]) -> Callable[[], None]:

@@ -21,7 +21,7 @@ from semiovs.models.device import pick_device
 
 if TYPE_CHECKING:
     from semiovs.data import Batch
-    from semiovs.methods import Method, Progress
+    from semiovs.methods import Learn, Method, Progress
 
 T = TypeVar("T")
 
@@ -134,9 +134,13 @@ class LossModule(nn.Module):
         super().__init__()
         self.method = method
 
-    def forward(self, batch: Batch, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the 0-d objective, and 0-d readings by name: `loss`, `term/<name>`, `log/<name>` of the method."""
-        step = self.method(batch, progress)
+    def forward(self, batch: Batch, progress: Progress, learn: Learn) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the 0-d objective, and 0-d readings by name: `loss`, `term/<name>`, `log/<name>` of the method.
+
+        learn: differentiates the objective of each gradient pass but the last, whose graph is that of what is returned.
+        DDP takes these for passes under `no_sync`: it averages the sum of all gradients after the last pass.
+        """
+        step = self.method(batch, progress, learn)
         total = step.terms.total()
         values = {f"term/{name}": value for name, (_, value) in {**step.terms, **step.terms.extras}.items()}
         values |= {f"log/{name}": value for name, value in step.log.items()}

@@ -119,15 +119,28 @@ def differentiate(
         progress = make_progress(recipe, step, micro)
         batch = recipe.prepare(next(batches))
         with nullcontext() if micro == recipe.accumulate - 1 else model.no_sync():  # type: ignore[operator]
-            with recipe.precision.autocast():
-                loss, values = model(batch, progress)
-            learner.scaler.scale(loss / recipe.accumulate).backward()
+            values = learn_batch(model, batch, progress, recipe, learner.scaler)
         for name, value in values.items():
             readings[name] = readings.get(name, 0) + value.float() / recipe.accumulate
     norms = clip_gradients(learner, recipe.clip_norm)
     if not learner.scaler.is_enabled():  # the scaler meets infinite gradients by design, and skips their step itself
         readings |= norms
     return tuple(readings), torch.stack(list(readings.values()))
+
+
+def learn_batch(
+    model: nn.Module, batch: Batch, progress: Progress, recipe: Recipe, scaler: torch.amp.GradScaler
+) -> dict[str, Tensor]:
+    """Add the gradients of a batch, one pass of the method after the other; return its readings (0-d) by name."""
+
+    def learn(loss: Tensor) -> None:
+        with recipe.precision.without_autocast():
+            scaler.scale(loss / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
+
+    with recipe.precision.autocast():
+        loss, values = model(batch, progress, learn)
+    learn(loss)
+    return values  # type: ignore[no-any-return]
 
 
 def list_gradients(optimizer: Optimizer) -> list[Tensor]:

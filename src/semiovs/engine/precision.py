@@ -40,6 +40,10 @@ class Precision:
         dtype = torch.bfloat16 if self.name == "bf16" else torch.float16
         return torch.autocast(self.device_type, dtype=dtype)
 
+    def without_autocast(self) -> AbstractContextManager[object]:
+        """Context of a backward pass inside of `autocast`."""
+        return nullcontext() if self.name == "fp32" else torch.autocast(self.device_type, enabled=False)
+
     def scaler(self) -> torch.amp.GradScaler:
         """Dynamic gradient scaler for fp16, disabled otherwise."""
         return torch.amp.GradScaler(self.device_type, enabled=self.name == "fp16")

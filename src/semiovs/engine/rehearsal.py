@@ -14,7 +14,7 @@ from semiovs.duration import format_duration
 from semiovs.engine.distributed import LossModule
 from semiovs.engine.experiment import Experiment
 from semiovs.engine.kept_buffers import KeptBuffers
-from semiovs.engine.loop import make_progress
+from semiovs.engine.loop import learn_batch, make_progress
 from semiovs.engine.randomness import reseed
 from semiovs.errors import DataError
 from semiovs.images.manifest import Manifest
@@ -77,9 +77,7 @@ def _time_step(experiment: Experiment) -> float:
 
     def learn() -> None:
         reseed(recipe.seed, learner.step, 0, world.rank)
-        with recipe.precision.autocast():
-            loss, _ = model(recipe.prepare(batch), progress)
-        loss.backward()
+        learn_batch(model, recipe.prepare(batch), progress, recipe, learner.scaler)
 
     loading = _time(experiment, lambda: experiment.stream[place])
     learn()

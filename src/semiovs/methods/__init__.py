@@ -8,12 +8,12 @@ from typing import Any
 from semiovs.methods.base import Method
 from semiovs.methods.maths import Target
 from semiovs.methods.ood import OodStream
-from semiovs.methods.step import Progress, Step
+from semiovs.methods.step import Learn, Passes, Progress, Step
 from semiovs.methods.terms import Term, Terms
 from semiovs.models.segmenter import Segmenter
 from semiovs.registry import METHODS, check_options, lookup
 
-__all__ = ["Method", "OodStream", "Progress", "Step", "Target", "Term", "Terms", "build_method"]
+__all__ = ["Learn", "Method", "OodStream", "Passes", "Progress", "Step", "Target", "Term", "Terms", "build_method"]
 
 
 def build_method(

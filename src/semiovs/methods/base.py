@@ -18,7 +18,7 @@ from semiovs.methods.draws import Draws
 from semiovs.methods.maths import Target, Threshold
 from semiovs.methods.ood import OodStream
 from semiovs.methods.parameter_groups import encoder_groups
-from semiovs.methods.step import Progress, Step
+from semiovs.methods.step import Learn, Passes, Progress, Step, gather, iterate
 from semiovs.methods.student import Logits, no_gradient, segment
 from semiovs.methods.teacher import frozen_copy, update_average
 from semiovs.models.segmenter import Segmenter
@@ -103,33 +103,44 @@ class Method(nn.Module, ABC):
         return Threshold(value, self.pooled)
 
     @abstractmethod
-    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
-        """The paper's step.
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Passes:
+        """The paper's step: what it has after its only gradient pass, or a generator over its passes (`Passes`).
 
         ood_images: none, or one group (B, 3, H, W) that is put into the first gradient pass, so that it shares its
         BatchNorm statistics; what the pass says of them is returned in `Step.shared`.
         """
 
-    def forward(self, batch: Batch, progress: Progress) -> Step:
-        """Return the step of the method, with the OOD terms where the method has an OOD stream."""
-        return self.step(batch, progress) if self.ood is None else self.step_with_ood(batch, progress, self.ood)
+    def forward(self, batch: Batch, progress: Progress, learn: Learn | None = None) -> Step:
+        """Return the step of the method, with the OOD terms where the method has an OOD stream.
 
-    def step_with_ood(self, batch: Batch, progress: Progress, ood: OodStream) -> Step:
+        learn: differentiates the objective of each gradient pass but the last; None: the terms of the step hold the
+        graphs of all.
+        """
+        ood = self.ood
+        passes = self.step(batch, progress) if ood is None else self.step_with_ood(batch, progress, ood)
+        return gather(passes, learn)
+
+    def step_with_ood(self, batch: Batch, progress: Progress, ood: OodStream) -> Passes:
         """The step with the OOD terms; override it where a method learns OOD images differently (DDFP).
 
         By default the weak OOD images share the first pass (`shares_pass`), and the strong ones get a `strong_pass` of
         their own.
         """
         τ, weak = self.threshold, ood.images(batch).weak
-        step = self.step(batch, progress, (weak,) if self.shares_pass else ())
-        shared = step.shared
-        o = ood.views(batch, self.strong, step.pseudo.get("w"), partial(self.pseudo_label, logits=shared.clean))
+        passes = iterate(self.step(batch, progress, (weak,) if self.shares_pass else ()))
+        first = next(passes)
+        shared = first.shared
+        o = ood.views(batch, self.strong, first.pseudo.get("w"), partial(self.pseudo_label, logits=shared.clean))
+        weights = o.share_out(self.consistency)
+        yield o.add(first, weights, {name: (o.label, o.label.loss(p, τ)) for name, p in shared.terms.items()})
+        for further in passes:
+            yield o.add(further, weights, {})
+
         names = [name for name in self.consistency if name not in shared.terms]
         targets = o.targets * (len(names) // self.strong)  # a view may have several predictions
         predictions = self.strong_pass(*o.images)
         losses = {name: (y, y.loss(p, τ)) for name, y, p in zip(names, targets, predictions, strict=True)}
-        losses |= {name: (o.label, o.label.loss(p, τ)) for name, p in shared.terms.items()}
-        return o.add(step, losses, self.consistency, τ)
+        return o.log(o.add(Step(first.terms.of_another_pass({})), weights, losses), τ)
 
     def strong_pass(self, *views: Tensor) -> Logits:
         """The gradient pass over strong views (B, 3, H, W), of the method's own images and of the OOD images alike."""

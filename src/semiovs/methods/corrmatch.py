@@ -16,7 +16,7 @@ from semiovs.methods.base import Method
 from semiovs.methods.correlation import Affinity, Correlation
 from semiovs.methods.maths import Target, Threshold, box_mask, denominator, paste, to_float32
 from semiovs.methods.propagation import propagate
-from semiovs.methods.step import Progress, SharedPass, Step
+from semiovs.methods.step import Passes, Progress, SharedPass, Step
 from semiovs.methods.student import Logits, decode_perturbed
 from semiovs.methods.terms import Terms
 from semiovs.models.decoders.deeplabv3plus import resize
@@ -88,38 +88,38 @@ class CorrMatch(Method):
         """τ as it stands."""
         return Threshold(self.moving_threshold, self.pooled)
 
-    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Passes:
         """Label the CutMix partners, then learn from weak, perturbed and strong views, directly and by correlation."""
         x, (u, m), parity = batch.labeled, batch.pair(), self.parity
         (box,), (s,), (s_m,) = u.boxes[:1], u.strong[:1], m.strong[:1]
 
         p_m = self.teacher_logits(m.weak)
         p = self.weak_pass(x.image, u.weak, *ood_images)
-        p_s, q_s = self.strong_pass(paste(s, s_m, box))
-
         y_w, y_m = self.pseudo_label(u.weak, u.valid, p.w), Target.from_logits(p_m, m.valid)
         y_mix = y_w.mix(y_m, box)
         self.update_threshold(y_w, y_mix.valid if parity else y_w.valid)
         τ = self.threshold
+        terms = {
+            "x": (0.5, self.criterion(p.x, x.mask)),
+            "x_corr": (0.5, self.criterion(p.x_corr, x.mask)),
+            "fp": (0.25, y_w.loss(p.fp, τ)),
+            "w_corr": (0.125, y_w.loss(p.w_corr, τ)),
+        }
+        log = {"mask_ratio": y_w.ratio(τ), "threshold": self.moving_threshold.clone()}
+        yield Step(Terms.part(terms, 2.0), pseudo={"w": y_w, "w_mix": y_m, "mix": y_mix}, log=log, shared=p.shared)
+
+        p_s, q_s = self.strong_pass(paste(s, s_m, box))
         own = y_mix.valid & ~box_mask(box, *y_mix.label.shape[-2:])
         y_s = propagate(y_mix, p.shapes * own[..., None], τ, self.student.num_classes)
 
         π = to_float32(p.w.detach()).softmax(1)
         π = π if parity else paste(π, to_float32(p_m).softmax(1), box)
-        terms = Terms(
-            {
-                "x": (0.5, self.criterion(p.x, x.mask)),
-                "x_corr": (0.5, self.criterion(p.x_corr, x.mask)),
-                "s": (0.25, y_s.loss(p_s, τ)),
-                "kl": (0.25, divergence(π, p_s, y_mix, τ)),
-                "fp": (0.25, y_w.loss(p.fp, τ)),
-                "s_corr": (0.125, y_s.loss(q_s, τ)),
-                "w_corr": (0.125, y_w.loss(p.w_corr, τ)),
-            },
-            normaliser=2.0,
-        )
-        log = {"mask_ratio": y_w.ratio(τ), "spread_ratio": y_s.ratio(τ), "threshold": self.moving_threshold.clone()}
-        return Step(terms, pseudo={"w": y_w, "w_mix": y_m, "mix": y_mix, "s": y_s}, log=log, shared=p.shared)
+        terms = {
+            "s": (0.25, y_s.loss(p_s, τ)),
+            "kl": (0.25, divergence(π, p_s, y_mix, τ)),
+            "s_corr": (0.125, y_s.loss(q_s, τ)),
+        }
+        return Step(Terms.part(terms, 2.0), pseudo={"s": y_s}, log={"spread_ratio": y_s.ratio(τ)})
 
     def weak_pass(self, *groups: Tensor) -> WeakPass:
         """One pass over x, w and the OOD images, if any.

@@ -144,7 +144,8 @@ class Ddfp(Method):
             return step
         (y,), (passes,), τ = o.targets, p_o, self.threshold
         losses = {name: (y, y.loss_of_kept(p, τ)) for name, p in zip(self.consistency, passes, strict=False)}
-        return o.add(step, losses, self.consistency, τ)
+        weights = o.share_out({name: self.consistency[name] for name in losses})
+        return o.log(o.add(step, weights, losses), τ)
 
     def label_weak(self, x: Tensor, w: Tensor, valid: Tensor) -> tuple[Target, Tensor]:
         """The teacher's labels of the weak views w (B, 3, H, W), and its features (2B, C, h, w) of x and w."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from semiovs.data import Batch
 from semiovs.methods.base import Method
 from semiovs.methods.maths import paste
-from semiovs.methods.step import Progress, SharedPass, Step
+from semiovs.methods.step import Passes, Progress, SharedPass, Step
 from semiovs.methods.student import segment
 from semiovs.methods.terms import Terms
 from semiovs.models.segmenter import Segmenter
@@ -30,7 +30,7 @@ class FixMatch(Method):
         super().__init__(segmenter, **options)
         self.one_pass = one_pass
 
-    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Passes:
         """Label the CutMix partners, then learn from weak and strong views."""
         x, (u, m), τ = batch.labeled, batch.pair(), self.threshold
         (box,), (s,), (s_m,) = u.boxes[:1], u.strong[:1], m.strong[:1]
@@ -43,19 +43,16 @@ class FixMatch(Method):
         else:
             p_x, p_w, *p_o = segment(self.student, x.image, u.weak, *ood_images)
             y_w = self.pseudo_label(u.weak, u.valid, p_w)
-            (p_s,) = self.strong_pass(s)
-
-        y_s = y_w.mix(y_m, box)
-        terms = Terms(
-            {
-                "x": (1.0, self.criterion(p_x, x.mask)),
-                "s": (1.0, y_s.loss(p_s, τ)),
-            },
-            normaliser=2.0,
-        )
-        return Step(
-            terms,
-            pseudo={"w": y_w, "w_mix": y_m, "s": y_s},
+        weak = Step(
+            Terms.part({"x": (1.0, self.criterion(p_x, x.mask))}, 2.0),
+            pseudo={"w": y_w, "w_mix": y_m},
             log={"mask_ratio": y_w.ratio(τ)},
             shared=SharedPass.of(p_o),
         )
+        if not self.one_pass:
+            yield weak
+            (p_s,) = self.strong_pass(s)
+
+        y_s = y_w.mix(y_m, box)
+        strong = Step(Terms.part({"s": (1.0, y_s.loss(p_s, τ))}, 2.0), pseudo={"s": y_s})
+        return weak.join(strong) if self.one_pass else strong

@@ -35,28 +35,28 @@ class OodViews:
     label: Target
     weight: float
 
-    def add(
-        self,
-        step: Step,
-        losses: Mapping[str, tuple[Target, Tensor]],
-        weights: Mapping[str, float],
-        threshold: Threshold,
-    ) -> Step:
-        """The step with the OOD terms added to its loss, and λ to its normaliser.
+    def share_out(self, weights: Mapping[str, float]) -> dict[str, float]:
+        """Weights of the OOD terms: those of the method's own terms on unlabelled images, rescaled to sum to λ."""
+        total = sum(weights.values())
+        return {name: self.weight * weight / total for name, weight in weights.items()}
 
-        losses: target and loss (0-d) of each term; weights: those of the method's own terms on unlabelled images, of
-        which the terms that are there take theirs, rescaled to sum to λ.
+    def add(self, step: Step, weights: Mapping[str, float], losses: Mapping[str, tuple[Target, Tensor]]) -> Step:
+        """A pass of a step with its OOD terms added to its loss, and λ to its normaliser.
+
+        weights: of all OOD terms of the step (`share_out`); losses: target and loss (0-d) of those of this pass, if
+        any.
         """
-        own = {name: weight for name, weight in weights.items() if name in losses}
-        total = sum(own.values())
+        terms = {f"ood_{name}": (weights[name], loss) for name, (_, loss) in losses.items()}
         return replace(
             step,
-            terms=step.terms.plus(
-                {f"ood_{name}": (self.weight * w / total, losses[name][1]) for name, w in own.items()}
-            ),
-            pseudo={**step.pseudo, "ood": self.label, **{f"ood_{name}": y for name, (y, _) in losses.items()}},
-            log={**step.log, "ood_mask_ratio": self.label.ratio(threshold)},
+            terms=step.terms.plus(terms, self.weight),
+            pseudo={**step.pseudo, **{f"ood_{name}": y for name, (y, _) in losses.items()}},
         )
+
+    def log(self, step: Step, threshold: Threshold) -> Step:
+        """A pass with the labels of the OOD images, and the share of them that is learnt."""
+        ratio = self.label.ratio(threshold)
+        return replace(step, pseudo={**step.pseudo, "ood": self.label}, log={**step.log, "ood_mask_ratio": ratio})
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from semiovs.data import Batch
 from semiovs.errors import UsageError, did_you_mean
 from semiovs.methods.maths import Target, Threshold
 from semiovs.methods.previous import PreviousModels
-from semiovs.methods.step import Progress, Step
+from semiovs.methods.step import Passes, Progress
 from semiovs.methods.unimatch import UniMatch
 from semiovs.methods.weighting import build_weighting
 from semiovs.models.segmenter import Segmenter
@@ -82,31 +82,34 @@ class PrevMatch(UniMatch):
         self.steered_by, self.scheduled = SNAPSHOTS[prev_snapshot], prev_snapshot == "schedule"
         self.epoch = 0
 
-    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
-        """UniMatch's step; then the same logits learn the confident labels of an ensemble of previous models."""
-        base, (p_s1, p_s2, p_fp) = self.unimatch(batch, ood_images)
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Passes:
+        """UniMatch's passes, whose logits learn the confident labels of an ensemble of previous models too."""
+        passes = self.unimatch(batch, ood_images)
+        weak, (p_fp,) = next(passes)
         if len(self.previous) == 0:
-            return base
+            yield weak
+            return next(passes)[0]
         (u, m), λ, τ, loss = batch.pair(), ramp(progress), self.prev_threshold, self.prev_loss
         box1, box2 = u.boxes
 
         d = self.draws.ensemble(len(self.previous), self.prev_models_max, vary=self.random_select, seed=progress.seed)
         p_w, p_m = self.previous.logits(d, u.weak, m.weak)
         y_w, y_m = Target.from_logits(p_w, u.valid), Target.from_logits(p_m, m.valid)
+        yield replace(
+            weak,
+            terms=weak.terms.plus({"fp_prev": (λ * 0.50, loss(y_w, p_fp, τ))}, λ),
+            pseudo={**weak.pseudo, "w_prev": y_w, "w_mix_prev": y_m},
+            log={**weak.log, "mask_ratio_prev": y_w.ratio(τ)},
+        )
+
+        strong, (p_s1, p_s2) = next(passes)
         y_s1, y_s2 = y_w.mix(y_m, box1), y_w.mix(y_m, box2)
-        terms = base.terms.plus(
-            {
-                "s1_prev": (λ * 0.25, loss(y_s1, p_s1, τ)),
-                "s2_prev": (λ * 0.25, loss(y_s2, p_s2, τ)),
-                "fp_prev": (λ * 0.50, loss(y_w, p_fp, τ)),
-            }  # their weights sum to λ, and so does what they add to the normaliser
-        )
-        return replace(
-            base,
-            terms=terms,
-            pseudo={**base.pseudo, "w_prev": y_w, "w_mix_prev": y_m, "s1_prev": y_s1, "s2_prev": y_s2},
-            log={**base.log, "mask_ratio_prev": y_w.ratio(τ)},
-        )
+        terms = {
+            "s1_prev": (λ * 0.25, loss(y_s1, p_s1, τ)),
+            "s2_prev": (λ * 0.25, loss(y_s2, p_s2, τ)),
+        }
+        pseudo = {**strong.pseudo, "s1_prev": y_s1, "s2_prev": y_s2}
+        return replace(strong, terms=strong.terms.plus(terms, λ), pseudo=pseudo)
 
     def prompt(self, vocabulary: Vocabulary) -> None:
         """Set the class names in the previous models too."""

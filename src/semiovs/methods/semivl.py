@@ -14,7 +14,7 @@ from semiovs.data import Batch
 from semiovs.errors import UsageError
 from semiovs.methods.base import Method
 from semiovs.methods.maths import Target, paste, to_float32
-from semiovs.methods.step import Progress, SharedPass, Step
+from semiovs.methods.step import Passes, Progress, SharedPass, Step
 from semiovs.methods.student import segment
 from semiovs.methods.terms import Terms
 from semiovs.models.segmenter import Segmenter
@@ -61,37 +61,43 @@ class SemiVL(Method):
         self.guide_asked, self.guide_embeddings = guide_asked, guide_embeddings
         self.guide = segmenter.guide() if any(guidance) else None
 
-    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Passes:
         """Label the CutMix partners, then learn from weak, perturbed and strong views, and from the guide."""
         x, (u, m), τ = batch.labeled, batch.pair(), self.threshold
         box1, box2 = u.boxes
         s1, s2 = (paste(s, s_m, box) for s, s_m, box in zip(u.strong, m.strong, u.boxes, strict=True))
 
         y_m = self.pseudo_label(m.weak, m.valid)
-        p_x, p_w, p_fp, shared = self.weak_pass(x.image, u.weak, *ood_images)
-        p_s1, p_s2 = segment(self.student, s1, s2)
+        g_w = g_m = None
+        if self.guide is not None:
+            g_w, g_m = self.guide_labels(u.weak, u.valid), self.guide_labels(m.weak, m.valid)
+        λ = self.guidance_weight(progress)
 
+        p_x, p_w, p_fp, shared = self.weak_pass(x.image, u.weak, *ood_images)
         y_w = self.pseudo_label(u.weak, u.valid, p_w)
-        y_s1, y_s2 = y_w.mix(y_m, box1), y_w.mix(y_m, box2)
         terms = {
             "x": (1.0, self.criterion(p_x, x.mask)),
-            "s1": (0.25, y_s1.loss(p_s1, τ)),
-            "s2": (0.25, y_s2.loss(p_s2, τ)),
             "fp": (0.50, y_w.loss(p_fp, τ)),
         }
-        pseudo, extras, log = {"w": y_w, "w_mix": y_m, "s1": y_s1, "s2": y_s2}, {}, {"mask_ratio": y_w.ratio(τ)}
+        pseudo, extras, log = {"w": y_w, "w_mix": y_m}, {}, {"mask_ratio": y_w.ratio(τ)}
+        if g_w is not None and g_m is not None:
+            extras = {"mc_fp": (0.50 * λ, guidance_loss(p_fp, g_w))}
+            pseudo |= {"guide_w": g_w, "guide_w_mix": g_m}
+            log["guide_ratio"] = g_w.valid.float().mean()
+        yield Step(Terms.part(terms, 2.0, extras), pseudo=pseudo, log=log, shared=shared)
 
-        if self.guide is not None:
-            λ = self.guidance_weight(progress)
-            g_w, g_m = self.guide_labels(u.weak, u.valid), self.guide_labels(m.weak, m.valid)
+        p_s1, p_s2 = segment(self.student, s1, s2)
+        y_s1, y_s2 = y_w.mix(y_m, box1), y_w.mix(y_m, box2)
+        terms = {
+            "s1": (0.25, y_s1.loss(p_s1, τ)),
+            "s2": (0.25, y_s2.loss(p_s2, τ)),
+        }
+        if g_w is not None and g_m is not None:
             extras = {
                 "mc_s1": (0.25 * λ, guidance_loss(p_s1, g_w.mix(g_m, box1))),
                 "mc_s2": (0.25 * λ, guidance_loss(p_s2, g_w.mix(g_m, box2))),
-                "mc_fp": (0.50 * λ, guidance_loss(p_fp, g_w)),
             }
-            pseudo |= {"guide_w": g_w, "guide_w_mix": g_m}
-            log["guide_ratio"] = g_w.valid.float().mean()
-        return Step(Terms(terms, normaliser=2.0, extras=extras), pseudo=pseudo, log=log, shared=shared)
+        return Step(Terms.part(terms, 2.0, extras), pseudo={"s1": y_s1, "s2": y_s2})
 
     def weak_pass(self, x: Tensor, w: Tensor, *ood_images: Tensor) -> tuple[Tensor, Tensor, Tensor, SharedPass]:
         """One encoding -> clean logits of x, of w (no gradient), perturbed logits of w, and those of the OOD images.

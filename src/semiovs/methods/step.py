@@ -1,9 +1,13 @@
-"""What goes into a step of a method and what comes out: where training stands, and the loss with its pseudo-labels."""
+"""What goes into a step of a method and what comes out: where training stands, and the loss with its pseudo-labels.
+
+A step may have several gradient passes. The terms of each are learnt as soon as they are known, before the next pass:
+so the activations of one pass alone are in memory, and the gradients add up to those of the whole loss.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -47,13 +51,56 @@ class SharedPass:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Result of one step.
+    """Result of one step, or of one of its gradient passes.
 
-    terms: the loss; pseudo: the pseudo-labels behind it, by name; log: 0-d tensors to log; shared: outputs for the OOD
-    images that shared the first pass.
+    terms: the loss, of which each pass has a part; pseudo: the pseudo-labels behind it, by name; log: 0-d tensors to
+    log; shared: outputs for the OOD images that shared the first pass.
     """
 
     terms: Terms
     pseudo: Mapping[str, Target] = field(default_factory=dict)
     log: Mapping[str, Tensor] = field(default_factory=dict)
     shared: SharedPass = field(default_factory=SharedPass)
+
+    def join(self, later: Step) -> Step:
+        """The step together with one of its later passes."""
+        return Step(
+            self.terms.join(later.terms), {**self.pseudo, **later.pseudo}, {**self.log, **later.log}, self.shared
+        )
+
+
+#: What `Method.step` returns: a step of one gradient pass; or it is a generator, which yields what it has after each
+#: pass, the labels of the weak view (``w``) with the first, and returns what it has after the last one.
+Passes = Step | Generator[Step, None, Step]
+#: Differentiates a 0-d tensor.
+Learn = Callable[[Tensor], None]
+
+
+def iterate(passes: Passes) -> Iterator[Step]:
+    """Each pass of a step in turn, the last one too."""
+    if isinstance(passes, Step):
+        yield passes
+    else:
+        last = yield from passes
+        yield last
+
+
+def gather(passes: Passes, learn: Learn | None = None) -> Step:
+    """The whole step.
+
+    learn: given the objective (0-d) of each pass but the last, before the next one begins; the terms of the step then
+    hold the graph of the last pass alone. None: they hold all.
+    """
+    if isinstance(passes, Step):
+        return passes
+    step: Step | None = None
+    try:
+        while True:
+            found = next(passes)
+            if learn is not None:
+                learn(found.terms.objective())
+                found = replace(found, terms=found.terms.detach())
+            step = found if step is None else step.join(found)
+    except StopIteration as end:
+        last: Step = end.value
+        return last if step is None else step.join(last)

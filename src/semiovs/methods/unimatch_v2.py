@@ -12,7 +12,7 @@ from semiovs.data import Batch, ViewRequest, take_mirrored
 from semiovs.errors import UsageError
 from semiovs.methods.base import Method
 from semiovs.methods.maths import paste
-from semiovs.methods.step import Progress, Step
+from semiovs.methods.step import Passes, Progress, Step
 from semiovs.methods.student import Logits, segment, segment_complementary
 from semiovs.methods.terms import Terms
 from semiovs.models.segmenter import Segmenter
@@ -39,7 +39,7 @@ class UniMatchV2(Method):
         """Streams and views that the loader must deliver."""
         return replace(super().views, mixing=False)
 
-    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Step:
+    def step(self, batch: Batch, progress: Progress, ood_images: Sequence[Tensor] = ()) -> Passes:
         """The teacher labels the weak views; labelled images and strong views are learnt in a pass each."""
         x, (u, m), τ = batch.labeled, batch.pair(take_mirrored), self.threshold
         box1, box2 = u.boxes
@@ -48,22 +48,19 @@ class UniMatchV2(Method):
         y_w = self.pseudo_label(u.weak, u.valid)
         y_m = y_w.map(take_mirrored) if batch.mixing is None else self.pseudo_label(m.weak, m.valid)
         (p_x,) = segment(self.student, x.image)
-        p_s1, p_s2 = self.strong_pass(s1, s2)
-
-        y_s1, y_s2 = y_w.mix(y_m, box1), y_w.mix(y_m, box2)
-        terms = Terms(
-            {
-                "x": (1.0, self.criterion(p_x, x.mask)),
-                "s1": (0.5, y_s1.loss(p_s1, τ)),
-                "s2": (0.5, y_s2.loss(p_s2, τ)),
-            },
-            normaliser=2.0,
-        )
-        return Step(
-            terms,
-            pseudo={"w": y_w, "w_mix": y_m, "s1": y_s1, "s2": y_s2},
+        yield Step(
+            Terms.part({"x": (1.0, self.criterion(p_x, x.mask))}, 2.0),
+            pseudo={"w": y_w, "w_mix": y_m},
             log={"mask_ratio": y_w.ratio(τ)},
         )
+
+        p_s1, p_s2 = self.strong_pass(s1, s2)
+        y_s1, y_s2 = y_w.mix(y_m, box1), y_w.mix(y_m, box2)
+        terms = {
+            "s1": (0.5, y_s1.loss(p_s1, τ)),
+            "s2": (0.5, y_s2.loss(p_s2, τ)),
+        }
+        return Step(Terms.part(terms, 2.0), pseudo={"s1": y_s1, "s2": y_s2})
 
     def strong_pass(self, *views: Tensor) -> Logits:
         """Both views in one pass with complementary channel dropout; OOD images are learnt in the same way."""

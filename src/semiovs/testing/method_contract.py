@@ -15,6 +15,7 @@ from semiovs.config.schema import OptimConfig
 from semiovs.data import Batch
 from semiovs.errors import UsageError
 from semiovs.methods import Method, Progress, Step
+from semiovs.methods.step import iterate
 from semiovs.testing.checks import require
 from semiovs.testing.toy import ARMS, K, toy_batch
 
@@ -109,6 +110,27 @@ def every_trained_parameter_gets_a_gradient(build: Build, ood: Ood) -> None:
         trained == {id(p) for p in method.parameters() if p.requires_grad},
         "the optimisers must hold exactly the parameters that require a gradient; see Method.parameter_groups",
     )
+
+
+def passes_add_up_to_the_whole(build: Build, ood: Ood) -> None:
+    """Learning one gradient pass after the other gives the loss and the gradients of learning all of them at once."""
+    methods = build(ood), build(ood)
+    totals = []
+    for method, learn in zip(methods, (None, _backward), strict=True):
+        batch = toy_batch(method)
+        torch.manual_seed(5)
+        terms = method(batch, PROGRESS, learn).terms
+        _backward(terms.objective())
+        totals.append(terms.total().detach())
+    require(
+        torch.allclose(totals[0], totals[1]), "the losses of the passes do not add up to that of the whole step: give "
+        "each pass the normaliser of the whole (Terms.part)",
+    )  # fmt: skip
+    for (key, whole), (_, parts) in zip(*(method.named_parameters() for method in methods), strict=True):
+        same = (whole.grad is None) == (parts.grad is None) and (
+            whole.grad is None or parts.grad is None or torch.allclose(whole.grad, parts.grad, rtol=1e-3, atol=1e-6)
+        )
+        require(same, f"{key} gets another gradient when each pass is learnt by itself; see `Passes`")
 
 
 def batch_is_not_changed(build: Build, ood: Ood) -> None:
@@ -248,11 +270,11 @@ def ood_images_in_the_shared_pass(build: Build) -> None:
     batch = toy_batch(build(ARMS["ovs"]), count=3)
     assert batch.ood is not None
     torch.manual_seed(5)
-    alone = method.step(batch, PROGRESS).shared
+    alone = next(iterate(method.step(batch, PROGRESS))).shared
     require(alone.clean is None and not alone.terms, "without OOD images `Step.shared` must be empty")
     if not method.shares_pass:
         return
-    shared = method.step(batch, PROGRESS, (batch.ood.weak[:2],)).shared
+    shared = next(iterate(method.step(batch, PROGRESS, (batch.ood.weak[:2],)))).shared
     require(shared.clean is not None, "`step` was given OOD images and `Step.shared.clean` holds no logits of them")
     unknown = {*shared.terms} - {*method.consistency}
     require(not unknown, f"`Step.shared.terms` names {unknown}, which are no terms in `consistency`")
@@ -352,6 +374,7 @@ def other_numbers_of_ood_images(build: Build) -> None:
 IN_EVERY_ARM: tuple[Callable[[Build, Ood], None], ...] = (
     finite_and_deterministic,
     total_is_the_formula,
+    passes_add_up_to_the_whole,
     normaliser_is_the_sum_of_weights,
     every_trained_parameter_gets_a_gradient,
     batch_is_not_changed,
