@@ -33,7 +33,7 @@ class ToyMethod(nn.Module):
         self.ema.requires_grad_(False)
         self.heard: list[Mapping[str, float]] = []
 
-    def forward(self, batch: Batch, progress: Progress) -> Step:
+    def forward(self, batch: Batch, progress: Progress, learn: Learn | None = None) -> Step:
         logits = self.student(batch.labeled.image)
         terms = {"x": (1.0, F.cross_entropy(logits, batch.labeled.mask))}
         if progress.step % 2:
