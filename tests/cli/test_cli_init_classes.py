@@ -124,6 +124,47 @@ def test_known_colours_of_cityscapes(tmp_path, capsys):
     assert check(tmp_path) == 3
 
 
+def test_classes_that_cityscapes_does_not_evaluate(tmp_path, capsys):
+    """Their colours are known: ignored as the benchmark does, with their names said, or learnt if they are named."""
+    parking, tunnel = (250, 170, 160), (150, 120, 90)
+    colored(tmp_path, BLACK, ROAD, CAR, SKY, parking, tunnel)
+    data = init(tmp_path)
+    assert len(data.classes) == 19
+    assert (data.masks.map["250,170,160"], data.masks.map["150,120,90"]) == ("ignore", "ignore")
+    assert "230,150,140" not in data.masks.map  # another one is asked about if it comes
+    said = capsys.readouterr().err
+    assert "that Cityscapes does not evaluate are ignored: parking (250,170,160), tunnel (150,120,90)" in said
+    assert check(tmp_path) == 0
+    data = init(tmp_path, "--classes", "road,car,sky,parking", "--force")
+    assert (data.masks.map["250,170,160"], data.masks.map["150,120,90"]) == ("parking", "ignore")
+    assert "are ignored: tunnel (150,120,90)\n" in capsys.readouterr().err
+
+
+def test_known_colours_of_ade20k(tmp_path, capsys):
+    """Black is no class there; one colour is that of two classes, and is asked about."""
+    wall, tree, flag, both = (120, 120, 120), (4, 200, 3), (92, 0, 255), (140, 140, 140)
+    colored(tmp_path, BLACK, wall, tree, flag)
+    data = init(tmp_path)
+    assert (len(data.classes), data.classes[0], data.classes[-1]) == (150, "wall", "flag")
+    named = [data.masks.map[key] for key in ("0,0,0", "120,120,120", "4,200,3", "92,0,255")]
+    assert named == ["ignore", "wall", "tree", "flag"]
+    assert len(data.masks.map) == 149
+    assert "those of ADE20K; mmsegmentation paints other data sets in them too" in capsys.readouterr().err
+    assert check(tmp_path) == 0
+    colored(tmp_path, both, name="b")
+    assert "140,140,140" not in init(tmp_path, "--force").masks.map
+    said = capsys.readouterr().err
+    assert "in ADE20K 140,140,140 is road and skyscraper" in said
+    assert "data.masks.map: 140,140,140 (32 pixels)" in said
+    assert check(tmp_path) == 3
+
+
+def test_colours_that_everybody_uses_prove_nothing(tmp_path):
+    """Red, blue, yellow and magenta are classes of ADE20K, and of every second home-made set."""
+    colored(tmp_path, (255, 0, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255))
+    assert init(tmp_path).classes == [f"class_{number}" for number in (1, 2, 3, 4)]
+
+
 def test_few_known_colours_prove_nothing(tmp_path):
     colored(tmp_path, voc_color(1), voc_color(2))
     assert init(tmp_path).classes == ["class_1", "class_2"]
