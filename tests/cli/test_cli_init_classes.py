@@ -236,6 +236,27 @@ def test_palettes_that_disagree_are_read_as_colours(tmp_path, capsys, named):
     assert "1 masks have a palette with the same colours under other indices" in capsys.readouterr().err
 
 
+def test_colours_that_share_an_index_are_not_one_class(tmp_path, capsys):
+    """Palettes made anew for each file: index 1 is each time another colour."""
+    palettes = [[BLACK, ODD], [BLACK, SKY], [BLACK, CAR], [ODD, BLACK]]
+    for number, palette in enumerate(palettes):
+        palette_mask(tmp_path / f"masks/{number}.png", [0, 1], palette)
+        palette_mask(tmp_path / f"images/{number}.png", [number, 1], [SKY, *palette] * 3)
+    named = init(tmp_path).masks.map
+    assert len(set(named.values())) == len(named) == 3
+    assert "0,0,0 is 1 in" in capsys.readouterr().err
+
+
+def test_indices_that_change_their_colour_are_told(tmp_path, capsys):
+    for number, color in enumerate([ODD, SKY]):
+        palette_mask(tmp_path / f"masks/{number}.png", [0, 1], [BLACK, color])
+        palette_mask(tmp_path / f"images/{number}.png", [number, 1], [SKY, ODD, BLACK])
+    assert init(tmp_path).classes == ["class_0", "class_1"]
+    said = capsys.readouterr().err
+    assert "1 indices of palette masks have other colours in other files: 1 is 70,130,180 in" in said
+    assert "the indices are taken for the classes; if the colours mean them, data.masks.encoding: rgb" in said
+
+
 @pytest.mark.parametrize(
     ("labels", "classes", "meant"),
     [

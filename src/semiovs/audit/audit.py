@@ -114,7 +114,7 @@ def audit(
         findings += tally.findings(collection.vocabulary, named=named)
     if named:
         findings += find_meaningless_masks(collection, {name: tally.counts for name, tally in tallies.items()})
-    findings += [*find_different_channels(channels), *palettes.find_renumbered_colors(), *foreign.propose_mask_maps()]
+    findings += [*find_different_channels(channels), *palettes.find_contradictions(), *foreign.propose_mask_maps()]
     findings += find_duplicates(prints, shared)
     bad = _collect_bad_ids(collection, findings[len(collection.findings) :])
     return Audit(collection, tallies, sorted(findings, key=lambda f: SEVERITIES.index(f.severity)), bad)

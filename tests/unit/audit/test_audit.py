@@ -198,7 +198,7 @@ def test_a_map_is_proposed_for_what_was_not_measured(tmp_path):
 RED, GREEN, BLUE, WHITE = (200, 0, 0), (0, 200, 0), (0, 0, 200), (255, 255, 255)
 
 
-def find_palettes(tmp_path, palettes, values=(0, 1, 2), **options):
+def find_palettes(tmp_path, palettes, values=(0, 1, 2), kind="mask-palettes", **options):
     """Findings about masks that have these palettes, and hold these values."""
     (tmp_path / "masks").mkdir()
     paths = [tmp_path / f"{number}.png" for number in range(len(palettes))]
@@ -209,7 +209,7 @@ def find_palettes(tmp_path, palettes, values=(0, 1, 2), **options):
         mask.save(tmp_path / f"masks/{number}.png")
     made = collection(tmp_path / "masks", labeled=paths)
     made = dataclasses.replace(made, masks=MaskReader(toy_data.NAMES, **options))
-    return told(audit(made), "mask-palettes")
+    return told(audit(made), kind)
 
 
 def test_the_same_colours_under_other_indices(tmp_path):
@@ -232,6 +232,26 @@ def test_the_same_colours_under_other_indices(tmp_path):
 ])  # fmt: skip
 def test_palettes_that_may_differ(tmp_path, palettes, values, options):
     assert not find_palettes(tmp_path, palettes, values, **options)
+
+
+def test_the_same_indices_in_other_colours(tmp_path):
+    """As programs make palettes for each file anew: index 1 is green here and blue there, and would be one class."""
+    palettes = [[RED, GREEN], [RED, BLUE], [RED, BLUE]]
+    (found,) = find_palettes(tmp_path, palettes, (0, 1), "mask-recolored")
+    assert found.severity == "warning"
+    assert found.text.startswith("1 indices of palette masks have other colours in other files: 1 is 0,0,200 in ")
+    assert "if the colours mean the classes, set data.masks.encoding=rgb" in found.fix
+
+
+@pytest.mark.parametrize(("palettes", "values", "options"), [
+    ([[RED, GREEN], [RED, GREEN]], (0, 1), {}),
+    ([[RED, GREEN, BLUE], [RED, GREEN, WHITE]], (0, 1), {}),  # differ in what does not occur
+    ([[RED, GREEN, *[WHITE] * 254], [RED, GREEN, *[BLUE] * 254]], (0, 1, 255), {}),  # and in what is ignored
+    ([[RED, GREEN], [RED, BLUE]], (0, 1), {"encoding": "id"}),
+    ([[RED, GREEN, BLUE], [RED, BLUE, GREEN]], (0, 1, 2), {}),  # an error already
+])  # fmt: skip
+def test_indices_that_keep_their_colours(tmp_path, palettes, values, options):
+    assert not find_palettes(tmp_path, palettes, values, "mask-recolored", **options)
 
 
 def test_so_many_colours_are_no_classes(tmp_path):

@@ -26,6 +26,7 @@ from semiovs.images.mask_values import (
 LOOKED_AT = 500
 #: More colours or scattered values than this are probably not classes.
 _MANY = 40
+_BY_INDEX = "the indices are taken for the classes; if the colours mean them, data.masks.encoding: rgb with a map"
 
 
 def guess_classes(
@@ -59,6 +60,8 @@ def guess_classes(
     values = {key[0] for key in found}
     no_data = sorted(value for value in values if value < 0)  # such as -1, -9999 and NaN of maps
     guess = _guess_from_values(values - set(no_data), len(masks))
+    if (changed := palettes.find_recolored_indices()) is not None:
+        guess = replace(guess, doubt="; ".join(filter(None, (guess.doubt, f"{changed.text}: {_BY_INDEX}"))))
     if not no_data:
         return guess
     meant = guess.map or {str(value): name for value, name in enumerate(guess.names)}

@@ -94,18 +94,17 @@ def _list_tables(
     """The tables that may be meant, best first."""
     if not own.keys().isdisjoint(colors):
         yield ColorTable("the class file", own)
-    by_index = None if moved is None else _name_by_index(moved, names)
-    if by_index is not None and names:
-        yield by_index
+    by_index = [table] if moved is not None and (table := _name_by_index(moved, names)).names else []
+    yield from by_index if names else ()
     yield from (table for table in list_known_tables() if table.knows(colors))
-    if by_index is not None:
-        yield by_index
+    yield from () if names else by_index
 
 
 def _name_by_index(moved: RenumberedColors, names: tuple[str, ...]) -> ColorTable:
-    """The names of the indices that nearly all palettes give a colour."""
+    """The names of the indices that nearly all palettes give a colour, and no other colour."""
     known = dict(enumerate(names)) if names else {index: f"class_{index}" for index in moved.usual.values()}
-    ordered = sorted(moved.sure, key=lambda color: moved.usual[color])
+    colors = Counter(moved.usual.values())
+    ordered = sorted((c for c in moved.sure if colors[moved.usual[c]] == 1), key=lambda color: moved.usual[color])
     meant = {color: (known | {IGNORE: NO_CLASS}).get(moved.usual[color]) for color in ordered}
     return ColorTable("the usual indices in the palettes", {color: name for color, name in meant.items() if name})
 
