@@ -112,8 +112,7 @@ class Inspector:
 
     def _read_mask(self, path: Path, found: Inspection) -> NDArray[np.uint8]:
         ids, stored = self.collection.masks.read(path)
-        if self.depth == "whole":
-            found.palette = stored.list_used_colors()
+        found.palette = stored.list_used_colors()
         return ids
 
     def _inspect_mask(
