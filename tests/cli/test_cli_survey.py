@@ -55,6 +55,11 @@ def names(folder, role):
     [
         ("{}_image.png", "{}_mask.png"),
         ("{}_sat.jpg", "{}_mask.png"),
+        ("image_{}.png", "mask_{}.png"),
+        ("img-{}.jpg", "label_{}.png"),
+        ("{}.jpg", "gt_{}.png"),
+        ("images/image_{}.png", "masks/mask_{}.png"),
+        ("imgs/train/img_{}.png", "masks/train/{}.png"),
         ("{}_img.tif", "{}_gt.png"),
         ("{}_leftImg8bit.png", "{}_labelIds.png"),
         ("{}.jpg", "{}.jpg.png"),

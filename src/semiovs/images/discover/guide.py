@@ -55,11 +55,13 @@ def _format_layouts() -> str:
         ),
         (
             "names of masks",
-            f"`a.png` (in another folder, or beside a JPEG), `a.jpg.png`; `a` and {_quote(layouts.MASK_ENDINGS)}",
+            f"`a.png` (in another folder, or beside a JPEG), `a.jpg.png`; `a` and {_quote(layouts.MASK_ENDINGS)}; "
+            f"{_quote(layouts.MASK_STARTS)} and `a`",
         ),
         (
             "names of images",
-            f"endings that the mask has not: {_quote(layouts.IMAGE_ENDINGS)} (`_0000`: nnU-Net's, with one channel)",
+            f"endings that the mask has not: {_quote(layouts.IMAGE_ENDINGS)} (`_0000`: nnU-Net's, with one channel); "
+            f"beginnings: {_quote(layouts.IMAGE_STARTS)}",
         ),
         ("without masks", _quote(("unlabeled", *layouts.UNLABELED_FOLDERS))),
         ("images that are not read, but told", _quote(sorted(FOREIGN))),
