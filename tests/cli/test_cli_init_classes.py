@@ -333,3 +333,29 @@ def test_notes_of_init_are_findings_of_a_check(tmp_path, capsys):
     notes = [f["text"] for f in json.loads(capsys.readouterr().out)["list"] if f["kind"] == "folder-note"]
     assert len(notes) == 1
     assert "left aside, with their number: more/ (1)" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "declared", "meant"),
+    [
+        ((0, 1, -9999), None, {"0": "a", "1": "b", "-9999": "ignore"}),
+        ((0, 1, 2), "2", {"0": "a", "1": "b", "2": "ignore"}),
+        ((0, 255, -1), None, {"0": "a", "255": "b", "-1": "ignore"}),
+        ((0, 1), "0", None),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_no_data_of_maps(tmp_path, capsys, values, declared, meant, named):
+    """What a file declares, and what is below 0, is no class; a declared 0 is told."""
+    tifffile = pytest.importorskip("tifffile")
+    palette_mask(tmp_path / "images/a.png", range(len(values)), [SKY, ODD, BLACK])
+    (tmp_path / "masks").mkdir()
+    ids = np.tile(np.asarray(values, np.int16), (32, 8))
+    tags = [] if declared is None else [(42113, 2, 0, declared, True)]
+    tifffile.imwrite(tmp_path / "masks/a.tif", ids, photometric="minisblack", extratags=tags, metadata=None)
+    data = init(tmp_path, *(["--classes", "a,b"] if named else []))
+    renamed = dict(zip(data.classes, "ab", strict=True)) | {"ignore": "ignore"}
+    found = data.masks.map
+    assert (found and {key: renamed[name] for key, name in found.items()}) == meant
+    assert ("files declare 0 as 'no data', and it is taken for a class" in capsys.readouterr().err) == (declared == "0")
+    assert check(tmp_path) == 0

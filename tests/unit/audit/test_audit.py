@@ -254,6 +254,28 @@ def test_indices_that_keep_their_colours(tmp_path, palettes, values, options):
     assert not find_palettes(tmp_path, palettes, values, "mask-recolored", **options)
 
 
+@pytest.mark.parametrize(("declared", "options", "fix"), [
+    ("0", {}, "'0': ignore, '1': road"),
+    ("1", {"reduce_zero_label": True}, "'1': ignore, '2': road"),
+    ("9", {}, None),  # does not occur
+    ("0", {"map": {"0": 0, "1": 1, "2": 2}}, None),  # somebody said it
+])  # fmt: skip
+def test_a_class_that_files_declare_as_no_data(tmp_path, declared, options, fix):
+    tifffile = pytest.importorskip("tifffile")
+    (tmp_path / "masks").mkdir()
+    picture(0).save(tmp_path / "0.png")
+    ids = np.random.default_rng(0).integers(0, 3, (48, 64)).astype(np.uint8)
+    tag = [(42113, 2, 0, declared, True)]
+    tifffile.imwrite(tmp_path / "masks/0.png", ids, photometric="minisblack", extratags=tag, metadata=None)
+    made = collection(tmp_path / "masks", labeled=[tmp_path / "0.png"])
+    made = dataclasses.replace(made, masks=MaskReader(toy_data.NAMES, **options))
+    found = told(audit(made), "mask-nodata")
+    assert [fix in each.fix for each in found] == ([] if fix is None else [True])
+    assert [each.text for each in found] == [
+        f"1 masks declare {declared} as 'no data', but it is the class {toy_data.NAMES[0]} here" for _ in found
+    ]
+
+
 def test_so_many_colours_are_no_classes(tmp_path):
     (tmp_path / "masks").mkdir()
     for number in range(3):
