@@ -263,6 +263,7 @@ def test_a_link_that_turns_back_is_walked_once(tmp_path, capsys):
         ("train.txt", "train.txt is left aside"),
         ("val.csv", "val.csv is left aside"),
         ("labelmap.txt", "labelmap.txt may hold the class names"),
+        ("labels.txt", "labels.txt may hold the class names"),
         ("images/a.heic", "not read (1 .heic)"),
         ("film.mp4", "not read (1 .mp4)"),
     ],
@@ -278,7 +279,7 @@ def test_what_is_left_out_is_said(tmp_path, capsys, file, said):
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        ("Images/a.jpg", "there are images in Images/ (1): rename or link them"),
+        ("Images/a.jpg", "there are images in Images/ (1): say what they are: semiovs init "),
         ("mine/images/a.jpg", "mine"),
         ("JPEGImages/a.jpg", "semiovs data prepare voc"),
     ],
@@ -328,6 +329,13 @@ def test_smoothed_masks_are_doubted(tmp_path, capsys):
     picture(tmp_path / "masks/a.png", range(0, 251, 5))
     assert main(["init", str(tmp_path)]) == 0
     assert "51 values, too many for classes" in capsys.readouterr().err
+
+
+def test_white_among_grays_is_not_ignored_without_a_word(tmp_path, capsys):
+    picture(tmp_path / "images/a.jpg", [0, 9])
+    picture(tmp_path / "masks/a.png", [0, 128, 255])
+    assert main(["init", str(tmp_path)]) == 0
+    assert "255 is taken for 'not labelled'; if it is a class, name it" in capsys.readouterr().err
 
 
 def test_lists_with_backslashes(tmp_path, capsys):

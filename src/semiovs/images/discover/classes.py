@@ -26,6 +26,7 @@ from semiovs.images.mask_values import (
 LOOKED_AT = 500
 #: More colours or scattered values than this are probably not classes.
 _MANY = 40
+_IGNORED = "255 is taken for 'not labelled'; if it is a class, name it in data.masks.map"
 _BY_INDEX = "the indices are taken for the classes; if the colours mean them, data.masks.encoding: rgb with a map"
 
 
@@ -104,7 +105,8 @@ def _guess_from_values(values: set[int], masks: int) -> FoundClasses:
         return FoundClasses(("background", "foreground"), meant, "masks hold 0 and 255")
     ids = sorted(values - {IGNORE})
     if ids and (ids[-1] >= IGNORE or ids[-1] + 1 > 4 * len(ids)):
-        return _map_values(ids, masks)
+        guess = _map_values(ids, masks)
+        return replace(guess, doubt="; ".join(filter(None, (guess.doubt, _IGNORED)))) if IGNORE in values else guess
     last = max(ids[-1] if ids else 0, 1)
     return FoundClasses(
         tuple(f"class_{i}" for i in range(last + 1)), None, f"masks hold the values {_format_range(ids)}"
