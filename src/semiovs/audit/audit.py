@@ -13,7 +13,12 @@ from typing import Any
 import cv2
 from PIL import Image
 
-from semiovs.audit.check import find_different_channels, find_empty_streams, find_meaningless_masks
+from semiovs.audit.check import (
+    find_different_channels,
+    find_empty_streams,
+    find_meaningless_masks,
+    find_shifted_names,
+)
 from semiovs.audit.duplicates import CollectionFingerprints, find_duplicates
 from semiovs.audit.list_form import check_list_form
 from semiovs.audit.mask_proposals import DeclaredNoData, ForeignValues
@@ -114,7 +119,8 @@ def audit(
     for tally in tallies.values():
         findings += tally.findings(collection.vocabulary, named=named)
     if named:
-        findings += find_meaningless_masks(collection, {name: tally.counts for name, tally in tallies.items()})
+        present = {name: tally.counts for name, tally in tallies.items()}
+        findings += [*find_meaningless_masks(collection, present), *find_shifted_names(collection, present)]
     findings += [*find_different_channels(channels), *palettes.find_contradictions(), *nodata.find_contradictions()]
     findings += foreign.propose_mask_maps()
     findings += find_duplicates(prints, shared)

@@ -11,7 +11,7 @@ from semiovs.audit.overlaps import find_shared_images
 from semiovs.audit.palettes import Palettes
 from semiovs.audit.record_check import Inspector
 from semiovs.config.yaml_reader import format_inline
-from semiovs.data.collection import KEYS, MASKED, Collection
+from semiovs.data.collection import KEYS, LABELED, MASKED, Collection
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, raise_errors
 from semiovs.images.mask_values import map_binary_values
@@ -96,6 +96,19 @@ def find_meaningless_masks(collection: Collection, present: dict[str, NDArray[np
             fix = f"if 255 is a class, set data.masks.map={format_inline(meant)}"
             setting = {"data.masks.map": meant} if len(names) == 2 else {}
             yield Finding("mask-binary", "error", text, stream, fix=fix, setting=setting)
+
+
+def find_shifted_names(collection: Collection, present: dict[str, NDArray[np.int64]]) -> Iterator[Finding]:
+    """Report labelled masks that hold 1 and never 0, where 0 is a class like others: their ids may go from 1.
+
+    present: as in `find_meaningless_masks`.
+    """
+    names, masks, counts = collection.vocabulary.names, collection.masks, present.get(LABELED)
+    told = masks.map is not None or masks.reduce_zero_label or collection.vocabulary.has_background
+    if counts is not None and not told and len(names) > 1 and counts[1] and not counts[0]:
+        text = f"no {LABELED} mask holds 0, which would be {names[0]}; if their ids go from 1, each name is one off"
+        fix = f"if 1 is {names[0]} and not {names[1]}, set data.masks.reduce_zero_label=true"
+        yield Finding("class-shifted", "warning", text, LABELED, fix=fix)
 
 
 def find_different_channels(channels: dict[int, list[str]]) -> Iterator[Finding]:

@@ -276,6 +276,29 @@ def test_a_class_that_files_declare_as_no_data(tmp_path, declared, options, fix)
     ]
 
 
+@pytest.mark.parametrize(("names", "values", "options", "noticed"), [
+    (("road", "car", "tree"), (1, 2), {}, True),
+    (("road", "car", "tree"), (1, 2, 255), {}, True),
+    (("road", "car", "tree"), (0, 1, 2), {}, False),
+    (("road", "car", "tree"), (2,), {}, False),
+    (("background", "car", "tree"), (1, 2), {}, False),
+    (("road", "car", "tree"), (1, 2), {"reduce_zero_label": True}, False),
+    (("road", "car", "tree"), (1, 2), {"map": {"1": 1, "2": 2}}, False),
+])  # fmt: skip
+def test_names_and_ids_that_may_be_shifted_by_one(tmp_path, names, values, options, noticed):
+    (tmp_path / "masks").mkdir()
+    picture(0).save(tmp_path / "0.png")
+    ids = np.random.default_rng(0).choice(np.array(values, np.uint8), (48, 64))
+    Image.fromarray(ids).save(tmp_path / "masks/0.png")
+    made = collection(tmp_path / "masks", labeled=[tmp_path / "0.png"])
+    made = dataclasses.replace(made, vocabulary=Vocabulary.of(names), masks=MaskReader(names, **options))
+    found = told(audit(made), "class-shifted")
+    assert [each.line for each in found] == [
+        "no labelled mask holds 0, which would be road; if their ids go from 1, each name is one off; if 1 is road and not car, set "
+        "data.masks.reduce_zero_label=true"
+    ] * noticed
+
+
 def test_so_many_colours_are_no_classes(tmp_path):
     (tmp_path / "masks").mkdir()
     for number in range(3):
