@@ -151,6 +151,15 @@ def test_folders_of_images_without_masks(tmp_path, capsys, place):
     assert f"1 images of {place.removesuffix('/images')}/ are taken as unlabelled" in capsys.readouterr().err
 
 
+def test_the_folder_of_the_convention_goes_before_other_spellings(tmp_path, capsys):
+    for place in ("images/a", "unlabeled/u", "unlabelled/v"):
+        picture(tmp_path / f"{place}.png", [0, len(place)])
+    picture(tmp_path / "masks/a.png", [0, 1])
+    assert main(["init", str(tmp_path)]) == 0
+    assert load_config(str(tmp_path / "semiovs.yaml")).config.data.unlabeled is None  # that is unlabeled/
+    assert "left aside, with their number: unlabelled/ (1)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("listed", [False, True])
 def test_masks_between_images_without_labels(tmp_path, capsys, listed):
     """In unlabeled/, and beside images that a list names: masks never become images."""
@@ -264,6 +273,7 @@ def test_a_link_that_turns_back_is_walked_once(tmp_path, capsys):
         ("val.csv", "val.csv is left aside"),
         ("labelmap.txt", "labelmap.txt may hold the class names"),
         ("labels.txt", "labels.txt may hold the class names"),
+        ("classes.json", "classes.json may hold the class names"),
         ("images/a.heic", "not read (1 .heic)"),
         ("film.mp4", "not read (1 .mp4)"),
     ],

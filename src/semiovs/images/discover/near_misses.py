@@ -22,6 +22,7 @@ _CLASS_LISTS = (
     "labelmap.txt",
     "labels.txt",
     "class_names.txt",
+    "classes.json",
     "classes.csv",
     "class_dict.csv",
     "classes.names",
