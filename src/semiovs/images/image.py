@@ -108,7 +108,11 @@ def _explain(error: Exception, path: Path) -> str:
                 "damaged, or no TIFF of gray or RGB; other channels and types are read with data.bands, which "
                 "`semiovs data normalize` proposes"
             )
-        return "damaged, or not an image format that is supported" if _read_tail(path) else "empty file"
+        with open_file(path) as file:
+            start = file.read(8)
+        if start[4:] == b"ftyp":  # whatever its ending
+            return "a HEIC or AVIF picture, or a film, which are not read; save it as JPEG or PNG"
+        return "damaged, or not an image format that is supported" if start else "empty file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return next(iter(str(error).splitlines()), type(error).__name__)

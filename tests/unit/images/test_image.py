@@ -130,7 +130,12 @@ def test_damaged_bytes_give_an_image_or_our_error(tmp_path, picture, form):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"", "empty file"), (b"hello " * 50, "damaged, or not an image format")]
+    ("content", "words"),
+    [
+        (b"", "empty file"),
+        (b"hello " * 50, "damaged, or not an image format"),
+        (b"\0\0\0\x18ftypheic" + bytes(50), "a HEIC or AVIF picture, or a film, which are not read; save it as JPEG"),
+    ],
 )
 def test_no_image_at_all(tmp_path, content, words):
     (tmp_path / "a.jpg").write_bytes(content)
