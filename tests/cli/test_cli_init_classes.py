@@ -124,6 +124,47 @@ def test_known_colours_of_cityscapes(tmp_path, capsys):
     assert check(tmp_path) == 3
 
 
+def test_classes_that_cityscapes_does_not_evaluate(tmp_path, capsys):
+    """Their colours are known: ignored as the benchmark does, with their names said, or learnt if they are named."""
+    parking, tunnel = (250, 170, 160), (150, 120, 90)
+    colored(tmp_path, BLACK, ROAD, CAR, SKY, parking, tunnel)
+    data = init(tmp_path)
+    assert len(data.classes) == 19
+    assert (data.masks.map["250,170,160"], data.masks.map["150,120,90"]) == ("ignore", "ignore")
+    assert "230,150,140" not in data.masks.map  # another one is asked about if it comes
+    said = capsys.readouterr().err
+    assert "that Cityscapes does not evaluate are ignored: parking (250,170,160), tunnel (150,120,90)" in said
+    assert check(tmp_path) == 0
+    data = init(tmp_path, "--classes", "road,car,sky,parking", "--force")
+    assert (data.masks.map["250,170,160"], data.masks.map["150,120,90"]) == ("parking", "ignore")
+    assert "are ignored: tunnel (150,120,90)\n" in capsys.readouterr().err
+
+
+def test_known_colours_of_ade20k(tmp_path, capsys):
+    """Black is no class there; one colour is that of two classes, and is asked about."""
+    wall, tree, flag, both = (120, 120, 120), (4, 200, 3), (92, 0, 255), (140, 140, 140)
+    colored(tmp_path, BLACK, wall, tree, flag)
+    data = init(tmp_path)
+    assert (len(data.classes), data.classes[0], data.classes[-1]) == (150, "wall", "flag")
+    named = [data.masks.map[key] for key in ("0,0,0", "120,120,120", "4,200,3", "92,0,255")]
+    assert named == ["ignore", "wall", "tree", "flag"]
+    assert len(data.masks.map) == 149
+    assert "those of ADE20K; mmsegmentation paints other data sets in them too" in capsys.readouterr().err
+    assert check(tmp_path) == 0
+    colored(tmp_path, both, name="b")
+    assert "140,140,140" not in init(tmp_path, "--force").masks.map
+    said = capsys.readouterr().err
+    assert "in ADE20K 140,140,140 is road and skyscraper" in said
+    assert "data.masks.map: 140,140,140 (32 pixels)" in said
+    assert check(tmp_path) == 3
+
+
+def test_colours_that_everybody_uses_prove_nothing(tmp_path):
+    """Red, blue, yellow and magenta are classes of ADE20K, and of every second home-made set."""
+    colored(tmp_path, (255, 0, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255))
+    assert init(tmp_path).classes == [f"class_{number}" for number in (1, 2, 3, 4)]
+
+
 def test_few_known_colours_prove_nothing(tmp_path):
     colored(tmp_path, voc_color(1), voc_color(2))
     assert init(tmp_path).classes == ["class_1", "class_2"]
@@ -193,6 +234,27 @@ def test_palettes_that_disagree_are_read_as_colours(tmp_path, capsys, named):
     assert data.masks.encoding == "rgb"
     assert data.masks.map == dict(zip(("0,0,0", "11,22,33", "70,130,180"), names, strict=True))
     assert "1 masks have a palette with the same colours under other indices" in capsys.readouterr().err
+
+
+def test_colours_that_share_an_index_are_not_one_class(tmp_path, capsys):
+    """Palettes made anew for each file: index 1 is each time another colour."""
+    palettes = [[BLACK, ODD], [BLACK, SKY], [BLACK, CAR], [ODD, BLACK]]
+    for number, palette in enumerate(palettes):
+        palette_mask(tmp_path / f"masks/{number}.png", [0, 1], palette)
+        palette_mask(tmp_path / f"images/{number}.png", [number, 1], [SKY, *palette] * 3)
+    named = init(tmp_path).masks.map
+    assert len(set(named.values())) == len(named) == 3
+    assert "0,0,0 is 1 in" in capsys.readouterr().err
+
+
+def test_indices_that_change_their_colour_are_told(tmp_path, capsys):
+    for number, color in enumerate([ODD, SKY]):
+        palette_mask(tmp_path / f"masks/{number}.png", [0, 1], [BLACK, color])
+        palette_mask(tmp_path / f"images/{number}.png", [number, 1], [SKY, ODD, BLACK])
+    assert init(tmp_path).classes == ["class_0", "class_1"]
+    said = capsys.readouterr().err
+    assert "1 indices of palette masks have other colours in other files: 1 is 70,130,180 in" in said
+    assert "the indices are taken for the classes; if the colours mean them, data.masks.encoding: rgb" in said
 
 
 @pytest.mark.parametrize(
@@ -271,3 +333,29 @@ def test_notes_of_init_are_findings_of_a_check(tmp_path, capsys):
     notes = [f["text"] for f in json.loads(capsys.readouterr().out)["list"] if f["kind"] == "folder-note"]
     assert len(notes) == 1
     assert "left aside, with their number: more/ (1)" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "declared", "meant"),
+    [
+        ((0, 1, -9999), None, {"0": "a", "1": "b", "-9999": "ignore"}),
+        ((0, 1, 2), "2", {"0": "a", "1": "b", "2": "ignore"}),
+        ((0, 255, -1), None, {"0": "a", "255": "b", "-1": "ignore"}),
+        ((0, 1), "0", None),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_no_data_of_maps(tmp_path, capsys, values, declared, meant, named):
+    """What a file declares, and what is below 0, is no class; a declared 0 is told."""
+    tifffile = pytest.importorskip("tifffile")
+    palette_mask(tmp_path / "images/a.png", range(len(values)), [SKY, ODD, BLACK])
+    (tmp_path / "masks").mkdir()
+    ids = np.tile(np.asarray(values, np.int16), (32, 8))
+    tags = [] if declared is None else [(42113, 2, 0, declared, True)]
+    tifffile.imwrite(tmp_path / "masks/a.tif", ids, photometric="minisblack", extratags=tags, metadata=None)
+    data = init(tmp_path, *(["--classes", "a,b"] if named else []))
+    renamed = dict(zip(data.classes, "ab", strict=True)) | {"ignore": "ignore"}
+    found = data.masks.map
+    assert (found and {key: renamed[name] for key, name in found.items()}) == meant
+    assert ("files declare 0 as 'no data', and it is taken for a class" in capsys.readouterr().err) == (declared == "0")
+    assert check(tmp_path) == 0

@@ -55,6 +55,11 @@ def names(folder, role):
     [
         ("{}_image.png", "{}_mask.png"),
         ("{}_sat.jpg", "{}_mask.png"),
+        ("image_{}.png", "mask_{}.png"),
+        ("img-{}.jpg", "label_{}.png"),
+        ("{}.jpg", "gt_{}.png"),
+        ("images/image_{}.png", "masks/mask_{}.png"),
+        ("imgs/train/img_{}.png", "masks/train/{}.png"),
         ("{}_img.tif", "{}_gt.png"),
         ("{}_leftImg8bit.png", "{}_labelIds.png"),
         ("{}.jpg", "{}.jpg.png"),
@@ -144,6 +149,15 @@ def test_folders_of_images_without_masks(tmp_path, capsys, place):
     assert main(["init", str(tmp_path)]) == 0
     assert names(tmp_path, "unlabeled") == [(f"{place}/u.jpg", None)]
     assert f"1 images of {place.removesuffix('/images')}/ are taken as unlabelled" in capsys.readouterr().err
+
+
+def test_the_folder_of_the_convention_goes_before_other_spellings(tmp_path, capsys):
+    for place in ("images/a", "unlabeled/u", "unlabelled/v"):
+        picture(tmp_path / f"{place}.png", [0, len(place)])
+    picture(tmp_path / "masks/a.png", [0, 1])
+    assert main(["init", str(tmp_path)]) == 0
+    assert load_config(str(tmp_path / "semiovs.yaml")).config.data.unlabeled is None  # that is unlabeled/
+    assert "left aside, with their number: unlabelled/ (1)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("listed", [False, True])
@@ -258,6 +272,8 @@ def test_a_link_that_turns_back_is_walked_once(tmp_path, capsys):
         ("train.txt", "train.txt is left aside"),
         ("val.csv", "val.csv is left aside"),
         ("labelmap.txt", "labelmap.txt may hold the class names"),
+        ("labels.txt", "labels.txt may hold the class names"),
+        ("classes.json", "classes.json may hold the class names"),
         ("images/a.heic", "not read (1 .heic)"),
         ("film.mp4", "not read (1 .mp4)"),
     ],
@@ -273,7 +289,7 @@ def test_what_is_left_out_is_said(tmp_path, capsys, file, said):
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        ("Images/a.jpg", "there are images in Images/ (1): rename or link them"),
+        ("Images/a.jpg", "there are images in Images/ (1): say what they are: semiovs init "),
         ("mine/images/a.jpg", "mine"),
         ("JPEGImages/a.jpg", "semiovs data prepare voc"),
     ],
@@ -323,6 +339,13 @@ def test_smoothed_masks_are_doubted(tmp_path, capsys):
     picture(tmp_path / "masks/a.png", range(0, 251, 5))
     assert main(["init", str(tmp_path)]) == 0
     assert "51 values, too many for classes" in capsys.readouterr().err
+
+
+def test_white_among_grays_is_not_ignored_without_a_word(tmp_path, capsys):
+    picture(tmp_path / "images/a.jpg", [0, 9])
+    picture(tmp_path / "masks/a.png", [0, 128, 255])
+    assert main(["init", str(tmp_path)]) == 0
+    assert "255 is taken for 'not labelled'; if it is a class, name it" in capsys.readouterr().err
 
 
 def test_lists_with_backslashes(tmp_path, capsys):

@@ -13,10 +13,15 @@ from typing import Any
 import cv2
 from PIL import Image
 
-from semiovs.audit.check import find_different_channels, find_empty_streams, find_meaningless_masks
+from semiovs.audit.check import (
+    find_different_channels,
+    find_empty_streams,
+    find_meaningless_masks,
+    find_shifted_names,
+)
 from semiovs.audit.duplicates import CollectionFingerprints, find_duplicates
 from semiovs.audit.list_form import check_list_form
-from semiovs.audit.mask_proposals import ForeignValues
+from semiovs.audit.mask_proposals import DeclaredNoData, ForeignValues
 from semiovs.audit.overlaps import find_shared_ids, find_shared_images
 from semiovs.audit.palettes import Palettes
 from semiovs.audit.record_check import Inspection, Inspector
@@ -91,7 +96,7 @@ def audit(
     shared = list(find_shared_images(collection))
     findings += [*shared, *find_shared_ids(collection, shared)]
     total, channels = len(prints.read), dict[int, list[str]]()
-    foreign, palettes = ForeignValues(collection), Palettes(collection)
+    foreign, palettes, nodata = ForeignValues(collection), Palettes(collection), DeclaredNoData(collection)
     with _limit_decoder_threads():
         found = read_ahead(
             _list_jobs(collection),
@@ -105,6 +110,7 @@ def audit(
             findings += inspection.findings
             foreign.add(inspection)
             palettes.add(record, inspection)
+            nodata.add(record, inspection)
             findings += _find_empty_mask(stream, record, inspection)
             if inspection.channels is not None and collection.images.bands is not None:
                 channels.setdefault(inspection.channels, []).append(str(record.image))
@@ -113,8 +119,10 @@ def audit(
     for tally in tallies.values():
         findings += tally.findings(collection.vocabulary, named=named)
     if named:
-        findings += find_meaningless_masks(collection, {name: tally.counts for name, tally in tallies.items()})
-    findings += [*find_different_channels(channels), *palettes.find_renumbered_colors(), *foreign.propose_mask_maps()]
+        present = {name: tally.counts for name, tally in tallies.items()}
+        findings += [*find_meaningless_masks(collection, present), *find_shifted_names(collection, present)]
+    findings += [*find_different_channels(channels), *palettes.find_contradictions(), *nodata.find_contradictions()]
+    findings += foreign.propose_mask_maps()
     findings += find_duplicates(prints, shared)
     bad = _collect_bad_ids(collection, findings[len(collection.findings) :])
     return Audit(collection, tallies, sorted(findings, key=lambda f: SEVERITIES.index(f.severity)), bad)

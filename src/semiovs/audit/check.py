@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.audit.overlaps import find_shared_images
+from semiovs.audit.palettes import Palettes
 from semiovs.audit.record_check import Inspector
 from semiovs.config.yaml_reader import format_inline
-from semiovs.data.collection import KEYS, MASKED, Collection
+from semiovs.data.collection import KEYS, LABELED, MASKED, Collection
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, raise_errors
 from semiovs.images.mask_values import map_binary_values
@@ -26,8 +27,9 @@ def check_collection(
     """Read every mask and OOD label, and every image's header and end; return for each stream that has masks or labels
     the number of pixels of each id, (256,).
 
-    Sizes must agree, values must be classes or ignore, OOD labels must exist, no image may be in two of labelled,
-    held-out, unlabelled and evaluation images. (`audit` looks deeper, and goes on where this ends.)
+    Sizes must agree, values must be classes or ignore, palettes must not give the same colours other indices, OOD
+    labels must exist, no image may be in two of labelled, held-out, unlabelled and evaluation images. (`audit` looks
+    deeper, and goes on where this ends.)
 
     Raises:
         DataError: one error for all problems.
@@ -37,16 +39,22 @@ def check_collection(
     jobs = [(stream, record) for stream in collection.streams.values() for record in stream.manifest]
     present: dict[str, NDArray[np.int64]] = {}
     channels: dict[int, list[str]] = {}
+    palettes = Palettes(collection)
     found = read_ahead(jobs, lambda job: inspect(*job), threads=threads)
     for done, ((stream, record), inspection) in enumerate(zip(jobs, found, strict=True), 1):
         findings += inspection.findings
+        palettes.add(record, inspection)
         if inspection.labels is not None:
             present[stream.name] = present.get(stream.name, 0) + inspection.labels.counts
         if inspection.channels is not None:
             channels.setdefault(inspection.channels, []).append(str(record.image))
         if progress is not None:
             progress(done, len(jobs))
-    findings += [*find_meaningless_masks(collection, present), *find_different_channels(channels)]
+    findings += [
+        *find_meaningless_masks(collection, present),
+        *find_different_channels(channels),
+        *palettes.find_contradictions(),
+    ]
     raise_errors(findings)
     return present
 
@@ -88,6 +96,19 @@ def find_meaningless_masks(collection: Collection, present: dict[str, NDArray[np
             fix = f"if 255 is a class, set data.masks.map={format_inline(meant)}"
             setting = {"data.masks.map": meant} if len(names) == 2 else {}
             yield Finding("mask-binary", "error", text, stream, fix=fix, setting=setting)
+
+
+def find_shifted_names(collection: Collection, present: dict[str, NDArray[np.int64]]) -> Iterator[Finding]:
+    """Report labelled masks that hold 1 and never 0, where 0 is a class like others: their ids may go from 1.
+
+    present: as in `find_meaningless_masks`.
+    """
+    names, masks, counts = collection.vocabulary.names, collection.masks, present.get(LABELED)
+    told = masks.map is not None or masks.reduce_zero_label or collection.vocabulary.has_background
+    if counts is not None and not told and len(names) > 1 and counts[1] and not counts[0]:
+        text = f"no {LABELED} mask holds 0, which would be {names[0]}; if their ids go from 1, each name is one off"
+        fix = f"if 1 is {names[0]} and not {names[1]}, set data.masks.reduce_zero_label=true"
+        yield Finding("class-shifted", "warning", text, LABELED, fix=fix)
 
 
 def find_different_channels(channels: dict[int, list[str]]) -> Iterator[Finding]:

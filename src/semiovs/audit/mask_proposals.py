@@ -1,4 +1,4 @@
-"""Proposals of `data.masks.map` for masks with unknown values or colours."""
+"""Proposals of `data.masks.map` for masks with unknown values or colours, or with a class that files call no data."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from semiovs.data.collection import Collection
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding
 from semiovs.images.mask_values import Key, format_key
+from semiovs.images.record import Record
 
 #: Keys of a map that are written out; values and colours that are counted, more are no classes.
 _SHOWN, _MOST = 64, 4096
@@ -83,6 +84,34 @@ class ForeignValues:
             return _make_proposal(text, "so many are no classes: were the masks resized or saved as JPEG on the way?")
         meant = {format_key(color): own.get(color, "?") for color in colors}
         return _make_proposal(text, f"say what each means: data.masks.map={format_inline(meant)}")
+
+
+class DeclaredNoData:
+    """Values of classes that mask files themselves declare as no data (GDAL's tag)."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.masks, self.names = collection.masks, collection.vocabulary.names
+        self.files: Counter[int] = Counter()
+        self.first: dict[int, str] = {}
+
+    def add(self, record: Record, found: Inspection) -> None:
+        """Count the value of a record's mask, if there is one."""
+        if found.nodata is not None:
+            self.files[found.nodata] += 1
+            self.first.setdefault(found.nodata, str(record.mask))
+
+    def find_contradictions(self) -> Iterator[Finding]:
+        """A warning for each such value that no map names."""
+        for value, number in sorted(self.files.items()) if self.masks.map is None else ():
+            name = self.names[self.masks.find_class(value) or 0]
+            text = f"{number} masks declare {value} as 'no data', but it is the class {name} here"
+            known = {str(key): "ignore" if key == value else other for key, other in self._list_classes()}
+            fix = f"if it means 'not labelled', set data.masks.map={format_inline(known)}"
+            yield Finding("mask-nodata", "warning", text, where="data.masks", file=self.first[value], fix=fix)
+
+    def _list_classes(self) -> list[tuple[int, str]]:
+        """Values in the files, and their classes."""
+        return list(enumerate(self.names[:_SHOWN], 1 if self.masks.reduce_zero_label else 0))
 
 
 def _make_proposal(text: str, fix: str, setting: Mapping[str, object] | None = None) -> Finding:

@@ -1,4 +1,4 @@
-"""Tell masks whose palettes give the same colours other indices."""
+"""Tell masks whose palettes give the same colours other indices, or the same indices other colours."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ class Palettes:
         if record.mask is not None:
             self.palettes.add(found.palette, record.mask)
 
-    def find_renumbered_colors(self) -> Iterator[Finding]:
-        """One error if files give the same colours other indices, with the map that would read the colours;
-        ``encoding: id`` says that the indices are right.
+    def find_contradictions(self) -> Iterator[Finding]:
+        """One error if files give the same colours other indices, with the map that would read the colours; else one
+        warning if they give the same indices other colours. ``encoding: id`` says that the indices are right.
         """
-        moved = None if self.masks.encoding == "id" else self.palettes.find_renumbered_colors()
+        if self.masks.encoding == "id":
+            return
+        moved = self.palettes.find_renumbered_colors()
         if moved is not None:
             fix = (
                 "if the colours mean the classes, set data.masks.encoding=rgb and "
@@ -38,6 +40,13 @@ class Palettes:
                 "if the indices do, set data.masks.encoding=id"
             )
             yield Finding("mask-palettes", "error", moved.text, where="data.masks", file=str(moved.file), fix=fix)
+        elif (changed := self.palettes.find_recolored_indices()) is not None:
+            fix = (
+                "if the colours mean the classes, set data.masks.encoding=rgb and name them in data.masks.map; if the "
+                "indices do, set data.masks.encoding=id"
+            )
+            text, file = changed.text, str(changed.file)
+            yield Finding("mask-recolored", "warning", text, where="data.masks", file=file, fix=fix)
 
     def _propose_names(self, moved: RenumberedColors) -> dict[str, str]:
         """Names of the colours: those of the class file, or of the index that nearly all files give a colour."""

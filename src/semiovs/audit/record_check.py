@@ -46,8 +46,9 @@ class Inspection:
     """Result of checking one record.
 
     size: of the image as shown, None if it cannot be read; channels: of its file; appearance: only where it was
-    decoded; palette: index -> colour of a palette mask that is read by its indices, those that occur; foreign: of a
-    mask with values or colours that are no classes, which of the two, and all of them with their pixels.
+    decoded; palette: index -> colour of a palette mask that is read by its indices, those that occur; nodata: value of
+    a class that the mask's file declares as no data, if it occurs; foreign: of a mask with values or colours that are
+    no classes, which of the two, and all of them with their pixels.
     """
 
     size: tuple[int, int] | None = None
@@ -55,6 +56,7 @@ class Inspection:
     image: ImageFacts | None = None
     labels: MaskFacts | None = None
     palette: dict[int, Key] = field(default_factory=dict)
+    nodata: int | None = None
     foreign: tuple[str, Counter[Key]] | None = None
     findings: list[Finding] = field(default_factory=list)
 
@@ -112,8 +114,9 @@ class Inspector:
 
     def _read_mask(self, path: Path, found: Inspection) -> NDArray[np.uint8]:
         ids, stored = self.collection.masks.read(path)
-        if self.depth == "whole":
-            found.palette = stored.list_used_colors()
+        found.palette = stored.list_used_colors()
+        if stored.nodata is not None and self.collection.masks.find_class(stored.nodata) is not None:
+            found.nodata = stored.nodata if (stored.values == stored.nodata).any() else None
         return ids
 
     def _inspect_mask(

@@ -49,11 +49,12 @@ def read(document: AnnotationFile, problems: ProblemList, *, predictions: bool =
         DataError: no list of tasks; what is wrong with single regions goes to their images' `faults`, the rest to
         `problems`.
     """
-    found = Annotations()
+    found, several = Annotations(), list[str]()
     for task in document.root.items():
         with problems.collect():
             name, aliases = _read_name(task.get("data"))
-            chosen = _choose_annotation(task, predictions=predictions)
+            chosen, others = _choose_annotation(task, predictions=predictions)
+            several += [name] * bool(others)
             if chosen is None:
                 found.untouched.append(name)
                 continue
@@ -61,6 +62,11 @@ def read(document: AnnotationFile, problems: ProblemList, *, predictions: bool =
             size, shapes = _read_regions(chosen.get("result"), found, faults)
             image = AnnotatedImage(name, size, tuple(shapes), task.where, aliases, faults=tuple(faults.found))
             found.images.append(image)
+    if several:
+        found.notes.append(
+            f"{len(several)} tasks have several annotations (first: {several[0]}): the newest of each is taken, or of "
+            "ground truths the newest"
+        )
     return found
 
 
@@ -94,14 +100,15 @@ def _read_paths(address: str) -> Iterator[str]:
         yield unquote(address)
 
 
-def _choose_annotation(task: JsonNode, *, predictions: bool) -> JsonNode | None:
+def _choose_annotation(task: JsonNode, *, predictions: bool) -> tuple[JsonNode | None, int]:
+    """The annotation that counts, and the number of those beside it that were handed in."""
     key = "annotations" if task.has("annotations") else "completions"
     given = list(task.get(key).items()) if task.has(key) else []
     kept = [node for node in given if not _read_flag(node, "was_cancelled")]
     best = [node for node in kept if _read_flag(node, "ground_truth")] or kept
     if not best and predictions and task.has("predictions"):
         best = list(task.get("predictions").items())
-    return max(best, key=_sort_key, default=None)
+    return max(best, key=_sort_key, default=None), max(len(kept) - 1, 0)
 
 
 def _read_flag(node: JsonNode, key: str) -> bool:

@@ -19,6 +19,8 @@ from semiovs.images.orientation import orient_image, read_orientation
 
 #: Decoders that may run; some of Pillow's others call external programs (EPS).
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+#: Tags of TIFF files: bits of each channel, compression, meaning of gray, order of channels.
+_BITS, _COMPRESSION, _PHOTOMETRIC, _PLANES = 258, 259, 262, 284
 #: Bytes near the end of a complete file.
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 
@@ -45,6 +47,7 @@ def read_size(path: Path) -> tuple[int, int]:
         DataError: as `read_image`, but for damage in the middle of a file.
     """
     with open_image(path) as image:
+        _refuse_scrambled(image)
         size = (image.height, image.width) if read_orientation(image) >= 5 else image.size
         end = _ENDS.get(image.format or "")
         if end is not None and end not in _read_tail(path):
@@ -108,7 +111,11 @@ def _explain(error: Exception, path: Path) -> str:
                 "damaged, or no TIFF of gray or RGB; other channels and types are read with data.bands, which "
                 "`semiovs data normalize` proposes"
             )
-        return "damaged, or not an image format that is supported" if _read_tail(path) else "empty file"
+        with open_file(path) as file:
+            start = file.read(8)
+        if start[4:] == b"ftyp":  # whatever its ending
+            return "a HEIC or AVIF picture, or a film, which are not read; save it as JPEG or PNG"
+        return "damaged, or not an image format that is supported" if start else "empty file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return next(iter(str(error).splitlines()), type(error).__name__)
@@ -116,6 +123,7 @@ def _explain(error: Exception, path: Path) -> str:
 
 def convert_to_rgb(image: Image.Image) -> Image.Image:
     """Convert an open image to RGB without turning it; see `read_image`."""
+    _refuse_scrambled(image)
     if image.mode == "RGB":
         return image.copy()
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
@@ -130,5 +138,21 @@ def _scale_to_8_bit(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if image.mode == "F" or (values.size and not 0 <= values.min() <= values.max() <= 65535):
         raise DataError(f"{image.filename}: 32-bit pixels; convert it to 8 or 16 bit, or set data.bands and data.range")  # type: ignore[attr-defined]
+    if _read_tag(image, _PHOTOMETRIC, 1) == 0:  # WhiteIsZero, which Pillow inverts up to 8 bits alone
+        values = 65535 - values
     scaled = (values.astype(np.uint32) + 128) // 257
     return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
+
+
+def _refuse_scrambled(image: Image.Image) -> None:
+    """Refuse TIFF of deep colours, plane by plane and not compressed: Pillow decodes each value as two pixels."""
+    bits = _read_tag(image, _BITS, ())
+    deep = isinstance(bits, tuple) and len(bits) > 1 and max(bits) > 8
+    if deep and _read_tag(image, _PLANES, 1) == 2 and _read_tag(image, _COMPRESSION, 1) == 1:
+        what = "colours of more than 8 bits, plane by plane, are not read without data.bands"
+        raise DataError(f"{image.filename}: {what}; set it, or save the channels interleaved")  # type: ignore[attr-defined]
+
+
+def _read_tag(image: Image.Image, tag: int, default: object) -> object:
+    """A tag of a TIFF; the default for other files."""
+    return image.tag_v2.get(tag, default) if image.format == "TIFF" else default  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from semiovs.images.conventions import IGNORE
 from semiovs.images.mask_values import Key, format_key
 
 #: Share of the files with a colour that give it the same index, from which on that index is certain.
@@ -27,6 +28,14 @@ class RenumberedColors:
     file: Path
     usual: Mapping[Key, int]
     sure: frozenset[Key]
+
+
+@dataclass(frozen=True)
+class RecoloredIndices:
+    """Indices that have other colours in other files. text: what was found where, with an example; file: it."""
+
+    text: str
+    file: Path
 
 
 class MaskPalettes:
@@ -71,6 +80,25 @@ class MaskPalettes:
         )
         sure = frozenset(color for color, index in usual.items() if seen[index, color] >= _SURE * shown[color])
         return RenumberedColors(text, here, usual, sure)
+
+    def find_recolored_indices(self) -> RecoloredIndices | None:
+        """Find out whether files show the same index (`IGNORE` aside) in other colours, as palettes do that a program
+        made anew for each file: one index is then several classes.
+        """
+        shown: dict[int, dict[Key, Path]] = {}
+        for used in self.files:
+            for index, color in used:
+                shown.setdefault(index, {}).setdefault(color, self.first[used])
+        changed = {index: colors for index, colors in shown.items() if index != IGNORE and len(colors) > 1}
+        if not changed:
+            return None
+        index, colors = min(changed.items())
+        (color, there), (other, here), *_ = colors.items()
+        text = (
+            f"{len(changed)} indices of palette masks have other colours in other files: {index} is "
+            f"{format_key(other)} in {here}, but {format_key(color)} in {there}"
+        )
+        return RecoloredIndices(text, here)
 
     def _count_colors(self) -> tuple[Counter[tuple[int, Key]], Counter[Key]]:
         """Files of each index with its colour, and of each colour."""

@@ -34,7 +34,7 @@ from semiovs.images.mask_kinds import (
 from semiovs.images.orientation import orient_pixels
 from semiovs.images.pages import count_pages
 from semiovs.images.pixels import decode_deep_png, find_deep_channels, is_tiff
-from semiovs.images.tiff import EXTRA_SAMPLES, PHOTOMETRIC, StoredTiff, read_stored_tiff
+from semiovs.images.tiff import EXTRA_SAMPLES, NODATA, PHOTOMETRIC, StoredTiff, parse_nodata, read_stored_tiff
 
 #: A value (7,) or a colour (128, 64, 0) of a mask.
 Key = tuple[int, ...]
@@ -58,11 +58,13 @@ _LARGEST_WHOLE = float(1 << 53)
 @dataclass(frozen=True, eq=False)
 class StoredMask:
     """What a mask file holds. values: (H, W) integers or (H, W, 3) uint8 colours; palette: (N, 3) colours of the
-    values, None for other files than palette images, and where colours were asked for.
+    values, None for other files than palette images, and where colours were asked for; nodata: the value that the file
+    itself declares to mean "not measured" (GDAL's tag), `NAN` where that is no whole number.
     """
 
     values: NDArray[Any]
     palette: NDArray[np.uint8] | None = None
+    nodata: int | None = None
 
     def list_used_colors(self) -> dict[int, Key]:
         """The colours of the palette that occur: index -> colour; empty for files without a palette."""
@@ -136,7 +138,8 @@ def _decode_image(path: Path, image: Image.Image, colors: bool) -> StoredMask:
         palette = np.frombuffer(image.im.getpalette("RGB", "RGB"), np.uint8).reshape(-1, 3)
         if image.format == "GIF":
             _refuse_renumbered(path, values, palette)
-    return _finish(path, values, palette, colors)
+    declared = image.tag_v2.get(NODATA) if image.format == "TIFF" else None  # type: ignore[attr-defined]
+    return _finish(path, values, palette, colors, None if declared is None else parse_nodata(declared))
 
 
 def _restore_values(path: Path, image: Image.Image) -> NDArray[Any]:
@@ -185,7 +188,7 @@ def _decode_tiff(path: Path, colors: bool) -> StoredMask:
     if found.palette is not None and colors:
         return StoredMask(found.palette[values])
     _refuse_inverted(path, found.photometric)
-    return _finish(path, values, found.palette, colors)
+    return _finish(path, values, found.palette, colors, found.nodata)
 
 
 def _drop_alpha(path: Path, found: StoredTiff) -> NDArray[Any]:
@@ -198,15 +201,26 @@ def _drop_alpha(path: Path, found: StoredTiff) -> NDArray[Any]:
     raise CHANNELS.refuse(path, channels=channels)
 
 
-def _finish(path: Path, values: NDArray[Any], palette: NDArray[np.uint8] | None, colors: bool) -> StoredMask:
+def _finish(
+    path: Path, values: NDArray[Any], palette: NDArray[np.uint8] | None, colors: bool, nodata: float | None = None
+) -> StoredMask:
     """Make values (H, W) or colours (H, W, 3) of decoded channels, gray with alpha or RGBA among them."""
     if values.ndim == 3:
         rgb = values[..., :3]
         values = values[..., 0] if values.shape[2] == 2 or (rgb[..., :1] == rgb).all() else rgb
     if values.ndim == 3:
         return StoredMask(_cut_colors(path, values))
+    if nodata is not None and values.dtype.kind == "f" and not _is_whole(nodata):
+        values = np.where(values == values.dtype.type(nodata), np.nan, values)
     whole = _make_whole(path, values)
-    return StoredMask(_cut_colors(path, np.stack([whole] * 3, -1))) if colors else StoredMask(whole, palette)
+    if colors:
+        return StoredMask(_cut_colors(path, np.stack([whole] * 3, -1)))
+    declared = None if nodata is None else int(nodata) if _is_whole(nodata) else NAN
+    return StoredMask(whole, palette, declared)
+
+
+def _is_whole(number: float) -> bool:
+    return abs(number) <= _LARGEST_WHOLE and number == int(number)
 
 
 def _cut_colors(path: Path, rgb: NDArray[Any]) -> NDArray[np.uint8]:

@@ -81,10 +81,10 @@ class MaskReader:
 
     names: class names in the order of their ids; encoding: ``id`` (palette, gray, 1-bit or 16-bit values), ``rgb``
     (colours) or ``auto`` (by `map` and file mode); map: value in the file (``"7"`` or ``"128,64,0"``) -> class id,
-    class name or ``"ignore"``, every other value but 255 is then an error (``"-1"`` and
-    ``"nan"`` name what floats and signed TIFF mark as no data); reduce_zero_label: 0 becomes ignore, the
-    rest moves down by one; origin, map_key: the configuration section, and where a map can be given, as messages name
-    them; ignore: further names in `map` that mean ignore.
+    class name or ``"ignore"``, every other value but 255 is then an error (``"-1"`` and ``"nan"`` name what floats and
+    signed TIFF mark as no data; what the file itself declares as such need not be named); reduce_zero_label: 0 becomes
+    ignore, the rest moves down by one; origin, map_key: the configuration section, and where a map can be given, as
+    messages name them; ignore: further names in `map` that mean ignore.
 
     Raises:
         ConfigError: a map that does not hold or contradicts the rest.
@@ -127,17 +127,29 @@ class MaskReader:
         return self.read(path)[0]
 
     def read(self, path: Path) -> tuple[NDArray[np.uint8], StoredMask]:
-        """Read one mask, and what its file holds; errors are those of a call."""
+        """Read one mask, and what its file holds; errors are those of a call.
+
+        A value that the file itself declares as no data (GDAL's tag) is ignored, unless it is a class.
+        """
         stored = self._read_stored(path)
         values = stored.values
         quick = self._table.look_up_bytes(values)
         if quick is not None:
             return quick, stored
         ids = self._table(values)
+        if stored.nodata is not None:
+            ids[(ids == _UNKNOWN) & (values == stored.nodata)] = IGNORE
         if ids.min(initial=0) < 0:
             counts = count_values(values)
+            if stored.nodata is not None and self.find_class(stored.nodata) is None:
+                del counts[(stored.nodata,)]
             raise ForeignValuesError(self._describe_unknown(path, counts), counts, kind="values")
         return ids.astype(np.uint8), stored
+
+    def find_class(self, value: int) -> int | None:
+        """Find the class of a value in files that are not read by colour; None if it is ignored or unknown."""
+        (found,) = self._table(np.array([value], np.int64)).tolist()
+        return None if found in {_UNKNOWN, IGNORE} else found
 
     def _read_stored(self, path: Path) -> StoredMask:
         stored = read_stored_mask(path, colors=self.by_color)

@@ -23,7 +23,7 @@ from semiovs.images.orientation import ORIENTATION, valid_orientation
 #: Largest size of one decoded image, all channels, in bytes.
 LARGEST = 2**31
 #: GDAL's tag of the value of pixels that were not measured.
-_NODATA = 42113
+NODATA = 42113
 #: Tags of the photometric interpretation and of what the channels after colour or gray are.
 PHOTOMETRIC, EXTRA_SAMPLES = 262, 338
 #: Photometric interpretation of palette images.
@@ -45,7 +45,7 @@ class TiffImage:
 class StoredTiff:
     """The first picture of a TIFF as stored. values: (H, W, C), palette indices not looked up; palette: (N, 3) colours
     or None; photometric, compression: TIFF's numbers; has_alpha: whether the second channel, or the fourth of RGB, is
-    alpha; pages: number of pictures; orientation: 1 to 8, not yet applied.
+    alpha; pages: number of pictures; orientation: 1 to 8, not yet applied; nodata: value of pixels not measured.
     """
 
     values: NDArray[Any]
@@ -55,6 +55,7 @@ class StoredTiff:
     has_alpha: bool
     pages: int
     orientation: int
+    nodata: float | None
 
 
 def is_page(subfile: int) -> bool:
@@ -80,6 +81,7 @@ def read_stored_tiff(path: Path) -> StoredTiff:
             extra[:1] in ([1], [2]),
             _count_pages(series),
             _read_page_orientation(page),
+            _read_nodata(page),
         )
 
 
@@ -202,9 +204,14 @@ def _list_segments(page: Any) -> Iterator[tuple[int, int]]:
 
 
 def _read_nodata(page: Any) -> float | None:
-    tag = page.tags.get(_NODATA)
+    tag = page.tags.get(NODATA)
+    return None if tag is None else parse_nodata(tag.value)
+
+
+def parse_nodata(value: object) -> float | None:
+    """The number in GDAL's tag; None for any other text."""
     try:
-        return None if tag is None else float(str(tag.value).strip(" \0"))
+        return float(str(value).strip(" \0"))
     except ValueError:
         return None
 

@@ -29,6 +29,8 @@ _COPY = 256
 _BANDS, _WIDTH = 4, 16
 #: Candidate pairs compared at once, which bounds the memory.
 _TOGETHER = 1 << 22
+#: So few hashes are compared all with all, which is quicker than an index of them.
+_FEW = 500
 #: Pairs of thumbnails that are compared together.
 _COMPARED = 1024
 
@@ -157,12 +159,19 @@ def find_near_hashes(hashes: Hashes, radius: int = RADIUS) -> Pairs:
     only.
     """
     values, first, inverse = np.unique(np.asarray(hashes, np.uint64), return_index=True, return_inverse=True)
-    pairs = HashIndex(values).query(values, radius)
+    pairs = _compare_all(values, radius) if len(values) <= _FEW else HashIndex(values).query(values, radius)
     near = first[pairs[pairs[:, 0] < pairs[:, 1]]]
     others = np.setdiff1d(np.arange(len(inverse)), first)
     equal = np.stack([first[inverse[others]], others], axis=1)
     both = np.sort(np.concatenate([near, equal]), axis=1).astype(np.int64)
     return both[np.lexsort((both[:, 1], both[:, 0]))]
+
+
+def _compare_all(hashes: Hashes, radius: int) -> Pairs:
+    """(P, 2) pairs i < j within `radius` bits, in ascending order."""
+    one, other = np.triu_indices(len(hashes), 1)
+    near = distance(hashes[one], hashes[other]) <= radius
+    return np.stack([one[near], other[near]], axis=1).astype(np.int64)
 
 
 def _extract_band(hashes: Hashes, band: int) -> Pairs:

@@ -198,7 +198,7 @@ def test_a_map_is_proposed_for_what_was_not_measured(tmp_path):
 RED, GREEN, BLUE, WHITE = (200, 0, 0), (0, 200, 0), (0, 0, 200), (255, 255, 255)
 
 
-def find_palettes(tmp_path, palettes, values=(0, 1, 2), **options):
+def find_palettes(tmp_path, palettes, values=(0, 1, 2), kind="mask-palettes", **options):
     """Findings about masks that have these palettes, and hold these values."""
     (tmp_path / "masks").mkdir()
     paths = [tmp_path / f"{number}.png" for number in range(len(palettes))]
@@ -209,7 +209,7 @@ def find_palettes(tmp_path, palettes, values=(0, 1, 2), **options):
         mask.save(tmp_path / f"masks/{number}.png")
     made = collection(tmp_path / "masks", labeled=paths)
     made = dataclasses.replace(made, masks=MaskReader(toy_data.NAMES, **options))
-    return told(audit(made), "mask-palettes")
+    return told(audit(made), kind)
 
 
 def test_the_same_colours_under_other_indices(tmp_path):
@@ -232,6 +232,71 @@ def test_the_same_colours_under_other_indices(tmp_path):
 ])  # fmt: skip
 def test_palettes_that_may_differ(tmp_path, palettes, values, options):
     assert not find_palettes(tmp_path, palettes, values, **options)
+
+
+def test_the_same_indices_in_other_colours(tmp_path):
+    """As programs make palettes for each file anew: index 1 is green here and blue there, and would be one class."""
+    palettes = [[RED, GREEN], [RED, BLUE], [RED, BLUE]]
+    (found,) = find_palettes(tmp_path, palettes, (0, 1), "mask-recolored")
+    assert found.severity == "warning"
+    assert found.text.startswith("1 indices of palette masks have other colours in other files: 1 is 0,0,200 in ")
+    assert "if the colours mean the classes, set data.masks.encoding=rgb" in found.fix
+
+
+@pytest.mark.parametrize(("palettes", "values", "options"), [
+    ([[RED, GREEN], [RED, GREEN]], (0, 1), {}),
+    ([[RED, GREEN, BLUE], [RED, GREEN, WHITE]], (0, 1), {}),  # differ in what does not occur
+    ([[RED, GREEN, *[WHITE] * 254], [RED, GREEN, *[BLUE] * 254]], (0, 1, 255), {}),  # and in what is ignored
+    ([[RED, GREEN], [RED, BLUE]], (0, 1), {"encoding": "id"}),
+    ([[RED, GREEN, BLUE], [RED, BLUE, GREEN]], (0, 1, 2), {}),  # an error already
+])  # fmt: skip
+def test_indices_that_keep_their_colours(tmp_path, palettes, values, options):
+    assert not find_palettes(tmp_path, palettes, values, "mask-recolored", **options)
+
+
+@pytest.mark.parametrize(("declared", "options", "fix"), [
+    ("0", {}, "'0': ignore, '1': road"),
+    ("1", {"reduce_zero_label": True}, "'1': ignore, '2': road"),
+    ("9", {}, None),  # does not occur
+    ("0", {"map": {"0": 0, "1": 1, "2": 2}}, None),  # somebody said it
+])  # fmt: skip
+def test_a_class_that_files_declare_as_no_data(tmp_path, declared, options, fix):
+    tifffile = pytest.importorskip("tifffile")
+    (tmp_path / "masks").mkdir()
+    picture(0).save(tmp_path / "0.png")
+    ids = np.random.default_rng(0).integers(0, 3, (48, 64)).astype(np.uint8)
+    tag = [(42113, 2, 0, declared, True)]
+    tifffile.imwrite(tmp_path / "masks/0.png", ids, photometric="minisblack", extratags=tag, metadata=None)
+    made = collection(tmp_path / "masks", labeled=[tmp_path / "0.png"])
+    made = dataclasses.replace(made, masks=MaskReader(toy_data.NAMES, **options))
+    found = told(audit(made), "mask-nodata")
+    assert [fix in each.fix for each in found] == ([] if fix is None else [True])
+    assert [each.text for each in found] == [
+        f"1 masks declare {declared} as 'no data', but it is the class {toy_data.NAMES[0]} here" for _ in found
+    ]
+
+
+@pytest.mark.parametrize(("names", "values", "options", "noticed"), [
+    (("road", "car", "tree"), (1, 2), {}, True),
+    (("road", "car", "tree"), (1, 2, 255), {}, True),
+    (("road", "car", "tree"), (0, 1, 2), {}, False),
+    (("road", "car", "tree"), (2,), {}, False),
+    (("background", "car", "tree"), (1, 2), {}, False),
+    (("road", "car", "tree"), (1, 2), {"reduce_zero_label": True}, False),
+    (("road", "car", "tree"), (1, 2), {"map": {"1": 1, "2": 2}}, False),
+])  # fmt: skip
+def test_names_and_ids_that_may_be_shifted_by_one(tmp_path, names, values, options, noticed):
+    (tmp_path / "masks").mkdir()
+    picture(0).save(tmp_path / "0.png")
+    ids = np.random.default_rng(0).choice(np.array(values, np.uint8), (48, 64))
+    Image.fromarray(ids).save(tmp_path / "masks/0.png")
+    made = collection(tmp_path / "masks", labeled=[tmp_path / "0.png"])
+    made = dataclasses.replace(made, vocabulary=Vocabulary.of(names), masks=MaskReader(names, **options))
+    found = told(audit(made), "class-shifted")
+    assert [each.line for each in found] == [
+        "no labelled mask holds 0, which would be road; if their ids go from 1, each name is one off; if 1 is road and not car, set "
+        "data.masks.reduce_zero_label=true"
+    ] * noticed
 
 
 def test_so_many_colours_are_no_classes(tmp_path):

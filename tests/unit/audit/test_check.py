@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -173,3 +174,15 @@ def test_labelled_records_need_masks(root):
         DataError, match=r"l0.png: labelled images need a mask(.|\n)*l4.png: labelled images need a mask"
     ):
         toy_data.sources(root, labeled=bare)
+
+
+def test_palettes_with_the_same_colours_under_other_indices_are_not_trained_with(root):
+    """Half of the masks would teach other classes; whoever means the indices says so."""
+    for name, colors in (("l0", (0, 0, 0, 200, 0, 0)), ("l1", (200, 0, 0, 0, 0, 0))):
+        mask = Image.fromarray(np.tile(np.array([0, 1], np.uint8), (30, 20)))
+        mask.putpalette(colors)
+        mask.save(root / f"masks/{name}.png")
+    told = problems(toy_data.sources(root))
+    assert "1 masks have a palette with the same colours under other indices" in told
+    assert "if the colours mean the classes, set data.masks.encoding=rgb" in told
+    check_collection(replace(toy_data.sources(root), masks=MaskReader(toy_data.NAMES, encoding="id")))

@@ -207,6 +207,10 @@ def test_label_studio_which_annotation_counts(tmp_path, annotations, chosen):
     photo(tmp_path / "images/b.jpg")
     path = label_studio(tmp_path, task, other)
     assert read(path)[0].untouched == ([] if chosen else ["a.jpg"])
+    several = [row for row in annotations if "was_cancelled" not in row[2]][1:]
+    assert [note.partition(":")[0] for note in read(path)[0].notes] == [
+        "1 tasks have several annotations (first"
+    ] * len(several)
     found = masks(tmp_path, path)
     assert (rows(found["a"])[3] == f"..{chosen * 4}..") if chosen else ("a" not in found)
 

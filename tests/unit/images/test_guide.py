@@ -26,6 +26,7 @@ def test_the_guide_holds_the_tables_of_the_code():
     assert text.count("<!-- generated ") == text.count("<!-- end -->") == 5
     assert fill_page(text) == text, "run: python -m semiovs.images.discover.guide docs/your-data.md"
     names = (*layouts.IMAGE_FOLDERS, *layouts.MASK_FOLDERS, *layouts.UNLABELED_FOLDERS, *layouts.MASK_ENDINGS)
+    names = (*names, *layouts.MASK_STARTS, *layouts.IMAGE_STARTS)
     assert [name for name in (*names, *layouts.IMAGE_ENDINGS) if f"`{name}`" not in text] == []
 
 

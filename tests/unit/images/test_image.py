@@ -12,6 +12,7 @@ from semiovs.images.containers.container import read_bytes
 from semiovs.images.discover.bands import guess_bands
 from semiovs.images.image import read_image, read_size
 from semiovs.images.orientation import orient_image, orient_pixels
+from semiovs.images.pixels import read_pixels
 
 
 @pytest.fixture
@@ -130,7 +131,12 @@ def test_damaged_bytes_give_an_image_or_our_error(tmp_path, picture, form):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"", "empty file"), (b"hello " * 50, "damaged, or not an image format")]
+    ("content", "words"),
+    [
+        (b"", "empty file"),
+        (b"hello " * 50, "damaged, or not an image format"),
+        (b"\0\0\0\x18ftypheic" + bytes(50), "a HEIC or AVIF picture, or a film, which are not read; save it as JPEG"),
+    ],
 )
 def test_no_image_at_all(tmp_path, content, words):
     (tmp_path / "a.jpg").write_bytes(content)
@@ -161,3 +167,37 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     for read in (read_bytes, read_image):
         with pytest.raises(DataError, match="a pipe or device, no file"):
             read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_gray_tiffs_are_read_as_shown_with_black_or_white_as_zero(tmp_path, kind, photometric):
+    """Pillow inverts WhiteIsZero of 8 bits, and not that of 16; bands keep the file's values, as docs/data/images.md
+    says.
+    """
+    tifffile = pytest.importorskip("tifffile")
+    shown = np.random.default_rng(0).integers(0, 256, (20, 30)).astype(np.uint8)
+    values = shown.astype(kind) * (257 if kind == "uint16" else 1)
+    stored = values if photometric == "minisblack" else np.iinfo(kind).max - values
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric=photometric)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.tif")), np.stack([shown] * 3, -1))
+    assert np.array_equal(read_pixels(tmp_path / "a.tif").values[..., 0], stored)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_colour_tiffs_are_the_same_for_all_readers_or_refused(tmp_path, kind, compression, planar):
+    """Pillow scrambles deep colours that are stored plane by plane without compression."""
+    tifffile = pytest.importorskip("tifffile")
+    shown = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    values = shown.astype(kind) * (257 if kind == "uint16" else 1)
+    stored = values if planar == "contig" else np.ascontiguousarray(np.moveaxis(values, -1, 0))
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", planarconfig=planar, compression=compression)
+    assert np.array_equal(read_pixels(tmp_path / "a.tif").values, values)
+    if (kind, compression, planar) == ("uint16", None, "separate"):
+        for read in (read_image, read_size):
+            with pytest.raises(DataError, match=r"a\.tif: colours of more than 8 bits, plane by plane"):
+                read(tmp_path / "a.tif")
+    else:
+        assert np.array_equal(np.asarray(read_image(tmp_path / "a.tif")), shown)

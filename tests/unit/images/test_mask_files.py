@@ -281,6 +281,30 @@ def test_what_was_not_measured_is_ignored_where_the_map_says_so(tmp_path, kind, 
         MaskReader(NAMES, map=identity)(path)
 
 
+@pytest.mark.parametrize(("kind", "nodata"), [
+    ("uint8", 200), ("int16", -9999), ("int64", -1), ("float32", np.nan), ("float32", -3.4028234663852886e38), ("float64", -9999), ("float32", np.inf),
+])  # fmt: skip
+def test_what_a_file_declares_as_no_data_is_ignored(tmp_path, kind, nodata):
+    """By GDAL's tag, with or without a map; other such values stay errors."""
+    pytest.importorskip("tifffile")
+    tag = {"extratags": [(42113, 2, 0, str(nodata), True)], "metadata": None}
+    path = save_tiff(tmp_path / "m.tif", np.array([[0, 1], [2, nodata]], kind), **tag)
+    identity = {str(number): name for number, name in enumerate(NAMES)}
+    for reader in (MaskReader(NAMES), MaskReader(NAMES, map=identity), MaskReader(NAMES[:2], reduce_zero_label=True)):
+        assert reader(path)[1, 1] == 255
+    with pytest.raises(DataError, match=r"mask values 77 \(1 pixels\)"):
+        MaskReader(NAMES)(save_tiff(tmp_path / "o.tif", np.array([[0, nodata], [77, 1]], kind), **tag))
+
+
+def test_a_class_that_a_file_declares_as_no_data_stays_one(tmp_path):
+    """As 0 is often declared, and means the background; `data check` tells it."""
+    pytest.importorskip("tifffile")
+    tag = {"extratags": [(42113, 2, 0, "0", True)], "metadata": None}
+    path = save_tiff(tmp_path / "m.tif", np.array([[0, 1, 2]], np.uint8), **tag)
+    assert MaskReader(NAMES)(path).tolist() == [[0, 1, 2]]
+    assert MaskReader(NAMES, map={"0": "ignore", "1": 1, "2": 2})(path).tolist() == [[255, 1, 2]]
+
+
 def test_tiffs_that_pillow_cannot_read_name_the_extra(tmp_path, monkeypatch):
     path = save_tiff(tmp_path / "m.tif", np.array([[0, 1]], np.int64))
     monkeypatch.setitem(sys.modules, "tifffile", None)

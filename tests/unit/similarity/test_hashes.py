@@ -99,8 +99,11 @@ def some_hashes(count, seed=0):
     return hashes
 
 
+@pytest.mark.parametrize("few", [0, 500])
 @pytest.mark.parametrize("radius", [0, 3, 4, 7, 10, 13])
-def test_pairs_are_those_that_a_comparison_of_all_finds(radius):
+def test_pairs_are_those_that_a_comparison_of_all_finds(monkeypatch, radius, few):
+    """With an index, and without one where there are few."""
+    monkeypatch.setattr("semiovs.similarity.hashes._FEW", few)
     hashes = np.unique(some_hashes(300))
     wanted = [
         (i, j)

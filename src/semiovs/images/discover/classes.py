@@ -26,6 +26,8 @@ from semiovs.images.mask_values import (
 LOOKED_AT = 500
 #: More colours or scattered values than this are probably not classes.
 _MANY = 40
+_IGNORED = "255 is taken for 'not labelled'; if it is a class, name it in data.masks.map"
+_BY_INDEX = "the indices are taken for the classes; if the colours mean them, data.masks.encoding: rgb with a map"
 
 
 def guess_classes(
@@ -39,13 +41,15 @@ def guess_classes(
     colors: what colours mean by the class file; names: class names that are known.
     """
     found: Counter[Key] = Counter()
-    palettes = MaskPalettes()
+    palettes, declared = MaskPalettes(), set[int]()
     sample = choose_masks(masks)
     for path in sample:
         with suppress(DataError):  # unreadable masks are reported by `data check`
             stored = read_stored_mask(path)
             counts = count_values(stored.values)
             found.update(counts)
+            if stored.nodata is not None and (stored.nodata,) in counts:
+                declared.add(stored.nodata)
             if (palette := stored.palette) is not None:
                 palettes.add({index: tuple(palette[index].tolist()) for (index,) in counts}, path)
     moved = palettes.find_renumbered_colors()
@@ -56,14 +60,29 @@ def guess_classes(
         return replace(guess, doubt="; ".join(filter(None, (many, by_color, guess.doubt))))
     if not found:
         return None
-    values = {key[0] for key in found}
-    no_data = sorted(value for value in values if value < 0)  # such as -1, -9999 and NaN of maps
-    guess = _guess_from_values(values - set(no_data), len(masks))
+    guess = _guess_without_no_data({key[0] for key in found}, declared, len(masks))
+    changed = palettes.find_recolored_indices()
+    by_index = "" if changed is None else f"{changed.text}: {_BY_INDEX}"
+    return replace(guess, doubt="; ".join(filter(None, (guess.doubt, by_index))))
+
+
+def _guess_without_no_data(values: set[int], declared: set[int], masks: int) -> FoundClasses:
+    """Guess classes from values, of which negative ones, NaN, and those that files declare as such are no data.
+
+    0 stays a class: many files that declare it mean the background.
+    """
+    no_data = sorted(value for value in values if value < 0 or value in declared - {0})  # such as -1, -9999
+    guess = _guess_from_values(values - set(no_data), masks)
+    if 0 in declared:
+        told = "files declare 0 as 'no data', and it is taken for a class; if it means 'not labelled': data.masks.map"
+        guess = replace(guess, doubt="; ".join(filter(None, (guess.doubt, told))))
     if not no_data:
         return guess
     meant = guess.map or {str(value): name for value, name in enumerate(guess.names)}
-    meant |= {format_key((value,)): "ignore" for value in (*no_data, *({IGNORE} & values))}
-    return replace(guess, map=meant, source=f"{guess.source}, and negative ones or NaN, taken as no data")
+    unlabeled = [value for value in (*no_data, IGNORE) if value in values and str(value) not in meant]
+    meant |= {format_key((value,)): "ignore" for value in unlabeled}
+    shown = ", ".join(format_key((value,)) for value in no_data[:5]) + (", …" if len(no_data) > 5 else "")
+    return replace(guess, map=meant, source=f"{guess.source}, and {shown}, taken as no data")
 
 
 def choose_masks(masks: list[Path]) -> list[Path]:
@@ -86,7 +105,8 @@ def _guess_from_values(values: set[int], masks: int) -> FoundClasses:
         return FoundClasses(("background", "foreground"), meant, "masks hold 0 and 255")
     ids = sorted(values - {IGNORE})
     if ids and (ids[-1] >= IGNORE or ids[-1] + 1 > 4 * len(ids)):
-        return _map_values(ids, masks)
+        guess = _map_values(ids, masks)
+        return replace(guess, doubt="; ".join(filter(None, (guess.doubt, _IGNORED)))) if IGNORE in values else guess
     last = max(ids[-1] if ids else 0, 1)
     return FoundClasses(
         tuple(f"class_{i}" for i in range(last + 1)), None, f"masks hold the values {_format_range(ids)}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from semiovs.images.discover import layouts
 from semiovs.images.discover.class_files import CLASS_FILES, COLOR_FILES, NNUNET_CLASSES, ROBOFLOW_CLASSES
-from semiovs.images.discover.mask_colors import list_known_tables
+from semiovs.images.discover.known_colors import list_known_tables
 from semiovs.images.discover.near_misses import FOREIGN
 from semiovs.images.mask_kinds import READ_AS, REFUSALS
 from semiovs.vocab.class_list import FORMS
@@ -55,11 +55,13 @@ def _format_layouts() -> str:
         ),
         (
             "names of masks",
-            f"`a.png` (in another folder, or beside a JPEG), `a.jpg.png`; `a` and {_quote(layouts.MASK_ENDINGS)}",
+            f"`a.png` (in another folder, or beside a JPEG), `a.jpg.png`; `a` and {_quote(layouts.MASK_ENDINGS)}; "
+            f"{_quote(layouts.MASK_STARTS)} and `a`",
         ),
         (
             "names of images",
-            f"endings that the mask has not: {_quote(layouts.IMAGE_ENDINGS)} (`_0000`: nnU-Net's, with one channel)",
+            f"endings that the mask has not: {_quote(layouts.IMAGE_ENDINGS)} (`_0000`: nnU-Net's, with one channel); "
+            f"beginnings: {_quote(layouts.IMAGE_STARTS)}",
         ),
         ("without masks", _quote(("unlabeled", *layouts.UNLABELED_FOLDERS))),
         ("images that are not read, but told", _quote(sorted(FOREIGN))),
@@ -68,13 +70,13 @@ def _format_layouts() -> str:
 
 
 def _format_class_files() -> str:
-    known = " and ".join(table.source for table in list_known_tables())
+    *known, last = (table.source for table in list_known_tables())
     rows = [
         (_quote(CLASS_FILES), "class names, see below"),
         (_quote(ROBOFLOW_CLASSES), "Roboflow's names"),
         (_quote(COLOR_FILES), "names with colours (CVAT, CamVid), where every class has one"),
         (f"`{NNUNET_CLASSES}`", "nnU-Net's `labels`; regions of several ids have no names"),
-        ("no file", f"colours of {known} are known; others are asked about, black too"),
+        ("no file", f"colours of {', '.join(known)} and {last} are known; others are asked about, black too"),
     ]
     return _format_table(("found by itself", "is read as"), rows)
 

@@ -37,8 +37,12 @@ MASK_ENDINGS = (
 )  # fmt: skip
 #: Endings of an image's name in the place of which its mask may have another one, or none.
 IMAGE_ENDINGS = ("_image", "_images", "_img", "_sat", "_rgb", "-image", "_leftImg8bit", "_0000")
+#: Beginnings of names of masks, and of images in the place of which their masks may have them, or none.
+MASK_STARTS = ("mask_", "masks_", "label_", "labels_", "gt_", "seg_", "mask-")
+IMAGE_STARTS = ("image_", "images_", "img_", "sat_", "rgb_", "image-", "img-")
 #: Endings so common in pictures of other things that they alone do not make a file a mask.
 _WEAK = ("_L",)
+_STRONG_ENDINGS = tuple(ending for ending in MASK_ENDINGS if ending not in _WEAK)
 _APPENDED = tuple(f"_{name}" for name in MASK_FOLDERS)
 _CHANNEL = re.compile(r"_\d{4}")
 
@@ -78,11 +82,19 @@ def list_mask_names(name: str, suffix: str, *, beside: bool) -> Iterator[str]:
         if not beside:
             yield stem
         yield from (stem + ending for ending in MASK_ENDINGS)
+    folder, slash, last = name.rpartition("/")
+    yield from (f"{folder}{slash}{start}{last}" for start in MASK_STARTS)
+    start = next((start for start in IMAGE_STARTS if last.startswith(start) and last != start), None)
+    if start:
+        rest = last.removeprefix(start)
+        if not beside:
+            yield f"{folder}{slash}{rest}"
+        yield from (f"{folder}{slash}{other}{rest}" for other in MASK_STARTS)
 
 
 def is_named_like_a_mask(name: str) -> bool:
-    """Whether a name without suffix ends as those of masks do."""
-    return name.endswith(tuple(ending for ending in MASK_ENDINGS if ending not in _WEAK))
+    """Whether a name without suffix begins or ends as those of masks do."""
+    return name.endswith(_STRONG_ENDINGS) or name.startswith(MASK_STARTS)
 
 
 def is_mask_folder(place: str) -> bool:

@@ -154,8 +154,10 @@ def _add_unlabeled(folder: Path, found: FoundLists) -> None:
     for name in ("unlabeled", *UNLABELED_FOLDERS):
         place = folder / name / "images" if (folder / name / "images").is_dir() else folder / name
         every = list_images(place)
-        if not every or (name == "unlabeled" and not any(is_named_like_a_mask(path.stem) for path in every)):
+        if not every:
             continue
+        if name == "unlabeled" and not any(is_named_like_a_mask(path.stem) for path in every):
+            return
         images = [image for image, _ in pair_side_by_side(place)]
         if not images:
             found.notes.append(f"{name}/ holds nothing but {len(every)} masks by their names: move them away")

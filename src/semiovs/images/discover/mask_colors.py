@@ -5,49 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
 from semiovs.images.discover.found_classes import NO_CLASS, FoundClasses
+from semiovs.images.discover.known_colors import BLACK, ColorTable, list_known_tables
 from semiovs.images.image import open_image
 from semiovs.images.mask_palettes import MaskPalettes, RenumberedColors
 from semiovs.images.mask_values import Key, format_key
-from semiovs.vocab.colors import voc_color
-from semiovs.vocab.vocabulary import Vocabulary
 
-BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
-#: Colours, black and white aside, by which a table is recognised; share of the colours that it has to know.
-_FEWEST, _SHARE = 3, 0.75
 #: Colours that are named at most.
 _MOST = 64
-
-
-@dataclass(frozen=True)
-class ColorTable:
-    """Colours of a well-known data set, or of a class file. complete: whether it has all colours of such masks."""
-
-    source: str
-    names: Mapping[Key, str]
-    complete: bool = True
-
-    def knows(self, colors: Sequence[Key]) -> bool:
-        """Whether masks with these colours are probably painted by the table."""
-        known = [color for color in colors if color in self.names]
-        plain = {*known} - {BLACK, _WHITE}
-        wanted = len(colors) if self.complete else _SHARE * len(colors)
-        return len(plain) >= _FEWEST and len(known) >= wanted
-
-
-def list_known_tables() -> Iterator[ColorTable]:
-    """The tables of Pascal VOC and Cityscapes."""
-    voc: dict[Key, str] = {voc_color(index): name for index, name in enumerate(Vocabulary.load("voc21").names)}
-    voc[voc_color(IGNORE)] = NO_CLASS
-    yield ColorTable("Pascal VOC", voc)
-    city = Vocabulary.load("cityscapes19")
-    names: dict[Key, str] = {BLACK: NO_CLASS, **dict(zip(city.colors, city.names, strict=True))}
-    yield ColorTable("Cityscapes", names, complete=False)  # classes that are not evaluated have further colours
 
 
 def may_be_colored(masks: Iterable[Path], *, palettes: int) -> bool:
@@ -93,11 +63,8 @@ def name_colors(
     colors = [color for color, _ in counts.most_common()]
     for table in _list_tables(colors, own, names, moved):
         used = {table.names[color] for color in colors if color in table.names} - {NO_CLASS}
-        if names and not used <= {*names}:
-            continue
-        kept = {c: name for c, name in table.names.items() if not names or name in {*names, NO_CLASS}}
-        every = names or tuple(dict.fromkeys(name for name in kept.values() if name != NO_CLASS))
-        return _make(every, kept, counts, f"the colours are those of {table.source}", named=True)
+        if not names or used <= {*names}:
+            return _take_table(table, names, counts)
     if names:
         return _make(names, {}, counts, f"{len(colors)} colours in {masks} masks", named=True)
     plain = [color for color in colors if color != BLACK][:_MOST]
@@ -106,24 +73,38 @@ def name_colors(
     return _make((*guess.values(),), guess, counts, f"{len(colors)} colours in {masks} masks{more}", named=False)
 
 
+def _take_table(table: ColorTable, names: tuple[str, ...], counts: Counter[Key]) -> FoundClasses:
+    """Name colours by a table. names: class names, if there are some: no others are taken then."""
+    every = names or table.classes or tuple(dict.fromkeys(name for name in table.names.values() if name != NO_CLASS))
+    kept = {color: name for color, name in table.names.items() if name in {*every, NO_CLASS}}
+    aside = {color: name for color, name in table.aside.items() if color in counts}
+    kept |= {color: name if name in every else NO_CLASS for color, name in aside.items()}
+    left = [f"{name} ({format_key(color)})" for color, name in aside.items() if name not in every]
+    notes = [f"colours of classes that {table.source} does not evaluate are ignored: {', '.join(left)}"] if left else []
+    several = [(color, owners) for color, owners in table.unclear.items() if color in counts]
+    notes += [f"in {table.source} {format_key(color)} is {' and '.join(owners)}" for color, owners in several]
+    source = f"the colours are those of {table.source}" + (f"; {table.remark}" if table.remark else "")
+    found = _make(every, kept, counts, source, named=True)
+    return replace(found, doubt="; ".join(filter(None, (*notes, found.doubt))))
+
+
 def _list_tables(
     colors: list[Key], own: Mapping[Key, str], names: tuple[str, ...], moved: RenumberedColors | None
 ) -> Iterator[ColorTable]:
     """The tables that may be meant, best first."""
     if not own.keys().isdisjoint(colors):
         yield ColorTable("the class file", own)
-    by_index = None if moved is None else _name_by_index(moved, names)
-    if by_index is not None and names:
-        yield by_index
+    by_index = [table] if moved is not None and (table := _name_by_index(moved, names)).names else []
+    yield from by_index if names else ()
     yield from (table for table in list_known_tables() if table.knows(colors))
-    if by_index is not None:
-        yield by_index
+    yield from () if names else by_index
 
 
 def _name_by_index(moved: RenumberedColors, names: tuple[str, ...]) -> ColorTable:
-    """The names of the indices that nearly all palettes give a colour."""
+    """The names of the indices that nearly all palettes give a colour, and no other colour."""
     known = dict(enumerate(names)) if names else {index: f"class_{index}" for index in moved.usual.values()}
-    ordered = sorted(moved.sure, key=lambda color: moved.usual[color])
+    colors = Counter(moved.usual.values())
+    ordered = sorted((c for c in moved.sure if colors[moved.usual[c]] == 1), key=lambda color: moved.usual[color])
     meant = {color: (known | {IGNORE: NO_CLASS}).get(moved.usual[color]) for color in ordered}
     return ColorTable("the usual indices in the palettes", {color: name for color, name in meant.items() if name})
 

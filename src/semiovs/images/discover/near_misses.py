@@ -20,6 +20,9 @@ _CVAT = ("labelmap.txt", "ImageSets/Segmentation/default.txt")
 #: Files in which other programs keep class names.
 _CLASS_LISTS = (
     "labelmap.txt",
+    "labels.txt",
+    "class_names.txt",
+    "classes.json",
     "classes.csv",
     "class_dict.csv",
     "classes.names",
@@ -77,7 +80,7 @@ def describe_other_places(folder: Path) -> str:
         return f"{text}: Pascal VOC? semiovs data prepare voc --root {folder}"
     if inner is not None:
         return f"{text}: semiovs init {folder / inner}"
-    return f"{text}: rename or link them (links may lead anywhere), or name lists: data.labeled=LIST"
+    return f"{text}: say what they are: semiovs init {folder} --labeled DIR --masks DIR --unlabeled DIR --val DIR"
 
 
 def _note_annotations(folder: Path, *, read: str = "") -> Iterator[str]:

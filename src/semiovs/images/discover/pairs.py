@@ -103,7 +103,7 @@ class MaskNames:
     def find(self, name: str, suffix: str, *, beside: bool) -> list[Path]:
         """Find the files that may be the mask of an image of this name (`list_mask_names`), best first."""
         names = list_mask_names(name, suffix, beside=beside)
-        every = (self.written.get(one) or self.alike.get(normalize_name(one), []) for one in names)
+        every = (self.written.get(one) or (self.alike and self.alike.get(normalize_name(one))) or () for one in names)
         return list(dict.fromkeys(path for paths in every for path in paths))
 
 

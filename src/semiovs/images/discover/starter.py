@@ -9,7 +9,7 @@ from typing import Any
 from semiovs.config.yaml_reader import format_inline
 from semiovs.errors import UsageError
 from semiovs.images.discover.classes import choose_masks, guess_classes
-from semiovs.images.discover.found_classes import FoundClasses
+from semiovs.images.discover.found_classes import NO_CLASS, FoundClasses
 from semiovs.images.discover.mask_colors import explain_undecided, may_be_colored
 from semiovs.images.discover.sizes import Sizes
 from semiovs.images.discover.survey import Survey
@@ -49,7 +49,7 @@ def choose_classes(found: Survey, given: str | None) -> str | FoundClasses:
     if names is None:
         return found.class_file or guess or _PLACEHOLDER
     if guess is not None and guess.map is not None and len(guess.names) == len(names):
-        rename = dict(zip(guess.names, names, strict=True))
+        rename = dict(zip(guess.names, names, strict=True)) | {NO_CLASS: NO_CLASS}
         return FoundClasses(names, {key: rename[name] for key, name in guess.map.items()}, "--classes", named=True)
     if guess is not None and (guess.map is not None or len(guess.names) > len(names)):
         found.notes.append(
