@@ -132,11 +132,10 @@ def compare(
 def _prepare(
     loaded: LoadedConfig, asked: Request, choice: TeacherChoice | None, out: Path | None, *, write: bool
 ) -> Prepared:
-    from semiovs.comparison.execution import label_ood_images, plan_comparison
+    from semiovs.comparison.execution import plan_comparison
 
-    if choice is not None and write:
-        label_ood_images(loaded.config, choice, agree=options.make_agree(yes=False), show=progress, say=log)
-    return plan_comparison(loaded, asked, out, write=write, show=progress, say=log)
+    agree = options.make_agree(yes=False)
+    return plan_comparison(loaded, asked, out, teacher=choice, agree=agree, write=write, show=progress, say=log)
 
 
 def _retype(arguments: Sequence[str], options_: Mapping[str, Any], seeds: int) -> str:
