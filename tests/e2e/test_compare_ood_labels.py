@@ -39,6 +39,7 @@ def test_a_dry_run_plans_with_the_labels_that_the_teacher_will_give(data, tmp_pa
     arms = list(json.loads(said.out)["arms"])
     assert arms == ["labels", "unlabeled", "naive", "ood", "placebo", "teacher"]
     assert "teacher masks labels 5" in said.err
+    assert "2 images to evaluate on are too few for any verdict, which needs 10: label more" in said.err
     assert not (data / "ood-labels").exists()
 
 

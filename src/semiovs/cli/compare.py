@@ -219,12 +219,14 @@ def _train(
 
 
 def _report(prepared: Prepared, outcome: Outcome, again: Again, *, as_json: bool) -> None:
+    from semiovs.comparison.difference import GROUPS_NEEDED
     from semiovs.comparison.execution import collect
     from semiovs.comparison.uncertainty import SEEDS_NEEDED
 
     found = collect(prepared, outcome, log)
     if found.results.arms:
         few = len(prepared.plan.seeds) < SEEDS_NEEDED and not found.results.missing
+        few = few and len(prepared.evaluated) >= GROUPS_NEEDED  # more seeds alone would give no verdict
         _print(found, [again(SEEDS_NEEDED)] if few else [], as_json=as_json)
 
 

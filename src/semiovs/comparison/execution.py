@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.calibration.calibration import identify_teacher
+from semiovs.comparison.difference import GROUPS_NEEDED
 from semiovs.comparison.files import write_files
 from semiovs.comparison.handed_in import read_runs
 from semiovs.comparison.ood_labels import find_images_to_label, label_ood_images
 from semiovs.comparison.plan import Cell, Plan
-from semiovs.comparison.prepare import Prepared, Request, prepare
+from semiovs.comparison.prepare import FOLDS, Prepared, Request, prepare
 from semiovs.comparison.results import Answer, ArmResult, Results, read_results
 from semiovs.comparison.tables import list_arms, list_differences
 from semiovs.comparison.teacher_scores import score_teacher
@@ -104,7 +105,7 @@ def plan_comparison(
             label_ood_images(waiting, loaded.config, teacher, agree=agree, show=show, say=say)
     if waiting is None or write:
         prepared = check(write=write, labels_follow=False)
-    _tell_plan(prepared.plan, len(prepared.evaluated), say)
+    _tell_plan(prepared, say)
     return prepared
 
 
@@ -162,7 +163,8 @@ def require_finished(plan: Plan, outcome: Outcome) -> None:
         raise DivergedError(f"{len(outcome.diverged)} trainings diverged: {', '.join(outcome.diverged)}")
 
 
-def _tell_plan(plan: Plan, images: int, say: Say) -> None:
+def _tell_plan(prepared: Prepared, say: Say) -> None:
+    plan, images, labelled = prepared.plan, len(prepared.evaluated), len(prepared.images.labeled)
     cells = len(plan.cells())
     where = f"{images} labelled images, in {plan.folds} folds" if plan.folds else f"{images} evaluation images"
     say(
@@ -171,6 +173,11 @@ def _tell_plan(plan: Plan, images: int, say: Say) -> None:
     )
     if len(plan.seeds) < SEEDS_NEEDED:
         say(f"note: {len(plan.seeds)} seed(s) describe; a verdict needs {SEEDS_NEEDED} (--seeds {SEEDS_NEEDED})")
+    if images < GROUPS_NEEDED:
+        way = (
+            f"--folds {FOLDS} evaluates on the {labelled} labelled ones" if labelled >= GROUPS_NEEDED else "label more"
+        )
+        say(f"note: {images} images to evaluate on are too few for any verdict, which needs {GROUPS_NEEDED}: {way}")
 
 
 def _ask_teacher(prepared: Prepared, choice: TeacherChoice, agree: Agree, show: ShowProgress, say: Say) -> None:

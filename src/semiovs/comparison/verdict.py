@@ -39,7 +39,7 @@ def state_verdict(comparison: Comparison, subject: str = "the images") -> str:
         return f"{start} {comparison.verdict}: {amount}."
     if comparison.verdict == "cannot tell":
         return f"Cannot tell whether {subject} help or hurt: {amount}.{_explain_doubt(comparison)}"
-    return f"{start}: {amount}. Too few seeds for a verdict."
+    return f"{start.rstrip(',')}: {amount}. Too few seeds for a verdict."
 
 
 def _explain_doubt(comparison: Comparison) -> str:
