@@ -100,3 +100,15 @@ def test_steps_on_a_cpu_take_a_quarter_of_an_hour(tmp_path):
     small = choose_sizes(discover(make(tmp_path, *[(48, 48)] * 4)), None)
     assert (small.crop_size, small.batch_size, small.steps) == (32, 4, 1000)  # affordable: 2700
     assert "first look" in small.steps_reason
+
+
+@pytest.mark.parametrize(
+    ("side", "gpu", "dilations"),
+    [(640, GPU, None), (640, None, (3, 6, 9)), (200, GPU, (3, 7, 10)), (48, None, (1, 1, 1))],
+)
+def test_the_decoder_looks_no_further_than_the_crop(tmp_path, side, gpu, dilations):
+    """A 3x3 weight that reaches beyond the crop's map is never trained, but counts in whole images."""
+    found = choose_sizes(discover(make(tmp_path, *[(side, side)] * 4)), gpu)
+    assert found.dilations == dilations
+    assert found.as_json().get("model.dilations") == (dilations and list(dilations))
+    assert all(dilation < found.crop_size / 16 for dilation in dilations or (6, 12, 18))

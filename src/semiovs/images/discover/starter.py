@@ -202,6 +202,8 @@ def _format_recipe(found: Survey, sizes: Sizes) -> Iterator[str]:
         yield "method: supervised   # there are no unlabelled images yet; with two or more: unimatch"
     yield "model:"
     yield "  pretrained: true   # the encoder's ImageNet weights (network or cache); or a file; or false"
+    if sizes.dilations is not None:
+        yield f"  dilations: {list(sizes.dilations)}   # {sizes.dilations_reason}"
     yield "train:"
     yield f"  steps: {sizes.steps}   # {sizes.steps_reason}"
     yield f"  batch_size: {sizes.batch_size}   # {sizes.batch_reason}"
