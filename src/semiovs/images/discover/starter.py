@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from semiovs.config.edit import LIST_OR, TAKEN_FROM
 from semiovs.config.yaml_reader import format_inline
 from semiovs.errors import UsageError
 from semiovs.images.discover.classes import choose_masks, guess_classes
@@ -178,7 +179,7 @@ def _format_map(values: dict[str, Any], undecided: Mapping[str, int]) -> Iterato
 def _format_role(values: dict[str, Any], role: str, default: str, *, there: bool) -> str:
     if f"data.{role}" in values:
         return f"  {role}: {format_inline(values[f'data.{role}'])}"
-    return f"  # {role}: {'taken from' if there else 'a list of files, or'} {default}"
+    return f"  # {role}: {TAKEN_FROM if there else LIST_OR} {default}"
 
 
 def _format_ood(found: Survey, values: dict[str, Any]) -> Iterator[str]:
