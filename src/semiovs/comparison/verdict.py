@@ -91,7 +91,7 @@ def _list_classes(rows: list[ClassDifference]) -> str:
 
 def _format_change(difference: Difference) -> str:
     interval = difference.interval
-    return f"{difference.mean:+.1f}" + ("" if interval is None else f" [{interval[0]:.1f}, {interval[1]:.1f}]")
+    return f"{difference.mean:+z.1f}" + ("" if interval is None else f" [{interval[0]:.1f}, {interval[1]:.1f}]")
 
 
 def _join(names: Iterable[str]) -> str:

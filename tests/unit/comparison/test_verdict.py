@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,11 @@ def test_few_seeds_are_described():
     assert said[1].startswith("Worse in 1 of 1 seed on 20 images. Brackets are 95% intervals over other images.")
     assert said[2].startswith("One seed describes")
     assert "The images: +0.0" in state_verdict(compare(BASE[:1], BASE[:1]))
+
+
+def test_no_difference_is_no_negative_zero():
+    found = compare(BASE[:3], BASE[:3])
+    assert "The images: +0.0" in state_verdict(replace(found, difference=replace(found.difference, mean=-0.01)))
 
 
 def test_a_subject_in_two_parts_loses_its_comma_before_a_colon():
