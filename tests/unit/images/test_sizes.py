@@ -95,7 +95,8 @@ def test_steps_on_a_gpu_follow_the_images(tmp_path, labeled, bare, steps, said):
 
 def test_steps_on_a_cpu_take_a_quarter_of_an_hour(tmp_path):
     found = choose_sizes(survey(tmp_path, 20, 800), None)
-    assert (found.crop_size, found.batch_size, found.steps) == (160, 4, 400)
+    assert (found.crop_size, found.batch_size, found.steps, found.eval_every) == (160, 4, 400, 100)
+    assert choose_sizes(survey(tmp_path, 20, 800), GPU).eval_every is None
     assert found.steps_reason == "some 14 minutes on one core of a CPU; more learn more, with a GPU 4000"
     small = choose_sizes(discover(make(tmp_path, *[(48, 48)] * 4)), None)
     assert (small.crop_size, small.batch_size, small.steps) == (32, 4, 1000)  # affordable: 2700

@@ -25,15 +25,16 @@ _ENOUGH = 6 * 2**30
 _MEASURED, _LISTED = 32, 2000
 #: Steps on a GPU: so many passes over the images without masks, within these bounds.
 _PASSES, _FEWEST, _MOST = 40, 1000, 20_000
-#: Seconds that a training without a GPU may take.
-_PATIENCE = 900
+#: Seconds that a training without a GPU may take, and how often it is evaluated, which costs as much again.
+_PATIENCE, _EVALUATIONS = 900, 4
 
 
 @dataclass(frozen=True)
 class Sizes:
     """Sizes and, for each, why it is so and what to change for more (the comments of the starter file).
 
-    dilations: of the decoder, where the crops are too small for its own.
+    dilations: of the decoder, where the crops are too small for its own; eval_every: steps between evaluations, where
+    they are to be fewer than usual.
     """
 
     crop_size: int
@@ -43,6 +44,7 @@ class Sizes:
     batch_reason: str
     steps_reason: str
     dilations: tuple[int, ...] | None = None
+    eval_every: int | None = None
 
     @property
     def dilations_reason(self) -> str:
@@ -57,7 +59,8 @@ class Sizes:
         values: dict[str, int | list[int]] = {"data.crop_size": self.crop_size}
         if self.dilations is not None:
             values["model.dilations"] = list(self.dilations)
-        return {**values, "train.batch_size": self.batch_size, "train.steps": self.steps}
+        values |= {"train.batch_size": self.batch_size, "train.steps": self.steps}
+        return values if self.eval_every is None else {**values, "train.eval_every": self.eval_every}
 
 
 def choose_sizes(found: Survey, gpu_memory: int | None) -> Sizes:
@@ -65,7 +68,8 @@ def choose_sizes(found: Survey, gpu_memory: int | None) -> Sizes:
     crop, crop_reason = _choose_crop(found, gpu_memory)
     batch, batch_reason = _choose_batch(found.count_labeled() if found.labeled else 0, gpu_memory)
     steps, steps_reason = _choose_steps(found, crop, batch, gpu_memory)
-    return Sizes(crop, batch, steps, crop_reason, batch_reason, steps_reason, _choose_dilations(crop))
+    seldom = steps // _EVALUATIONS if gpu_memory is None else None
+    return Sizes(crop, batch, steps, crop_reason, batch_reason, steps_reason, _choose_dilations(crop), seldom)
 
 
 def _choose_dilations(crop: int) -> tuple[int, ...] | None:

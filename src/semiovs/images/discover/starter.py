@@ -208,3 +208,5 @@ def _format_recipe(found: Survey, sizes: Sizes) -> Iterator[str]:
     yield "train:"
     yield f"  steps: {sizes.steps}   # {sizes.steps_reason}"
     yield f"  batch_size: {sizes.batch_size}   # {sizes.batch_reason}"
+    if sizes.eval_every is not None:
+        yield f"  eval_every: {sizes.eval_every}   # steps; seldom, because an evaluation takes long on a CPU"
