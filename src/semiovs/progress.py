@@ -60,9 +60,14 @@ def _show_bar(what: str) -> Iterator[Progress]:
 
         def show(done: int, total: int) -> None:
             found = speed(done)
-            bar.update(task, completed=done, total=total, speed=f"{found:.1f} a second," if found else "")
+            bar.update(task, completed=done, total=total, speed=f"{_format_speed(found)}," if found else "")
 
         yield show
+
+
+def _format_speed(speed: float) -> str:
+    """Units a second, or seconds a unit where these are more than two."""
+    return f"{speed:.1f} a second" if speed > 0.5 else f"{1 / speed:.0f} s each"
 
 
 class _SpeedMeter:
@@ -92,5 +97,5 @@ class _ProgressLines:
         if now - self._last < _EVERY or done >= total:
             return
         self._last = now
-        left = f", {format_duration((total - done) / speed)} left" if speed else ""
-        self._say(f"{self._what}: {done} of {total} {self._unit}, {speed:.1f} a second{left}")
+        pace = f", {_format_speed(speed)}, {format_duration((total - done) / speed)} left" if speed else ""
+        self._say(f"{self._what}: {done} of {total} {self._unit}{pace}")

@@ -111,6 +111,16 @@ def test_all_lists_and_folders_are_told_at_once(root, capsys):
     assert capsys.readouterr().out.count("expected 'image mask'") == 30
 
 
+def test_what_helps_against_all_of_a_kind_is_said_once(root, capsys):
+    picture = Image.open(root / "val/images/v0.png").convert("RGB")
+    for quality in (80, 85, 90):
+        picture.save(root / f"unlabeled/near-{quality}.jpg", quality=quality)
+    main(["data", "check", str(root / "own.yaml")])
+    printed = capsys.readouterr().out
+    assert "warning: leak-near (3)" in printed
+    assert printed.count("measure on images of another place") == 1
+
+
 def test_files_outside_are_an_error_until_allowed(root, tmp_path, capsys):
     toy_data.image(tmp_path / "far/f.png", 77, (64, 48))
     (root / "bare.txt").write_text(f"{tmp_path}/far/f.png\n")

@@ -14,7 +14,7 @@ from semiovs.engine.finite_guard import FiniteGuard
 from semiovs.engine.loop import Learner, Recipe
 from semiovs.engine.lr_schedule import Schedule
 from semiovs.engine.precision import Precision
-from semiovs.methods import Progress, Step, Terms
+from semiovs.methods import Learn, Progress, Step, Terms
 
 CPU = World(torch.device("cpu"))
 

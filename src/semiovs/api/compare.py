@@ -14,7 +14,6 @@ from semiovs.comparison.execution import (
     carry_out,
     collect,
     compare_runs,
-    label_ood_images,
     plan_comparison,
     require_finished,
 )
@@ -90,9 +89,7 @@ def _train_arms(
 ) -> ComparisonReport:
     shown: dict[str, Any] = {"show": call.show, "say": call.say}
     agree = make_agree(download=download)
-    if teacher is not None:
-        label_ood_images(loaded.config, teacher, agree=agree, **shown)
-    prepared = plan_comparison(loaded, request, out, **shown)
+    prepared = plan_comparison(loaded, request, out, teacher=teacher, agree=agree, **shown)
     prepared, outcome = carry_out(prepared, machine, teacher=teacher, agree=agree, **shown)
     found = collect(prepared, outcome, call.say)
     if not outcome.left:

@@ -165,7 +165,10 @@ def _find_near_leaks(
         place = prints.place(row)
         if twins and (place.stream, place.record.id) not in told:
             twin = prints.place(min(twins, key=lambda o: int(distance(prints.hashes[[row]], prints.hashes[[o]])[0])))
-            advice = "a neighbouring frame or a copy? the measurement is too good then; split by scene, or take it out"
+            advice = (
+                "a neighbouring frame or a copy? the measurement is too good then; measure on images of another place, "
+                "or take these out"
+            )
             yield make_leak_finding(
                 "leak-near", "warning", place.as_tuple, twin.as_tuple, advice, "nearly the same picture is"
             )
@@ -188,7 +191,12 @@ def _find_near_copies_within(
     largest = max(groups, key=len)
     shown = join_first([prints.place(row).description for row in largest], 3)
     text = f"{inside} of {len(within)} {name} images look nearly like another one ({len(groups)} groups), like {shown}"
-    yield Finding("copy-near", "note", text, name, fix="they count double, and a random split would leak")
+    yield Finding("copy-near", "note", text, name, fix=_explain_copies(name))
+
+
+def _explain_copies(stream: str) -> str:
+    more = "; a random split would put them on both sides (semiovs data split does not)" if stream == LABELED else ""
+    return f"they count double{more}"
 
 
 def _compare_thumbnails(prints: CollectionFingerprints, pairs: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:

@@ -82,8 +82,12 @@ class TeacherCard:
     def _describe(self) -> str:
         score, images = self.score, self.calibration.fitted_on["images"]
         parts = [f"the teacher alone already scores {score.miou:.1f} mIoU on the {images} labelled images"]
+        bad = "{are} unusable at any threshold and will be ignored"
+        if score.reliability.tells_nothing:
+            parts.append("it gives no scores, so a calibration keeps or ignores classes as a whole")
+            bad = f"{{are}} wrong too often for a risk of {self.calibration.risk:g} and would be ignored"
         for status, words in (
-            ("unusable", "{are} unusable at any threshold and will be ignored"),
+            ("unusable", bad),
             ("few", "{were} found in too few labelled images to be trusted and will be ignored"),
         ):
             names = [rule.name for rule in self.calibration.classes if rule.ignored and rule.status == status]

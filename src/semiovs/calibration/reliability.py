@@ -45,6 +45,11 @@ class Reliability:
         """Expected calibration error, in [0, 1]: Σ share · |accuracy - confidence| (Guo et al. 2017, eq. 3)."""
         return float(np.nansum(self.share * np.abs(self.accuracy - self.confidence)))
 
+    @property
+    def tells_nothing(self) -> bool:
+        """Whether every pixel is said to be right for certain, as of masks without scores."""
+        return bool(self.share[-1] == 1 and self.confidence[-1] == 1)
+
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
         parts = {"confidence": self.confidence, "accuracy": self.accuracy, "share": self.share}

@@ -141,11 +141,10 @@ def compare(
 def _prepare(
     loaded: LoadedConfig, asked: Request, choice: TeacherChoice | None, out: Path | None, *, write: bool
 ) -> Prepared:
-    from semiovs.comparison.execution import label_ood_images, plan_comparison
+    from semiovs.comparison.execution import plan_comparison
 
-    if choice is not None and write:
-        label_ood_images(loaded.config, choice, agree=options.make_agree(yes=False), show=progress, say=log)
-    return plan_comparison(loaded, asked, out, write=write, show=progress, say=log)
+    agree = options.make_agree(yes=False)
+    return plan_comparison(loaded, asked, out, teacher=choice, agree=agree, write=write, show=progress, say=log)
 
 
 def _retype(arguments: Sequence[str], options_: Mapping[str, Any], seeds: int) -> str:
@@ -228,12 +227,14 @@ def _train(
 
 
 def _report(prepared: Prepared, outcome: Outcome, again: Again, *, as_json: bool) -> None:
+    from semiovs.comparison.difference import GROUPS_NEEDED
     from semiovs.comparison.execution import collect
     from semiovs.comparison.uncertainty import SEEDS_NEEDED
 
     found = collect(prepared, outcome, log)
     if found.results.arms:
         few = len(prepared.plan.seeds) < SEEDS_NEEDED and not found.results.missing
+        few = few and len(prepared.evaluated) >= GROUPS_NEEDED  # more seeds alone would give no verdict
         _print(found, [again(SEEDS_NEEDED)] if few else [], as_json=as_json)
 
 

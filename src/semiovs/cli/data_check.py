@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,8 +65,10 @@ def _format_text(result: Audit, data: Mapping[str, Any], *, every: bool) -> str:
     for kind, group in group_by_kind(result.findings):
         shown = group if every else group[:_SHOWN]
         lines.append(f"{group[0].severity}: {kind} ({len(group)})")
-        lines += [f"  {finding.line}" for finding in shown]
+        common = group[0].fix if len(group) > 1 and len({finding.fix for finding in group}) == 1 else ""
+        lines += [f"  {(replace(finding, fix='') if common else finding).line}" for finding in shown]
         lines += [f"  … and {len(group) - len(shown)} more: --all prints them"] if len(shown) < len(group) else []
+        lines += [f"  -> {common}"] if common else []
     rows = [[name, a["listed"], a["good"], a["bad"]] for name, a in result.count_records().items()]
     lines.append(format_table(["images", "listed", "good", "bad"], rows))
     lines.append(", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in data["findings"].items()))

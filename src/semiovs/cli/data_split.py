@@ -213,7 +213,10 @@ def _parse_share(option: str, text: str) -> float | int:
 
 def _format_text(facts: Mapping[str, Any], place: Path, steps: Sequence[str]) -> str:
     rows = [[part, about["images"], f"{100 * about['off']:.1f}%"] for part, about in facts["parts"].items()]
-    lines = [format_table(["part", "images", "class shares off by"], rows), f"lists: {place}"]
+    lines = [format_table(["part", "images", "class shares differ by"], rows), f"lists: {place}"]
     if facts["copies"]:
-        lines.append(f"{facts['copies']} pairs of images are copies; each pair is on one side of val and held_out")
+        parts = [part for part in ("train", "val", "held_out") if part in facts["parts"]]
+        lines.append(
+            f"{facts['copies']} pairs of images look the same: each pair lies within one of {', '.join(parts)}"
+        )
     return "\n".join([*lines, format_next(steps)])

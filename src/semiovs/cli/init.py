@@ -75,7 +75,8 @@ def _count_found(found: Survey) -> dict[str, int]:
         "images in val/images/": found.val,
         "images in ood/": found.ood,
         "images beside them": found.flat,
-        "lists": len(found.lists),
+        **{f"images in {name}": len(text.splitlines()) for name, text in found.made.items()},
+        **{f"list of images: {name}": 1 for name in found.lists.values() if name not in found.made},
     }
     return {what: count for what, count in counts.items() if count}
 

@@ -47,18 +47,22 @@ ARMS: tuple[Arm, ...] = (
 _OOD = ("naive", "ood", "placebo")
 
 
-def choose_arms(wanted: Sequence[str], config: Config, images: Collection, *, teacher: bool) -> list[Arm]:
+def choose_arms(
+    wanted: Sequence[str], config: Config, images: Collection, *, teacher: bool, labels_follow: bool = False
+) -> list[Arm]:
     """The arms called `wanted`, or those that the configuration can have and that answer its question: all but the
     probe, which has to be asked for.
 
-    teacher: whether a teacher was named.
+    teacher: whether a teacher was named; labels_follow: OOD images get their labels later.
 
     Raises:
         UsageError: an unknown name, one that is given twice, an arm that the configuration cannot have, or fewer than
         two arms.
     """
     known = {arm.name: arm for arm in ARMS}
-    reasons = {name: reason for name in known if (reason := _find_reason(name, config, images, teacher=teacher))}
+    labelled = labels_follow or images.ood_labels is not None
+    given = {name: _find_reason(name, config, images, teacher=teacher, labelled=labelled) for name in known}
+    reasons = {name: reason for name, reason in given.items() if reason}
     for name in wanted:
         if name not in known:
             raise UsageError(f"--arms: '{name}' is no arm{did_you_mean(name, known)}")
@@ -73,7 +77,7 @@ def choose_arms(wanted: Sequence[str], config: Config, images: Collection, *, te
     return [_complete(arm, config) for arm in found]
 
 
-def _find_reason(name: str, config: Config, images: Collection, *, teacher: bool) -> str:
+def _find_reason(name: str, config: Config, images: Collection, *, teacher: bool, labelled: bool) -> str:
     """Why the configuration cannot have the arm; empty if it can."""
     method = config.method.name
     reads_unlabeled = getattr(lookup(METHODS, method, kind="method").load(), "reads_unlabeled", True)
@@ -83,7 +87,7 @@ def _find_reason(name: str, config: Config, images: Collection, *, teacher: bool
         return f"method {method} needs unlabelled images (data.unlabeled); method=supervised goes without"
     if name in _OOD and config.ood is None:
         return "the configuration has no OOD images (section ood)"
-    if name in ("ood", "placebo") and images.ood_labels is None:
+    if name in ("ood", "placebo") and not labelled:
         return "the OOD images have no labels (ood.labels)"
     if name == "placebo" and len(images.ood or ()) < 2:
         return "labels are shuffled among OOD images, and there is only one"

@@ -257,9 +257,9 @@ def _judge(difference: Difference, seeds: int, groups: int, p: float = 0.0) -> V
 def _note_limits(seeds: int, groups: int, noun: str, plural: str) -> tuple[str, ...]:
     notes = []
     if seeds == 1:
-        notes.append("seeds=1: descriptive; how far another seed would differ is not known")
+        notes.append("one seed describes; how far another would differ is not known")
     elif seeds < SEEDS_NEEDED:
-        notes.append(f"seeds={seeds}: descriptive; a verdict needs {SEEDS_NEEDED}")
+        notes.append(f"{seeds} seeds describe; a verdict needs {SEEDS_NEEDED}")
     if groups == 1:
         notes.append(f"one {noun} is too few for any verdict, and no interval can be known from it")
     elif groups < GROUPS_NEEDED:

@@ -9,27 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.calibration.calibration import identify_teacher
-from semiovs.calibration.labelling import label_with
+from semiovs.comparison.difference import GROUPS_NEEDED
 from semiovs.comparison.files import write_files
 from semiovs.comparison.handed_in import read_runs
+from semiovs.comparison.ood_labels import find_images_to_label, label_ood_images
 from semiovs.comparison.plan import Plan
-from semiovs.comparison.prepare import Prepared, Request, prepare
+from semiovs.comparison.prepare import FOLDS, Prepared, Request, prepare
 from semiovs.comparison.results import Answer, ArmResult, Results, read_results
 from semiovs.comparison.tables import list_arms, list_differences
 from semiovs.comparison.teacher_scores import score_teacher
 from semiovs.comparison.tuned_settings import parse_tune
-from semiovs.comparison.tuning import FOLDS, tune_arms
+from semiovs.comparison.tuning import PARTS, tune_arms
 from semiovs.comparison.uncertainty import SEEDS_NEEDED
 from semiovs.comparison.workers import Machine, Outcome, train_cells
-from semiovs.config import Config, LoadedConfig
+from semiovs.config import LoadedConfig
 from semiovs.duration import format_duration
-from semiovs.engine.labelling import make_task
 from semiovs.engine.teacher_choice import Agree, TeacherChoice
 from semiovs.errors import DivergedError, PreemptedError
 from semiovs.progress import Say, ShowProgress
 from semiovs.report.table import Table, render_lines, render_table
-from semiovs.store import PseudoLabelStore
-from semiovs.store.meta import META
 
 
 @dataclass(frozen=True)
@@ -78,38 +76,39 @@ class ComparisonReport:
 
 
 def plan_comparison(
-    loaded: LoadedConfig, request: Request, out: Path | None, *, write: bool = True, show: ShowProgress, say: Say
+    loaded: LoadedConfig,
+    request: Request,
+    out: Path | None,
+    *,
+    teacher: TeacherChoice | None = None,
+    agree: Agree,
+    write: bool = True,
+    show: ShowProgress,
+    say: Say,
 ) -> Prepared:
     """Check and plan (`prepare`) in the folder `out`, by default ``comparison`` beside the runs; say what is planned.
+    OOD images that have no labels yet are labelled by the teacher, once the rest holds and unless `write` is off.
 
     Raises:
-        As `prepare`.
+        SemiovsError: as `prepare`, `find_images_to_label` and `label_ood_images`.
     """
     root = out or Path("runs") / (loaded.config.run.name or "run") / "comparison"
-    with show("reading masks") as progress:
-        prepared = prepare(loaded, request, root, write=write, progress=progress)
-    _tell_plan(prepared.plan, len(prepared.evaluated), say)
+
+    def check(*, write: bool, labels_follow: bool) -> Prepared:
+        with show("reading masks") as progress:
+            return prepare(loaded, request, root, write=write, labels_follow=labels_follow, progress=progress)
+
+    waiting = find_images_to_label(loaded.config, teacher=teacher is not None, say=say)
+    if waiting is not None and teacher is not None:
+        prepared = check(write=False, labels_follow=True)
+        if not write:
+            say(f"OOD images have no labels in {waiting.out} yet: teacher {teacher.name} labels {len(waiting.images)}")
+        else:
+            label_ood_images(waiting, loaded.config, teacher, agree=agree, show=show, say=say)
+    if waiting is None or write:
+        prepared = check(write=write, labels_follow=False)
+    _tell_plan(prepared, say)
     return prepared
-
-
-def label_ood_images(config: Config, teacher: TeacherChoice, *, agree: Agree, show: ShowProgress, say: Say) -> None:
-    """Label the OOD images into `ood.labels` as `semiovs label` does, where they have no labels yet; a job that was
-    stopped goes on.
-
-    Raises:
-        SemiovsError: as `make_task` and `label_with`.
-    """
-    if config.ood is None or config.ood.labels is None or teacher.root is not None:
-        return
-    task = make_task(config, say=say)
-    if (task.out / META).is_file():
-        store = PseudoLabelStore.open(task.out)
-        if all(record.id in store for record in task.images):
-            return
-    elif task.out.exists():  # masks
-        return
-    say(f"labelling {len(task.images)} OOD images into {task.out}")
-    label_with(teacher, task, config, agree=agree, say=say, shard=(0, 1), show=show, batch_size=1)
 
 
 def carry_out(
@@ -177,7 +176,8 @@ def require_finished(plan: Plan, outcome: Outcome) -> None:
         raise DivergedError(f"{len(outcome.diverged)} trainings diverged: {', '.join(outcome.diverged)}")
 
 
-def _tell_plan(plan: Plan, images: int, say: Say) -> None:
+def _tell_plan(prepared: Prepared, say: Say) -> None:
+    plan, images, labelled = prepared.plan, len(prepared.evaluated), len(prepared.images.labeled)
     cells = len(plan.cells())
     where = f"{images} labelled images, in {plan.folds} folds" if plan.folds else f"{images} evaluation images"
     say(
@@ -186,11 +186,16 @@ def _tell_plan(plan: Plan, images: int, say: Say) -> None:
     )
     if tries := len(parse_tune(plan.tune)):
         say(
-            f"before that, at most {tries * len(plan.trained) * FOLDS} trainings on parts of the labelled images choose"
+            f"before that, at most {tries * len(plan.trained) * PARTS} trainings on parts of the labelled images choose"
             f" among {' '.join(plan.tune)}"
         )
     if len(plan.seeds) < SEEDS_NEEDED:
         say(f"note: {len(plan.seeds)} seed(s) describe; a verdict needs {SEEDS_NEEDED} (--seeds {SEEDS_NEEDED})")
+    if images < GROUPS_NEEDED:
+        way = (
+            f"--folds {FOLDS} evaluates on the {labelled} labelled ones" if labelled >= GROUPS_NEEDED else "label more"
+        )
+        say(f"note: {images} images to evaluate on are too few for any verdict, which needs {GROUPS_NEEDED}: {way}")
 
 
 def _ask_teacher(prepared: Prepared, choice: TeacherChoice, agree: Agree, show: ShowProgress, say: Say) -> None:

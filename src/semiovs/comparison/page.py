@@ -43,8 +43,8 @@ def _describe_answer(answer: Answer) -> dict[str, Any]:
     interval = found.difference.interval
     return {
         "title": f"{found.other.name} vs {found.base.name}",
-        "points": f"{found.difference.mean:+.2f}",
-        "interval": "" if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}",
+        "points": f"{found.difference.mean:+z.2f}",
+        "interval": "" if interval is None else f"{interval[0]:+z.2f} to {interval[1]:+z.2f}",
         "seeds": f"{found.difference.better} of {found.seeds}",
         "p": f"{found.p:.3f}" if found.seeds > 1 else "",
         "verdict": found.verdict,
@@ -74,8 +74,8 @@ def _list_classes(answer: Answer) -> list[dict[str, Any]]:
             "groups": row.groups,
             "base": f"{row.base:.1f}",
             "other": f"{row.other:.1f}",
-            "points": f"{row.difference.mean:+.1f}",
-            "interval": "{:+.1f} to {:+.1f}".format(*row.difference.interval) if row.difference.interval else "",
+            "points": f"{row.difference.mean:+z.1f}",
+            "interval": "{:+z.1f} to {:+z.1f}".format(*row.difference.interval) if row.difference.interval else "",
             "verdict": row.verdict,
         }
         for row in rows

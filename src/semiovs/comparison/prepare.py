@@ -56,18 +56,29 @@ class Prepared:
 
 
 def prepare(
-    loaded: LoadedConfig, request: Request, root: Path, *, write: bool = True, progress: Progress | None = None
+    loaded: LoadedConfig,
+    request: Request,
+    root: Path,
+    *,
+    write: bool = True,
+    labels_follow: bool = False,
+    progress: Progress | None = None,
 ) -> Prepared:
     """Check the images, choose the arms, write lists and plan into the directory `root` (unless `write` is off).
+
+    labels_follow: the labels of the OOD images are not looked at, because a teacher is going to write them.
 
     Raises:
         UsageError: arms, folds or a choice that cannot be; `root` holds something else. DataError: problems of the
         images, or too few of them, or others than those that the comparison was begun with.
     """
     config = loaded.config
-    images: Collection = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood).read()
+    ood = config.ood
+    if ood is not None and labels_follow:
+        ood = ood.model_copy(update={"mode": "naive", "labels": None})
+    images: Collection = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, ood).read()
     check_collection(images)
-    arms = choose_arms(request.arms, config, images, teacher=request.teacher)
+    arms = choose_arms(request.arms, config, images, teacher=request.teacher, labels_follow=labels_follow)
     folds = _choose_folds(request, images)
     first = config.train.seed
     seeds = tuple(range(first, first + request.seeds))
@@ -77,11 +88,11 @@ def prepare(
     plan = Plan(root, tuple(arms), seeds, steps, every, folds, request.resplit, group=request.group,
                 tune=tuple(request.tune))  # fmt: skip
     plan.require_free(loaded)
-    data = _require_same_data(root, images)
+    data = None if labels_follow else _require_same_data(root, images)
     evaluated = images.labeled if folds else images.val
     assert evaluated is not None
     plan = plan.with_tuned(read_tuned(root))
-    if not write:
+    if data is None or not write:
         return Prepared(plan, images, evaluated)
     if folds:
         plan.lists.update(write_folds(root, images, folds, group=request.group, progress=progress))

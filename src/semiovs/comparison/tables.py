@@ -26,8 +26,8 @@ def list_differences(results: Results) -> tuple[Sequence[str], list[list[str]]]:
         interval = found.difference.interval
         rows.append([
             f"{found.other.name} vs {found.base.name}",
-            f"{found.difference.mean:+.2f}",
-            "" if interval is None else f"[{interval[0]:+.2f}, {interval[1]:+.2f}]",
+            f"{found.difference.mean:+z.2f}",
+            "" if interval is None else f"[{interval[0]:+z.2f}, {interval[1]:+z.2f}]",
             f"{found.difference.better} of {found.seeds}",
             f"{found.p:.3f}" if found.seeds > 1 else "",
             found.verdict,

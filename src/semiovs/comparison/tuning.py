@@ -22,7 +22,7 @@ from semiovs.progress import Say
 
 FOLDER = "tuning"
 #: Parts of the labelled images: each is evaluated by a training on the others.
-FOLDS = 3
+PARTS = 3
 
 
 def tune_arms(
@@ -87,7 +87,7 @@ def _plan_trials(
         if not arms:
             continue
         root = plan.root / FOLDER / f"{number:02d}"
-        folds = min(FOLDS, len(images.labeled))
+        folds = min(PARTS, len(images.labeled))
         trial = Plan(root, arms, plan.seeds[:1], plan.steps, plan.steps, folds, group=plan.group)
         base = load_config(str(plan.root / BASE), settings)
         trial.require_free(base)

@@ -39,7 +39,7 @@ def state_verdict(comparison: Comparison, subject: str = "the images") -> str:
         return f"{start} {comparison.verdict}: {amount}."
     if comparison.verdict == "cannot tell":
         return f"Cannot tell whether {subject} help or hurt: {amount}.{_explain_doubt(comparison)}"
-    return f"{start}: {amount}. Too few seeds for a verdict."
+    return f"{start.rstrip(',')}: {amount}. Too few seeds for a verdict."
 
 
 def _explain_doubt(comparison: Comparison) -> str:
@@ -91,7 +91,7 @@ def _list_classes(rows: list[ClassDifference]) -> str:
 
 def _format_change(difference: Difference) -> str:
     interval = difference.interval
-    return f"{difference.mean:+.1f}" + ("" if interval is None else f" [{interval[0]:.1f}, {interval[1]:.1f}]")
+    return f"{difference.mean:+z.1f}" + ("" if interval is None else f" [{interval[0]:.1f}, {interval[1]:.1f}]")
 
 
 def _join(names: Iterable[str]) -> str:

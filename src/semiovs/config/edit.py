@@ -10,6 +10,10 @@ import yaml
 from semiovs.config.yaml_reader import format_inline, parse_yaml, to_plain
 from semiovs.errors import ConfigError
 
+#: What a comment says in the place of a key that need not be set (``# val: a list of files, or …``); setting the key
+#: replaces it.
+LIST_OR, TAKEN_FROM = "a list of files, or", "taken from"
+
 
 def set_keys(text: str, settings: Mapping[str, Any], where: str) -> str:
     """Set each dotted key (``data.masks.map``) in the text.
@@ -73,6 +77,9 @@ def _add_key(text: str, node: yaml.MappingNode, path: list[str], value: Any) -> 
         at = node.start_mark.index + 1
         rest = ", " if node.value else ""
         return f"{text[:at]}{format_inline(path[0])}: {_format_flow(_nest(path[1:], value))}{rest}{text[at:]}"
+    if len(path) == 1 and (line := _find_placeholder(text, node, path[0])) is not None:
+        start, end = line
+        return text[:start] + _format_block(path, value, node.start_mark.column) + text[end:]
     last = node.value[-1][1]
     at = _find_end(last)
     line_end = text.find("\n", at)
@@ -82,6 +89,20 @@ def _add_key(text: str, node: yaml.MappingNode, path: list[str], value: Any) -> 
         child = last.value[-1]
         last = child[1] if isinstance(child, tuple) else child
     return text[: line_end + 1] + _format_block(path, value, node.start_mark.column) + text[line_end + 1 :]
+
+
+def _find_placeholder(text: str, node: yaml.MappingNode, key: str) -> tuple[int, int] | None:
+    """Start and end of the comment line that stands for a key in its section."""
+    indent = node.start_mark.column
+    start = text.rfind("\n", 0, node.start_mark.index) + 1
+    for line in text[start:].splitlines(keepends=True):
+        bare = line.strip()
+        if bare and not bare.startswith("#") and len(line) - len(line.lstrip()) < indent:
+            return None  # the next section
+        if line.startswith(tuple(f"{' ' * indent}# {key}: {words}" for words in (LIST_OR, TAKEN_FROM))):
+            return start, start + len(line)
+        start += len(line)
+    return None
 
 
 def _find_end(node: yaml.Node) -> int:

@@ -22,6 +22,7 @@ from semiovs.data.collection import LABELED, Collection
 from semiovs.data.label_source import ShuffledLabels
 from semiovs.engine.checkpoint_state import CheckpointIdentity, collect_settings
 from semiovs.engine.class_facts import Counts, fill_class_weights, find_untaught_classes
+from semiovs.engine.crop_facts import find_unseen_dilations
 from semiovs.engine.distributed import World, count_local_processes
 from semiovs.engine.finite_guard import FiniteGuard
 from semiovs.engine.guards import Note
@@ -76,7 +77,7 @@ class Experiment:
             DataError, WeightsError, ConfigError: problems found before step 0.
         """
         sources, counts = _load_sources(config, world, check=check)
-        notes = tuple(find_untaught_classes(config, sources, counts))
+        notes = (*find_untaught_classes(config, sources, counts), *find_unseen_dilations(config, sources))
         config = _measure_missing_bands(config, sources, world)
         config = _measure_class_weights(config, sources, counts, world)
         _seed(config, world)

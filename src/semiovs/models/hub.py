@@ -4,28 +4,61 @@ from __future__ import annotations
 
 import logging
 import socket
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from semiovs.env import hub_offline
 
 
 @contextmanager
 def hub() -> Iterator[None]:
-    """In this context the hub's client logs errors only, and uses its cache alone if the hub's host cannot be found."""
+    """In this context the hub's client logs errors only, and uses its cache alone if the hub's host cannot be found.
+    What packages log without a logger of their own stays unsaid: they raise it as well.
+    """
     logger = logging.getLogger("huggingface_hub")
     level, offline = logger.level, constants.HF_HUB_OFFLINE
     logger.setLevel(logging.ERROR)
     constants.HF_HUB_OFFLINE = offline or not _has_address(urlsplit(constants.ENDPOINT).hostname)
     try:
-        yield
+        with _silent_root():
+            yield
     finally:
         logger.setLevel(level)
         constants.HF_HUB_OFFLINE = offline
+
+
+@contextmanager
+def _silent_root() -> Iterator[None]:
+    """Drops what is logged to the root logger itself (`logging.error`), which else would also get a handler by it."""
+    root, handler = logging.getLogger(), logging.NullHandler()
+
+    def drop(_: logging.LogRecord) -> bool:
+        return False
+
+    root.addFilter(drop)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.removeFilter(drop)
+
+
+def explain_failure(error: BaseException) -> str:
+    """Why a download through `hub` failed, in a few words."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, LocalEntryNotFoundError | OfflineModeIsEnabled):
+            return f"{urlsplit(constants.ENDPOINT).hostname} cannot be reached"
+        cause = cause.__cause__ or cause.__context__
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return textwrap.shorten(first, 120, placeholder=" …").rstrip(" .")
 
 
 def is_online() -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError, did_you_mean
 from semiovs.models.encoders import published_weights
-from semiovs.models.hub import hub
+from semiovs.models.hub import explain_failure, hub
 from semiovs.models.pretrained import find_file, load_encoder
 from semiovs.models.segmenter import Normalization
 from semiovs.models.statedict import StateDict
@@ -144,9 +144,8 @@ def _mit_weights(name: str) -> str:
         with hub():
             return str(hf_hub_download(repository, "model.safetensors"))
     except Exception as error:  # the hub's client raises many kinds: offline, proxy, missing, damaged
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(" .")
         raise WeightsError(
-            f"weights of encoder '{name}' could not be had: {reason}; download huggingface.co/{repository} "
-            f"(model.safetensors) and set model.pretrained=FILE, or put it into {weights_dir()} "
-            f"(SEMIOVS_WEIGHTS_DIR) as {name}.safetensors"
+            f"weights of encoder '{name}' could not be had: {explain_failure(error)}; download "
+            f"huggingface.co/{repository} (model.safetensors) and set model.pretrained=FILE, or put it into "
+            f"{weights_dir()} (SEMIOVS_WEIGHTS_DIR) as {name}.safetensors"
         ) from None

@@ -55,7 +55,9 @@ def pull(row: Weights, progress: Progress | None = None) -> tuple[Place, bool]:
     except DownloadError as error:
         raise WeightsError(str(error)) from None
     except Exception as error:  # the hub's client and the network raise many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(" .")
+        from semiovs.models.hub import explain_failure
+
+        reason = explain_failure(error)
         raise WeightsError(f"weights '{row.name}' could not be had: {reason}; {explain_download(row)}") from None
     return Place(path, "weights directory" if row.url is not None else "hub cache"), True
 

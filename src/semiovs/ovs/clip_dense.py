@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError
 from semiovs.models.clip_vit import DenseClipViT, clip_library
 from semiovs.models.device import pick_device
@@ -125,12 +124,8 @@ def _open(model: str, weights: str) -> Any:
     try:
         return open_model(model, weights)
     except WeightsError as error:
-        source = str(facts.get("hf_hub") or "").rstrip("/")
-        file = f"open_clip_model.safetensors of {source} on the hub" if source else "its state dict as .safetensors"
-        raise WeightsError(
-            f"teacher 'clip-dense': {error} (--weights FILE: {file}; or put FILE into {weights_dir()} and give "
-            f"its name)"
-        ) from None
+        other = "labels of any other program do as well: --teacher masks --from DIR"
+        raise WeightsError(f"teacher 'clip-dense': {error} (--weights FILE); {other}") from None
 
 
 def _load_tokenizer(model: str) -> Any:

@@ -28,6 +28,13 @@ def test_reliability_by_hand():
     assert found.as_json()["accuracy"][0] is None
 
 
+@pytest.mark.parametrize(("level", "silent"), [(255, True), (254, False)])
+def test_masks_without_scores_tell_nothing(level, silent):
+    total = np.zeros(256, np.int64)
+    total[[255, level]] = 100
+    assert Reliability.of(total // 2, total).tells_nothing is silent
+
+
 def test_precision_and_coverage_by_hand():
     tally = ScoreCounts(2)
     label = np.zeros((1, 4), np.uint8)

@@ -160,7 +160,7 @@ def test_one_seed_is_described_over_images():
     assert found.difference.interval == pytest.approx((3 - margin, 3 + margin))
     assert (found.verdict, found.p, found.smallest_p) == ("descriptive", 1.0, 1.0)
     assert (found.base.sd, found.difference.seed_error) == (None, None)
-    assert found.notes[0].startswith("seeds=1: descriptive")
+    assert found.notes[0].startswith("one seed describes")
 
 
 def test_equal_arms_differ_by_nothing():

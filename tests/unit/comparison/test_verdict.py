@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -72,12 +74,22 @@ def test_few_seeds_are_described():
     said = describe_comparison(compare(BASE[:3], BETTER[:3]), "the images")
     assert said[0].startswith("The images: +3.")
     assert said[0].endswith("Too few seeds for a verdict.")
-    assert said[2] == "Seeds=3: descriptive; a verdict needs 6."
+    assert said[2] == "3 seeds describe; a verdict needs 6."
     said = describe_comparison(compare(BETTER[:1], BASE[:1]), "the images")
     assert said[0].startswith("The images: -3.")
     assert said[1].startswith("Worse in 1 of 1 seed on 20 images. Brackets are 95% intervals over other images.")
-    assert said[2].startswith("Seeds=1: descriptive")
+    assert said[2].startswith("One seed describes")
     assert "The images: +0.0" in state_verdict(compare(BASE[:1], BASE[:1]))
+
+
+def test_no_difference_is_no_negative_zero():
+    found = compare(BASE[:3], BASE[:3])
+    assert "The images: +0.0" in state_verdict(replace(found, difference=replace(found.difference, mean=-0.01)))
+
+
+def test_a_subject_in_two_parts_loses_its_comma_before_a_colon():
+    said = state_verdict(compare(BASE[:3], BETTER[:3]), "labels, in the place of the teacher alone,")
+    assert said.startswith("Labels, in the place of the teacher alone: +3.")
 
 
 @pytest.mark.parametrize(("images", "line"), [(5, "5 images are too few for any verdict"), (1, "One image is too few")])

@@ -44,6 +44,18 @@ def test_a_block_is_replaced():
     assert text.endswith("  val: x   # stays\n")
 
 
+def test_a_comment_that_stands_for_the_key_gives_way():
+    before = (
+        "data:\n  root: .\n  # labeled: taken from images/\n  unlabeled: u\n  # val: a list of files, or val/\n"
+        "  # val: mine stays\nood:\n  # val: a list of files, or another section's\n"
+    )
+    text = set_keys(before, {"data.labeled": "train.txt", "data.val": "val.txt"}, "f.yaml")
+    assert text == (
+        "data:\n  root: .\n  labeled: train.txt\n  unlabeled: u\n  val: val.txt\n"
+        "  # val: mine stays\nood:\n  # val: a list of files, or another section's\n"
+    )
+
+
 @pytest.mark.parametrize("text", ["data:\n- x\n", "data: 3\n", "- a\n", "a: &x {b: 1}\ndata: *x\n", "data: [\n"])
 def test_what_cannot_be_edited_is_refused(text):
     with pytest.raises(ConfigError, match=r"f\.yaml"):

@@ -95,8 +95,21 @@ def test_steps_on_a_gpu_follow_the_images(tmp_path, labeled, bare, steps, said):
 
 def test_steps_on_a_cpu_take_a_quarter_of_an_hour(tmp_path):
     found = choose_sizes(survey(tmp_path, 20, 800), None)
-    assert (found.crop_size, found.batch_size, found.steps) == (160, 4, 400)
+    assert (found.crop_size, found.batch_size, found.steps, found.eval_every) == (160, 4, 400, 100)
+    assert choose_sizes(survey(tmp_path, 20, 800), GPU).eval_every is None
     assert found.steps_reason == "some 14 minutes on one core of a CPU; more learn more, with a GPU 4000"
     small = choose_sizes(discover(make(tmp_path, *[(48, 48)] * 4)), None)
     assert (small.crop_size, small.batch_size, small.steps) == (32, 4, 1000)  # affordable: 2700
     assert "first look" in small.steps_reason
+
+
+@pytest.mark.parametrize(
+    ("side", "gpu", "dilations"),
+    [(640, GPU, None), (640, None, (3, 6, 9)), (200, GPU, (3, 7, 10)), (48, None, (1, 1, 1))],
+)
+def test_the_decoder_looks_no_further_than_the_crop(tmp_path, side, gpu, dilations):
+    """A 3x3 weight that reaches beyond the crop's map is never trained, but counts in whole images."""
+    found = choose_sizes(discover(make(tmp_path, *[(side, side)] * 4)), gpu)
+    assert found.dilations == dilations
+    assert found.as_json().get("model.dilations") == (dilations and list(dilations))
+    assert all(dilation < found.crop_size / 16 for dilation in dilations or (6, 12, 18))

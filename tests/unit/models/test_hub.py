@@ -5,10 +5,11 @@ import socket
 
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.errors import OfflineModeIsEnabled
 
 from semiovs.errors import WeightsError
 from semiovs.models.encoders import build_encoder
-from semiovs.models.hub import hub
+from semiovs.models.hub import explain_failure, hub
 
 
 @pytest.fixture
@@ -46,5 +47,29 @@ def test_weights_that_cannot_be_had_are_one_line_at_once(no_network, caplog):
     assert "\n" not in message
     assert "could not be had" in message
     assert "model.pretrained=FILE" in message
+    assert "huggingface.co cannot be reached" in message
     assert ". ;" not in message
     assert not caplog.records
+
+
+def test_what_packages_log_to_the_root_logger_is_not_said_twice(no_network, capsys, monkeypatch):
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    with hub():
+        logging.error("Failed to download weights")
+    assert "Failed" not in capsys.readouterr().err
+    assert not root.handlers  # `logging.error` adds one where there is none
+    assert not root.filters
+
+
+def test_a_long_reason_ends_between_words():
+    text = explain_failure(RuntimeError("Failed " + "word " * 60 + "\nsecond line"))
+    assert text.endswith("word …")
+    assert len(text) <= 120
+
+
+def test_the_network_is_named_whoever_wrapped_its_error(no_network):
+    inner = OfflineModeIsEnabled("Cannot reach https://huggingface.co")
+    outer = RuntimeError("Failed to download weights for tag 'openai'")
+    outer.__cause__ = inner
+    assert explain_failure(outer) == "huggingface.co cannot be reached"

@@ -135,10 +135,12 @@ def test_weights_that_are_not_there(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("open_clip.create_model", _offline)
     with pytest.raises(
-        WeightsError, match=r"open_clip_model.safetensors of timm/vit_base_patch16_clip_224.openai"
+        WeightsError,
+        match=r"open_clip_model.safetensors of https://huggingface.co/timm/vit_base_patch16_clip_224.openai",
     ) as caught:
         build_ovs("clip-dense")
     assert "--weights FILE" in str(caught.value)
+    assert "--teacher masks --from DIR" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

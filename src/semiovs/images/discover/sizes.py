@@ -17,19 +17,25 @@ from semiovs.images.image import read_size
 _MULTIPLE = 32
 #: Largest crops, pixels, and batches, with a GPU and without.
 _CROPS, _BATCHES = (320, 160), (8, 4)
+#: Dilations of the decoder, made for crops of the first size.
+_DILATIONS = (6, 12, 18)
 #: Bytes of GPU memory below which the batch is that of a CPU.
 _ENOUGH = 6 * 2**30
 #: Images that are measured, spread over this many.
 _MEASURED, _LISTED = 32, 2000
 #: Steps on a GPU: so many passes over the images without masks, within these bounds.
 _PASSES, _FEWEST, _MOST = 40, 1000, 20_000
-#: Seconds that a training without a GPU may take.
-_PATIENCE = 900
+#: Seconds that a training without a GPU may take, and how often it is evaluated, which costs as much again.
+_PATIENCE, _EVALUATIONS = 900, 4
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes and, for each, why it is so and what to change for more (the comments of the starter file)."""
+    """Sizes and, for each, why it is so and what to change for more (the comments of the starter file).
+
+    dilations: of the decoder, where the crops are too small for its own; eval_every: steps between evaluations, where
+    they are to be fewer than usual.
+    """
 
     crop_size: int
     batch_size: int
@@ -37,14 +43,24 @@ class Sizes:
     crop_reason: str
     batch_reason: str
     steps_reason: str
+    dilations: tuple[int, ...] | None = None
+    eval_every: int | None = None
 
-    def as_json(self) -> dict[str, int]:
+    @property
+    def dilations_reason(self) -> str:
+        """Why there are others than the decoder's own."""
+        return (
+            f"how far the decoder looks, in cells of 16 pixels; for crops of {self.crop_size}; those of {_CROPS[0]}: "
+            f"{list(_DILATIONS)}"
+        )
+
+    def as_json(self) -> dict[str, int | list[int]]:
         """Dotted key -> value."""
-        return {
-            "data.crop_size": self.crop_size,
-            "train.batch_size": self.batch_size,
-            "train.steps": self.steps,
-        }
+        values: dict[str, int | list[int]] = {"data.crop_size": self.crop_size}
+        if self.dilations is not None:
+            values["model.dilations"] = list(self.dilations)
+        values |= {"train.batch_size": self.batch_size, "train.steps": self.steps}
+        return values if self.eval_every is None else {**values, "train.eval_every": self.eval_every}
 
 
 def choose_sizes(found: Survey, gpu_memory: int | None) -> Sizes:
@@ -52,7 +68,15 @@ def choose_sizes(found: Survey, gpu_memory: int | None) -> Sizes:
     crop, crop_reason = _choose_crop(found, gpu_memory)
     batch, batch_reason = _choose_batch(found.count_labeled() if found.labeled else 0, gpu_memory)
     steps, steps_reason = _choose_steps(found, crop, batch, gpu_memory)
-    return Sizes(crop, batch, steps, crop_reason, batch_reason, steps_reason)
+    seldom = steps // _EVALUATIONS if gpu_memory is None else None
+    return Sizes(crop, batch, steps, crop_reason, batch_reason, steps_reason, _choose_dilations(crop), seldom)
+
+
+def _choose_dilations(crop: int) -> tuple[int, ...] | None:
+    """Dilations that shrink with the crop: weights that look beyond it see only its padding while they are trained,
+    and other things in whole images.
+    """
+    return None if crop >= _CROPS[0] else tuple(max(1, dilation * crop // _CROPS[0]) for dilation in _DILATIONS)
 
 
 def _choose_crop(found: Survey, gpu_memory: int | None) -> tuple[int, str]:

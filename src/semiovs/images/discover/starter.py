@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from semiovs.config.edit import LIST_OR, TAKEN_FROM
 from semiovs.config.yaml_reader import format_inline
 from semiovs.errors import UsageError
 from semiovs.images.discover.classes import choose_masks, guess_classes
@@ -178,7 +179,7 @@ def _format_map(values: dict[str, Any], undecided: Mapping[str, int]) -> Iterato
 def _format_role(values: dict[str, Any], role: str, default: str, *, there: bool) -> str:
     if f"data.{role}" in values:
         return f"  {role}: {format_inline(values[f'data.{role}'])}"
-    return f"  # {role}: {'taken from' if there else 'a list of files, or'} {default}"
+    return f"  # {role}: {TAKEN_FROM if there else LIST_OR} {default}"
 
 
 def _format_ood(found: Survey, values: dict[str, Any]) -> Iterator[str]:
@@ -202,6 +203,10 @@ def _format_recipe(found: Survey, sizes: Sizes) -> Iterator[str]:
         yield "method: supervised   # there are no unlabelled images yet; with two or more: unimatch"
     yield "model:"
     yield "  pretrained: true   # the encoder's ImageNet weights (network or cache); or a file; or false"
+    if sizes.dilations is not None:
+        yield f"  dilations: {list(sizes.dilations)}   # {sizes.dilations_reason}"
     yield "train:"
     yield f"  steps: {sizes.steps}   # {sizes.steps_reason}"
     yield f"  batch_size: {sizes.batch_size}   # {sizes.batch_reason}"
+    if sizes.eval_every is not None:
+        yield f"  eval_every: {sizes.eval_every}   # steps; seldom, because an evaluation takes long on a CPU"

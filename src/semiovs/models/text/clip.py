@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from semiovs.errors import UsageError, WeightsError, did_you_mean
 from semiovs.models.clip_vit import clip_library
-from semiovs.models.hub import hub
+from semiovs.models.hub import explain_failure, hub
 from semiovs.models.pretrained import find_file
 from semiovs.models.statedict import compare, read_state, strip_prefix
 from semiovs.models.text.encoder import fingerprint
@@ -145,14 +145,17 @@ def _load_published(model: str, tag: str) -> nn.Module:
         with hub():
             clip: nn.Module = open_clip.create_model(model, pretrained=tag)
     except Exception as error:  # the hub's client raises many kinds: offline, proxy, missing, damaged
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(" .")
         row = find_by_clip(model, tag)
         raise WeightsError(
-            f"weights '{tag}' of CLIP {model} could not be had: {reason}; "
-            f"{explain_download(row) if row else 'download them'}, "
-            "or give the file instead of the tag"
+            f"weights '{tag}' of CLIP {model} could not be had: {explain_failure(error)}; "
+            f"{explain_download(row) if row else _name_file(model, tag)}, or give the file instead of the tag"
         ) from None
     return clip
+
+
+def _name_file(model: str, tag: str) -> str:
+    source = str(clip_library().get_pretrained_cfg(model, tag).get("hf_hub") or "").rstrip("/")
+    return f"download open_clip_model.safetensors of {source} on the hub" if source else "download them"
 
 
 def _load(clip: nn.Module, file: Path, model: str) -> None:

@@ -1,0 +1,38 @@
+"""Dilations that no crop is large enough for."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semiovs.config.schema import Config
+from semiovs.data.collection import Collection
+from semiovs.engine.crop_facts import find_unseen_dilations
+from semiovs.images.manifest import Manifest, Record
+from semiovs.images.masks import MaskReader
+from semiovs.vocab.vocabulary import Vocabulary
+
+
+@pytest.mark.parametrize(
+    ("crop", "side", "keys", "unseen"),
+    [
+        (160, 480, {}, "12, 18 (model.dilations)"),
+        (160, 480, {"model": {"name": "deeplabv3plus", "dilations": [3, 6, 9]}}, None),
+        (160, 160, {}, None),  # whole images show no more than crops
+        (160, 224, {}, "12 (model.dilations)"),
+        (321, 500, {}, None),
+        (32, 500, {}, None),  # nothing to propose
+        (160, 480, {"eval": {"mode": "sliding"}}, None),
+        (160, 480, {"model": {"name": "dpt"}}, None),
+    ],
+)
+def test_dilations_that_see_padding_alone(tmp_path, crop, side, keys, unseen):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((side, side // 2, 3), np.uint8)).save(path)
+    config = Config.model_validate({"data": {"crop_size": crop}, "model": {"name": "deeplabv3plus"}, **keys})
+    vocabulary = Vocabulary.of(["a", "b"])
+    sources = Collection.of(vocabulary, MaskReader(vocabulary.names), labeled=Manifest([Record("a", path, path)]))
+    notes = [note.text for note in find_unseen_dilations(config, sources)]
+    assert len(notes) == (unseen is not None)
+    for text in notes:
+        assert unseen in text
+        assert "try model.dilations=[3,6,9]" in text
