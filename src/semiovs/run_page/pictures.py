@@ -16,10 +16,9 @@ from semiovs.data.items import read_ood
 from semiovs.data.label_source import LabelSource, ShuffledLabels
 from semiovs.errors import SemiovsError
 from semiovs.images.conventions import IGNORE
-from semiovs.inference.overlay import overlay
-from semiovs.inference.photos import resize_photo
+from semiovs.images.overlay import overlay, resize_photo, shrink_labels
 from semiovs.report.pictures import encode_url
-from semiovs.run_page.measurement import Example, Labels, shrink_labels
+from semiovs.run_page.measurement import Example, Labels
 
 #: OOD images that are shown, and their long side in pixels.
 _SHOWN, _SIDE = 12, 240
