@@ -23,19 +23,20 @@ from semiovs.engine.class_facts import describe_class_weights
 from semiovs.engine.distributed import World, count_restarts, join_processes
 from semiovs.engine.experiment import Experiment
 from semiovs.engine.explanations import explain_metrics
-from semiovs.engine.guards import Guards, NoteWriter, Watched
 from semiovs.engine.hooks import CheckpointHook, EstimateHook, EvaluationHook, HeldOutHook, LogHook, StopHook
 from semiovs.engine.host import COMMAND, Host
 from semiovs.engine.loop import SCORES, Hook, Learner, fit
 from semiovs.engine.rehearsal import FEWEST, rehearse
 from semiovs.engine.run import Run, read_metrics
 from semiovs.engine.run_data import find_training_size, keep_data, require_root, require_same_data
+from semiovs.engine.run_writers import make_writers
 from semiovs.engine.signals import StopSignals
-from semiovs.engine.writers import ConsoleWriter, JsonLinesWriter, RowWriter, TensorBoardWriter, writes_tensorboard
+from semiovs.engine.writers import RowWriter
 from semiovs.errors import ResourcesError, SemiovsError, WeightsError, is_out_of_memory
 from semiovs.evaluation import EvaluationStoppedError, evaluate
 from semiovs.files import write_json, write_text
 from semiovs.images.manifest import Manifest
+from semiovs.loggers.choice import choose_loggers
 from semiovs.models.weights import load_model, save_model
 
 log = logging.getLogger(__name__)
@@ -67,11 +68,11 @@ def train(
 
     Raises:
         UsageError: the run directory exists; DataError, WeightsError, ConfigError: problems found before step 0;
-        MissingExtraError: curves are wanted for a TensorBoard that is not installed.
+        MissingExtraError: a logger that is asked for is not installed.
         DivergedError, PreemptedError, InterruptedRunError: see `semiovs.errors`.
     """
     config = loaded.config
-    writes_tensorboard(config.run.tensorboard)
+    choose_loggers(config.run)
     with join_processes(config.train.device) as world:
         run = _find_restarted_run(config, world)
         if run is not None:
@@ -115,6 +116,7 @@ def resume(
     if not run.checkpoints.is_dir() or not any(run.checkpoints.glob("step-*.pt")):
         raise WeightsError(f"{directory}: no checkpoint yet; start anew with semiovs train --overwrite")
     loaded = load_config(str(run.config), overrides)
+    choose_loggers(loaded.config.run)
     with join_processes(loaded.config.train.device) as world, _writing(run, world):
         experiment = _build_continued(loaded.config, run, world, changed_data=changed_data)
         if world.is_main:
@@ -162,7 +164,7 @@ def _train(experiment: Experiment, run: Run, host: Host) -> TrainingResult:
     with ExitStack() as stack:
         stack.enter_context(explain_out_of_memory(experiment))
         told = _tell_time(experiment)
-        writers = _make_writers(experiment, run, stack, host) if world.is_main else []
+        writers = make_writers(experiment, run, stack, host) if world.is_main else []
         hooks, stop = _make_hooks(experiment, run, checkpoints, writers, stack.enter_context(StopSignals(host=host)))
         if not told:
             hooks.insert(0, EstimateHook(experiment.recipe, world))
@@ -256,34 +258,6 @@ def _evaluate_model(
     predicted = found.by_image.areas()[1].sum(axis=0)
     missed = [name for name, pixels in zip(sources.vocabulary.names, predicted.tolist(), strict=True) if not pixels]
     return {**values, "unpredicted": missed, "by_image": found.by_image}
-
-
-def _make_writers(experiment: Experiment, run: Run, stack: ExitStack, host: Host) -> list[RowWriter]:
-    writers: list[RowWriter] = [JsonLinesWriter(run.metrics)]
-    if host.shows:
-        writers.append(stack.enter_context(ConsoleWriter(experiment.recipe.total_steps)))
-    if writes_tensorboard(experiment.config.run.tensorboard):
-        writers.append(TensorBoardWriter(run.tensorboard, after_step=experiment.learner.step))
-    notes = NoteWriter(Guards(_watch(experiment)), writers[0], read_metrics(run.metrics))
-    if experiment.learner.step == 0:
-        for note in experiment.notes:
-            notes.tell(note, 0, on="data")
-    return [*writers, notes]
-
-
-def _watch(experiment: Experiment) -> Watched:
-    method, config, sources = experiment.learner.method, experiment.config, experiment.sources
-    arms = ["labels"]
-    arms += ["unlabeled"] if method.reads_unlabeled and sources.unlabeled else []
-    arms += ["ood"] if config.ood is not None else []
-    options = config.method.options
-    return Watched(
-        experiment.recipe.total_steps,
-        experiment.default_model,
-        threshold=options.get("conf_thresh") != 0,
-        unweighted=options.get("class_weights", ()) is None,
-        arms=arms,
-    )
 
 
 def _finish(experiment: Experiment, run: Run) -> TrainingResult:
