@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from semiovs.config.section import Section
+from semiovs.config.section import Int, Section
 from semiovs.registry import LOGGERS, lookup
 
 
@@ -25,6 +25,9 @@ class RunSection(Section):
         None,
         description="where it is logged to beside its own files: a list of tensorboard, wandb, mlflow (extras of the "
         "same names; semiovs list loggers), [] for nowhere; null: tensorboard, where it is installed",
+    )
+    log_images: Int = Field(
+        4, ge=0, le=64, description="`log`: evaluation images with their prediction at each evaluation, and OOD images"
     )
     tensorboard: bool | None = Field(None, description="older form of `log`: true is [tensorboard], false is []")
 

@@ -19,12 +19,15 @@ from semiovs.engine.loop import SCORES, BestScore, Learner, Recipe
 from semiovs.engine.signals import StopSignals, make_stop_error
 from semiovs.engine.writers import RowWriter
 from semiovs.errors import DivergedError, SemiovsError
-from semiovs.evaluation import ImageCounts
+from semiovs.evaluation import Example, ImageCounts
 
 log = logging.getLogger(__name__)
 
-#: Evaluates one model on all ranks; returns plain values, `miou` in percent among them, and maybe `by_image`.
+#: Evaluates one model on all ranks; returns plain values, `miou` in percent among them, and maybe `by_image` and
+#: `examples`.
 Evaluator = Callable[[nn.Module], Mapping[str, Any]]
+#: Shows examples of an evaluation, after some step.
+ShowExamples = Callable[[int, Sequence[Example]], None]
 #: Keeps the counts of each image of an evaluation: name of the model, the counts, whether they are of the best so far.
 KeepCounts = Callable[[str, ImageCounts, bool], None]
 
@@ -133,7 +136,8 @@ class _ScoringHook(ABC):
 class EvaluationHook(_ScoringHook):
     """Evaluates the models of the method every `every` steps and at the end.
 
-    best: the highest mIoU of the model called `default`, the earliest among equals.
+    best: the highest mIoU of the model called `default`, the earliest among equals; show: is given the examples of this
+    model.
     """
 
     kind = SCORES[0]
@@ -147,9 +151,10 @@ class EvaluationHook(_ScoringHook):
         total_steps: int,
         default: str,
         keep: KeepCounts | None = None,
+        show: ShowExamples | None = None,
     ) -> None:
         super().__init__(evaluator, writers, every=every, total_steps=total_steps)
-        self._default, self._keep = default, keep
+        self._default, self._keep, self._show = default, keep, show
 
     def _score(self, learner: Learner) -> None:
         found = {name: dict(self._evaluator(model)) for name, model in learner.method.models().items()}
@@ -159,7 +164,9 @@ class EvaluationHook(_ScoringHook):
         if is_best:
             learner.best = BestScore(miou, learner.step)
         for name, values in found.items():
-            counts = values.pop("by_image", None)
+            counts, examples = values.pop("by_image", None), values.pop("examples", ())
+            if name == self._default and self._show is not None:
+                self._show(learner.step, examples)
             if counts is not None and self._keep is not None:
                 self._keep(name, counts, is_best)
             self._write({"step": learner.step, "model": name, "best": is_best and name == self._default, **values})

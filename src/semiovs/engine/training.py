@@ -29,9 +29,8 @@ from semiovs.engine.loop import SCORES, Hook, Learner, fit
 from semiovs.engine.rehearsal import FEWEST, rehearse
 from semiovs.engine.run import Run, read_metrics
 from semiovs.engine.run_data import find_training_size, keep_data, require_root, require_same_data
-from semiovs.engine.run_writers import make_writers
+from semiovs.engine.run_writers import RunWriters, choose_shown, make_writers
 from semiovs.engine.signals import StopSignals
-from semiovs.engine.writers import RowWriter
 from semiovs.errors import ResourcesError, SemiovsError, WeightsError, is_out_of_memory
 from semiovs.evaluation import EvaluationStoppedError, evaluate
 from semiovs.files import write_json, write_text
@@ -164,7 +163,7 @@ def _train(experiment: Experiment, run: Run, host: Host) -> TrainingResult:
     with ExitStack() as stack:
         stack.enter_context(explain_out_of_memory(experiment))
         told = _tell_time(experiment)
-        writers = make_writers(experiment, run, stack, host) if world.is_main else []
+        writers = make_writers(experiment, run, stack, host) if world.is_main else RunWriters()
         hooks, stop = _make_hooks(experiment, run, checkpoints, writers, stack.enter_context(StopSignals(host=host)))
         if not told:
             hooks.insert(0, EstimateHook(experiment.recipe, world))
@@ -213,29 +212,36 @@ def _make_pending_scores(learner: Learner, hooks: Sequence[Hook]) -> None:
 
 
 def _make_hooks(
-    experiment: Experiment, run: Run, checkpoints: Checkpoints, writers: Sequence[RowWriter], signals: StopSignals
+    experiment: Experiment, run: Run, checkpoints: Checkpoints, writers: RunWriters, signals: StopSignals
 ) -> tuple[list[Hook], StopHook]:
     recipe, world, config, total = experiment.recipe, experiment.world, experiment.config, experiment.recipe.total_steps
     save = CheckpointHook(checkpoints, experiment.identity, world, every=config.train.save_every, total_steps=total)
     stop = StopHook(signals, save, world, total_steps=total)
-    log_line = LogHook(recipe, world, writers, every=config.train.log_every, images=experiment.images_per_step)
+    log_line = LogHook(recipe, world, writers.rows, every=config.train.log_every, images=experiment.images_per_step)
     hooks: list[Hook] = [log_line]
     often: dict[str, Any] = {"every": experiment.eval_every, "total_steps": total}
     evaluator, images = partial(_evaluate_model, experiment, stop.stops_scoring), _choose_scored(experiment)
     if found := images.get(HeldOutHook.kind):
-        hooks.append(HeldOutHook(partial(evaluator, found), writers, **often))
+        hooks.append(HeldOutHook(partial(evaluator, found), writers.rows, **often))
     if found := images.get(EvaluationHook.kind):
         often |= {"default": experiment.default_model, "keep": run.keep_counts if world.is_main else None}
-        hooks.append(EvaluationHook(partial(evaluator, found), writers, **often))
+        often["show"] = writers.show_examples
+        shown = choose_shown(found, config.run, world)
+        hooks.append(EvaluationHook(partial(evaluator, found, shown=shown), writers.rows, **often))
     elif world.is_main:
         log.info("no evaluation images (data.val): the run ends without a score")
     return [*hooks, save, stop], stop
 
 
 def _evaluate_model(
-    experiment: Experiment, stopping: Callable[[], bool], images: Manifest, model: nn.Module
+    experiment: Experiment,
+    stopping: Callable[[], bool],
+    images: Manifest,
+    model: nn.Module,
+    *,
+    shown: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Scores of one model on `images` in percent, as the fields of a row."""
+    """Scores of one model on `images` in percent, as the fields of a row; shown: ids of images that become examples."""
     config, world, sources = experiment.config, experiment.world, experiment.sources
     with world.sharing_buffers(model):
         found = evaluate(
@@ -251,13 +257,14 @@ def _evaluate_model(
             world_size=world.size,
             autocast=experiment.recipe.precision.autocast,
             stopping=stopping,
+            shown=shown,
         )
     values = found.as_json(sources.vocabulary.names)
     values["wall/seconds"] = values.pop("seconds")
     assert found.by_image is not None
     predicted = found.by_image.areas()[1].sum(axis=0)
     missed = [name for name, pixels in zip(sources.vocabulary.names, predicted.tolist(), strict=True) if not pixels]
-    return {**values, "unpredicted": missed, "by_image": found.by_image}
+    return {**values, "unpredicted": missed, "by_image": found.by_image, "examples": found.examples}
 
 
 def _finish(experiment: Experiment, run: Run) -> TrainingResult:
