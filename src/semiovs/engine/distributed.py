@@ -17,6 +17,7 @@ from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from semiovs.errors import ConfigError, UsageError
+from semiovs.methods.label_counts import count_labels
 from semiovs.models.device import pick_device
 
 if TYPE_CHECKING:
@@ -135,11 +136,13 @@ class LossModule(nn.Module):
         self.method = method
 
     def forward(self, batch: Batch, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the 0-d objective, and 0-d readings by name: `loss`, `term/<name>`, `log/<name>` of the method."""
+        """Return the 0-d objective, and readings by name: `loss`, `term/<name>`, `log/<name>` of the method, all 0-d,
+        and vectors of counts (`count_labels`).
+        """
         step = self.method(batch, progress)
         total = step.terms.total()
         values = {f"term/{name}": value for name, (_, value) in {**step.terms, **step.terms.extras}.items()}
-        values |= {f"log/{name}": value for name, value in step.log.items()}
+        values |= {f"log/{name}": value for name, value in step.log.items()} | count_labels(self.method, batch, step)
         return step.terms.objective(), {name: value.detach() for name, value in {"loss": total, **values}.items()}
 
     def no_sync(self) -> AbstractContextManager[None]:

@@ -20,6 +20,7 @@ from semiovs.engine.signals import StopSignals, make_stop_error
 from semiovs.engine.writers import RowWriter
 from semiovs.errors import DivergedError, SemiovsError
 from semiovs.evaluation import Example, ImageCounts
+from semiovs.methods.label_counts import summarize_counts
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +63,22 @@ class EstimateHook:
 
 
 class LogHook:
-    """Reads the averages every `every` steps and passes a row to the writers (on rank 0)."""
+    """Reads the averages every `every` steps and passes a row to the writers (on rank 0).
 
-    def __init__(self, recipe: Recipe, world: World, writers: Sequence[RowWriter], *, every: int, images: int) -> None:
-        self._recipe, self._world, self._writers = recipe, world, writers
+    images: of each step; classes: their names.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        world: World,
+        writers: Sequence[RowWriter],
+        *,
+        every: int,
+        images: int,
+        classes: Sequence[str] = (),
+    ) -> None:
+        self._recipe, self._world, self._writers, self._classes = recipe, world, writers, classes
         self._every, self._images = every, images
         self._since = self._begin = time.perf_counter()
         self._steps = self._all_steps = 0
@@ -87,7 +100,7 @@ class LogHook:
             "kind": "train",
             "step": learner.step,
             "epoch": (learner.step - 1) // self._recipe.steps_per_epoch,
-            **learner.meter.read(self._world),
+            **summarize_counts(learner.meter.read(self._world), self._classes),
         }
         groups = [group for optimizer in learner.optimizers for group in optimizer.param_groups]
         row |= {f"lr/{group.get('name', index)}": float(group["lr"]) for index, group in enumerate(groups)}

@@ -217,7 +217,14 @@ def _make_hooks(
     recipe, world, config, total = experiment.recipe, experiment.world, experiment.config, experiment.recipe.total_steps
     save = CheckpointHook(checkpoints, experiment.identity, world, every=config.train.save_every, total_steps=total)
     stop = StopHook(signals, save, world, total_steps=total)
-    log_line = LogHook(recipe, world, writers.rows, every=config.train.log_every, images=experiment.images_per_step)
+    log_line = LogHook(
+        recipe,
+        world,
+        writers.rows,
+        every=config.train.log_every,
+        images=experiment.images_per_step,
+        classes=experiment.sources.vocabulary.names,
+    )
     hooks: list[Hook] = [log_line]
     often: dict[str, Any] = {"every": experiment.eval_every, "total_steps": total}
     evaluator, images = partial(_evaluate_model, experiment, stop.stops_scoring), _choose_scored(experiment)

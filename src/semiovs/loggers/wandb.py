@@ -46,8 +46,10 @@ class WandbLogger:
         self._run.define_metric(_AXIS)
         self._run.define_metric("*", step_metric=_AXIS)
         run.keep(_NAME, id=self._run.id, project=self._run.project or "", entity=self._run.entity or "")
-        offline = f"run {self._run.id}, offline (wandb sync {Path(self._run.dir).parent})"
-        log.info("logged to wandb as %s", self._run.url or offline)
+        if getattr(self._run, "offline", False):  # where asking for its address is a warning
+            log.info("logged to wandb as run %s, offline: wandb sync %s", self._run.id, Path(self._run.dir).parent)
+        else:
+            log.info("logged to wandb as %s", self._run.url)
 
     def write_scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Log the numbers."""

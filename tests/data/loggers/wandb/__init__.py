@@ -20,7 +20,7 @@ class _Config(dict):
 
 
 class Run:
-    url = None
+    offline = True
 
     def __init__(self, mark, project, entity, root):
         self.id, self.project, self.entity, self.config = mark, project, entity, _Config()
