@@ -76,6 +76,8 @@ def plot_shares(rows: Sequence[Row], key: str, colors: Mapping[str, str]) -> str
     lines = {names[k]: (table[k], colors[names[k]]) for k in shown if table[k].any()}
     if (rest := table.sum(0) - table[shown].sum(0)).max() > 1e-4:
         lines["others"] = (rest, "#c9ccd2")
+    if not lines:
+        return ""
     thin = {name: _thin((steps, values)) for name, (values, _) in lines.items()}
     figure = Figure(figsize=(7, 3.1), layout="constrained")
     axes = figure.add_subplot()
