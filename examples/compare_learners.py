@@ -32,7 +32,7 @@ model: {model}
 method: {method}
 optim: {{name: adamw, lr: 0.001, head_lr_multiplier: 3, weight_decay: 0.01}}
 train: {{batch_size: 8, unlabeled_batch_size: 8, device: cpu, precision: bf16, save_every: 1000000, log_every: 10, keep_last: 1}}
-run: {{tensorboard: false}}
+run: {{log: []}}
 """
 
 #: DeepLabV3+ on the encoder of the package, whose weights have seen other textures.

@@ -104,7 +104,7 @@ def configuration(out: Path, weights: Path) -> dict[str, object]:
             "clip_norm": 1.0,
         },
         "train": {"steps": 800, "batch_size": 4, "precision": "fp32", "save_every": 50, "log_every": 20, "device": "cpu"},
-        "run": {"tensorboard": False},
+        "run": {"log": []},
     }  # fmt: skip
 
 

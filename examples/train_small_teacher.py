@@ -77,7 +77,7 @@ def configuration(options: argparse.Namespace, world: Path, aligned: Path, run: 
             "steps": options.steps, "batch_size": 16, "seed": options.seed, "device": "cpu", "precision": options.precision,
             "save_every": 100, "log_every": 20, "keep_last": 1,
         },
-        "run": {"dir": str(run.resolve()), "tensorboard": False},
+        "run": {"dir": str(run.resolve()), "log": []},
     }  # fmt: skip
     return yaml.safe_dump(sections, sort_keys=False)
 

@@ -67,6 +67,6 @@ def settings(root: Path, run: Path, **values: object) -> list[str]:
         "train.eval_every": 5,
         "train.save_every": 3,
         "run.dir": run,
-        "run.tensorboard": False,
+        "run.log": "[]",
     } | {key.replace("__", "."): value for key, value in values.items()}
     return [f"{key}={'true' if v is True else 'false' if v is False else v}" for key, v in keys.items()]

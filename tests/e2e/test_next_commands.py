@@ -23,7 +23,7 @@ from unit import toy_data
 #: Makes each printed training as small as it can be.
 _SMALL = shlex.split(
     "train.steps=1 train.batch_size=2 train.device=cpu train.precision=fp32 data.crop_size=33 data.workers=0 "
-    "model.encoder=tiny model.pretrained=false model.channels=16 run.tensorboard=false"
+    "model.encoder=tiny model.pretrained=false model.channels=16 run.log=[]"
 )
 
 

@@ -12,7 +12,7 @@ from semiovs.models.weights import load_model
 
 def test_a_run_leaves_everything_behind(data, tmp_path):
     run = tmp_path / "run"
-    arguments = settings(data, run, run__tensorboard=True)
+    arguments = settings(data, run, run__log="[tensorboard]")
     assert command("train", *arguments, "--json", log=tmp_path / "log") == 0, (tmp_path / "log.err").read_text()
     told = json.loads((tmp_path / "log").read_text())
     assert Path(told["run"]).resolve() == run.resolve()

@@ -31,6 +31,7 @@ from semiovs.images.manifest import Manifest
 from semiovs.images.masks import MaskReader
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.image_batches import ReadRgb
+from semiovs.ovs.known_training import describe_known_images
 from semiovs.report.table import Table, render_lines
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -143,14 +144,16 @@ def measure_teacher(choice: TeacherChoice, images: Collection, **how: Any) -> Te
         UsageError, WeightsError: the teacher cannot be made; others as `make_card`.
     """
     teacher = choice.build()
+    who = identify_teacher(choice.name, teacher)
+    seen = describe_seen_images(choice.list_places(), images)
     return make_card(
         teacher,
-        identify_teacher(choice.name, teacher),
+        who,
         images.labeled,
         images.masks,
         images.vocabulary,
         read=images.images.read_rgb,
-        seen=describe_seen_images(choice.list_places(), images),
+        seen=seen or describe_known_images(who, images.labeled, "labelled images"),
         **how,
     )
 

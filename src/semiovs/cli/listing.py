@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from semiovs.cli.console import Json, format_table, report
-from semiovs.registry import DATASETS, METHODS, SEGMENTERS, TEACHERS
+from semiovs.registry import DATASETS, LOGGERS, METHODS, SEGMENTERS, TEACHERS
 
 Row = dict[str, Any]
 
@@ -22,6 +22,7 @@ class Kind(StrEnum):
     TEACHERS = "teachers"
     ENCODERS = "encoders"
     DATASETS = "datasets"
+    LOGGERS = "loggers"
     VOCABULARIES = "vocabularies"
     PRESETS = "presets"
 
@@ -82,6 +83,7 @@ ROWS: Mapping[Kind, Callable[[], list[Row]]] = {
     Kind.TEACHERS: TEACHERS.as_json,
     Kind.ENCODERS: _list_encoders,
     Kind.DATASETS: DATASETS.as_json,
+    Kind.LOGGERS: LOGGERS.as_json,
     Kind.VOCABULARIES: _list_vocabularies,
     Kind.PRESETS: _list_presets,
 }

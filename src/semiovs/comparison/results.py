@@ -17,9 +17,15 @@ from semiovs.comparison.plan import Cell, Plan
 from semiovs.comparison.teacher_scores import read_teacher_scores
 from semiovs.comparison.tuned_settings import Trial, Tuned, choose_best, read_tuned
 from semiovs.comparison.verdict import OOD_REMEDY, describe_comparison, state_cost
-from semiovs.errors import UsageError
+from semiovs.config.schema import Config
+from semiovs.data.collection import Collection
+from semiovs.data.label_source import MatchedLabels
+from semiovs.errors import SemiovsError, UsageError
 from semiovs.evaluation import ImageCounts
+from semiovs.ovs.known_training import describe_known_images
+from semiovs.registry import DATASETS, lookup
 from semiovs.similarity.groups import find_groups
+from semiovs.store import PseudoLabelStore
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,8 @@ class Results:
     """A comparison, whole or in part.
 
     classes: names; missing: trainings of the plan that are not finished; folds: 0 without; steps: of each training;
-    tuned: what was tried for each arm on held-out labelled images.
+    tuned: what was tried for each arm on held-out labelled images; leak: that the teacher knows the OOD images, in
+    words, or "".
     """
 
     arms: tuple[ArmResult, ...]
@@ -115,6 +122,7 @@ class Results:
     missing: tuple[str, ...] = ()
     groups: Mapping[str, str] | None = None
     tuned: Tuned = field(default_factory=dict)
+    leak: str = ""
 
     @cached_property
     def answers(self) -> list[Answer]:
@@ -164,6 +172,7 @@ class Results:
             "folds": self.folds,
             "missing": list(self.missing),
             "tuned": {name: _describe_trials(trials) for name, trials in self.tuned.items()},
+            **({"leak": self.leak} if self.leak else {}),
             "arms": [_describe_arm(result, self.classes) for result in self.arms],
             "differences": [
                 {
@@ -236,8 +245,21 @@ def read_results(plan: Plan, classes: Sequence[str]) -> Results:
     groups = (
         None if plan.group is None or not arms else find_groups(arms[0].seeds[0].areas.ids, plan.group, "--group-by")
     )
+    leak = find_leak(plan.base.config) if any(arm.arm.name == "ood" for arm in arms) else ""
     tuned = read_tuned(plan.root) if plan.tune else {}
-    return Results(tuple(arms), tuple(classes), plan.steps, plan.folds, tuple(missing), groups, tuned)
+    return Results(tuple(arms), tuple(classes), plan.steps, plan.folds, tuple(missing), groups, tuned, leak)
+
+
+def find_leak(config: Config) -> str:
+    """One sentence if the teacher of the OOD labels has learnt from these very images; "" if not, or not known."""
+    try:
+        images: Collection = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood).read()
+    except SemiovsError:  # they were moved since
+        return ""
+    labels = images.ood_labels.source if isinstance(images.ood_labels, MatchedLabels) else images.ood_labels
+    if images.ood is None or not isinstance(labels, PseudoLabelStore):
+        return ""
+    return describe_known_images(labels.meta.teacher, images.ood, "OOD images")
 
 
 def _read_seed(plan: Plan, seed: int, cells: Sequence[tuple[Cell, CellFacts]]) -> SeedResult:

@@ -31,7 +31,7 @@ SHORT = {"method": "name", "model": "name", "ood": "images"}
 #: Sections that may be absent.
 OPTIONAL = frozenset({"ood"})
 #: Keys that exclude each other: a layer that sets one removes the other from the layers below.
-EXCLUSIVE = (("train.epochs", "train.steps"),)
+EXCLUSIVE = (("train.epochs", "train.steps"), ("run.log", "run.tensorboard"))
 
 
 @dataclass(frozen=True)

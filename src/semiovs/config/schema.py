@@ -8,24 +8,11 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
 
+from semiovs.config.run_section import RunSection
+from semiovs.config.section import Float, Int, Section
 from semiovs.registry import DATASETS, METHODS, SEGMENTERS, check_options, lookup
 
-
-def _refuse_bool(kind: str) -> BeforeValidator:
-    """Refuse true and false, which Python counts as 1 and 0."""
-
-    def check(value: Any) -> Any:
-        if isinstance(value, bool):
-            raise PydanticCustomError(kind, "true and false are no numbers")
-        return value
-
-    return BeforeValidator(check)
-
-
-Int = Annotated[int, _refuse_bool("int_type")]
-Float = Annotated[float, _refuse_bool("float_type")]
 Span = tuple[Float, Float]
 
 
@@ -45,12 +32,6 @@ def _check_spans(value: Any) -> Any:
 
 #: Hyperspectral cameras have a few hundred channels.
 MOST_BANDS = 1024
-
-
-class Section(BaseModel):
-    """Frozen; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class MaskConfig(Section):
@@ -355,17 +336,6 @@ class EvalConfig(Section):
         if self.mode == "center_crop" and (self.flip or self.scales != (1.0,)):
             raise ValueError("scales, flip: a centre crop is looked at once")
         return self
-
-
-class RunSection(Section):
-    """Where results go."""
-
-    dir: str | None = Field(None, description="run directory; null: runs/<name>/<time>-<method>")
-    name: str | None = Field(None, description="group of runs; null: the preset's or file's name")
-    overwrite: bool = False
-    tensorboard: bool | None = Field(
-        None, description="curves for TensorBoard; null: where it is installed (pip install 'semiovs[tensorboard]')"
-    )
 
 
 def _expand_name(value: Any) -> Any:

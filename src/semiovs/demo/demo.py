@@ -64,7 +64,7 @@ train:
    eval_every: {every}, save_every: 1000000, log_every: 10, keep_last: 1}}
 eval: {{batch_size: 30}}
 ood: {{images: ood, labels: ood-labels, batch_size: 4}}
-run: {{tensorboard: false}}
+run: {{log: []}}
 """
 
 

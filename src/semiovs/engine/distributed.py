@@ -17,6 +17,7 @@ from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from semiovs.errors import ConfigError, UsageError
+from semiovs.methods.label_counts import count_labels
 from semiovs.models.device import pick_device
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ class LossModule(nn.Module):
         self.method = method
 
     def forward(self, batch: Batch, progress: Progress, learn: Learn) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the 0-d objective, and 0-d readings by name: `loss`, `term/<name>`, `log/<name>` of the method.
+        """Return the 0-d objective, and readings by name: `loss`, `term/<name>`, `log/<name>` of the method, all 0-d,
+        and vectors of counts (`count_labels`).
 
         learn: differentiates the objective of each gradient pass but the last, whose graph is that of what is returned.
         DDP takes these for passes under `no_sync`: it averages the sum of all gradients after the last pass.
@@ -143,7 +145,7 @@ class LossModule(nn.Module):
         step = self.method(batch, progress, learn)
         total = step.terms.total()
         values = {f"term/{name}": value for name, (_, value) in {**step.terms, **step.terms.extras}.items()}
-        values |= {f"log/{name}": value for name, value in step.log.items()}
+        values |= {f"log/{name}": value for name, value in step.log.items()} | count_labels(self.method, batch, step)
         return step.terms.objective(), {name: value.detach() for name, value in {"loss": total, **values}.items()}
 
     def no_sync(self) -> AbstractContextManager[None]:

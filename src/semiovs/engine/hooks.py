@@ -19,12 +19,16 @@ from semiovs.engine.loop import SCORES, BestScore, Learner, Recipe
 from semiovs.engine.signals import StopSignals, make_stop_error
 from semiovs.engine.writers import RowWriter
 from semiovs.errors import DivergedError, SemiovsError
-from semiovs.evaluation import ImageCounts
+from semiovs.evaluation import Example, ImageCounts
+from semiovs.methods.label_counts import summarize_counts
 
 log = logging.getLogger(__name__)
 
-#: Evaluates one model on all ranks; returns plain values, `miou` in percent among them, and maybe `by_image`.
+#: Evaluates one model on all ranks; returns plain values, `miou` in percent among them, and maybe `by_image` and
+#: `examples`.
 Evaluator = Callable[[nn.Module], Mapping[str, Any]]
+#: Shows examples of an evaluation, after some step.
+ShowExamples = Callable[[int, Sequence[Example]], None]
 #: Keeps the counts of each image of an evaluation: name of the model, the counts, whether they are of the best so far.
 KeepCounts = Callable[[str, ImageCounts, bool], None]
 
@@ -59,10 +63,22 @@ class EstimateHook:
 
 
 class LogHook:
-    """Reads the averages every `every` steps and passes a row to the writers (on rank 0)."""
+    """Reads the averages every `every` steps and passes a row to the writers (on rank 0).
 
-    def __init__(self, recipe: Recipe, world: World, writers: Sequence[RowWriter], *, every: int, images: int) -> None:
-        self._recipe, self._world, self._writers = recipe, world, writers
+    images: of each step; classes: their names.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        world: World,
+        writers: Sequence[RowWriter],
+        *,
+        every: int,
+        images: int,
+        classes: Sequence[str] = (),
+    ) -> None:
+        self._recipe, self._world, self._writers, self._classes = recipe, world, writers, classes
         self._every, self._images = every, images
         self._since = self._begin = time.perf_counter()
         self._steps = self._all_steps = 0
@@ -84,7 +100,7 @@ class LogHook:
             "kind": "train",
             "step": learner.step,
             "epoch": (learner.step - 1) // self._recipe.steps_per_epoch,
-            **learner.meter.read(self._world),
+            **summarize_counts(learner.meter.read(self._world), self._classes),
         }
         groups = [group for optimizer in learner.optimizers for group in optimizer.param_groups]
         row |= {f"lr/{group.get('name', index)}": float(group["lr"]) for index, group in enumerate(groups)}
@@ -133,7 +149,8 @@ class _ScoringHook(ABC):
 class EvaluationHook(_ScoringHook):
     """Evaluates the models of the method every `every` steps and at the end.
 
-    best: the highest mIoU of the model called `default`, the earliest among equals.
+    best: the highest mIoU of the model called `default`, the earliest among equals; show: is given the examples of this
+    model.
     """
 
     kind = SCORES[0]
@@ -147,9 +164,10 @@ class EvaluationHook(_ScoringHook):
         total_steps: int,
         default: str,
         keep: KeepCounts | None = None,
+        show: ShowExamples | None = None,
     ) -> None:
         super().__init__(evaluator, writers, every=every, total_steps=total_steps)
-        self._default, self._keep = default, keep
+        self._default, self._keep, self._show = default, keep, show
 
     def _score(self, learner: Learner) -> None:
         found = {name: dict(self._evaluator(model)) for name, model in learner.method.models().items()}
@@ -159,7 +177,9 @@ class EvaluationHook(_ScoringHook):
         if is_best:
             learner.best = BestScore(miou, learner.step)
         for name, values in found.items():
-            counts = values.pop("by_image", None)
+            counts, examples = values.pop("by_image", None), values.pop("examples", ())
+            if name == self._default and self._show is not None:
+                self._show(learner.step, examples)
             if counts is not None and self._keep is not None:
                 self._keep(name, counts, is_best)
             self._write({"step": learner.step, "model": name, "best": is_best and name == self._default, **values})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -125,7 +126,14 @@ def differentiate(
     norms = clip_gradients(learner, recipe.clip_norm)
     if not learner.scaler.is_enabled():  # the scaler meets infinite gradients by design, and skips their step itself
         readings |= norms
-    return tuple(readings), torch.stack(list(readings.values()))
+    names = [name for part in readings for name in name_parts(part, readings[part].numel(), readings[part].ndim)]
+    return tuple(names), torch.cat([value.flatten() for value in readings.values()])
+
+
+@cache
+def name_parts(name: str, count: int, dimensions: int) -> tuple[str, ...]:
+    """Names of the elements of a reading: that of the reading itself, or with a number each if it is a vector."""
+    return tuple(f"{name}/{i}" for i in range(count)) if dimensions else (name,)
 
 
 def learn_batch(

@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 _FILES = (
     "config.yaml", "env.json", "command.txt", "data.json", "log.txt", "metrics.jsonl", "eval.json", "model.safetensors",
-    "report.html",
+    "report.html", "loggers.json",
 )  # fmt: skip
 _LOCK = ".lock"
-_FOLDERS = ("checkpoints", "scores", "tensorboard")
+_FOLDERS = ("checkpoints", "scores", "tensorboard", "wandb")
 _PACKAGES = ("semiovs", "torch", "torchvision", "timm", "numpy", "pillow", "opencv-python-headless")
 
 
@@ -66,11 +66,6 @@ class Run:
     def checkpoints(self) -> Path:
         """Directory of the checkpoints."""
         return self.directory / "checkpoints"
-
-    @property
-    def tensorboard(self) -> Path:
-        """Directory of the TensorBoard events."""
-        return self.directory / "tensorboard"
 
     @property
     def evaluation(self) -> Path:

@@ -23,19 +23,19 @@ from semiovs.engine.class_facts import describe_class_weights
 from semiovs.engine.distributed import World, count_restarts, join_processes
 from semiovs.engine.experiment import Experiment
 from semiovs.engine.explanations import explain_metrics
-from semiovs.engine.guards import Guards, NoteWriter, Watched
 from semiovs.engine.hooks import CheckpointHook, EstimateHook, EvaluationHook, HeldOutHook, LogHook, StopHook
 from semiovs.engine.host import COMMAND, Host
 from semiovs.engine.loop import SCORES, Hook, Learner, fit
 from semiovs.engine.rehearsal import FEWEST, rehearse
 from semiovs.engine.run import Run, read_metrics
 from semiovs.engine.run_data import find_training_size, keep_data, require_root, require_same_data
+from semiovs.engine.run_writers import RunWriters, choose_shown, make_writers
 from semiovs.engine.signals import StopSignals
-from semiovs.engine.writers import ConsoleWriter, JsonLinesWriter, RowWriter, TensorBoardWriter, writes_tensorboard
 from semiovs.errors import ResourcesError, SemiovsError, WeightsError, is_out_of_memory
 from semiovs.evaluation import EvaluationStoppedError, evaluate
 from semiovs.files import write_json, write_text
 from semiovs.images.manifest import Manifest
+from semiovs.loggers.choice import choose_loggers
 from semiovs.models.weights import load_model, save_model
 
 log = logging.getLogger(__name__)
@@ -67,11 +67,11 @@ def train(
 
     Raises:
         UsageError: the run directory exists; DataError, WeightsError, ConfigError: problems found before step 0;
-        MissingExtraError: curves are wanted for a TensorBoard that is not installed.
+        MissingExtraError: a logger that is asked for is not installed.
         DivergedError, PreemptedError, InterruptedRunError: see `semiovs.errors`.
     """
     config = loaded.config
-    writes_tensorboard(config.run.tensorboard)
+    choose_loggers(config.run)
     with join_processes(config.train.device) as world:
         run = _find_restarted_run(config, world)
         if run is not None:
@@ -115,6 +115,7 @@ def resume(
     if not run.checkpoints.is_dir() or not any(run.checkpoints.glob("step-*.pt")):
         raise WeightsError(f"{directory}: no checkpoint yet; start anew with semiovs train --overwrite")
     loaded = load_config(str(run.config), overrides)
+    choose_loggers(loaded.config.run)
     with join_processes(loaded.config.train.device) as world, _writing(run, world):
         experiment = _build_continued(loaded.config, run, world, changed_data=changed_data)
         if world.is_main:
@@ -162,7 +163,7 @@ def _train(experiment: Experiment, run: Run, host: Host) -> TrainingResult:
     with ExitStack() as stack:
         stack.enter_context(explain_out_of_memory(experiment))
         told = _tell_time(experiment)
-        writers = _make_writers(experiment, run, stack, host) if world.is_main else []
+        writers = make_writers(experiment, run, stack, host) if world.is_main else RunWriters()
         hooks, stop = _make_hooks(experiment, run, checkpoints, writers, stack.enter_context(StopSignals(host=host)))
         if not told:
             hooks.insert(0, EstimateHook(experiment.recipe, world))
@@ -211,29 +212,43 @@ def _make_pending_scores(learner: Learner, hooks: Sequence[Hook]) -> None:
 
 
 def _make_hooks(
-    experiment: Experiment, run: Run, checkpoints: Checkpoints, writers: Sequence[RowWriter], signals: StopSignals
+    experiment: Experiment, run: Run, checkpoints: Checkpoints, writers: RunWriters, signals: StopSignals
 ) -> tuple[list[Hook], StopHook]:
     recipe, world, config, total = experiment.recipe, experiment.world, experiment.config, experiment.recipe.total_steps
     save = CheckpointHook(checkpoints, experiment.identity, world, every=config.train.save_every, total_steps=total)
     stop = StopHook(signals, save, world, total_steps=total)
-    log_line = LogHook(recipe, world, writers, every=config.train.log_every, images=experiment.images_per_step)
+    log_line = LogHook(
+        recipe,
+        world,
+        writers.rows,
+        every=config.train.log_every,
+        images=experiment.images_per_step,
+        classes=experiment.sources.vocabulary.names,
+    )
     hooks: list[Hook] = [log_line]
     often: dict[str, Any] = {"every": experiment.eval_every, "total_steps": total}
     evaluator, images = partial(_evaluate_model, experiment, stop.stops_scoring), _choose_scored(experiment)
     if found := images.get(HeldOutHook.kind):
-        hooks.append(HeldOutHook(partial(evaluator, found), writers, **often))
+        hooks.append(HeldOutHook(partial(evaluator, found), writers.rows, **often))
     if found := images.get(EvaluationHook.kind):
         often |= {"default": experiment.default_model, "keep": run.keep_counts if world.is_main else None}
-        hooks.append(EvaluationHook(partial(evaluator, found), writers, **often))
+        often["show"] = writers.show_examples
+        shown = choose_shown(found, config.run, world)
+        hooks.append(EvaluationHook(partial(evaluator, found, shown=shown), writers.rows, **often))
     elif world.is_main:
         log.info("no evaluation images (data.val): the run ends without a score")
     return [*hooks, save, stop], stop
 
 
 def _evaluate_model(
-    experiment: Experiment, stopping: Callable[[], bool], images: Manifest, model: nn.Module
+    experiment: Experiment,
+    stopping: Callable[[], bool],
+    images: Manifest,
+    model: nn.Module,
+    *,
+    shown: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Scores of one model on `images` in percent, as the fields of a row."""
+    """Scores of one model on `images` in percent, as the fields of a row; shown: ids of images that become examples."""
     config, world, sources = experiment.config, experiment.world, experiment.sources
     with world.sharing_buffers(model):
         found = evaluate(
@@ -249,41 +264,14 @@ def _evaluate_model(
             world_size=world.size,
             autocast=experiment.recipe.precision.autocast,
             stopping=stopping,
+            shown=shown,
         )
     values = found.as_json(sources.vocabulary.names)
     values["wall/seconds"] = values.pop("seconds")
     assert found.by_image is not None
     predicted = found.by_image.areas()[1].sum(axis=0)
     missed = [name for name, pixels in zip(sources.vocabulary.names, predicted.tolist(), strict=True) if not pixels]
-    return {**values, "unpredicted": missed, "by_image": found.by_image}
-
-
-def _make_writers(experiment: Experiment, run: Run, stack: ExitStack, host: Host) -> list[RowWriter]:
-    writers: list[RowWriter] = [JsonLinesWriter(run.metrics)]
-    if host.shows:
-        writers.append(stack.enter_context(ConsoleWriter(experiment.recipe.total_steps)))
-    if writes_tensorboard(experiment.config.run.tensorboard):
-        writers.append(TensorBoardWriter(run.tensorboard, after_step=experiment.learner.step))
-    notes = NoteWriter(Guards(_watch(experiment)), writers[0], read_metrics(run.metrics))
-    if experiment.learner.step == 0:
-        for note in experiment.notes:
-            notes.tell(note, 0, on="data")
-    return [*writers, notes]
-
-
-def _watch(experiment: Experiment) -> Watched:
-    method, config, sources = experiment.learner.method, experiment.config, experiment.sources
-    arms = ["labels"]
-    arms += ["unlabeled"] if method.reads_unlabeled and sources.unlabeled else []
-    arms += ["ood"] if config.ood is not None else []
-    options = config.method.options
-    return Watched(
-        experiment.recipe.total_steps,
-        experiment.default_model,
-        threshold=options.get("conf_thresh") != 0,
-        unweighted=options.get("class_weights", ()) is None,
-        arms=arms,
-    )
+    return {**values, "unpredicted": missed, "by_image": found.by_image, "examples": found.examples}
 
 
 def _finish(experiment: Experiment, run: Run) -> TrainingResult:

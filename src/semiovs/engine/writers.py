@@ -1,11 +1,10 @@
-"""Writers of metric rows: metrics.jsonl, the console, TensorBoard."""
+"""Writers of metric rows: metrics.jsonl and the console."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -13,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from semiovs.duration import format_duration
-from semiovs.errors import MissingExtraError
 
 Row = Mapping[str, Any]
 
@@ -63,38 +61,6 @@ class ConsoleWriter:
         self._console.print(f"step {row['step']}/{self._total}  {text}", soft_wrap=True, markup=False)
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=row["step"])
-
-
-def writes_tensorboard(wanted: bool | None) -> bool:
-    """Whether a run writes curves for TensorBoard; None: where TensorBoard is installed.
-
-    Raises:
-        MissingExtraError: they are wanted, and it is not installed.
-    """
-    if wanted is False:
-        return False
-    there = find_spec("tensorboard") is not None
-    if wanted and not there:
-        raise MissingExtraError("run.tensorboard=true needs TensorBoard; pip install 'semiovs[tensorboard]'")
-    return there
-
-
-class TensorBoardWriter:
-    """Scalars for TensorBoard."""
-
-    def __init__(self, directory: Path, *, after_step: int = 0) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        # Hide events after the checkpoint of a killed run; they are written again.
-        self._events = SummaryWriter(str(directory), purge_step=after_step + 1 if after_step else None)
-
-    def write(self, row: Row) -> None:
-        """Add the numbers of `row`."""
-        prefix = "train" if row["kind"] == "train" else f"{row['kind']}/{row['model']}"
-        for key, value in row.items():
-            if isinstance(value, float):
-                self._events.add_scalar(f"{prefix}/{key}", value, row["step"])
-        self._events.flush()
 
 
 def _format_train_row(row: Row) -> str:

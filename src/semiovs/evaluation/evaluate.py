@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semiovs.config.schema import EvalConfig
@@ -20,6 +20,7 @@ from semiovs.errors import DataError, about, require_memory
 from semiovs.evaluation.confusion import ConfusionMatrix
 from semiovs.evaluation.image_counts import ImageCounter, ImageCounts
 from semiovs.evaluation.memory_fallback import ADVICE, MemoryFallback
+from semiovs.images.conventions import IGNORE
 from semiovs.images.masks import MaskReader
 from semiovs.images.readers import RGB, BandImage, ImageReader, Picture
 from semiovs.images.record import Record
@@ -38,6 +39,15 @@ class EvaluationStoppedError(Exception):
     """An evaluation that its caller asked to end before all images were scored; raised on every rank."""
 
 
+@dataclass(frozen=True, eq=False)
+class Example:
+    """An image that was evaluated. truth, predicted: class ids (H, W) of its size, 255 where there are none."""
+
+    record: Record
+    truth: NDArray[np.uint8]
+    predicted: NDArray[np.uint8]
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Scores in percent.
@@ -45,7 +55,7 @@ class Evaluation:
     miou: mean over all classes, an absent one counts 0, as published; miou_present: mean over those that occur in the
     masks; iou, class_accuracy: one value a class; present: whether the class occurs; pixels: how many were counted;
     in_windows: images that did not fit into memory as a whole and were predicted in windows; by_image: the counts of
-    each image.
+    each image; examples: images that were asked for, of those that this rank evaluated.
     """
 
     miou: float
@@ -59,6 +69,7 @@ class Evaluation:
     seconds: float = 0.0
     in_windows: int = 0
     by_image: ImageCounts | None = field(default=None, repr=False, compare=False)
+    examples: tuple[Example, ...] = field(default=(), repr=False, compare=False)
 
     def as_json(self, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Plain data; per-class values by name where `names` are given."""
@@ -92,41 +103,60 @@ def evaluate(
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     progress: Progress | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    shown: Collection[str] = (),
 ) -> Evaluation:
     """Predict each image at its own size, compare with its mask, and score all images together.
 
     model: (1, 3, H, W) -> logits (1, K, H, W), on `device`; its training mode is restored. images: reader of image
     files, as in training. settings: ``eval.*`` (the caller applies `max_images`); crop_size: side of windows if
     ``eval.window`` is null. autocast: context of each forward pass, fp32 by default. stopping: asked before each image
-    whether to end without scores. An image that does not fit into memory as a whole is predicted in windows.
+    whether to end without scores; shown: ids of images that become examples. An image too large for the memory is
+    predicted in windows.
 
     Over several processes each takes every `world_size`-th image, none twice, and the counts are summed once: every
     rank returns the same scores.
 
     Raises:
-        DataError: no images; an image or mask that cannot be read, of different sizes, or with values that are no
-        class. UsageError: settings that do not hold. ResourcesError: an image that does not fit into memory in any way.
+        DataError: no images; an image or mask that cannot be read, of different sizes, or with values of no class.
+        UsageError: settings that do not hold. ResourcesError: no way to fit an image into memory.
         EvaluationStoppedError: see `stopping`; on any rank.
     """
     if not records:
         raise DataError("no images to evaluate; set data.val to a list or folder with masks")
-    start, counter = time.monotonic(), ImageCounter(matrix := ConfusionMatrix(masks.num_classes))
+    start, mine = time.monotonic(), records[rank::world_size]
+    counter = ImageCounter(matrix := ConfusionMatrix(masks.num_classes))
     through = {key: getattr(settings, key) for key in VIEWING} | {"window": settings.window or crop_size}
-    scorer = _Scorer(model, masks, normalization, device, autocast, through)
-    mine, stopped, done = records[rank::world_size], stopping(), 0
+    scorer = _Scorer(model, masks, normalization, device, autocast, through, shown)
     with _evaluation_mode(model), closing(_pictures(mine, masks, images)) as pictures:
-        for batch in _group_by_size(pictures, settings.batch_size or 1):
-            if stopped := stopped or stopping():
-                break
-            scorer.count(counter, batch, mine[done].image)
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(mine))
+        batches = _group_by_size(pictures, settings.batch_size or 1)
+        stopped = _count_all(scorer, counter, batches, mine, progress, stopping)
     any_stopped, in_windows = matrix.reduce(int(stopped), scorer.fallback.windowed)
     if any_stopped:
         raise EvaluationStoppedError
-    by_image = counter.collect([record.id for record in records], rank, world_size)
-    return replace(_score(matrix, by_image), seconds=time.monotonic() - start, in_windows=in_windows)
+    found = _score(matrix, counter.collect([record.id for record in records], rank, world_size), scorer.examples)
+    return replace(found, seconds=time.monotonic() - start, in_windows=in_windows)
+
+
+def _count_all(
+    scorer: _Scorer,
+    counter: ImageCounter,
+    batches: Iterable[Sequence[_Pair]],
+    records: Sequence[Record],
+    progress: Progress | None,
+    stopping: Callable[[], bool],
+) -> bool:
+    """Count the images of `records`, which come in batches; returns whether it was stopped before the end."""
+    done = 0
+    if stopping():
+        return True
+    for batch in batches:
+        scorer.count(counter, batch, records[done:])
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(records))
+        if done < len(records) and stopping():
+            return True
+    return False
 
 
 def normalize_image(image: Picture, normalization: Normalization, device: torch.device | str) -> Tensor:
@@ -180,7 +210,7 @@ def _group_by_size(pictures: Iterable[_Pair], most: int) -> Iterator[list[_Pair]
 
 @dataclass(frozen=True)
 class _Scorer:
-    """Counts images of one size. through: options of `predict_logits`."""
+    """Counts images of one size. through: options of `predict_logits`; shown: ids of those that become `examples`."""
 
     model: nn.Module
     masks: MaskReader
@@ -188,18 +218,25 @@ class _Scorer:
     device: torch.device | str
     autocast: Callable[[], AbstractContextManager[object]]
     through: Mapping[str, Any]
+    shown: Collection[str]
+    examples: list[Example] = field(default_factory=list)
 
     @cached_property
     def fallback(self) -> MemoryFallback:
         return MemoryFallback(self.through, self.device)
 
-    def count(self, counter: ImageCounter, batch: Sequence[_Pair], path: Path) -> None:
-        images, (height, width) = [image for image, _ in batch], batch[0][1].shape
+    def count(self, counter: ImageCounter, batch: Sequence[_Pair], records: Sequence[Record]) -> None:
+        images, (height, width), path = [image for image, _ in batch], batch[0][1].shape, records[0].image
         with self.autocast(), about(path), require_memory(str(path), ADVICE):
             labels = self.fallback.run((width, height), str(path), partial(self._find_labels, images))
         region = covered((height, width), mode=self.through["mode"], window=self.through["window"])
         masks = torch.stack([mask[region] for _, mask in batch])
         counter.update(labels, masks.to(self.device, non_blocking=True))
+        for record, (_, mask), ids in zip(records, batch, labels, strict=False):
+            if record.id in self.shown:
+                predicted = np.full(mask.shape, IGNORE, np.uint8)
+                predicted[region] = ids.cpu().numpy()
+                self.examples.append(Example(record, mask.numpy().astype(np.uint8), predicted))
 
     def _find_labels(self, images: Sequence[Picture], through: dict[str, Any]) -> Tensor:
         """Class ids (B, h, w) of the region that is covered, on the device."""
@@ -215,7 +252,7 @@ class _Scorer:
         return torch.cat(parts, dim=1)
 
 
-def _score(matrix: ConfusionMatrix, by_image: ImageCounts) -> Evaluation:
+def _score(matrix: ConfusionMatrix, by_image: ImageCounts, examples: Sequence[Example]) -> Evaluation:
     if not matrix.pixels:
         raise DataError(f"all pixels of the {len(by_image.ids)} masks are ignored: there is nothing to score")
     return Evaluation(
@@ -228,4 +265,5 @@ def _score(matrix: ConfusionMatrix, by_image: ImageCounts) -> Evaluation:
         images=len(by_image.ids),
         pixels=matrix.pixels,
         by_image=by_image,
+        examples=tuple(examples),
     )

@@ -1,6 +1,6 @@
 """Prediction with trained models, and pictures of the results."""
 
-from semiovs.inference.overlay import id_png, overlay, palette_png
+from semiovs.images.overlay import id_png, overlay, palette_png
 from semiovs.inference.predictor import Prediction, Predictor
 from semiovs.inference.sheet import Tile, contact_sheet
 from semiovs.models.device import pick_device

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from semiovs.images.overlay import resize_photo
+
 _MARGIN, _TEXT = 6, 12
 
 
@@ -16,13 +18,6 @@ class Photo:
 
     caption: str
     pictures: Sequence[Image.Image]
-
-
-def resize_photo(picture: Image.Image, side: int) -> Image.Image:
-    """Resize an image to a longer side of `side` pixels."""
-    scale = side / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.convert("RGB").resize(size, Image.Resampling.BILINEAR)
 
 
 def make_photo_sheet(photos: Sequence[Photo], *, side: int = 160, columns: int = 6) -> Image.Image:

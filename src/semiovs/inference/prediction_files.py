@@ -17,9 +17,9 @@ from semiovs.images.containers.container import image_exists, split_path
 from semiovs.images.conventions import IMAGE_SUFFIXES
 from semiovs.images.folder_walk import PassedBy, walk_files
 from semiovs.images.image import open_image
+from semiovs.images.overlay import id_png, overlay, palette_png
 from semiovs.images.pages import count_pages
 from semiovs.images.source import is_container, match_files, read_source
-from semiovs.inference.overlay import id_png, overlay, palette_png
 from semiovs.inference.predictor import Prediction, Predictor
 
 

@@ -31,10 +31,10 @@ from semiovs.evaluation.memory_fallback import ADVICE, MemoryFallback
 from semiovs.images.conventions import IGNORE
 from semiovs.images.image import convert_to_rgb, read_image
 from semiovs.images.orientation import orient_image, read_orientation
+from semiovs.images.overlay import overlay
 from semiovs.images.pixels import Pixels, decode_pixels, read_pixels
 from semiovs.images.readers import RGB, BandReader, ImageReader
 from semiovs.images.readers import Picture as Seen
-from semiovs.inference.overlay import overlay
 from semiovs.inference.score_file import PutScores, write_scores
 from semiovs.models.device import pick_device
 from semiovs.models.segmenter import Normalization, Segmenter

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from semiovs.images.conventions import IGNORE
+from semiovs.images.overlay import Colors, overlay
 from semiovs.images.palette import build_palette
-from semiovs.inference.overlay import Colors, overlay
 
 _MARGIN, _TEXT = 8, 13
 #: From no confidence to full: dark blue, teal, yellow.

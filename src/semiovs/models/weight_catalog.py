@@ -50,7 +50,8 @@ class Weights:
     kind: encoder, text, teacher or checkpoint; use: what to type; licence, megabytes, sha256: None where not known;
     file: name in the weights directory; hub, hub_file: repository on the hub and the file in it (None: all of it, a
     directory); url: direct link; page: where a person finds the link; package: see `Package`; encoder: name of the
-    encoder whose `pretrained: true` this is; clip: ``model/tag`` of open_clip.
+    encoder whose `pretrained: true` this is; clip: ``model/tag`` of open_clip; trained_on: the masks that a teacher has
+    learnt from, None where not known.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Weights:
     package: Package | None = None
     encoder: str | None = None
     clip: str | None = None
+    trained_on: str | None = None
 
     @property
     def source(self) -> str:

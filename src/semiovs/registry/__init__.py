@@ -17,6 +17,7 @@ from semiovs.registry.table import RegistryTable
 
 __all__ = [
     "DATASETS",
+    "LOGGERS",
     "METHODS",
     "NECKS",
     "SEGMENTERS",
@@ -194,6 +195,15 @@ DATASETS = RegistryTable(
     Entry("coco", "semiovs.datasets.coco:Coco", "COCO 2017: 81 classes, or the 171 of COCO-Stuff"),
     Entry("cityscapes", "semiovs.datasets.cityscapes:Cityscapes", "Cityscapes: 19 classes, from train ids or ids"),
     Entry("ade20k", "semiovs.datasets.ade20k:Ade20k", "ADE20K scene parsing: 150 classes"),
+)
+
+#: Where a run is logged to. Each needs the package of its name, which is the extra of its name too.
+LOGGERS = RegistryTable(
+    "logger",
+    "semiovs.loggers",
+    Entry("tensorboard", "semiovs.loggers.tensorboard:TensorBoardLogger", "curves and pictures in the run directory"),
+    Entry("wandb", "semiovs.loggers.wandb:WandbLogger", "Weights & Biases, also offline (WANDB_MODE=offline)"),
+    Entry("mlflow", "semiovs.loggers.mlflow:MlflowLogger", "MLflow: a server or a local store (MLFLOW_TRACKING_URI)"),
 )
 
 

@@ -20,8 +20,9 @@ from typing import Any, ClassVar, Literal
 
 from semiovs.registry.option import Option
 
-#: Arguments that the builders pass themselves (`build_method`, `build_segmenter`, the data of a data set): no options.
-PASSED = frozenset({"self", "segmenter", "num_classes", "ood", "pretrained", "data", "lists"})
+#: Arguments that the builders pass themselves (`build_method`, `build_segmenter`, the data of a data set, the run of a
+#: logger): no options.
+PASSED = frozenset({"self", "segmenter", "num_classes", "ood", "pretrained", "data", "lists", "run"})
 
 #: Teachers of this class also have the options of `_VIEWS`, which `build_ovs` takes care of.
 _PROMPTED, _VIEWS = "semiovs.ovs.prompted:PromptedModel", "semiovs.ovs.multi_view:ViewOptions"

@@ -18,6 +18,8 @@ from semiovs.run_page.run_record import Row, find_number
 _POINTS = 300
 #: Classes whose IoU is drawn over time: those with the most pixels.
 CLASSES = 40
+#: Classes that are drawn one by one in the shares of pseudo-labels.
+SHARES = 12
 #: Colours that people with colour-blindness can tell apart (Okabe and Ito), then grays.
 _INKS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7a4fa3", "#8a8f98", "#b0a070", "#1d2129")
 
@@ -57,6 +59,43 @@ def plot_scores(scores: Mapping[str, Sequence[Row]]) -> str:
 def plot_log(rows: Sequence[Row], key: str) -> str:
     """One reading over time, small."""
     return _plot_lines({"": read_points(rows, key)}, size=(2.9, 1.7))
+
+
+def plot_shares(rows: Sequence[Row], key: str, colors: Mapping[str, str]) -> str:
+    """Shares of the classes in pseudo-labels over time, stacked; empty with less than two log lines.
+
+    key: of the shares by class; colors: of the classes, in their order. The `SHARES` classes with the most pixels are
+    drawn, and the others as one.
+    """
+    found = [row for row in rows if isinstance(row.get(key), Mapping)]
+    if len(found) < 2:
+        return ""
+    steps = np.array([row["step"] for row in found], np.float64)
+    table = np.array([[find_number(row[key], name) or 0.0 for row in found] for name in colors])
+    names, shown = list(colors), sorted(np.argsort(-table.sum(1), kind="stable")[:SHARES].tolist())
+    lines = {names[k]: (table[k], colors[names[k]]) for k in shown if table[k].any()}
+    if (rest := table.sum(0) - table[shown].sum(0)).max() > 1e-4:
+        lines["others"] = (rest, "#c9ccd2")
+    if not lines:
+        return ""
+    thin = {name: _thin((steps, values)) for name, (values, _) in lines.items()}
+    figure = Figure(figsize=(7, 3.1), layout="constrained")
+    axes = figure.add_subplot()
+    axes.stackplot(
+        next(iter(thin.values()))[0],
+        [100 * values for _, values in thin.values()],
+        labels=[escape_math(escape_controls(name)) for name in lines],
+        colors=[color for _, color in lines.values()],
+        linewidth=0.4,
+        edgecolor="white",
+    )
+    axes.set_ylim(0, 100)
+    axes.set_xlim(float(steps[0]), float(steps[-1]))
+    axes.set_xlabel("step", fontsize=9)
+    axes.set_ylabel("of the kept pixels, %", fontsize=9)
+    simplify_axes(axes)
+    figure.legend(frameon=False, fontsize=8.5, loc="outside lower center", ncols=5)
+    return render_svg(figure)
 
 
 def _plot_lines(

@@ -15,9 +15,9 @@ from semiovs.calibration.reliability import Reliability
 from semiovs.errors import DataError, SemiovsError, UsageError
 from semiovs.images.conventions import IGNORE
 from semiovs.images.masks import MaskReader
+from semiovs.images.overlay import resize_photo, shrink_labels
 from semiovs.images.record import Record
 from semiovs.inference import Predictor
-from semiovs.inference.photos import resize_photo
 from semiovs.models.device import pick_device
 from semiovs.run_page.boundary import compute_iou, count_areas
 
@@ -146,11 +146,6 @@ def shrink(picture: Image.Image, truth: Labels, predicted: Labels) -> Example:
         return Example(picture.convert("RGB"), truth, predicted)
     small = resize_photo(picture, SIDE)
     return Example(small, shrink_labels(truth, small.size), shrink_labels(predicted, small.size))
-
-
-def shrink_labels(labels: Labels, size: tuple[int, int]) -> Labels:
-    """Labels (H, W) at another size (width, height): those of the nearest pixels."""
-    return np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
 
 
 def _spread(records: Sequence[Record], most: int) -> Iterator[Record]:

@@ -38,9 +38,13 @@ _READINGS = {
     "ood_mask_ratio": "share of the OOD pixels that were learnt from, by weight",
     "mask_ratio_prev": "share learnt from by the labels of previous models",
     "spread_ratio": "share learnt from after labels were spread",
+    "ood_agreement": "share of the labelled OOD pixels where the student says the same",
     "guide_ratio": "share of pixels labelled by the guide",
     "threshold": "threshold of confidence",
 }
+
+#: Whose labels the shares of the classes are of.
+_SHARES = {"pseudo": "unlabelled images", "ood_pseudo": "OOD images"}
 
 
 @dataclass(frozen=True)
@@ -195,13 +199,17 @@ def _fill_curves(found: Found) -> dict[str, Any]:
     classes = [] if found.scores is None else found.scores.classes
     largest = sorted(classes, key=lambda row: -row.pixels)[: curves.CLASSES]
     drawn = [row.name for row in classes if row in largest] or record.names[: curves.CLASSES]
-    readings = ((key.removeprefix("log/"), curves.plot_log(train, key)) for key in curves.list_keys(train, "log/"))
+    keys = [*curves.list_keys(train, "log/"), *curves.list_keys(train, "ood_agreement")]
+    readings = ((key.removeprefix("log/"), curves.plot_log(train, key)) for key in keys)
+    colors = _list_colors(found)
+    shares = [(title, curves.plot_shares(train, key, colors)) for key, title in _SHARES.items()]
     return {
         "losses": curves.plot_losses(train),
         "evaluations": curves.plot_scores(scores),
         "history": curves.plot_classes(record.of_model(record.model), drawn),
         "drawn": len(drawn),
         "readings": [(_READINGS.get(name, name), svg) for name, svg in readings if svg],
+        "shares": [(title, svg) for title, svg in shares if svg],
     }
 
 
@@ -297,6 +305,12 @@ def _list_example_classes(found: Found) -> list[int]:
     if found.measurement is None:
         return []
     return list_shown_classes(list(found.measurement.examples.values()), len(found.record.names))
+
+
+def _list_colors(found: Found) -> dict[str, str]:
+    """Class -> its colour for plots, in the order of the ids; without the images, the classes of the evaluation."""
+    names = found.record.names if found.images is None else found.images.vocabulary.names
+    return {name: "#{:02x}{:02x}{:02x}".format(*(int(c) for c in found.colors[k])) for k, name in enumerate(names)}
 
 
 def _make_legend(found: Found, ids: Sequence[int]) -> list[tuple[str, str]]:

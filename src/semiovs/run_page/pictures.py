@@ -13,13 +13,12 @@ from PIL import Image
 from semiovs.config.schema import Config
 from semiovs.data.collection import Collection
 from semiovs.data.items import read_ood
-from semiovs.data.label_source import LabelSource, ShuffledLabels
 from semiovs.errors import SemiovsError
 from semiovs.images.conventions import IGNORE
-from semiovs.inference.overlay import overlay
-from semiovs.inference.photos import resize_photo
+from semiovs.images.overlay import overlay, resize_photo, shrink_labels
+from semiovs.loggers.pictures import find_learnt_labels, spread
 from semiovs.report.pictures import encode_url
-from semiovs.run_page.measurement import Example, Labels, shrink_labels
+from semiovs.run_page.measurement import Example, Labels
 
 #: OOD images that are shown, and their long side in pixels.
 _SHOWN, _SIDE = 12, 240
@@ -66,12 +65,9 @@ def make_gallery(images: Collection, config: Config) -> Gallery | None:
     """Some of the OOD images, evenly spread, with the labels that the training learnt; None without any."""
     if images.ood is None or not len(images.ood):
         return None
-    labels = _choose_labels(images, config)
-    shown = (
-        [images.ood[i * len(images.ood) // _SHOWN] for i in range(_SHOWN)] if len(images.ood) > _SHOWN else images.ood
-    )
+    labels = find_learnt_labels(images, config)
     tiles, problems, seen = [], [], set[int]()
-    for record in shown:
+    for record in spread(images.ood, _SHOWN):
         try:
             picture, label, _ = read_ood(record, labels, scores=False, read=images.images.read_preview)
         except SemiovsError as error:
@@ -84,13 +80,3 @@ def make_gallery(images: Collection, config: Config) -> Gallery | None:
             small = overlay(small, ids, 0.55, colors=images.vocabulary.colors)
         tiles.append({"name": record.id, "src": encode_url(small, "JPEG", quality=75)})
     return Gallery(tiles, len(images.ood), sorted(seen), problems)
-
-
-def _choose_labels(images: Collection, config: Config) -> LabelSource | None:
-    """The labels that were learnt; None where the student labelled the images itself."""
-    mode = "ovs" if config.ood is None else config.ood.mode
-    if images.ood is None or images.ood_labels is None or mode == "naive":
-        return None
-    if mode == "placebo":
-        return ShuffledLabels(images.ood_labels, [record.id for record in images.ood], config.train.seed)
-    return images.ood_labels

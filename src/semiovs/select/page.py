@@ -12,7 +12,8 @@ from PIL import Image
 from semiovs.errors import DataError
 from semiovs.files import write_bytes
 from semiovs.images.image import read_image
-from semiovs.inference.photos import Photo, make_photo_sheet, resize_photo
+from semiovs.images.overlay import resize_photo
+from semiovs.inference.photos import Photo, make_photo_sheet
 from semiovs.report.page import write_page
 from semiovs.report.pictures import encode_url
 from semiovs.select.selection_files import ExampleImage, WrittenSelection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,3 +78,12 @@ def test_groups_by_pattern():
     for pattern in ("(", "a"):
         with pytest.raises(UsageError, match="--group-by"):
             find_groups(ids, pattern, "--group-by")
+
+
+def test_a_teacher_that_knows_the_ood_images_is_named_on_the_page(tmp_path):
+    plain = make_results()
+    told = replace(plain, leak="The teacher's <weights> know these images.")
+    pages = [write_files(each, tmp_path / name)["page"].read_text() for each, name in ((plain, "a"), (told, "b"))]
+    assert ["weights&gt; know these images." in page for page in pages] == [False, True]
+    assert told.as_json()["leak"] == told.leak
+    assert "leak" not in plain.as_json()

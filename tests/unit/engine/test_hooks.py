@@ -21,10 +21,10 @@ from semiovs.engine.signals import StopSignals
 from semiovs.engine.writers import (
     ConsoleWriter,
     JsonLinesWriter,
-    TensorBoardWriter,
-    writes_tensorboard,
 )
-from semiovs.errors import DivergedError, InterruptedRunError, MissingExtraError, PreemptedError, UsageError
+from semiovs.errors import DivergedError, InterruptedRunError, PreemptedError, UsageError
+from semiovs.loggers.choice import Loggers
+from semiovs.loggers.logger import LoggedRun
 from semiovs.models.weights import read_checkpoint
 from unit.toy_learner import CPU, batches, learner_of, recipe_of
 
@@ -196,11 +196,11 @@ def test_metrics_after_the_resumed_step_are_cut_with_a_torn_line(tmp_path):
     assert [row["kind"] for row in read_metrics(run.metrics)] == ["train", "train", "held_out"]
 
 
-def test_console_lines_and_tensorboard(tmp_path):
+def test_console_lines_and_curves(tmp_path):
     out = io.StringIO()
     recipe = recipe_of(4)
     lines = ConsoleWriter(4, Console(file=out, width=400))
-    events = TensorBoardWriter(tmp_path)
+    events = Loggers(["tensorboard"], LoggedRun(tmp_path))
     fit(learner_of(), batches(), recipe, CPU, [LogHook(recipe, CPU, [lines, events], every=4, images=2)])
     lines.write({"kind": "eval", "step": 4, "model": "ema", "miou": 50.0, "best": True})
     text = out.getvalue()
@@ -208,16 +208,7 @@ def test_console_lines_and_tensorboard(tmp_path):
     assert "odd " in text
     assert "img/s" in text
     assert "evaluated ema: mIoU 50.00  (best)" in text
-    assert any(path.stat().st_size > 100 for path in tmp_path.iterdir())
-
-
-def test_without_tensorboard_curves_are_left_out_or_refused(monkeypatch):
-    assert writes_tensorboard(None)
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
-    assert not writes_tensorboard(None)
-    assert not writes_tensorboard(False)
-    with pytest.raises(MissingExtraError, match=r"^run\.tensorboard=true .*pip install 'semiovs\[tensorboard\]'$"):
-        writes_tensorboard(True)
+    assert any(path.stat().st_size > 100 for path in (tmp_path / "tensorboard").iterdir())
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(3.2, "3 s"), (59.9, "60 s"), (120, "2 min"), (3661, "1 h 01 min")])

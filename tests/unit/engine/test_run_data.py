@@ -26,7 +26,7 @@ SMALL = [
     "train.save_every=1",
     "train.keep_last=9",
     "train.eval_every=4",
-    "run.tensorboard=false",
+    "run.log=[]",
 ]
 
 

@@ -23,7 +23,7 @@ SMALL = [
     "train.device=cpu",
     "train.save_every=3",
     "train.eval_every=2",
-    "run.tensorboard=false",
+    "run.log=[]",
 ]
 
 

@@ -48,7 +48,7 @@ def test_a_training_ends_with_exit_code_2(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(training, "fit", fail)
     root = toy_data.make(tmp_path / "data")
-    small = ["model.encoder=tiny", "data.crop_size=33", "data.workers=0", "train.steps=1", "run.tensorboard=false"]
+    small = ["model.encoder=tiny", "data.crop_size=33", "data.workers=0", "train.steps=1", "run.log=[]"]
     assert main(["train", f"data.root={root}", *small, "train.device=cpu", f"run.dir={tmp_path / 'run'}"]) == 2
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(told) == 1

@@ -83,6 +83,20 @@ def test_it_ends_within_an_image_when_it_is_asked_to(records):
     assert model.norm.training
 
 
+@pytest.mark.parametrize("settings", [{}, {"batch_size": 3}, {"mode": "center_crop", "window": 16}])
+def test_images_that_are_asked_for_come_back_with_truth_and_prediction(records, settings):
+    found = score(records, settings=settings, shown=["5", "2", "missing"])
+    assert [example.record.id for example in found.examples] == ["2", "5"]
+    for example in found.examples:
+        truth = MASKS(example.record.mask)
+        assert np.array_equal(example.truth, truth)
+        said = example.predicted != 255
+        assert said.all() if not settings.get("mode") else said.sum() == 16 * 16
+        right = (np.asarray(Image.open(example.record.image), float).mean(2) > 127.5).astype(np.uint8)
+        assert np.array_equal(example.predicted[said], right[said])
+    assert score(records, settings=settings).examples == ()
+
+
 def test_each_view_is_one_look_and_mirrored_looks_agree(records):
     plain, often = Brightness(), Brightness()
     once = score(records[:1], plain)

@@ -190,3 +190,35 @@ def test_errors_are_drawn_where_something_is_known():
 def test_no_run_is_told(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         write_run_page(tmp_path / "nothing")
+
+
+def make_share_rows(names, count=8):
+    """Log lines whose pseudo-labels lose the first class, and agree more and more with the teacher."""
+    rows = []
+    for step in range(1, count + 1):
+        fading = max(0.0, 0.5 - step / 10)
+        rest = [(1 - fading) * 2 * (k + 1) / (len(names) * (len(names) - 1)) for k in range(len(names) - 1)]
+        shares = {name: share for name, share in zip(names, [fading, *rest], strict=True) if share}
+        rows.append({"kind": "train", "step": 10 * step, "loss": 1 / step, "pseudo": shares, "ood_pseudo": shares})
+        rows[-1]["ood_agreement"] = step / 10
+    return rows
+
+
+def test_shares_of_the_classes_and_the_agreement_with_the_teacher_are_drawn(tmp_path):
+    names = [f"thing {k}" for k in range(20)]
+    rows = make_share_rows(names) + make_rows(names)[1:]
+    write_run_page(write_run(tmp_path / "run", names=names, rows=rows))
+    text, _ = read(tmp_path / "run")
+    assert text.count("Shares of the classes in the labels of") == 2
+    assert "share of the labelled OOD pixels where the student says the same" in text
+    assert "others" in text  # 20 classes: 12 by name
+    write_run_page(write_run(tmp_path / "plain"))
+    assert "Shares of the classes" not in read(tmp_path / "plain")[0]
+
+
+def test_strange_shares_are_no_reason_to_have_no_page(tmp_path):
+    strange = [
+        {"kind": "train", "step": s, "loss": 1.0, "pseudo": p} for s, p in ((70, {"sky": "x"}), (80, 3), (90, {}))
+    ]
+    write_run_page(write_run(tmp_path / "run", rows=[*make_rows(("sky", "road", "car")), *strange]))
+    assert "</html>" in read(tmp_path / "run")[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.inference.overlay import id_png, overlay, palette_png
+from semiovs.images.overlay import id_png, overlay, palette_png
 from semiovs.vocab.default_colors import DEFAULT_COLORS
 
 

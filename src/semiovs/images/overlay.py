@@ -1,4 +1,4 @@
-"""Render labels: id masks, palette masks, and overlays on the photograph with a legend."""
+"""Render labels: id masks, palette masks, and overlays on the photograph with a legend; and make pictures small."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ def palette_png(labels: NDArray[np.uint8], colors: Colors = ()) -> Image.Image:
     image = id_png(labels)
     image.putpalette(build_palette(colors).tobytes())
     return image
+
+
+def resize_photo(picture: Image.Image, side: int) -> Image.Image:
+    """Resize an image to a longer side of `side` pixels."""
+    scale = side / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+
+
+def shrink_labels(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Labels (H, W) at another size (width, height): those of the nearest pixels."""
+    return np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
 
 
 def overlay(

@@ -1,0 +1,1 @@
+"""Where a run is logged to, beside its own files: numbers and pictures for TensorBoard, Weights & Biases, MLflow."""
