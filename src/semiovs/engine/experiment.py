@@ -20,9 +20,8 @@ from semiovs.config.schema import Config
 from semiovs.data import Batch, StepStream, loader, normalize, require_shared_memory, steps_per_epoch
 from semiovs.data.collection import LABELED, Collection
 from semiovs.data.label_source import ShuffledLabels
+from semiovs.engine.before_training import Counts, fill_class_weights, find_unseen_dilations, find_untaught_classes
 from semiovs.engine.checkpoint_state import CheckpointIdentity, collect_settings
-from semiovs.engine.class_facts import Counts, fill_class_weights, find_untaught_classes
-from semiovs.engine.crop_facts import find_unseen_dilations
 from semiovs.engine.distributed import World, count_local_processes
 from semiovs.engine.finite_guard import FiniteGuard
 from semiovs.engine.guards import Note

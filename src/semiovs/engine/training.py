@@ -17,9 +17,9 @@ from semiovs.config import LoadedConfig, load_config
 from semiovs.config.schema import Config
 from semiovs.data import LoadingStoppedError
 from semiovs.data.collection import Collection
+from semiovs.engine.before_training import describe_class_weights
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.checkpoint_state import require_same_run, restore
-from semiovs.engine.class_facts import describe_class_weights
 from semiovs.engine.distributed import World, count_restarts, join_processes
 from semiovs.engine.experiment import Experiment
 from semiovs.engine.explanations import explain_metrics

@@ -7,7 +7,7 @@ import pytest
 
 from semiovs.config.schema import Config
 from semiovs.data.collection import LABELED, OOD, VAL, Collection
-from semiovs.engine.class_facts import find_untaught_classes
+from semiovs.engine.before_training import find_untaught_classes
 from semiovs.engine.explanations import explain_metrics
 from semiovs.engine.guards import Guards, NoteWriter, Watched
 from semiovs.engine.run import Run, read_metrics

@@ -1,8 +1,10 @@
-"""What the labels say of each class before step 0: its weight in the loss, and whether they show it at all."""
+"""What is known before step 0: the weights of the classes, classes that no label shows, dilations that no crop shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +12,17 @@ from numpy.typing import NDArray
 from semiovs.config.schema import Config
 from semiovs.data.collection import LABELED, OOD, VAL, Collection
 from semiovs.engine.guards import Note, join_names
+from semiovs.errors import DataError
+from semiovs.images.image import read_size
 from semiovs.methods.criterion import balance_classes
+from semiovs.registry import SEGMENTERS, lookup
 
 #: Stream -> pixels of each id in its masks or labels, (256,).
 Counts = Mapping[str, NDArray[np.int64]]
+#: Images whose sizes are looked at.
+_LOOKED_AT = 8
+#: Cells of a crop's map below which no dilations are worth a proposal.
+_FEWEST_CELLS = 4
 
 
 def fill_class_weights(config: Config, classes: int, count: Callable[[], NDArray[np.int64]]) -> Config:
@@ -51,3 +60,35 @@ def find_untaught_classes(config: Config, sources: Collection, counts: Counts) -
             "masks do: it cannot be learnt and counts as IoU 0; label images that show it (semiovs data stats counts "
             "classes), or take it out of the class list",
         )
+
+
+def find_unseen_dilations(config: Config, sources: Collection) -> Iterator[Note]:
+    """Dilations that reach beyond every crop, but not beyond whole images: their weights meet nothing but padding while
+    they are trained.
+    """
+    options = {**lookup(SEGMENTERS, config.model.name, kind="segmenter").defaults, **config.model.options}
+    if config.eval.mode == "sliding" or not {"dilations", "output_stride"} <= options.keys():
+        return
+    stride, crop = options["output_stride"], config.data.crop_size
+    cells = -(-crop // stride)
+    side = -(-_find_long_side(sources) // stride)
+    if cells < _FEWEST_CELLS:
+        return
+    unseen = [dilation for dilation in options["dilations"] if cells <= dilation < side]
+    if unseen:
+        proposed = "[" + ",".join(str(max(1, each * cells // 20)) for each in (6, 12, 18)) + "]"
+        yield Note(
+            "dilations-unseen",
+            f"crops too small for the decoder: in crops of {crop} pixels its dilations {', '.join(map(str, unseen))} "
+            f"(model.dilations) see padding alone, in whole images they do not: what they predict there is noise; try "
+            f"model.dilations={proposed}, eval.mode=sliding, or a larger data.crop_size",
+        )
+
+
+def _find_long_side(sources: Collection) -> int:
+    """Longest side of some of the images that are evaluated, or else learnt from; 0 if none can be read."""
+    longest = 0
+    for record in islice(sources.val or sources.labeled, _LOOKED_AT):
+        with suppress(DataError):
+            longest = max(longest, *read_size(record.image))
+    return longest

@@ -6,7 +6,7 @@ from PIL import Image
 
 from semiovs.config.schema import Config
 from semiovs.data.collection import Collection
-from semiovs.engine.crop_facts import find_unseen_dilations
+from semiovs.engine.before_training import find_unseen_dilations
 from semiovs.images.manifest import Manifest, Record
 from semiovs.images.masks import MaskReader
 from semiovs.vocab.vocabulary import Vocabulary
