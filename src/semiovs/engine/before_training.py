@@ -1,4 +1,4 @@
-"""What is known before step 0: the weights of the classes, classes that no label shows, dilations that no crop shows."""
+"""What is known before step 0: class weights, classes that no label shows, dilations that no crop shows."""
 
 from __future__ import annotations
 
