@@ -46,7 +46,7 @@ def test_lists(root, capsys):
     assert "--force" in capsys.readouterr().err
     assert main([*command, "--force"]) == 0
     said = capsys.readouterr().out
-    assert "1 pairs of images look the same: each pair lies within one of train, val, held_out" in said
+    assert "1 pair of images looks the same: each pair lies within one of train, val, held_out" in said
     assert "next: semiovs train own.yaml data.labeled=" in said
     values = said.split("next: semiovs train ")[1].split()
     assert main([*command, "data.look=tone", "data.labeled=images", "--force"]) == 0

@@ -216,7 +216,6 @@ def _format_text(facts: Mapping[str, Any], place: Path, steps: Sequence[str]) ->
     lines = [format_table(["part", "images", "class shares differ by"], rows), f"lists: {place}"]
     if facts["copies"]:
         parts = [part for part in ("train", "val", "held_out") if part in facts["parts"]]
-        lines.append(
-            f"{facts['copies']} pairs of images look the same: each pair lies within one of {', '.join(parts)}"
-        )
+        pairs = "1 pair of images looks" if facts["copies"] == 1 else f"{facts['copies']} pairs of images look"
+        lines.append(f"{pairs} the same: each pair lies within one of {', '.join(parts)}")
     return "\n".join([*lines, format_next(steps)])
