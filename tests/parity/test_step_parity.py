@@ -102,7 +102,7 @@ class Recorder:
             method.previous.logits = vote_  # type: ignore[method-assign]
 
 
-@pytest.fixture(scope="module", params=list(CASES))
+@pytest.fixture(scope="module", params=[pytest.param(case, marks=pytest.mark.xdist_group(case)) for case in CASES])
 def ran(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, np.ndarray], Method, Step, Recorder]:
     """Run the recorded step once."""
     case = request.param
