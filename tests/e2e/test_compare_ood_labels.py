@@ -43,6 +43,15 @@ def test_a_dry_run_plans_with_the_labels_that_the_teacher_will_give(data, tmp_pa
     assert not (data / "ood-labels").exists()
 
 
+def test_answers_of_ood_images_alone_are_no_arm(data, tmp_path, capsys):
+    words = ("--teacher", "masks", "--from", str(tmp_path / "answers"))
+    (tmp_path / "answers" / "v1.png").unlink()
+    assert main(plan(data, *words)) == 0
+    assert list(json.loads(capsys.readouterr().out)["arms"]) == ["labels", "unlabeled", "naive", "ood", "placebo"]
+    assert main(plan(data, *words, "--arms", "ood,teacher")) == 0
+    assert list(json.loads(capsys.readouterr().out)["arms"]) == ["ood", "teacher"]
+
+
 def test_without_a_teacher_the_error_says_that_one_is_missing(data, capsys):
     assert main(plan(data)) == 3
     assert "--teacher NAME" in capsys.readouterr().err

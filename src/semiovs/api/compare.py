@@ -72,7 +72,7 @@ def compare(
     loaded, machine = load(config, settings), Machine.within(budget, jobs, keep_checkpoints=keep_checkpoints)
     asked = None if teacher is None else choose_teacher(teacher, weights, from_, map, options)
     names = [name.strip() for name in arms.split(",")] if isinstance(arms, str) else arms or ()
-    request = Request(names, seeds, folds, resplit, group_by, teacher is not None, _to_texts(tune or {}))
+    request = Request(names, seeds, folds, resplit, group_by, asked, _to_texts(tune or {}))
     with session(progress=progress) as call:
         return _train_arms(loaded, request, to_path(out), machine, call, teacher=asked, download=download)
 

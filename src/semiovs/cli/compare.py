@@ -122,7 +122,7 @@ def compare(
     from semiovs.comparison.prepare import Request
 
     choice = None if teacher is None else options.type_teacher(teacher, weights, from_, map_, set_)
-    asked = Request(_split_names(arms), seeds, folds, resplit, group_by, teacher is not None, tune or ())
+    asked = Request(_split_names(arms), seeds, folds, resplit, group_by, choice, tune or ())
     typed: dict[str, Any] = {"--arms": arms, "--folds": folds, "--resplit": resplit, "--group-by": group_by}
     typed |= {"--tune": tune}
     typed |= {"--teacher": teacher, "--weights": weights, "--from": from_, "--map": map_, "--set": set_}

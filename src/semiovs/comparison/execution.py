@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.calibration.calibration import identify_teacher
+from semiovs.comparison.arms import TEACHER
 from semiovs.comparison.difference import GROUPS_NEEDED
 from semiovs.comparison.files import write_files
 from semiovs.comparison.handed_in import read_runs
@@ -129,7 +130,7 @@ def carry_out(
     Raises:
         SemiovsError: as `score_teacher`, `tune_arms` and `train_cells`.
     """
-    if teacher is not None:
+    if teacher is not None and any(arm.name == TEACHER for arm in prepared.plan.arms):
         _ask_teacher(prepared, teacher, agree, show, say)
     if prepared.plan.tune:
         with show("tuning", unit="steps") as progress:

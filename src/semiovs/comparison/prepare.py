@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semiovs.audit.check import check_collection
-from semiovs.comparison.arms import choose_arms
+from semiovs.comparison.arms import TEACHER, choose_arms
 from semiovs.comparison.image_lists import write_choices, write_folds
 from semiovs.comparison.plan import Plan, choose_eval_every, count_steps
 from semiovs.comparison.tuned_settings import parse_tune, read_tuned
 from semiovs.config import LoadedConfig
 from semiovs.data.collection import Collection
 from semiovs.engine.data_fingerprint import DataFingerprint
+from semiovs.engine.teacher_choice import TeacherChoice
 from semiovs.errors import DataError, UsageError
 from semiovs.images.manifest import Manifest
 from semiovs.registry import DATASETS, lookup
@@ -34,7 +35,8 @@ class Request:
 
     arms: names, empty for all that the configuration can have but the probe; seeds: how many; folds: None for those
     that are needed; resplit: labelled images that each seed chooses anew, 0 for those of the configuration; group: see
-    `find_groups`; teacher: whether a teacher was named; tune: see `parse_tune`.
+    `find_groups`; teacher: that was named, an arm by default if it can label the evaluation images; tune: see
+    `parse_tune`.
     """
 
     arms: Sequence[str] = ()
@@ -42,7 +44,7 @@ class Request:
     folds: int | None = None
     resplit: int = 0
     group: str | None = None
-    teacher: bool = False
+    teacher: TeacherChoice | None = None
     tune: Sequence[str] = ()
 
 
@@ -78,8 +80,13 @@ def prepare(
         ood = ood.model_copy(update={"mode": "naive", "labels": None})
     images: Collection = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, ood).read()
     check_collection(images)
-    arms = choose_arms(request.arms, config, images, teacher=request.teacher, labels_follow=labels_follow)
     folds = _choose_folds(request, images)
+    evaluated = images.labeled if folds else images.val
+    assert evaluated is not None
+    asked = request.teacher is not None and (
+        TEACHER in request.arms or request.teacher.can_label(record.id for record in evaluated)
+    )
+    arms = choose_arms(request.arms, config, images, teacher=asked, labels_follow=labels_follow)
     first = config.train.seed
     seeds = tuple(range(first, first + request.seeds))
     steps = count_steps(config, images)
@@ -89,8 +96,6 @@ def prepare(
                 tune=tuple(request.tune))  # fmt: skip
     plan.require_free(loaded)
     data = None if labels_follow else _require_same_data(root, images)
-    evaluated = images.labeled if folds else images.val
-    assert evaluated is not None
     plan = plan.with_tuned(read_tuned(root))
     if data is None or not write:
         return Prepared(plan, images, evaluated)

@@ -77,6 +77,10 @@ class TeacherChoice:
         say(f"--teacher auto: {found.facts}: {shlex.join(choice.arguments())}")
         return choice
 
+    def can_label(self, ids: Iterable[str]) -> bool:
+        """Whether it can label these images: any other than `masks` can, and that one those that it has."""
+        return self.name != "masks" or (self.root is not None and _has_masks(self.root, ids))
+
     def options(self) -> dict[str, Any]:
         """Options of the teacher by name."""
         options = parse_set(self.pairs)
