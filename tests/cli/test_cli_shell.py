@@ -417,8 +417,15 @@ def test_init_never_overwrites(folder, capsys):
     assert (config.data.root, config.data.classes) == (str(folder), ["sky", "road", "car"])
 
 
-@pytest.mark.parametrize(("memory", "crop", "batch", "steps"), [(None, 96, 4, 900), (24 * 2**30, 96, 5, 1000)])
-def test_init_chooses_sizes_for_the_images_and_the_machine(tmp_path, monkeypatch, capsys, memory, crop, batch, steps):
+@pytest.mark.parametrize(
+    ("memory", "sizes"),
+    [
+        (None, {"train.batch_size": 4, "train.steps": 900, "train.eval_every": 225}),
+        (24 * 2**30, {"train.batch_size": 5, "train.steps": 1000}),
+    ],
+)
+def test_init_chooses_sizes_for_the_images_and_the_machine(tmp_path, monkeypatch, capsys, memory, sizes):
+    sizes = {"data.crop_size": 96, "model.dilations": [1, 3, 5], **sizes}
     monkeypatch.setattr("semiovs.images.discover.starter_file.find_gpu_memory", lambda: memory)
     for name in "abcde":
         for path in (tmp_path / f"images/{name}.jpg", tmp_path / f"masks/{name}.png"):
@@ -426,9 +433,9 @@ def test_init_chooses_sizes_for_the_images_and_the_machine(tmp_path, monkeypatch
             Image.new("L", (140, 100)).save(path)
     assert main(["init", str(tmp_path), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["sizes"] == {"data.crop_size": crop, "train.batch_size": batch, "train.steps": steps}
-    config = load_config(told["file"]).config
-    assert (config.data.crop_size, config.train.batch_size, config.train.steps) == (crop, batch, steps)
+    assert told["sizes"] == sizes
+    values = load_config(told["file"]).values()
+    assert {key: values[key] for key in sizes} == sizes
     line = "  crop_size: 96   # pixels; the short side of the images is usually 100; no crop need be larger\n"
     assert line in (tmp_path / "semiovs.yaml").read_text()
 
