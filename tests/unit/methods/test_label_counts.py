@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from semiovs.engine.distributed import LossModule
 from semiovs.methods import Progress
@@ -54,7 +55,9 @@ def test_counting_changes_neither_losses_nor_gradients_nor_draws():
         method, batch = make("unimatch", ood={"weight": 1.0})
         torch.manual_seed(1)
         loss = (
-            LossModule(method)(batch, Progress(0, 4))[0] if count else method(batch, Progress(0, 4)).terms.objective()
+            LossModule(method)(batch, Progress(0, 4), Tensor.backward)[0]
+            if count
+            else method(batch, Progress(0, 4), Tensor.backward).terms.objective()
         )
         loss.backward()
         return [loss, torch.rand(3), *(p.grad for p in method.parameters() if p.grad is not None)]
