@@ -129,7 +129,8 @@ class SemiVL(Method):
         """Labels of the guide, valid where its confidence reaches `guide_thresh`."""
         assert self.guide is not None
         if not self.guide.told and self.student.vocabulary is not None:  # prompted after the method was built
-            self.prompt(self.student.vocabulary)
+            with torch.random.fork_rng(devices=()):  # a text encoder is built, and the draws of the step stay
+                self.prompt(self.student.vocabulary)
         found = Target.from_logits(self.guide(image), valid)
         return replace(found, valid=valid & (found.confidence >= self.guide_thresh))
 

@@ -33,7 +33,7 @@ def test_without_previous_models_it_is_unimatch() -> None:
     for method in (ours, theirs):
         torch.manual_seed(5)
         steps.append(method(batch, PROGRESS))
-    assert list(steps[0].terms) == ["x", "s1", "s2", "fp"]
+    assert list(steps[0].terms) == ["x", "fp", "s1", "s2"]
     assert steps[0].terms.normaliser == 2
     assert steps[0].terms.total().equal(steps[1].terms.total())
 
