@@ -54,7 +54,7 @@ def tune_arms(
             raise DivergedError(f"--tune: {name} diverges with every one of the values; give others")
         _tell(name, tuned[name], say)
     write_tuned(plan.root, tuned)
-    return plan.with_tuned(tuned), None
+    return plan.with_tuned({name: tuned[name] for name in wanted}), None  # the others have theirs
 
 
 def _shift(progress: Progress, start: int, total: int) -> Progress:

@@ -139,7 +139,9 @@ def name_parts(name: str, count: int, dimensions: int) -> tuple[str, ...]:
 def learn_batch(
     model: nn.Module, batch: Batch, progress: Progress, recipe: Recipe, scaler: torch.amp.GradScaler
 ) -> dict[str, Tensor]:
-    """Add the gradients of a batch, one pass of the method after the other; return its readings (0-d) by name."""
+    """Add the gradients of a batch, one pass of the method after the other; return its readings (0-d, or
+    vectors of counts) by name.
+    """
 
     def learn(loss: Tensor) -> None:
         with recipe.precision.without_autocast():
