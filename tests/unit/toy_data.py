@@ -16,6 +16,16 @@ from semiovs.vocab import Vocabulary
 
 NAMES = ("sky", "road", "car")
 
+#: Settings of a run of four steps on these images.
+SMALL_RUN = (
+    "data.crop_size=33",
+    "data.workers=0",
+    "model.encoder=tiny",
+    "train.batch_size=2",
+    "train.steps=4",
+    "train.device=cpu",
+)
+
 
 def image(path: Path, seed: int, size: tuple[int, int] = (40, 30)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)

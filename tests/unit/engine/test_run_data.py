@@ -17,12 +17,7 @@ from semiovs.vocab import Vocabulary
 from unit import toy_data
 
 SMALL = [
-    "data.crop_size=33",
-    "data.workers=0",
-    "model.encoder=tiny",
-    "train.batch_size=2",
-    "train.steps=4",
-    "train.device=cpu",
+    *toy_data.SMALL_RUN,
     "train.save_every=1",
     "train.keep_last=9",
     "train.eval_every=4",

@@ -26,12 +26,7 @@ FAKES = Path(__file__).parents[2] / "data" / "loggers"
 REAL = all(find_spec(name) is not None for name in ("wandb", "mlflow"))
 
 SMALL = [
-    "data.crop_size=33",
-    "data.workers=0",
-    "model.encoder=tiny",
-    "train.batch_size=2",
-    "train.steps=4",
-    "train.device=cpu",
+    *toy_data.SMALL_RUN,
     "train.log_every=1",
     "train.save_every=2",
     "train.eval_every=4",
