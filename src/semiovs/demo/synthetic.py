@@ -40,8 +40,6 @@ COLORS = (
     (225, 87, 89),
     (118, 183, 178),
     (89, 161, 79),
-    (237, 201, 72),
-    (176, 122, 161),
 )
 
 
@@ -104,7 +102,7 @@ TARGET = Domain(
 
 OOD = Domain(
     "ood",
-    [*_CLASSES, *(Material(texture, 0, 0.8) for texture in FOREIGN.values())],
+    [*_CLASSES, *(Material(texture, 0, 1.6) for texture in FOREIGN.values())],
     ("patches", "bands", "grain"),
     (0.0, 0.45),
     (0.1, 0.75),
