@@ -228,7 +228,7 @@ def _apply_light(image: Field, domain: Domain, rng: np.random.Generator) -> Pixe
 class WorldSize:
     """Numbers of pictures, and their side in pixels."""
 
-    labeled: int = 9
+    labeled: int = 6
     unlabeled: int = 400
     ood: int = 400
     val: int = 150

@@ -46,6 +46,15 @@ def test_every_class_is_labelled(tmp_path, seed):
     assert all(sum(label in ids for ids in shown) >= 2 for label in range(len(CLASSES)))
 
 
+@pytest.mark.parametrize("seed", range(100, 105))
+def test_no_class_is_without_labels_in_the_demo(tmp_path, seed):
+    root = write_world(tmp_path / "w", seed, size=replace(WorldSize(), unlabeled=1, ood=1, val=1))
+    pixels = sum(
+        np.bincount(np.asarray(Image.open(path)).ravel(), minlength=len(CLASSES)) for path in (root / "masks").iterdir()
+    )
+    assert pixels.min() > 100
+
+
 def test_world_is_a_folder_data_set(tmp_path):
     root = write_world(tmp_path / "w", 0, size=SMALL)
     sources = FolderDataset(DataConfig(root=str(root)), OodConfig(images="ood", mode="naive")).read()
