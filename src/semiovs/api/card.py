@@ -24,7 +24,7 @@ def card(
     map: Mapping[Any, Any] | None = None,  # noqa: A002 - the option's name
     options: Mapping[str, Any] | None = None,
     out: Place | None = None,
-    risk: float = 0.1,
+    risk: float | None = None,
     rare: Literal["global", "ignore"] = "global",
     folds: int = 5,
     batch_size: int = 1,
@@ -34,8 +34,9 @@ def card(
     """Score a teacher on the labelled images of a configuration, as ``semiovs card``; a notebook shows it.
 
     config, settings: as `semiovs.train`; teacher, weights, ``from_``, map, options, download: as `semiovs.label`; out:
-    folder for card.html and card.json, none by default; risk: largest share of wrong pixels among the kept ones; rare:
-    what happens to classes with few images; folds: of the cross-validation.
+    folder for card.html and card.json, none by default; risk: largest share of wrong pixels among the kept ones, by
+    default 0.1 or the least that few images support; rare: what happens to classes with few images; folds: of the
+    cross-validation.
 
     Raises:
         UsageError, ConfigError, WeightsError, DataError: the configuration, the teacher or the images.

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from semiovs.calibration.calibration import Calibration, ClassRule, Rare, Status
 from semiovs.calibration.counts import ClassCounts, ScoreCounts
 from semiovs.calibration.isotonic import fit_probabilities, pool_curves
-from semiovs.calibration.risk_control import NEVER, compute_losses, control_risk, count_images_needed, count_kept
+from semiovs.calibration.risk_control import (
+    NEVER,
+    compute_losses,
+    control_risk,
+    count_images_needed,
+    count_kept,
+    find_least_risk,
+)
 from semiovs.data.items import read_labeled
 from semiovs.errors import DataError, ResourcesError, UsageError, is_out_of_memory
 from semiovs.images.image import read_image
@@ -128,7 +135,7 @@ def fit(
         n = len(everyone.images)
         raise DataError(
             f"{n} labelled images cannot support a risk of {risk:g}: that takes {needed}; label more, or take "
-            f"--risk {np.ceil(1000 / (n + 1)) / 1000:g}"
+            f"--risk {find_least_risk(n):g}"
         )
     fallback = control_risk(compute_losses(everyone), risk) if rare == "global" else NEVER
     rules = [_fit_rule(name, tally, k, curve, risk, fallback) for k, name in enumerate(vocabulary.names)]

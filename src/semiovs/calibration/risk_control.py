@@ -57,3 +57,8 @@ def control_risk(loss: Floats, risk: float) -> int:
 def count_images_needed(risk: float) -> int:
     """Smallest number of images n for which `risk` can be controlled: 1 / (n + 1) <= risk."""
     return math.ceil(1 / risk - 1 - 1e-9)
+
+
+def find_least_risk(images: int) -> float:
+    """Smallest risk that `images` can control, in thousandths, below 1."""
+    return min(math.ceil(1000 / (images + 1)) / 1000, 0.999)

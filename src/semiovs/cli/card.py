@@ -28,7 +28,7 @@ def card(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write card.html and card.json to.")] = Path(
         "teacher-card"
     ),
-    risk: options.Risk = 0.1,
+    risk: options.AnyRisk = None,
     rare: options.RareClasses = "global",
     folds: options.Folds = 5,
     batch_size: options.BatchSize = 1,
@@ -47,7 +47,7 @@ def card(
     images, choice = options.read_labeled_images(arguments or [], typed, yes=yes)
     with progress("asking the teacher") as show:
         made = measure_teacher(choice, images, risk=risk, rare=kind, folds=folds, batch_size=batch_size, progress=show)
-    limits = ["--risk", f"{risk:g}", "--rare", rare]
+    limits = ["--risk", f"{made.calibration.risk:g}", "--rare", rare]
     calibrate = shlex.join(["semiovs", "calibrate", *(arguments or []), *choice.arguments(same_images=True), *limits])
     _report_card(
         made, out, propose_another_teacher(arguments or []) if made.verdict.useless else calibrate, as_json=as_json

