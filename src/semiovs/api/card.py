@@ -35,8 +35,8 @@ def card(
 
     config, settings: as `semiovs.train`; teacher, weights, ``from_``, map, options, download: as `semiovs.label`; out:
     folder for card.html and card.json, none by default; risk: largest share of wrong pixels among the kept ones, by
-    default 0.1 or the least that few images support; rare: what happens to classes with few images; folds: of the
-    cross-validation.
+    default 0.1, or twice the least that few images support; rare: what happens to classes with few images; folds: of
+    the cross-validation.
 
     Raises:
         UsageError, ConfigError, WeightsError, DataError: the configuration, the teacher or the images.

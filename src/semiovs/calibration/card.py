@@ -21,7 +21,7 @@ from semiovs.calibration.reliability import (
     find_worst,
     score_teacher,
 )
-from semiovs.calibration.risk_control import find_least_risk
+from semiovs.calibration.risk_control import choose_risk
 from semiovs.calibration.seen_images import describe_seen_images
 from semiovs.calibration.verdict import Verdict
 from semiovs.data.collection import Collection
@@ -38,8 +38,6 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 #: Names that are listed in a sentence before "and N more".
 _NAMED = 3
-#: Share of wrong pixels among the kept ones that a card allows where the images support it.
-_RISK = 0.1
 
 
 @dataclass(frozen=True)
@@ -179,14 +177,14 @@ def make_card(
 ) -> TeacherCard:
     """Label the labelled images with the teacher, fit and cross-validate a calibration, and collect the worst images.
 
-    who: as by `identify_teacher`; risk: as in `fit`; None: 0.1, or the least that so few images support; folds: of the
+    who: as by `identify_teacher`; risk: as in `fit`; None: as by `choose_risk`; folds: of the
     cross-validation; examples: number of worst images; seen: as in `TeacherCard`.
 
     Raises:
         DataError, UsageError: as `count_answers` and `fit`.
     """
     tally = count_answers(teacher, labeled, masks, vocabulary, batch_size=batch_size, progress=progress, read=read)
-    risk = max(_RISK, find_least_risk(len(tally))) if risk is None else risk
+    risk = choose_risk(len(tally)) if risk is None else risk
     refit = partial(fit, vocabulary=vocabulary, teacher=who, risk=risk, rare=rare, manifest=labeled.hash)
     calibration = refit(tally)
     score = score_teacher(tally, refit, risk=risk, folds=folds)

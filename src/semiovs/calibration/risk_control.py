@@ -62,3 +62,10 @@ def count_images_needed(risk: float) -> int:
 def find_least_risk(images: int) -> float:
     """Smallest risk that `images` can control, in thousandths, below 1."""
     return min(math.ceil(1000 / (images + 1)) / 1000, 0.999)
+
+
+def choose_risk(images: int) -> float:
+    """0.1, or where `images` are few twice the smallest risk that they can control: at that one itself a class is kept
+    only if no pixel of it is wrong.
+    """
+    return max(0.1, min(round(2 * find_least_risk(images), 3), 0.5))

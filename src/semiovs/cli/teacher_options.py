@@ -58,7 +58,7 @@ AnyRisk = Annotated[
     float | None,
     typer.Option(
         help="Largest allowed share of wrong pixels among the kept ones of a class.",
-        show_default="0.1, or the least that few images support",
+        show_default="0.1, or twice the least that few images support",
     ),
 ]
 RareClasses = Annotated[
