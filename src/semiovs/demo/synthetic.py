@@ -40,6 +40,8 @@ COLORS = (
     (225, 87, 89),
     (118, 183, 178),
     (89, 161, 79),
+    (237, 201, 72),
+    (176, 122, 161),
 )
 
 
@@ -102,7 +104,7 @@ TARGET = Domain(
 
 OOD = Domain(
     "ood",
-    [*_CLASSES, *(Material(texture, 0, 1.6) for texture in FOREIGN.values())],
+    [*_CLASSES, *(Material(texture, 0, 0.8) for texture in FOREIGN.values())],
     ("patches", "bands", "grain"),
     (0.0, 0.45),
     (0.1, 0.75),
@@ -228,7 +230,7 @@ def _apply_light(image: Field, domain: Domain, rng: np.random.Generator) -> Pixe
 class WorldSize:
     """Numbers of pictures, and their side in pixels."""
 
-    labeled: int = 6
+    labeled: int = 9
     unlabeled: int = 400
     ood: int = 400
     val: int = 150

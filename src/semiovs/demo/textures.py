@@ -348,9 +348,9 @@ def _name_textures(*textures: Texture) -> Mapping[str, Texture]:
     return MappingProxyType({texture.__name__.lstrip("_"): texture for texture in textures})
 
 
-NAMED = _name_textures(_stripes, _checks, _dots, _waves, _bricks)
+NAMED = _name_textures(_stripes, _checks, _dots, _waves, _bricks, _cells, _grid)
 
-FOREIGN = _name_textures(_cells, _grid, _zigzag, _rings, _dashes, _triangles, _hexagons, _plaid)
+FOREIGN = _name_textures(_zigzag, _rings, _dashes, _triangles, _hexagons, _plaid)
 
 OTHER = _name_textures(
     _crosses,
