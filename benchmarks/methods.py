@@ -182,9 +182,9 @@ def built(case: Case, model: Model, device: str, *, ood: bool) -> Method:
 
 def images(model: Model, method: Method, device: str) -> Batch:
     """What the method's views ask for."""
-    made = batch(model.side, model.count).to(device)
-    reads = method.views.unlabeled is not None
-    return made if reads else replace(made, unlabeled=None, mixing=None)
+    made, asked = batch(model.side, model.count).to(device), method.views
+    unlabeled = made.unlabeled if asked.unlabeled is not None else None
+    return replace(made, unlabeled=unlabeled, mixing=made.mixing if asked.mixing else None)
 
 
 def _ours(method: Method, given: Batch) -> Callable[[], Tensor]:

@@ -33,6 +33,7 @@ CHANGEABLE_KEYS = (
     "train.keep_last",
     "train.nonfinite",
     "train.max_skipped",
+    "train.recompute",
 )
 
 

@@ -31,6 +31,7 @@ from semiovs.engine.precision import Precision
 from semiovs.errors import ConfigError, SemiovsError, WeightsError
 from semiovs.images.readers import BandReader
 from semiovs.methods import Method, build_method
+from semiovs.methods.recompute import recompute_blocks
 from semiovs.models import Normalization, Segmenter, build_segmenter
 from semiovs.models.tiling import VIEWING
 from semiovs.models.weights import ModelCard, load_model
@@ -305,6 +306,8 @@ def _build_method(config: Config, world: World, sources: Collection) -> Method:
     if config.train.channels_last:
         method = method.to(memory_format=torch.channels_last)
     method.prompt(sources.vocabulary)
+    if config.train.recompute:
+        recompute_blocks(method.student.backbone)
     if config.train.compile:
         for part in method.student.children():
             part.compile()

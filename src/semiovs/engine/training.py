@@ -308,6 +308,7 @@ def explain_out_of_memory(experiment: Experiment) -> Iterator[None]:
             raise
         on_gpu = experiment.world.device.type == "cuda" and not isinstance(error, MemoryError)
         half = ", or take train.precision=bf16" if on_gpu and experiment.recipe.precision.name == "fp32" else ""
+        half += "" if train.recompute or train.compile else ", or train.recompute=encoder (slower, same numbers)"
         raise ResourcesError(
             f"out of {'GPU memory' if on_gpu else 'memory'} at step {learner.step} with train.batch_size="
             f"{train.batch_size} and data.crop_size={experiment.config.data.crop_size}: lower one of them "

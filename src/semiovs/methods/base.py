@@ -174,10 +174,12 @@ class Method(nn.Module, ABC):
     def optimizers(self, config: OptimConfig, *, lr_scale: float = 1.0) -> list[torch.optim.Optimizer]:
         """One optimiser over the method's `parameter_groups`."""
         groups = [g for g in self.parameter_groups(config, lr_scale=lr_scale) if g["params"]]
+        # On a GPU one kernel for all parameters, which also knows of overflows without asking the host.
+        fused = True if all(p.is_cuda for group in groups for p in group["params"]) else None
         if config.name == "adamw":
-            return [torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay)]
-        lr = config.lr * lr_scale
-        return [torch.optim.SGD(groups, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay)]
+            return [torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay, fused=fused)]
+        lr, momentum = config.lr * lr_scale, config.momentum
+        return [torch.optim.SGD(groups, lr=lr, momentum=momentum, weight_decay=config.weight_decay, fused=fused)]
 
     def parameter_groups(self, config: OptimConfig, *, lr_scale: float = 1.0) -> list[dict[str, Any]]:
         """The encoder at `lr` (by layers with `layer_decay`), everything else at `lr · head_lr_multiplier`."""

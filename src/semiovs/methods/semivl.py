@@ -22,6 +22,9 @@ from semiovs.models.semivl.segmenter import SemiVLSegmenter
 from semiovs.models.semivl.text import check_asked
 from semiovs.vocab.vocabulary import Vocabulary
 
+#: Steps from one decoding of clean OOD images to the next, where they are decoded for a reading alone.
+READ_EVERY = 4
+
 
 class SemiVL(Method):
     """L = (CE(x) + ¼ L_s1 + ¼ L_s2 + ½ L_fp) / 2 + λ_t (¼ G_s1 + ¼ G_s2 + ½ G_fp).
@@ -73,7 +76,9 @@ class SemiVL(Method):
             g_w, g_m = self.guide_labels(u.weak, u.valid), self.guide_labels(m.weak, m.valid)
         λ = self.guidance_weight(progress)
 
-        p_x, p_w, p_fp, shared = self.weak_pass(x.image, u.weak, *ood_images)
+        due = progress.step % READ_EVERY == READ_EVERY - 1
+        read = due or (self.ood is not None and self.ood.mode == "naive")
+        p_x, p_w, p_fp, shared = self.weak_pass(x.image, u.weak, *ood_images, read=read)
         y_w = self.pseudo_label(u.weak, u.valid, p_w)
         terms = {
             "x": (1.0, self.criterion(p_x, x.mask)),
@@ -99,11 +104,14 @@ class SemiVL(Method):
             }
         return Step(Terms.part(terms, 2.0, extras), pseudo={"s1": y_s1, "s2": y_s2})
 
-    def weak_pass(self, x: Tensor, w: Tensor, *ood_images: Tensor) -> tuple[Tensor, Tensor, Tensor, SharedPass]:
+    def weak_pass(
+        self, x: Tensor, w: Tensor, *ood_images: Tensor, read: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor, SharedPass]:
         """One encoding -> clean logits of x, of w (no gradient), perturbed logits of w, and those of the OOD images.
 
         Nothing in the decoder ties one image to another, so what is not learnt from is not decoded, or without
-        gradient.
+        gradient. What the student says of the clean OOD images it needs where it labels them itself; else that is but
+        a reading, and taken every `READ_EVERY`-th step.
         """
         size = (w.shape[-2], w.shape[-1])
         counts = [len(group) for group in (x, w, *ood_images)]
@@ -115,8 +123,9 @@ class SemiVL(Method):
         p_x = self.student.decode(f_x, size)
         p_fp = [self.student.decode(maps, size) for maps in f_fp]
         with torch.no_grad():
-            p_w = [self.student.decode(maps, size) for maps in f_bare]
-        return p_x, p_w[0], p_fp[0], SharedPass.of(p_w[1:], fp=p_fp[1:])
+            p_w = [self.student.decode(maps, size) for maps in (f_bare if read else f_bare[:1])]
+        shared = {"fp": p_fp[1]} if ood_images else {}
+        return p_x, p_w[0], p_fp[0], SharedPass(p_w[1] if ood_images and read else None, shared)
 
     def guidance_weight(self, progress: Progress) -> float:
         """λ_t, linear from the first to the last value of `guidance`."""

@@ -34,8 +34,9 @@ class Progress:
 class SharedPass:
     """Outputs for the OOD images that shared the method's first gradient pass; empty where there were none.
 
-    clean: their logits (B, K, H, W). terms: other logits of theirs, by the term that is made of them, such as ``fp``
-    (perturbed features); the OOD stream learns these on the weak view, and every other term on a strong view.
+    clean: their logits (B, K, H, W), which a method may leave out of steps that do not need them. terms: other logits
+    of theirs, by the term that is made of them, such as ``fp`` (perturbed features); the OOD stream learns these on the
+    weak view, and every other term on a strong view.
     """
 
     clean: Tensor | None = None

@@ -30,6 +30,5 @@ def update_average(teacher: nn.Module, student: nn.Module, *, step: int, decay: 
     pairs = list(zip(theirs, ours, strict=True))
     moving = [(t, s) for t, s in pairs if t.is_floating_point()]
     torch._foreach_lerp_([t for t, _ in moving], [s for _, s in moving], 1 - a)
-    for t, s in pairs:
-        if not t.is_floating_point():
-            t.copy_(s)
+    if counters := [(t, s) for t, s in pairs if not t.is_floating_point()]:
+        torch._foreach_copy_([t for t, _ in counters], [s for _, s in counters])
