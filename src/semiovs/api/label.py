@@ -27,7 +27,7 @@ def label(
     map: Mapping[Any, Any] | None = None,  # noqa: A002 - the option's name
     options: Mapping[str, Any] | None = None,
     calibration: Place | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     shard: tuple[int, int] = (0, 1),
     threads: int | None = None,
     on_error: Literal["fail", "skip"] = "fail",
@@ -40,8 +40,8 @@ def label(
     `images` and `out` say otherwise; with `classes` (names, a file or a shipped vocabulary) the images themselves: a
     folder, list or tars, labelled into `out`. teacher: name, or auto: your masks, else one that is at hand; weights,
     ``from_`` (folder of existing masks or scores), map (value -> class) and options: of the teacher; download: fetch
-    weights where none is at hand; calibration: file of ``semiovs calibrate``; shard: (i, n), every n-th image from the
-    i-th on; on_error: leave out images that cannot be labelled, or stop.
+    weights where none is at hand; calibration: file of ``semiovs calibrate``; batch_size: None: 1, on a GPU up to 8;
+    shard: (i, n), every n-th image from the i-th on; on_error: leave out images that cannot be labelled, or stop.
 
     Raises:
         UsageError, ConfigError, WeightsError, DataError: the configuration, the teacher or the images;

@@ -277,7 +277,7 @@ class CalibratedTeacher(OpenVocabModel):
 
     def __init__(self, teacher: OpenVocabModel, calibration: Calibration) -> None:
         self.teacher, self.calibration = teacher, calibration
-        self.reads_ids = teacher.reads_ids
+        self.reads_ids, self.device = teacher.reads_ids, teacher.device
 
     def scores(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
@@ -303,6 +303,10 @@ class CalibratedTeacher(OpenVocabModel):
             labels.append(torch.from_numpy(kept))
             confidences.append(torch.from_numpy(level).float() / 255)
         return labels, confidences
+
+    def look_ahead(self, image: Tensor) -> int:
+        """The teacher's."""
+        return self.teacher.look_ahead(image)
 
     def check_vocabulary(self, vocabulary: Vocabulary) -> None:
         """The teacher's."""

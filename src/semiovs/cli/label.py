@@ -42,6 +42,12 @@ _Images = Annotated[
 _Classes = Annotated[
     str | None, typer.Option(help="Without CONFIG: file of class names, shipped vocabulary, or a,b,c.")
 ]
+_BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Images per batch of the teacher; reduced if memory runs out; default: 1, on a GPU up to 8."
+    ),
+]
 _OnError = Annotated[
     str, typer.Option(metavar="skip|fail", help="On an image that cannot be labelled: leave it out, or stop.")
 ]
@@ -58,7 +64,7 @@ def label(
     images: _Images = None,
     classes: _Classes = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Store to write, instead of ood.labels.")] = None,
-    batch_size: options.BatchSize = 1,
+    batch_size: _BatchSize = None,
     shard: options.Shard = "0/1",
     threads: options.Threads = None,
     on_error: _OnError = "fail",
@@ -99,7 +105,7 @@ def _report_labelling(
     task: LabellingTask,
     report_of_all: LabellingReport,
     words: Sequence[str],
-    batch_size: int,
+    batch_size: int | None,
     *,
     whole: bool,
     as_json: bool,
@@ -117,7 +123,7 @@ def _report_labelling(
         error(f"… and {len(done['failed']) - _SHOWN} more left out")
     report_of_all.require_labels()
     if done["smallest_batch"]:
-        log(f"memory was short: batches of {done['smallest_batch']}, not {batch_size}")
+        log(f"memory was short: batches of {done['smallest_batch']}, not {batch_size or 'as many as by default'}")
     store = PseudoLabelStore.open(task.out)
     stats, steps = count_classes(store), _list_next_steps(task, store, len(done["failed"]), words, whole=whole)
     data = {"store": str(task.out), **done, "stats": stats.as_json(), "next": steps}

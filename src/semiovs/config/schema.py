@@ -284,8 +284,8 @@ class TrainConfig(Section):
     compile: bool = Field(False, description="torch.compile the student")
     recompute: Literal["encoder"] | None = Field(
         None,
-        description="encoder: its blocks keep their inputs alone and are computed again in the backward pass, for less "
-        "memory and a quarter more time; same numbers; null: everything is kept",
+        description="encoder: its blocks keep their inputs alone and are computed again in the backward pass: less "
+        "memory, more time, same numbers; null: everything is kept",
     )
     sync_batchnorm: bool = Field(True, description="SyncBN on more than one GPU")
     deterministic: bool = Field(False, description="deterministic kernels only (GPU)")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -164,11 +164,23 @@ def normalize_image(image: Picture, normalization: Normalization, device: torch.
     if isinstance(image, BandImage):
         scaled = torch.tensor(image.values, device=device)[None]
     else:
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        scaled = pixels[None].to(device, non_blocking=True).to(torch.float32).div_(255)
-    mean = torch.tensor(normalization.mean, device=scaled.device).view(1, -1, 1, 1)
-    std = torch.tensor(normalization.std, device=scaled.device).view(1, -1, 1, 1)
+        pixels = _upload(torch.from_numpy(np.array(image)), device).permute(2, 0, 1)
+        scaled = pixels[None].to(torch.float32).div_(255)
+    mean, std = _moments(tuple(normalization.mean), tuple(normalization.std), device=scaled.device)
     return scaled.sub_(mean).div_(std)
+
+
+@lru_cache(maxsize=8)
+def _moments(*values: tuple[float, ...], device: torch.device) -> tuple[Tensor, ...]:
+    """Mean and deviation (1, C, 1, 1) each, put on the device once and not for every image."""
+    return tuple(torch.tensor(v, device=device).view(1, -1, 1, 1) for v in values)
+
+
+def _upload(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """To the device; to a GPU from pinned memory, so that nothing waits for the copy."""
+    if torch.device(device).type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 @contextmanager
@@ -231,7 +243,7 @@ class _Scorer:
             labels = self.fallback.run((width, height), str(path), partial(self._find_labels, images))
         region = covered((height, width), mode=self.through["mode"], window=self.through["window"])
         masks = torch.stack([mask[region] for _, mask in batch])
-        counter.update(labels, masks.to(self.device, non_blocking=True))
+        counter.update(labels, _upload(masks, self.device))
         for record, (_, mask), ids in zip(records, batch, labels, strict=False):
             if record.id in self.shown:
                 predicted = np.full(mask.shape, IGNORE, np.uint8)
@@ -239,7 +251,7 @@ class _Scorer:
                 self.examples.append(Example(record, mask.numpy().astype(np.uint8), predicted))
 
     def _find_labels(self, images: Sequence[Picture], through: dict[str, Any]) -> Tensor:
-        """Class ids (B, h, w) of the region that is covered, on the device."""
+        """Class ids (B, h, w) uint8 of the region that is covered, on the device."""
         parts: list[Tensor] = []
         pixels = torch.cat([normalize_image(image, self.normalization, self.device) for image in images])
         for _, logits in predict_strips(self.model, pixels, **through):
@@ -248,7 +260,7 @@ class _Scorer:
                     f"the model knows {logits.shape[1]} classes, the masks have {self.masks.num_classes}; check "
                     "data.classes"
                 )
-            parts.append(logits.argmax(dim=1))
+            parts.append(logits.argmax(dim=1).to(torch.uint8))
         return torch.cat(parts, dim=1)
 
 

@@ -15,10 +15,12 @@ from semiovs.vocab.vocabulary import Vocabulary
 class OpenVocabModel(ABC):
     """Class scores for images of any size, already aggregated over each class's concepts.
 
-    reads_ids: whether the teacher looks up its answers by image id and requires `ids`.
+    reads_ids: whether the teacher looks up its answers by image id and requires `ids`. device: where it computes whole
+    batches at once; None: on the CPU, or one image after the other.
     """
 
     reads_ids: bool = False
+    device: torch.device | None = None
 
     @abstractmethod
     def scores(
@@ -39,6 +41,15 @@ class OpenVocabModel(ABC):
             labels.append(label.to(torch.uint8))
             confidences.append(confidence.float())
         return labels, confidences
+
+    def look_ahead(self, image: Tensor) -> int:
+        """Do what needs no network for an image, uint8 RGB (3, H, W); returns the bytes that are kept for it.
+
+        Called by the threads that read images, several at a time, with the very tensor that is asked about later; what
+        is kept goes with the tensor. By default nothing is to be done.
+        """
+        del image
+        return 0
 
     def check_vocabulary(self, vocabulary: Vocabulary) -> None:  # noqa: B027 (most take any)
         """Refuse classes that the teacher cannot be asked for; called before a job begins.

@@ -64,6 +64,10 @@ class Ensemble(OpenVocabModel):
             "members": [{"name": m.name, "weight": m.weight, "options": m.teacher.describe()} for m in self.members]
         }
 
+    def look_ahead(self, image: Tensor) -> int:
+        """Every member's."""
+        return sum(member.teacher.look_ahead(image) for member in self.members)
+
     def version(self, identifier: str) -> str:
         """Every member's."""
         return "\0".join(member.teacher.version(identifier) for member in self.members)

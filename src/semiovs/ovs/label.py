@@ -7,19 +7,19 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from semiovs.errors import DataError, UsageError, is_out_of_memory
 from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.batch_size import AdaptiveBatchSize, release_memory
+from semiovs.ovs.batch_size import AdaptiveBatchSize, choose_batch_size, release_memory
 from semiovs.ovs.image_batches import Loaded, ReadRgb, read_batches
 from semiovs.store.pseudo_labels import PseudoLabelStore, StoreWriteError
-from semiovs.store.writer import LabelAnswer, StoreWriter
+from semiovs.store.writer import LabelAnswer, LaterAnswer, StoreWriter
 from semiovs.vocab.vocabulary import Vocabulary
 
 OnError = Literal["fail", "skip"]
@@ -75,7 +75,7 @@ def label_images(
     vocabulary: Vocabulary,
     store: PseudoLabelStore,
     *,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     on_error: OnError = "fail",
     shard: tuple[int, int] = (0, 1),
     threads: int | None = None,
@@ -85,11 +85,11 @@ def label_images(
 ) -> LabelReport:
     """Label the images that the store lacks and add them to it; running it again resumes the job.
 
-    shard: (i, n) labels every n-th image from the i-th on; the same list gives the same shards. Batches are cut from
-    the whole shard, so that a resumed job forms the same batches. A batch that does not fit into memory is split.
-    threads: number of readers and of writers; None: one per core, up to 8. read: path -> RGB image, such as
-    `Collection.images.rgb`; None: `read_image`. stop: polled between batches; once true, finished labels are written
-    and the call returns.
+    batch_size: None: `choose_batch_size`. shard: (i, n) labels every n-th image from the i-th on; the same list gives
+    the same shards. Batches are cut from the whole shard, so that a resumed job forms the same batches. A batch that
+    does not fit into memory is split. threads: number of readers and of writers; None: one per core, up to 8. read:
+    path -> RGB image, such as `Collection.images.rgb`; None: `read_image`. stop: polled between batches; once true,
+    finished labels are written and the call returns.
 
     Raises:
         UsageError: a shard that does not exist; ConfigError: classes that the teacher cannot look for.
@@ -107,12 +107,11 @@ def label_images(
     mine = unique[index::count]
     waiting = [record.id not in store for record in mine]
     _require_same_images(store, [record for record, waits in zip(mine, waiting, strict=True) if not waits])
+    size = batch_size or choose_batch_size(teacher.device)
     report = LabelReport(len(mine), already=waiting.count(False), duplicates=duplicates)
     if any(waiting):
-        job = _LabelJob(
-            teacher, vocabulary, store, on_error, report, AdaptiveBatchSize(batch_size), progress, stop, read
-        )
-        job.run(_make_batches(mine, waiting, batch_size), threads or choose_threads())
+        job = _LabelJob(teacher, vocabulary, store, on_error, report, AdaptiveBatchSize(size), progress, stop, read)
+        job.run(_make_batches(mine, waiting, size), threads or choose_threads())
         if len(report.failed) > 1:
             order = {record.id: number for number, record in enumerate(mine)}
             report.failed.sort(key=lambda item: order[item[0]])
@@ -175,7 +174,7 @@ class _LabelJob:
                 if self.stop():
                     self.report.stopped = True
                     break
-                answers: list[LabelAnswer] = []
+                answers: list[LaterAnswer] = []
                 try:
                     self._label_batch(batch, answers)
                 finally:
@@ -184,7 +183,13 @@ class _LabelJob:
         self._report_progress(writer)
 
     def _read(self, batches: Iterable[Sequence[Record]], threads: int) -> Generator[Loaded, None, None]:
-        return read_batches(self._skip_labeled(batches), threads=threads, batch_size=self.fit.size, read=self.read)
+        return read_batches(
+            self._skip_labeled(batches),
+            threads=threads,
+            batch_size=self.fit.size,
+            read=self.read,
+            look_ahead=self.teacher.look_ahead,
+        )
 
     def _skip_labeled(self, batches: Iterable[Sequence[Record]]) -> Iterator[Sequence[Record]]:
         """Yield batches without the images that another job has added meanwhile."""
@@ -205,7 +210,7 @@ class _LabelJob:
         if self.progress is not None:
             self.progress(self.report.done, self.report.listed)
 
-    def _label_batch(self, loaded: Loaded, answers: list[LabelAnswer]) -> None:
+    def _label_batch(self, loaded: Loaded, answers: list[LaterAnswer]) -> None:
         """Label the readable images of a batch, as many at once as fit into memory."""
         records, images = [], []
         for record, image in zip(loaded.records, loaded.images, strict=True):
@@ -226,7 +231,7 @@ class _LabelJob:
                 self._record_failure(records[first].id, _make_memory_error(records[first], images[first]))
                 first = last
 
-    def _try_label(self, records: Sequence[Record], images: Sequence[Tensor], answers: list[LabelAnswer]) -> bool:
+    def _try_label(self, records: Sequence[Record], images: Sequence[Tensor], answers: list[LaterAnswer]) -> bool:
         """Label images as one batch; return False if it does not fit into memory."""
         known, failed = len(answers), len(self.report.failed)
         try:
@@ -240,7 +245,7 @@ class _LabelJob:
         release_memory()  # after the exception and the tensors that it holds
         return False
 
-    def _label(self, records: Sequence[Record], images: Sequence[Tensor], answers: list[LabelAnswer]) -> None:
+    def _label(self, records: Sequence[Record], images: Sequence[Tensor], answers: list[LaterAnswer]) -> None:
         ids = [record.id for record in records]
         try:
             labels, confidences = self.teacher.label(images, self.vocabulary, ids=ids)
@@ -254,7 +259,7 @@ class _LabelJob:
             return
         for record, image, label, confidence in zip(records, images, labels, confidences, strict=True):
             try:
-                answers.append(_make_answer(record, image, label, confidence))
+                answers.append(_promise_answer(record, image, label, confidence))
             except DataError as error:
                 self._record_failure(record.id, error)
 
@@ -264,20 +269,26 @@ class _LabelJob:
         self.report.failed.append((identifier, str(error)))
 
 
-def _make_answer(record: Record, image: Tensor, label: Tensor, confidence: Tensor) -> LabelAnswer:
-    """Answer for the store: confidence as round(255 * c), or None if it is 1 everywhere."""
+def _promise_answer(record: Record, image: Tensor, label: Tensor, confidence: Tensor) -> LaterAnswer:
+    """Answer for the store, made by a thread that writes: only there a GPU is waited for."""
     if label.shape != image.shape[1:]:
         raise DataError(
             f"{record.image}: image is {image.shape[2]}x{image.shape[1]}, "
             f"its label {label.shape[1]}x{label.shape[0]}; they must be equal"
         )
-    if confidence.isnan().any():
+    held = label.nbytes + confidence.nbytes
+    return LaterAnswer(record.id, held, partial(_make_answer, record, label, confidence))
+
+
+def _make_answer(record: Record, label: Tensor, confidence: Tensor) -> LabelAnswer:
+    """Confidence as round(255 * c), or None if it is 1 everywhere; by NumPy: torch would start threads of its own."""
+    pixels, values = label.cpu().numpy(), confidence.float().cpu().numpy()
+    if np.isnan(values).any():
         raise DataError(f"{record.image}: the teacher's confidence is not a number (NaN)")
-    pixels = label.cpu().numpy()
-    if bool((confidence == 1).all()):
+    if (values == 1).all():
         return LabelAnswer(record.id, pixels, image_hash=record.sha256 or None)
-    graded = confidence.float().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return LabelAnswer(record.id, pixels, np.asarray(graded.cpu().numpy()), record.sha256 or None)
+    graded = np.rint(np.clip(values, 0, 1) * np.float32(255)).astype(np.uint8)
+    return LabelAnswer(record.id, pixels, graded, record.sha256 or None)
 
 
 def _make_memory_error(record: Record, image: Tensor) -> DataError:

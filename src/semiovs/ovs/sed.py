@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.weak import WeakIdKeyDictionary
 
 from semiovs.errors import UsageError, did_you_mean
 from semiovs.models.device import pick_device
@@ -23,6 +24,7 @@ from semiovs.ovs.prompted import PromptedModel, require_images
 from semiovs.vocab.vocabulary import Vocabulary
 
 PRECISIONS = ("fp32", "tf32", "bf16")
+AUTO = "auto"
 
 
 class SedTeacher(PromptedModel):
@@ -30,26 +32,29 @@ class SedTeacher(PromptedModel):
 
     weights: a published file, a model or run of `semiovs ovs train`; None: the published file in `SEMIOVS_WEIGHTS_DIR`.
     variant: large or base, None: whatever the file is. precision: fp32 is exact; tf32 (GPU) and bf16 change a few
-    labels. topk: early rejection: a concept that is in no pixel's `topk` best is not refined further and scores 0;
-    None: exact. resolution: side of the square input, None: that of the weights. memory_gb: memory for concepts, which
-    determines how many are computed together, without effect on results.
+    labels; auto: tf32 on an NVIDIA GPU, else fp32. topk: early rejection: a concept that is in no pixel's `topk` best
+    is not refined further and scores 0; None: exact. resolution: side of the square input, None: that of the weights.
+    memory_gb: memory for concepts, which determines how many are computed together, without effect on results.
 
     Raises:
         UsageError: a value that cannot be taken; WeightsError: weights that are missing or of something else.
     """
 
+    device: torch.device
+
     def __init__(
         self,
         weights: str | Path | None = None,
         variant: str | None = None,
-        precision: str = "fp32",
+        precision: str = AUTO,
         topk: int | None = None,
         resolution: int | None = None,
         memory_gb: float = 2.0,
         device: str = "auto",
     ) -> None:
         self._configure(precision, topk, resolution, memory_gb, device)
-        self._reopen = partial(SedTeacher, weights, variant, resolution=resolution, memory_gb=memory_gb, device=device)
+        exactly: dict[str, Any] = {"precision": "fp32", "memory_gb": memory_gb, "device": device}
+        self._reopen = partial(SedTeacher, weights, variant, resolution=resolution, **exactly)
         self._open(open_trained(weights, variant=variant))
 
     @classmethod
@@ -57,7 +62,7 @@ class SedTeacher(PromptedModel):
         cls,
         source: TrainedSed,
         *,
-        precision: str = "fp32",
+        precision: str = AUTO,
         topk: int | None = None,
         memory_gb: float = 2.0,
         device: str = "auto",
@@ -66,22 +71,23 @@ class SedTeacher(PromptedModel):
         teacher = cls.__new__(cls)
         teacher._configure(precision, topk, None, memory_gb, device)
         kept = copy.deepcopy(source) if precision == "bf16" else source  # casting is in place
-        teacher._reopen = partial(SedTeacher.of, kept, memory_gb=memory_gb, device=device)
+        teacher._reopen = partial(SedTeacher.of, kept, precision="fp32", memory_gb=memory_gb, device=device)
         teacher._open(source)
         return teacher
 
     def _configure(
         self, precision: str, topk: int | None, resolution: int | None, memory_gb: float, device: str
     ) -> None:
-        if precision not in PRECISIONS:
-            raise UsageError(
-                f"teacher 'sed': precision '{precision}' is not known{did_you_mean(precision, PRECISIONS)}"
-            )
+        known = (*PRECISIONS, AUTO)
+        if precision not in known:
+            raise UsageError(f"teacher 'sed': precision '{precision}' is not known{did_you_mean(precision, known)}")
         if topk is not None and topk < 1:
             raise UsageError(f"teacher 'sed': topk {topk}: at least one concept a pixel must survive")
         if not 0.01 <= memory_gb <= 1000:
             raise UsageError(f"teacher 'sed': memory_gb {memory_gb} is not between 0.01 and 1000")
         self.device = pick_device(device)
+        if precision == AUTO:
+            precision = "tf32" if self.device.type == "cuda" and torch.version.cuda else "fp32"
         if precision == "tf32" and self.device.type != "cuda":
             raise UsageError("teacher 'sed': precision tf32 is of NVIDIA GPUs; use fp32 or bf16 here")
         self.precision, self.topk, self.resolution = precision, topk, resolution
@@ -100,6 +106,7 @@ class SedTeacher(PromptedModel):
             255 * torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (look.mean, look.std)
         )
         self._asked: tuple[str, Tensor] | None = None
+        self._shrunk: MutableMapping[Tensor, Tensor] = WeakIdKeyDictionary()
 
     def describe(self) -> dict[str, Any]:
         """SHA-256 of the weights, and the options that change answers."""
@@ -133,22 +140,33 @@ class SedTeacher(PromptedModel):
                 found |= zip(members, answers, strict=True)
         return [found[index] for index in range(len(images))]
 
+    def look_ahead(self, image: Tensor) -> int:
+        """Resize the image as Pillow does, which takes longer than a GPU needs for all the rest of it."""
+        found = self._resize(image)
+        if self.device.type == "cuda":
+            found = found.pin_memory()
+        if found is image:
+            return 0
+        self._shrunk[image] = found
+        return found.nbytes
+
     def prepare(self, image: Tensor) -> Tensor:
         """Image, uint8 RGB (3, H, W) -> (1, 3, *size), normalised, at the network's resolution."""
-        edges, size, (height, width) = self.source.edges, self._size, image.shape[1:]
-        if edges is None and size is None and max(height, width) > PUBLISHED_EDGES[1]:
-            edges = (
-                min(height, width),
-                PUBLISHED_EDGES[1],
-            )  # a network that sees images as they are would need them all
-        if edges is not None:
-            image = _resize(image, fit_shortest_edge(height, width, *edges))
-        x = (image.to(self.device)[None].float() - self._mean) / self._std
+        size, found = self._size, self._shrunk.get(image)
+        pixels = self._resize(image) if found is None else found
+        x = (pixels.to(self.device, non_blocking=True)[None].float() - self._mean) / self._std
         stride = self.network.backbone.stride
         height, width = size or (nearest_multiple(x.shape[2], stride), nearest_multiple(x.shape[3], stride))
         x = F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
         dtype = next(self.network.parameters()).dtype
         return x.to(dtype, memory_format=torch.channels_last)
+
+    def _resize(self, image: Tensor) -> Tensor:
+        """The image with its edges as the published predictor has them."""
+        edges, (height, width) = self.source.edges, image.shape[1:]
+        if edges is None and self._size is None and max(height, width) > PUBLISHED_EDGES[1]:
+            edges = (min(height, width), PUBLISHED_EDGES[1])  # a network that sees images as they are needs them all
+        return image if edges is None else _resize(image, fit_shortest_edge(height, width, *edges))
 
     def _embed_vocabulary(self, vocabulary: Vocabulary) -> Tensor:
         if self._asked is None or self._asked[0] != vocabulary.hash:

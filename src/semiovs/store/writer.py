@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -38,6 +38,15 @@ class LabelAnswer:
     def nbytes(self) -> int:
         """Memory size in bytes."""
         return self.label.nbytes + (0 if self.confidence is None else self.confidence.nbytes)
+
+
+@dataclass(frozen=True)
+class LaterAnswer:
+    """An answer that is made by the thread that encodes it. nbytes: what it holds until then."""
+
+    id: str
+    nbytes: int
+    make: Callable[[], LabelAnswer]
 
 
 @dataclass
@@ -86,7 +95,7 @@ class StoreWriter:
         if error is None:
             self._raise_failure()
 
-    def put(self, answers: Sequence[LabelAnswer]) -> None:
+    def put(self, answers: Sequence[LabelAnswer | LaterAnswer]) -> None:
         """Queue a batch.
 
         Raises:
@@ -98,11 +107,12 @@ class StoreWriter:
                 self._changed.wait()
             self._raise_failure()
             self._held += size
-        prepare = self._store.prepare
-        futures = [
-            (a.id, self._pool.submit(prepare, a.id, a.label, a.confidence, image_hash=a.image_hash)) for a in answers
-        ]
+        futures = [(answer.id, self._pool.submit(self._prepare, answer)) for answer in answers]
         self._queue.put(_WriteBatch(futures, size))
+
+    def _prepare(self, answer: LabelAnswer | LaterAnswer) -> PreparedLabel:
+        a = answer.make() if isinstance(answer, LaterAnswer) else answer
+        return self._store.prepare(a.id, a.label, a.confidence, image_hash=a.image_hash)
 
     def take_results(self) -> WriteResults:
         """Results since the last call.

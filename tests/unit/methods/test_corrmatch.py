@@ -16,7 +16,7 @@ from contract.toy import ARMS, K, toy_batch, toy_method
 from parity.corrmatch_inputs import eight_a_byte
 from semiovs.data import Batch
 from semiovs.errors import UsageError
-from semiovs.methods import Progress, Step
+from semiovs.methods import Progress, Step, propagation
 from semiovs.methods.correlation import Affinity
 from semiovs.methods.corrmatch import CorrMatch, divergence
 from semiovs.methods.maths import Target, Threshold
@@ -69,6 +69,30 @@ def test_propagation_is_that_of_a_loop(τ: float) -> None:
     assert torch.equal(ours.mask(Threshold(τ)), believed)
     assert not label.equal(y.label)
     assert not believed.equal(y.mask(Threshold(τ)))
+
+
+def test_images_with_few_sure_pixels_fare_as_in_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All sure, none, a block that shapes lie in, and one that they lie beside."""
+    monkeypatch.setattr(propagation, "WORTH", 0)
+    g = torch.Generator().manual_seed(3)
+    label = torch.randint(0, 3, (4, 4, 5), generator=g).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    confidence = torch.full((4, 16, 20), 0.1)
+    confidence[0], confidence[2, :6, :9], confidence[3, 12:] = 0.9, 0.9, 0.9
+    shapes = torch.zeros(4, 24, 16, 20, dtype=torch.bool)
+    for shape in shapes.flatten(0, 1):
+        (top, left), (high, wide) = torch.randint(0, 4, (2,), generator=g), torch.randint(1, 6, (2,), generator=g)
+        shape[top : top + high, left : left + wide] = True
+    y = Target(label, confidence, torch.ones_like(label, dtype=torch.bool))
+    before = label.clone()
+    ours, (expected, believed) = (
+        propagate(y, eight_a_byte(shapes), Threshold(0.6), 3),
+        one_after_the_other(y, shapes, 0.6),
+    )
+    assert torch.equal(ours.label, expected)
+    assert torch.equal(ours.mask(Threshold(0.6)), believed)
+    assert torch.equal(y.label, before)
+    changed = (ours.label != label).flatten(1).any(1).tolist()
+    assert changed == [True, False, True, False]
 
 
 def test_eight_masks_a_byte() -> None:
