@@ -1,4 +1,7 @@
-"""`python -m benchmarks [--out docs/results/bench-cpu.json] [subject …]`: measure, print a table, write JSON."""
+"""`python -m benchmarks [--out docs/results/bench-cpu.json] [subject …]`: measure, print a table, write JSON.
+
+`python -m benchmarks gpu --out DIR` is a command of its own (`benchmarks/gpu.md`).
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,15 @@ ANYWHERE = ("methods", "paper")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    given_words = sys.argv[1:] if arguments is None else list(arguments)
+    if given_words[:1] == ["gpu"]:
+        from benchmarks.gpu.command import main as measure_gpu
+
+        return measure_gpu(given_words[1:])
+    return measure_cpu(given_words)
+
+
+def measure_cpu(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "subjects",

@@ -8,9 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu.pieces import PIECES
+
 PAGE = Path("docs/performance.md")
 RESULT = Path("docs/results/bench-cpu.json")
 CHART = Path("docs/results/bench-cpu.svg")
+#: Written by `python -m benchmarks gpu`, where it was run.
+GPU = Path("docs/results/bench-gpu.json")
+GPU_CHART = Path("docs/results/bench-gpu.svg")
 
 _TITLES = {
     "loader": "Loader",
@@ -50,11 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check = "--check" in (sys.argv[1:] if arguments is None else arguments)
     result = json.loads(RESULT.read_text("utf-8"))
     before = PAGE.read_text("utf-8")
-    after = page(before, result)
+    on_gpu = json.loads(GPU.read_text("utf-8")) if GPU.is_file() else None
+    after = gpu_page(page(before, result), on_gpu)
     if check:
         return int(before != after)
     PAGE.write_text(after, "utf-8")
-    chart(result, CHART)
+    chart(_rows(result), CHART)
+    if on_gpu is not None and (compared := [row for row in gpu_rows(on_gpu) if row["ratio"]]):
+        chart(compared, GPU_CHART)
     print(f"written: {PAGE}, {CHART}")
     return 0
 
@@ -62,13 +70,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def page(text: str, result: Mapping[str, Any]) -> str:
     """The text with what stands between each pair of markers drawn anew."""
     for name, lines in (("machine", machine(result)), ("goals", goals(result)), ("tables", tables(result))):
-        begin, end = f"<!-- {name}: begin, drawn by python -m benchmarks.draw -->", f"<!-- {name}: end -->"
-        head, found, rest = text.partition(begin)
-        _, closed, tail = rest.partition(end)
-        if not found or not closed:
-            raise SystemExit(f"{PAGE}: the markers of '{name}' are gone: {begin} … {end}")
-        text = "\n".join([head + begin, *lines, end + tail])
+        text = replace_part(text, name, lines)
     return text
+
+
+def replace_part(text: str, name: str, lines: Sequence[str]) -> str:
+    begin, end = f"<!-- {name}: begin, drawn by python -m benchmarks.draw -->", f"<!-- {name}: end -->"
+    head, found, rest = text.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"{PAGE}: the markers of '{name}' are gone: {begin} … {end}")
+    return "\n".join([head + begin, *lines, end + tail])
+
+
+def gpu_page(text: str, result: Mapping[str, Any] | None) -> str:
+    """The text with the results of a GPU; without them, what would be measured, as not yet run."""
+    pieces = {} if result is None else result["pieces"]
+    lines = gpu_machine(pieces)
+    for piece in PIECES:
+        if piece.name not in pieces:
+            continue
+        lines += ["", f"### GPU: {piece.about}", "", "| what | ours | plain | unit | ratio | smallest–largest | |"]
+        lines.append("|---|---:|---:|---|---:|---:|---|")
+        lines += [_gpu_line(row) for row in pieces[piece.name]["rows"]]
+    waiting = [piece for piece in PIECES if piece.name not in pieces]
+    if waiting:
+        lines += ["", "| piece | measures | result |", "|---|---|---|"]
+        lines += [f"| `{piece.name}` | {piece.about} | *not yet run* |" for piece in waiting]
+    return replace_part(text, "gpu", [*lines, ""])
+
+
+def gpu_machine(pieces: Mapping[str, Any]) -> list[str]:
+    """What it was measured on: one GPU, one set of versions, or the file is not one measurement."""
+    if not pieces:
+        return ["No GPU was at hand."]
+    told = {(one["accelerator"], json.dumps(one["versions"])) for one in pieces.values()}
+    if len(told) > 1:
+        raise SystemExit(f"{GPU}: pieces of several machines or versions: {sorted(told)}")
+    first = next(iter(pieces.values()))
+    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
+    dates = sorted({one["date"] for one in pieces.values()})
+    return [f"Measured on {' to '.join(dict.fromkeys((dates[0], dates[-1])))}: {first['accelerator']}. {versions}."]
+
+
+def gpu_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [row for piece in result["pieces"].values() for row in piece["rows"]]
+
+
+def _gpu_line(row: Mapping[str, Any]) -> str:
+    plain = "" if row["plain"] is None else _number(row["plain"])
+    ratio = f"{row['ratio']:.2f}×" if row["ratio"] else ""
+    spread = "" if row["low"] is None else f"{_number(row['low'])}–{_number(row['high'])}"
+    name = row["name"].replace("|", "\\|")
+    return f"| {name} | {_number(row['value'])} | {plain} | {row['unit']} | {ratio} | {spread} | {row['note']} |"
 
 
 def machine(result: Mapping[str, Any]) -> list[str]:
@@ -110,7 +164,7 @@ def tables(result: Mapping[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
-def chart(result: Mapping[str, Any], path: Path) -> None:
+def chart(measured: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Bars of the ratios; the line at 1 is the plain version."""
     import matplotlib as mpl
 
@@ -118,7 +172,7 @@ def chart(result: Mapping[str, Any], path: Path) -> None:
     mpl.rcParams.update({"svg.hashsalt": "semiovs", "svg.fonttype": "none", "font.size": 9})
     from matplotlib import pyplot as plt
 
-    rows = list(reversed(_rows(result)))
+    rows = list(reversed(measured))
     figure, axes = plt.subplots(figsize=(8, 0.28 * len(rows) + 0.8), layout="constrained")
     ratios = [row["ratio"] for row in rows]
     axes.barh(

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from semiovs import __version__
+
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "bf16")
 _PACKAGES = ("semiovs", "torch", "torchvision", "timm", "opencv-python-headless", "pillow", "numpy")
 
@@ -40,7 +42,15 @@ def load() -> list[float]:
 
 
 def versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
+
+
+def _version(package: str) -> str:
+    """Of an installed package; where ours runs from its sources, what these say."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return __version__ if package == "semiovs" else "not installed"
 
 
 def _cpuinfo() -> dict[str, str]:

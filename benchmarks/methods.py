@@ -28,7 +28,7 @@ from semiovs.vocab import Vocabulary
 _CLASSES = 21
 #: A threshold that an untrained model passes: of 21 classes, the best has at least 1/21 = 0.0476 of the probability.
 _LITTLE = 0.048
-_PROGRESS = Progress(step=50, total_steps=100, epoch=5, total_epochs=10)
+PROGRESS = Progress(step=50, total_steps=100, epoch=5, total_epochs=10)
 
 Formula = Callable[[Method, Batch, Progress], Tensor]
 
@@ -78,7 +78,7 @@ _SEMIVL = {
     "cuda": (_SMALL_SEMIVL, Model("CLIP ViT-B", "semivl", {"image_size": 512, "text": "words"}, 512, 2)),
 }
 #: What is measured with `--tiny`.
-_TINY = {
+TINY = {
     "deeplabv3plus": Model("tiny", "deeplabv3plus", {"encoder": "tiny", "channels": 16}, 33, 2),
     "deeplabv3plus-dual": Model("tiny", "deeplabv3plus-dual", {"encoder": "tiny", "channels": 16}, 33, 2),
     "dpt": Model("tiny", "dpt", {"encoder": "test_vit", "channels": 16}, 32, 2),
@@ -148,7 +148,7 @@ def of_models(case: Case, models: Sequence[Model], size: Size) -> list[Row]:
     out: list[Row] = []
     for model in models:
         for ood in (False, True):
-            out += _rows(case, _TINY[model.segmenter] if size.tiny else model, size, ood=ood)
+            out += _rows(case, TINY[model.segmenter] if size.tiny else model, size, ood=ood)
     return out
 
 
@@ -188,11 +188,11 @@ def images(model: Model, method: Method, device: str) -> Batch:
 
 
 def _ours(method: Method, given: Batch) -> Callable[[], Tensor]:
-    return _step(method, lambda: method(given, _PROGRESS, differentiate).terms.objective())
+    return _step(method, lambda: method(given, PROGRESS, differentiate).terms.objective())
 
 
 def _plain(case: Case, method: Method, given: Batch) -> Callable[[], Tensor]:
-    return _step(method, lambda: case.formula(method, given, _PROGRESS))
+    return _step(method, lambda: case.formula(method, given, PROGRESS))
 
 
 def differentiate(loss: Tensor) -> None:
@@ -226,7 +226,7 @@ def _check(what: str, runs: Mapping[str, Callable[[], Tensor]]) -> None:
 
 
 def _felt(what: str, method: Method, given: Batch) -> None:
-    terms = method(given, _PROGRESS).terms
+    terms = method(given, PROGRESS).terms
     zero = [name for name, term in {**terms, **terms.extras}.items() if not float(term.value.detach()) > 0]
     assert not zero, f"{what}: {zero} are zero, so they are not compared"
 
@@ -247,7 +247,7 @@ def peak(device: str, name: str, model: Model, variant: str, *, ood: bool) -> fl
 def _peak_here(device: str, name: str, model: Model, variant: str, ood: bool) -> float:
     torch.set_num_threads(1)
     case = next(case for case in CASES if case.method == name)
-    _runs(case, _TINY[model.segmenter], device, ood)[variant]()  # libraries are loaded, kernels built
+    _runs(case, TINY[model.segmenter], device, ood)[variant]()  # libraries are loaded, kernels built
     run = _runs(case, model, device, ood)[variant]
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()

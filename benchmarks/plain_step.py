@@ -94,7 +94,7 @@ def maps(boxes: Tensor, side: int) -> Tensor:
     out = torch.zeros(len(boxes), side, side)
     for index, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
         out[index, y0:y1, x0:x1] = 1
-    return out
+    return out.to(boxes.device)
 
 
 def mix(a: Tensor, b: Tensor, box: Tensor) -> Tensor:

@@ -220,4 +220,4 @@ def test_a_formula_that_differs_is_found(methods):
     case = methods.CASES[0]
     wrong = replace(case, formula=lambda *given: 1.01 * case.formula(*given))
     with pytest.raises(AssertionError, match="supervised, tiny 33²×2: the inlined formula has losses"):
-        methods._rows(wrong, methods._TINY["deeplabv3plus"], methods.Size(1, tiny=True), ood=False)
+        methods._rows(wrong, methods.TINY["deeplabv3plus"], methods.Size(1, tiny=True), ood=False)

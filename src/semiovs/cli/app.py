@@ -55,6 +55,7 @@ VERBS: Mapping[str, Verb] = {
     "labels": Verb("semiovs.cli.labels:labels", "Inspect, verify, merge and view stored labels; export and import "
                                                 "annotations."),
     "ovs": Verb("semiovs.cli.ovs:ovs", "Train an open-vocabulary teacher on labelled images with class names."),
+    "bench": Verb("semiovs.cli.bench:bench", "Time this machine on your data; propose workers, batch, precision."),
     "train": Verb("semiovs.cli.train:train", "Train from a preset or YAML, with key=value on top."),
     "resume": Verb("semiovs.cli.resume:resume", "Continue a run from its newest valid checkpoint."),
     "evaluate": Verb("semiovs.cli.evaluate:evaluate", "Per-class IoU of a run or of weights."),

@@ -37,7 +37,11 @@ class CrossEntropy(nn.Module):
     def mean(self, logits: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
         """The mean over the pixels `keep` (B, H, W) bool."""
         target = mask.where(keep, IGNORE)
-        total = F.cross_entropy(to_float32(logits), target, self.weights, ignore_index=IGNORE, reduction="sum")
+        # a GPU's kernel that sums does so in any order, which torch refuses where bits are to repeat
+        strict = logits.is_cuda and torch.are_deterministic_algorithms_enabled()
+        total = F.cross_entropy(
+            to_float32(logits), target, self.weights, ignore_index=IGNORE, reduction="none" if strict else "sum"
+        ).sum()
         if self.weights is None:
             return total / denominator(keep.sum(), self.pooled)
         share = (self.weights[mask.where(keep, 0)] * keep).sum()

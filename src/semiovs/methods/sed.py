@@ -114,7 +114,7 @@ class Sed(Method):
         vocabulary = self.student.vocabulary
         if vocabulary is None or len(vocabulary.prompts) != len(vocabulary):
             raise UsageError("method.nested: needs a vocabulary with one concept a class")
-        true = nesting(vocabulary.prompts).to(mask.device)
+        true = nesting(vocabulary.prompts, mask.device)
         chosen = self.draws.classes((true & _seen(mask)).any(dim=1), min(self.sample or len(true), len(true)))
         yes = true[chosen][:, mask].transpose(0, 1)
         return chosen, partial(self.loss_of_names, yes=yes, labelled=mask != IGNORE)
@@ -170,14 +170,14 @@ class Sed(Method):
 
 
 @lru_cache(maxsize=4)
-def nesting(names: tuple[str, ...]) -> Tensor:
+def nesting(names: tuple[str, ...], device: torch.device | str = "cpu") -> Tensor:
     """Which names hold for which mask values: (K, 256) bool; for a class, every name whose words are all in its own."""
     words = [frozenset(words_of(name)) for name in names]
     true = torch.zeros(len(names), IGNORE + 1, dtype=torch.bool)
     for name, own in enumerate(words):
         for label, others in enumerate(words):
             true[name, label] = own <= others
-    return true
+    return true.to(device)
 
 
 def _seen(mask: Tensor) -> Tensor:

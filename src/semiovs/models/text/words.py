@@ -41,6 +41,7 @@ class WordText(nn.Module):
         with torch.no_grad():
             self.table.weight[buckets].zero_()
         self._rows: dict[str, list[int]] = {}
+        self._latest: tuple[tuple[tuple[str, ...], torch.device], Tensor] | None = None
 
     @property
     def identity(self) -> str:
@@ -49,11 +50,10 @@ class WordText(nn.Module):
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """N sentences -> (N, dim) float32 on the table's device, not normalised."""
-        found = [self._rows_of(text) for text in texts]
-        longest = max((len(rows) for rows in found), default=0)
-        padded = [rows + [self.buckets] * (longest - len(rows)) for rows in found]
-        rows = torch.tensor(padded, dtype=torch.long, device=self.table.weight.device)
-        vectors: Tensor = self(rows.reshape(len(texts), longest))
+        asked = tuple(texts), self.table.weight.device
+        if self._latest is None or self._latest[0] != asked:  # the same each step, which then does not wait for them
+            self._latest = asked, self._make_rows(*asked)
+        vectors: Tensor = self(self._latest[1])
         return vectors
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -63,6 +63,14 @@ class WordText(nn.Module):
             mean = self.table(rows).sum(dim=1) / count
             mixed: Tensor = self.out(mean + self.mix(mean))
         return mixed
+
+    def _make_rows(self, texts: tuple[str, ...], device: torch.device) -> Tensor:
+        """(N, 2L) for `forward`, of use in training also where they are first asked for in inference mode."""
+        found = [self._rows_of(text) for text in texts]
+        longest = max((len(rows) for rows in found), default=0)
+        padded = [rows + [self.buckets] * (longest - len(rows)) for rows in found]
+        with torch.inference_mode(False):
+            return torch.tensor(padded, dtype=torch.long, device=device).reshape(len(texts), longest)
 
     def _rows_of(self, text: str) -> list[int]:
         known = self._rows.get(text)
