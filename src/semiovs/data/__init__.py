@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled, take_mirrored, take_next
     from semiovs.data.collection import Collection
+    from semiovs.data.device_views import make_missing_views
     from semiovs.data.label_source import LabelSource, MaskFiles, MaskFolder
     from semiovs.data.machine_limits import require_shared_memory
     from semiovs.data.normalization import normalize
@@ -29,6 +30,7 @@ __all__ = [
     "ViewRequest",
     "batch_digest",
     "loader",
+    "make_missing_views",
     "normalize",
     "require_shared_memory",
     "steps_per_epoch",
@@ -39,6 +41,7 @@ __all__ = [
 _MODULES = {
     "batch": ("Batch", "Labeled", "OpenVocab", "Unlabeled", "take_mirrored", "take_next"),
     "normalization": ("normalize",),
+    "device_views": ("make_missing_views",),
     "collection": ("Collection",),
     "label_source": ("LabelSource", "MaskFiles", "MaskFolder"),
     "streams": ("StepStream", "batch_digest", "steps_per_epoch"),

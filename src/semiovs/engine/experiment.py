@@ -17,7 +17,15 @@ from torch import Tensor, nn
 from semiovs.audit.band_statistics import MOST, BandStatistics, list_training_images, measure_bands
 from semiovs.audit.check import check_collection, count_pixels
 from semiovs.config.schema import Config
-from semiovs.data import Batch, StepStream, loader, normalize, require_shared_memory, steps_per_epoch
+from semiovs.data import (
+    Batch,
+    StepStream,
+    loader,
+    make_missing_views,
+    normalize,
+    require_shared_memory,
+    steps_per_epoch,
+)
 from semiovs.data.collection import LABELED, Collection
 from semiovs.data.label_source import ShuffledLabels
 from semiovs.engine.before_training import Counts, fill_class_weights, find_unseen_dilations, find_untaught_classes
@@ -44,7 +52,7 @@ T = TypeVar("T")
 DEFAULT_EPOCHS = 20
 
 #: Keys of ``data`` that configure how views are made of images.
-_VIEWS = {"crop_size", "scale", "fit", "pipeline", "look"}
+_VIEWS = {"crop_size", "scale", "fit", "pipeline", "look", "augment"}
 
 #: Evaluations of a run whose configuration does not say how many.
 MOST_EVALUATIONS = 20
@@ -340,6 +348,7 @@ def _make_prepare(segmenter: Segmenter, config: Config, world: World) -> Callabl
 
     def prepare(batch: Batch) -> Batch:
         """uint8 from the loader -> normalised images on the device."""
-        return normalize(batch.to(world.device, non_blocking=True), pixels.mean, pixels.std).map(image_like)
+        whole = make_missing_views(batch.to(world.device, non_blocking=True))
+        return normalize(whole, pixels.mean, pixels.std).map(image_like)
 
     return prepare
