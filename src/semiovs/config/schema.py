@@ -136,7 +136,13 @@ class DataConfig(Section):
         "brightness, contrast, "
         "blur; blur; none: the weak view",
     )
-    workers: Int = Field(2, ge=0, le=128, description="loader processes per rank")
+    workers: Int | None = Field(
+        None,
+        ge=0,
+        le=128,
+        description="loader processes per rank; null: 2 on a CPU; on a GPU all cores of the rank but one, at most 8; "
+        "fewer where /dev/shm is small",
+    )
 
     @model_validator(mode="after")
     def _check_name(self) -> Self:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from semiovs.data.collection import Collection
     from semiovs.data.device_views import make_missing_views
     from semiovs.data.label_source import LabelSource, MaskFiles, MaskFolder
-    from semiovs.data.machine_limits import require_shared_memory
+    from semiovs.data.machine_limits import choose_workers, require_shared_memory
     from semiovs.data.normalization import normalize
     from semiovs.data.streams import StepStream, batch_digest, steps_per_epoch
     from semiovs.data.view_request import ViewRequest
@@ -29,6 +29,7 @@ __all__ = [
     "Unlabeled",
     "ViewRequest",
     "batch_digest",
+    "choose_workers",
     "loader",
     "make_missing_views",
     "normalize",
@@ -47,7 +48,7 @@ _MODULES = {
     "streams": ("StepStream", "batch_digest", "steps_per_epoch"),
     "view_request": ("ViewRequest",),
     "workers": ("LoadingStoppedError", "loader"),
-    "machine_limits": ("require_shared_memory",),
+    "machine_limits": ("choose_workers", "require_shared_memory"),
 }
 #: Names of earlier versions -> those of today.
 _RENAMED = {"flipped": "take_mirrored", "followed": "take_next"}

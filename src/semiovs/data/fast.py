@@ -186,14 +186,18 @@ def _adjust_saturation(pixels: Pixels, factor: float, out: Pixels | None) -> Pix
 
 
 def _adjust_hue(pixels: Pixels, shift: float, out: Pixels | None) -> Pixels:
+    colors = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV_FULL)
+    cv2.insertChannel(cv2.LUT(cv2.extractChannel(colors, 0), _make_hue_table(int(shift * 255))), colors, 0)
+    return _as_uint8(cv2.cvtColor(colors, cv2.COLOR_HSV2RGB_FULL, out))
+
+
+@lru_cache(maxsize=256)
+def _make_hue_table(steps: int) -> Pixels:
     """PIL counts hue in 255 steps that wrap at 256, OpenCV in 256 steps: a table goes from one to the other and
     back.
     """
-    hue = (np.arange(256) * 255 // 256 + int(shift * 255)) % 256
-    table = (np.rint(hue * 256 / 255) % 256).astype(np.uint8)
-    colors = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV_FULL)
-    cv2.insertChannel(cv2.LUT(cv2.extractChannel(colors, 0), table), colors, 0)
-    return _as_uint8(cv2.cvtColor(colors, cv2.COLOR_HSV2RGB_FULL, out))
+    hue = (np.arange(256) * 255 // 256 + steps) % 256
+    return (np.rint(hue * 256 / 255) % 256).astype(np.uint8)
 
 
 def _to_gray(pixels: Pixels, out: Pixels | None) -> Pixels:

@@ -105,7 +105,7 @@ class Augment:
         made, boxes = [], []
         for _ in range(views):
             made.append(self._make_strong(crop, draws))
-            boxes.append(torch.tensor(draw_cutmix_box(self.crop_size, draws)))
+            boxes.append(torch.from_numpy(np.array(draw_cutmix_box(self.crop_size, draws))))
         return tuple(made), tuple(boxes)
 
 

@@ -20,6 +20,7 @@ from semiovs.config.schema import Config
 from semiovs.data import (
     Batch,
     StepStream,
+    choose_workers,
     loader,
     make_missing_views,
     normalize,
@@ -134,11 +135,17 @@ class Experiment:
         Raises:
             ResourcesError: what the loader processes prepare ahead does not fit into shared memory.
         """
-        start, workers = self.learner.step * self.recipe.accumulate, self.config.data.workers
+        start, workers = self.learner.step * self.recipe.accumulate, self.workers
         if start < len(self.stream):
             require_shared_memory(self.stream.count_bytes(), workers, processes=count_local_processes())
             self.world.barrier()  # no process fills it while another one measures
         return loader(self.stream, start, len(self.stream), workers=workers, stopping=stopping)
+
+    @property
+    def workers(self) -> int:
+        """Loader processes of this rank."""
+        on_gpu, processes = self.world.device.type == "cuda", count_local_processes()
+        return choose_workers(self.config.data.workers, self.stream.count_bytes(), processes=processes, on_gpu=on_gpu)
 
     @property
     def images_per_step(self) -> int:
