@@ -55,6 +55,9 @@ def measure_cpu(arguments: Sequence[str]) -> int:
         "--tiny", action="store_true", help="seconds, to see that everything runs; numbers mean nothing"
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where `methods` runs")
+    parser.add_argument(
+        "--images", type=Path, help="folder with photographs (images/) and masks (labels/), for more rows of `loader`"
+    )
     given = parser.parse_args(arguments)
     unknown = [name for name in given.subjects if name not in SUBJECTS + LONG]
     if unknown:
@@ -68,7 +71,7 @@ def measure_cpu(arguments: Sequence[str]) -> int:
     out: Path | None = given.out or (None if given.subjects or given.tiny else OUT)
     old = {} if out is None or not given.subjects else _measured_alike(out, parser)
     chosen = [s for s in SUBJECTS + LONG if s in given.subjects] or list(SUBJECTS)
-    result = run(chosen, Size(given.runs, given.tiny, given.device))
+    result = run(chosen, Size(given.runs, given.tiny, given.device, given.images))
     subjects = old | result["subjects"]
     result["subjects"] = {name: subjects[name] for name in SUBJECTS + LONG if name in subjects}
     if out is not None:

@@ -7,18 +7,21 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 
 @dataclass(frozen=True)
 class Size:
     """How long to measure, and where. tiny: the smallest inputs that still run everything; the numbers then mean
-    nothing.
+    nothing; images: folder with photographs in `images` and their masks, gray or palette, in `labels`, for the subjects
+    that read images.
     """
 
     runs: int = 5
     tiny: bool = False
     device: str = "cpu"
+    images: Path | None = None
 
     def of(self, full: int, tiny: int) -> int:
         return tiny if self.tiny else full

@@ -21,6 +21,15 @@ def make(folder: Path, count: int, size: tuple[int, int]) -> list[tuple[Path, Pa
     return pairs
 
 
+def find(folder: Path, count: int) -> list[tuple[Path, Path]]:
+    """`count` photographs (JPEG) of `folder`/images, spread over all of them, with their masks in `folder`/labels."""
+    masks = {mask.stem: mask for mask in (folder / "labels").rglob("*.png")}
+    found = [(image, masks[image.stem]) for image in sorted((folder / "images").rglob("*.jpg")) if image.stem in masks]
+    if not found:
+        raise SystemExit(f"{folder}: no images/*.jpg with a labels/*.png of the same name")
+    return found[:: max(1, len(found) // count)][:count]
+
+
 def _texture(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
     layers = 0.7 * _noise(rng, size)[..., None] + 0.4 * np.stack([_noise(rng, size) for _ in range(3)], axis=-1)
     out: NDArray[np.uint8] = np.clip(layers / layers.std() * 55 + rng.uniform(90, 150), 0, 255).astype(np.uint8)

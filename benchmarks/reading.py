@@ -9,9 +9,8 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-
-from PIL import Image
 
 from benchmarks import pictures
 from benchmarks.measure import Row, Size, alternately, rate, repeated
@@ -21,8 +20,7 @@ from semiovs.images.containers.container import forget_container, open_container
 from semiovs.images.containers.tar_index import index_tar
 from semiovs.images.image import read_image
 from semiovs.images.pixel_cache import PixelCache
-
-Read = Callable[[Path], Image.Image]
+from semiovs.images.readers import RGB, Picture
 
 
 def rows(size: Size) -> list[Row]:
@@ -83,7 +81,7 @@ def _index(root: Path, size: Size) -> list[Row]:
 
 
 def _decoded(files: Sequence[Path], root: Path, size: Size) -> list[Row]:
-    cached = _filled(files, root)
+    cached = _filled(files, root).read
     turns, work = size.of(4, 1), size.of(4, 1) * len(files)
     times = alternately(size, decoded=_all(read_image, files, turns), cached=_all(cached, files, turns))
     return [rate("image, decoded once", times, "cached", "decoded", "images / CPU s", work=work)]
@@ -91,29 +89,30 @@ def _decoded(files: Sequence[Path], root: Path, size: Size) -> list[Row]:
 
 def _samples(files: Sequence[Path], root: Path, size: Size) -> list[Row]:
     """A weak and two strong views of 321x321, as `loader` measures them."""
-    cached, side = _filled(files, root), size.of(321, 65)
+    cache, side = _filled(files, root), size.of(321, 65)
     found = []
     for pipeline in ("fast", "reference"):
         augment = Augment(side, pipeline=pipeline)
+        decode, load = (RGB.read_lazily, cache.read_lazily) if pipeline == "fast" else (RGB, cache)
 
-        def sample(read: Read, path: Path, augment: Augment = augment) -> object:
+        def sample(read: Callable[[Path], Picture], path: Path, augment: Augment = augment) -> object:
             return augment.unlabeled(read(path), 2, ItemDraws(len(path.name)))
 
         times = alternately(
             size,
-            decoded=_all(lambda path: sample(read_image, path), files, 1),
-            cached=_all(lambda path: sample(cached, path), files, 1),
+            decoded=_all(partial(sample, decode), files, 1),
+            cached=_all(partial(sample, load), files, 1),
         )
         name = f"unlabelled sample, {pipeline} pipeline, decoded once"
         found.append(rate(name, times, "cached", "decoded", "samples / CPU s", work=len(files)))
     return found
 
 
-def _filled(files: Sequence[Path], root: Path) -> Read:
+def _filled(files: Sequence[Path], root: Path) -> PixelCache:
     cache = PixelCache.open(root / "decoded", 10**9)
     for file in files:
         assert cache.read(file).tobytes() == read_image(file).tobytes()
-    return cache.read
+    return cache
 
 
 def _all(read: Callable[[Path], object], paths: Sequence[Path], turns: int) -> Callable[[], None]:

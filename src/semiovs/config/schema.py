@@ -125,13 +125,24 @@ class DataConfig(Section):
         description="reference: PIL operations and draws as published, as all published recipes say; fast: same draws "
         "by OpenCV, pixels within a few levels",
     )
+    augment: Literal["workers", "device"] | None = Field(
+        None,
+        description="where strong views get their colours and blur: workers, the loader processes; device, the "
+        "training's device, for a batch at once, with the same draws (RGB alone); null: workers",
+    )
     look: Literal["color", "tone", "blur", "none"] = Field(
         "color",
         description="strong views: color, as published (with `bands`: tone, and each band by itself); tone: "
         "brightness, contrast, "
         "blur; blur; none: the weak view",
     )
-    workers: Int = Field(2, ge=0, le=128, description="loader processes per rank")
+    workers: Int | None = Field(
+        None,
+        ge=0,
+        le=128,
+        description="loader processes per rank; null: 2 on a CPU; on a GPU all cores of the rank but one, at most 8; "
+        "fewer where /dev/shm is small",
+    )
 
     @model_validator(mode="after")
     def _check_name(self) -> Self:
@@ -149,6 +160,8 @@ class DataConfig(Section):
             for key in given:
                 raise ValueError(f"{key}: needs bands, the channels of the files, like [1, 2, 3, 4]")
             return
+        if self.augment == "device":
+            raise ValueError("augment: device is for RGB images, and bands names channels; take workers")
         for key in ("bands", "rgb"):
             if any(not 1 <= band <= MOST_BANDS for band in getattr(self, key) or ()):
                 raise ValueError(f"{key}: channels are counted from 1, and end at {MOST_BANDS}")

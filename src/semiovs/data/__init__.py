@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled, take_mirrored, take_next
     from semiovs.data.collection import Collection
+    from semiovs.data.device_views import make_missing_views
     from semiovs.data.label_source import LabelSource, MaskFiles, MaskFolder
-    from semiovs.data.machine_limits import require_shared_memory
+    from semiovs.data.machine_limits import choose_workers, require_shared_memory
     from semiovs.data.normalization import normalize
     from semiovs.data.streams import StepStream, batch_digest, steps_per_epoch
     from semiovs.data.view_request import ViewRequest
@@ -28,7 +29,9 @@ __all__ = [
     "Unlabeled",
     "ViewRequest",
     "batch_digest",
+    "choose_workers",
     "loader",
+    "make_missing_views",
     "normalize",
     "require_shared_memory",
     "steps_per_epoch",
@@ -39,12 +42,13 @@ __all__ = [
 _MODULES = {
     "batch": ("Batch", "Labeled", "OpenVocab", "Unlabeled", "take_mirrored", "take_next"),
     "normalization": ("normalize",),
+    "device_views": ("make_missing_views",),
     "collection": ("Collection",),
     "label_source": ("LabelSource", "MaskFiles", "MaskFolder"),
     "streams": ("StepStream", "batch_digest", "steps_per_epoch"),
     "view_request": ("ViewRequest",),
     "workers": ("LoadingStoppedError", "loader"),
-    "machine_limits": ("require_shared_memory",),
+    "machine_limits": ("choose_workers", "require_shared_memory"),
 }
 #: Names of earlier versions -> those of today.
 _RENAMED = {"flipped": "take_mirrored", "followed": "take_next"}

@@ -68,7 +68,8 @@ class Unlabeled(_BatchPart):
     """Unlabelled images.
 
     weak: (B, 3, H, W); strong: strong views of the same geometry, each (B, 3, H, W); valid: (B, H, W) bool, False on
-    padding; boxes: one (B, 4) int64 per strong view, x0, y0, x1, y1 half-open, an empty box is all zeros.
+    padding; boxes: one (B, 4) int64 per strong view, x0, y0, x1, y1 half-open, an empty box is all zeros. Between
+    processes a strong view may be the row of numbers that `semiovs.data.make_missing_views` makes it of.
     """
 
     weak: Tensor

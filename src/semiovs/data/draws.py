@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import random
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.random.bit_generator import ISeedSequence
+from numpy.typing import DTypeLike, NDArray
 
 
 def item_seed(seed: int, stream: str, epoch: int, index: int) -> int:
     """Seed below 2**32 of one item: a stable hash of (seed, stream, epoch, index), the same on every machine."""
     digest = hashlib.blake2b(f"{seed}/{stream}/{epoch}/{index}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "little")
+
+
+class _Unseeded(ISeedSequence):
+    """Zeros: seeding from the system takes numpy longer than all draws of an item, and is overwritten at once."""
+
+    def generate_state(self, n_words: int, dtype: DTypeLike = np.uint32) -> NDArray[Any]:
+        return np.zeros(n_words, dtype)
+
+
+_UNSEEDED = _Unseeded()
 
 
 class ItemDraws:
@@ -23,8 +36,10 @@ class ItemDraws:
 
     def __init__(self, seed: int) -> None:
         self.python = random.Random(seed)
-        self.numpy = np.random.RandomState(seed)
+        self.numpy = np.random.RandomState(np.random.MT19937(_UNSEEDED))  # type: ignore[arg-type]
+        self.numpy.seed(seed)
         self.torch = torch.Generator().manual_seed(seed)
+        self._number = torch.empty(1)
 
     def integer(self, low: int, high: int) -> int:
         """Integer in [low, high], both ends included (Python generator)."""
@@ -44,7 +59,7 @@ class ItemDraws:
 
     def torch_uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         """Number in [low, high) (torch generator)."""
-        return float(torch.empty(1).uniform_(low, high, generator=self.torch))
+        return self._number.uniform_(low, high, generator=self.torch).item()
 
     def permutation(self, length: int) -> list[int]:
         """Order of `length` things (torch generator)."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from semiovs.data import bands, fast, reference
 from semiovs.data.batch import Labeled, OpenVocab, Unlabeled
+from semiovs.data.device_views import encode_look
 from semiovs.data.draws import ItemDraws
 from semiovs.data.label_source import LabelSource
 from semiovs.data.transforms import Geometry, LookKind, Pipeline, StrongLook, draw_cutmix_box
@@ -35,7 +36,7 @@ class Augment:
     """Draws square crops of side `crop_size` and their strong views, and makes tensors of them.
 
     scale: range of the resize factor; fit: see `Geometry.draw`; pipeline: a key of `PIPELINES`; look, bands: see
-    `StrongLook.draw`.
+    `StrongLook.draw`; looks_only: instead of strong views, rows of which `semiovs.data.make_missing_views` makes them.
 
     The methods take an image as read and return parts without batch dimension: images uint8 (3, S, S), bands uint16
     (C, S, S), masks and confidences uint8 (S, S). `semiovs.data.normalize` makes a method's input of a batch of them.
@@ -47,13 +48,14 @@ class Augment:
     fit: tuple[int, int] | None = None
     look: LookKind = "color"
     bands: int | None = None
+    looks_only: bool = False
 
     def labeled(self, image: Picture, mask: NDArray[np.uint8], views: int, draws: ItemDraws) -> Labeled:
         """Crop a labelled image. mask: (H, W); views: number of strong views of the same crop, without boxes."""
         make, geometry = self._draw_geometry(image, draws)
         crop = make.crop(image, geometry)
         pixels = torch.from_numpy(make.crop_labels(mask, geometry, IGNORE))
-        strong = tuple(make.to_tensor(make.make_strong(crop, self._draw_look(draws))) for _ in range(views))
+        strong = tuple(self._make_strong(crop, draws) for _ in range(views))
         return Labeled(make.to_tensor(crop), pixels, strong)
 
     def unlabeled(self, image: Picture, views: int, draws: ItemDraws) -> Unlabeled:
@@ -84,13 +86,14 @@ class Augment:
         return OpenVocab(
             make.to_tensor(crop),
             strong,
-            torch.from_numpy(np.where(valid, labels, np.uint8(0))),
+            torch.from_numpy(labels * valid),
             torch.from_numpy(scores),
             torch.from_numpy(valid),
         )
 
-    def _draw_look(self, draws: ItemDraws) -> StrongLook:
-        return StrongLook.draw(draws, self.look, self.bands)
+    def _make_strong(self, crop: Any, draws: ItemDraws) -> Tensor:
+        look, make = StrongLook.draw(draws, self.look, self.bands), PIPELINES[self.pipeline]
+        return encode_look(look) if self.looks_only else make.to_tensor(make.make_strong(crop, look))
 
     def _draw_geometry(self, image: Picture, draws: ItemDraws) -> tuple[Pipeline[Any, Any], Geometry]:
         geometry = Geometry.draw(image.size, self.crop_size, self.scale, draws, fit=self.fit)
@@ -99,10 +102,10 @@ class Augment:
     def _make_strong_views(
         self, crop: Any, views: int, draws: ItemDraws
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        make, made, boxes = PIPELINES[self.pipeline], [], []
+        made, boxes = [], []
         for _ in range(views):
-            made.append(make.to_tensor(make.make_strong(crop, self._draw_look(draws))))
-            boxes.append(torch.tensor(draw_cutmix_box(self.crop_size, draws)))
+            made.append(self._make_strong(crop, draws))
+            boxes.append(torch.from_numpy(np.array(draw_cutmix_box(self.crop_size, draws))))
         return tuple(made), tuple(boxes)
 
 

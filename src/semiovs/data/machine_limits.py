@@ -16,6 +16,8 @@ except ImportError:  # pragma: no cover - Windows
 
 #: Batches that each worker prepares ahead.
 PREFETCH = 2
+#: Workers of a rank by default, beside a model that computes on the CPU; the most beside one on a GPU.
+_BESIDE_CPU, _MOST = 2, 8
 #: Where torch's workers put what they hand over, and what helps if it is too small.
 SHARED = Path("/dev/shm")
 SHARED_ADVICE = "enlarge it (docker run --shm-size=8g), or let the main process load images: data.workers=0"
@@ -39,6 +41,22 @@ def require_shared_memory(batch_bytes: int, workers: int, *, processes: int = 1)
             f"{SHARED} has {free / 2**20:.0f} MB free, but batches that are prepared ahead need {need / 2**20:.0f} MB; "
             f"{SHARED_ADVICE}"
         )
+
+
+def choose_workers(asked: int | None, batch_bytes: int, *, processes: int = 1, on_gpu: bool = False) -> int:
+    """Loader processes per rank: those asked for; else `_BESIDE_CPU` where the model computes on the cores too, and on
+    a GPU all cores of the rank but one, at most `_MOST`; fewer if what they prepare ahead would not fit.
+
+    batch_bytes, processes: see `require_shared_memory`. The batches are the same with any number.
+    """
+    if asked is not None:
+        return asked
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(_MOST, max(1, cores // processes - 1)) if on_gpu else _BESIDE_CPU
+    free = _find_free_shared_memory()
+    while workers and free is not None and (workers * PREFETCH + 1) * batch_bytes * processes > free:
+        workers -= 1
+    return workers
 
 
 def _find_free_shared_memory() -> int | None:

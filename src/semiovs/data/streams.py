@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch.utils.data import Dataset
 
 from semiovs.data.batch import Batch, Labeled, OpenVocab, Unlabeled
 from semiovs.data.collection import Collection
+from semiovs.data.device_views import LOOK_NUMBERS
 from semiovs.data.draws import ItemDraws, item_seed
 from semiovs.data.items import Augment, read_labeled, read_ood, stack_items
 from semiovs.data.sampler import PartnerSampler, StreamItem, StreamSampler
@@ -30,7 +33,8 @@ class StepStream(Dataset[Batch]):
     views: the streams and views that the method asks for; batch_size, unlabeled_batch_size, ood_batch_size: images per
     micro-step and rank (None: unlabelled as labelled, OOD as unlabelled); micro_steps_total: length; confidence:
     ``ones``, or that of the label source (``score``, ``calibrated``); pipeline: `data.pipeline`, for RGB images (bands
-    have their own); fit: see `Geometry.draw`; look: see `StrongLook.draw`.
+    have their own); fit: see `Geometry.draw`; look: see `StrongLook.draw`; augment: with ``device`` strong views are
+    left to `make_missing_views`.
 
     Raises:
         DataError: a stream that `views` asks for has no images, or too few to find CutMix partners.
@@ -54,13 +58,23 @@ class StepStream(Dataset[Batch]):
         pipeline: Literal["reference", "fast"] = "reference",
         fit: tuple[int, int] | None = None,
         look: LookKind = "color",
+        augment: Literal["workers", "device"] | None = None,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of {world_size}")
         self.sources = sources
         self.views = views
         bands = sources.images.bands
-        self.augment = Augment(crop_size, scale, pipeline if bands is None else "bands", fit, look, bands)
+        self._read: Callable[[Path], Any] = sources.images.read_lazily if pipeline == "fast" else sources.images
+        self.augment = Augment(
+            crop_size,
+            scale,
+            pipeline if bands is None else "bands",
+            fit,
+            look,
+            bands,
+            looks_only=augment == "device",
+        )
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -87,13 +101,14 @@ class StepStream(Dataset[Batch]):
         image, plane = 3 * side**2, side**2
         if self.augment.bands is not None:
             image = 2 * self.augment.bands * side**2
+        strong = 4 * LOOK_NUMBERS if self.augment.looks_only else image
         views, labeled, box = self.views, self._labeled.batch_size, 4 * 8
-        total = labeled * ((1 + views.labeled) * image + plane)
+        total = labeled * (image + views.labeled * strong + plane)
         if self._unlabeled is not None and views.unlabeled is not None:
             streams = 1 if self._mixing is None else 2
-            total += streams * self._unlabeled.batch_size * (image + plane + views.unlabeled * (image + box))
+            total += streams * self._unlabeled.batch_size * (image + plane + views.unlabeled * (strong + box))
         if self._ood is not None and views.ood is not None:
-            total += self._ood.batch_size * ((1 + views.ood) * image + 3 * plane)
+            total += self._ood.batch_size * (image + views.ood * strong + 3 * plane)
         return total
 
     def __getitem__(self, step: int) -> Batch:
@@ -115,13 +130,13 @@ class StepStream(Dataset[Batch]):
         return Batch(labeled, unlabeled, mixing, ood)
 
     def _read_labeled_item(self, place: StreamItem) -> Labeled:
-        image, mask = read_labeled(self.sources.labeled[place.item], self.sources.masks, self.sources.images)
+        image, mask = read_labeled(self.sources.labeled[place.item], self.sources.masks, self._read)
         return self.augment.labeled(image, mask, self.views.labeled, self._make_draws("labeled", place))
 
     def _read_unlabeled_item(self, place: StreamItem, stream: str) -> Unlabeled:
         assert self.sources.unlabeled is not None
         assert self.views.unlabeled is not None
-        image = self.sources.images(self.sources.unlabeled[place.item].image)
+        image = self._read(self.sources.unlabeled[place.item].image)
         return self.augment.unlabeled(image, self.views.unlabeled, self._make_draws(stream, place))
 
     def _replace_boxes(self, unlabeled: Unlabeled, step: int) -> Unlabeled:
@@ -138,8 +153,7 @@ class StepStream(Dataset[Batch]):
         assert self.sources.ood is not None
         assert self.views.ood is not None
         record = self.sources.ood[place.item]
-        given, read = self.sources.ood_labels, self.sources.images
-        image, label, confidence = read_ood(record, given, scores=self.scores, read=read)
+        image, label, confidence = read_ood(record, self.sources.ood_labels, scores=self.scores, read=self._read)
         return self.augment.ood(image, label, confidence, self.views.ood, self._make_draws("ood", place))
 
     def _make_draws(self, stream: str, place: StreamItem) -> ItemDraws:

@@ -17,7 +17,16 @@ from torch import Tensor, nn
 from semiovs.audit.band_statistics import MOST, BandStatistics, list_training_images, measure_bands
 from semiovs.audit.check import check_collection, count_pixels
 from semiovs.config.schema import Config
-from semiovs.data import Batch, StepStream, loader, normalize, require_shared_memory, steps_per_epoch
+from semiovs.data import (
+    Batch,
+    StepStream,
+    choose_workers,
+    loader,
+    make_missing_views,
+    normalize,
+    require_shared_memory,
+    steps_per_epoch,
+)
 from semiovs.data.collection import LABELED, Collection
 from semiovs.data.label_source import ShuffledLabels
 from semiovs.engine.before_training import Counts, fill_class_weights, find_unseen_dilations, find_untaught_classes
@@ -45,7 +54,7 @@ T = TypeVar("T")
 DEFAULT_EPOCHS = 20
 
 #: Keys of ``data`` that configure how views are made of images.
-_VIEWS = {"crop_size", "scale", "fit", "pipeline", "look"}
+_VIEWS = {"crop_size", "scale", "fit", "pipeline", "look", "augment"}
 
 #: Evaluations of a run whose configuration does not say how many.
 MOST_EVALUATIONS = 20
@@ -127,11 +136,17 @@ class Experiment:
         Raises:
             ResourcesError: what the loader processes prepare ahead does not fit into shared memory.
         """
-        start, workers = self.learner.step * self.recipe.accumulate, self.config.data.workers
+        start, workers = self.learner.step * self.recipe.accumulate, self.workers
         if start < len(self.stream):
             require_shared_memory(self.stream.count_bytes(), workers, processes=count_local_processes())
             self.world.barrier()  # no process fills it while another one measures
         return loader(self.stream, start, len(self.stream), workers=workers, stopping=stopping)
+
+    @property
+    def workers(self) -> int:
+        """Loader processes of this rank."""
+        on_gpu, processes = self.world.device.type == "cuda", count_local_processes()
+        return choose_workers(self.config.data.workers, self.stream.count_bytes(), processes=processes, on_gpu=on_gpu)
 
     @property
     def images_per_step(self) -> int:
@@ -343,6 +358,7 @@ def _make_prepare(segmenter: Segmenter, config: Config, world: World) -> Callabl
 
     def prepare(batch: Batch) -> Batch:
         """uint8 from the loader -> normalised images on the device."""
-        return normalize(batch.to(world.device, non_blocking=True), pixels.mean, pixels.std).map(image_like)
+        whole = make_missing_views(batch.to(world.device, non_blocking=True))
+        return normalize(whole, pixels.mean, pixels.std).map(image_like)
 
     return prepare

@@ -81,7 +81,7 @@ def _time_step(experiment: Experiment) -> float:
 
     loading = _time(experiment, lambda: experiment.stream[place])
     learn()
-    passes, workers = _time(experiment, learn), experiment.config.data.workers
+    passes, workers = _time(experiment, learn), experiment.workers
     return recipe.accumulate * (max(passes, loading / workers) if workers else passes + loading)
 
 

@@ -14,8 +14,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from PIL import __version__ as PILLOW
 
@@ -23,6 +25,7 @@ from semiovs.errors import ConfigError, DataError
 from semiovs.files import open_locked
 from semiovs.images.containers.container import identify
 from semiovs.images.image import read_image, read_size
+from semiovs.images.lazy_image import LazyImage, RgbArray, read_lazily
 
 #: Version of the format; changes with `read_image` or the layout of an entry.
 _FORMAT = 1
@@ -92,11 +95,41 @@ class PixelCache:
             entry = self._entry(path)
         except (OSError, ValueError, DataError):
             return read_image(path)  # it says best what is wrong
-        image = self._load(entry)
-        if image is None:
-            image = read_image(path)
-            self._keep(entry, image)
+        pixels = self._load(entry)
+        if pixels is not None:
+            return Image.fromarray(pixels)
+        image = read_image(path)
+        self._keep(entry, image.size, image.tobytes())
         return image
+
+    def read_lazily(self, path: Path) -> LazyImage:
+        """The image, from the cache or decoded in its turn; where less of a JPEG file is enough, that is decoded, as
+        without a cache.
+
+        Raises:
+            DataError: as `semiovs.images.lazy_image.read_lazily`.
+        """
+        try:
+            entry = self._entry(path)
+        except (OSError, ValueError, DataError):
+            return read_lazily(path)
+        pixels = self._load(entry)
+        if pixels is None:
+            image = read_lazily(path)
+            return LazyImage(image.size, partial(self._decode, entry, image))
+        return LazyImage((pixels.shape[1], pixels.shape[0]), partial(self._reduce, path, pixels))
+
+    def _decode(self, entry: Path, image: LazyImage, most: float) -> tuple[RgbArray, int]:
+        pixels, divisor = image.decode(most)
+        if divisor == 1:
+            self._keep(entry, image.size, pixels.tobytes())
+        return pixels, divisor
+
+    def _reduce(self, path: Path, pixels: RgbArray, most: float) -> tuple[RgbArray, int]:
+        """What `LazyImage.decode` gives without a cache, where `pixels` are those of the whole image."""
+        if most >= 2 and (image := read_lazily(path)).reducible:
+            return image.decode(most)
+        return pixels, 1
 
     def _entry(self, path: Path) -> Path:
         name = hashlib.sha256(f"{_FORMAT}\0{PILLOW}\0{identify(path)}".encode(errors="surrogateescape")).hexdigest()[
@@ -104,25 +137,24 @@ class PixelCache:
         ]
         return self.root / name[:2] / f"{name}{_SUFFIX}"
 
-    def _load(self, entry: Path) -> Image.Image | None:
+    def _load(self, entry: Path) -> RgbArray | None:
         try:
-            data = entry.read_bytes()
+            data = np.fromfile(entry, np.uint8)
         except OSError:
             return None
         with suppress(struct.error):
-            magic, width, height, checksum = _HEADER.unpack_from(data)
-            pixels = memoryview(data)[_HEADER.size :]
+            magic, width, height, checksum = _HEADER.unpack_from(data.data)
+            pixels = data[_HEADER.size :]
             whole = magic == _MAGIC and len(pixels) == 3 * width * height > 0
-            if whole and zlib.crc32(pixels) == checksum:
-                return Image.frombytes("RGB", (width, height), pixels)
+            if whole and zlib.crc32(pixels.data) == checksum:
+                return pixels.reshape(height, width, 3)
         self._drop(entry, len(data))
         return None
 
-    def _keep(self, entry: Path, image: Image.Image) -> None:
-        if self._full or image.mode != "RGB":
+    def _keep(self, entry: Path, size: tuple[int, int], pixels: bytes) -> None:
+        if self._full:
             return
-        pixels = image.tobytes()
-        header = _HEADER.pack(_MAGIC, image.width, image.height, zlib.crc32(pixels))
+        header = _HEADER.pack(_MAGIC, *size, zlib.crc32(pixels))
         cost = _disk_usage(len(header) + len(pixels))
         temporary = entry.with_suffix(_TEMPORARY)
         try:

@@ -14,6 +14,7 @@ from PIL import Image
 from semiovs.config.schema import DataConfig
 from semiovs.errors import DataError
 from semiovs.images.image import read_image, read_size
+from semiovs.images.lazy_image import LazyImage, read_lazily
 from semiovs.images.pixels import Pixels, read_pixels, read_shape
 
 Span = tuple[float, float]
@@ -47,8 +48,8 @@ class BandImage:
         return self.width, self.height
 
 
-#: Images for augmentation and prediction; both kinds have `size`, `width` and `height`.
-Picture = Image.Image | BandImage
+#: Images for augmentation and prediction; all kinds have `size`, `width` and `height`.
+Picture = Image.Image | LazyImage | BandImage
 
 
 class ImageReader(Protocol):
@@ -60,6 +61,9 @@ class ImageReader(Protocol):
 
     def __call__(self, path: Path, /) -> Picture:
         """Read the image for the model."""
+
+    def read_lazily(self, path: Path, /) -> Picture:
+        """Read the image for the fast pipeline, which decodes it; of bands as by a call."""
 
     def read_rgb(self, path: Path, /) -> Image.Image:
         """Read the image for a teacher, as RGB."""
@@ -78,6 +82,9 @@ class _RgbReader:
 
     def __call__(self, path: Path) -> Image.Image:
         return read_image(path)
+
+    def read_lazily(self, path: Path) -> LazyImage:
+        return read_lazily(path)
 
     def read_rgb(self, path: Path) -> Image.Image:
         return read_image(path)
@@ -118,6 +125,10 @@ class BandReader:
             measured.
         """
         return self.to_bands(read_pixels(path), path)
+
+    def read_lazily(self, path: Path) -> BandImage:
+        """As a call."""
+        return self(path)
 
     def read_rgb(self, path: Path) -> Image.Image:
         """Read the file as RGB of 8 bits, from the bands that `data.rgb` names, or a single band as gray.

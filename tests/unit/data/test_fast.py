@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from semiovs.data.items import Augment
 from semiovs.data.streams import StepStream
 from semiovs.data.transforms import Geometry, StrongLook
 from semiovs.errors import ConfigError
+from semiovs.images.image import read_image
+from semiovs.images.lazy_image import read_lazily
 from unit import toy_data
 
 CROP = 97
@@ -128,6 +131,36 @@ def test_crops_are_within_their_bounds(picture, scale, mean, most):
         assert not got[~geometry.valid()].any()
         assert off.mean() <= mean, geometry
         assert off.max() <= most, geometry
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory):
+    """A JPEG file with half of the colours' resolution, as cameras write it; its sides are no multiples of 8."""
+    path = tmp_path_factory.mktemp("photograph") / "large.jpg"
+    natural(5, (1237, 931)).save(path, quality=90)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("scale", "mean", "most"), [((0.3, 2.0), 0.5, 4), ((0.13, 0.25), 1.5, 16), ((0.07, 0.12), 1.5, 16)]
+)
+def test_crops_of_files_are_within_their_bounds(photograph, scale, mean, most):
+    """From a quarter of the sides on, less than the whole JPEG file is decoded."""
+    image, seen = read_lazily(photograph), set()
+    whole = read_image(photograph)
+
+    def decode(asked):
+        pixels, divisor = image.decode(asked)
+        seen.add(divisor)
+        return pixels, divisor
+
+    for seed in range(12):
+        geometry = Geometry.draw(whole.size, CROP, scale, ItemDraws(seed))
+        got = fast.crop(replace(image, decode=decode), geometry)
+        off = difference(reference.crop(whole, geometry), got)
+        assert off.mean() <= mean, geometry
+        assert off.max() <= most, geometry
+    assert seen == ({1} if scale[1] > 0.25 else {2} if scale[1] == 0.25 else {4, 8} & seen)
 
 
 @pytest.mark.parametrize("size", SIZES)

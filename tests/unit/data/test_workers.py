@@ -11,7 +11,14 @@ from collections import deque
 import pytest
 import torch
 
-from semiovs.data import LoadingStoppedError, StepStream, ViewRequest, loader, require_shared_memory
+from semiovs.data import (
+    LoadingStoppedError,
+    StepStream,
+    ViewRequest,
+    choose_workers,
+    loader,
+    require_shared_memory,
+)
 from semiovs.data.workers import _wait_for_next
 from semiovs.errors import ResourcesError
 from unit import toy_data
@@ -49,6 +56,21 @@ def test_bytes_of_a_batch_are_counted_before_it_is_made(sources, views):
 
     given = stream(sources, views)
     assert given.count_bytes() == count(given[0])
+
+
+def test_workers_are_chosen_by_the_machine(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)), raising=False)
+    monkeypatch.setattr("semiovs.data.machine_limits._find_free_shared_memory", lambda: 64 * 2**20)
+    small, large = 2**20, 10 * 2**20
+    assert [choose_workers(asked, large) for asked in (0, 9)] == [0, 9]
+    assert choose_workers(None, small) == 2
+    assert [choose_workers(None, small, on_gpu=True, processes=n) for n in (1, 2, 6)] == [5, 2, 1]
+    assert choose_workers(None, large, on_gpu=True) == 2
+    assert choose_workers(None, 10 * large) == 0
+    require_shared_memory(large, choose_workers(None, large, on_gpu=True))
+    monkeypatch.setattr("semiovs.data.machine_limits._find_free_shared_memory", lambda: None)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    assert choose_workers(None, large, on_gpu=True) == 8
 
 
 def test_shared_memory_is_measured(monkeypatch):
