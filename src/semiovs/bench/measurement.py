@@ -71,7 +71,7 @@ def measure(config: Config, seconds: float, progress: Progress) -> Speeds:
             batch_size=config.train.batch_size,
             precision=experiment.recipe.precision.name,
             pipeline=config.data.pipeline,
-            workers=config.data.workers,
+            workers=experiment.workers,
             steps=experiment.recipe.total_steps,
         )
         reading = list(_read_all(experiment, budget, found.cores))

@@ -65,7 +65,6 @@ class StepStream(Dataset[Batch]):
         self.sources = sources
         self.views = views
         bands = sources.images.bands
-        self._read: Callable[[Path], Any] = sources.images.read_lazily if pipeline == "fast" else sources.images
         self.augment = Augment(
             crop_size,
             scale,
@@ -94,6 +93,12 @@ class StepStream(Dataset[Batch]):
 
     def __len__(self) -> int:
         return self.micro_steps_total
+
+    @property
+    def _read(self) -> Callable[[Path], Any]:
+        """Reads an image as the pipeline wants it."""
+        images = self.sources.images
+        return images.read_lazily if self.augment.pipeline == "fast" else images
 
     def count_bytes(self) -> int:
         """Bytes of one batch."""

@@ -60,13 +60,15 @@ def test_gray_blur_and_nothing_at_all(picture):
         assert off.mean() <= 0.3, radius
 
 
-def test_colours_at_the_ends_of_the_scale():
+@pytest.mark.parametrize(
+    ("operation", "amounts", "most"),
+    [*((operation, FACTORS, 1) for operation in ("brightness", "contrast", "saturation")), ("hue", (-0.25, 0.25), 8)],
+)
+def test_colours_at_the_ends_of_the_scale(operation, amounts, most):
     corners = np.array([[r, g, b] for r in (0, 255) for g in (0, 255) for b in (0, 255)], np.uint8)[None].repeat(4, 0)
-    for operation in ("brightness", "contrast", "saturation", "hue"):
-        for amount in (-0.25, 0.25) if operation == "hue" else FACTORS:
-            look = StrongLook(((operation, amount),))
-            (got,) = on_device(corners, look)
-            assert difference(fast.make_strong(corners, look), got).max() <= (8 if operation == "hue" else 1)
+    looks = [StrongLook(((operation, amount),)) for amount in amounts]
+    for look, got in zip(looks, on_device(corners, *looks), strict=True):
+        assert difference(fast.make_strong(corners, look), got).max() <= most
 
 
 def test_two_thousand_looks_have_the_distribution_of_the_fast_pipeline():
