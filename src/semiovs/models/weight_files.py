@@ -11,8 +11,7 @@ from semiovs.download import DownloadError, Progress, download
 from semiovs.env import weights_dir
 from semiovs.errors import WeightsError
 from semiovs.files import sha256_of, write_text
-from semiovs.models.pretrained import SUFFIXES
-from semiovs.models.weight_catalog import Place, Weights, catalogue, explain_download, locate
+from semiovs.models.weight_catalog import SUFFIXES, Place, Weights, catalogue, explain_download, locate
 from semiovs.models.weights import checksum_file
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from semiovs.errors import UsageError, WeightsError
 from semiovs.models import Normalization, build_segmenter
 from semiovs.models.encoders import build_encoder, encoder_names
-from semiovs.models.pretrained import find_file
+from semiovs.models.weight_catalog import find_file
 
 SMALL = ["tiny", "tf_efficientnet_lite0", "mobilenetv3_small_100", "resnet18"]
 

@@ -14,12 +14,12 @@ from torch import Tensor
 from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError
 from semiovs.files import sha256_of
-from semiovs.models.pretrained import find_file
 from semiovs.models.sed.checkpoint import Published, check_variant, from_state
 from semiovs.models.sed.network import Sed
 from semiovs.models.sed_layout import VARIANTS
 from semiovs.models.statedict import load_pickle, read_state, unwrap
 from semiovs.models.text import TextCache, embed_concepts
+from semiovs.models.weight_catalog import find_file
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: What the published predictor does to an image first: short side, and longest long side, in pixels.

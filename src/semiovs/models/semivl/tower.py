@@ -13,10 +13,10 @@ from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError, did_you_mean
 from semiovs.models.clip_vit import DenseClipViT, as_semivl, clip_library, fit_positions
 from semiovs.models.encoders import build_encoder
-from semiovs.models.pretrained import find_file
 from semiovs.models.segmenter import Normalization
 from semiovs.models.semivl_layout import to_tower
 from semiovs.models.statedict import compare, read_state, strip_prefix
+from semiovs.models.weight_catalog import find_file
 
 #: A tower of 0.2 M parameters with patches of 8 pixels, for tests and for learning from nothing on a CPU.
 TINY = "tiny"

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from semiovs.errors import UsageError, WeightsError, did_you_mean
 from semiovs.models.clip_vit import clip_library
 from semiovs.models.hub import explain_failure, hub
-from semiovs.models.pretrained import find_file
 from semiovs.models.statedict import compare, read_state, strip_prefix
 from semiovs.models.text.encoder import fingerprint
-from semiovs.models.weight_catalog import explain_download, find_by_clip, find_in_directory
+from semiovs.models.weight_catalog import explain_download, find_by_clip, find_file, find_in_directory
 
 #: Prompts that are encoded at once.
 BATCH = 512
