@@ -28,7 +28,7 @@ def card(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write card.html and card.json to.")] = Path(
         "teacher-card"
     ),
-    risk: options.AnyRisk = None,
+    risk: options.OptionalRisk = None,
     rare: options.RareClasses = "global",
     folds: options.Folds = 5,
     batch_size: options.BatchSize = 1,

@@ -54,7 +54,7 @@ Shard = Annotated[
     ),
 ]
 Risk = Annotated[float, typer.Option(help="Largest allowed share of wrong pixels among the kept ones of a class.")]
-AnyRisk = Annotated[
+OptionalRisk = Annotated[
     float | None,
     typer.Option(
         help="Largest allowed share of wrong pixels among the kept ones of a class.",

@@ -13,7 +13,7 @@ from semiovs.data.transforms import StrongLook
 from semiovs.errors import ConfigError
 from semiovs.images.readers import RGB
 from unit import toy_data
-from unit.data.test_fast import FACTORS, difference, natural
+from unit.data.test_fast import EACH_JITTER, FACTORS, difference, natural
 
 
 def on_device(pixels, *looks):
@@ -28,15 +28,7 @@ def picture():
     return natural(0, (200, 150))
 
 
-@pytest.mark.parametrize(
-    ("operation", "amounts", "mean", "most"),
-    [
-        ("brightness", FACTORS, 0.0, 0),
-        ("contrast", FACTORS, 0.01, 1),
-        ("saturation", FACTORS, 0.01, 1),
-        ("hue", (-0.25, -0.13, -0.01, 0.0, 0.04, 0.25), 0.5, 8),
-    ],
-)
+@EACH_JITTER
 def test_jitter_is_within_the_bounds_of_the_fast_pipeline(picture, operation, amounts, mean, most):
     looks = [StrongLook(((operation, amount),)) for amount in amounts]
     for look, got in zip(looks, on_device(picture, *looks), strict=True):

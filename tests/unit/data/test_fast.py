@@ -51,10 +51,8 @@ def both(picture, look):
 
 
 FACTORS = (0.5, 0.61, 0.93, 1.0, 1.27, 1.5)
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(
+#: Each operation with its bounds: mean and largest difference, levels.
+EACH_JITTER = pytest.mark.parametrize(
     ("operation", "amounts", "mean", "most"),
     [
         ("brightness", FACTORS, 0.0, 0),
@@ -63,6 +61,10 @@ FACTORS = (0.5, 0.61, 0.93, 1.0, 1.27, 1.5)
         ("hue", (-0.25, -0.13, -0.01, 0.0, 0.04, 0.25), 0.5, 8),
     ],
 )
+
+
+@pytest.mark.parametrize("seed", range(4))
+@EACH_JITTER
 def test_jitter_is_within_its_bounds(seed, operation, amounts, mean, most):
     image = natural(seed, (160, 120))
     assert len(amounts) == 6

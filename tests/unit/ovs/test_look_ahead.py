@@ -20,19 +20,16 @@ from semiovs.ovs.label import label_images
 from semiovs.ovs.sed import SedTeacher
 from semiovs.store import PseudoLabelStore
 from semiovs.vocab import Vocabulary
+from unit import toy_data
 
 CLASSES = Vocabulary.of(["sky", "car"])
 
 
 @pytest.fixture
 def records(tmp_path):
-    rng = np.random.default_rng(0)
-    found = []
-    for i in range(5):
-        path = tmp_path / f"images/{i}.png"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (40 + i, 60, 3), np.uint8)).save(path)
-        found.append(Record(str(i), path))
+    found = [Record(str(i), tmp_path / f"images/{i}.png") for i in range(5)]
+    for i, record in enumerate(found):
+        toy_data.image(record.image, i, (60, 40 + i))
     return found
 
 
