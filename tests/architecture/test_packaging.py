@@ -31,7 +31,7 @@ def test_the_wheel_holds_every_file_of_the_package(built: Path) -> None:
         packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     files = (path for path in (ROOT / "src").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     assert packed == {path.relative_to(ROOT / "src").as_posix() for path in files}
-    assert {Path(name).suffix for name in packed} == {".py", ".yaml", ".html", ".json", ".safetensors", ".typed"}
+    assert {Path(name).suffix for name in packed} == {".py", ".yaml", ".html", ".json", ".md", ".safetensors", ".typed"}
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="only git knows which files belong to the repository")

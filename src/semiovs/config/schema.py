@@ -228,7 +228,7 @@ class ModelConfig(NamedSection):
         False, description="encoder weights: false, true (timm's own, needs the hub or a cache) or a file"
     )
     init_from: str | None = Field(
-        None, description="run directory or checkpoint whose student the training starts from"
+        None, description="run directory, checkpoint or model on the hub (hf:USER/NAME) that the training starts from"
     )
 
     @model_validator(mode="after")

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -43,7 +42,7 @@ from semiovs.methods import Method, build_method
 from semiovs.methods.recompute import recompute_blocks
 from semiovs.models import Normalization, Segmenter, build_segmenter
 from semiovs.models.tiling import VIEWING
-from semiovs.models.weights import ModelCard, load_model
+from semiovs.models.weights import ModelCard, find_model, load_model
 from semiovs.registry import DATASETS, lookup
 
 log = logging.getLogger(__name__)
@@ -330,7 +329,8 @@ def _build_method(config: Config, world: World, sources: Collection) -> Method:
 
 
 def _load_initial_weights(segmenter: Segmenter, source: str) -> None:
-    trained, card = load_model(source, which=None if Path(source).suffix == ".safetensors" else "student")
+    file = find_model(source)  # one of weights alone holds a single model
+    trained, card = load_model(file, which=None if file.suffix == ".safetensors" else "student")
     segmenter.neck = trained.neck
     try:
         segmenter.load_state_dict(trained.state_dict())

@@ -7,6 +7,7 @@ import socket
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -14,6 +15,10 @@ from huggingface_hub import constants
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from semiovs.env import hub_offline
+from semiovs.errors import WeightsError
+
+#: What the name of a model on the hub starts with.
+HUB_PREFIX = "hf:"
 
 
 @contextmanager
@@ -48,6 +53,34 @@ def _silent_root() -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         root.removeFilter(drop)
+
+
+def fetch_model(source: str, file: str) -> Path:
+    """The local copy of a model's file: `source` is ``hf:USER/NAME``, or with a revision ``hf:USER/NAME@REVISION``.
+
+    Raises:
+        WeightsError: the name is none, there is no such model, it holds no such file, or the hub cannot be reached.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import RevisionNotFoundError as NoRevisionError
+
+    name, _, revision = source.removeprefix(HUB_PREFIX).partition("@")
+    try:
+        with hub():
+            return Path(hf_hub_download(name, file, revision=revision or None))
+    except HFValidationError:
+        raise WeightsError(f"{source}: not the name of a model on the hub; it is like hf:USER/NAME") from None
+    except RepositoryNotFoundError:
+        raise WeightsError(f"{source}: no such model, or a private one (`hf auth login`, or HF_TOKEN)") from None
+    except NoRevisionError:
+        raise WeightsError(f"{source}: the model has no revision '{revision}'") from None
+    except LocalEntryNotFoundError:
+        raise WeightsError(f"{source}: not in the cache, and the hub cannot be reached") from None
+    except EntryNotFoundError:
+        raise WeightsError(f"{source}: holds no {file}; it is no model that semiovs shared") from None
+    except Exception as error:  # the hub's client and the network raise many kinds
+        raise WeightsError(f"{source}: could not be had: {explain_failure(error)}") from None
 
 
 def explain_failure(error: BaseException) -> str:

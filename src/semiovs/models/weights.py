@@ -118,7 +118,8 @@ def load_model(
     """Build the model in `source` and load its weights, in evaluation mode.
 
     source: a run directory (its best checkpoint, else `model.safetensors`, else its newest checkpoint), a safetensors
-    file of `save_model`, or a training checkpoint. which: `student` or `ema`; None takes the EMA where there is one.
+    file of `save_model`, a training checkpoint, or ``hf:USER/NAME``.
+    which: `student` or `ema`; None takes the EMA where there is one.
 
     Raises:
         WeightsError: nothing there, damaged, not ours, or without the model asked for; UsageError: `which` is neither.
@@ -150,11 +151,15 @@ def load_model(
 
 
 def find_model(source: str | Path) -> Path:
-    """The model file of `source`: itself, or the best one in a run directory.
+    """The model file of `source`: itself, the best one in a run directory, or that of ``hf:USER/NAME`` on the hub.
 
     Raises:
         WeightsError: there is none.
     """
+    if str(source).startswith("hf:"):
+        from semiovs.models.hub import fetch_model
+
+        return fetch_model(str(source), MODEL_FILE)
     path = Path(source).expanduser()
     if path.is_file():
         return path

@@ -69,3 +69,35 @@ def test_no_image_is_an_example_twice(images):
     if images == 30:
         assert found["best"] == ["i29", "i28", "i27"]
         assert found["typical"] == ["i14", "i15", "i16"]
+
+
+def test_the_interval_covers_the_miou_of_all_images():
+    """On draws from images whose mIoU is known; images vary as much as the classes in them."""
+    generator = np.random.default_rng(0)
+    truth = generator.dirichlet((1, 2, 4), 4000)
+    areas = (10_000 * truth).astype(np.int64)
+    hit = (areas * generator.beta(4, 2, areas.shape)).astype(np.int64)
+    whole = _make(areas, hit)
+    covered = 0
+    for _ in range(200):
+        some = generator.choice(4000, 40, replace=False)
+        found = _make(areas[some], hit[some])
+        covered += abs(found.miou - whole.miou) < found.miou_margin
+    assert 0.9 <= covered / 200 <= 0.99
+
+
+def test_one_image_has_no_interval():
+    alone = _make(np.array([[50, 50]]), np.array([[40, 30]]))
+    assert np.isnan(alone.miou_margin)
+    assert alone.miou == pytest.approx((40 / 70 + 30 / 60) * 50)
+
+
+def _make(areas, hit):
+    """Scores of images (N, K) in which what a class lacks is called the next one."""
+    classes = areas.shape[1]
+    entries = []
+    for image, (row, right) in enumerate(zip(areas, hit, strict=True)):
+        for k in range(classes):
+            entries += [(image, k, k, right[k]), (image, k, (k + 1) % classes, row[k] - right[k])]
+    ids = tuple(f"i{n}" for n in range(len(areas)))
+    return ImageScores(ImageCounts(ids, classes, np.array(entries, np.int64)), [f"c{k}" for k in range(classes)])
