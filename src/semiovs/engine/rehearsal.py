@@ -73,7 +73,7 @@ def count_evaluations(experiment: Experiment) -> int:
 
 
 def time_evaluation(experiment: Experiment, scored: Scored, score: Score) -> float:
-    """Seconds of an evaluation of all images and models, from one image of each rank."""
+    """Seconds of an evaluation of all images and models, from the first batch of each rank."""
     image = [_time_image(experiment, images, model, score) for images, model in scored]
     return sum(each * len(images) for each, (images, _) in zip(image, scored, strict=True)) / experiment.world.size
 
@@ -102,15 +102,16 @@ def time_loading(experiment: Experiment) -> float:
 
 
 def _time_image(experiment: Experiment, images: Manifest, model: nn.Module, score: Score) -> float:
-    """Seconds of one image on each rank."""
-    some = images[: experiment.world.size]
+    """Seconds of one image, in a batch as large as those of an evaluation, while each rank scores its own."""
+    world, together = experiment.world, experiment.config.eval.batch_size or 1
+    some = images[: world.size * together]
 
     def once() -> None:
         with suppress(DataError):  # masks without a labelled pixel have no score
             score(some, model)
 
     once()
-    return _time(experiment, once)
+    return _time(experiment, once) * world.size / max(len(some), world.size)
 
 
 def _time(experiment: Experiment, action: Callable[[], Any]) -> float:
