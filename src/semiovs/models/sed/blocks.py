@@ -4,6 +4,8 @@ concepts.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,7 +31,7 @@ class ConvNext(nn.Module):
 
     def update_(self, x: Tensor) -> None:
         """As `forward`, but in the memory of `x`, which lies channels last; not to be differentiated."""
-        rows = x.permute(0, 2, 3, 1).flatten(0, 2)
+        rows = x.permute(0, 2, 3, 1).view(-1, x.shape[1])
         y = self.dwconv(x).permute(0, 2, 3, 1).reshape(rows.shape)
         for some, own in zip(*(torch.split(each, rows_for(rows)) for each in (rows, y)), strict=True):
             some.addcmul_(self.gamma, self.pwconv2(F.gelu(self.pwconv1(self.norm(own)))))
@@ -106,7 +108,7 @@ class ConceptAttention(nn.Module):
         return p + self.MLP(self.norm2(p))
 
     def update_(self, x: Tensor, rows: int | None = None) -> None:
-        """x + `forward(x)` in the memory of `x` (T, N, C), a few pixels at a time with all their concepts, which is
+        """Add `forward(x)` to `x` (T, N, C) in its memory, a few pixels at a time with all their concepts, which is
         what attention reads; not to be differentiated.
 
         rows: pixels times concepts at a time (None: `rows_for`).
@@ -138,21 +140,35 @@ class DoubleConv(nn.Module):
 
     def image_part(self, guide: Tensor) -> Tensor:
         """Projected image guidance (B, image, h, w) -> its share of the first convolution (B, outputs, h, w)."""
-        return F.conv2d(guide, self._weight[:, self.image], padding=1)
+        return F.conv2d(guide, self.weight[:, self.image], padding=1)
 
     def forward(self, up: Tensor, correlation: Tensor, image: Tensor) -> Tensor:
         """Maps of the concepts (B·T, ·, h, w), and `image_part` (B, outputs, h, w) -> (B·T, outputs, h, w)."""
-        weight = torch.cat((self._weight[:, : self.image.start], self._weight[:, self.image.stop :]), dim=1)
+        weight = torch.cat((self.weight[:, : self.image.start], self.weight[:, self.image.stop :]), dim=1)
         y = F.conv2d(torch.cat((up, correlation), dim=1), weight, padding=1)
         y = y.view(len(image), -1, *y.shape[1:]) + image[:, None]
         out: Tensor = self.double_conv[1:](y.flatten(0, 1))
         return out
 
     @property
-    def _weight(self) -> Tensor:
+    def weight(self) -> Tensor:
+        """Of the first convolution."""
         weight = self.double_conv[0].weight
         assert isinstance(weight, Tensor)
         return weight
+
+
+class Enlargement(NamedTuple):
+    """A stage's transposed convolution and the first convolution after it as one, since nothing bends between them.
+
+    kernels: (4 · outputs, inputs, 2, 2), for the pixels to the upper left, upper right, lower left, lower right of the
+    middle of a window; image: the share of the image and of the biases (1, outputs, 2h, 2w); guided: kernels for the
+    correlation's guidance (outputs, correlation, 3, 3).
+    """
+
+    kernels: Tensor
+    image: Tensor
+    guided: Tensor
 
 
 class Decoder(nn.Module):
@@ -164,6 +180,33 @@ class Decoder(nn.Module):
         self.conv = DoubleConv(inputs - image, image, correlation, outputs)
         self.cnext = ConvNext(inputs, kernel)
         self.attention = ConceptAttention(inputs, heads)
+
+    def enlargement(self, guide: Tensor) -> Enlargement:
+        """What twice the resolution takes for the concepts of one image with projected guidance (1, image, 2h, 2w)."""
+        weight, bias, (_, up, *_) = self.conv.weight, self.up.bias, self.up.weight.shape
+        assert bias is not None
+        shifted = F.pad(weight[:, :up].float(), (1, 1, 1, 1)).unfold(2, 4, 1).unfold(3, 4, 1).flip(2, 3)
+        shifted = shifted.unflatten(-1, (2, 2)).unflatten(-3, (2, 2))
+        kernels = torch.einsum("okabypxq,ikpq->aboiyx", shifted, self.up.weight.float()).flatten(0, 2)
+        edges = F.conv2d(bias[:, None, None].expand(1, -1, 3, 3), weight[:, :up], padding=1)
+        rows, columns = (torch.tensor([0, *[1] * (side - 2), 2], device=bias.device) for side in guide.shape[2:])
+        image = self.conv.image_part(guide) + edges[:, :, rows][..., columns]
+        return Enlargement(kernels.to(weight), image, weight[:, self.conv.image.stop :])
+
+    def enlarge(self, x: Tensor, correlation: Tensor, by: Enlargement) -> Tensor:
+        """As `conv(up(x), correlation, image)`, for maps (T, inputs, h, w) that are not to be differentiated.
+
+        Each window of 2×2 pixels of `x` gives the four pixels around its middle; those at the edges are cut off.
+        """
+        height, width = x.shape[2:]
+        parts = F.conv2d(x, by.kernels, padding=1).chunk(4, dim=1)
+        y = F.conv2d(correlation, by.guided, padding=1).add_(by.image)
+        for index, part in enumerate(parts):
+            row, column = index // 2, index % 2
+            own = part[:, :, 1 - row : 1 - row + height, 1 - column : 1 - column + width]
+            y[:, :, 1 - row :: 2, 1 - column :: 2].add_(own)
+        out: Tensor = self.conv.double_conv[1:](y)
+        return out
 
     def forward(self, x: Tensor, guide: Tensor, correlation: Tensor, pool: int) -> Tensor:
         """Maps (B·T, inputs, h, w), guidance (B, image, 2h, 2w) and (B·T, correlation, 2h, 2w) -> (B·T, outputs, 2h,

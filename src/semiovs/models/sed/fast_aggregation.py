@@ -2,8 +2,9 @@
 
 What differs from `Aggregator.forward` (SED spec, section 9; each is exact but for the order of sums):
 
-* a few concepts at a time, so that their maps stay in the cache: the attention, which alone mixes concepts, needs only
-  two sums over all of them per pixel and head, which a first pass over the concepts adds up and a second one reads;
+* a few concepts at a time in convolutions, and all concepts of a few pixels at a time in the attention, which alone
+  mixes concepts: what lies between layers stays in the cache;
+* the transposed convolution of a stage and the first one after it are one convolution of the smaller map;
 * channels last throughout, where pointwise layers read the maps of convolutions as they lie;
 * no pooling that pools nothing, no heads that nobody reads.
 
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from semiovs.models.sed.aggregator import Aggregator, correlate
+from semiovs.models.sed.blocks import Enlargement
 from semiovs.models.sed.rejection import survivors
 
 #: Concepts at a time on a CPU, for maps of 192 x 192: few enough for its caches. Of smaller maps more fit.
@@ -73,19 +75,20 @@ def aggregate(
             alive = survivors(_by_parts(model.early_heads[index], x, chunk)[:, 0], topk)
             x = x[alive].contiguous(memory_format=torch.channels_last)
             correlation, kept = correlation[alive], kept[alive]
-        image = decoder.conv.image_part(model.decoder_guidance_projection[index](guides[index][None]))
+        enlargement = decoder.enlargement(model.decoder_guidance_projection[index](guides[index][None]))
         for some in torch.split(x, _few(x, chunk)):
             decoder.cnext.update_(some)
-        decoder.attention.update_(_pixels(x))
-        x, correlation = _second_pass(model, index, x, correlation, image, chunk)
+        pixels = _pixels(x)
+        decoder.attention.update_(pixels, None if x.device.type == "cpu" else chunk * pixels.shape[1])
+        x, correlation = _enlarge(model, index, x, correlation, enlargement, chunk)
     found = x[:, 0].float().sigmoid_()
     if len(kept) == len(text):
         return found
     return found.new_zeros(len(text), *found.shape[1:]).index_copy_(0, kept, found)
 
 
-def _second_pass(
-    model: Aggregator, index: int, x: Tensor, correlation: Tensor, image: Tensor, chunk: int
+def _enlarge(
+    model: Aggregator, index: int, x: Tensor, correlation: Tensor, by: Enlargement, chunk: int
 ) -> tuple[Tensor, Tensor]:
     """Twice the resolution. The last stage gives logits, and hands no correlation on."""
     decoder, project = model.decoders[index], model.decoder_corr_guidance_projection[index]
@@ -94,15 +97,16 @@ def _second_pass(
     few = _few(x, chunk)
     for some, own in zip(torch.split(x, few), torch.split(correlation, few), strict=True):
         guide = project(own)
-        y = decoder.conv(decoder.up(some), guide, image)
+        y = decoder.enlarge(some, guide, by)
         maps.append(model.head(y) if last else y)
         if not last:
             guidance.append(guide)
     return maps.whole, correlation if last else guidance.whole
 
 
-def _few(part: Tensor, chunk: int) -> int:
-    return max(chunk * CPU_FEW // CPU_CHUNK, 1) if part.device.type == "cpu" else len(part)
+def _few(x: Tensor, chunk: int) -> int:
+    """Concepts at a time in convolutions, of `chunk` that there is memory for."""
+    return max(chunk * CPU_FEW // CPU_CHUNK, 1) if x.device.type == "cpu" else chunk
 
 
 def _by_parts(layer: Callable[[Tensor], Tensor], x: Tensor, chunk: int) -> Tensor:
