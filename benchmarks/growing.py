@@ -4,6 +4,7 @@ measured.
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import socket
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import label, step
@@ -69,13 +71,13 @@ def learnt(side: int, count: int) -> Action:
 
 
 def read(count: int, folder: Path) -> Action:
-    world = _world(folder, count)
+    world = _world(folder, count, distinct=False)
     return lambda: Manifest.read(world / "list.txt", world)
 
 
 def started(count: int, folder: Path) -> Action:
     """All that comes before the first step, but for the check of the data."""
-    config = _config(_world(folder, count))
+    config = _config(_world(folder, count, distinct=False))
 
     def run() -> None:
         with join_processes("cpu") as world:
@@ -142,25 +144,43 @@ def _config(world: Path, *settings: str) -> Config:
     ).config
 
 
-def _world(root: Path, count: int, *, side: int = 32) -> Path:
-    """So many pictures of noise with masks, all labelled and all unlabelled images once more, and a list of each."""
+def _world(root: Path, count: int, *, side: int = 32, distinct: bool = True) -> Path:
+    """So many labelled pictures of noise and as many without labels, and a list of each.
+
+    distinct: no two pictures are alike; where nobody looks at them, which is soon written, they all are.
+    """
     folder = Path(tempfile.mkdtemp(dir=root))
     rng = np.random.default_rng(0)
     for name in ("images", "masks", "bare"):
         (folder / name).mkdir()
     (folder / "classes.txt").write_text("\n".join(_CLASSES))
+    files = _picture(rng, side)
     for index in range(count):
-        pixels = rng.integers(0, 256, (side // 8, side // 8, 3), dtype=np.uint8)
-        picture = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)
-        picture.save(folder / f"images/{index}.jpg")
-        picture.transpose(Image.Transpose.ROTATE_90).save(folder / f"bare/{index}.jpg")
-        Image.fromarray(pixels[..., 0] % 3).resize((side, side), Image.Resampling.NEAREST).save(
-            folder / f"masks/{index}.png"
-        )
+        for name, data in files.items():
+            (folder / name.format(index)).write_bytes(data)
+        if distinct:
+            files = _picture(rng, side)
     listed = [f"images/{index}.jpg masks/{index}.png" for index in range(count)]
     (folder / "list.txt").write_text("\n".join(listed) + "\n")
     (folder / "bare.txt").write_text("\n".join(f"bare/{index}.jpg" for index in range(count)) + "\n")
     return folder
+
+
+def _picture(rng: np.random.Generator, side: int) -> dict[str, bytes]:
+    """Name of a file with a place for the number -> its bytes."""
+    pixels, bare = rng.integers(0, 256, (2, side // 8, side // 8, 3), dtype=np.uint8)
+    return {
+        "images/{}.jpg": _encoded(pixels, side, "JPEG"),
+        "masks/{}.png": _encoded(pixels[..., 0] % len(_CLASSES), side, "PNG"),
+        "bare/{}.jpg": _encoded(bare, side, "JPEG"),
+    }
+
+
+def _encoded(pixels: NDArray[np.uint8], side: int, form: str) -> bytes:
+    resample = Image.Resampling.NEAREST if form == "PNG" else Image.Resampling.BILINEAR
+    with io.BytesIO() as buffer:
+        Image.fromarray(pixels).resize((side, side), resample).save(buffer, form)
+        return buffer.getvalue()
 
 
 #: Side of SED-B's map: of an image a 32nd as large a side.
