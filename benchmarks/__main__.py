@@ -1,6 +1,6 @@
 """`python -m benchmarks [--out docs/results/bench-cpu.json] [subject …]`: measure, print a table, write JSON.
 
-`python -m benchmarks gpu --out DIR` is a command of its own (`benchmarks/gpu.md`).
+Commands of their own: `python -m benchmarks gpu --out DIR` (`benchmarks/gpu.md`), `growth` and `profile`.
 """
 
 from __future__ import annotations
@@ -38,6 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from benchmarks.gpu.command import main as measure_gpu
 
         return measure_gpu(given_words[1:])
+    if given_words[:1] == ["growth"]:
+        from benchmarks.growth import main as measure_growth
+
+        return measure_growth(given_words[1:])
+    if given_words[:1] == ["profile"]:
+        from benchmarks.profile import main as take_profiles
+
+        return take_profiles(given_words[1:])
     return measure_cpu(given_words)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import growth, profile
 from benchmarks.gpu.pieces import PIECES
 
 PAGE = Path("docs/performance.md")
@@ -16,6 +17,7 @@ CHART = Path("docs/results/bench-cpu.svg")
 #: Written by `python -m benchmarks gpu`, where it was run.
 GPU = Path("docs/results/bench-gpu.json")
 GPU_CHART = Path("docs/results/bench-gpu.svg")
+GROWTH_CHART = Path("docs/results/bench-growth.svg")
 
 _TITLES = {
     "loader": "Loader",
@@ -46,6 +48,7 @@ _GOALS = {
     ", step": (0.95, "no method more than 5 % slower than its own formula inlined"),
     "SED-B aggregator, 48 concepts, 24x24": (2.5, "aggregator of the teacher 2.5 times as fast as the plain one"),
     "SED-B aggregator, 48 concepts, 24x24, extra memory": (2.5, "and in at most 0.4 of its memory"),
+    "SED-B image, 171 concepts": (3.0, "a SED-B image with 171 concepts 3 times as fast as by the plain aggregator"),
     "CorrMatch, propagation, 321²x8, nine tenths sure": (10.0, "propagation at least 10 times the loop, on a CPU"),
     "CorrMatch, propagation, operators, 321²x8, nine tenths sure": (10.0, "and in a tenth of its calls"),
 }
@@ -56,16 +59,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check = "--check" in (sys.argv[1:] if arguments is None else arguments)
     result = json.loads(RESULT.read_text("utf-8"))
     before = PAGE.read_text("utf-8")
-    on_gpu = json.loads(GPU.read_text("utf-8")) if GPU.is_file() else None
+    on_gpu, grown, profiled = (_read(path) for path in (GPU, growth.OUT, profile.OUT))
     after = gpu_page(page(before, result), on_gpu)
+    after = replace_part(after, "growth", growth.table(grown))
+    after = replace_part(after, "profile", profile.table(profiled))
     if check:
         return int(before != after)
     PAGE.write_text(after, "utf-8")
     chart(_rows(result), CHART)
     if on_gpu is not None and (compared := [row for row in gpu_rows(on_gpu) if row["ratio"]]):
         chart(compared, GPU_CHART)
+    if grown is not None:
+        growth.chart(grown, GROWTH_CHART)
     print(f"written: {PAGE}, {CHART}")
     return 0
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Results, where these were measured."""
+    return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
 
 def page(text: str, result: Mapping[str, Any]) -> str:

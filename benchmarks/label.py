@@ -1,21 +1,25 @@
-"""SED's aggregator, sizes of SED-B, 48 concepts, a map of 24×24: time and extra memory against the plain one; equal
-labels.
+"""SED's aggregator, sizes of SED-B, 48 concepts, a map of 24×24: time and extra memory against the plain one; a whole
+image with 171 concepts, where both have our encoder; equal labels.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.gpu import labelling
+from benchmarks.gpu.meter import Place
 from benchmarks.measure import Row, Size, alternately, counted, row
 from benchmarks.plain_sed import plain_aggregator
 from semiovs.models.sed import Aggregator
 from semiovs.models.sed.fast_aggregation import aggregate
+from semiovs.models.sed.trained import PUBLISHED_SIZE
 from semiovs.peak_memory import find_peak_memory
 
 #: Channels of the text embeddings and of the image's maps in SED-B.
@@ -38,7 +42,28 @@ def rows(size: Size) -> list[Row]:
     what = f"SED-B aggregator, {concepts} concepts, {side}x{side}"
     times = alternately(size, plain=lambda: plain(given), ours=lambda: ours(given))
     memory = [_peak(name, concepts, side) for name in ("ours", "plain")]
-    return [row(what, times, "ours", "plain", "s"), counted(f"{what}, extra memory", *memory, "MB")]
+    return [row(what, times, "ours", "plain", "s"), counted(f"{what}, extra memory", *memory, "MB"), *_image(size)]
+
+
+@torch.inference_mode()
+def _image(size: Size) -> list[Row]:
+    """From a normalised image of 768x768 to the maps of all concepts."""
+    place = Place("cpu", size.tiny, Path())
+    source, vocabulary = labelling.network("base", place), labelling.names(171, place)
+    network, text = source.network.eval().to(memory_format=torch.channels_last), source.embed(vocabulary)
+    image = torch.randn(1, 3, *place.of(PUBLISHED_SIZE, (64, 64)))
+    state = network.aggregator.state_dict()
+
+    def plain() -> Tensor:
+        features, guides = network.encode(image)
+        return plain_aggregator(state, features, text, guides)[0][0].sigmoid()
+
+    def ours() -> Tensor:
+        return network.probabilities(image, text)[0]
+
+    _compare(plain(), ours())
+    what = f"SED-B image, {len(text)} concepts"
+    return [row(what, alternately(size, plain=plain, ours=ours), "ours", "plain", "s")]
 
 
 def inputs(concepts: int, side: int) -> Inputs:
@@ -66,7 +91,10 @@ def ours(given: Inputs) -> Tensor:
 
 
 def _check(given: Inputs) -> None:
-    first, second = plain(given), ours(given)
+    _compare(plain(given), ours(given))
+
+
+def _compare(first: Tensor, second: Tensor) -> None:
     assert torch.allclose(first, second, atol=2e-5, rtol=1e-4)
     agreement = (first.argmax(dim=0) == second.argmax(dim=0)).float().mean()
     assert agreement >= 0.999, f"labels agree on {100 * agreement:.2f} % of the pixels"

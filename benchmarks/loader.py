@@ -27,7 +27,7 @@ from semiovs.images.record import Record
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: Pipeline -> how it has its images read, as in `StepStream`.
 _READ: dict[str, Callable[[Path], Any]] = {"reference": RGB, "fast": RGB.read_lazily}
-#: Rows that only a run with `--images` has, until all subjects are measured anew on one machine.
+#: The weak view alone.
 _DEVICE = "for strong views made on the device"
 _READER = MaskReader(tuple(str(i) for i in range(21)))
 
@@ -38,7 +38,7 @@ def rows(size: Size) -> list[Row]:
         files = pictures.make(Path(folder), size.of(12, 3), (500, 375) if not size.tiny else (100, 75))
         found = [*_unlabeled(files, side, size), *_ood(files, side, size)]
         if size.images is None:
-            return [row for row in found if _DEVICE not in row.name]
+            return found
         files = pictures.find(size.images, size.of(24, 3))
         photographs = [*_unlabeled(files, side, size), *_ood(files, side, size)]
         return [*found, *(replace(row, name=f"photographs, {row.name}") for row in photographs)]

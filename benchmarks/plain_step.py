@@ -27,7 +27,7 @@ class PlainUniMatch(nn.Module):
         assert batch.mixing is not None
         u, m, o = batch.unlabeled, batch.mixing, batch.ood
         side = u.weak.shape[-1]
-        box1, box2 = (maps(boxes, side) for boxes in u.boxes)
+        box1, box2 = (maps(boxes, side).to(u.weak.device) for boxes in u.boxes)
         with torch.no_grad():
             self.model.eval()
             label_m, confidence_m = believed(self.model(m.weak))
@@ -94,7 +94,7 @@ def maps(boxes: Tensor, side: int) -> Tensor:
     out = torch.zeros(len(boxes), side, side)
     for index, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
         out[index, y0:y1, x0:x1] = 1
-    return out.to(boxes.device)
+    return out
 
 
 def mix(a: Tensor, b: Tensor, box: Tensor) -> Tensor:

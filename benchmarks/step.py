@@ -61,6 +61,11 @@ def _ours(model: Segmenter, *, ood: bool) -> Method:
     ).train()
 
 
+def ours(model: Segmenter, given: Batch, *, ood: bool) -> Callable[[], None]:
+    """A step as the training loop takes it, in fp32."""
+    return _channels_last(model, given, ood=ood)
+
+
 def _channels_last(model: Segmenter, given: Batch, *, ood: bool, bf16: bool = False) -> Callable[[], None]:
     """As the training loop does it by default."""
     method = _ours(model, ood=ood).to(memory_format=torch.channels_last)

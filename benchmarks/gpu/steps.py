@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ def published(place: Place) -> list[Measured]:
         method, batch = prepare(case, place, ood=ood)
         plain = PlainUniMatch(copy.deepcopy(method.student), float(method.conf_thresh), ood=ood).train()  # type: ignore[arg-type]
         plain = plain.to(memory_format=torch.contiguous_format)
-        as_loaded = batch.map(torch.Tensor.contiguous)
+        as_loaded = _as_loaded(batch)
         fp32 = Precision("fp32", place.device)
         ours = take(method, lambda learn, m=method, b=batch: _terms(m, b, learn), default_precision(place))
         theirs = take(plain, lambda _, p=plain, b=as_loaded: p(b), fp32)
@@ -170,6 +171,13 @@ def _compare(what: str, place: Place, ours: Step, plain: Step) -> list[Measured]
     if waits[0] is not None:
         found.append(Measured(f"{what}, host synchronisations", waits[0], "a step", plain=waits[1]))
     return found
+
+
+def _as_loaded(batch: Batch) -> Batch:
+    """As the published loader brings it: NCHW, and boxes whose maps are made on the host."""
+    assert batch.unlabeled is not None
+    unlabeled = replace(batch.unlabeled, boxes=tuple(box.cpu() for box in batch.unlabeled.boxes))
+    return replace(batch.map(torch.Tensor.contiguous), unlabeled=unlabeled.map(torch.Tensor.contiguous))
 
 
 def _agreement(what: str, case: Case, place: Place, *, ood: bool) -> Measured:

@@ -76,7 +76,9 @@ def test_a_dry_run_writes_nothing_and_tells_what_is_to_come(data, tmp_path):
     assert told["batch"]["unlabeled.strong[1]"] == [2, 3, 32, 32]
     assert told["batch"]["ood.label"] == [2, 32, 32]
     assert told["images_per_step"] == 6
-    assert told["seconds_in_all"] == pytest.approx(12 * told["seconds_per_step"])
+    assert told["evaluations"] == 3  # after steps 5 and 10, and at the end
+    scores = 3 * told["seconds_per_evaluation"]
+    assert told["seconds_in_all"] == pytest.approx(12 * told["seconds_per_step"] + scores)
     assert not run.exists()
 
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Check the data, take three steps, report shapes, memory and time; write nothing."),
+    typer.Option(
+        "--dry-run",
+        help="Check the data, take a few steps, score an image, report shapes, memory and time; write nothing.",
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing run in run.dir.")]
 

@@ -1,4 +1,4 @@
-"""``--dry-run``: a few real training steps without any files, to see shapes, memory and time."""
+"""``--dry-run``: a few real training steps and scored images without any files, to see shapes, memory and time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -20,25 +20,31 @@ from semiovs.duration import format_duration
 from semiovs.engine.distributed import World, join_processes
 from semiovs.engine.experiment import Experiment, count_parameters
 from semiovs.engine.loop import Learner, fit
-from semiovs.engine.training import explain_out_of_memory
+from semiovs.engine.rehearsal import count_evaluations, time_evaluation, time_loading
+from semiovs.engine.training import explain_out_of_memory, list_scored, make_score
 from semiovs.peak_memory import find_peak_memory
 
 log = logging.getLogger(__name__)
 
-#: Timed steps, after one warm-up step.
-TIMED = 2
+#: Timed steps, after one warm-up step: at least so many, and more of quick ones, until so many seconds are over.
+TIMED, MOST, ENOUGH = 2, 20, 3.0
 #: Seconds after which a dry run answers, with what it has seen until then; at least `LEAST` of them are for steps.
 LIMIT, LEAST = 14.0, 4.0
 
 
 class _OutOfTime(BaseException):
-    """The time for steps is over; no error of a step, and not to be taken for one."""
+    """The time is over; no error of a step, and not to be taken for one."""
+
+
+class _StepsAreTimed(BaseException):
+    """Steps enough, or no time for another one."""
 
 
 def dry_run(config: Config) -> dict[str, Any]:
-    """Check the data, build everything, take three steps and estimate the total time; return plain data.
+    """Check the data, build everything, take some steps, score an image, and estimate the total time; return plain
+    data.
 
-    In one process, steps end after `LIMIT` seconds, in the middle of one if need be.
+    In one process all this ends after `LIMIT` seconds, in the middle of a step or an image if need be.
 
     Raises:
         As `Experiment.build` and `fit`.
@@ -52,34 +58,67 @@ def dry_run(config: Config) -> dict[str, Any]:
         shapes: dict[str, list[int]] = {}
         ends: list[float] = []
 
-        def watched(batches: Iterator[Batch]) -> Iterator[Batch]:
-            for batch in batches:
-                shapes.update(_list_shapes(batch))
-                yield batch
-
         def clock(_: Learner) -> None:
             world.synchronize()
             ends.append(time.perf_counter())
-            if world.size == 1 and len(ends) < steps and 2 * ends[-1] - [begin, *ends][-2] > until:
-                raise _OutOfTime  # another step like the last one would end too late
+            late = 2 * ends[-1] - [begin, *ends][-2] > until  # another step like the last one would end too late
+            enough = len(ends) > TIMED and ends[-1] - ends[0] > ENOUGH
+            if world.size == 1 and len(ends) < steps and (late or enough):
+                raise _StepsAreTimed
 
         rates = {str(g.get("name", i)): g["lr"] for o in learner.optimizers for i, g in enumerate(o.param_groups)}
-        steps = min(1 + TIMED, recipe.total_steps)
+        steps = min(1 + (MOST if world.size == 1 else TIMED), recipe.total_steps)
         short = replace(recipe, schedule=replace(recipe.schedule, total_steps=steps))
         begin = time.perf_counter()
         until = max(start + LIMIT, begin + LEAST)
         limit = _stop_at(until if world.size == 1 else None)
-        with limit, explain_out_of_memory(experiment), closing(experiment.batches()) as batches:
-            fit(learner, watched(batches), short, world, [clock])
-        seconds = _estimate_step([begin, *ends], time.perf_counter())
+        scores = _Scores()
+        with limit, explain_out_of_memory(experiment):
+            with suppress(_StepsAreTimed), closing(experiment.batches()) as batches:
+                fit(learner, _watch(batches, shapes), short, world, [clock])
+            seen = time.perf_counter()
+            scores.measure(experiment)
+        seconds = max(_estimate_step([begin, *ends], seen if ends else time.perf_counter()), scores.loading)
         timed = {"timed_steps": max(0, len(ends) - 1), "finished_steps": len(ends), "seconds_per_step": seconds}
         return _describe(experiment) | {
             "learning_rates": rates,
             "batch": shapes,
             "memory_gib": _measure_memory(world),
             **timed,
-            "seconds_in_all": seconds * recipe.total_steps,
+            **scores.as_json(),
+            "seconds_in_all": seconds * recipe.total_steps + scores.count * (scores.seconds or 0.0),
         }
+
+
+@dataclass
+class _Scores:
+    """Evaluations of the training: how many, and seconds of one (None: not measured); loading: seconds that a step
+    waits at least for loader processes that have nothing ahead any more.
+    """
+
+    count: int = 0
+    seconds: float | None = None
+    loading: float = 0.0
+
+    def measure(self, experiment: Experiment) -> None:
+        """Score one image of each kind twice, the second time counts."""
+        experiment.learner.step = 0
+        if workers := experiment.workers:
+            self.loading = experiment.recipe.accumulate * time_loading(experiment) / workers
+        if scored := list_scored(experiment):
+            self.count = count_evaluations(experiment)
+            self.seconds = time_evaluation(experiment, scored, make_score(experiment))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"evaluations": self.count, "seconds_per_evaluation": self.seconds}
+
+
+def _watch(batches: Iterator[Batch], shapes: dict[str, list[int]]) -> Iterator[Batch]:
+    """The batches; shapes: takes those of their tensors, by name."""
+    for batch in batches:
+        shapes.update(_list_shapes(batch))
+        yield batch
 
 
 def _describe(experiment: Experiment) -> dict[str, Any]:
@@ -107,7 +146,7 @@ def format_dry_run(found: dict[str, Any]) -> str:
     lines += [
         f"steps: {found['steps']} ({found['steps_per_epoch']} an epoch), evaluated every {found['eval_every']}",
         f"memory: {memory} ({'GPU, peak' if found['device'].startswith('cuda') else 'this process, peak'})",
-        f"time: {_format_time(found)} without evaluations",
+        f"time: {_format_time(found)}",
     ]
     return "\n".join(lines)
 
@@ -115,9 +154,14 @@ def format_dry_run(found: dict[str, Any]) -> str:
 def _format_time(found: dict[str, Any]) -> str:
     """Time a step and in all; after less than two steps these are bounds, or of a first step, which is slower."""
     step, whole = f"{found['seconds_per_step']:.3f} s a step", format_duration(found["seconds_in_all"])
+    scores = " without evaluations"
+    if not found["evaluations"]:
+        scores = "" if found["finished_steps"] else scores
+    elif found["seconds_per_evaluation"] is not None:
+        scores = f" with {found['evaluations']} evaluations of {format_duration(found['seconds_per_evaluation'])}"
     if found["finished_steps"] == 0:
-        return f"at least {step} (not one was finished), at least {whole}"
-    return f"{step}{'' if found['timed_steps'] else ' (the first one, which is slower)'}, about {whole}"
+        return f"at least {step} (not one was finished), at least {whole}{scores}"
+    return f"{step}{'' if found['timed_steps'] else ' (the first one, which is slower)'}, about {whole}{scores}"
 
 
 def _estimate_step(times: Sequence[float], now: float) -> float:

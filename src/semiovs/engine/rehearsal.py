@@ -53,19 +53,29 @@ def rehearse(experiment: Experiment, scored: Scored, score: Score) -> Estimate:
     of a step are its own anyway. Everything is done twice and the second time counts, because the first is slower.
     Not seen: optimisers, the exchange of gradients, and parts of a method that begin later.
     """
-    learner, world = experiment.learner, experiment.world
+    learner = experiment.learner
     kept = KeptBuffers(learner.method)
     learner.method.train()
     try:
         step = _time_step(experiment)
-        image = [_time_image(experiment, images, model, score) for images, model in scored]
+        evaluation = time_evaluation(experiment, scored, score)
     finally:
         kept.restore()
         learner.method.zero_grad(set_to_none=True)
+    evaluations = count_evaluations(experiment) if scored else 0
+    return Estimate(experiment.recipe.total_steps - learner.step, step, evaluations, evaluation)
+
+
+def count_evaluations(experiment: Experiment) -> int:
+    """Evaluations that are left, with one at the end."""
     total, every = experiment.recipe.total_steps, experiment.eval_every
-    evaluations = len({*range(every, total + 1, every), total} - {*range(learner.step + 1)})
-    evaluation = sum(each * len(images) for each, (images, _) in zip(image, scored, strict=True)) / world.size
-    return Estimate(total - learner.step, step, evaluations if scored else 0, evaluation)
+    return len({*range(every, total + 1, every), total} - {*range(experiment.learner.step + 1)})
+
+
+def time_evaluation(experiment: Experiment, scored: Scored, score: Score) -> float:
+    """Seconds of an evaluation of all images and models, from the first batch of each rank."""
+    image = [_time_image(experiment, images, model, score) for images, model in scored]
+    return sum(each * len(images) for each, (images, _) in zip(image, scored, strict=True)) / experiment.world.size
 
 
 def _time_step(experiment: Experiment) -> float:
@@ -79,22 +89,29 @@ def _time_step(experiment: Experiment) -> float:
         reseed(recipe.seed, learner.step, 0, world.rank)
         learn_batch(model, recipe.prepare(batch), progress, recipe, learner.scaler)
 
-    loading = _time(experiment, lambda: experiment.stream[place])
+    loading = time_loading(experiment)
     learn()
     passes, workers = _time(experiment, learn), experiment.workers
     return recipe.accumulate * (max(passes, loading / workers) if workers else passes + loading)
 
 
+def time_loading(experiment: Experiment) -> float:
+    """Seconds in which one process makes the batch of a micro-step, whose files were read before."""
+    place = experiment.learner.step * experiment.recipe.accumulate
+    return _time(experiment, lambda: experiment.stream[place])
+
+
 def _time_image(experiment: Experiment, images: Manifest, model: nn.Module, score: Score) -> float:
-    """Seconds of one image on each rank."""
-    some = images[: experiment.world.size]
+    """Seconds of one image, in a batch as large as those of an evaluation, while each rank scores its own."""
+    world, together = experiment.world, experiment.config.eval.batch_size or 1
+    some = images[: world.size * together]
 
     def once() -> None:
         with suppress(DataError):  # masks without a labelled pixel have no score
             score(some, model)
 
     once()
-    return _time(experiment, once)
+    return _time(experiment, once) * world.size / max(len(some), world.size)
 
 
 def _time(experiment: Experiment, action: Callable[[], Any]) -> float:

@@ -26,7 +26,7 @@ from semiovs.engine.explanations import explain_metrics
 from semiovs.engine.hooks import CheckpointHook, EstimateHook, EvaluationHook, HeldOutHook, LogHook, StopHook
 from semiovs.engine.host import COMMAND, Host
 from semiovs.engine.loop import SCORES, Hook, Learner, fit
-from semiovs.engine.rehearsal import FEWEST, rehearse
+from semiovs.engine.rehearsal import FEWEST, Score, Scored, rehearse
 from semiovs.engine.run import Run, read_metrics
 from semiovs.engine.run_data import find_training_size, keep_data, require_root, require_same_data
 from semiovs.engine.run_writers import RunWriters, choose_shown, make_writers
@@ -182,13 +182,22 @@ def _train(experiment: Experiment, run: Run, host: Host) -> TrainingResult:
 
 def _tell_time(experiment: Experiment) -> bool:
     """Say how long the training will take, unless it is too short to find that out before."""
-    learner = experiment.learner
-    if experiment.recipe.total_steps - learner.step < FEWEST:
+    if experiment.recipe.total_steps - experiment.learner.step < FEWEST:
         return False
-    models = {HeldOutHook.kind: [learner.method.student], EvaluationHook.kind: [*learner.method.models().values()]}
-    scored = [(images, each) for kind, images in _choose_scored(experiment).items() for each in models[kind]]
-    log.info("%s", rehearse(experiment, scored, partial(_evaluate_model, experiment, lambda: False)))
+    log.info("%s", rehearse(experiment, list_scored(experiment), make_score(experiment)))
     return True
+
+
+def list_scored(experiment: Experiment) -> Scored:
+    """What an evaluation of this training scores: images, and a model."""
+    method = experiment.learner.method
+    models = {HeldOutHook.kind: [method.student], EvaluationHook.kind: [*method.models().values()]}
+    return [(images, each) for kind, images in _choose_scored(experiment).items() for each in models[kind]]
+
+
+def make_score(experiment: Experiment) -> Score:
+    """What scores a model on images, as an evaluation of this training does."""
+    return partial(_evaluate_model, experiment, lambda: False)
 
 
 def _choose_scored(experiment: Experiment) -> dict[str, Manifest]:

@@ -10,6 +10,7 @@ from semiovs.config import load_config
 from semiovs.engine import dry_run as module
 from unit import toy_data
 
+TIMED_AT_LEAST = module.TIMED
 TINY = ["data.crop_size=33", "model.channels=16", "method=supervised", "train.device=cpu"]
 
 
@@ -40,7 +41,34 @@ def test_it_answers_in_time(config, monkeypatch, costs, finished, said):
     found = module.dry_run(config)
     assert time.perf_counter() - begin < 4
     assert found["finished_steps"] == finished
+    assert found["evaluations"] == 0  # there are no images for any
     line = module.format_dry_run(found).splitlines()[-1]
+    assert "without evaluations" in line or finished
     assert said in line
     assert ("at least" in line) == (finished == 0)
     assert found["seconds_in_all"] == found["seconds_per_step"] * found["steps"]
+
+
+def test_quick_steps_are_timed_for_a_while_and_evaluations_count(tmp_path, monkeypatch):
+    """As many steps as fit into `ENOUGH`, at least two; then an image stands for all images of all evaluations."""
+    toy_data.make(tmp_path, labeled=2, unlabeled=2, val=2, ood=0)
+    config = load_config("quick", [f"data.root={tmp_path}", *TINY, "train.steps=40", "train.eval_every=15"]).config
+    now = iter(range(10_000))
+    monkeypatch.setattr(module, "ENOUGH", 5.0)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: float(next(now)))
+    monkeypatch.setattr(module, "LIMIT", 1e6)
+    monkeypatch.setattr(module, "time_evaluation", lambda experiment, scored, score: 7.0 * len(scored))
+    found = module.dry_run(config)
+    assert TIMED_AT_LEAST < found["timed_steps"] < 20
+    assert (found["evaluations"], found["seconds_per_evaluation"]) == (3, 7.0)  # after 15, 30 and 40 steps
+    assert found["seconds_in_all"] == 40 * found["seconds_per_step"] + 3 * 7.0
+    assert "with 3 evaluations of 7 s" in module.format_dry_run(found).splitlines()[-1]
+
+
+def test_a_step_waits_for_its_images(config, monkeypatch):
+    """What loader processes had ahead at the beginning does not hide that they are slower than the model."""
+    monkeypatch.setattr(module, "time_loading", lambda experiment: 9.0)
+    slow = config.model_copy(update={"data": config.data.model_copy(update={"workers": 2})})
+    assert module.dry_run(slow)["seconds_per_step"] == 4.5
+    alone = config.model_copy(update={"data": config.data.model_copy(update={"workers": 0})})
+    assert module.dry_run(alone)["seconds_per_step"] < 4

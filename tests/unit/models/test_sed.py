@@ -5,8 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from semiovs.errors import UsageError
-from semiovs.models.sed import Aggregator, AggregatorSizes, build_dense, build_sed
-from semiovs.models.sed.blocks import in_blocks
+from semiovs.models.sed import Aggregator, AggregatorSizes, blocks, build_dense, build_sed
 from semiovs.models.sed.fast_aggregation import CPU_CHUNK, aggregate, chunk_for
 from semiovs.models.sed.rejection import survivors
 
@@ -152,19 +151,33 @@ def test_timm_encoders(encoder, stride):
         network(torch.zeros(1, 3, 64, 100), text)
 
 
-def test_mlps_in_blocks_are_mlps():
-    """More rows than go in at once, and not a multiple of them; with gradients, all at once."""
-    mlp, x = (
-        torch.nn.Sequential(torch.nn.Linear(32, 8), torch.nn.GELU(), torch.nn.Linear(8, 32)),
-        torch.randn(1, 2, 4500, 32),
-    )
-    whole, seen = mlp(x), []
-    mlp.register_forward_pre_hook(lambda _, given: seen.append(given[0].numel() // 32))
-    with torch.no_grad():
-        torch.testing.assert_close(in_blocks(mlp, x), whole)
-    assert seen == [4096, 4096, 808]
-    in_blocks(mlp, x).sum().backward()
-    assert seen[3:] == [9000]
+@torch.no_grad()
+def test_attention_and_convolution_in_place_are_those_of_training(monkeypatch):
+    """A few rows at a time, not a divisor of them all."""
+    monkeypatch.setattr(blocks, "_BLOCK", 32 * 7 * 3)
+    attention, convolution = blocks.ConceptAttention(32, 4), blocks.ConvNext(32, 5)
+    for parameter in (*attention.parameters(), *convolution.parameters()):
+        parameter.normal_(std=0.3)
+    x = torch.randn(7, 32, 4, 5).contiguous(memory_format=torch.channels_last)
+    p = x.permute(0, 2, 3, 1).flatten(1, 2)
+    expected, convolved = p + attention(p), convolution(x)
+    own = p.clone()
+    attention.update_(own)
+    torch.testing.assert_close(own, expected, atol=1e-5, rtol=1e-5)
+    convolution.update_(x)
+    torch.testing.assert_close(x, convolved, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 4)])
+@torch.no_grad()
+def test_a_stage_enlarges_as_its_convolutions_do(size):
+    """The smallest maps are all edge."""
+    stage = blocks.Decoder(32, 16, 8, 6, kernel=3, heads=4)
+    height, width = size
+    x, guide = torch.randn(3, 32, height, width), torch.randn(1, 8, 2 * height, 2 * width)
+    correlation = torch.randn(3, 6, 2 * height, 2 * width)
+    plain = stage.conv(stage.up(x), correlation, stage.conv.image_part(guide))
+    torch.testing.assert_close(stage.enlarge(x, correlation, stage.enlargement(guide)), plain, atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()

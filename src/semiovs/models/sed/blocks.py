@@ -4,7 +4,6 @@ concepts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -31,31 +30,15 @@ class ConvNext(nn.Module):
         return torch.addcmul(x, self.gamma[:, None, None], self._mlp(x))
 
     def update_(self, x: Tensor) -> None:
-        """As `forward`, but in the memory of `x`."""
-        x.addcmul_(self.gamma[:, None, None], self._mlp(x))
+        """As `forward`, but in the memory of `x`, which lies channels last; not to be differentiated."""
+        rows = x.permute(0, 2, 3, 1).view(-1, x.shape[1])
+        y = self.dwconv(x).permute(0, 2, 3, 1).reshape(rows.shape)
+        for some, own in zip(*(torch.split(each, rows_for(rows)) for each in (rows, y)), strict=True):
+            some.addcmul_(self.gamma, self.pwconv2(F.gelu(self.pwconv1(self.norm(own)))))
 
     def _mlp(self, x: Tensor) -> Tensor:
-        def mlp(y: Tensor) -> Tensor:
-            out: Tensor = self.pwconv2(F.gelu(self.pwconv1(self.norm(y))))
-            return out
-
-        return in_blocks(mlp, self.dwconv(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-class Sums(NamedTuple):
-    """What linear attention must know of all concepts at a pixel, per head of d channels; sums of parts may be added.
-
-    keys: Σ_t φ(k_t), (B, N, heads, d); products: Σ_t φ(k_t) v_tᵀ / T, (B, N, heads, d, d).
-    """
-
-    keys: Tensor
-    products: Tensor
-
-    def add_(self, other: Sums) -> Sums:
-        """Add the sums over other concepts, in place."""
-        self.keys.add_(other.keys)
-        self.products.add_(other.products)
-        return self
+        y: Tensor = self.pwconv2(F.gelu(self.pwconv1(self.norm(self.dwconv(x).permute(0, 2, 3, 1)))))
+        return y.permute(0, 3, 1, 2)
 
 
 class LinearAttention(nn.Module):
@@ -72,19 +55,36 @@ class LinearAttention(nn.Module):
         self.k = nn.Linear(channels, channels)
         self.v = nn.Linear(channels, channels)
 
-    def sums(self, x: Tensor, total: int) -> Sums:
-        """Concepts (B, t, N, C), some or all of the `total` there are -> their share of the sums, in fp32 at least."""
-        keys = _phi(self._split(self.k(x)))
-        values = self._split(self.v(x)) / total
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, T, N, C) -> (…, T, N, C); sums over T are of fp32 at least."""
         wide = torch.promote_types(x.dtype, torch.float32)
-        return Sums(keys.sum(dim=1, dtype=wide), torch.einsum("btnhd,btnhe->bnhde", keys.to(wide), values.to(wide)))
-
-    def read(self, x: Tensor, sums: Sums, total: int) -> Tensor:
-        """Concepts (B, t, N, C) and the sums over all of them -> (B, t, N, C)."""
-        queries = _phi(self._split(self.q(x))).to(sums.keys.dtype)
-        weights = total / ((queries * sums.keys[:, None]).sum(dim=-1) + self.eps)
-        out = torch.einsum("btnhd,bnhde->btnhe", queries, sums.products) * weights[..., None]
+        keys, values = _phi(self._split(self.k(x))).to(wide), self._split(self.v(x)).to(wide) / x.shape[-3]
+        queries = _phi(self._split(self.q(x))).to(wide)
+        products = torch.einsum("...tnhd,...tnhe->...nhde", keys, values)
+        weights = x.shape[-3] / ((queries * keys.sum(dim=-4, keepdim=True)).sum(dim=-1) + self.eps)
+        out = torch.einsum("...tnhd,...nhde->...tnhe", queries, products) * weights[..., None]
         return out.flatten(-2).to(x.dtype)
+
+    def read(self, x: Tensor) -> Tensor:
+        """As `forward` for (T, N, C), contiguous and not to be differentiated: matrix products of each pixel and head,
+        on the memory as it lies.
+
+        The sum of the keys stands beside the products, once for each channel, so that numerator and denominator are one
+        product.
+        """
+        wide, (total, pixels, channels) = torch.promote_types(x.dtype, torch.float32), x.shape
+
+        def by_head(y: Tensor) -> Tensor:
+            return y.to(wide).view(total, pixels * self.heads, -1).transpose(0, 1)
+
+        queries, keys, values = by_head(_phi(self.q(x))), by_head(_phi(self.k(x))), by_head(self.v(x))
+        width = channels // self.heads
+        sums = torch.empty(pixels * self.heads, width, 2 * width, dtype=wide, device=x.device)
+        sums[..., :width] = keys.transpose(1, 2) @ values
+        sums[..., width:] = keys.sum(dim=1)[..., None]
+        both = queries @ sums
+        out = both[..., :width].div_(both[..., width:].add_(self.eps))
+        return out.transpose(0, 1).reshape(x.shape).to(x.dtype)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:-1], self.heads, -1)
@@ -103,17 +103,19 @@ class ConceptAttention(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
 
     def forward(self, p: Tensor) -> Tensor:
-        """(B, T, N, C) -> (B, T, N, C), N pixels."""
-        return self.read(p, self.sums(p, p.shape[1]), p.shape[1])
+        """(…, T, N, C) -> (…, T, N, C), N pixels."""
+        p = p + self.attention(self.norm1(p))
+        return p + self.MLP(self.norm2(p))
 
-    def sums(self, p: Tensor, total: int) -> Sums:
-        """First pass: what these concepts (B, t, N, C) add to the sums of all `total`."""
-        return self.attention.sums(self.norm1(p), total)
+    def update_(self, x: Tensor, rows: int | None = None) -> None:
+        """Add `forward(x)` to `x` (T, N, C) in its memory, a few pixels at a time with all their concepts, which is
+        what attention reads; not to be differentiated.
 
-    def read(self, p: Tensor, sums: Sums, total: int) -> Tensor:
-        """Second pass: the block's output for these concepts."""
-        p = p + self.attention.read(self.norm1(p), sums, total)
-        return in_blocks(lambda rows: self.MLP(self.norm2(rows)), p).add_(p)
+        rows: pixels times concepts at a time (None: `rows_for`).
+        """
+        for part in torch.split(x, max((rows or rows_for(x)) // len(x), 1), dim=1):
+            p = self.attention.read(self.norm1(part)).add_(part)
+            part.add_(p).add_(self.MLP(self.norm2(p)))
 
 
 class DoubleConv(nn.Module):
@@ -138,21 +140,35 @@ class DoubleConv(nn.Module):
 
     def image_part(self, guide: Tensor) -> Tensor:
         """Projected image guidance (B, image, h, w) -> its share of the first convolution (B, outputs, h, w)."""
-        return F.conv2d(guide, self._weight[:, self.image], padding=1)
+        return F.conv2d(guide, self.weight[:, self.image], padding=1)
 
     def forward(self, up: Tensor, correlation: Tensor, image: Tensor) -> Tensor:
         """Maps of the concepts (B·T, ·, h, w), and `image_part` (B, outputs, h, w) -> (B·T, outputs, h, w)."""
-        weight = torch.cat((self._weight[:, : self.image.start], self._weight[:, self.image.stop :]), dim=1)
+        weight = torch.cat((self.weight[:, : self.image.start], self.weight[:, self.image.stop :]), dim=1)
         y = F.conv2d(torch.cat((up, correlation), dim=1), weight, padding=1)
         y = y.view(len(image), -1, *y.shape[1:]) + image[:, None]
         out: Tensor = self.double_conv[1:](y.flatten(0, 1))
         return out
 
     @property
-    def _weight(self) -> Tensor:
+    def weight(self) -> Tensor:
+        """Of the first convolution."""
         weight = self.double_conv[0].weight
         assert isinstance(weight, Tensor)
         return weight
+
+
+class Enlargement(NamedTuple):
+    """A stage's transposed convolution and the first convolution after it as one, since nothing bends between them.
+
+    kernels: (4 · outputs, inputs, 2, 2), for the pixels to the upper left, upper right, lower left, lower right of the
+    middle of a window; image: the share of the image and of the biases (1, outputs, 2h, 2w); guided: kernels for the
+    correlation's guidance (outputs, correlation, 3, 3).
+    """
+
+    kernels: Tensor
+    image: Tensor
+    guided: Tensor
 
 
 class Decoder(nn.Module):
@@ -164,6 +180,33 @@ class Decoder(nn.Module):
         self.conv = DoubleConv(inputs - image, image, correlation, outputs)
         self.cnext = ConvNext(inputs, kernel)
         self.attention = ConceptAttention(inputs, heads)
+
+    def enlargement(self, guide: Tensor) -> Enlargement:
+        """What twice the resolution takes for the concepts of one image with projected guidance (1, image, 2h, 2w)."""
+        weight, bias, (_, up, *_) = self.conv.weight, self.up.bias, self.up.weight.shape
+        assert bias is not None
+        shifted = F.pad(weight[:, :up].float(), (1, 1, 1, 1)).unfold(2, 4, 1).unfold(3, 4, 1).flip(2, 3)
+        shifted = shifted.unflatten(-1, (2, 2)).unflatten(-3, (2, 2))
+        kernels = torch.einsum("okabypxq,ikpq->aboiyx", shifted, self.up.weight.float()).flatten(0, 2)
+        edges = F.conv2d(bias[:, None, None].expand(1, -1, 3, 3), weight[:, :up], padding=1)
+        rows, columns = (torch.tensor([0, *[1] * (side - 2), 2], device=bias.device) for side in guide.shape[2:])
+        image = self.conv.image_part(guide) + edges[:, :, rows][..., columns]
+        return Enlargement(kernels.to(weight), image, weight[:, self.conv.image.stop :])
+
+    def enlarge(self, x: Tensor, correlation: Tensor, by: Enlargement) -> Tensor:
+        """As `conv(up(x), correlation, image)`, for maps (T, inputs, h, w) that are not to be differentiated.
+
+        Each window of 2×2 pixels of `x` gives the four pixels around its middle; those at the edges are cut off.
+        """
+        height, width = x.shape[2:]
+        parts = F.conv2d(x, by.kernels, padding=1).chunk(4, dim=1)
+        y = F.conv2d(correlation, by.guided, padding=1).add_(by.image)
+        for index, part in enumerate(parts):
+            row, column = index // 2, index % 2
+            own = part[:, :, 1 - row : 1 - row + height, 1 - column : 1 - column + width]
+            y[:, :, 1 - row :: 2, 1 - column :: 2].add_(own)
+        out: Tensor = self.conv.double_conv[1:](y)
+        return out
 
     def forward(self, x: Tensor, guide: Tensor, correlation: Tensor, pool: int) -> Tensor:
         """Maps (B·T, inputs, h, w), guidance (B, image, 2h, 2w) and (B·T, correlation, 2h, 2w) -> (B·T, outputs, 2h,
@@ -189,18 +232,9 @@ class Decoder(nn.Module):
         return x + p
 
 
-def in_blocks(mlp: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """An MLP on rows (…, C). On a CPU, where nothing is to be differentiated, on a few at a time: what lies between its
-    layers is four times as wide, and so never leaves the cache (a third of the time for 32 channels).
-    """
-    if torch.is_grad_enabled() or x.device.type != "cpu":
-        return mlp(x)
-    rows = x.reshape(-1, x.shape[-1])
-    out = torch.empty_like(rows)
-    count = max(_BLOCK // x.shape[-1], 1)
-    for part, place in zip(torch.split(rows, count), torch.split(out, count), strict=True):
-        place.copy_(mlp(part))
-    return out.view(x.shape)
+def rows_for(x: Tensor) -> int:
+    """Rows (…, C) that a CPU's cache holds together with what lies between the layers of an MLP, four times as wide."""
+    return max(_BLOCK // x.shape[-1], 1) if x.device.type == "cpu" else x.numel() // x.shape[-1]
 
 
 def _phi(z: Tensor) -> Tensor:

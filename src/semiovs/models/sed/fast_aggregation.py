@@ -2,8 +2,9 @@
 
 What differs from `Aggregator.forward` (SED spec, section 9; each is exact but for the order of sums):
 
-* a few concepts at a time, so that their maps stay in the cache: the attention, which alone mixes concepts, needs only
-  two sums over all of them per pixel and head, which a first pass over the concepts adds up and a second one reads;
+* a few concepts at a time in convolutions, and all concepts of a few pixels at a time in the attention, which alone
+  mixes concepts: what lies between layers stays in the cache;
+* the transposed convolution of a stage and the first one after it are one convolution of the smaller map;
 * channels last throughout, where pointwise layers read the maps of convolutions as they lie;
 * no pooling that pools nothing, no heads that nobody reads.
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from semiovs.models.sed.aggregator import Aggregator, correlate
-from semiovs.models.sed.blocks import Decoder, Sums
+from semiovs.models.sed.blocks import Enlargement
 from semiovs.models.sed.rejection import survivors
 
 #: Concepts at a time on a CPU, for maps of 192 x 192: few enough for its caches. Of smaller maps more fit.
@@ -74,49 +75,38 @@ def aggregate(
             alive = survivors(_by_parts(model.early_heads[index], x, chunk)[:, 0], topk)
             x = x[alive].contiguous(memory_format=torch.channels_last)
             correlation, kept = correlation[alive], kept[alive]
-        image = decoder.conv.image_part(model.decoder_guidance_projection[index](guides[index][None]))
-        sums = _first_pass(decoder, x, chunk)
-        x, correlation = _second_pass(model, index, x, correlation, image, sums, chunk)
+        enlargement = decoder.enlargement(model.decoder_guidance_projection[index](guides[index][None]))
+        for some in torch.split(x, _few(x, chunk)):
+            decoder.cnext.update_(some)
+        pixels = _pixels(x)
+        decoder.attention.update_(pixels, None if x.device.type == "cpu" else chunk * pixels.shape[1])
+        x, correlation = _enlarge(model, index, x, correlation, enlargement, chunk)
     found = x[:, 0].float().sigmoid_()
     if len(kept) == len(text):
         return found
     return found.new_zeros(len(text), *found.shape[1:]).index_copy_(0, kept, found)
 
 
-def _first_pass(decoder: Decoder, x: Tensor, chunk: int) -> Sums:
-    """Run the convolutional block on all concepts, in place, and add up what the attention must know of them."""
-    total: Sums | None = None
-    for part in torch.split(x, chunk):
-        for some in torch.split(part, _few(part, chunk)):
-            decoder.cnext.update_(some)
-        sums = decoder.attention.sums(_pixels(part), len(x))
-        total = sums if total is None else total.add_(sums)
-    assert total is not None
-    return total
-
-
-def _second_pass(
-    model: Aggregator, index: int, x: Tensor, correlation: Tensor, image: Tensor, sums: Sums, chunk: int
+def _enlarge(
+    model: Aggregator, index: int, x: Tensor, correlation: Tensor, by: Enlargement, chunk: int
 ) -> tuple[Tensor, Tensor]:
-    """Attention, in place, and twice the resolution. The last stage gives logits, and hands no correlation on."""
+    """Twice the resolution. The last stage gives logits, and hands no correlation on."""
     decoder, project = model.decoders[index], model.decoder_corr_guidance_projection[index]
     last = index == len(model.decoders) - 1
     maps, guidance = _Filled(len(x)), _Filled(len(x))
-    for part, similar in zip(torch.split(x, chunk), torch.split(correlation, chunk), strict=True):
-        _pixels(part).add_(decoder.attention.read(_pixels(part), sums, len(x)))
-        for some, own in zip(
-            torch.split(part, _few(part, chunk)), torch.split(similar, _few(part, chunk)), strict=True
-        ):
-            guide = project(own)
-            y = decoder.conv(decoder.up(some), guide, image)
-            maps.append(model.head(y) if last else y)
-            if not last:
-                guidance.append(guide)
+    few = _few(x, chunk)
+    for some, own in zip(torch.split(x, few), torch.split(correlation, few), strict=True):
+        guide = project(own)
+        y = decoder.enlarge(some, guide, by)
+        maps.append(model.head(y) if last else y)
+        if not last:
+            guidance.append(guide)
     return maps.whole, correlation if last else guidance.whole
 
 
-def _few(part: Tensor, chunk: int) -> int:
-    return max(chunk * CPU_FEW // CPU_CHUNK, 1) if part.device.type == "cpu" else len(part)
+def _few(x: Tensor, chunk: int) -> int:
+    """Concepts at a time in convolutions, of `chunk` that there is memory for."""
+    return max(chunk * CPU_FEW // CPU_CHUNK, 1) if x.device.type == "cpu" else chunk
 
 
 def _by_parts(layer: Callable[[Tensor], Tensor], x: Tensor, chunk: int) -> Tensor:
@@ -128,8 +118,8 @@ def _by_parts(layer: Callable[[Tensor], Tensor], x: Tensor, chunk: int) -> Tenso
 
 
 def _pixels(x: Tensor) -> Tensor:
-    """Maps (t, C, h, w), channels last in memory -> (1, t, h·w, C), the same memory."""
-    return x.permute(0, 2, 3, 1).view(1, len(x), -1, x.shape[1])
+    """Maps (T, C, h, w), channels last in memory -> (T, h·w, C), the same memory."""
+    return x.permute(0, 2, 3, 1).view(len(x), -1, x.shape[1])
 
 
 class _Filled:
