@@ -95,6 +95,15 @@ def test_a_finished_comparison_trains_nothing_and_more_seeds_are_added(data, who
     assert read_tables(out) == read_tables(whole)
 
 
+def test_a_dry_run_says_how_long_it_takes(data, tmp_path):
+    out = tmp_path / "out"
+    assert command(*arguments(data, out, "--dry-run", "--json"), log=tmp_path / "log") == 0
+    told = json.loads((tmp_path / "log").read_text())
+    assert list(told["seconds_each"]) == list(ARMS)
+    assert told["seconds"] == pytest.approx(2 * sum(told["seconds_each"].values()), rel=0.1, abs=1)
+    assert not out.exists()
+
+
 def test_other_settings_and_changed_files_are_refused(data, whole, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(whole, out)

@@ -36,7 +36,12 @@ def test_a_dry_run_plans_with_the_labels_that_the_teacher_will_give(data, tmp_pa
     words = ("--teacher", "masks", "--from", str(tmp_path / "answers"))
     assert main(plan(data, *words)) == 0
     said = capsys.readouterr()
-    arms = list(json.loads(said.out)["arms"])
+    told = json.loads(said.out)
+    arms = list(told["arms"])
+    assert list(told["seconds_each"]) == arms[:-1]  # the teacher trains nothing
+    assert min(told["seconds_each"].values()) > 0
+    assert told["seconds"] == pytest.approx(sum(told["seconds_each"].values()), abs=1)
+    assert not (tmp_path / "out").exists()
     assert arms == ["labels", "unlabeled", "naive", "ood", "placebo", "teacher"]
     assert "teacher masks labels 5" in said.err
     assert "2 images to evaluate on are too few for any verdict, which needs 10: label more" in said.err

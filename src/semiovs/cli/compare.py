@@ -20,7 +20,6 @@ from semiovs.errors import UsageError
 
 if TYPE_CHECKING:
     from semiovs.comparison.execution import ComparisonReport
-    from semiovs.comparison.plan import Plan
     from semiovs.comparison.prepare import Prepared, Request
     from semiovs.comparison.workers import Outcome
     from semiovs.config import LoadedConfig
@@ -85,7 +84,9 @@ _Tune = Annotated[
     ),
 ]
 _Keep = Annotated[bool, typer.Option("--keep-checkpoints", help="Keep the checkpoints of finished trainings.")]
-_DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained; train nothing.")]
+_DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be trained, and how long it takes; train nothing.")
+]
 
 
 def compare(
@@ -128,9 +129,10 @@ def compare(
     typed |= {"--teacher": teacher, "--weights": weights, "--from": from_, "--map": map_, "--set": set_}
     typed |= {"--jobs": jobs, "--out": out}
     again = partial(_retype, arguments or [], typed)
-    prepared = _prepare(_load(arguments or []), asked, choice, out, write=not dry_run)
+    loaded = _load(arguments or [])
+    prepared = _prepare(loaded, asked, choice, out, write=not dry_run)
     if dry_run:
-        _report_plan(prepared.plan, again(seeds), as_json=as_json)
+        _report_plan(prepared, loaded, again(seeds), as_json=as_json)
         return
     prepared, outcome = _train(prepared, choice, shard, jobs, budget, keep_checkpoints=keep_checkpoints)
     if os.environ.get("RANK", "0") == "0":
@@ -157,8 +159,14 @@ def _retype(arguments: Sequence[str], options_: Mapping[str, Any], seeds: int) -
     return shlex.join(words)
 
 
-def _report_plan(plan: Plan, step: str, *, as_json: bool) -> None:
-    report({**plan.as_json(), "next": [step]}, as_json=as_json, text=format_next([step]))
+def _report_plan(prepared: Prepared, loaded: LoadedConfig, step: str, *, as_json: bool) -> None:
+    from semiovs.comparison.forecast import forecast
+
+    plan, labelled = prepared.plan, prepared.images.ood_labels is not None
+    with progress("timing a few steps of each arm", unit="arms") as show:
+        found = forecast(plan, loaded, labels_follow=not labelled, progress=show)
+    told = {"seconds": round(found.total), "seconds_each": {name: round(s, 1) for name, s in found.seconds.items()}}
+    report({**plan.as_json(), **told, "next": [step]}, as_json=as_json, text=f"{found}\n{format_next([step])}")
 
 
 def _load(arguments: list[str]) -> LoadedConfig:

@@ -40,20 +40,20 @@ class _StepsAreTimed(BaseException):
     """Steps enough, or no time for another one."""
 
 
-def dry_run(config: Config) -> dict[str, Any]:
-    """Check the data, build everything, take some steps, score an image, and estimate the total time; return plain
-    data.
+def dry_run(config: Config, *, check: bool = True, limit: float | None = None) -> dict[str, Any]:
+    """Check the data (unless `check` is off), build everything, take some steps, score an image, and estimate the total
+    time; return plain data.
 
-    In one process all this ends after `LIMIT` seconds, in the middle of a step or an image if need be.
+    In one process all this ends after `limit` (by default `LIMIT`) seconds, in the middle of a step or an image if need be.
 
     Raises:
         As `Experiment.build` and `fit`.
     """
     start = time.perf_counter()
     with join_processes(config.train.device) as world:
-        experiment = Experiment.build(config, world)
+        experiment = Experiment.build(config, world, check=check)
         learner, recipe = experiment.learner, experiment.recipe
-        for note in experiment.notes if world.is_main else ():
+        for note in experiment.notes if world.is_main and check else ():
             log.warning("%s", note.text)
         shapes: dict[str, list[int]] = {}
         ends: list[float] = []
@@ -70,10 +70,10 @@ def dry_run(config: Config) -> dict[str, Any]:
         steps = min(1 + (MOST if world.size == 1 else TIMED), recipe.total_steps)
         short = replace(recipe, schedule=replace(recipe.schedule, total_steps=steps))
         begin = time.perf_counter()
-        until = max(start + LIMIT, begin + LEAST)
-        limit = _stop_at(until if world.size == 1 else None)
+        until = max(start + (LIMIT if limit is None else limit), begin + LEAST)
+        ending = _stop_at(until if world.size == 1 else None)
         scores = _Scores()
-        with limit, explain_out_of_memory(experiment):
+        with ending, explain_out_of_memory(experiment):
             with suppress(_StepsAreTimed), closing(experiment.batches()) as batches:
                 fit(learner, _watch(batches, shapes), short, world, [clock])
             seen = time.perf_counter()
