@@ -44,7 +44,8 @@ def dry_run(config: Config, *, check: bool = True, limit: float | None = None) -
     """Check the data (unless `check` is off), build everything, take some steps, score an image, and estimate the total
     time; return plain data.
 
-    In one process all this ends after `limit` (by default `LIMIT`) seconds, in the middle of a step or an image if need be.
+    In one process all this ends after `limit` seconds (by default `LIMIT`), in the middle of a step or an image if need
+    be.
 
     Raises:
         As `Experiment.build` and `fit`.
