@@ -6,6 +6,8 @@ open-vocabulary model labels. ``import semiovs`` is cheap: what it offers is imp
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from semiovs.api.training import TrainedRun, resume, train
     from semiovs.inference import Predictor
     from semiovs.vocab import Vocabulary
+
+if sys.platform == "darwin":  # read when torch is imported: what Apple's GPUs cannot compute, the CPU does, and says so
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 __version__ = "0.1.0"
 

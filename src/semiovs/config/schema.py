@@ -302,7 +302,7 @@ class TrainConfig(Section):
     )
     sync_batchnorm: bool = Field(True, description="SyncBN on more than one GPU")
     deterministic: bool = Field(False, description="deterministic kernels only (GPU)")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
+    device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1, mps, xpu")
     log_every: Int = Field(10, ge=1, description="steps between two lines of metrics.jsonl")
     eval_every: Int | None = Field(
         None, ge=1, description="steps between evaluations; null: every epoch, at most 20 times"

@@ -90,7 +90,8 @@ def _adjust_brightness(views: Tensor, factor: Tensor) -> Tensor:
 
 
 def _adjust_contrast(views: Tensor, factor: Tensor) -> Tensor:
-    mean = _to_gray(views).mean((1, 2, 3), keepdim=True, dtype=torch.float64)
+    precise = torch.float32 if views.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+    mean = _to_gray(views).mean((1, 2, 3), keepdim=True, dtype=precise)
     return _blend((mean + 0.5).floor().to(torch.float32), views, factor)
 
 

@@ -121,6 +121,8 @@ class World:
         """Wait until the device has done what it was asked to do (only to take the time)."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+        elif self.device.type != "cpu":
+            torch.get_device_module(self.device).synchronize()
 
     def barrier(self) -> None:
         """Wait for all ranks (only around files)."""
@@ -158,7 +160,7 @@ def join_processes(device: str = "auto", environment: Mapping[str, str] = os.env
     """Join the processes that `torchrun` started (gloo on CPU, NCCL on GPUs); a single process without it."""
     size = int(environment.get("WORLD_SIZE", "1"))
     try:
-        chosen = pick_device(device, rank=int(environment.get("LOCAL_RANK", "0")))
+        chosen = pick_device(device, rank=int(environment.get("LOCAL_RANK", "0")), shared=size > 1)
     except UsageError as error:
         raise ConfigError(f"train.device: {error}") from None
     if chosen.type == "cuda":

@@ -6,18 +6,22 @@ import torch
 
 from semiovs.errors import UsageError
 
+#: What `auto` looks for, in this order, before it takes the CPU: NVIDIA's and AMD's GPUs, Apple's, Intel's.
+ACCELERATORS = ("cuda", "mps", "xpu")
 
-def pick_device(requested: torch.device | str, *, rank: int | None = None) -> torch.device:
-    """Device called `requested`; auto is the GPU where there is one.
+
+def pick_device(requested: torch.device | str, *, rank: int | None = None, shared: bool = False) -> torch.device:
+    """Device called `requested`; auto is the GPU where there is one (`ACCELERATORS`).
 
     rank: number of this process among those of the machine, each of which takes the GPU of its number; None: the
-    current GPU.
+    current GPU. shared: several processes compute together, which GPUs but `cuda` cannot; auto then takes none of them.
 
     Raises:
         UsageError: no such device here.
     """
     if requested == "auto":
-        requested = "cuda" if torch.cuda.is_available() else "cpu"
+        known = ACCELERATORS[:1] if shared else ACCELERATORS
+        requested = next((name for name in known if is_there(name)), "cpu")
     try:
         device = torch.device(requested)
         if device.type == "cuda":
@@ -25,8 +29,14 @@ def pick_device(requested: torch.device | str, *, rank: int | None = None) -> to
         if device.type != "cuda" or rank is None:
             torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise UsageError(f"device '{requested}' is not there (auto, cpu, cuda, cuda:1, …)") from None
+        raise UsageError(f"device '{requested}' is not there (auto, cpu, cuda, cuda:1, mps, xpu, …)") from None
     return device
+
+
+def is_there(accelerator: str) -> bool:
+    """Whether this machine has one of `ACCELERATORS`, and torch can use it."""
+    module = torch.backends.mps if accelerator == "mps" else getattr(torch, accelerator, None)
+    return module is not None and bool(module.is_available())
 
 
 def _pick_gpu(device: torch.device, rank: int | None) -> torch.device:

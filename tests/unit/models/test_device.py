@@ -24,6 +24,20 @@ def test_auto_is_the_gpu_of_the_process_where_there_is_one(gpus):
     assert pick_device("auto", rank=1) == pick_device("cuda:1", rank=0) == torch.device("cuda", 1)
 
 
+def test_auto_looks_for_other_gpus_after_cuda(gpus, monkeypatch):
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)  # nothing can be made on a GPU that is not there
+    gpus(0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device("auto") == pick_device("auto", rank=0) == torch.device("mps")
+    assert pick_device("auto", rank=0, shared=True) == torch.device("cpu")
+    gpus(1)
+    assert pick_device("auto", rank=0).type == "cuda"
+    gpus(0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: True)
+    assert pick_device("auto") == torch.device("xpu")
+
+
 @pytest.mark.parametrize(
     ("count", "name", "rank", "message"),
     [
