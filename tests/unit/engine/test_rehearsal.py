@@ -67,11 +67,12 @@ def test_it_leaves_no_trace(data, tmp_path, monkeypatch, caplog, method, options
     assert [row["step"] for row in without[1] if row["kind"] == "train"] == [1, 2, 3, 4, 5]
 
 
-def test_seconds_of_what_is_counted(data, tmp_path, monkeypatch, caplog):
-    """A step that takes 0.05 s twice (accumulated) and an image that takes 0.1 s."""
+@pytest.mark.parametrize(("options", "evaluation"), [({}, 2 * 2 * 0.1), ({"eval__batch_size": 2}, 2 * 0.1)])
+def test_seconds_of_what_is_counted(data, tmp_path, monkeypatch, options, evaluation):
+    """A step that takes 0.05 s twice (accumulated) and an image, or two images together, that take 0.1 s."""
     monkeypatch.setattr(training, "FEWEST", 5)
     found = []
-    times = iter([0.01, 0.05, 0.1, 0.1])  # loading, passes, the images of two models
+    times = iter([0.01, 0.05, 0.1, 0.1])  # loading, passes, the batches of two models
 
     def take_time(experiment, action):
         action()
@@ -83,9 +84,9 @@ def test_seconds_of_what_is_counted(data, tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(rehearsal, "_time", take_time)
     monkeypatch.setattr(training, "rehearse", rehearse)
-    train(data, tmp_path / "run", train__accumulate=2)
-    assert found == [Estimate(5, pytest.approx(0.12), 3, pytest.approx(2 * 2 * 0.1))]
-    assert found[0].seconds == pytest.approx(5 * 0.12 + 3 * 0.4)
+    train(data, tmp_path / "run", train__accumulate=2, **options)
+    assert found == [Estimate(5, pytest.approx(0.12), 3, pytest.approx(evaluation))]
+    assert found[0].seconds == pytest.approx(5 * 0.12 + 3 * evaluation)
     assert str(Estimate(300, 2.11, 6, 75)) == "about 18 min: 300 steps of 2.1 s and 6 evaluations of 1 min"
     assert str(Estimate(300, 20, 0, 0)) == "about 1 h 40 min: 300 steps of 20 s"
 
