@@ -105,7 +105,8 @@ class ConceptAttention(nn.Module):
     def forward(self, p: Tensor) -> Tensor:
         """(…, T, N, C) -> (…, T, N, C), N pixels."""
         p = p + self.attention(self.norm1(p))
-        return p + self.MLP(self.norm2(p))
+        out: Tensor = p + self.MLP(self.norm2(p))
+        return out
 
     def update_(self, x: Tensor, rows: int | None = None) -> None:
         """Add `forward(x)` to `x` (T, N, C) in its memory, a few pixels at a time with all their concepts, which is
@@ -186,7 +187,7 @@ class Decoder(nn.Module):
         weight, bias, (_, up, *_) = self.conv.weight, self.up.bias, self.up.weight.shape
         assert bias is not None
         shifted = F.pad(weight[:, :up].float(), (1, 1, 1, 1)).unfold(2, 4, 1).unfold(3, 4, 1).flip(2, 3)
-        shifted = shifted.unflatten(-1, (2, 2)).unflatten(-3, (2, 2))
+        shifted = shifted.reshape(*shifted.shape[:4], 2, 2, 2, 2)
         kernels = torch.einsum("okabypxq,ikpq->aboiyx", shifted, self.up.weight.float()).flatten(0, 2)
         edges = F.conv2d(bias[:, None, None].expand(1, -1, 3, 3), weight[:, :up], padding=1)
         rows, columns = (torch.tensor([0, *[1] * (side - 2), 2], device=bias.device) for side in guide.shape[2:])
