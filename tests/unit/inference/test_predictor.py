@@ -103,7 +103,7 @@ def test_one_pixel(weights):
 @pytest.mark.parametrize(
     "array",
     [
-        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4), np.uint16),
         np.zeros((4, 4, 3), np.float32),
         np.zeros((4, 4, 4), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
