@@ -95,47 +95,199 @@ def predict(
     from semiovs.inference.prediction_files import default_folder, list_jobs, parse_kinds
     from semiovs.inference.tiles import parse_tile
 
-    handling, side = parse_on_error(on_error), parse_tile(tile)
-    kinds = parse_kinds(save, overlay=overlay, scores=scores)
-    kinds = kinds if uncertain is None or "ids" in kinds else ("ids", *kinds)
-    out = out or default_folder(model)
+    wanted = _Wanted(out or default_folder(model), parse_on_error(on_error), overwrite, uncertain)
+    side, kinds = parse_tile(tile), parse_kinds(save, overlay=overlay, scores=scores)
     settings, paths = _split_arguments(arguments)
-    not_read: list[str] = []
     videos, paths = _split_videos(paths)
-    jobs = list(list_jobs(paths, out, recursive=recursive, say=not_read.append)) if paths or not videos else []
-
-    def load() -> Predictor:
-        return Predictor.load(model, which=which, device=device, precision=precision, tile=side, **settings)
-
-    task = _Task(model, out, kinds, handling, workers, batch_size, uncertain, overwrite)
-    found: dict[str, Any] = {"out": str(out), "images": [], "failed": [], "not_read": not_read}
+    not_read: list[str] = []
+    jobs = list(list_jobs(paths, wanted.out, recursive=recursive, say=not_read.append)) if paths else []
+    predictor = Predictor.load(model, which=which, device=device, precision=precision, tile=side, **settings)
+    found: dict[str, Any] = {"out": str(wanted.out), "images": [], "failed": [], "not_read": not_read}
     lines: list[str] = []
-    predictor: Predictor | None = None
     if jobs:
-        predictor = task.check_and_load(jobs, load)
-        _print_notes(not_read)
-        lines += task.predict_pictures(jobs, predictor, found)
+        kinds = kinds if uncertain is None or "ids" in kinds else ("ids", *kinds)
+        run = _make_run(jobs, predictor, kinds, wanted.out, workers, batch_size)
+        lines += _predict_pictures(model, jobs, run, wanted, found)
     if videos:
-        found["videos"] = task.predict_videos(videos, predictor or load(), smooth)
-        lines += [f"{one['ids']}: {one['frames']} frames" for one in found["videos"]]
+        found["videos"] = _predict_videos(videos, predictor, kinds, wanted, smooth, batch_size)
+        lines += [f"{video['image']}: {video['frames']} frames segmented" for video in found["videos"]]
     report(found, as_json=as_json, text="\n".join(lines))
 
 
-@dataclass
-class _Task:
-    """What was asked for beside pictures and model."""
+@dataclass(frozen=True)
+class _Wanted:
+    """What is asked for beside pictures and kinds of results."""
 
-    model: Path
     out: Path
-    kinds: Sequence[str]
     handling: str
-    workers: int | None
-    batch_size: int | None
-    uncertain: int | None
     overwrite: bool
-    ...
+    uncertain: int | None
+
+
+def _make_run(
+    jobs: Sequence[PredictionJob],
+    predictor: Predictor,
+    kinds: Sequence[str],
+    out: Path,
+    workers: int | None,
+    batch_size: int | None,
+) -> PredictionRun:
+    from semiovs.inference.prediction_record import PredictionRecord
+    from semiovs.inference.prediction_run import PredictionRun, find_threads
+
+    record = PredictionRecord(out, predictor.fingerprint())
+    together = batch_size or predictor.settings.batch_size or 1
+    return PredictionRun(predictor, record, kinds, find_threads(workers, len(jobs)), together, say=log)
+
+
+def _predict_pictures(
+    model: Path, jobs: Sequence[PredictionJob], run: PredictionRun, wanted: _Wanted, found: dict[str, Any]
+) -> list[str]:
+    """Segment pictures, and fill `found` with what is told of them; returns lines for a person."""
+    from semiovs.images.folder_walk import is_empty
+    from semiovs.inference.prediction_files import COCO_FILE, check_targets
+    from semiovs.inference.prediction_run import find_rasters
+
+    jobs = find_rasters(jobs, run.predictor)
+    if wanted.uncertain is not None and not is_empty(folder := wanted.out / "uncertain"):
+        raise UsageError(f"{folder}: is there already and not empty; move it away, nothing in it is replaced")
+    if there := check_targets(jobs, run.kinds, run.record, overwrite=wanted.overwrite):
+        log(f"replacing {there} files")
+    done = {} if wanted.overwrite else run.find_done(jobs)
+    waiting = [job for job in jobs if job.name not in done]
+    _print_notes(found["not_read"])
+    _print_warnings(model, jobs, run)
+    if again := sum(run.record.owns(job.name) for job in waiting):
+        log(f"{again} pictures are done again: other weights or settings, another file, or results that are not whole")
+    made, failed = _predict_waiting(waiting, run, wanted.handling)
+    results = [{**done, **made}[job.name] for job in jobs if job.name in done or job.name in made]
+    _print_notes(
+        [f"{r['image']}: has {r['pages']} pages or frames, and the first is read" for r in results if r["pages"] > 1]
+    )
+    for item in failed:
+        error(f"left out: {item['reason']}")
+    if not results:
+        raise DataError(f"none of the {len(jobs)} pictures could be read")
+    found |= {"images": results, "failed": failed, "kept": len(done)}
+    kept = f", {len(done)} done before" if done else ""
+    lines = [f"{wanted.out}: {len(made)} pictures segmented{kept}, {len(failed)} left out"]
+    lines.append(_format_legend(run.predictor, results))
+    if "coco" in run.kinds:
+        found["coco"] = str(wanted.out / COCO_FILE)
+        _write_coco(wanted.out / COCO_FILE, results, run)
+    if wanted.uncertain is not None:
+        lines.append(_copy_uncertain(wanted, results, run, found))
+    return lines
+
+
+def _predict_waiting(
+    jobs: Sequence[PredictionJob], run: PredictionRun, handling: str
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, str]]]:
+    """Segment pictures with a progress bar; returns what was written by name, and what was left out and why."""
+    written: dict[str, dict[str, Any]] = {}
+    failed: list[dict[str, str]] = []
+    unit = "tiles" if len(jobs) == 1 else "images"
+    with progress("predicting", unit=unit) as show:
+        run.show_tiles = show if len(jobs) == 1 else run.show_tiles
+        for outcome in run.run(jobs, show):
+            if outcome.result is not None:
+                written[outcome.job.name] = outcome.result
+            elif handling == "fail":
+                done = len(written)
+                rest = f" ({done} of {len(jobs)} pictures are done; --on-error skip goes past bad ones)"
+                raise DataError(f"{outcome.failure}{rest if len(jobs) > 1 else ''}")
+            else:
+                failed.append({"image": str(outcome.job.image), "reason": str(outcome.failure)})
+    return written, failed
+
+
+def _predict_videos(
+    videos: Sequence[Path],
+    predictor: Predictor,
+    kinds: Sequence[str],
+    wanted: _Wanted,
+    smooth: float,
+    batch_size: int | None,
+) -> list[dict[str, Any]]:
+    from semiovs.inference.video import predict_video, video_files
+
+    for files in (video_files(video, wanted.out, kinds) for video in videos):
+        for path in files.values():
+            if path.exists() and not wanted.overwrite:
+                raise UsageError(f"{path}: is there already; --overwrite replaces it")
+    found = []
+    for video in videos:
+        with progress(f"predicting {video.name}", unit="frames") as show:
+            together = batch_size or predictor.settings.batch_size or 1
+            found.append(
+                predict_video(video, wanted.out, predictor, kinds, smooth=smooth, batch=together, progress=show)
+            )
+    return found
+
+
+def _write_coco(path: Path, results: Sequence[dict[str, Any]], run: PredictionRun) -> None:
+    from semiovs.inference.outlines import write_coco
+
+    masks = [(Path(result["image"]).name, Path(result["ids"])) for result in results]
+    write_coco(path, masks, run.predictor.vocabulary.names)
+
+
+def _copy_uncertain(
+    wanted: _Wanted, results: Sequence[dict[str, Any]], run: PredictionRun, found: dict[str, Any]
+) -> str:
+    from semiovs.inference.uncertain import copy_uncertain
+
+    folder = wanted.out / "uncertain"
+    assert wanted.uncertain is not None
+    found["uncertain"] = copy_uncertain(results, folder, run.predictor.vocabulary.names, wanted.uncertain)
+    return f"{folder}: the {len(found['uncertain'])} pictures of the lowest mean confidence, with their masks"
+
+
+def _print_warnings(model: Path, jobs: Sequence[PredictionJob], run: PredictionRun) -> None:
+    """Say whether the pictures are of another size than those of the training, and its classes others today."""
+    from semiovs.engine.run_data import describe_other_classes, describe_other_size, find_training_size
+
+    size = find_training_size(model) or run.predictor.trained_size
+    images = [job.image for job in jobs]
+    for line in (describe_other_size(size, images), describe_other_classes(model, run.predictor.vocabulary)):
+        if line:
+            log(line)
 
 
 def _print_notes(notes: Sequence[str]) -> None:
     for note in notes:
         log(f"note: {note}")
+
+
+def _format_legend(predictor: Predictor, written: Sequence[dict[str, Any]]) -> str:
+    """Mean share of each class over all pictures."""
+    total: Counter[str] = Counter()
+    for item in written:
+        total.update(item["classes"])
+    shares = ", ".join(f"{name} {100 * share / len(written):.1f}%" for name, share in total.most_common())
+    return f"classes: {shares} (of {len(predictor.vocabulary)})"
+
+
+def _split_videos(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Videos, and the other paths."""
+    from semiovs.images.conventions import FILM_SUFFIXES
+
+    videos = [path for path in paths if path.suffix.lower() in FILM_SUFFIXES]
+    return videos, [path for path in paths if path not in videos]
+
+
+def _split_arguments(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Path]]:
+    """``key=value`` arguments as settings of ``eval.*``, and the others as paths."""
+    from semiovs.config import load_config
+
+    pairs = [text for text in arguments if "=" in text and not Path(text).exists()]
+    paths = [Path(text) for text in arguments if text not in pairs]
+    if not paths:
+        raise UsageError("no pictures: name files or folders")
+    loaded = load_config(None, pairs)
+    given = [key for key, origin in loaded.origins.items() if origin == "command line"]
+    foreign = [key for key in given if not key.startswith("eval.")]
+    if foreign:
+        raise UsageError(f"{foreign[0]}: predict takes eval.* (mode, window, stride, multiple, scales, flip)")
+    values = loaded.values()
+    return {key.removeprefix("eval."): values[key] for key in given}, paths

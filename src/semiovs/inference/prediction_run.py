@@ -169,4 +169,3 @@ class PredictionRun:
             f"{image}: {width}x{height} pixels are predicted in tiles of {tiling.side} that share {tiling.overlap} "
             f"(--tile){more}"
         )
-

@@ -136,7 +136,7 @@ class Predictor:
         """
         where = _name(picture)
         with require_memory(where, ADVICE):
-            seen, image = self._read(picture)
+            seen, image = self.read(picture)
             return self.predict_read([(where, seen, image)])[0]
 
     def stream(self, pictures: Iterable[Picture], *, batch_size: int | None = None) -> Iterator[Prediction]:
@@ -156,7 +156,7 @@ class Predictor:
         source = iter(pictures)
         while chunk := list(islice(source, together)):
             with require_memory(_name(chunk[0]), ADVICE):
-                read = [(_name(picture), *self._read(picture)) for picture in chunk]
+                read = [(_name(picture), *self.read(picture)) for picture in chunk]
                 yield from self.predict_read(read)
 
     def predict_read(self, pictures: Sequence[tuple[str, Seen, Image.Image]]) -> list[Prediction]:
@@ -218,7 +218,7 @@ class Predictor:
         scores = partial(self._find_scores, seen, where=where)
         return Prediction(image, labels.numpy(), confidence.numpy(), scores, self.vocabulary)
 
-    def _read(self, picture: object) -> tuple[Seen, Image.Image]:
+    def read(self, picture: object) -> tuple[Seen, Image.Image]:
         """The model's input image, and an RGB image for people."""
         return read_picture(picture, self.images)
 

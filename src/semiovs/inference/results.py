@@ -29,7 +29,9 @@ from semiovs.vocab.vocabulary import Vocabulary
 _PREVIEW = 2048
 
 
-def write_results(job: PredictionJob, found: Prediction, vocabulary: Vocabulary, kinds: Sequence[str]) -> dict[str, Any]:
+def write_results(
+    job: PredictionJob, found: Prediction, vocabulary: Vocabulary, kinds: Sequence[str]
+) -> dict[str, Any]:
     """Write the files of one picture; returns what is told of it.
 
     Raises:
@@ -63,8 +65,8 @@ def write_tiles(
     progress: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
 ) -> dict[str, Any]:
     """Segment an image part by part, and write its results as they come: a TIFF of labels (with its palette, and 255
-    where nothing was measured) and one of confidences, tiled, compressed, and georeferenced as the image is; the overlay
-    is small. Returns what is told of it.
+    where nothing was measured) and one of confidences, tiled, compressed, and georeferenced as the image is; the
+    overlay is small. Returns what is told of it.
 
     Raises:
         UsageError: scores are asked for, which no file holds; DataError: unreadable; OSError: the disk is full.
@@ -115,7 +117,9 @@ class _Preview:
         first = [-span.start % self._every for span in (block.rows, block.columns)]
         taken = slice(first[0], None, self._every), slice(first[1], None, self._every)
         labels = block.labels[taken]
-        top, left = ((span.start + skip) // self._every for span, skip in zip((block.rows, block.columns), first, strict=True))
+        top, left = (
+            (span.start + skip) // self._every for span, skip in zip((block.rows, block.columns), first, strict=True)
+        )
         place = slice(top, top + labels.shape[0]), slice(left, left + labels.shape[1])
         self.labels[place] = labels
         self.pixels[place] = block.shown[taken]
