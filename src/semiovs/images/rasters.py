@@ -21,7 +21,7 @@ from semiovs.images.palette import build_palette
 #: Called with rows, columns and the values (h, w) uint8 of a part of an image.
 PutPart = Callable[[slice, slice, NDArray[np.uint8]], None]
 #: Bytes of decoded blocks that GDAL keeps; its own default is a share of the machine's memory.
-_CACHE = 192 << 20
+_CACHE = 128 << 20
 #: Side of the blocks of files that are written.
 _BLOCK = 512
 #: Tags of GeoTIFF: scale, tie points, matrix, keys of the coordinate system.
