@@ -151,8 +151,9 @@ class Predictor:
         together = batch_size if batch_size is not None else self.settings.batch_size or 1
         if together < 1:
             raise UsageError(f"batch_size {batch_size}: must be at least 1")
-        if isinstance(pictures, str | Path | Image.Image | Tensor):
-            raise DataError(f"picture: {type(pictures).__name__}; stream takes a list or iterator of pictures")
+        one = isinstance(pictures, str | Path | Image.Image) or getattr(pictures, "ndim", 4) < 4
+        if one or not isinstance(pictures, Iterable):
+            raise DataError(f"pictures: {type(pictures).__name__}; stream takes a list or iterator of pictures")
         source = iter(pictures)
         while chunk := list(islice(source, together)):
             with require_memory(_name(chunk[0]), ADVICE):

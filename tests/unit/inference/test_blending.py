@@ -1,5 +1,7 @@
 """Blended windows: every pixel once, weights that add up, nothing lost on the way through the file."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ def test_windows_cover_everything_and_their_weights_add_up(length, overlap):
     assert spans[0].start == 0
     assert spans[-1].stop == length
     assert {span.stop - span.start for span in spans} == {min(length, 32)}
-    shared = [before.stop - after.start for before, after in zip(spans, spans[1:], strict=False)]
+    shared = [before.stop - after.start for before, after in itertools.pairwise(spans)]
     assert min(shared, default=overlap) >= overlap
     total = torch.zeros(length)
     for span, ramp in zip(spans, fade_windows(spans, overlap), strict=True):

@@ -1,5 +1,6 @@
 """Videos: size, rate and number of frames are kept, ids come back exactly, smoothing is the documented mean."""
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_smoothing_is_the_mean_of_scores(images, tmp_path):
         mean = 0.7 * mean + 0.3 * predictor(image).scores
         assert (found == mean.argmax(0)).mean() > 0.99  # rounding may decide ties
     plain = [predictor(image).labels for image in images[:12]]
-    changes = lambda frames: sum((a != b).sum() for a, b in zip(frames, frames[1:], strict=False))  # noqa: E731
+    changes = lambda frames: sum((a != b).sum() for a, b in itertools.pairwise(frames))  # noqa: E731
     assert changes(labels) < changes(plain)
 
 
