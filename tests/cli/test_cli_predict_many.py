@@ -162,6 +162,7 @@ def test_uncertain_pictures_are_a_folder_to_train_with(folder, capsys):
     written = (folder / "semiovs.yaml").read_text("utf-8")
     assert "images" in written
     assert "masks" in written
+    capsys.readouterr()
     _, err = run(capsys, "0.safetensors", "in", "--out", "out", "--uncertain", "3", code=2)
     assert "nothing in it is replaced" in err
 

@@ -121,6 +121,8 @@ def _label_frames(
 @contextmanager
 def _open_video(path: Path) -> Iterator[_Input]:
     av = _import_av(path)
+    if not path.is_file():
+        raise DataError("no such file")
     with _refusing(av), open_file(path) as file, av.open(file) as container:
         if not container.streams.video:
             raise DataError("holds no video")
