@@ -239,8 +239,9 @@ def test_pictures_that_do_not_fit_together_are_halved_and_told(weights, pixels):
         seen.append(len(inputs[0]))
 
     predictor.model.register_forward_pre_hook(check)
-    with pytest.warns(SemiovsWarning, match=r"8 pictures of 65x40 .* 4 from here on \(--batch-size\)"):
+    with pytest.warns(SemiovsWarning, match=r"pictures of 65x40 .* from here on \(--batch-size\)") as told:
         found = list(predictor.stream([pixels] * 8, batch_size=8))
+    assert [str(one.message).split()[-5] for one in told] == ["4", "2"]
     assert seen == [2, 2, 2, 2]
     assert (found[7].labels == predictor(pixels).labels).all()
 
