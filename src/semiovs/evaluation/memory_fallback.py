@@ -50,9 +50,21 @@ class MemoryFallback:
                 if not is_out_of_memory(error):
                     raise
             if not whole:
-                raise self._make_error(size, where)
+                raise self._make_error(size, where, fits=self._find_fitting(attempt))
         self._limit = min(self._limit, size[0] * size[1])  # behind the except block, which kept all tensors alive
         return self._run_in_windows(size, where, attempt)
+
+    def _find_fitting(self, attempt: Callable[[dict[str, Any]], T]) -> int | None:
+        """The largest of `WINDOWS` below the window that was asked for in which the image goes through; None: none."""
+        for window in (each for each in WINDOWS if each < (self._through.get("window") or 0)):
+            try:
+                attempt({**self._through, "window": window, "stride": None})
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                continue
+            return window
+        return None
 
     def _run_in_windows(self, size: tuple[int, int], where: str, attempt: Callable[[dict[str, Any]], T]) -> T:
         for number, window in enumerate(self._windows):
@@ -79,5 +91,6 @@ class MemoryFallback:
             return found
         raise self._make_error(size, where, ", even in windows")
 
-    def _make_error(self, size: tuple[int, int], where: str, how: str = "") -> ResourcesError:
-        return ResourcesError(f"{where}: {size[0]}x{size[1]} pixels: out of memory{how}; {ADVICE}")
+    def _make_error(self, size: tuple[int, int], where: str, how: str = "", fits: int | None = None) -> ResourcesError:
+        advice = ADVICE if fits is None else f"eval.mode=sliding eval.window={fits} fits"
+        return ResourcesError(f"{where}: {size[0]}x{size[1]} pixels: out of memory{how}; {advice}")

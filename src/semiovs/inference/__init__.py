@@ -1,7 +1,8 @@
 """Prediction with trained models, and pictures of the results."""
 
 from semiovs.images.overlay import id_png, overlay, palette_png
-from semiovs.inference.predictor import Prediction, Predictor
+from semiovs.inference.prediction import Prediction
+from semiovs.inference.predictor import Predictor
 from semiovs.inference.sheet import Tile, contact_sheet
 from semiovs.models.device import pick_device
 

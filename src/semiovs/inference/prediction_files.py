@@ -2,42 +2,71 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from semiovs.errors import DataError, UsageError
-from semiovs.files import write_bytes
+from semiovs.errors import DataError, UsageError, did_you_mean
 from semiovs.images.containers.container import image_exists, split_path
 from semiovs.images.conventions import IMAGE_SUFFIXES
 from semiovs.images.folder_walk import PassedBy, walk_files
-from semiovs.images.image import open_image
-from semiovs.images.overlay import id_png, overlay, palette_png
-from semiovs.images.pages import count_pages
-from semiovs.images.source import is_container, match_files, read_source
-from semiovs.inference.predictor import Prediction, Predictor
+from semiovs.images.source import examine_list, is_container, match_files, read_source
+from semiovs.inference.prediction_record import PredictionRecord
+
+#: What `--save` can name -> ending of its file beside that of the other pictures; COCO's is one file for all.
+KINDS = {
+    "ids": ".png",
+    "color": "_color.png",
+    "overlay": "_overlay.jpg",
+    "confidence": "_confidence.png",
+    "scores": "_scores.npz",
+    "geojson": ".geojson",
+    "coco": "",
+}
+#: As `KINDS`, of TIFF with a georeference and of very large ones; colours are the palette of the class ids.
+_RASTER = {"ids": ".tif", "overlay": "_overlay.jpg", "confidence": "_confidence.tif", "geojson": ".geojson"}
+#: What is written where nothing else is asked for.
+USUAL = ("ids", "color", "overlay")
+COCO_FILE = "coco.json"
+_LISTS = (".txt", ".jsonl")
 
 
 @dataclass(frozen=True)
 class PredictionJob:
-    """One picture and the path, without ending, of what is written for it."""
+    """One picture and the path, without ending, of what is written for it.
+
+    name: that path within the folder of results; raster: whether results are TIFF, written part by part.
+    """
 
     image: Path
     target: Path
+    name: str
+    raster: bool = False
 
-    def files(self, *, pictures: bool, scores: bool) -> dict[str, Path]:
+    def files(self, kinds: Sequence[str]) -> dict[str, Path]:
         """Kind -> file."""
-        endings = {"ids": ".png", "color": "_color.png"}
-        if pictures:
-            endings["overlay"] = "_overlay.jpg"
-        if scores:
-            endings["scores"] = "_scores.npz"
-        return {kind: self.target.with_name(self.target.name + ending) for kind, ending in endings.items()}
+        endings = _RASTER if self.raster else {kind: ending for kind, ending in KINDS.items() if ending}
+        wanted = {*kinds, "ids"} if self.raster else {*kinds}
+        made = [kind for kind in KINDS if kind in wanted and kind in endings]
+        return {kind: self.target.with_name(self.target.name + endings[kind]) for kind in made}
+
+
+def parse_kinds(text: str | None, *, overlay: bool = True, scores: bool = False) -> tuple[str, ...]:
+    """Kinds of results from ``--save`` (a list with commas; None: the usual ones), and the older options.
+
+    Raises:
+        UsageError: an unknown kind, or none at all.
+    """
+    named = [*USUAL] if text is None else [part.strip() for part in text.split(",") if part.strip()]
+    for kind in named:
+        if kind not in KINDS:
+            raise UsageError(f"--save '{kind}' is not known{did_you_mean(kind, KINDS)}")
+    named = [*named, *(["scores"] if scores else []), *(["ids"] if "coco" in named else [])]
+    kinds = tuple(kind for kind in KINDS if kind in named and (overlay or kind != "overlay"))
+    if not kinds:
+        raise UsageError(f"--save: nothing to write; name some of {', '.join(KINDS)}")
+    return kinds
 
 
 def default_folder(model: Path) -> Path:
@@ -56,7 +85,8 @@ def list_jobs(
 ) -> Iterator[PredictionJob]:
     """Pictures with their targets: sub-folders are kept, and the folders' own names where several are given.
 
-    given: files, folders, tars, and patterns of them (``photos/*.jpg``); say: told what folders hold that is not read.
+    given: files, folders, lists (.txt, .jsonl), tars, and patterns of them (``photos/*.jpg``); say: told what folders
+    hold that is not read.
 
     Raises:
         DataError: a file or folder that is not there, or a folder without pictures.
@@ -67,6 +97,9 @@ def list_jobs(
     for path in paths:
         if is_container(path) and split_path(path) is None:
             found += [(record.image, Path(record.id)) for record in read_source(path.name, path.parent)]
+            continue
+        if path.suffix.lower() in _LISTS and path.is_file():
+            found += [(record.image, Path(record.id)) for record in examine_list(path, path.parent, outside=True)[0]]
             continue
         if not path.is_dir():
             if not image_exists(path):
@@ -85,9 +118,8 @@ def list_jobs(
     names = Counter(target for _, target in found)
     for image, target in found:
         # a.jpg beside a.png: both keep their ending
-        yield PredictionJob(
-            image, out / (target if names[target] == 1 else target.with_name(f"{target.name}{image.suffix}"))
-        )
+        place = out / (target if names[target] == 1 else target.with_name(f"{target.name}{image.suffix}"))
+        yield PredictionJob(image, place, place.relative_to(out).as_posix())
 
 
 def _list_pictures(folder: Path, *, recursive: bool) -> tuple[list[Path], list[str]]:
@@ -98,61 +130,36 @@ def _list_pictures(folder: Path, *, recursive: bool) -> tuple[list[Path], list[s
     return images, [*notes, *passed.describe(folder, way="; --recursive reads them")]
 
 
-def check_targets(jobs: Sequence[PredictionJob], *, pictures: bool, scores: bool, overwrite: bool) -> int:
-    """Number of results that will be replaced.
+def check_targets(
+    jobs: Sequence[PredictionJob], kinds: Sequence[str], record: PredictionRecord, *, overwrite: bool
+) -> int:
+    """Number of results that will be replaced and are none of an earlier prediction's.
 
     Raises:
-        UsageError: a result would replace a picture, another result, or (without `overwrite`) any file.
+        UsageError: a result would replace a picture, another result, or (without `overwrite`) a file that no prediction
+            has made, or that was changed since.
     """
     for job in jobs:
         if job.target.parent.exists() and not job.target.parent.is_dir():
             raise UsageError(f"--out: {job.target.parent} is a file; name a folder")
     inputs = {job.image.resolve() for job in jobs}
     owners: dict[Path, Path] = {}
-    there = 0
+    there = changed = 0
     for job in jobs:
-        for path in job.files(pictures=pictures, scores=scores).values():
+        for path in job.files(kinds).values():
             if path.resolve() in inputs:
                 raise UsageError(f"{path}: the result would replace a picture; choose another --out")
             first = owners.setdefault(path, job.image)
             if first is not job.image:
                 raise UsageError(f"{first} and {job.image} would both be written to {path}; predict them one by one")
-            there += path.exists()
+            if path.exists():
+                there += not record.owns(job.name)
+                changed += record.owns(job.name) and record.is_changed(path)
     if there and not overwrite:
         raise UsageError(f"{there} of the results are there already; --overwrite replaces them")
-    return there
-
-
-def write_prediction(job: PredictionJob, predictor: Predictor, *, pictures: bool, scores: bool) -> dict[str, Any]:
-    """Segment one picture and write its results."""
-    found = predictor(job.image)
-    files = job.files(pictures=pictures, scores=scores)
-    colors, names = predictor.vocabulary.shown_colors, predictor.vocabulary.names
-    made = {"ids": (id_png(found.labels), "PNG"), "color": (palette_png(found.labels, colors), "PNG")}
-    if pictures:
-        made["overlay"] = (overlay(found.image, found.labels, colors=colors, names=names), "JPEG")
-    for kind, (image, form) in made.items():
-        encoded = io.BytesIO()  # Pillow writes to files itself, and does not notice when a full disk takes only a part
-        image.save(encoded, form, quality=90)
-        write_bytes(files[kind], encoded.getvalue())
-    if scores:
-        found.write_scores(files["scores"])
-    return {
-        "image": str(job.image),
-        **{kind: str(path) for kind, path in files.items()},
-        "size": list(found.labels.shape),
-        "pages": _count_pages(job.image) if predictor.images.bands is None else 1,
-        "mean_confidence": round(float(found.confidence.mean()), 4),
-        "classes": _class_shares(found, names),
-    }
-
-
-def _count_pages(path: Path) -> int:
-    with open_image(path) as image:
-        return count_pages(image)
-
-
-def _class_shares(found: Prediction, names: Sequence[str]) -> dict[str, float]:
-    """Share of the pixels of each class that occurs."""
-    counts = np.bincount(found.labels.ravel(), minlength=256)
-    return {name: round(float(counts[i] / found.labels.size), 4) for i, name in enumerate(names) if counts[i]}
+    if changed and not overwrite:
+        raise UsageError(
+            f"{changed} of the results were changed since they were written (corrected by hand?); "
+            "--overwrite replaces them"
+        )
+    return there + changed

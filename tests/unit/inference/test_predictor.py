@@ -103,7 +103,7 @@ def test_one_pixel(weights):
 @pytest.mark.parametrize(
     "array",
     [
-        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4), np.uint16),
         np.zeros((4, 4, 3), np.float32),
         np.zeros((4, 4, 4), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
@@ -221,6 +221,86 @@ def test_what_does_not_fit_in_any_way_is_one_line(weights, pixels):
             predictor(pixels)
         assert caught.value.exit_code == 2
         assert "\n" not in str(caught.value)
+
+
+def test_windows_that_do_not_fit_name_one_that_does(weights):
+    large = np.zeros((300, 300, 3), np.uint8)
+    predictor = limited(Predictor.load(weights, device="cpu", mode="sliding", window=280), 130 * 130)
+    with pytest.raises(ResourcesError, match=r"300x300 pixels: out of memory; eval.mode=sliding eval\.window=128 fits"):
+        predictor(large)
+
+
+def test_pictures_that_do_not_fit_together_are_halved_and_told(weights, pixels):
+    predictor, seen = Predictor.load(weights, device="cpu"), []
+
+    def check(module, inputs):
+        if len(inputs[0]) > 2:
+            raise NO_MEMORY[0]
+        seen.append(len(inputs[0]))
+
+    predictor.model.register_forward_pre_hook(check)
+    with pytest.warns(SemiovsWarning, match=r"pictures of 65x40 .* from here on \(--batch-size\)") as told:
+        found = list(predictor.stream([pixels] * 8, batch_size=8))
+    assert [str(one.message).split()[-5] for one in told] == ["4", "2"]
+    assert seen == [2, 2, 2, 2]
+    assert (found[7].labels == predictor(pixels).labels).all()
+
+
+def test_a_stream_is_lazy_and_in_order_whatever_the_sizes(weights, pixels):
+    predictor, taken = Predictor.load(weights, device="cpu"), []
+    pictures = [pixels, pixels[:20], Image.fromarray(pixels), torch.from_numpy(pixels).permute(2, 0, 1), pixels[..., 0]]
+
+    def give():
+        for number, picture in enumerate(pictures):
+            taken.append(number)
+            yield picture
+
+    stream = predictor.stream(give(), batch_size=2)
+    first = next(stream)
+    assert taken == [0, 1]
+    found = [first, *stream]
+    for one, picture in zip(found, pictures, strict=True):
+        np.testing.assert_allclose(one.confidence, predictor(picture).confidence, atol=1e-5)
+    gray = np.asarray(found[4].image)
+    assert (gray == pixels[..., :1]).all()
+
+
+@pytest.mark.parametrize("given", [None, 7, "a.png", np.zeros((4, 4, 3), np.uint8), torch.zeros(3, 4, 4), [1], [None]])
+def test_wrong_streams(weights, given):
+    with pytest.raises(DataError, match="picture"):
+        list(Predictor.load(weights, device="cpu").stream(given))
+    with pytest.raises(UsageError, match="batch_size 0"):
+        next(Predictor.load(weights, device="cpu").stream([], batch_size=0))
+
+
+def test_several_pictures_are_no_picture(weights, pixels):
+    with pytest.raises(DataError, match=r"predictor\.stream"):
+        Predictor.load(weights, device="cpu")([pixels])
+
+
+def test_predictions_save_and_show_themselves(weights, pixels, tmp_path):
+    found = Predictor.load(weights, device="cpu")(pixels)
+    for name in ("a.png", "a.jpg", "a.npz"):
+        found.save(tmp_path / name)
+    with Image.open(tmp_path / "a.png") as mask, Image.open(tmp_path / "a.jpg") as picture:
+        assert (np.asarray(mask) == found.labels).all()
+        assert picture.width > 65
+    assert np.load(tmp_path / "a.npz")["scores"].shape == (3, 40, 65)
+    assert found.overlay(legend=False).size == (65, 40)
+    assert found._repr_png_().startswith(b"\x89PNG")
+    with pytest.raises(UsageError, match=r"\.png saves the labels"):
+        found.save(tmp_path / "a.bmp")
+
+
+def test_precision(weights, pixels):
+    plain = Predictor.load(weights, device="cpu")(pixels)
+    half = Predictor.load(weights, device="cpu", precision="bf16")(pixels)
+    assert half.confidence.dtype == np.float32
+    assert 0 < np.abs(half.confidence - plain.confidence).max() < 0.1
+    with pytest.raises(UsageError, match="precision 'fp8'"):
+        Predictor.load(weights, device="cpu", precision="fp8")
+    with pytest.raises(UsageError, match="fp16 needs a GPU"):
+        Predictor.load(weights, device="cpu", precision="fp16")
 
 
 @pytest.mark.parametrize("mode", ["whole", "sliding", "center_crop"])
