@@ -61,6 +61,7 @@ VERBS: Mapping[str, Verb] = {
     "evaluate": Verb("semiovs.cli.evaluate:evaluate", "Per-class IoU of a run or of weights."),
     "report": Verb("semiovs.cli.report:write_report", "Write the page of a run, or of a comparison."),
     "predict": Verb("semiovs.cli.predict:predict", "Segment images: masks and overlays."),
+    "export": Verb("semiovs.cli.export:export", "Write the model for ONNX, OpenVINO or torch.export; check it first."),
     "compare": Verb("semiovs.cli.compare:compare", "Did the images help? Train the arms, over seeds; say the verdict."),
     "demo": Verb("semiovs.cli.demo:demo", "Run everything on synthetic images, on a CPU, in minutes."),
 }  # fmt: skip
