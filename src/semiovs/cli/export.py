@@ -31,6 +31,7 @@ _Images = Annotated[
     typer.Option(metavar="DIR", help="Images to compare on; default: data.val of the run."),
 ]
 _Parity = Annotated[int, typer.Option("--parity-images", metavar="N", help="How many images are compared on.")]
+_Which = Annotated[str | None, typer.Option("--model", help="student or ema; default: ema where there is one.")]
 _Drop = Annotated[float, typer.Option("--max-drop", metavar="POINTS", help="mIoU that int8 may cost.")]
 
 
@@ -45,9 +46,7 @@ def export(
     images: _Images = None,
     parity_images: _Parity = 16,
     max_drop: _Drop = 1.0,
-    which: Annotated[
-        str | None, typer.Option("--model", help="student or ema; default: ema where there is one.")
-    ] = None,
+    which: _Which = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     as_json: Json = False,
 ) -> None:

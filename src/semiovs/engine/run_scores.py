@@ -101,8 +101,8 @@ def score_run(
 ) -> RunScores:
     """Score the best and last checkpoint of a run, or those that are asked for.
 
-    source: run directory, checkpoint, safetensors or exported file; given: configuration in the place of the run's own, with
-    `overrides` on top, which need none; split: images to score on (val, labeled); which: model (student, ema), by
+    source: run directory, checkpoint, safetensors or exported file; given: configuration in the place of the run's own,
+    with `overrides` on top, which need none; split: images to score on (val, labeled); which: model (student, ema), by
     default that of `eval.model`; checkpoint: best, last or a file; say: told of images of another size. Scores with the
     run's own configuration are also written to its eval.json.
 

@@ -121,8 +121,8 @@ def to_onnx(program: Any, *, opset: int, raw: bool, free: bool) -> OnnxArtefact:
             )
     except Exception as error:  # torch's own kinds, of many lines
         raise UsageError(
-            f"--to onnx: torch {torch.__version__} cannot write this model with --opset {opset} ({_first_line(error)}); "
-            "try another --opset, or a newer torch"
+            f"--to onnx: torch {torch.__version__} cannot write this model with --opset {opset} "
+            f"({_first_line(error)}); try another --opset, or a newer torch"
         ) from None
     assert made is not None  # the dynamo exporter returns a program
     model = made.model_proto

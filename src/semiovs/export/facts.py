@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from semiovs import __version__
 from semiovs.config import load_config
 from semiovs.errors import SemiovsError
 from semiovs.export.request import ExportRequest
@@ -34,7 +34,7 @@ def make_facts(
     dtype, axes = _INPUTS[kind]
     own = {**card.as_json(), "evaluation": dict(rule.outside)}
     return {
-        MARK: __version__,
+        MARK: _find_version(),
         "format": request.to,
         "precision": request.precision,
         "opset": None if request.to == "torch" else request.opset,
@@ -60,6 +60,13 @@ def find_run(source: Path) -> Path | None:
     """The run directory that a source is or lies in, if any."""
     folders = (source, source.parent, source.parent.parent)
     return next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
+
+
+def _find_version() -> str:
+    try:
+        return metadata.version("semiovs")
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "not installed"
 
 
 def find_licences(run: Path | None) -> dict[str, str]:

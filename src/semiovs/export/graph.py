@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -72,8 +74,9 @@ def kind_of(bands: int | None, *, raw: bool) -> str:
     return RAW if raw else BYTES if bands is None else BANDS
 
 
-def _to_multiple(side: int, multiple: int) -> int:
-    return torch.sym_max(1, (2 * side + multiple) // (2 * multiple)) * multiple  # type: ignore[no-any-return]
+def _to_multiple(side: int, multiple: int) -> Any:
+    """An int, or while traced what stands for one."""
+    return torch.sym_max(1, (2 * side + multiple) // (2 * multiple)) * multiple
 
 
 def _type_of(module: nn.Module) -> torch.dtype:

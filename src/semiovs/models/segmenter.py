@@ -58,8 +58,8 @@ class Segmenter(nn.Module, ABC):
     where they are known; norm: the kind of its normalisation layers (`norm_layer`), for heads that a method puts beside
     it; neck: what a method puts between the two, if anything: it makes the last map anew (AllSpark's bottleneck);
     prompted: names in the state that `prompt` fills, which no published checkpoint has; sees_rgb_alone: it cannot be
-    built for other bands; fixed_grid: its encoder is a plain vision transformer, whose positions are worked out anew for
-    each image size, so that it leaves torch for one size at a time.
+    built for other bands; fixed_grid: its encoder is a plain vision transformer, whose positions are worked out anew
+    for each image size, so that it leaves torch for one size at a time.
     """
 
     prompted: ClassVar[tuple[str, ...]] = ()

@@ -48,11 +48,11 @@ class ExportedSegmenter(Segmenter):
         self.backbone = nn.Identity()
         self.register_parameter("place", nn.Parameter(torch.empty(0), requires_grad=False))  # of the answers
 
-    def encode(self, image: Tensor) -> Features:
+    def encode(self, image: Tensor) -> Features:  # noqa: ARG002 - the signature of all
         """Not to be had: a file is one piece."""
         raise UsageError("an exported model has no encoder of its own; use the run it was made of")
 
-    def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:
+    def decode(self, features: Features, size: tuple[int, int], **context: Tensor) -> Tensor:  # noqa: ARG002
         """Not to be had: a file is one piece."""
         raise UsageError("an exported model has no decoder of its own; use the run it was made of")
 
