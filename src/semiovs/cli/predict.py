@@ -38,7 +38,7 @@ _OnError = Annotated[
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, checkpoint or .safetensors file.")],
+    model: Annotated[Path, typer.Argument(metavar="RUN", help="Run, checkpoint, .safetensors or exported file.")],
     arguments: _Arguments,
     out: _Out = None,
     overlay: Annotated[bool, typer.Option(help="Write the picture with tinted classes and a legend.")] = True,

@@ -188,11 +188,12 @@ def _check(work: _Work, artefact: Artefact, path: Path, facts: dict[str, Any], q
     bar = _INT8_TRIALS if request.precision == "int8" else request.bar
     parity = _measure(work, runtime) if quantized is None else quantized.parity
     if not parity.passes(request):
-        raise ParityError(_explain(parity, request, quantized))
+        raise ParityError(_explain(parity, work, quantized))
     wrong = find_disagreement(work.model, runtime, work.samples[0], fixed=rule.fixed, raw=request.raw, bar=bar)
     if wrong is not None:
-        way = "take --size N, a single size" if rule.fixed is None else "take another format, or --precision fp32"
-        raise ParityError(f"the {request.to} file disagrees with its model: {wrong}; {way}; nothing was written")
+        raise ParityError(
+            f"the {request.to} file disagrees with its model: {wrong}; {_propose(work)}; nothing was written"
+        )
     ours, theirs, threads = time_both(work.model, runtime, work.samples)
     return replace(parity, model_ms=ours, file_ms=theirs, threads=threads)
 
@@ -202,12 +203,19 @@ def _measure(work: _Work, runtime: Runtime) -> Parity:
         return measure(work.model, runtime, work.samples, progress)
 
 
-def _explain(parity: Parity, request: ExportRequest, quantized: Quantized | None) -> str:
+def _propose(work: _Work) -> str:
+    """What to take instead of a file that disagrees."""
+    free = work.rule.fixed is None and work.segmenter.fixed_grid
+    return "take --size N, a single size" if free else "take another format, opset or precision"
+
+
+def _explain(parity: Parity, work: _Work, quantized: Quantized | None) -> str:
+    request = work.request
     same = f"{100 * parity.agreement:.3f} % of {parity.pixels:,} pixels keep their label"
     if quantized is None:
         return (
             f"the {request.to} file disagrees with its model: {same}, and {request.precision} has to keep "
-            f"{100 * request.bar:g} %; take another format or opset; nothing was written"
+            f"{100 * request.bar:g} %; {_propose(work)}; nothing was written"
         )
     tried = f"with {len(quantized.kept)} of {quantized.layers} layers in float"
     if parity.drop is not None:
