@@ -21,6 +21,7 @@ from semiovs.models.exported.torch_archive import FACTS_FILE
 
 #: Names of the axes of images and answers that may change.
 _AXES = ("batch", "height", "width")
+_DYNAMIC = torch.export.Dim.DYNAMIC
 
 
 class Artefact(Protocol):
@@ -186,6 +187,3 @@ def _quietly() -> Iterator[None]:
         finally:
             for each, level in zip(loggers, levels, strict=True):
                 each.setLevel(level)
-
-
-_DYNAMIC = torch.export.Dim.DYNAMIC

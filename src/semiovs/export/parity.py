@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -122,9 +123,10 @@ def measure(model: Model, runtime: Runtime, samples: Sequence[Sample], progress:
 def time_both(model: Model, runtime: Runtime, samples: Sequence[Sample]) -> tuple[float, float, int]:
     """Median milliseconds an image of model and file, one after the other image by image, and the threads of both."""
     times: tuple[list[float], list[float]] = ([], [])
+    runs: tuple[Callable[[NDArray[Any]], _Answer], ...] = (model.compute, partial(ask, runtime))
     few = samples[:_TIMED]
     for sample in (few[0], *few):
-        for found, run in zip(times, (model.compute, lambda image: ask(runtime, image)), strict=True):
+        for found, run in zip(times, runs, strict=True):
             start = time.perf_counter()
             run(sample.image)
             found.append(1000 * (time.perf_counter() - start))
