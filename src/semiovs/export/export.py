@@ -113,7 +113,7 @@ def export_model(
     kind = kind_of(card.images.bands, raw=request.raw)
     rule = SizeRule.choose(segmenter, card.evaluation, request)
     run = find_run(source)
-    images = None if request.images is not None and request.precision != "int8" else read_run_images(run)
+    images = None if request.images is not None else read_run_images(run)
     chosen = {"kind": kind, "size": rule.fixed}
     samples = choose_samples(images, request.images, card, most=request.parity_images, **chosen)  # type: ignore[arg-type]
     facts = make_facts(request, card, rule, weights=weights, kind=kind, run=run)
@@ -155,7 +155,7 @@ def _quantize(work: _Work, onnx: OnnxArtefact, folder: Path, facts: dict[str, An
     request = work.request
     calibration = choose_samples(
         work.images,
-        request.images if work.images is None else None,
+        request.images,
         work.card,
         most=CALIBRATION_IMAGES,
         kind=work.kind,

@@ -100,7 +100,7 @@ def measure(model: Model, runtime: Runtime, samples: Sequence[Sample], progress:
     """Compare all samples; nothing is timed. A file that fails on one, or answers in another shape, agrees nowhere."""
     same, pixels, largest = 0, 0, 0.0
     matrices = ConfusionMatrix(model.num_classes), ConfusionMatrix(model.num_classes)
-    masked = all(sample.mask is not None and bool((sample.mask != 255).any()) for sample in samples)
+    masked = all(sample.mask is not None for sample in samples)
     for number, sample in enumerate(samples, start=1):
         labels, confidence = model.answer(sample.image)
         try:
@@ -116,7 +116,8 @@ def measure(model: Model, runtime: Runtime, samples: Sequence[Sample], progress:
             for matrix, found in zip(matrices, (labels, theirs), strict=True):
                 matrix.update(torch.from_numpy(found), torch.from_numpy(sample.mask)[None])
         progress(number, len(samples))
-    scores = [matrix.miou(present_only=True) for matrix in matrices] if masked else [None, None]
+    scored = masked and matrices[0].pixels > 0
+    scores = [matrix.miou(present_only=True) for matrix in matrices] if scored else [None, None]
     return Parity(len(samples), pixels, same / max(pixels, 1), largest, *scores)
 
 
