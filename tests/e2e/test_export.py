@@ -18,7 +18,6 @@ from e2e.toy_export import CLASSES, draw, write_run
 from semiovs.cli.app import main
 from semiovs.export import export as steps
 from semiovs.export.artefact import OnnxArtefact
-from semiovs.export.int8 import Quantizer
 from semiovs.inference import Predictor
 from semiovs.models import build_segmenter
 from semiovs.models.exported import open_runtime
@@ -139,12 +138,16 @@ def test_a_raw_file_gives_logits(run: Path) -> None:
 
 
 def break_weights(artefact: OnnxArtefact) -> OnnxArtefact:
-    """The model with other numbers in its last layer."""
+    """The model with the signs of its last layer turned."""
+    return _change(artefact, "segmenter.classifier.weight", -1)
+
+
+def _change(artefact: OnnxArtefact, name: str, factor: float) -> OnnxArtefact:
     import onnx
 
-    weights = [each for each in artefact.model.graph.initializer if len(each.dims) == 4][-1]
-    numbers = onnx.numpy_helper.to_array(weights)
-    weights.CopyFrom(onnx.numpy_helper.from_array(-numbers, weights.name))
+    (weights,) = (each for each in artefact.model.graph.initializer if each.name == name)
+    numbers = onnx.numpy_helper.to_array(weights) * np.float32(factor)
+    weights.CopyFrom(onnx.numpy_helper.from_array(numbers, name))
     return artefact
 
 
@@ -187,24 +190,14 @@ def test_int8_is_accepted_within_its_drop_and_refused_beyond(run: Path, monkeypa
     assert told["int8"]["layers"] > len(told["int8"]["in_float"])
     kinds = {node.op_type for node in open_runtime(Path(told["file"]))._bare.graph.node}
     assert "QuantizeLinear" in kinds
-    quantize = Quantizer.quantize
-    monkeypatch.setattr(Quantizer, "quantize", lambda self, kept: break_weights_int8(quantize(self, kept)))
+    convert = steps.to_onnx
+    monkeypatch.setattr(steps, "to_onnx", lambda *given, **options: break_weights(convert(*given, **options)))
     out = run.parent / "worse.onnx"
     assert main(["export", str(run), "--to", "onnx", "--precision", "int8", "--out", str(out)]) == 4
     printed = capsys.readouterr().err
     assert "layers in float, and --max-drop is 1" in printed
     assert printed.count("int8, ") == 5  # none, the ends, then three shares
     assert not out.exists()
-
-
-def break_weights_int8(artefact: OnnxArtefact) -> OnnxArtefact:
-    """The model with another normalisation."""
-    import onnx
-
-    for each in artefact.model.graph.initializer:
-        if list(each.dims) == [1, 3, 1, 1]:
-            each.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(each) * 4, each.name))
-    return artefact
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])

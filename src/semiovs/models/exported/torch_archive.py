@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from semiovs.models.exported.runtime import CONFIDENCE, LABELS, LOGITS, cannot_r
 
 #: Name of the facts among the extra files of an archive.
 FACTS_FILE = "semiovs.json"
+_PICKLED = re.compile(rb'"use_pickle"\s*:\s*true')
 
 
 class TorchArchive:
@@ -63,7 +65,7 @@ class _Inside(fx.Interpreter):
 
 
 def read_file(path: Path, *, threads: int | None = None) -> TorchArchive:  # noqa: ARG001 - torch's are the process's
-    """Open a file; nothing in it is unpickled as code.
+    """Open a file; one whose weights are pickled objects is refused.
 
     Raises:
         WeightsError: damaged, or not ours.
@@ -86,7 +88,7 @@ def _read_texts(path: Path) -> dict[str, str]:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         for name in names:
-            if name.endswith("_config.json") and b'"use_pickle": true' in archive.read(name):
+            if name.endswith("_config.json") and _PICKLED.search(archive.read(name)):
                 raise WeightsError(f"{path}: holds pickled objects, which are not opened; export the run again")
         found = next((name for name in names if name.rpartition("/")[2] == FACTS_FILE), None)
         texts = {} if found is None else parse_json(archive.read(found))
