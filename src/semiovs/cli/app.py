@@ -62,6 +62,7 @@ VERBS: Mapping[str, Verb] = {
     "report": Verb("semiovs.cli.report:write_report", "Write the page of a run, or of a comparison."),
     "predict": Verb("semiovs.cli.predict:predict", "Segment images: masks and overlays."),
     "hub": Verb("semiovs.cli.hub:hub", "Share a trained model on the hub; fetch those of others."),
+    "export": Verb("semiovs.cli.export:export", "Write the model for ONNX, OpenVINO or torch.export; check it first."),
     "compare": Verb("semiovs.cli.compare:compare", "Did the images help? Train the arms, over seeds; say the verdict."),
     "demo": Verb("semiovs.cli.demo:demo", "Run everything on synthetic images, on a CPU, in minutes."),
 }  # fmt: skip

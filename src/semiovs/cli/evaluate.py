@@ -22,7 +22,7 @@ class ImageChoice(StrEnum):
 
 
 def evaluate(
-    source: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, checkpoint or .safetensors file.")],
+    source: Annotated[Path, typer.Argument(metavar="RUN", help="Run, checkpoint, .safetensors or exported file.")],
     arguments: Annotated[
         list[str] | None,
         typer.Argument(

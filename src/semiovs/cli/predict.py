@@ -70,7 +70,7 @@ _Precision = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, checkpoint or .safetensors file.")],
+    model: Annotated[Path, typer.Argument(metavar="RUN", help="Run, checkpoint, .safetensors or exported file.")],
     arguments: _Arguments,
     out: _Out = None,
     save: _Save = None,

@@ -28,7 +28,7 @@ _FILES = (
     "report.html", "loggers.json",
 )  # fmt: skip
 _LOCK = ".lock"
-_FOLDERS = ("checkpoints", "scores", "tensorboard", "wandb")
+_FOLDERS = ("checkpoints", "export", "scores", "tensorboard", "wandb")
 _PACKAGES = ("semiovs", "torch", "torchvision", "timm", "numpy", "pillow", "opencv-python-headless")
 
 

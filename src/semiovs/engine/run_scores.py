@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from semiovs.config import Config, load_config
+from semiovs.config.schema import EvalConfig
 from semiovs.data.collection import Collection
 from semiovs.engine.run import Run
 from semiovs.engine.run_data import describe_other_size, find_training_size
@@ -17,7 +18,9 @@ from semiovs.evaluation import Evaluation, evaluate
 from semiovs.files import write_json
 from semiovs.images.manifest import Manifest
 from semiovs.models.device import pick_device
-from semiovs.models.weights import find_model, load_model
+from semiovs.models.exported import SUFFIXES
+from semiovs.models.tiling import VIEWING
+from semiovs.models.weights import ModelCard, find_model, load_model
 from semiovs.progress import Say, ShowProgress
 from semiovs.registry import DATASETS, lookup
 from semiovs.report.table import Table, render_lines
@@ -98,8 +101,8 @@ def score_run(
 ) -> RunScores:
     """Score the best and last checkpoint of a run, or those that are asked for.
 
-    source: run directory, checkpoint or safetensors file; given: configuration in the place of the run's own, with
-    `overrides` on top, which need none; split: images to score on (val, labeled); which: model (student, ema), by
+    source: run directory, checkpoint, safetensors or exported file; given: configuration in the place of the run's own,
+    with `overrides` on top, which need none; split: images to score on (val, labeled); which: model (student, ema), by
     default that of `eval.model`; checkpoint: best, last or a file; say: told of images of another size. Scores with the
     run's own configuration are also written to its eval.json.
 
@@ -180,12 +183,20 @@ def _score(
             masks=sources.masks,
             images=card.images,
             normalization=card.normalization,
-            settings=config.eval,
+            settings=_choose_settings(path, config, card),
             crop_size=config.data.crop_size,
             device=device,
             progress=progress,
         )
     return CheckpointScores(path, card.training.get("model"), card.training.get("step"), result)
+
+
+def _choose_settings(path: Path, config: Config, card: ModelCard) -> EvalConfig:
+    """``eval.*`` of the configuration; of an exported file, what it leaves to who calls it."""
+    if path.suffix not in SUFFIXES:
+        return config.eval
+    given = {key: value for key, value in card.evaluation.items() if key in VIEWING}
+    return EvalConfig.model_validate({**EvalConfig().model_dump(), "batch_size": config.eval.batch_size, **given})
 
 
 def _require_same_classes(path: Path, trained: Vocabulary, wanted: Vocabulary) -> None:

@@ -58,7 +58,8 @@ class Segmenter(nn.Module, ABC):
     where they are known; norm: the kind of its normalisation layers (`norm_layer`), for heads that a method puts beside
     it; neck: what a method puts between the two, if anything: it makes the last map anew (AllSpark's bottleneck);
     prompted: names in the state that `prompt` fills, which no published checkpoint has; sees_rgb_alone: it cannot be
-    built for other bands.
+    built for other bands; fixed_grid: its encoder is a plain vision transformer, whose positions are worked out anew
+    for each image size, so that it leaves torch for one size at a time.
     """
 
     prompted: ClassVar[tuple[str, ...]] = ()
@@ -69,6 +70,7 @@ class Segmenter(nn.Module, ABC):
     normalization: Normalization = Normalization()
     channels: tuple[int, ...] = ()
     norm: str = "batch"
+    fixed_grid: bool = False
 
     def __init__(self) -> None:
         super().__init__()

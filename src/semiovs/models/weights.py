@@ -1,4 +1,6 @@
-"""Trained models as files: a safetensors file with its card, a training checkpoint, or a whole run directory."""
+"""Trained models as files: a safetensors file with its card, a training checkpoint, an exported file, or a whole run
+directory.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,7 @@ from semiovs.errors import SemiovsError, UsageError, WeightsError
 from semiovs.files import sha256_of, write_bytes
 from semiovs.images.readers import RGB, BandReader, ImageReader
 from semiovs.models import Normalization, Segmenter, build_segmenter
+from semiovs.models.exported import SUFFIXES, load_exported
 from semiovs.models.statedict import StateDict, compare, load_pickle, read_state
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -118,8 +121,8 @@ def load_model(
     """Build the model in `source` and load its weights, in evaluation mode.
 
     source: a run directory (its best checkpoint, else `model.safetensors`, else its newest checkpoint), a safetensors
-    file of `save_model`, a training checkpoint, or ``hf:USER/NAME``.
-    which: `student` or `ema`; None takes the EMA where there is one.
+    file of `save_model`, a training checkpoint, a file of `semiovs export`, which is computed on the CPU, or
+    ``hf:USER/NAME``. which: `student` or `ema`; None takes the EMA where there is one.
 
     Raises:
         WeightsError: nothing there, damaged, not ours, or without the model asked for; UsageError: `which` is neither.
@@ -127,6 +130,8 @@ def load_model(
     if which not in (None, "student", "ema"):
         raise UsageError(f"model '{which}': there are student and ema")
     path = find_model(source)
+    if path.suffix in SUFFIXES:
+        return _load_exported(path, which, device)
     card, state = _read_portable(path, which) if path.suffix == ".safetensors" else _read_training(path, which)
     try:
         segmenter = build_segmenter(
@@ -243,10 +248,21 @@ def _read_portable(path: Path, which: str | None) -> tuple[ModelCard, StateDict]
     except (ValueError, RecursionError):
         raise WeightsError(f"{path}: the model card is not JSON; the file is damaged") from None
     card = ModelCard.from_json(data, where=str(path))
+    _require_held(path, card, which)
+    return card, read_state(path)
+
+
+def _load_exported(path: Path, which: str | None, device: torch.device | str) -> tuple[Segmenter, ModelCard]:
+    facts, segmenter = load_exported(path)
+    card = ModelCard.from_json(facts.get("card"), where=str(path))
+    _require_held(path, card, which)
+    return segmenter.to(device).eval(), card
+
+
+def _require_held(path: Path, card: ModelCard, which: str | None) -> None:
     held = card.training.get("model")
     if which and held and which != held:
         raise WeightsError(f"{path}: holds no model '{which}'; it holds {held}")
-    return card, read_state(path)
 
 
 def _expect(value: Any, kind: type[T]) -> T:

@@ -40,6 +40,8 @@ class Dpt(Segmenter):
         WeightsError: encoder weights that are missing or of another network.
     """
 
+    fixed_grid = True
+
     def __init__(
         self,
         num_classes: int,

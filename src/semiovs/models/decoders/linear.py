@@ -40,6 +40,7 @@ class LinearProbe(Segmenter):
 
             self.backbone, self._patches, self.normalization = build_vit(encoder, pretrained=pretrained)
             self._side, self.channels = self._patches.side, (self._patches.width,)
+            self.fixed_grid = True
         else:
             built = build_encoder(encoder, output_stride=output_stride, pretrained=pretrained)
             self.backbone, self._levels, self.normalization = built.module, built.levels, built.normalization

@@ -46,6 +46,7 @@ class SemiVLSegmenter(Segmenter):
 
     prompted = ("texts.rows", "texts.key")
     sees_rgb_alone = True
+    fixed_grid = True
     backbone: Encoder
 
     def __init__(
