@@ -18,9 +18,12 @@ from e2e.toy_export import CLASSES, draw, write_run
 from semiovs.cli.app import main
 from semiovs.export import export as steps
 from semiovs.export.artefact import OnnxArtefact
+from semiovs.export.parity import Model, find_disagreement
+from semiovs.export.samples import Sample
 from semiovs.inference import Predictor
 from semiovs.models import build_segmenter
 from semiovs.models.exported import open_runtime
+from semiovs.models.exported.runtime import CONFIDENCE, LABELS
 from semiovs.models.weights import ModelCard, save_model
 
 pytest.importorskip("onnx", reason="extra 'export': onnx is not installed")
@@ -176,11 +179,41 @@ def test_a_vision_transformer_leaves_with_one_size(run: Path, tmp_path: Path, ca
     assert open_runtime(path).facts["size"] == [64, 64]
     predictor, image = Predictor.load(weights, mode="sliding", window=64), draw(5, (90, 110))[0]
     assert (Predictor.load(path)(image).labels == predictor(image).labels).mean() >= 0.999
-    capsys.readouterr()
-    refused = main(["export", str(weights), "--to", "onnx", "--images", images, "--size", "free"])
-    assert refused in (2, 4)
-    assert "--size N, a single size" in error_of(capsys)
-    assert not (tmp_path / "vit.onnx").exists()
+
+
+def test_a_vision_transformer_of_a_free_size_is_right_at_every_size_or_refused(
+    run: Path, tmp_path: Path, capsys: Any
+) -> None:
+    weights, images = write_vit(tmp_path), str(run.parent / "data" / "images")
+    if main(["export", str(weights), "--to", "onnx", "--images", images, "--size", "free"]):
+        assert "--size N, a single size" in error_of(capsys)  # depends on torch
+        assert not (tmp_path / "vit.onnx").exists()
+        return
+    model, file = Predictor.load(weights), Predictor.load(tmp_path / "vit.onnx")
+    pictures = [draw(1, size)[0] for size in ((64, 64), (90, 110), (256, 200))]
+    assert min((model(each).labels == file(each).labels).mean() for each in pictures) >= 0.999
+
+
+@pytest.mark.parametrize("fault", ["fails", "gives labels of shape", "of the labels are those of the model"])
+def test_a_file_that_is_right_at_one_size_alone_is_found_out(fault: str) -> None:
+    model = Model(lambda image: (image[..., 0] % 3, image[..., 0] / 255), 3)
+
+    class OneSize:
+        facts = {"outputs": [LABELS, CONFIDENCE]}
+
+        def answer(self, image: np.ndarray, names: Any) -> list[np.ndarray]:
+            labels, confidence = model.compute(image)
+            if image.shape[1:3] == (96, 128):
+                return [labels, confidence]
+            if fault == "fails":
+                raise ValueError("sizes are fixed")
+            return [labels[:, 1:] if "shape" in fault else labels * 0, confidence]
+
+    sample = Sample(np.random.default_rng(0).integers(0, 256, (1, 40, 50, 3), np.uint8), None)
+    told = find_disagreement(model, OneSize(), sample, fixed=None, raw=False, bar=0.999)
+    assert told is not None
+    assert "a batch of 3 of 161 x 113" in told
+    assert fault in told
 
 
 def test_int8_is_accepted_within_its_drop_and_refused_beyond(run: Path, monkeypatch: Any, capsys: Any) -> None:
