@@ -57,7 +57,7 @@ _YAML = """\
 #   semiovs compare {root} --seeds 6 --jobs 2
 data: {{root: world, crop_size: 48, scale: [0.8, 1.3], pipeline: fast, workers: 0}}
 model: {{name: deeplabv3plus, encoder: small, pretrained: true, output_stride: 16, dilations: [1, 2, 4], channels: 32}}
-method: {{name: unimatch, conf_thresh: 0.8, ema_decay: 0.95}}
+method: {{name: unimatch, conf_thresh: 0.8}}
 optim: {{name: adamw, lr: 0.001, head_lr_multiplier: 3, weight_decay: 0.01}}
 train:
   {{steps: {steps}, batch_size: 8, unlabeled_batch_size: 8, seed: {seed}, device: cpu, precision: fp32,
