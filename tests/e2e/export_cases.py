@@ -181,19 +181,6 @@ def test_a_vision_transformer_leaves_with_one_size(run: Path, tmp_path: Path, ca
     assert (Predictor.load(path)(image).labels == predictor(image).labels).mean() >= 0.999
 
 
-def test_a_vision_transformer_of_a_free_size_is_right_at_every_size_or_refused(
-    run: Path, tmp_path: Path, capsys: Any
-) -> None:
-    weights, images = write_vit(tmp_path), str(run.parent / "data" / "images")
-    if main(["export", str(weights), "--to", "onnx", "--images", images, "--size", "free"]):
-        assert "--size N, a single size" in error_of(capsys)  # depends on torch
-        assert not (tmp_path / "vit.onnx").exists()
-        return
-    model, file = Predictor.load(weights), Predictor.load(tmp_path / "vit.onnx")
-    pictures = [draw(1, size)[0] for size in ((64, 64), (90, 110), (256, 200))]
-    assert min((model(each).labels == file(each).labels).mean() for each in pictures) >= 0.999
-
-
 @pytest.mark.parametrize("fault", ["fails", "gives labels of shape", "of the labels are those of the model"])
 def test_a_file_that_is_right_at_one_size_alone_is_found_out(fault: str) -> None:
     model = Model(lambda image: (image[..., 0] % 3, image[..., 0] / 255), 3)
