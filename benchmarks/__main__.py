@@ -82,10 +82,7 @@ def measure_cpu(arguments: Sequence[str]) -> int:
     result = run(chosen, Size(given.runs, given.tiny, given.device, given.images))
     subjects = old | result["subjects"]
     result["subjects"] = {name: subjects[name] for name in SUBJECTS + LONG if name in subjects}
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        print(f"written to {out}")
+    machine.write(result, out)
     return 0
 
 

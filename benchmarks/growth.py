@@ -5,8 +5,6 @@ loader processes, ranks and lists; each with the exponent of a power law, and wh
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,10 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     cv2.setNumThreads(1)
     out: Path | None = given.out or (None if given.cases or given.tiny else OUT)
     result = run(chosen, Size(given.runs, given.tiny))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        print(f"written to {out}")
+    machine.write(result, out)
     return 0
 
 
@@ -56,14 +51,7 @@ def run(cases: Sequence[Case], size: Size) -> dict[str, Any]:
     for case in cases:
         curves += curves_of(case, points(case, size))
         print("\n".join(line(curve) for curve in curves[-2 if case.memory else -1 :]), flush=True)
-    return {
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "tiny": size.tiny,
-        "hardware": machine.hardware(),
-        "versions": machine.versions(),
-        "load": {"before": before, "after": machine.load()},
-        "curves": curves,
-    }
+    return {**machine.described(before, tiny=size.tiny), "curves": curves}
 
 
 def curves_of(case: Case, found: Sequence[Point]) -> list[dict[str, Any]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -67,3 +70,22 @@ def _memory() -> float | None:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def described(before: list[float], *, tiny: bool) -> dict[str, Any]:
+    """Where and when something was measured; before: `load` at its begin."""
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "tiny": tiny,
+        "hardware": hardware(),
+        "versions": versions(),
+        "load": {"before": before, "after": load()},
+    }
+
+
+def write(result: Mapping[str, Any], out: Path | None) -> None:
+    """Write a result as JSON, if it is to be kept."""
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        print(f"written to {out}")

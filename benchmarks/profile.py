@@ -5,9 +5,7 @@ labels, on one thread of a CPU.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,24 +43,14 @@ def main(arguments: Sequence[str]) -> int:
         result = run(Place("cpu", given.tiny, traces))
     print("\n".join(table(result)))
     out: Path | None = given.out or (None if given.tiny else OUT)
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        print(f"written to {out}")
+    machine.write(result, out)
     return 0
 
 
 def run(place: Place) -> dict[str, Any]:
     before = machine.load()
     rows = [*_of_step(place), *_of_teacher(place)]
-    return {
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "tiny": place.tiny,
-        "hardware": machine.hardware(),
-        "versions": machine.versions(),
-        "load": {"before": before, "after": machine.load()},
-        "rows": [row.as_json() for row in rows],
-    }
+    return {**machine.described(before, tiny=place.tiny), "rows": [row.as_json() for row in rows]}
 
 
 def _of_step(place: Place) -> list[Measured]:

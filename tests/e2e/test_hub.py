@@ -96,6 +96,17 @@ def test_files_and_revisions_that_are_not_there(hub):
     assert "no revision 'v2'" in call("hub", "pull", "they/else@v2", code=4)
 
 
+def test_a_model_is_fetched_whole_or_not_at_all(run, hub, tmp_path):
+    call("hub", "push", run, "me/streets")
+    hub.locked.add("recipe.yaml")
+    call("hub", "pull", "me/streets", code=4)
+    assert not (tmp_path / "streets").exists()
+    del hub.repositories["me/streets"]["recipe.yaml"]
+    hub.locked.clear()
+    call("hub", "pull", "me/streets")
+    assert sorted(path.name for path in (tmp_path / "streets").iterdir()) == [f for f in FILES if f != "recipe.yaml"]
+
+
 def test_without_a_network_the_folder_can_be_written(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert main(["hub", "push", str(run), "me/streets", "--save", str(tmp_path / "folder"), "--json"]) == 0

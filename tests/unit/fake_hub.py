@@ -16,13 +16,15 @@ _COMMIT = "0123456789" * 4
 
 
 class FakeHub(ThreadingHTTPServer):
-    """repositories: USER/NAME -> file -> content; private: names; requests: method and path of each."""
+    """repositories: USER/NAME -> file -> content; private: names; locked: files that nobody gets; requests:
+    method and path of each."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.private: set[str] = set()
         self.requests: list[str] = []
+        self.locked: set[str] = set()
 
     @property
     def address(self) -> str:
@@ -74,6 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif parts[0] == "api":
             siblings = [{"rfilename": file} for file in files]
             self._answer(200, {"id": name, "modelId": name, "sha": _COMMIT, "siblings": siblings})
+        elif parts[-1] in self.server.locked:
+            self._answer(403, {"error": "not now"})
         elif parts[3] != "main" and parts[3] != _COMMIT:
             self._answer(404, {"error": "no revision"}, {"X-Error-Code": "RevisionNotFound"})
         elif (content := files.get("/".join(parts[4:]))) is None:

@@ -91,13 +91,11 @@ def _accelerator() -> Iterator[Diagnosis]:
 
     from semiovs.models.device import is_there
 
-    for name, maker in (("mps", "Apple"), ("xpu", "Intel")):
-        if is_there(name):
-            yield Diagnosis(
-                "gpu", "ok", f"{maker} ({name}), taken by one process", "not yet tried by us: tell us how it goes"
-            )
-            return
     if not torch.cuda.is_available():
+        for name, maker in (("mps", "Apple"), ("xpu", "Intel")):
+            if is_there(name):
+                yield Diagnosis("gpu", "ok", f"{maker} ({name}), for one process", "not yet tried by us")
+                return
         capability = torch.backends.cpu.get_cpu_capability()
         yield Diagnosis("gpu", "warn", f"none; the CPU has {capability}", "training is slow here, start small")
         return

@@ -21,6 +21,10 @@ from semiovs.errors import WeightsError
 HUB_PREFIX = "hf:"
 
 
+class AbsentFileError(WeightsError):
+    """A model on the hub holds no file of this name."""
+
+
 @contextmanager
 def hub() -> Iterator[None]:
     """In this context the hub's client logs errors only, and uses its cache alone if the hub's host cannot be found.
@@ -59,7 +63,8 @@ def fetch_model(source: str, file: str) -> Path:
     """The local copy of a model's file: `source` is ``hf:USER/NAME``, or with a revision ``hf:USER/NAME@REVISION``.
 
     Raises:
-        WeightsError: the name is none, there is no such model, it holds no such file, or the hub cannot be reached.
+        AbsentFileError: the model holds no such file; WeightsError: the name is none, there is no such model or
+        revision, or the hub cannot be reached.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
@@ -76,9 +81,11 @@ def fetch_model(source: str, file: str) -> Path:
     except NoRevisionError:
         raise WeightsError(f"{source}: the model has no revision '{revision}'") from None
     except LocalEntryNotFoundError:
-        raise WeightsError(f"{source}: not in the cache, and the hub cannot be reached") from None
+        raise WeightsError(
+            f"{source}: not in the cache, and the hub cannot be reached; fetch {file} elsewhere"
+        ) from None
     except EntryNotFoundError:
-        raise WeightsError(f"{source}: holds no {file}; it is no model that semiovs shared") from None
+        raise AbsentFileError(f"{source}: holds no {file}; it is no model that semiovs shared") from None
     except Exception as error:  # the hub's client and the network raise many kinds
         raise WeightsError(f"{source}: could not be had: {explain_failure(error)}") from None
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from semiovs.errors import SemiovsError, UsageError, WeightsError
 from semiovs.files import new_folder
-from semiovs.models.hub import HUB_PREFIX, explain_failure, fetch_model, is_online
+from semiovs.models.hub import HUB_PREFIX, AbsentFileError, explain_failure, fetch_model, is_online
 from semiovs.models.weights import MODEL_FILE
 from semiovs.sharing.model_folder import CLASSES, PAGE, RECIPE
 
@@ -64,6 +64,6 @@ def pull(name: str, out: Path) -> list[Path]:
         for file in (RECIPE, CLASSES, PAGE):
             try:
                 shutil.copyfile(fetch_model(source, file), folder / file)
-            except WeightsError:  # a model may do without
+            except AbsentFileError:  # a model may do without
                 continue
     return sorted(out.iterdir())
