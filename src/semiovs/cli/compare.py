@@ -165,8 +165,8 @@ def _report_plan(prepared: Prepared, loaded: LoadedConfig, step: str, *, as_json
     plan, labelled = prepared.plan, prepared.images.ood_labels is not None
     with progress("timing a few steps of each arm", unit="arms") as show:
         found = forecast(plan, loaded, labels_follow=not labelled, progress=show)
-    told = {"seconds": round(found.total), "seconds_each": {name: round(s, 1) for name, s in found.seconds.items()}}
-    told["at_least"] = found.is_bound
+    each = {name: round(seconds, 3) for name, seconds in found.seconds.items()}
+    told = {"seconds": round(found.total, 1), "seconds_each": each, "at_least": found.is_bound}
     report({**plan.as_json(), **told, "next": [step]}, as_json=as_json, text=f"{found}\n{format_next([step])}")
 
 
