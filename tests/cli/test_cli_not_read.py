@@ -73,7 +73,7 @@ def test_a_folder_of_foreign_pictures_alone(model, folder, capsys):
 
 def test_a_link_to_nowhere_is_not_passed_over(model, folder, capsys):
     (folder / "photos/gone.jpg").symlink_to("nowhere.jpg")
-    predict(model, "photos", "--out", "out", "--on-error", "skip")
+    predict(model, "photos", "--out", "out", "--on-error", "skip", code=3)
     assert "gone.jpg: no such file" in capsys.readouterr().err
 
 

@@ -123,7 +123,7 @@ def test_unreadable_pictures(folder, capsys):
     assert "in/a.jpg" in err
     assert "(0 of 2 pictures are done; --on-error skip goes past bad ones)" in err
     assert len([line for line in err.splitlines() if line.startswith("error: ")]) == 1
-    assert main(["predict", "m.safetensors", "in", "--out", "b", "--on-error", "skip", "--json"]) == 0
+    assert main(["predict", "m.safetensors", "in", "--out", "b", "--on-error", "skip", "--json"]) == 3
     done = capsys.readouterr()
     data = json.loads(done.out)
     assert [item["image"] for item in data["failed"]] == ["in/a.jpg"]

@@ -57,7 +57,7 @@ def test_two_hundred_pictures_with_broken_ones(folder, capsys, options):
     make_images(folder, 200, broken=(3, 77, 199))
     _, err = run(capsys, "0.safetensors", "in", "--out", "out", *options, code=3)
     assert "in/003.png" in err
-    found, err = run(capsys, "0.safetensors", "in", "--out", "out", "--on-error", "skip", *options)
+    found, err = run(capsys, "0.safetensors", "in", "--out", "out", "--on-error", "skip", *options, code=3)
     assert [item["image"] for item in found["failed"]] == [f"in/{n}.png" for n in ("003", "077", "199")]
     assert err.count("left out: ") == 3
     assert [item["image"] for item in found["images"]] == [

@@ -89,7 +89,10 @@ def predict(
     on_error: _OnError = "fail",
     as_json: Json = False,
 ) -> None:
-    """Segment pictures: writes an id mask, a coloured mask and an overlay for each; the same command does the rest."""
+    """Segment pictures: writes an id mask, a coloured mask and an overlay for each; the same command does the rest.
+
+    Exit code 3 if one cannot be read, also with --on-error skip, which does all others.
+    """
     from semiovs.config.option_texts import parse_on_error
     from semiovs.inference import Predictor
     from semiovs.inference.prediction_files import default_folder, list_jobs, parse_kinds
@@ -112,6 +115,8 @@ def predict(
         found["videos"] = _predict_videos(videos, predictor, kinds, wanted, smooth, batch_size)
         lines += [f"{video['image']}: {video['frames']} frames segmented" for video in found["videos"]]
     report(found, as_json=as_json, text="\n".join(lines))
+    if found["failed"]:
+        raise typer.Exit(DataError.exit_code)
 
 
 @dataclass(frozen=True)
