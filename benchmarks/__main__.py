@@ -1,6 +1,7 @@
 """`python -m benchmarks [--out docs/results/bench-cpu.json] [subject …]`: measure, print a table, write JSON.
 
-Commands of their own: `python -m benchmarks gpu --out DIR` (`benchmarks/gpu.md`), `growth` and `profile`.
+Commands of their own: `python -m benchmarks gpu --out DIR` (`benchmarks/gpu.md`), `growth`, `profile`
+and `exports`.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from benchmarks.profile import main as take_profiles
 
         return take_profiles(given_words[1:])
+    if given_words[:1] == ["exports"]:
+        from benchmarks.exports import main as compare_exports
+
+        return compare_exports(given_words[1:])
     return measure_cpu(given_words)
 
 

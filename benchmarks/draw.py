@@ -1,4 +1,4 @@
-"""`python -m benchmarks.draw`: the tables of docs/performance.md and its chart, from docs/results/bench-cpu.json."""
+"""`python -m benchmarks.draw`: tables of docs/performance.md and docs/deploy.md, and charts, from docs/results."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import growth, profile
+from benchmarks import exports, growth, profile
 from benchmarks.gpu.pieces import PIECES
 
 PAGE = Path("docs/performance.md")
+EXPORT_PAGE = Path("docs/deploy.md")
 RESULT = Path("docs/results/bench-cpu.json")
 CHART = Path("docs/results/bench-cpu.svg")
 #: Written by `python -m benchmarks gpu`, where it was run.
@@ -63,12 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     after = gpu_page(page(before, result), on_gpu)
     after = replace_part(after, "growth", growth.table(grown))
     after = replace_part(after, "profile", profile.table(profiled))
+    exported = EXPORT_PAGE.read_text("utf-8")
+    compared = replace_part(exported, "exports", exports.table(_read(exports.OUT)))
     if check:
-        return int(before != after)
+        return int((before, exported) != (after, compared))
     PAGE.write_text(after, "utf-8")
+    EXPORT_PAGE.write_text(compared, "utf-8")
     chart(_rows(result), CHART)
-    if on_gpu is not None and (compared := [row for row in gpu_rows(on_gpu) if row["ratio"]]):
-        chart(compared, GPU_CHART)
+    if on_gpu is not None and (with_ratio := [row for row in gpu_rows(on_gpu) if row["ratio"]]):
+        chart(with_ratio, GPU_CHART)
     if grown is not None:
         growth.chart(grown, GROWTH_CHART)
     print(f"written: {PAGE}, {CHART}")
@@ -92,7 +96,7 @@ def replace_part(text: str, name: str, lines: Sequence[str]) -> str:
     head, found, rest = text.partition(begin)
     _, closed, tail = rest.partition(end)
     if not found or not closed:
-        raise SystemExit(f"{PAGE}: the markers of '{name}' are gone: {begin} … {end}")
+        raise SystemExit(f"the markers of '{name}' are gone: {begin} … {end}")
     return "\n".join([head + begin, *lines, end + tail])
 
 

@@ -219,6 +219,15 @@ def test_profiles_name_ten_operators(tmp_path):
     assert {file.name for file in (tmp_path / "traces").iterdir()} == {"trace-step.json.gz", "trace-label.json.gz"}
 
 
+def test_exports_are_compared_with_their_models(tmp_path):
+    out = tmp_path / "exports.json"
+    done = run("benchmarks.__main__", "exports", "--tiny", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(out.read_text("utf-8"))["rows"]
+    assert [row["model"] for row in rows] == ["DeepLabV3+, small", "SemiVL, tiny"]
+    assert all(row["refused"] is None and row["agreement"] >= 0.999 for row in rows)
+
+
 def test_region_propagation_equals_the_loop(monkeypatch):
     subject = importlib.import_module("benchmarks.corrmatch")
     size = subject.Size(runs=1, tiny=True)

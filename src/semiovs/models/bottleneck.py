@@ -68,7 +68,7 @@ class ChannelAttention(nn.Module):
         """Tokens n (B, N, C) -> (B, N, C): each head attends from the channels of an image to the same image's."""
 
         def split(tokens: Tensor) -> Tensor:  # (B, N, H·C), a head after the other -> (B, H, C, N)
-            return tokens.transpose(1, 2).reshape(len(n), self.heads, -1, n.shape[1])
+            return tokens.transpose(1, 2).reshape(n.shape[0], self.heads, -1, n.shape[1])
 
         a = self._attend(split(self.q_u(n)), split(self.k_u(n)), split(self.v_u(n)))
         tokens = a.permute(0, 3, 2, 1).flatten(2)  # the head varies fastest: the published order of `out_u`
@@ -100,9 +100,11 @@ class ChannelAttention(nn.Module):
         q = q / deviation(q, k, counts).to(q.dtype)
         bias = None if counts is None else torch.zeros_like(counts, dtype=q.dtype).masked_fill(~counts, -torch.inf)
         spare = -q.shape[-1] % _PAD
-        q, k, v = (F.pad(t, (0, spare)) for t in (q, k.expand(len(q), -1, -1, -1), v.expand(len(q), -1, -1, -1)))
+        q, k, v = (
+            F.pad(t, (0, spare)) for t in (q, k.expand(q.shape[0], -1, -1, -1), v.expand(q.shape[0], -1, -1, -1))
+        )
         p = self.attn_dropout.p if self.training else 0.0
-        mask = None if bias is None else bias.expand(len(q), q.shape[1], q.shape[2], -1)
+        mask = None if bias is None else bias.expand(q.shape[0], q.shape[1], q.shape[2], -1)
         a = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p, scale=1.0)
         return a[..., : a.shape[-1] - spare]
 

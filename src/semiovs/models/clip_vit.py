@@ -75,7 +75,7 @@ class DenseClipViT(nn.Module):
         padded = F.pad(image, (0, -width % self.patch, 0, -height % self.patch))
         patches = self.tower.conv1(padded)
         grid = (patches.shape[-2], patches.shape[-1])
-        token = self.tower.class_embedding.expand(len(image), 1, -1)
+        token = self.tower.class_embedding.expand(image.shape[0], 1, -1)
         x = torch.cat([token, patches.flatten(2).transpose(1, 2)], dim=1)
         positions = resize_positions(self.tower.positional_embedding[None], self.tower.grid_size, grid)
         return self.tower.ln_pre(x + positions), grid
@@ -129,7 +129,7 @@ def fit_positions(tower: Any, grid: tuple[int, int]) -> None:
 
 def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """(B, 1 + h·w, C) -> (B, C, h, w), without the class token."""
-    return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), tokens.shape[2], *grid)
+    return tokens[:, 1:].transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], *grid)
 
 
 def _require_plain(tower: Any) -> None:

@@ -46,7 +46,7 @@ class Patches:
             )
         tokens = vit.patch_embed(image)
         grid = (tokens.shape[1], tokens.shape[2])
-        tokens = torch.cat([vit.cls_token.expand(len(image), -1, -1), tokens.flatten(1, 2)], dim=1)
+        tokens = torch.cat([vit.cls_token.expand(image.shape[0], -1, -1), tokens.flatten(1, 2)], dim=1)
         tokens = tokens + resize_positions(vit.pos_embed, vit.patch_embed.grid_size, grid)
         found = []
         for index, block in enumerate(vit.blocks):

@@ -67,9 +67,12 @@ class DualNorm(nn.Module):
 
     def forward(self, x: Tensor, adverse: int = 0) -> Tensor:
         """(B, C, h, w) -> the same shape."""
-        clean = len(x) - adverse
+        if not adverse:
+            found: Tensor = self.main(x)
+            return found
+        clean = x.shape[0] - adverse
         parts = [self.main(x[:clean])] if clean else []
-        return torch.cat([*parts, self.aux(x[clean:])]) if adverse else parts[0]
+        return torch.cat([*parts, self.aux(x[clean:])])
 
 
 class _Fusion(nn.Module):

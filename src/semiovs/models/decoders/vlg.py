@@ -68,7 +68,7 @@ class VlgDecoder(nn.Module):
 
     def forward(self, dense: Tensor, skips: Sequence[Tensor], text: Tensor) -> Tensor:
         """Dense (B, C, h, w), skips (B, D_i, ·, ·), text (K, C) -> logits (B, K, 4h, 4w)."""
-        batch, classes = len(dense), len(text)
+        batch, classes = dense.shape[0], len(text)
         text = F.normalize(text, dim=-1)
         similarity = torch.einsum("bchw,kc->bkhw", F.normalize(dense, dim=1), text)
         x = self.pyramid(self.conv1(similarity.flatten(0, 1)[:, None]))
@@ -151,7 +151,7 @@ class Up(nn.Module):
         x = self.up(x)
         own, shared = torch.split(self.conv[0].weight, [x.shape[1], skip.shape[1]], dim=1)  # type: ignore[arg-type]
         once = F.conv2d(resize(skip, x.shape[-2:]), shared, padding=1)
-        each = torch.unflatten(F.conv2d(x, own, padding=1), 0, (len(skip), -1))
+        each = torch.unflatten(F.conv2d(x, own, padding=1), 0, (skip.shape[0], -1))
         joined: Tensor = self.conv[1:]((each + once[:, None]).flatten(0, 1))
         return joined
 
