@@ -80,5 +80,5 @@ def _report_comparison(root: Path, out: Path | None, *, as_json: bool) -> None:
         write_comparison_page(out, results)
         files = {"page": out}
     told: dict[str, Any] = {**results.as_json(), "files": {kind: str(path) for kind, path in files.items()}}
-    says = list(results.answers[0].sentences) if results.answers else []
+    says = list(results.says)
     report({"page": files["page"], **told}, as_json=as_json, text="\n".join([*says, f"page: {files['page']}"]))

@@ -53,8 +53,7 @@ class ComparisonReport:
         """Sentences: the verdict, how certain it is, what limits it, the classes, and what the trainings cost."""
         if not self.results.answers:
             return ()
-        first = self.results.answers[0]
-        return (*first.sentences, *first.cost)
+        return (*self.results.says, *self.results.answers[0].cost)
 
     @property
     def page(self) -> Path | None:

@@ -26,7 +26,7 @@ def write_comparison_page(path: Path, results: Results) -> None:
         __package__,
         results=results,
         head=head,
-        says=(*answers[0].sentences, *answers[0].cost) if answers else (),
+        says=(*results.says, *answers[0].cost) if answers else (),
         answers=[_describe_answer(answer) for answer in answers],
         forest=_plot_differences(answers) if answers else "",
         seeds=_plot_seeds(results),

@@ -133,6 +133,19 @@ class Results:
             for question in self._questions(by_name)
         ]
 
+    @property
+    def says(self) -> tuple[str, ...]:
+        """The verdict in sentences. Where unlabelled images did harm, a gain over them may be a way back to the labels
+        alone, and is set beside these.
+        """
+        if not self.answers:
+            return ()
+        verdict, certainty, *more = self.answers[0].sentences
+        means = {result.arm.name: result.score.mean for result in self.arms}
+        whole = next((a for a in self.answers if (a.question.base, a.question.other) == ("labels", "ood")), None)
+        lost = "unlabeled" in means and means["unlabeled"] < means.get("labels", 0)
+        return (verdict, certainty, *([whole.sentences[0]] if whole and lost else []), *more)
+
     def _questions(self, by_name: Mapping[str, ArmResult]) -> Iterator[Question]:
         first, *others = by_name
         if first not in {arm.name for arm in ARMS}:  # runs that were handed in, which differ in something else
@@ -140,8 +153,7 @@ class Results:
                 yield Question(first, other, f"the settings of '{other}', in the place of those of '{first}',")
             return
         for question in QUESTIONS:
-            between = (question.base, question.other) == ("labels", "ood") and "unlabeled" in by_name
-            if {question.base, question.other} <= by_name.keys() and not between:
+            if {question.base, question.other} <= by_name.keys():
                 yield question
 
     def _answer(self, question: Question, base: ArmResult, other: ArmResult) -> Answer:
@@ -166,7 +178,7 @@ class Results:
         """Plain data; all but `cost`, `seconds` and `seconds_each` is the same however often it was interrupted."""
         return {
             "verdict": self.answers[0].comparison.verdict if self.answers else None,
-            "says": list(self.answers[0].sentences) if self.answers else [],
+            "says": list(self.says),
             "cost": list(self.answers[0].cost) if self.answers else [],
             "steps": self.steps,
             "folds": self.folds,

@@ -50,7 +50,7 @@ def _format_arm(result: ArmResult) -> list[str]:
 def format_markdown(results: Results) -> str:
     """Both tables and the verdict, to paste."""
     parts = [_format_rows(*list_arms(results)), _format_rows(*list_differences(results))]
-    said = results.answers[0].sentences if results.answers else ()
+    said = results.says
     return "\n\n".join([*filter(None, parts), *said]) + "\n"
 
 

@@ -20,15 +20,15 @@ from semiovs.similarity.groups import find_groups
 CLASSES = ("=cmd|' /C calc'!A0", "<b>road</b>", "$car$")
 
 
-def make_results(seeds=6, images=12, names=("labels", "unlabeled", "ood")):
+def make_results(seeds=6, images=12, names=("labels", "unlabeled", "ood"), shares=(0.5, 0.58, 0.66)):
     draws = np.random.default_rng(0)
     target = draws.integers(50, 200, (images, 3))
     arms = []
-    for place, name in enumerate(names):
+    for place, (name, share) in enumerate(zip(names, shares, strict=False)):
         arm = next(arm for arm in ARMS if arm.name == name)
         found = []
         for seed in range(seeds):
-            hit = (target * (0.5 + 0.08 * place + draws.uniform(-0.02, 0.02, target.shape))).astype(np.int64)
+            hit = (target * (share + draws.uniform(-0.02, 0.02, target.shape))).astype(np.int64)
             areas = ImageAreas(tuple(f"film{i % 4}_{i}" for i in range(images)), target, hit + 10, hit)
             facts = CellFacts("student", 10, areas.miou(), areas.miou() + 1, 5, 3, 60.0 * (place + 1), {})
             found.append(SeedResult(seed, areas, (facts,)))
@@ -41,10 +41,19 @@ def test_the_first_answer_is_about_the_ood_images():
     assert [(a.question.base, a.question.other) for a in results.answers] == [
         ("unlabeled", "ood"),
         ("labels", "unlabeled"),
+        ("labels", "ood"),
     ]
     assert results.answers[0].comparison.verdict == "helped"
     assert results.as_json()["says"][0].startswith("OOD images with the teacher's labels helped: +")
     assert results.as_json()["cost"] == ["A training took 3 min, without them 2 min (+50%)."]
+
+
+def test_a_gain_over_harmful_images_is_set_beside_the_labels_alone():
+    results = make_results(shares=(0.6, 0.5, 0.6))
+    verdict, _, whole, *_ = results.says
+    assert verdict.startswith("OOD images with the teacher's labels helped: +")
+    assert whole.startswith("Cannot tell whether unlabelled and OOD images together help or hurt: ")
+    assert "together" not in " ".join(make_results().says)
 
 
 def test_files_hold_all_of_it_and_nothing_harmful(tmp_path):
@@ -58,7 +67,7 @@ def test_files_hold_all_of_it_and_nothing_harmful(tmp_path):
     assert rows[0] == ["arm", "seed", "miou", "best", f"'{CLASSES[0]}", *CLASSES[1:]]
     assert len(rows) == 1 + 3 * 6
     markdown = files["markdown"].read_text()
-    assert markdown.count("\n| OOD, teacher's labels") == 2
+    assert markdown.count("\n| OOD, teacher's labels") == 3
     assert "helped: +" in markdown
 
 
