@@ -51,7 +51,7 @@ _SEMIVL |= {"up_channels": [32, 16], "skip_channels": [16, 8], "dilations": [1, 
 CASES = (
     Case("DeepLabV3+, small", "deeplabv3plus", {"encoder": "small"}, pretrained=True),
     Case("DeepLabV3+, tf_efficientnet_lite0", "deeplabv3plus", {"encoder": "tf_efficientnet_lite0"}),
-    Case("DeepLabV3+, resnet101s", "deeplabv3plus", {"encoder": "resnet101s"}),
+    Case("DeepLabV3+, resnet101s", "deeplabv3plus", {"encoder": "resnet101s"}, ((120, 160), (241, 322))),
     Case("DPT, vit_tiny_patch16_224", "dpt", {"encoder": "vit_tiny_patch16_224"}, ((224, 224), (320, 448)), fixed=True),
     Case(
         "DPT, vit_small_patch14_dinov2",
