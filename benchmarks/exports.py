@@ -8,6 +8,7 @@ as many labels as possible are in danger.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ CASES = (
         "DPT, vit_small_patch14_dinov2",
         "dpt",
         {"encoder": "vit_small_patch14_dinov2"},
-        ((224, 224), (322, 448)),
+        ((112, 112), (224, 308)),
         fixed=True,
     ),
     Case("SemiVL, tiny", "semivl", _SEMIVL, ((64, 64), (160, 224)), fixed=True),
@@ -89,7 +90,9 @@ def measure(folder: Path, photographs: Path | None, *, tiny: bool) -> Iterator[d
             images = _write_images(folder / f"{size[0]}x{size[1]}", photographs, size)
             for to in ("onnx",) if tiny else FORMATS:
                 for precision in PRECISIONS[:1] if tiny else PRECISIONS:
-                    yield _export(case, weights, images, size, to, precision)
+                    row = _export(case, weights, images, size, to, precision)
+                    print(_line(row), file=sys.stderr, flush=True)
+                    yield row
 
 
 def _export(case: Case, weights: Path, images: Path, size: tuple[int, int], to: str, precision: str) -> dict[str, Any]:
