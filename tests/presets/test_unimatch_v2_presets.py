@@ -18,7 +18,7 @@ PUBLISHED = {
     "ade20k": ("ade150", 518, 60, 8, "ce", True, "resize"),
     "coco": ("coco81", 518, 20, 16, "ce", False, "resize"),
 }
-MODERN = ["modern/dinov2-small", "modern/dinov2-base-ood"]
+MODERN = ["modern/frozen", "modern/tuned", "modern/dinov2-base-ood"]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -77,8 +77,9 @@ def test_two_steps(name: str, change: list[str]) -> None:
 
 
 def test_the_modern_recipes() -> None:
-    small, large = (load_config(name).config for name in MODERN)
+    small, tuned, large = (load_config(name).config for name in MODERN)
     assert small.model.options["locked"]
+    assert (tuned.model.options["locked"], tuned.method, tuned.optim) == (False, small.method, small.optim)
     assert small.ood is None
     assert not large.model.options["locked"]
     assert large.model.options["encoder"] == "vit_base_patch14_dinov2"

@@ -56,6 +56,7 @@ def init(
             "found": _count_found(found),
             "lists": list(found.made) if path.parent == folder else [str(file) for file in made.lists],
             "bands": None if found.bands is None else asdict(found.bands),
+            "recipe": asdict(made.recipe),
             "sizes": sizes.as_json(),
             "notes": found.notes,
             "next": steps,
@@ -67,7 +68,7 @@ def init(
     wrote = ", ".join(map(str, [path, *made.lists]))
     counts = (f"  {count:>6} {what}" for what, count in _count_found(found).items())
     settings = "  " + ", ".join(f"{key}={value}" for key, value in sizes.as_json().items())
-    out("\n".join([f"wrote {wrote}", *counts, settings, format_next(steps)]))
+    out("\n".join([f"wrote {wrote}", *counts, f"  {made.recipe}", settings, format_next(steps)]))
 
 
 def _count_found(found: Survey) -> dict[str, int]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from semiovs.errors import UsageError
+from semiovs.export.same_padding import replace_same_padding
 from semiovs.models.exported.openvino_runtime import SECTION
 from semiovs.models.exported.runtime import CONFIDENCE, IMAGE, LABELS, LOGITS, encode_facts, missing_package
 from semiovs.models.exported.torch_archive import FACTS_FILE
@@ -97,7 +98,7 @@ def trace(graph: nn.Module, example: Tensor, *, channels_last: bool, free: bool)
     dynamic = axes if free else {0: _DYNAMIC}
     try:
         with _quietly(), torch.no_grad():
-            return torch.export.export(graph, (example,), dynamic_shapes=(dynamic,))
+            return torch.export.export(replace_same_padding(graph), (example,), dynamic_shapes=(dynamic,))
     except Exception as error:  # torch's own kinds, of many lines
         raise UsageError(_explain(error, free=free)) from None
 

@@ -7,10 +7,12 @@ from PIL import Image
 
 from semiovs.images.discover import sizes as module
 from semiovs.images.discover.discover import discover
+from semiovs.images.discover.recipe import Recipe
 from semiovs.images.discover.sizes import choose_sizes
 from semiovs.images.discover.survey import Survey
 
 GPU, SMALL_GPU = 24 * 2**30, 4 * 2**30
+CONVOLUTIONAL = Recipe("modern/small", "")
 
 
 def make(root, *sizes, masks=True, folder="images"):
@@ -33,7 +35,7 @@ def make(root, *sizes, masks=True, folder="images"):
     ],
 )
 def test_the_crop_is_no_larger_than_the_usual_short_side(tmp_path, images, gpu, crop, said):
-    found = choose_sizes(discover(make(tmp_path, *images)), gpu)
+    found = choose_sizes(discover(make(tmp_path, *images)), gpu, CONVOLUTIONAL)
     assert found.crop_size == crop
     assert said in found.crop_reason
 
@@ -41,9 +43,9 @@ def test_the_crop_is_no_larger_than_the_usual_short_side(tmp_path, images, gpu, 
 def test_the_crop_of_images_in_lists_and_of_unreadable_ones(tmp_path):
     make(tmp_path, (64, 80), (64, 80), masks=False, folder="deep")
     (tmp_path / "train.txt").write_text("deep/0.png deep/1.png\n")
-    assert choose_sizes(discover(tmp_path), GPU).crop_size == 64
+    assert choose_sizes(discover(tmp_path), GPU, CONVOLUTIONAL).crop_size == 64
     (tmp_path / "deep/0.png").write_bytes(b"no picture")
-    found = choose_sizes(discover(tmp_path), GPU)
+    found = choose_sizes(discover(tmp_path), GPU, CONVOLUTIONAL)
     assert (found.crop_size, found.crop_reason.split("; ")[1]) == (320, "the images' sizes could not be read")
 
 
@@ -52,7 +54,7 @@ def test_a_sample_of_many_images_is_measured(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(module, "read_size", lambda path: asked.append(path.name) or (200, 300))
     found = discover(make(tmp_path, *[(8, 8)] * 10))
-    assert choose_sizes(found, GPU).crop_size == 192
+    assert choose_sizes(found, GPU, CONVOLUTIONAL).crop_size == 192
     assert asked == ["0.png", "4.png", "8.png"]
 
 
@@ -72,7 +74,7 @@ def survey(tmp_path, labeled, bare):
     ],
 )
 def test_the_batch_is_no_larger_than_the_labelled_images(tmp_path, labeled, gpu, batch, said):
-    found = choose_sizes(survey(tmp_path, labeled, 100), gpu)
+    found = choose_sizes(survey(tmp_path, labeled, 100), gpu, CONVOLUTIONAL)
     assert found.batch_size == batch
     assert said in found.batch_reason
 
@@ -88,17 +90,17 @@ def test_the_batch_is_no_larger_than_the_labelled_images(tmp_path, labeled, gpu,
     ],
 )
 def test_steps_on_a_gpu_follow_the_images(tmp_path, labeled, bare, steps, said):
-    found = choose_sizes(survey(tmp_path, labeled, bare), GPU)
+    found = choose_sizes(survey(tmp_path, labeled, bare), GPU, CONVOLUTIONAL)
     assert found.steps == steps
     assert found.steps_reason.startswith(said)
 
 
 def test_steps_on_a_cpu_take_a_quarter_of_an_hour(tmp_path):
-    found = choose_sizes(survey(tmp_path, 20, 800), None)
+    found = choose_sizes(survey(tmp_path, 20, 800), None, CONVOLUTIONAL)
     assert (found.crop_size, found.batch_size, found.steps, found.eval_every) == (160, 4, 400, 100)
-    assert choose_sizes(survey(tmp_path, 20, 800), GPU).eval_every is None
+    assert choose_sizes(survey(tmp_path, 20, 800), GPU, CONVOLUTIONAL).eval_every is None
     assert found.steps_reason == "some 14 minutes on one core of a CPU; more learn more, with a GPU 4000"
-    small = choose_sizes(discover(make(tmp_path, *[(48, 48)] * 4)), None)
+    small = choose_sizes(discover(make(tmp_path, *[(48, 48)] * 4)), None, CONVOLUTIONAL)
     assert (small.crop_size, small.batch_size, small.steps) == (32, 4, 1000)  # affordable: 2700
     assert "first look" in small.steps_reason
 
@@ -109,7 +111,7 @@ def test_steps_on_a_cpu_take_a_quarter_of_an_hour(tmp_path):
 )
 def test_the_decoder_looks_no_further_than_the_crop(tmp_path, side, gpu, dilations):
     """A 3x3 weight that reaches beyond the crop's map is never trained, but counts in whole images."""
-    found = choose_sizes(discover(make(tmp_path, *[(side, side)] * 4)), gpu)
+    found = choose_sizes(discover(make(tmp_path, *[(side, side)] * 4)), gpu, CONVOLUTIONAL)
     assert found.dilations == dilations
     assert found.as_json().get("model.dilations") == (dilations and list(dilations))
     assert all(dilation < found.crop_size / 16 for dilation in dilations or (6, 12, 18))

@@ -10,13 +10,14 @@ from statistics import median_low
 
 from semiovs.errors import DataError
 from semiovs.images.discover.lists import iterate_images
+from semiovs.images.discover.recipe import Recipe
 from semiovs.images.discover.survey import Survey
 from semiovs.images.image import read_size
 
-#: Encoders shrink images by up to 32.
-_MULTIPLE = 32
-#: Largest crops, pixels, and batches, with a GPU and without.
-_CROPS, _BATCHES = (320, 160), (8, 4)
+#: Largest crop on a CPU, pixels, and batches, with a GPU and without.
+_CPU_CROP, _BATCHES = 160, (8, 4)
+#: Crops for which the decoder's own dilations are made.
+_DILATED_CROP = 320
 #: Dilations of the decoder, made for crops of the first size.
 _DILATIONS = (6, 12, 18)
 #: Bytes of GPU memory below which the batch is that of a CPU.
@@ -27,6 +28,8 @@ _MEASURED, _LISTED = 32, 2000
 _PASSES, _FEWEST, _MOST = 40, 1000, 20_000
 #: Seconds that a training without a GPU may take, and how often it is evaluated, which costs as much again.
 _PATIENCE, _EVALUATIONS = 900, 4
+#: Share of a training that the teacher is an average over, where the presets' 0.996 (250 steps) would be more of it.
+_AVERAGED, _USUAL_DECAY = 10, 0.996
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Sizes:
     """Sizes and, for each, why it is so and what to change for more (the comments of the starter file).
 
     dilations: of the decoder, where the crops are too small for its own; eval_every: steps between evaluations, where
-    they are to be fewer than usual.
+    they are to be fewer than usual; ema_decay: of the teacher that is an average of the student, where the preset's is
+    too slow for so few steps.
     """
 
     crop_size: int
@@ -45,49 +49,74 @@ class Sizes:
     steps_reason: str
     dilations: tuple[int, ...] | None = None
     eval_every: int | None = None
+    ema_decay: float | None = None
 
     @property
     def dilations_reason(self) -> str:
         """Why there are others than the decoder's own."""
         return (
-            f"how far the decoder looks, in cells of 16 pixels; for crops of {self.crop_size}; those of {_CROPS[0]}: "
-            f"{list(_DILATIONS)}"
+            f"how far the decoder looks, in cells of 16 pixels; for crops of {self.crop_size}; those of "
+            f"{_DILATED_CROP}: {list(_DILATIONS)}"
         )
 
-    def as_json(self) -> dict[str, int | list[int]]:
+    @property
+    def ema_reason(self) -> str:
+        """Why it is another than the preset's."""
+        return f"the teacher is an average over a tenth of the steps; with {_AVERAGED * 250} steps and more 0.996"
+
+    def as_json(self) -> dict[str, int | float | list[int]]:
         """Dotted key -> value."""
-        values: dict[str, int | list[int]] = {"data.crop_size": self.crop_size}
+        values: dict[str, int | float | list[int]] = {"data.crop_size": self.crop_size}
         if self.dilations is not None:
             values["model.dilations"] = list(self.dilations)
         values |= {"train.batch_size": self.batch_size, "train.steps": self.steps}
-        return values if self.eval_every is None else {**values, "train.eval_every": self.eval_every}
+        rare = {"train.eval_every": self.eval_every, "method.ema_decay": self.ema_decay}
+        return {**values, **{key: value for key, value in rare.items() if value is not None}}
 
 
-def choose_sizes(found: Survey, gpu_memory: int | None) -> Sizes:
+def choose_sizes(found: Survey, gpu_memory: int | None, recipe: Recipe) -> Sizes:
     """Choose the sizes for what was found. gpu_memory: bytes of the GPU to train on; None without one."""
-    crop, crop_reason = _choose_crop(found, gpu_memory)
+    crop, crop_reason = _choose_crop(found, gpu_memory, recipe)
     batch, batch_reason = _choose_batch(found.count_labeled() if found.labeled else 0, gpu_memory)
     steps, steps_reason = _choose_steps(found, crop, batch, gpu_memory)
     seldom = steps // _EVALUATIONS if gpu_memory is None else None
-    return Sizes(crop, batch, steps, crop_reason, batch_reason, steps_reason, _choose_dilations(crop), seldom)
+    return Sizes(
+        crop,
+        batch,
+        steps,
+        crop_reason,
+        batch_reason,
+        steps_reason,
+        _choose_dilations(crop) if recipe.dilated else None,
+        seldom,
+        _choose_decay(steps) if found.bare else None,
+    )
+
+
+def _choose_decay(steps: int) -> float | None:
+    decay = round(1 - _AVERAGED / steps, 3)
+    return decay if decay < _USUAL_DECAY else None
 
 
 def _choose_dilations(crop: int) -> tuple[int, ...] | None:
     """Dilations that shrink with the crop: weights that look beyond it see only its padding while they are trained,
     and other things in whole images.
     """
-    return None if crop >= _CROPS[0] else tuple(max(1, dilation * crop // _CROPS[0]) for dilation in _DILATIONS)
+    if crop >= _DILATED_CROP:
+        return None
+    return tuple(max(1, dilation * crop // _DILATED_CROP) for dilation in _DILATIONS)
 
 
-def _choose_crop(found: Survey, gpu_memory: int | None) -> tuple[int, str]:
-    most = _CROPS[gpu_memory is None]
+def _choose_crop(found: Survey, gpu_memory: int | None, recipe: Recipe) -> tuple[int, str]:
+    most = _CPU_CROP if gpu_memory is None else recipe.largest_crop
     side = median_low(list(_measure_sides(found)) or [0])
-    crop = most if not side else max(_MULTIPLE, min(most, side // _MULTIPLE * _MULTIPLE))
+    fitting = side // recipe.multiple * recipe.multiple
+    crop = most if not side else max(recipe.least_crop, min(most, fitting))
     usual = f"the short side of the images is usually {side}" if side else "the images' sizes could not be read"
     if crop < most:
         return crop, f"pixels; {usual}; no crop need be larger"
     if gpu_memory is None:
-        return crop, f"pixels; {usual}; for a CPU; larger shows more of each image, with a GPU {_CROPS[0]}"
+        return crop, f"pixels; {usual}; for a CPU; larger shows more of each image, with a GPU {recipe.largest_crop}"
     return crop, f"pixels; {usual}; larger shows more of each image and takes more memory"
 
 

@@ -12,6 +12,7 @@ from semiovs.errors import UsageError
 from semiovs.images.discover.classes import choose_masks, guess_classes
 from semiovs.images.discover.found_classes import NO_CLASS, FoundClasses
 from semiovs.images.discover.mask_colors import explain_undecided, may_be_colored
+from semiovs.images.discover.recipe import Recipe
 from semiovs.images.discover.sizes import Sizes
 from semiovs.images.discover.survey import Survey
 
@@ -109,22 +110,22 @@ def find_ood_labels(found: Survey) -> str | None:
     return next((name for name in _OOD_LABELS if (found.folder / name).is_dir()), None)
 
 
-def format_starter(found: Survey, classes: str | FoundClasses, sizes: Sizes, *, root: str) -> str:
+def format_starter(found: Survey, classes: str | FoundClasses, recipe: Recipe, sizes: Sizes, *, root: str) -> str:
     """Format the settings as YAML, with a recipe and comments on everything that users may want to change."""
     values = list_settings(found, classes, root=root)
     parts = (
-        _format_head(found),
+        _format_head(found, recipe),
         _format_data(found, classes, sizes, values),
         _format_ood(found, values),
-        _format_recipe(found, sizes),
+        _format_recipe(found, recipe, sizes),
     )
     return "\n".join(line for part in parts for line in part) + "\n"
 
 
-def _format_head(found: Survey) -> Iterator[str]:
+def _format_head(found: Survey, recipe: Recipe) -> Iterator[str]:
     yield "# Starter configuration written by `semiovs init`: read it once, change what is wrong."
     yield "# Every other knob with its default: semiovs config show THIS_FILE --origins"
-    yield "extends: modern/small   # the recipe; see them all: semiovs list presets"
+    yield f"extends: {recipe.preset}   # {recipe.reason}; all recipes: semiovs list presets"
     yield ""
     yield f"run: {{name: {format_inline(found.folder.resolve().name or 'run')}}}   # results go to runs/<name>/…"
     yield ""
@@ -196,13 +197,17 @@ def _format_ood(found: Survey, values: dict[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def _format_recipe(found: Survey, sizes: Sizes) -> Iterator[str]:
-    if found.bare:
-        yield "method: unimatch   # semiovs list methods"
+def _format_recipe(found: Survey, recipe: Recipe, sizes: Sizes) -> Iterator[str]:
+    if not found.bare:
+        yield f"method: supervised   # there are no unlabelled images yet; with two or more: {recipe.method}"
     else:
-        yield "method: supervised   # there are no unlabelled images yet; with two or more: unimatch"
+        yield f"method:\n  name: {recipe.method}   # semiovs list methods"
+    if sizes.ema_decay is not None:
+        yield f"  ema_decay: {sizes.ema_decay:g}   # {sizes.ema_reason}"
     yield "model:"
-    yield "  pretrained: true   # the encoder's ImageNet weights (network or cache); or a file; or false"
+    if recipe.encoder is not None:
+        yield f"  encoder: {recipe.encoder}   # the base size, for 20 GB and more; smaller: vit_small_patch14_dinov2"
+    yield "  pretrained: true   # the encoder's published weights (network or cache); or a file; or false"
     if sizes.dilations is not None:
         yield f"  dilations: {list(sizes.dilations)}   # {sizes.dilations_reason}"
     yield "train:"

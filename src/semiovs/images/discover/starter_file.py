@@ -12,6 +12,7 @@ from semiovs.files import write_text
 from semiovs.gpu_memory import find_gpu_memory
 from semiovs.images.discover.discover import discover
 from semiovs.images.discover.found_classes import FoundClasses
+from semiovs.images.discover.recipe import Recipe, choose_recipe
 from semiovs.images.discover.roles import Roles
 from semiovs.images.discover.sizes import Sizes, choose_sizes
 from semiovs.images.discover.starter import choose_classes, format_starter
@@ -23,6 +24,7 @@ class WrittenStarter:
     """What was found and chosen. lists: the files that were written beside the YAML file."""
 
     found: Survey
+    recipe: Recipe
     sizes: Sizes
     classes: str | FoundClasses
     lists: tuple[Path, ...]
@@ -35,12 +37,14 @@ def write_starter(folder: Path, path: Path, roles: Roles | None = None, classes:
         DataError: no such folder, nothing usable in it, or no place to write.
     """
     found = discover(folder, roles or Roles())
-    sizes = choose_sizes(found, find_gpu_memory())
+    memory = find_gpu_memory()
+    recipe = choose_recipe(found, memory)
+    sizes = choose_sizes(found, memory, recipe)
     made = _lists_beside(found, path)
     chosen = choose_classes(found, classes)
-    text = format_starter(found, chosen, sizes, root=_relative_folder(folder, path.parent))
+    text = format_starter(found, chosen, recipe, sizes, root=_relative_folder(folder, path.parent))
     _write({**made, path: text})
-    return WrittenStarter(found, sizes, chosen, tuple(made))
+    return WrittenStarter(found, recipe, sizes, chosen, tuple(made))
 
 
 def _write(files: Mapping[Path, str]) -> None:
