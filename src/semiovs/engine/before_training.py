@@ -15,6 +15,7 @@ from semiovs.engine.guards import Note, join_names
 from semiovs.errors import DataError
 from semiovs.images.image import read_size
 from semiovs.methods.criterion import balance_classes
+from semiovs.models.weight_catalog import find_by_encoder
 from semiovs.registry import SEGMENTERS, lookup
 
 #: Stream -> pixels of each id in its masks or labels, (256,).
@@ -45,6 +46,13 @@ def describe_class_weights(config: Config, names: tuple[str, ...]) -> str | None
     return f"class weights (method.class_weights): {join_names([f'{names[k]} {weights[k]:.3g}' for k in order], 12)}"
 
 
+def look_ahead(config: Config, sources: Collection, counts: Counts) -> Iterator[Note]:
+    """What a person should know before step 0."""
+    yield from find_restricted_weights(config)
+    yield from find_untaught_classes(config, sources, counts)
+    yield from find_unseen_dilations(config, sources)
+
+
 def find_untaught_classes(config: Config, sources: Collection, counts: Counts) -> Iterator[Note]:
     """Classes of the evaluation masks that no label shows that the training learns from."""
     if VAL not in counts:
@@ -59,6 +67,18 @@ def find_untaught_classes(config: Config, sources: Collection, counts: Counts) -
             f"class without labels: {shown} shows {join_names(names)}, and the evaluation "
             "masks do: it cannot be learnt and counts as IoU 0; label images that show it (semiovs data stats counts "
             "classes), or take it out of the class list",
+        )
+
+
+def find_restricted_weights(config: Config) -> Iterator[Note]:
+    """Weights of the encoder whose licence forbids some uses of what is trained from them."""
+    encoder = config.model.options.get("encoder")
+    row = find_by_encoder(encoder) if config.model.pretrained and isinstance(encoder, str) else None
+    if row is not None and row.restricts is not None:
+        yield Note(
+            "weights-restricted",
+            f"licence of the encoder's weights: {row.what} is {row.restricts} ({row.licence}), and so is what is "
+            "trained from it; encoders without such limits: semiovs weights list --kind encoder",
         )
 
 

@@ -28,7 +28,7 @@ from semiovs.data import (
 )
 from semiovs.data.collection import LABELED, Collection
 from semiovs.data.label_source import ShuffledLabels
-from semiovs.engine.before_training import Counts, fill_class_weights, find_unseen_dilations, find_untaught_classes
+from semiovs.engine.before_training import Counts, fill_class_weights, look_ahead
 from semiovs.engine.checkpoint_state import CheckpointIdentity, collect_settings
 from semiovs.engine.distributed import World, count_local_processes
 from semiovs.engine.finite_guard import FiniteGuard
@@ -85,7 +85,7 @@ class Experiment:
             DataError, WeightsError, ConfigError: problems found before step 0.
         """
         sources, counts = _load_sources(config, world, check=check)
-        notes = (*find_untaught_classes(config, sources, counts), *find_unseen_dilations(config, sources))
+        notes = tuple(look_ahead(config, sources, counts))
         config = _measure_missing_bands(config, sources, world)
         config = _measure_class_weights(config, sources, counts, world)
         _seed(config, world)

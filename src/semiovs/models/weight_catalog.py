@@ -52,7 +52,8 @@ class Weights:
     file: name in the weights directory; hub, hub_file: repository on the hub and the file in it (None: all of it, a
     directory); url: direct link; page: where a person finds the link; package: see `Package`; encoder: name of the
     encoder whose `pretrained: true` this is; clip: ``model/tag`` of open_clip; trained_on: the masks that a teacher has
-    learnt from, None where not known.
+    learnt from, None where not known; restricts: what the licence forbids, in words, None where it leaves
+    everybody free to use them or is not known.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Weights:
     encoder: str | None = None
     clip: str | None = None
     trained_on: str | None = None
+    restricts: str | None = None
 
     @property
     def source(self) -> str:

@@ -87,7 +87,7 @@ def list_weights(config: Config) -> Iterator[tuple[str, str]]:
 def _describe_licence(name: str, row: Weights | None) -> str:
     if row is not None:
         licence = f"licence {row.licence}" if row.licence else "its source states no licence that we know"
-        return f"{row.what}; {licence}" + (f"; {row.source}" if row.source else "")
+        return "; ".join(filter(None, [row.what, licence, row.restricts, row.source]))
     if name in _SHIPPED:
         return "comes with semiovs, under its licence (Apache-2.0)"
     return "not in the catalogue of weights, so its licence is not known here"

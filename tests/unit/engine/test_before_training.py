@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semiovs.config import load_config
 from semiovs.config.schema import Config
 from semiovs.data.collection import Collection
-from semiovs.engine.before_training import find_unseen_dilations
+from semiovs.engine.before_training import find_restricted_weights, find_unseen_dilations
 from semiovs.images.manifest import Manifest, Record
 from semiovs.images.masks import MaskReader
 from semiovs.vocab.vocabulary import Vocabulary
@@ -36,3 +37,17 @@ def test_dilations_that_see_padding_alone(tmp_path, crop, side, keys, unseen):
     for text in notes:
         assert unseen in text
         assert "try model.dilations=[3,6,9]" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["model=segformer", "model.encoder=mit_b5", "model.pretrained=true"], 1),
+        (["model=segformer", "model.encoder=mit_b5"], 0),  # random weights are nobody's
+        (["model.encoder=tf_efficientnet_lite0", "model.pretrained=true"], 0),
+    ],
+)
+def test_weights_that_may_not_be_used_by_everybody_are_told(settings, told):
+    notes = [note.text for note in find_restricted_weights(load_config(None, settings).config)]
+    assert len(notes) == told
+    assert all("not for commercial use (NVIDIA Source Code License)" in text for text in notes)
