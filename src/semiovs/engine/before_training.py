@@ -15,7 +15,7 @@ from semiovs.engine.guards import Note, join_names
 from semiovs.errors import DataError
 from semiovs.images.image import read_size
 from semiovs.methods.criterion import balance_classes
-from semiovs.models.weight_catalog import find_by_encoder
+from semiovs.models.weight_catalog import describe_encoder
 from semiovs.registry import SEGMENTERS, lookup
 
 #: Stream -> pixels of each id in its masks or labels, (256,).
@@ -73,12 +73,12 @@ def find_untaught_classes(config: Config, sources: Collection, counts: Counts) -
 def find_restricted_weights(config: Config) -> Iterator[Note]:
     """Weights of the encoder whose licence forbids some uses of what is trained from them."""
     encoder = config.model.options.get("encoder")
-    row = find_by_encoder(encoder) if config.model.pretrained and isinstance(encoder, str) else None
+    row = describe_encoder(encoder) if config.model.pretrained and isinstance(encoder, str) else None
     if row is not None and row.restricts is not None:
         yield Note(
             "weights-restricted",
-            f"licence of the encoder's weights: {row.what} is {row.restricts} ({row.licence}), and so is what is "
-            "trained from it; encoders without such limits: semiovs weights list --kind encoder",
+            f"licence of the encoder's weights: {row.what} is {row.restricts} ({row.licence}), which may hold for what "
+            "is trained from it too; encoders without such limits: semiovs weights list --kind encoder",
         )
 
 

@@ -15,7 +15,7 @@ from semiovs.config.load import ABSENT, find_differences
 from semiovs.config.schema import Config
 from semiovs.config.yaml_reader import format_inline
 from semiovs.errors import SemiovsError
-from semiovs.models.weight_catalog import Weights, catalogue, find_by_encoder
+from semiovs.models.weight_catalog import Weights, catalogue, describe_encoder
 from semiovs.store.meta import StoreMeta
 
 #: Characters of a value that are shown.
@@ -69,7 +69,7 @@ def list_weights(config: Config) -> Iterator[tuple[str, str]]:
     """What the run starts from or learns from, and what is known of the licence of these weights."""
     encoder, chosen = config.model.options.get("encoder"), config.model.pretrained
     if chosen is True and isinstance(encoder, str):
-        yield f"encoder {encoder}", _describe_licence(encoder, find_by_encoder(encoder))
+        yield f"encoder {encoder}", _describe_licence(encoder, describe_encoder(encoder))
     elif isinstance(chosen, str):
         yield f"encoder from {Path(chosen).name}", _describe_licence("", _find_by_file(chosen))
     if config.model.init_from:

@@ -24,7 +24,17 @@ def dpt(encoder: str = "test_vit", classes: int = 3, **options: object) -> Segme
     return build_segmenter("dpt", num_classes=classes, encoder=encoder, **options).eval()
 
 
-@pytest.mark.parametrize("encoder", ["test_vit", DINOV3, "vit_small_patch14_reg4_dinov2"])
+#: The smallest of each family that docs/reference/encoders.md names and that has one below 30 million parameters.
+FAMILIES = [
+    "vit_small_patch14_reg4_dinov2",
+    "eva02_tiny_patch14_224",
+    "vit_pe_core_tiny_patch16_384",
+    "vit_pe_spatial_tiny_patch16_512",
+    "vit_small_patch16_lingbot",
+]
+
+
+@pytest.mark.parametrize("encoder", ["test_vit", DINOV3, *FAMILIES])
 @torch.no_grad()
 def test_any_image_size(encoder: str) -> None:
     model = dpt(encoder, channels=8)
