@@ -9,6 +9,7 @@ bytes).
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -86,7 +87,10 @@ def find_source(name: str, *, folder: Path, cwd: Path, where: str = "") -> Confi
     if name and os.path.isfile(path):
         return _read_file(Path(path), cwd)
     if name and os.path.isdir(path):
-        raise ConfigError(f"config: '{name}' is a directory without config.yaml or semiovs.yaml{where}")
+        raise ConfigError(
+            f"config: '{name}' is a directory without config.yaml or semiovs.yaml{where}; if it holds images: "
+            f"semiovs init {shlex.quote(name)}"
+        )
     raise ConfigError(f"config: no preset or file '{name}'{_suggest_source(name, os.path.dirname(path))}{where}")
 
 

@@ -48,6 +48,7 @@ def describe_class_weights(config: Config, names: tuple[str, ...]) -> str | None
 
 def look_ahead(config: Config, sources: Collection, counts: Counts) -> Iterator[Note]:
     """What a person should know before step 0."""
+    yield from find_random_encoder(config)
     yield from find_restricted_weights(config)
     yield from find_untaught_classes(config, sources, counts)
     yield from find_unseen_dilations(config, sources)
@@ -67,6 +68,20 @@ def find_untaught_classes(config: Config, sources: Collection, counts: Counts) -
             f"class without labels: {shown} shows {join_names(names)}, and the evaluation "
             "masks do: it cannot be learnt and counts as IoU 0; label images that show it (semiovs data stats counts "
             "classes), or take it out of the class list",
+        )
+
+
+def find_random_encoder(config: Config) -> Iterator[Note]:
+    """An encoder that starts from random weights although there are published ones."""
+    encoder = config.model.options.get("encoder")
+    if config.model.pretrained or config.model.init_from or not isinstance(encoder, str):
+        return
+    row = describe_encoder(encoder)
+    if row is not None:
+        yield Note(
+            "encoder-random",
+            f"encoder without training: {encoder} starts from random weights (model.pretrained=false), from which few "
+            f"labels teach little; model.pretrained=true takes published ones ({row.source})",
         )
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from semiovs.config import load_config
 from semiovs.config.schema import Config
 from semiovs.data.collection import Collection
-from semiovs.engine.before_training import find_restricted_weights, find_unseen_dilations
+from semiovs.engine.before_training import find_random_encoder, find_restricted_weights, find_unseen_dilations
 from semiovs.images.manifest import Manifest, Record
 from semiovs.images.masks import MaskReader
 from semiovs.vocab.vocabulary import Vocabulary
@@ -54,3 +54,19 @@ def test_weights_that_may_not_be_used_by_everybody_are_told(settings, told):
     notes = [note.text for note in find_restricted_weights(load_config(None, settings).config)]
     assert len(notes) == told
     assert all("not for commercial use (" in text for text in notes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["model.encoder=tf_efficientnet_lite0"], 1),
+        (["model.encoder=convnext_tiny"], 1),
+        (["model.encoder=tf_efficientnet_lite0", "model.pretrained=true"], 0),
+        (["model.encoder=tf_efficientnet_lite0", "model.init_from=runs/first"], 0),
+        (["model.encoder=tiny"], 0),  # has none
+    ],
+)
+def test_an_encoder_that_was_never_trained_is_told(settings, told):
+    notes = [note.text for note in find_random_encoder(load_config(None, settings).config)]
+    assert len(notes) == told
+    assert all("model.pretrained=true takes published ones (https://" in text for text in notes)
