@@ -32,6 +32,10 @@ TIMED, MOST, ENOUGH = 2, 20, 3.0
 LIMIT, LEAST = 14.0, 4.0
 
 
+#: Numbers that an optimiser keeps beside each weight.
+_MOMENTS = {"sgd": 1, "adamw": 2}
+
+
 class _OutOfTime(BaseException):
     """The time is over; no error of a step, and not to be taken for one."""
 
@@ -85,6 +89,7 @@ def dry_run(config: Config, *, check: bool = True, limit: float | None = None) -
             "learning_rates": rates,
             "batch": shapes,
             "memory_gib": _measure_memory(world),
+            "disk_gib": _estimate_disk(experiment) / 2**30,
             **timed,
             **scores.as_json(),
             "seconds_in_all": seconds * recipe.total_steps + scores.count * (scores.seconds or 0.0),
@@ -147,6 +152,7 @@ def format_dry_run(found: dict[str, Any]) -> str:
     lines += [
         f"steps: {found['steps']} ({found['steps_per_epoch']} an epoch), evaluated every {found['eval_every']}",
         f"memory: {memory} ({'GPU, peak' if found['device'].startswith('cuda') else 'this process, peak'})",
+        f"disk: {found['disk_gib']:.2f} GiB of checkpoints",
         f"time: {_format_time(found)}",
     ]
     return "\n".join(lines)
@@ -203,6 +209,18 @@ def _list_shapes(part: Any, name: str = "") -> Iterator[tuple[str, list[int]]]:
     elif is_dataclass(part):
         for field in fields(part):
             yield from _list_shapes(getattr(part, field.name), f"{name}.{field.name}".lstrip("."))
+
+
+def _estimate_disk(experiment: Experiment) -> int:
+    """Bytes of the checkpoints that are kept, with the best one and one that is being written."""
+    method, train = experiment.learner.method, experiment.config.train
+    state = sum(value.numel() * value.element_size() for value in method.state_dict().values())
+    trained = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
+    steps = experiment.recipe.total_steps
+    forever = steps // train.keep_every if train.keep_every else 0
+    kept = min(train.keep_last, -(-steps // train.save_every)) + 2 + forever
+    found: int = kept * (state + _MOMENTS[experiment.config.optim.name] * trained)
+    return found
 
 
 def _measure_memory(world: World) -> float | None:

@@ -8,6 +8,7 @@ import pytest
 
 from semiovs.config import load_config
 from semiovs.engine import dry_run as module
+from semiovs.engine.training import train
 from unit import toy_data
 
 TIMED_AT_LEAST = module.TIMED
@@ -72,3 +73,15 @@ def test_a_step_waits_for_its_images(config, monkeypatch):
     assert module.dry_run(slow)["seconds_per_step"] == 4.5
     alone = config.model_copy(update={"data": config.data.model_copy(update={"workers": 0})})
     assert module.dry_run(alone)["seconds_per_step"] < 4
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_disk_is_that_of_the_checkpoints(config, tmp_path, optimizer):
+    """Three of them: the newest, the best, and one that is being written."""
+    settings = [f"optim.name={optimizer}", "train.steps=1", "train.keep_last=1", "model.channels=64"]
+    config = load_config("quick", [f"data.root={tmp_path}", *TINY, *settings, f"run.dir={tmp_path / 'run'}"])
+    found = module.dry_run(config.config)
+    train(config, ["test"])
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").glob("step-*.pt")
+    assert found["disk_gib"] * 2**30 == pytest.approx(3 * checkpoint.stat().st_size, rel=0.15)
+    assert f"disk: {found['disk_gib']:.2f} GiB of checkpoints" in module.format_dry_run(found)
