@@ -49,9 +49,9 @@ def choose_recipe(found: Survey, gpu_memory: int | None) -> Recipe:
     if found.bands is not None and found.bands.needed:
         return _choose_for_bands(found.bands.channels)
     if gpu_memory is None:
-        return Recipe("modern/small", "for a CPU: EfficientNet-Lite0; with a GPU of 8 GB DINOv2")
+        return Recipe("modern/small", "for a CPU; with a GPU of 8 GB and more: DINOv2")
     if gpu_memory < _LOCKED:
-        return Recipe("modern/small", "for a GPU below 8 GB: EfficientNet-Lite0; above it DINOv2")
+        return Recipe("modern/small", "for a GPU below 8 GB; above that: DINOv2")
     labeled = found.count_labeled() if found.labeled else 0
     tuned = labeled >= FEW and gpu_memory >= _TUNED
     base = gpu_memory >= _BASE
