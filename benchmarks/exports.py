@@ -8,6 +8,7 @@ as many labels as possible are in danger.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,7 +92,7 @@ def measure(folder: Path, photographs: Path | None, *, tiny: bool) -> Iterator[d
             for to in ("onnx",) if tiny else FORMATS:
                 for precision in PRECISIONS[:1] if tiny else PRECISIONS:
                     row = _export(case, weights, images, size, to, precision)
-                    print(_line(row), file=sys.stderr, flush=True)
+                    print(_format_line([row]), file=sys.stderr, flush=True)
                     yield row
 
 
@@ -148,20 +149,41 @@ def table(result: Mapping[str, Any] | None) -> list[str]:
     load = " to ".join(f"{value:g}" for value in (*result["load"]["before"][:1], *result["load"]["after"][:1]))
     lines = [
         f"Measured on {result['date']}: {result['hardware']['cpu']}, one thread (load average {load}), torch "
-        f"{result['versions']['torch']}.",
+        f"{result['versions']['torch']}. The two numbers of a cell are of the two sizes.",
         "",
         "| student | height x width | format | precision | labels equal, % | confidence differs by | ms, torch | "
         "ms, file | MB |",
         "|---|---|---|---|---:|---:|---:|---:|---:|",
     ]
-    return [*lines, *(_line(row) for row in result["rows"])]
+    both: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in result["rows"]:
+        both.setdefault((row["model"], row["format"], row["precision"]), []).append(row)
+    return [*lines, *(_format_line(rows) for rows in both.values())]
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    head = f"| {row['model']} | {row['size'][0]} x {row['size'][1]} | {row['format']} | {row['precision']} |"
-    if row["refused"]:
-        return f"{head} refused: {row['refused']} | | | | |"
-    return (
-        f"{head} {100 * row['agreement']:.3f} | {row['confidence']:.1e} | {row['model_ms']:.0f} | {row['file_ms']:.0f} "
-        f"| {row['megabytes']:.1f} |"
-    )
+def _format_line(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows of a student in one format and precision, all sizes."""
+    first = rows[0]
+    cells = [
+        [f"{height} x {width}" for height, width in (row["size"] for row in rows)],
+        [first["format"]],
+        [first["precision"]],
+        [_format_share(row) for row in rows],
+        [_format(row, "confidence", ".0e") for row in rows],
+        [_format(row, "model_ms", ".0f") for row in rows],
+        [_format(row, "file_ms", ".0f") for row in rows],
+        [_format(first, "megabytes", ".1f")],
+    ]
+    return f"| {first['model']} | " + " | ".join(", ".join(cell) for cell in cells) + " |"
+
+
+def _format_share(row: Mapping[str, Any]) -> str:
+    """Share of equal labels in percent; of a file that was refused, what its refusal says of it."""
+    if not row["refused"]:
+        return f"{100 * row['agreement']:.3f}"
+    found = re.search(r"([\d.]+) %", row["refused"])
+    return f"refused: {found[1] if found else row['refused']}"
+
+
+def _format(row: Mapping[str, Any], key: str, form: str) -> str:
+    return "–" if row["refused"] else format(row[key], form)

@@ -45,8 +45,9 @@ from semiovs.progress import Say, ShowProgress
 CALIBRATION_IMAGES = 32
 #: (height, width) of the images that a free size is traced with; odd, so that nothing is taken for a constant.
 _TRACED = (97, 130)
-#: Share of the labels that must be kept at other sizes by INT8, whose own bar is that of its images.
-_INT8_TRIALS = 0.9
+#: Share of the labels that must be kept at other sizes, tried on one small image: what fails there is wrong by far,
+#: and the bar of rounding is that of the images (`ExportRequest.bar`).
+_TRIALS = {"fp32": 0.999, "fp16": 0.97, "int8": 0.9}
 
 
 class ParityError(WeightsError):
@@ -185,11 +186,12 @@ def _check(work: _Work, artefact: Artefact, path: Path, facts: dict[str, Any], q
     request, rule = work.request, work.rule
     artefact.write(path, facts)
     runtime = open_runtime(path)
-    bar = _INT8_TRIALS if request.precision == "int8" else request.bar
     parity = _measure(work, runtime) if quantized is None else quantized.parity
     if not parity.passes(request):
         raise ParityError(_explain(parity, work, quantized))
-    wrong = find_disagreement(work.model, runtime, work.samples[0], fixed=rule.fixed, raw=request.raw, bar=bar)
+    wrong = find_disagreement(
+        work.model, runtime, work.samples[0], fixed=rule.fixed, raw=request.raw, bar=_TRIALS[request.precision]
+    )
     if wrong is not None:
         raise ParityError(
             f"the {request.to} file disagrees with its model: {wrong}; {_propose(work)}; nothing was written"
