@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +30,7 @@ from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.batch_size import release_memory
 from semiovs.ovs.image_batches import ReadRgb
+from semiovs.similarity.groups import assign_folds
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: A class of which less than this share of pixels would be kept is unusable.
@@ -199,14 +199,6 @@ def _fit_presence(counts: ClassCounts, right: NDArray[np.int64], wrong: NDArray[
         return 0
     best = int(np.argmax(np.where(usable, gain, np.iinfo(np.int64).min)))
     return int(seen[best]) + 1
-
-
-def assign_folds(names: Sequence[str], count: int) -> NDArray[np.int64]:
-    """(n,) fold of each image, by the hashes of the ids; sizes differ by at most one."""
-    order = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).digest())
-    folds = np.empty(len(names), np.int64)
-    folds[order] = np.arange(len(names)) % max(1, min(count, len(names)))
-    return folds
 
 
 @dataclass(frozen=True)

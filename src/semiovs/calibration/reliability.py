@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from semiovs.calibration.calibration import Calibration
 from semiovs.calibration.counts import LEVELS, CountTable, ScoreCounts
-from semiovs.calibration.fit import assign_folds, compute_miou
+from semiovs.calibration.fit import compute_miou
 from semiovs.calibration.risk_control import FLOOR_OF_CLASS, FLOOR_OF_IMAGE, count_images_needed, count_kept
 from semiovs.errors import DataError
+from semiovs.similarity.groups import assign_folds
 
 #: Bins of the reliability diagram.
 BINS = 10
