@@ -225,14 +225,16 @@ class CandidateChoice:
         }
 
 
-def choose_candidate(tallies: Mapping[str, ScoreCounts], *, folds: int = 5) -> CandidateChoice:
+def choose_candidate(
+    tallies: Mapping[str, ScoreCounts], *, folds: int = 5, units: Mapping[str, str] | None = None
+) -> CandidateChoice:
     """Choose among candidates (prompt sets, concept subsets) by cross-validation, from the counts of each on the same
     images.
 
-    The first candidate stays unless another wins in most folds and over all images.
+    The first candidate stays unless another wins in most folds and over all images. units: as `score_teacher`.
     """
     names = list(tallies)
-    fold = assign_folds([image.id for image in tallies[names[0]].images], folds)
+    fold = assign_folds([(units or {}).get(image.id, image.id) for image in tallies[names[0]].images], folds)
     confusions: dict[str, list[NDArray[np.int64]]] = {}
     for name, tally in tallies.items():
         parts = [tally.subset(np.flatnonzero(fold == f).tolist()) for f in range(fold.max() + 1)]

@@ -59,26 +59,47 @@ class CrossFittedTeacher(OpenVocabModel):
 
 
 @dataclass(frozen=True)
+class Learning:
+    """How a teacher that learns from the labelled images was measured on them.
+
+    folds: of the cross-fitting; units: that were left out whole; weights: of an ensemble's members, where they were
+    chosen: (name, weight, mIoU of the member alone on left-out images).
+    """
+
+    folds: int
+    units: int
+    weights: tuple[tuple[str, float, float], ...] = ()
+
+    @property
+    def line(self) -> str:
+        """In words."""
+        text = (
+            f"It learns from the labelled images: each was answered by one that has learnt from the other "
+            f"{self.folds - 1} of {self.folds} folds, so that none has seen its mask."
+        )
+        if not self.weights:
+            return text
+        shown = ", ".join(f"{name} {weight:g} (alone {alone:.1f})" for name, weight, alone in self.weights)
+        return f"{text} Weights that all labelled images suggest, and mIoU on left-out ones: {shown}."
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        weights = [{"name": name, "weight": weight, "alone": alone} for name, weight, alone in self.weights]
+        return {"cross_fitted_folds": self.folds, "units": self.units, "weights": weights or None}
+
+
+@dataclass(frozen=True)
 class TaughtTeacher:
     """A teacher, and how it is measured on the labelled images.
 
     whole: has learnt from all of them, where it learns, and is the one to label with; measured: the one to ask about
-    them; folds: of the cross-fitting, 0 for a teacher that learns nothing; units: id -> unit (`LabeledImage`).
+    them; units: id -> unit (`LabeledImage`); learning: how it was measured, None for a teacher that learns nothing.
     """
 
     whole: OpenVocabModel
     measured: OpenVocabModel
-    folds: int
     units: Mapping[str, str]
-
-    def describe(self) -> str:
-        """One sentence on how a teacher that learns was measured; "" for the others."""
-        if not self.folds:
-            return ""
-        return (
-            f"It learns from the labelled images: here each was answered by one that has learnt from the other "
-            f"{self.folds - 1} of {self.folds} folds, so that none has seen its mask."
-        )
+    learning: Learning | None = None
 
 
 def list_labeled(images: Collection, units: Mapping[str, str] | None = None) -> list[LabeledImage]:
@@ -127,7 +148,7 @@ def teach(
     """
     units = find_units(images, group, copies=teacher.learns)
     if not teacher.learns:
-        return TaughtTeacher(teacher, teacher, 0, units)
+        return TaughtTeacher(teacher, teacher, units)
     labeled = list_labeled(images, units)
     fold = assign_folds([one.unit for one in labeled], folds)
     count = int(fold.max()) + 1
@@ -140,7 +161,17 @@ def teach(
         teacher.learn([one for one, at in zip(labeled, fold, strict=True) if at != f], vocabulary) for f in range(count)
     ]
     known = {one.id: int(at) for one, at in zip(labeled, fold, strict=True)}
-    return TaughtTeacher(teacher.learn(labeled, vocabulary), CrossFittedTeacher(parts, known), count, units)
+    whole = teacher.learn(labeled, vocabulary)
+    learning = Learning(count, len(set(units.values())), _list_weights(whole))
+    return TaughtTeacher(whole, CrossFittedTeacher(parts, known), units, learning)
+
+
+def _list_weights(teacher: OpenVocabModel) -> tuple[tuple[str, float, float], ...]:
+    facts = teacher.describe()
+    if "chosen" not in facts:
+        return ()
+    pairs = zip(facts["members"], facts["chosen"]["alone"], strict=True)
+    return tuple((member["name"], member["weight"], alone) for member, alone in pairs)
 
 
 def _load(images: Collection, record: Record) -> tuple[Tensor, Tensor]:
