@@ -48,14 +48,14 @@ def test_the_best_one_is_used_where_it_is_better_for_sure():
 
 def test_what_few_images_do_not_tell_apart_goes_to_the_cheaper_one():
     made = compare(slow=card(0.72, 5.0, spread=0.25), quick=card(0.7, 0.1, spread=0.25, seed=1))
-    assert made.teachers[0].title == "slow" or made.teachers[0].title == "quick"
     assert not made.teachers[1].is_told_apart
     assert made.chosen.title == "quick"
     assert "add it to the list" in made.advice  # the baseline was not measured
 
 
 def test_a_cheaper_one_is_not_taken_for_a_little_time():
-    made = compare(best=card(0.72, 1.0, spread=0.25), other=card(0.62, 0.9, spread=0.25, seed=1))
+    made = compare(best=card(0.72, 1.0, spread=0.25), other=card(0.7, 0.9, spread=0.25, seed=1))
+    assert not made.teachers[1].is_told_apart
     assert made.chosen is made.teachers[0]
 
 
