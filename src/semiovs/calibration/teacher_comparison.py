@@ -23,7 +23,7 @@ _CHEAPER = 0.8
 _LEVEL = 0.95
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ComparedTeacher:
     """A teacher and its card. title: tells it from the others; name: as in `list teachers`; behind: points of mIoU
     that it lacks to the best one; noise: half the width of the 95 % interval of that difference, None where there are
