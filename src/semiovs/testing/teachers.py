@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semiovs.images.conventions import IGNORE
 from semiovs.ovs import OpenVocabModel, build_ovs
 from semiovs.ovs.labeled_image import LabeledImage
 from semiovs.testing.checks import Check, refuse_unknown, require
@@ -75,7 +76,7 @@ def toy_labeled(images: Sequence[Tensor], ids: Sequence[str], vocabulary: Vocabu
     for image, name in zip(images, ids, strict=True):
         rows = torch.arange(image.shape[-2]) * len(vocabulary) // image.shape[-2]
         mask = rows[:, None].expand(image.shape[-2:]).to(torch.uint8).clone()
-        mask[0] = vocabulary.ignore
+        mask[0] = IGNORE
         found.append(LabeledImage(name, name, partial(_copy_pair, image, mask)))
     return found
 
