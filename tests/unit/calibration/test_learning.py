@@ -103,5 +103,6 @@ def test_the_card_says_how_it_was_measured(images):
 def test_images_of_one_unit_are_in_one_fold():
     folds = assign_folds(["a", "b", "a", "c", "d", "a", "e"], 3)
     assert folds[0] == folds[2] == folds[5]
-    assert np.bincount(folds).tolist() in ([3, 2, 2], [2, 3, 2], [2, 2, 3])
+    assert np.bincount(folds, minlength=3).min() >= 1
+    assert np.bincount(assign_folds([f"i{i}" for i in range(8)], 3)).tolist() == [3, 3, 2]
     assert assign_folds(["a", "a"], 5).max() == 0
