@@ -31,6 +31,20 @@ def test_an_ensemble():
     check_teacher("ensemble", members=members)
 
 
+@pytest.mark.parametrize("check", teacher_checks("prototypes", encoder="small", centres=2, device="cpu"), ids=str)
+def test_prototypes(check):
+    check()
+
+
+def test_prototypes_through_windows():
+    check_teacher("prototypes", encoder="small", centres=0, device="cpu", tile=32, flip=True)
+
+
+def test_an_ensemble_that_learns():
+    prototypes = {"name": "prototypes", "options": {"encoder": "small", "device": "cpu"}, "weight": "auto"}
+    check_teacher("ensemble", members=[prototypes, {"name": "small", "options": {"device": "cpu"}, "weight": "auto"}])
+
+
 def test_clip_dense(tmp_path):
     check_teacher("clip-dense", weights=save_clip(tmp_path), model=NAME, size=32, device="cpu")
 

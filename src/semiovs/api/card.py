@@ -27,6 +27,7 @@ def card(
     risk: float | None = None,
     rare: Literal["global", "ignore"] = "global",
     folds: int = 5,
+    group_by: str | None = None,
     batch_size: int = 1,
     download: bool = False,
     progress: bool = True,
@@ -36,7 +37,7 @@ def card(
     config, settings: as `semiovs.train`; teacher, weights, ``from_``, map, options, download: as `semiovs.label`; out:
     folder for card.html and card.json, none by default; risk: largest share of wrong pixels among the kept ones, by
     default 0.1, or twice the least that few images support; rare: what happens to classes with few images; folds: of
-    the cross-validation.
+    the cross-validation; group_by: pattern; images whose ids give the same first group are in one fold.
 
     Raises:
         UsageError, ConfigError, WeightsError, DataError: the configuration, the teacher or the images.
@@ -48,7 +49,14 @@ def card(
         images, choice = read_labeled_images(loaded.config, asked, agree=agree, say=call.say)
         with call.show("asking the teacher") as show:
             made = measure_teacher(
-                choice, images, risk=risk, rare=kind, folds=folds, batch_size=batch_size, progress=show
+                choice,
+                images,
+                risk=risk,
+                rare=kind,
+                folds=folds,
+                group=group_by,
+                batch_size=batch_size,
+                progress=show,
             )
         if out is not None:
             write_card(Path(out).expanduser(), made)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from semiovs.calibration.calibration import Calibration, ClassRule, Rare, identify_teacher
+from semiovs.calibration.counts import ScoreCounts
 from semiovs.calibration.fit import Progress, count_answers, fit
+from semiovs.calibration.learning import Learning, teach
 from semiovs.calibration.reliability import (
     ClassScore,
     PrecisionCoverage,
@@ -33,6 +36,7 @@ from semiovs.images.masks import MaskReader
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.image_batches import ReadRgb
 from semiovs.ovs.known_training import describe_known_images
+from semiovs.progress import ShowProgress
 from semiovs.report.table import Table, render_lines
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -55,7 +59,8 @@ class CardExample:
 @dataclass(frozen=True)
 class TeacherCard:
     """Content of the page. calibration: fitted on all images; curves: per class; worst: lowest accuracy first; seen:
-    how the teacher has learnt from these very images, in words, or "".
+    how the teacher has learnt from these very images, in words, or ""; learning: how one that learns from labelled
+    images was measured; tally: what it answered; seconds: an image, reading it included.
     """
 
     score: TeacherScore
@@ -64,6 +69,9 @@ class TeacherCard:
     worst: tuple[CardExample, ...]
     verdict: Verdict
     seen: str = ""
+    learning: Learning | None = None
+    tally: ScoreCounts | None = field(default=None, repr=False, compare=False)
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -79,7 +87,8 @@ class TeacherCard:
     def advice(self) -> str:
         """One sentence; another before it if the teacher is useless, or has learnt from these images."""
         warnings = [self.verdict.line if self.verdict.useless else "", self.seen]
-        return " ".join(filter(None, [*warnings, self._describe()]))
+        notes = [] if self.learning is None else [self.learning.line]
+        return " ".join(filter(None, [*warnings, self._describe(), *notes]))
 
     def _describe(self) -> str:
         score, images = self.score, self.calibration.fitted_on["images"]
@@ -122,6 +131,7 @@ class TeacherCard:
             "advice": self.advice,
             **self.verdict.as_json(),
             "seen": self.seen or None,
+            "learning": None if self.learning is None else self.learning.as_json(),
             "teacher": dict(self.calibration.teacher),
             "vocabulary": self.vocabulary.hash,
             "images": self.calibration.fitted_on["images"],
@@ -138,25 +148,51 @@ class TeacherCard:
         }
 
 
-def measure_teacher(choice: TeacherChoice, images: Collection, **how: Any) -> TeacherCard:
-    """The card of a teacher on the labelled images of a configuration; how: as `make_card`.
+def measure_teacher(
+    choice: TeacherChoice, images: Collection, *, folds: int = 5, group: str | None = None, **how: Any
+) -> TeacherCard:
+    """The card of a teacher on the labelled images of a configuration; one that learns answers each of them after it
+    has learnt from the other folds alone (`teach`).
+
+    folds, group: as in `teach`; how: as `make_card`.
 
     Raises:
         UsageError, WeightsError: the teacher cannot be made; others as `make_card`.
     """
-    teacher = choice.build()
-    who = identify_teacher(choice.name, teacher)
+    taught = teach(choice.build(), images, images.vocabulary, folds=folds, group=group)
+    who = identify_teacher(choice.name, taught.whole)
     seen = describe_seen_images(choice.list_places(), images)
     return make_card(
-        teacher,
+        taught.measured,
         who,
         images.labeled,
         images.masks,
         images.vocabulary,
         read=images.images.read_rgb,
         seen=seen or describe_known_images(who, images.labeled, "labelled images"),
+        folds=folds,
+        units=taught.units,
+        learning=taught.learning,
         **how,
     )
+
+
+def measure_teachers(
+    choices: Sequence[tuple[str, TeacherChoice]],
+    images: Collection,
+    *,
+    group: str | None = None,
+    show: ShowProgress,
+    **how: Any,
+) -> dict[str, tuple[str, TeacherCard]]:
+    """The card of each teacher, by its title, with its name; show: shows how far each is; others: as
+    `measure_teacher`.
+    """
+    found = {}
+    for title, choice in choices:
+        with show(f"asking {title}") as progress:
+            found[title] = (choice.name, measure_teacher(choice, images, group=group, progress=progress, **how))
+    return found
 
 
 def make_card(
@@ -174,20 +210,24 @@ def make_card(
     progress: Progress | None = None,
     read: ReadRgb = read_image,
     seen: str = "",
+    units: Mapping[str, str] | None = None,
+    learning: Learning | None = None,
 ) -> TeacherCard:
     """Label the labelled images with the teacher, fit and cross-validate a calibration, and collect the worst images.
 
     who: as by `identify_teacher`; risk: as in `fit`; None: as by `choose_risk`; folds: of the
-    cross-validation; examples: number of worst images; seen: as in `TeacherCard`.
+    cross-validation; examples: number of worst images; seen, learning: as in `TeacherCard`; units: as `find_units`.
 
     Raises:
         DataError, UsageError: as `count_answers` and `fit`.
     """
+    begin = time.monotonic()
     tally = count_answers(teacher, labeled, masks, vocabulary, batch_size=batch_size, progress=progress, read=read)
+    seconds = (time.monotonic() - begin) / len(tally)
     risk = choose_risk(len(tally)) if risk is None else risk
     refit = partial(fit, vocabulary=vocabulary, teacher=who, risk=risk, rare=rare, manifest=labeled.hash)
     calibration = refit(tally)
-    score = score_teacher(tally, refit, risk=risk, folds=folds)
+    score = score_teacher(tally, refit, risk=risk, folds=folds, units=units)
     shown = find_worst(score.image_accuracy, examples)
     return TeacherCard(
         score,
@@ -198,6 +238,9 @@ def make_card(
         ),
         Verdict.of(tally, calibration),
         seen,
+        learning,
+        tally,
+        seconds,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +30,7 @@ from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.batch_size import release_memory
 from semiovs.ovs.image_batches import ReadRgb
+from semiovs.similarity.groups import assign_folds
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: A class of which less than this share of pixels would be kept is unusable.
@@ -201,14 +201,6 @@ def _fit_presence(counts: ClassCounts, right: NDArray[np.int64], wrong: NDArray[
     return int(seen[best]) + 1
 
 
-def assign_folds(names: Sequence[str], count: int) -> NDArray[np.int64]:
-    """(n,) fold of each image, by the hashes of the ids; sizes differ by at most one."""
-    order = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).digest())
-    folds = np.empty(len(names), np.int64)
-    folds[order] = np.arange(len(names)) % max(1, min(count, len(names)))
-    return folds
-
-
 @dataclass(frozen=True)
 class CandidateChoice:
     """Result of `choose_candidate`.
@@ -233,14 +225,16 @@ class CandidateChoice:
         }
 
 
-def choose_candidate(tallies: Mapping[str, ScoreCounts], *, folds: int = 5) -> CandidateChoice:
+def choose_candidate(
+    tallies: Mapping[str, ScoreCounts], *, folds: int = 5, units: Mapping[str, str] | None = None
+) -> CandidateChoice:
     """Choose among candidates (prompt sets, concept subsets) by cross-validation, from the counts of each on the same
     images.
 
-    The first candidate stays unless another wins in most folds and over all images.
+    The first candidate stays unless another wins in most folds and over all images. units: as `score_teacher`.
     """
     names = list(tallies)
-    fold = assign_folds([image.id for image in tallies[names[0]].images], folds)
+    fold = assign_folds([(units or {}).get(image.id, image.id) for image in tallies[names[0]].images], folds)
     confusions: dict[str, list[NDArray[np.int64]]] = {}
     for name, tally in tallies.items():
         parts = [tally.subset(np.flatnonzero(fold == f).tolist()) for f in range(fold.max() + 1)]

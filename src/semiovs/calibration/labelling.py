@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.calibration.calibration import Calibration
+from semiovs.calibration.learning import find_units, list_labeled
 from semiovs.config import Config
+from semiovs.data.collection import Collection
 from semiovs.engine.labelling import LabellingReport, LabellingTask, resolve_teacher, run_labelling
 from semiovs.engine.teacher_choice import Agree, TeacherChoice
-from semiovs.errors import DataError
+from semiovs.errors import DataError, UsageError
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.progress import Say
+from semiovs.registry import DATASETS, lookup
 
 
 def label_with(
@@ -43,12 +46,25 @@ def label_with(
 
     def build() -> tuple[OpenVocabModel, dict[str, Any]]:
         model = choice.build()
+        if model.learns:
+            model = _teach(model, choice.name, task, config)
         if fitted is not None:
             with _name_file(calibration):
                 model = fitted.applied_to(choice.name, model)
         return model, {"name": choice.name, **model.describe()}
 
     return run_labelling(task, build, say=say, **how)
+
+
+def _teach(model: OpenVocabModel, name: str, task: LabellingTask, config: Config) -> OpenVocabModel:
+    """A teacher that has learnt from the labelled images of the configuration."""
+    if task.alone:
+        raise UsageError(
+            f"teacher '{name}' learns from labelled images: name a configuration with data.labeled (semiovs label "
+            f"CONFIG --images DIR --out DIR --teacher {name}); `semiovs init FOLDER` writes one"
+        )
+    found: Collection = lookup(DATASETS, config.data.name, kind="data set").load()(config.data).labeled()
+    return model.learn(list_labeled(found, find_units(found, copies=True)), task.vocabulary)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from PIL import Image
 from semiovs.calibration.calibration import ClassRule
 from semiovs.calibration.card import CardExample, TeacherCard
 from semiovs.calibration.reliability import PrecisionCoverage, Reliability
+from semiovs.calibration.teacher_comparison import ComparedTeacher, TeacherComparison
 from semiovs.files import write_json
 from semiovs.images.palette import build_palette
 from semiovs.images.record_lines import escape_controls
@@ -43,8 +44,18 @@ def write_card(folder: Path, card: TeacherCard) -> Path:
     return page
 
 
-def write_card_page(path: Path, card: TeacherCard) -> None:
-    """Write the page to `path`."""
+def write_comparison(folder: Path, comparison: TeacherComparison) -> Path:
+    """Write card.html and card.json into `folder`: the comparison, and the card of the teacher that it proposes (of the
+    best one, if it proposes none); returns the page.
+    """
+    page, card = folder / "card.html", comparison.shown.card
+    write_card_page(page, card, comparison)
+    write_json(folder / "card.json", {**comparison.as_json(), "card": card.as_json()})
+    return page
+
+
+def write_card_page(path: Path, card: TeacherCard, comparison: TeacherComparison | None = None) -> None:
+    """Write the page to `path`; comparison: with other teachers, above it."""
     colors = build_palette(card.vocabulary.shown_colors)
     drawn = sorted(range(len(card.rows)), key=lambda k: -card.rows[k][1].truth)[:_DRAWN]
     drawn = sorted(k for k in drawn if card.rows[k][1].images)
@@ -53,6 +64,8 @@ def write_card_page(path: Path, card: TeacherCard) -> None:
         path,
         __package__,
         card=card,
+        comparison=comparison,
+        compared=[] if comparison is None else list(map(_make_teacher_row, comparison.teachers)),
         held=held,
         images=card.calibration.fitted_on["images"],
         risk=card.calibration.risk,
@@ -78,6 +91,20 @@ def _make_class_row(rule: ClassRule, score: Any, color: NDArray[np.uint8]) -> di
         "threshold": threshold + (f" (presence {rule.presence / 255:.2f})" if rule.presence else ""),
         "rule": _MEANING[rule.status],
         "ignored": rule.ignored,
+    }
+
+
+def _make_teacher_row(one: ComparedTeacher) -> dict[str, Any]:
+    held = one.card.score.held
+    return {
+        "title": one.title,
+        "miou": f"{one.miou:.1f}",
+        "behind": f"{one.behind:.1f}",
+        "noise": "-" if one.noise is None else f"{one.noise:.1f}",
+        "coverage": "-" if held is None else _format_percent(held.coverage),
+        "precision": "-" if held is None else _format_percent(held.precision),
+        "seconds": f"{one.card.seconds:.2g}",
+        "useless": one.card.verdict.useless,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from semiovs.calibration.calibration import Calibration
 from semiovs.calibration.counts import LEVELS, CountTable, ScoreCounts
-from semiovs.calibration.fit import assign_folds, compute_miou
+from semiovs.calibration.fit import compute_miou
 from semiovs.calibration.risk_control import FLOOR_OF_CLASS, FLOOR_OF_IMAGE, count_images_needed, count_kept
 from semiovs.errors import DataError
+from semiovs.similarity.groups import assign_folds
 
 #: Bins of the reliability diagram.
 BINS = 10
@@ -126,15 +127,21 @@ class TeacherScore:
 
 
 def score_teacher(
-    tally: ScoreCounts, refit: Callable[[ScoreCounts], Calibration], *, risk: float, folds: int = 5
+    tally: ScoreCounts,
+    refit: Callable[[ScoreCounts], Calibration],
+    *,
+    risk: float,
+    folds: int = 5,
+    units: Mapping[str, str] | None = None,
 ) -> TeacherScore:
-    """Score the raw labels, and calibrated ones by cross-validation; refit: fits a calibration to a subset of
-    images.
+    """Score the raw labels, and calibrated ones by cross-validation; refit: fits a calibration to a subset of images;
+    units: id -> name of what it shares with copies and frames of one film, which are left out together.
     """
     table = tally.table
     right, total = _count_by_level(table, table.level)
     confusion = table.confusion()
-    kept = _cross_validate(tally, refit, count_images_needed(risk), folds)
+    names = [(units or {}).get(image.id, image.id) for image in tally.images]
+    kept = _cross_validate(tally, refit, count_images_needed(risk), folds, names)
     return TeacherScore(
         miou=compute_miou(confusion),
         precision=float(right.sum() / max(total.sum(), 1)),
@@ -148,13 +155,17 @@ def score_teacher(
 
 
 def _cross_validate(
-    tally: ScoreCounts, refit: Callable[[ScoreCounts], Calibration], needed: int, folds: int
+    tally: ScoreCounts,
+    refit: Callable[[ScoreCounts], Calibration],
+    needed: int,
+    folds: int,
+    names: Sequence[str],
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint8], int] | None:
     """For each row of the table: whether it is kept, and its confidence, by calibrations of the other folds."""
     n = len(tally)
     if n - -(-n // folds) < needed:
         folds = n  # leave one image out at a time
-    fold = assign_folds([image.id for image in tally.images], folds)
+    fold = assign_folds(names, folds)
     kept, confidence = np.zeros(len(tally.table.count), np.bool_), np.zeros(len(tally.table.count), np.uint8)
     if fold.max(initial=0) == 0:
         return None

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from semiovs.calibration.calibration import Calibration
     from semiovs.calibration.counts import ScoreCounts
     from semiovs.calibration.fit import CandidateChoice
+    from semiovs.calibration.learning import TaughtTeacher
     from semiovs.data.collection import Collection
     from semiovs.engine.teacher_choice import TeacherChoice
-    from semiovs.ovs import OpenVocabModel
     from semiovs.vocab import Vocabulary
 
 
@@ -48,6 +48,7 @@ def calibrate(
     rare: options.RareClasses = "global",
     candidates: _Candidates = None,
     folds: options.Folds = 5,
+    group_by: options.GroupBy = None,
     batch_size: options.BatchSize = 1,
     yes: options.Yes = False,
     as_json: Json = False,
@@ -58,6 +59,7 @@ def calibrate(
     """
     from semiovs.calibration.calibration import identify_teacher
     from semiovs.calibration.fit import choose_candidate, fit
+    from semiovs.calibration.learning import teach
     from semiovs.calibration.seen_images import describe_seen_images
     from semiovs.calibration.verdict import Verdict
     from semiovs.config.option_texts import parse_rare
@@ -66,13 +68,16 @@ def calibrate(
     typed = options.type_teacher(teacher, weights, from_, map_, set_)
     images, asker = options.read_labeled_images(given, typed, yes=yes)
     asked, vocabularies = asker.build(), _load_candidates(images.vocabulary, candidates or [])
-    tallies = _measure_teacher(asked, images, vocabularies, batch_size)
-    choice = choose_candidate(tallies, folds=folds) if len(tallies) > 1 else None
+    taught = {name: teach(asked, images, words, folds=folds, group=group_by) for name, words in vocabularies.items()}
+    tallies = _measure_teacher(taught, images, vocabularies, batch_size)
+    units = next(iter(taught.values())).units
+    choice = choose_candidate(tallies, folds=folds, units=units) if len(tallies) > 1 else None
     name = choice.name if choice else next(iter(tallies))
+    learning = taught[name].learning
     made = fit(
         tallies[name],
         vocabularies[name],
-        identify_teacher(asker.name, asked),
+        identify_teacher(asker.name, taught[name].whole),
         risk=risk,
         rare=kind,
         manifest=images.labeled.hash,
@@ -82,7 +87,9 @@ def calibrate(
     verdict, seen = Verdict.of(tallies[name], made), describe_seen_images(asker.list_places(), images)
     step = propose_another_teacher(given) if verdict.useless else _propose_labelling(given, asker, out)
     data = {"calibration": str(out), **made.as_json(), "ignored": made.ignored, **verdict.as_json()}
-    lines = [_format_text(out, made, choice), verdict.line if verdict.useless else "", seen, format_next([step])]
+    data["learning"] = None if learning is None else learning.as_json()
+    notes = [verdict.line if verdict.useless else "", seen, "" if learning is None else learning.line]
+    lines = [_format_text(out, made, choice), *notes, format_next([step])]
     report({**data, "seen": seen or None, "next": [step]}, as_json=as_json, text="\n".join(filter(None, lines)))
     if verdict.useless:
         raise typer.Exit(DataError.exit_code)
@@ -104,7 +111,7 @@ def _propose_labelling(arguments: Sequence[str], teacher: TeacherChoice, out: Pa
 
 
 def _measure_teacher(
-    teacher: OpenVocabModel, images: Collection, vocabularies: Mapping[str, Vocabulary], batch_size: int
+    taught: Mapping[str, TaughtTeacher], images: Collection, vocabularies: Mapping[str, Vocabulary], batch_size: int
 ) -> dict[str, ScoreCounts]:
     """Count the teacher's right and wrong pixels on the labelled images, for each vocabulary."""
     from semiovs.calibration.fit import count_answers
@@ -113,7 +120,7 @@ def _measure_teacher(
     for name, vocabulary in vocabularies.items():
         with progress(f"asking with {name}" if len(vocabularies) > 1 else "asking the teacher") as show:
             tallies[name] = count_answers(
-                teacher,
+                taught[name].measured,
                 images.labeled,
                 images.masks,
                 vocabulary,

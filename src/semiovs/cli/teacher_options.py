@@ -68,6 +68,14 @@ RareClasses = Annotated[
     ),
 ]
 Folds = Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by",
+        metavar="REGEX",
+        help="Labelled images whose ids give the same first group are in one fold, such as frames of one film.",
+    ),
+]
 
 
 def type_teacher(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.calibration.calibration import identify_teacher
+from semiovs.calibration.learning import find_units, list_labeled, teach
 from semiovs.comparison.arms import TEACHER
 from semiovs.comparison.difference import GROUPS_NEEDED
 from semiovs.comparison.files import write_files
@@ -201,13 +202,21 @@ def _tell_plan(prepared: Prepared, say: Say) -> None:
 def _ask_teacher(prepared: Prepared, choice: TeacherChoice, agree: Agree, show: ShowProgress, say: Say) -> None:
     ids = (record.id for record in prepared.evaluated)
     choice = choice.resolve(prepared.images.vocabulary, ids=ids, agree=agree, say=say)
+    plan, images = prepared.plan, prepared.images
     asked = choice.build()
+    who = identify_teacher(choice.name, asked)
+    if asked.learns and plan.folds:  # it is asked about the images that it learns from
+        taught = teach(asked, images, images.vocabulary, folds=plan.folds, group=plan.group)
+        asked, who = taught.measured, {**identify_teacher(choice.name, taught.whole), "cross_fitted": plan.folds}
+    elif asked.learns:
+        asked = asked.learn(list_labeled(images, find_units(images, copies=True)), images.vocabulary)
+        who = identify_teacher(choice.name, asked)
     with show("asking the teacher") as progress:
         score_teacher(
-            prepared.plan.root,
+            plan.root,
             asked,
-            identify_teacher(choice.name, asked),
-            prepared.images,
+            who,
+            images,
             prepared.evaluated,
             batch_size=1,
             progress=progress,

@@ -22,7 +22,7 @@ from semiovs.data.collection import Collection
 from semiovs.data.label_source import MatchedLabels
 from semiovs.errors import SemiovsError, UsageError
 from semiovs.evaluation import ImageCounts
-from semiovs.ovs.known_training import describe_known_images
+from semiovs.ovs.known_training import describe_known_images, has_learnt
 from semiovs.registry import DATASETS, lookup
 from semiovs.similarity.groups import find_groups
 from semiovs.store import PseudoLabelStore
@@ -257,13 +257,15 @@ def read_results(plan: Plan, classes: Sequence[str]) -> Results:
     groups = (
         None if plan.group is None or not arms else find_groups(arms[0].seeds[0].areas.ids, plan.group, "--group-by")
     )
-    leak = find_leak(plan.base.config) if any(arm.arm.name == "ood" for arm in arms) else ""
+    leak = find_leak(plan.base.config, folds=plan.folds) if any(arm.arm.name == "ood" for arm in arms) else ""
     tuned = read_tuned(plan.root) if plan.tune else {}
     return Results(tuple(arms), tuple(classes), plan.steps, plan.folds, tuple(missing), groups, tuned, leak)
 
 
-def find_leak(config: Config) -> str:
-    """One sentence if the teacher of the OOD labels has learnt from these very images; "" if not, or not known."""
+def find_leak(config: Config, *, folds: int = 0) -> str:
+    """One sentence if the teacher of the OOD labels has learnt from these very images, or from the labelled ones that
+    `folds` are measured on; "" if not, or not known.
+    """
     try:
         images: Collection = lookup(DATASETS, config.data.name, kind="data set").load()(config.data, config.ood).read()
     except SemiovsError:  # they were moved since
@@ -271,6 +273,11 @@ def find_leak(config: Config) -> str:
     labels = images.ood_labels.source if isinstance(images.ood_labels, MatchedLabels) else images.ood_labels
     if images.ood is None or not isinstance(labels, PseudoLabelStore):
         return ""
+    if folds and has_learnt(labels.meta.teacher):
+        return (
+            "The teacher of the OOD labels has learnt from all labelled images, so from the masks that each fold is "
+            "measured on: what its labels gain here is too good."
+        )
     return describe_known_images(labels.meta.teacher, images.ood, "OOD images")
 
 

@@ -30,13 +30,16 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class LabellingTask:
-    """What to label, with which classes, where to; reader: of the image files; root: start of relative paths."""
+    """What to label, with which classes, where to; reader: of the image files; root: start of relative paths; alone:
+    there is no configuration, and so there are no labelled images to learn from.
+    """
 
     images: Manifest
     vocabulary: Vocabulary
     out: Path
     reader: ImageReader
     root: Path
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,8 @@ def make_task(
         say(f"{finding.severity}: {finding.line}")
     if out is None and ood.labels is None:
         raise UsageError("ood.labels: null names no store to write; give --out DIR, or set ood.labels")
-    return LabellingTask(found.ood, found.vocabulary, out or dataset.root / str(ood.labels), found.images, dataset.root)
+    store = out or dataset.root / str(ood.labels)
+    return LabellingTask(found.ood, found.vocabulary, store, found.images, dataset.root, alone)
 
 
 def _parse_classes(classes: str | os.PathLike[str] | Sequence[str]) -> list[str] | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -108,6 +109,37 @@ class TeacherChoice:
             typed += [*(["--from", str(self.root)] if self.root else [])]
             typed += (part for text in self.map or () for part in ("--map", text))
         return [*typed, *(part for pair in self.pairs for part in ("--set", pair))]
+
+
+def read_teacher_list(texts: Sequence[str], root: Path | None = None) -> list[tuple[str, TeacherChoice]]:
+    """Teachers by title: of texts like ``a,b``, or YAML files with a list of {name, weights, options}.
+
+    root: of existing masks or score maps, for a teacher `masks` that names none. Where a name is there twice, titles
+    tell the options, too.
+
+    Raises:
+        UsageError: a row that does not hold; ConfigError: a file that cannot be read.
+    """
+    from semiovs.ovs.teacher_rows import TeacherRow, read_teacher_rows
+
+    rows: list[TeacherRow] = []
+    for text in texts:
+        if Path(text).suffix.lower() in (".yaml", ".yml"):
+            rows += read_teacher_rows(Path(text), f"--teachers {text}", weighted=False)
+        else:
+            rows += [TeacherRow(name.strip()) for name in text.split(",") if name.strip()]
+    names = [row.name for row in rows]
+    found: dict[str, TeacherChoice] = {}
+    for row in rows:
+        options = dict(row.options)
+        told = ", ".join(f"{key}={value}" for key, value in {**options, "weights": row.weights}.items() if value)
+        title = row.name if names.count(row.name) == 1 else f"{row.name} ({told or 'as it is'})"
+        if title in found:
+            raise UsageError(f"--teachers: {title} is given twice")
+        place = Path(str(options.pop("root"))) if "root" in options else (root if row.name == "masks" else None)
+        pairs = [f"{key}={json.dumps(value)}" for key, value in options.items()]
+        found[title] = TeacherChoice(row.name, Path(row.weights) if row.weights else None, place, pairs=pairs)
+    return list(found.items())
 
 
 def find_answers(config: Config) -> Path | None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from semiovs.errors import UsageError
 from semiovs.ovs.base import OpenVocabModel
+from semiovs.ovs.mapped import MappedModel
 from semiovs.ovs.multi_view import MultiViewTeacher, ViewOptions
-from semiovs.ovs.prompted import PromptedModel
 from semiovs.registry import TEACHERS, check_options, lookup
 
 __all__ = ["OpenVocabModel", "build_ovs"]
@@ -19,7 +19,7 @@ def build_ovs(name: str, *, weights: str | Path | None = None, **options: Any) -
     """Build the teacher called `name` (``semiovs list teachers``).
 
     weights: file with its weights, for teachers that have any; options: as its signature declares them. All teachers
-    that take prompts also take the options of `ViewOptions`.
+    that answer with maps (`MappedModel`) also take the options of `ViewOptions`.
 
     Raises:
         UsageError: no such teacher or option; a teacher's own errors for options that do not hold.
@@ -34,6 +34,6 @@ def build_ovs(name: str, *, weights: str | Path | None = None, **options: Any) -
         **{field.name: options.pop(field.name) for field in fields(ViewOptions) if field.name in options}
     )
     teacher: OpenVocabModel = entry.load()(**options)
-    if views != ViewOptions() and isinstance(teacher, PromptedModel):
+    if views != ViewOptions() and isinstance(teacher, MappedModel):
         return MultiViewTeacher(teacher, views)
     return teacher

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semiovs.ovs.labeled_image import LabeledImage
 from semiovs.vocab.vocabulary import Vocabulary
 
 
@@ -16,10 +17,11 @@ class OpenVocabModel(ABC):
     """Class scores for images of any size, already aggregated over each class's concepts.
 
     reads_ids: whether the teacher looks up its answers by image id and requires `ids`. device: where it computes whole
-    batches at once; None: on the CPU, or one image after the other.
+    batches at once; None: on the CPU, or one image after the other. learns: whether it answers only after `learn`.
     """
 
     reads_ids: bool = False
+    learns: bool = False
     device: torch.device | None = None
 
     @abstractmethod
@@ -41,6 +43,17 @@ class OpenVocabModel(ABC):
             labels.append(label.to(torch.uint8))
             confidences.append(confidence.float())
         return labels, confidences
+
+    def learn(self, labeled: Sequence[LabeledImage], vocabulary: Vocabulary) -> OpenVocabModel:
+        """The teacher after it has learnt from labelled images; this one stays as it is, to learn from others.
+
+        By default there is nothing to learn.
+
+        Raises:
+            DataError: they cannot be read, or there is nothing in them to learn from.
+        """
+        del labeled, vocabulary
+        return self
 
     def look_ahead(self, image: Tensor) -> int:
         """Do what needs no network for an image, uint8 RGB (3, H, W); returns the bytes that are kept for it.

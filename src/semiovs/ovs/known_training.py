@@ -35,6 +35,14 @@ def describe_known_images(teacher: Mapping[str, Any], images: Sequence[Record], 
     )
 
 
+def has_learnt(teacher: Mapping[str, Any]) -> bool:
+    """Whether a teacher, or a member of an ensemble, has learnt from the labelled images of its user; as it describes
+    itself.
+    """
+    members = teacher.get("members") or ()
+    return bool(teacher.get("learnt")) or "chosen" in teacher or any(has_learnt(m.get("options", {})) for m in members)
+
+
 def _find_row(teacher: Mapping[str, Any]) -> Weights | None:
     """The row of the catalogue; SED's released files are the ones with a variant (a training of one's own has none)."""
     if teacher.get("name") == "sed" and "variant" in teacher:

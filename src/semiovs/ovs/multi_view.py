@@ -1,10 +1,13 @@
-"""Sliding windows, several scales and mirrored images for any teacher that takes prompts."""
+"""Sliding windows, several scales and mirrored images for any teacher that answers with maps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache, partial
+from itertools import product
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -13,7 +16,9 @@ from torch.nn import functional as F
 from semiovs.errors import UsageError
 from semiovs.models.tiling import average_windows
 from semiovs.models.tta import mean_over_views, resize_image
-from semiovs.ovs.prompted import PromptedModel
+from semiovs.ovs.labeled_image import LabeledImage
+from semiovs.ovs.mapped import MappedModel
+from semiovs.ovs.pooling import ConceptPooling
 from semiovs.vocab.vocabulary import Vocabulary
 
 #: Pixels of the image a cell of the averaged maps: concepts x H x W would be too much to hold.
@@ -66,11 +71,30 @@ class ViewOptions:
         return {f.name: asdict(self)[f.name] for f in fields(self) if getattr(self, f.name) != f.default}
 
 
-class MultiViewTeacher(PromptedModel):
+class MultiViewTeacher(MappedModel):
     """Averages the answers of `teacher` over `views`; windows are processed one at a time."""
 
-    def __init__(self, teacher: PromptedModel, views: ViewOptions) -> None:
-        self.teacher, self.views = teacher, views
+    def __init__(self, teacher: MappedModel, views: ViewOptions) -> None:
+        self.teacher, self.views, self.learns = teacher, views, teacher.learns
+        self._cuts: WeakKeyDictionary[LabeledImage, list[LabeledImage]] = WeakKeyDictionary()
+
+    def check_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """The teacher's."""
+        self.teacher.check_vocabulary(vocabulary)
+
+    def pooling(self, vocabulary: Vocabulary) -> ConceptPooling:
+        """The teacher's."""
+        return self.teacher.pooling(vocabulary)
+
+    def learn(self, labeled: Sequence[LabeledImage], vocabulary: Vocabulary) -> MultiViewTeacher:
+        """The teacher after it has learnt from the images at each scale, cut into windows side by side."""
+        if not self.learns:
+            return self
+        for image in labeled:
+            if image not in self._cuts:
+                self._cuts[image] = self._cut(image)
+        learnt = self.teacher.learn([part for image in labeled for part in self._cuts[image]], vocabulary)
+        return MultiViewTeacher(learnt, self.views) if isinstance(learnt, MappedModel) else self
 
     def describe(self) -> dict[str, Any]:
         """As the teacher, with the view options."""
@@ -79,7 +103,7 @@ class MultiViewTeacher(PromptedModel):
     def exact(self) -> MultiViewTeacher | None:
         """The exact teacher with the same views."""
         inner = self.teacher.exact()
-        return MultiViewTeacher(inner, self.views) if isinstance(inner, PromptedModel) else None
+        return MultiViewTeacher(inner, self.views) if isinstance(inner, MappedModel) else None
 
     @torch.inference_mode()
     def maps(self, images: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:
@@ -91,6 +115,17 @@ class MultiViewTeacher(PromptedModel):
         return [
             mean_over_views(once, image[None], scales=self.views.scales, flip=self.views.flip)[0] for image in images
         ]
+
+    def _cut(self, image: LabeledImage) -> list[LabeledImage]:
+        """Views of a labelled image to learn from; parts of one image are read together."""
+        parts = []
+        for scale in self.views.scales:
+            height, width = _load_scaled(image, scale)[1].shape
+            side = self.views.tile or max(height, width)
+            for top, left in product(_starts(height, side), _starts(width, side)):
+                where = (slice(top, top + side), slice(left, left + side))
+                parts.append(replace(image, load=partial(_load_part, image, scale, where)))
+        return parts
 
     def _ask_teacher(self, image: Tensor, vocabulary: Vocabulary) -> Tensor:
         return self.teacher.maps([image[0]], vocabulary)[0][None]
@@ -106,6 +141,27 @@ class MultiViewTeacher(PromptedModel):
         whole = [max(1, round(side / GRAIN)) * GRAIN for side in image.shape[-2:]]
         even = resize_image(image, (whole[0], whole[1]))
         return average_windows(window, even, window=self.views.tile, stride=self.views.effective_stride, grain=GRAIN)
+
+
+@lru_cache(maxsize=1)
+def _load_scaled(image: LabeledImage, scale: float) -> tuple[Tensor, Tensor]:
+    """Image and mask of a labelled image at another size."""
+    pixels, mask = image.load()
+    if scale == 1:
+        return pixels, mask
+    size = (max(1, round(mask.shape[0] * scale)), max(1, round(mask.shape[1] * scale)))
+    nearest = F.interpolate(mask[None, None], size, mode="nearest-exact")[0, 0]
+    return resize_image(pixels[None], size)[0], nearest
+
+
+def _load_part(image: LabeledImage, scale: float, where: tuple[slice, slice]) -> tuple[Tensor, Tensor]:
+    pixels, mask = _load_scaled(image, scale)
+    return pixels[(..., *where)].contiguous(), mask[where].contiguous()
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Where windows begin that cover a side without a gap; the last one ends with it."""
+    return [*range(0, max(1, length - side), side), *([length - side] if length > side else [])]
 
 
 def _require_side(name: str, value: Any, low: int, high: int) -> None:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from semiovs.errors import DataError
-from semiovs.ovs.base import OpenVocabModel
+from semiovs.ovs.mapped import MappedModel
 from semiovs.ovs.pooling import ConceptPooling
 from semiovs.vocab.rules import require_words
 from semiovs.vocab.vocabulary import Vocabulary
 
 
-class PromptedModel(OpenVocabModel):
-    """Answers each prompt of a vocabulary with a map of probabilities; from those, classes are pooled at full size."""
+class PromptedModel(MappedModel):
+    """Answers each prompt of a vocabulary with a map of probabilities; a class gets the maximum over its concepts."""
 
     @abstractmethod
     def maps(self, images: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:
@@ -26,6 +24,10 @@ class PromptedModel(OpenVocabModel):
         Map t answers ``vocabulary.prompts[t]``.
         """
 
+    def pooling(self, vocabulary: Vocabulary) -> ConceptPooling:
+        """From concepts to classes, with the vocabulary's constant score of the background."""
+        return make_pooling(vocabulary)
+
     def check_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Refuse placeholders such as ``class_3``, which are no words.
 
@@ -34,38 +36,7 @@ class PromptedModel(OpenVocabModel):
         """
         require_words(vocabulary.prompts)
 
-    def scores(
-        self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
-    ) -> list[Tensor]:
-        """Class scores (K, H, W) in [0, 1]: the maximum over each class's concepts."""
-        require_images(images)
-        pooling = make_pooling(vocabulary)
-        pairs = zip(images, self.maps(images, vocabulary), strict=True)
-        return [pooling.scores(maps, _image_size(image)) for image, maps in pairs]
-
-    def label(
-        self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """As the argmax of `scores`, without holding concepts x H x W in memory."""
-        require_images(images)
-        pooling = make_pooling(vocabulary)
-        pairs = zip(images, self.maps(images, vocabulary), strict=True)
-        found = [pooling.label(maps, _image_size(image)) for image, maps in pairs]
-        return [label for label, _ in found], [confidence for _, confidence in found]
-
 
 def make_pooling(vocabulary: Vocabulary) -> ConceptPooling:
     """Pooling of a vocabulary's concepts to its classes."""
     return ConceptPooling(vocabulary.owners, len(vocabulary), vocabulary.background)
-
-
-def require_images(images: Sequence[Tensor]) -> None:
-    """Raise DataError unless each is a uint8 RGB image (3, H, W) with at least one pixel."""
-    for index, image in enumerate(images):
-        if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3 or not image.numel():
-            kind = str(image.dtype).removeprefix("torch.")
-            raise DataError(f"image {index}: {kind} tensor of shape {tuple(image.shape)}; must be uint8 RGB (3, H, W)")
-
-
-def _image_size(image: Tensor) -> tuple[int, int]:
-    return image.shape[-2], image.shape[-1]

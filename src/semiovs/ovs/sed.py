@@ -20,7 +20,8 @@ from semiovs.errors import UsageError, did_you_mean
 from semiovs.models.device import pick_device
 from semiovs.models.sed.trained import PUBLISHED_EDGES, TrainedSed, open_trained
 from semiovs.models.tiling import nearest_multiple
-from semiovs.ovs.prompted import PromptedModel, require_images
+from semiovs.ovs.mapped import require_images
+from semiovs.ovs.prompted import PromptedModel
 from semiovs.vocab.vocabulary import Vocabulary
 
 PRECISIONS = ("fp32", "tf32", "bf16")

@@ -170,6 +170,12 @@ TEACHERS = RegistryTable(
     ),
     Entry("masks", "semiovs.ovs.masks:MasksTeacher", "existing masks or score maps from a folder"),
     Entry(
+        "prototypes",
+        "semiovs.ovs.prototypes:Prototypes",
+        "nearest class centre in a frozen encoder's features, learnt from your labelled images",
+        source="Snell et al. 2017 (prototypical networks), without their training",
+    ),
+    Entry(
         "sed",
         "semiovs.ovs.sed:SedTeacher",
         "SED: the published weights, or your own from semiovs ovs train",

@@ -25,7 +25,7 @@ from semiovs.registry.option import Option
 PASSED = frozenset({"self", "segmenter", "num_classes", "ood", "pretrained", "data", "lists", "run"})
 
 #: Teachers of this class also have the options of `_VIEWS`, which `build_ovs` takes care of.
-_PROMPTED, _VIEWS = "semiovs.ovs.prompted:PromptedModel", "semiovs.ovs.multi_view:ViewOptions"
+_MAPPED, _VIEWS = "semiovs.ovs.mapped:MappedModel", "semiovs.ovs.multi_view:ViewOptions"
 
 #: Names that annotations of options are made of, beside Python's own.
 _TYPES = {"Any": Any, "Sequence": Sequence, "Mapping": Mapping, "Literal": Literal, "Path": Path, "ClassVar": ClassVar}
@@ -55,7 +55,7 @@ def read_options(target: str) -> Mapping[str, Option]:
         found |= {name: option for name, option in level.keywords.items() if name not in {*found, *PASSED}}
         if not level.open:
             break
-    if any(level.target == _PROMPTED for level in levels):
+    if any(level.target == _MAPPED for level in levels):
         found |= read_options(_VIEWS)
     return MappingProxyType(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 
@@ -49,3 +50,20 @@ def find_groups(ids: Sequence[str], pattern: str, option: str) -> dict[str, str]
             raise DataError(f"{option} '{pattern}' does not fit the image '{name}'")
         found[name] = match[1]
     return found
+
+
+def assign_folds(names: Sequence[str], count: int) -> NDArray[np.int64]:
+    """(n,) fold of each image, by the hashes of their names; sizes differ by at most one where names differ.
+
+    Images of one name (frames of one film, copies) are in one fold; then the next name goes to the smallest fold.
+    """
+    members: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        members.setdefault(name, []).append(index)
+    sizes = [0] * max(1, min(count, len(members)))
+    folds = np.empty(len(names), np.int64)
+    for name in sorted(members, key=lambda name: hashlib.sha256(name.encode()).digest()):
+        smallest = sizes.index(min(sizes))
+        folds[members[name]] = smallest
+        sizes[smallest] += len(members[name])
+    return folds

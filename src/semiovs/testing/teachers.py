@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semiovs.images.conventions import IGNORE
 from semiovs.ovs import OpenVocabModel, build_ovs
+from semiovs.ovs.labeled_image import LabeledImage
 from semiovs.testing.checks import Check, refuse_unknown, require
 from semiovs.vocab import Vocabulary
 
@@ -68,6 +70,17 @@ def toy_images() -> list[Tensor]:
     return images
 
 
+def toy_labeled(images: Sequence[Tensor], ids: Sequence[str], vocabulary: Vocabulary) -> list[LabeledImage]:
+    """The images with masks for a teacher that learns: a band of rows for each class, the first row ignored."""
+    found = []
+    for image, name in zip(images, ids, strict=True):
+        rows = torch.arange(image.shape[-2]) * len(vocabulary) // image.shape[-2]
+        mask = rows[:, None].expand(image.shape[-2:]).to(torch.uint8).clone()
+        mask[0] = IGNORE
+        found.append(LabeledImage(name, name, partial(_copy_pair, image, mask)))
+    return found
+
+
 def teacher_checks(
     teacher: str | type[OpenVocabModel] | OpenVocabModel,
     *,
@@ -90,6 +103,8 @@ def teacher_checks(
         name, built = teacher.__name__, teacher(**given)
     else:
         name, built = type(teacher).__name__, teacher
+    if built.learns:
+        built = built.learn(toy_labeled(asked, names, vocabulary), vocabulary)
     case = TeacherCase(built, vocabulary, asked, names, tolerance)
     return [
         Check(check.__name__, f"teacher '{name}'", partial(check, case))
@@ -98,8 +113,13 @@ def teacher_checks(
     ]
 
 
+def _copy_pair(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    return image.clone(), mask.clone()
+
+
 def check_teacher(teacher: str | type[OpenVocabModel] | OpenVocabModel, **choices: Any) -> None:
-    """Run every check of a teacher; choices: keywords of `teacher_checks`.
+    """Run every check of a teacher; choices: keywords of `teacher_checks`. One that learns is taught with the images
+    first.
 
     teacher: its name (``semiovs list teachers``), class, or one that is built already; vocabulary: classes that it
     knows; images: uint8 RGB (3, H, W) each, of different sizes; ids: theirs, for teachers that look answers up;

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from semiovs.calibration.calibration import CalibratedTeacher, Calibration, identify_teacher
 from semiovs.calibration.counts import ScoreCounts
-from semiovs.calibration.fit import assign_folds, choose_candidate, count_answers, fit
+from semiovs.calibration.fit import choose_candidate, count_answers, fit
 from semiovs.calibration.risk_control import NEVER
 from semiovs.errors import DataError, ResourcesError, UsageError
 from semiovs.images.manifest import Manifest
@@ -23,6 +23,7 @@ from semiovs.ovs.ensemble import Ensemble
 from semiovs.ovs.label import label_images
 from semiovs.ovs.masks import MasksTeacher
 from semiovs.ovs.prompted import PromptedModel
+from semiovs.similarity.groups import assign_folds
 from semiovs.store import PseudoLabelStore
 from semiovs.vocab import Vocabulary
 from unit.toy_answers import NAMES, WHO, WORDS, noisy

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from semiovs.calibration.counts import ScoreCounts
-from semiovs.calibration.fit import assign_folds, fit
+from semiovs.calibration.fit import fit
 from semiovs.calibration.reliability import Reliability, compute_precision_coverage, find_worst, score_teacher
 from semiovs.calibration.verdict import Verdict, compute_chance
 from semiovs.evaluation.confusion import ConfusionMatrix
+from semiovs.similarity.groups import assign_folds
 from semiovs.vocab import Vocabulary
 from unit.toy_answers import WHO, WORDS, noisy
 

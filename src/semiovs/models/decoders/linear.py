@@ -19,6 +19,8 @@ class LinearProbe(Segmenter):
     `deeplabv3plus` (its maps at stride 4 and at the output stride) or `dpt` (the last of its four maps) can take;
     output_stride: of a convolutional encoder.
 
+    stride: pixels a cell of the last map; `pyramid` gives more maps than the probe reads.
+
     Raises:
         UsageError: an option that cannot be taken, or an encoder that does not fit.
         WeightsError: encoder weights that are missing or of another network.
@@ -45,6 +47,7 @@ class LinearProbe(Segmenter):
             built = build_encoder(encoder, output_stride=output_stride, pretrained=pretrained)
             self.backbone, self._levels, self.normalization = built.module, built.levels, built.normalization
             self.channels = built.channels
+        self.stride = output_stride if self._side == 1 else self._side
         self.backbone.requires_grad_(False).eval()
         self.head = nn.Sequential(
             nn.BatchNorm2d(sum(self.channels), affine=False), nn.Conv2d(sum(self.channels), num_classes, 1)
@@ -52,10 +55,14 @@ class LinearProbe(Segmenter):
 
     def encode(self, image: Tensor) -> Features:
         """(B, 3, H, W) -> the maps of the frozen encoder."""
+        maps = self.pyramid(image)
+        return (maps[0], maps[-1]) if self._side == 1 else maps
+
+    def pyramid(self, image: Tensor) -> Features:
+        """(B, 3, H, W) -> every map from stride 4 to the last one; of a vision transformer the last one alone."""
         with torch.no_grad():
             if self._side == 1:
-                maps = self.backbone(image)
-                return tuple(maps[level] for level in self._levels)
+                return tuple(self.backbone(image)[self._levels[0] : self._levels[1] + 1])
             image = nn.functional.pad(image, (0, -image.shape[-1] % self._side, 0, -image.shape[-2] % self._side))
             return self._patches.maps(self.backbone, image)[-1:]
 
