@@ -54,7 +54,7 @@ def test_clip_dense(folder, capsys):
         (["huggingface"], 2, "--weights DIR"),
         (["huggingface", "--weights", "nowhere/x"], 4, "nowhere/x: cannot be loaded"),
         (["clip-dense", "--weights", "nothing.pt"], 4, "--weights FILE"),
-        (["ensemble"], 2, "needs members"),
+        (["ensemble"], 2, "needs a list of"),
         (["ensemble", "--set", "members=none.yaml"], 2, "none.yaml: cannot be read"),
         (["masks", "--set", "flip=true"], 2, "no option 'flip'"),
     ],

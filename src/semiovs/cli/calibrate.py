@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from semiovs.calibration.calibration import Calibration
     from semiovs.calibration.counts import ScoreCounts
     from semiovs.calibration.fit import CandidateChoice
-    from semiovs.calibration.learning import TaughtTeacher
+    from semiovs.calibration.learning import Learning, TaughtTeacher
+    from semiovs.calibration.verdict import Verdict
     from semiovs.data.collection import Collection
     from semiovs.engine.teacher_choice import TeacherChoice
     from semiovs.vocab import Vocabulary
@@ -58,7 +59,7 @@ def calibrate(
     Exit code 3 if the teacher is useless there.
     """
     from semiovs.calibration.calibration import identify_teacher
-    from semiovs.calibration.fit import choose_candidate, fit
+    from semiovs.calibration.fit import fit
     from semiovs.calibration.learning import teach
     from semiovs.calibration.seen_images import describe_seen_images
     from semiovs.calibration.verdict import Verdict
@@ -70,10 +71,8 @@ def calibrate(
     asked, vocabularies = asker.build(), _load_candidates(images.vocabulary, candidates or [])
     taught = {name: teach(asked, images, words, folds=folds, group=group_by) for name, words in vocabularies.items()}
     tallies = _measure_teacher(taught, images, vocabularies, batch_size)
-    units = next(iter(taught.values())).units
-    choice = choose_candidate(tallies, folds=folds, units=units) if len(tallies) > 1 else None
+    choice = _choose(tallies, taught, folds)
     name = choice.name if choice else next(iter(tallies))
-    learning = taught[name].learning
     made = fit(
         tallies[name],
         vocabularies[name],
@@ -86,11 +85,29 @@ def calibrate(
     made.save(out)
     verdict, seen = Verdict.of(tallies[name], made), describe_seen_images(asker.list_places(), images)
     step = propose_another_teacher(given) if verdict.useless else _propose_labelling(given, asker, out)
-    data = {"calibration": str(out), **made.as_json(), "ignored": made.ignored, **verdict.as_json()}
-    data["learning"] = None if learning is None else learning.as_json()
+    text = _format_text(out, made, choice)
+    _report_calibration(out, made, verdict, (seen, taught[name].learning), step, text, as_json=as_json)
+
+
+def _report_calibration(
+    out: Path,
+    made: Calibration,
+    verdict: Verdict,
+    doubts: tuple[str, Learning | None],
+    step: str,
+    text: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Print it, and what to know beside it; exit code 3 for a useless teacher. doubts: as `seen` and `learning` of a
+    `TeacherCard`.
+    """
+    seen, learning = doubts
+    told = {"seen": seen or None, "learning": None if learning is None else learning.as_json()}
+    data = {"calibration": str(out), **made.as_json(), "ignored": made.ignored, **verdict.as_json(), **told}
     notes = [verdict.line if verdict.useless else "", seen, "" if learning is None else learning.line]
-    lines = [_format_text(out, made, choice), *notes, format_next([step])]
-    report({**data, "seen": seen or None, "next": [step]}, as_json=as_json, text="\n".join(filter(None, lines)))
+    lines = [text, *notes, format_next([step])]
+    report({**data, "next": [step]}, as_json=as_json, text="\n".join(filter(None, lines)))
     if verdict.useless:
         raise typer.Exit(DataError.exit_code)
 
@@ -129,6 +146,16 @@ def _measure_teacher(
                 read=images.images.read_rgb,
             )
     return tallies
+
+
+def _choose(
+    tallies: Mapping[str, ScoreCounts], taught: Mapping[str, TaughtTeacher], folds: int
+) -> CandidateChoice | None:
+    """Which vocabulary to ask with, by cross-validation; None where there is only one."""
+    from semiovs.calibration.fit import choose_candidate
+
+    units = next(iter(taught.values())).units
+    return choose_candidate(tallies, folds=folds, units=units) if len(tallies) > 1 else None
 
 
 def _load_candidates(first: Vocabulary, others: Sequence[str]) -> dict[str, Vocabulary]:

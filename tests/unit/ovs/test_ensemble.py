@@ -121,10 +121,10 @@ def test_where_no_member_answers_there_is_no_label(tmp_path):
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ((), "needs members"),
-        ({"name": "masks"}, "needs members"),
-        (["masks"], "member 1: expected {name: TEACHER, …}, got 'masks'"),
-        ([{"name": "masks", "wieght": 2}], "member 1: no key 'wieght' .did you mean 'weight'"),
+        ((), "needs a list of"),
+        ({"name": "masks"}, "needs a list of"),
+        (["masks"], "row 1: expected {name: TEACHER, …}, got 'masks'"),
+        ([{"name": "masks", "wieght": 2}], "row 1: no key 'wieght' .did you mean 'weight'"),
         ([{"name": "masks", "weight": 0}], "weight 0: must be a number above 0"),
         ([{"name": "masks", "weight": True}], "must be a number above 0"),
         ([{"name": "masks", "options": [1]}], "expected a mapping"),
@@ -144,7 +144,7 @@ def test_files_that_hold_no_members(tmp_path):
         with pytest.raises(ConfigError, match=message):
             build_ovs("ensemble", members=str(path))
     bad.write_text("name: masks")
-    with pytest.raises(UsageError, match="needs members"):
+    with pytest.raises(UsageError, match="needs a list of"):
         build_ovs("ensemble", members=str(bad))
 
 
