@@ -25,7 +25,7 @@ NAMES: Mapping[str, tuple[str, RegistryTable]] = {
 }
 
 #: Options of methods that are probabilities.
-_PROBABILITIES = frozenset({"conf_thresh"})
+_PROBABILITIES = frozenset({"conf_thresh", "thresh_quantile", "thresh_floor", "label_smoothing"})
 
 _EXPECTED = {
     "int": "an integer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
@@ -11,11 +12,14 @@ from numpy.typing import NDArray
 
 from semiovs.config.schema import Config
 from semiovs.data.collection import LABELED, OOD, VAL, Collection
+from semiovs.data.rare_classes import RareClasses
 from semiovs.engine.guards import Note, join_names
 from semiovs.errors import DataError
 from semiovs.images.image import read_size
 from semiovs.methods.criterion import balance_classes
 from semiovs.registry import SEGMENTERS, lookup
+
+log = logging.getLogger(__name__)
 
 #: Stream -> pixels of each id in its masks or labels, (256,).
 Counts = Mapping[str, NDArray[np.int64]]
@@ -43,6 +47,29 @@ def describe_class_weights(config: Config, names: tuple[str, ...]) -> str | None
         return None
     order = sorted(range(len(names)), key=lambda k: -weights[k])
     return f"class weights (method.class_weights): {join_names([f'{names[k]} {weights[k]:.3g}' for k in order], 12)}"
+
+
+def choose_rare_classes(
+    config: Config, names: tuple[str, ...], count: Callable[[], NDArray[np.int64]]
+) -> RareClasses | None:
+    """Rare classes for `data.rare_crops` and `data.copy_paste`, which are logged; None where neither is set.
+
+    count: pixels of each id in the labelled masks, (256,).
+    """
+    crops, paste = config.data.rare_crops, config.data.copy_paste
+    if crops is None and paste is None:
+        return None
+    found = RareClasses.of(count()[: len(names)].tolist(), crops=crops, paste=paste)
+    order = sorted((k for k, weight in enumerate(found.rarity) if weight), key=lambda k: -found.rarity[k])
+    if order:
+        shares = [f"{names[k]} {100 / found.rarity[k]:.3g} %" for k in order]
+        log.info("rare classes (data.rare_crops, data.copy_paste): %s", join_names(shares, 12))
+    else:
+        log.warning(
+            "no class has fewer labelled pixels than the mean of the classes, so data.rare_crops and data.copy_paste "
+            "change nothing; leave them out"
+        )
+    return found
 
 
 def find_untaught_classes(config: Config, sources: Collection, counts: Counts) -> Iterator[Note]:
