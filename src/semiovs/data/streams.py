@@ -77,9 +77,7 @@ class StepStream(Dataset[Batch]):
             looks_only=augment == "device",
             rare=rare,
         )
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
+        self.seed, self.rank, self.world_size = seed, rank, world_size
         self.micro_steps_total = micro_steps_total
         self.scores = confidence != "ones"
         bare = unlabeled_batch_size or batch_size
