@@ -58,9 +58,9 @@ class Method(nn.Module, ABC):
         ood: OodStream | None = None,
         conf_thresh: float | Sequence[float] = 0.95,
         thresh_quantile: float | None = None,
-        thresh_floor: float = 0.5,
+        thresh_floor: float | None = None,
         loss: str = "ce",
-        label_smoothing: float = 0.0,
+        label_smoothing: float | None = None,
         class_weights: Literal["auto"] | Sequence[float] | None = None,
         ohem_thresh: float = 0.7,
         ohem_min_kept: int = 200_000,
@@ -82,7 +82,7 @@ class Method(nn.Module, ABC):
             ohem_thresh=ohem_thresh,
             ohem_min_kept=ohem_min_kept,
             pooled=self.pooled,
-            label_smoothing=label_smoothing,
+            label_smoothing=label_smoothing or 0.0,
         )
         self.conf_thresh = conf_thresh
         per = per_class("conf_thresh", conf_thresh, num_classes) if isinstance(conf_thresh, Sequence) else None

@@ -11,6 +11,8 @@ from semiovs.methods.maths import Target
 
 #: Cells of the histogram of confidence; a threshold is the lower end of one.
 BINS = 200
+#: No threshold of a class is lower, unless τ is.
+FLOOR = 0.5
 #: What a histogram keeps of its counts at each micro-step that shows its class.
 MOMENTUM = 0.99
 #: Shares of a histogram in whole numbers, which a GPU adds up in any order with one result.
@@ -23,7 +25,8 @@ class ClassThresholds(nn.Module):
     The idea of thresholds that differ by class and follow what is learnt is FlexMatch's (Zhang et al. 2021) and
     FreeMatch's (Wang et al. 2023); theirs scale one threshold, this one reads it from the confidences themselves.
 
-    ceiling: τ, (K,), also where a class has not been seen; quantile: of Q_k, in (0, 1); floor: in [0, 1).
+    ceiling: τ, (K,), also where a class has not been seen; quantile: of Q_k, in (0, 1); floor: in [0, 1), by default
+    `FLOOR`.
 
     Raises:
         UsageError: numbers out of range, or no ceiling above the floor, so that nothing could move.
@@ -33,8 +36,9 @@ class ClassThresholds(nn.Module):
     histogram: Tensor
     values: Tensor
 
-    def __init__(self, ceiling: Tensor, quantile: float, floor: float) -> None:
+    def __init__(self, ceiling: Tensor, quantile: float, floor: float | None = None) -> None:
         super().__init__()
+        floor = FLOOR if floor is None else floor
         if not 0 < quantile < 1:
             raise UsageError(f"method.thresh_quantile: {quantile} must be above 0 and below 1, like 0.8")
         if not 0 <= floor < 1:

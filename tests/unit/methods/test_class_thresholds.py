@@ -90,6 +90,12 @@ def test_senseless_options_are_refused(options: dict[str, Any], match: str) -> N
         toy_method("fixmatch", **options)
 
 
+def test_without_a_floor_it_is_a_half() -> None:
+    moving = ClassThresholds(torch.full((3,), 0.95), 0.5)
+    moving.follow(target((0, 0.2), (1, 0.602)))
+    assert moving.values.tolist() == pytest.approx([0.5, 0.6, 0.95])
+
+
 def test_corrmatch_moves_its_own() -> None:
     with pytest.raises(UsageError, match="corrmatch moves its threshold itself"):
         toy_method("corrmatch", thresh_quantile=0.5)

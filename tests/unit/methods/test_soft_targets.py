@@ -114,10 +114,10 @@ def test_smoothing_out_of_range_is_refused(value: float) -> None:
 
 
 def test_only_the_terms_on_labels_are_smoothed() -> None:
-    def terms(smoothing: float) -> dict[str, float]:
+    def terms(smoothing: float | None) -> dict[str, float]:
         method = toy_method("unimatch", {"weight": 1.0}, label_smoothing=smoothing)
         torch.manual_seed(5)
         return {key: term.value.item() for key, term in method(toy_batch(method), PROGRESS).terms.items()}
 
-    plain, smooth = terms(0.0), terms(0.2)
+    plain, smooth = terms(None), terms(0.2)
     assert {key for key in plain if plain[key] != smooth[key]} == {"x"}
