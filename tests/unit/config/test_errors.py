@@ -90,6 +90,7 @@ def problems_of(text: str | None = None, *overrides: str, folder=None, name: str
             "config: eval.stride: must be at most the window, 321, got 400 in my.yaml:2",
         ),
         ("ood: {weight: -1}\n", "config: ood.weight: must be at least 0, got -1 in my.yaml:1"),
+        ("ood: {weight: hi}\n", "config: ood.weight: expected a number or 'auto', got 'hi' in my.yaml:1"),
         ("data: {rare_crops: 10}\n", "config: data.rare_crops: must be at most 1, got 10 in my.yaml:1"),
         ("data: {copy_paste: 0}\n", "config: data.copy_paste: must be more than 0, got 0 in my.yaml:1"),
         (
