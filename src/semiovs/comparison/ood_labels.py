@@ -36,10 +36,10 @@ def find_images_to_label(config: Config, *, teacher: bool, say: Say) -> Labellin
             )
     if whole or not teacher:
         return None
-    if config.ood.confidence == "calibrated":
+    if config.ood.confidence in ("calibrated", "soft"):
         raise ConfigError(
-            f"ood.confidence: calibrated, but OOD images have no labels in {task.out}, and a comparison writes raw "
-            "ones; label them with `semiovs label --calibration FILE` first"
+            f"ood.confidence: {config.ood.confidence}, but OOD images have no labels in {task.out}, and a comparison "
+            "writes raw ones; label them with `semiovs label --calibration FILE` first"
         )
     return task
 

@@ -25,7 +25,7 @@ NAMES: Mapping[str, tuple[str, RegistryTable]] = {
 }
 
 #: Options of methods that are probabilities.
-_PROBABILITIES = frozenset({"conf_thresh"})
+_PROBABILITIES = frozenset({"conf_thresh", "thresh_quantile", "thresh_floor", "label_smoothing"})
 
 _EXPECTED = {
     "int": "an integer",
@@ -159,6 +159,11 @@ def explain_validation(error: ValidationError, layer: Layer) -> Iterator[str]:
     for path, every in grouped.items():
         group = [details for details in every if details["type"] != "too_short"] or every  # it does not count bad items
         messages = [_describe_error(details) for details in group]
+        if {"literal_error"} < {details["type"] for details in group}:  # a word beside other kinds of values
+            messages = [
+                f"expected {details['ctx']['expected']}" if details["type"] == "literal_error" else message
+                for details, message in zip(group, messages, strict=True)
+            ]
         expected = [m.removeprefix("expected ") for m in messages if m.startswith("expected ")]
         if len(expected) == len(messages):
             what = f"expected {' or '.join(dict.fromkeys(expected))}, got {format_value(group[0]['input'])}"

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from semiovs.config.ood_section import OodConfig, expand_images
 from semiovs.config.run_section import RunSection
 from semiovs.config.section import Float, Int, Section
 from semiovs.registry import DATASETS, METHODS, SEGMENTERS, check_options, lookup
@@ -130,6 +131,21 @@ class DataConfig(Section):
         description="where strong views get their colours and blur: workers, the loader processes; device, the "
         "training's device, for a batch at once, with the same draws (RGB alone); null: workers",
     )
+    rare_crops: Float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="share of the labelled images whose crop is placed on a pixel of a rare class, drawn by inverse "
+        "frequency among those in its mask (rare: fewer labelled pixels than the mean of the classes); null: none, as "
+        "published",
+    )
+    copy_paste: Float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="share of the labelled images on which the pixels of a rare class (drawn as by `rare_crops`) of "
+        "another labelled image of the batch are pasted, with their labels; null: none",
+    )
     look: Literal["color", "tone", "blur", "none"] = Field(
         "color",
         description="strong views: color, as published (with `bands`: tone, and each band by itself); tone: "
@@ -180,31 +196,6 @@ class DataConfig(Section):
         if self.range is None or self.bands is None:
             return None
         return tuple(span for span in self.range if isinstance(span, tuple)) or (self.range,) * len(self.bands)  # type: ignore[return-value]
-
-
-class OodConfig(Section):
-    """Out-of-distribution images with labels from elsewhere (SemiOVS)."""
-
-    images: str = Field("ood", description="folder, list, manifest, tars or hf:NAME of OOD images")
-    labels: str | None = Field(
-        "ood-labels",
-        description="pseudo-label store written by `semiovs label` (or a folder of masks); null: the masks of the list "
-        "in `images`, if it names any",
-    )
-    weight: Float | None = Field(None, ge=0, description="λ; null: the method's published value")
-    mode: Literal["ovs", "naive", "placebo"] = Field(
-        "ovs",
-        description="source of the labels: ovs, the store; for comparison naive, the method itself (valid pixels are "
-        "those of `labels`, where there are labels), and placebo, the store, but each image has another one's",
-    )
-    confidence: Literal["ones", "score", "calibrated"] = Field(
-        "ones",
-        description="ones: as published; score: the store's confidence, compared with method.conf_thresh; "
-        "calibrated: the store's probabilities (`semiovs label --calibration`) as weights",
-    )
-    batch_size: Int | None = Field(
-        None, ge=1, description="OOD images a step and rank; null: as many as unlabelled ones"
-    )
 
 
 class NamedSection(BaseModel):
@@ -363,16 +354,11 @@ def _expand_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-def _expand_images(value: Any) -> Any:
-    """Let ``ood=DIR`` stand for ``ood.images=DIR``."""
-    return {"images": value} if isinstance(value, str) else value
-
-
 class Config(Section):
     """A whole run."""
 
     data: DataConfig = DataConfig()
-    ood: Annotated[OodConfig | None, BeforeValidator(_expand_images)] = None
+    ood: Annotated[OodConfig | None, BeforeValidator(expand_images)] = None
     model: Annotated[ModelConfig, BeforeValidator(_expand_name)] = ModelConfig()
     method: Annotated[MethodConfig, BeforeValidator(_expand_name)] = MethodConfig()
     optim: OptimConfig = OptimConfig()
@@ -385,4 +371,9 @@ class Config(Section):
         window = self.eval.window or self.data.crop_size
         if self.eval.mode == "sliding" and (self.eval.stride or 1) > window:
             raise ValueError(f"eval.stride: must be at most the window, {window}, got {self.eval.stride}")
+        if self.data.copy_paste is not None and self.train.batch_size < 2:
+            raise ValueError(
+                "data.copy_paste: regions come from another labelled image of the batch; train.batch_size must be at "
+                "least 2"
+            )
         return self

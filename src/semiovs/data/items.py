@@ -17,6 +17,7 @@ from semiovs.data.batch import Labeled, OpenVocab, Unlabeled
 from semiovs.data.device_views import encode_look
 from semiovs.data.draws import ItemDraws
 from semiovs.data.label_source import LabelSource
+from semiovs.data.rare_classes import RareClasses
 from semiovs.data.transforms import Geometry, LookKind, Pipeline, StrongLook, draw_cutmix_box
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
@@ -36,7 +37,8 @@ class Augment:
     """Draws square crops of side `crop_size` and their strong views, and makes tensors of them.
 
     scale: range of the resize factor; fit: see `Geometry.draw`; pipeline: a key of `PIPELINES`; look, bands: see
-    `StrongLook.draw`; looks_only: instead of strong views, rows of which `semiovs.data.make_missing_views` makes them.
+    `StrongLook.draw`; looks_only: instead of strong views, rows of which `semiovs.data.make_missing_views` makes them;
+    rare: chooses the window of labelled images.
 
     The methods take an image as read and return parts without batch dimension: images uint8 (3, S, S), bands uint16
     (C, S, S), masks and confidences uint8 (S, S). `semiovs.data.normalize` makes a method's input of a batch of them.
@@ -49,10 +51,13 @@ class Augment:
     look: LookKind = "color"
     bands: int | None = None
     looks_only: bool = False
+    rare: RareClasses | None = None
 
     def labeled(self, image: Picture, mask: NDArray[np.uint8], views: int, draws: ItemDraws) -> Labeled:
         """Crop a labelled image. mask: (H, W); views: number of strong views of the same crop, without boxes."""
         make, geometry = self._draw_geometry(image, draws)
+        if self.rare is not None:
+            geometry = self.rare.choose_window(mask, geometry, draws)
         crop = make.crop(image, geometry)
         pixels = torch.from_numpy(make.crop_labels(mask, geometry, IGNORE))
         strong = tuple(self._make_strong(crop, draws) for _ in range(views))

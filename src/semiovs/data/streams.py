@@ -18,6 +18,7 @@ from semiovs.data.collection import Collection
 from semiovs.data.device_views import LOOK_NUMBERS
 from semiovs.data.draws import ItemDraws, item_seed
 from semiovs.data.items import Augment, read_labeled, read_ood, stack_items
+from semiovs.data.rare_classes import RareClasses
 from semiovs.data.sampler import PartnerSampler, StreamItem, StreamSampler
 from semiovs.data.transforms import LookKind, draw_half_box
 from semiovs.data.view_request import ViewRequest
@@ -32,9 +33,9 @@ class StepStream(Dataset[Batch]):
 
     views: the streams and views that the method asks for; batch_size, unlabeled_batch_size, ood_batch_size: images per
     micro-step and rank (None: unlabelled as labelled, OOD as unlabelled); micro_steps_total: length; confidence:
-    ``ones``, or that of the label source (``score``, ``calibrated``); pipeline: `data.pipeline`, for RGB images (bands
-    have their own); fit: see `Geometry.draw`; look: see `StrongLook.draw`; augment: with ``device`` strong views are
-    left to `make_missing_views`.
+    ``ones``, or that of the label source (``score``, ``calibrated``, ``soft``); pipeline: `data.pipeline`, for RGB
+    images (bands have their own); fit: see `Geometry.draw`; look: see `StrongLook.draw`; augment: with ``device``
+    strong views are left to `make_missing_views`; rare: see `RareClasses`.
 
     Raises:
         DataError: a stream that `views` asks for has no images, or too few to find CutMix partners.
@@ -54,11 +55,12 @@ class StepStream(Dataset[Batch]):
         ood_batch_size: int | None = None,
         rank: int = 0,
         world_size: int = 1,
-        confidence: Literal["ones", "score", "calibrated"] = "ones",
+        confidence: Literal["ones", "score", "calibrated", "soft"] = "ones",
         pipeline: Literal["reference", "fast"] = "reference",
         fit: tuple[int, int] | None = None,
         look: LookKind = "color",
         augment: Literal["workers", "device"] | None = None,
+        rare: RareClasses | None = None,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of {world_size}")
@@ -73,10 +75,9 @@ class StepStream(Dataset[Batch]):
             look,
             bands,
             looks_only=augment == "device",
+            rare=rare,
         )
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
+        self.seed, self.rank, self.world_size = seed, rank, world_size
         self.micro_steps_total = micro_steps_total
         self.scores = confidence != "ones"
         bare = unlabeled_batch_size or batch_size
@@ -121,7 +122,7 @@ class StepStream(Dataset[Batch]):
             raise IndexError(f"micro-step {step} of {self.micro_steps_total}")
         at = (step, self.rank, self.world_size)
         unlabeled = mixing = ood = None
-        labeled = stack_items([self._read_labeled_item(place) for place in self._labeled.batch(*at)])
+        labeled = stack_items(self._read_labeled_items(step))
         if self._unlabeled is not None:
             unlabeled = stack_items(
                 [self._read_unlabeled_item(place, "unlabeled") for place in self._unlabeled.batch(*at)]
@@ -133,6 +134,13 @@ class StepStream(Dataset[Batch]):
         if self._ood is not None:
             ood = stack_items([self._read_ood_item(place) for place in self._ood.batch(*at)])
         return Batch(labeled, unlabeled, mixing, ood)
+
+    def _read_labeled_items(self, step: int) -> list[Labeled]:
+        places = self._labeled.batch(step, self.rank, self.world_size)
+        items, rare = [self._read_labeled_item(place) for place in places], self.augment.rare
+        if rare is None or not rare.paste:
+            return items
+        return rare.paste_regions(items, ItemDraws(item_seed(self.seed, "copy-paste", step, self.rank)))
 
     def _read_labeled_item(self, place: StreamItem) -> Labeled:
         image, mask = read_labeled(self.sources.labeled[place.item], self.sources.masks, self._read)

@@ -7,7 +7,8 @@ from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
-from semiovs.config.schema import DataConfig, OodConfig
+from semiovs.config.ood_section import OodConfig
+from semiovs.config.schema import DataConfig
 from semiovs.data.collection import KEYS, LABELED, OOD, UNLABELED, Collection
 from semiovs.env import data_dir
 from semiovs.errors import DataError

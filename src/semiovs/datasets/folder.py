@@ -204,10 +204,10 @@ class FolderDataset(Dataset):
 
         assert self.ood is not None
         store = PseudoLabelStore.open(path, vocabulary)
-        wanted = self.ood.mode != "naive" and self.ood.confidence == "calibrated"
+        wanted = self.ood.mode != "naive" and self.ood.confidence in ("calibrated", "soft")
         if wanted and "calibration" not in store.teacher:
             raise ConfigError(
-                f"ood.confidence: calibrated needs calibrated labels, and {path} holds raw ones; label with "
+                f"ood.confidence: {self.ood.confidence} needs calibrated labels, and {path} holds raw ones; label with "
                 "`semiovs label --calibration FILE` (`semiovs calibrate` writes the file), or use score or ones"
             )
         return store

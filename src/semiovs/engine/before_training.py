@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
@@ -11,12 +12,15 @@ from numpy.typing import NDArray
 
 from semiovs.config.schema import Config
 from semiovs.data.collection import LABELED, OOD, VAL, Collection
+from semiovs.data.rare_classes import RareClasses
 from semiovs.engine.guards import Note, join_names
 from semiovs.errors import DataError
 from semiovs.images.image import read_size
 from semiovs.methods.criterion import balance_classes
 from semiovs.models.weight_catalog import describe_encoder
 from semiovs.registry import SEGMENTERS, lookup
+
+log = logging.getLogger(__name__)
 
 #: Stream -> pixels of each id in its masks or labels, (256,).
 Counts = Mapping[str, NDArray[np.int64]]
@@ -52,6 +56,29 @@ def look_ahead(config: Config, sources: Collection, counts: Counts) -> Iterator[
     yield from find_restricted_weights(config)
     yield from find_untaught_classes(config, sources, counts)
     yield from find_unseen_dilations(config, sources)
+
+
+def choose_rare_classes(
+    config: Config, names: tuple[str, ...], count: Callable[[], NDArray[np.int64]]
+) -> RareClasses | None:
+    """Rare classes for `data.rare_crops` and `data.copy_paste`, which are logged; None where neither is set.
+
+    count: pixels of each id in the labelled masks, (256,).
+    """
+    crops, paste = config.data.rare_crops, config.data.copy_paste
+    if crops is None and paste is None:
+        return None
+    found = RareClasses.of(count()[: len(names)].tolist(), crops=crops, paste=paste)
+    order = sorted((k for k, weight in enumerate(found.rarity) if weight), key=lambda k: -found.rarity[k])
+    if order:
+        shares = [f"{names[k]} {100 / found.rarity[k]:.3g} %" for k in order]
+        log.info("rare classes (data.rare_crops, data.copy_paste): %s", join_names(shares, 12))
+    else:
+        log.warning(
+            "no class has fewer labelled pixels than the mean of the classes, so data.rare_crops and data.copy_paste "
+            "change nothing; leave them out"
+        )
+    return found
 
 
 def find_untaught_classes(config: Config, sources: Collection, counts: Counts) -> Iterator[Note]:

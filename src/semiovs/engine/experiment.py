@@ -28,7 +28,8 @@ from semiovs.data import (
 )
 from semiovs.data.collection import LABELED, Collection
 from semiovs.data.label_source import ShuffledLabels
-from semiovs.engine.before_training import Counts, fill_class_weights, look_ahead
+from semiovs.data.rare_classes import RareClasses
+from semiovs.engine.before_training import Counts, choose_rare_classes, fill_class_weights, look_ahead
 from semiovs.engine.checkpoint_state import CheckpointIdentity, collect_settings
 from semiovs.engine.distributed import World, count_local_processes
 from semiovs.engine.finite_guard import FiniteGuard
@@ -109,8 +110,7 @@ class Experiment:
         learner = Learner(method, method.optimizers(config.optim, lr_scale=scale), precision.scaler(), guard)
         schedule = Schedule.of(config.optim, total, per_epoch)
         prepare = _make_prepare(method.student, config, world)
-        clip_norm = config.optim.clip_norm
-        recipe = Recipe(schedule, precision, prepare, per_epoch, train.accumulate, clip_norm, train.seed)
+        recipe = Recipe(schedule, precision, prepare, per_epoch, train.accumulate, config.optim.clip_norm, train.seed)
         stream = StepStream(
             _shuffle_labels(sources, config),
             method.views,
@@ -119,6 +119,7 @@ class Experiment:
             micro_steps_total=total * train.accumulate,
             ood_batch_size=config.ood.batch_size if config.ood else None,
             confidence=config.ood.confidence if config.ood else "ones",
+            rare=_find_rare_classes(config, sources, counts, world),
             rank=world.rank,
             world_size=world.size,
             **sizes,  # type: ignore[arg-type]
@@ -259,11 +260,17 @@ def _measure_missing_bands(config: Config, sources: Collection, world: World) ->
 
 def _measure_class_weights(config: Config, sources: Collection, counts: Counts, world: World) -> Config:
     """Measure `method.class_weights` if the configuration says auto."""
+    return fill_class_weights(config, len(sources.vocabulary), lambda: _count_labeled(sources, counts, world))
 
-    def count() -> NDArray[np.int64]:
-        return counts[LABELED] if LABELED in counts else _ask_main(world, lambda: count_pixels(sources, LABELED))
 
-    return fill_class_weights(config, len(sources.vocabulary), count)
+def _find_rare_classes(config: Config, sources: Collection, counts: Counts, world: World) -> RareClasses | None:
+    """What `data.rare_crops` and `data.copy_paste` ask for; None without them."""
+    return choose_rare_classes(config, sources.vocabulary.names, lambda: _count_labeled(sources, counts, world))
+
+
+def _count_labeled(sources: Collection, counts: Counts, world: World) -> NDArray[np.int64]:
+    """Pixels of each id in the labelled masks, (256,); counted where the check of the data did not."""
+    return counts[LABELED] if LABELED in counts else _ask_main(world, lambda: count_pixels(sources, LABELED))
 
 
 def _load_sources(config: Config, world: World, *, check: bool) -> tuple[Collection, Counts]:
@@ -288,6 +295,11 @@ def _check_steering(method: Method, sources: Collection) -> None:
         raise ConfigError(
             f"method.prev_snapshot: no data.{method.steered_by}, so no model would ever be kept; set it, or take "
             "method.prev_snapshot=schedule"
+        )
+    if method.moving_ood_weight is not None and not sources.held_out:
+        raise ConfigError(
+            "ood.weight: auto is lowered by scores on labels that are kept aside, and there are none; give "
+            "data.held_out=N, of your labelled images, or a number for ood.weight"
         )
 
 

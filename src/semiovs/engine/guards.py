@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from semiovs.engine.writers import Row, RowWriter
+from semiovs.methods.ood_weight import DRIFT, IN_A_ROW
 
 log = logging.getLogger(__name__)
 
-#: Points of mIoU below the best that are a loss, and not the noise between two evaluations.
-DRIFT = 3.0
 #: Shares of the unlabelled pixels below and above which pseudo-labels teach nothing, or are not chosen at all.
 FEW, ALL = 0.01, 0.995
 #: Log lines in a row that a share has to stay there, and whose loss is averaged.
@@ -165,9 +164,9 @@ class Guards:
     def _find_drift(self, kind: str) -> Iterator[Note]:
         """Two evaluations clearly below the best one, while the loss went on falling."""
         scores = self._scores[kind]
-        if len(scores) < 3:
+        if len(scores) <= IN_A_ROW:
             return
-        best, last = max(scores[:-2], key=lambda score: score.miou), scores[-2:]
+        best, last = max(scores[:-IN_A_ROW], key=lambda score: score.miou), scores[-IN_A_ROW:]
         worse = all(score.miou <= best.miou - DRIFT for score in last)
         losses = best.loss, last[-1].loss
         if not worse or losses[0] is None or losses[1] is None or losses[1] >= losses[0]:

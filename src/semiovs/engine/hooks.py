@@ -21,6 +21,7 @@ from semiovs.engine.writers import RowWriter
 from semiovs.errors import DivergedError, SemiovsError
 from semiovs.evaluation import Example, ImageCounts
 from semiovs.methods.label_counts import summarize_counts
+from semiovs.methods.ood_weight import IN_A_ROW, read_ood_weight
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +201,16 @@ class HeldOutHook(_ScoringHook):
         miou = float(self._evaluator(learner.method.student)["miou"])
         learner.method.train()
         self._write({"step": learner.step, "model": "student", "miou": miou})
+        before = read_ood_weight(learner.method)
         learner.method.after_evaluate({"step": learner.step, "held_out": miou})
+        if (now := read_ood_weight(learner.method)) != before:
+            log.warning(
+                "step %d: mIoU on held-out labels fell behind its best in %d evaluations: ood.weight %g -> %g",
+                learner.step,
+                IN_A_ROW,
+                before,
+                now,
+            )
 
 
 class CheckpointHook:

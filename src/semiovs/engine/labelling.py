@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.config import Config
-from semiovs.config.schema import OodConfig
+from semiovs.config.ood_section import OodConfig
 from semiovs.engine.host import COMMAND, Host
 from semiovs.engine.label_shards import join_shards
 from semiovs.engine.signals import StopSignals, make_stop_error

@@ -203,7 +203,7 @@ def make_score(experiment: Experiment) -> Score:
 def _choose_scored(experiment: Experiment) -> dict[str, Manifest]:
     """Kind of evaluation -> the images that are scored."""
     sources, found = experiment.sources, dict[str, Manifest]()
-    if sources.held_out and experiment.learner.method.steered_by == "held_out":
+    if sources.held_out and experiment.learner.method.watches_held_out:
         found[HeldOutHook.kind] = sources.held_out
     if sources.val:
         found[EvaluationHook.kind] = sources.val[: experiment.config.eval.max_images]

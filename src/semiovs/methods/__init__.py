@@ -21,8 +21,8 @@ def build_method(
 ) -> Method:
     """Build a registered method around `segmenter`.
 
-    ood: None, or ``{"weight": λ, "mode": "ovs" | "naive", "confidence": "ones" | "score" | "calibrated"}``;
-        an absent weight is the published one.
+    ood: None, or ``{"weight": λ, "mode": "ovs" | "naive", "confidence": "ones" | "score" | "calibrated" | "soft"}``;
+        an absent weight is the published one, ``"auto"`` starts from it (`OodWeight`).
 
     Raises:
         UsageError: unknown method or option, or class counts that differ.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -13,10 +14,12 @@ from torch import Tensor, nn
 from semiovs.config.schema import OptimConfig
 from semiovs.data import Batch, ViewRequest
 from semiovs.errors import UsageError, did_you_mean
+from semiovs.methods.class_thresholds import ClassThresholds
 from semiovs.methods.criterion import build_criterion, per_class
 from semiovs.methods.draws import Draws
 from semiovs.methods.maths import Target, Threshold
 from semiovs.methods.ood import OodStream
+from semiovs.methods.ood_weight import OodWeight
 from semiovs.methods.parameter_groups import encoder_groups
 from semiovs.methods.step import Learn, Passes, Progress, Step, gather, iterate
 from semiovs.methods.student import Logits, no_gradient, segment
@@ -54,7 +57,10 @@ class Method(nn.Module, ABC):
         num_classes: int,
         ood: OodStream | None = None,
         conf_thresh: float | Sequence[float] = 0.95,
+        thresh_quantile: float | None = None,
+        thresh_floor: float | None = None,
         loss: str = "ce",
+        label_smoothing: float | None = None,
         class_weights: Literal["auto"] | Sequence[float] | None = None,
         ohem_thresh: float = 0.7,
         ohem_min_kept: int = 200_000,
@@ -64,13 +70,10 @@ class Method(nn.Module, ABC):
         super().__init__()
         if segmenter.num_classes != num_classes:
             raise UsageError(f"the segmenter has {segmenter.num_classes} classes, the method {num_classes}")
+        _check_choices(normalise, ema_decay)
         self.student = segmenter
         self.ema = frozen_copy(segmenter) if ema_decay is not None else None
         self.ema_decay = ema_decay
-        if normalise not in NORMALISE:
-            raise UsageError(f"method.normalise: '{normalise}' is not known{did_you_mean(normalise, NORMALISE)}")
-        if ema_decay is not None and not 0 <= ema_decay < 1:
-            raise UsageError(f"method.ema_decay: {ema_decay} must be at least 0 and below 1, like 0.996")
         self.pooled = normalise == "global"
         self.criterion = build_criterion(
             loss,
@@ -79,11 +82,17 @@ class Method(nn.Module, ABC):
             ohem_thresh=ohem_thresh,
             ohem_min_kept=ohem_min_kept,
             pooled=self.pooled,
+            label_smoothing=label_smoothing or 0.0,
         )
         self.conf_thresh = conf_thresh
         per = per_class("conf_thresh", conf_thresh, num_classes) if isinstance(conf_thresh, Sequence) else None
         self.register_buffer("threshold_per_class", per, persistent=False)
+        self.class_thresholds: ClassThresholds | None = None
+        if thresh_quantile is not None:
+            ceiling = torch.full((num_classes,), float(conf_thresh)) if per is None else per.clone()  # type: ignore[arg-type]
+            self.class_thresholds = ClassThresholds(ceiling, thresh_quantile, thresh_floor)
         self.ood = ood and ood.with_default_weight(self.ood_weight)
+        self.moving_ood_weight = OodWeight(self.ood_weight) if ood is not None and ood.weight == "auto" else None
         self.draws = Draws()
 
     @property
@@ -96,8 +105,15 @@ class Method(nn.Module, ABC):
         )
 
     @property
+    def watches_held_out(self) -> bool:
+        """Whether scores on labels that are kept aside steer the training."""
+        return self.steered_by == "held_out" or self.moving_ood_weight is not None
+
+    @property
     def threshold(self) -> Threshold:
-        """τ, one number or one a class."""
+        """τ, one number or one a class, as it stands."""
+        if self.class_thresholds is not None:
+            return Threshold(self.class_thresholds.values, self.pooled)
         per_class = self.threshold_per_class
         value = float(self.conf_thresh) if per_class is None else per_class  # type: ignore[arg-type]
         return Threshold(value, self.pooled)
@@ -116,9 +132,20 @@ class Method(nn.Module, ABC):
         learn: differentiates the objective of each gradient pass but the last; None: the terms of the step hold the
         graphs of all.
         """
-        ood = self.ood
+        ood, λ = self.ood, self.moving_ood_weight
+        if ood is not None and λ is not None:
+            ood = replace(ood, weight=λ.value)
         passes = self.step(batch, progress) if ood is None else self.step_with_ood(batch, progress, ood)
-        return gather(passes, learn)
+        return self._follow(gather(passes, learn))
+
+    def _follow(self, step: Step) -> Step:
+        """The step, after which thresholds a class follow the labels of its weak view."""
+        thresholds = self.class_thresholds
+        if thresholds is None or "w" not in step.pseudo:
+            return step
+        applied = thresholds.values.clone()
+        thresholds.follow(step.pseudo["w"])
+        return replace(step, log={**step.log, "threshold": applied.mean(), "threshold_lowest": applied.min()})
 
     def step_with_ood(self, batch: Batch, progress: Progress, ood: OodStream) -> Passes:
         """The step with the OOD terms; override it where a method learns OOD images differently (DDFP).
@@ -201,8 +228,10 @@ class Method(nn.Module, ABC):
         """Called after each evaluation on all ranks, with the same numbers.
 
         metrics: `step`, and in percent `miou`, `miou/<model>` of the evaluation images, or `held_out` of those kept
-        aside.
+        aside. A method that overrides it calls it, for ``ood.weight=auto``.
         """
+        if self.moving_ood_weight is not None and "held_out" in metrics:
+            self.moving_ood_weight.watch(metrics["held_out"])
 
     def train(self, mode: bool = True) -> Method:
         """Set the training mode; the EMA teacher stays in evaluation mode."""
@@ -210,3 +239,10 @@ class Method(nn.Module, ABC):
         if self.ema is not None:
             self.ema.eval()
         return self
+
+
+def _check_choices(normalise: str, ema_decay: float | None) -> None:
+    if normalise not in NORMALISE:
+        raise UsageError(f"method.normalise: '{normalise}' is not known{did_you_mean(normalise, NORMALISE)}")
+    if ema_decay is not None and not 0 <= ema_decay < 1:
+        raise UsageError(f"method.ema_decay: {ema_decay} must be at least 0 and below 1, like 0.996")

@@ -72,6 +72,10 @@ class CorrMatch(Method):
             raise UsageError(
                 "method.conf_thresh: corrmatch moves one threshold for all classes; give a number, like 0.85"
             )
+        if options.get("thresh_quantile") is not None:
+            raise UsageError(
+                "method.thresh_quantile: corrmatch moves its threshold itself (method.thresh_momentum); set it to null"
+            )
         if not 0 <= thresh_momentum <= 1:
             raise UsageError(f"method.thresh_momentum: {thresh_momentum} must be from 0 to 1, like 0.999")
         if not segmenter.channels:

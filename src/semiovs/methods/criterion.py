@@ -19,15 +19,16 @@ from semiovs.methods.maths import denominator, to_float32
 class CrossEntropy(nn.Module):
     """Mean cross-entropy over labelled pixels (ignore 255), weighted by class if asked; 0 where no pixel is labelled.
 
-    weights: (K,) or None; pooled: the mean is over the pixels of all ranks, not of this one.
+    weights: (K,) or None; pooled: the mean is over the pixels of all ranks, not of this one; label_smoothing: torch's,
+    the share of the target that is spread over all K classes (Szegedy et al. 2016).
     forward: logits (B, K, H, W), mask (B, H, W) int64 -> 0-d.
     """
 
     weights: Tensor | None
 
-    def __init__(self, weights: Tensor | None = None, *, pooled: bool = False) -> None:
+    def __init__(self, weights: Tensor | None = None, *, pooled: bool = False, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        self.pooled = pooled
+        self.pooled, self.label_smoothing = pooled, label_smoothing
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -40,7 +41,12 @@ class CrossEntropy(nn.Module):
         # a GPU's kernel that sums does so in any order, which torch refuses where bits are to repeat
         strict = logits.is_cuda and torch.are_deterministic_algorithms_enabled()
         total = F.cross_entropy(
-            to_float32(logits), target, self.weights, ignore_index=IGNORE, reduction="none" if strict else "sum"
+            to_float32(logits),
+            target,
+            self.weights,
+            ignore_index=IGNORE,
+            reduction="none" if strict else "sum",
+            label_smoothing=self.label_smoothing,
         ).sum()
         if self.weights is None:
             return total / denominator(keep.sum(), self.pooled)
@@ -56,9 +62,15 @@ class OhemCrossEntropy(CrossEntropy):
     """
 
     def __init__(
-        self, thresh: float = 0.7, min_kept: int = 200_000, weights: Tensor | None = None, *, pooled: bool = False
+        self,
+        thresh: float = 0.7,
+        min_kept: int = 200_000,
+        weights: Tensor | None = None,
+        *,
+        pooled: bool = False,
+        label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(weights, pooled=pooled)
+        super().__init__(weights, pooled=pooled, label_smoothing=label_smoothing)
         self.thresh = thresh
         self.min_kept = min_kept
 
@@ -84,15 +96,18 @@ def build_criterion(
     ohem_thresh: float,
     ohem_min_kept: int,
     pooled: bool,
+    label_smoothing: float = 0.0,
 ) -> CrossEntropy:
     """`ce` or `ohem`.
 
     pooled: means over the pixels of all ranks (which pixels are hard, each rank decides for itself).
 
     Raises:
-        UsageError: unknown name, or weights that do not fit the classes.
+        UsageError: unknown name, weights that do not fit the classes, or a smoothing that is no share below 1.
     """
     weights = None
+    if not 0 <= label_smoothing < 1:
+        raise UsageError(f"method.label_smoothing: {label_smoothing} must be at least 0 and below 1, like 0.1")
     if class_weights == "auto":
         raise UsageError(
             "method.class_weights: auto is measured on the labelled masks by `semiovs train`; here, give one number a "
@@ -103,9 +118,9 @@ def build_criterion(
         if bool((weights < 0).any()) or not bool(weights.any()):
             raise UsageError("method.class_weights: weights must not be negative, nor all be 0")
     if name == "ce":
-        return CrossEntropy(weights, pooled=pooled)
+        return CrossEntropy(weights, pooled=pooled, label_smoothing=label_smoothing)
     if name == "ohem":
-        return OhemCrossEntropy(ohem_thresh, ohem_min_kept, weights, pooled=pooled)
+        return OhemCrossEntropy(ohem_thresh, ohem_min_kept, weights, pooled=pooled, label_smoothing=label_smoothing)
     raise UsageError(f"method.loss: '{name}' is not known{did_you_mean(name, ('ce', 'ohem'))}")
 
 

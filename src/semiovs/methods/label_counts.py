@@ -27,9 +27,10 @@ UNLABELED, OOD, AGREEMENT = "pseudo", "ood_pseudo", "ood_agreement"
 def count_labels(method: Method, batch: Batch, step: Step) -> dict[str, Tensor]:
     """Counts of one step, as float32 vectors by name; empty in a step without pseudo-labels.
 
-    `UNLABELED`, `OOD`: (K,) pixels of each class, of those that are kept (confidence at or above τ). `AGREEMENT`: (2,)
-    valid pixels of the weak OOD images where the student says what the open-vocabulary model says, and all of them;
-    only of methods whose first pass these images share, which makes it free, and not where the method labels them.
+    `UNLABELED`, `OOD`: (K,) pixels of each class, of those that are kept (confidence at or above τ, as the step left
+    it). `AGREEMENT`: (2,) valid pixels of the weak OOD images where the student says what the open-vocabulary model
+    says, and all of them; only of methods whose first pass these images share, which makes it free, and not where the
+    method labels them.
     """
     counts: dict[str, Tensor] = {}
     for name, key in ((UNLABELED, "w"), (OOD, "ood")):

@@ -67,13 +67,16 @@ class Target:
     """Labels to learn, with their confidence: of the student, of a teacher, or of an open-vocabulary model.
 
     label: (B, H, W) int64, always a class; confidence: (B, H, W) float in [0, 1]; valid: (B, H, W) bool; weight: (B, H,
-    W) float in [0, 1], how much a pixel counts where it is kept, None = fully.
+    W) float in [0, 1], how much a pixel counts where it is kept, None = fully; probability: (B, H, W) float q in
+    [0, 1], the share of the target distribution that the label has, the other classes share 1 - q equally, None = all
+    of it.
     """
 
     label: Tensor
     confidence: Tensor
     valid: Tensor
     weight: Tensor | None = None
+    probability: Tensor | None = None
 
     @classmethod
     def from_logits(cls, logits: Tensor, valid: Tensor) -> Target:
@@ -82,28 +85,42 @@ class Target:
         return cls(label, confidence, valid)
 
     @classmethod
-    def from_labels(cls, label: Tensor, confidence: Tensor, valid: Tensor, weight: Tensor | None = None) -> Target:
+    def from_labels(
+        cls,
+        label: Tensor,
+        confidence: Tensor,
+        valid: Tensor,
+        weight: Tensor | None = None,
+        probability: Tensor | None = None,
+    ) -> Target:
         """Labels from elsewhere; where they are not valid they may hold any value."""
-        return cls(label.where(valid, 0), confidence, valid, weight)
+        return cls(label.where(valid, 0), confidence, valid, weight, probability)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Target:
-        """The target with `function` applied to each tensor, the weight included."""
+        """The target with `function` applied to each tensor, weight and probability included."""
         weight = None if self.weight is None else function(self.weight)
-        return Target(function(self.label), function(self.confidence), function(self.valid), weight)
+        probability = None if self.probability is None else function(self.probability)
+        return Target(function(self.label), function(self.confidence), function(self.valid), weight, probability)
 
     def mix(self, other: Target, boxes: Tensor) -> Target:
         """The target of images that were pasted with the same boxes."""
         weighted = self.weight is not None or other.weight is not None
+        soft = self.probability is not None or other.probability is not None
         return Target(
             paste(self.label, other.label, boxes),
             paste(self.confidence, other.confidence, boxes),
             paste(self.valid, other.valid, boxes),
             paste(self.weights(), other.weights(), boxes) if weighted else None,
+            paste(self.probabilities(), other.probabilities(), boxes) if soft else None,
         )
 
     def weights(self) -> Tensor:
         """(B, H, W) float, `weight` or ones."""
         return torch.ones_like(self.confidence) if self.weight is None else self.weight
+
+    def probabilities(self) -> Tensor:
+        """(B, H, W) float, `probability` or ones."""
+        return torch.ones_like(self.confidence) if self.probability is None else self.probability
 
     def mask(self, threshold: Threshold) -> Tensor:
         """(B, H, W) bool: valid pixels whose confidence reaches the threshold (of their class)."""
@@ -119,8 +136,16 @@ class Target:
         return kept if self.weight is None else kept * self.weight
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
-        """CE(logits, ŷ) of each pixel, (B, H, W)."""
-        return F.cross_entropy(to_float32(logits), self.label, reduction="none")
+        """CE(logits, ŷ) of each pixel, (B, H, W).
+
+        Given a probability q it is q CE(logits, ŷ) + (1 - q) / (K - 1) Σ_{k≠ŷ} CE(logits, k).
+        """
+        if self.probability is None:
+            return F.cross_entropy(to_float32(logits), self.label, reduction="none")
+        surprise = -to_float32(logits).log_softmax(1)
+        own = surprise.gather(1, self.label[:, None])[:, 0]
+        others = (surprise.sum(1) - own) / max(logits.shape[1] - 1, 1)
+        return self.probability * own + (1 - self.probability) * others
 
     def loss(self, logits: Tensor, threshold: Threshold) -> Tensor:
         """Confidence-masked cross-entropy, one mean over the valid pixels of the whole batch, 0-d.

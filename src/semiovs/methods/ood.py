@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,26 +21,31 @@ from semiovs.methods.step import Step
 #: Images (B, 3, H, W) and their valid pixels (B, H, W) -> their pseudo-labels.
 PseudoLabel = Callable[[Tensor, Tensor], Target]
 
+#: What the confidence of the store is taken for (`OodStream`).
+CONFIDENCES = ("ones", "score", "calibrated", "soft")
+
 
 @dataclass(frozen=True, eq=False)
 class OodViews:
     """What a method learns on the OOD images of one step.
 
     images: strong views (B, 3, H, W), with patches of the unlabelled images where there are any; targets: one for each
-    view; label: target of the images themselves, without patches; weight: λ.
+    view; label: target of the images themselves, without patches; weight: λ, a 0-d tensor where it moves.
     """
 
     images: tuple[Tensor, ...]
     targets: tuple[Target, ...]
     label: Target
-    weight: float
+    weight: float | Tensor
 
-    def share_out(self, weights: Mapping[str, float]) -> dict[str, float]:
+    def share_out(self, weights: Mapping[str, float]) -> dict[str, float | Tensor]:
         """Weights of the OOD terms: those of the method's own terms on unlabelled images, rescaled to sum to λ."""
         total = sum(weights.values())
         return {name: self.weight * weight / total for name, weight in weights.items()}
 
-    def add(self, step: Step, weights: Mapping[str, float], losses: Mapping[str, tuple[Target, Tensor]]) -> Step:
+    def add(
+        self, step: Step, weights: Mapping[str, float | Tensor], losses: Mapping[str, tuple[Target, Tensor]]
+    ) -> Step:
         """A pass of a step with its OOD terms added to its loss, and λ to its normaliser.
 
         weights: of all OOD terms of the step (`share_out`); losses: target and loss (0-d) of those of this pass, if
@@ -54,9 +59,11 @@ class OodViews:
         )
 
     def log(self, step: Step, threshold: Threshold) -> Step:
-        """A pass with the labels of the OOD images, and the share of them that is learnt."""
-        ratio = self.label.ratio(threshold)
-        return replace(step, pseudo={**step.pseudo, "ood": self.label}, log={**step.log, "ood_mask_ratio": ratio})
+        """A pass with the labels of the OOD images, the share of them that is learnt, and λ where it moves."""
+        log = {**step.log, "ood_mask_ratio": self.label.ratio(threshold)}
+        if isinstance(self.weight, Tensor):
+            log["ood_weight"] = self.weight.clone()
+        return replace(step, pseudo={**step.pseudo, "ood": self.label}, log=log)
 
 
 @dataclass(frozen=True)
@@ -66,30 +73,34 @@ class OodStream:
     It knows nothing of methods: `Method.step_with_ood` takes `views` from it, learns them, and hands the losses to
     `OodViews.add`.
 
-    weight: λ, None: the method's published one. mode: `ovs`, the labels of the open-vocabulary model; `naive`, the
+    weight: λ, None: the method's published one; `auto`: the published one, which the method lowers (`OodWeight`; its
+    λ now is a 0-d tensor). mode: `ovs`, the labels of the open-vocabulary model; `naive`, the
     method labels these images itself, all else equal (for comparison). confidence: `ones` as published; `score`, what
     the batch brings, against the method's threshold; `calibrated`, what it brings is the probability that the label is
-    right, and weighs the pixel.
+    right, and weighs the pixel; `soft`, that probability is the label's in the target, and the other classes share the
+    rest.
     """
 
-    weight: float | None = None
+    weight: float | Tensor | Literal["auto"] | None = None
     mode: str = "ovs"
     confidence: str = "ones"
 
     def __post_init__(self) -> None:
         for option, value, known in (
             ("mode", self.mode, ("ovs", "naive")),
-            ("confidence", self.confidence, ("ones", "score", "calibrated")),
+            ("confidence", self.confidence, CONFIDENCES),
         ):
             if value not in known:
                 raise UsageError(f"ood.{option}: '{value}' is not known{did_you_mean(value, known)}")
+        if isinstance(self.weight, str) and self.weight != "auto":
+            raise UsageError(f"ood.weight: '{self.weight}' is not known; give a number, or auto")
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> OodStream:
         """Read ``{"weight": λ, "mode": …, "confidence": …}``; a weight of None is the published one.
 
         Raises:
-            UsageError: an unknown option, mode or confidence.
+            UsageError: an unknown option, mode or confidence, or a weight that is no number nor auto.
         """
         for key in options:
             if key not in cls.__dataclass_fields__:
@@ -118,6 +129,7 @@ class OodStream:
         valid pixels (B, H, W); asked for in `naive` mode alone.
         """
         assert self.weight is not None
+        assert not isinstance(self.weight, str)
         o, u = self.images(batch), batch.unlabeled
         y = pseudo_label(o.weak, o.valid) if self.mode == "naive" else self.given_labels(o)
         strong, targets = o.strong[:count], (y,) * count
@@ -133,4 +145,5 @@ class OodStream:
         if self.confidence == "score":
             return Target.from_labels(o.label, o.confidence, o.valid)
         weight = o.confidence if self.confidence == "calibrated" else None
-        return Target.from_labels(o.label, torch.ones_like(o.confidence), o.valid, weight)
+        probability = o.confidence if self.confidence == "soft" else None
+        return Target.from_labels(o.label, torch.ones_like(o.confidence), o.valid, weight, probability)

@@ -126,6 +126,7 @@ class PrevMatch(UniMatch):
 
     def after_evaluate(self, metrics: Mapping[str, float]) -> None:
         """`paper` and `held-out`: keep a snapshot if the student's score is strictly higher than all before."""
+        super().after_evaluate(metrics)
         score = next((metrics[name] for name in _SCORES[self.steered_by] if name in metrics), None)
         if score is not None and self.previous.improves(score):
             self._keep()

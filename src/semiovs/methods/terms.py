@@ -12,7 +12,7 @@ from torch import Tensor
 class Term(NamedTuple):
     """One summand: its weight (a number, or a tensor for a schedule) and its value (0-d tensor)."""
 
-    weight: float
+    weight: float | Tensor
     value: Tensor
 
 
@@ -25,12 +25,12 @@ class Terms(Mapping[str, Term]):
 
     def __init__(
         self,
-        terms: Mapping[str, tuple[float, Tensor]],
+        terms: Mapping[str, tuple[float | Tensor, Tensor]],
         *,
-        normaliser: float = 1.0,
-        extras: Mapping[str, tuple[float, Tensor]] | None = None,
+        normaliser: float | Tensor = 1.0,
+        extras: Mapping[str, tuple[float | Tensor, Tensor]] | None = None,
         apart: Mapping[str, Tensor] | None = None,
-        whole: float | None = None,
+        whole: float | Tensor | None = None,
     ) -> None:
         self._weighted = {name: Term(*term) for name, term in terms.items()}
         self.whole = sum(term.weight for term in self._weighted.values()) if whole is None else whole
@@ -42,9 +42,9 @@ class Terms(Mapping[str, Term]):
     @classmethod
     def part(
         cls,
-        terms: Mapping[str, tuple[float, Tensor]],
+        terms: Mapping[str, tuple[float | Tensor, Tensor]],
         whole: float,
-        extras: Mapping[str, tuple[float, Tensor]] | None = None,
+        extras: Mapping[str, tuple[float | Tensor, Tensor]] | None = None,
     ) -> Terms:
         """What one pass of a step has of a weighted mean, whose weights are `whole` in all passes together."""
         return cls(terms, normaliser=whole, extras=extras, whole=whole)
@@ -72,17 +72,17 @@ class Terms(Mapping[str, Term]):
         """The value to differentiate, 0-d: the loss, plus the values `apart`, which share no parameter with it."""
         return torch.stack([self.total(), *self.apart.values()]).sum() if self.apart else self.total()
 
-    def plus(self, terms: Mapping[str, tuple[float, Tensor]], weight: float) -> Terms:
+    def plus(self, terms: Mapping[str, tuple[float | Tensor, Tensor]], weight: float | Tensor) -> Terms:
         """Return these terms and `terms`, whose weights count as those that are there do.
 
         weight: of what is added to all passes of the step together. A weighted mean stays one: it is added to the
         normaliser. A plain sum (DDFP) keeps its total weight.
         """
-        merged: dict[str, tuple[float, Tensor]] = {**self._weighted, **terms}
+        merged: dict[str, tuple[float | Tensor, Tensor]] = {**self._weighted, **terms}
         normaliser, whole = self.normaliser + weight * (self.normaliser / self.whole), self.whole + weight
         return Terms(merged, normaliser=normaliser, extras=self.extras, apart=self.apart, whole=whole)
 
-    def of_another_pass(self, terms: Mapping[str, tuple[float, Tensor]]) -> Terms:
+    def of_another_pass(self, terms: Mapping[str, tuple[float | Tensor, Tensor]]) -> Terms:
         """`terms` as a part of the same loss."""
         return Terms(terms, normaliser=self.normaliser, whole=self.whole)
 

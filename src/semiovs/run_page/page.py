@@ -41,6 +41,8 @@ _READINGS = {
     "ood_agreement": "share of the labelled OOD pixels where the student says the same",
     "guide_ratio": "share of pixels labelled by the guide",
     "threshold": "threshold of confidence",
+    "threshold_lowest": "lowest threshold of a class",
+    "ood_weight": "weight of the OOD images",
 }
 
 #: Whose labels the shares of the classes are of.

@@ -89,6 +89,17 @@ def problems_of(text: str | None = None, *overrides: str, folder=None, name: str
             "eval: {mode: sliding,\n  stride: 400}\n",
             "config: eval.stride: must be at most the window, 321, got 400 in my.yaml:2",
         ),
+        ("ood: {weight: -1}\n", "config: ood.weight: must be at least 0, got -1 in my.yaml:1"),
+        ("ood: {weight: hi}\n", "config: ood.weight: expected a number or 'auto', got 'hi' in my.yaml:1"),
+        ("data: {rare_crops: 10}\n", "config: data.rare_crops: must be at most 1, got 10 in my.yaml:1"),
+        ("data: {copy_paste: 0}\n", "config: data.copy_paste: must be more than 0, got 0 in my.yaml:1"),
+        (
+            "data: {copy_paste: 0.5}\ntrain: {batch_size: 1}\n",
+            "config: data.copy_paste: regions come from another labelled image of the batch; train.batch_size must be "
+            "at least 2 in my.yaml",
+        ),
+        ("method: {label_smoothing: 2}\n", "config: method.label_smoothing: must be from 0 to 1, got 2 in my.yaml:1"),
+        ("method: {thresh_quantile: q}\n", "config: method.thresh_quantile: expected a number, got 'q' in my.yaml:1"),
         ("train:\n  seed: 1\n  seed: 2\n", "config: train.seed: given twice in my.yaml:3"),
         ("train: {seed: 1}\ntrain: {seed: 2}\n", "config: train: given twice in my.yaml:2"),
         (

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from semiovs.audit.check import check_collection
-from semiovs.config.schema import DataConfig, OodConfig
+from semiovs.config.ood_section import OodConfig
+from semiovs.config.schema import DataConfig
 from semiovs.data import StepStream, ViewRequest
 from semiovs.errors import ConfigError, DataError
 from semiovs.registry import DATASETS, lookup

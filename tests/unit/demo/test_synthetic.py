@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.config.schema import DataConfig, OodConfig
+from semiovs.config.ood_section import OodConfig
+from semiovs.config.schema import DataConfig
 from semiovs.datasets.folder import FolderDataset
 from semiovs.demo import synthetic
 from semiovs.demo.synthetic import CLASSES, COLORS, OOD, TARGET, VOCABULARY, WorldSize, render_scene, write_world

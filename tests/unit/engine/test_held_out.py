@@ -111,6 +111,30 @@ def test_a_method_that_waits_for_scores_gets_some(root: Any, caplog: pytest.LogC
             _check_steering(toy_method("prevmatch", prev_snapshot=rule), neither)
 
 
+def test_a_moving_ood_weight_needs_labels_kept_aside(root: Any) -> None:
+    from contract.toy import toy_method
+
+    both = sources(root, held_out=2)
+    _check_steering(toy_method("unimatch", {"weight": "auto"}), both)
+    _check_steering(toy_method("unimatch", {"weight": 1.0}), changed(both, held_out=None))
+    with pytest.raises(ConfigError, match=r"ood\.weight: auto is lowered by .* give data\.held_out=N"):
+        _check_steering(toy_method("unimatch", {"weight": "auto"}), changed(both, held_out=None))
+
+
+def test_a_halved_ood_weight_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    from contract.toy import toy_method
+
+    learner = learner_of()
+    learner.method = toy_method("fixmatch", {"weight": "auto"})
+    scores = iter([60.0, 50.0, 50.0, 50.0])
+    hook = HeldOutHook(lambda model: {"miou": next(scores)}, [], every=1, total_steps=4)
+    for step in (1, 2, 3, 4):
+        learner.step = step
+        hook(learner)
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["step 3: mIoU on held-out labels fell behind its best in 2 evaluations: ood.weight 1 -> 0.5"]
+
+
 def test_a_run_of_a_version_without_the_key_goes_on() -> None:
     card = {"vocabulary": None}
     saved = {"format": 1, "card": card, "settings": {"optim.lr": "0.1"}}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiovs.config.schema import DataConfig, OodConfig
+from semiovs.config.ood_section import OodConfig
+from semiovs.config.schema import DataConfig
 from semiovs.data import StepStream, ViewRequest, batch_digest, loader
 from semiovs.errors import DataError, MissingExtraError
 from semiovs.images.containers import container as containers

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from semiovs.config import load_config
-from semiovs.config.schema import CacheConfig, DataConfig, OodConfig
+from semiovs.config.ood_section import OodConfig
+from semiovs.config.schema import CacheConfig, DataConfig
 from semiovs.data import StepStream, ViewRequest, batch_digest, loader
 from semiovs.errors import ConfigError, DataError
 from semiovs.images import pixel_cache

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from semiovs.audit.check import check_collection
-from semiovs.config.schema import DataConfig, OodConfig
+from semiovs.config.ood_section import OodConfig
+from semiovs.config.schema import DataConfig
 from semiovs.data import StepStream, ViewRequest, batch_digest, loader
 from semiovs.errors import DataError
 from semiovs.images.containers import container as containers
