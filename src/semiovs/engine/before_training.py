@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
@@ -19,8 +18,6 @@ from semiovs.images.image import read_size
 from semiovs.methods.criterion import balance_classes
 from semiovs.models.weight_catalog import describe_encoder
 from semiovs.registry import SEGMENTERS, lookup
-
-log = logging.getLogger(__name__)
 
 #: Stream -> pixels of each id in its masks or labels, (256,).
 Counts = Mapping[str, NDArray[np.int64]]
@@ -58,27 +55,20 @@ def look_ahead(config: Config, sources: Collection, counts: Counts) -> Iterator[
     yield from find_unseen_dilations(config, sources)
 
 
-def choose_rare_classes(
-    config: Config, names: tuple[str, ...], count: Callable[[], NDArray[np.int64]]
-) -> RareClasses | None:
-    """Rare classes for `data.rare_crops` and `data.copy_paste`, which are logged; None where neither is set.
-
-    count: pixels of each id in the labelled masks, (256,).
+def describe_rare_classes(rare: RareClasses | None, names: tuple[str, ...]) -> str | None:
+    """The classes that `data.rare_crops` and `data.copy_paste` draw, the rarest first, with their share of the labelled
+    pixels; None where neither is set.
     """
-    crops, paste = config.data.rare_crops, config.data.copy_paste
-    if crops is None and paste is None:
+    if rare is None:
         return None
-    found = RareClasses.of(count()[: len(names)].tolist(), crops=crops, paste=paste)
-    order = sorted((k for k, weight in enumerate(found.rarity) if weight), key=lambda k: -found.rarity[k])
-    if order:
-        shares = [f"{names[k]} {100 / found.rarity[k]:.3g} %" for k in order]
-        log.info("rare classes (data.rare_crops, data.copy_paste): %s", join_names(shares, 12))
-    else:
-        log.warning(
+    order = sorted((k for k, weight in enumerate(rare.rarity) if weight), key=lambda k: -rare.rarity[k])
+    if not order:
+        return (
             "no class has fewer labelled pixels than the mean of the classes, so data.rare_crops and data.copy_paste "
             "change nothing; leave them out"
         )
-    return found
+    shares = [f"{names[k]} {100 / rare.rarity[k]:.3g} %" for k in order]
+    return f"rare classes (data.rare_crops, data.copy_paste): {join_names(shares, 12)}"
 
 
 def find_untaught_classes(config: Config, sources: Collection, counts: Counts) -> Iterator[Note]:

@@ -29,7 +29,7 @@ from semiovs.data import (
 from semiovs.data.collection import LABELED, Collection
 from semiovs.data.label_source import ShuffledLabels
 from semiovs.data.rare_classes import RareClasses
-from semiovs.engine.before_training import Counts, choose_rare_classes, fill_class_weights, look_ahead
+from semiovs.engine.before_training import Counts, fill_class_weights, look_ahead
 from semiovs.engine.checkpoint_state import CheckpointIdentity, collect_settings
 from semiovs.engine.distributed import World, count_local_processes
 from semiovs.engine.finite_guard import FiniteGuard
@@ -265,7 +265,11 @@ def _measure_class_weights(config: Config, sources: Collection, counts: Counts, 
 
 def _find_rare_classes(config: Config, sources: Collection, counts: Counts, world: World) -> RareClasses | None:
     """What `data.rare_crops` and `data.copy_paste` ask for; None without them."""
-    return choose_rare_classes(config, sources.vocabulary.names, lambda: _count_labeled(sources, counts, world))
+    crops, paste = config.data.rare_crops, config.data.copy_paste
+    if crops is None and paste is None:
+        return None
+    pixels = _count_labeled(sources, counts, world)[: len(sources.vocabulary)]
+    return RareClasses.of(pixels.tolist(), crops=crops, paste=paste)
 
 
 def _count_labeled(sources: Collection, counts: Counts, world: World) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from semiovs.config import LoadedConfig, load_config
 from semiovs.config.schema import Config
 from semiovs.data import LoadingStoppedError
 from semiovs.data.collection import Collection
-from semiovs.engine.before_training import describe_class_weights
+from semiovs.engine.before_training import describe_class_weights, describe_rare_classes
 from semiovs.engine.checkpoint import Checkpoints
 from semiovs.engine.checkpoint_state import require_same_run, restore
 from semiovs.engine.distributed import World, count_restarts, join_processes
@@ -151,8 +151,10 @@ def _open_checkpoints(config: Config, run: Run) -> Checkpoints:
 def _train(experiment: Experiment, run: Run, host: Host) -> TrainingResult:
     world, learner = experiment.world, experiment.learner
     log.info("%s", experiment.summary())
-    if weights := describe_class_weights(experiment.config, experiment.sources.vocabulary.names):
-        log.info("%s", weights)
+    names = experiment.sources.vocabulary.names
+    weights = describe_class_weights(experiment.config, names)
+    for line in filter(None, (weights, describe_rare_classes(experiment.stream.augment.rare, names))):
+        log.info("%s", line)
     checkpoints = _open_checkpoints(experiment.config, run)
     learner.guard.last_good = lambda: _to_text(checkpoints.newest_path())
     if world.is_main:

@@ -28,7 +28,7 @@ def leaves(value: Any, name: str) -> dict[str, Tensor]:
 def whole_target() -> Target:
     torch.manual_seed(0)
     label, valid = torch.randint(0, K, (2, 4, 4)), torch.rand(2, 4, 4) > 0.3
-    return Target(label, torch.rand(2, 4, 4), valid, weight=torch.rand(2, 4, 4))
+    return Target(label, torch.rand(2, 4, 4), valid, weight=torch.rand(2, 4, 4), probability=torch.rand(2, 4, 4))
 
 
 @pytest.mark.parametrize("kind", ["target", "batch"])

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from semiovs.config.schema import Config
 from semiovs.data import StepStream, ViewRequest, batch_digest
 from semiovs.data.batch import Labeled
 from semiovs.data.draws import ItemDraws
 from semiovs.data.rare_classes import RareClasses
 from semiovs.data.transforms import Geometry
-from semiovs.engine.before_training import choose_rare_classes
+from semiovs.engine.before_training import describe_rare_classes
 from unit import toy_data
 
 RARE = RareClasses.of([900, 60, 40, 0], crops=1.0, paste=1.0)
@@ -160,16 +159,9 @@ def test_both_pipelines_have_the_same_labels_and_rare_ones_more_often(sources: A
         assert (found == 2).any((1, 2)).float().mean() > (masks(None, "fast") == 2).any((1, 2)).float().mean()
 
 
-def test_the_configuration_asks_for_them(caplog: pytest.LogCaptureFixture) -> None:
-    def count() -> Any:
-        return np.array([900, 60, 40, *[0] * 253])
-
-    names = ("sky", "road", "car")
-    assert choose_rare_classes(Config(), names, count) is None
-    config = Config.model_validate({"data": {"rare_crops": 0.3, "copy_paste": 0.5}})
-    with caplog.at_level("INFO", logger="semiovs"):
-        found = choose_rare_classes(config, names, count)
-    assert found == RareClasses.of([900, 60, 40], crops=0.3, paste=0.5)
-    assert "rare classes (data.rare_crops, data.copy_paste): car 4 %, road 6 %" in caplog.text
-    choose_rare_classes(config, names, lambda: np.array([5, 5, 5, *[0] * 253]))
-    assert "change nothing; leave them out" in caplog.text
+def test_the_log_says_which_classes_are_rare():
+    names = ("ground", "thing", "other")
+    assert describe_rare_classes(None, names) is None
+    line = describe_rare_classes(RareClasses.of([90, 8, 2], crops=0.5), names)
+    assert line == "rare classes (data.rare_crops, data.copy_paste): other 2 %, thing 8 %"
+    assert "no class has fewer" in str(describe_rare_classes(RareClasses.of([5, 5, 5], paste=1.0), names))
