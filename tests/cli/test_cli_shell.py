@@ -420,12 +420,13 @@ def test_init_never_overwrites(folder, capsys):
 @pytest.mark.parametrize(
     ("memory", "sizes"),
     [
-        (None, {"train.batch_size": 4, "train.steps": 900, "train.eval_every": 225}),
-        (24 * 2**30, {"train.batch_size": 5, "train.steps": 1000}),
+        (None, {"data.crop_size": 96, "train.batch_size": 4, "train.steps": 900, "train.eval_every": 225}),
+        (6 * 2**30, {"data.crop_size": 96, "train.batch_size": 5, "train.steps": 1000}),
+        (24 * 2**30, {"data.crop_size": 98, "model.dilations": None, "train.batch_size": 5, "train.steps": 1000}),
     ],
 )
 def test_init_chooses_sizes_for_the_images_and_the_machine(tmp_path, monkeypatch, capsys, memory, sizes):
-    sizes = {"data.crop_size": 96, "model.dilations": [1, 3, 5], **sizes}
+    sizes = {key: value for key, value in {"model.dilations": [1, 3, 5], **sizes}.items() if value is not None}
     monkeypatch.setattr("semiovs.images.discover.starter_file.find_gpu_memory", lambda: memory)
     for name in "abcde":
         for path in (tmp_path / f"images/{name}.jpg", tmp_path / f"masks/{name}.png"):
@@ -436,7 +437,7 @@ def test_init_chooses_sizes_for_the_images_and_the_machine(tmp_path, monkeypatch
     assert told["sizes"] == sizes
     values = load_config(told["file"]).values()
     assert {key: values[key] for key in sizes} == sizes
-    line = "  crop_size: 96   # pixels; the short side of the images is usually 100; no crop need be larger\n"
+    line = f"  crop_size: {sizes['data.crop_size']}   # pixels; the short side of the images is usually 100; no crop need be larger\n"
     assert line in (tmp_path / "semiovs.yaml").read_text()
 
 
