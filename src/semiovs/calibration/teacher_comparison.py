@@ -102,12 +102,12 @@ class TeacherComparison:
         """Whether the chosen teacher beats the labelled images themselves."""
         known = next((one for one in self.teachers if one.name == BASELINE), None)
         if known is None:
-            return f" Not compared with `{BASELINE}`, which needs the labelled images alone: add it to the list."
+            return f" Not compared with {BASELINE}, which need the labelled images alone: add it to the list."
         if self.chosen is known:
             return " It knows what the labelled images show and nothing else: no other teacher is shown to know more."
         if self.chosen is not self.teachers[0] or not known.is_told_apart:
-            return f" That it knows more than the labelled images tell (`{BASELINE}`: {known.miou:.1f}) is not shown."
-        return f" It beats `{BASELINE}`, which needs the labelled images alone, by {_describe_gap(known)} points."
+            return f" That it knows more than the labelled images tell ({BASELINE}: {known.miou:.1f}) is not shown."
+        return f" It beats {BASELINE}, which need the labelled images alone, by {_describe_gap(known)} points."
 
     def table(self) -> Table:
         """One row a teacher."""
