@@ -102,7 +102,7 @@ class TeacherComparison:
         """Whether the chosen teacher beats the labelled images themselves."""
         known = next((one for one in self.teachers if one.name == BASELINE), None)
         if known is None:
-            return f" Not compared with {BASELINE}, which need the labelled images alone: add it to the list."
+            return f" Not compared with {BASELINE}, which need the labelled images alone: add them to the list."
         if self.chosen is known:
             return " It knows what the labelled images show and nothing else: no other teacher is shown to know more."
         if self.chosen is not self.teachers[0] or not known.is_told_apart:

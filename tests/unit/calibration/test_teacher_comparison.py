@@ -42,7 +42,7 @@ def test_the_best_one_is_used_where_it_is_better_for_sure():
     assert made.chosen.title == "slow"
     assert made.teachers[1].is_told_apart
     assert made.advice.startswith("Use slow: ")
-    assert "It beats prototypes, which needs the labelled images alone, by " in made.advice
+    assert "It beats prototypes, which need the labelled images alone, by " in made.advice
     assert [row["teacher"] for row in made.table()] == ["slow", "prototypes"]
 
 
