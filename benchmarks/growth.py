@@ -145,6 +145,10 @@ def chart(result: Mapping[str, Any], path: Path) -> None:
         axes.loglog(x, y, "o-", color="#3b6ea5", markersize=3)
         if curve["bend"] is not None:
             axes.axvline(curve["bend"]["at"], color="#c0504d", linewidth=0.8, linestyle=":")
+        axes.minorticks_off()
+        axes.set_xticks(x, [f"{value:,g}" for value in x])
+        ends = (y.min(), y.max())
+        axes.set_yticks(ends, [f"{value:.3g}" for value in ends])
         axes.set_title(f"{curve['name']}: {curve['exponent']:g}", fontsize=8)
         axes.set_xlabel(curve["axis"])
         axes.set_ylabel(f"{curve['what']}, {curve['unit']}")
