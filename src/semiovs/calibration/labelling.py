@@ -17,7 +17,7 @@ from semiovs.engine.teacher_choice import Agree, TeacherChoice
 from semiovs.errors import DataError, UsageError
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.progress import Say
-from semiovs.registry import DATASETS, lookup
+from semiovs.registry import DATASETS, TEACHERS, lookup
 
 
 def label_with(
@@ -45,6 +45,8 @@ def label_with(
     choice = resolve_teacher(asked, task, config, agree=agree, say=say)
 
     def build() -> tuple[OpenVocabModel, dict[str, Any]]:
+        if task.alone and getattr(lookup(TEACHERS, choice.name, kind="teacher").load(), "learns", False) is True:
+            raise _refuse_alone(choice.name)
         model = choice.build()
         if model.learns:
             model = _teach(model, choice.name, task, config)
@@ -59,12 +61,16 @@ def label_with(
 def _teach(model: OpenVocabModel, name: str, task: LabellingTask, config: Config) -> OpenVocabModel:
     """A teacher that has learnt from the labelled images of the configuration."""
     if task.alone:
-        raise UsageError(
-            f"teacher '{name}' learns from labelled images: name a configuration with data.labeled (semiovs label "
-            f"CONFIG --images DIR --out DIR --teacher {name}); `semiovs init FOLDER` writes one"
-        )
+        raise _refuse_alone(name)
     found: Collection = lookup(DATASETS, config.data.name, kind="data set").load()(config.data).labeled()
     return model.learn(list_labeled(found, find_units(found, copies=True)), task.vocabulary)
+
+
+def _refuse_alone(name: str) -> UsageError:
+    return UsageError(
+        f"teacher '{name}' learns from labelled images: name a configuration with data.labeled (semiovs label "
+        f"CONFIG --images DIR --out DIR --teacher {name}); `semiovs init FOLDER` writes one"
+    )
 
 
 @contextmanager

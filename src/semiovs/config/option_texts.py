@@ -93,6 +93,8 @@ def parse_shard(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
     if not match:
         raise UsageError(f"--shard {text}: expected I/N, like 0/4")
+    if not int(match[2]):
+        raise UsageError(f"--shard {text}: N, the number of shards, must be at least 1")
     return int(match[1]), int(match[2])
 
 

@@ -373,7 +373,7 @@ class Config(Section):
             raise ValueError(f"eval.stride: must be at most the window, {window}, got {self.eval.stride}")
         if self.data.copy_paste is not None and self.train.batch_size < 2:
             raise ValueError(
-                "data.copy_paste: regions come from another labelled image of the batch; train.batch_size must be at "
-                "least 2"
+                "data.copy_paste: regions come from another labelled image of the batch, which needs "
+                f"train.batch_size=2 or more, got {self.train.batch_size}"
             )
         return self

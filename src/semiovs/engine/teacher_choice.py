@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from semiovs.config.option_texts import parse_map, parse_set
 from semiovs.errors import DataError, UsageError, WeightsError
 from semiovs.progress import Say
-from semiovs.registry import DATASETS, lookup
+from semiovs.registry import DATASETS, TEACHERS, lookup
 from semiovs.vocab.rules import require_words
 
 if TYPE_CHECKING:
@@ -51,7 +51,12 @@ class TeacherChoice:
         """
         from semiovs.ovs import build_ovs
 
-        return build_ovs(self.name, weights=self.weights, **self.options())
+        options, known = self.options(), lookup(TEACHERS, self.name, kind="teacher").options
+        if "weights" in options:
+            raise UsageError("--set weights=…: give the file with --weights FILE")
+        if self.root is not None and "root" not in known:
+            raise UsageError(f"--from {self.root}: for masks or scores that exist (--teacher masks), not '{self.name}'")
+        return build_ovs(self.name, weights=self.weights, **options)
 
     def resolve(
         self, vocabulary: Vocabulary, *, answers: Path | None = None, ids: Iterable[str] = (), agree: Agree, say: Say

@@ -26,6 +26,11 @@ def build_ovs(name: str, *, weights: str | Path | None = None, **options: Any) -
     """
     entry = lookup(TEACHERS, name, kind="teacher")
     check_options(entry, options, kind="teacher")
+    options = {key: value for key, value in options.items() if value is not None}  # null: the default
+    for key, value in options.items():
+        option = entry.options[key]
+        if not option.takes_rows and (expected := option.explain_mismatch(value)) is not None:
+            raise UsageError(f"teacher '{name}': {key}: expected {expected}, got {value!r:.60}")
     if weights is not None:
         if "weights" not in entry.options:
             raise UsageError(f"teacher '{name}' has no weights; leave `weights` away")

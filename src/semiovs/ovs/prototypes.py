@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semiovs.errors import ConfigError, UsageError
+from semiovs.errors import ConfigError, UsageError, WeightsError
 from semiovs.models.decoders.linear import LinearProbe
 from semiovs.models.device import pick_device
 from semiovs.models.text.encoder import fingerprint
@@ -25,6 +26,28 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 #: Channels of all maps together, at most; the last map is read in any case.
 _WIDEST = 1536
+
+
+#: Settings of a student in messages -> what a teacher has in their place.
+_OWN_WORDS = (
+    ("set model.pretrained=FILE", "give --weights FILE"),
+    ("set model.pretrained to a file, or to false", "give --weights FILE"),
+    ("model.pretrained=", "--weights "),
+    ("model.pretrained", "--weights"),
+    ("model.output_stride", "output_stride"),
+)
+
+
+@contextmanager
+def _in_own_words() -> Iterator[None]:
+    """Errors of a student's encoder, with the options of a teacher."""
+    try:
+        yield
+    except (UsageError, WeightsError) as error:
+        text = str(error)
+        for theirs, ours in _OWN_WORDS:
+            text = text.replace(theirs, ours)
+        raise type(error)(f"teacher 'prototypes': {text}") from None
 
 
 class Prototypes(MappedModel):
@@ -64,9 +87,10 @@ class Prototypes(MappedModel):
             raise UsageError(f"teacher 'prototypes': short_side {short_side} is not between 32 and 4096 pixels")
         if temperature is not None and not 0.001 <= temperature <= 10:
             raise UsageError(f"teacher 'prototypes': temperature {temperature} is not between 0.001 and 10")
-        probe = LinearProbe(
-            1, pretrained=True if weights is None else str(weights), encoder=encoder, output_stride=output_stride
-        )
+        with _in_own_words():
+            probe = LinearProbe(
+                1, pretrained=True if weights is None else str(weights), encoder=encoder, output_stride=output_stride
+            )
         self.encoder, self.stride, self.short_side = encoder, probe.stride, short_side
         self.centres, self.temperature = centres, temperature
         self.identity = fingerprint(probe.backbone.state_dict())

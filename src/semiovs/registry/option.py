@@ -43,6 +43,12 @@ class Option:
         """Whether a list is among the values that it takes."""
         return any(_type_origin(kind) in _LISTS for kind in self.kinds)
 
+    @property
+    def takes_rows(self) -> bool:
+        """Whether a list of mappings is among them, of which its reader knows more than their type."""
+        inner = [typing.get_args(kind) for kind in self.kinds if _type_origin(kind) in _LISTS]
+        return any(_type_origin(args[0]) in (dict, Mapping) for args in inner if args)
+
     def _describe_kind(self, kind: Any) -> str:
         origin, inner = _type_origin(kind), typing.get_args(kind)
         if origin is Literal:

@@ -112,5 +112,15 @@ def _is_unfinished(path: Path) -> bool:
 
 
 def _describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    old, new = _flatten(old), _flatten(new)
     keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
     return ", ".join(f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in keys)
+
+
+def _flatten(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts with those of inner mappings under dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in facts.items():
+        inner = {f"{key}.{name}": each for name, each in value.items()} if isinstance(value, Mapping) else {key: value}
+        flat |= inner
+    return flat

@@ -95,8 +95,8 @@ def problems_of(text: str | None = None, *overrides: str, folder=None, name: str
         ("data: {copy_paste: 0}\n", "config: data.copy_paste: must be more than 0, got 0 in my.yaml:1"),
         (
             "data: {copy_paste: 0.5}\ntrain: {batch_size: 1}\n",
-            "config: data.copy_paste: regions come from another labelled image of the batch; train.batch_size must be "
-            "at least 2 in my.yaml",
+            "config: data.copy_paste: regions come from another labelled image of the batch, which needs "
+            "train.batch_size=2 or more, got 1",
         ),
         ("method: {label_smoothing: 2}\n", "config: method.label_smoothing: must be from 0 to 1, got 2 in my.yaml:1"),
         ("method: {thresh_quantile: q}\n", "config: method.thresh_quantile: expected a number, got 'q' in my.yaml:1"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from semiovs.errors import ConfigError, DataError, UsageError
+from semiovs.errors import ConfigError, DataError, UsageError, WeightsError
 from semiovs.ovs import build_ovs
 from semiovs.ovs.class_cells import share_out
 from semiovs.ovs.class_centres import TEMPERATURES
@@ -127,3 +127,23 @@ def test_through_windows_and_scales_it_learns_from_what_it_will_see():
     assert taught.describe()["learnt"]["images"] == 3
     assert [len(views._cuts[image]) for image in images] == [3, 3, 3]  # two windows, and the small image
     assert accuracy(taught) > 0.45
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"short_side": "abc"}, "short_side: expected an integer, got 'abc'"),
+        ({"short_side": [180]}, "short_side: expected an integer"),
+        ({"temperature": True}, "temperature: expected a number, got True"),
+        ({"temperature": float("nan")}, "temperature nan is not between"),
+        ({"centres": 1.5}, "centres: expected an integer, got 1.5"),
+        ({"encoder": [1]}, "encoder: expected text"),
+        ({"output_stride": 7}, "teacher 'prototypes': output_stride 7: must be one of"),
+        ({"encoder": "tiny"}, "give --weights FILE"),
+    ],
+)
+def test_values_of_another_kind_are_one_line(options, said):
+    with pytest.raises((UsageError, WeightsError)) as caught:
+        build_ovs("prototypes", **{"encoder": "small", "device": "cpu", **options})
+    assert said in str(caught.value)
+    assert "model." not in str(caught.value)
