@@ -45,8 +45,8 @@ def label_with(
     choice = resolve_teacher(asked, task, config, agree=agree, say=say)
 
     def build() -> tuple[OpenVocabModel, dict[str, Any]]:
-        if task.alone and getattr(lookup(TEACHERS, choice.name, kind="teacher").load(), "learns", False) is True:
-            raise _refuse_alone(choice.name)
+        if task.alone and choice.name in TEACHERS and getattr(TEACHERS[choice.name].load(), "learns", False) is True:
+            raise _refuse_alone(choice.name)  # before any weights are asked for
         model = choice.build()
         if model.learns:
             model = _teach(model, choice.name, task, config)

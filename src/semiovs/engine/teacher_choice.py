@@ -51,10 +51,10 @@ class TeacherChoice:
         """
         from semiovs.ovs import build_ovs
 
-        options, known = self.options(), lookup(TEACHERS, self.name, kind="teacher").options
+        options = self.options()
         if "weights" in options:
             raise UsageError("--set weights=…: give the file with --weights FILE")
-        if self.root is not None and "root" not in known:
+        if self.root is not None and "root" not in lookup(TEACHERS, self.name, kind="teacher").options:
             raise UsageError(f"--from {self.root}: for masks or scores that exist (--teacher masks), not '{self.name}'")
         return build_ovs(self.name, weights=self.weights, **options)
 
