@@ -16,7 +16,7 @@ from semiovs.engine.guards import Note, join_names
 from semiovs.errors import DataError
 from semiovs.images.image import read_size
 from semiovs.methods.criterion import balance_classes
-from semiovs.models.weight_catalog import describe_encoder
+from semiovs.models.encoders import describe_encoder
 from semiovs.registry import SEGMENTERS, lookup
 
 #: Stream -> pixels of each id in its masks or labels, (256,).

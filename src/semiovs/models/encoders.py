@@ -18,6 +18,7 @@ from semiovs.models.segmenter import Normalization
 from semiovs.models.small_encoder import SmallEncoder, shipped_weights
 from semiovs.models.tiny_encoder import TinyEncoder
 from semiovs.models.weight_catalog import (
+    Weights,
     explain_download,
     find_by_encoder,
     find_file,
@@ -29,6 +30,8 @@ from semiovs.models.xception import Xception65
 OUTPUT_STRIDES = (8, 16, 32)
 #: Stride of the map with fine detail.
 LOW_STRIDE = 4
+#: Parts of the identifiers of licences, as timm has them, that leave no commercial use.
+_NON_COMMERCIAL = ("cc-by-nc", "noncommercial", "apple-amlr")
 _INSTEAD = "use a convolutional encoder such as resnet101s, resnet18 or efficientnet_lite0"
 #: The published backbones; from scratch they start without timm's zeroed last BatchNorm of each block.
 _REFERENCE: dict[str, dict[str, Any]] = {
@@ -83,6 +86,30 @@ def build_encoder(
 def is_own_encoder(name: str) -> bool:
     """Whether the encoder is one of ours, for which timm is not imported."""
     return name in _OWN
+
+
+def describe_encoder(encoder: str) -> Weights | None:
+    """The published weights of an encoder: as the catalogue has them, else timm; None where neither does."""
+    return find_by_encoder(encoder) or (None if is_own_encoder(encoder) else _ask_timm(encoder))
+
+
+def _ask_timm(encoder: str) -> Weights | None:
+    import timm
+
+    facts = timm.get_pretrained_cfg(encoder) if timm.is_model(encoder) else None
+    if facts is None or not facts.hf_hub_id:
+        return None
+    licence = str(facts.license or "unknown")
+    return Weights(
+        encoder,
+        "encoder",
+        f"{encoder}.{facts.tag}" if facts.tag else encoder,
+        f"model.encoder={encoder} model.pretrained=true",
+        licence=None if licence == "unknown" else f"{licence}, as timm states it",
+        hub=str(facts.hf_hub_id),
+        encoder=encoder,
+        restricts="not for commercial use" if any(part in licence for part in _NON_COMMERCIAL) else None,
+    )
 
 
 def encoder_names() -> list[str]:

@@ -20,8 +20,6 @@ from semiovs.env import weights_dir
 from semiovs.errors import UsageError, did_you_mean
 
 KINDS = ("encoder", "text", "teacher", "checkpoint")
-#: Parts of the identifiers of licences, as timm has them, that leave no commercial use.
-_NON_COMMERCIAL = ("cc-by-nc", "noncommercial", "apple-amlr")
 #: Endings of weight files.
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
@@ -122,30 +120,6 @@ def lookup(name: str) -> Weights:
 def find_by_encoder(encoder: str) -> Weights | None:
     """The published weights of an encoder, where the catalogue has them."""
     return next((row for row in catalogue().values() if row.encoder == encoder), None)
-
-
-def describe_encoder(encoder: str) -> Weights | None:
-    """The published weights of an encoder: as the catalogue has them, else timm; None where neither does."""
-    return find_by_encoder(encoder) or _ask_timm(encoder)
-
-
-def _ask_timm(encoder: str) -> Weights | None:
-    import timm
-
-    facts = timm.get_pretrained_cfg(encoder) if timm.is_model(encoder) else None
-    if facts is None or not facts.hf_hub_id:
-        return None
-    licence = str(facts.license or "unknown")
-    return Weights(
-        encoder,
-        "encoder",
-        f"{encoder}.{facts.tag}" if facts.tag else encoder,
-        f"model.encoder={encoder} model.pretrained=true",
-        licence=None if licence == "unknown" else f"{licence}, as timm states it",
-        hub=str(facts.hf_hub_id),
-        encoder=encoder,
-        restricts="not for commercial use" if any(part in licence for part in _NON_COMMERCIAL) else None,
-    )
 
 
 def find_by_clip(model: str, tag: str) -> Weights | None:

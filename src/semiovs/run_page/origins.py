@@ -15,7 +15,8 @@ from semiovs.config.load import ABSENT, find_differences
 from semiovs.config.schema import Config
 from semiovs.config.yaml_reader import format_inline
 from semiovs.errors import SemiovsError
-from semiovs.models.weight_catalog import Weights, catalogue, describe_encoder
+from semiovs.models.encoders import describe_encoder
+from semiovs.models.weight_catalog import Weights, catalogue
 from semiovs.store.meta import StoreMeta
 
 #: Characters of a value that are shown.

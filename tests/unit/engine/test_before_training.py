@@ -1,5 +1,7 @@
 """Dilations that no crop is large enough for."""
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -70,3 +72,11 @@ def test_an_encoder_that_was_never_trained_is_told(settings, told):
     notes = [note.text for note in find_random_encoder(load_config(None, settings).config)]
     assert len(notes) == told
     assert all("model.pretrained=true takes published ones (https://" in text for text in notes)
+
+
+def test_our_own_encoders_do_not_import_timm(monkeypatch):
+    """It takes seconds, and torchvision with it."""
+    monkeypatch.setitem(sys.modules, "timm", None)
+    for settings in (["model.encoder=small", "model.pretrained=true"], ["model.encoder=tiny"]):
+        config = load_config(None, settings).config
+        assert [*find_restricted_weights(config), *find_random_encoder(config)] == []

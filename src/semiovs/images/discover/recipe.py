@@ -15,7 +15,7 @@ _LOCKED, _TUNED, _BASE = 8 * 2**30, 12 * 2**30, 20 * 2**30
 #: Side of a patch of DINOv2, and the crop that it was trained for.
 _PATCH, _CROP = 14, 518
 _LEAST_CROP = 32
-_SMALL_VIT, _BASE_VIT = "vit_small_patch14_dinov2", "vit_base_patch14_dinov2"
+_BASE_VIT = "vit_base_patch14_dinov2"
 
 
 @dataclass(frozen=True)
