@@ -8,11 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from semiovs.array_files import read_array
 from semiovs.errors import DataError, UsageError
 from semiovs.images.conventions import MASK_SUFFIXES
 from semiovs.images.discover.layouts import IMAGE_FOLDERS, MASK_FOLDERS
@@ -20,6 +18,7 @@ from semiovs.images.file_names import normalize_name
 from semiovs.images.folder_walk import walk_files
 from semiovs.images.masks import MaskReader
 from semiovs.ovs.base import OpenVocabModel
+from semiovs.ovs.score_maps import read_score_map
 from semiovs.vocab.vocabulary import Vocabulary
 
 _SCORE_SUFFIXES = (".npz", ".npy")
@@ -31,11 +30,12 @@ class MasksTeacher(OpenVocabModel):
     """Labels made elsewhere: by another model, another tool, or by hand.
 
     root: folder with ``<id><suffix>.png`` (any mask that `MaskReader` reads) or ``<id><suffix>.npy`` / ``.npz`` with
-    class scores (K, H, W) in [0, 1]. Where the id itself is not there, a file of the same name is taken, if one of the
-    two paths ends with the other (folders called ``images``, ``masks`` and the like aside), and there is only one; a
-    file belongs to one image. encoding, map: as in the configuration section `data.masks`.
+    class scores (K, H, W), see `read_score_map`. Where the id itself is not there, a file of the same name is taken, if
+    one of the two paths ends with the other (folders called ``images``, ``masks`` and the like aside), and there is
+    only one; a file belongs to one image. encoding, map: as in the configuration section `data.masks`.
 
-    Confidence is 1 everywhere for a mask, and the highest score for a score map. Sizes must be those of the images.
+    Confidence is 1 everywhere for a mask, and the highest score for a score map. Masks must have the size of their
+    images; score maps may be smaller.
 
     Raises:
         UsageError: no folder is given; DataError: it is not there, or holds no such file.
@@ -78,11 +78,11 @@ class MasksTeacher(OpenVocabModel):
     def scores(
         self, images: Sequence[Tensor], vocabulary: Vocabulary, *, ids: Sequence[str] | None = None
     ) -> list[Tensor]:
-        """Score maps unchanged; masks as 1 for the class and 0 for the others (all 0 where ignored)."""
+        """Score maps at the image's size; masks as 1 for the class and 0 for the others (all 0 where ignored)."""
         found = []
         for image, path in zip(images, self._find_all(ids, len(images)), strict=True):
             if path.suffix.lower() in _SCORE_SUFFIXES:
-                found.append(self._read_score_map(path, image, vocabulary))
+                found.append(read_score_map(path, len(vocabulary), _get_size(image)))
             else:
                 mask = self._read_mask(path, image, vocabulary)
                 found.append((mask[None] == torch.arange(len(vocabulary))[:, None, None]).float())
@@ -95,7 +95,8 @@ class MasksTeacher(OpenVocabModel):
         labels, confidences = [], []
         for image, path in zip(images, self._find_all(ids, len(images)), strict=True):
             if path.suffix.lower() in _SCORE_SUFFIXES:
-                confidence, label = self._read_score_map(path, image, vocabulary).max(dim=0)
+                scores = read_score_map(path, len(vocabulary), _get_size(image))
+                confidence, label = scores.max(dim=0)
             else:
                 label = self._read_mask(path, image, vocabulary)
                 confidence = torch.ones(label.shape)
@@ -169,24 +170,14 @@ class MasksTeacher(OpenVocabModel):
         _require_size(path, mask.shape, image)
         return mask
 
-    def _read_score_map(self, path: Path, image: Tensor, vocabulary: Vocabulary) -> Tensor:
-        def check(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-            if len(shape) != 3 or shape[0] != len(vocabulary) or not np.issubdtype(dtype, np.floating):
-                raise DataError(
-                    f"{path}: {dtype} array of shape {shape}; "
-                    f"class scores must be floats of shape ({len(vocabulary)}, height, width)"
-                )
-            _require_size(path, shape, image)
-
-        tensor = torch.from_numpy(read_array(path, "scores", check).astype(np.float32))
-        if not bool(((tensor >= 0) & (tensor <= 1)).all()):
-            raise DataError(f"{path}: scores must lie within [0, 1] (probabilities, not logits)")
-        return tensor
-
 
 def _list_folders(path: Path) -> list[str]:
     """Folders of a path, but those that say what its files are."""
     return [normalize_name(name) for name in path.parent.parts if name not in _PLAIN_FOLDERS]
+
+
+def _get_size(image: Tensor) -> tuple[int, int]:
+    return image.shape[-2], image.shape[-1]
 
 
 def _require_size(path: Path, shape: Sequence[int], image: Tensor) -> None:

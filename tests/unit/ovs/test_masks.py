@@ -94,8 +94,11 @@ def test_score_maps(tmp_path, suffix):
     ("array", "message"),
     [
         (np.zeros((2, 2, 4), np.float32), r"\(3, height, width\)"),
-        (np.zeros((3, 2, 4), np.int64), "must be floats"),
+        (np.zeros((3, 2, 4), np.int64), "must be floats or uint8"),
+        (np.zeros((3, 2, 4), np.uint16), "must be floats or uint8"),
         (np.zeros((3, 4, 2), np.float32), "2x4, but its image is 4x2"),
+        (np.zeros((3, 0, 4), np.float32), "4x0, but its image is 4x2"),
+        (np.zeros((3, 3, 6), np.uint8), "6x3, but its image is 4x2"),
         (np.full((3, 2, 4), 7.5, np.float32), "not logits"),
         (np.full((3, 2, 4), np.nan, np.float32), r"\[0, 1\]"),
         (np.array([{}], dtype=object), "cannot be read as an array"),
@@ -105,6 +108,28 @@ def test_wrong_score_maps(tmp_path, array, message):
     np.save(tmp_path / "1.npy", array, allow_pickle=True)
     with pytest.raises(DataError, match=message):
         label_one(build_ovs("masks", root=tmp_path), "1")
+
+
+def test_small_uint8_score_maps_say_what_full_size_floats_do(tmp_path):
+    small = np.random.default_rng(0).integers(0, 256, (3, 9, 12), dtype=np.uint8)
+    image = torch.zeros(3, 35, 47)  # four times as large, but for rounding
+    full = torch.nn.functional.interpolate(torch.from_numpy(small / 255.0)[None], (35, 47), mode="bilinear")[0].numpy()
+    for name, array in {"small": small, "full": full}.items():
+        (tmp_path / name).mkdir()
+        np.savez_compressed(tmp_path / name / "1.npz", scores=array)
+    teachers = [build_ovs("masks", root=tmp_path / name) for name in ("small", "full")]
+    (found,), (wanted,) = (teacher.scores([image], CLASSES, ids=["1"]) for teacher in teachers)
+    assert found.shape == (3, 35, 47)
+    assert torch.allclose(found, wanted, atol=1e-6)
+    (labels, _), (same, _) = (teacher.label([image], CLASSES, ids=["1"]) for teacher in teachers)
+    assert (labels[0] == same[0]).all()
+    assert labels[0].unique().numel() == 3
+
+
+def test_a_small_score_map_of_other_proportions_is_refused(tmp_path):
+    np.save(tmp_path / "1.npy", np.zeros((3, 12, 9), np.uint8))
+    with pytest.raises(DataError, match=r"9x12, but its image is 47x35; score maps .* in the same proportions"):
+        build_ovs("masks", root=tmp_path).scores([torch.zeros(3, 35, 47)], CLASSES, ids=["1"])
 
 
 @pytest.mark.parametrize("name", ["1.npy", "1.npz", "1.png"])
