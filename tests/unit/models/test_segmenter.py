@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from semiovs.config.schema import OptimConfig
 from semiovs.errors import UsageError
+from semiovs.methods import build_method
 from semiovs.models import Segmenter, build_segmenter
 
 
@@ -34,6 +36,23 @@ def test_gradient_reaches_every_parameter():
     gradients = {name: p.grad for name, p in model.named_parameters()}
     assert len(gradients) > 10
     assert [name for name, grad in gradients.items() if grad is None or not grad.isfinite().all()] == []
+
+
+def test_a_locked_encoder_is_not_trained_and_keeps_its_statistics():
+    model = tiny(locked=True)
+    method = build_method("supervised", model, num_classes=5).train()
+    before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
+    assert model.head.training
+    assert [feature.grad_fn for feature in model.encode(torch.randn(2, 3, 64, 64))] == [None, None]
+    model(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    assert {name for name, p in model.named_parameters() if p.grad is None} == {
+        f"backbone.{name}" for name, _ in model.backbone.named_parameters()
+    }
+    (optimizer,) = method.optimizers(OptimConfig(lr=0.1))
+    optimizer.step()
+    assert len(before) > 10
+    assert [name for name, value in model.backbone.state_dict().items() if not value.equal(before[name])] == []
+    assert [group["name"] for group in optimizer.param_groups] == ["head"]
 
 
 def test_encoding_does_not_change_features_in_place():

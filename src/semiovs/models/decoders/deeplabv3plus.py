@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +30,7 @@ class DeepLabV3Plus(Segmenter):
     num_classes: K of the logits; pretrained: encoder weights (see `build_encoder`); encoder: a timm name, `xception65`
     or `tiny`; output_stride: of the last encoder map (8, 16 or 32); dilations: of the pyramid, used as given (the
     original paper doubles them at output stride 8); channels: width of pyramid and fusion; norm: `batch`, or `group`
-    (encoder `tiny` only).
+    (encoder `tiny` only); locked: the encoder is not trained, and its BatchNorm keeps its statistics.
 
     Raises:
         UsageError: an option that cannot be taken, or an encoder that does not fit.
@@ -51,6 +53,7 @@ class DeepLabV3Plus(Segmenter):
         dilations: Sequence[int] = (6, 12, 18),
         channels: int = 256,
         norm: str = "batch",
+        locked: bool = False,
     ) -> None:
         super().__init__()
         check_num_classes(num_classes)
@@ -64,6 +67,9 @@ class DeepLabV3Plus(Segmenter):
         self.backbone = built.module
         self._add_head(dilations)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
+        self.locked = locked
+        if locked:
+            self.backbone.requires_grad_(False).eval()
 
     def _add_head(self, dilations: Sequence[int]) -> None:
         """Make what lies between encoder and classifier."""
@@ -76,7 +82,8 @@ class DeepLabV3Plus(Segmenter):
 
     def encode(self, image: Tensor) -> Features:
         """(B, 3, H, W) -> (stride-4 map, map at the output stride)."""
-        maps = self.backbone(image)
+        with torch.no_grad() if self.locked else nullcontext():
+            maps = self.backbone(image)
         low, high = self._levels
         return maps[low], maps[high]
 
@@ -87,6 +94,13 @@ class DeepLabV3Plus(Segmenter):
         pyramid = resize(self.head(high), low.shape[-2:])
         fused = self.fuse(torch.cat([self.reduce(low), pyramid], dim=1))
         return resize(self.classifier(fused), size)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode; a locked encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.locked:
+            self.backbone.eval()
+        return self
 
 
 class _Pyramid(nn.Module):
