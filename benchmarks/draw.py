@@ -63,10 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check = "--check" in (sys.argv[1:] if arguments is None else arguments)
     result = json.loads(RESULT.read_text("utf-8"))
     before = PAGE.read_text("utf-8")
-    on_gpu, grown, profiled = (_read(path) for path in (GPU, growth.OUT, profile.OUT))
+    on_gpu, grown, profiled, earlier = (_read(path) for path in (GPU, growth.OUT, profile.OUT, profile.BEFORE))
     after = gpu_page(page(before, result), on_gpu)
     after = replace_part(after, "growth", growth.table(grown))
-    after = replace_part(after, "profile", profile.table(profiled))
+    after = replace_part(after, "profile", profile.table(profiled, earlier))
     exported = EXPORT_PAGE.read_text("utf-8")
     compared = replace_part(exported, "exports", exports.table(_read(exports.OUT)))
     if check:

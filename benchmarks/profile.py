@@ -20,6 +20,8 @@ from benchmarks.gpu.profiles import profiled
 from semiovs.models import build_segmenter
 
 OUT = Path("docs/results/bench-profile.json")
+#: The same by the code before its steps and labelling were made faster, on the same machine (docs/performance.md).
+BEFORE = Path("docs/results/bench-profile-before.json")
 _CONCEPTS = 48
 #: What is profiled, by the beginning of its rows' names.
 SUBJECTS = ("UniMatch + OOD, a step", "SED base, an image")
@@ -65,14 +67,24 @@ def _of_teacher(place: Place) -> list[Measured]:
     return profiled(SUBJECTS[1], "trace-label", labelling.label(source, vocabulary, "fp32", 1, place), place)
 
 
-def table(result: Mapping[str, Any] | None) -> list[str]:
-    """For docs/performance.md."""
+def table(result: Mapping[str, Any] | None, before: Mapping[str, Any] | None = None) -> list[str]:
+    """For docs/performance.md. before: profiles of the earlier code, whose operators stand beside."""
     if result is None:
         return ["| what | top ten |", "|---|---|", *(f"| {name} | *not yet run* |" for name in SUBJECTS)]
-    load = " to ".join(f"{value:g}" for value in (*result["load"]["before"][:1], *result["load"]["after"][:1]))
-    lines = [f"Measured on {result['date']}: {result['hardware']['cpu']}, one thread (load average {load})."]
+    lines = [
+        f"Measured on {result['date']}: {result['hardware']['cpu']}, one thread (load average {_say_load(result)})."
+    ]
+    if before is not None:
+        lines.append(f"The code before: the same day and machine (load average {_say_load(before)}).")
+    earlier = {row["name"]: f"{row['value']:.3g}" for row in (before or {"rows": []})["rows"]}
     for name in SUBJECTS:
-        lines += ["", f"| {name} | ms | share, calls |", "|---|---:|---|"]
-        own = [row for row in result["rows"] if row["name"].startswith(name)]
-        lines += [f"| {row['name'][len(name) + 2 :]} | {row['value']:.3g} | {row['note']} |" for row in own]
+        lines += ["", f"| {name} | ms | share, calls |{' before, ms |' * bool(earlier)}"]
+        lines.append(f"|---|---:|---|{'---:|' * bool(earlier)}")
+        for row in (row for row in result["rows"] if row["name"].startswith(name)):
+            then = f" {earlier.get(row['name'], 'not among its ten')} |" * bool(earlier)
+            lines.append(f"| {row['name'][len(name) + 2 :]} | {row['value']:.3g} | {row['note']} |{then}")
     return lines
+
+
+def _say_load(result: Mapping[str, Any]) -> str:
+    return " to ".join(f"{value:g}" for value in (*result["load"]["before"][:1], *result["load"]["after"][:1]))

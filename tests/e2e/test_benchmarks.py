@@ -216,6 +216,12 @@ def test_profiles_name_ten_operators(tmp_path):
     counts = [sum(row["name"].startswith(name) for row in rows) for name in profile.SUBJECTS]
     assert counts == [11, 11]  # and the sum of them all
     assert {file.name for file in (tmp_path / "traces").iterdir()} == {"trace-step.json.gz", "trace-label.json.gz"}
+    result = json.loads(out.read_text("utf-8"))
+    earlier = {**result, "rows": [{**rows[0], "value": 7777.0}]}
+    lines = profile.table(result, earlier)
+    assert [line for line in lines if "7.78e+03" in line] == [line for line in lines if "all operators" in line][:1]
+    assert sum("not among its ten" in line for line in lines) == 21
+    assert not any("before" in line for line in profile.table(result))
 
 
 def test_exports_are_compared_with_their_models(tmp_path):

@@ -57,13 +57,13 @@ _YAML = """\
 #   semiovs compare {root} --seeds 6 --jobs 2
 data: {{root: world, crop_size: 48, scale: [0.8, 1.3], pipeline: fast, workers: 0}}
 model: {{name: deeplabv3plus, encoder: small, pretrained: true, output_stride: 16, dilations: [1, 2, 4], channels: 32}}
-method: {{name: unimatch, conf_thresh: 0.8}}
+method: {{name: unimatch, conf_thresh: 0.8, ema_decay: 0.95}}
 optim: {{name: adamw, lr: 0.001, head_lr_multiplier: 3, weight_decay: 0.01}}
 train:
   {{steps: {steps}, batch_size: 8, unlabeled_batch_size: 8, seed: {seed}, device: cpu, precision: fp32,
    eval_every: {every}, save_every: 1000000, log_every: 10, keep_last: 1}}
 eval: {{batch_size: 30}}
-ood: {{images: ood, labels: ood-labels, batch_size: 4}}
+ood: {{images: ood, labels: ood-labels, batch_size: 8}}
 run: {{log: []}}
 """
 
@@ -220,9 +220,9 @@ def _one_thread() -> Iterator[None]:
 
 
 def read_curve(run: Path) -> TrainingCurve:
-    """Read the scores of a training from its run directory."""
+    """Read the scores of a training's averaged student from its run directory."""
     rows = read_metrics(run / "metrics.jsonl")
-    scores = [row for row in rows if row["kind"] == "eval"]
+    scores = [row for row in rows if row["kind"] == "eval" and row["model"] == "ema"]
     times = [float(row["wall/time"]) for row in rows if "wall/time" in row]
     last: Mapping[str, float] = scores[-1]["iou"]
     return TrainingCurve(
