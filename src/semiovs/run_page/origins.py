@@ -16,7 +16,7 @@ from semiovs.config.schema import Config
 from semiovs.config.yaml_reader import format_inline
 from semiovs.errors import SemiovsError
 from semiovs.models.encoders import describe_encoder
-from semiovs.models.weight_catalog import Weights, catalogue
+from semiovs.models.weight_catalog import Weights, catalogue, find_restricted
 from semiovs.store.meta import StoreMeta
 
 #: Characters of a value that are shown.
@@ -82,7 +82,8 @@ def list_weights(config: Config) -> Iterator[tuple[str, str]]:
         values = [teacher.get("weights"), *(options.values() if isinstance(options, dict) else ())]
         rows = (_find_by_file(value) for value in values if isinstance(value, str))
         name = str(teacher.get("name", "without a name"))
-        yield f"teacher {name} of the OOD labels", _describe_licence(name, next(filter(None, rows), None))
+        row = next(filter(None, rows), None) or find_restricted(name)
+        yield f"teacher {name} of the OOD labels", _describe_licence(name, row)
 
 
 def _describe_licence(name: str, row: Weights | None) -> str:
