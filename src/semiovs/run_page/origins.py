@@ -82,8 +82,7 @@ def list_weights(config: Config) -> Iterator[tuple[str, str]]:
         values = [teacher.get("weights"), *(options.values() if isinstance(options, dict) else ())]
         rows = (_find_by_file(value) for value in values if isinstance(value, str))
         name = str(teacher.get("name", "without a name"))
-        row = next(filter(None, rows), None) or find_restricted(name)
-        yield f"teacher {name} of the OOD labels", _describe_licence(name, row)
+        yield f"teacher {name} of the OOD labels", _describe_licence(name, next(filter(None, rows), None))
 
 
 def _describe_licence(name: str, row: Weights | None) -> str:
@@ -92,6 +91,8 @@ def _describe_licence(name: str, row: Weights | None) -> str:
         return "; ".join(filter(None, [row.what, licence, row.restricts, row.source]))
     if name in _SHIPPED:
         return "comes with semiovs, under its licence (Apache-2.0)"
+    if (known := find_restricted(name)) is not None:  # a teacher that does not tell which of its weights it has
+        return f"its published weights: licence {known.licence}; {known.restricts}"
     return "not in the catalogue of weights, so its licence is not known here"
 
 

@@ -69,22 +69,23 @@ def looked_at(saved, image):
 
 
 def patches_alone(name, model, given):
-    """(N, C): each patch as transformers itself pools it, were it the only one that the last attention sees."""
+    """(N, C): of the last attention its values; of a block, where each token sees itself alone."""
     if name in ("siglip2", "naflex"):
         more = {"interpolate_pos_encoding": True} if name == "siglip2" else {}
-        tokens = model.vision_model(**given, **more).last_hidden_state
-        return torch.cat([model.vision_model.head(tokens[:, [i]]) for i in range(tokens.shape[1])])
-    vision, first = model.vision_model, 1 if name == "metaclip2" else 2
-    more = {"interpolate_pos_encoding": True} if name == "metaclip2" else {}
-    inputs = []
+        tokens, head = model.vision_model(**given, **more).last_hidden_state[0], model.vision_model.head
+        weight, bias = head.attention.in_proj_weight.chunk(3)[2], head.attention.in_proj_bias.chunk(3)[2]
+        u = head.attention.out_proj(tokens @ weight.T + bias)
+        return u + head.mlp(head.layernorm(u))
+    vision, inputs = model.vision_model, []
     last = vision.encoder.layers[-1] if name == "metaclip2" else vision.encoder.layer[-1]
     last.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
-    vision(**given, **more)
-    alone = torch.full((inputs[0].shape[1],) * 2, -torch.inf).fill_diagonal_(0)
-    tokens = last(inputs[0], alone[None, None])[0, first:]
     if name == "metaclip2":
-        return model.visual_projection(vision.post_layernorm(tokens))
-    return vision.layernorm(tokens)
+        vision(**given, interpolate_pos_encoding=True)
+        alone = torch.full((inputs[0].shape[1],) * 2, -torch.inf).fill_diagonal_(0)
+        return model.visual_projection(vision.post_layernorm(last(inputs[0], alone[None, None])[0, 1:]))
+    vision(**given)
+    (tokens,) = inputs[0]
+    return vision.layernorm(torch.stack([last(token[None, None])[0, 0] for token in tokens[2:]]))
 
 
 def texts_of(saved, model, texts):
@@ -169,6 +170,16 @@ def test_siglip_reads_small_letters_and_what_fills_them(saved):
     same = torch.allclose(upper, lower, rtol=1e-4, atol=1e-5)
     assert same == (saved[0] != "metaclip2")  # whose tokenizer tells capitals from small letters
     assert (lower - alone).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("saved", ["siglip2", "metaclip2"], indirect=True)
+def test_who_makes_letters_small(saved, monkeypatch):
+    """SigLIP 2's published tokenizer leaves that to the caller."""
+    text, seen = build(saved).text, []
+    kept = text.tokenizer
+    monkeypatch.setattr(text, "tokenizer", lambda texts, **more: seen.extend(texts) or kept(texts, **more))
+    text.encode(["A Car", "cat"])
+    assert seen == (["a car", "cat"] if saved[0] == "siglip2" else ["A Car", "cat"])
 
 
 def test_sentences_where_the_vocabulary_has_none(saved, monkeypatch):

@@ -1,14 +1,14 @@
 """Image towers of transformers' image-text models read densely: one vector a patch that is comparable with texts.
 
-A tower pools its patches into one vector by the last of its attentions; were a patch the only token there, the pooled
-vector would be made of its *value* alone, and that is how it is read here (MaskCLIP). Where all tokens are alike, each
-patch therefore has the pooled vector. The towers are transformers' own, unmodified; they resize their tables of
-positions to the image.
+A tower pools its patches into one vector by the last of its attentions. Each patch is read as if it were the only token
+there, which leaves its *value* of that attention (MaskCLIP). Where all tokens are alike, each patch therefore has the
+pooled vector. The towers are transformers' own, unmodified; they resize their tables of positions to the image.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semiovs.errors import WeightsError
+
+#: Patches that are read at once, each a sequence of its own: the kernels of attention take no more than 65,535.
+_ALONE = 8192
 
 
 class PatchTower(nn.Module, ABC):
@@ -45,20 +48,15 @@ class SiglipTower(PatchTower):
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
-        if not model.config.vision_config.vision_use_head:
+        if not hasattr(self.vision, "head"):
             raise WeightsError(
                 f"{model.name_or_path}: its image tower has no pooling head, by which patches become comparable with "
                 "texts; take the model as it was published"
             )
 
     def read(self, image: Tensor) -> Tensor:
-        """The head's output, were each patch the only one: u = Out(V(x)), then u + MLP(LN u)."""
-        x, head = self.encode(image), self.vision.head
-        attention, width = head.attention, x.shape[-1]
-        values = F.linear(x, attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :])
-        u = attention.out_proj(values)
-        found: Tensor = u + head.mlp(head.layernorm(u))
-        return found
+        """The head's output for each patch."""
+        return read_alone(self.vision.head, self.encode(image))
 
     def encode(self, image: Tensor) -> Tensor:
         """(B, h·w, D) as the head gets them."""
@@ -89,14 +87,13 @@ class ClipTower(PatchTower):
         self.projection = model.visual_projection
 
     def read(self, image: Tensor) -> Tensor:
-        """The value path of the last block: u = x + Out(V(LN1 x)), then u + MLP(LN2 u)."""
+        """The last block's output for each patch: u = x + Out(V(LN1 x)), then u + MLP(LN2 u)."""
         x = self.vision.pre_layrnorm(self.vision.embeddings(image, interpolate_pos_encoding=True))
         *blocks, last = self.vision.encoder.layers
         for block in blocks:
             x = block(x, None)
-        patches = x[:, 1:]
-        u = patches + last.self_attn.out_proj(last.self_attn.v_proj(last.layer_norm1(patches)))
-        found: Tensor = self.projection(self.vision.post_layernorm(u + last.mlp(last.layer_norm2(u))))
+        patches = read_alone(lambda part: last(part, None), x[:, 1:])
+        found: Tensor = self.projection(self.vision.post_layernorm(patches))
         return found
 
 
@@ -108,12 +105,16 @@ class TipsTower(PatchTower):
         self.first = 1 + int(model.config.vision_config.num_register_tokens)
 
     def read(self, image: Tensor) -> Tensor:
-        """The value path of the last block: u = x + γ1 Out(V(LN1 x)), then u + γ2 MLP(LN2 u)."""
+        """The last block's output for each patch: u = x + γ1 Out(V(LN1 x)), then u + γ2 MLP(LN2 u)."""
         x = self.vision.embeddings(image)
         *blocks, last = self.vision.encoder.layer
         for block in blocks:
             x = block(x)
-        patches = x[:, self.first :]
-        u = patches + last.layer_scale1(last.attention.o_proj(last.attention.v_proj(last.norm1(patches))))
-        found: Tensor = self.vision.layernorm(u + last.layer_scale2(last.mlp(last.norm2(u))))
+        found: Tensor = self.vision.layernorm(read_alone(last, x[:, self.first :]))
         return found
+
+
+def read_alone(part: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
+    """What `part` of a network, (N, 1, D) -> (N, …, C), makes of each of (B, N, D) tokens alone: (B, N, C)."""
+    alone = tokens.flatten(0, 1)[:, None].split(_ALONE)
+    return torch.cat([part(some) for some in alone]).reshape(*tokens.shape[:2], -1)
