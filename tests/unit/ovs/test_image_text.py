@@ -141,6 +141,15 @@ def test_where_all_tokens_are_alike_each_patch_is_the_image(saved):
     assert expected.max() - expected.min() > 0.05
 
 
+def test_patches_are_read_in_parts(saved, monkeypatch):
+    """A large image has more of them than attention takes at once."""
+    teacher, image = build(saved), picture(32, 48)
+    (whole,) = teacher.maps([image], BARE)
+    monkeypatch.setattr("semiovs.models.image_text.towers._ALONE", 7)  # of 24
+    (parts,) = teacher.maps([image], BARE)
+    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
+
+
 def pooled(saved, model, given):
     return torch.nn.functional.normalize(model.get_image_features(**given).pooler_output, dim=-1)
 

@@ -116,5 +116,5 @@ class TipsTower(PatchTower):
 
 def read_alone(part: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
     """What `part` of a network, (N, 1, D) -> (N, …, C), makes of each of (B, N, D) tokens alone: (B, N, C)."""
-    alone = tokens.flatten(0, 1)[:, None].split(_ALONE)
+    alone = torch.split(tokens.flatten(0, 1)[:, None], _ALONE)
     return torch.cat([part(some) for some in alone]).reshape(*tokens.shape[:2], -1)
