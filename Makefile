@@ -39,7 +39,7 @@ test: check ## check, then all tests
 test-oldest: ## all tests with the oldest versions that pyproject.toml allows (Python 3.11 or 3.12), in .venv-oldest
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(PYTHON) .ci/oldest.py > $(OLDEST)/constraints.txt
-	$(OLDEST)/bin/python $(PIP) --constraint $(OLDEST)/constraints.txt --editable '.[dev,hf]'
+	$(OLDEST)/bin/python $(PIP) --constraint $(OLDEST)/constraints.txt --editable '.[dev]'
 	$(OLDEST)/bin/python .ci/import_all.py src
 	$(OLDEST)/bin/python $(TESTS)
 

@@ -17,6 +17,7 @@ from semiovs.registry import TEACHERS, check_options, lookup
 from semiovs.store import PseudoLabelStore
 from unit import toy_data
 from unit.tiny_clip import NAME, save_clip
+from unit.tiny_huggingface import MODELS, save_image_text
 
 
 @pytest.fixture
@@ -48,11 +49,38 @@ def test_clip_dense(folder, capsys):
     assert json.loads(capsys.readouterr().out)["already"] == 3
 
 
+@pytest.mark.filterwarnings("always:teacher 'metaclip2'")
+@pytest.mark.parametrize("name", ["tipsv2", "siglip2", "metaclip2"])
+def test_image_text_models_in_shards(folder, capsys, name):
+    """Two jobs fill one store; a third finds nothing to do, and one with other options is refused."""
+    if not hasattr(pytest.importorskip("transformers"), MODELS[name]):
+        pytest.skip(f"this transformers has no {MODELS[name]}")
+    weights = save_image_text(folder / "model", name)
+    command = [*COMMON, "--teacher", name, "--weights", str(weights), "--set", "size=32", "--set", "device=cpu"]
+    command += ["--set", "tile=32", "--set", "scales=[1.0,1.5]", "--json"]
+    done = []
+    for shard in ("0/2", "1/2"):
+        assert main([*command, "--shard", shard]) == 0
+        said = capsys.readouterr()
+        done.append(json.loads(said.out)["labeled"])
+        assert said.err.count("not for commercial use (CC-BY-NC-4.0)") == (name == "metaclip2")
+    assert sorted(done) == [1, 2]
+    store = PseudoLabelStore.open("out")
+    assert [store.label(i).shape for i in store.ids()] == [(30, 40), (1, 1), (600, 4)]
+    assert store.teacher["name"] == name
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["already"] == 3
+    assert main([*command, "--set", "logit_scale=5"]) == 3
+    assert "logit_scale" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("teacher", "code", "said"),
     [
         (["huggingface"], 2, "--weights DIR"),
         (["huggingface", "--weights", "nowhere/x"], 4, "nowhere/x: cannot be loaded"),
+        (["siglip2", "--weights", "nowhere/x"], 4, "nowhere/x: cannot be loaded"),
+        (["tipsv2", "--set", "size=1"], 2, "size 1 is not between"),
         (["clip-dense", "--weights", "nothing.pt"], 4, "--weights FILE"),
         (["ensemble"], 2, "needs a list of"),
         (["ensemble", "--set", "members=none.yaml"], 2, "none.yaml: cannot be read"),
@@ -60,7 +88,7 @@ def test_clip_dense(folder, capsys):
     ],
 )
 def test_what_is_missing_is_said_in_one_line(folder, capsys, teacher, code, said):
-    if teacher[0] == "huggingface":
+    if teacher[0] in ("huggingface", "siglip2"):
         pytest.importorskip("transformers")
     assert main([*COMMON, "--teacher", *teacher]) == code
     lines = capsys.readouterr().err.strip().splitlines()
@@ -133,6 +161,11 @@ def test_what_is_here_is_taken(nothing, monkeypatch):
     assert at_hand.find_here().weights == "CIDAS/clipseg-rd64-refined"
     places["clipseg"] = Place(nothing / "clipseg", "weights directory")
     assert at_hand.find_here().weights == "clipseg-rd64-refined"
+    places["tipsv2-l14"] = Place(nothing / "tipsv2-l14", "hub cache")
+    assert at_hand.find_here().name == "huggingface"
+    del places["clipseg"]
+    found = at_hand.find_here()
+    assert (found.name, found.weights) == ("tipsv2", "google/tipsv2-l14")
     monkeypatch.setattr(at_hand, "find_spec", lambda _: None)  # transformers is not installed
     assert at_hand.find_here() is None
     places["sed-base"] = Place(nothing / "sed_model_base.pth", "weights directory")

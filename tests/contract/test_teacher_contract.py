@@ -9,6 +9,7 @@ from semiovs.ovs import OpenVocabModel
 from semiovs.testing import check_teacher, teacher_checks
 from semiovs.testing.teachers import CHECKS
 from unit.tiny_clip import NAME, save_clip
+from unit.tiny_huggingface import MODELS, save_clipseg, save_image_text
 
 NAMES = [check.__name__ for check in CHECKS]
 
@@ -47,6 +48,22 @@ def test_an_ensemble_that_learns():
 
 def test_clip_dense(tmp_path):
     check_teacher("clip-dense", weights=save_clip(tmp_path), model=NAME, size=32, device="cpu")
+
+
+@pytest.mark.filterwarnings("ignore:teacher 'metaclip2'")
+@pytest.mark.parametrize("options", [{}, {"tile": 32, "scales": [1.0, 1.5], "flip": True}], ids=["whole", "windows"])
+@pytest.mark.parametrize("name", MODELS)
+def test_image_text_models(tmp_path, monkeypatch, name, options):
+    if not hasattr(pytest.importorskip("transformers"), MODELS[name]):
+        pytest.skip(f"this transformers has no {MODELS[name]}")
+    monkeypatch.setenv("SEMIOVS_CACHE", str(tmp_path / "cache"))
+    teacher = "siglip2" if name == "naflex" else name
+    check_teacher(teacher, weights=save_image_text(tmp_path / "model", name), size=32, device="cpu", **options)
+
+
+def test_clipseg(tmp_path):
+    pytest.importorskip("transformers")
+    check_teacher("huggingface", weights=save_clipseg(tmp_path), device="cpu")
 
 
 class Brightness(OpenVocabModel):

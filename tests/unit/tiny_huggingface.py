@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+#: What transformers calls the model of each teacher that reads patches.
+MODELS = {"tipsv2": "Tipsv2Model", "siglip2": "SiglipModel", "naflex": "Siglip2Model", "metaclip2": "MetaClip2Model"}
 _TEXT = {
     "hidden_size": 16,
     "intermediate_size": 32,
@@ -73,3 +75,72 @@ def save_sam3(root: Path) -> Path:
     images = Sam3ImageProcessor(size={"height": 56, "width": 56}, mask_size={"height": 16, "width": 16})
     Sam3Processor(images, tokenizer(32)).save_pretrained(root)
     return root
+
+
+def save_image_text(root: Path, name: str) -> Path:
+    """A model of `MODELS` with images of 32 pixels; two blocks in each tower, and a scale that is not the default."""
+    import transformers
+
+    torch.manual_seed(0)
+    model = {"tipsv2": _tipsv2, "siglip2": _siglip2, "naflex": _naflex, "metaclip2": _metaclip2}[name]()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:  # as published ones, not all but zero
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(root)
+    images = {"tipsv2": "Tipsv2ImageProcessor", "metaclip2": "CLIPImageProcessor"}.get(name, "SiglipImageProcessor")
+    getattr(transformers, images)(size={"height": 32, "width": 32}).save_pretrained(root)
+    _word_pieces(name).save_pretrained(root)
+    return root
+
+
+def _word_pieces(name: str) -> Any:
+    """The tokenizer of a model, of letters and bytes alone."""
+    import transformers
+
+    letters = [*"▁abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,", *(f"<0x{byte:02X}>" for byte in range(256))]
+    special = {"tipsv2": ["<pad>", "<unk>"], "metaclip2": ["<s>", "<pad>", "</s>", "<unk>"]}
+    words = [*special.get(name, ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]), *letters]
+    if name == "metaclip2":
+        return transformers.XLMRobertaTokenizer(vocab=[(word, 0.0) for word in words])
+    kind = transformers.Tipsv2Tokenizer if name == "tipsv2" else transformers.Siglip2Tokenizer
+    return kind(vocab={word: number for number, word in enumerate(words)}, merges=[], padding_side="right")
+
+
+_SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+_WORDS = {**_SMALL, "vocab_size": 400, "max_position_embeddings": 24}
+
+
+def _tipsv2() -> Any:
+    from transformers import Tipsv2Config, Tipsv2Model
+
+    eyes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    return Tipsv2Model(
+        Tipsv2Config(text_config=_WORDS, vision_config={**eyes, "layerscale_value": 0.5}, temperature_init_value=0.1)
+    )
+
+
+def _siglip2() -> Any:
+    from transformers import SiglipConfig, SiglipModel
+
+    model = SiglipModel(SiglipConfig(text_config=_WORDS, vision_config={**_SMALL, "image_size": 32, "patch_size": 8}))
+    return _scaled(model)
+
+
+def _naflex() -> Any:
+    from transformers import Siglip2Config, Siglip2Model
+
+    eyes = {**_SMALL, "patch_size": 8, "num_patches": 16}
+    return _scaled(Siglip2Model(Siglip2Config(text_config=_WORDS, vision_config=eyes)))
+
+
+def _metaclip2() -> Any:
+    from transformers import MetaClip2Config, MetaClip2Model
+
+    words = {**_WORDS, "eos_token_id": 2, "pad_token_id": 1, "bos_token_id": 0}
+    eyes = {**_SMALL, "image_size": 32, "patch_size": 8}
+    return _scaled(MetaClip2Model(MetaClip2Config(text_config=words, vision_config=eyes, projection_dim=12)))
+
+
+def _scaled(model: Any) -> Any:
+    torch.nn.init.constant_(model.logit_scale, 2.0)
+    return model

@@ -127,6 +127,12 @@ def find_by_clip(model: str, tag: str) -> Weights | None:
     return next((row for row in catalogue().values() if row.clip == f"{model}/{tag}"), None)
 
 
+def find_restricted(teacher: str) -> Weights | None:
+    """Weights of the teacher called so whose licence forbids some uses, where it has such."""
+    rows = (row for row in catalogue().values() if row.restricts is not None)
+    return next((row for row in rows if row.use.split()[:2] == ["--teacher", teacher]), None)
+
+
 def locate(row: Weights) -> Place | None:
     """Where a copy lies: the first of weights directory, installed package, hub's cache; nothing is downloaded."""
     return find_in_directory(row) or find_in_package(row) or find_in_cache(row)

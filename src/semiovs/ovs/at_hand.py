@@ -13,7 +13,7 @@ from semiovs.models.weight_catalog import Place, Weights, catalogue, locate
 #: Weights that anybody may fetch, without accepting terms on a page.
 _OPEN = frozenset({"MIT", "Apache-2.0", "BSD-3-Clause"})
 #: Packages that a teacher needs beside the core.
-_NEEDS = {"huggingface": "transformers"}
+_NEEDS = dict.fromkeys(("huggingface", "metaclip2", "siglip2", "tipsv2"), "transformers")
 
 
 @dataclass(frozen=True)

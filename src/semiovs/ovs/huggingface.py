@@ -6,19 +6,16 @@ CLIPSeg maps a sentence to per-pixel logits; SAM 3 maps a noun phrase to per-pix
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from semiovs.env import weights_dir
-from semiovs.errors import MissingExtraError, SemiovsError, UsageError, WeightsError
+from semiovs.errors import UsageError
 from semiovs.models.device import pick_device
-from semiovs.models.hub import hub
-from semiovs.models.statedict import first_of
+from semiovs.models.image_text.library import load_parts
 from semiovs.models.text.concepts import prompts_of
 from semiovs.models.text.encoder import fingerprint
 from semiovs.ovs.prompted import PromptedModel
@@ -27,6 +24,10 @@ from semiovs.vocab.vocabulary import Vocabulary
 
 #: Prompts that CLIPSeg's decoder answers at once.
 _CHUNK = 16
+_SAM3 = ("Sam3Model", "Sam3Processor")
+#: Model types, and transformers' classes of model and processor. SAM 3's image and video model are published as one
+#: file.
+_KINDS = {"clipseg": ("CLIPSegForImageSegmentation", "CLIPSegProcessor"), "sam3": _SAM3, "sam3_video": _SAM3}
 
 
 class HuggingFace(PromptedModel):
@@ -48,7 +49,9 @@ class HuggingFace(PromptedModel):
                 "CIDAS/clipseg-rd64-refined"
             )
         self.device = pick_device(device)
-        self.network = _load(str(weights), self.device)
+        adapters: dict[str, type[HuggingFaceNetwork]] = {"clipseg": ClipSeg, "sam3": Sam3, "sam3_video": Sam3}
+        kind, (model, processor) = load_parts(str(weights), _KINDS, teacher="huggingface")
+        self.network = adapters[kind](model, processor, self.device)
 
     def describe(self) -> dict[str, Any]:
         """Kind of network and the hash of its weights."""
@@ -162,61 +165,3 @@ class Sam3(HuggingFaceNetwork):
 def _group_maps(maps: list[Tensor], counts: Sequence[int]) -> list[list[Tensor]]:
     ends = torch.tensor(counts).cumsum(0).tolist()
     return [maps[end - count : end] for end, count in zip(ends, counts, strict=True)]
-
-
-def _load(source: str, device: torch.device) -> HuggingFaceNetwork:
-    """The network that `source` holds, on `device`."""
-    try:
-        import transformers
-    except ImportError:
-        raise MissingExtraError("teacher 'huggingface' needs transformers; pip install 'semiovs[hf]'") from None
-    folders = (Path(source).expanduser(), weights_dir() / source)
-    source = next((str(folder) for folder in folders if folder.is_dir()), source)
-    try:
-        with hub(), _silence(transformers):
-            kind = transformers.AutoConfig.from_pretrained(source).model_type
-            names, network = _choose_adapter(source, kind)
-            if lacking := [name for name in names if not hasattr(transformers, name)]:
-                raise MissingExtraError(f"{source}: this transformers has no {lacking[0]}; pip install -U transformers")
-            model, info = getattr(transformers, names[0]).from_pretrained(source, output_loading_info=True)
-            processor = getattr(transformers, names[1]).from_pretrained(source)
-    except SemiovsError:
-        raise
-    except Exception as error:  # transformers raises whatever its files and the hub's client raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(" .")
-        raise WeightsError(
-            f"teacher 'huggingface': {source}: cannot be loaded: {reason}; --weights takes a directory with "
-            f"config.json, "
-            "model.safetensors, preprocessor_config.json and the tokenizer's files, or a name on the hub"
-        ) from None
-    if missing := sorted(info["missing_keys"]):  # transformers would use random weights
-        raise WeightsError(f"{source}: weights of {names[0]} lack {len(missing)} tensors ({first_of(missing)})")
-    return network(model, processor, device)
-
-
-def _choose_adapter(source: str, kind: str) -> tuple[tuple[str, str], type[HuggingFaceNetwork]]:
-    """Classes of transformers (model, processor) for a model of this type, and our adapter."""
-    sam3 = (("Sam3Model", "Sam3Processor"), Sam3)
-    table: dict[str, tuple[tuple[str, str], type[HuggingFaceNetwork]]] = {
-        "clipseg": (("CLIPSegForImageSegmentation", "CLIPSegProcessor"), ClipSeg),
-        "sam3": sam3,
-        "sam3_video": sam3,  # as published, image and video model share one file
-    }
-    if kind not in table:
-        raise UsageError(f"{source}: a model of type '{kind}'; teacher 'huggingface' knows {', '.join(table)}")
-    return table[kind]
-
-
-@contextmanager
-def _silence(transformers: Any) -> Iterator[None]:
-    """Context in which transformers logs errors only, without progress bars."""
-    settings = transformers.utils.logging
-    level, bars = settings.get_verbosity(), settings.is_progress_bar_enabled()
-    settings.set_verbosity_error()
-    settings.disable_progress_bar()
-    try:
-        yield
-    finally:
-        settings.set_verbosity(level)
-        if bars:
-            settings.enable_progress_bar()

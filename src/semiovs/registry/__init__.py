@@ -170,6 +170,12 @@ TEACHERS = RegistryTable(
     ),
     Entry("masks", "semiovs.ovs.masks:MasksTeacher", "existing masks or score maps from a folder"),
     Entry(
+        "metaclip2",
+        "semiovs.ovs.image_text:MetaClip2",
+        "MetaCLIP 2 at every patch: CLIP for 300 languages, not for commercial use",
+        source="Chuang et al. 2025",
+    ),
+    Entry(
         "prototypes",
         "semiovs.ovs.prototypes:Prototypes",
         "nearest class centre in a frozen encoder's features, learnt from your labelled images",
@@ -182,9 +188,21 @@ TEACHERS = RegistryTable(
         source="Xie et al. 2024",
     ),
     Entry(
+        "siglip2",
+        "semiovs.ovs.image_text:Siglip2",
+        "SigLIP 2 at every patch, read by its pooling head",
+        source="Tschannen et al. 2025",
+    ),
+    Entry(
         "small",
         "semiovs.ovs.small:SmallTeacher",
         "small model of textures and colours for the demo, weights included",
+    ),
+    Entry(
+        "tipsv2",
+        "semiovs.ovs.image_text:Tipsv2",
+        "TIPSv2 at every patch, trained for patches that agree with texts",
+        source="Cao et al. 2026",
     ),
 )
 

@@ -16,7 +16,7 @@ from semiovs.config.schema import Config
 from semiovs.config.yaml_reader import format_inline
 from semiovs.errors import SemiovsError
 from semiovs.models.encoders import describe_encoder
-from semiovs.models.weight_catalog import Weights, catalogue
+from semiovs.models.weight_catalog import Weights, catalogue, find_restricted
 from semiovs.store.meta import StoreMeta
 
 #: Characters of a value that are shown.
@@ -91,6 +91,8 @@ def _describe_licence(name: str, row: Weights | None) -> str:
         return "; ".join(filter(None, [row.what, licence, row.restricts, row.source]))
     if name in _SHIPPED:
         return "comes with semiovs, under its licence (Apache-2.0)"
+    if (known := find_restricted(name)) is not None:  # a teacher that does not tell which of its weights it has
+        return f"its published weights: licence {known.licence}; {known.restricts}"
     return "not in the catalogue of weights, so its licence is not known here"
 
 

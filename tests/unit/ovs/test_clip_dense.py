@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from semiovs.errors import DataError, UsageError, WeightsError
 from semiovs.models.clip_vit import DenseClipViT
 from semiovs.ovs import build_ovs
-from semiovs.ovs.clip_dense import compute_concept_probabilities, fit_size
+from semiovs.ovs.patch_text import compute_concept_probabilities, fit_size
 from semiovs.vocab import Vocabulary
 from unit.tiny_clip import NAME, known_to_open_clip, save_clip
 

@@ -46,6 +46,9 @@ def test_weights_are_looked_up_in_the_catalogue(tmp_path):
     found = dict(list_weights(load_config(None, values).config))
     assert "licence Apache-2.0; https://huggingface.co/" in found["encoder resnet50s"]
     assert "not in the catalogue" in found["teacher sed of the OOD labels"]
+    PseudoLabelStore.create(tmp_path / "other", Vocabulary(("a", "b")), teacher={"name": "metaclip2"})
+    found = dict(list_weights(load_config(None, [f"data.root={tmp_path}", "ood.labels=other"]).config))
+    assert "licence CC-BY-NC-4.0; not for commercial use" in found["teacher metaclip2 of the OOD labels"]
     found = dict(list_weights(load_config(None, ["model.encoder=small", "model.pretrained=true"]).config))
     assert "comes with semiovs" in found["encoder small"]
     assert list(list_weights(load_config(None, ["model.encoder=tiny"]).config)) == []
