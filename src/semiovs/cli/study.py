@@ -27,7 +27,7 @@ _DEFAULTS: Mapping[str, Any] = {
 
 study = typer.Typer(help="A published table as a queue of trainings.", add_completion=False, rich_markup_mode=None)
 
-_Settings = Annotated[
+_Overrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[KEY=VALUE]...",
@@ -84,7 +84,7 @@ def group() -> None:
 
 @study.command()
 def voc(
-    settings: _Settings = None,
+    overrides: _Overrides = None,
     learners: _Learners = None,
     splits: _Splits = None,
     arms: _Arms = None,
@@ -111,17 +111,17 @@ def voc(
     from semiovs.study.plan import StudyPlan, StudyRequest
 
     if report_:
-        _report_finished(out, dry_run=dry_run, settings=settings, as_json=as_json)
+        _report_finished(out, dry_run=dry_run, settings=overrides, as_json=as_json)
         return
     share = parse_shard(shard)
     choice = options.type_teacher(teacher, weights, from_, map_, set_)
     names = [_split_names(texts) for texts in (learners, splits, arms)]
-    request = StudyRequest(names[0], names[1], names[2], seeds, settings or ())
+    request = StudyRequest(names[0], names[1], names[2], seeds, overrides or ())
     plan = StudyPlan.of(request, out)
     typed: dict[str, Any] = {"--learners": learners, "--splits": splits, "--arms": arms, "--seeds": seeds}
     typed |= {"--teacher": teacher, "--from": from_, "--map": map_, "--set": set_, "--weights": weights}
     typed |= {"--jobs": jobs, "--budget": budget, "--shard": shard, "--out": out}
-    again = _retype(settings or [], typed, keep_checkpoints=keep_checkpoints)
+    again = _retype(overrides or [], typed, keep_checkpoints=keep_checkpoints)
     if dry_run:
         from semiovs.cli.study_plan import report_plan
 
@@ -196,4 +196,4 @@ def _propose_comparison(found: StudyReport) -> list[str]:
     if not pair:
         return []
     runs = [word for path in pair for word in ("--runs", str(path))]
-    return [shlex.join(["semiovs", "compare", *runs, "--out", str(pair[0].parents[2] / "comparison")])]
+    return [shlex.join(["semiovs", "compare", *runs, "--out", str(found.files["markdown"].parent / "comparison")])]

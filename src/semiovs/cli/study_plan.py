@@ -47,8 +47,13 @@ def report_plan(plan: StudyPlan, choice: TeacherChoice, jobs: int, again: str, *
 
 
 def _list_next_steps(needs: Sequence[Need], again: str) -> list[str]:
+    """Commands that fetch, what a person has to fetch (a line a source), and the command that trains."""
     fetched = dict.fromkeys(need.command for need in needs if need.command)
-    byhand = dict.fromkeys(f"# put {need.source} at {need.place}" for need in needs if not need.command)
+    places: dict[str, list[str]] = {}
+    for need in needs:
+        if not need.command:
+            places.setdefault(need.source, []).append(need.place)
+    byhand = [f"# get {source}: it belongs to {', '.join(found)}" for source, found in places.items()]
     return [*fetched, *byhand, f"# when that is done: {again}" if byhand else again]
 
 

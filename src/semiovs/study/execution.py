@@ -16,7 +16,7 @@ from semiovs.errors import DivergedError, PreemptedError
 from semiovs.progress import Say, ShowProgress
 from semiovs.study.learners import BASE, OOD
 from semiovs.study.needs import find_needs, is_labelled, make_labelling_task, require_nothing
-from semiovs.study.plan import StudyCell, StudyPlan
+from semiovs.study.plan import StudyPlan
 from semiovs.study.table import StudyTable, read_table, write_table
 
 
@@ -51,13 +51,14 @@ def carry_out(
     Raises:
         SemiovsError: as `require_nothing`, `label_with` and `train_cells`.
     """
-    cells = plan.cells()[shard[0] :: shard[1]]
-    done = [cell for cell in cells if is_complete(plan, cell)]
-    if len(done) == len(cells):
-        return Outcome([*done])
+    every = plan.cells()
+    cells, done = every[shard[0] :: shard[1]], [cell for cell in every if is_complete(plan, cell)]
+    asked = any(cell.arm == OOD and cell not in done for cell in every)  # for labels, also by other shards
+    if not asked and all(cell in done for cell in cells):
+        return Outcome([*cells])
     require_nothing(find_needs(plan, teacher))
     begin = time.monotonic()
-    labelled = _needs_no_labels(cells, done) or _label(plan, teacher, machine, shard, agree=agree, show=show, say=say)
+    labelled = not asked or _label(plan, teacher, machine, shard, agree=agree, show=show, say=say)
     first = cells if labelled else [cell for cell in cells if cell.arm == BASE]
     with show("training", unit="steps") as progress:
         outcome = train_cells(plan, first, machine, progress)
@@ -90,10 +91,6 @@ def require_finished(found: StudyReport) -> None:
         raise PreemptedError(f"{len(found.left)} trainings are left; the same command goes on with them")
     if found.diverged:
         raise DivergedError(f"{len(found.diverged)} trainings diverged: {', '.join(found.diverged)}")
-
-
-def _needs_no_labels(cells: Sequence[StudyCell], done: Sequence[StudyCell]) -> bool:
-    return all(cell.arm != OOD or cell in done for cell in cells)
 
 
 def _label(
