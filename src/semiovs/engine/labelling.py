@@ -16,11 +16,11 @@ from semiovs.engine.host import COMMAND, Host
 from semiovs.engine.label_shards import join_shards
 from semiovs.engine.signals import StopSignals, make_stop_error
 from semiovs.engine.teacher_choice import AUTO, Agree, TeacherChoice, find_answers
-from semiovs.errors import DataError, PreemptedError, UsageError
+from semiovs.errors import DataError, PreemptedError, SemiovsError, UsageError
 from semiovs.images.manifest import Manifest
 from semiovs.images.readers import ImageReader
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.label import label_images
+from semiovs.ovs.label import LabelReport, label_images
 from semiovs.ovs.precision_agreement import LabelAgreement, measure_agreement
 from semiovs.progress import Say, ShowProgress
 from semiovs.registry import DATASETS, lookup
@@ -207,12 +207,17 @@ def run_labelling(
                     **work,
                 )
             reports = ranks.gather_reports(done.as_json(), stop)
-            told = f"{done.done} of {done.listed} images are done and in {task.out}; the same command does the rest"
-            if signals.received:
-                raise make_stop_error(signals.received, told)
-            if done.stopped:
-                raise PreemptedError(f"the time is over; {told}")
+            if signals.received or done.stopped:
+                raise _make_stop(signals, done, task)
         return LabellingReport(task.out, _sum_up(reports), agreement) if ranks.is_main else None
+
+
+def _make_stop(signals: StopSignals, done: LabelReport, task: LabellingTask) -> SemiovsError:
+    """The error of a job that a signal ended, or its deadline."""
+    told = f"{done.done} of {done.listed} images are done and in {task.out}; the same command does the rest"
+    if signals.received:
+        return make_stop_error(signals.received, told)
+    return PreemptedError(f"the time is over; {told}")
 
 
 def _measure_agreement(teacher: OpenVocabModel, task: LabellingTask, say: Say) -> LabelAgreement | None:
