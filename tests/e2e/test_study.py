@@ -98,6 +98,11 @@ def test_killed_it_goes_on_and_ends_with_the_same_scores(whole, tree, tmp_path):
     assert scores(out) == [line for line in scores(whole[0]) if line[3] in ("seed", "0")]
 
 
+def test_beside_a_report_nothing_is_asked_for(whole, capsys):
+    assert main(["study", "voc", "--report", "--learners", "unimatch", "--out", str(whole[0])]) == 2
+    assert "--learners has no meaning beside it" in capsys.readouterr().err
+
+
 def test_other_settings_are_refused(whole, tree, capsys):
     assert main(arguments(tree, whole[0], "optim.lr=0.5")) == 3
     assert "optim.lr: 0.001 there, 0.5 now" in capsys.readouterr().err
@@ -195,10 +200,12 @@ def test_a_dry_run_without_anything_says_where_all_of_it_belongs(tmp_path, capsy
 
 
 def test_semivl_learns_beside_the_labels_of_other_words(tree, tmp_path, whole):
-    """Its classes are asked with other words than SED's, which the labels do not depend on."""
+    """Its classes are asked with other words than SED's, and a list has other names for the images than a folder."""
+    listed = tree / "coco/ood.txt"
+    listed.write_text("".join(f"images/train2017/{number:012}.jpg\n" for number in range(3)))
     shutil.copytree(whole[0] / "sed-labels", tmp_path / "sed-labels")
     kept = ("data.root", "ood", "train", "run", "data.workers")
-    settings = [word for word in study_trees.settings(tree) if word.startswith(kept)]
+    settings = [*(word for word in study_trees.settings(tree) if word.startswith(kept)), f"ood={listed}"]
     tiny = [
         "model.encoder=tiny", "model.image_size=32", "model.text=words", "model.taps=[0,1]", "model.channels=32",
         "model.up_channels=[16,8]", "model.skip_channels=[16,8]", "model.dilations=[1,2,3]", "model.pool=2",

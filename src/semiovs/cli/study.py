@@ -13,6 +13,7 @@ from semiovs.cli import teacher_options as options
 from semiovs.cli.console import Json, format_table, log, report
 from semiovs.cli.next_steps import format_next
 from semiovs.cli.progress import progress
+from semiovs.cli.study_plan import report_plan
 from semiovs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -111,20 +112,24 @@ def voc(
     from semiovs.study.plan import StudyPlan, StudyRequest
 
     if report_:
-        _report_finished(out, dry_run=dry_run, settings=overrides, as_json=as_json)
+        given = {
+            "--dry-run": dry_run,
+            "a setting": overrides,
+            "--learners": learners,
+            "--splits": splits,
+            "--arms": arms,
+        }
+        _report_finished(out, given, as_json=as_json)
         return
     share = parse_shard(shard)
     choice = options.type_teacher(teacher, weights, from_, map_, set_)
     names = [_split_names(texts) for texts in (learners, splits, arms)]
-    request = StudyRequest(names[0], names[1], names[2], seeds, overrides or ())
-    plan = StudyPlan.of(request, out)
+    plan = StudyPlan.of(StudyRequest(names[0], names[1], names[2], seeds, overrides or ()), out)
     typed: dict[str, Any] = {"--learners": learners, "--splits": splits, "--arms": arms, "--seeds": seeds}
     typed |= {"--teacher": teacher, "--from": from_, "--map": map_, "--set": set_, "--weights": weights}
     typed |= {"--jobs": jobs, "--budget": budget, "--shard": shard, "--out": out}
     again = _retype(overrides or [], typed, keep_checkpoints=keep_checkpoints)
     if dry_run:
-        from semiovs.cli.study_plan import report_plan
-
         report_plan(plan, choice, jobs, again, as_json=as_json)
         return
     _train(plan, choice, share, again, jobs=jobs, budget=budget, keep=keep_checkpoints, as_json=as_json)
@@ -166,13 +171,12 @@ def _train(
     require_finished(found)
 
 
-def _report_finished(out: Path, *, dry_run: bool, settings: Sequence[str] | None, as_json: bool) -> None:
+def _report_finished(out: Path, given: Mapping[str, Any], *, as_json: bool) -> None:
     from semiovs.study.execution import collect
     from semiovs.study.table import find_plan
 
-    if dry_run or settings:
-        given = "--dry-run" if dry_run else " ".join(settings or ())
-        raise UsageError(f"--report shows what is there; {given} has no meaning beside it")
+    if named := [name for name, value in given.items() if value]:
+        raise UsageError(f"--report shows all that is finished; {', '.join(named)} has no meaning beside it")
     _print_table(collect(find_plan(out), None, log), [], as_json=as_json)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from semiovs.config.schema import Config
+from semiovs.data.label_source import LabelSource, MaskFolder, MatchedLabels
 from semiovs.datasets.split_cache import SplitCache
 from semiovs.datasets.splits import PublishedList
 from semiovs.datasets.voc import Voc
@@ -17,6 +18,7 @@ from semiovs.engine.labelling import LabellingTask, make_task
 from semiovs.engine.teacher_choice import TeacherChoice
 from semiovs.env import weights_dir
 from semiovs.errors import DataError, MissingExtraError, WeightsError
+from semiovs.images.masks import MaskReader
 from semiovs.models.encoders import describe_encoder, is_own_encoder
 from semiovs.models.hub import is_online
 from semiovs.models.weight_catalog import Weights, catalogue, find_by_clip, find_file, locate
@@ -93,13 +95,21 @@ def make_labelling_task(plan: StudyPlan) -> LabellingTask:
 
 
 def is_labelled(task: LabellingTask) -> bool:
-    """Whether every OOD image has its label; a folder of masks without a store's files is taken as it is."""
-    if not task.out.is_dir():
-        return False
-    if not (task.out / META).is_file():
-        return any(task.out.iterdir())
-    store = PseudoLabelStore.open(task.out)
-    return all(record.id in store for record in task.images)
+    """Whether every OOD image has its label, in a store or in a folder of masks.
+
+    Raises:
+        DataError: the store is damaged, or of other classes.
+    """
+    source: LabelSource
+    if (task.out / META).is_file():
+        source = PseudoLabelStore.open(task.out, task.vocabulary)
+    else:
+        try:
+            source = MaskFolder(task.out, MaskReader(task.vocabulary.names, ignore=task.vocabulary.ignore))
+        except DataError:  # no folder, or no masks
+            return False
+    labelled = MatchedLabels(source, task.images)
+    return all(record.id in labelled for record in task.images)
 
 
 def _find_voc(plan: StudyPlan) -> Iterator[Need]:
@@ -144,13 +154,16 @@ def _list_parts(dataset: Voc, home: Path) -> Iterator[Need]:
 def _find_ood(plan: StudyPlan, teacher: TeacherChoice) -> Iterator[Need]:
     if OOD not in plan.arms:
         return
+    labelled = False
     try:
-        labelled = is_labelled(make_labelling_task(plan))
+        task = make_labelling_task(plan)
     except DataError as problem:
-        labelled, config = False, plan.load_labelling().config
+        config = plan.load_labelling().config
         place = Path(config.data.root) / (config.ood.images if config.ood else "")
         source = str(problem).splitlines()[0] if place.exists() else _COCO_SOURCE
         yield Need("data", _COCO, str(place), source)
+    else:
+        labelled = is_labelled(task)
     if not labelled and teacher.name == "sed":
         yield from _find_sed(teacher)
 

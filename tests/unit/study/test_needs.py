@@ -7,9 +7,12 @@ import pytest
 from e2e import study_trees
 from semiovs.engine.teacher_choice import TeacherChoice
 from semiovs.errors import DataError, WeightsError
+from semiovs.store import PseudoLabelStore
 from semiovs.study import needs as module
 from semiovs.study.needs import Need, find_needs, require_nothing
 from semiovs.study.plan import StudyPlan, StudyRequest
+from semiovs.vocab import Vocabulary
+from unit.benchmark_trees import mask
 
 SED = TeacherChoice("sed")
 
@@ -59,6 +62,23 @@ def test_a_tree_with_all_of_it_lacks_nothing(tree):
     assert sed.place == str(tree / "other.pth")
     (tree / "pascal/SegmentationClass/2007_000000.png").unlink()
     assert any(need.what.startswith("Pascal VOC 2012, masks") for need in find(tree, **given))
+
+
+def test_a_folder_of_masks_needs_no_teacher_once_it_is_whole(tree):
+    labels = tree / "out/sed-labels"
+    given = {"splits": ["92"], "learners": ["unimatch"], "settings": study_trees.settings(tree)}
+    names = [path.stem for path in (tree / "coco/images/train2017").iterdir()]
+    for name in names[1:]:
+        mask(labels / f"{name}.png", [0, 3], size=study_trees.SIZE)
+    assert [need.kind for need in find(tree, **given)] == ["weights"]
+    mask(labels / f"{names[0]}.png", [0, 3], size=study_trees.SIZE)
+    assert find(tree, **given) == []
+
+
+def test_a_store_of_other_classes_is_refused_at_once(tree):
+    PseudoLabelStore.create(tree / "out/sed-labels", Vocabulary.load("context60"), teacher={"name": "sed"})
+    with pytest.raises(DataError, match="sed-labels: its labels are of other classes"):
+        find(tree, learners=["unimatch"], settings=study_trees.settings(tree))
 
 
 def test_weights_that_lie_there_are_found(tmp_path):
