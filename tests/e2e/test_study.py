@@ -199,6 +199,15 @@ def test_a_dry_run_without_anything_says_where_all_of_it_belongs(tmp_path, capsy
     assert "6 things are missing" in said.err
 
 
+@pytest.mark.parametrize("learner", ["supervised", "fixmatch", "prevmatch", "corrmatch"])
+def test_other_learners_train_with_the_same_labels(learner, tree, tmp_path, whole):
+    shutil.copytree(whole[0] / "sed-labels", tmp_path / "sed-labels")
+    plan = StudyPlan.of(StudyRequest([learner], ["183"], ["ood"], 1, study_trees.settings(tree)), tmp_path)
+    (cell,) = plan.cells()
+    done = train(plan.load(cell), ["semiovs"])
+    assert (done.step, len(done.images.labeled), len(done.images.ood or ())) == (2, 4, 3)
+
+
 def test_semivl_learns_beside_the_labels_of_other_words(tree, tmp_path, whole):
     """Its classes are asked with other words than SED's, and a list has other names for the images than a folder."""
     listed = tree / "coco/ood.txt"

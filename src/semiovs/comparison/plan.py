@@ -18,7 +18,7 @@ from semiovs.data.collection import Collection
 from semiovs.engine.checkpoint_state import CHANGEABLE_KEYS
 from semiovs.engine.experiment import DEFAULT_EPOCHS
 from semiovs.errors import DataError, UsageError
-from semiovs.files import parse_json, write_json, write_text
+from semiovs.files import parse_json, sweep_temporaries, write_json, write_text
 from semiovs.registry import METHODS, lookup
 
 #: The file that says what a directory compares, and the configuration that all arms share.
@@ -122,6 +122,8 @@ class Plan:
         Raises:
             UsageError: it holds something else, or a comparison with other settings.
         """
+        if self.root.is_dir():
+            sweep_temporaries(self.root)  # of a process that was killed before the plan was written
         if (self.root / PLAN).exists():
             self._require_same(base)
         elif self.root.exists() and (not self.root.is_dir() or {p.name for p in self.root.iterdir()} - _UNFINISHED):
