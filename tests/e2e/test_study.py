@@ -177,8 +177,8 @@ def test_a_dry_run_without_anything_says_where_all_of_it_belongs(tmp_path, capsy
     for name in ("SEMIOVS_CACHE", "SEMIOVS_WEIGHTS_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
     seen = {
-        "seconds_per_step": 0.5, "seconds_per_evaluation": 0.2, "timed_steps": 9, "parameters": 10**6,
-        "disk_gib": 1.0, "device": "cuda:0", "precision": "bf16",
+        "seconds_per_step": 0.5, "seconds_per_evaluation": 0.2, "finished_steps": 9, "parameters": 10**6,
+        "disk_gib": 1.0, "device": "cuda:0",
     }  # fmt: skip
     monkeypatch.setattr(cost, "dry_run", lambda config, **_: seen)
     assert main(["study", "voc", "--splits", "92", "--learners", "unimatch", "--seeds", "1", "--dry-run"]) == 3

@@ -40,8 +40,8 @@ class TrainingCost:
     """Of the trainings of one learner, with or without OOD images.
 
     trainings: how many; step: seconds; image: seconds to evaluate one, None: not measured; seconds: of one training,
-    by split; at_least: not two steps were seen, or no evaluation; weights: bytes of a
-    finished training; checkpoints: bytes while it trains; problem: why nothing was measured.
+    by split; at_least: no step was finished, or no image evaluated, in the time for it; weights: bytes of a finished
+    training; checkpoints: bytes while it trains; problem: why nothing was measured.
     """
 
     learner: str
@@ -91,12 +91,11 @@ class LabellingCost:
 
 @dataclass(frozen=True)
 class StudyCost:
-    """Of all trainings and of the labels. device, precision: what it was measured with, empty if nothing was."""
+    """Of all trainings and of the labels. device: that it was measured on, empty if nothing was."""
 
     trainings: Sequence[TrainingCost]
     labels: LabellingCost | None
     device: str = ""
-    precision: str = ""
 
     @property
     def seconds(self) -> float:
@@ -119,7 +118,6 @@ class StudyCost:
         """Plain data."""
         return {
             "device": self.device,
-            "precision": self.precision,
             "seconds": self.seconds,
             "at_least": self.is_bound,
             "trainings": [cost.as_json() for cost in self.trainings],
@@ -129,31 +127,31 @@ class StudyCost:
 
 def measure_cost(plan: StudyPlan, teacher: TeacherChoice, progress: Progress) -> StudyCost:
     """Take a few steps of each learner on made-up pictures of the usual size, with untrained weights; the teacher
-    labels two of them, if its weights are here.
+    labels one of them, if its weights are here.
 
     So the numbers are there before any image is, and the reading of large folders is not in them.
     """
     rows = [(learner.name, arm) for learner in plan.learners for arm in plan.arms]
-    found, seen = [], dict[str, Any]()
+    found, device = [], ""
     with tempfile.TemporaryDirectory() as scratch, quietly():
         write_stand_in(Path(scratch))
         for done, (learner, arm) in enumerate(rows, start=1):
-            cost, facts = _time_training(plan, StudyCell(learner, plan.splits[0], arm, plan.seeds[0]), Path(scratch))
+            cost, here = _time_training(plan, StudyCell(learner, plan.splits[0], arm, plan.seeds[0]), Path(scratch))
             found.append(cost)
-            seen = seen or facts
+            device = device or here
             progress(done, len(rows) + 1)
         labels = _time_labelling(plan, teacher, Path(scratch)) if OOD in plan.arms else None
         progress(len(rows) + 1, len(rows) + 1)
-    return StudyCost(found, labels, str(seen.get("device", "")), str(seen.get("precision", "")))
+    return StudyCost(found, labels, device)
 
 
-def _time_training(plan: StudyPlan, cell: StudyCell, root: Path) -> tuple[TrainingCost, dict[str, Any]]:
+def _time_training(plan: StudyPlan, cell: StudyCell, root: Path) -> tuple[TrainingCost, str]:
     trainings = len(plan.splits) * len(plan.seeds)
     try:
         config = plan.load(cell, [*point_at(root, plan.load(cell).config)]).config
         seen = dry_run(config, check=False, limit=LIMIT)
     except SemiovsError as problem:
-        return TrainingCost(cell.learner, cell.arm, trainings, problem=str(problem).splitlines()[0]), {}
+        return TrainingCost(cell.learner, cell.arm, trainings, problem=str(problem).splitlines()[0]), ""
     step, evaluation = float(seen["seconds_per_step"]), seen["seconds_per_evaluation"]
     image = None if evaluation is None else float(evaluation) / VAL
     seconds = {}
@@ -161,10 +159,10 @@ def _time_training(plan: StudyPlan, cell: StudyCell, root: Path) -> tuple[Traini
         length = plan.lengths[cell.learner, split]
         seconds[split] = length.steps * step + length.evaluations * length.val * (image or 0.0)
     cost = TrainingCost(
-        cell.learner, cell.arm, trainings, step, image, seconds, not seen["timed_steps"] or image is None,
+        cell.learner, cell.arm, trainings, step, image, seconds, not seen["finished_steps"] or image is None,
         seen["parameters"] * _FLOAT, round(seen["disk_gib"] * 2**30),
     )  # fmt: skip
-    return cost, seen
+    return cost, str(seen["device"])
 
 
 def _time_labelling(plan: StudyPlan, choice: TeacherChoice, root: Path) -> LabellingCost:
