@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from semiovs.comparison.plan import Cell, Plan
+from semiovs.comparison.queue import Queue, Training
 from semiovs.config import load_config
 from semiovs.config.load import find_differences
 from semiovs.engine.checkpoint_state import CHANGEABLE_KEYS
@@ -103,7 +103,7 @@ def summarize_run(run: Run) -> CellFacts:
     )  # fmt: skip
 
 
-def is_complete(plan: Plan, cell: Cell) -> bool:
+def is_complete(plan: Queue, cell: Training) -> bool:
     """Whether the training ran to its end with the settings of the plan.
 
     Raises:

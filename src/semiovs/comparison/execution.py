@@ -137,7 +137,7 @@ def carry_out(
             plan, stopped = tune_arms(prepared.plan, prepared.images, machine, progress, say)
         if stopped is not None:
             say(f"tuning is not finished: {len(stopped.left)} trainings of the values that it stopped at are left")
-            return prepared, Outcome(left=plan.cells())
+            return prepared, Outcome(left=[*plan.cells()])
         plan.write(plan.base)
         prepared = replace(prepared, plan=plan)
     begin = time.monotonic()

@@ -53,7 +53,7 @@ def forecast(plan: Plan, base: LoadedConfig, *, labels_follow: bool, progress: P
         SemiovsError: as `dry_run`.
     """
     found, few = {}, False
-    with tempfile.TemporaryDirectory() as scratch, _quietly():
+    with tempfile.TemporaryDirectory() as scratch, quietly():
         here = replace(plan, root=Path(scratch), lists={})
         here.write(base)
         for done, arm in enumerate(plan.trained, start=1):
@@ -66,7 +66,7 @@ def forecast(plan: Plan, base: LoadedConfig, *, labels_follow: bool, progress: P
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """What every arm would say alike stays unsaid."""
     logger = logging.getLogger("semiovs")
     level = logger.level

@@ -18,7 +18,7 @@ from semiovs.data.collection import Collection
 from semiovs.engine.checkpoint_state import CHANGEABLE_KEYS
 from semiovs.engine.experiment import DEFAULT_EPOCHS
 from semiovs.errors import DataError, UsageError
-from semiovs.files import parse_json, write_json, write_text
+from semiovs.files import parse_json, sweep_temporaries, write_json, write_text
 from semiovs.registry import METHODS, lookup
 
 #: The file that says what a directory compares, and the configuration that all arms share.
@@ -84,6 +84,15 @@ class Plan:
         arms = [replace(arm, settings=(*choose_best(tuned.get(arm.name, ())), *arm.settings)) for arm in self.arms]
         return replace(self, arms=tuple(arms))
 
+    @property
+    def command(self) -> Sequence[str]:
+        """The words of the verb that trains them."""
+        return ("compare",)
+
+    def steps_of(self, cell: Cell) -> int:  # noqa: ARG002 - all arms have the same
+        """Optimiser steps of a training."""
+        return self.steps
+
     def directory(self, cell: Cell) -> Path:
         """The run directory of a training."""
         return self.root / "runs" / cell.name
@@ -113,6 +122,8 @@ class Plan:
         Raises:
             UsageError: it holds something else, or a comparison with other settings.
         """
+        if self.root.is_dir():
+            sweep_temporaries(self.root)  # of a process that was killed before the plan was written
         if (self.root / PLAN).exists():
             self._require_same(base)
         elif self.root.exists() and (not self.root.is_dir() or {p.name for p in self.root.iterdir()} - _UNFINISHED):
@@ -188,13 +199,20 @@ class Plan:
 
 def count_steps(config: Config, images: Collection) -> int:
     """Optimiser steps of each arm: those of the configuration's own training on one process."""
-    if config.train.steps is not None:
-        return config.train.steps
+    train = config.train
+    if train.steps is not None:
+        return train.steps
+    return (train.epochs or DEFAULT_EPOCHS) * count_epoch_steps(
+        config, len(images.labeled), len(images.unlabeled or ())
+    )
+
+
+def count_epoch_steps(config: Config, labeled: int, unlabeled: int) -> int:
+    """Optimiser steps of a pass over so many unlabelled images (labelled ones if the method reads no others)."""
     train, method = config.train, lookup(METHODS, config.method.name, kind="method").load()
-    bare = getattr(method, "reads_unlabeled", True) and images.unlabeled
+    bare = unlabeled if getattr(method, "reads_unlabeled", True) else 0
     size = (train.unlabeled_batch_size or train.batch_size) if bare else train.batch_size
-    per_epoch = max(1, len(bare or images.labeled) // (size * train.accumulate))
-    return (train.epochs or DEFAULT_EPOCHS) * per_epoch
+    return max(1, (bare or labeled) // (size * train.accumulate))
 
 
 def choose_eval_every(config: Config, steps: int) -> int:

@@ -1,4 +1,4 @@
-"""Train the cells of a comparison in processes of their own; what is done is kept, whatever happens."""
+"""Train the cells of a queue in processes of their own; what is done is kept, whatever happens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.comparison.cell_files import finish, is_complete
-from semiovs.comparison.plan import Cell, Plan
+from semiovs.comparison.queue import Queue, Training
 from semiovs.engine.run import Run, RunHeldError, read_metrics
 from semiovs.errors import (
     DivergedError,
@@ -74,12 +74,12 @@ class Outcome:
     that cannot be finished, and why.
     """
 
-    done: list[Cell] = field(default_factory=list)
-    left: list[Cell] = field(default_factory=list)
+    done: list[Training] = field(default_factory=list)
+    left: list[Training] = field(default_factory=list)
     diverged: dict[str, str] = field(default_factory=dict)
 
 
-def train_cells(plan: Plan, cells: Sequence[Cell], machine: Machine, show: Progress) -> Outcome:
+def train_cells(plan: Queue, cells: Sequence[Training], machine: Machine, show: Progress) -> Outcome:
     """Train those of `cells` that are not finished; a training that was begun goes on.
 
     Trainings that another process is making now are waited for. A training that diverges does not hold up the others.
@@ -91,14 +91,14 @@ def train_cells(plan: Plan, cells: Sequence[Cell], machine: Machine, show: Progr
     outcome = Outcome([cell for cell in cells if is_complete(plan, cell)])
     waiting = [cell for cell in cells if cell not in outcome.done]
     team = _Team(plan, machine, waiting)
-    total = plan.steps * len(cells)
+    total = sum(map(plan.steps_of, cells))
     try:
         with _raise_on_sigterm():
             while team.is_busy() and not _is_past(machine.deadline):
                 team.assign()
                 outcome.done += team.collect(outcome.diverged)
                 begun = [cell for cell in cells if cell not in outcome.done]
-                show(plan.steps * len(outcome.done) + sum(count_steps_done(plan, cell) for cell in begun), total)
+                show(sum(map(plan.steps_of, outcome.done)) + sum(count_steps_done(plan, cell) for cell in begun), total)
     except KeyboardInterrupt:
         raise InterruptedRunError(_say_stopped(plan, "interrupted")) from None
     except _SigTermError:
@@ -112,13 +112,13 @@ def train_cells(plan: Plan, cells: Sequence[Cell], machine: Machine, show: Progr
     return outcome
 
 
-def count_steps_done(plan: Plan, cell: Cell) -> int:
+def count_steps_done(plan: Queue, cell: Training) -> int:
     """Steps of an unfinished training that its log tells of."""
     rows = read_metrics(Run(plan.directory(cell)).metrics)
     return max((int(row["step"]) for row in rows), default=0)
 
 
-def _say_stopped(plan: Plan, how: str) -> str:
+def _say_stopped(plan: Queue, how: str) -> str:
     return f"{how}; what is done is kept in {plan.root}, and the same command goes on"
 
 
@@ -152,13 +152,13 @@ class _Worker:
 
     process: Any
     pipe: Connection
-    cell: Cell | None = None
+    cell: Training | None = None
 
 
 class _Team:
-    """The processes of a comparison; they are started when there is something to do for them."""
+    """The processes of a queue; they are started when there is something to do for them."""
 
-    def __init__(self, plan: Plan, machine: Machine, waiting: list[Cell]) -> None:
+    def __init__(self, plan: Queue, machine: Machine, waiting: list[Training]) -> None:
         self._plan, self._machine, self._waiting = plan, machine, waiting
         self._workers: list[_Worker] = []
         self._context = get_context("spawn")
@@ -178,9 +178,9 @@ class _Team:
             worker.cell = cell
             self._waiting.remove(cell)
 
-    def collect(self, diverged: dict[str, str]) -> list[Cell]:
+    def collect(self, diverged: dict[str, str]) -> list[Training]:
         """Wait a little; return the cells that were finished meanwhile, and note those that diverged."""
-        done: list[Cell] = []
+        done: list[Training] = []
         pipes = {worker.pipe: worker for worker in self._workers if worker.cell}
         if not pipes:
             time.sleep(_LOOK_EVERY)
@@ -245,7 +245,7 @@ def _is_held(run: Path) -> bool:
         return owner is not None
 
 
-def _receive(worker: _Worker, cell: Cell) -> SemiovsError | OSError | RuntimeError | None:
+def _receive(worker: _Worker, cell: Training) -> SemiovsError | OSError | RuntimeError | None:
     """The answer of a worker: None, or what went wrong."""
     found: SemiovsError | OSError | str | None
     try:
@@ -269,7 +269,7 @@ def explain_import() -> str:
     )
 
 
-def _work(plan: Plan, machine: Machine, number: int, pipe: Connection) -> None:
+def _work(plan: Queue, machine: Machine, number: int, pipe: Connection) -> None:
     """Train what is sent, one after the other; answer None, an error, or the traceback of a bug."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     if hasattr(os, "setpgrp"):
@@ -299,7 +299,7 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _train_cell(plan: Plan, cell: Cell, machine: Machine, number: int) -> None:
+def _train_cell(plan: Queue, cell: Training, machine: Machine, number: int) -> None:
     import torch
 
     from semiovs.engine import training
@@ -307,7 +307,7 @@ def _train_cell(plan: Plan, cell: Cell, machine: Machine, number: int) -> None:
 
     torch.set_num_threads(machine.threads or max(1, torch.get_num_threads() // machine.jobs))
     loaded, directory = plan.load(cell), plan.directory(cell)
-    run, command = Run(directory), ["semiovs", "compare"]
+    run, command = Run(directory), ["semiovs", *plan.command]
     device = _choose_device(loaded.config.train.device, machine.first_device + number, torch.cuda.device_count())
     begun = run.config.is_file() and Checkpoints(run.checkpoints, keep_last=1).newest_path() is not None
     if begun:

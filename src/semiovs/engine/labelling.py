@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,11 +16,11 @@ from semiovs.engine.host import COMMAND, Host
 from semiovs.engine.label_shards import join_shards
 from semiovs.engine.signals import StopSignals, make_stop_error
 from semiovs.engine.teacher_choice import AUTO, Agree, TeacherChoice, find_answers
-from semiovs.errors import DataError, UsageError
+from semiovs.errors import DataError, PreemptedError, SemiovsError, UsageError
 from semiovs.images.manifest import Manifest
 from semiovs.images.readers import ImageReader
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.label import label_images
+from semiovs.ovs.label import LabelReport, label_images
 from semiovs.ovs.precision_agreement import LabelAgreement, measure_agreement
 from semiovs.progress import Say, ShowProgress
 from semiovs.registry import DATASETS, lookup
@@ -168,17 +169,19 @@ def run_labelling(
     show: ShowProgress,
     say: Say,
     host: Host = COMMAND,
+    deadline: float | None = None,
     **work: Any,
 ) -> LabellingReport | None:
     """Do this process's part of `shard`; None on all processes but the main one, which hears of all.
 
     build: teacher and its description, called once the process has its GPU; show: shows how far the main process is;
-    say: told what the teacher's shortcuts change; work: as `label_images`.
+    say: told what the teacher's shortcuts change; deadline: of `time.monotonic`, when it stops; work: as
+    `label_images`.
 
     Raises:
         ConfigError: classes that the teacher cannot look for.
         DataError: images or the store, or a process of the launch that is gone; PreemptedError, InterruptedRunError: a
-        signal, after what was begun is in the store.
+        signal, or the deadline, after what was begun is in the store.
     """
     with join_shards() as ranks:
         teacher, description = build()
@@ -188,7 +191,7 @@ def run_labelling(
         with StopSignals(host=host) as signals:
 
             def stop() -> bool:
-                return bool(signals.received)
+                return bool(signals.received) or (deadline is not None and time.monotonic() >= deadline)
 
             what = "labelling" if ranks.size == 1 else f"labelling, process 0 of {ranks.size}"
             with show(what) if ranks.is_main else nullcontext() as progress:
@@ -204,10 +207,17 @@ def run_labelling(
                     **work,
                 )
             reports = ranks.gather_reports(done.as_json(), stop)
-            if signals.received:
-                told = f"{done.done} of {done.listed} images are done and in {task.out}; the same command does the rest"
-                raise make_stop_error(signals.received, told)
+            if signals.received or done.stopped:
+                raise _make_stop(signals, done, task)
         return LabellingReport(task.out, _sum_up(reports), agreement) if ranks.is_main else None
+
+
+def _make_stop(signals: StopSignals, done: LabelReport, task: LabellingTask) -> SemiovsError:
+    """The error of a job that a signal ended, or its deadline."""
+    told = f"{done.done} of {done.listed} images are done and in {task.out}; the same command does the rest"
+    if signals.received:
+        return make_stop_error(signals.received, told)
+    return PreemptedError(f"the time is over; {told}")
 
 
 def _measure_agreement(teacher: OpenVocabModel, task: LabellingTask, say: Say) -> LabelAgreement | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +18,7 @@ from semiovs.comparison.prepare import Request, prepare
 from semiovs.comparison.tuning import list_different
 from semiovs.config import load_config
 from semiovs.errors import DataError, UsageError
+from semiovs.files import temporary_beside
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +83,17 @@ def test_a_plan_is_read_as_it_was_written_and_refuses_another_folder(data, tmp_p
     (tmp_path / "out" / "comparison.json").write_text("{}")
     with pytest.raises(DataError, match="changed by hand"):
         Plan.read(tmp_path / "out")
+
+
+def test_what_a_killed_process_left_half_written_is_no_obstacle(data, tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = temporary_beside(tmp_path / "out" / "config.yaml")
+    left = left.with_name(left.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-"))
+    left.parent.mkdir()
+    left.write_text("extends: ")
+    assert prepare(load(data), Request(seeds=1), tmp_path / "out").plan.cells()
+    assert not left.exists()
 
 
 def test_folds_are_even_in_images_and_classes_and_keep_groups_whole():
