@@ -1,0 +1,187 @@
+"""Run the study's queue: what is finished is kept, what is not goes on; stops after --budget minutes.
+
+    python examples/study/run.py WORK DATA [KEY=VALUE …] [--budget 10] [--jobs 2] [--only NAME] [--status]
+
+WORK was made by prepare.py from DATA. The state of the queue is what lies in WORK. A finished item leaves a small JSON
+file in --out: scores of each arm and seed, differences with their intervals, minutes and the machines that trained.
+KEY=VALUE: settings of all trainings on top, for a rehearsal (train.steps=2). Exit code 75 if there is more to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from semiovs.files import write_json
+
+HERE = Path(__file__).resolve().parent
+OUT = HERE.parents[1] / "docs/results/study"
+#: Exit code of semiovs, and of this script, where there is more to do.
+UNFINISHED = 75
+#: What is kept of the results of a comparison.
+KEPT = ("verdict", "says", "cost", "steps", "arms", "differences", "seconds")
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where the queue works, and how. settings: of all trainings, on top; deadline: of `time.monotonic`; jobs: trainings
+    at a time.
+    """
+
+    work: Path
+    scores: Path
+    out: Path
+    settings: tuple[str, ...]
+    jobs: int
+    deadline: float | None
+
+    @property
+    def minutes_left(self) -> float | None:
+        """Minutes until the deadline, None without one."""
+        return None if self.deadline is None else (self.deadline - time.monotonic()) / 60
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the deadline has passed; the last half minute starts nothing."""
+        return self.minutes_left is not None and self.minutes_left < 0.5
+
+    def call(self, *words: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run a verb of semiovs in the study's folder, one thread each."""
+        return subprocess.run(
+            [sys.executable, "-m", "semiovs", *words], cwd=self.work, check=False, text=True,
+            stdout=subprocess.PIPE if capture else None,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Item:
+    """An entry of queue.yaml."""
+
+    entry: Mapping[str, Any]
+
+    @property
+    def folder(self) -> str:
+        return str(self.entry.get("compare") or self.entry["trainings"])
+
+    @property
+    def name(self) -> str:
+        return str(self.entry.get("name", self.folder))
+
+    @property
+    def settings(self) -> list[str]:
+        return list(self.entry.get("set", ()))
+
+    @cached_property
+    def seeds(self) -> range:
+        return range(int(self.entry["seeds"]))
+
+    def variants(self) -> Iterator[tuple[str, int, list[str]]]:
+        """Name, seed and settings of single trainings: a whole round of variants, then the next seed."""
+        for seed in self.seeds:
+            for name, settings in self.entry["variants"].items():
+                yield name, seed, [*self.settings, *settings]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--budget", type=float, metavar="MINUTES")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--only", metavar="NAME", help="one item of the queue")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of the small JSON files")
+    parser.add_argument("--queue", type=Path, default=HERE / "queue.yaml", help="another queue")
+    parser.add_argument("--status", action="store_true", help="say what is finished, and train nothing")
+    given = parser.parse_args(arguments)
+    items = [Item(entry) for entry in yaml.safe_load(given.queue.read_text(encoding="utf-8"))]
+    items = [item for item in items if given.only in (None, item.name)]
+    deadline = None if given.budget is None else time.monotonic() + 60 * given.budget
+    scores, settings = given.data.absolute() / "scores_ade20k", tuple(given.settings)
+    study = Study(given.work.absolute(), scores, given.out.absolute(), settings, given.jobs, deadline)
+    left = [item for item in items if not (study.out / f"{item.name}.json").is_file()]
+    print(f"{len(items) - len(left)} of {len(items)} items finished; left: {', '.join(i.name for i in left) or 'none'}")
+    for item in () if given.status else left:
+        code = compare(study, item) if "compare" in item.entry else train(study, item)
+        if code:
+            return code
+        left = left[1:]
+    return UNFINISHED if left else 0
+
+
+def compare(study: Study, item: Item) -> int:
+    """One comparison; returns an exit code."""
+    if study.is_over:
+        return UNFINISHED
+    arms = item.entry["arms"]
+    teacher = ["--teacher", "masks", "--from", str(study.scores)] if "teacher" in arms else []
+    budget = [] if study.minutes_left is None else ["--budget", f"{study.minutes_left:.2f}"]
+    folder = f"comparisons/{item.folder}"
+    done = study.call(
+        "compare", "study.yaml", *item.settings, *study.settings, "--arms", ",".join(arms), "--seeds", str(len(item.seeds)),
+        "--jobs", str(study.jobs), "--out", folder, *teacher, *budget, "--json", capture=True,
+    )  # fmt: skip
+    if done.returncode == 0:
+        write_result(study, item, json.loads(done.stdout), sorted((study.work / folder / "runs").glob("*/*")))
+    return done.returncode
+
+
+def train(study: Study, item: Item) -> int:
+    """Single trainings, then their comparison with those that are there; returns an exit code."""
+    root = study.work / "trainings" / item.folder
+
+    def train_one(job: tuple[str, int, list[str]]) -> int:
+        name, seed, settings = job
+        if study.is_over:
+            return UNFINISHED
+        directory = root / name / f"seed-{seed}"
+        if (directory / "model.safetensors").is_file():
+            return 0
+        if any(directory.glob("checkpoints/*.pt")):
+            return study.call("resume", str(directory)).returncode
+        own = [f"train.seed={seed}", f"run.dir={directory}"]
+        return study.call("train", "study.yaml", *settings, *study.settings, *own).returncode
+
+    with ThreadPoolExecutor(study.jobs) as pool:
+        codes = list(pool.map(train_one, item.variants()))
+    if any(codes):
+        return max(codes)
+    beside = study.work / "comparisons" / item.entry["beside"] / "runs"
+    runs = [*(beside / arm / f"seed-{seed}" for arm in item.entry["arms"] for seed in item.seeds),
+            *(root / name / f"seed-{seed}" for name, seed, _ in item.variants())]  # fmt: skip
+    words = [word for run in runs for word in ("--runs", str(run))]
+    done = study.call("compare", *words, "--out", str(root / "comparison"), "--json", capture=True)
+    if done.returncode == 0:
+        write_result(study, item, json.loads(done.stdout), runs)
+    return done.returncode
+
+
+def write_result(study: Study, item: Item, results: Mapping[str, Any], runs: Sequence[Path]) -> None:
+    """Write the small file of a finished item; it names no path of this machine."""
+    kept = {key: results[key] for key in KEPT if key in results}
+    known = {json.dumps(describe_machine(run), sort_keys=True) for run in runs if (run / "env.json").is_file()}
+    machines = [json.loads(text) for text in sorted(known)]
+    write_json(study.out / f"{item.name}.json", {"item": dict(item.entry), **kept, "machines": machines})
+    print(f"{item.name}: finished; {study.out / item.name}.json", flush=True)
+
+
+def describe_machine(run: Path) -> dict[str, Any]:
+    """What a run was trained on: processors, threads and versions."""
+    found = json.loads((run / "env.json").read_text(encoding="utf-8"))
+    packages = {name: found["packages"][name] for name in ("semiovs", "torch", "timm")}
+    return {"python": found["python"], "cpu": found["cpu"], "gpus": found["gpus"], **packages}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""The study on photographs, prepared from a miniature of its data, and one comparison and its ablation trained."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+STUDY = Path(__file__).resolve().parents[2] / "examples/study"
+NAMES = ["sky", "building", "road"]
+SETTINGS = ["model.encoder=tiny", "model.pretrained=false", "model.channels=16", "train.steps=2", "train.batch_size=2",
+            "train.eval_every=2", "train.unlabeled_batch_size=2", "data.crop_size=32"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """2 to 23 images a set of 96 x 80 pixels, three bands of colour with noise, and score maps of a quarter's side."""
+    root, draw = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    mask = np.repeat(np.arange(3, dtype=np.uint8), (24, 32, 24))[:, None].repeat(96, axis=1)
+    sets = {"camvid": 23, "labelmefacade": 6, "coco128": 2}
+    for name, count in sets.items():
+        for folder in ("images", "labels", "labels_camvid"):
+            (root / name / folder).mkdir(parents=True)
+        (root / "scores_ade20k" / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = (mask * 90)[..., None] + draw.integers(0, 60, (80, 96, 3), dtype=np.uint8)
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / "images" / f"{name}{number}.png")
+            for folder in ("labels", "labels_camvid"):
+                Image.fromarray(mask).save(root / name / folder / f"{name}{number}.png")
+            scores = (mask[2::4, 2::4] == np.arange(3)[:, None, None]) * np.uint8(230)
+            np.savez_compressed(root / "scores_ade20k" / name / f"{name}{number}.npz", scores=scores)
+    (root / "camvid/classes.txt").write_text("\n".join(NAMES) + "\n")
+    (root / "camvid/splits/1_16").mkdir(parents=True)
+    lists = {
+        "camvid/splits/1_16/labeled.txt": " ".join(map(str, range(18))),
+        "camvid/splits/1_16/unlabeled.txt": "18 19 20",
+        "camvid/splits/val.txt": "21 22",
+    }
+    (root / "labelmefacade/splits").mkdir()
+    lists |= {"labelmefacade/splits/train.txt": "0 1", "labelmefacade/splits/test.txt": "2 3 4 5"}
+    for path, numbers in lists.items():
+        name = path.split("/")[0]
+        lines = (f"images/{name}{n}.png labels/{name}{n}.png\n" for n in numbers.split())
+        (root / path).write_text("".join(lines))
+    return root
+
+
+def run(script: str, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(STUDY / script), *map(str, words)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+
+
+def test_the_study_is_prepared_and_its_queue_goes_on(data, tmp_path):
+    work, out, queue = tmp_path / "work", tmp_path / "out", tmp_path / "queue.yaml"
+    done = run("prepare.py", data, work)
+    assert done.returncode == 0, done.stderr
+    assert len((work / "data/ood-all.txt").read_text().splitlines()) == 8
+    assert len((work / "data/labeled-12.txt").read_text().splitlines()) == 9  # every other of the 18
+    queue.write_text(yaml.safe_dump([
+        {"compare": "pair", "seeds": 1, "arms": ["unlabeled", "ood", "teacher"]},
+        {"trainings": "ablation", "beside": "pair", "arms": ["unlabeled", "ood"], "seeds": 1,
+         "variants": {"half": ["ood.weight=0.5"]}},
+    ]))  # fmt: skip
+    ask = ["--queue", queue, "--out", out]
+    assert run("run.py", work, data, *SETTINGS, *ask, "--budget", "0.1").returncode == 75
+    done = run("run.py", work, data, *SETTINGS, *ask)
+    assert done.returncode == 0, done.stderr
+    pair, ablation = (json.loads((out / f"{name}.json").read_text()) for name in ("pair", "ablation"))
+    assert [arm["name"] for arm in pair["arms"]] == ["unlabeled", "ood", "teacher"]
+    assert pair["arms"][2]["mean"] > 90  # its labels are the truth but for rounding
+    assert len(ablation["arms"]) == 3
+    assert ablation["machines"][0]["cpu"]["count"] >= 1
+    assert str(tmp_path) not in (out / "pair.json").read_text()
+    again = run("run.py", work, data, *ask, "--status")
+    assert "2 of 2 items finished; left: none" in again.stdout
+
+
+def test_the_queue_is_one_that_can_be_trained():
+    from semiovs.config import load_config
+
+    items = yaml.safe_load((STUDY / "queue.yaml").read_text())
+    names = [item.get("name") or item.get("compare") or item["trainings"] for item in items]
+    assert len(set(names)) == len(names) > 8
+    sets = [[*item.get("set", []), *own] for item in items for own in item.get("variants", {"": []}).values()]
+    loaded = [load_config(str(STUDY / "study.yaml"), settings).config for settings in sets]
+    assert {config.method.name for config in loaded} == {"unimatch", "fixmatch", "unimatch-v2"}
+    assert all(config.train.steps == loaded[0].train.steps for config in loaded)
