@@ -8,6 +8,7 @@ from typing import Any
 
 from semiovs.api.session import Session, session
 from semiovs.api.settings import Setting, Source, load
+from semiovs.api.settings import split as split_settings
 from semiovs.api.teacher import Place, choose_teacher, make_agree, to_path
 from semiovs.comparison.execution import (
     ComparisonReport,
@@ -17,6 +18,7 @@ from semiovs.comparison.execution import (
     plan_comparison,
     require_finished,
 )
+from semiovs.comparison.handed_in import ImagesAsked
 from semiovs.comparison.prepare import Request
 from semiovs.comparison.workers import Machine
 from semiovs.config import LoadedConfig
@@ -53,7 +55,8 @@ def compare(
     all that there can be but the probe; seeds: from 6 on there is a verdict; folds, resplit, group_by: how images are
     shared out and counted; tune: key -> values that each arm chooses among, on parts of the labelled images; teacher:
     labels OOD images that have no labels yet, and is an arm, with weights, ``from_``, map, options and download as
-    `semiovs.label`; runs: compare these instead; jobs: trainings at a time; budget: minutes after which it stops: what
+    `semiovs.label`; runs: compare these instead, directories of runs and exported files, which are evaluated on the
+    images of the runs or of `config`; jobs: trainings at a time; budget: minutes after which it stops: what
     is missing is in `left`, and the same call goes on; out: folder, by default ``runs/NAME/comparison``.
 
     Trainings run in processes that import the main script anew: call it below ``if __name__ == "__main__":`` there (a
@@ -65,8 +68,11 @@ def compare(
         InterruptedRunError: a signal; what is done is kept.
     """
     if runs is not None:
-        _refuse_beside_runs(config=config, settings=settings, arms=arms, folds=folds, resplit=resplit, teacher=teacher)
-        return compare_runs([Path(run).expanduser() for run in runs], group_by, to_path(out))
+        _refuse_beside_runs(arms=arms, folds=folds, resplit=resplit, tune=tune, teacher=teacher)
+        images = ImagesAsked(*split_settings(config, settings)) if config is not None or settings else None
+        paths = [Path(run).expanduser() for run in runs]
+        with session(progress=progress) as call:
+            return compare_runs(paths, group_by, to_path(out), images, show=call.show, say=call.say)
     if config is None and not settings:
         raise UsageError("give a configuration (semiovs init FOLDER writes one), or runs to compare (runs=)")
     loaded, machine = load(config, settings), Machine.within(budget, jobs, keep_checkpoints=keep_checkpoints)
