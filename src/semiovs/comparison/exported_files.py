@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semiovs.errors import WeightsError
+from semiovs.errors import UsageError, WeightsError
 from semiovs.models.exported import SUFFIXES, load_exported
 from semiovs.models.weights import ModelCard
 
-_TITLES = {"onnx": "ONNX", "openvino": "OpenVINO", "torch": "torch.export"}
+_TITLES = {"onnx": "ONNX", "openvino": "OpenVINO", "torch": "torch archive"}
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,11 @@ class ExportedFile:
         return found if isinstance(found, str) else None
 
     @property
+    def state(self) -> tuple[str | int, str | None]:
+        """What is the same in all files of the same weights of a training, however these were written."""
+        return self.weights_sha256 if self.step is None else self.step, self.model
+
+    @property
     def training(self) -> tuple[str, int] | None:
         """Hash of the training's settings and its seed; None where the file does not tell: it was made of weights
         that lie in no run, or by an earlier version.
@@ -92,5 +97,11 @@ class ExportedFile:
 
 
 def is_exported(path: Path) -> bool:
-    """Whether a path is that of an exported file, by its ending."""
+    """Whether a path is that of an exported file, by its ending; else it may be that of a run.
+
+    Raises:
+        UsageError: a file of another kind.
+    """
+    if path.suffix not in SUFFIXES and path.is_file():
+        raise UsageError(f"--runs {path}: neither a run directory nor an exported file ({', '.join(SUFFIXES)})")
     return path.suffix in SUFFIXES and not path.is_dir()

@@ -14,7 +14,6 @@ from semiovs.engine.checkpoint_state import identify_training
 from semiovs.engine.run import Run, find_run
 from semiovs.errors import DataError, SemiovsError, UsageError
 from semiovs.files import sha256_of
-from semiovs.models.exported import SUFFIXES
 from semiovs.models.weights import MODEL_FILE, find_model, load_model
 
 
@@ -31,10 +30,8 @@ class HandedRun:
         """The run of a directory. evaluated: what it found is needed.
 
         Raises:
-            UsageError: no run; DataError: it was not evaluated, or a file of it was changed.
+            UsageError: no run there; DataError: it was not evaluated, or a file of it was changed.
         """
-        if path.is_file():
-            raise UsageError(f"--runs {path}: neither a run directory nor an exported file ({', '.join(SUFFIXES)})")
         run = Run.open(path)
         config = load_config(str(run.config)).config
         try:
@@ -147,27 +144,39 @@ def _read_config(run: Path | None) -> Config | None:
         return None
 
 
+def require_same_weights(parts: Sequence[Part]) -> None:
+    """Raise UsageError for files of one training that hold different weights of it, such as those of other steps."""
+    first: dict[tuple[str, int], ExportedFile] = {}
+    for part in parts:
+        if part.file is None:
+            continue
+        one, file = first.setdefault((part.origin.training, part.seed), part.file), part.file
+        if one.state != file.state:
+            raise UsageError(
+                f"--runs: {one.path} holds {one.weights} ({_describe(one)}), {file.path} {file.weights} "
+                f"({_describe(file)}) of the same training; compare files of the same weights"
+            )
+
+
+def _describe(file: ExportedFile) -> str:
+    return " ".join(filter(None, [file.model, "" if file.step is None else f"step {file.step}"])) or "step not known"
+
+
 def find_weights(run: HandedRun, files: Sequence[ExportedFile], usual: str | None) -> tuple[Path, str | None]:
     """The weights of a run that its exported `files` were made of, and which model of them (student, ema); where it has
     no files, those called `usual`, else what `export` would take.
 
     Raises:
-        UsageError: files of different weights; DataError: the run has these weights no more; WeightsError: it has none.
+        DataError: the run has these weights no more; WeightsError: it has none.
     """
     if not files:
         named = run.list_weights(usual) if usual else []
         return (named or [find_model(run.path)])[0], run.config.eval.model
-    first, *others = files
-    for other in others:
-        if (other.weights_sha256, other.model) != (first.weights_sha256, first.model):
-            raise UsageError(
-                f"--runs: {first.path} holds {first.model} of {first.weights} of {run.path}, {other.path} "
-                f"{other.model} of {other.weights}; compare files of one of them at a time"
-            )
-    for path, found in run.hash_weights(first).items():
-        if found == first.weights_sha256:
-            return path, first.model
-    portable = run.path / MODEL_FILE
+    for file in files:
+        for path, found in run.hash_weights(file).items():
+            if found == file.weights_sha256:
+                return path, file.model
+    portable, first = run.path / MODEL_FILE, files[0]
     if portable.is_file() and _holds(portable, first):
         return portable, first.model
     raise DataError(

@@ -13,7 +13,7 @@ from semiovs.comparison.arm_names import name_arms
 from semiovs.comparison.arms import Arm
 from semiovs.comparison.cell_files import read_counts
 from semiovs.comparison.exported_files import ExportedFile, is_exported
-from semiovs.comparison.file_origins import HandedRun, Origin, Part, find_origin, find_weights
+from semiovs.comparison.file_origins import HandedRun, Origin, Part, find_origin, find_weights, require_same_weights
 from semiovs.comparison.model_scores import EvaluationImages, Model, score_models
 from semiovs.comparison.results import ArmResult, Results, SeedResult, to_areas
 from semiovs.config import Config, load_config
@@ -52,15 +52,16 @@ def read_runs(
     images: to evaluate on, by default those of the first run; root: folder that keeps what was found.
 
     Raises:
-        UsageError: a directory without a run, one seed twice, or a single arm; DataError: other classes, images or
-        numbers of steps, or a run that was not evaluated; WeightsError, MissingExtraError: of exported files.
+        UsageError: neither a run nor an exported file, one seed twice, or a single arm; DataError: other classes,
+        images or numbers of steps, or a run that was not evaluated; WeightsError, MissingExtraError: of exported files.
     """
     files = {path: ExportedFile.read(path) for path in dict.fromkeys(paths) if is_exported(path)}
-    runs = {path: HandedRun.open(path, evaluated=not files) for path in dict.fromkeys(paths) if path not in files}
     if images is not None and not files:
         raise UsageError("--runs compares what is there; a configuration has a meaning beside exported files alone")
+    runs = {path: HandedRun.open(path, evaluated=not files) for path in dict.fromkeys(paths) if path not in files}
     parts = _find_parts(paths, runs, files)
     arms = _sort_into_arms(parts)
+    require_same_weights(parts)
     steps = _require_same_steps(runs.values())
     classes = _require_same_classes(runs.values(), files.values())
     if files:
@@ -110,9 +111,9 @@ def _sort_into_arms(parts: Sequence[Part]) -> dict[tuple[str, str], list[Part]]:
             )
         mine.append(part)
     if len(arms) < 2:
+        why = "one is given" if len(parts) == 1 else f"these {len(parts)} differ in their seeds alone"
         raise UsageError(
-            f"--runs: these {len(parts)} differ in their seeds alone; a comparison needs two arms, such as a run and a "
-            "file that was exported of it"
+            f"--runs: {why}; a comparison needs two arms, such as a run and a file that was exported of it"
         )
     return arms
 
