@@ -63,7 +63,7 @@ def read_runs(
     arms = _sort_into_arms(parts)
     require_same_weights(parts)
     steps = _require_same_steps(runs.values())
-    classes = _require_same_classes(runs.values(), files.values())
+    classes = _require_same_classes([] if files else runs.values(), files.values())  # those of weights are checked too
     if files:
         weights = _find_weights(parts)
         counts = _evaluate(parts, weights, images, root, show, say)
