@@ -70,9 +70,7 @@ def compare(
     if runs is not None:
         _refuse_beside_runs(arms=arms, folds=folds, resplit=resplit, tune=tune, teacher=teacher)
         images = ImagesAsked(*split_settings(config, settings)) if config is not None or settings else None
-        paths = [Path(run).expanduser() for run in runs]
-        with session(progress=progress) as call:
-            return compare_runs(paths, group_by, to_path(out), images, show=call.show, say=call.say)
+        return _compare_runs(runs, images, group_by, to_path(out), progress=progress)
     if config is None and not settings:
         raise UsageError("give a configuration (semiovs init FOLDER writes one), or runs to compare (runs=)")
     loaded, machine = load(config, settings), Machine.within(budget, jobs, keep_checkpoints=keep_checkpoints)
@@ -81,6 +79,14 @@ def compare(
     request = Request(names, seeds, folds, resplit, group_by, asked, _to_texts(tune or {}))
     with session(progress=progress) as call:
         return _train_arms(loaded, request, to_path(out), machine, call, teacher=asked, download=download)
+
+
+def _compare_runs(
+    runs: Sequence[Place], images: ImagesAsked | None, group: str | None, out: Path | None, *, progress: bool
+) -> ComparisonReport:
+    paths = [Path(run).expanduser() for run in runs]
+    with session(progress=progress) as call:
+        return compare_runs(paths, group, out, images, show=call.show, say=call.say)
 
 
 def _train_arms(

@@ -139,6 +139,12 @@ def test_a_file_is_the_same_or_costs_at_most_so_much():
     )
 
 
+def test_a_setting_at_the_beginning_of_a_sentence_is_written_as_it_is():
+    said = describe_files(compare(BASE[:1], [[50, 59, 70]], **FORMS), "optim.lr=0.1, ONNX int8")
+    assert said[0].startswith("optim.lr=0.1, ONNX int8 costs mIoU")
+    assert said[3].startswith("optim.lr=0.1, ONNX int8 loses in pavement")
+
+
 def test_a_file_on_few_images_has_no_verdict():
     said = describe_files(compare(BASE[:1], [[50, 50, 70]], 5, **FORMS), "ONNX int8")
     assert said[0].startswith("ONNX int8: -3.33 [-3.33, -3.33] points of mIoU (from 60.00 to 56.67). Too few images")
