@@ -264,7 +264,7 @@ def _judge(difference: Difference, seeds: int, groups: int, p: float, least: int
 def _note_limits(seeds: int, groups: int, noun: str, plural: str, *, same_weights: bool) -> tuple[str, ...]:
     notes = []
     if same_weights:
-        notes += ["one training was measured; what the same costs another is not known"] if seeds == 1 else []
+        notes += ["one training was measured; what the same export costs another is not known"] if seeds == 1 else []
     elif seeds == 1:
         notes.append("one seed describes; how far another would differ is not known")
     elif seeds < SEEDS_NEEDED:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from semiovs.comparison.arms import ARMS
 from semiovs.comparison.results import Answer, Results
 from semiovs.comparison.tuned_settings import choose_best, format_score
-from semiovs.comparison.verdict import name_verdict
+from semiovs.comparison.verdict import begin_sentence, name_verdict
 from semiovs.duration import format_duration
 from semiovs.report.figures import escape_math, render_svg, simplify_axes
 from semiovs.report.page import write_page
@@ -85,9 +85,8 @@ def _list_tuned(results: Results) -> list[dict[str, Any]]:
 
 
 def _describe_classes(answer: Answer) -> dict[str, Any]:
-    found, subject = answer.comparison, answer.question.subject
-    rows = _list_classes(answer)
-    return {"subject": f"{subject[0].upper()}{subject[1:]}", "found": found, "rows": rows}
+    subject = begin_sentence(answer.question.subject)
+    return {"subject": subject, "found": answer.comparison, "rows": _list_classes(answer)}
 
 
 def _list_classes(answer: Answer) -> list[dict[str, Any]]:

@@ -145,7 +145,8 @@ class Results:
         """What each file costs, then what is said of all or of single classes."""
         files = [answer for answer in self.answers if answer.question.same_weights]
         further = dict.fromkeys(line for answer in files for line in answer.sentences[1:])
-        return (*(answer.sentences[0] for answer in files), *further)
+        of_all = sorted(further, key=lambda line: line.startswith("The intervals of classes"))
+        return (*(answer.sentences[0] for answer in files), *of_all)
 
     def _answer(self, question: Question, base: ArmResult, other: ArmResult) -> Answer:
         pairs = pair_seeds(base, other)

@@ -63,7 +63,7 @@ def _state_file_verdict(comparison: Comparison, title: str) -> str:
     difference = comparison.difference
     scores = f"(from {comparison.base.mean:.2f} to {comparison.other.mean:.2f})"
     amount = f"{_format_change(difference, digits=2)} points {scores}"
-    start = _begin(title)
+    start = begin_sentence(title)
     if comparison.groups >= GROUPS_NEEDED and _is_nothing(difference):
         return f"{start} scores like {comparison.base.name}, within {NOTHING} points of mIoU: {amount}."
     if comparison.verdict in ("helped", "hurt"):
@@ -78,7 +78,7 @@ def state_verdict(comparison: Comparison, subject: str = "the images") -> str:
     """One sentence: whether the subject helped, and by how much."""
     difference = comparison.difference
     amount = f"{_format_change(difference)} mIoU (from {comparison.base.mean:.1f} to {comparison.other.mean:.1f})"
-    start = _begin(subject)
+    start = begin_sentence(subject)
     if comparison.verdict in ("helped", "hurt"):
         return f"{start} {comparison.verdict}: {amount}."
     if comparison.verdict == "cannot tell":
@@ -137,7 +137,7 @@ def _advise_on_classes(
     said = [f"{verb} {_list_classes(rows)}" for verb, rows in zip(verbs, (helped, hurt), strict=True) if rows]
     if said:
         advice = f": {remedy.format(classes=_join(row.name for row in hurt))}" if hurt and remedy else ""
-        yield f"{_begin(subject)} {' and '.join(said)}{advice}."
+        yield f"{begin_sentence(subject)} {' and '.join(said)}{advice}."
         if len(comparison.classes) > 1:
             yield f"The intervals of classes are widened, because {len(comparison.classes)} classes are compared."
 
@@ -153,9 +153,9 @@ def _format_change(difference: Difference, digits: int = 1) -> str:
     return f"{difference.mean:+z.{digits}f}{shown}"
 
 
-def _begin(subject: str) -> str:
+def begin_sentence(subject: str) -> str:
     """The subject at the beginning of a sentence; keys of settings stay as they are written."""
-    return f"{subject[0].upper()}{subject[1:]}" if subject.partition(" ")[0].isalpha() else subject
+    return f"{subject[0].upper()}{subject[1:]}" if subject.partition(" ")[0].rstrip(",").isalpha() else subject
 
 
 def _join(names: Iterable[str]) -> str:

@@ -169,7 +169,7 @@ def test_the_same_weights_have_a_verdict_from_one_seed_on():
     assert compare_arms(base, better, same_weights=True).verdict == "helped"
     found = compare_arms(base, worse, same_weights=True)
     assert (found.verdict, found.classes[0].verdict) == ("hurt", "hurt")
-    assert found.notes == ("one training was measured; what the same costs another is not known",)
+    assert found.notes == ("one training was measured; what the same export costs another is not known",)
     assert found.as_json()["same_weights"] is True
     three = compare_arms(*arms([50, 51, 52], [49, 50, 51]), same_weights=True)
     assert (three.verdict, three.notes) == ("hurt", ())

@@ -117,7 +117,7 @@ def test_a_file_costs_something_with_one_seed():
     assert said == (
         "ONNX int8 costs mIoU: -0.33 [-0.33, -0.33] points (from 60.00 to 59.67).",
         "Measured on 20 images, with the weights of one training. Brackets are 95% intervals over other images.",
-        "One training was measured; what the same costs another is not known.",
+        "One training was measured; what the same export costs another is not known.",
         "ONNX int8 loses in pavement (-1.0 [-1.0, -1.0]).",
         "The intervals of classes are widened, because 3 classes are compared.",
     )
