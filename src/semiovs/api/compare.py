@@ -55,9 +55,9 @@ def compare(
     all that there can be but the probe; seeds: from 6 on there is a verdict; folds, resplit, group_by: how images are
     shared out and counted; tune: key -> values that each arm chooses among, on parts of the labelled images; teacher:
     labels OOD images that have no labels yet, and is an arm, with weights, ``from_``, map, options and download as
-    `semiovs.label`; runs: compare these instead, directories of runs and exported files, which are evaluated on the
-    images of the runs or of `config`; jobs: trainings at a time; budget: minutes after which it stops: what
-    is missing is in `left`, and the same call goes on; out: folder, by default ``runs/NAME/comparison``.
+    `semiovs.label`; runs: compare these instead, run directories and exported files, with these on the images of
+    `config` or of the runs; jobs: trainings at a time; budget: minutes after which it stops: what is missing is in
+    `left`, and the same call goes on; out: folder, by default ``runs/NAME/comparison``.
 
     Trainings run in processes that import the main script anew: call it below ``if __name__ == "__main__":`` there (a
     notebook needs nothing).
@@ -69,8 +69,7 @@ def compare(
     """
     if runs is not None:
         _refuse_beside_runs(arms=arms, folds=folds, resplit=resplit, tune=tune, teacher=teacher)
-        images = ImagesAsked(*split_settings(config, settings)) if config is not None or settings else None
-        return _compare_runs(runs, images, group_by, to_path(out), progress=progress)
+        return _compare_runs(runs, config, settings, group_by, to_path(out), progress=progress)
     if config is None and not settings:
         raise UsageError("give a configuration (semiovs init FOLDER writes one), or runs to compare (runs=)")
     loaded, machine = load(config, settings), Machine.within(budget, jobs, keep_checkpoints=keep_checkpoints)
@@ -82,8 +81,15 @@ def compare(
 
 
 def _compare_runs(
-    runs: Sequence[Place], images: ImagesAsked | None, group: str | None, out: Path | None, *, progress: bool
+    runs: Sequence[Place],
+    config: Source | None,
+    settings: Sequence[Setting],
+    group: str | None,
+    out: Path | None,
+    *,
+    progress: bool,
 ) -> ComparisonReport:
+    images = ImagesAsked(*split_settings(config, settings)) if config is not None or settings else None
     paths = [Path(run).expanduser() for run in runs]
     with session(progress=progress) as call:
         return compare_runs(paths, group, out, images, show=call.show, say=call.say)

@@ -69,7 +69,8 @@ def _state_file_verdict(comparison: Comparison, title: str) -> str:
     if comparison.verdict in ("helped", "hurt"):
         return f"{start} {name_verdict(comparison.verdict, difference, same_weights=True)} mIoU: {amount}."
     if comparison.groups < GROUPS_NEEDED or difference.interval is None:
-        return f"{start}: {_format_change(difference, digits=2)} points of mIoU {scores}. Too few images for a verdict."
+        change, few = _format_change(difference, digits=2), "groups" if comparison.grouped else "images"
+        return f"{start}: {change} points of mIoU {scores}. Too few {few} for a verdict."
     most = -difference.interval[0]
     return f"{start} costs at most {most:z.2f} points of mIoU, perhaps nothing: {amount}."
 
