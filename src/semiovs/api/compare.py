@@ -74,8 +74,7 @@ def compare(
         raise UsageError("give a configuration (semiovs init FOLDER writes one), or runs to compare (runs=)")
     loaded, machine = load(config, settings), Machine.within(budget, jobs, keep_checkpoints=keep_checkpoints)
     asked = None if teacher is None else choose_teacher(teacher, weights, from_, map, options)
-    names = [name.strip() for name in arms.split(",")] if isinstance(arms, str) else arms or ()
-    request = Request(names, seeds, folds, resplit, group_by, asked, _to_texts(tune or {}))
+    request = Request(_split_names(arms), seeds, folds, resplit, group_by, asked, _to_texts(tune or {}))
     with session(progress=progress) as call:
         return _train_arms(loaded, request, to_path(out), machine, call, teacher=asked, download=download)
 
@@ -113,6 +112,10 @@ def _train_arms(
     if not outcome.left:
         require_finished(prepared.plan, outcome)
     return found
+
+
+def _split_names(arms: Sequence[str] | str | None) -> Sequence[str]:
+    return [name.strip() for name in arms.split(",")] if isinstance(arms, str) else arms or ()
 
 
 def _to_texts(tune: Mapping[str, Sequence[Any]]) -> list[str]:
