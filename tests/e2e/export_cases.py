@@ -220,6 +220,17 @@ def test_int8_is_accepted_within_its_drop_and_refused_beyond(run: Path, monkeypa
     assert not out.exists()
 
 
+def test_compare_takes_files_of_every_format(run: Path, exported: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
+    words = [word for path in (run, *exported.values()) for word in ("--runs", str(path))]
+    capsys.readouterr()
+    assert main(["compare", *words, "--out", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [arm["name"] for arm in found["arms"]] == ["run", *(f"{to} fp32" for to in FILES)]
+    assert [arm["mean"] for arm in found["arms"]] == [pytest.approx(found["arms"][0]["mean"], abs=0.05)] * 4
+    assert {path.name.partition("-")[0] for path in (tmp_path / "scores").iterdir()} == {"model"}
+    assert len(list((tmp_path / "scores").iterdir())) == 4
+
+
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
 def test_fp16_is_smaller_and_near(run: Path, exported: dict[str, Path], to: str) -> None:
     assert main(["export", str(run), "--to", to, "--precision", "fp16"]) == 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from semiovs.api.session import Session, session
 from semiovs.api.settings import Setting, Source, load
+from semiovs.api.settings import split as split_settings
 from semiovs.api.teacher import Place, choose_teacher, make_agree, to_path
 from semiovs.comparison.execution import (
     ComparisonReport,
@@ -17,6 +18,7 @@ from semiovs.comparison.execution import (
     plan_comparison,
     require_finished,
 )
+from semiovs.comparison.handed_in import ImagesAsked
 from semiovs.comparison.prepare import Request
 from semiovs.comparison.workers import Machine
 from semiovs.config import LoadedConfig
@@ -53,8 +55,9 @@ def compare(
     all that there can be but the probe; seeds: from 6 on there is a verdict; folds, resplit, group_by: how images are
     shared out and counted; tune: key -> values that each arm chooses among, on parts of the labelled images; teacher:
     labels OOD images that have no labels yet, and is an arm, with weights, ``from_``, map, options and download as
-    `semiovs.label`; runs: compare these instead; jobs: trainings at a time; budget: minutes after which it stops: what
-    is missing is in `left`, and the same call goes on; out: folder, by default ``runs/NAME/comparison``.
+    `semiovs.label`; runs: compare these instead, run directories and exported files, with these on the images of
+    `config` or of the runs; jobs: trainings at a time; budget: minutes after which it stops: what is missing is in
+    `left`, and the same call goes on; out: folder, by default ``runs/NAME/comparison``.
 
     Trainings run in processes that import the main script anew: call it below ``if __name__ == "__main__":`` there (a
     notebook needs nothing).
@@ -65,16 +68,30 @@ def compare(
         InterruptedRunError: a signal; what is done is kept.
     """
     if runs is not None:
-        _refuse_beside_runs(config=config, settings=settings, arms=arms, folds=folds, resplit=resplit, teacher=teacher)
-        return compare_runs([Path(run).expanduser() for run in runs], group_by, to_path(out))
+        _refuse_beside_runs(arms=arms, folds=folds, resplit=resplit, tune=tune, teacher=teacher)
+        return _compare_runs(runs, config, settings, group_by, to_path(out), progress=progress)
     if config is None and not settings:
         raise UsageError("give a configuration (semiovs init FOLDER writes one), or runs to compare (runs=)")
     loaded, machine = load(config, settings), Machine.within(budget, jobs, keep_checkpoints=keep_checkpoints)
     asked = None if teacher is None else choose_teacher(teacher, weights, from_, map, options)
-    names = [name.strip() for name in arms.split(",")] if isinstance(arms, str) else arms or ()
-    request = Request(names, seeds, folds, resplit, group_by, asked, _to_texts(tune or {}))
+    request = Request(_split_names(arms), seeds, folds, resplit, group_by, asked, _to_texts(tune or {}))
     with session(progress=progress) as call:
         return _train_arms(loaded, request, to_path(out), machine, call, teacher=asked, download=download)
+
+
+def _compare_runs(
+    runs: Sequence[Place],
+    config: Source | None,
+    settings: Sequence[Setting],
+    group: str | None,
+    out: Path | None,
+    *,
+    progress: bool,
+) -> ComparisonReport:
+    images = ImagesAsked(*split_settings(config, settings)) if config is not None or settings else None
+    paths = [Path(run).expanduser() for run in runs]
+    with session(progress=progress) as call:
+        return compare_runs(paths, group, out, images, show=call.show, say=call.say)
 
 
 def _train_arms(
@@ -95,6 +112,10 @@ def _train_arms(
     if not outcome.left:
         require_finished(prepared.plan, outcome)
     return found
+
+
+def _split_names(arms: Sequence[str] | str | None) -> Sequence[str]:
+    return [name.strip() for name in arms.split(",")] if isinstance(arms, str) else arms or ()
 
 
 def _to_texts(tune: Mapping[str, Sequence[Any]]) -> list[str]:

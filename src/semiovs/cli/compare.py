@@ -31,7 +31,9 @@ Again = Callable[[int], str]
 _Arguments = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[CONFIG] [KEY=VALUE]...", help="Preset, YAML file, or folder with a semiovs.yaml; then values on top."
+        metavar="[CONFIG] [KEY=VALUE]...",
+        help="Preset, YAML file, or folder with a semiovs.yaml; then values on top. Beside exported files (--runs): "
+        "whose images they are evaluated on.",
     ),
 ]
 _Arms = Annotated[
@@ -67,7 +69,11 @@ _Teacher = Annotated[
 ]
 _Runs = Annotated[
     list[Path] | None,
-    typer.Option("--runs", metavar="RUN", help="Compare runs that were made already; may be repeated."),
+    typer.Option(
+        "--runs",
+        metavar="RUN|FILE",
+        help="Compare runs that were made already, and files that were exported; may be repeated.",
+    ),
 ]
 _Jobs = Annotated[int, typer.Option(min=1, max=64, help="Trainings at a time.")]
 _Budget = Annotated[
@@ -116,8 +122,8 @@ def compare(
     Killed at any time, the same command goes on. Exit code 75 if trainings are left (--budget).
     """
     if runs:
-        _refuse_beside_runs(arguments=arguments, arms=arms, folds=folds, resplit=resplit, tune=tune, teacher=teacher)
-        _compare_runs(runs, group_by, out, as_json=as_json)
+        _refuse_beside_runs(arms=arms, folds=folds, resplit=resplit, tune=tune, teacher=teacher)
+        _compare_runs(runs, arguments or [], group_by, out, as_json=as_json)
         return
     from semiovs.comparison.execution import require_finished
     from semiovs.comparison.prepare import Request
@@ -196,8 +202,7 @@ def _split_names(arms: list[str] | None) -> list[str]:
 
 
 def _refuse_beside_runs(**given: object) -> None:
-    named = [f"--{name}" if name != "arguments" else "a configuration" for name, value in given.items() if value]
-    if named:
+    if named := [f"--{name}" for name, value in given.items() if value]:
         raise UsageError(f"--runs compares what is there; {', '.join(named)} has no meaning beside it")
 
 
@@ -264,7 +269,12 @@ def _format_text(found: ComparisonReport) -> str:
     return "\n".join([*found.says, "", tables[0], "", tables[1]])
 
 
-def _compare_runs(runs: list[Path], group: str | None, out: Path | None, *, as_json: bool) -> None:
+def _compare_runs(
+    runs: list[Path], arguments: list[str], group: str | None, out: Path | None, *, as_json: bool
+) -> None:
     from semiovs.comparison.execution import compare_runs
+    from semiovs.comparison.handed_in import ImagesAsked
+    from semiovs.config import split_source
 
-    _print(compare_runs(runs, group, out), [], as_json=as_json)
+    images = ImagesAsked(*split_source(arguments)) if arguments else None
+    _print(compare_runs(runs, group, out, images, show=progress, say=log), [], as_json=as_json)

@@ -19,18 +19,21 @@ TEACHER = "teacher"
 class Arm:
     """One way to use the images.
 
-    name: on the command line and in files; title: in tables; learns_from: what it has that the others lack; settings:
-    ``key=value`` on top of the configuration.
+    name: on the command line and in files; title: in tables; learns_from: what it has that the others lack (among
+    exported files: what it is); settings: ``key=value`` on top of the configuration; training: name of the arm whose
+    weights an exported file holds, by default its own; form: format and precision of exported files, "" for runs.
     """
 
     name: str
     title: str
     learns_from: str
     settings: tuple[str, ...] = ()
+    training: str = ""
+    form: str = ""
 
     @property
     def is_trained(self) -> bool:
-        """Whether it is a training, with seeds."""
+        """Whether it is of trainings, with seeds."""
         return self.name != TEACHER
 
 

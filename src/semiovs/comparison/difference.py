@@ -133,7 +133,8 @@ class Comparison:
 
     groups: independent samples, images by themselves if not `grouped`; present_only: whether the score is the mean over
     the classes that occur in the masks, else over all; p: of the sign-flip test over seeds; smallest_p: the smallest
-    that so many seeds can give; notes: what limits the verdict, in words; absent: classes that occur in no mask.
+    that so many seeds can give; notes: what limits the verdict, in words; absent: classes that occur in no mask;
+    same_weights: both arms hold the same weights, seed by seed.
     """
 
     base: ArmScore
@@ -149,6 +150,7 @@ class Comparison:
     notes: tuple[str, ...]
     classes: tuple[ClassDifference, ...]
     absent: tuple[str, ...]
+    same_weights: bool = False
 
     @property
     def seeds(self) -> int:
@@ -172,6 +174,7 @@ class Comparison:
             "notes": list(self.notes),
             "classes": [row.as_json() for row in self.classes],
             "absent": list(self.absent),
+            "same_weights": self.same_weights,
         }
 
 
@@ -183,6 +186,7 @@ def compare_arms(
     classes: Sequence[str] | None = None,
     groups: Mapping[str, str] | None = None,
     present_only: bool = True,
+    same_weights: bool = False,
 ) -> Comparison:
     """Compare two arms on the same evaluation images; a pure function, whatever the order of the images.
 
@@ -190,7 +194,9 @@ def compare_arms(
     names: of the arms; classes: K names; groups: id -> label of what is one independent sample, such as a film or a
     scene; present_only: average over the classes in the masks (of the whole set, decided once), else over all K.
 
-    "helped" or "hurt" is said from 6 seeds and 10 groups on, if the interval excludes 0 and p <= 0.05.
+    "helped" or "hurt" is said from 6 seeds and 10 groups on, if the interval excludes 0 and p <= 0.05. Of two forms of
+    the `same_weights`, such as a run and its exported file, it is said of these very weights, of any number of seeds:
+    the interval alone decides.
 
     Raises:
         DataError: the arms do not have the same seeds, images, masks and classes; an image has no group.
@@ -203,7 +209,7 @@ def compare_arms(
     difference = _describe_column(scores, errors, 0, LEVEL)
     p = compute_flip_p(difference.by_seed)
     nouns = ("image", "images") if groups is None else ("group of images", "groups of images")
-    present = np.flatnonzero(areas.target.any(axis=0))
+    present, least = np.flatnonzero(areas.target.any(axis=0)), 1 if same_weights else SEEDS_NEEDED
     return Comparison(
         base=ArmScore(names[0], _to_floats(scores[0, :, 0])),
         other=ArmScore(names[1], _to_floats(scores[1, :, 0])),
@@ -214,18 +220,19 @@ def compare_arms(
         present_only=present_only,
         p=p,
         smallest_p=find_smallest_p(areas.seeds),
-        verdict=_judge(difference, areas.seeds, areas.groups, p),
-        notes=_note_limits(areas.seeds, areas.groups, *nouns),
-        classes=tuple(_describe_class(scores, errors, int(k), labels[k], len(present)) for k in present),
+        verdict=_judge(difference, areas.seeds, areas.groups, 0.0 if same_weights else p, least),
+        notes=_note_limits(areas.seeds, areas.groups, *nouns, same_weights=same_weights),
+        classes=tuple(_describe_class(scores, errors, int(k), labels[k], len(present), least) for k in present),
         absent=tuple(label for k, label in enumerate(labels) if k not in present),
+        same_weights=same_weights,
     )
 
 
-def _describe_class(scores: Floats, errors: Errors, k: int, name: str, compared: int) -> ClassDifference:
+def _describe_class(scores: Floats, errors: Errors, k: int, name: str, compared: int, least: int) -> ClassDifference:
     column = k + 1
     difference = _describe_column(scores, errors, column, 1 - (1 - LEVEL) / compared)
     groups = int(errors.groups[column])
-    verdict = _judge(difference, errors.seeds, groups)
+    verdict = _judge(difference, errors.seeds, groups, 0.0, least)
     return ClassDifference(
         name, groups, float(scores[0, :, column].mean()), float(scores[1, :, column].mean()), difference, verdict
     )
@@ -246,17 +253,19 @@ def _describe_column(scores: Floats, errors: Errors, column: int, level: float) 
     )
 
 
-def _judge(difference: Difference, seeds: int, groups: int, p: float = 0.0) -> Verdict:
-    if seeds < SEEDS_NEEDED:
+def _judge(difference: Difference, seeds: int, groups: int, p: float, least: int) -> Verdict:
+    if seeds < least:
         return "descriptive"
     if groups < GROUPS_NEEDED or not difference.excludes_zero or p > 0.05:
         return "cannot tell"
     return "helped" if difference.mean > 0 else "hurt"
 
 
-def _note_limits(seeds: int, groups: int, noun: str, plural: str) -> tuple[str, ...]:
+def _note_limits(seeds: int, groups: int, noun: str, plural: str, *, same_weights: bool) -> tuple[str, ...]:
     notes = []
-    if seeds == 1:
+    if same_weights:
+        notes += ["one training was measured; what the same export costs another is not known"] if seeds == 1 else []
+    elif seeds == 1:
         notes.append("one seed describes; how far another would differ is not known")
     elif seeds < SEEDS_NEEDED:
         notes.append(f"{seeds} seeds describe; a verdict needs {SEEDS_NEEDED}")

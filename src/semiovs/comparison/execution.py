@@ -13,7 +13,7 @@ from semiovs.calibration.learning import find_units, list_labeled, teach
 from semiovs.comparison.arms import TEACHER
 from semiovs.comparison.difference import GROUPS_NEEDED
 from semiovs.comparison.files import write_files
-from semiovs.comparison.handed_in import read_runs
+from semiovs.comparison.handed_in import ImagesAsked, read_runs
 from semiovs.comparison.ood_labels import find_images_to_label, label_ood_images
 from semiovs.comparison.plan import Plan
 from semiovs.comparison.prepare import FOLDS, Prepared, Request, prepare
@@ -159,12 +159,23 @@ def collect(prepared: Prepared, outcome: Outcome, say: Say) -> ComparisonReport:
     return ComparisonReport(results, files, [cell.name for cell in outcome.left], outcome.diverged)
 
 
-def compare_runs(runs: Sequence[Path], group: str | None, out: Path | None) -> ComparisonReport:
-    """Compare runs that were made earlier (`read_runs`), and write the files into `out`, by default
+def compare_runs(
+    runs: Sequence[Path],
+    group: str | None,
+    out: Path | None,
+    images: ImagesAsked | None = None,
+    *,
+    show: ShowProgress,
+    say: Say,
+) -> ComparisonReport:
+    """Compare runs that were made earlier and exported files (`read_runs`), and write the files into `out`, by default
     ``runs/comparison``.
+
+    images: whose evaluation images exported files are measured on.
     """
-    results = read_runs(runs, group)
-    return ComparisonReport(results, write_files(results, out or Path("runs") / "comparison"))
+    root = out or Path("runs") / "comparison"
+    results = read_runs(runs, group, images=images, root=root, show=show, say=say)
+    return ComparisonReport(results, write_files(results, root))
 
 
 def require_finished(plan: Plan, outcome: Outcome) -> None:
@@ -247,5 +258,5 @@ def _describe_difference(answer: Answer) -> dict[str, Any]:
         "better": found.difference.better,
         "seeds": found.seeds,
         "p": found.p if found.seeds > 1 else None,
-        "verdict": found.verdict,
+        "verdict": answer.verdict,
     }

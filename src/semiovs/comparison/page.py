@@ -7,8 +7,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from semiovs.comparison.arms import ARMS
 from semiovs.comparison.results import Answer, Results
 from semiovs.comparison.tuned_settings import choose_best, format_score
+from semiovs.comparison.verdict import begin_sentence, name_verdict
 from semiovs.duration import format_duration
 from semiovs.report.figures import escape_math, render_svg, simplify_axes
 from semiovs.report.page import write_page
@@ -24,18 +26,33 @@ def write_comparison_page(path: Path, results: Results) -> None:
     write_page(
         path,
         __package__,
+        title=_choose_title(results),
         results=results,
         head=head,
         says=(*results.says, *answers[0].cost) if answers else (),
+        verdicts=max(1, sum(answer.question.same_weights for answer in answers)),
         answers=[_describe_answer(answer) for answer in answers],
         forest=_plot_differences(answers) if answers else "",
         seeds=_plot_seeds(results),
-        classes=_list_classes(answers[0]) if answers else [],
-        subject=answers[0].question.subject if answers else "",
+        classes=[_describe_classes(answer) for answer in _choose_shown(answers)],
         tuned=_list_tuned(results),
         ink=_INK,
         duration=format_duration,
     )
+
+
+def _choose_title(results: Results) -> str:
+    if results.has_files:
+        return "What does the export cost?"
+    known = {arm.name for arm in ARMS}
+    return "Did the images help?" if all(arm.arm.name in known for arm in results.arms) else "Did the settings help?"
+
+
+def _choose_shown(answers: list[Answer]) -> list[Answer]:
+    """Those whose classes are shown: the verdict's, and each exported file's of which a class differs."""
+    files = [answer for answer in answers if answer.question.same_weights]
+    differing = [file for file in files if any(row["verdict"] != "same" for row in _list_classes(file))]
+    return differing or answers[:1]
 
 
 def _describe_answer(answer: Answer) -> dict[str, Any]:
@@ -47,7 +64,8 @@ def _describe_answer(answer: Answer) -> dict[str, Any]:
         "interval": "" if interval is None else f"{interval[0]:+z.2f} to {interval[1]:+z.2f}",
         "seeds": f"{found.difference.better} of {found.seeds}",
         "p": f"{found.p:.3f}" if found.seeds > 1 else "",
-        "verdict": found.verdict,
+        "verdict": answer.verdict,
+        "ink": _INK[found.verdict],
         "says": answer.sentences,
     }
 
@@ -66,8 +84,14 @@ def _list_tuned(results: Results) -> list[dict[str, Any]]:
     ]
 
 
+def _describe_classes(answer: Answer) -> dict[str, Any]:
+    subject = begin_sentence(answer.question.subject)
+    return {"subject": subject, "found": answer.comparison, "rows": _list_classes(answer)}
+
+
 def _list_classes(answer: Answer) -> list[dict[str, Any]]:
-    rows = sorted(answer.comparison.classes, key=lambda row: -row.difference.mean)
+    found = answer.comparison
+    rows = sorted(found.classes, key=lambda row: -row.difference.mean)
     return [
         {
             "name": row.name,
@@ -76,7 +100,8 @@ def _list_classes(answer: Answer) -> list[dict[str, Any]]:
             "other": f"{row.other:.1f}",
             "points": f"{row.difference.mean:+z.1f}",
             "interval": "{:+z.1f} to {:+z.1f}".format(*row.difference.interval) if row.difference.interval else "",
-            "verdict": row.verdict,
+            "verdict": name_verdict(row.verdict, row.difference, same_weights=found.same_weights),
+            "ink": _INK[row.verdict],
         }
         for row in rows
     ]

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from semiovs.comparison.areas import ImageAreas
-from semiovs.comparison.arms import ARMS, TEACHER, Arm
+from semiovs.comparison.arms import Arm
 from semiovs.comparison.cell_files import CellFacts, read_counts, read_facts
 from semiovs.comparison.difference import ArmScore, Comparison, compare_arms
 from semiovs.comparison.plan import Cell, Plan
+from semiovs.comparison.questions import Question, ask
 from semiovs.comparison.teacher_scores import read_teacher_scores
 from semiovs.comparison.tuned_settings import Trial, Tuned, choose_best, read_tuned
-from semiovs.comparison.verdict import OOD_REMEDY, describe_comparison, state_cost
+from semiovs.comparison.verdict import describe_comparison, describe_files, name_verdict, state_cost
 from semiovs.config.schema import Config
 from semiovs.data.collection import Collection
 from semiovs.data.label_source import MatchedLabels
@@ -29,41 +31,21 @@ from semiovs.store import PseudoLabelStore
 
 
 @dataclass(frozen=True)
-class Question:
-    """Two arms, and what the second has and the first has not (a plural), with a remedy for classes that got worse."""
-
-    base: str
-    other: str
-    subject: str
-    remedy: str | None = None
-
-
-#: What is asked of the arms that are there; the first one whose arms are both there is the verdict of the comparison.
-QUESTIONS = (
-    Question("unlabeled", "ood", "OOD images with the teacher's labels", OOD_REMEDY),
-    Question("labels", "unlabeled", "unlabelled images", "lower the loss weight of unlabelled images"),
-    Question("labels", "ood", "unlabelled and OOD images together", OOD_REMEDY),
-    Question("naive", "ood", "the teacher's labels, in the place of the student's own,"),
-    Question("unlabeled", "naive", "OOD images with the student's own labels"),
-    Question("unlabeled", "placebo", "OOD images with shuffled labels"),
-    Question("placebo", "ood", "the right labels, in the place of shuffled ones,"),
-    Question("probe", "labels", "trained weights, in the place of frozen ones,"),
-    Question(TEACHER, "ood", "trainings, in the place of the teacher alone,"),
-    Question(TEACHER, "labels", "labels, in the place of the teacher alone,"),
-)
-
-
-@dataclass(frozen=True)
 class SeedResult:
-    """One seed of an arm; with folds all of them together. facts: of its trainings; empty for the teacher."""
+    """One seed of an arm; with folds all of them together.
+
+    facts: of its trainings; none for the teacher and for exported files; file: exported, of the training with this
+    seed.
+    """
 
     seed: int
     areas: ImageAreas
     facts: tuple[CellFacts, ...] = ()
+    file: Path | None = None
 
     @property
     def best(self) -> float | None:
-        """Mean of the highest mIoU in percent that its trainings ever had; None for the teacher."""
+        """Mean of the highest mIoU in percent that its trainings ever had; None without trainings."""
         return float(np.mean([facts.best for facts in self.facts])) if self.facts else None
 
 
@@ -76,7 +58,7 @@ class ArmResult:
 
     @cached_property
     def score(self) -> ArmScore:
-        """MIoU over the classes in the masks, at the last step."""
+        """MIoU over the classes in the masks, at the last step; with exported files, of the weights they hold."""
         return ArmScore(self.arm.name, tuple(seed.areas.miou(present_only=True) for seed in self.seeds))
 
     @property
@@ -105,14 +87,20 @@ class Answer:
     sentences: tuple[str, ...]
     cost: tuple[str, ...] = ()
 
+    @property
+    def verdict(self) -> str:
+        """The verdict in a word or two, for people."""
+        found = self.comparison
+        return name_verdict(found.verdict, found.difference, same_weights=found.same_weights)
+
 
 @dataclass(frozen=True)
 class Results:
     """A comparison, whole or in part.
 
-    classes: names; missing: trainings of the plan that are not finished; folds: 0 without; steps: of each training;
-    tuned: what was tried for each arm on held-out labelled images; leak: that the teacher knows the OOD images, in
-    words, or "".
+    classes: names; missing: trainings of the plan that are not finished; folds: 0 without; steps: of each training, 0
+    if not known; tuned: what was tried for each arm on held-out labelled images; leak: that the teacher knows the OOD
+    images, in words, or "".
     """
 
     arms: tuple[ArmResult, ...]
@@ -124,37 +112,41 @@ class Results:
     tuned: Tuned = field(default_factory=dict)
     leak: str = ""
 
+    @property
+    def has_files(self) -> bool:
+        """Whether exported files are among the arms."""
+        return any(result.arm.form for result in self.arms)
+
     @cached_property
     def answers(self) -> list[Answer]:
         """What may be said, the verdict first."""
         by_name = {result.arm.name: result for result in self.arms}
         return [
             self._answer(question, by_name[question.base], by_name[question.other])
-            for question in self._questions(by_name)
+            for question in ask([result.arm for result in self.arms])
         ]
 
     @property
     def says(self) -> tuple[str, ...]:
         """The verdict in sentences. Where unlabelled images did harm, a gain over them may be a way back to the labels
-        alone, and is set beside these.
+        alone, and is set beside these. Of exported files, what each costs.
         """
         if not self.answers:
             return ()
+        if self.answers[0].question.same_weights:
+            return self._describe_files()
         verdict, certainty, *more = self.answers[0].sentences
         means = {result.arm.name: result.score.mean for result in self.arms}
         whole = next((a for a in self.answers if (a.question.base, a.question.other) == ("labels", "ood")), None)
         lost = "unlabeled" in means and means["unlabeled"] < means.get("labels", 0)
         return (verdict, certainty, *([whole.sentences[0]] if whole and lost else []), *more)
 
-    def _questions(self, by_name: Mapping[str, ArmResult]) -> Iterator[Question]:
-        first, *others = by_name
-        if first not in {arm.name for arm in ARMS}:  # runs that were handed in, which differ in something else
-            for other in others:
-                yield Question(first, other, f"the settings of '{other}', in the place of those of '{first}',")
-            return
-        for question in QUESTIONS:
-            if {question.base, question.other} <= by_name.keys():
-                yield question
+    def _describe_files(self) -> tuple[str, ...]:
+        """What each file costs, then what is said of all or of single classes."""
+        files = [answer for answer in self.answers if answer.question.same_weights]
+        further = dict.fromkeys(line for answer in files for line in answer.sentences[1:])
+        of_all = sorted(further, key=lambda line: line.startswith("The intervals of classes"))
+        return (*(answer.sentences[0] for answer in files), *of_all)
 
     def _answer(self, question: Question, base: ArmResult, other: ArmResult) -> Answer:
         pairs = pair_seeds(base, other)
@@ -164,8 +156,11 @@ class Results:
             names=(base.arm.title, other.arm.title),
             classes=self.classes,
             groups=self.groups,
+            same_weights=question.same_weights,
         )
-        timed = base.arm.is_trained and other.arm.is_trained
+        if question.same_weights:
+            return Answer(question, found, describe_files(found, question.subject))
+        timed = all(result.arm.is_trained and not result.arm.form for result in (base, other))
         said = describe_comparison(found, question.subject, remedy=question.remedy)
         return Answer(question, found, said, (state_cost(base.seconds, other.seconds),) if timed else ())
 
@@ -214,6 +209,7 @@ def _describe_arm(result: ArmResult, classes: Sequence[str]) -> dict[str, Any]:
         "iou": {name: round(float(value), 4) for name, value in zip(classes, iou, strict=True)},
         "looks": result.looks,
         "seconds_each": round(result.seconds, 1),
+        **({"files": [str(seed.file) for seed in result.seeds]} if result.arm.form else {}),
     }
 
 
@@ -230,7 +226,7 @@ def pair_seeds(base: ArmResult, other: ArmResult) -> list[tuple[SeedResult, Seed
     second = {seed.seed: seed for seed in other.seeds}
     found = [(one, second[one.seed]) for one in base.seeds if one.seed in second]
     if not found:
-        raise UsageError(f"arms {base.arm.name} and {other.arm.name} have no seed in common")
+        raise UsageError(f"arms '{base.arm.name}' and '{other.arm.name}' have no seed in common")
     return found
 
 

@@ -9,13 +9,15 @@ from typing import Any
 
 from semiovs.comparison.results import ArmResult, Results
 
-_HEAD = ("arm", "mIoU %", "± over seeds", "best", "seeds", "learns from")
 _DIFFERENCES = ("difference", "points", "95 % interval", "seeds better", "p", "verdict")
 
 
 def list_arms(results: Results) -> tuple[Sequence[str], list[list[str]]]:
     """Head and rows of the table of arms."""
-    return _HEAD, [_format_arm(arm) for arm in results.arms]
+    last = "what it is" if results.has_files else "learns from"
+    best = [] if results.has_files else ["best"]
+    head = ("arm", "mIoU %", "± over seeds", *best, "seeds", last)
+    return head, [_format_arm(arm, best=bool(best)) for arm in results.arms]
 
 
 def list_differences(results: Results) -> tuple[Sequence[str], list[list[str]]]:
@@ -30,18 +32,18 @@ def list_differences(results: Results) -> tuple[Sequence[str], list[list[str]]]:
             "" if interval is None else f"[{interval[0]:+z.2f}, {interval[1]:+z.2f}]",
             f"{found.difference.better} of {found.seeds}",
             f"{found.p:.3f}" if found.seeds > 1 else "",
-            found.verdict,
+            answer.verdict,
         ])  # fmt: skip
     return _DIFFERENCES, rows
 
 
-def _format_arm(result: ArmResult) -> list[str]:
+def _format_arm(result: ArmResult, *, best: bool) -> list[str]:
     score = result.score
     return [
         result.arm.title,
         f"{score.mean:.2f}",
         "" if score.sd is None or not result.arm.is_trained else f"{score.sd:.2f}",
-        "" if result.best is None else f"{result.best:.2f}",
+        *([] if not best else [""] if result.best is None else [f"{result.best:.2f}"]),
         str(len(result.seeds)) if result.arm.is_trained else "",
         result.arm.learns_from,
     ]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from semiovs.comparison.difference import ClassDifference, Comparison, Difference
+from semiovs.comparison.difference import GROUPS_NEEDED, ClassDifference, Comparison, Difference, Verdict
 from semiovs.duration import format_duration
 
 #: What to try where OOD images hurt some classes; `{classes}` are these.
 OOD_REMEDY = "lower ood.weight, or select OOD images without {classes}"
+
+#: Points of mIoU that an exported file may differ by and be called the same: less than the last digit that is printed.
+NOTHING = 0.05
 
 
 def describe_comparison(
@@ -30,11 +33,53 @@ def describe_comparison(
     )
 
 
+def describe_files(comparison: Comparison, title: str) -> tuple[str, ...]:
+    """Sentences on two forms of the same weights: what the second, exported files called `title`, costs.
+
+    The verdict first; then on how much it stands, and the classes.
+    """
+    verbs = ("gains in", "loses in")
+    return (
+        _state_file_verdict(comparison, title),
+        _state_basis(comparison),
+        *(f"{note[0].upper()}{note[1:]}." for note in comparison.notes),
+        *_advise_on_classes(comparison, title, None, verbs),
+    )
+
+
+def name_verdict(verdict: Verdict, difference: Difference, *, same_weights: bool) -> str:
+    """The verdict in a word or two; of an exported file it is about what it costs."""
+    if not same_weights:
+        return verdict
+    return "same" if _is_nothing(difference) else {"helped": "gains", "hurt": "costs"}.get(verdict, verdict)
+
+
+def _is_nothing(difference: Difference) -> bool:
+    """Whether the whole interval is 0.0 in the usual digits."""
+    return difference.interval is not None and max(map(abs, difference.interval)) < NOTHING
+
+
+def _state_file_verdict(comparison: Comparison, title: str) -> str:
+    difference = comparison.difference
+    scores = f"(from {comparison.base.mean:.2f} to {comparison.other.mean:.2f})"
+    amount = f"{_format_change(difference, digits=2)} points {scores}"
+    start = begin_sentence(title)
+    if comparison.groups >= GROUPS_NEEDED and _is_nothing(difference):
+        return f"{start} scores like {comparison.base.name}, within {NOTHING} points of mIoU: {amount}."
+    if comparison.verdict in ("helped", "hurt"):
+        return f"{start} {name_verdict(comparison.verdict, difference, same_weights=True)} mIoU: {amount}."
+    if comparison.groups < GROUPS_NEEDED or difference.interval is None:
+        change, few = _format_change(difference, digits=2), "groups" if comparison.grouped else "images"
+        return f"{start}: {change} points of mIoU {scores}. Too few {few} for a verdict."
+    most = -difference.interval[0]
+    return f"{start} costs at most {most:z.2f} points of mIoU, perhaps nothing: {amount}."
+
+
 def state_verdict(comparison: Comparison, subject: str = "the images") -> str:
     """One sentence: whether the subject helped, and by how much."""
     difference = comparison.difference
     amount = f"{_format_change(difference)} mIoU (from {comparison.base.mean:.1f} to {comparison.other.mean:.1f})"
-    start = f"{subject[0].upper()}{subject[1:]}"
+    start = begin_sentence(subject)
     if comparison.verdict in ("helped", "hurt"):
         return f"{start} {comparison.verdict}: {amount}."
     if comparison.verdict == "cannot tell":
@@ -54,17 +99,29 @@ def _explain_doubt(comparison: Comparison) -> str:
 def _state_certainty(comparison: Comparison) -> str:
     seeds, difference = comparison.seeds, comparison.difference
     count, side = (difference.worse, "worse") if difference.direction == "worse" else (difference.better, "better")
-    unit = "group" if comparison.grouped else "image"
-    where = f"on {comparison.images} {_pluralize('image', comparison.images)}"
-    where += f" in {comparison.groups} {_pluralize('group', comparison.groups)}" if comparison.grouped else ""
-    text = f"{side.capitalize()} in {count} of {seeds} {_pluralize('seed', seeds)} {where}"
+    text = f"{side.capitalize()} in {count} of {_count('seed', seeds)} on {_count_images(comparison)}"
     if seeds > 1:
         smallest = ", the smallest that so few seeds can give" if comparison.p <= comparison.smallest_p else ""
         text += f"; p = {comparison.p:.2g} over seeds{smallest}"
-    if difference.interval is not None:
-        over = f"other {unit}s" if seeds == 1 else f"other seeds and other {unit}s"
-        text += f". Brackets are {difference.level:.0%} intervals over {over}"
-    return f"{text}."
+    return f"{text}.{_explain_brackets(comparison)}"
+
+
+def _state_basis(comparison: Comparison) -> str:
+    weights = "one training" if comparison.seeds == 1 else f"{comparison.seeds} seeds"
+    return f"Measured on {_count_images(comparison)}, with the weights of {weights}.{_explain_brackets(comparison)}"
+
+
+def _count_images(comparison: Comparison) -> str:
+    where = f" in {_count('group', comparison.groups)}" if comparison.grouped else ""
+    return f"{_count('image', comparison.images)}{where}"
+
+
+def _explain_brackets(comparison: Comparison) -> str:
+    if comparison.difference.interval is None:
+        return ""
+    unit = "groups" if comparison.grouped else "images"
+    over = f"other {unit}" if comparison.seeds == 1 else f"other seeds and other {unit}"
+    return f" Brackets are {comparison.difference.level:.0%} intervals over {over}."
 
 
 def state_cost(base: float, other: float) -> str:
@@ -73,13 +130,15 @@ def state_cost(base: float, other: float) -> str:
     return f"A training took {format_duration(other)}, without them {format_duration(base)}{share}."
 
 
-def _advise_on_classes(comparison: Comparison, subject: str, remedy: str | None) -> Iterable[str]:
+def _advise_on_classes(
+    comparison: Comparison, subject: str, remedy: str | None, verbs: tuple[str, str] = ("helped", "hurt")
+) -> Iterable[str]:
     helped = [row for row in comparison.classes if row.verdict == "helped"]
     hurt = [row for row in comparison.classes if row.verdict == "hurt"]
-    said = [f"{verb} {_list_classes(rows)}" for verb, rows in (("helped", helped), ("hurt", hurt)) if rows]
+    said = [f"{verb} {_list_classes(rows)}" for verb, rows in zip(verbs, (helped, hurt), strict=True) if rows]
     if said:
         advice = f": {remedy.format(classes=_join(row.name for row in hurt))}" if hurt and remedy else ""
-        yield f"{subject[0].upper()}{subject[1:]} {' and '.join(said)}{advice}."
+        yield f"{begin_sentence(subject)} {' and '.join(said)}{advice}."
         if len(comparison.classes) > 1:
             yield f"The intervals of classes are widened, because {len(comparison.classes)} classes are compared."
 
@@ -89,9 +148,15 @@ def _list_classes(rows: list[ClassDifference]) -> str:
     return _join(f"{row.name} ({_format_change(row.difference)})" for row in largest)
 
 
-def _format_change(difference: Difference) -> str:
+def _format_change(difference: Difference, digits: int = 1) -> str:
     interval = difference.interval
-    return f"{difference.mean:+z.1f}" + ("" if interval is None else f" [{interval[0]:.1f}, {interval[1]:.1f}]")
+    shown = "" if interval is None else " [{:z.{d}f}, {:z.{d}f}]".format(*interval, d=digits)
+    return f"{difference.mean:+z.{digits}f}{shown}"
+
+
+def begin_sentence(subject: str) -> str:
+    """The subject at the beginning of a sentence; keys of settings stay as they are written."""
+    return f"{subject[0].upper()}{subject[1:]}" if subject.partition(" ")[0].rstrip(",").isalpha() else subject
 
 
 def _join(names: Iterable[str]) -> str:
@@ -99,5 +164,5 @@ def _join(names: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _pluralize(noun: str, count: int) -> str:
-    return noun if count == 1 else f"{noun}s"
+def _count(noun: str, count: int) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

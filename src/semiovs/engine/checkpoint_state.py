@@ -6,6 +6,7 @@ bytes; `canonicalize` rebuilds them in one form.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -55,6 +56,15 @@ def collect_settings(config: Config) -> dict[str, str]:
     """Dotted configuration keys that affect results, with their values as JSON."""
     flat = _flatten(config.model_dump(mode="json"))
     return {key: value for key, value in sorted(flat.items()) if not key.startswith(CHANGEABLE_KEYS)}
+
+
+def identify_training(config: Config) -> str:
+    """SHA-256 of all settings that affect results, but the seed: the same for the trainings of one arm.
+
+    A key that is not set counts as one that there is not, so that keys of later versions change nothing.
+    """
+    settings = {key: text for key, text in collect_settings(config).items() if key != "train.seed" and text != "null"}
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
 
 def pack_rank(learner: Learner) -> dict[str, Any]:

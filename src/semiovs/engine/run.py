@@ -205,6 +205,12 @@ class Run:
         return all(entry.name == _LOCK for entry in self.directory.iterdir())
 
 
+def find_run(source: Path) -> Path | None:
+    """The run directory that a source is or lies in, if any."""
+    folders = (source, source.parent, source.parent.parent)
+    return next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
+
+
 def describe_environment() -> dict[str, Any]:
     """Versions and hardware of this process."""
     gpus = (

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from semiovs.config import Config, load_config
 from semiovs.config.schema import EvalConfig
 from semiovs.data.collection import Collection
-from semiovs.engine.run import Run
+from semiovs.engine.run import Run, find_run
 from semiovs.engine.run_data import describe_other_size, find_training_size
 from semiovs.errors import DataError, UsageError, WeightsError
 from semiovs.evaluation import Evaluation, evaluate
@@ -21,7 +21,7 @@ from semiovs.models.device import pick_device
 from semiovs.models.exported import SUFFIXES
 from semiovs.models.tiling import VIEWING
 from semiovs.models.weights import ModelCard, find_model, load_model
-from semiovs.progress import Say, ShowProgress
+from semiovs.progress import Progress, Say, ShowProgress
 from semiovs.registry import DATASETS, lookup
 from semiovs.report.table import Table, render_lines
 from semiovs.vocab.vocabulary import Vocabulary
@@ -123,7 +123,8 @@ def score_run(
     scored: dict[tuple[int, int], CheckpointScores] = {}
     for path in files.values():
         if (same := _identify(path)) not in scored:
-            scored[same] = _score(path, which or config.eval.model, config, sources, manifest, show)
+            with show(f"evaluating {path.name}") as progress:
+                scored[same] = score_weights(path, config, sources, manifest, which or config.eval.model, progress)
     found = RunScores(source, split, len(manifest), sources, {n: scored[_identify(p)] for n, p in files.items()})
     if source.is_dir() and not (given or overrides):
         _keep_scores(source / "eval.json", split, found.as_json())
@@ -162,32 +163,43 @@ def _find_files(source: Path, checkpoint: str | None) -> dict[str, Path]:
 
 def _find_config(source: Path, overrides: Sequence[str]) -> str | None:
     """Find the configuration of the run that `source` is or lies in."""
-    for folder in (source, source.parent, source.parent.parent):
-        if (folder / "config.yaml").is_file():
-            return str(folder)
+    if (folder := find_run(source)) is not None:
+        return str(folder)
     if overrides:
         return None
     raise UsageError(f"{source} lies in no run: name a configuration after it, or give data.root=DIR")
 
 
-def _score(
-    path: Path, which: str | None, config: Config, sources: Collection, manifest: Manifest, show: ShowProgress
+def score_weights(
+    path: Path,
+    config: Config,
+    sources: Collection,
+    manifest: Manifest,
+    which: str | None = None,
+    progress: Progress | None = None,
 ) -> CheckpointScores:
+    """Score a checkpoint, safetensors or exported file on images of `sources`, as the configuration evaluates.
+
+    which: model (student, ema); None: the EMA where there is one. An exported file is used as it is by those that it
+    was made for: what its metadata leave to who calls it takes the place of ``eval.*``.
+
+    Raises:
+        WeightsError: damaged, or without the model asked for; DataError: other classes, or as `evaluate`.
+    """
     device = pick_device(config.train.device)
     segmenter, card = load_model(path, which=which, device=device)
     _require_same_classes(path, card.vocabulary, sources.vocabulary)
-    with show(f"evaluating {path.name}") as progress:
-        result = evaluate(
-            segmenter,
-            manifest,
-            masks=sources.masks,
-            images=card.images,
-            normalization=card.normalization,
-            settings=_choose_settings(path, config, card),
-            crop_size=config.data.crop_size,
-            device=device,
-            progress=progress,
-        )
+    result = evaluate(
+        segmenter,
+        manifest,
+        masks=sources.masks,
+        images=card.images,
+        normalization=card.normalization,
+        settings=_choose_settings(path, config, card),
+        crop_size=config.data.crop_size,
+        device=device,
+        progress=progress,
+    )
     return CheckpointScores(path, card.training.get("model"), card.training.get("step"), result)
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from semiovs.data.collection import Collection
+from semiovs.engine.run import find_run
 from semiovs.errors import UsageError, WeightsError
 from semiovs.export.artefact import (
     Artefact,
@@ -26,7 +27,7 @@ from semiovs.export.artefact import (
     to_onnx,
     trace,
 )
-from semiovs.export.facts import find_run, make_facts
+from semiovs.export.facts import make_facts
 from semiovs.export.graph import build_graph, kind_of
 from semiovs.export.int8 import Quantized, Quantizer, quantize_within
 from semiovs.export.parity import Model, Parity, find_disagreement, measure, time_both

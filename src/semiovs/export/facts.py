@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.config import load_config
+from semiovs.engine.checkpoint_state import identify_training
 from semiovs.errors import SemiovsError
 from semiovs.export.request import ExportRequest
 from semiovs.export.size_rule import SizeRule
@@ -50,16 +51,11 @@ def make_facts(
         "multiple": rule.multiple,
         "size_rule": rule.describe(),
         "licences": find_licences(run),
+        "run": describe_run(run),
         "weights": weights.name,
         "weights_sha256": sha256_of(weights),
         "card": own,
     }
-
-
-def find_run(source: Path) -> Path | None:
-    """The run directory that a source is or lies in, if any."""
-    folders = (source, source.parent, source.parent.parent)
-    return next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
 
 
 def _find_version() -> str:
@@ -75,6 +71,17 @@ def find_licences(run: Path | None) -> dict[str, str]:
         return {} if run is None else dict(list_weights(load_config(str(run)).config))
     except SemiovsError:  # a configuration that this version does not read
         return {}
+
+
+def describe_run(run: Path | None) -> dict[str, Any] | None:
+    """The training that a file is of, without a word of what it learnt from: its seed, and a hash of its settings, by
+    which `semiovs compare` pairs files with runs.
+    """
+    try:
+        config = None if run is None else load_config(str(run)).config
+    except SemiovsError:  # a configuration that this version does not read
+        return None
+    return None if config is None else {"seed": config.train.seed, "settings_sha256": identify_training(config)}
 
 
 def _describe_bands(card: ModelCard) -> dict[str, Any] | None:

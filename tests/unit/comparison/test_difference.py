@@ -163,6 +163,20 @@ def test_one_seed_is_described_over_images():
     assert found.notes[0].startswith("one seed describes")
 
 
+def test_the_same_weights_have_a_verdict_from_one_seed_on():
+    change = np.array([3, 5, 1, 4, 2, 3, 6, 0, 3, 3, 4, 2])
+    base, better, worse = ([one_class(50 + sign * change)] for sign in (0, 1, -1))
+    assert compare_arms(base, better, same_weights=True).verdict == "helped"
+    found = compare_arms(base, worse, same_weights=True)
+    assert (found.verdict, found.classes[0].verdict) == ("hurt", "hurt")
+    assert found.notes == ("one training was measured; what the same export costs another is not known",)
+    assert found.as_json()["same_weights"] is True
+    three = compare_arms(*arms([50, 51, 52], [49, 50, 51]), same_weights=True)
+    assert (three.verdict, three.notes) == ("hurt", ())
+    assert compare_arms(*arms([50], [49], images=9), same_weights=True).verdict == "cannot tell"
+    assert compare_arms(*arms([50, 51, 52], [49, 52, 53]), same_weights=True).verdict == "cannot tell"
+
+
 def test_equal_arms_differ_by_nothing():
     base, _ = draw_arms(np.random.default_rng(2), MIXES["both alike"])
     found = compare_arms(base, base)

@@ -9,10 +9,10 @@ import pytest
 
 from semiovs.comparison.areas import ImageAreas
 from semiovs.comparison.difference import compare_arms
-from semiovs.comparison.verdict import OOD_REMEDY, describe_comparison, state_cost, state_verdict
+from semiovs.comparison.verdict import OOD_REMEDY, describe_comparison, describe_files, state_cost, state_verdict
 
 
-def compare(base, other, images: int = 20, *, groups=None):
+def compare(base, other, images: int = 20, *, groups=None, **options):
     """base, other: for each seed the shares of hits of each class, the same in all images."""
     total = np.array([100] * len(base[0]))
     ids = tuple(f"{i:03d}" for i in range(images))
@@ -27,6 +27,7 @@ def compare(base, other, images: int = 20, *, groups=None):
         [make(hits) for hits in other],
         classes=["car", "pavement", "tree"],
         groups=groups and {name: groups[i] for i, name in enumerate(ids)},
+        **options,
     )
 
 
@@ -106,3 +107,45 @@ def test_groups_are_named():
     assert "on 20 images in 4 groups" in said[1]
     assert "other seeds and other groups" in said[1]
     assert said[2] == "4 groups of images are too few for any verdict; it needs 10."
+
+
+FORMS = {"same_weights": True, "names": ("the run", "ONNX int8")}
+
+
+def test_a_file_costs_something_with_one_seed():
+    said = describe_files(compare(BASE[:1], [[50, 59, 70]], **FORMS), "ONNX int8")
+    assert said == (
+        "ONNX int8 costs mIoU: -0.33 [-0.33, -0.33] points (from 60.00 to 59.67).",
+        "Measured on 20 images, with the weights of one training. Brackets are 95% intervals over other images.",
+        "One training was measured; what the same export costs another is not known.",
+        "ONNX int8 loses in pavement (-1.0 [-1.0, -1.0]).",
+        "The intervals of classes are widened, because 3 classes are compared.",
+    )
+    assert describe_files(compare(BASE[:1], [[51, 60, 70]], **FORMS), "ONNX int8")[0].startswith("ONNX int8 gains mIoU")
+
+
+def test_a_file_is_the_same_or_costs_at_most_so_much():
+    first, basis, *rest = describe_files(compare(BASE, BASE, **FORMS), "torch archive fp32")
+    assert first.startswith(
+        "Torch archive fp32 scores like the run, within 0.05 points of mIoU: +0.00 [0.00, 0.00] points"
+    )
+    assert basis.endswith("the weights of 6 seeds. Brackets are 95% intervals over other seeds and other images.")
+    assert rest == []
+    found = compare(BASE[:2], [[51, 60, 70], [49, 60, 70]], **FORMS)
+    assert found.verdict == "cannot tell"
+    most = -found.difference.interval[0]
+    assert describe_files(found, "ONNX int8")[0].startswith(
+        f"ONNX int8 costs at most {most:.2f} points of mIoU, perhaps"
+    )
+
+
+def test_a_setting_at_the_beginning_of_a_sentence_is_written_as_it_is():
+    said = describe_files(compare(BASE[:1], [[50, 59, 70]], **FORMS), "optim.lr=0.1, ONNX int8")
+    assert said[0].startswith("optim.lr=0.1, ONNX int8 costs mIoU")
+    assert said[3].startswith("optim.lr=0.1, ONNX int8 loses in pavement")
+
+
+def test_a_file_on_few_images_has_no_verdict():
+    said = describe_files(compare(BASE[:1], [[50, 50, 70]], 5, **FORMS), "ONNX int8")
+    assert said[0].startswith("ONNX int8: -3.33 [-3.33, -3.33] points of mIoU (from 60.00 to 56.67). Too few images")
+    assert said[3] == "5 images are too few for any verdict; it needs 10."
