@@ -18,7 +18,7 @@ from semiovs.comparison.execution import (
     plan_comparison,
     require_finished,
 )
-from semiovs.comparison.handed_in import ImagesAsked
+from semiovs.comparison.handed_in.reading import ImagesAsked
 from semiovs.comparison.prepare import Request
 from semiovs.comparison.workers import Machine
 from semiovs.config import LoadedConfig

@@ -273,7 +273,7 @@ def _compare_runs(
     runs: list[Path], arguments: list[str], group: str | None, out: Path | None, *, as_json: bool
 ) -> None:
     from semiovs.comparison.execution import compare_runs
-    from semiovs.comparison.handed_in import ImagesAsked
+    from semiovs.comparison.handed_in.reading import ImagesAsked
     from semiovs.config import split_source
 
     images = ImagesAsked(*split_source(arguments)) if arguments else None

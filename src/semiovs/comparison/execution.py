@@ -13,7 +13,7 @@ from semiovs.calibration.learning import find_units, list_labeled, teach
 from semiovs.comparison.arms import TEACHER
 from semiovs.comparison.difference import GROUPS_NEEDED
 from semiovs.comparison.files import write_files
-from semiovs.comparison.handed_in import ImagesAsked, read_runs
+from semiovs.comparison.handed_in.reading import ImagesAsked, read_runs
 from semiovs.comparison.ood_labels import find_images_to_label, label_ood_images
 from semiovs.comparison.plan import Plan
 from semiovs.comparison.prepare import FOLDS, Prepared, Request, prepare

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 
 from semiovs.comparison.arms import ARMS, Arm
-from semiovs.comparison.file_origins import Part
+from semiovs.comparison.handed_in.file_origins import Part
 from semiovs.config import Config
 from semiovs.engine.checkpoint_state import collect_settings
 from semiovs.registry import METHODS, lookup

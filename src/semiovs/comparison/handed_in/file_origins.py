@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from semiovs.comparison.cell_files import CellFacts, read_facts, summarize_run
-from semiovs.comparison.exported_files import ExportedFile
+from semiovs.comparison.handed_in.exported_files import ExportedFile
 from semiovs.config import Config, load_config
 from semiovs.engine.checkpoint_state import identify_training
 from semiovs.engine.run import Run, find_run

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from semiovs.comparison.exported_files import ExportedFile
+from semiovs.comparison.handed_in.exported_files import ExportedFile
 from semiovs.config import Config
 from semiovs.data.collection import Collection
 from semiovs.engine.checkpoint_state import collect_settings

@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from semiovs.comparison.exported_files import ExportedFile
-from semiovs.comparison.file_origins import HandedRun, Origin, Part, find_origin, find_weights, require_same_weights
+from semiovs.comparison.handed_in.exported_files import ExportedFile
+from semiovs.comparison.handed_in.file_origins import (
+    HandedRun,
+    Origin,
+    Part,
+    find_origin,
+    find_weights,
+    require_same_weights,
+)
 from semiovs.config import load_config
 from semiovs.engine.checkpoint_state import identify_training
 from semiovs.errors import DataError, UsageError

@@ -9,12 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semiovs.comparison.arm_names import name_arms
 from semiovs.comparison.arms import Arm
 from semiovs.comparison.cell_files import read_counts
-from semiovs.comparison.exported_files import ExportedFile, is_exported
-from semiovs.comparison.file_origins import HandedRun, Origin, Part, find_origin, find_weights, require_same_weights
-from semiovs.comparison.model_scores import EvaluationImages, Model, score_models
+from semiovs.comparison.handed_in.arm_names import name_arms
+from semiovs.comparison.handed_in.exported_files import ExportedFile, is_exported
+from semiovs.comparison.handed_in.file_origins import (
+    HandedRun,
+    Origin,
+    Part,
+    find_origin,
+    find_weights,
+    require_same_weights,
+)
+from semiovs.comparison.handed_in.model_scores import EvaluationImages, Model, score_models
 from semiovs.comparison.results import ArmResult, Results, SeedResult, to_areas
 from semiovs.config import Config, load_config
 from semiovs.engine.run import find_run

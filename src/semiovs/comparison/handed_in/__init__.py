@@ -1,0 +1,1 @@
+"""Runs that were made earlier, and files that were exported of runs, as the arms of a comparison."""
