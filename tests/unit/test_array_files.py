@@ -37,7 +37,7 @@ def test_gigabytes_are_refused_by_their_header(tmp_path, suffix):
     with pytest.raises(DataError, match=rf"a\{suffix}: 30000x20000, but its image is 5x4"):
         teacher.label([image], Vocabulary.of(["sky", "road"]), ids=["a"])
     claim(tmp_path / f"a{suffix}", (5_000_000_000, 4, 5))
-    with pytest.raises(DataError, match=r"class scores must be floats of shape \(2, height, width\)"):
+    with pytest.raises(DataError, match=r"class scores must be floats or uint8 of shape \(2, height, width\)"):
         teacher.label([image], Vocabulary.of(["sky", "road"]), ids=["a"])
     claim(tmp_path / f"a{suffix}", (10**12, 512))
     with pytest.raises(WeightsError, match="has 1000000000000 rows of 512 numbers, but there are 3"):

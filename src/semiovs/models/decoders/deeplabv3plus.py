@@ -30,7 +30,8 @@ class DeepLabV3Plus(Segmenter):
     num_classes: K of the logits; pretrained: encoder weights (see `build_encoder`); encoder: a timm name, `xception65`
     or `tiny`; output_stride: of the last encoder map (8, 16 or 32); dilations: of the pyramid, used as given (the
     original paper doubles them at output stride 8); channels: width of pyramid and fusion; norm: `batch`, or `group`
-    (encoder `tiny` only); locked: the encoder is not trained, and its BatchNorm keeps its statistics.
+    (encoder `tiny` only); locked: the encoder is not trained, and its BatchNorm keeps its
+    statistics; null: it is trained.
 
     Raises:
         UsageError: an option that cannot be taken, or an encoder that does not fit.
@@ -53,7 +54,7 @@ class DeepLabV3Plus(Segmenter):
         dilations: Sequence[int] = (6, 12, 18),
         channels: int = 256,
         norm: str = "batch",
-        locked: bool = False,
+        locked: bool | None = None,
     ) -> None:
         super().__init__()
         check_num_classes(num_classes)
@@ -67,7 +68,7 @@ class DeepLabV3Plus(Segmenter):
         self.backbone = built.module
         self._add_head(dilations)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
-        self.locked = locked
+        self.locked = bool(locked)
         if locked:
             self.backbone.requires_grad_(False).eval()
 
