@@ -44,7 +44,7 @@ from semiovs.methods.recompute import recompute_blocks
 from semiovs.models import Normalization, Segmenter, build_segmenter
 from semiovs.models.tiling import VIEWING
 from semiovs.models.weights import ModelCard, find_model, load_model
-from semiovs.registry import DATASETS, lookup
+from semiovs.registry import DATASETS, SEGMENTERS, lookup
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +208,15 @@ def count_parameters(module: nn.Module, *, trained: bool = False) -> int:
 
 
 def make_model_card(config: Config, sources: Collection, segmenter: Segmenter) -> ModelCard:
-    """Metadata stored with the weights."""
+    """Metadata stored with the weights. Options that are null by default stand there only where they were set, so that
+    versions that do not know them read the others' weights.
+    """
+    usual = lookup(SEGMENTERS, config.model.name, kind="segmenter").defaults
+    options = {
+        key: value
+        for key, value in config.model.options.items()
+        if value is not None or usual.get(key, ...) is not None
+    }
     evaluation = config.eval.model_dump(include=set(VIEWING))
     if evaluation["window"] is None:
         evaluation["window"] = config.data.crop_size
@@ -216,7 +224,7 @@ def make_model_card(config: Config, sources: Collection, segmenter: Segmenter) -
         segmenter=config.model.name,
         num_classes=len(sources.vocabulary),
         vocabulary=sources.vocabulary,
-        options=config.model.options,
+        options=options,
         normalization=segmenter.normalization,
         evaluation=evaluation,
         training={"method": config.method.name, **segmenter.facts()},
