@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,10 @@ def test_the_study_is_prepared_and_its_queue_goes_on(data, tmp_path):
     assert len(ablation["arms"]) == 3
     assert ablation["machines"][0]["cpu"]["count"] >= 1
     assert str(tmp_path) not in (out / "pair.json").read_text()
+    page = runpy.run_path(str(STUDY / "tables.py"))["draw"](["pair", "ablation", "later"], out)
+    assert f"| teacher alone | {pair['arms'][2]['mean']:.1f} |" in page
+    assert page.count("### ") == 2
+    assert page.endswith("*Not yet run*: `later`.\n")
     again = run("run.py", work, data, *ask, "--status")
     assert "2 of 2 items finished; left: none" in again.stdout
 
