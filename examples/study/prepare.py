@@ -3,7 +3,7 @@
     python examples/study/prepare.py DATA WORK
 
 DATA holds ``camvid``, ``labelmefacade`` and ``coco128`` (``images`` beside index masks; CamVid: its ``splits``),
-``scores_ade20k`` with a score map an image, and ``weights`` (docs/study.md says what each is). What is there already is
+``scores_ade20k`` with a score map an image, and ``weights`` (docs/photographs.md says what each is). What is there already is
 kept.
 """
 

@@ -17,7 +17,7 @@ from semiovs.registry import TEACHERS, check_options, lookup
 from semiovs.store import PseudoLabelStore
 from unit import toy_data
 from unit.tiny_clip import NAME, save_clip
-from unit.tiny_huggingface import MODELS, save_image_text
+from unit.tiny_huggingface import require_model, save_image_text
 
 
 @pytest.fixture
@@ -53,8 +53,7 @@ def test_clip_dense(folder, capsys):
 @pytest.mark.parametrize("name", ["tipsv2", "siglip2", "metaclip2"])
 def test_image_text_models_in_shards(folder, capsys, name):
     """Two jobs fill one store; a third finds nothing to do, and one with other options is refused."""
-    if not hasattr(pytest.importorskip("transformers"), MODELS[name]):
-        pytest.skip(f"this transformers has no {MODELS[name]}")
+    require_model(name)
     weights = save_image_text(folder / "model", name)
     command = [*COMMON, "--teacher", name, "--weights", str(weights), "--set", "size=32", "--set", "device=cpu"]
     command += ["--set", "tile=32", "--set", "scales=[1.0,1.5]", "--json"]

@@ -9,7 +9,7 @@ from semiovs.ovs import OpenVocabModel
 from semiovs.testing import check_teacher, teacher_checks
 from semiovs.testing.teachers import CHECKS
 from unit.tiny_clip import NAME, save_clip
-from unit.tiny_huggingface import MODELS, save_clipseg, save_image_text
+from unit.tiny_huggingface import MODELS, require_model, save_clipseg, save_image_text
 
 NAMES = [check.__name__ for check in CHECKS]
 
@@ -54,8 +54,7 @@ def test_clip_dense(tmp_path):
 @pytest.mark.parametrize("options", [{}, {"tile": 32, "scales": [1.0, 1.5], "flip": True}], ids=["whole", "windows"])
 @pytest.mark.parametrize("name", MODELS)
 def test_image_text_models(tmp_path, monkeypatch, name, options):
-    if not hasattr(pytest.importorskip("transformers"), MODELS[name]):
-        pytest.skip(f"this transformers has no {MODELS[name]}")
+    require_model(name)
     monkeypatch.setenv("SEMIOVS_CACHE", str(tmp_path / "cache"))
     teacher = "siglip2" if name == "naflex" else name
     check_teacher(teacher, weights=save_image_text(tmp_path / "model", name), size=32, device="cpu", **options)

@@ -148,7 +148,7 @@ def test_a_budget_stops_labelling_too(tree, tmp_path, capsys):
     label(time.monotonic() + 100)
     assert is_labelled(task)
     assert main(arguments(tree, out, "--budget", "0.01")) == 75
-    assert "4 trainings are left; the same command goes on" in capsys.readouterr().err
+    assert "4 trainings of 4 are left; the same command goes on" in capsys.readouterr().err
 
 
 def test_a_dry_run_tells_plan_cost_and_that_nothing_is_missing(whole, tree, tmp_path, capsys, monkeypatch):

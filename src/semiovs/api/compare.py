@@ -16,11 +16,10 @@ from semiovs.comparison.execution import (
     collect,
     compare_runs,
     plan_comparison,
-    require_finished,
 )
 from semiovs.comparison.handed_in.reading import ImagesAsked
 from semiovs.comparison.prepare import Request
-from semiovs.comparison.workers import Machine
+from semiovs.comparison.workers import Machine, require_finished
 from semiovs.config import LoadedConfig
 from semiovs.config.yaml_reader import format_inline
 from semiovs.engine.teacher_choice import TeacherChoice

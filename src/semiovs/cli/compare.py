@@ -125,8 +125,8 @@ def compare(
         _refuse_beside_runs(arms=arms, folds=folds, resplit=resplit, tune=tune, teacher=teacher)
         _compare_runs(runs, arguments or [], group_by, out, as_json=as_json)
         return
-    from semiovs.comparison.execution import require_finished
     from semiovs.comparison.prepare import Request
+    from semiovs.comparison.workers import require_finished
 
     choice = None if teacher is None else options.type_teacher(teacher, weights, from_, map_, set_)
     asked = Request(_split_names(arms), seeds, folds, resplit, group_by, choice, tune or ())

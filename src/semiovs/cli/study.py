@@ -160,15 +160,15 @@ def _train(
     keep: bool,
     as_json: bool,
 ) -> None:
-    from semiovs.comparison.workers import Machine
-    from semiovs.study.execution import carry_out, collect, require_finished
+    from semiovs.comparison.workers import Machine, require_finished
+    from semiovs.study.execution import carry_out, collect
 
     machine = Machine.within(budget, jobs, first_device=shard[0], keep_checkpoints=keep)
     agree = options.make_agree(yes=False)
     outcome = carry_out(plan, choice, machine, shard, agree=agree, show=progress, say=log)
     found = collect(plan, outcome, log)
     _print_table(found, [again] if found.left else [], as_json=as_json)
-    require_finished(found)
+    require_finished(plan, outcome)
 
 
 def _report_finished(out: Path, given: Mapping[str, Any], *, as_json: bool) -> None:

@@ -15,7 +15,6 @@ from semiovs.comparison.difference import GROUPS_NEEDED
 from semiovs.comparison.files import write_files
 from semiovs.comparison.handed_in.reading import ImagesAsked, read_runs
 from semiovs.comparison.ood_labels import find_images_to_label, label_ood_images
-from semiovs.comparison.plan import Plan
 from semiovs.comparison.prepare import FOLDS, Prepared, Request, prepare
 from semiovs.comparison.results import Answer, ArmResult, Results, read_results
 from semiovs.comparison.tables import list_arms, list_differences
@@ -27,7 +26,6 @@ from semiovs.comparison.workers import Machine, Outcome, train_cells
 from semiovs.config import LoadedConfig
 from semiovs.duration import format_duration
 from semiovs.engine.teacher_choice import Agree, TeacherChoice
-from semiovs.errors import DivergedError, PreemptedError
 from semiovs.progress import Say, ShowProgress
 from semiovs.report.table import Table, render_lines, render_table
 
@@ -176,16 +174,6 @@ def compare_runs(
     root = out or Path("runs") / "comparison"
     results = read_runs(runs, group, images=images, root=root, show=show, say=say)
     return ComparisonReport(results, write_files(results, root))
-
-
-def require_finished(plan: Plan, outcome: Outcome) -> None:
-    """Raise PreemptedError for trainings that are left, DivergedError for those that diverged."""
-    if outcome.left:
-        raise PreemptedError(
-            f"{len(outcome.left)} trainings of {len(plan.cells())} are left; the same command goes on with them"
-        )
-    if outcome.diverged:
-        raise DivergedError(f"{len(outcome.diverged)} trainings diverged: {', '.join(outcome.diverged)}")
 
 
 def _tell_plan(prepared: Prepared, say: Say) -> None:

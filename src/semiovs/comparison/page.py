@@ -100,7 +100,7 @@ def _list_classes(answer: Answer) -> list[dict[str, Any]]:
             "other": f"{row.other:.1f}",
             "points": f"{row.difference.mean:+z.1f}",
             "interval": "{:+z.1f} to {:+z.1f}".format(*row.difference.interval) if row.difference.interval else "",
-            "verdict": name_verdict(row.verdict, row.difference, same_weights=found.same_weights),
+            "verdict": name_verdict(row, same_weights=found.same_weights),
             "ink": _INK[row.verdict],
         }
         for row in rows

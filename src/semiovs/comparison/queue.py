@@ -28,6 +28,9 @@ class Queue(Protocol):
     def command(self) -> Sequence[str]:
         """The words of the verb that trains them, for the runs' files."""
 
+    def cells(self) -> Sequence[Training]:
+        """All of them, in the order in which they are begun."""
+
     def directory(self, cell: Any, /) -> Path:
         """The run directory of a training."""
 

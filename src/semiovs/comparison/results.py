@@ -90,8 +90,7 @@ class Answer:
     @property
     def verdict(self) -> str:
         """The verdict in a word or two, for people."""
-        found = self.comparison
-        return name_verdict(found.verdict, found.difference, same_weights=found.same_weights)
+        return name_verdict(self.comparison, same_weights=self.comparison.same_weights)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from semiovs.comparison.difference import GROUPS_NEEDED, ClassDifference, Comparison, Difference, Verdict
+from semiovs.comparison.difference import GROUPS_NEEDED, ClassDifference, Comparison, Difference
 from semiovs.duration import format_duration
 
 #: What to try where OOD images hurt some classes; `{classes}` are these.
@@ -47,16 +47,17 @@ def describe_files(comparison: Comparison, title: str) -> tuple[str, ...]:
     )
 
 
-def name_verdict(verdict: Verdict, difference: Difference, *, same_weights: bool) -> str:
+def name_verdict(found: Comparison | ClassDifference, *, same_weights: bool) -> str:
     """The verdict in a word or two; of an exported file it is about what it costs."""
     if not same_weights:
-        return verdict
-    return "same" if _is_nothing(difference) else {"helped": "gains", "hurt": "costs"}.get(verdict, verdict)
+        return found.verdict
+    return "same" if _is_same(found) else {"helped": "gains", "hurt": "costs"}.get(found.verdict, found.verdict)
 
 
-def _is_nothing(difference: Difference) -> bool:
-    """Whether the whole interval is 0.0 in the usual digits."""
-    return difference.interval is not None and max(map(abs, difference.interval)) < NOTHING
+def _is_same(found: Comparison | ClassDifference) -> bool:
+    """Whether the images are enough for a verdict, and the whole interval is 0.0 in the usual digits."""
+    interval = found.difference.interval
+    return found.groups >= GROUPS_NEEDED and interval is not None and max(map(abs, interval)) < NOTHING
 
 
 def _state_file_verdict(comparison: Comparison, title: str) -> str:
@@ -64,10 +65,10 @@ def _state_file_verdict(comparison: Comparison, title: str) -> str:
     scores = f"(from {comparison.base.mean:.2f} to {comparison.other.mean:.2f})"
     amount = f"{_format_change(difference, digits=2)} points {scores}"
     start = begin_sentence(title)
-    if comparison.groups >= GROUPS_NEEDED and _is_nothing(difference):
+    if _is_same(comparison):
         return f"{start} scores like {comparison.base.name}, within {NOTHING} points of mIoU: {amount}."
     if comparison.verdict in ("helped", "hurt"):
-        return f"{start} {name_verdict(comparison.verdict, difference, same_weights=True)} mIoU: {amount}."
+        return f"{start} {name_verdict(comparison, same_weights=True)} mIoU: {amount}."
     if comparison.groups < GROUPS_NEEDED or difference.interval is None:
         change, few = _format_change(difference, digits=2), "groups" if comparison.grouped else "images"
         return f"{start}: {change} points of mIoU {scores}. Too few {few} for a verdict."

@@ -112,6 +112,16 @@ def train_cells(plan: Queue, cells: Sequence[Training], machine: Machine, show: 
     return outcome
 
 
+def require_finished(plan: Queue, outcome: Outcome) -> None:
+    """Raise PreemptedError for trainings that are left, DivergedError for those that diverged."""
+    if outcome.left:
+        raise PreemptedError(
+            f"{len(outcome.left)} trainings of {len(plan.cells())} are left; the same command goes on with them"
+        )
+    if outcome.diverged:
+        raise DivergedError(f"{len(outcome.diverged)} trainings diverged: {', '.join(outcome.diverged)}")
+
+
 def count_steps_done(plan: Queue, cell: Training) -> int:
     """Steps of an unfinished training that its log tells of."""
     rows = read_metrics(Run(plan.directory(cell)).metrics)

@@ -12,7 +12,6 @@ from semiovs.comparison.cell_files import is_complete
 from semiovs.comparison.workers import Machine, Outcome, train_cells
 from semiovs.duration import format_duration
 from semiovs.engine.teacher_choice import Agree, TeacherChoice
-from semiovs.errors import DivergedError, PreemptedError
 from semiovs.progress import Say, ShowProgress
 from semiovs.study.learners import BASE, OOD
 from semiovs.study.needs import find_needs, is_labelled, make_labelling_task, require_nothing
@@ -83,14 +82,6 @@ def collect(plan: StudyPlan, outcome: Outcome | None, say: Say) -> StudyReport:
         say(f"warning: {cell}: {reason}")
     files = write_table(table, plan.root) if table.directories else {}
     return StudyReport(table, files, [cell.name for cell in outcome.left], outcome.diverged)
-
-
-def require_finished(found: StudyReport) -> None:
-    """Raise PreemptedError for trainings that are left, DivergedError for those that diverged."""
-    if found.left:
-        raise PreemptedError(f"{len(found.left)} trainings are left; the same command goes on with them")
-    if found.diverged:
-        raise DivergedError(f"{len(found.diverged)} trainings diverged: {', '.join(found.diverged)}")
 
 
 def _label(

@@ -9,7 +9,14 @@ import pytest
 
 from semiovs.comparison.areas import ImageAreas
 from semiovs.comparison.difference import compare_arms
-from semiovs.comparison.verdict import OOD_REMEDY, describe_comparison, describe_files, state_cost, state_verdict
+from semiovs.comparison.verdict import (
+    OOD_REMEDY,
+    describe_comparison,
+    describe_files,
+    name_verdict,
+    state_cost,
+    state_verdict,
+)
 
 
 def compare(base, other, images: int = 20, *, groups=None, **options):
@@ -143,6 +150,14 @@ def test_a_setting_at_the_beginning_of_a_sentence_is_written_as_it_is():
     said = describe_files(compare(BASE[:1], [[50, 59, 70]], **FORMS), "optim.lr=0.1, ONNX int8")
     assert said[0].startswith("optim.lr=0.1, ONNX int8 costs mIoU")
     assert said[3].startswith("optim.lr=0.1, ONNX int8 loses in pavement")
+
+
+def test_a_file_that_is_alike_on_few_images_is_not_called_the_same():
+    found = compare(BASE[:1], BASE[:1], 5, **FORMS)
+    assert "Too few images" in describe_files(found, "ONNX int8")[0]
+    assert name_verdict(found, same_weights=True) == "cannot tell"
+    assert {name_verdict(row, same_weights=True) for row in found.classes} == {"cannot tell"}
+    assert name_verdict(compare(BASE[:1], BASE[:1], **FORMS), same_weights=True) == "same"
 
 
 def test_a_file_on_few_images_has_no_verdict():

@@ -15,7 +15,7 @@ from semiovs.models.weight_catalog import catalogue, find_restricted
 from semiovs.ovs import build_ovs
 from semiovs.ovs.image_text import SENTENCES, Tipsv2
 from semiovs.vocab import Vocabulary
-from unit.tiny_huggingface import MODELS, save_image_text
+from unit.tiny_huggingface import MODELS, require_model, save_image_text
 
 transformers = pytest.importorskip("transformers")
 CLASSES = Vocabulary(("back", "car", "cat"), (("sky, air", "wall"), ("car",), ("cat",)), templates=("A {}.", "{}"))
@@ -26,8 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:teacher 'metaclip2'")
 @pytest.fixture(scope="module", params=MODELS)
 def saved(request, tmp_path_factory):
     """Name of a model, and the directory that holds it."""
-    if not hasattr(transformers, MODELS[request.param]):
-        pytest.skip(f"this transformers has no {MODELS[request.param]}")
+    require_model(request.param)
     return request.param, save_image_text(tmp_path_factory.mktemp(request.param) / "model", request.param)
 
 
