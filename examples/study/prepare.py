@@ -1,4 +1,4 @@
-"""Make the study's folder: half-size images, lists, and the teacher's labels, raw and calibrated.
+"""Make the study's folder: half-size images, lists, the teacher's labels, raw and calibrated, and a choice of images.
 
     python examples/study/prepare.py DATA WORK
 
@@ -23,6 +23,8 @@ HERE = Path(__file__).resolve().parent
 SETS = ("camvid", "labelmefacade", "coco128")
 #: Labelled images of CamVid, and labelled and evaluation images of the reverse target.
 FEW, REVERSE, REVERSE_VAL = 12, 25, 150
+#: Images from elsewhere that are selected: as many as the middle one of the lists of parts.
+SELECTED = 300
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = (HERE / "study.yaml").read_text(encoding="utf-8").replace("WEIGHTS", str(weights))
     write_text(data.parent / "study.yaml", text)
     label(data.parent, source / "scores_ade20k")
+    select(data.parent, source / "scores_ade20k")
     return 0
 
 
@@ -135,6 +138,12 @@ def label(work: Path, scores: Path) -> None:
         run("calibrate", "study.yaml", *lists, *ask, "--out", f"calibration-{count}.json", cwd=work)
         run("label", "study.yaml", "ood.images=ood-all.txt", *ask, "--calibration", f"calibration-{count}.json",
             "--out", f"labels-calibrated-{count}", cwd=work)  # fmt: skip
+
+
+def select(work: Path, scores: Path) -> None:
+    """The images from elsewhere that `semiovs select` takes: no copies, and rare classes as often as they can be had."""
+    ask = ["--from", "data/ood-all.txt", "--scores", str(scores), "--budget", str(SELECTED), "--out", "selected-23"]
+    run("select", "study.yaml", *ask, cwd=work)
 
 
 def run(*words: str, cwd: Path) -> None:

@@ -30,7 +30,7 @@ OUT = HERE.parents[1] / "docs/results/study"
 #: Exit code of semiovs, and of this script, where there is more to do.
 UNFINISHED = 75
 #: What is kept of the results of a comparison.
-KEPT = ("verdict", "says", "cost", "steps", "arms", "differences", "seconds")
+KEPT = ("verdict", "says", "cost", "steps", "arms", "differences", "seconds", "curves")
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,15 @@ def train(study: Study, item: Item) -> int:
     words = [word for run in runs for word in ("--runs", str(run))]
     done = study.call("compare", *words, "--out", str(root / "comparison"), "--json", capture=True)
     if done.returncode == 0:
-        write_result(study, item, json.loads(done.stdout), runs)
+        curves = {name: [read_curve(root / name / f"seed-{s}") for s in item.seeds] for name in item.entry["variants"]}
+        write_result(study, item, json.loads(done.stdout) | {"curves": curves}, runs)
     return done.returncode
+
+
+def read_curve(run: Path) -> list[tuple[int, float]]:
+    """Step and mIoU in percent of each evaluation of the averaged weights."""
+    rows = (json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    return [(row["step"], round(row["miou"], 2)) for row in rows if row["kind"] == "eval" and row["model"] == "ema"]
 
 
 def write_result(study: Study, item: Item, results: Mapping[str, Any], runs: Sequence[Path]) -> None:

@@ -21,7 +21,7 @@ SETTINGS = ["model.encoder=tiny", "model.pretrained=false", "model.channels=16",
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """2 to 23 images a set of 96 x 80 pixels, three bands of colour with noise, and score maps of a quarter's side."""
+    """2 to 23 images a set of 96 x 80 pixels, three bands of colour under blocks, and score maps of a quarter's side."""
     root, draw = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     mask = np.repeat(np.arange(3, dtype=np.uint8), (24, 32, 24))[:, None].repeat(96, axis=1)
     sets = {"camvid": 23, "labelmefacade": 6, "coco128": 2}
@@ -30,7 +30,8 @@ def data(tmp_path_factory):
             (root / name / folder).mkdir(parents=True)
         (root / "scores_ade20k" / name).mkdir(parents=True)
         for number in range(count):
-            pixels = (mask * 90)[..., None] + draw.integers(0, 60, (80, 96, 3), dtype=np.uint8)
+            blocks = draw.integers(0, 130, (5, 6, 3), dtype=np.uint8).repeat(16, axis=0).repeat(16, axis=1)
+            pixels = (mask * 60)[..., None] + blocks  # no two alike: `select` leaves out copies
             Image.fromarray(pixels.astype(np.uint8)).save(root / name / "images" / f"{name}{number}.png")
             for folder in ("labels", "labels_camvid"):
                 Image.fromarray(mask).save(root / name / folder / f"{name}{number}.png")
@@ -63,10 +64,14 @@ def test_the_study_is_prepared_and_its_queue_goes_on(data, tmp_path):
     assert done.returncode == 0, done.stderr
     assert len((work / "data/ood-all.txt").read_text().splitlines()) == 8
     assert len((work / "data/labeled-12.txt").read_text().splitlines()) == 9  # every other of the 18
+    assert len((work / "selected-23/manifest.jsonl").read_text().splitlines()) == 8
     queue.write_text(yaml.safe_dump([
         {"compare": "pair", "seeds": 1, "arms": ["unlabeled", "ood", "teacher"]},
+        {"compare": "pair", "name": "pair-decisive", "seeds": 2, "arms": ["unlabeled", "ood"]},
         {"trainings": "ablation", "beside": "pair", "arms": ["unlabeled", "ood"], "seeds": 1,
-         "variants": {"half": ["ood.weight=0.5"]}},
+         "variants": {"half": ["ood.weight=0.5"],
+                      "selected": ["ood.images=../selected-23/manifest.jsonl", "data.outside=true"],
+                      "supervised": ["method=supervised", "ood=null"]}},
     ]))  # fmt: skip
     ask = ["--queue", queue, "--out", out]
     assert run("run.py", work, data, *SETTINGS, *ask, "--budget", "0.1").returncode == 75
@@ -75,7 +80,9 @@ def test_the_study_is_prepared_and_its_queue_goes_on(data, tmp_path):
     pair, ablation = (json.loads((out / f"{name}.json").read_text()) for name in ("pair", "ablation"))
     assert [arm["name"] for arm in pair["arms"]] == ["unlabeled", "ood", "teacher"]
     assert pair["arms"][2]["mean"] > 90  # its labels are the truth but for rounding
-    assert len(ablation["arms"]) == 3
+    assert len(ablation["arms"]) == 5
+    assert [[step for step, _ in curve] for curve in ablation["curves"]["supervised"]] == [[2]]
+    assert [len(arm["by_seed"]) for arm in json.loads((out / "pair-decisive.json").read_text())["arms"]] == [2, 2]
     assert ablation["machines"][0]["cpu"]["count"] >= 1
     assert str(tmp_path) not in (out / "pair.json").read_text()
     page = runpy.run_path(str(STUDY / "tables.py"))["draw"](["pair", "ablation", "later"], out)
@@ -83,7 +90,7 @@ def test_the_study_is_prepared_and_its_queue_goes_on(data, tmp_path):
     assert page.count("### ") == 2
     assert page.endswith("*Not yet run*: `later`.\n")
     again = run("run.py", work, data, *ask, "--status")
-    assert "2 of 2 items finished; left: none" in again.stdout
+    assert "3 of 3 items finished; left: none" in again.stdout
 
 
 def test_the_queue_is_one_that_can_be_trained():
@@ -92,7 +99,14 @@ def test_the_queue_is_one_that_can_be_trained():
     items = yaml.safe_load((STUDY / "queue.yaml").read_text())
     names = [item.get("name") or item.get("compare") or item["trainings"] for item in items]
     assert len(set(names)) == len(names) > 8
-    sets = [[*item.get("set", []), *own] for item in items for own in item.get("variants", {"": []}).values()]
-    loaded = [load_config(str(STUDY / "study.yaml"), settings).config for settings in sets]
-    assert {config.method.name for config in loaded} == {"unimatch", "fixmatch", "unimatch-v2"}
-    assert all(config.train.steps == loaded[0].train.steps for config in loaded)
+    loaded = [
+        (name, load_config(str(STUDY / "study.yaml"), [*item.get("set", []), *own]).config)
+        for name, item in zip(names, items, strict=True)
+        for own in item.get("variants", {"": []}).values()
+    ]
+    settings = [config for name, config in loaded if name.endswith("-setting")]  # what the budget was chosen by
+    others = [config for name, config in loaded if not name.endswith("-setting")]
+    assert {config.method.name for config in settings} == {"supervised"}
+    assert len({config.train.steps for config in settings}) == 4
+    assert {config.method.name for config in others} == {"unimatch", "fixmatch", "unimatch-v2"}
+    assert {config.train.steps for config in others} == {300}
