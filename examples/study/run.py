@@ -2,8 +2,9 @@
 
     python examples/study/run.py WORK DATA [KEY=VALUE …] [--budget 10] [--jobs 2] [--only NAME] [--status]
 
-WORK was made by prepare.py from DATA. The state of the queue is what lies in WORK. A finished item leaves a small JSON
-file in --out: scores of each arm and seed, differences with their intervals, minutes and the machines that trained.
+WORK was made by prepare.py from DATA. The state of a comparison is what lies in WORK; finished, it leaves a small JSON
+file in --out: scores of each arm and seed, differences with their intervals, minutes and the machines that trained. Single
+trainings leave theirs one by one, and go on from that file on another machine.
 KEY=VALUE: settings of all trainings on top, for a rehearsal (train.steps=2). Exit code 75 if there is more to do.
 """
 
@@ -19,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import yaml
@@ -30,7 +32,7 @@ OUT = HERE.parents[1] / "docs/results/study"
 #: Exit code of semiovs, and of this script, where there is more to do.
 UNFINISHED = 75
 #: What is kept of the results of a comparison.
-KEPT = ("verdict", "says", "cost", "steps", "arms", "differences", "seconds", "curves")
+KEPT = ("verdict", "says", "cost", "steps", "arms", "differences", "seconds")
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     deadline = None if given.budget is None else time.monotonic() + 60 * given.budget
     scores, settings = given.data.absolute() / "scores_ade20k", tuple(given.settings)
     study = Study(given.work.absolute(), scores, given.out.absolute(), settings, given.jobs, deadline)
-    left = [item for item in items if not (study.out / f"{item.name}.json").is_file()]
+    left = [item for item in items if not is_finished(study.out, item)]
     print(f"{len(items) - len(left)} of {len(items)} items finished; left: {', '.join(i.name for i in left) or 'none'}")
     for item in () if given.status else left:
         code = compare(study, item) if "compare" in item.entry else train(study, item)
@@ -137,41 +139,59 @@ def compare(study: Study, item: Item) -> int:
     return done.returncode
 
 
+def is_finished(out: Path, item: Item) -> bool:
+    """Whether the item's file is there, with all single trainings."""
+    if "compare" in item.entry:
+        return (out / f"{item.name}.json").is_file()
+    done = read_trainings(out, item)["trainings"]
+    return all(str(seed) in done.get(name, {}) for name, seed, _ in item.variants())
+
+
+def read_trainings(out: Path, item: Item) -> dict[str, Any]:
+    """What the item's file says of its single trainings: variant -> seed -> mIoU, curve, minutes."""
+    path = out / f"{item.name}.json"
+    empty = {"item": dict(item.entry), "trainings": {}, "machines": []}
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else empty
+
+
 def train(study: Study, item: Item) -> int:
-    """Single trainings, then their comparison with those that are there; returns an exit code."""
-    root = study.work / "trainings" / item.folder
+    """Single trainings, each noted once it is finished; returns an exit code."""
+    root, noting = study.work / "trainings" / item.folder, Lock()
+    found = read_trainings(study.out, item)
 
     def train_one(job: tuple[str, int, list[str]]) -> int:
         name, seed, settings = job
+        directory = root / name / f"seed-{seed}"
+        if str(seed) in found["trainings"].get(name, {}):
+            return 0
         if study.is_over:
             return UNFINISHED
-        directory = root / name / f"seed-{seed}"
-        if (directory / "model.safetensors").is_file():
-            return 0
-        if any(directory.glob("checkpoints/*.pt")):
-            return study.call("resume", str(directory)).returncode
-        own = [f"train.seed={seed}", f"run.dir={directory}"]
-        return study.call("train", "study.yaml", *settings, *study.settings, *own).returncode
+        if any(directory.glob("checkpoints/*.pt")) and not (directory / "model.safetensors").is_file():
+            code = study.call("resume", str(directory)).returncode
+        elif not (directory / "model.safetensors").is_file():
+            own = [f"train.seed={seed}", f"run.dir={directory}"]
+            code = study.call("train", "study.yaml", *settings, *study.settings, *own).returncode
+        else:
+            code = 0
+        if code == 0:
+            with noting:
+                found["trainings"].setdefault(name, {})[str(seed)] = read_scores(directory)
+                machine = describe_machine(directory)
+                found["machines"] += [machine] if machine not in found["machines"] else []
+                write_json(study.out / f"{item.name}.json", found)
+        return code
 
     with ThreadPoolExecutor(study.jobs) as pool:
         codes = list(pool.map(train_one, item.variants()))
-    if any(codes):
-        return max(codes)
-    beside = study.work / "comparisons" / item.entry["beside"] / "runs"
-    runs = [*(beside / arm / f"seed-{seed}" for arm in item.entry["arms"] for seed in item.seeds),
-            *(root / name / f"seed-{seed}" for name, seed, _ in item.variants())]  # fmt: skip
-    words = [word for run in runs for word in ("--runs", str(run))]
-    done = study.call("compare", *words, "--out", str(root / "comparison"), "--json", capture=True)
-    if done.returncode == 0:
-        curves = {name: [read_curve(root / name / f"seed-{s}") for s in item.seeds] for name in item.entry["variants"]}
-        write_result(study, item, json.loads(done.stdout) | {"curves": curves}, runs)
-    return done.returncode
+    return max(codes, default=0)
 
 
-def read_curve(run: Path) -> list[tuple[int, float]]:
-    """Step and mIoU in percent of each evaluation of the averaged weights."""
-    rows = (json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    return [(row["step"], round(row["miou"], 2)) for row in rows if row["kind"] == "eval" and row["model"] == "ema"]
+def read_scores(run: Path) -> dict[str, Any]:
+    """mIoU in percent of the averaged weights at the end, its curve by steps, and the minutes from first to last row."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    curve = [(row["step"], round(row["miou"], 2)) for row in rows if row["kind"] == "eval" and row["model"] == "ema"]
+    times = [row["wall/time"] for row in rows if "wall/time" in row]
+    return {"miou": curve[-1][1], "curve": curve, "minutes": round((times[-1] - times[0]) / 60, 1)}
 
 
 def write_result(study: Study, item: Item, results: Mapping[str, Any], runs: Sequence[Path]) -> None:

@@ -9,8 +9,9 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import yaml
@@ -44,11 +45,14 @@ def read_queue() -> list[str]:
 def draw(names: Sequence[str], results: Path) -> str:
     """A section of each finished item, and the names of those that are not yet run."""
     lines: list[str] = []
-    waiting = [name for name in names if not (results / f"{name}.json").is_file()]
-    for name in names:
-        if name not in waiting:
-            lines += draw_item(name, json.loads((results / f"{name}.json").read_text(encoding="utf-8")))
-    told = ", ".join(f"`{name}`" for name in waiting) or "nothing"
+    found = {
+        name: json.loads(path.read_text(encoding="utf-8"))
+        for name in names
+        if (path := results / f"{name}.json").is_file()
+    }
+    for name, item in found.items():
+        lines += draw_trainings(name, item, found) if "trainings" in item else draw_item(name, item)
+    told = ", ".join(f"`{name}`" for name in names if name not in found) or "nothing"
     return "\n".join([*lines, f"*Not yet run*: {told}.", ""])
 
 
@@ -70,6 +74,51 @@ def draw_item(name: str, found: Mapping[str, Any]) -> Iterator[str]:
             f"| {one['verdict']} |"
         )
     yield from ("", f"{found['steps']} steps each. {say_machines(found['machines'])}", "")
+
+
+def draw_trainings(name: str, found: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Heading, and a row of each variant beside the arms that it is compared with, seed by seed."""
+    beside = others.get(found["item"]["beside"], {"arms": []})
+    bases = {arm["name"]: arm for arm in beside["arms"] if arm["name"] in found["item"]["arms"]}
+    heads = [f"- {arm['title']}" for arm in bases.values()]
+    yield from (f"### {name}", "", f"| variant | mIoU % | seeds | {' | '.join([*heads, 'each'])} |")
+    yield "|" + "---|" * (4 + len(heads))
+    for arm in bases.values():
+        yield f"| *{arm['title']}* | {say_mean(arm['by_seed'])} | {say_seeds(arm['by_seed'])} |" + " |" * (
+            len(heads) + 1
+        )
+    for variant in found["item"]["variants"]:
+        if not (seeds := found["trainings"].get(variant)):
+            continue
+        scores = {int(seed): one["miou"] for seed, one in seeds.items()}
+        cells = [say_difference(scores, arm["by_seed"]) for arm in bases.values()]
+        cells.append(f"{sum(one['minutes'] for one in seeds.values()) / len(seeds):.0f} min")
+        yield f"| {variant} | {say_mean(list(scores.values()))} | {say_seeds(scores.values())} | {' | '.join(cells)} |"
+    curves = {
+        name: one["curve"]
+        for name, seeds in found["trainings"].items()
+        for one in seeds.values()
+        if len(one["curve"]) > 2
+    }
+    for variant, curve in curves.items():
+        yield from ("", f"`{variant}`, by steps: " + ", ".join(f"{step}: {miou:.1f}" for step, miou in curve) + ".")
+    yield from ("", say_machines(found["machines"]), "")
+
+
+def say_mean(scores: Sequence[float]) -> str:
+    """Mean and standard deviation."""
+    return f"{mean(scores):.1f}" + (f" ± {stdev(scores):.1f}" if len(scores) > 1 else "")
+
+
+def say_seeds(scores: Iterable[float]) -> str:
+    """Each score."""
+    return " · ".join(f"{score:.1f}" for score in scores)
+
+
+def say_difference(scores: Mapping[int, float], base: Sequence[float]) -> str:
+    """Mean of the differences of the seeds that both have, with their least and greatest."""
+    found = [score - base[seed] for seed, score in sorted(scores.items()) if seed < len(base)]
+    return f"{mean(found):+.1f} ({min(found):+.1f} to {max(found):+.1f})" if found else ""
 
 
 def say_minutes(seconds: float | None) -> str:

@@ -80,14 +80,15 @@ def test_the_study_is_prepared_and_its_queue_goes_on(data, tmp_path):
     pair, ablation = (json.loads((out / f"{name}.json").read_text()) for name in ("pair", "ablation"))
     assert [arm["name"] for arm in pair["arms"]] == ["unlabeled", "ood", "teacher"]
     assert pair["arms"][2]["mean"] > 90  # its labels are the truth but for rounding
-    assert len(ablation["arms"]) == 5
-    assert [[step for step, _ in curve] for curve in ablation["curves"]["supervised"]] == [[2]]
+    assert list(ablation["trainings"]) == ["half", "selected", "supervised"]
+    assert [step for step, _ in ablation["trainings"]["supervised"]["0"]["curve"]] == [2]
     assert [len(arm["by_seed"]) for arm in json.loads((out / "pair-decisive.json").read_text())["arms"]] == [2, 2]
     assert ablation["machines"][0]["cpu"]["count"] >= 1
     assert str(tmp_path) not in (out / "pair.json").read_text()
     page = runpy.run_path(str(STUDY / "tables.py"))["draw"](["pair", "ablation", "later"], out)
     assert f"| teacher alone | {pair['arms'][2]['mean']:.1f} |" in page
     assert page.count("### ") == 2
+    assert f"| half | {ablation['trainings']['half']['0']['miou']:.1f} | " in page
     assert page.endswith("*Not yet run*: `later`.\n")
     again = run("run.py", work, data, *ask, "--status")
     assert "3 of 3 items finished; left: none" in again.stdout
