@@ -1,4 +1,4 @@
-"""An exported file: its checksums, where some were written; whether it loads, and whether the run still holds its model."""
+"""An exported file: its checksums, whether it loads, and whether the run still holds its model."""
 
 from __future__ import annotations
 
