@@ -39,9 +39,9 @@ class Diagnosis:
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check this machine: versions, GPU, cores, memory, decoder, disks, clock, weights, extras. The last lines are the next commands.
+    """Check this machine: versions, GPU, cores, memory, decoder, disks, clock, weights, extras.
 
-    Exit code 4 if something required is missing.
+    The last lines are the next commands. Exit code 4 if something required is missing.
     """
     findings = [finding for check in CHECKS for finding in _run_check(check)]
     broken = [finding for finding in findings if finding.status == "fail"]

@@ -47,7 +47,7 @@ def _require_local(names: Sequence[str]) -> None:
     """Raise UsageError for a logger that would send to a server."""
     if "wandb" in names and os.environ.get("WANDB_MODE") not in ("offline", "disabled"):
         raise UsageError(
-            "run.log: wandb sends to a server, but SEMIOVS_OFFLINE is set; WANDB_MODE=offline keeps its files in the run"
+            "run.log: wandb sends to a server, but SEMIOVS_OFFLINE is set; WANDB_MODE=offline keeps its files here"
         )
     address = os.environ.get("MLFLOW_TRACKING_URI", "")
     if "mlflow" in names and urlsplit(address).scheme not in ("", "file", "sqlite"):
