@@ -253,7 +253,7 @@ def sweep_temporaries(directory: Path) -> int:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True

@@ -50,6 +50,8 @@ class CheckpointFiles:
         try:
             recorded = read_checksums(path)
         except FileNotFoundError:
+            if not path.exists():  # a training that goes on has removed both
+                return ""
             return f"has no {checksum_file(path).name}, so that nobody knows whether it is whole"
         except OSError as error:
             return f"its checksum cannot be read: {error.strerror}"
@@ -92,10 +94,11 @@ class CheckpointFiles:
 
     def _find_step(self, path: Path, steps: Sequence[int]) -> int | None:
         """Which of the checkpoints beside it a file is: the same file, or the same bytes."""
-        same = [step for step in steps if self._files.path(step).samefile(path)]
-        with suppress(OSError):
+        with suppress(OSError):  # one that a training removes meanwhile
+            same = [step for step in steps if self._files.path(step).samefile(path)]
             same = same or [step for step in steps if self._digest(self._files.path(step)) == self._digest(path)]
-        return same[0] if same else None
+            return same[0] if same else None
+        return None
 
     def _check_best(self, path: Path, best: Mapping[str, Any] | None, steps: Sequence[int]) -> None:
         """`best.pt` is the checkpoint of the best evaluation."""

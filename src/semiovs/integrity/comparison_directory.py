@@ -133,7 +133,7 @@ def _check_results(plan: Plan, found: Inspection) -> None:
             found.add("harmless", path, f"does not know all finished trainings of arm '{name}' yet", report)
         elif not _agrees(recorded[name], arm, classes[name]):
             found.add("damage", path, f"arm '{name}' is not what its trainings found", report)
-    if sorted(told.get("missing", ())) != sorted(missing) and not found.damage:
+    if set(map(str, told.get("missing") or ())) != set(missing) and not found.damage:
         found.add("harmless", path, "names other trainings as missing than are missing now", report)
 
 

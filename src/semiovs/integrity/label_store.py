@@ -32,7 +32,8 @@ def check_store(root: Path, *, progress: Callable[[int, int], None] | None = Non
         found.add("harmless", first, f"belongs to no image, as {len(report.stray)} file(s) in all")
     if _is_cut(root / INDEX):
         found.add("harmless", root / INDEX, "its last line is half-written, as by a killed process; `label` redoes it")
-    note_leftovers(root, found)
+    for folder in (root, root / "incoming"):  # the only ones that are written to by way of other names
+        note_leftovers(folder, found, deep=False)
     return found
 
 
