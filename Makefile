@@ -11,7 +11,7 @@ WHEEL  := .venv-wheel
 PIP    := -m pip install --quiet --disable-pip-version-check
 TESTS  := -m pytest -n $(JOBS) --dist loadgroup --durations 10
 
-.PHONY: help venv test test-oldest test-wheel check format demo docs bench clean
+.PHONY: help venv test test-oldest test-wheel check format demo docs bench bom clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -64,6 +64,9 @@ docs: $(STAMP) ## HTML documentation in docs/_build/html
 
 bench: $(STAMP) ## benchmarks, as JSON under docs/results
 	$(BIN)/python -m benchmarks
+
+bom: $(STAMP) ## dist/sbom.cdx.json (CycloneDX) and dist/licences.md: what semiovs and its extras are made of, as installed
+	$(BIN)/python .ci/bill_of_materials.py
 
 clean: ## remove what can be made again
 	rm -rf $(VENV) $(OLDEST) $(WHEEL) docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

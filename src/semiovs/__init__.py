@@ -10,6 +10,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from semiovs import offline
+
 if TYPE_CHECKING:
     from semiovs.api.card import card
     from semiovs.api.compare import compare
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 if sys.platform == "darwin":  # read when torch is imported: what Apple's GPUs cannot compute, the CPU does, and says so
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+
+offline.obey()  # before any library is imported that would ask
 
 __version__ = "0.1.0"
 

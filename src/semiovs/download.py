@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+from semiovs.env import offline
 from semiovs.files import atomic_write
 
 #: Called with the amounts done and in total.
@@ -19,7 +20,7 @@ _CHUNK = 2**20
 
 
 class DownloadError(Exception):
-    """A download is incomplete, too large, or has a wrong checksum."""
+    """A download is incomplete, too large, has a wrong checksum, or is switched off (`SEMIOVS_OFFLINE`)."""
 
 
 def read_url(url: str, *, most: int) -> bytes:
@@ -58,4 +59,6 @@ def download(url: str, target: Path, *, sha256: str | None = None, progress: Pro
 
 
 def _open_url(url: str) -> Any:
+    if offline():
+        raise DownloadError(f"{url}: SEMIOVS_OFFLINE is set, so nothing is downloaded")
     return urlopen(Request(url, headers={"User-Agent": "semiovs"}), timeout=PATIENCE)

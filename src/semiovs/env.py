@@ -32,6 +32,20 @@ def log_level() -> str:
     return os.environ.get("SEMIOVS_LOG_LEVEL", "INFO").upper()
 
 
+def offline() -> bool:
+    """Whether all access to the network is switched off (`SEMIOVS_OFFLINE`)."""
+    return _is_on("SEMIOVS_OFFLINE")
+
+
 def hub_offline() -> bool:
-    """Whether access to the Hugging Face hub is switched off (`HF_HUB_OFFLINE`)."""
-    return os.environ.get("HF_HUB_OFFLINE", "0").lower() in {"1", "true", "yes", "on"}
+    """Whether access to the Hugging Face hub is switched off (`SEMIOVS_OFFLINE` or `HF_HUB_OFFLINE`)."""
+    return offline() or _is_on("HF_HUB_OFFLINE")
+
+
+def explain_offline() -> str:
+    """The variable that switched the network or the hub off, as ``NAME is set``; "" if none did."""
+    return "SEMIOVS_OFFLINE is set" if offline() else "HF_HUB_OFFLINE is set" if hub_offline() else ""
+
+
+def _is_on(variable: str) -> bool:
+    return os.environ.get(variable, "0").lower() in {"1", "true", "yes", "on"}

@@ -6,8 +6,11 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
+import struct
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +26,10 @@ except ImportError:  # pragma: no cover - Windows: one process at a time
     fcntl = None  # type: ignore[assignment]
 
 _TEMPORARY = ".tmp-"
+#: Host and process in the name of a temporary file.
+_OWNER = re.compile(r".*\.tmp-(?P<host>.+)-(?P<process>\d+)-[0-9a-f]{32}", re.DOTALL)
+#: `struct flock` of 64-bit Linux: type, whence, start, length, process.
+_FLOCK = "hhqqi4x"
 
 
 @contextmanager
@@ -200,6 +207,34 @@ def sole_writer(path: Path) -> Iterator[str | None]:
         yield None
 
 
+def find_writer(path: Path) -> str | None:
+    """Who holds the lock `sole_writer` of a file, as text; None if nobody does, or this system cannot tell.
+
+    Nothing is written and no lock is taken. Not for a process that holds the lock itself, which would lose it.
+    """
+    if fcntl is None or sys.platform != "linux" or sys.maxsize < 2**32:
+        return None
+    try:
+        with path.open("rb") as file:
+            asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            kind, *_, process = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+            told = file.read(200).decode("utf-8", errors="replace").strip()
+    except OSError:
+        return None
+    return None if kind == fcntl.F_UNLCK else told or f"process {process}"
+
+
+def describe_temporary(path: Path) -> tuple[str, bool] | None:
+    """Who wrote a temporary file (`temporary_beside`), as text, and whether that process may be at it still; None for
+    any other file.
+    """
+    match = _OWNER.fullmatch(path.name)
+    if match is None:
+        return None
+    ours = match["host"] == socket.gethostname()
+    return f"process {match['process']} on {match['host']}", not ours or _is_alive(int(match["process"]))
+
+
 def sweep_temporaries(directory: Path) -> int:
     """Remove temporary files that a killed process of this host left in `directory`; returns how many.
 
@@ -218,7 +253,7 @@ def sweep_temporaries(directory: Path) -> int:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True

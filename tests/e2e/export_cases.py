@@ -5,6 +5,7 @@ not.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,23 @@ def test_a_file_answers_as_the_run_at_any_size_and_batch(run: Path, exported: di
             assert len(np.unique(wanted.labels)) == 3
             assert (label == wanted.labels).mean() >= 0.999
             np.testing.assert_allclose(sure, wanted.confidence, atol=1e-4)
+
+
+@pytest.mark.parametrize("to", FILES)
+def test_a_file_is_whole_until_a_byte_is_changed(
+    exported: dict[str, Path], to: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its checksums (of OpenVINO the weights' file too); what is written by an export loads."""
+    assert main(["verify", str(exported[to])]) == 0
+    for path in exported[to].parent.glob(f"{exported[to].stem}.*"):
+        shutil.copy(path, tmp_path)
+    file = tmp_path / ("model.bin" if to == "openvino" else FILES[to])
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    capsys.readouterr()
+    assert main(["verify", str(tmp_path / FILES[to])]) == 3
+    assert f"{file}: its SHA-256 is not that of {FILES[to]}.sha256" in capsys.readouterr().err
 
 
 def test_every_format_tells_the_same_facts(run: Path, exported: dict[str, Path]) -> None:

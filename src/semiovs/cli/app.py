@@ -65,6 +65,7 @@ VERBS: Mapping[str, Verb] = {
     "export": Verb("semiovs.cli.export:export", "Write the model for ONNX, OpenVINO or torch.export; check it first."),
     "compare": Verb("semiovs.cli.compare:compare", "Did the images help? Train the arms, over seeds; say the verdict."),
     "study": Verb("semiovs.cli.study:study", "A published table as a queue: plan, cost, missing files, trainings."),
+    "verify": Verb("semiovs.cli.verify:verify", "Is a run, store, comparison or exported file whole?"),
     "demo": Verb("semiovs.cli.demo:demo", "Run everything on synthetic images, on a CPU, in minutes."),
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ import io
 import os
 import platform
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ from semiovs.cli.next_steps import format_next
 from semiovs.errors import WeightsError
 
 _WRITTEN = 16 * 2**20
+#: Below this there is a warning: GiB of shared memory (a container's default is 1/16), GiB of disk, seconds of clocks.
+_SHARED, _FREE, _CLOCK = 1.0, 5.0, 2.0
 _OUR_OWN = frozenset({"all", "dev", "docs"})
 
 
@@ -36,9 +39,9 @@ class Diagnosis:
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check this machine: versions, GPU, decoder, disk, weights, extras. The last lines are the next commands.
+    """Check this machine: versions, GPU, cores, memory, decoder, disks, clock, weights, extras.
 
-    Exit code 4 if something required is missing.
+    The last lines are the next commands. Exit code 4 if something required is missing.
     """
     findings = [finding for check in CHECKS for finding in _run_check(check)]
     broken = [finding for finding in findings if finding.status == "fail"]
@@ -109,10 +112,64 @@ def _accelerator() -> Iterator[Diagnosis]:
 
 
 def _machine() -> Iterator[Diagnosis]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Diagnosis("cores", "ok", f"{cores} usable")
+    from semiovs.data.machine_limits import count_cores, find_cpu_limit
+
+    cores, limit = count_cores(), find_cpu_limit()
+    allowed = "" if limit is None else f", of whose time this container gets {limit:g} cores (cgroup)"
+    yield Diagnosis("cores", "ok", f"{cores} usable{allowed}")
+    yield _judge_threads(os.environ.get("OMP_NUM_THREADS"), cores, limit)
     if hasattr(os, "sysconf"):
         yield Diagnosis("memory", "ok", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB")
+
+
+def _judge_threads(asked: str | None, cores: int, limit: float | None) -> Diagnosis:
+    """Threads of each process (`OMP_NUM_THREADS`) against the cores that it gets."""
+    most = cores if limit is None else max(1, min(cores, int(limit)))
+    told = f"OMP_NUM_THREADS={asked}" if asked else "OMP_NUM_THREADS is not set, so one for each core"
+    threads = int(asked) if asked and asked.isdecimal() else cores
+    if threads > most:
+        return Diagnosis("threads", "warn", f"{told}: more than {most} cores' worth", f"set OMP_NUM_THREADS={most}")
+    if threads < most:
+        advice = "unset OMP_NUM_THREADS, unless several processes share the machine"
+        return Diagnosis("threads", "warn", f"{told}: {threads} of {most} cores", advice)
+    return Diagnosis("threads", "ok", told)
+
+
+def _shared_memory() -> Iterator[Diagnosis]:
+    from semiovs.data.machine_limits import SHARED, SHARED_ADVICE, measure_shared_memory
+
+    if (measured := measure_shared_memory()) is not None:
+        size, free = (number / 2**30 for number in measured)
+        small = free < _SHARED
+        told = f"{SHARED}: {free:.2f} of {size:.2f} GiB free"
+        yield Diagnosis("shared memory", "warn" if small else "ok", told, SHARED_ADVICE if small else "")
+
+
+def _folder() -> Iterator[Diagnosis]:
+    """The current folder, into which runs go: its disk, and whether its clock is that of this machine."""
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    full = free < _FREE
+    advice = "a run keeps several checkpoints; clear some, or set run.dir to another disk" if full else ""
+    yield Diagnosis("disk", "warn" if full else "ok", f"{free:.1f} GiB free in the current folder", advice)
+    file = Path(f".clock-{uuid.uuid4().hex}")
+    try:
+        file.write_bytes(b"")
+        off = file.stat().st_mtime - time.time()
+    except OSError as error:
+        what = f"the current folder cannot be written: {error.strerror}"
+        yield Diagnosis("clock", "warn", what, "runs go below it, unless run.dir names another place")
+        return
+    finally:
+        file.unlink(missing_ok=True)
+    yield _judge_clock(off)
+
+
+def _judge_clock(off: float) -> Diagnosis:
+    """off: seconds by which the time of a file just written is ahead of the clock of this machine."""
+    if abs(off) <= _CLOCK:
+        return Diagnosis("clock", "ok", "files get the time of this machine")
+    what = f"files get a time that is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} this machine's"
+    return Diagnosis("clock", "warn", what, "set both clocks (NTP): what is newer is not certain")
 
 
 def _decoder() -> Iterator[Diagnosis]:
@@ -165,11 +222,11 @@ def _weights() -> Iterator[Diagnosis]:
         [p for p in folder.rglob("*") if p.suffix in {".safetensors", ".pth", ".pt", ".bin"}] if folder.is_dir() else []
     )
     yield Diagnosis("weights", "ok", f"{len(files)} file(s) in {folder}")
-    offline = env.hub_offline()
+    offline = env.explain_offline()
     yield Diagnosis(
         "hub",
         "warn" if offline else "ok",
-        "HF_HUB_OFFLINE is set: weights come from caches and files"
+        f"{offline}: weights come from caches and files"
         if offline
         else f"cache in {os.environ.get('HF_HOME', Path.home() / '.cache' / 'huggingface')}",
     )
@@ -210,6 +267,8 @@ CHECKS: tuple[Callable[[], Iterator[Diagnosis]], ...] = (
     _packages,
     _accelerator,
     _machine,
+    _shared_memory,
+    _folder,
     _decoder,
     _cache,
     _weights,

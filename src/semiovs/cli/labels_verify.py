@@ -29,20 +29,15 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Compare every file with its checksum. Exit code 3 if the store is damaged (with --fix: 0 once it is repaired)."""
-    from semiovs.store import PseudoLabelStore, verify
     from semiovs.store.meta import StoreMeta
-    from semiovs.store.verify import StoreReport, find_damaged_lines, repair
+    from semiovs.store.verify import inspect, repair
 
     StoreMeta.read(store)  # a folder that is no store
     if fix:
         found = repair(store)
-    elif lines := find_damaged_lines(store):
-        found = StoreReport(
-            0, [], [], [], lines
-        )  # the images of damaged lines are unknown; the others are checked after --fix
     else:
         with progress("verifying") as show:
-            found = verify(PseudoLabelStore.open(store), progress=show)
+            found = inspect(store, progress=show)
     report({"store": str(store), "fixed": fix, **found.as_json()}, as_json=as_json, text=_format_text(store, found))
     if found.ok:
         return

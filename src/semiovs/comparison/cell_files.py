@@ -112,17 +112,23 @@ def is_complete(plan: Queue, cell: Training) -> bool:
     run = Run(plan.directory(cell))
     if not run.config.is_file():
         return False
-    found = find_differences(load_config(str(run.config)), plan.load(cell))
-    other = [d for d in found if not is_free(d.key) and not (d.key in _MEASURED and d.right == _MEASURED[d.key])]
-    if other:
-        told = ", ".join(f"{d.key}: {d.left} there, {d.right} now" for d in other)
-        raise DataError(f"{run.directory}: trained with other settings ({told}); {_again(run.directory)}")
+    require_same_settings(plan, cell)
     if read_facts(run.directory) is not None:
         return True
     if not run.model.is_file():  # written last
         return False
     finish(run)
     return True
+
+
+def require_same_settings(plan: Queue, cell: Training) -> None:
+    """Raise DataError if the training was begun with other settings than those of the plan."""
+    run = Run(plan.directory(cell))
+    found = find_differences(load_config(str(run.config)), plan.load(cell))
+    other = [d for d in found if not is_free(d.key) and not (d.key in _MEASURED and d.right == _MEASURED[d.key])]
+    if other:
+        told = ", ".join(f"{d.key}: {d.left} there, {d.right} now" for d in other)
+        raise DataError(f"{run.directory}: trained with other settings ({told}); {_again(run.directory)}")
 
 
 def is_free(key: str) -> bool:

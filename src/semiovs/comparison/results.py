@@ -179,7 +179,7 @@ class Results:
             "missing": list(self.missing),
             "tuned": {name: _describe_trials(trials) for name, trials in self.tuned.items()},
             **({"leak": self.leak} if self.leak else {}),
-            "arms": [_describe_arm(result, self.classes) for result in self.arms],
+            "arms": [describe_arm(result, self.classes) for result in self.arms],
             "differences": [
                 {
                     "arms": [answer.question.base, answer.question.other],
@@ -197,7 +197,8 @@ def _describe_trials(trials: Sequence[Trial]) -> dict[str, Any]:
     return {"chosen": list(choose_best(trials)), "tried": [asdict(trial) for trial in trials]}
 
 
-def _describe_arm(result: ArmResult, classes: Sequence[str]) -> dict[str, Any]:
+def describe_arm(result: ArmResult, classes: Sequence[str]) -> dict[str, Any]:
+    """What ``results.json`` says of an arm; all but `seconds_each` follows from its trainings' counts of pixels."""
     iou = np.mean([seed.areas.iou() for seed in result.seeds], axis=0)
     return {
         **result.score.as_json(),
@@ -235,7 +236,19 @@ def read_results(plan: Plan, classes: Sequence[str]) -> Results:
     Raises:
         DataError: a file of a training was changed since.
     """
-    arms, missing = [], []
+    arms, missing = read_arms(plan)
+    groups = (
+        None if plan.group is None or not arms else find_groups(arms[0].seeds[0].areas.ids, plan.group, "--group-by")
+    )
+    leak = find_leak(plan.base.config, folds=plan.folds) if any(arm.arm.name == "ood" for arm in arms) else ""
+    tuned = read_tuned(plan.root) if plan.tune else {}
+    return Results(tuple(arms), tuple(classes), plan.steps, plan.folds, tuple(missing), groups, tuned, leak)
+
+
+def read_arms(plan: Plan) -> tuple[list[ArmResult], list[str]]:
+    """Arms with their finished seeds, and the names of trainings that are not finished; as `read_results`."""
+    arms: list[ArmResult] = []
+    missing: list[str] = []
     for arm in plan.trained:
         seeds = []
         for seed in plan.seeds:
@@ -249,12 +262,7 @@ def read_results(plan: Plan, classes: Sequence[str]) -> Results:
     teacher = next((arm for arm in plan.arms if not arm.is_trained), None)
     if teacher is not None and (counts := read_teacher_scores(plan.root)) is not None:
         arms.append(ArmResult(teacher, (SeedResult(0, to_areas([counts])),)))
-    groups = (
-        None if plan.group is None or not arms else find_groups(arms[0].seeds[0].areas.ids, plan.group, "--group-by")
-    )
-    leak = find_leak(plan.base.config, folds=plan.folds) if any(arm.arm.name == "ood" for arm in arms) else ""
-    tuned = read_tuned(plan.root) if plan.tune else {}
-    return Results(tuple(arms), tuple(classes), plan.steps, plan.folds, tuple(missing), groups, tuned, leak)
+    return arms, missing
 
 
 def find_leak(config: Config, *, folds: int = 0) -> str:

@@ -51,7 +51,7 @@ def choose_workers(asked: int | None, batch_bytes: int, *, processes: int = 1, o
     """
     if asked is not None:
         return asked
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = count_cores()
     workers = min(_MOST, max(1, cores // processes - 1)) if on_gpu else _BESIDE_CPU
     free = _find_free_shared_memory()
     while workers and free is not None and (workers * PREFETCH + 1) * batch_bytes * processes > free:
@@ -61,11 +61,50 @@ def choose_workers(asked: int | None, batch_bytes: int, *, processes: int = 1, o
 
 def _find_free_shared_memory() -> int | None:
     """Bytes; None where workers do not use `SHARED`."""
+    measured = measure_shared_memory()
+    return None if measured is None else measured[1]
+
+
+def measure_shared_memory() -> tuple[int, int] | None:
+    """Size and free part of `SHARED` in bytes; None where workers do not use it."""
     try:
         found = os.statvfs(SHARED)
     except (OSError, AttributeError):
         return None
-    return found.f_bavail * found.f_frsize
+    return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+
+
+def count_cores() -> int:
+    """Cores that this process may use; a container may give less time on them (`find_cpu_limit`)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def find_cpu_limit(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
+    """Cores' worth of time that the control groups of this process allow; None without a limit, or where there are no
+    control groups.
+    """
+    try:
+        rows = [line.split(":", 2) for line in own.read_text("utf-8").splitlines()]
+    except OSError:
+        return None
+    limits = []
+    for _, kinds, group in (row for row in rows if len(row) == 3):
+        base = root / "cpu" if "cpu" in kinds.split(",") else root
+        place = Path(group.lstrip("/"))
+        limits += [_read_cpu_limit(base / above) for above in (place, *place.parents)]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _read_cpu_limit(folder: Path) -> float | None:
+    """Of one group, in either form: ``cpu.max``, or the two files of older kernels."""
+    try:
+        if (folder / "cpu.max").is_file():
+            quota, period = (folder / "cpu.max").read_text("utf-8").split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text("utf-8") for name in ("quota", "period"))
+        return float(quota) / float(period) if float(quota) > 0 and float(period) > 0 else None
+    except (OSError, ValueError):  # no such group, or "max"
+        return None
 
 
 def describe_shared_memory() -> str:

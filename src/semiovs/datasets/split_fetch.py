@@ -15,7 +15,7 @@ from urllib.error import HTTPError, URLError
 from semiovs.datasets.split_cache import SplitCache
 from semiovs.datasets.splits import Catalogue, PublishedList, sha256_hex
 from semiovs.download import DownloadError, Progress, read_url
-from semiovs.env import hub_offline
+from semiovs.env import explain_offline
 from semiovs.errors import DataError
 
 #: The longest published list has 2 MB; whatever is longer is none.
@@ -221,8 +221,8 @@ def _download_lists(
     done: FetchResult,
     progress: Progress | None,
 ) -> None:
-    if absent and hub_offline():
-        raise DataError(f"HF_HUB_OFFLINE is set, so nothing is downloaded; {_explain_offline_way(known, absent)}")
+    if absent and (switched_off := explain_offline()):
+        raise DataError(f"{switched_off}, so nothing is downloaded; {_explain_offline_way(known, absent)}")
     for one in absent:
         reasons = []
         for key in one.repositories:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"step-(\d{8,})\.pt")
 #: What earlier versions left behind when they were killed while they linked: the process's number behind the name.
-_OLD_TEMPORARY = re.compile(r"(last|best)\.pt\.\d+")
+OLD_TEMPORARY = re.compile(r"(last|best)\.pt\.\d+")
 
 
 class Checkpoints:
@@ -40,7 +40,7 @@ class Checkpoints:
         """Remove half-written files of a killed process; called once at the start, by the only writer."""
         removed = sweep_temporaries(self.directory)
         for path in self.directory.glob("*.pt.*"):
-            if _OLD_TEMPORARY.fullmatch(path.name):
+            if OLD_TEMPORARY.fullmatch(path.name):
                 with suppress(OSError):
                     path.unlink()
                     removed += 1

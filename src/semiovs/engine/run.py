@@ -58,6 +58,11 @@ class Run:
         return self.directory / "metrics.jsonl"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that writes to the run (`writing`)."""
+        return self.directory / _LOCK
+
+    @property
     def log(self) -> Path:
         """The program's log."""
         return self.directory / "log.txt"
@@ -144,7 +149,7 @@ class Run:
         Raises:
             RunHeldError: another process writes to it; UsageError: it cannot be written.
         """
-        lock = self.directory / _LOCK
+        lock = self.lock
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             lock.touch()
@@ -178,7 +183,7 @@ class Run:
         """
         if not self.metrics.exists():
             return
-        lines = _read_lines(self.metrics)
+        lines = [line for line in _read_lines(self.metrics) if line]
         rows = [_parse_row(line) for line in lines]
         kept = [
             line
@@ -235,8 +240,14 @@ def read_metrics(path: Path) -> list[Mapping[str, Any]]:
     """Rows of a metrics file, without lines that are damaged or incomplete."""
     if not path.exists():
         return []
-    rows = (_parse_row(line) for line in _read_lines(path))
-    return [row for row in rows if row is not None]
+    return [row for _, row in scan_metrics(path) if row is not None]
+
+
+def scan_metrics(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | None]]:
+    """Number and row of each line of a metrics file that is not empty; None for one that is damaged or incomplete."""
+    for number, line in enumerate(_read_lines(path), 1):
+        if line:
+            yield number, _parse_row(line)
 
 
 def _find_version(package: str) -> str | None:
@@ -248,7 +259,7 @@ def _find_version(package: str) -> str | None:
 
 def _read_lines(path: Path) -> list[str]:
     with open_regular(path) as file:
-        return [line for line in file.read().decode("utf-8", errors="replace").split("\n") if line]
+        return file.read().decode("utf-8", errors="replace").split("\n")
 
 
 def _is_on(row: Mapping[str, Any], kinds: Sequence[str]) -> bool:

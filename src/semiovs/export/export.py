@@ -27,6 +27,7 @@ from semiovs.export.artefact import (
     to_onnx,
     trace,
 )
+from semiovs.export.checksums import recording
 from semiovs.export.facts import make_facts
 from semiovs.export.graph import build_graph, kind_of
 from semiovs.export.int8 import Quantized, Quantizer, quantize_within
@@ -279,7 +280,8 @@ def _commit(folder: Path, path: Path) -> int:
     """Move the finished files to their final names, the weights before what reads them; returns their bytes."""
     parts = [part for part in (folder / path.with_suffix(".bin").name, folder / path.name) if part.exists()]
     size = sum(part.stat().st_size for part in parts)
-    for part in parts:
-        part.replace(path.with_name(part.name))
+    with recording(path, parts):
+        for part in parts:
+            part.replace(path.with_name(part.name))
     sync_directory(path.parent)
     return size

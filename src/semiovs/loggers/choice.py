@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from PIL import Image
 
 from semiovs.config.run_section import RunSection
-from semiovs.errors import MissingExtraError
+from semiovs.env import offline
+from semiovs.errors import MissingExtraError, UsageError
 from semiovs.loggers.guarded import GuardedLogger
 from semiovs.loggers.logger import LoggedRun
 from semiovs.registry import LOGGERS
@@ -25,16 +28,32 @@ def choose_loggers(config: RunSection) -> tuple[str, ...]:
     """Names of the loggers of a run.
 
     Raises:
-        MissingExtraError: one that is asked for needs a package that is not installed.
+        MissingExtraError: one that is asked for needs a package that is not installed; UsageError: with
+        `SEMIOVS_OFFLINE`, one that would send to a server.
     """
     names = config.loggers
     if names is None:
         return (_DEFAULT,) if _is_installed(_DEFAULT) else ()
+    if offline():
+        _require_local(names)
     for name in names:
         # Those of semiovs are called as their package and their extra are; a plug-in is there once it is known.
         if not LOGGERS[name].package and not _is_installed(name):
             raise MissingExtraError(f"run.log: '{name}' is not installed; pip install 'semiovs[{name}]'")
     return names
+
+
+def _require_local(names: Sequence[str]) -> None:
+    """Raise UsageError for a logger that would send to a server."""
+    if "wandb" in names and os.environ.get("WANDB_MODE") not in ("offline", "disabled"):
+        raise UsageError(
+            "run.log: wandb sends to a server, but SEMIOVS_OFFLINE is set; WANDB_MODE=offline keeps its files here"
+        )
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if "mlflow" in names and urlsplit(address).scheme not in ("", "file", "sqlite"):
+        raise UsageError(
+            "run.log: MLFLOW_TRACKING_URI names a server, but SEMIOVS_OFFLINE is set; unset it for MLflow's local store"
+        )
 
 
 def _is_installed(package: str) -> bool:

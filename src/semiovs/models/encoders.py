@@ -12,7 +12,7 @@ from torch import nn
 
 from semiovs.env import weights_dir
 from semiovs.errors import UsageError, WeightsError, did_you_mean
-from semiovs.models.hub import explain_failure, hub
+from semiovs.models.hub import explain_failure, hub, require_hub
 from semiovs.models.pretrained import load_encoder
 from semiovs.models.segmenter import Normalization
 from semiovs.models.small_encoder import SmallEncoder, shipped_weights
@@ -226,6 +226,7 @@ def published_weights(make: Callable[..., Any], module: Any, name: str) -> Any:
         raise WeightsError(f"encoder '{name}' has no published weights; set model.pretrained to a file, or to false")
     try:
         with hub():
+            require_hub(repository)
             return make(pretrained=True)
     except Exception as error:  # the hub's client raises many kinds: offline, proxy, missing, damaged
         where = f"huggingface.co/{repository} (model.safetensors)" if repository else record.url

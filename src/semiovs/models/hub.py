@@ -14,7 +14,7 @@ from urllib.request import getproxies
 from huggingface_hub import constants
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-from semiovs.env import hub_offline
+from semiovs.env import hub_offline, offline
 from semiovs.errors import WeightsError
 
 #: What the name of a model on the hub starts with.
@@ -31,15 +31,24 @@ def hub() -> Iterator[None]:
     What packages log without a logger of their own stays unsaid: they raise it as well.
     """
     logger = logging.getLogger("huggingface_hub")
-    level, offline = logger.level, constants.HF_HUB_OFFLINE
+    level, before = logger.level, constants.HF_HUB_OFFLINE
     logger.setLevel(logging.ERROR)
-    constants.HF_HUB_OFFLINE = offline or not _has_address(urlsplit(constants.ENDPOINT).hostname)
+    constants.HF_HUB_OFFLINE = before or offline() or not _has_address(urlsplit(constants.ENDPOINT).hostname)
     try:
         with _silent_root():
             yield
     finally:
         logger.setLevel(level)
-        constants.HF_HUB_OFFLINE = offline
+        constants.HF_HUB_OFFLINE = before
+
+
+def require_hub(repository: str) -> None:
+    """With `SEMIOVS_OFFLINE`, refuse weights that lie elsewhere than on the hub, whose cache may hold them.
+
+    repository: on the hub, or "". Raises OSError.
+    """
+    if offline() and not repository:
+        raise ConnectionRefusedError("SEMIOVS_OFFLINE is set")
 
 
 @contextmanager
@@ -82,7 +91,7 @@ def fetch_model(source: str, file: str) -> Path:
         raise WeightsError(f"{source}: the model has no revision '{revision}'") from None
     except LocalEntryNotFoundError:
         raise WeightsError(
-            f"{source}: not in the cache, and the hub cannot be reached; fetch {file} elsewhere"
+            f"{source}: not in the cache, and {explain_unreachable('the hub')}; fetch {file} elsewhere"
         ) from None
     except EntryNotFoundError:
         raise AbsentFileError(f"{source}: holds no {file}; it is no model that semiovs shared") from None
@@ -95,14 +104,21 @@ def explain_failure(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, LocalEntryNotFoundError | OfflineModeIsEnabled):
-            return f"{urlsplit(constants.ENDPOINT).hostname} cannot be reached"
+            return explain_unreachable()
         cause = cause.__cause__ or cause.__context__
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return textwrap.shorten(first, 120, placeholder=" …").rstrip(" .")
 
 
+def explain_unreachable(name: str | None = None) -> str:
+    """That the hub (name: how it is called; default: its host) cannot be asked, in a few words."""
+    return (
+        "SEMIOVS_OFFLINE is set" if offline() else f"{name or urlsplit(constants.ENDPOINT).hostname} cannot be reached"
+    )
+
+
 def is_online() -> bool:
-    """Whether the hub may be asked (`HF_HUB_OFFLINE`) and its host has an address."""
+    """Whether the hub may be asked (`SEMIOVS_OFFLINE`, `HF_HUB_OFFLINE`) and its host has an address."""
     return not constants.HF_HUB_OFFLINE and not hub_offline() and _has_address(urlsplit(constants.ENDPOINT).hostname)
 
 

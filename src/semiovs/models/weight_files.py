@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.download import DownloadError, Progress, download
-from semiovs.env import weights_dir
+from semiovs.env import offline, weights_dir
 from semiovs.errors import WeightsError
 from semiovs.files import sha256_of, write_text
 from semiovs.models.weight_catalog import SUFFIXES, Place, Weights, catalogue, explain_download, locate
@@ -49,6 +49,8 @@ def pull(row: Weights, progress: Progress | None = None) -> tuple[Place, bool]:
         return place, False
     if row.url is None and row.hub is None:
         raise WeightsError(f"weights '{row.name}' cannot be fetched by a program: {explain_download(row)}")
+    if offline():
+        raise WeightsError(f"weights '{row.name}' are not fetched: SEMIOVS_OFFLINE is set; {explain_download(row)}")
     try:
         path = _from_url(row, progress) if row.url is not None else _from_hub(row)
     except DownloadError as error:

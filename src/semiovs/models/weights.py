@@ -195,7 +195,7 @@ def read_checkpoint(
     Raises:
         WeightsError: missing, damaged, or not a training checkpoint.
     """
-    _check_sum(path, required=checksum_required)
+    _require_checksum(path, required=checksum_required)
     data = load_pickle(path, map_location=map_location)
     if not isinstance(data, dict) or "card" not in data or not isinstance(data.get("method"), Mapping):
         raise WeightsError(
@@ -206,13 +206,18 @@ def read_checkpoint(
     return data
 
 
-def _check_sum(path: Path, *, required: bool) -> None:
+def read_checksums(path: Path) -> set[str]:
+    """The SHA-256 in the checksum file of a checkpoint: two while the file is replaced. Raises OSError."""
+    lines = checksum_file(path).read_text("utf-8", errors="replace").splitlines()
+    return {line.split()[0] for line in lines if line.strip()}
+
+
+def _require_checksum(path: Path, *, required: bool) -> None:
     sidecar = checksum_file(path)
     if not path.is_file() or (not required and not sidecar.is_file()):
         return
     try:
-        lines = sidecar.read_text("utf-8", errors="replace").splitlines()
-        recorded = {line.split()[0] for line in lines if line.strip()}  # two while the file is replaced
+        recorded = read_checksums(path)
         right = bool(recorded) and sha256_of(path) in recorded
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read with its checksum: {error}") from None

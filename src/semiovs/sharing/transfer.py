@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from semiovs.errors import SemiovsError, UsageError, WeightsError
 from semiovs.files import new_folder
-from semiovs.models.hub import HUB_PREFIX, AbsentFileError, explain_failure, fetch_model, is_online
+from semiovs.models.hub import (
+    HUB_PREFIX,
+    AbsentFileError,
+    explain_failure,
+    explain_unreachable,
+    fetch_model,
+    is_online,
+)
 from semiovs.models.weights import MODEL_FILE
 from semiovs.sharing.model_folder import CLASSES, PAGE, RECIPE
 
@@ -20,12 +26,11 @@ def push(folder: Path, name: str, *, private: bool, message: str) -> str:
         UsageError: the name is none, or the hub does not know who asks; WeightsError: the hub cannot be reached, or
         refuses.
     """
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
     if not is_online():
-        host = urlsplit(constants.ENDPOINT).hostname
-        raise WeightsError(f"{name}: {host} cannot be reached; --save DIR writes the folder, to be uploaded elsewhere")
+        raise WeightsError(f"{name}: {explain_unreachable()}; --save DIR writes the folder, to be uploaded elsewhere")
     try:
         api = HfApi(library_name="semiovs")
         url = api.create_repo(name, private=private, exist_ok=True)

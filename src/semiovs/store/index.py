@@ -99,8 +99,8 @@ class StoreIndex:
         self._last, self._ordered = "", True
 
     @classmethod
-    def open(cls, path: Path, *, damaged: list[int] | None = None) -> StoreIndex:
-        """Read the lines; an incomplete last line of a killed writer is removed.
+    def open(cls, path: Path, *, damaged: list[int] | None = None, read_only: bool = False) -> StoreIndex:
+        """Read the lines; an incomplete last line of a killed writer is removed, or with `read_only` left out.
 
         damaged: filled with the numbers of invalid lines, which are then skipped.
 
@@ -109,7 +109,7 @@ class StoreIndex:
         """
         index = cls(path, damaged)
         try:
-            if index._read_new_lines() > index._end:
+            if index._read_new_lines() > index._end and not read_only:
                 with index.locked():  # waits for a writer that may still be writing that line
                     pass
         except FileNotFoundError:

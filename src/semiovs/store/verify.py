@@ -13,7 +13,7 @@ from semiovs.errors import DataError
 from semiovs.files import open_regular
 from semiovs.read_ahead import read_ahead
 from semiovs.store.index import IndexRow, StoreIndex
-from semiovs.store.meta import INDEX, prepare_folder
+from semiovs.store.meta import INDEX, StoreMeta, prepare_folder
 from semiovs.store.pseudo_labels import PseudoLabelStore
 
 
@@ -37,11 +37,19 @@ class StoreReport:
         return {"ok": self.ok, **asdict(self)}
 
 
-def find_damaged_lines(root: Path) -> list[int]:
-    """Numbers of the lines of the index that cannot be read."""
-    lines: list[int] = []
-    StoreIndex.open(root / INDEX, damaged=lines)
-    return lines
+def inspect(root: Path, *, progress: Callable[[int, int], None] | None = None) -> StoreReport:
+    """Damaged lines of the index of a store, else its missing and damaged files; nothing is written.
+
+    The images of damaged lines are unknown, so that the other ones are checked once the lines are repaired.
+
+    Raises:
+        DataError: not a store.
+    """
+    meta, lines = StoreMeta.read(root), list[int]()
+    index = StoreIndex.open(root / INDEX, damaged=lines, read_only=True)
+    if lines:
+        return StoreReport(0, [], [], [], lines)
+    return verify(PseudoLabelStore(root, meta, index), progress=progress)
 
 
 def verify(

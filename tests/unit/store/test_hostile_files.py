@@ -9,7 +9,7 @@ from semiovs.cli.app import main
 from semiovs.errors import ConfigError, DataError, SemiovsError
 from semiovs.store.meta import StoreMeta
 from semiovs.store.pseudo_labels import PseudoLabelStore
-from semiovs.store.verify import find_damaged_lines, repair
+from semiovs.store.verify import inspect, repair
 from semiovs.vocab import Vocabulary
 
 CLASSES = Vocabulary.of(["sky", "road"])
@@ -59,7 +59,7 @@ def test_hostile_lines_are_removed(store, name):
     before = index.read_bytes()
     first, second = before.splitlines(keepends=True)
     index.write_bytes(first + HOSTILE[name] + b"\n" + second)
-    assert find_damaged_lines(store) == [2]
+    assert inspect(store).lines == [2]
     with pytest.raises(DataError, match=r"index\.jsonl.*labels verify .* --fix"):
         list(PseudoLabelStore.open(store).rows())
     assert repair(store).lines == [2]

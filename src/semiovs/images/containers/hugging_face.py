@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from semiovs.env import hub_offline
+from semiovs.env import explain_offline
 from semiovs.errors import DataError, MissingExtraError
 from semiovs.images.containers import SCHEME
 
@@ -136,8 +136,8 @@ def _load_splits(name: str, root: Path) -> Any:
 def _suggest_offline(*, local: bool) -> str:
     if local:
         return ""
-    if hub_offline():
-        return "; HF_HUB_OFFLINE is set, so the set must be in the cache (HF_HOME) or in a directory: hf:DIR"
+    if reason := explain_offline():
+        return f"; {reason}, so the set must be in the cache (HF_HOME) or in a directory: hf:DIR"
     return "; for a machine without network save the set with save_to_disk and name the directory: hf:DIR"
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from semiovs.errors import UsageError, WeightsError, did_you_mean
 from semiovs.models.clip_vit import clip_library
-from semiovs.models.hub import explain_failure, hub
+from semiovs.models.hub import explain_failure, hub, require_hub
 from semiovs.models.statedict import compare, read_state, strip_prefix
 from semiovs.models.text.encoder import fingerprint
 from semiovs.models.weight_catalog import explain_download, find_by_clip, find_file, find_in_directory
@@ -142,6 +142,7 @@ def _load_published(model: str, tag: str) -> nn.Module:
         )
     try:
         with hub():
+            require_hub(str(clip_library().get_pretrained_cfg(model, tag).get("hf_hub") or ""))
             clip: nn.Module = open_clip.create_model(model, pretrained=tag)
     except Exception as error:  # the hub's client raises many kinds: offline, proxy, missing, damaged
         row = find_by_clip(model, tag)
