@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,9 @@ from semiovs.ovs.base import OpenVocabModel
 from semiovs.progress import Say
 from semiovs.registry import DATASETS, TEACHERS, lookup
 
+#: Asks a teacher about a task, as `run_labelling`.
+Run = Callable[..., LabellingReport | None]
+
 
 def label_with(
     asked: TeacherChoice,
@@ -28,11 +31,13 @@ def label_with(
     calibration: Path | None = None,
     agree: Agree,
     say: Say,
+    run: Run = run_labelling,
     **how: Any,
 ) -> LabellingReport | None:
-    """Ask a teacher about the images of a task (`run_labelling`); None on all processes but the main one.
+    """Ask a teacher about the images of a task; None on all processes but the main one.
 
-    calibration: file of `semiovs calibrate`; agree, say: as `TeacherChoice.resolve`; how: as `run_labelling`.
+    calibration: file of `semiovs calibrate`; agree, say: as `TeacherChoice.resolve`; run: what asks it, `run_labelling`
+    or one with the same arguments on another engine; how: as `run`.
 
     Raises:
         DataError: the calibration is of another teacher or of other classes; others as `TeacherChoice.resolve`,
@@ -55,7 +60,7 @@ def label_with(
                 model = fitted.applied_to(choice.name, model)
         return model, {"name": choice.name, **model.describe()}
 
-    return run_labelling(task, build, say=say, **how)
+    return run(task, build, say=say, **how)
 
 
 def _teach(model: OpenVocabModel, name: str, task: LabellingTask, config: Config) -> OpenVocabModel:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,6 +53,13 @@ _OnError = Annotated[
     str, typer.Option(metavar="skip|fail", help="On an image that cannot be labelled: leave it out, or stop.")
 ]
 
+_Engine = Annotated[
+    str, typer.Option(metavar="local|ray", help="Who runs it: this process (or torchrun's), or a Ray cluster.")
+]
+_Workers = Annotated[
+    int | None, typer.Option(min=1, help="With --engine ray: largest number of processes; default: all GPUs or cores.")
+]
+
 
 def label(
     arguments: _Arguments = None,
@@ -68,6 +76,8 @@ def label(
     shard: options.Shard = "0/1",
     threads: options.Threads = None,
     on_error: _OnError = "fail",
+    engine: _Engine = "local",
+    workers: _Workers = None,
     yes: options.Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -77,7 +87,7 @@ def label(
     from semiovs.config.option_texts import parse_on_error, parse_shard
     from semiovs.engine.labelling import make_task
 
-    handling, share = parse_on_error(on_error), parse_shard(shard)
+    handling, share, run = parse_on_error(on_error), parse_shard(shard), _choose_engine(engine, workers)
     asked = options.type_teacher(teacher, weights, from_, map_, set_)
     config = load_config(*split_source(arguments or [])).config
     task = make_task(config, images=images, classes=classes, out=out, alone=not arguments, say=log)
@@ -93,12 +103,32 @@ def label(
         batch_size=batch_size,
         on_error=handling,
         threads=threads,
+        run=run,
     )
     if done is not None:
         typed = [f"ood.images={images}" if images else "", f"ood.labels={out}" if out else ""]
         typed.append("ood.confidence=calibrated" if calibration else "")
         words = [*(arguments or ["CONFIG"]), *filter(None, typed)]
         _report_labelling(task, done, words, batch_size, whole=bool(arguments), as_json=as_json)
+
+
+def _choose_engine(name: str, workers: int | None) -> Callable[..., LabellingReport | None]:
+    """What runs the job.
+
+    Raises:
+        UsageError: an unknown engine, or workers of one that has none.
+    """
+    from semiovs.clusters.ray_labelling import run_on_ray
+    from semiovs.engine.labelling import run_labelling
+    from semiovs.errors import UsageError
+
+    if name not in ("local", "ray"):
+        raise UsageError(f"--engine {name}: local or ray")
+    if name == "ray":
+        return partial(run_on_ray, workers=workers)
+    if workers is not None:
+        raise UsageError("--workers: for --engine ray; without it start torchrun, or several --shard I/N")
+    return run_labelling
 
 
 def _report_labelling(

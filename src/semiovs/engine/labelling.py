@@ -20,7 +20,7 @@ from semiovs.errors import DataError, PreemptedError, SemiovsError, UsageError
 from semiovs.images.manifest import Manifest
 from semiovs.images.readers import ImageReader
 from semiovs.ovs.base import OpenVocabModel
-from semiovs.ovs.label import LabelReport, label_images
+from semiovs.ovs.label import label_images
 from semiovs.ovs.precision_agreement import LabelAgreement, measure_agreement
 from semiovs.progress import Say, ShowProgress
 from semiovs.registry import DATASETS, lookup
@@ -187,7 +187,7 @@ def run_labelling(
         teacher, description = build()
         teacher.check_vocabulary(task.vocabulary)
         store = PseudoLabelStore.create(task.out, task.vocabulary, teacher=description)
-        agreement = _measure_agreement(teacher, task, say) if ranks.is_main else None
+        agreement = say_agreement(teacher, task, say) if ranks.is_main else None
         with StopSignals(host=host) as signals:
 
             def stop() -> bool:
@@ -208,20 +208,20 @@ def run_labelling(
                 )
             reports = ranks.gather_reports(done.as_json(), stop)
             if signals.received or done.stopped:
-                raise _make_stop(signals, done, task)
+                raise make_stop(signals, done.done, done.listed, task)
         return LabellingReport(task.out, _sum_up(reports), agreement) if ranks.is_main else None
 
 
-def _make_stop(signals: StopSignals, done: LabelReport, task: LabellingTask) -> SemiovsError:
-    """The error of a job that a signal ended, or its deadline."""
-    told = f"{done.done} of {done.listed} images are done and in {task.out}; the same command does the rest"
+def make_stop(signals: StopSignals, done: int, listed: int, task: LabellingTask) -> SemiovsError:
+    """The error of a job that a signal ended, or its deadline, after `done` of its images."""
+    told = f"{done} of {listed} images are done and in {task.out}; the same command does the rest"
     if signals.received:
         return make_stop_error(signals.received, told)
     return PreemptedError(f"the time is over; {told}")
 
 
-def _measure_agreement(teacher: OpenVocabModel, task: LabellingTask, say: Say) -> LabelAgreement | None:
-    """Measure and say what a teacher's shortcuts change, where it takes any."""
+def say_agreement(teacher: OpenVocabModel, task: LabellingTask, say: Say) -> LabelAgreement | None:
+    """Measure and say what a teacher's shortcuts change, where it takes any; None where it takes none."""
     exact = teacher.exact()
     if exact is None:
         return None

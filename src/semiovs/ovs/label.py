@@ -82,6 +82,7 @@ def label_images(
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
     read: ReadRgb | None = None,
+    settle: bool = True,
 ) -> LabelReport:
     """Label the images that the store lacks and add them to it; running it again resumes the job.
 
@@ -89,7 +90,8 @@ def label_images(
     the same shards. Batches are cut from the whole shard, so that a resumed job forms the same batches. A batch that
     does not fit into memory is split. threads: number of readers and of writers; None: one per core, up to 8. read:
     path -> RGB image, such as `Collection.images.rgb`; None: `read_image`. stop: polled between batches; once true,
-    finished labels are written and the call returns.
+    finished labels are written and the call returns. settle: put the index in order at the end; off where
+    further calls follow.
 
     Raises:
         UsageError: a shard that does not exist; ConfigError: classes that the teacher cannot look for.
@@ -103,10 +105,10 @@ def label_images(
     if store.vocabulary.hash != vocabulary.hash:
         raise DataError(f"{store.root}: its labels are of vocabulary {store.vocabulary.hash}, not {vocabulary.hash}")
     teacher.check_vocabulary(vocabulary)
-    unique, duplicates = _drop_duplicates(records)
+    unique, duplicates = drop_duplicates(records)
     mine = unique[index::count]
     waiting = [record.id not in store for record in mine]
-    _require_same_images(store, [record for record, waits in zip(mine, waiting, strict=True) if not waits])
+    require_same_images(store, [record for record, waits in zip(mine, waiting, strict=True) if not waits])
     size = batch_size or choose_batch_size(teacher.device)
     report = LabelReport(len(mine), already=waiting.count(False), duplicates=duplicates)
     if any(waiting):
@@ -115,12 +117,12 @@ def label_images(
         if len(report.failed) > 1:
             order = {record.id: number for number, record in enumerate(mine)}
             report.failed.sort(key=lambda item: order[item[0]])
-    if not report.stopped:
+    if settle and not report.stopped:
         store.settle()
     return report
 
 
-def _require_same_images(store: PseudoLabelStore, there: Iterable[Record]) -> None:
+def require_same_images(store: PseudoLabelStore, there: Iterable[Record]) -> None:
     """Raise DataError if the store holds labels of other images with the same ids, by their checksums."""
     others = [r.id for r in there if r.sha256 and (store.row(r.id).image or r.sha256) != r.sha256]
     if others:
@@ -298,8 +300,12 @@ def _make_memory_error(record: Record, image: Tensor) -> DataError:
     )
 
 
-def _drop_duplicates(records: Iterable[Record]) -> tuple[list[Record], int]:
-    """Records without repeated ones, in order, and the number of repetitions."""
+def drop_duplicates(records: Iterable[Record]) -> tuple[list[Record], int]:
+    """Records without repeated ones, in order, and the number of repetitions.
+
+    Raises:
+        DataError: two images with one id.
+    """
     seen: dict[str, Record] = {}
     repeated = 0
     for record in records:
