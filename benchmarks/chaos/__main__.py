@@ -1,0 +1,133 @@
+"""`python -m benchmarks.chaos [--budget MINUTES] [--only NAME …] [--seed N] [--out FILE.json] [--work DIR]`: harm
+semiovs while it works, go on with it, and compare with what nobody disturbed. Exit code 1 if anything went wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import machine
+from benchmarks.chaos.trial import KINDS, Kind, NotCoveredError, Story, WrongError
+from benchmarks.chaos.world import World
+
+#: One file a family of harms; each registers its trials with `@kind`.
+FAMILIES = ("kills", "corruptions", "stops", "doubles", "resources")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    for name in FAMILIES:
+        import_module(f"benchmarks.chaos.{name}")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
+    parser.add_argument("--budget", type=float, metavar="MINUTES", help="begin no trial after so long")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help=f"kinds of harm: {', '.join(KINDS)}")
+    parser.add_argument("--seed", type=int, default=0, help="what is harmed, when and how follows from it")
+    parser.add_argument("--trial", type=int, metavar="I", help="that trial of each kind alone, to see it again")
+    parser.add_argument("--out", type=Path, metavar="FILE.json")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="folder for everything; default: a temporary one")
+    parser.add_argument("--fresh", action="store_true", help="begin every process as an interpreter of its own (slow)")
+    given = parser.parse_args(arguments)
+    unknown = [name for name in given.only or () if name not in KINDS]
+    if unknown:
+        parser.error(f"unknown kind '{unknown[0]}'; known are {', '.join(KINDS)}")
+    chosen = [KINDS[name] for name in given.only or KINDS]
+    if given.work is not None:
+        return _campaign(chosen, given, given.work)
+    with tempfile.TemporaryDirectory(prefix="semiovs-chaos-") as folder:
+        return _campaign(chosen, given, Path(folder))
+
+
+def _campaign(chosen: Sequence[Kind], given: argparse.Namespace, work: Path) -> int:
+    work.mkdir(parents=True, exist_ok=True)
+    before, begin = machine.load(), time.monotonic()
+    rows = {each.name: _empty_row(each) for each in chosen}
+    world = World(work, fresh=given.fresh)
+    for each, number in order(chosen, given.trial):
+        if given.budget is not None and time.monotonic() - begin > 60 * given.budget:
+            break
+        attempt(each, number, given.seed, world, rows[each.name])
+    result = {
+        **machine.described(before, tiny=False),
+        "seed": given.seed,
+        "seconds": round(time.monotonic() - begin),
+        "kinds": list(rows.values()),
+    }
+    show(list(rows.values()))
+    machine.write(result, given.out)
+    return int(any(row["wrong"] for row in rows.values()))
+
+
+def order(chosen: Sequence[Kind], only: int | None = None) -> Iterator[tuple[Kind, int]]:
+    """Trials in turn, so that a campaign that is cut short has some of each kind."""
+    if only is not None:
+        yield from ((each, only) for each in chosen)
+        return
+    for number in range(max(each.times for each in chosen)):
+        yield from ((each, number) for each in chosen if number < each.times)
+
+
+def attempt(each: Kind, number: int, seed: int, world: World, row: dict[str, Any]) -> None:
+    """Make one trial and note in `row` what came of it."""
+    if row["not_covered"]:
+        return
+    story, begin, reason = Story(random.Random(f"{seed}/{each.name}/{number}"), number), time.monotonic(), None
+    try:
+        each.trial(world, story)
+    except NotCoveredError as error:
+        row["not_covered"] = str(error)
+        return
+    except WrongError as error:
+        reason = str(error)
+    except Exception:  # a trial that breaks is wrong as well
+        reason = traceback.format_exc()
+    row["trials"] += 1
+    row["tried"] += len(story.harms)
+    row["too_late"] += story.went_by
+    row["right"] += reason is None
+    row["seconds"] = round(row["seconds"] + time.monotonic() - begin, 1)
+    if reason is not None:
+        again = f"python -m benchmarks.chaos --only {each.name} --seed {seed} --trial {number}"
+        reason = reason.replace(str(world.root), "WORK")
+        harms = [harm.replace(str(world.root), "WORK") for harm in story.harms]
+        row["wrong"].append({"reason": reason, "harms": harms, "again": again})
+    print(f"{each.name} {number}: {'right' if reason is None else f'WRONG: {reason}'}", file=sys.stderr, flush=True)
+
+
+def _empty_row(each: Kind) -> dict[str, Any]:
+    counts = {"trials": 0, "tried": 0, "too_late": 0, "right": 0}
+    return {"kind": each.name, "harm": each.harm, **counts, "wrong": [], "seconds": 0.0, "not_covered": ""}
+
+
+def show(rows: Sequence[dict[str, Any]]) -> None:
+    table = Table(title="chaos", title_justify="left")
+    for name in ("kind", "harms", "too late", "trials", "right", "wrong", "seconds", "not covered here"):
+        table.add_column(name, justify="left" if name in {"kind", "not covered here"} else "right")
+    for row in rows:
+        numbers = (
+            row["tried"],
+            row["too_late"],
+            row["trials"],
+            row["right"],
+            len(row["wrong"]),
+            f"{row['seconds']:.0f}",
+        )
+        table.add_row(row["kind"], *map(str, numbers), row["not_covered"])
+    Console(width=150 if not sys.stdout.isatty() else None).print(table)
+    for row in rows:
+        for wrong in row["wrong"]:
+            print(f"{row['kind']}: {wrong['reason']}\n  after: {'; '.join(wrong['harms'])}\n  again: {wrong['again']}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
