@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import socket
 import sys
 import tempfile
 import time
@@ -98,10 +99,23 @@ def attempt(each: Kind, number: int, seed: int, world: World, row: dict[str, Any
     row["seconds"] = round(row["seconds"] + time.monotonic() - begin, 1)
     if reason is not None:
         again = f"python -m benchmarks.chaos --only {each.name} --seed {seed} --trial {number}"
-        reason = reason.replace(str(world.root), "WORK")
-        harms = [harm.replace(str(world.root), "WORK") for harm in story.harms]
+        harms = [anonymous(harm, world) for harm in story.harms]
+        reason = anonymous(reason, world)
         row["wrong"].append({"reason": reason, "harms": harms, "again": again})
     print(f"{each.name} {number}: {'right' if reason is None else f'WRONG: {reason}'}", file=sys.stderr, flush=True)
+
+
+def anonymous(text: str, world: World) -> str:
+    """Without the folders and the name of this machine."""
+    here = {
+        str(world.root): "WORK",
+        str(Path(__file__).parents[2]): ".",
+        sys.prefix: "PYTHON",
+        sys.base_prefix: "PYTHON",
+    }
+    for path, name in here.items():
+        text = text.replace(path, name)
+    return text.replace(f"-{socket.gethostname()}-", "-HOST-").replace(f" on {socket.gethostname()}", " on HOST")
 
 
 def _empty_row(each: Kind) -> dict[str, Any]:
