@@ -9,9 +9,11 @@ import random
 import socket
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from benchmarks.chaos.world import World
 
 #: One file a family of harms; each registers its trials with `@kind`.
 FAMILIES = ("kills", "corruptions", "stops", "doubles", "resources")
+_rows_lock = threading.Lock()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--trial", type=int, metavar="I", help="that trial of each kind alone, to see it again")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     parser.add_argument("--work", type=Path, metavar="DIR", help="folder for everything; default: a temporary one")
+    parser.add_argument("--jobs", type=int, default=1, help="trials at a time")
     parser.add_argument("--fresh", action="store_true", help="begin every process as an interpreter of its own (slow)")
     given = parser.parse_args(arguments)
     unknown = [name for name in given.only or () if name not in KINDS]
@@ -54,10 +58,14 @@ def _campaign(chosen: Sequence[Kind], given: argparse.Namespace, work: Path) -> 
     before, begin = machine.load(), time.monotonic()
     rows = {each.name: _empty_row(each) for each in chosen}
     world = World(work, fresh=given.fresh)
-    for each, number in order(chosen, given.trial):
-        if given.budget is not None and time.monotonic() - begin > 60 * given.budget:
-            break
-        attempt(each, number, given.seed, world, rows[each.name])
+    end = begin + 60 * given.budget if given.budget is not None else float("inf")
+
+    def work_on(trial: tuple[Kind, int]) -> None:
+        if time.monotonic() < end:
+            attempt(*trial, given.seed, world, rows[trial[0].name])
+
+    with ThreadPoolExecutor(given.jobs) as pool:
+        list(pool.map(work_on, order(chosen, given.trial)))
     result = {
         **machine.described(before, tiny=False),
         "seed": given.seed,
@@ -69,13 +77,12 @@ def _campaign(chosen: Sequence[Kind], given: argparse.Namespace, work: Path) -> 
     return int(any(row["wrong"] for row in rows.values()))
 
 
-def order(chosen: Sequence[Kind], only: int | None = None) -> Iterator[tuple[Kind, int]]:
-    """Trials in turn, so that a campaign that is cut short has some of each kind."""
+def order(chosen: Sequence[Kind], only: int | None = None) -> list[tuple[Kind, int]]:
+    """First one trial of each kind, then in proportion, so that a campaign that is cut short has its share of each."""
     if only is not None:
-        yield from ((each, only) for each in chosen)
-        return
-    for number in range(max(each.times for each in chosen)):
-        yield from ((each, number) for each in chosen if number < each.times)
+        return [(each, only) for each in chosen]
+    trials = [(each, number) for each in chosen for number in range(each.times)]
+    return sorted(trials, key=lambda trial: trial[1] / trial[0].times)
 
 
 def attempt(each: Kind, number: int, seed: int, world: World, row: dict[str, Any]) -> None:
@@ -92,17 +99,21 @@ def attempt(each: Kind, number: int, seed: int, world: World, row: dict[str, Any
         reason = str(error)
     except Exception:  # a trial that breaks is wrong as well
         reason = traceback.format_exc()
+    with _rows_lock:
+        _note(row, story, time.monotonic() - begin, reason)
+    if reason is not None:
+        again = f"python -m benchmarks.chaos --only {each.name} --seed {seed} --trial {number}"
+        harms = [anonymous(harm, world) for harm in story.harms]
+        row["wrong"].append({"reason": anonymous(reason, world), "harms": harms, "again": again})
+    print(f"{each.name} {number}: {'right' if reason is None else f'WRONG: {reason}'}", file=sys.stderr, flush=True)
+
+
+def _note(row: dict[str, Any], story: Story, seconds: float, reason: str | None) -> None:
     row["trials"] += 1
     row["tried"] += len(story.harms)
     row["too_late"] += story.went_by
     row["right"] += reason is None
-    row["seconds"] = round(row["seconds"] + time.monotonic() - begin, 1)
-    if reason is not None:
-        again = f"python -m benchmarks.chaos --only {each.name} --seed {seed} --trial {number}"
-        harms = [anonymous(harm, world) for harm in story.harms]
-        reason = anonymous(reason, world)
-        row["wrong"].append({"reason": reason, "harms": harms, "again": again})
-    print(f"{each.name} {number}: {'right' if reason is None else f'WRONG: {reason}'}", file=sys.stderr, flush=True)
+    row["seconds"] = round(row["seconds"] + seconds, 1)
 
 
 def anonymous(text: str, world: World) -> str:

@@ -93,7 +93,7 @@ def corrupt_checkpoint(world: World, story: Story) -> None:
     require_same(run_difference(run, straight))
 
 
-@kind("corrupt-all", "every checkpoint damaged: an error, never a silent new beginning", times=7)
+@kind("corrupt-all", "every checkpoint damaged: an error, never a silent new beginning", times=14)
 def corrupt_all(world: World, story: Story) -> None:
     folder = world.folder()
     run = _copy_of(world.stopped("unimatch"), folder)
@@ -193,7 +193,7 @@ def corrupt_config(world: World, story: Story) -> None:
     require_same(run_difference(run, world.straight("supervised")))
 
 
-@kind("corrupt-best", "best.pt or its checksum damaged", times=4)
+@kind("corrupt-best", "best.pt or its checksum damaged", times=3)
 def corrupt_best(world: World, story: Story) -> None:
     """A later evaluation of this run is better, so that nothing is lost in the end."""
     folder = world.folder()
@@ -206,7 +206,7 @@ def corrupt_best(world: World, story: Story) -> None:
     require_same(run_difference(run, world.straight("unimatch")))
 
 
-@kind("corrupt-store", "a store of labels with a torn index, a torn description, a damaged label", times=6)
+@kind("corrupt-store", "a store of labels with a torn index, a torn description, a damaged label", times=12)
 def corrupt_store(world: World, story: Story) -> None:
     straight, folder = world.store(), world.folder()
     store, draws = folder / "store", story.draws

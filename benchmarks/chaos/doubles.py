@@ -11,7 +11,7 @@ from benchmarks.chaos.trial import Story, kind, require, require_code, require_s
 from benchmarks.chaos.world import World
 
 
-@kind("double-train", "`resume`, `train --overwrite` and `evaluate` on a run that is being trained", times=3)
+@kind("double-train", "`resume`, `train --overwrite` and `evaluate` on a run that is being trained", times=2)
 def double_train(world: World, story: Story) -> None:
     straight, folder = world.straight("unimatch"), world.folder()
     run = folder / "run"

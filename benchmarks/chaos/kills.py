@@ -32,7 +32,7 @@ def draw_kill(draws: random.Random, folder: Path, events: list[str]) -> Harm:
     return Harm(str(folder), "kill", at, delay=delay)
 
 
-@kind("kill-train", "SIGKILL of `train` and `resume`, three times a run", times=14)
+@kind("kill-train", "SIGKILL of `train` and `resume`, three times a run", times=12)
 def kill_train(world: World, story: Story) -> None:
     method = list(METHODS)[story.number % len(METHODS)]
     straight, folder = world.straight(method), world.folder()
@@ -66,7 +66,7 @@ def kill_between(world: World, story: Story) -> None:
     require_same(run_difference(run, straight))
 
 
-@kind("kill-label", "SIGKILL of `label`, three times a store", times=5)
+@kind("kill-label", "SIGKILL of `label`, three times a store", times=8)
 def kill_label(world: World, story: Story) -> None:
     straight, folder = world.store(), world.folder()
     store, events = folder / "store", world.events(straight)
@@ -86,7 +86,7 @@ def kill_label(world: World, story: Story) -> None:
     require_same(store_difference(store, straight))
 
 
-@kind("kill-evaluate", "SIGKILL of `evaluate`, twice", times=3)
+@kind("kill-evaluate", "SIGKILL of `evaluate`, twice", times=4)
 def kill_evaluate(world: World, story: Story) -> None:
     straight, folder = world.evaluated(), world.folder()
     run = folder / "run"
@@ -104,7 +104,7 @@ def kill_evaluate(world: World, story: Story) -> None:
     require_same(evaluation_difference(run, straight))
 
 
-@kind("kill-compare", "SIGKILL of `compare`, or of the process that trains for it", times=3)
+@kind("kill-compare", "SIGKILL of `compare`, or of the process that trains for it", times=2)
 def kill_compare(world: World, story: Story) -> None:
     straight, folder = world.compared(), world.folder()
     out, rows = folder / "out", story.draws.randint(0, 9)

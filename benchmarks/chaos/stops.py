@@ -65,7 +65,7 @@ def signal_early(world: World, story: Story) -> None:
     require_same(run_difference(run, straight))
 
 
-@kind("signal-twice", "a second signal while the first is answered: 128 + its number, or what the first asked", times=4)
+@kind("signal-twice", "a second signal while the first is answered: 128 + its number, or what the first asked", times=3)
 def signal_twice(world: World, story: Story) -> None:
     number, folder = _NUMBERS[story.number % 3], world.folder()
     run, straight = folder / "run", world.straight("unimatch")
@@ -81,7 +81,7 @@ def signal_twice(world: World, story: Story) -> None:
     require_same(run_difference(run, straight))
 
 
-@kind("signal-label", "SIGTERM, SIGINT and SIGUSR1 in turn to one labelling", times=2)
+@kind("signal-label", "SIGTERM, SIGINT and SIGUSR1 in turn to one labelling", times=6)
 def signal_label(world: World, story: Story) -> None:
     straight, folder = world.store(), world.folder()
     store = folder / "store"
@@ -97,7 +97,7 @@ def signal_label(world: World, story: Story) -> None:
     require_same(store_difference(store, straight))
 
 
-@kind("signal-compare", "SIGTERM or SIGINT to `compare` while it trains", times=2)
+@kind("signal-compare", "SIGTERM or SIGINT to `compare` while it trains", times=1)
 def signal_compare(world: World, story: Story) -> None:
     straight, folder = world.compared(), world.folder()
     out, number = folder / "out", _NUMBERS[story.number % 2]

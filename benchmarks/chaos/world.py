@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class World:
     fresh: bool = False
     _made: dict[str, Path] = field(default_factory=dict)
     _folders: int = 0
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
         self.root = self.root.resolve()
@@ -52,8 +54,9 @@ class World:
 
     def folder(self) -> Path:
         """A new empty folder for one trial."""
-        self._folders += 1
-        path = self.root / "trials" / f"{self._folders:04d}"
+        with self._lock:
+            self._folders += 1
+            path = self.root / "trials" / f"{self._folders:04d}"
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
         return path
@@ -117,24 +120,24 @@ class World:
     def stopped(self, method: str) -> Path:
         """A run that was killed while it saved step 10, with checkpoints of the steps 7, 8 and 9."""
         name = f"stopped-{method}"
-        if name not in self._made:
-            folder = self._fresh_folder(name)
-            at = Harm(str(folder / "run"), "kill", 1, match="step-00000010.pt")
-            code, told = self.command(self.training(method, folder / "run"), folder, at)
-            assert code == -9, told
-            self._made[name] = folder / "run"
-        return self._made[name]
+        with self._lock:
+            if name not in self._made:
+                folder = self._fresh_folder(name)
+                at = Harm(str(folder / "run"), "kill", 1, match="step-00000010.pt")
+                code, told = self.command(self.training(method, folder / "run"), folder, at)
+                assert code == -9, told
+                self._made[name] = folder / "run"
+            return self._made[name]
 
-    def _make(self, name: str, words: object) -> Path:
-        if name not in self._made:
-            folder = self._fresh_folder(name)
-            out = folder / "out"
-            assert callable(words)
-            given = words(out)
-            code, told = self.command(given, folder, Harm(str(out), record=str(folder / "events")))
-            assert code == 0, f"the undisturbed {name} ended with {code}: {told}"
-            self._made[name] = out
-        return self._made[name]
+    def _make(self, name: str, words: Callable[[Path], list[str]]) -> Path:
+        with self._lock:
+            if name not in self._made:
+                folder = self._fresh_folder(name)
+                out = folder / "out"
+                code, told = self.command(words(out), folder, Harm(str(out), record=str(folder / "events")))
+                assert code == 0, f"the undisturbed {name} ended with {code}: {told}"
+                self._made[name] = out
+            return self._made[name]
 
     def _fresh_folder(self, name: str) -> Path:
         folder = self.root / "undisturbed" / name

@@ -87,7 +87,7 @@ def test_what_goes_wrong_is_counted_and_can_be_seen_again(tmp_path):
         raise NotCoveredError("no such thing here")
 
     kinds = [Kind("breaks", "always", 2, breaks), Kind("lacks", "never", 2, lacks)]
-    given = Namespace(trial=None, seed=3, budget=None, fresh=False, out=tmp_path / "out.json")
+    given = Namespace(trial=None, seed=3, budget=None, fresh=False, jobs=2, out=tmp_path / "out.json")
     assert _campaign(kinds, given, tmp_path / "work") == 1
     broken, lacking = json.loads(given.out.read_text())["kinds"]
     assert (broken["trials"], broken["right"], len(broken["wrong"])) == (2, 0, 2)
