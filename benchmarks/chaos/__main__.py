@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
+from benchmarks.chaos.joining import join
 from benchmarks.chaos.trial import KINDS, Kind, NotCoveredError, Story, WrongError
 from benchmarks.chaos.world import World
 
@@ -42,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, metavar="DIR", help="folder for everything; default: a temporary one")
     parser.add_argument("--jobs", type=int, default=1, help="trials at a time")
     parser.add_argument("--fresh", action="store_true", help="begin every process as an interpreter of its own (slow)")
+    parser.add_argument("--join", nargs="+", type=Path, metavar="FILE.json", help="add up campaigns of other seeds")
     given = parser.parse_args(arguments)
+    if given.join:
+        return conclude(join(given.join), given.out)
     unknown = [name for name in given.only or () if name not in KINDS]
     if unknown:
         parser.error(f"unknown kind '{unknown[0]}'; known are {', '.join(KINDS)}")
@@ -72,9 +76,14 @@ def _campaign(chosen: Sequence[Kind], given: argparse.Namespace, work: Path) -> 
         "seconds": round(time.monotonic() - begin),
         "kinds": list(rows.values()),
     }
-    show(list(rows.values()))
-    machine.write(result, given.out)
-    return int(any(row["wrong"] for row in rows.values()))
+    return conclude(result, given.out)
+
+
+def conclude(result: dict[str, Any], out: Path | None) -> int:
+    """Show and write the rows; the exit code."""
+    show(result["kinds"])
+    machine.write(result, out)
+    return int(any(row["wrong"] for row in result["kinds"]))
 
 
 def order(chosen: Sequence[Kind], only: int | None = None) -> list[tuple[Kind, int]]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chaos.joining import each
+
 PAGE = Path("docs/reliability.md")
 RESULT = Path("docs/results/chaos.json")
 #: Family -> the beginnings of the names of its kinds.
@@ -23,9 +25,10 @@ def table(result: Mapping[str, Any] | None) -> list[str]:
     if result is None:
         return ["*not yet run*"]
     hardware, rows = result["hardware"], result["kinds"]
+    seeds, seconds = (" and ".join(map(str, each(result[key]))) for key in ("seed", "seconds"))
     told = (
-        f"Measured on {result['date']} with seed {result['seed']}: {hardware['cpu']}, {hardware['cores']} cores, "
-        f"{result['seconds']} s (load average {result['load']['before'][0]:g} to {result['load']['after'][0]:g})."
+        f"Measured on {result['date']} with seeds {seeds}: {hardware['cpu']}, {hardware['cores']} cores, "
+        f"{seconds} s (load average {result['load']['before'][0]:g} to {result['load']['after'][0]:g})."
     )
     lines = [
         told,

@@ -108,3 +108,18 @@ def test_the_same_seed_draws_the_same_damage(tmp_path):
             found.add(path.read_bytes())
         assert len(found) == 1
         assert bytes(range(256)) * 40 not in found
+
+
+def test_campaigns_of_two_seeds_add_up(work, tmp_path):
+    from benchmarks.chaos.joining import join
+    from benchmarks.chaos.page import table
+
+    first = json.loads((work / "chaos.json").read_text())
+    second = first | {"seed": 1, "kinds": [first["kinds"][0], first["kinds"][1] | {"kind": "another"}]}
+    (tmp_path / "second.json").write_text(json.dumps(second))
+    both = join([work / "chaos.json", tmp_path / "second.json"])
+    assert both["seed"] == [0, 1]
+    assert [row["tried"] for row in both["kinds"]] == [6, 3, *(row["tried"] for row in first["kinds"][2:]), 3]
+    assert f"| kills | 9 | {9 - sum(row['too_late'] for row in both['kinds'])} | 3 | 3 | 0 |" in table(both)
+    with pytest.raises(SystemExit, match="the same trials count once"):
+        join([work / "chaos.json", work / "chaos.json"])
