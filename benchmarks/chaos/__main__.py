@@ -135,7 +135,8 @@ def anonymous(text: str, world: World) -> str:
     }
     for path, name in here.items():
         text = text.replace(path, name)
-    return text.replace(f"-{socket.gethostname()}-", "-HOST-").replace(f" on {socket.gethostname()}", " on HOST")
+    host = socket.gethostname()
+    return text.replace(f"-{host}-", "-HOST-").replace(f".{host}.", ".HOST.").replace(f" on {host}", " on HOST")
 
 
 def _empty_row(each: Kind) -> dict[str, Any]:

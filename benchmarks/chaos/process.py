@@ -68,7 +68,7 @@ class Process:
         if self.is_alive():
             os.kill(self.pid, number)
 
-    def finish(self, within: float = 120) -> int | None:
+    def finish(self, within: float = 600) -> int | None:
         """Its exit code, negative for the signal that ended it; None: it hung, and was killed."""
         end = time.monotonic() + within
         while self.is_alive():
@@ -82,7 +82,7 @@ class Process:
                 time.sleep(0.01)
         return self._fresh.returncode if self._fresh else self._forked and self._forked.exitcode
 
-    def wait_until(self, condition: Callable[[], bool], within: float = 60) -> bool:
+    def wait_until(self, condition: Callable[[], bool], within: float = 300) -> bool:
         """Whether `condition()` came true while it was alive."""
         end = time.monotonic() + within
         while self.is_alive() and time.monotonic() < end:
