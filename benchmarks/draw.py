@@ -1,4 +1,4 @@
-"""`python -m benchmarks.draw`: tables of docs/performance.md and docs/deploy.md, and charts, from docs/results."""
+"""`python -m benchmarks.draw`: tables of performance.md, deploy.md and reliability.md, and charts, of docs/results."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import exports, growth, profile
+from benchmarks.chaos import page as reliability
 from benchmarks.gpu.pieces import PIECES
 
 PAGE = Path("docs/performance.md")
@@ -69,8 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     after = replace_part(after, "profile", profile.table(profiled, earlier))
     exported = EXPORT_PAGE.read_text("utf-8")
     compared = replace_part(exported, "exports", exports.table(_read(exports.OUT)))
+    told = reliability.PAGE.read_text("utf-8")
+    campaign = replace_part(told, "chaos", reliability.table(_read(reliability.RESULT)))
     if check:
-        return int((before, exported) != (after, compared))
+        return int((before, exported, told) != (after, compared, campaign))
+    reliability.PAGE.write_text(campaign, "utf-8")
     PAGE.write_text(after, "utf-8")
     EXPORT_PAGE.write_text(compared, "utf-8")
     # a step beside one of another method is no "times better"

@@ -115,6 +115,11 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f"{path.name}{_TEMPORARY}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}")
 
 
+def is_temporary(path: Path, *, of: Path) -> bool:
+    """Whether `path` is a file that `temporary_beside(of)` named."""
+    return path.name.startswith(f"{of.name}{_TEMPORARY}")
+
+
 def sync_directory(directory: Path) -> None:
     """Make a rename in `directory` durable (where the system can)."""
     with suppress(OSError):

@@ -44,6 +44,11 @@ class Checkpoints:
                 with suppress(OSError):
                     path.unlink()
                     removed += 1
+        for path in self.directory.glob("step-*.pt.sha256"):
+            if not path.with_suffix("").exists():  # it was killed before the checkpoint came, or after it went
+                with suppress(OSError):
+                    path.unlink()
+                    removed += 1
         if removed:
             log.info("removed %d half-written file(s) of a killed process from %s", removed, self.directory)
 

@@ -19,12 +19,12 @@ import torch
 
 from semiovs.errors import UsageError
 from semiovs.evaluation import ImageCounts
-from semiovs.files import open_regular, sole_writer, write_json, write_text
+from semiovs.files import is_temporary, open_regular, sole_writer, sweep_temporaries, write_json, write_text
 
 log = logging.getLogger(__name__)
 
 _FILES = (
-    "config.yaml", "env.json", "command.txt", "data.json", "log.txt", "metrics.jsonl", "eval.json", "model.safetensors",
+    "env.json", "command.txt", "data.json", "log.txt", "metrics.jsonl", "eval.json", "model.safetensors",
     "report.html", "loggers.json",
 )  # fmt: skip
 _LOCK = ".lock"
@@ -116,13 +116,13 @@ class Run:
         """
         run = cls(directory)
         run.check_free(overwrite=overwrite)
-        for name in _FILES:
-            (directory / name).unlink(missing_ok=True)
-        for name in _FOLDERS:
+        for name in _FOLDERS:  # checkpoints first: what is left, if this is killed, is nothing to continue from
             shutil.rmtree(directory / name, ignore_errors=True)
         try:
+            for name in _FILES:
+                (directory / name).unlink(missing_ok=True)
+            write_text(run.config, config)  # replaced and never removed: the folder is a run at every moment
             run.checkpoints.mkdir(parents=True, exist_ok=True)
-            write_text(run.config, config)
             write_json(run.directory / "env.json", describe_environment())
             write_text(run.directory / "command.txt", " ".join(command) + "\n")
         except OSError as error:
@@ -176,6 +176,11 @@ class Run:
         with (self.directory / "command.txt").open("a", encoding="utf-8") as file:
             file.write(" ".join(command) + "\n")
 
+    def sweep(self) -> None:
+        """Remove half-written files that a killed process left beside the checkpoints; called by the only writer."""
+        for folder in (self.directory, self.directory / "scores"):
+            sweep_temporaries(folder)
+
     def cut_metrics(self, step: int, *, pending: Sequence[str] = ()) -> None:
         """Drop lines after `step`, which will be written again, and lines that are damaged or incomplete.
 
@@ -207,7 +212,8 @@ class Run:
             )
 
     def _is_empty(self) -> bool:
-        return all(entry.name == _LOCK for entry in self.directory.iterdir())
+        """Whether there is nothing but what a process leaves that was killed before the configuration was written."""
+        return all(entry.name == _LOCK or is_temporary(entry, of=self.config) for entry in self.directory.iterdir())
 
 
 def find_run(source: Path) -> Path | None:

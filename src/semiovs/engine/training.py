@@ -158,6 +158,7 @@ def _train(experiment: Experiment, run: Run, host: Host) -> TrainingResult:
     checkpoints = _open_checkpoints(experiment.config, run)
     learner.guard.last_good = lambda: _to_text(checkpoints.newest_path())
     if world.is_main:
+        run.sweep()
         checkpoints.sweep()
         checkpoints.continue_from(learner.step, learner.best.step if learner.best else None)
         run.cut_metrics(learner.step, pending=[kind for kind in SCORES if learner.scored.get(kind) != learner.step])
