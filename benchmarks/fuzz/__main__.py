@@ -1,5 +1,5 @@
-"""`python -m benchmarks.fuzz`: read files that were spoilt at random; each must be read, or refused by an error of ours,
-in less than a second of the CPU and 200 MB of memory.
+"""`python -m benchmarks.fuzz`: read files that were spoilt at random; each must be read, or refused by an error of
+ours, in less than a second of the CPU and 200 MB of memory.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import torch
+
 from benchmarks import machine
-from benchmarks.fuzz.campaign import Tally, quieten, run_cases
+from benchmarks.fuzz.campaign import Tally, run_cases
 from benchmarks.fuzz.case import GROWTH, SECONDS, Bench
 from benchmarks.fuzz.targets import TARGETS
 
@@ -26,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", default="0", help="another word makes other cases")
     parser.add_argument("--minutes", type=float, help="of all targets together")
     parser.add_argument("--out", type=Path, help="JSON file to write")
-    parser.add_argument("--case", type=int, metavar="NUMBER", help="read this case of --only here, and show the traceback")
+    parser.add_argument("--case", type=int, metavar="NUMBER", help="read this case of --only here; shows the traceback")
     given = parser.parse_args(arguments)
     for name in given.only or ():
         if name not in TARGETS:
@@ -37,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _repeat(given.only[0], given.seed, given.case)
     if given.cases < 1:
         parser.error("--cases must be at least 1")
-    quieten()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     return _run(given.only or list(TARGETS), given)
 
 
@@ -65,7 +69,9 @@ def _print_row(tally: Tally) -> None:
     print(f"{tally.target:<24}{numbers}{tally.slowest:>11.3f}{tally.largest / 2**20:>9.1f}", flush=True)
 
 
-def _describe(tallies: Sequence[Tally], given: argparse.Namespace, before: list[float], seconds: float) -> dict[str, Any]:
+def _describe(
+    tallies: Sequence[Tally], given: argparse.Namespace, before: list[float], seconds: float
+) -> dict[str, Any]:
     return {
         **machine.described(before, tiny=False),
         "seed": given.seed,

@@ -15,9 +15,38 @@ import numpy as np
 
 from benchmarks.fuzz.structures import change_value
 
-_SHAPES = ("()", "(0,)", "(-1, 2, 2)", "(2, 6, 8)", "(2, 100000, 100000)", "(2, 99999999999999999999, 1)", "(1,)*9", "('a',)", "(2, 6)",
-           "(2.0, 6, 8)", "(None,)", "(True, 6, 8)", "(2, 6, 8" + ", 1" * 80 + ")")  # fmt: skip
-_KINDS = ("<f4", "<f8", "|u1", "|O", "<U9", "<M8[s]", "|V0", "<f2", "<c16", "zz", "<f16", "|b1", ">f4", "|S0", "|u1', 'x': '")
+_SHAPES = (
+    "()",
+    "(0,)",
+    "(-1, 2, 2)",
+    "(2, 6, 8)",
+    "(2, 100000, 100000)",
+    "(2, 99999999999999999999, 1)",
+    "(1,)*9",
+    "('a',)",
+    "(2, 6)",
+    "(2.0, 6, 8)",
+    "(None,)",
+    "(True, 6, 8)",
+    "(2, 6, 8" + ", 1" * 80 + ")",
+)
+_KINDS = (
+    "<f4",
+    "<f8",
+    "|u1",
+    "|O",
+    "<U9",
+    "<M8[s]",
+    "|V0",
+    "<f2",
+    "<c16",
+    "zz",
+    "<f16",
+    "|b1",
+    ">f4",
+    "|S0",
+    "|u1', 'x': '",
+)
 
 
 def change_png(seeds: Sequence[bytes], draw: Random) -> bytes:
@@ -31,7 +60,7 @@ def change_png(seeds: Sequence[bytes], draw: Random) -> bytes:
     if not chunks:
         return data
     which = draw.randrange(len(chunks))
-    name, inner = chunks[which]
+    inner = chunks[which][1]
     match draw.randrange(5):
         case 0:
             del chunks[which]
@@ -40,7 +69,9 @@ def change_png(seeds: Sequence[bytes], draw: Random) -> bytes:
         case 2:
             draw.shuffle(chunks)
         case 3:
-            more = draw.choice((b"eXIf", b"tRNS", b"PLTE", b"iCCP", b"acTL", b"fcTL", b"zTXt", b"iTXt", b"gAMA", b"pHYs", b"IDAT"))
+            more = draw.choice(
+                (b"eXIf", b"tRNS", b"PLTE", b"iCCP", b"acTL", b"fcTL", b"zTXt", b"iTXt", b"gAMA", b"pHYs", b"IDAT")
+            )
             chunks.insert(which, (more, bytearray(draw.randbytes(draw.choice((0, 1, 6, 26, 900))))))
         case _:
             for _ in range(draw.choice((1, 2, 6)) if inner else 0):
@@ -82,8 +113,20 @@ def change_npy(seeds: Sequence[bytes], draw: Random) -> bytes:
         case 1:
             header = re.sub(r"'descr': '[^']*'", f"'descr': '{draw.choice(_KINDS)}'", header)
         case 2:
-            header = draw.choice(("{}", "[" * 200, "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}", "(" * 90 + ")" * 90,
-                                  "-" * 5000 + "1", header.replace("False", "True"), "9" * 9000, "\0", "'a'*9", "{'a'"))  # fmt: skip
+            header = draw.choice(
+                (
+                    "{}",
+                    "[" * 200,
+                    "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}",
+                    "(" * 90 + ")" * 90,
+                    "-" * 5000 + "1",
+                    header.replace("False", "True"),
+                    "9" * 9000,
+                    "\0",
+                    "'a'*9",
+                    "{'a'",
+                )
+            )
         case 3:
             values = np.array([np.nan, np.inf, -1, 2, 1e-40, 0.5], "<f4")
             body = b"".join(draw.choice(values).tobytes() for _ in range(len(body) // 4))
@@ -145,14 +188,30 @@ def change_tar(seeds: Sequence[bytes], draw: Random) -> bytes:
     if not heads:
         return bytes(data)
     at = draw.choice(heads)
-    field, size, values = draw.choice((
-        (0, 100, (b"../../x.png", b"/etc/x.png", b"a\x1b[31m.png", b"\xff.png", b"", b"x" * 100, b".", b"a/./b.png", b"A.PNG")),
-        (124, 12, (b"77777777777", b"\x80" + b"\xff" * 11, b"-1", b"", b"abc", b"0", b"\xff" * 12)),
-        (156, 1, tuple(bytes([kind]) for kind in b"01234567xgLKSVDMAN\0Z")),
-        (157, 100, (b"/etc/passwd", b"../x", b"a.png")),
-        (345, 155, (b"../..", b"/", b"x" * 155)),
-        (100, 24, (b"\xff" * 24, b"zzzz")),
-    ))  # fmt: skip
+    field, size, values = draw.choice(
+        (
+            (
+                0,
+                100,
+                (
+                    b"../../x.png",
+                    b"/etc/x.png",
+                    b"a\x1b[31m.png",
+                    b"\xff.png",
+                    b"",
+                    b"x" * 100,
+                    b".",
+                    b"a/./b.png",
+                    b"A.PNG",
+                ),
+            ),
+            (124, 12, (b"77777777777", b"\x80" + b"\xff" * 11, b"-1", b"", b"abc", b"0", b"\xff" * 12)),
+            (156, 1, tuple(bytes([kind]) for kind in b"01234567xgLKSVDMAN\0Z")),
+            (157, 100, (b"/etc/passwd", b"../x", b"a.png")),
+            (345, 155, (b"../..", b"/", b"x" * 155)),
+            (100, 24, (b"\xff" * 24, b"zzzz")),
+        )
+    )
     data[at + field : at + field + size] = draw.choice(values).ljust(size, b"\0")[:size]
     data[at + 148 : at + 156] = b" " * 8
     data[at + 148 : at + 156] = b"%06o\0 " % sum(data[at : at + 512])

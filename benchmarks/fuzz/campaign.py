@@ -4,71 +4,99 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
-import subprocess
-import sys
+import signal
+import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from benchmarks.fuzz.case import HUNG, Outcome
+from benchmarks.fuzz.case import HUNG, Bench, Outcome
+from benchmarks.fuzz.targets import TARGETS
 
 #: Seconds for a start, and seconds after its own alarm that a case is waited for.
-_START, _SPARE = 300.0, 20.0
+_START, _SPARE = 120.0, 20.0
+#: Bytes of address space beyond those of the loaded program.
+_SPACE = 2 * 2**30
 
 
 class _Reader:
-    """A child that reads cases of one target."""
+    """A copy of this process that reads cases of one target: told numbers, it answers lines of JSON."""
 
-    def __init__(self, target: str, seed: str) -> None:
-        command = [sys.executable, "-m", "benchmarks.fuzz.child", target, seed]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __init__(self, target: str, seed: str, folder: Path) -> None:
+        (asked, self._ask), (self._out, answers) = os.pipe(), os.pipe()
+        self.process = os.fork()
+        if self.process == 0:
+            os.close(self._ask)
+            os.close(self._out)
+            _read_forever(target, seed, folder, asked, answers)
+        os.close(asked)
+        os.close(answers)
+        self._answers = os.fdopen(self._out, "rb")
+        self.status = 0
         if self._answer(_START) is None:
-            raise RuntimeError(f"{target}: its process does not start; run {' '.join(command)}")
+            raise RuntimeError(f"{target}: its process does not start; run with --only {target} --case 0")
 
     def ask(self, number: int) -> dict[str, Any] | None:
         """What came of a case; None if the process hung or died, and is gone now."""
-        if self.process.stdin is None:
-            return None
-        self.process.stdin.write(f"{number}\n".encode())
-        self.process.stdin.flush()
+        os.write(self._ask, f"{number}\n".encode())
         return self._answer(HUNG + _SPARE)
 
     def _answer(self, seconds: float) -> dict[str, Any] | None:
-        out = self.process.stdout
-        if out is None or not select.select([out], [], [], seconds)[0]:
-            self.close()
-            return None
-        line = out.readline()
+        line = self._answers.readline() if select.select([self._answers], [], [], seconds)[0] else b""
         if not line:
             self.close()
             return None
         found: dict[str, Any] = json.loads(line)
         return found
 
-    def close(self) -> int:
-        """End the process; its exit status."""
-        self.process.kill()
-        return self.process.wait()
+    def close(self) -> None:
+        """End the process, if it did not end by itself."""
+        if self.process:
+            os.kill(self.process, signal.SIGKILL)
+            self.status = os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+            self.process = 0
+            os.close(self._ask)
+            self._answers.close()
+
+
+def _read_forever(target: str, seed: str, folder: Path, asked: int, answers: int) -> None:
+    """Read cases until there is no more number; does not return."""
+    try:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        for standard in (1, 2):  # decoders print there
+            os.dup2(quiet, standard)
+        bench = Bench(TARGETS[target], folder)
+        used = int(Path("/proc/self/statm").read_text("utf-8").split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + _SPACE, used + _SPACE))
+        os.write(answers, b"{}\n")
+        for line in os.fdopen(asked, "rb"):
+            number = int(line)
+            found = asdict(bench.run(bench.make(seed, number), seed, number))
+            os.write(answers, json.dumps(found).encode() + b"\n")
+    finally:
+        os._exit(1)
 
 
 def run_cases(target: str, seed: str, count: int, until: float) -> Iterator[Outcome]:
     """Outcomes of cases 0 … count - 1; ends early at the time `until` (`time.monotonic`)."""
-    reader = _Reader(target, seed)
-    try:
-        for number in range(count):
-            if time.monotonic() > until:
-                return
-            found = reader.ask(number)
-            if found is not None:
-                yield Outcome(**found)
-                continue
-            status = reader.process.returncode
-            yield Outcome(target, seed, number, "wrong", f"the process hung or died (status {status}, -9: stopped by us)")
-            reader = _Reader(target, seed)
-    finally:
-        reader.close()
+    with tempfile.TemporaryDirectory() as root:
+        reader = _Reader(target, seed, Path(root) / "0" / "case")
+        try:
+            for number in range(count):
+                if time.monotonic() > until:
+                    return
+                found = reader.ask(number)
+                if found is not None:
+                    yield Outcome(**found)
+                    continue
+                yield Outcome(target, seed, number, "wrong", f"the process hung or died (status {reader.status})")
+                reader = _Reader(target, seed, Path(root) / f"{number + 1}" / "case")
+        finally:
+            reader.close()
 
 
 @dataclass
@@ -107,8 +135,3 @@ class Tally:
             "slowest_seconds": round(self.slowest, 3),
             "largest_growth_mb": round(self.largest / 2**20, 1),
         }
-
-
-def quieten() -> None:
-    """Environment of the children: one thread each."""
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")

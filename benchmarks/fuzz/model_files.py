@@ -13,8 +13,8 @@ from semiovs.calibration.calibration import Calibration, ClassRule
 from semiovs.config import load_config
 from semiovs.exchange.annotation_file import AnnotationFile
 from semiovs.images.discover.discover import discover
-from semiovs.models.published_checkpoints import read_published
 from semiovs.models import build_segmenter
+from semiovs.models.published_checkpoints import read_published
 from semiovs.models.weights import ModelCard, load_model, read_checkpoint, save_model
 from semiovs.run_page.page import write_run_page
 from semiovs.vocab import Vocabulary
@@ -98,15 +98,33 @@ def read_calibration(path: Path) -> None:
 
 def metrics(folder: Path) -> list[bytes]:
     """``metrics.jsonl`` of a run."""
-    config = load_config(None, [f"data.root={folder}", "data.classes=[sky, road, car]", "data.labeled=x.txt", "train.steps=4"])
+    config = load_config(
+        None, [f"data.root={folder}", "data.classes=[sky, road, car]", "data.labeled=x.txt", "train.steps=4"]
+    )
     (folder / "config.yaml").write_text(config.dump(), "utf-8")
     rows: list[dict[str, object]] = [
-        {"kind": "train", "step": 2, "epoch": 1, "loss": 1.5, "term/ce": 1.5, "lr/0": 0.1, "wall/seconds": 3.0, "wall/images_per_second": 2.0,
-         "log/pseudo": {"sky": 0.5, "road": 0.5}},
-        {"kind": "eval", "step": 4, "model": "ema", "miou": 40.0, "iou": {"sky": 40.0, "road": None, "car": 3.0}, "best": True},
+        {
+            "kind": "train",
+            "step": 2,
+            "epoch": 1,
+            "loss": 1.5,
+            "term/ce": 1.5,
+            "lr/0": 0.1,
+            "wall/seconds": 3.0,
+            "wall/images_per_second": 2.0,
+            "log/pseudo": {"sky": 0.5, "road": 0.5},
+        },
+        {
+            "kind": "eval",
+            "step": 4,
+            "model": "ema",
+            "miou": 40.0,
+            "iou": {"sky": 40.0, "road": None, "car": 3.0},
+            "best": True,
+        },
         {"kind": "note", "step": 4, "on": "eval", "text": "x"},
         {"kind": "held_out", "step": 4, "model": "ema", "miou": 30.0},
-    ]  # fmt: skip
+    ]
     return ["".join(json.dumps(row) + "\n" for row in rows).encode()]
 
 
@@ -126,7 +144,9 @@ def class_files(folder: Path) -> list[bytes]:
 def nnunet(folder: Path) -> list[bytes]:
     """``dataset.json`` of nnU-Net."""
     class_files(folder)
-    return [b'{"channel_names": {"0": "R"}, "labels": {"background": 0, "car": 7}, "numTraining": 2, "file_ending": ".png"}']
+    return [
+        b'{"channel_names": {"0": "R"}, "labels": {"background": 0, "car": 7}, "numTraining": 2, "file_ending": ".png"}'
+    ]
 
 
 def look_at_folder(path: Path) -> None:

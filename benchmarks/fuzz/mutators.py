@@ -13,11 +13,53 @@ Mutate = Callable[[Sequence[bytes], Random], bytes]
 
 #: Put anywhere: controls, halves of characters, marks of encodings, ways out of a folder, numbers without end.
 _PIECES = (
-    b"\0", b"\x1b[31m", b"\r", b"\x7f", b"\xff\xfe", b"\xef\xbb\xbf", b"\xc3", b"\xed\xa0\x80", "\u202e\u2066".encode(),
-    b"../../../etc/passwd", b"/etc/passwd", b"..\\..\\x", b"~root/x", b"${HOME}", b"\n", b"\t", b"  ", b"'", b'"', b"<", b"{", b"[",
-    b"}", b"]", b":", b",", b"-", b"&a ", b"*a", b"!!python/object/apply:os.system [true]", b"<<: ", b"%", b"#", b"|", b"1e999",
-    b"9" * 400, b"-1", b"NaN", b"Infinity", b"null", b"true", b"0x7fffffff", b"1_0", "ｅ９".encode(), b"\xe2\x80\xa8", b"a" * 5000,
-)  # fmt: skip
+    b"\0",
+    b"\x1b[31m",
+    b"\r",
+    b"\x7f",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"\xc3",
+    b"\xed\xa0\x80",
+    "\u202e\u2066".encode(),
+    b"../../../etc/passwd",
+    b"/etc/passwd",
+    b"..\\..\\x",
+    b"~root/x",
+    b"${HOME}",
+    b"\n",
+    b"\t",
+    b"  ",
+    b"'",
+    b'"',
+    b"<",
+    b"{",
+    b"[",
+    b"}",
+    b"]",
+    b":",
+    b",",
+    b"-",
+    b"&a ",
+    b"*a",
+    b"!!python/object/apply:os.system [true]",
+    b"<<: ",
+    b"%",
+    b"#",
+    b"|",
+    b"1e999",
+    b"9" * 400,
+    b"-1",
+    b"NaN",
+    b"Infinity",
+    b"null",
+    b"true",
+    b"0x7fffffff",
+    b"1_0",
+    "ｅ９".encode(),
+    b"\xe2\x80\xa8",
+    b"a" * 5000,
+)
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF)
 
 
@@ -37,7 +79,9 @@ def _splice(seeds: Sequence[bytes], draw: Random) -> bytes:
     one, other = draw.choice(seeds), draw.choice(seeds)
     begin, end = sorted((draw.randrange(len(other) + 1), draw.randrange(len(other) + 1)))
     at, left = draw.randrange(len(one) + 1), draw.randrange(len(one) + 1)
-    return one[:at] + other[begin:end] * draw.choice((1, 1, 1, 20)) + one[max(at, left) if draw.random() < 0.5 else at :]
+    return (
+        one[:at] + other[begin:end] * draw.choice((1, 1, 1, 20)) + one[max(at, left) if draw.random() < 0.5 else at :]
+    )
 
 
 def _insert(seeds: Sequence[bytes], draw: Random) -> bytes:
@@ -60,7 +104,9 @@ def _write_number(seeds: Sequence[bytes], draw: Random) -> bytes:
 
 def _recode(seeds: Sequence[bytes], draw: Random) -> bytes:
     text = draw.choice(seeds).decode("utf-8", "replace")
-    return text.encode(draw.choice(("utf-16", "utf-16-le", "utf-32", "utf-7", "latin-1", "cp500", "utf-8-sig")), "replace")
+    return text.encode(
+        draw.choice(("utf-16", "utf-16-le", "utf-32", "utf-7", "latin-1", "cp500", "utf-8-sig")), "replace"
+    )
 
 
 def _repeat(seeds: Sequence[bytes], draw: Random) -> bytes:
@@ -98,6 +144,9 @@ FORMS: Mapping[str, Sequence[Mutate]] = {
     "binary": _BINARY,
 }
 
+#: Those for a second time: a bomb is not taken apart again.
+_AGAIN: tuple[Mutate, ...] = (_flip, _cut, _insert)
+
 
 def make_case(form: str, seeds: Sequence[bytes], draw: Random) -> bytes:
     """Spoil one of `seeds`; sometimes twice, and at times leave it as it is."""
@@ -106,5 +155,5 @@ def make_case(form: str, seeds: Sequence[bytes], draw: Random) -> bytes:
     mutators = FORMS[form]
     data = draw.choice(mutators)(seeds, draw)
     if draw.random() < 0.15:
-        data = draw.choice(mutators)([data], draw)
+        data = draw.choice(_AGAIN)([data], draw)
     return data

@@ -42,10 +42,19 @@ def pictures(folder: Path) -> list[bytes]:
     paletted = io.BytesIO()
     Image.fromarray(rgb).quantize(16).save(paletted, "PNG", transparency=3)
     return [
-        _encode(rgb, "PNG"), _encode(deep, "PNG"), _encode(gray, "PNG"), paletted.getvalue(), _encode(_draw(6, 8, 4), "PNG"),
-        _encode(rgb, "JPEG", exif=turned.tobytes()), _encode(rgb, "JPEG", progressive=True), _encode(gray, "JPEG"),
-        _encode(rgb, "BMP"), _encode(gray, "GIF"), _encode(rgb, "WEBP", lossless=True), _encode(rgb, "WEBP"),
-    ]  # fmt: skip
+        _encode(rgb, "PNG"),
+        _encode(deep, "PNG"),
+        _encode(gray, "PNG"),
+        paletted.getvalue(),
+        _encode(_draw(6, 8, 4), "PNG"),
+        _encode(rgb, "JPEG", exif=turned.tobytes()),
+        _encode(rgb, "JPEG", progressive=True),
+        _encode(gray, "JPEG"),
+        _encode(rgb, "BMP"),
+        _encode(gray, "GIF"),
+        _encode(rgb, "WEBP", lossless=True),
+        _encode(rgb, "WEBP"),
+    ]
 
 
 def masks(folder: Path) -> list[bytes]:
@@ -56,8 +65,14 @@ def masks(folder: Path) -> list[bytes]:
     image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
     image.save(out[0], "PNG")
     Image.fromarray(ids > 0).save(out[1], "PNG")
-    return [*(each.getvalue() for each in out), _encode(ids, "PNG"), _encode(wide, "PNG"), _encode(ids, "BMP"), _encode(ids, "GIF"),
-            _encode(np.stack([ids] * 3, -1), "WEBP", lossless=True)]  # fmt: skip
+    return [
+        *(each.getvalue() for each in out),
+        _encode(ids, "PNG"),
+        _encode(wide, "PNG"),
+        _encode(ids, "BMP"),
+        _encode(ids, "GIF"),
+        _encode(np.stack([ids] * 3, -1), "WEBP", lossless=True),
+    ]
 
 
 def tiffs(folder: Path) -> list[bytes]:
@@ -71,11 +86,16 @@ def tiffs(folder: Path) -> list[bytes]:
 
     deep, ids = _draw(6, 8, 5, high=65536, kind=np.uint16), _draw(6, 8, high=3)
     return [
-        write(deep, planarconfig="contig"), write(np.moveaxis(deep, 2, 0), planarconfig="separate", photometric="minisblack"),
-        write(ids), write(ids, compression="zlib"), write(_draw(32, 32, 3), tile=(16, 16), photometric="rgb"),
-        write(ids.astype(np.float32), metadata=None), write(np.stack([ids] * 2), photometric="minisblack"),
-        write(ids, photometric="palette", colormap=_draw(3, 256, high=65536, kind=np.uint16)), _encode(_draw(6, 8, 3), "TIFF"),
-    ]  # fmt: skip
+        write(deep, planarconfig="contig"),
+        write(np.moveaxis(deep, 2, 0), planarconfig="separate", photometric="minisblack"),
+        write(ids),
+        write(ids, compression="zlib"),
+        write(_draw(32, 32, 3), tile=(16, 16), photometric="rgb"),
+        write(ids.astype(np.float32), metadata=None),
+        write(np.stack([ids] * 2), photometric="minisblack"),
+        write(ids, photometric="palette", colormap=_draw(3, 256, high=65536, kind=np.uint16)),
+        _encode(_draw(6, 8, 3), "TIFF"),
+    ]
 
 
 def read_picture(path: Path) -> None:
@@ -110,7 +130,12 @@ def read_mask(path: Path) -> None:
 
 def _maps() -> dict[str, np.ndarray[Any, Any]]:
     whole = np.full((3, *_SIZE), 1 / 3)
-    return {"<f4": whole.astype(np.float32), "<f2": whole.astype(np.float16), "|u1": _draw(3, *_SIZE), "small": whole[:, ::2, ::2].copy()}
+    return {
+        "<f4": whole.astype(np.float32),
+        "<f2": whole.astype(np.float16),
+        "|u1": _draw(3, *_SIZE),
+        "small": whole[:, ::2, ::2].copy(),
+    }
 
 
 def array(folder: Path) -> list[bytes]:
@@ -140,8 +165,12 @@ def read_scores(path: Path) -> None:
 
 def tar(folder: Path) -> list[bytes]:
     """Tars of images with sidecars, in three variants of the format."""
-    members = {"a.png": _encode(_draw(6, 8, 3), "PNG"), "a.json": b'{"url": "x", "license": "CC0"}', "b/c.jpg": _encode(_draw(6, 8), "JPEG"),
-               "b/" + "d" * 120 + ".png": _encode(_draw(6, 8), "PNG")}  # fmt: skip
+    members = {
+        "a.png": _encode(_draw(6, 8, 3), "PNG"),
+        "a.json": b'{"url": "x", "license": "CC0"}',
+        "b/c.jpg": _encode(_draw(6, 8), "JPEG"),
+        "b/" + "d" * 120 + ".png": _encode(_draw(6, 8), "PNG"),
+    }
     return [_tar(members, form) for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT)]
 
 
@@ -174,7 +203,7 @@ def mat(folder: Path) -> list[bytes]:
     out = [io.BytesIO(), io.BytesIO()]
     for each, packed in zip(out, (False, True), strict=True):
         savemat(each, {"GTcls": {"Segmentation": _draw(6, 8, high=21)}}, do_compression=packed)
-    return [each.getvalue() for each in out]
+    return [b"MATLAB 5.0 MAT-file".ljust(116) + each.getvalue()[116:] for each in out]  # without the time
 
 
 def read_mat(path: Path) -> None:

@@ -13,11 +13,61 @@ import yaml
 
 #: Values that stand where others belong.
 VALUES: tuple[Any, ...] = (
-    None, True, False, -1, 0, 1, 2, 255, 256, 7.5, -0.0, 1e-320, 2**31, 2**63, 10**30, -(10**400), float("nan"), float("inf"),
-    -float("inf"), "", " ", "a", "0", "-1", "1e999", "nan", "../../x", "/etc/passwd", "a.jpg", "\0", "\n", "\x1b[31m", "\u202e", "\ud800",
-    "ü" * 300, "a" * 70_000, "=1+1", "<script>", "{}", "${x}", [], {}, [[]], [None], [[[]]], {"a": 1}, {"": {}}, [1, 2, 3], [[1, 2], [3]],
-    [0] * 3000, ["a", 1, None, {}], {"__class__": "x"}, {"size": [10**9, 10**9], "counts": [10**18]}, {"size": [6, 8], "counts": "é~~~~"},
-)  # fmt: skip
+    None,
+    True,
+    False,
+    -1,
+    0,
+    1,
+    2,
+    255,
+    256,
+    7.5,
+    -0.0,
+    1e-320,
+    2**31,
+    2**63,
+    10**30,
+    -(10**400),
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    "",
+    " ",
+    "a",
+    "0",
+    "-1",
+    "1e999",
+    "nan",
+    "../../x",
+    "/etc/passwd",
+    "a.jpg",
+    "\0",
+    "\n",
+    "\x1b[31m",
+    "\u202e",
+    "\ud800",
+    "ü" * 300,
+    "a" * 70_000,
+    "=1+1",
+    "<script>",
+    "{}",
+    "${x}",
+    [],
+    {},
+    [[]],
+    [None],
+    [[[]]],
+    {"a": 1},
+    {"": {}},
+    [1, 2, 3],
+    [[1, 2], [3]],
+    [0] * 3000,
+    ["a", 1, None, {}],
+    {"__class__": "x"},
+    {"size": [10**9, 10**9], "counts": [10**18]},
+    {"size": [6, 8], "counts": "é~~~~"},
+)
 _DEEP = 3000
 
 
@@ -64,7 +114,9 @@ def _dump(data: Any, draw: Random) -> str:
         numbers = list(re.finditer(r"-?\d+(\.\d+)?", text))
         if numbers:
             one = draw.choice(numbers)
-            worse = draw.choice(("1e999", "-1e999", "9" * 5000, "1e-999", "0.1e5", "-0", "007", "+1", "NaN", "Infinity"))
+            worse = draw.choice(
+                ("1e999", "-1e999", "9" * 5000, "1e-999", "0.1e5", "-0", "007", "+1", "NaN", "Infinity")
+            )
             text = text[: one.start()] + worse + text[one.end() :]
     if draw.random() < 0.05:
         at = draw.randrange(len(text) + 1)

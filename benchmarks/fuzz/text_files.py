@@ -53,7 +53,9 @@ def no_seed_beside(folder: Path, *texts: str) -> list[bytes]:
 
 def config(folder: Path) -> list[bytes]:
     """Configurations."""
-    return no_seed_beside(folder, _CONFIG, "extends: pascal/92\noptim.lr: 0.01\n", "data:\n  root: /x\n  classes: voc21\n")
+    return no_seed_beside(
+        folder, _CONFIG, "extends: pascal/92\noptim.lr: 0.01\n", "data:\n  root: /x\n  classes: voc21\n"
+    )
 
 
 def read_config(path: Path) -> None:
@@ -62,7 +64,9 @@ def read_config(path: Path) -> None:
 
 def arguments(folder: Path) -> list[bytes]:
     """``key=value``, options of ``--set`` and ``--map``."""
-    return no_seed_beside(folder, "optim.lr=0.1", "data.classes=[a, b]", "x={a: 1}", "7=road,8=ignore", "128,64,0=road", "x=2001-01-01")
+    return no_seed_beside(
+        folder, "optim.lr=0.1", "data.classes=[a, b]", "x={a: 1}", "7=road,8=ignore", "128,64,0=road", "x=2001-01-01"
+    )
 
 
 def read_arguments(path: Path) -> None:
@@ -79,7 +83,9 @@ def read_arguments(path: Path) -> None:
 
 def mask_map(folder: Path) -> list[bytes]:
     """YAML files for ``--map``."""
-    return no_seed_beside(folder, "7: road\n8: ignore\n", "0: sky\n1: 1\n255: ignore\n", "'128,64,0': car\n'0,0,0': ignore\n")
+    return no_seed_beside(
+        folder, "7: road\n8: ignore\n", "0: sky\n1: 1\n255: ignore\n", "'128,64,0': car\n'0,0,0': ignore\n"
+    )
 
 
 def read_mask_map(path: Path) -> None:
@@ -88,13 +94,22 @@ def read_mask_map(path: Path) -> None:
 
 def classes(folder: Path) -> list[bytes]:
     """Vocabularies as YAML, one of YOLO's form."""
-    return no_seed_beside(folder, _CLASSES, "nc: 2\nnames: {0: sky, 1: road}\n", "extends: voc21\nclasses: [a]\n", "- sky\n- road\n")
+    return no_seed_beside(
+        folder, _CLASSES, "nc: 2\nnames: {0: sky, 1: road}\n", "extends: voc21\nclasses: [a]\n", "- sky\n- road\n"
+    )
 
 
 def class_list(folder: Path) -> list[bytes]:
     """Vocabularies as text."""
-    listed = ("sky\nroad\ncar\n", "sky 0 0 255\nroad 128 64 128\n", "name,r,g,b\nsky,0,0,255\nroad,1,2,3\n", "0: sky\n1: road\n",
-              "# label:color_rgb:parts:actions\nsky:0,0,255::\n", "id\tname\n0\tsky\n1\troad\n", '"sky","road"\n')  # fmt: skip
+    listed = (
+        "sky\nroad\ncar\n",
+        "sky 0 0 255\nroad 128 64 128\n",
+        "name,r,g,b\nsky,0,0,255\nroad,1,2,3\n",
+        "0: sky\n1: road\n",
+        "# label:color_rgb:parts:actions\nsky:0,0,255::\n",
+        "id\tname\n0\tsky\n1\troad\n",
+        '"sky","road"\n',
+    )
     return no_seed_beside(folder, *listed)
 
 
@@ -112,13 +127,17 @@ def _images(folder: Path) -> None:
 def image_list(folder: Path) -> list[bytes]:
     """Lists as text."""
     _images(folder)
-    return no_seed_beside(folder, "images/a.png masks/a.png\nimages/b.png masks/b.png\n", "images/a.png\r\nimages/b.png\r\n")
+    return no_seed_beside(
+        folder, "images/a.png masks/a.png\nimages/b.png masks/b.png\n", "images/a.png\r\nimages/b.png\r\n"
+    )
 
 
 def manifest(folder: Path) -> list[bytes]:
     """Lists as JSON lines."""
     _images(folder)
-    rows = [{"id": n, "image": f"images/{n}.png", "mask": f"masks/{n}.png", "source": "web", "license": "CC0"} for n in "ab"]
+    rows = [
+        {"id": n, "image": f"images/{n}.png", "mask": f"masks/{n}.png", "source": "web", "license": "CC0"} for n in "ab"
+    ]
     rows[0]["sha256"] = "0" * 64
     return no_seed_beside(folder, "\n".join(map(json.dumps, rows)))
 
@@ -127,14 +146,16 @@ def read_list(path: Path) -> None:
     """Also the files that it leads to must lie in the folder."""
     found, findings = examine_source(path, path.parent)
     inside = path.parent.resolve()
-    if any(not each.resolve().is_relative_to(inside) for record in found for each in (record.image, record.mask) if each):
+    if any(
+        not each.resolve().is_relative_to(inside) for record in found for each in (record.image, record.mask) if each
+    ):
         raise AssertionError("a list led out of its folder")
     refused = next((finding for finding in findings if finding.severity == "error"), None)
     if refused is not None:
-        raise SemiovsRefusal(refused.text)
+        raise RefusedLineError(refused.text)
 
 
-class SemiovsRefusal(SemiovsError):
+class RefusedLineError(SemiovsError):
     """A line that was refused in a finding, not in an error."""
 
     exit_code = 3
@@ -195,9 +216,23 @@ def annotations(form: str, folder: Path) -> list[bytes]:
 
 
 def _labelme() -> dict[str, object]:
-    kinds = {"polygon": [[1, 1], [5, 1], [5, 5]], "rectangle": [[1, 1], [5, 4]], "circle": [[3, 3], [5, 4]], "line": [[0, 0], [3, 3]]}
-    shapes = [{"label": "car", "points": points, "shape_type": kind, "group_id": None} for kind, points in kinds.items()]
-    return {"version": "5", "imagePath": "a.png", "imageHeight": 6, "imageWidth": 8, "imageData": None, "shapes": shapes}
+    kinds = {
+        "polygon": [[1, 1], [5, 1], [5, 5]],
+        "rectangle": [[1, 1], [5, 4]],
+        "circle": [[3, 3], [5, 4]],
+        "line": [[0, 0], [3, 3]],
+    }
+    shapes = [
+        {"label": "car", "points": points, "shape_type": kind, "group_id": None} for kind, points in kinds.items()
+    ]
+    return {
+        "version": "5",
+        "imagePath": "a.png",
+        "imageHeight": 6,
+        "imageWidth": 8,
+        "imageData": None,
+        "shapes": shapes,
+    }
 
 
 def read_annotation(path: Path) -> None:

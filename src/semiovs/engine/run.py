@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import torch
 
+from semiovs.control_characters import escape_controls
 from semiovs.errors import UsageError
 from semiovs.evaluation import ImageCounts
 from semiovs.files import open_regular, sole_writer, write_json, write_text
@@ -119,7 +120,7 @@ class Run:
             run.checkpoints.mkdir(parents=True, exist_ok=True)
             write_text(run.config, config)
             write_json(run.directory / "env.json", describe_environment())
-            write_text(run.directory / "command.txt", " ".join(command) + "\n")
+            write_text(run.directory / "command.txt", escape_controls(" ".join(command)) + "\n")
         except OSError as error:
             raise UsageError(f"run.dir: {directory} cannot be written: {error}") from None
         return run

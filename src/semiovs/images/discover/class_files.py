@@ -59,14 +59,11 @@ def read_numbered_classes(path: Path) -> FoundClasses | None:
 
     A file whose ids have no gaps is a vocabulary and needs no map.
     """
-    import yaml
-
-    from semiovs.config.yaml_reader import MAX_CHARACTERS
+    from semiovs.config.yaml_reader import read_yaml
 
     try:
-        text = path.read_text("utf-8-sig")
-        data = yaml.safe_load(text) if len(text) <= MAX_CHARACTERS else None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
+        data = read_yaml(path)
+    except ConfigError:
         return None
     rows = (data.get("classes") or data.get("names")) if isinstance(data, dict) else None
     if not isinstance(rows, dict) or not all(isinstance(k, int) and isinstance(v, str) for k, v in rows.items()):
