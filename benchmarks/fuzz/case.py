@@ -95,7 +95,7 @@ class Bench:
 
 
 def _count_claimed(path: Path, form: str) -> int:
-    """Bytes for the pixels that a picture claims to have, within Pillow's limit: a tiny file may rightly be all blue."""
+    """Bytes for the pixels that a picture claims, within Pillow's limit: a tiny file may rightly be all blue."""
     if form not in {"picture", "tiff"}:
         return 0
     try:

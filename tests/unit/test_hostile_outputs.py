@@ -5,28 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import struct
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
-from scipy.io import loadmat, savemat
 
 from semiovs import progress
-from semiovs.array_files import read_array
 from semiovs.cli import console
 from semiovs.cli.app import main
 from semiovs.comparison.tables import format_csv, format_markdown
 from semiovs.control_characters import CONTROL, escape_controls, escape_lines
-from semiovs.datasets.matlab_tags import require_sound
-from semiovs.datasets.voc import read_sbd
 from semiovs.engine.run import Run
 from semiovs.engine.training import _LogFormatter
 from semiovs.engine.writers import ConsoleWriter
-from semiovs.errors import DataError
 from semiovs.report.csv_table import format_csv_rows
 from semiovs.report.figures import escape_math, render_svg
 from semiovs.report.page import write_page
@@ -136,60 +129,3 @@ def _fail(*_: object) -> None:
 def test_escaping_twice_changes_nothing():
     assert escape_lines(escape_lines(f"a\tb\n{ESCAPES}")) == f"a\tb\n{escape_controls(ESCAPES)}"
     assert console.escape_lines is escape_lines
-
-
-HEADERS = {
-    "an open bracket": "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 6, 8",
-    "deep signs": "-" * 5000 + "1",
-    "a backslash at the end": "{'descr': '<f4', \\",
-    "an index": "{'descr': [('a', '<f4', ())], 'fortran_order': False, 'shape': (2,)}",
-}
-
-
-@pytest.mark.parametrize("name", HEADERS)
-def test_headers_of_arrays_that_cannot_be_parsed_are_data_errors(tmp_path, name):
-    text = HEADERS[name].encode()
-    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\0" + struct.pack("<H", len(text)) + text)
-    with pytest.raises(DataError, match=r"a\.npy"):
-        read_array(tmp_path / "a.npy", "scores", lambda dtype, shape: None)
-
-
-def test_damaged_archives_of_arrays_are_data_errors(tmp_path):
-    np.savez_compressed(tmp_path / "a.npz", scores=np.random.default_rng(0).random((3, 20, 20)))
-    data = bytearray((tmp_path / "a.npz").read_bytes())
-    data[60:120] = b"\xff" * 60
-    (tmp_path / "a.npz").write_bytes(data)
-    with pytest.raises(DataError, match="cannot be read as an array"):
-        read_array(tmp_path / "a.npz", "scores", lambda dtype, shape: None)
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_matlab_files_are_read(tmp_path, packed):
-    mask = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    savemat(
-        tmp_path / "a.mat",
-        {"GTcls": {"Segmentation": mask, "Boundaries": [1.5, 2], "Name": "x"}},
-        do_compression=packed,
-    )
-    assert (read_sbd(tmp_path / "a.mat") == mask).all()
-
-
-def test_matlab_files_with_unknown_types_do_not_end_the_process(tmp_path):
-    savemat(tmp_path / "a.mat", {"GTcls": {"Segmentation": np.ones((6, 8), np.uint8)}})
-    good = (tmp_path / "a.mat").read_bytes()
-    require_sound(good)
-    places = [
-        at for at in range(128, len(good) - 8, 8) if good[at : at + 2] in (b"\x06\0", b"\x05\0", b"\x02\0", b"\x01\0")
-    ]
-    refused = 0
-    for at in places:
-        data = bytearray(good)
-        data[at : at + 2] = b"\x37\x30"
-        (tmp_path / "b.mat").write_bytes(data)
-        try:
-            read_sbd(tmp_path / "b.mat")
-        except DataError:
-            refused += 1
-    assert len(places) >= 5
-    assert refused >= 5
-    assert loadmat(str(tmp_path / "a.mat"))
