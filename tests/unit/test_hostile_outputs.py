@@ -38,7 +38,7 @@ def test_text_is_no_formula_and_numbers_stay_numbers(begin):
 
 
 def test_arms_of_a_comparison_are_no_formulas_and_no_markup():
-    results = make_results(seeds=2)
+    results = make_results(seeds=2, images=4, names=("labels", "unlabeled"))
     first = replace(results.arms[0], arm=replace(results.arms[0].arm, name="=1+1", title="<img src=x>|\x1b[31m"))
     changed = replace(results, arms=(first, *results.arms[1:]))
     rows = list(csv.reader(io.StringIO(format_csv(changed))))

@@ -88,7 +88,7 @@ def test_thousands_of_unknown_keys_are_counted_and_few_looked_up(tmp_path, monke
     path.write_text("".join(f"k{n}: {n}\n" for n in range(1000)))
     near = difflib.get_close_matches
     monkeypatch.setattr(difflib, "get_close_matches", lambda word, *a, **k: looked.append(word) or near(word, *a, **k))
-    with pytest.raises(ConfigError, match="… and 99[01] more problems"):
+    with pytest.raises(ConfigError, match=r"… and 99[01] more problems"):
         load(str(path))
     assert 0 < len(looked) <= 400
 
