@@ -161,7 +161,18 @@ def _format_markdown(table: StudyTable) -> str:
 
 def _format_csv(table: StudyTable) -> str:
     """One line a finished training."""
-    head = ["learner", "split", "arm", "seed", "best", "best_step", "last", "steps", "seconds", "published"]
+    head: list[object] = [
+        "learner",
+        "split",
+        "arm",
+        "seed",
+        "best",
+        "best_step",
+        "last",
+        "steps",
+        "seconds",
+        "published",
+    ]
     rows: list[list[object]] = [head]
     for row in table.rows:
         for split, seeds in row.found.items():
