@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,22 @@ from semiovs.files import open_regular
 #: Refuses an array by its type and shape: raises an error that says what is expected.
 Check = Callable[[np.dtype[Any], tuple[int, ...]], None]
 
+#: What numpy and zipfile raise on files that are damaged or were made to do harm; RuntimeError: nested too deeply, a
+#: password, an unknown compression.
+DAMAGE = (
+    OSError,
+    ValueError,
+    TypeError,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 
 def read_array(path: Path, name: str, check: Check) -> NDArray[Any]:
     """Read the array of a ``.npy`` file, or of an ``.npz`` file the one called `name`, or the only one.
@@ -32,7 +50,7 @@ def read_array(path: Path, name: str, check: Check) -> NDArray[Any]:
             check(*_read_header(file))
         with _open(path, name) as file:
             return np.asarray(npy.read_array(file, allow_pickle=False))
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+    except DAMAGE as error:
         raise DataError(f"{path}: cannot be read as an array: {error}") from None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from semiovs.control_characters import escape_lines
 from semiovs.duration import format_duration
 
 #: Seconds between two lines where stderr is no terminal.
@@ -27,8 +28,8 @@ class ShowProgress(Protocol):
 
 
 def print_line(text: str) -> None:
-    """Print a message, to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a message, to stderr; control characters in it are spelled out."""
+    print(escape_lines(text), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def _show_bar(what: str) -> Iterator[Progress]:
     from rich.progress import Progress as Bar
 
     left = (TextColumn("{task.fields[speed]} time left"), TimeRemainingColumn())
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), *left)
+    columns = (TextColumn(escape_lines(what), markup=False), BarColumn(), MofNCompleteColumn(), *left)
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task, speed = bar.add_task(what, total=None, speed=""), _SpeedMeter()
 

@@ -14,7 +14,6 @@ from semiovs.audit.stream_statistics import StreamStatistics
 from semiovs.images.conventions import IGNORE
 from semiovs.images.findings import Finding, count_severities, group_by_kind
 from semiovs.images.palette import build_palette
-from semiovs.images.record_lines import escape_controls
 from semiovs.report.figures import escape_math, render_svg, simplify_axes
 from semiovs.report.page import write_page
 
@@ -110,7 +109,7 @@ def _plot_class_shares(audit: Audit, masked: Mapping[str, StreamStatistics]) -> 
         axes.barh(
             np.arange(len(order)) + (k - (len(masked) - 1) / 2) * height, share, height, color=_INKS[k], label=name
         )
-    axes.set_yticks(range(len(order)), [escape_math(escape_controls(names[i])) for i in order])
+    axes.set_yticks(range(len(order)), [escape_math(names[i]) for i in order])
     axes.set_xscale("log")
     axes.set_xlim(0.001, 100)
     axes.set_xlabel("share of the labelled pixels, %", fontsize=9)

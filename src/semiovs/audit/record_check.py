@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.audit.image_facts import ImageFacts, check_png
+from semiovs.control_characters import escape_controls
 from semiovs.data.collection import Collection, Stream
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
@@ -21,7 +22,6 @@ from semiovs.images.findings import Finding, Severity
 from semiovs.images.image import open_file
 from semiovs.images.mask_values import ForeignValuesError, Key
 from semiovs.images.record import Record
-from semiovs.images.record_lines import escape_controls
 
 #: header: an image's header and end; whole: every byte of it decoded.
 Depth = Literal["header", "whole"]

@@ -30,6 +30,8 @@ FORMAT = 1
 #: images, ignored; unusable: enough images, but too little to keep at the wanted risk.
 Status = Literal["controlled", "global", "few", "unusable"]
 Rare = Literal["global", "ignore"]
+#: What a file that is no calibration raises; OverflowError: 1e999 where a whole number belongs.
+_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, ConfigError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,7 @@ class Calibration:
         except OSError as error:
             reason = error.strerror or error
             raise DataError(f"{path}: cannot be read ({reason}); `semiovs calibrate` writes calibrations") from None
-        except (ValueError, KeyError, TypeError, AttributeError, ConfigError, RecursionError) as error:
+        except _DAMAGE as error:
             told = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
             raise DataError(f"{path}: no calibration of `semiovs calibrate`: {told}") from None
 

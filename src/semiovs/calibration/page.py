@@ -17,7 +17,6 @@ from semiovs.calibration.reliability import PrecisionCoverage, Reliability
 from semiovs.calibration.teacher_comparison import ComparedTeacher, TeacherComparison
 from semiovs.files import write_json
 from semiovs.images.palette import build_palette
-from semiovs.images.record_lines import escape_controls
 from semiovs.report.figures import escape_math, render_svg, simplify_axes
 from semiovs.report.page import write_page
 from semiovs.report.pictures import encode_url
@@ -119,7 +118,7 @@ def _plot_curve(rule: ClassRule, curve: PrecisionCoverage, risk: float) -> str:
     else:
         at = rule.threshold
         axes.plot(100 * curve.coverage[at], 100 * curve.precision[at], "o", color=_BAD, markersize=5, clip_on=False)
-    axes.set_title(escape_math(escape_controls(rule.name)), fontsize=9.5, loc="left", pad=4)
+    axes.set_title(escape_math(rule.name), fontsize=9.5, loc="left", pad=4)
     axes.set_xlim(0, 101)
     axes.set_ylim(0, 103)
     axes.set_xticks([0, 50, 100])

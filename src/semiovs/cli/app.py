@@ -249,7 +249,7 @@ def _print_traceback() -> bool:
         return False
     import traceback
 
-    traceback.print_exc(file=sys.stderr)
+    console.log(traceback.format_exc())
     return True
 
 

@@ -20,9 +20,9 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
+from semiovs.control_characters import CONTROL, escape_lines
 from semiovs.env import log_level
 from semiovs.errors import SemiovsWarning, UsageError, did_you_mean
-from semiovs.images.record_lines import CONTROL, escape_controls
 
 #: The ``--json`` switch of every verb that reports.
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
@@ -38,12 +38,12 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 def out(text: str) -> None:
     """Print data, to stdout."""
-    print(_escape(text).replace(_ESCAPE, "\x1b"), file=sys.stdout)
+    print(escape_lines(text).replace(_ESCAPE, "\x1b"), file=sys.stdout)
 
 
 def log(text: str) -> None:
     """Print a message, to stderr; a line that is a file printed back is cut."""
-    print("\n".join(map(_cut, _escape(text).split("\n"))), file=sys.stderr, flush=True)
+    print("\n".join(map(_cut, escape_lines(text).split("\n"))), file=sys.stderr, flush=True)
 
 
 def error(message: str) -> None:
@@ -55,11 +55,6 @@ def error(message: str) -> None:
 def _cut(line: str) -> str:
     left = len(line) - _LONGEST
     return line if left <= 0 else f"{line[:_LONGEST]}… and {left:,} more characters"
-
-
-def _escape(text: str) -> str:
-    """Spell out control characters but line ends and tabs."""
-    return "\n".join("\t".join(map(escape_controls, line.split("\t"))) for line in text.split("\n"))
 
 
 def report(data: Any, *, as_json: bool, text: str | None = None) -> None:
@@ -100,8 +95,8 @@ def _format_ruled(columns: Sequence[str], rows: Iterable[Sequence[str]], title: 
     from rich.table import Column, Table
     from rich.text import Text
 
-    heads = [Column(Text(_escape(column))) for column in columns]
-    ruled = Table(*heads, title=title and Text(_escape(title), "italic"), box=SIMPLE_HEAD, title_justify="left")
+    heads = [Column(Text(escape_lines(column))) for column in columns]
+    ruled = Table(*heads, title=title and Text(escape_lines(title), "italic"), box=SIMPLE_HEAD, title_justify="left")
     for row in rows:
         ruled.add_row(*(_make_cell(Text, cell) for cell in row))
     console = Console(file=sys.stdout)
@@ -111,7 +106,7 @@ def _format_ruled(columns: Sequence[str], rows: Iterable[Sequence[str]], title: 
 
 
 def _escape_cell(cell: str) -> str:
-    return cell if _SWATCH.fullmatch(cell) else _escape(cell)
+    return cell if _SWATCH.fullmatch(cell) else escape_lines(cell)
 
 
 def _make_cell(text: Any, cell: str) -> Any:
@@ -163,7 +158,7 @@ def session() -> Iterator[None]:
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return _escape(super().format(record))
+        return escape_lines(super().format(record))
 
 
 class _ClosedOutput(io.TextIOBase):
@@ -197,7 +192,7 @@ def _make_showwarning(others: Any) -> Any:
         if issubclass(category, SemiovsWarning):
             log(f"warning: {message}")
         else:
-            text = _escape(str(message))
+            text = escape_lines(str(message))
             others(message if text == str(message) else UserWarning(text), category, *rest, **named)
 
     return show

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from semiovs.comparison.results import ArmResult, Results
+from semiovs.control_characters import escape_controls
+from semiovs.report.csv_table import format_csv_rows
 
 _DIFFERENCES = ("difference", "points", "95 % interval", "seeds better", "p", "verdict")
 
@@ -60,7 +60,7 @@ def _format_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(_escape, line)) + " |" for line in lines)
 
 
 def format_csv(results: Results) -> str:
@@ -68,16 +68,15 @@ def format_csv(results: Results) -> str:
 
     Cells that a spreadsheet would take for a formula begin with an apostrophe.
     """
-    out = io.StringIO()
-    lines = csv.writer(out, lineterminator="\n")
-    lines.writerow(["arm", "seed", "miou", "best", *map(_defuse, results.classes)])
+    rows: list[list[Any]] = [["arm", "seed", "miou", "best", *results.classes]]
     for arm in results.arms:
         for seed in arm.seeds:
             numbers: list[Any] = [arm.arm.name, seed.seed if arm.arm.is_trained else ""]
             numbers += [f"{seed.areas.miou(present_only=True):.4f}", "" if seed.best is None else f"{seed.best:.4f}"]
-            lines.writerow([*numbers, *(f"{value:.4f}" for value in seed.areas.iou())])
-    return out.getvalue()
+            rows.append([*numbers, *(f"{value:.4f}" for value in seed.areas.iou())])
+    return format_csv_rows(rows)
 
 
-def _defuse(cell: str) -> str:
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+def _escape(cell: str) -> str:
+    """A cell that Markdown shows as it is: no end of the cell, no HTML, no control characters."""
+    return escape_controls(cell).replace("|", "\\|").replace("<", "&lt;")

@@ -16,6 +16,8 @@ from semiovs.registry import DATASETS, METHODS, SEGMENTERS, Option, RegistryTabl
 
 #: Largest number of lines of one error message.
 MOST = 10
+#: Unknown keys for which a known one is looked for.
+_SUGGESTED = 100
 
 #: Key -> word for what it names, and the table of its possible values.
 NAMES: Mapping[str, tuple[str, RegistryTable]] = {
@@ -75,6 +77,7 @@ def format_value(value: Any) -> str:
 
 def find_unknown(layer: Layer) -> Iterator[tuple[str, str]]:
     """Find keys, names and options that do not exist: (the key in `layer`, the problem)."""
+    unknown = 0
     for path, leaf in layer.items():
         section, key = split_key(path)
         if path in sections():
@@ -100,7 +103,9 @@ def find_unknown(layer: Layer) -> Iterator[tuple[str, str]]:
         else:
             wrong = key.split(".", 1)[0]
             whole = wrong in sections()[section].model_fields
-            what = "it is one value, give it whole" if whole else f"unknown key{_suggest_key(section, wrong, key)}"
+            unknown += 1  # thousands are another file: no time is spent on what each of them may mean
+            hint = _suggest_key(section, wrong, key) if unknown <= _SUGGESTED else ""
+            what = "it is one value, give it whole" if whole else f"unknown key{hint}"
             yield path, format_problem(join_key(section, wrong), what, leaf)
 
 

@@ -32,7 +32,7 @@ def parse_set(pairs: Iterable[str]) -> dict[str, Any]:
     for key, text in given.items():
         try:
             options[key] = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError):
+        except (yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError):  # such as ``2001-99-99``
             options[key] = text
     return options
 

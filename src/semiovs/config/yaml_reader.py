@@ -20,6 +20,8 @@ from semiovs.errors import ConfigError
 MAX_VALUES = 100_000
 #: Most characters of a document; a megabyte takes up to ten seconds.
 MAX_CHARACTERS = 1_000_000
+#: Most lists and mappings in each other.
+MAX_DEPTH = 100
 
 _SCALARS: tuple[tuple[str, str, str], ...] = (
     ("tag:yaml.org,2002:null", r"(?:~|null|Null|NULL|)", "~nN"),
@@ -35,6 +37,16 @@ _SCALARS: tuple[tuple[str, str, str], ...] = (
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[Any, Any] = {}
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node; deep ones are refused before the scanner takes seconds for them."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise RecursionError
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 class _Dumper(yaml.SafeDumper):

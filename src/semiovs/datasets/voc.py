@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiovs.datasets.benchmark import Benchmark, MaskKind
+from semiovs.datasets.matlab_tags import require_sound
 from semiovs.datasets.parts import DatasetPart, MaskBuild, find_first_folder, read_first_words
 from semiovs.errors import DataError
 
@@ -124,6 +125,7 @@ def read_mat(path: Path, variable: str) -> Any:
     from scipy.io import loadmat
 
     try:
+        require_sound(path.read_bytes())
         return loadmat(str(path), squeeze_me=True, struct_as_record=False)[variable]
     except KeyError:
         raise DataError(f"{path}: holds no '{variable}'") from None

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import torch
 
+from semiovs.control_characters import escape_controls
 from semiovs.errors import UsageError
 from semiovs.evaluation import ImageCounts
 from semiovs.files import is_temporary, open_regular, sole_writer, sweep_temporaries, write_json, write_text
@@ -124,7 +125,7 @@ class Run:
             write_text(run.config, config)  # replaced and never removed: the folder is a run at every moment
             run.checkpoints.mkdir(parents=True, exist_ok=True)
             write_json(run.directory / "env.json", describe_environment())
-            write_text(run.directory / "command.txt", " ".join(command) + "\n")
+            write_text(run.directory / "command.txt", escape_controls(" ".join(command)) + "\n")
         except OSError as error:
             raise UsageError(f"run.dir: {directory} cannot be written: {error}") from None
         return run

@@ -15,6 +15,7 @@ from torch import nn
 
 from semiovs.config import LoadedConfig, load_config
 from semiovs.config.schema import Config
+from semiovs.control_characters import escape_lines
 from semiovs.data import LoadingStoppedError
 from semiovs.data.collection import Collection
 from semiovs.engine.before_training import describe_class_weights, describe_rare_classes
@@ -358,6 +359,13 @@ def _writing(run: Run, world: World) -> Iterator[None]:
         yield
 
 
+class _LogFormatter(logging.Formatter):
+    """Lines for a terminal: names of files and classes must not steer the one that shows the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escape_lines(super().format(record))
+
+
 @contextmanager
 def _log_to_run(run: Run, world: World) -> Iterator[None]:
     """Copy the program's log into the run; other ranks than 0 log errors only."""
@@ -371,7 +379,7 @@ def _log_to_run(run: Run, world: World) -> Iterator[None]:
             logger.setLevel(before)
         return
     handler = logging.FileHandler(run.log, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_LogFormatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     try:
         yield

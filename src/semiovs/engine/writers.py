@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from semiovs.control_characters import escape_lines
 from semiovs.duration import format_duration
 
 Row = Mapping[str, Any]
@@ -58,7 +59,8 @@ class ConsoleWriter:
     def write(self, row: Row) -> None:
         """Print `row`."""
         text = _format_train_row(row) if row["kind"] == "train" else _format_eval_row(row)
-        self._console.print(f"step {row['step']}/{self._total}  {text}", soft_wrap=True, markup=False)
+        line = escape_lines(f"step {row['step']}/{self._total}  {text}")
+        self._console.print(line, soft_wrap=True, markup=False)
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=row["step"])
 

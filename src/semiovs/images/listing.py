@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from semiovs.control_characters import CONTROL, escape_controls
 from semiovs.errors import DataError
 from semiovs.images.allowed_folders import AllowedFolders
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
@@ -13,7 +14,6 @@ from semiovs.images.file_names import adopt_names
 from semiovs.images.findings import Finding, join_first, raise_errors
 from semiovs.images.folder_walk import PassedBy, walk_files
 from semiovs.images.record import Record
-from semiovs.images.record_lines import CONTROL, escape_controls
 
 _JPEG = (".jpg", ".jpeg")
 

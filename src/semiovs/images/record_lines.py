@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from semiovs.control_characters import CONTROL, escape_controls
 from semiovs.errors import DataError
 from semiovs.images.conventions import IMAGE_SUFFIXES
 from semiovs.images.record import Record
@@ -16,8 +17,6 @@ from semiovs.images.record import Record
 _TEXTS = ("source", "license", "sha256")  # in the order of Record
 _KEYS = ("id", "image", "mask", *_TEXTS)
 _SHA256 = re.compile("[0-9a-f]{64}")
-#: Control characters, which are not allowed in names.
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _COLUMN_SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
 _LONGEST = 8192
@@ -201,9 +200,3 @@ def relative_path(path: Path, root: Path) -> str:
 def shorten(text: str) -> str:
     """The text, shortened to 120 characters, as `escape_controls`."""
     return escape_controls(text if len(text) <= 120 else text[:117] + "…")
-
-
-def escape_controls(text: str) -> str:
-    """Replace control characters, and those that UTF-8 cannot hold, by escape sequences."""
-    spelled = CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-    return spelled.encode("utf-8", "backslashreplace").decode()

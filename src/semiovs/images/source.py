@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from semiovs.control_characters import CONTROL
 from semiovs.errors import DataError
 from semiovs.images.allowed_folders import AllowedFolders
 from semiovs.images.containers import SCHEME, TAR
@@ -25,7 +26,7 @@ from semiovs.images.folder_walk import walk_files
 from semiovs.images.listing import read_files
 from semiovs.images.manifest import Manifest
 from semiovs.images.record import Record
-from semiovs.images.record_lines import CONTROL, parse_record, read_lines, relative_path
+from semiovs.images.record_lines import parse_record, read_lines, relative_path
 
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 #: Folders beside `images` that hold no images to read: masks, and folders of other roles.

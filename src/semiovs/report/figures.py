@@ -9,6 +9,8 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from semiovs.control_characters import escape_lines
+
 
 def simplify_axes(axes: Any) -> None:
     """Remove frame and ticks from axes, and draw a light grid."""
@@ -22,8 +24,8 @@ def simplify_axes(axes: Any) -> None:
 
 
 def escape_math(text: str) -> str:
-    """Escape a text for a figure: its dollar signs are no formula."""
-    return text.replace("$", r"\$")
+    """Escape a text for a figure: its dollar signs are no formula, its control characters are spelled out."""
+    return escape_lines(text).replace("$", r"\$")
 
 
 def render_svg(figure: Figure) -> str:

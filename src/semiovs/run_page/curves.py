@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from semiovs.calibration.reliability import Reliability
-from semiovs.images.record_lines import escape_controls
 from semiovs.report.figures import escape_math, render_svg, simplify_axes
 from semiovs.run_page.run_record import Row, find_number
 
@@ -84,7 +83,7 @@ def plot_shares(rows: Sequence[Row], key: str, colors: Mapping[str, str]) -> str
     axes.stackplot(
         next(iter(thin.values()))[0],
         [100 * values for _, values in thin.values()],
-        labels=[escape_math(escape_controls(name)) for name in lines],
+        labels=[escape_math(name) for name in lines],
         colors=[color for _, color in lines.values()],
         linewidth=0.4,
         edgecolor="white",
@@ -110,7 +109,7 @@ def _plot_lines(
     for name, (steps, values) in there.items():
         ink = "#1d2129" if name == strong else next(inks)
         shape = marker or ("o" if len(steps) == 1 else "")
-        label = escape_math(escape_controls(name))
+        label = escape_math(name)
         axes.plot(
             steps, values, color=ink, linewidth=2.2 if name == strong else 1.3, marker=shape, markersize=4, label=label
         )
@@ -137,7 +136,7 @@ def plot_classes(rows: Sequence[Row], names: Sequence[str]) -> str:
     figure = Figure(figsize=(7, 0.9 + 0.24 * len(names)), layout="constrained")
     axes = figure.add_subplot()
     picture = axes.imshow(table, aspect="auto", cmap="viridis", vmin=0, vmax=100, interpolation="nearest")
-    axes.set_yticks(range(len(names)), [escape_math(escape_controls(name))[:40] for name in names], fontsize=8.5)
+    axes.set_yticks(range(len(names)), [escape_math(name)[:40] for name in names], fontsize=8.5)
     places = sorted({round(i * (len(found) - 1) / 5) for i in range(6)})
     axes.set_xticks(places, [str(found[i]["step"]) for i in places], fontsize=8)
     axes.set_xlabel("step", fontsize=9)

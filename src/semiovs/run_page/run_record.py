@@ -54,7 +54,7 @@ class RunRecord:
         return [
             row
             for row in self.rows
-            if row["kind"] == "eval" and "model" in row and find_number(row, "miou") is not None
+            if row["kind"] == "eval" and isinstance(row.get("model"), str) and find_number(row, "miou") is not None
         ]
 
     @cached_property

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semiovs.array_files import DAMAGE
 from semiovs.errors import DataError
 from semiovs.files import atomic_write
 from semiovs.images.containers.container import open_container, split_path
@@ -127,7 +127,7 @@ class ScanTable:
         try:
             with np.load(self.path(number), allow_pickle=False) as data:
                 return bool(str(data["mark"]) == mark)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except DAMAGE:
             return False
 
     def write(self, number: int, mark: str, rows: ScanRows, texts: Sequence[str]) -> None:
@@ -166,7 +166,7 @@ class ScanTable:
                 if str(data["mark"]) != mark:
                     raise DataError(f"{path}: made for other images or settings; run the same command again")
                 return {name: data[name] for name in names}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGE as error:
             raise DataError(f"{path}: cannot be read ({error}); remove it and run the same command again") from None
 
     def trim(self, count: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Any
 from semiovs.comparison.cell_files import CellFacts, read_facts
 from semiovs.errors import UsageError
 from semiovs.files import write_json, write_text
+from semiovs.report.csv_table import format_csv_rows
 from semiovs.study.learners import ARMS, BASE, LEARNERS, OOD, splits
 from semiovs.study.plan import StudyCell, StudyPlan
 
@@ -162,12 +161,22 @@ def _format_markdown(table: StudyTable) -> str:
 
 def _format_csv(table: StudyTable) -> str:
     """One line a finished training."""
-    out = io.StringIO()
-    lines = csv.writer(out, lineterminator="\n")
-    lines.writerow(["learner", "split", "arm", "seed", "best", "best_step", "last", "steps", "seconds", "published"])
+    head: list[object] = [
+        "learner",
+        "split",
+        "arm",
+        "seed",
+        "best",
+        "best_step",
+        "last",
+        "steps",
+        "seconds",
+        "published",
+    ]
+    rows: list[list[object]] = [head]
     for row in table.rows:
         for split, seeds in row.found.items():
             for seed, facts in seeds.items():
                 found = [facts.best, facts.best_step, facts.last, facts.steps, facts.seconds]
-                lines.writerow([row.learner, split, row.arm, seed, *found, row.published.get(split, "")])
-    return out.getvalue()
+                rows.append([row.learner, split, row.arm, seed, *found, row.published.get(split, "")])
+    return format_csv_rows(rows)

@@ -25,6 +25,9 @@ SUFFIXES = (".yaml", ".yml", *TEXT_SUFFIXES)
 #: Keys of YOLO's ``data.yaml`` beside ``names``, which do not concern the classes.
 _YOLO = frozenset({"path", "train", "val", "test", "nc", "download", "roboflow", "yaml_file", "task"})
 
+#: Problems of a file that are looked up in it; few of them are shown.
+_LOCATED = 100
+
 
 @dataclass(frozen=True)
 class VocabularyDocument:
@@ -145,8 +148,11 @@ def _sort_by_id(root: yaml.Node, source: ConfigSource) -> None:
 
 
 def _explain_problems(error: ValidationError, root: yaml.Node, source: ConfigSource) -> Iterator[str]:
-    for details in error.errors(include_url=False):
+    for number, details in enumerate(error.errors(include_url=False)):
         path = details["loc"]
+        if number >= _LOCATED:  # another file; these are counted, not shown
+            yield f"vocabulary: {source.label}: {path}: {details['type']}"
+            continue
         node, key = locate_value(root, path)
         what = explain_error(details)
         if details["type"] == "extra_forbidden":

@@ -148,7 +148,12 @@ def image_exists(path: Path) -> bool:
         DataError: the container cannot be read.
     """
     parts = split_path(path)
-    return path.exists() if parts is None else parts[1] in open_container(parts[0])
+    if parts is not None:
+        return parts[1] in open_container(parts[0])
+    try:
+        return path.exists()
+    except OSError:  # a name that no file system takes, or a folder that may not be looked into
+        return False
 
 
 def identify(path: Path) -> str:

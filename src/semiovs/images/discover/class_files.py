@@ -66,7 +66,7 @@ def read_numbered_classes(path: Path) -> FoundClasses | None:
     try:
         text = path.read_text("utf-8-sig")
         data = yaml.safe_load(text) if len(text) <= MAX_CHARACTERS else None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError, RecursionError):  # odd dates and numbers
         return None
     rows = (data.get("classes") or data.get("names")) if isinstance(data, dict) else None
     if not isinstance(rows, dict) or not all(isinstance(k, int) and isinstance(v, str) for k, v in rows.items()):
