@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 #: Kinds of the short form: three kills of a training and of a labelling, then damaged checkpoints.
 SHORT = ("kill-train", "kill-label", "corrupt-checkpoint", "corrupt-all")
@@ -49,7 +51,7 @@ def test_kills_and_corruptions_lose_nothing(work):
 def _one_weight(run: Path) -> None:
     path = run / "checkpoints" / "step-00000012.pt"
     state = torch.load(path, weights_only=True)
-    next(iter(state["optimizers"][0]["state"].values()))["momentum_buffer"].view(-1)[0] += 1e-6
+    next(iter(state["optimizers"][0]["state"].values()))["momentum_buffer"].add_(1e-6)
     torch.save(state, path)
 
 
@@ -120,6 +122,7 @@ def test_campaigns_of_two_seeds_add_up(work, tmp_path):
     both = join([work / "chaos.json", tmp_path / "second.json"])
     assert both["seed"] == [0, 1]
     assert [row["tried"] for row in both["kinds"]] == [6, 3, *(row["tried"] for row in first["kinds"][2:]), 3]
-    assert f"| kills | 9 | {9 - sum(row['too_late'] for row in both['kinds'])} | 3 | 3 | 0 |" in table(both)
+    late = sum(row["too_late"] for row in both["kinds"] if row["kind"].startswith("kill-"))
+    assert f"| kills | 9 | {9 - late} | 3 | 3 | 0 |" in table(both)
     with pytest.raises(SystemExit, match="the same trials count once"):
         join([work / "chaos.json", work / "chaos.json"])
