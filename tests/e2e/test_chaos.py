@@ -16,8 +16,8 @@ import torch
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-#: Kinds of the short form: three kills of a training and of a labelling, then damaged checkpoints.
-SHORT = ("kill-train", "kill-label", "corrupt-checkpoint", "corrupt-all")
+#: Kinds of the short form: three kills of a training and of a labelling, then a run without a whole checkpoint.
+SHORT = ("kill-train", "kill-label", "corrupt-all")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,7 +42,7 @@ def test_kills_and_corruptions_lose_nothing(work):
     result = json.loads((work / "chaos.json").read_text())
     rows = {row["kind"]: row for row in result["kinds"]}
     assert tuple(rows) == SHORT
-    assert [row["right"] for row in rows.values()] == [1, 1, 1, 1]
+    assert [row["right"] for row in rows.values()] == [1, 1, 1]
     assert rows["kill-train"]["tried"] == rows["kill-label"]["tried"] == 3
     assert rows["kill-train"]["too_late"] < 3, "at least one kill struck"
     assert not any(row["wrong"] or row["not_covered"] for row in rows.values())
