@@ -26,6 +26,7 @@ from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.batch_size import choose_batch_size
 from semiovs.ovs.label import drop_duplicates, label_images, require_same_images
+from semiovs.ovs.precision_agreement import LabelAgreement
 from semiovs.progress import Say, ShowProgress
 from semiovs.store import PseudoLabelStore
 
@@ -112,35 +113,48 @@ def run_on_ray(
     """
     if is_launched():
         raise UsageError("--engine ray starts its own processes: run it once, without torchrun")
-    teacher, description = build()
-    teacher.check_vocabulary(task.vocabulary)
-    size = batch_size or choose_batch_size(teacher.device)
-    gpus = int(teacher.device is not None and teacher.device.type == "cuda")
-    store = PseudoLabelStore.create(task.out, task.vocabulary, teacher=description)
-    agreement = say_agreement(teacher, task, say)
-    del teacher  # the actors have their own
-    unique, duplicates = drop_duplicates(task.images)
-    mine = unique[shard[0] :: shard[1]]
-    there = [record for record in mine if record.id in store]
-    require_same_images(store, there)
-    job = _Job(task, build, mine, size * max(1, BLOCK // size), {**work, "batch_size": size})
+    job, gpus, total, agreement = _prepare(task, build, shard, {**work, "batch_size": batch_size}, say)
+    mine, there, store = job.records, total["already"], PseudoLabelStore.open(task.out)
     begin = time.monotonic()
     reports: list[dict[str, Any]] = []
     with _cluster(gpus, workers) as actors, StopSignals(host=host) as signals, show("labelling on Ray") as progress:
         left = _find_blocks(job, store)
         for report in _run_blocks(job, left, actors, gpus):
             reports.append(report)
-            progress(len(there) + sum(done["new"] for done in reports), len(mine))
+            progress(there + sum(done["new"] for done in reports), len(mine))
             if signals.received or (deadline is not None and time.monotonic() >= deadline):
                 break
     store = PseudoLabelStore.open(task.out)
-    labeled = sum(record.id in store for record in mine) - len(there)
+    labeled = sum(record.id in store for record in mine) - there
     if len(reports) < len(left):
-        raise make_stop(signals, len(there) + labeled, len(mine), task)
+        raise make_stop(signals, there + labeled, len(mine), task)
     sweep_temporaries(task.out / "incoming")  # of actors that were killed here
     store.settle()
-    counts = {"labeled": labeled, "already": len(there), "duplicates": duplicates, "processes": actors}
-    return LabellingReport(task.out, {**counts, **_sum_up(reports, mine, labeled, time.monotonic() - begin)}, agreement)
+    total |= {"processes": actors, **_sum_up(reports, mine, labeled, time.monotonic() - begin)}
+    return LabellingReport(task.out, total, agreement)
+
+
+def _prepare(
+    task: LabellingTask, build: Build, shard: tuple[int, int], work: Mapping[str, Any], say: Say
+) -> tuple[_Job, int, dict[str, Any], LabelAgreement | None]:
+    """Make or check the store; gives the job, the GPUs of an actor, counts for the report, and what the teacher's
+    shortcuts change.
+
+    Raises:
+        SemiovsError: as `semiovs.engine.labelling.run_labelling`.
+    """
+    teacher, description = build()
+    teacher.check_vocabulary(task.vocabulary)
+    size = work["batch_size"] or choose_batch_size(teacher.device)
+    gpus = int(teacher.device is not None and teacher.device.type == "cuda")
+    store = PseudoLabelStore.create(task.out, task.vocabulary, teacher=description)
+    agreement = say_agreement(teacher, task, say)
+    unique, duplicates = drop_duplicates(task.images)
+    mine = unique[shard[0] :: shard[1]]
+    there = [record for record in mine if record.id in store]
+    require_same_images(store, there)
+    job = _Job(task, build, mine, size * max(1, BLOCK // size), {**work, "batch_size": size})
+    return job, gpus, {"already": len(there), "duplicates": duplicates}, agreement
 
 
 @contextmanager
@@ -222,6 +236,7 @@ def _sum_up(
     failed = [item for report in reports for item in report["failed"]]
     return {
         "listed": len(records),
+        "labeled": labeled,
         "failed": sorted(failed, key=lambda item: order[item["id"]]),
         "seconds": round(seconds, 3),
         "images_per_second": round(labeled / seconds, 2) if seconds > 0 else 0.0,

@@ -87,11 +87,10 @@ def label_images(
     """Label the images that the store lacks and add them to it; running it again resumes the job.
 
     batch_size: None: `choose_batch_size`. shard: (i, n) labels every n-th image from the i-th on; the same list gives
-    the same shards. Batches are cut from the whole shard, so that a resumed job forms the same batches. A batch that
-    does not fit into memory is split. threads: number of readers and of writers; None: one per core, up to 8. read:
-    path -> RGB image, such as `Collection.images.rgb`; None: `read_image`. stop: polled between batches; once true,
-    finished labels are written and the call returns. settle: put the index in order at the end; off where
-    further calls follow.
+    the same shards. Batches are cut from the whole shard, so that a resumed job forms the same batches; one that does
+    not fit into memory is split. threads: number of readers and of writers; None: one per core, up to 8. read: path ->
+    RGB image; None: `read_image`. stop: polled between batches; once true, finished labels are written and the call
+    returns. settle: put the index in order at the end; off where further calls follow.
 
     Raises:
         UsageError: a shard that does not exist; ConfigError: classes that the teacher cannot look for.

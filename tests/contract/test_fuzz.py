@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 case, targets, mutators, campaign = (
     importlib.import_module(f"benchmarks.fuzz.{name}") for name in ("case", "targets", "mutators", "campaign")
