@@ -12,6 +12,7 @@ from PIL import Image
 from semiovs.cli import app, console
 from semiovs.cli.app import main
 from semiovs.config.option_texts import parse_map
+from semiovs.control_characters import escape_controls
 from semiovs.errors import ConfigError
 from semiovs.vocab import Vocabulary
 
@@ -183,7 +184,7 @@ def test_dollars_in_class_names_are_no_formulas(data, capsys):
     for page in ("check.html", "card.html"):
         text = (data(names) / "page" / page).read_text()
         svg = text[text.index("<svg") :]
-        assert all(f">{console.escape_controls(name)}</text>" in svg for name in names)
+        assert all(f">{escape_controls(name)}</text>" in svg for name in names)
 
 
 def test_names_of_folders_that_are_no_text(data, capsys):
