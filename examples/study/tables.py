@@ -102,7 +102,9 @@ def draw_trainings(name: str, found: Mapping[str, Any], others: Mapping[str, Map
     }
     for variant, curve in curves.items():
         yield from ("", f"`{variant}`, by steps: " + ", ".join(f"{step}: {miou:.1f}" for step, miou in curve) + ".")
-    yield from ("", say_machines(found["machines"]), "")
+    done, planned = sum(map(len, found["trainings"].values())), len(found["item"]["variants"]) * found["item"]["seeds"]
+    left = "" if done == planned else f"{done} of {planned} trainings are finished. "
+    yield from ("", f"{left}{say_machines(found['machines'])}", "")
 
 
 def say_mean(scores: Sequence[float]) -> str:
