@@ -70,8 +70,7 @@ def test_the_study_is_prepared_and_its_queue_goes_on(data, tmp_path):
         {"compare": "pair", "name": "pair-decisive", "seeds": 2, "arms": ["unlabeled", "ood"]},
         {"trainings": "ablation", "beside": "pair", "arms": ["unlabeled", "ood"], "seeds": 1,
          "variants": {"half": ["ood.weight=0.5"],
-                      "selected": ["ood.images=../selected-23/manifest.jsonl", "data.outside=true"],
-                      "supervised": ["method=supervised", "ood=null"]}},
+                      "selected": ["ood.images=../selected-23/manifest.jsonl", "data.outside=true"]}},
     ]))  # fmt: skip
     ask = ["--queue", queue, "--out", out]
     assert run("run.py", work, data, *SETTINGS, *ask, "--budget", "0.1").returncode == 75
@@ -80,8 +79,8 @@ def test_the_study_is_prepared_and_its_queue_goes_on(data, tmp_path):
     pair, ablation = (json.loads((out / f"{name}.json").read_text()) for name in ("pair", "ablation"))
     assert [arm["name"] for arm in pair["arms"]] == ["unlabeled", "ood", "teacher"]
     assert pair["arms"][2]["mean"] > 90  # its labels are the truth but for rounding
-    assert list(ablation["trainings"]) == ["half", "selected", "supervised"]
-    assert [step for step, _ in ablation["trainings"]["supervised"]["0"]["curve"]] == [2]
+    assert list(ablation["trainings"]) == ["half", "selected"]
+    assert [step for step, _ in ablation["trainings"]["half"]["0"]["curve"]] == [2]
     assert [len(arm["by_seed"]) for arm in json.loads((out / "pair-decisive.json").read_text())["arms"]] == [2, 2]
     assert ablation["machines"][0]["cpu"]["count"] >= 1
     assert str(tmp_path) not in (out / "pair.json").read_text()
