@@ -175,7 +175,7 @@ def _cluster(gpus: int, workers: int | None) -> Iterator[int]:
         local = {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}  # options of a cluster of our own
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             reason = str(error).splitlines()[0][:200]
             raise UsageError(f"RAY_ADDRESS: the Ray cluster cannot be joined: {reason}") from None
     logging.getLogger("ray.data").setLevel(logging.ERROR)
