@@ -44,8 +44,8 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     return input * (keep.to(input) * 2.0)[:, :, None, None]
 
 
-def _image(name: str) -> Tensor:
-    return normal(name, (2, 3, SIZE, SIZE))
+def _image(name: str, dtype: torch.dtype) -> Tensor:
+    return normal(name, (2, 3, SIZE, SIZE)).to(dtype)
 
 
 def _valid(*holes: tuple[int, slice, slice]) -> Tensor:
@@ -55,13 +55,13 @@ def _valid(*holes: tuple[int, slice, slice]) -> Tensor:
     return valid
 
 
-def batch(*, unlabeled: int | None, ood: bool) -> Batch:
-    """The recorded batch with `unlabeled` strong views (None: labelled images alone)."""
+def batch(*, unlabeled: int | None, ood: bool, dtype: torch.dtype) -> Batch:
+    """The recorded batch with `unlabeled` strong views (None: labelled images alone), its images in `dtype`."""
     every = slice(None)
     mask = block_mask("mask_x")
     mask[:, :, 60:] = 255
     mask[0, :7] = 255
-    labeled = Labeled(_image("img_x"), mask)
+    labeled = Labeled(_image("img_x", dtype), mask)
     if unlabeled is None:
         return Batch(labeled)
     # rows/columns of the recorded boxes as x0, y0, x1, y1
@@ -70,14 +70,14 @@ def batch(*, unlabeled: int | None, ood: bool) -> Batch:
     boxes = (box1, box2)[:unlabeled]
     names = ("s1", "s2")[:unlabeled]
     u = Unlabeled(
-        _image("img_u_w"),
-        tuple(_image(f"img_u_{n}") for n in names),
+        _image("img_u_w", dtype),
+        tuple(_image(f"img_u_{n}", dtype) for n in names),
         _valid((0, slice(56, None), every), (1, every, slice(61, None))),
         boxes,
     )
     mixing = Unlabeled(
-        _image("img_u_w_mix"),
-        tuple(_image(f"img_u_{n}_mix") for n in names),
+        _image("img_u_w_mix", dtype),
+        tuple(_image(f"img_u_{n}_mix", dtype) for n in names),
         _valid((0, slice(62, None), every), (1, every, slice(53, None))),
         tuple(torch.zeros_like(box) for box in boxes),
     )
@@ -86,8 +86,8 @@ def batch(*, unlabeled: int | None, ood: bool) -> Batch:
     valid = _valid((0, every, slice(50, None)), (1, slice(10, 25), slice(10, 25)))
     label = block_mask("mask_u_ood").where(valid, 255)
     o = OpenVocab(
-        _image("img_u_w_ood"),
-        tuple(_image(f"img_u_{n}_ood") for n in names),
+        _image("img_u_w_ood", dtype),
+        tuple(_image(f"img_u_{n}_ood", dtype) for n in names),
         label,
         torch.full(label.shape, 0.25),  # as published the confidence is 1 whatever the store says
         valid,

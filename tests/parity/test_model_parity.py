@@ -1,4 +1,8 @@
-"""The network computes what the published one computes: recorded features, logits, statistics, perturbed decoding."""
+"""The network computes what the published one computes: recorded features, logits, statistics, perturbed decoding.
+
+Training mode was recorded in float64 and is computed in float64 here: with batches of two, BatchNorm amplifies the rounding
+of float32 to 1e-3 of the logits of a ResNet-101, and the rounding is another on every kind of processor.
+"""
 
 import zlib
 from pathlib import Path
@@ -20,6 +24,9 @@ NETWORKS = {
     "xception": ("xception65", 81, 8, (0, 1)),
 }
 CASES = [(name, size) for name in NETWORKS for size in ((65, 65), (96, 64)) if name != "xception" or size == (65, 65)]
+
+#: Largest deviation as a share of the largest magnitude.
+FLOAT32, FLOAT64 = 1e-5, 1e-6
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +59,10 @@ def network(name: str, training: bool) -> Segmenter:
     encoder, classes, _, _ = NETWORKS[name]
     model = build_segmenter("deeplabv3plus", num_classes=classes, encoder=encoder)
     fill_(model, 0)
-    return model.train(training)
+    return model.double().train() if training else model.eval()
 
 
-def assert_near(actual: Tensor | float, expected: np.ndarray, rtol: float = 1e-3) -> None:
+def assert_near(actual: Tensor | float, expected: np.ndarray, rtol: float) -> None:
     """Largest deviation below `rtol` of the largest magnitude (activations cross zero)."""
     actual, expected = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
     assert actual.shape == expected.shape
@@ -78,37 +85,31 @@ def test_evaluation_forward(recorded, name, size):
     for index, level in enumerate(levels):
         feature = maps[level]
         assert list(feature.shape) == recorded[f"{prefix}_feat{index}_shape"].tolist()
-        assert_near(feature.double().norm(), recorded[f"{prefix}_feat{index}_norm"])
+        assert_near(feature.double().norm(), recorded[f"{prefix}_feat{index}_norm"], FLOAT32)
         sample = feature.flatten()[:: max(feature.numel() // 64, 1)][:64]
-        assert_near(sample, recorded[f"{prefix}_feat{index}_sample"])
+        assert_near(sample, recorded[f"{prefix}_feat{index}_sample"], FLOAT32)
     logits = model(x)
-    assert_near(logits[:, :, ::stride, ::stride], recorded[f"{prefix}_logits_s{stride}"])
-    assert_near(logits.double().norm(), recorded[f"{prefix}_logits_norm"])
+    assert_near(logits[:, :, ::stride, ::stride], recorded[f"{prefix}_logits_s{stride}"], FLOAT32)
+    assert_near(logits.double().norm(), recorded[f"{prefix}_logits_norm"], FLOAT32)
 
 
 @pytest.mark.parametrize(("name", "size"), CASES)
 @torch.no_grad()
-def test_training_forward_and_running_statistics(recorded, name, size):
-    model, prefix, stride = network(name, training=True), f"{name}/{size[0]}x{size[1]}/train", NETWORKS[name][2]
-    logits = model(image(size))
-    assert_near(logits[:, :, ::stride, ::stride], recorded[f"{prefix}_logits_s{stride}"])
-    assert_near(logits.double().norm(), recorded[f"{prefix}_logits_norm"])
-    assert_near(model.fuse[1].running_mean.double().norm(), recorded[f"{prefix}_after_running_mean_norm"])
-    assert_near(model.fuse[1].running_var.double().norm(), recorded[f"{prefix}_after_running_var_norm"])
-
-
-@pytest.mark.parametrize(("name", "size"), CASES)
-@torch.no_grad()
-def test_decoding_with_perturbed_features(recorded, monkeypatch, name, size):
-    """Clean and perturbed maps are decoded as one doubled batch: BatchNorm sees both."""
+def test_training_forward(recorded, monkeypatch, name, size):
+    """Logits and running statistics; then clean and perturbed maps decoded as one doubled batch: BatchNorm sees both."""
     monkeypatch.setattr(torch.nn.functional, "dropout2d", perturbed_dropout)
     model, prefix, stride = network(name, training=True), f"{name}/{size[0]}x{size[1]}/train", NETWORKS[name][2]
-    features = model.encode(image(size))
+    features = model.encode(image(size).double())
+    logits = model.decode(features, size)
+    assert_near(logits[:, :, ::stride, ::stride], recorded[f"{prefix}_logits_s{stride}"], FLOAT64)
+    assert_near(logits.norm(), recorded[f"{prefix}_logits_norm"], FLOAT64)
+    assert_near(model.fuse[1].running_mean.norm(), recorded[f"{prefix}_after_running_mean_norm"], FLOAT64)
+    assert_near(model.fuse[1].running_var.norm(), recorded[f"{prefix}_after_running_var_norm"], FLOAT64)
     dropped = [torch.nn.functional.dropout2d(f, 0.5) for f in features]
     doubled = tuple(torch.cat(pair) for pair in zip(features, dropped, strict=True))
     clean, perturbed = model.decode(doubled, size).chunk(2)
-    assert_near(clean[:, :, ::stride, ::stride], recorded[f"{prefix}_fp_logits_s{stride}"])
-    assert_near(perturbed[:, :, ::stride, ::stride], recorded[f"{prefix}_fp_pert_logits_s{stride}"])
+    assert_near(clean[:, :, ::stride, ::stride], recorded[f"{prefix}_fp_logits_s{stride}"], FLOAT64)
+    assert_near(perturbed[:, :, ::stride, ::stride], recorded[f"{prefix}_fp_pert_logits_s{stride}"], FLOAT64)
 
 
 class ContextNet(torch.nn.Module):

@@ -1,4 +1,8 @@
-"""One optimiser step of each method against the numbers recorded from the reference programs."""
+"""One optimiser step of each method against the numbers recorded from the reference programs.
+
+Both are in float64: in float32, BatchNorm over batches of two amplifies rounding to 1e-3 of the logits, and rounding is
+another on every kind of processor.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +71,7 @@ def network(seed: int, scale: float) -> Segmenter:
     fill_(segmenter, seed)
     with torch.no_grad():
         segmenter.classifier.weight *= scale  # type: ignore[operator, union-attr]
-    return segmenter
+    return segmenter.double()
 
 
 class Recorder:
@@ -126,7 +130,7 @@ def ran(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, np.ndarray], 
     (optimizer,) = method.optimizers(OptimConfig(lr=1e-3, head_lr_multiplier=10.0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.functional, "dropout2d", dropout2d)
-        step = method(batch(unlabeled=strong, ood=ood), Progress(0, 100, epoch=1, total_epochs=4))
+        step = method(batch(unlabeled=strong, ood=ood, dtype=torch.float64), Progress(0, 100, epoch=1, total_epochs=4))
     step.terms.total().backward()
     optimizer.step()
     return case, golden, method, step, recorder
@@ -137,12 +141,12 @@ def test_losses(ran: Any) -> None:
     names = CASES[case][3]
     assert set(step.terms) == set(names)
     for ours, theirs in names.items():
-        np.testing.assert_allclose(step.terms[ours].value.item(), golden[f"loss/{theirs}"], rtol=2e-3, err_msg=ours)
-    np.testing.assert_allclose(step.terms.total().item(), golden["loss/total_loss"], rtol=2e-3)
+        np.testing.assert_allclose(step.terms[ours].value.item(), golden[f"loss/{theirs}"], rtol=1e-6, err_msg=ours)
+    np.testing.assert_allclose(step.terms.total().item(), golden["loss/total_loss"], rtol=1e-6)
     if "loss/mask_ratio" in golden:
-        np.testing.assert_allclose(step.log["mask_ratio"].item(), golden["loss/mask_ratio"], atol=3e-4)
+        np.testing.assert_allclose(step.log["mask_ratio"].item(), golden["loss/mask_ratio"], atol=1e-7)
     if "loss/mask_ratio_prev" in golden:
-        np.testing.assert_allclose(step.log["mask_ratio_prev"].item(), golden["loss/mask_ratio_prev"], atol=3e-4)
+        np.testing.assert_allclose(step.log["mask_ratio_prev"].item(), golden["loss/mask_ratio_prev"], atol=1e-7)
 
 
 def test_weights_and_normaliser(ran: Any) -> None:
@@ -156,7 +160,7 @@ def test_weights_and_normaliser(ran: Any) -> None:
         ours = [w * v.item() for n, (w, v) in step.terms.items() if belongs(n)]
         assert bool(ours) == (f"loss/{theirs}" in golden)
         if ours:
-            np.testing.assert_allclose(sum(ours), golden[f"loss/{theirs}"], rtol=2e-3)
+            np.testing.assert_allclose(sum(ours), golden[f"loss/{theirs}"], rtol=1e-6)
 
 
 def test_gradients(ran: Any) -> None:
@@ -166,7 +170,7 @@ def test_gradients(ran: Any) -> None:
     for key in (k for k in golden if k.startswith("gradnorm/")):
         name = key.removeprefix("gradnorm/")
         ours = torch.stack([g.norm() for g in gradients.values()]).norm() if name == "ALL" else gradients[name].norm()
-        np.testing.assert_allclose(float(ours), golden[key], rtol=2e-2, err_msg=name)
+        np.testing.assert_allclose(float(ours), golden[key], rtol=1e-6, err_msg=name)
 
 
 def test_parameters_and_buffers_after_the_step(ran: Any) -> None:
@@ -174,7 +178,7 @@ def test_parameters_and_buffers_after_the_step(ran: Any) -> None:
     state = method.student.state_dict()
     for key in (k for k in golden if k.startswith("after/norm/")):
         name = key.removeprefix("after/norm/")
-        np.testing.assert_allclose(float(state[name].norm()), golden[key], rtol=1e-3, err_msg=name)
+        np.testing.assert_allclose(float(state[name].norm()), golden[key], rtol=1e-6, err_msg=name)
     assert state["backbone.bn1.num_batches_tracked"] == golden["after/num_batches_tracked"]
     assert state["fuse.1.num_batches_tracked"] == golden["after/num_batches_tracked_head"]
 
@@ -184,8 +188,7 @@ def test_pseudo_labels(ran: Any) -> None:
     recorded = {k.removeprefix("map/") for k in golden if k.startswith("map/")}
     assert recorded == set(MAPS.get(case, {})) | set(IGNORES.get(case, {}))
     for theirs, ours in MAPS.get(case, {}).items():
-        wrong = int((step.pseudo[ours].label.numpy() != golden[f"map/{theirs}"]).sum())
-        assert wrong <= 2, f"{theirs}: {wrong} pixels differ"
+        np.testing.assert_array_equal(step.pseudo[ours].label.numpy(), golden[f"map/{theirs}"], err_msg=theirs)
     for theirs, ours in IGNORES.get(case, {}).items():
         np.testing.assert_array_equal(~step.pseudo[ours].valid.numpy(), golden[f"map/{theirs}"] == 255, err_msg=theirs)
     names = {"conf_u_w": "w", "conf_u_w_mix": "w_mix", "conf_u_w_cutmixed1_ood": "ood_s1", "conf_u_w_prev": "w_prev"}
@@ -193,7 +196,7 @@ def test_pseudo_labels(ran: Any) -> None:
     for theirs, ours in names.items():
         if f"conf8/{theirs}" in golden:
             confidence = step.pseudo[ours].confidence[:, ::8, ::8]
-            np.testing.assert_allclose(confidence, golden[f"conf8/{theirs}"], rtol=1e-3, atol=1e-4, err_msg=theirs)
+            np.testing.assert_allclose(confidence, golden[f"conf8/{theirs}"], rtol=1e-6, err_msg=theirs)
 
 
 def test_logits_of_every_pass(ran: Any) -> None:
@@ -223,7 +226,7 @@ def test_logits_of_every_pass(ran: Any) -> None:
             if f"logit16/{name}" in golden:
                 theirs = golden[f"logit16/{name}"]
                 scale = np.abs(theirs).max()
-                np.testing.assert_allclose(ours[:, :, ::16, ::16] / scale, theirs / scale, atol=1e-3, err_msg=name)
+                np.testing.assert_allclose(ours[:, :, ::16, ::16] / scale, theirs / scale, atol=1e-6, err_msg=name)
                 compared += 1
     assert compared == sum(k.startswith("logit16/") for k in golden)
 
@@ -238,7 +241,7 @@ def test_strong_images_are_mixed_in_the_published_order(ran: Any) -> None:
     }[case.replace("prevmatch", "unimatch")]
     for number, start, name in names:
         sums = recorder.images[number][start : start + 2].double().sum(dim=(1, 2, 3))
-        np.testing.assert_allclose(sums, golden[f"mixedsum/{name}"], rtol=1e-3, atol=0.05, err_msg=name)
+        np.testing.assert_allclose(sums, golden[f"mixedsum/{name}"], rtol=1e-6, atol=0.05, err_msg=name)
     assert len(names) == sum(k.startswith("mixedsum/") for k in golden)
 
 
