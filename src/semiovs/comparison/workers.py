@@ -319,7 +319,7 @@ def _train_cell(plan: Queue, cell: Training, machine: Machine, number: int) -> N
     loaded, directory = plan.load(cell), plan.directory(cell)
     run, command = Run(directory), ["semiovs", *plan.command]
     device = _choose_device(loaded.config.train.device, machine.first_device + number, torch.cuda.device_count())
-    begun = run.config.is_file() and Checkpoints(run.checkpoints, keep_last=1).newest_path() is not None
+    begun = run.config.is_file() and Checkpoints(run.checkpoints).newest_path() is not None
     if begun:
         training.resume(directory, device, command)
     else:

@@ -301,6 +301,15 @@ class TrainConfig(Section):
     save_every: Int = Field(500, ge=1, description="steps between checkpoints")
     keep_every: Int | None = Field(None, ge=1, description="checkpoints at multiples of this are never removed")
     keep_last: Int = Field(2, ge=1, description="newest checkpoints that are kept")
+    keep_best: Int | None = Field(
+        None, ge=1, description="checkpoints that were the best when they were scored: the last so many are kept too"
+    )
+    keep_gib: float | None = Field(
+        None,
+        gt=0,
+        description="GiB that the checkpoints may take, best.pt and one that is being written not counted: older ones "
+        "are removed, whatever else keeps them, but never the newest",
+    )
     nonfinite: Literal["raise", "skip"] = Field("raise", description="what to do when the loss is not finite")
     max_skipped: Int = Field(20, ge=0, description="skip: give up after this many in a row")
 

@@ -14,12 +14,14 @@ from typing import IO, Any, cast
 
 import torch
 
+from semiovs.engine.retention import Retention
 from semiovs.errors import WeightsError
 from semiovs.files import atomic_write, sweep_temporaries, temporary_beside, write_text
 from semiovs.models.weights import checksum_file, read_checkpoint
 
 log = logging.getLogger(__name__)
 
+_BEST_STEPS = "best-steps.txt"
 _NAME = re.compile(r"step-(\d{8,})\.pt")
 #: What earlier versions left behind when they were killed while they linked: the process's number behind the name.
 OLD_TEMPORARY = re.compile(r"(last|best)\.pt\.\d+")
@@ -28,13 +30,12 @@ OLD_TEMPORARY = re.compile(r"(last|best)\.pt\.\d+")
 class Checkpoints:
     """Directory with `step-%08d.pt`, a `.sha256` beside each, `last.pt` (a link) and `best.pt`.
 
-    Kept are the `keep_last` newest and those at multiples of `keep_every`.
+    `retention` says which are kept. Where it keeps former best ones, `best-steps.txt` lists them.
     """
 
-    def __init__(self, directory: Path, *, keep_last: int = 2, keep_every: int | None = None) -> None:
+    def __init__(self, directory: Path, retention: Retention | None = None) -> None:
         self.directory = directory
-        self.keep_last = keep_last
-        self.keep_every = keep_every
+        self.retention = retention or Retention()
 
     def sweep(self) -> None:
         """Remove half-written files of a killed process; called once at the start, by the only writer."""
@@ -66,7 +67,10 @@ class Checkpoints:
                 log.warning("%s is damaged; set aside as %s.damaged", path, path.name)
         if self.path(step).exists():
             self._link(self.path(step), self.directory / "last.pt")
-        if best is None or self._find_step(self.directory / "best.pt") == best:
+        if best is None:
+            return
+        self._remember_best(best)
+        if self._find_step(self.directory / "best.pt") == best:
             return
         if self._find_step(self.path(best)) != best:
             log.warning("%s: the checkpoint of the best evaluation (step %d) is gone", self.directory / "best.pt", best)
@@ -108,6 +112,7 @@ class Checkpoints:
             self._link(path, self.directory / "last.pt")
             if best:
                 self._copy(path, self.directory / "best.pt")
+                self._remember_best(step)
         except (OSError, RuntimeError) as error:
             raise WeightsError(
                 f"{path}: the checkpoint could not be written: {error}; earlier ones are intact"
@@ -165,11 +170,28 @@ class Checkpoints:
         temporary.replace(copy)
         write_text(sidecar, line)
 
+    def _remember_best(self, step: int) -> None:
+        """Note that `step` was the best so far; later ones are not of this run's course."""
+        if self.retention.best and self._list_best()[-1:] != [step]:
+            before = [str(each) for each in self._list_best() if each < step]
+            write_text(self.directory / _BEST_STEPS, "\n".join([*before, str(step)]) + "\n")
+
+    def _list_best(self) -> list[int]:
+        """Steps that were the best when they were scored, as far as they were remembered."""
+        try:
+            words = (self.directory / _BEST_STEPS).read_text("utf-8", errors="replace").split()
+        except OSError:
+            return []
+        return [int(word) for word in words if word.isascii() and word.isdigit()]
+
     def _remove_old(self, newest: int) -> None:
-        """Remove all but the newest checkpoints up to step `newest`; later ones are not of this run's course."""
-        for step in [step for step in self.steps() if step <= newest][: -self.keep_last]:
-            if self.keep_every and step % self.keep_every == 0:
-                continue
+        """Remove what `retention` does not keep up to step `newest`; later ones are not of this run's course."""
+        sizes = {}
+        for step in self.steps():
+            with suppress(OSError):
+                if step <= newest:
+                    sizes[step] = self.path(step).stat().st_size
+        for step in self.retention.choose_removed(sizes, self._list_best()):
             for path in (self.path(step), checksum_file(self.path(step))):
                 with suppress(OSError):  # a file that cannot be removed is no reason to stop training
                     path.unlink()

@@ -32,6 +32,8 @@ CHANGEABLE_KEYS = (
     "train.save_every",
     "train.keep_every",
     "train.keep_last",
+    "train.keep_best",
+    "train.keep_gib",
     "train.nonfinite",
     "train.max_skipped",
     "train.recompute",

@@ -218,9 +218,10 @@ def _estimate_disk(experiment: Experiment) -> int:
     trained = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
     steps = experiment.recipe.total_steps
     forever = steps // train.keep_every if train.keep_every else 0
-    kept = min(train.keep_last, -(-steps // train.save_every)) + 2 + forever
-    found: int = kept * (state + _MOMENTS[experiment.config.optim.name] * trained)
-    return found
+    kept = min(train.keep_last + (train.keep_best or 0), -(-steps // train.save_every)) + forever
+    each: int = state + _MOMENTS[experiment.config.optim.name] * trained
+    bytes_kept = kept * each if train.keep_gib is None else min(kept * each, max(each, int(train.keep_gib * 2**30)))
+    return bytes_kept + 2 * each
 
 
 def _measure_memory(world: World) -> float | None:

@@ -28,6 +28,7 @@ from semiovs.engine.hooks import CheckpointHook, EstimateHook, EvaluationHook, H
 from semiovs.engine.host import COMMAND, Host
 from semiovs.engine.loop import SCORES, Hook, Learner, fit
 from semiovs.engine.rehearsal import FEWEST, Score, Scored, rehearse
+from semiovs.engine.retention import Retention
 from semiovs.engine.run import Run, read_metrics
 from semiovs.engine.run_data import find_training_size, keep_data, require_root, require_same_data
 from semiovs.engine.run_writers import RunWriters, choose_shown, make_writers
@@ -146,7 +147,9 @@ def _build_continued(config: Config, run: Run, world: World, *, changed_data: bo
 
 
 def _open_checkpoints(config: Config, run: Run) -> Checkpoints:
-    return Checkpoints(run.checkpoints, keep_last=config.train.keep_last, keep_every=config.train.keep_every)
+    train = config.train
+    kept = Retention(train.keep_last, train.keep_every, train.keep_best, train.keep_gib)
+    return Checkpoints(run.checkpoints, kept)
 
 
 def _train(experiment: Experiment, run: Run, host: Host) -> TrainingResult:

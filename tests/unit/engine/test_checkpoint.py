@@ -21,6 +21,7 @@ from semiovs.engine.checkpoint_state import (
     restore,
 )
 from semiovs.engine.loop import BestScore, Learner, fit
+from semiovs.engine.retention import Retention
 from semiovs.errors import ConfigError, WeightsError
 from semiovs.models.weights import read_checkpoint
 from unit.toy_learner import CPU, batches, learner_of, recipe_of
@@ -79,7 +80,7 @@ def test_bytes_do_not_depend_on_the_route_to_a_state():
 
 
 def test_retention_keeps_the_newest_the_multiples_and_the_best(tmp_path):
-    checkpoints = Checkpoints(tmp_path, keep_last=2, keep_every=30)
+    checkpoints = Checkpoints(tmp_path, Retention(last=2, every=30))
     learner = trained()
     for step in (10, 20, 30, 40, 50):
         learner.step = step
@@ -89,6 +90,30 @@ def test_retention_keeps_the_newest_the_multiples_and_the_best(tmp_path):
     assert (tmp_path / "last.pt").readlink() == Path("step-00000050.pt")
     assert read_checkpoint(tmp_path / "best.pt")["step"] == 20
     assert sorted(p.name for p in tmp_path.iterdir() if "tmp" in p.name) == []
+
+
+def test_former_best_checkpoints_are_kept_and_remembered_by_the_next_process(tmp_path):
+    learner = trained()
+    for step in (10, 20, 30, 40, 50, 60):
+        learner.step = step
+        again = Checkpoints(tmp_path, Retention(last=1, best=2))
+        again.save(pack(learner, IDENTITY), step, best=step in (10, 20, 40))
+    assert again.steps() == [20, 40, 60]
+    assert (tmp_path / "best-steps.txt").read_text().split() == ["10", "20", "40"]
+    again.continue_from(30, 20)  # the run goes on from an earlier step: what came later is not of its course
+    assert (tmp_path / "best-steps.txt").read_text().split() == ["10", "20"]
+
+
+def test_a_budget_of_disk_removes_the_oldest_but_never_the_newest(tmp_path):
+    write(Checkpoints(tmp_path), 10)
+    size = Checkpoints(tmp_path).path(10).stat().st_size
+    few = Checkpoints(tmp_path, Retention(last=9, every=10, most_gib=2.5 * size / 2**30))
+    write(few, 20, 30, 40)
+    assert few.steps() == [30, 40]
+    none = Checkpoints(tmp_path, Retention(last=9, most_gib=1e-12))
+    write(none, 50)
+    assert none.steps() == [50]
+    assert read_checkpoint(tmp_path / "last.pt")["step"] == 50
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "no sidecar", "empty sidecar", "text"])
@@ -263,15 +288,15 @@ def test_what_old_versions_left_behind_is_swept(tmp_path):
 
 
 def test_damaged_later_checkpoints_do_not_push_fresh_ones_out(tmp_path, caplog):
-    checkpoints = Checkpoints(tmp_path, keep_last=2)
+    checkpoints = Checkpoints(tmp_path, Retention(last=2))
     write(checkpoints, 10, 20, 30)
     for step in (20, 30):
         checkpoints.path(step).write_bytes(b"")
     learner = trained()
     learner.step = 10
-    Checkpoints(tmp_path, keep_last=3).save(pack(learner, IDENTITY), 10)
+    Checkpoints(tmp_path, Retention(last=3)).save(pack(learner, IDENTITY), 10)
     assert checkpoints.steps() == [10, 20, 30]
-    again = Checkpoints(tmp_path, keep_last=2)
+    again = Checkpoints(tmp_path, Retention(last=2))
     assert again.load_newest()["step"] == 10
     with caplog.at_level(logging.WARNING, logger="semiovs"):
         again.continue_from(10, None)

@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run.metrics.write_text("".join(json.dumps(each) + "\n" for each in ROWS))
     run.evaluation.write_text(json.dumps({"last": {"student": ROWS[4]}, "best": ROWS[2]}))
     run.checkpoints.mkdir()
-    files = Checkpoints(run.checkpoints, keep_last=2)
+    files = Checkpoints(run.checkpoints)
     for step in (2, 4, 6):
         files.save({"card": card.as_json(), "method": {}, "step": step}, step, best=step == 4)
     DataFingerprint({"labeled": {"a": "1"}}).write(run.data)
