@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compared = replace_part(exported, "exports", exports.table(_read(exports.OUT)))
     told = reliability.PAGE.read_text("utf-8")
     campaign = replace_part(told, "chaos", reliability.table(_read(reliability.RESULT)))
+    campaign = replace_part(campaign, "soak", reliability.soak_table(_read(reliability.SOAK)))
     if check:
         return int((before, exported, told) != (after, compared, campaign))
     reliability.PAGE.write_text(campaign, "utf-8")

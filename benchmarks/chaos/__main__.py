@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _campaign(chosen: Sequence[Kind], given: argparse.Namespace, work: Path) -> int:
     work.mkdir(parents=True, exist_ok=True)
     before, begin = machine.load(), time.monotonic()
-    rows = {each.name: _empty_row(each) for each in chosen}
+    rows = {each.name: empty_row(each) for each in chosen}
     world = World(work, fresh=given.fresh)
     end = begin + 60 * given.budget if given.budget is not None else float("inf")
 
@@ -139,7 +139,7 @@ def anonymous(text: str, world: World) -> str:
     return text.replace(f"-{host}-", "-HOST-").replace(f".{host}.", ".HOST.").replace(f" on {host}", " on HOST")
 
 
-def _empty_row(each: Kind) -> dict[str, Any]:
+def empty_row(each: Kind) -> dict[str, Any]:
     counts = {"trials": 0, "tried": 0, "too_late": 0, "right": 0}
     return {"kind": each.name, "harm": each.harm, **counts, "wrong": [], "seconds": 0.0, "not_covered": ""}
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.joining import each
+from benchmarks.chaos.soak import BOUNDS, describe
 
 PAGE = Path("docs/reliability.md")
 RESULT = Path("docs/results/chaos.json")
+SOAK = Path("docs/results/soak.json")
 #: Family -> the beginnings of the names of its kinds.
 _FAMILIES = {
     "kills": ("kill-",),
@@ -45,6 +47,26 @@ def table(result: Mapping[str, Any] | None) -> list[str]:
         lines.append(f"| `{row['kind']}` | {row['harm']} | {' | '.join(map(str, numbers))} |")
     lacking = [f"- `{row['kind']}`: {row['not_covered']}" for row in rows if row["not_covered"]]
     return [*lines, *(["", "Not covered on that machine:", "", *lacking] if lacking else []), *_wrong(rows)]
+
+
+def soak_table(result: Mapping[str, Any] | None) -> list[str]:
+    """What the process that stays held, and what became of those that were killed beside it."""
+    if result is None:
+        return ["*not yet run*"]
+    hardware, rows = result["hardware"], result["kinds"]
+    tried, right = (sum(row[name] for row in rows) for name in ("tried", "right"))
+    lines = [
+        f"Measured on {result['date']}: {result['rounds']} rounds in {result['seconds'] / 60:.0f} minutes, "
+        f"{hardware['cpu']}, {hardware['cores']} cores (load average {result['load']['before'][0]:g} to "
+        f"{result['load']['after'][0]:g}). Beside it {tried} harms in {sum(row['trials'] for row in rows)} trials, "
+        f"of which {right} ended as undisturbed.",
+        "",
+        "| held | second quarter -> last quarter | may rise by |",
+        "|---|---:|---:|",
+    ]
+    names = {name: name.replace("_mb", ", MB").replace("_", " ") for name in BOUNDS}
+    lines += [f"| {names[n]} | {describe(result['samples'], n)} | {bound:g} |" for n, bound in BOUNDS.items()]
+    return [*lines, *_wrong(rows)]
 
 
 def _line(name: str, rows: Sequence[Mapping[str, Any]]) -> str:

@@ -126,3 +126,17 @@ def test_campaigns_of_two_seeds_add_up(work, tmp_path):
     assert f"| kills | 9 | {9 - late} | 3 | 3 | 0 |" in table(both)
     with pytest.raises(SystemExit, match="the same trials count once"):
         join([work / "chaos.json", work / "chaos.json"])
+
+
+def test_what_grows_over_the_rounds_is_named():
+    from benchmarks.chaos.soak import BOUNDS, grown
+
+    flat = [dict.fromkeys(BOUNDS, 40.0) for _ in range(12)]
+    assert grown(flat) == {}
+    begins_higher = [sample | {"handles": 90.0} if number < 3 else sample for number, sample in enumerate(flat)]
+    assert grown(begins_higher) == {}, "the first quarter warms up"
+    leaks = [sample | {"memory_mb": 40.0 + 4 * number} for number, sample in enumerate(flat)]
+    assert grown(leaks) == {"memory_mb": "56 -> 80"}
+    one_file = [sample | {"temporary_files": 41.0} if number > 8 else sample for number, sample in enumerate(flat)]
+    assert set(grown(one_file)) == {"temporary_files"}
+    assert grown(leaks[:7]) == {}, "too few rounds to tell"
