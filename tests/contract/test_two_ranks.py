@@ -19,9 +19,6 @@ from semiovs.methods import Method, Progress, corrmatch, memory
 from semiovs.methods.allspark import AllSpark
 from semiovs.methods.draws import Draws
 
-#: One process of the test run, which computes `two_ranks` once.
-pytestmark = pytest.mark.xdist_group("two ranks")
-
 PROGRESS = Progress(1, 10)
 CASES = [(name, arm, normalise) for name in METHOD_NAMES for arm in ARMS for normalise in ("rank", "global")]
 #: A threshold that moves far enough in one step for the ranks to notice whose confidence it follows.

@@ -75,7 +75,6 @@ def result(tmp_path_factory):
     return json.loads(out.read_text("utf-8"))
 
 
-@pytest.mark.xdist_group("benchmark result")
 def test_every_subject_gives_rows(result):
     assert list(result["subjects"]) == ["loader", "step", "counts", "cutmix", "precision", "label"]
     rows = rows_of(result)
@@ -89,7 +88,6 @@ def test_every_subject_gives_rows(result):
     assert all(set(part) == {"date", "load", "rows"} for part in result["subjects"].values())
 
 
-@pytest.mark.xdist_group("benchmark result")
 def test_ratios_say_how_many_times_better(result):
     rows = rows_of(result)
     assert {"CPU s" in row["unit"] for row in rows} == {True, False}
@@ -98,7 +96,6 @@ def test_ratios_say_how_many_times_better(result):
         assert row["ratio"] == pytest.approx(better, rel=2e-3)
 
 
-@pytest.mark.xdist_group("benchmark result")
 def test_the_committed_results_have_the_same_rows(result):
     committed = json.loads((ROOT / "docs/results/bench-cpu.json").read_text("utf-8"))
     assert not committed["tiny"]
@@ -119,7 +116,6 @@ def test_the_page_shows_the_committed_results():
     assert run("benchmarks.draw", "--check").returncode == 0, "run: python -m benchmarks.draw"
 
 
-@pytest.mark.xdist_group("benchmark result")
 def test_one_subject_replaces_its_rows_alone(result, tmp_path):
     out = tmp_path / "bench.json"
     old = result | {"subjects": {name: part | {"date": "1970-01-01"} for name, part in result["subjects"].items()}}

@@ -106,7 +106,7 @@ class Recorder:
             method.previous.logits = vote_  # type: ignore[method-assign]
 
 
-@pytest.fixture(scope="module", params=[pytest.param(case, marks=pytest.mark.xdist_group(case)) for case in CASES])
+@pytest.fixture(scope="module", params=CASES)
 def ran(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, np.ndarray], Method, Step, Recorder]:
     """Run the recorded step once."""
     case = request.param
