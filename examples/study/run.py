@@ -19,7 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from threading import Lock
 from typing import Any
 
@@ -187,11 +189,13 @@ def train(study: Study, item: Item) -> int:
 
 
 def read_scores(run: Path) -> dict[str, Any]:
-    """mIoU in percent of the averaged weights at the end, its curve by steps, and the minutes from first to last row."""
+    """mIoU in percent of the averaged weights at the end, its curve by steps, and the minutes that it trained."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     curve = [(row["step"], round(row["miou"], 2)) for row in rows if row["kind"] == "eval" and row["model"] == "ema"]
-    times = [row["wall/time"] for row in rows if "wall/time" in row]
-    return {"miou": curve[-1][1], "curve": curve, "minutes": round((times[-1] - times[0]) / 60, 1)}
+    times = sorted(row["wall/time"] for row in rows if "wall/time" in row)
+    gaps = [later - before for before, later in pairwise(times)]
+    seconds = sum(gap for gap in gaps if gap < 20 * median(gaps))  # a longer one is the time until it was resumed
+    return {"miou": curve[-1][1], "curve": curve, "minutes": round(seconds / 60, 1)}
 
 
 def write_result(study: Study, item: Item, results: Mapping[str, Any], runs: Sequence[Path]) -> None:
