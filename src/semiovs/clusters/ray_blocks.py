@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from semiovs.errors import DataError
+from semiovs.errors import DataError, ResourcesError
 
 #: Images of a block, where nothing else decides: what is done again when a machine is lost.
 BLOCK = 32
 #: Names of the columns: of a block's number, and of its answer.
 _NUMBER, _ANSWER = "block", "answer"
-#: Times that a block is given to another actor after one was lost: what ends its process each time ends the job.
-_RETRIES = 5
+#: Times that Ray gives a block to another actor after one was lost (a lost one counts once or twice): what ends its
+#: process every time ends the job.
+_RETRIES = 10
 #: Blocks that Ray may hand out together, for each actor.
 _TASKS = 64
 
@@ -106,9 +108,28 @@ def run_blocks(job: BlockJob, numbers: Sequence[int], *, actors: int, gpus: int 
 
     Raises:
         Exception: of the first block that could not be done, as the job raised it.
+        ResourcesError: one block ended the process of every actor that had it.
     """
     if not numbers:
         return
+    import ray
+
+    try:
+        for row in _make_pipeline(job, numbers, actors, gpus).iter_rows():
+            answer: _Answer = row[_ANSWER]
+            if answer.error is not None:
+                raise answer.error
+            yield answer.number, answer.value
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ResourcesError(
+            f"the Ray cluster lost a worker again and again ({reason}); was memory short (fewer --workers), or does an "
+            "image end its process? The same command with --engine local goes on in one process, and says so"
+        ) from error
+
+
+def _make_pipeline(job: BlockJob, numbers: Sequence[int], actors: int, gpus: int) -> Any:
+    """The data set of the answers, not begun yet."""
     import ray
 
     context = ray.data.DataContext.get_current()
@@ -116,20 +137,17 @@ def run_blocks(job: BlockJob, numbers: Sequence[int], *, actors: int, gpus: int 
     blocks = ray.data.from_items(
         [{_NUMBER: number} for number in numbers], override_num_blocks=min(len(numbers), _TASKS * actors)
     )
-    done = blocks.map_batches(
-        _BlockActor,
-        fn_constructor_args=(ray.put(job), str(Path.cwd())),
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(actors, len(numbers))),
-        num_cpus=1,
-        num_gpus=gpus,
-        max_task_retries=_RETRIES,
-    )
-    for row in done.iter_rows():
-        answer: _Answer = row[_ANSWER]
-        if answer.error is not None:
-            raise answer.error
-        yield answer.number, answer.value
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`ray_remote_args`")  # no named argument has the number of retries
+        return blocks.map_batches(
+            _BlockActor,
+            fn_constructor_args=(ray.put(job), str(Path.cwd())),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(actors, len(numbers))),
+            num_cpus=1,
+            num_gpus=gpus,
+            max_task_retries=_RETRIES,
+        )
 
 
 def in_order(answers: Iterator[tuple[int, Any]]) -> Iterator[Any]:

@@ -56,7 +56,7 @@ def join_cluster(gpus: int, workers: int | None) -> Iterator[int]:
             reason = str(error).splitlines()[0][:200]
             raise UsageError(f"RAY_ADDRESS: the Ray cluster cannot be joined: {reason}") from None
     importlib.import_module("ray.data")  # sets the levels of its loggers
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors come back, and are told once
     with redirect_stdout(sys.stderr):  # Ray tells of lost machines there, and a report may be on stdout
         try:
             yield max(1, workers or int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1)))
