@@ -36,18 +36,19 @@ class _Job:
     block: int
     work: Mapping[str, Any]
 
-    def begin(self) -> OpenVocabModel:
-        """The teacher of an actor."""
-        return self.build()[0]
+    def begin(self) -> tuple[OpenVocabModel, PseudoLabelStore]:
+        """The teacher of an actor, and the store, whose index is read once."""
+        return self.build()[0], PseudoLabelStore.open(self.task.out)
 
-    def do(self, tools: OpenVocabModel, number: int) -> dict[str, Any]:
+    def do(self, tools: tuple[OpenVocabModel, PseudoLabelStore], number: int) -> dict[str, Any]:
         """Label a block into the store; what is there stays. Returns its report."""
-        first = number * self.block
+        (teacher, store), first = tools, number * self.block
+        store.catch_up()
         done = label_images(
-            tools,
+            teacher,
             self.records[first : first + self.block],
             self.task.vocabulary,
-            PseudoLabelStore.open(self.task.out),
+            store,
             read=self.task.reader.read_rgb,
             settle=False,
             **self.work,
