@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +40,8 @@ class Fleet:
 class Job:
     """Images in blocks. block: images of one; begin: seconds that a worker spends on each block beside its images;
     dispatch: seconds of the one process that hands blocks out; kept: images that are written together, and so are not
-    done again when a worker is lost, None: the whole block; own: each worker has a share of its own (`--shard I/N`), of
-    which the block is a part, instead of a queue for all.
+    done again when a worker is lost, None: the whole block; parts: commands (`--shard I/N`), each with an equal part of
+    the images and of the workers, a queue, and a process that hands out; as many as workers: a share for each.
     """
 
     images: int
@@ -49,7 +49,7 @@ class Job:
     begin: float = 0.0
     dispatch: float = 0.0
     kept: int | None = None
-    own: bool = False
+    parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -75,53 +75,72 @@ class Outcome:
 
 
 def simulate(fleet: Fleet, job: Job, seed: int = 0) -> Outcome:
-    """Run a job once: whoever is free takes the next block; what a lost worker had not kept goes back to the queue."""
+    """Run a job once."""
     rng = np.random.default_rng(seed)
-    speeds = fleet.speeds(rng)
-    queues = _make_queues(fleet, job)
-    failures = _draw_times(rng, fleet.preempted / 3600)
-    free: list[tuple[float, int]] = [(0.0, worker) for worker in range(fleet.workers)]
-    handed = wall = lost = busy = 0.0
-    losses = 0
+    speeds, failures = fleet.speeds(rng), _draw_times(rng, fleet.preempted / 3600)
+    share, more = divmod(job.images, job.parts)
+    found = [
+        _run_queue(speeds[part :: job.parts], share + (part < more), job, fleet.restart, failures)
+        for part in range(job.parts)
+    ]
+    return Outcome(
+        wall=max(part.wall for part in found),
+        lost=sum(part.lost for part in found),
+        losses=sum(part.losses for part in found),
+        busy=sum(part.busy for part in found),
+        ideal=job.images * fleet.seconds / fleet.workers,
+    )
+
+
+@dataclass
+class _QueueRun:
+    """What became of one queue: time of its last block; seconds of work, in all and done again; workers lost."""
+
+    wall: float = 0.0
+    lost: float = 0.0
+    busy: float = 0.0
+    losses: int = 0
+
+
+def _run_queue(speeds: Sequence[float], images: int, job: Job, restart: float, failures: Iterator[float]) -> _QueueRun:
+    """Whoever is free takes the next block; what a lost worker had not kept comes back to the queue."""
+    queue = deque(min(job.block, images - first) for first in range(0, images, job.block))
+    free = [(0.0, worker) for worker in range(len(speeds))]
+    back: list[tuple[float, int]] = []  # when blocks of lost workers come back
     idle: list[int] = []
-    waiting: list[tuple[float, int]] = []  # blocks of lost workers, when they come back to the queue
+    done, handed = _QueueRun(), 0.0
     while free:
         now, worker = heapq.heappop(free)
-        queue = queues[worker % len(queues)]
-        while waiting and waiting[0][0] <= now:
-            queue.appendleft(heapq.heappop(waiting)[1])
-        if not queue:  # nothing to do, unless a block comes back
-            if waiting:
-                heapq.heappush(free, (waiting[0][0], worker))
-            else:
-                idle.append(worker)
+        while back and back[0][0] <= now:
+            queue.appendleft(heapq.heappop(back)[1])
+        if not queue and back:
+            heapq.heappush(free, (back[0][0], worker))
+        if not queue and not back:
+            idle.append(worker)
+        if not queue:
             continue
-        images, seconds = queue.popleft(), speeds[worker]
+        block, seconds = queue.popleft(), speeds[worker]
         handed = max(now, handed) + job.dispatch
-        duration, failure = job.begin + images * seconds, next(failures)
+        duration, failure = job.begin + block * seconds, next(failures)
+        end = handed + min(duration, failure)
+        done.busy += end - handed
         if failure >= duration:
-            busy += duration
-            wall = max(wall, handed + duration)
-            heapq.heappush(free, (handed + duration, worker))
+            done.wall = max(done.wall, end)
+            heapq.heappush(free, (end, worker))
             continue
-        step = job.kept or images
-        kept = min(images - 1, max(0, math.floor((failure - job.begin) / (step * seconds))) * step)
-        lost, losses, busy = lost + failure - kept * seconds, losses + 1, busy + failure
-        if job.own:
-            queue.appendleft(images - kept)
-        else:
-            heapq.heappush(waiting, (handed + failure, images - kept))
-            if idle:
-                heapq.heappush(free, (handed + failure, idle.pop()))
-        heapq.heappush(free, (handed + failure + fleet.restart, worker))
-    return Outcome(wall, lost, losses, job.images * fleet.seconds / fleet.workers, busy)
+        kept = _count_kept(job, block, (failure - job.begin) / seconds)
+        done.lost, done.losses = done.lost + failure - kept * seconds, done.losses + 1
+        heapq.heappush(back, (end, block - kept))
+        heapq.heappush(free, (end + restart, worker))
+        if idle:
+            heapq.heappush(free, (end, idle.pop()))
+    return done
 
 
-def _make_queues(fleet: Fleet, job: Job) -> list[deque[int]]:
-    """Blocks that wait: one queue for all, or one each."""
-    parts = fleet.workers if job.own else 1
-    shares = [job.images // parts + (part < job.images % parts) for part in range(parts)]
-    return [deque(min(job.block, share - first) for first in range(0, share, job.block)) for share in shares]
+def _count_kept(job: Job, block: int, images: float) -> int:
+    """Images of a block that need not be done again after so many of them."""
+    step = job.kept or block
+    return min(block - 1, max(0, math.floor(images / step)) * step)
 
 
 def _draw_times(rng: np.random.Generator, rate: float) -> Iterator[float]:

@@ -22,8 +22,9 @@ _NUMBER, _ANSWER = "block", "answer"
 #: Times that Ray gives a block to another actor after one was lost (a lost one counts once or twice): what ends its
 #: process every time ends the job.
 _RETRIES = 10
-#: Blocks that Ray may hand out together, for each actor.
-_TASKS = 64
+#: Tasks of Ray for each actor, of one block or of several: what is handed out at once, and taken back when a machine is
+#: lost. (A task costs the process that hands them out some ten milliseconds, see docs/scale.md.)
+TASKS = 64
 
 
 class BlockJob(Protocol):
@@ -135,7 +136,7 @@ def _make_pipeline(job: BlockJob, numbers: Sequence[int], actors: int, gpus: int
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     blocks = ray.data.from_items(
-        [{_NUMBER: number} for number in numbers], override_num_blocks=min(len(numbers), _TASKS * actors)
+        [{_NUMBER: number} for number in numbers], override_num_blocks=min(len(numbers), TASKS * actors)
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`ray_remote_args`")  # no named argument has the number of retries

@@ -17,7 +17,7 @@ def test_without_failures_it_is_exact(workers):
     assert found.wall == pytest.approx(rounds * (2.0 + 50 * 0.01))
     assert (found.lost, found.losses) == (0, 0)
     assert found.ideal == pytest.approx(40 * 7 * 50 * 0.01 / workers)
-    assert simulate(fleet, replace(job, own=True)).wall == pytest.approx(rounds * 2.5), "as many blocks each"
+    assert simulate(fleet, replace(job, parts=fleet.workers)).wall == pytest.approx(rounds * 2.5), "as many blocks each"
 
 
 def test_who_hands_out_blocks_can_be_the_bottleneck():
@@ -25,11 +25,10 @@ def test_who_hands_out_blocks_can_be_the_bottleneck():
     assert simulate(fleet, job).wall == pytest.approx(1000 * 0.02 + 0.32), "faster than 100 workers of 0.32 s a block"
 
 
-@pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize(("rate", "restart", "dispatch"), [(2.0, 0.0, 0.0), (6.0, 120.0, 0.0), (20.0, 30.0, 1.5)])
-def test_one_worker_that_fails_takes_as_long_as_expected(rate, restart, dispatch, own):
+def test_one_worker_that_fails_takes_as_long_as_expected(rate, restart, dispatch):
     fleet = Fleet(workers=1, seconds=0.1, preempted=rate, restart=restart)
-    job = Job(4000 * 3000, block=3000, begin=10.0, dispatch=dispatch, own=own)
+    job = Job(4000 * 3000, block=3000, begin=10.0, dispatch=dispatch)
     walls = [simulate(fleet, job, seed).wall for seed in range(10)]
     error = np.std(walls, ddof=1) / np.sqrt(len(walls))
     assert abs(np.mean(walls) - expect_one_worker(fleet, job)) < 4 * error
@@ -50,7 +49,7 @@ def test_what_is_kept_is_not_done_again():
 def test_a_queue_evens_out_slow_workers_and_shares_do_not():
     fleet = Fleet(workers=100, seconds=0.01, slow=0.05, slowness=4.0)
     job = Job(100 * 10_000, block=100)
-    assert simulate(fleet, replace(job, own=True)).wall == pytest.approx(4 * 100)
+    assert simulate(fleet, replace(job, parts=fleet.workers)).wall == pytest.approx(4 * 100)
     work = 100 / (0.95 + 0.05 / 4)
     assert work <= simulate(fleet, job).wall <= work + 4 * 1.0 + 1.0
 
