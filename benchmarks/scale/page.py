@@ -102,10 +102,10 @@ def dispatching(measured: Mapping[str, Any] | None) -> list[str]:
     images = BLOCK / (ray["block_cpu_ms"] / 1e3)
     return [
         f"On a cluster of {ray['workers']} workers on this machine that have nothing to do ({ray['blocks']:,}",
-        f"blocks in {ray['tasks']} tasks): {ray['cluster_s']:.2g} s until the cluster stands, {ray['first_s']:.2g} s more until",
-        f"the first answer; then the process that hands out pays {ray['task_cpu_ms']:.3g} ms of CPU time a task and",
-        f"{ray['block_cpu_ms']:.2g} ms a block of {BLOCK} images (wall time, with the workers on the same cores:",
-        f"{ray['task_wall_ms']:.3g} and {ray['block_wall_ms']:.2g} ms). So one command can feed at most about",
+        f"blocks in {ray['tasks']} tasks): {ray['cluster_s']:.2g} s until the cluster stands, {ray['first_s']:.2g} s",
+        f"more until the first answer; then the process that hands out pays {ray['task_cpu_ms']:.3g} ms of CPU time",
+        f"a task and {ray['block_cpu_ms']:.2g} ms a block of {BLOCK} images (wall time, with the workers on the same",
+        f"cores: {ray['task_wall_ms']:.3g} and {ray['block_wall_ms']:.2g} ms). So one command can feed at most about",
         f"{float(f'{images:.2g}'):,.0f} images a second, whatever the number of its workers.",
     ]
 

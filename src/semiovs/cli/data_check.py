@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, format_table, log, report
+from semiovs.cli.console import Engine, Json, Workers, format_table, log, report
 from semiovs.cli.data_input import Arguments, DataInput, Threads, audit_data, find_data, require_yaml
-from semiovs.cli.engine_options import Engine, Workers, wants_ray
 from semiovs.cli.next_steps import format_next, propose_training
 from semiovs.errors import DataError
 
@@ -69,6 +68,8 @@ def _choose_engine(name: str, workers: int | None) -> Inspect | None:
     Raises:
         UsageError, MissingExtraError: as `wants_ray`.
     """
+    from semiovs.clusters.ray_cluster import wants_ray
+
     if not wants_ray(name, workers, instead="--threads N decodes in N threads"):
         return None
     from semiovs.clusters.ray_checking import inspect_on_ray

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semiovs.cli import teacher_options as options
-from semiovs.cli.console import Json, error, log, report
-from semiovs.cli.engine_options import Engine, Workers, wants_ray
+from semiovs.cli.console import Engine, Json, Workers, error, log, report
 from semiovs.cli.next_steps import format_next
 from semiovs.cli.progress import progress
 
@@ -112,6 +111,8 @@ def _choose_engine(name: str, workers: int | None) -> Callable[..., LabellingRep
     Raises:
         UsageError, MissingExtraError: as `wants_ray`.
     """
+    from semiovs.clusters.ray_cluster import wants_ray
+
     if wants_ray(name, workers, instead="start torchrun, or several --shard I/N"):
         from semiovs.clusters.ray_labelling import run_on_ray
 

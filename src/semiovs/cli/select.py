@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from semiovs.cli import select_options as options
 from semiovs.cli import teacher_options
-from semiovs.cli.console import Json, format_table, log, report
-from semiovs.cli.engine_options import Engine, Workers, wants_ray
+from semiovs.cli.console import Engine, Json, Workers, format_table, log, report
 from semiovs.cli.next_steps import format_next
 from semiovs.cli.progress import progress
-from semiovs.cli.select_examiner import ClassReader, build_examiner, make_class_reader
 from semiovs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from semiovs.images.manifest import Manifest
     from semiovs.images.record import Record
     from semiovs.select.candidates import InvalidEntry
+    from semiovs.select.class_reader import ClassReader
     from semiovs.select.decision import SelectionRules
     from semiovs.select.scan import Examiner, ScanResult
     from semiovs.select.scan_table import ScanTable
@@ -125,15 +124,17 @@ def select(
     as_json: Json = False,
 ) -> None:
     """Choose OOD images: on topic, no copies, no leaks, classes balanced. A repeated call continues."""
+    from semiovs.clusters.ray_cluster import wants_ray
+    from semiovs.select.class_reader import TypedClassReader, build_examiner
+
     if out is None or not from_:
         raise UsageError("give --from FOLDER (or a list) and --out DIR")
     on_ray = wants_ray(engine, workers, instead="start several with --shard I/N")
     near = near if near is not None else _default_near(encoder)
-    for name, value in (("recall", recall), ("share", share), ("near", near)):
-        if not 0 < value <= 1:
-            raise UsageError(f"--{name} {value:g}: between 0 and 1")
+    _require_shares(recall=recall, share=share, near=near)
     config, sources = _load_images(arguments or [])
-    class_reader = make_class_reader(teacher, scores, map_, set_ or [], weights, sources.vocabulary, yes=yes)
+    typed = TypedClassReader(teacher, scores, map_, set_ or [], weights)
+    class_reader = typed.resolve(sources.vocabulary, agree=teacher_options.make_agree(yes=yes), say=log)
     rules = _make_rules(rule, class_reader, budget=budget, seed=seed, near=near)
     listing = {"root": config.data.root, "outside": config.data.outside}
     wanted = _make_wanted(sources, targets or [], against or [], tuple(license_ or ()), recall, rules, listing)
@@ -145,6 +146,12 @@ def select(
         _choose_images(task, as_json=as_json)
     else:
         _scan_part(task, shard, as_json=as_json)
+
+
+def _require_shares(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 < value <= 1:
+            raise UsageError(f"--{name} {value:g}: between 0 and 1")
 
 
 def _default_near(encoder: str | None) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -138,17 +139,26 @@ def _make_pipeline(job: BlockJob, numbers: Sequence[int], actors: int, gpus: int
     blocks = ray.data.from_items(
         [{_NUMBER: number} for number in numbers], override_num_blocks=min(len(numbers), TASKS * actors)
     )
+    apply: Any = blocks.map_batches
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`ray_remote_args`")  # no named argument has the number of retries
-        return blocks.map_batches(
+        return apply(
             _BlockActor,
             fn_constructor_args=(ray.put(job), str(Path.cwd())),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(actors, len(numbers))),
             num_cpus=1,
             num_gpus=gpus,
-            max_task_retries=_RETRIES,
+            **_limit_retries(apply),
         )
+
+
+def _limit_retries(apply: Callable[..., Any]) -> dict[str, int]:
+    """The argument of a Ray method that limits retries; none where it takes only those that it names: Ray has announced
+    that from 2.64 on.
+    """
+    takes_more = any(given.kind is given.VAR_KEYWORD for given in signature(apply).parameters.values())
+    return {"max_task_retries": _RETRIES} if takes_more else {}
 
 
 def in_order(answers: Iterator[tuple[int, Any]]) -> Iterator[Any]:

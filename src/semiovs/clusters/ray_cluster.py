@@ -12,8 +12,23 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from semiovs.clusters.ray_address import require_listener
-from semiovs.engine.distributed import is_launched
 from semiovs.errors import MissingExtraError, UsageError
+
+
+def wants_ray(engine: str, workers: int | None, *, instead: str) -> bool:
+    """Whether ``--engine ray`` was asked for, and a cluster can be; instead: what to use without it, for the message
+    about ``--workers``.
+
+    Raises:
+        UsageError: an unknown engine, or workers of one that has none; others as `require_ray`.
+    """
+    if engine not in ("local", "ray"):
+        raise UsageError(f"--engine {engine}: local or ray")
+    if engine == "local" and workers is not None:
+        raise UsageError(f"--workers: for --engine ray; without it {instead}")
+    if engine == "ray":
+        require_ray()
+    return engine == "ray"
 
 
 def require_ray() -> None:
@@ -22,6 +37,8 @@ def require_ray() -> None:
     Raises:
         UsageError: started by torchrun, or nobody listens at `RAY_ADDRESS`; MissingExtraError: Ray is not installed.
     """
+    from semiovs.engine.distributed import is_launched  # imports torch, which `data check` does not need
+
     if is_launched():
         raise UsageError("--engine ray starts its own processes: run it once, without torchrun")
     loaded: Any = sys.modules.get("ray")

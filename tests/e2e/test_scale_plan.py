@@ -10,7 +10,7 @@ from benchmarks.scale import grid, page
 from benchmarks.scale.__main__ import main
 from benchmarks.scale.plan import ImageCost, Plan, format_bytes, format_time
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 COST = ImageCost(
     image=5e4, label=6e3, confidence=4e4, disk=5e4, line=300, memory=450, labelling=0.02, check=0.0025, features=0.005,
     listing=4e-5,
