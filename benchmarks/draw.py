@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks import exports, growth, profile
 from benchmarks.chaos import page as reliability
 from benchmarks.gpu.pieces import PIECES
+from benchmarks.scale import page as large
 
 PAGE = Path("docs/performance.md")
 EXPORT_PAGE = Path("docs/deploy.md")
@@ -73,8 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = reliability.PAGE.read_text("utf-8")
     campaign = replace_part(told, "chaos", reliability.table(_read(reliability.RESULT)))
     campaign = replace_part(campaign, "soak", reliability.soak_table(_read(reliability.SOAK)))
+    scaled, planned = large.PAGE.read_text("utf-8"), _draw_scale()
     if check:
-        return int((before, exported, told) != (after, compared, campaign))
+        return int((before, exported, told, scaled) != (after, compared, campaign, planned))
+    large.PAGE.write_text(planned, "utf-8")
+    if (fleets := _read(large.FLEET)) is not None:
+        large.chart(fleets)
     reliability.PAGE.write_text(campaign, "utf-8")
     PAGE.write_text(after, "utf-8")
     EXPORT_PAGE.write_text(compared, "utf-8")
@@ -86,6 +91,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         growth.chart(grown, GROWTH_CHART)
     print(f"written: {PAGE}, {CHART}")
     return 0
+
+
+def _draw_scale() -> str:
+    """The page about large jobs, as the results say."""
+    text, stages, fleets = large.PAGE.read_text("utf-8"), _read(large.STAGES), _read(large.FLEET)
+    drawn = {
+        "stages": large.stages(stages),
+        "storage": large.storage(stages),
+        "decades": large.decades(stages),
+        "dispatching": large.dispatching(stages),
+        "fleet": large.fleet(fleets),
+    }
+    for name, lines in drawn.items():
+        text = replace_part(text, name, lines)
+    return text
 
 
 def _read(path: Path) -> dict[str, Any] | None:

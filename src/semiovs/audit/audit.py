@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -34,6 +35,9 @@ from semiovs.read_ahead import read_ahead
 
 #: done, total
 Progress = Callable[[int, int], None]
+
+#: Yields what was found in each record of a collection, in the order of `list_jobs`.
+Inspect = Callable[[Collection], Iterator[Inspection]]
 
 #: Records that may wait to be counted: large images, which are decoded one at a time, hold nobody else up.
 _AHEAD = 64
@@ -80,14 +84,23 @@ class Audit:
 
 
 def audit(
-    collection: Collection, *, threads: int | None = None, named: bool = True, progress: Progress | None = None
+    collection: Collection,
+    *,
+    threads: int | None = None,
+    named: bool = True,
+    progress: Progress | None = None,
+    inspect: Inspect | None = None,
 ) -> Audit:
     """Check every image, mask and list of a collection.
 
     threads: decoding threads; None: one per processor (decoders release the GIL); named: whether the user has named the
-    classes (off: they are numbered, and classes that never occur are not reported).
+    classes (off: they are numbered, and classes that never occur are not reported); inspect: what reads the files,
+    None: threads of this process. All else is done here, in the order of the records.
+
+    Raises:
+        Exception: as `inspect`.
     """
-    inspect = Inspector(collection, "whole")
+    inspect = inspect or partial(inspect_in_threads, threads=threads or os.cpu_count() or 1)
     tallies = {name: StreamStatistics(stream) for name, stream in collection.streams.items()}
     prints = CollectionFingerprints(collection)
     findings = [*collection.findings, *find_empty_streams(collection)]
@@ -97,25 +110,18 @@ def audit(
     findings += [*shared, *find_shared_ids(collection, shared)]
     total, channels = len(prints.read), dict[int, list[str]]()
     foreign, palettes, nodata = ForeignValues(collection), Palettes(collection), DeclaredNoData(collection)
-    with _limit_decoder_threads():
-        found = read_ahead(
-            _list_jobs(collection),
-            lambda job: (*job, inspect(*job)),
-            threads=threads or os.cpu_count() or 1,
-            least=_AHEAD,
-        )
-        for row, (stream, record, inspection) in enumerate(found):
-            tallies[stream.name].add(record, inspection)
-            prints.add(row, inspection)
-            findings += inspection.findings
-            foreign.add(inspection)
-            palettes.add(record, inspection)
-            nodata.add(record, inspection)
-            findings += _find_empty_mask(stream, record, inspection)
-            if inspection.channels is not None and collection.images.bands is not None:
-                channels.setdefault(inspection.channels, []).append(str(record.image))
-            if progress is not None:
-                progress(row + 1, total)
+    for row, ((stream, record), inspection) in enumerate(zip(list_jobs(collection), inspect(collection), strict=True)):
+        tallies[stream.name].add(record, inspection)
+        prints.add(row, inspection)
+        findings += inspection.findings
+        foreign.add(inspection)
+        palettes.add(record, inspection)
+        nodata.add(record, inspection)
+        findings += _find_empty_mask(stream, record, inspection)
+        if inspection.channels is not None and collection.images.bands is not None:
+            channels.setdefault(inspection.channels, []).append(str(record.image))
+        if progress is not None:
+            progress(row + 1, total)
     for tally in tallies.values():
         findings += tally.findings(collection.vocabulary, named=named)
     if named:
@@ -128,14 +134,22 @@ def audit(
     return Audit(collection, tallies, sorted(findings, key=lambda f: SEVERITIES.index(f.severity)), bad)
 
 
-def _list_jobs(collection: Collection) -> Iterator[tuple[Stream, Record]]:
+def inspect_in_threads(collection: Collection, *, threads: int) -> Iterator[Inspection]:
+    """Decode every image and mask in threads of this process."""
+    inspector = Inspector(collection, "whole")
+    with limit_decoder_threads():
+        yield from read_ahead(list_jobs(collection), lambda job: inspector(*job), threads=threads, least=_AHEAD)
+
+
+def list_jobs(collection: Collection) -> Iterator[tuple[Stream, Record]]:
+    """Each record with its stream, in the order in which everything is reported."""
     for stream in collection.streams.values():
         for record in stream.manifest:
             yield stream, record
 
 
 @contextmanager
-def _limit_decoder_threads() -> Iterator[None]:
+def limit_decoder_threads() -> Iterator[None]:
     """Give OpenCV one thread and silence Pillow's warnings about large images, which are reported as findings."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)

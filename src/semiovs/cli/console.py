@@ -26,6 +26,11 @@ from semiovs.errors import SemiovsWarning, UsageError, did_you_mean
 
 #: The ``--json`` switch of every verb that reports.
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+#: Options of the verbs that a Ray cluster can run, see `semiovs.clusters.ray_cluster.wants_ray`.
+Engine = Annotated[str, typer.Option(metavar="local|ray", help="Who runs it: this process, or a Ray cluster.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="With --engine ray: largest number of processes; default: all GPUs or cores.")
+]
 
 #: A coloured cell of `format_swatch`: the background set to a colour, and its code.
 _SWATCH = re.compile(r"\x1b\[48;2;\d{1,3};\d{1,3};\d{1,3}m   \x1b\[0m #[0-9a-f]{6}")

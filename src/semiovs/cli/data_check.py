@@ -5,18 +5,19 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiovs.cli.console import Json, format_table, log, report
+from semiovs.cli.console import Engine, Json, Workers, format_table, log, report
 from semiovs.cli.data_input import Arguments, DataInput, Threads, audit_data, find_data, require_yaml
 from semiovs.cli.next_steps import format_next, propose_training
 from semiovs.errors import DataError
 
 if TYPE_CHECKING:
-    from semiovs.audit.audit import Audit
+    from semiovs.audit.audit import Audit, Inspect
 
 #: Findings of one kind that are printed; all of them are in the JSON, and on the terminal with --all.
 _SHOWN = 20
@@ -35,15 +36,18 @@ def check(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help=f"Print all findings, not {_SHOWN} of a kind.")] = False,
     threads: Threads = 0,
+    engine: Engine = "local",
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Decode every image and mask; report errors in files, sizes, values, duplicates and leaks. Exit code 3 on
     errors.
     """
+    inspect = _choose_engine(engine, workers)
     found = find_data(arguments or [])
     if fix:
         require_yaml(found.source or None, "--fix")
-    result = audit_data(found, threads=threads)
+    result = audit_data(found, threads=threads, inspect=inspect)
     data = {"source": found.source, "root": str(found.root), **result.as_json()}
     if clean is not None:
         data["clean"] = _write_clean_lists(result, clean, found.root)
@@ -56,6 +60,21 @@ def check(
     if not result.ok:
         errors = data["findings"]["error"]
         raise DataError(f"{found.source or found.root}: {errors} {'error' if errors == 1 else 'errors'} in the data")
+
+
+def _choose_engine(name: str, workers: int | None) -> Inspect | None:
+    """What reads the files; None: threads of this process.
+
+    Raises:
+        UsageError, MissingExtraError: as `wants_ray`.
+    """
+    from semiovs.clusters.ray_cluster import wants_ray
+
+    if not wants_ray(name, workers, instead="--threads N decodes in N threads"):
+        return None
+    from semiovs.clusters.ray_checking import inspect_on_ray
+
+    return partial(inspect_on_ray, workers=workers)
 
 
 def _format_text(result: Audit, data: Mapping[str, Any], *, every: bool) -> str:

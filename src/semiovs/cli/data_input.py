@@ -13,7 +13,7 @@ from semiovs.cli.progress import progress
 from semiovs.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
-    from semiovs.audit.audit import Audit
+    from semiovs.audit.audit import Audit, Inspect
     from semiovs.data.collection import Collection
     from semiovs.datasets.dataset import Dataset
     from semiovs.images.discover.survey import Survey
@@ -96,12 +96,12 @@ def require_yaml(source: str | None, option: str) -> Path:
     return found
 
 
-def audit_data(found: DataInput, *, threads: int, shown: bool = True) -> Audit:
-    """Check all images, with a progress bar."""
+def audit_data(found: DataInput, *, threads: int, shown: bool = True, inspect: Inspect | None = None) -> Audit:
+    """Check all images, with a progress bar; inspect: as `semiovs.audit.audit.audit`."""
     from semiovs.audit.audit import audit
 
     with progress("checking", shown=shown) as show:
-        return audit(found.collection, threads=threads or None, named=found.named, progress=show)
+        return audit(found.collection, threads=threads or None, named=found.named, progress=show, inspect=inspect)
 
 
 def _is_list(path: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semiovs.cli import teacher_options as options
-from semiovs.cli.console import Json, error, log, report
+from semiovs.cli.console import Engine, Json, Workers, error, log, report
 from semiovs.cli.next_steps import format_next
 from semiovs.cli.progress import progress
 
@@ -53,13 +53,6 @@ _OnError = Annotated[
     str, typer.Option(metavar="skip|fail", help="On an image that cannot be labelled: leave it out, or stop.")
 ]
 
-_Engine = Annotated[
-    str, typer.Option(metavar="local|ray", help="Who runs it: this process (or torchrun's), or a Ray cluster.")
-]
-_Workers = Annotated[
-    int | None, typer.Option(min=1, help="With --engine ray: largest number of processes; default: all GPUs or cores.")
-]
-
 
 def label(
     arguments: _Arguments = None,
@@ -76,8 +69,8 @@ def label(
     shard: options.Shard = "0/1",
     threads: options.Threads = None,
     on_error: _OnError = "fail",
-    engine: _Engine = "local",
-    workers: _Workers = None,
+    engine: Engine = "local",
+    workers: Workers = None,
     yes: options.Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -116,18 +109,16 @@ def _choose_engine(name: str, workers: int | None) -> Callable[..., LabellingRep
     """What runs the job.
 
     Raises:
-        UsageError: an unknown engine, or workers of one that has none.
+        UsageError, MissingExtraError: as `wants_ray`.
     """
-    from semiovs.clusters.ray_labelling import run_on_ray
-    from semiovs.engine.labelling import run_labelling
-    from semiovs.errors import UsageError
+    from semiovs.clusters.ray_cluster import wants_ray
 
-    if name not in ("local", "ray"):
-        raise UsageError(f"--engine {name}: local or ray")
-    if name == "ray":
+    if wants_ray(name, workers, instead="start torchrun, or several --shard I/N"):
+        from semiovs.clusters.ray_labelling import run_on_ray
+
         return partial(run_on_ray, workers=workers)
-    if workers is not None:
-        raise UsageError("--workers: for --engine ray; without it start torchrun, or several --shard I/N")
+    from semiovs.engine.labelling import run_labelling
+
     return run_labelling
 
 

@@ -6,12 +6,13 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semiovs.cli import select_options as options
 from semiovs.cli import teacher_options
-from semiovs.cli.console import Json, format_table, log, report
+from semiovs.cli.console import Engine, Json, Workers, format_table, log, report
 from semiovs.cli.next_steps import format_next
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError, UsageError
@@ -22,42 +23,38 @@ if TYPE_CHECKING:
     from semiovs.images.manifest import Manifest
     from semiovs.images.record import Record
     from semiovs.select.candidates import InvalidEntry
+    from semiovs.select.class_reader import ClassReader
     from semiovs.select.decision import SelectionRules
     from semiovs.select.scan import Examiner, ScanResult
     from semiovs.select.scan_table import ScanTable
     from semiovs.select.selection import SelectionRequest
-    from semiovs.vocab import Vocabulary
 
 
 @dataclass(frozen=True)
-class _ClassReader:
-    """Source of the classes in an image: teacher or labels.
+class _RayScan:
+    """A scan on a Ray cluster. build: makes the examiner of an actor; workers: largest number of actors."""
 
-    name: for the report; masks: store or folder of masks that training reads; options: those of `semiovs label` that
-    ask the same teacher, empty without one.
-    """
-
-    name: str
-    teacher: Any
-    masks: Path | None = None
-    options: Sequence[str] = ()
+    build: Callable[[], Examiner]
+    workers: int | None
 
 
 @dataclass(frozen=True)
 class _SelectTask:
     """Everything that a selection needs.
 
-    said: arguments as they were typed; listing: how lists are read (`list_candidates`).
+    said: arguments as they were typed; listing: how lists are read (`list_candidates`); ray: the cluster that looks,
+    None: this process.
     """
 
     pool: Sequence[str]
     out: Path
     examiner: Examiner
     wanted: SelectionRequest
-    class_reader: _ClassReader
+    class_reader: ClassReader
     said: Sequence[str]
     threads: int | None
     listing: Mapping[str, Any]
+    ray: _RayScan | None = None
 
     def candidates(self, say: Callable[[str], None] = lambda line: None) -> Iterator[Record | InvalidEntry]:  # noqa: ARG005
         """The images to choose from; say: told what is not read."""
@@ -121,28 +118,40 @@ def select(
     batch_size: options.BatchSize = 8,
     shard: options.Shard = None,
     threads: options.Threads = None,
+    engine: Engine = "local",
+    workers: Workers = None,
     yes: teacher_options.Yes = False,
     as_json: Json = False,
 ) -> None:
     """Choose OOD images: on topic, no copies, no leaks, classes balanced. A repeated call continues."""
+    from semiovs.clusters.ray_cluster import wants_ray
+    from semiovs.select.class_reader import TypedClassReader, build_examiner
+
     if out is None or not from_:
         raise UsageError("give --from FOLDER (or a list) and --out DIR")
+    on_ray = wants_ray(engine, workers, instead="start several with --shard I/N")
     near = near if near is not None else _default_near(encoder)
-    for name, value in (("recall", recall), ("share", share), ("near", near)):
-        if not 0 < value <= 1:
-            raise UsageError(f"--{name} {value:g}: between 0 and 1")
+    _require_shares(recall=recall, share=share, near=near)
     config, sources = _load_images(arguments or [])
-    class_reader = _make_class_reader(teacher, scores, map_, set_ or [], weights, sources.vocabulary, yes=yes)
+    typed = TypedClassReader(teacher, scores, map_, set_ or [], weights)
+    class_reader = typed.resolve(sources.vocabulary, agree=teacher_options.make_agree(yes=yes), say=log)
     rules = _make_rules(rule, class_reader, budget=budget, seed=seed, near=near)
     listing = {"root": config.data.root, "outside": config.data.outside}
     wanted = _make_wanted(sources, targets or [], against or [], tuple(license_ or ()), recall, rules, listing)
-    examiner = _make_examiner(sources.vocabulary, class_reader, share, encoder, batch_size)
+    build = partial(build_examiner, sources.vocabulary, class_reader, share, encoder, batch_size)
     place = Path(out).expanduser()
-    task = _SelectTask(from_, place, examiner, wanted, class_reader, arguments or [], threads, listing)
+    ray = _RayScan(build, workers) if on_ray else None
+    task = _SelectTask(from_, place, build(), wanted, class_reader, arguments or [], threads, listing, ray)
     if shard is None:
         _choose_images(task, as_json=as_json)
     else:
         _scan_part(task, shard, as_json=as_json)
+
+
+def _require_shares(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 < value <= 1:
+            raise UsageError(f"--{name} {value:g}: between 0 and 1")
 
 
 def _default_near(encoder: str | None) -> float:
@@ -165,48 +174,14 @@ def _load_images(arguments: Sequence[str]) -> tuple[Config, Collection]:
     return config, lookup(DATASETS, config.data.name, kind="data set").load()(config.data).read()
 
 
-def _make_rules(name: str, class_reader: _ClassReader, **rules: Any) -> SelectionRules:
+def _make_rules(name: str, class_reader: ClassReader, **rules: Any) -> SelectionRules:
     from semiovs.select.decision import SelectionRules
 
     if name not in {"balanced", "paper"}:
         raise UsageError(f"--rule {name}: balanced or paper")
-    if name == "paper" and class_reader.teacher is None:
+    if name == "paper" and class_reader.build is None:
         raise UsageError("--rule paper: asks for classes; give --teacher or --scores")
     return SelectionRules(rule="paper" if name == "paper" else "balanced", **rules)
-
-
-def _make_class_reader(
-    teacher: str | None,
-    scores: str | None,
-    mapping: Sequence[str] | None,
-    pairs: Sequence[str],
-    weights: Path | None,
-    vocabulary: Vocabulary,
-    *,
-    yes: bool,
-) -> _ClassReader:
-    """Make the source of classes that ``--teacher`` or ``--scores`` names."""
-    from semiovs.engine.teacher_choice import TeacherChoice
-    from semiovs.ovs.stored_answers import StoredTeacher
-
-    if (teacher is None) == (scores is None):
-        raise UsageError("say who sees the classes: --teacher NAME, or --scores STORE (or a folder of masks, or none)")
-    if scores == "none":
-        return _ClassReader("none", None)
-    if teacher is not None:
-        typed = TeacherChoice(teacher, weights, map=mapping, pairs=pairs)
-        choice = typed.resolve(vocabulary, agree=teacher_options.make_agree(yes=yes), say=log)
-        asked = choice.build()
-        asked.check_vocabulary(vocabulary)
-        return _ClassReader(choice.name, asked, options=choice.arguments(same_images=True))
-    assert scores is not None
-    folder = Path(scores).expanduser()
-    if (folder / "meta.json").is_file():
-        return _ClassReader("store", StoredTeacher(folder, vocabulary), folder)
-    choice = TeacherChoice("masks", root=folder, map=mapping, pairs=pairs)
-    if choice.map or choice.pairs or any(folder.rglob("*.np[yz]")):  # training reads masks of ids alone
-        return _ClassReader("masks", choice.build(), options=choice.arguments(same_images=True))
-    return _ClassReader("masks", choice.build(), folder)
 
 
 def _make_wanted(
@@ -253,22 +228,6 @@ def _read_against(path: str, listing: Mapping[str, Any]) -> Manifest:
     return Manifest((replace(image, mask=None) for image in images), path)
 
 
-def _make_examiner(
-    vocabulary: Vocabulary, class_reader: _ClassReader, share: float, encoder: str | None, batch_size: int
-) -> Examiner:
-    from semiovs.select.scan import Examiner
-
-    identity = {} if class_reader.teacher is None else class_reader.teacher.describe()
-    if encoder is None:
-        return Examiner(vocabulary, class_reader.teacher, identity, share, batch_size=batch_size)
-    from semiovs.models.embedding import WIDTH, Embedding
-
-    name, _, file = encoder.partition("=")
-    return Examiner(
-        vocabulary, class_reader.teacher, identity, share, Embedding(name, file or True), (encoder, WIDTH), batch_size
-    )
-
-
 def _scan_images(task: _SelectTask, shard: tuple[int, int]) -> tuple[ScanTable, ScanResult, float]:
     """Scan the images that were not scanned yet; also returns the seconds it took."""
     from semiovs.engine.signals import StopSignals, make_stop_error
@@ -280,6 +239,7 @@ def _scan_images(task: _SelectTask, shard: tuple[int, int]) -> tuple[ScanTable, 
     if not total:
         raise DataError(f"--from {' '.join(task.pool)}: no images there")
     scan = ScanTable(task.out / "scan", "pool", task.examiner.settings)
+    looked = _scan_on_ray(task, scan, shard) if task.ray is not None else 0
     with StopSignals() as signals, progress("looking") as show:
         done = scan_pool(
             scan,
@@ -294,7 +254,35 @@ def _scan_images(task: _SelectTask, shard: tuple[int, int]) -> tuple[ScanTable, 
         raise make_stop_error(
             signals.received, f"it was within the first {done.listed} of {total} images; the same command does the rest"
         )
+    done.made += looked
     return scan, done, time.monotonic() - started
+
+
+def _scan_on_ray(task: _SelectTask, pool: ScanTable, shard: tuple[int, int]) -> int:
+    """Scan on a Ray cluster what was not scanned yet: the pool, and without ``--shard`` what it is compared with. What
+    is there then is all the same; returns the images of the pool that were looked at.
+    """
+    from semiovs.clusters.ray_scanning import fill_on_ray
+    from semiovs.engine.signals import StopSignals, make_stop_error
+    from semiovs.select.scan import ImageScan
+    from semiovs.select.selection import list_other_scans
+
+    assert task.ray is not None
+    others = list_other_scans(pool, task.examiner, task.wanted) if shard == (0, 1) else []
+    with StopSignals() as signals, progress("looking on Ray") as show:
+        looked = fill_on_ray(
+            [ImageScan(pool, task.candidates()), *others],
+            task.examiner,
+            task.ray.build,
+            workers=task.ray.workers,
+            shard=shard,
+            progress=show,
+            stop=lambda: bool(signals.received),
+        )
+    if signals.received:
+        where = f"{sum(looked)} images are done; the same command does the rest"
+        raise make_stop_error(signals.received, where)
+    return looked[0]
 
 
 def _scan_part(task: _SelectTask, shard: str, *, as_json: bool) -> None:

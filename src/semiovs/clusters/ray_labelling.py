@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from semiovs import errors
-from semiovs.engine.distributed import is_launched
+from semiovs.clusters.ray_blocks import BLOCK, run_blocks
+from semiovs.clusters.ray_cluster import join_cluster, require_ray
 from semiovs.engine.host import COMMAND, Host
 from semiovs.engine.labelling import LabellingReport, LabellingTask, make_stop, say_agreement
 from semiovs.engine.signals import StopSignals
-from semiovs.errors import MissingExtraError, SemiovsError, UsageError
 from semiovs.files import sweep_temporaries
 from semiovs.images.record import Record
 from semiovs.ovs.base import OpenVocabModel
@@ -29,11 +20,6 @@ from semiovs.ovs.label import drop_duplicates, label_images, require_same_images
 from semiovs.ovs.precision_agreement import LabelAgreement
 from semiovs.progress import Say, ShowProgress
 from semiovs.store import PseudoLabelStore
-
-#: Images of a block, or those of one batch if these are more: what is done again when a machine is lost.
-BLOCK = 32
-#: Name of the column of a block's number, and of what its actor reports.
-_NUMBER, _REPORT = "block", "report"
 
 Build = Callable[[], tuple[OpenVocabModel, dict[str, Any]]]
 
@@ -50,40 +36,23 @@ class _Job:
     block: int
     work: Mapping[str, Any]
 
+    def begin(self) -> tuple[OpenVocabModel, PseudoLabelStore]:
+        """The teacher of an actor, and the store, whose index is read once."""
+        return self.build()[0], PseudoLabelStore.open(self.task.out)
 
-class _BlockLabeler:
-    """An actor: it builds the teacher once, and labels the blocks that it is given.
-
-    A block that another actor had begun before its machine was lost is gone on with: what is in the store stays.
-    """
-
-    def __init__(self, job: Any) -> None:
-        import ray
-
-        self._job: _Job = ray.get(job)
-        self._teacher, _ = self._job.build()
-
-    def __call__(self, numbers: Mapping[str, NDArray[np.int64]]) -> dict[str, list[str]]:
-        """Label the blocks of a batch; a report in JSON each."""
-        return {_REPORT: [json.dumps(self._label(int(number))) for number in numbers[_NUMBER]]}
-
-    def _label(self, number: int) -> dict[str, Any]:
-        """The report of a block, or what is wrong with it: Ray would try it again, and wrap the error."""
-        task, first = self._job.task, number * self._job.block
-        records = self._job.records[first : first + self._job.block]
-        try:
-            store = PseudoLabelStore.open(task.out)
-            done = label_images(
-                self._teacher,
-                records,
-                task.vocabulary,
-                store,
-                read=task.reader.read_rgb,
-                settle=False,
-                **self._job.work,
-            )
-        except SemiovsError as error:
-            return {"error": type(error).__name__, "says": str(error)}
+    def do(self, tools: tuple[OpenVocabModel, PseudoLabelStore], number: int) -> dict[str, Any]:
+        """Label a block into the store; what is there stays. Returns its report."""
+        (teacher, store), first = tools, number * self.block
+        store.catch_up()
+        done = label_images(
+            teacher,
+            self.records[first : first + self.block],
+            self.task.vocabulary,
+            store,
+            read=self.task.reader.read_rgb,
+            settle=False,
+            **self.work,
+        )
         return {"new": done.done - done.already, **done.as_json()}
 
 
@@ -108,18 +77,17 @@ def run_on_ray(
     can take, and the blocks of a lost machine go to another. deadline: of `time.monotonic`; work: as `label_images`.
 
     Raises:
-        UsageError: started by torchrun; MissingExtraError: Ray is not installed.
+        UsageError, MissingExtraError: as `semiovs.clusters.ray_cluster.join_cluster`.
         SemiovsError: as `run_labelling`, also what an actor raised.
     """
-    if is_launched():
-        raise UsageError("--engine ray starts its own processes: run it once, without torchrun")
+    require_ray()
     job, gpus, total, agreement = _prepare(task, build, shard, {**work, "batch_size": batch_size}, say)
     mine, there, store = job.records, total["already"], PseudoLabelStore.open(task.out)
     begin = time.monotonic()
     reports: list[dict[str, Any]] = []
-    with _cluster(gpus, workers) as actors, StopSignals(host=host) as signals, show("labelling on Ray") as progress:
+    with join_cluster(gpus, workers) as actors, StopSignals(host=host) as signals, show("labelling on Ray") as progress:
         left = _find_blocks(job, store)
-        for report in _run_blocks(job, left, actors, gpus):
+        for _, report in run_blocks(job, left, actors=actors, gpus=gpus):
             reports.append(report)
             progress(there + sum(done["new"] for done in reports), len(mine))
             if signals.received or (deadline is not None and time.monotonic() >= deadline):
@@ -157,36 +125,6 @@ def _prepare(
     return job, gpus, {"already": len(there), "duplicates": duplicates}, agreement
 
 
-@contextmanager
-def _cluster(gpus: int, workers: int | None) -> Iterator[int]:
-    """Join the cluster, or start one on this machine; gives the largest number of actors.
-
-    Raises:
-        MissingExtraError: Ray is not installed; UsageError: the cluster cannot be reached.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-    ray: Any
-    try:
-        import ray
-    except ImportError:
-        raise MissingExtraError("--engine ray needs Ray; pip install 'semiovs[ray]'") from None
-    own = not ray.is_initialized()
-    if own:
-        local = {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}  # options of a cluster of our own
-        try:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
-        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            reason = str(error).splitlines()[0][:200]
-            raise UsageError(f"RAY_ADDRESS: the Ray cluster cannot be joined: {reason}") from None
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    with redirect_stdout(sys.stderr):  # Ray tells of lost machines there, and a report may be on stdout
-        try:
-            yield max(1, workers or int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1)))
-        finally:
-            if own:
-                ray.shutdown()
-
-
 def _find_blocks(job: _Job, store: PseudoLabelStore) -> list[int]:
     """Numbers of the blocks that hold an image without a label."""
     firsts = range(0, len(job.records), job.block)
@@ -195,36 +133,6 @@ def _find_blocks(job: _Job, store: PseudoLabelStore) -> list[int]:
         for first in firsts
         if any(record.id not in store for record in job.records[first : first + job.block])
     ]
-
-
-def _run_blocks(job: _Job, numbers: Sequence[int], actors: int, gpus: int) -> Iterator[dict[str, Any]]:
-    """Reports of blocks, in the order in which they are done.
-
-    Raises:
-        SemiovsError: of the first block that could not be labelled.
-    """
-    import ray
-
-    if not numbers:
-        return
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    blocks = ray.data.from_items(
-        [{_NUMBER: number} for number in numbers], override_num_blocks=min(len(numbers), 64 * actors)
-    )
-    done = blocks.map_batches(
-        _BlockLabeler,
-        fn_constructor_args=(ray.put(job),),
-        batch_size=1,
-        concurrency=(1, min(actors, len(numbers))),
-        num_cpus=1,
-        num_gpus=gpus,
-    )
-    for row in done.iter_rows():
-        report = json.loads(row[_REPORT])
-        if "error" in report:
-            raise getattr(errors, report["error"], errors.DataError)(report["says"])
-        yield report
 
 
 def _sum_up(

@@ -135,6 +135,19 @@ def _store_features(rows: ScanRows, place: int, found: ImageFeatures) -> None:
     rows.picture[place] = found.picture
 
 
+@dataclass(frozen=True)
+class ImageScan:
+    """Images to scan, and the table of their rows. asked: whether the teacher is asked about them."""
+
+    table: ScanTable
+    images: Iterable[PoolEntry]
+    asked: bool = True
+
+    def examiner(self, examiner: Examiner) -> Examiner:
+        """What looks at these images."""
+        return examiner if self.asked else examiner.without_teacher()
+
+
 @dataclass
 class ScanResult:
     """marks: of all chunks of the pool; made: images scanned by this call; listed: all; stopped: `stop` ended it."""

@@ -20,7 +20,7 @@ from semiovs.images.record import Record
 from semiovs.select.candidates import InvalidEntry
 from semiovs.select.class_presence import PresenceThreshold, fit_thresholds
 from semiovs.select.decision import REASONS, Decision, SelectionRules, decide
-from semiovs.select.scan import Examiner, scan_pool
+from semiovs.select.scan import Examiner, ImageScan, scan_pool
 from semiovs.select.scan_table import CHUNK, READ, PoolEntry, ScanRows, ScanTable, decode_entry
 
 #: (what is scanned, images done).
@@ -152,6 +152,32 @@ def select(
     return Selection(scan, marks, rows, references, decision, levels, request, licenses, unread, calibrated_on, seconds)
 
 
+def list_other_scans(scan: ScanTable, examiner: Examiner, request: SelectionRequest) -> list[ImageScan]:
+    """What `select` scans beside the pool: the references, and the labelled images that thresholds are fitted on."""
+    others = list(_list_reference_scans(scan, examiner, request.against).values())
+    return [
+        *others,
+        *([] if _needs_no_thresholds(examiner, request) else [_find_labeled_scan(scan, examiner, request)]),
+    ]
+
+
+def _list_reference_scans(scan: ScanTable, examiner: Examiner, against: Mapping[str, Manifest]) -> dict[str, ImageScan]:
+    settings = examiner.without_teacher().settings
+    return {
+        role: ImageScan(ScanTable(scan.folder, f"against-{_hash_role(role)}", settings), manifest, asked=False)
+        for role, manifest in against.items()
+    }
+
+
+def _needs_no_thresholds(examiner: Examiner, request: SelectionRequest) -> bool:
+    return examiner.teacher is None or request.rules.rule == "paper"
+
+
+def _find_labeled_scan(scan: ScanTable, examiner: Examiner, request: SelectionRequest) -> ImageScan:
+    table = ScanTable(scan.folder, "labeled", examiner.settings)
+    return ImageScan(table, request.labeled.choose_by_hash(CALIBRATED_ON))
+
+
 def _explain_empty_pool(scan: ScanTable, marks: Sequence[str], rows: ScanRows) -> str:
     """Why nothing can be chosen."""
     if not len(rows):
@@ -166,9 +192,9 @@ def _scan_references(
     """Readable references with their rows, and the errors of the others."""
     bare = examiner.without_teacher()
     references, parts, unread = [], [ScanRows.empty(0, 0, examiner.embedding[1])], []
-    for role, manifest in against.items():
-        part = ScanTable(scan.folder, f"against-{_hash_role(role)}", bare.settings)
-        done = scan_pool(part, manifest, bare, threads=threads, progress=lambda n, role=role: progress(role, n))  # type: ignore[misc]
+    for role, other in _list_reference_scans(scan, examiner, against).items():
+        part = other.table
+        done = scan_pool(part, other.images, bare, threads=threads, progress=lambda n, role=role: progress(role, n))  # type: ignore[misc]
         rows = part.rows(done.marks) if done.marks else parts[0]
         for number, mark in enumerate(done.marks):
             for text in part.texts(number, mark):
@@ -202,10 +228,10 @@ def _fit_thresholds(
     """Ask the teacher about labelled images, and compare with their masks; default levels if it knows none of them."""
     names = examiner.vocabulary.names
     nothing = np.zeros((0, len(names)))
-    if examiner.teacher is None or request.rules.rule == "paper":
+    if _needs_no_thresholds(examiner, request):
         return fit_thresholds(names, nothing.astype(np.uint8), nothing.astype(bool), request.recall)
     manifest = request.labeled.choose_by_hash(CALIBRATED_ON)
-    part = ScanTable(scan.folder, "labeled", examiner.settings)
+    part = _find_labeled_scan(scan, examiner, request).table
     done = scan_pool(part, manifest, examiner, threads=threads, progress=lambda n: progress("thresholds", n))
     rows = part.rows(done.marks)
     known = rows.status == READ

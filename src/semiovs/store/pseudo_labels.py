@@ -202,6 +202,18 @@ class PseudoLabelStore:
             raise StoreWriteError(f"{self.root}: the label of '{identifier}' cannot be written: {error}") from None
         return PreparedLabel(row, staged)
 
+    def catch_up(self) -> None:
+        """Read what other processes have added since this store was opened, or caught up the last time.
+
+        Raises:
+            StoreWriteError: the index cannot be locked.
+        """
+        try:
+            with self._index.locked():
+                pass
+        except OSError as error:
+            raise StoreWriteError(f"{self.root}: the index cannot be locked: {error}") from None
+
     def commit(self, prepared: Sequence[PreparedLabel], *, replace: bool = False) -> list[str]:
         """Second half of `add`, for several images: add all or none, with one durable write of the index.
 

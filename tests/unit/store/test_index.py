@@ -122,6 +122,18 @@ def test_of_two_that_label_one_image_the_first_wins_with_all_its_files(tmp_path)
     assert (report.ok, report.stray) == (True, [])
 
 
+def test_what_others_have_added_is_there_after_catching_up(tmp_path):
+    label = np.zeros((4, 5), np.uint8)
+    first = make(tmp_path / "s")
+    second = PseudoLabelStore.open(tmp_path / "s")
+    for name in ("a", "b"):
+        first.add(name, label)
+        assert name not in second
+        second.catch_up()
+        assert name in second
+    assert second.ids() == ["a", "b"]
+
+
 def test_a_store_that_became_another_teachers_takes_nothing(tmp_path):
     first = make(tmp_path, "x")
     make(tmp_path, "y").add("b", label(1))
