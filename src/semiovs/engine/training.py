@@ -19,7 +19,7 @@ from semiovs.control_characters import escape_lines
 from semiovs.data import LoadingStoppedError
 from semiovs.data.collection import Collection
 from semiovs.engine.before_training import describe_class_weights, describe_rare_classes
-from semiovs.engine.checkpoint import Checkpoints
+from semiovs.engine.checkpoint import Checkpoints, Retention
 from semiovs.engine.checkpoint_state import require_same_run, restore
 from semiovs.engine.distributed import World, count_restarts, join_processes
 from semiovs.engine.experiment import Experiment
@@ -28,7 +28,6 @@ from semiovs.engine.hooks import CheckpointHook, EstimateHook, EvaluationHook, H
 from semiovs.engine.host import COMMAND, Host
 from semiovs.engine.loop import SCORES, Hook, Learner, fit
 from semiovs.engine.rehearsal import FEWEST, Score, Scored, rehearse
-from semiovs.engine.retention import Retention
 from semiovs.engine.run import Run, read_metrics
 from semiovs.engine.run_data import find_training_size, keep_data, require_root, require_same_data
 from semiovs.engine.run_writers import RunWriters, choose_shown, make_writers

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from semiovs.config.schema import Config
-from semiovs.engine.checkpoint import Checkpoints
+from semiovs.engine.checkpoint import Checkpoints, Retention
 from semiovs.engine.checkpoint_state import (
     CheckpointIdentity,
     canonicalize,
@@ -21,7 +21,6 @@ from semiovs.engine.checkpoint_state import (
     restore,
 )
 from semiovs.engine.loop import BestScore, Learner, fit
-from semiovs.engine.retention import Retention
 from semiovs.errors import ConfigError, WeightsError
 from semiovs.models.weights import read_checkpoint
 from unit.toy_learner import CPU, batches, learner_of, recipe_of
