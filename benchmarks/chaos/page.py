@@ -13,6 +13,7 @@ RESULT = Path("docs/results/chaos.json")
 #: Family -> the beginnings of the names of its kinds.
 _FAMILIES = {
     "kills": ("kill-",),
+    "several ranks": ("rank-",),
     "damaged files": ("corrupt-",),
     "signals": ("signal-",),
     "two processes": ("double-",),
