@@ -22,15 +22,19 @@ class LaunchNotes:
     def find(cls, environment: Mapping[str, str] = os.environ) -> Self | None:
         """The notes of the launch that this process is a rank of; None without `semiovs.torchrun`."""
         folder = environment.get(VARIABLE)
-        return cls(Path(folder)) if folder and Path(folder).is_dir() else None
+        return cls(Path(folder)) if folder else None
 
     def begin(self, environment: Mapping[str, str] = os.environ) -> None:
-        """Note this process as a rank of the launch."""
+        """Note this process as a rank of the launch.
+
+        Raises:
+            FileNotFoundError: the launch is over.
+        """
         self._write(f"rank-{environment.get('LOCAL_RANK', '0')}", os.getpid())
 
     def end(self, code: int, environment: Mapping[str, str] = os.environ) -> None:
         """Note its exit code; of each attempt the first that is not 0 counts, as it is why the others end."""
-        if code:
+        if code and self._folder.is_dir():
             attempt = int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
             temporary = self._write(f"code-{attempt:04d}.{os.getpid()}", code)
             with suppress(FileExistsError):
@@ -43,8 +47,8 @@ class LaunchNotes:
         self._write("stop", 1)
 
     def is_stopping(self) -> bool:
-        """Whether the launch is to end."""
-        return (self._folder / "stop").exists()
+        """Whether the launch is to end, or is over."""
+        return (self._folder / "stop").exists() or not self._folder.is_dir()
 
     def processes(self) -> list[int]:
         """Numbers of the ranks' processes on this machine that live."""
@@ -65,6 +69,11 @@ class LaunchNotes:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except OSError:
+        state = Path(f"/proc/{process}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0]
+    except ProcessLookupError:
         return False
-    return True
+    except (OSError, IndexError):  # no /proc, or not ours to ask
+        return True
+    return (
+        state != "Z"
+    )  # ended, though nobody has asked for its exit code: what happens below a container's first process

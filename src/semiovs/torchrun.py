@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -49,19 +50,23 @@ class Launch:
 
     def wait(self) -> int:
         """Exit code of the launch, once all its ranks on this machine have ended."""
-        while self._process.poll() is None:
+        while True:
+            ended = self._process.poll() is not None  # by a signal that came to all processes, perhaps before its ranks
+            ranks = self._notes.processes()
+            if ended and ranks and not self._notes.is_stopping():
+                self.take(signal.SIGTERM)  # torchrun was killed: nobody would begin them again
             self._forward()
-            if self._notes.is_stopping() and not self._notes.processes():
+            if not ranks and (ended or self._notes.is_stopping()):
                 self._process.kill()  # nothing is left that it would have to end
                 break
             time.sleep(_PAUSE)
-        ended, code = self._process.wait(), self._notes.code()
-        if ended == 0:
+        status, code = self._process.wait(), self._notes.code()
+        if status == 0:
             return 0
         if self._received:
             asked = InterruptedRunError if self._received == signal.SIGINT else PreemptedError
             return code if code in _MISTAKES else asked.exit_code
-        return code or (128 - ended if ended < 0 else ended)
+        return code or (128 - status if status < 0 else status)
 
     def _forward(self) -> None:
         if self._notes.code() in _FINAL:
@@ -70,7 +75,8 @@ class Launch:
             number = self._signals.pop(0)
             self._notes.stop()
             for process in self._notes.processes():
-                os.kill(process, number)
+                with suppress(ProcessLookupError):
+                    os.kill(process, number)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
