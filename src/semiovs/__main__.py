@@ -11,9 +11,10 @@ def main() -> None:
     notes = LaunchNotes.find()
     if notes is None:
         sys.exit(run(sys.argv[1:]))
+    notes.begin()  # before the question: either the launcher sees this rank, or this rank sees that it is to end
     if notes.is_stopping():  # torchrun has begun this rank again, though the launch was asked to end
+        notes.end(75)
         sys.exit(75)
-    notes.begin()
     code = run(sys.argv[1:])
     notes.end(code)
     sys.exit(code)

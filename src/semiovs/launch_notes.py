@@ -25,12 +25,9 @@ class LaunchNotes:
         return cls(Path(folder)) if folder else None
 
     def begin(self, environment: Mapping[str, str] = os.environ) -> None:
-        """Note this process as a rank of the launch.
-
-        Raises:
-            FileNotFoundError: the launch is over.
-        """
-        self._write(f"rank-{environment.get('LOCAL_RANK', '0')}", os.getpid())
+        """Note this process as a rank of the launch, unless that is over."""
+        with suppress(FileNotFoundError):
+            self._write(f"rank-{environment.get('LOCAL_RANK', '0')}", os.getpid())
 
     def end(self, code: int, environment: Mapping[str, str] = os.environ) -> None:
         """Note its exit code; of each attempt the first that is not 0 counts, as it is why the others end."""
