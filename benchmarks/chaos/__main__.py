@@ -27,7 +27,7 @@ from benchmarks.chaos.trial import KINDS, Kind, NotCoveredError, Story, WrongErr
 from benchmarks.chaos.world import World
 
 #: One file a family of harms; each registers its trials with `@kind`.
-FAMILIES = ("kills", "corruptions", "stops", "doubles", "resources")
+FAMILIES = ("kills", "corruptions", "stops", "doubles", "resources", "ranks")
 _rows_lock = threading.Lock()
 
 

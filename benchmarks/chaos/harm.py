@@ -27,7 +27,8 @@ class Harm:
     """strike: kill, signal, error (the call fails) or nothing; at: number of the event, from 1, among those below
     `folder` whose path ends in `match`; number: of the signal or error; delay: seconds from event to strike; twice: a
     second signal, or every later call fails as well; limits: RLIMIT_… and its value, of RLIMIT_AS what may be added;
-    clock: seconds that the wall clock jumps at every third look; record: file that gets a line for each event.
+    clock: seconds that the wall clock jumps at every third look; record: file that gets a line for each event;
+    rank: the one of several that is harmed, before its launcher began it again (-1: not one of several).
     """
 
     folder: str = ""
@@ -40,6 +41,7 @@ class Harm:
     limits: Mapping[str, int] = field(default_factory=dict)
     clock: float = 0.0
     record: str = ""
+    rank: int = -1
 
     def __str__(self) -> str:
         parts = [f"{name}={limit}" for name, limit in self.limits.items()]
@@ -50,12 +52,15 @@ class Harm:
             ).name
             where = f" of …{self.match}" if self.match else ""
             late = f" + {1000 * self.delay:.0f} ms" if self.delay else ""
+            how += f" of rank {self.rank}" if self.rank >= 0 else ""
             parts.append(f"{how}{' twice' if self.twice else ''} at file event {self.at}{where}{late}")
         return ", ".join(parts) or "nothing"
 
 
 def install(harm: Harm) -> None:
     """Prepare this process; its descendants by fork are spared the strike, though not the limits."""
+    if harm.rank >= 0 and (os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]) != (str(harm.rank), "0"):
+        return
     for name, limit in harm.limits.items():
         number = getattr(resource, name)
         most = limit + _address_space() if name == "RLIMIT_AS" else limit

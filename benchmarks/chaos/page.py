@@ -15,6 +15,7 @@ SOAK = Path("docs/results/soak.json")
 #: Family -> the beginnings of the names of its kinds.
 _FAMILIES = {
     "kills": ("kill-",),
+    "several ranks": ("rank-",),
     "damaged files": ("corrupt-",),
     "signals": ("signal-",),
     "two processes": ("double-",),

@@ -38,13 +38,25 @@ _server.set_forkserver_preload(
 
 
 class Process:
-    """`semiovs ARGUMENTS…` with a harm; what it says goes to the file `log`."""
+    """`semiovs ARGUMENTS…` with a harm; what it says goes to the file `log`.
 
-    def __init__(self, arguments: Sequence[str], log: Path, harm: Harm, *, fresh: bool = False) -> None:
+    launcher: words after `python` that begin several of it.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], log: Path, harm: Harm, *, fresh: bool = False, launcher: Sequence[str] = ()
+    ) -> None:
         self.arguments, self._log, self._begin = list(arguments), log, log.stat().st_size if log.exists() else 0
         self._forked, self._fresh = None, None
-        if fresh:
-            command = [sys.executable, "-m", "benchmarks.chaos.process", json.dumps(asdict(harm)), *self.arguments]
+        if fresh or launcher:
+            command = [
+                sys.executable,
+                *launcher,
+                "-m",
+                "benchmarks.chaos.process",
+                json.dumps(asdict(harm)),
+                *self.arguments,
+            ]
             with log.open("ab") as file:
                 self._fresh = subprocess.Popen(command, stdout=file, stderr=file, cwd=Path(__file__).parents[2])
         else:

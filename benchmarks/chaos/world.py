@@ -65,6 +65,10 @@ class World:
         """Begin `semiovs ARGUMENTS…`, which says what it says in `folder`/log."""
         return Process(arguments, folder / "log", harm or Harm(), fresh=self.fresh)
 
+    def launch(self, launcher: Sequence[str], arguments: Sequence[str], folder: Path, harm: Harm) -> Process:
+        """Begin `semiovs ARGUMENTS…` as two ranks by `python LAUNCHER…`."""
+        return Process(arguments, folder / "log", harm, launcher=launcher)
+
     def command(self, arguments: Sequence[str], folder: Path, harm: Harm | None = None) -> tuple[int | None, str]:
         """Exit code of `semiovs ARGUMENTS…` and what it said."""
         process = self.start(arguments, folder, harm)
@@ -95,6 +99,19 @@ class World:
     def straight(self, method: str) -> Path:
         """A run that nobody disturbed; its file events are in `events` beside it."""
         return self._make(f"run-{method}", lambda run: self.training(method, run))
+
+    def straight_on_ranks(self, method: str, launcher: Sequence[str]) -> Path:
+        """A run of two ranks that nobody disturbed; the file events of rank 0 are in `events` beside it."""
+        name = f"ranks-{method}"
+        with self._lock:
+            if name not in self._made:
+                folder = self._fresh_folder(name)
+                out = folder / "out"
+                record = Harm(str(out), record=str(folder / "events"), rank=0)
+                process = self.launch(launcher, self.training(method, out), folder, record)
+                assert process.finish() == 0, f"the undisturbed {name}: {process.told()}"
+                self._made[name] = out
+            return self._made[name]
 
     def store(self) -> Path:
         """A store that nobody disturbed."""

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from e2e import folders, toy_ranks
-from e2e.launcher import ranks
+from e2e.launcher import command, command_on_ranks, ranks
 from semiovs.engine.randomness import make_step_seed
+from semiovs.engine.run import read_metrics
 from unit import toy_data
 from unit.toy_learner import ToyMethod, batch_of
 
@@ -97,3 +98,38 @@ def test_all_ranks_remember_rank_0_s_models_and_ask_the_same_ones(tmp_path):
     assert not all(torch.equal(value, newest[name]) for name, value in ends[1]["own"].items())  # its own statistics
     assert ends[0]["asked"] == ends[1]["asked"]
     assert len({len(choice) for choice in ends[0]["asked"]}) > 1
+
+
+def test_a_run_of_two_ranks_goes_on_with_one_and_says_what_that_means(data, tmp_path):
+    run = tmp_path / "run"
+    own = folders.settings(data, run, train__steps=4, train__save_every=2, train__eval_every=4, train__log_every=1)
+    assert command_on_ranks("train", *own, directory=tmp_path) == [0, 0]
+    before = [row["loss"] for row in read_metrics(run / "metrics.jsonl") if row["kind"] == "train"]
+    for left in (run / "checkpoints").glob("step-00000004.pt*"):
+        left.unlink()
+    assert command("resume", str(run), log=tmp_path / "log") == 0, (tmp_path / "log.err").read_text()
+    told = (tmp_path / "log.err").read_text()
+    assert "the run had 2 process(es), now it has 1: it goes on, but not bit for bit as before" in told
+    rows = [row for row in read_metrics(run / "metrics.jsonl") if row["kind"] == "train"]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert [row["loss"] for row in rows[:2]] == before[:2]
+    assert [row["loss"] for row in rows[2:]] != before[2:]
+    state = torch.load(run / "checkpoints" / "step-00000004.pt", weights_only=True)
+    assert (state["world_size"], state["ranks"]) == (1, [])
+
+
+def test_train_with_resume_begins_and_then_goes_on(data, tmp_path):
+    run, straight = tmp_path / "run", tmp_path / "straight"
+    options = {"train__steps": 4, "train__save_every": 2, "train__eval_every": 4}
+    own = [*folders.settings(data, run, **options), "--resume"]
+    assert command("train", *own, log=tmp_path / "log") == 0
+    assert "continuing" not in (tmp_path / "log.err").read_text()
+    for left in (run / "checkpoints").glob("step-00000004.pt*"):
+        left.unlink()
+    assert command("train", *own, log=tmp_path / "log") == 0
+    assert "continuing after step 2 of 4" in (tmp_path / "log.err").read_text()
+    assert len((run / "command.txt").read_text().splitlines()) == 2
+    assert command("train", *folders.settings(data, straight, **options), log=tmp_path / "log") == 0
+    ends = [(folder / "checkpoints/step-00000004.pt").read_bytes() for folder in (run, straight)]
+    assert ends[0] == ends[1]
+    assert command("train", *own, "--overwrite", log=tmp_path / "log") == 2

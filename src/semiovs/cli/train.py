@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from semiovs.cli.console import Json
-from semiovs.cli.training import DryRun, Overwrite, report_outcome, run_training
+from semiovs.cli.training import DryRun, GoOn, Overwrite, report_outcome, run_training
 
 
 def train(
@@ -20,9 +20,12 @@ def train(
     ] = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
+    go_on: GoOn = False,
     as_json: Json = False,
 ) -> None:
     """Train, in one process or in several: torchrun --nproc-per-node 2 -m semiovs train …"""
-    outcome = run_training(["train"], arguments or [], dry_run=dry_run, overwrite=overwrite, as_json=as_json)
+    outcome = run_training(
+        ["train"], arguments or [], dry_run=dry_run, overwrite=overwrite, go_on=go_on, as_json=as_json
+    )
     if outcome is not None:
         report_outcome(outcome, as_json=as_json)

@@ -12,6 +12,7 @@ import typer
 from semiovs.cli.console import log, report
 from semiovs.cli.next_steps import format_next, propose_prediction
 from semiovs.cli.progress import progress
+from semiovs.errors import UsageError
 
 if TYPE_CHECKING:
     from semiovs.engine.training import TrainingResult
@@ -25,6 +26,11 @@ DryRun = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing run in run.dir.")]
 
+GoOn = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with the run that lies in run.dir, if there is one: a command to repeat."),
+]
+
 
 def run_training(
     verb: Sequence[str],
@@ -33,11 +39,16 @@ def run_training(
     first: Sequence[str] = (),
     dry_run: bool,
     overwrite: bool,
+    go_on: bool = False,
     as_json: bool,
 ) -> TrainingResult | None:
     """Train; with `dry_run`, report shapes, memory and time instead and return None.
 
-    verb: as it was typed; first: settings that those of `arguments` override.
+    verb: as it was typed; first: settings that those of `arguments` override; go_on: with
+    the run in `run.dir`, if there is one.
+
+    Raises:
+        UsageError: `overwrite` and `go_on` at once; others as `semiovs.engine.training.train`.
     """
     from semiovs.config import load_config, split_source
     from semiovs.engine import training
@@ -46,10 +57,12 @@ def run_training(
     from semiovs.engine.dry_run import format_dry_run
     from semiovs.engine.run import get_command_line
 
+    if overwrite and go_on:
+        raise UsageError("--overwrite removes the run that --resume goes on with; give one of them")
     source, overrides = split_source(arguments)
     loaded = load_config(source, [*first, *overrides])
     if not dry_run:
-        return training.train(loaded, get_command_line(), overwrite=overwrite)
+        return training.train(loaded, get_command_line(), overwrite=overwrite, go_on=go_on)
     found = rehearse(loaded.config)
     if is_main():
         steps = [shlex.join(["semiovs", *verb, *arguments])]

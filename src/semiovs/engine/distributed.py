@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -186,6 +188,14 @@ def join_processes(device: str = "auto", environment: Mapping[str, str] = os.env
 def count_restarts(environment: Mapping[str, str] = os.environ) -> int:
     """Number of times that `torchrun` has restarted the processes after a failure."""
     return int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def identify_launch(environment: Mapping[str, str] = os.environ) -> str | None:
+    """A name of the `torchrun` process that began this one, the same after restarts; None without it."""
+    if not is_launched(environment):
+        return None
+    told = f"{environment['TORCHELASTIC_RUN_ID']}/{socket.gethostname()}/{os.getppid()}"
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def count_local_processes(environment: Mapping[str, str] = os.environ) -> int:

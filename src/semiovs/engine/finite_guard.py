@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from semiovs.engine.distributed import World
-from semiovs.engine.kept_buffers import KeptBuffers
 from semiovs.errors import DivergedError
 
 _NEVER = 2**62
@@ -107,3 +106,23 @@ class FiniteGuard:
         if self._buffers is not None:
             self._buffers.restore()
         return False
+
+
+class KeptBuffers:
+    """The buffers of a module as they are now (BatchNorm statistics, memories, moving thresholds): what a forward pass
+    writes beside its result, kept so that the pass can be undone.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._kept = [
+            (owner, name, buffer, buffer.clone())
+            for owner in module.modules()
+            for name, buffer in owner.named_buffers(recurse=False)
+        ]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put them back, also those that were replaced by others."""
+        for owner, name, buffer, value in self._kept:
+            buffer.copy_(value)
+            setattr(owner, name, buffer)

@@ -13,7 +13,7 @@ from torch import nn
 from semiovs.duration import format_duration
 from semiovs.engine.distributed import LossModule
 from semiovs.engine.experiment import Experiment
-from semiovs.engine.kept_buffers import KeptBuffers
+from semiovs.engine.finite_guard import KeptBuffers
 from semiovs.engine.loop import learn_batch, make_progress
 from semiovs.engine.randomness import reseed
 from semiovs.errors import DataError

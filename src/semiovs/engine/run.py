@@ -109,8 +109,18 @@ class Run:
         return path
 
     @classmethod
-    def create(cls, directory: Path, config: str, command: Sequence[str], *, overwrite: bool = False) -> Run:
+    def create(
+        cls,
+        directory: Path,
+        config: str,
+        command: Sequence[str],
+        *,
+        overwrite: bool = False,
+        launch: str | None = None,
+    ) -> Run:
         """Make the directory and write configuration, environment and command.
+
+        launch: name of the launch of several processes that begins the run, which will know it again by that.
 
         Raises:
             UsageError: the directory is not empty, and `overwrite` is off or it is not a run.
@@ -124,7 +134,7 @@ class Run:
                 (directory / name).unlink(missing_ok=True)
             write_text(run.config, config)  # replaced and never removed: the folder is a run at every moment
             run.checkpoints.mkdir(parents=True, exist_ok=True)
-            write_json(run.directory / "env.json", describe_environment())
+            write_json(run.directory / "env.json", {**describe_environment(), **({"launch": launch} if launch else {})})
             write_text(run.directory / "command.txt", escape_controls(" ".join(command)) + "\n")
         except OSError as error:
             raise UsageError(f"run.dir: {directory} cannot be written: {error}") from None

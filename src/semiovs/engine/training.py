@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from semiovs.data.collection import Collection
 from semiovs.engine.before_training import describe_class_weights, describe_rare_classes
 from semiovs.engine.checkpoint import Checkpoints, Retention
 from semiovs.engine.checkpoint_state import require_same_run, restore
-from semiovs.engine.distributed import World, count_restarts, join_processes
+from semiovs.engine.distributed import World, identify_launch, join_processes
 from semiovs.engine.experiment import Experiment
 from semiovs.engine.explanations import explain_metrics
 from semiovs.engine.hooks import CheckpointHook, EstimateHook, EvaluationHook, HeldOutHook, LogHook, StopHook
@@ -29,6 +28,7 @@ from semiovs.engine.host import COMMAND, Host
 from semiovs.engine.loop import SCORES, Hook, Learner, fit
 from semiovs.engine.rehearsal import FEWEST, Score, Scored, rehearse
 from semiovs.engine.run import Run, read_metrics
+from semiovs.engine.run_choice import choose_run, find_begun_run
 from semiovs.engine.run_data import find_training_size, keep_data, require_root, require_same_data
 from semiovs.engine.run_writers import RunWriters, choose_shown, make_writers
 from semiovs.engine.signals import StopSignals
@@ -62,9 +62,16 @@ class TrainingResult:
 
 
 def train(
-    loaded: LoadedConfig, command: Sequence[str], *, overwrite: bool = False, host: Host = COMMAND
+    loaded: LoadedConfig,
+    command: Sequence[str],
+    *,
+    overwrite: bool = False,
+    go_on: bool = False,
+    host: Host = COMMAND,
 ) -> TrainingResult:
     """Train a configuration in a new run directory, or resume it after `torchrun` restarted the processes.
+
+    go_on: resume what lies in `run.dir` already, whoever began it.
 
     Raises:
         UsageError: the run directory exists; DataError, WeightsError, ConfigError: problems found before step 0;
@@ -74,20 +81,21 @@ def train(
     config = loaded.config
     choose_loggers(config.run)
     with join_processes(config.train.device) as world:
-        run = _find_restarted_run(config, world)
+        run = find_begun_run(config, world, go_on=go_on)
         if run is not None:
             with _writing(run, world):
+                if go_on and world.is_main:
+                    run.note_command(command)
                 return _train(_build_continued(config, run, world), run, host)
-        run = _choose_run(config, world)
+        run = choose_run(config, world)
         overwrite = overwrite or config.run.overwrite
         if world.is_main:
             run.check_free(overwrite=overwrite)
         experiment = Experiment.build(config, world)
         with run.writing() if world.is_main else nullcontext():
             if world.is_main:
-                Run.create(
-                    run.directory, loaded.replace_measured(experiment.config).dump(), command, overwrite=overwrite
-                )
+                measured = loaded.replace_measured(experiment.config).dump()
+                Run.create(run.directory, measured, command, overwrite=overwrite, launch=identify_launch())
                 if config.run.dir is None:
                     run.point_latest()
             world.barrier()
@@ -130,7 +138,8 @@ def _build_continued(config: Config, run: Run, world: World, *, changed_data: bo
     require_root(config, run)
     experiment = Experiment.build(config, world, check=False)
     state = _open_checkpoints(config, run).load_newest()
-    if state is None:  # torchrun restarted the processes before the first checkpoint
+    if state is None:  # stopped before the first checkpoint
+        log.info("no checkpoint yet: the run begins at step 0")
         return keep_data(experiment, run)
     require_same_run(state, experiment.identity)
     experiment = require_same_data(experiment, run, state, changed_data=changed_data)
@@ -329,25 +338,6 @@ def explain_out_of_memory(experiment: Experiment) -> Iterator[None]:
             f"{train.batch_size} and data.crop_size={experiment.config.data.crop_size}: lower one of them "
             f"(train.accumulate keeps the total batch){half}"
         ) from None
-
-
-def _choose_run(config: Config, world: World) -> Run:
-    default = Run.default_directory(_choose_run_name(config), config.method.name, datetime.now())
-    return Run(Path(world.broadcast(config.run.dir or str(default))))
-
-
-def _find_restarted_run(config: Config, world: World) -> Run | None:
-    """The run to resume after a restart by `torchrun`; None without a restart or before its directory was made."""
-    directory = None
-    if count_restarts() and world.is_main:
-        given = Path(config.run.dir) if config.run.dir else Path("runs") / _choose_run_name(config) / "latest"
-        directory = str(given.resolve()) if (given / "config.yaml").is_file() else None
-    directory = world.broadcast(directory)
-    return None if directory is None else Run.open(Path(directory))
-
-
-def _choose_run_name(config: Config) -> str:
-    return config.run.name or "run"
 
 
 def _to_text(path: Path | None) -> str | None:

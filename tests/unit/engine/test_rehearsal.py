@@ -13,7 +13,7 @@ from torch import nn
 from e2e import folders
 from semiovs.config import load_config
 from semiovs.engine import rehearsal, training
-from semiovs.engine.kept_buffers import KeptBuffers
+from semiovs.engine.finite_guard import KeptBuffers
 from semiovs.engine.rehearsal import Estimate
 from semiovs.engine.run import read_metrics
 
