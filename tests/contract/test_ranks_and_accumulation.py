@@ -22,8 +22,6 @@ from semiovs.engine.finite_guard import FiniteGuard
 from semiovs.engine.loop import Learner, fit
 from unit.toy_learner import recipe_of
 
-pytestmark = pytest.mark.xdist_group("two ranks")
-
 STEPS = 1
 ACCUMULATE = 2
 CASES = [(name, arm, "global") for name in METHOD_NAMES for arm in ("alone", "ovs")]

@@ -18,7 +18,7 @@ from e2e.launcher import command_on_ranks
 from semiovs.engine.run import read_metrics
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "slurm" / "train.sbatch"
-OPTIONS = {"train__steps": 40, "train__log_every": 1, "train__save_every": 20, "train__eval_every": 20}
+OPTIONS = {"train__steps": 20, "train__log_every": 1, "train__save_every": 20, "train__eval_every": 20}
 #: As srun does, it sends a signal to every process of the step, torchrun and the ranks among them.
 SRUN = """#!{python}
 import os, signal, subprocess, sys
@@ -81,12 +81,12 @@ def test_a_job_that_is_stopped_is_queued_again_and_finishes(data, tmp_path, envi
     assert submit(words, environment, log, stop_after=1) == 75, log.read_text()
     assert (tmp_path / "scontrol").read_text() == "requeue 17\n"
     stopped = max(row["step"] for row in read_metrics(run / "metrics.jsonl"))
-    assert 1 <= stopped < 40
+    assert 1 <= stopped < 20
     assert submit(words, environment, log) == 0, log.read_text()
     assert (tmp_path / "scontrol").read_text() == "requeue 17\n"
-    assert f"continuing after step {stopped} of 40" in log.read_text()
+    assert f"continuing after step {stopped} of 20" in log.read_text()
     assert command_on_ranks("train", *settings(data, clean, **OPTIONS), directory=tmp_path) == [0, 0]
-    ends = [(folder / "checkpoints" / "step-00000040.pt").read_bytes() for folder in (run, clean)]
+    ends = [(folder / "checkpoints" / "step-00000020.pt").read_bytes() for folder in (run, clean)]
     assert hashlib.sha256(ends[0]).digest() == hashlib.sha256(ends[1]).digest()
 
 
