@@ -11,7 +11,7 @@ WHEEL  := .venv-wheel
 PIP    := -m pip install --quiet --disable-pip-version-check
 TESTS  := -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations 10
 
-.PHONY: help venv test test-oldest test-wheel check format demo docs bench bom clean
+.PHONY: help venv test test-oldest test-wheel check format demo docs bench bom audit clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -67,6 +67,10 @@ bench: $(STAMP) ## benchmarks, as JSON under docs/results
 
 bom: $(STAMP) ## dist/sbom.cdx.json (CycloneDX) and dist/licences.md: what semiovs and its extras are made of, as installed
 	$(BIN)/python .ci/bill_of_materials.py
+
+audit: $(STAMP) ## known vulnerabilities of what is installed, by the public advisories (before a release; needs them at hand)
+	$(BIN)/python $(PIP) pip-audit
+	$(BIN)/python -m pip_audit --skip-editable
 
 clean: ## remove what can be made again
 	rm -rf $(VENV) $(OLDEST) $(WHEEL) docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
