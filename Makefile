@@ -26,7 +26,7 @@ venv: $(STAMP) ## .venv with the package (editable) and the developers' tools
 check: $(STAMP) ## lint, format, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers $(JOBS)
 	$(BIN)/lint-imports
 
 format: $(STAMP) ## rewrite the code in the house format
