@@ -28,7 +28,7 @@ def table(result: Mapping[str, Any] | None) -> list[str]:
     if result is None:
         return ["*not yet run*"]
     hardware, rows = result["hardware"], result["kinds"]
-    seeds, seconds = (" and ".join(map(str, each(result[key]))) for key in ("seed", "seconds"))
+    seeds, seconds = (", ".join(map(str, each(result[key]))) for key in ("seed", "seconds"))
     told = (
         f"Measured on {result['date']} with seeds {seeds}: {hardware['cpu']}, {hardware['cores']} cores, "
         f"{seconds} s (load average {result['load']['before'][0]:g} to {result['load']['after'][0]:g})."
