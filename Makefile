@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 
 OLDEST := .venv-oldest
 WHEEL  := .venv-wheel
-PIP    := -m pip install --quiet --disable-pip-version-check
+PIP    := -m pip install --quiet --disable-pip-version-check --no-compile
 TESTS  := -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations 10
 
 .PHONY: help venv test test-oldest test-wheel check format demo docs bench bom audit clean

@@ -48,7 +48,7 @@ def shrunk(preset: str, changes: tuple[str, ...]) -> Config:
     kept = {key: model[key] for key in KEPT if key in model}
     values["model"] = {"name": model["name"], **kept, **SMALL[model["name"]]}
     values["train"] |= {"batch_size": 2, "device": "cpu", "precision": "fp32"}
-    values["eval"] |= {"window": 32, "stride": 16}
+    values["eval"] |= {"window": 32, "stride": 16, "short_side": None}
     labels = {"images": "ood", "labels": "ood-labels", "confidence": "ones"}  # others need a store
     values["ood"] = values["ood"] and values["ood"] | labels
     return Config.model_validate(values)
@@ -95,8 +95,10 @@ def _save(path: Path, array: np.ndarray) -> None:
 )
 def test_the_recipe_trains(preset, changes, images, monkeypatch):
     monkeypatch.chdir(images)
+    monkeypatch.setattr("semiovs.engine.dry_run.MOST", 2)
     config = shrunk(preset, changes)
     found = dry_run(config)
+    assert found["finished_steps"] == 3
     assert math.isfinite(found["seconds_per_step"])
     assert found["trained_parameters"] > 1000
     assert any(name.startswith("ood") for name in found["batch"]) == (config.ood is not None)

@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,12 @@ def split_key(path: str) -> tuple[str, str]:
     return "", path
 
 
+@lru_cache(maxsize=256)
+def _parse_once(text: str, label: str) -> yaml.Node | None:
+    """Presets extend each other: each is parsed once. Nobody changes the nodes."""
+    return parse_yaml(text, label)
+
+
 def is_within(path: str, section: str) -> bool:
     """Whether `path` is a key of `section`, at any depth."""
     return path.startswith(f"{section}.")
@@ -91,7 +97,8 @@ class LayerReader:
 
     def read_chain(self, source: ConfigSource, above: tuple[str, ...] = ()) -> Layer:
         """Read the layer of `source`, laid over those that it extends."""
-        node = parse_yaml(source.text, source.label)
+        parse = _parse_once if source.folder is None else parse_yaml
+        node = parse(source.text, source.label)
         if node is None or (isinstance(node, yaml.ScalarNode) and to_plain(node, source.label) is None):
             return {}
         if not isinstance(node, yaml.MappingNode):
