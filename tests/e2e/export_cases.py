@@ -4,8 +4,10 @@ not.
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,32 @@ FILES = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("export"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def converted_once() -> Iterator[None]:
+    """The same graph is traced and converted once, which is most of an export; each export gets a copy."""
+    patch, programs, artefacts = pytest.MonkeyPatch(), dict[Any, Any](), dict[Any, OnnxArtefact]()
+    trace, convert = steps.trace, steps.to_onnx
+
+    def trace_once(graph: torch.nn.Module, example: torch.Tensor, **options: Any) -> Any:
+        weights = tuple(hash(each.numpy().tobytes()) for each in graph.state_dict().values())
+        rule = getattr(graph, "multiple", None), getattr(graph, "kind", None)
+        key = (repr(graph), weights, rule, example.shape, example.dtype, *options.items())
+        if key not in programs:
+            programs[key] = trace(graph, example, **options)
+        return programs[key]
+
+    def convert_once(program: Any, **options: Any) -> OnnxArtefact:
+        key = (id(program), *options.items())
+        if key not in artefacts:
+            artefacts[key] = convert(program, **options)
+        return copy.deepcopy(artefacts[key])
+
+    patch.setattr(steps, "trace", trace_once)
+    patch.setattr(steps, "to_onnx", convert_once)
+    yield
+    patch.undo()
 
 
 @pytest.fixture(scope="module")
