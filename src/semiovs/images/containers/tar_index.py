@@ -10,21 +10,18 @@ from __future__ import annotations
 import os
 import posixpath
 import tarfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from semiovs.errors import DataError
 from semiovs.files import parse_json
+from semiovs.images.containers.tar_members import TarMembers, find_fault
 from semiovs.images.conventions import IMAGE_SUFFIXES
 from semiovs.images.record_lines import require_storable, shorten
 
 #: Largest image and largest sidecar, in bytes.
 LARGEST, LARGEST_JSON = 1 << 29, 1 << 20
-#: Largest header of one member, in bytes; longer ones are refused as hostile.
-_LARGEST_HEADER = 1 << 20
-_BLOCK = tarfile.BLOCKSIZE
 _PACKED = {b"\x1f\x8b": "gzip -d", b"BZh": "bzip2 -d", b"\xfd7zXZ": "xz -d", b"\x28\xb5\x2f\xfd": "zstd -d"}
 
 
@@ -53,34 +50,17 @@ def index_tar(path: Path) -> TarIndex:
     """
     try:
         with path.open("rb") as file:
-            return _TarScan(path, file).run()
+            members = TarMembers(path, file, os.fstat(file.fileno()).st_size)
+            return _TarScan(path, file, members).run()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-
-
-class _BoundedFile:
-    """A file for `tarfile` that refuses large reads: tarfile would read headers of any size into memory."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-
-    def read(self, size: int) -> bytes:
-        if not 0 <= size <= _LARGEST_HEADER:
-            raise tarfile.ReadError(f"a header of {size:,} bytes")
-        return self.file.read(size)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self.file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self.file.tell()
 
 
 @dataclass
 class _TarScan:
     path: Path
     file: BinaryIO
-    problems: list[str] = field(default_factory=list)
+    members: TarMembers
     images: dict[str, tuple[int, int]] = field(default_factory=dict)
     about: dict[str, dict[str, str]] = field(default_factory=dict)
     seen: dict[str, str] = field(default_factory=dict)
@@ -88,13 +68,13 @@ class _TarScan:
     def run(self) -> TarIndex:
         status = os.fstat(self.file.fileno())
         self._require_plain()
-        for member in self._read_members(status.st_size):
+        for member in self.members:
             self._take_member(member)
         pictures = self._choose_pictures()
-        if not pictures and not self.problems:
-            self.problems.append(f"{self.path}: no images in this tar ({', '.join(IMAGE_SUFFIXES)})")
-        if self.problems:
-            raise DataError.of(self.problems, f"{self.path}: {len(self.problems)} problems in this tar")
+        if not pictures and not self.members.problems:
+            self.members.problems.append(f"{self.path}: no images in this tar ({', '.join(IMAGE_SUFFIXES)})")
+        if self.members.problems:
+            raise DataError.of(self.members.problems, f"{self.path}: {len(self.members.problems)} problems in this tar")
         members = {name: self.images[name] for name in pictures} | self.images
         keys = {name: split_sample(name)[0] for name in pictures}
         about = {name: self.about[key] for name, key in keys.items() if key in self.about}
@@ -109,46 +89,10 @@ class _TarScan:
                     f"{self.path}: a packed tar can only be read from its start; unpack it once: {command} {self.path}"
                 )
 
-    def _read_members(self, size: int) -> Iterator[tarfile.TarInfo]:
-        """Yield all members in order; an error that ends the pass early becomes a problem."""
-        try:
-            with tarfile.open(fileobj=_BoundedFile(self.file), mode="r:") as tar:  # type: ignore[call-overload]
-                before = -1
-                while (member := tar.next()) is not None:
-                    tar.members.clear()  # it would keep them all
-                    if tar.offset <= before:
-                        raise tarfile.ReadError("a member that ends before it begins")
-                    before = tar.offset
-                    if member.offset_data + (member.size if member.isreg() else 0) > size:
-                        self._add_problem(
-                            member.name,
-                            f"claims {member.size:,} bytes, but the tar ends after {size - member.offset_data:,}; "
-                            "it was cut off: copy or make it again",
-                        )
-                        return
-                    yield member
-                self._require_end(tar.offset)
-        except (DataError, OSError):
-            raise
-        except Exception as error:  # tarfile raises a dozen types on damaged headers, RecursionError among them
-            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-            self.problems.append(f"{self.path}: cannot be read as a tar: {reason}")
-
-    def _require_end(self, offset: int) -> None:
-        """Check that the tar really ends here: `tarfile` takes anything that is not a header for the end."""
-        self.file.seek(offset)
-        mark, rest = self.file.read(_BLOCK), self.file.read(_LARGEST_HEADER)
-        if any(mark):
-            self.problems.append(f"{self.path}: no tar header at byte {offset:,}; the file is damaged")
-        elif len(mark) < _BLOCK:
-            self.problems.append(f"{self.path}: the mark at its end is missing; it was cut off: copy or make it again")
-        elif any(rest):
-            self.problems.append(f"{self.path}: goes on after its end; tars that were joined cannot be read as one")
-
     def _take_member(self, member: tarfile.TarInfo) -> None:
-        what = _find_fault(member)
+        what = find_fault(member)
         if what is not None:
-            self._add_problem(member.name, what)
+            self.members.add_problem(member.name, what)
             return
         name = posixpath.normpath(member.name)
         if member.isdir() or any(part.startswith(".") for part in name.split("/")):
@@ -156,7 +100,7 @@ class _TarScan:
         first = self.seen.setdefault(name.casefold(), name)
         if first is not name:
             twice = first == name
-            self._add_problem(
+            self.members.add_problem(
                 name, "is there twice" if twice else f"differs from '{shorten(first)}' in upper and lower case alone"
             )
             return
@@ -165,17 +109,17 @@ class _TarScan:
     def _record_member(self, name: str, member: tarfile.TarInfo) -> None:
         if posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES:
             if member.size > LARGEST:
-                self._add_problem(name, f"{member.size:,} bytes; an image in a tar has at most {LARGEST:,}")
+                self.members.add_problem(name, f"{member.size:,} bytes; an image in a tar has at most {LARGEST:,}")
             self.images[name] = (member.offset_data, member.size)
         elif split_sample(name)[1] == "json":
             if member.size > LARGEST_JSON:
-                self._add_problem(name, f"{member.size:,} bytes of JSON; a sidecar has at most {LARGEST_JSON:,}")
+                self.members.add_problem(name, f"{member.size:,} bytes of JSON; a sidecar has at most {LARGEST_JSON:,}")
                 return
             self.file.seek(member.offset_data)
             try:
                 self.about[split_sample(name)[0]] = _parse_sidecar(self.file.read(member.size))
             except (ValueError, RecursionError, DataError) as error:
-                self._add_problem(name, f"cannot be read as JSON: {error}")
+                self.members.add_problem(name, f"cannot be read as JSON: {error}")
 
     def _choose_pictures(self) -> list[str]:
         """Choose the pictures among the images, in order; two in one sample are a problem.
@@ -187,7 +131,7 @@ class _TarScan:
         for name in self.images:
             key, ending = split_sample(name)
             if "." not in ending and (first := plain.setdefault(key, name)) != name:
-                self._add_problem(
+                self.members.add_problem(
                     name, f"is in one sample with '{shorten(first)}'; names without suffix must be unique"
                 )
         dotted = [name for name in self.images if "." in split_sample(name)[1]]
@@ -195,35 +139,12 @@ class _TarScan:
         alone = [name for name in dotted if split_sample(name)[0] not in plain and split_sample(name)[1] not in fields]
         return sorted([*plain.values(), *alone], key=lambda name: posixpath.splitext(name)[0])
 
-    def _add_problem(self, name: str, what: str) -> None:
-        shown = shorten(name).encode("unicode_escape").decode() if not shorten(name).isprintable() else shorten(name)
-        self.problems.append(f"{self.path}: member '{shown}': {what}")
-
 
 def split_sample(name: str) -> tuple[str, str]:
     """Split the name of a member into (sample, field in lower case) at the first dot of its last part."""
     folder, slash, last = name.rpartition("/")
     stem, _, ending = last.partition(".")
     return f"{folder}{slash}{stem}", ending.lower()
-
-
-def _find_fault(member: tarfile.TarInfo) -> str | None:
-    """Find why a member is not allowed in a tar of images; None if it is."""
-    try:
-        require_storable(member.name)
-    except DataError as error:
-        return str(error)
-    if member.name.startswith("/"):
-        return "has an absolute name"
-    if ".." in member.name.split("/"):
-        return "leads out of the tar by '..'"
-    if member.issym() or member.islnk():
-        return f"is a link to '{shorten(member.linkname)}'; tars must hold the images themselves"
-    if member.isdev():
-        return "is a device or a pipe"
-    if member.issparse():
-        return "is stored as a sparse file; make the tar without --sparse"
-    return None if member.isreg() or member.isdir() else f"is of unknown type {member.type!r}"
 
 
 def _parse_sidecar(data: bytes) -> dict[str, str]:
