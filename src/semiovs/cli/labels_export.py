@@ -101,8 +101,9 @@ def _open_labels(source: Path, classes: str | None, root: Path) -> tuple[LabelSo
     from semiovs.images.manifest import Manifest
     from semiovs.images.masks import MaskReader
     from semiovs.store import PseudoLabelStore
+    from semiovs.store.meta import is_store
 
-    if (source / "meta.json").is_file():
+    if is_store(source):
         store = PseudoLabelStore.open(source, None if classes is None else read_vocabulary(classes))
         return store, store.vocabulary
     if classes is None and source.exists():

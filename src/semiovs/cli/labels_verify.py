@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,8 @@ def verify(
 ) -> None:
     """Compare every file with its checksum. Exit code 3 if the store is damaged (with --fix: 0 once it is repaired)."""
     from semiovs.store.meta import StoreMeta
+    from semiovs.store.packed_labels import is_packed
+    from semiovs.store.shard_index import PACK_AGAIN
     from semiovs.store.verify import inspect, repair
 
     StoreMeta.read(store)  # a folder that is no store
@@ -42,20 +45,30 @@ def verify(
     if found.ok:
         return
     if not fix:
-        raise DataError(
-            f"{store}: {_describe_damage(found)}; next: semiovs labels verify {shlex.quote(str(store))} --fix"
-        )
+        advice = f"next: semiovs labels verify {shlex.quote(str(store))} --fix"
+        raise DataError(f"{store}: {_describe_damage(found)}; {PACK_AGAIN if is_packed(store) else advice}")
     log(f"next: run `semiovs label` again; it redoes what was taken out ({_describe_damage(found)})")
 
 
 def _describe_damage(found: StoreReport) -> str:
-    parts = {"missing": len(found.missing), "damaged": len(found.damaged), "damaged index lines": len(found.lines)}
+    parts = {
+        "missing": len(found.missing),
+        "damaged": len(found.damaged),
+        "damaged index lines": len(found.lines),
+        "problems of tars": len(found.shards),
+    }
     return ", ".join(f"{number} {name}" for name, number in parts.items() if number)
 
 
 def _format_text(store: Path, found: StoreReport) -> str:
     lines = [f"{store}: {found.checked} images checked, {_describe_damage(found) or 'all whole'}"]
-    for name, items in (("missing", found.missing), ("damaged", found.damaged), ("line", found.lines)):
+    kinds: dict[str, Sequence[object]] = {
+        "missing": found.missing,
+        "damaged": found.damaged,
+        "line": found.lines,
+        "tar": found.shards,
+    }
+    for name, items in kinds.items():
         lines += [f"  {name}: {item}" for item in items[:_SHOWN]]
         lines += [f"  … and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else []
     if found.stray:

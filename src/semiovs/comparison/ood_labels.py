@@ -9,7 +9,7 @@ from semiovs.engine.teacher_choice import Agree, TeacherChoice
 from semiovs.errors import ConfigError, DataError
 from semiovs.progress import Say, ShowProgress
 from semiovs.store import PseudoLabelStore
-from semiovs.store.meta import META
+from semiovs.store.meta import is_store
 
 
 def find_images_to_label(config: Config, *, teacher: bool, say: Say) -> LabellingTask | None:
@@ -25,8 +25,8 @@ def find_images_to_label(config: Config, *, teacher: bool, say: Say) -> Labellin
     if config.ood is None or config.ood.labels is None:
         return None
     task = make_task(config, say=say)
-    if task.out.exists():
-        whole = not (task.out / META).is_file() or _holds_all(PseudoLabelStore.open(task.out), task)
+    if is_store(task.out) or task.out.exists():
+        whole = not is_store(task.out) or _holds_all(PseudoLabelStore.open(task.out), task)
     else:
         whole = all(record.mask is not None for record in task.images)
         if not (whole or teacher or config.ood.mode == "naive"):

@@ -177,10 +177,12 @@ class FolderDataset(Dataset):
 
         In naive mode they only tell which pixels are valid, and may be missing (None).
         """
+        from semiovs.store.meta import is_store
+
         assert self.ood is not None
         naive, given = self.ood.mode == "naive", self.ood.labels
         path = None if given is None else root / Path(given).expanduser()
-        if path is not None and (path / "meta.json").is_file():
+        if path is not None and is_store(path):
             return MatchedLabels(self._open_ood_store(path, vocabulary), images)
         if self.ood.confidence != "ones" and not naive:
             raise ConfigError(

@@ -169,9 +169,9 @@ def read_labeled_images(
 def _has_masks(folder: Path, ids: Iterable[str]) -> bool:
     """Whether a folder of masks, which is no store, has one for every image."""
     from semiovs.ovs.masks import MasksTeacher
-    from semiovs.store.meta import META
+    from semiovs.store.meta import is_store
 
-    if (folder / META).exists():
+    if is_store(folder):
         return False
     try:
         masks = MasksTeacher(folder)

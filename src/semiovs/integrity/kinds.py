@@ -14,6 +14,7 @@ from semiovs.integrity.inspection import Inspection
 from semiovs.integrity.label_store import check_store
 from semiovs.integrity.run_directory import check_run
 from semiovs.models.exported import SUFFIXES
+from semiovs.object_store import find_url
 from semiovs.store.meta import INDEX, META
 
 _NEEDS = (
@@ -31,6 +32,8 @@ def inspect(path: Path, *, progress: Callable[[int, int], None] | None = None) -
         UsageError: it is none of these, or is not there; MissingExtraError: an exported file whose package is not
         installed.
     """
+    if find_url(path) is not None:
+        return check_store(path, progress=progress)
     if path.is_file():
         return _inspect_file(path)
     if not path.is_dir():

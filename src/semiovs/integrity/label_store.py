@@ -10,20 +10,29 @@ from semiovs.files import open_regular
 from semiovs.integrity.inspection import Inspection, type_command
 from semiovs.integrity.leftovers import note_leftovers
 from semiovs.store.meta import INDEX, META
+from semiovs.store.packed_labels import is_packed
+from semiovs.store.shard_index import PACK_AGAIN, SHARDS
 from semiovs.store.verify import inspect
 
 
 def check_store(root: Path, *, progress: Callable[[int, int], None] | None = None) -> Inspection:
     """Look into a store; progress: called with the images done and in total."""
-    found, fix = Inspection(root, "store"), type_command("labels", "verify", root, "--fix")
+    found, packed = Inspection(root, "store"), is_packed(root)
+    fix = f"# {PACK_AGAIN}" if packed else type_command("labels", "verify", root, "--fix")
     try:
         report = inspect(root, progress=progress)
     except DataError as error:
+        if packed and str(error).startswith(str(root / SHARDS)):
+            found.add("damage", root / SHARDS, str(error), "" if PACK_AGAIN in str(error) else fix)
+            return found
         found.add("damage", root / META, str(error), "# restore it from a backup, or label into a new folder")
         return found
     found.checked = report.checked
     for line in report.lines:
         found.add("damage", root / INDEX, f"line {line} cannot be read", fix)
+    for problem in report.shards:
+        file, _, what = problem.partition(": ")
+        found.add("damage", Path(file), what, fix)
     for kind, ids in (("is missing", report.missing), ("is not what was written", report.damaged)):
         for id_ in ids:
             found.add("damage", root, f"the label of image '{id_}' {kind}", fix)

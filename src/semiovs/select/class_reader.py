@@ -14,6 +14,7 @@ from semiovs.ovs.base import OpenVocabModel
 from semiovs.ovs.stored_answers import StoredTeacher
 from semiovs.progress import Say
 from semiovs.select.scan import Examiner
+from semiovs.store.meta import is_store
 from semiovs.vocab import Vocabulary
 
 
@@ -62,7 +63,7 @@ class TypedClassReader:
             return ClassReader(choice.name, choice.build, options=choice.arguments(same_images=True))
         assert self.scores is not None
         folder = Path(self.scores).expanduser()
-        if (folder / "meta.json").is_file():
+        if is_store(folder):
             return ClassReader("store", partial(StoredTeacher, folder, vocabulary), folder)
         choice = TeacherChoice("masks", root=folder, map=self.map, pairs=self.pairs)
         if choice.map or choice.pairs or any(folder.rglob("*.np[yz]")):  # training reads masks of ids alone

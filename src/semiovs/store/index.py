@@ -14,6 +14,7 @@ from typing import Any
 from semiovs.errors import DataError
 from semiovs.files import atomic_write, open_locked, open_regular, parse_json
 from semiovs.images.record_lines import is_valid_id
+from semiovs.store.store_folder import INDEX, open_folder
 
 #: A line of `IndexRow.to_line` without escapes, whose id is found without parsing JSON.
 _LINE = re.compile(
@@ -197,11 +198,15 @@ class StoreIndex:
             status = os.fstat(file.fileno())
             self._file = (status.st_dev, status.st_ino)
             file.seek(self._end)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self._add_line(self._parse_id(line), line)
+            self.take_lines(file)
             return os.fstat(file.fileno()).st_size
+
+    def take_lines(self, lines: Iterable[bytes]) -> None:
+        """Read lines up to the first that is incomplete."""
+        for line in lines:
+            if not line.endswith(b"\n"):
+                break
+            self._add_line(self._parse_id(line), line)
 
     def _add_line(self, identifier: str | None, line: bytes) -> None:
         self._lines += 1
@@ -234,3 +239,20 @@ class StoreIndex:
                 f"{self.path}: the line of '{identifier}' is damaged; `semiovs labels verify {self.path.parent} --fix` "
                 "removes it"
             ) from None
+
+
+def open_index(root: Path, *, damaged: list[int] | None = None) -> StoreIndex:
+    """The index of a packed store, in a folder or by a URL; nothing is written.
+
+    damaged: as `StoreIndex.open`.
+
+    Raises:
+        DataError: as `StoreIndex.open`.
+    """
+    folder = open_folder(root)
+    index = StoreIndex(Path(folder.path(INDEX)), damaged)
+    try:
+        index.take_lines(folder.read(INDEX).splitlines(keepends=True))
+    except OSError as error:
+        raise DataError(f"{folder.path(INDEX)}: cannot be read: {error.strerror or error}") from None
+    return index

@@ -12,7 +12,8 @@ from typing import Any
 
 from semiovs.errors import DataError, UsageError
 from semiovs.files import sync_directory
-from semiovs.store.pseudo_labels import PseudoLabelStore, StoreWriteError
+from semiovs.store.index import IndexRow
+from semiovs.store.pseudo_labels import PseudoLabelStore, StorePart, StoreWriteError
 
 #: Images between two progress reports.
 _GROUP = 256
@@ -44,7 +45,8 @@ def merge_stores(
 
     Every file is verified against its checksum. Files are hard-linked where possible (`copy`: never). The index of
     `out` changes atomically at the end; after an interruption, `out` is unchanged and the same call completes the
-    merge. The result has the same bytes as one job over all images.
+    merge. The result has the same bytes as one job over all images. Packed stores may be
+    sources: this unpacks them.
 
     Raises:
         UsageError: no sources; DataError: a source is not a store, or of another vocabulary or teacher, a file is
@@ -118,16 +120,13 @@ class _FileMover:
     def take(self, store: PseudoLabelStore, identifier: str) -> None:
         """Verify the files of one image, and link or copy them."""
         row = store.row(identifier)
-        for (source, checksum), (path, _) in zip(store.files(row), self._target.files(row), strict=True):
-            try:
-                data = source.read_bytes()
-            except OSError as error:
-                raise DataError(f"{source}: cannot be read ({error.strerror}); {_make_hint(store)}") from None
-            if hashlib.sha256(data).hexdigest() != checksum:
-                raise DataError(f"{source}: damaged; {_make_hint(store)}")
+        parts: list[StorePart] = ["labels"] if row.confidence is None else ["labels", "confidence"]
+        for part in parts:
+            source, path = store.path(part, identifier), self._target.path(part, identifier)
+            data = _read_file(store, source, row, part) if store.shards is None else store.read(part, row)
             try:
                 self._target.make_folder(path)
-                self._link_or_copy(source, path, data)
+                self._link_or_copy(None if store.shards else source, path, data)
             except OSError as error:
                 raise StoreWriteError(f"{path}: cannot be written: {error}") from None
             self._touched.add(path.parent)
@@ -139,14 +138,24 @@ class _FileMover:
         for folder in self._touched:
             sync_directory(folder)
 
-    def _link_or_copy(self, source: Path, path: Path, data: bytes) -> None:
+    def _link_or_copy(self, source: Path | None, path: Path, data: bytes) -> None:
         if path.exists():  # left by an interrupted merge, or a stray file
             path.unlink()
-        if not self._copy:
+        if source is not None and not self._copy:
             with suppress(OSError):  # another file system, or one without links
                 os.link(source, path)
                 return
         self._target.stage(data).replace(path)
+
+
+def _read_file(store: PseudoLabelStore, path: Path, row: IndexRow, part: StorePart) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); {_make_hint(store)}") from None
+    if hashlib.sha256(data).hexdigest() != (row.label if part == "labels" else row.confidence):
+        raise DataError(f"{path}: damaged; {_make_hint(store)}")
+    return data
 
 
 def _make_hint(store: PseudoLabelStore) -> str:

@@ -10,10 +10,13 @@ from typing import Any
 
 from semiovs.errors import ConfigError, DataError
 from semiovs.files import parse_json, sweep_temporaries, write_bytes
+from semiovs.object_store import find_url
+from semiovs.store.store_folder import INDEX, META, open_folder
 from semiovs.vocab.vocabulary import Vocabulary
 
+__all__ = ["INDEX", "META", "StoreMeta", "is_store", "prepare_folder"]
+
 FORMAT = 1
-META, INDEX = "meta.json", "index.jsonl"
 #: End of error messages about a folder without labels.
 HINT = "`semiovs label` writes one"
 
@@ -45,14 +48,15 @@ class StoreMeta:
     @classmethod
     def read(cls, root: Path) -> StoreMeta:
         """Raises DataError: no store, or not one that can be read."""
-        path = root / META
+        folder = open_folder(root)
+        path = folder.path(META)
         try:
-            data = path.read_bytes()
+            data = folder.read(META)
             meta = parse_json(data)
         except FileNotFoundError:
             raise DataError(f"{root}: not a pseudo-label store (no {META}); {HINT}") from None
         except (OSError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read: {error}") from None
+            raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
         found = meta.get("format") if isinstance(meta, dict) else None
         if found != FORMAT:
             raise DataError(f"{path}: store format {found!r}; this version reads format {FORMAT}")
@@ -87,6 +91,13 @@ class StoreMeta:
                 f"{root}: labelled by another teacher ({_describe_difference(self.teacher, other.teacher)}); "
                 "choose another folder"
             )
+
+
+def is_store(root: Path) -> bool:
+    """Whether a store of labels, of files or packed, lies in a folder or at a URL; what is wrong with a URL is told
+    when it is opened.
+    """
+    return find_url(root) is not None or (root / META).is_file()
 
 
 def prepare_folder(root: Path) -> None:

@@ -11,6 +11,8 @@ A store is a directory::
 An image is in the store once its line is in the index, which is written last; so a killed job loses at most the images
 in progress, and can be resumed. Files are moved and lines appended under one lock, so that several processes can add to
 one store; if two label the same image, files and line of one of them are kept.
+
+`pack` makes tars of a finished store (see `packed_labels`), which are read in the same way and never changed.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ from semiovs.errors import DataError
 from semiovs.files import open_regular, sync_directory, write_staged
 from semiovs.images.palette import build_palette
 from semiovs.store import label_png
-from semiovs.store.index import IndexRow, StoreIndex
+from semiovs.store.index import IndexRow, StoreIndex, open_index
 from semiovs.store.meta import HINT, INDEX, StoreMeta, prepare_folder
+from semiovs.store.packed_labels import PackedLabels, is_packed
 from semiovs.vocab.vocabulary import Vocabulary
 
 
@@ -59,11 +62,13 @@ class PreparedLabel:
 class PseudoLabelStore:
     """Labels and confidences by image id. Made by `create` or `open`.
 
-    root: the directory; meta: its metadata; vocabulary: the classes of the labels; teacher: as given to `create`.
+    root: the directory; meta: its metadata; vocabulary: the classes of the labels; teacher: as given to `create`;
+    shards: its tars, if it is packed.
     """
 
-    def __init__(self, root: Path, meta: StoreMeta, index: StoreIndex) -> None:
+    def __init__(self, root: Path, meta: StoreMeta, index: StoreIndex, shards: PackedLabels | None = None) -> None:
         self.root = root
+        self.shards = shards
         self.meta = meta
         self.vocabulary = meta.vocabulary
         self.teacher = meta.teacher
@@ -87,6 +92,11 @@ class PseudoLabelStore:
     @classmethod
     def create_as(cls, root: Path, meta: StoreMeta, *, resume: bool = True) -> PseudoLabelStore:
         """As `create`, with existing metadata (of a store to be merged)."""
+        if is_packed(root):
+            raise DataError(
+                f"{root}: a packed store, to which nothing is added; unpack it into a new folder: "
+                f"semiovs labels merge NEW {root}"
+            )
         prepare_folder(root)
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -118,10 +128,14 @@ class PseudoLabelStore:
         meta = StoreMeta.read(root)
         if vocabulary is not None and (difference := meta.vocabulary.difference(vocabulary)):
             raise DataError(f"{root}: its labels are of other classes: {difference}")
+        if is_packed(root):
+            return cls(root, meta, open_index(root), PackedLabels.open(root))
         return cls(root, meta, StoreIndex.open(root / INDEX))
 
     def __contains__(self, identifier: object) -> bool:
         """Whether the image is in the index and its label file exists."""
+        if self.shards is not None:
+            return identifier in self._index and identifier in self.shards
         return identifier in self._index and os.path.isfile(self.path("labels", str(identifier)))  # noqa: PTH113 - a million
 
     def __len__(self) -> int:
@@ -245,12 +259,33 @@ class PseudoLabelStore:
         Raises:
             DataError: not in the store, or the file is missing or changed since it was written.
         """
-        return label_png.decode_png(self._read("labels", identifier, self.row(identifier).label))
+        return label_png.decode_png(self.read("labels", self.row(identifier)))
 
     def confidence(self, identifier: str) -> NDArray[np.uint8] | None:
         """(H, W) uint8 confidence times 255, or None if it is 1 everywhere."""
-        checksum = self.row(identifier).confidence
-        return None if checksum is None else label_png.decode_png(self._read("confidence", identifier, checksum))
+        row = self.row(identifier)
+        return None if row.confidence is None else label_png.decode_png(self.read("confidence", row))
+
+    def read(self, part: StorePart, row: IndexRow) -> bytes:
+        """The PNG of an image's label, or of its confidence (which the row must have).
+
+        Raises:
+            DataError: the file is missing or changed since it was written.
+        """
+        checksum = row.label if part == "labels" else row.confidence or ""
+        if self.shards is not None:
+            return self.shards.read(part, row.id, checksum)
+        path = self.path(part, row.id)
+        try:
+            with open_regular(path) as file:
+                data = file.read()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}); run `semiovs label` again") from None
+        if hashlib.sha256(data).hexdigest() != checksum:
+            raise DataError(
+                f"{path}: damaged, or changed after it was written; remove it and run `semiovs label` again"
+            )
+        return data
 
     def settle(self) -> None:
         """Sort the index by id, so that stores of equal content have equal bytes.
@@ -340,19 +375,6 @@ class PseudoLabelStore:
                 self.path("confidence", item.row.id).unlink(missing_ok=True)
         for folder in touched:
             sync_directory(folder)
-
-    def _read(self, part: StorePart, identifier: str, checksum: str) -> bytes:
-        path = self.path(part, identifier)
-        try:
-            with open_regular(path) as file:
-                data = file.read()
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}); run `semiovs label` again") from None
-        if hashlib.sha256(data).hexdigest() != checksum:
-            raise DataError(
-                f"{path}: damaged, or changed after it was written; remove it and run `semiovs label` again"
-            )
-        return data
 
 
 def _is_encodable(text: str) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from semiovs.errors import DataError
 from semiovs.images.conventions import IGNORE
 from semiovs.store.pseudo_labels import PseudoLabelStore
+from semiovs.store.store_folder import open_folder
 
 #: Bars of the histogram of confidences: [0, 0.1), …, [0.9, 1].
 BARS = 10
@@ -118,13 +118,4 @@ def sample_evenly(ids: Sequence[str], count: int) -> list[str]:
 
 def count_bytes(root: Path) -> int:
     """Size of all files of a store."""
-    return sum(_iterate_sizes(root))
-
-
-def _iterate_sizes(root: Path) -> Iterator[int]:
-    for folder, _, names in os.walk(root):
-        for name in names:
-            try:
-                yield (Path(folder) / name).stat().st_size
-            except OSError:  # moved by a running job
-                continue
+    return sum(open_folder(root).sizes().values())

@@ -9,28 +9,34 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from semiovs.errors import DataError
+from semiovs.errors import DataError, UsageError
 from semiovs.files import open_regular
 from semiovs.read_ahead import read_ahead
-from semiovs.store.index import IndexRow, StoreIndex
+from semiovs.store.index import IndexRow, StoreIndex, open_index
 from semiovs.store.meta import INDEX, StoreMeta, prepare_folder
+from semiovs.store.packed_labels import is_packed
 from semiovs.store.pseudo_labels import PseudoLabelStore
+from semiovs.store.shard_check import check_packed
+from semiovs.store.shard_index import PACK_AGAIN
 
 
 @dataclass(frozen=True)
 class StoreReport:
-    """Result of `verify`. missing, damaged: ids; lines: numbers of damaged index lines; stray: paths."""
+    """Result of `verify`. missing, damaged: ids; lines: numbers of damaged index lines; stray: paths; shards: what is
+    wrong with the tars of a packed store, one line each.
+    """
 
     checked: int
     missing: list[str]
     damaged: list[str]
     stray: list[str]
     lines: list[int] = field(default_factory=list)
+    shards: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """Whether the files of all images exist unchanged (stray files are allowed)."""
-        return not self.missing and not self.damaged and not self.lines
+        return not (self.missing or self.damaged or self.lines or self.shards)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -46,6 +52,8 @@ def inspect(root: Path, *, progress: Callable[[int, int], None] | None = None) -
         DataError: not a store.
     """
     meta, lines = StoreMeta.read(root), list[int]()
+    if is_packed(root):
+        return _inspect_packed(root, progress)
     index = StoreIndex.open(root / INDEX, damaged=lines, read_only=True)
     if lines:
         return StoreReport(0, [], [], [], lines)
@@ -56,6 +64,8 @@ def verify(
     store: PseudoLabelStore, *, threads: int = 2, progress: Callable[[int, int], None] | None = None
 ) -> StoreReport:
     """Compare every file of the store with its checksum in the index."""
+    if store.shards is not None:
+        return _inspect_packed(store.root, progress)
     missing, damaged = [], []
     expected: set[str] = set()
     found = read_ahead(store.rows(), lambda row: (row, _check_files(store, row)), threads=threads)
@@ -79,8 +89,10 @@ def repair(root: Path) -> StoreReport:
     Damaged files are removed as well; stray files are kept. Returns the problems found.
 
     Raises:
-        DataError: not a store, or it cannot be written.
+        DataError: not a store, or it cannot be written; UsageError: a packed one, in which nothing is replaced.
     """
+    if is_packed(root):
+        raise UsageError(f"{root}: --fix: a packed store cannot be repaired; {PACK_AGAIN}")
     lines: list[int] = []
     try:
         prepare_folder(root)
@@ -94,6 +106,15 @@ def repair(root: Path) -> StoreReport:
     except OSError as error:
         raise DataError(f"{root}: cannot be repaired: {error}") from None
     return StoreReport(report.checked, report.missing, report.damaged, report.stray, found)
+
+
+def _inspect_packed(root: Path, progress: Callable[[int, int], None] | None) -> StoreReport:
+    lines: list[int] = []
+    index = open_index(root, damaged=lines)
+    if lines:
+        return StoreReport(0, [], [], [], lines)
+    found = check_packed(root, index, progress=progress)
+    return StoreReport(found.checked, found.missing, found.damaged, found.stray, [], found.shards)
 
 
 def _check_files(store: PseudoLabelStore, row: IndexRow) -> str:

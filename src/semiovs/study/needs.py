@@ -24,7 +24,7 @@ from semiovs.models.hub import is_online
 from semiovs.models.weight_catalog import Weights, catalogue, find_by_clip, find_file, locate
 from semiovs.models.weight_catalog import lookup as lookup_weights
 from semiovs.store import PseudoLabelStore
-from semiovs.store.meta import META
+from semiovs.store.meta import is_store
 from semiovs.study.learners import BASE, OOD
 from semiovs.study.plan import StudyCell, StudyPlan
 
@@ -101,7 +101,7 @@ def is_labelled(task: LabellingTask) -> bool:
         DataError: the store is damaged, or of other classes.
     """
     source: LabelSource
-    if (task.out / META).is_file():
+    if is_store(task.out):
         source = PseudoLabelStore.open(task.out, task.vocabulary)
     else:
         try:
