@@ -74,6 +74,9 @@ class _ShardLook:
             self.found.shards.append(f"{self.path}: this shard is missing")
             self.found.missing += [item.id for item in self.shard.items]
             return
+        if size > self.shard.size:
+            self.found.shards.append(f"{self.path}: {size:,} bytes, but {self.shard.size:,} were written")
+            return
         try:
             with self.folder.open(self.shard.name) as file:
                 check = ShardCheck(self.path, file, size)
