@@ -15,7 +15,7 @@ from semiovs.env import offline
 from semiovs.errors import DataError, MissingExtraError, SemiovsError
 
 #: Kinds of URLs; the rest of a path that holds one, even after a folder, is the URL. `Path` makes one slash of two.
-_URL = re.compile(r"(?:^|/)(?P<kind>abfs|az|file|gcs|gs|https?|memory|s3a?):/+(?P<rest>.*)", re.DOTALL)
+_URL = re.compile(r"(?:^|/)(?P<kind>abfs|az|file|gcs|gs|memory|s3a?):/+(?P<rest>.*)", re.DOTALL)
 #: Kinds that need no network.
 _HERE = frozenset({"memory", "file"})
 #: Which of them the extra serves; other packages of fsspec have to be installed by name.
@@ -31,6 +31,11 @@ def find_url(path: Path | str) -> str | None:
         return None
     rest = match["rest"].strip("/")
     return f"{match['kind']}://{'/' if match['kind'] == 'file' else ''}{rest}"
+
+
+def show_path(path: Path | str) -> str:
+    """A path as it was typed: its URL, if it is one."""
+    return find_url(path) or os.fspath(path)
 
 
 class RemoteFolder:
@@ -107,8 +112,7 @@ class RemoteFolder:
 
     def _place(self, name: str) -> str:
         root = self._root if self._kind == "file" or self._kind not in _HERE else f"/{self._root}"
-        start = f"{self._kind}://{root}" if self._kind.startswith("http") else root
-        return f"{start}/{name}"
+        return f"{root}/{name}"
 
     @property
     def _files(self) -> Any:

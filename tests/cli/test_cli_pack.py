@@ -90,7 +90,12 @@ def test_a_store_by_url(root: Path, memory: None, capsys: pytest.CaptureFixture[
     assert "a packed store already; choose another folder" in capsys.readouterr().err
     assert main(["labels", "stats", f"file://{root}/packed"]) == 0
     assert main(["labels", "stats", "memory://bucket/none"]) == 3
-    assert "not a pseudo-label store" in capsys.readouterr().err
+    assert "memory://bucket/none: not a pseudo-label store" in capsys.readouterr().err
+    assert main(["labels", "stats", f"file://{root}/labels"]) == 3
+    assert "by URL once it is packed: semiovs labels pack STORE URL" in capsys.readouterr().err
+    given = ["--images", "ood", "--classes", "ground,red,blue", "--from", "ood-labels", "--out", "memory://bucket/n"]
+    assert main(["label", *given]) == 3
+    assert "labels are written into a folder of this machine; then send them there" in capsys.readouterr().err
 
 
 def test_what_stands_in_the_way_of_a_url(

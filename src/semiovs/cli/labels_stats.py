@@ -9,6 +9,7 @@ import typer
 from semiovs.cli.console import Json, format_table, report
 from semiovs.cli.progress import progress
 from semiovs.cli.store_options import StoreFolder
+from semiovs.object_store import show_path
 
 if TYPE_CHECKING:
     from semiovs.store import PseudoLabelStore
@@ -33,7 +34,7 @@ def stats(
     size = count_bytes(store)
     total = max(sum(counted.pixels.values()) + counted.ignored, 1)
     data = {
-        "store": str(store),
+        "store": show_path(store),
         "vocabulary": opened.vocabulary.hash,
         "teacher": opened.teacher,
         **counted.as_json(),
@@ -58,7 +59,7 @@ def _format_text(store: PseudoLabelStore, counted: StoreStats, graded: Confidenc
     ]
     each = size / counted.images / 1024 if counted.images else 0
     lines = [
-        f"{store.root}: {counted.images} images, {size / 2**20:.1f} MiB ({each:.1f} KiB an image), "
+        f"{show_path(store.root)}: {counted.images} images, {size / 2**20:.1f} MiB ({each:.1f} KiB an image), "
         f"teacher '{store.teacher.get('name', '?')}', vocabulary {store.vocabulary.hash}",
         format_table(["class", "pixels", "images", "confidence"], rows),
         f"ignored: {100 * counted.ignored_share:.2f}% of the pixels",

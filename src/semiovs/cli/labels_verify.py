@@ -13,6 +13,7 @@ from semiovs.cli.console import Json, log, report
 from semiovs.cli.progress import progress
 from semiovs.cli.store_options import StoreFolder
 from semiovs.errors import DataError
+from semiovs.object_store import show_path
 
 if TYPE_CHECKING:
     from semiovs.store.verify import StoreReport
@@ -41,12 +42,14 @@ def verify(
     else:
         with progress("verifying") as show:
             found = inspect(store, progress=show)
-    report({"store": str(store), "fixed": fix, **found.as_json()}, as_json=as_json, text=_format_text(store, found))
+    report(
+        {"store": show_path(store), "fixed": fix, **found.as_json()}, as_json=as_json, text=_format_text(store, found)
+    )
     if found.ok:
         return
     if not fix:
         advice = f"next: semiovs labels verify {shlex.quote(str(store))} --fix"
-        raise DataError(f"{store}: {_describe_damage(found)}; {PACK_AGAIN if is_packed(store) else advice}")
+        raise DataError(f"{show_path(store)}: {_describe_damage(found)}; {PACK_AGAIN if is_packed(store) else advice}")
     log(f"next: run `semiovs label` again; it redoes what was taken out ({_describe_damage(found)})")
 
 
@@ -61,7 +64,7 @@ def _describe_damage(found: StoreReport) -> str:
 
 
 def _format_text(store: Path, found: StoreReport) -> str:
-    lines = [f"{store}: {found.checked} images checked, {_describe_damage(found) or 'all whole'}"]
+    lines = [f"{show_path(store)}: {found.checked} images checked, {_describe_damage(found) or 'all whole'}"]
     kinds: dict[str, Sequence[object]] = {
         "missing": found.missing,
         "damaged": found.damaged,

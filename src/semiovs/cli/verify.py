@@ -10,6 +10,7 @@ import typer
 from semiovs.cli.console import Json, report
 from semiovs.cli.progress import progress
 from semiovs.errors import DataError
+from semiovs.object_store import show_path
 
 if TYPE_CHECKING:
     from semiovs.integrity.inspection import Inspection
@@ -34,7 +35,7 @@ def verify(
         found = inspect(path, progress=show)
     report(found.as_json(), as_json=as_json, text=_format_text(found))
     if damage := found.damage:
-        raise DataError(f"{path}: damaged, {len(damage)} finding(s); the first: {damage[0].line}")
+        raise DataError(f"{show_path(path)}: damaged, {len(damage)} finding(s); the first: {damage[0].line}")
 
 
 def _format_text(found: Inspection) -> str:
@@ -43,7 +44,7 @@ def _format_text(found: Inspection) -> str:
     whole = "whole" if found.is_whole else "damaged"
     if found.is_whole and groups["not checked"]:
         whole = "whole as far as it was checked"
-    lines = [f"{found.path}: {found.kind}, {whole}; {found.checked} files checked"]
+    lines = [f"{show_path(found.path)}: {found.kind}, {whole}; {found.checked} files checked"]
     for name, group in groups.items():
         lines += [f"  {name}: {each.line}" for each in group[:_SHOWN]]
         lines += [f"  … and {len(group) - _SHOWN} more ({name})"] if len(group) > _SHOWN else []

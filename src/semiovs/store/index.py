@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -252,7 +253,7 @@ def open_index(root: Path, *, damaged: list[int] | None = None) -> StoreIndex:
     folder = open_folder(root)
     index = StoreIndex(Path(folder.path(INDEX)), damaged)
     try:
-        index.take_lines(folder.read(INDEX).splitlines(keepends=True))
+        index.take_lines(io.BytesIO(folder.read(INDEX)))
     except OSError as error:
         raise DataError(f"{folder.path(INDEX)}: cannot be read: {error.strerror or error}") from None
     return index

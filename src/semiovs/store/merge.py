@@ -12,6 +12,7 @@ from typing import Any
 
 from semiovs.errors import DataError, UsageError
 from semiovs.files import sync_directory
+from semiovs.object_store import show_path
 from semiovs.store.index import IndexRow
 from semiovs.store.pseudo_labels import PseudoLabelStore, StorePart, StoreWriteError
 
@@ -72,7 +73,7 @@ def merge_stores(
     lost = [identifier for store in stores for identifier in store if identifier not in target]
     if lost:
         raise DataError(f"{out}: '{lost[0]}' and {len(lost) - 1} others are missing after the merge; merge again")
-    return MergeReport({str(s.root): len(s) for s in stores}, len(owners), equal, before, len(target))
+    return MergeReport({show_path(s.root): len(s) for s in stores}, len(owners), equal, before, len(target))
 
 
 def _drop_repeated(out: Path, sources: Sequence[Path]) -> list[Path]:

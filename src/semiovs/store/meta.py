@@ -10,7 +10,7 @@ from typing import Any
 
 from semiovs.errors import ConfigError, DataError
 from semiovs.files import parse_json, sweep_temporaries, write_bytes
-from semiovs.object_store import find_url
+from semiovs.object_store import find_url, show_path
 from semiovs.store.store_folder import INDEX, META, open_folder
 from semiovs.vocab.vocabulary import Vocabulary
 
@@ -54,7 +54,7 @@ class StoreMeta:
             data = folder.read(META)
             meta = parse_json(data)
         except FileNotFoundError:
-            raise DataError(f"{root}: not a pseudo-label store (no {META}); {HINT}") from None
+            raise DataError(f"{show_path(root)}: not a pseudo-label store (no {META}); {HINT}") from None
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
         found = meta.get("format") if isinstance(meta, dict) else None

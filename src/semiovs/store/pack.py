@@ -12,6 +12,7 @@ from typing import Any
 from semiovs.errors import DataError, UsageError
 from semiovs.images.containers.container import split_path
 from semiovs.images.manifest import Manifest
+from semiovs.object_store import show_path
 from semiovs.read_ahead import read_ahead
 from semiovs.store.meta import INDEX, META
 from semiovs.store.pseudo_labels import PseudoLabelStore, StorePart, StoreWriteError
@@ -104,7 +105,7 @@ def pack_store(
     try:
         return _PackJob(store, folder, plans, threads).run(progress)
     except OSError as error:
-        raise StoreWriteError(f"{out}: cannot be written: {error.strerror or error}") from None
+        raise StoreWriteError(f"{show_path(out)}: cannot be written: {error.strerror or error}") from None
 
 
 class _PackJob:

@@ -41,6 +41,11 @@ class PackedLabels:
         try:
             places = ShardPlaces(parse_shards(folder.read(SHARDS), path))
             there = folder.sizes()
+        except FileNotFoundError:
+            raise DataError(
+                f"{path}: no such file; a store of files is read from a folder, and by URL once it is packed: "
+                "semiovs labels pack STORE URL"
+            ) from None
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror or error}; {PACK_AGAIN}") from None
         problems = [what for name, size in places.shards.items() if (what := _compare(folder, name, size, there))]

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from semiovs.errors import DataError
 from semiovs.files import open_regular, sync_directory, write_staged
 from semiovs.images.palette import build_palette
+from semiovs.object_store import find_url
 from semiovs.store import label_png
 from semiovs.store.index import IndexRow, StoreIndex, open_index
 from semiovs.store.meta import HINT, INDEX, StoreMeta, prepare_folder
@@ -92,6 +93,11 @@ class PseudoLabelStore:
     @classmethod
     def create_as(cls, root: Path, meta: StoreMeta, *, resume: bool = True) -> PseudoLabelStore:
         """As `create`, with existing metadata (of a store to be merged)."""
+        if url := find_url(root):
+            raise DataError(
+                f"{url}: labels are written into a folder of this machine; then send them there: "
+                f"semiovs labels pack FOLDER {url}"
+            )
         if is_packed(root):
             raise DataError(
                 f"{root}: a packed store, to which nothing is added; unpack it into a new folder: "

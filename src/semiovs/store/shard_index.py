@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from array import array
@@ -98,7 +99,7 @@ def parse_shards(data: bytes, path: str) -> Iterator[Shard]:
         DataError: a damaged line, a shard or an id that is there twice.
     """
     names, seen = set[str](), set[str]()
-    for number, line in enumerate(data.splitlines(keepends=True), 1):
+    for number, line in enumerate(io.BytesIO(data), 1):
         try:
             shard = Shard.from_line(line)
             if not line.endswith(b"\n"):
