@@ -70,7 +70,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks exports", description=__doc__)
     parser.add_argument("--images", type=Path, help="folder of photographs; without it, or --tiny, noise is taken")
     parser.add_argument("--out", type=Path, help=f"JSON file to write; {OUT} without --tiny")
-    parser.add_argument("--tiny", action="store_true", help="two students in one format each, to see that everything runs")
+    parser.add_argument(
+        "--tiny", action="store_true", help="two students in one format each, to see that everything runs"
+    )
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     before = machine.load()
