@@ -70,7 +70,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks exports", description=__doc__)
     parser.add_argument("--images", type=Path, help="folder of photographs; without it, or --tiny, noise is taken")
     parser.add_argument("--out", type=Path, help=f"JSON file to write; {OUT} without --tiny")
-    parser.add_argument("--tiny", action="store_true", help="two students in one format, to see that everything runs")
+    parser.add_argument(
+        "--tiny", action="store_true", help="two students in one format each, to see that everything runs"
+    )
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     before = machine.load()
@@ -89,7 +91,7 @@ def measure(folder: Path, photographs: Path | None, *, tiny: bool) -> Iterator[d
         weights = _write_weights(folder, case)
         for size in case.sizes[:1] if tiny else case.sizes:
             images = _write_images(folder / f"{size[0]}x{size[1]}", photographs, size)
-            for to in ("onnx",) if tiny else FORMATS:
+            for to in ("torch" if case.fixed else "onnx",) if tiny else FORMATS:
                 for precision in PRECISIONS[:1] if tiny else PRECISIONS:
                     row = _export(case, weights, images, size, to, precision)
                     print(_format_line([row]), file=sys.stderr, flush=True)

@@ -99,8 +99,10 @@ def test_yaml_is_nested_a_hundred_deep_at_most():
         parse_yaml("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), "a")
 
 
-@pytest.mark.parametrize("text", ["a: 2001-99-99", f"a: {'9' * 20_000}", "a: !!timestamp x", "a: !!binary é"])
-def test_odd_scalars_are_no_class_file_and_plain_text_in_options(tmp_path, text):
+@pytest.mark.parametrize(
+    "text", ["a: 2001-99-99", f"a: {'9' * 20_000}", "a: !!timestamp x", "a: !!binary é", f"a: {'[' * 20_000}"]
+)
+def test_odd_values_are_no_class_file_and_plain_text_in_options(tmp_path, text):
     (tmp_path / "classes.yaml").write_text(text, "utf-8")
     assert read_numbered_classes(tmp_path / "classes.yaml") is None
     assert parse_set([f"x={text.removeprefix('a: ')}"]) == {"x": text.removeprefix("a: ")}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -12,6 +15,8 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+
+from e2e import launcher
 
 STUDY = Path(__file__).resolve().parents[2] / "examples/study"
 NAMES = ["sky", "building", "road"]
@@ -53,15 +58,41 @@ def data(tmp_path_factory):
     return root
 
 
-def run(script: str, *words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(STUDY / script), *map(str, words)]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+def in_folder(folder: str, words: list[str]) -> None:
+    from semiovs.cli import run
+
+    os.chdir(folder)
+    sys.exit(run(words))
 
 
-def test_the_study_is_prepared_and_its_queue_goes_on(data, tmp_path):
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs a script of the study here; each verb of `semiovs` that it runs is a process that imports nothing."""
+    counter = itertools.count()
+
+    def fork(command, *, cwd, check=False, **_):
+        assert command[:3] == [sys.executable, "-m", "semiovs"]
+        log = tmp_path / f"log-{next(counter)}"
+        code = launcher.finish(launcher.start(in_folder, str(cwd), list(command[3:]), log=log), within=300)
+        assert not (check and code), log.with_name(f"{log.name}.err").read_text()
+        return subprocess.CompletedProcess(command, code, log.read_text())
+
+    monkeypatch.setattr("subprocess.run", fork)
+
+    def call(script: str, *words: object) -> tuple[int, str]:
+        spec = importlib.util.spec_from_file_location(f"study_{script}", STUDY / f"{script}.py")
+        monkeypatch.setitem(sys.modules, spec.name, importlib.util.module_from_spec(spec))
+        spec.loader.exec_module(sys.modules[spec.name])
+        capsys.readouterr()
+        code = sys.modules[spec.name].main([str(word) for word in words])
+        return code, capsys.readouterr().out
+
+    return call
+
+
+def test_the_study_is_prepared_and_its_queue_goes_on(data, tmp_path, run):
     work, out, queue = tmp_path / "work", tmp_path / "out", tmp_path / "queue.yaml"
-    done = run("prepare.py", data, work)
-    assert done.returncode == 0, done.stderr
+    assert run("prepare", data, work)[0] == 0
     assert len((work / "data/ood-all.txt").read_text().splitlines()) == 8
     assert len((work / "data/labeled-12.txt").read_text().splitlines()) == 9  # every other of the 18
     assert len((work / "selected-23/manifest.jsonl").read_text().splitlines()) == 8
@@ -73,9 +104,8 @@ def test_the_study_is_prepared_and_its_queue_goes_on(data, tmp_path):
                       "selected": ["ood.images=../selected-23/manifest.jsonl", "data.outside=true"]}},
     ]))  # fmt: skip
     ask = ["--queue", queue, "--out", out]
-    assert run("run.py", work, data, *SETTINGS, *ask, "--budget", "0.1").returncode == 75
-    done = run("run.py", work, data, *SETTINGS, *ask)
-    assert done.returncode == 0, done.stderr
+    assert run("run", work, data, *SETTINGS, *ask, "--budget", "0.1")[0] == 75
+    assert run("run", work, data, *SETTINGS, *ask)[0] == 0
     pair, ablation = (json.loads((out / f"{name}.json").read_text()) for name in ("pair", "ablation"))
     assert [arm["name"] for arm in pair["arms"]] == ["unlabeled", "ood", "teacher"]
     assert pair["arms"][2]["mean"] > 90  # its labels are the truth but for rounding
@@ -89,8 +119,7 @@ def test_the_study_is_prepared_and_its_queue_goes_on(data, tmp_path):
     assert page.count("### ") == 2
     assert f"| half | {ablation['trainings']['half']['0']['miou']:.1f} | " in page
     assert page.endswith("*Not yet run*: `later`.\n")
-    again = run("run.py", work, data, *ask, "--status")
-    assert "3 of 3 items finished; left: none" in again.stdout
+    assert "3 of 3 items finished; left: none" in run("run", work, data, *ask, "--status")[1]
 
 
 def test_the_queue_is_one_that_can_be_trained():

@@ -39,6 +39,12 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[Any, Any] = {}
     depth = 0
 
+    def fetch_flow_collection_start(self, kind: Any) -> None:
+        """Scan a bracket; the scanner is far ahead of the nodes, and takes seconds for thousands of open ones."""
+        if self.flow_level >= MAX_DEPTH:
+            raise RecursionError
+        super().fetch_flow_collection_start(kind)
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Compose a node; deep ones are refused before the scanner takes seconds for them."""
         self.depth += 1

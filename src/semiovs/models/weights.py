@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -133,17 +134,10 @@ def load_model(
     if path.suffix in SUFFIXES:
         return _load_exported(path, which, device)
     card, state = _read_portable(path, which) if path.suffix == ".safetensors" else _read_training(path, which)
-    try:
-        segmenter = build_segmenter(
-            card.segmenter, num_classes=card.num_classes, neck=card.neck, bands=card.images.bands, **card.options
-        )
-    except (UsageError, TypeError, ValueError, KeyError, AttributeError, OverflowError, ZeroDivisionError) as error:
-        raise WeightsError(f"{path}: its model cannot be built by this version of semiovs: {error}") from None
-    fit = compare(segmenter.state_dict(), state)
-    if not fit.ok:
-        raise WeightsError(
-            f"{path}: the weights are not those of its card ({card.segmenter}, {card.num_classes} classes): {fit}"
-        )
+    with suppress(NotImplementedError, RuntimeError), torch.device("meta"):  # no memory is taken for another model
+        _require_same(path, card, _build(path, card), state)
+    segmenter = _build(path, card)
+    _require_same(path, card, segmenter, state)
     _require_finite(path, state)
     segmenter.load_state_dict(state, strict=False)
     segmenter.normalization = card.normalization
@@ -153,6 +147,23 @@ def load_model(
         if card.training.get(key, fact) != fact:
             raise WeightsError(f"{path}: was trained with {key} encoder {card.training[key]}, but here it is {fact}")
     return segmenter, card
+
+
+def _build(path: Path, card: ModelCard) -> Segmenter:
+    try:
+        return build_segmenter(
+            card.segmenter, num_classes=card.num_classes, neck=card.neck, bands=card.images.bands, **card.options
+        )
+    except (UsageError, TypeError, ValueError, KeyError, AttributeError, OverflowError, ZeroDivisionError) as error:
+        raise WeightsError(f"{path}: its model cannot be built by this version of semiovs: {error}") from None
+
+
+def _require_same(path: Path, card: ModelCard, segmenter: Segmenter, state: StateDict) -> None:
+    fit = compare(segmenter.state_dict(), state)
+    if not fit.ok:
+        raise WeightsError(
+            f"{path}: the weights are not those of its card ({card.segmenter}, {card.num_classes} classes): {fit}"
+        )
 
 
 def find_model(source: str | Path) -> Path:

@@ -177,6 +177,22 @@ def test_a_card_that_does_not_hold(tmp_path, change, message):
     assert "\n" not in str(caught.value)
 
 
+def test_no_memory_is_taken_for_another_model(tmp_path, monkeypatch):
+    """A small file whose card asks for a large model is refused by shapes alone."""
+    checkpoint(tmp_path / "a.pt", card={**CARD.as_json(), "options": {"encoder": "resnet101s"}})
+    devices, build = [], build_segmenter
+
+    def watch(*given, **options):
+        made = build(*given, **options)
+        devices.append({value.device.type for value in made.state_dict().values()})
+        return made
+
+    monkeypatch.setattr("semiovs.models.weights.build_segmenter", watch)
+    with pytest.raises(WeightsError, match="not those of its card"):
+        load_model(tmp_path / "a.pt")
+    assert devices == [{"meta"}]
+
+
 def test_missing_weights_are_refused(tmp_path):
     state = tiny().state_dict()
     state.pop("classifier.bias")

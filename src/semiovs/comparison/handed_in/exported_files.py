@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semiovs.errors import UsageError, WeightsError
-from semiovs.models.exported import SUFFIXES, load_exported
+from semiovs.models.exported import SUFFIXES, read_facts
 from semiovs.models.weights import ModelCard
 
 _TITLES = {"onnx": "ONNX", "openvino": "OpenVINO", "torch": "torch archive"}
@@ -32,7 +32,7 @@ class ExportedFile:
         """
         if not path.is_file():
             raise WeightsError(f"{path}: no such file; semiovs export RUN --to onnx|openvino|torch writes one")
-        facts, _ = load_exported(path)
+        facts = read_facts(path)
         return cls(path, facts, ModelCard.from_json(facts.get("card"), where=str(path)))
 
     @property

@@ -23,6 +23,8 @@ NNUNET_CLASSES = "dataset.json"
 _NNUNET_KEYS = frozenset({"channel_names", "modality", "numTraining", "file_ending"})
 _LARGEST = 4 << 20
 _LARGEST_ID = 10**15
+#: Python does not turn thousands of digits into a number.
+_MOST_DIGITS = 100
 
 
 @dataclass(frozen=True)
@@ -59,19 +61,22 @@ def read_numbered_classes(path: Path) -> FoundClasses | None:
 
     A file whose ids have no gaps is a vocabulary and needs no map.
     """
-    import yaml
-
-    from semiovs.config.yaml_reader import MAX_CHARACTERS
+    from semiovs.config.yaml_reader import read_yaml
 
     try:
-        text = path.read_text("utf-8-sig")
-        data = yaml.safe_load(text) if len(text) <= MAX_CHARACTERS else None
-    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError, RecursionError):  # odd dates and numbers
+        data = read_yaml(path)
+    except ConfigError:  # said where it is loaded as a vocabulary
         return None
-    rows = (data.get("classes") or data.get("names")) if isinstance(data, dict) else None
-    if not isinstance(rows, dict) or not all(isinstance(k, int) and isinstance(v, str) for k, v in rows.items()):
+    named = (data.get("classes") or data.get("names")) if isinstance(data, dict) else None
+    if not isinstance(named, dict) or not all(_is_id(k) and isinstance(v, str) for k, v in named.items()):
         return None
+    rows = {int(key): name for key, name in named.items()}
     return None if sorted(rows) == list(range(len(rows))) else _order_classes(rows, path.name)
+
+
+def _is_id(key: str) -> bool:
+    digits = key.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and len(digits) < _MOST_DIGITS
 
 
 def _order_classes(rows: Mapping[int, str], source: str) -> FoundClasses:

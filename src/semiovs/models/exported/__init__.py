@@ -30,6 +30,17 @@ def open_runtime(path: Path, *, threads: int | None = None) -> Runtime:
     return runtime
 
 
+def read_facts(path: Path) -> dict[str, Any]:
+    """What a file tells of itself, without making ready its program.
+
+    Raises:
+        WeightsError, MissingExtraError: as `open_runtime`.
+    """
+    adapter = import_module(f"semiovs.models.exported.{_ADAPTERS[path.suffix]}")
+    facts: dict[str, Any] = adapter.read_facts(path)
+    return facts
+
+
 def load_exported(path: Path) -> tuple[dict[str, Any], ExportedSegmenter]:
     """The facts of a file and its segmenter.
 

@@ -60,6 +60,25 @@ def read_file(path: Path, *, threads: int | None = None) -> OnnxRuntime:
     Raises:
         WeightsError: damaged, or not ours; MissingExtraError: onnx or onnxruntime is not installed.
     """
+    model, facts = _read_model(path)
+    try:
+        return OnnxRuntime(model, facts, threads)
+    except WeightsError:
+        raise
+    except Exception as error:  # onnxruntime's own kinds
+        raise cannot_read(path, error) from None
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The facts alone; no session is opened.
+
+    Raises:
+        WeightsError, MissingExtraError: as `read_file`.
+    """
+    return _read_model(path)[1]
+
+
+def _read_model(path: Path) -> tuple[Any, dict[str, Any]]:
     try:
         import onnx
         import onnxruntime  # noqa: F401 - told before the file is read
@@ -69,10 +88,4 @@ def read_file(path: Path, *, threads: int | None = None) -> OnnxRuntime:
         model = onnx.load(str(path))
     except Exception as error:  # protobuf's own kinds
         raise cannot_read(path, error) from None
-    facts = decode_facts({entry.key: entry.value for entry in model.metadata_props}, path)
-    try:
-        return OnnxRuntime(model, facts, threads)
-    except WeightsError:
-        raise
-    except Exception as error:  # onnxruntime's own kinds
-        raise cannot_read(path, error) from None
+    return model, decode_facts({entry.key: entry.value for entry in model.metadata_props}, path)

@@ -49,6 +49,23 @@ def read_file(path: Path, *, threads: int | None = None) -> OpenVinoRuntime:
     Raises:
         WeightsError: damaged, or not ours; MissingExtraError: openvino is not installed.
     """
+    model, facts = _read_model(path)
+    try:
+        return OpenVinoRuntime(model, facts, threads)
+    except Exception as error:
+        raise cannot_read(path, error) from None
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The facts alone; nothing is compiled.
+
+    Raises:
+        WeightsError, MissingExtraError: as `read_file`.
+    """
+    return _read_model(path)[1]
+
+
+def _read_model(path: Path) -> tuple[Any, dict[str, Any]]:
     try:
         import openvino
     except ImportError:
@@ -61,8 +78,4 @@ def read_file(path: Path, *, threads: int | None = None) -> OpenVinoRuntime:
         texts = {key: value.value for key, value in held[SECTION].items()} if SECTION in held else {}
     except Exception as error:  # openvino's own kinds
         raise cannot_read(path, error) from None
-    facts = decode_facts({key: str(text) for key, text in texts.items()}, path)
-    try:
-        return OpenVinoRuntime(model, facts, threads)
-    except Exception as error:
-        raise cannot_read(path, error) from None
+    return model, decode_facts({key: str(text) for key, text in texts.items()}, path)
