@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         compare("read at random, cold", both, read, shuffled=True, cold=True)
         compare("read in order, cold", both, read, cold=True)
         compare("read and decoded at random, in memory", both, decode, shuffled=True)
-        compare("verified, cold", both, lambda each, ids: verify(each), cold=True)
+        compare("verified, cold", both, lambda each, _: verify(each), cold=True)
         compare("copied as a folder, cold", both, copy, cold=True)
 
 

@@ -68,7 +68,16 @@ def test_the_verbs_on_stores(root: Path, capsys: pytest.CaptureFixture[str]) -> 
     exported = report(capsys, "labels", "export", "packed", "--images", "ood", "--to", "coco", "--out", "coco")
     assert len(exported["images"]) == 5
     assert report(capsys, "verify", "packed")["ok"]
-    assert main(["label", "my.yaml"]) != 0
+    Path("my.yaml").write_text("data: {root: .}\nood: {images: ood, labels: packed}\n")
+    checked = report(capsys, "data", "check", "my.yaml")
+    assert checked["streams"]["OOD"]["listed"] == 5
+    tar = Path("packed/000000.tar")
+    whole = tar.read_bytes()
+    place = whole.index(b"PLTE")  # of the first label
+    tar.write_bytes(whole[:place] + b"plte" + whole[place + 4 :])
+    assert main(["data", "check", "my.yaml"]) == 3
+    assert "000000.tar: labels of 'o0' is damaged" in "".join(capsys.readouterr())
+    tar.write_bytes(whole)
     given = ["--images", "ood", "--classes", "ground,red,blue", "--from", "ood-labels", "--out", "packed"]
     assert main(["label", *given]) == 3
     assert "packed: a packed store, to which nothing is added" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from semiovs.errors import DataError, UsageError
 from semiovs.images.record import index_by_last_part, last_part
+from semiovs.object_store import find_url
 from semiovs.ovs.base import OpenVocabModel
 from semiovs.store import PseudoLabelStore
 from semiovs.vocab.vocabulary import Vocabulary
@@ -31,7 +32,7 @@ class StoredTeacher(OpenVocabModel):
 
     def describe(self) -> dict[str, Any]:
         """The store, and the teacher that filled it."""
-        return {"store": str(self.store.root.absolute()), "teacher": self.store.teacher}
+        return {"store": find_url(self.store.root) or str(self.store.root.absolute()), "teacher": self.store.teacher}
 
     def version(self, identifier: str) -> str:
         """The image's line of the index, with the checksums of its files."""
