@@ -107,6 +107,33 @@ def test_a_store_by_url(root: Path, memory: None, capsys: pytest.CaptureFixture[
     assert "labels are written into a folder of this machine; then send them there" in capsys.readouterr().err
 
 
+def test_a_job_that_was_stopped_goes_on_at_a_url(
+    root: Path, memory: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import fsspec
+
+    files = type(fsspec.filesystem("memory"))
+    put = files.put_file
+
+    def fail(self: object, source: str, target: str, **options: object) -> None:
+        if target.endswith("000001.tar"):
+            raise OSError(28, "No space left on device")
+        put(self, source, target, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "put_file", fail)
+        assert main(["labels", "pack", "labels", "memory://b/p", "--shard-size", "2"]) == 3
+    assert "memory://b/p: cannot be written: No space left on device" in capsys.readouterr().err
+    assert main(["labels", "stats", "memory://b/p"]) == 3
+    assert report(capsys, "labels", "pack", "labels", "memory://b/p", "--shard-size", "2")["kept"] == 1
+    report(capsys, "labels", "pack", "labels", "memory://b/q", "--shard-size", "2")
+    store = fsspec.filesystem("memory").store
+    held = {name: bytes(file.getvalue()) for name, file in store.items()}
+    first, second = ({n[5:]: data for n, data in held.items() if n.startswith(start)} for start in ("/b/p/", "/b/q/"))
+    assert first == second
+    assert sorted(first) == ["000000.tar", "000001.tar", "000002.tar", "index.jsonl", "meta.json", "shards.jsonl"]
+
+
 def test_what_stands_in_the_way_of_a_url(
     root: Path, memory: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

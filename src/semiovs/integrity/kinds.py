@@ -16,6 +16,7 @@ from semiovs.integrity.run_directory import check_run
 from semiovs.models.exported import SUFFIXES
 from semiovs.object_store import find_url
 from semiovs.store.meta import INDEX, META
+from semiovs.store.pack import JOB
 
 _NEEDS = (
     f"a run has config.yaml, a store of labels meta.json, a comparison {PLAN}, and an exported file ends in "
@@ -40,7 +41,7 @@ def inspect(path: Path, *, progress: Callable[[int, int], None] | None = None) -
         raise UsageError(f"{path}: does not exist; give a run, a store of labels, a comparison or an exported file")
     if (path / PLAN).exists() or ((path / RESULTS).exists() and (path / "runs").is_dir()):
         return check_comparison(path, progress=progress)
-    if (path / META).exists() or (path / INDEX).exists():
+    if any((path / name).exists() for name in (META, INDEX, JOB)):
         return check_store(path, progress=progress)
     if any((path / name).exists() for name in ("config.yaml", "metrics.jsonl", "checkpoints")):
         return check_run(path)

@@ -22,7 +22,8 @@ from semiovs.store.store_folder import StoreFolder, open_folder
 
 #: Folder of what is known of a job that is not done: what it packs, and the line of each finished shard.
 PACKING = "packing"
-_JOB = f"{PACKING}/job"
+#: File that is there until a job is done.
+JOB = f"{PACKING}/job"
 _CHUNK = 1 << 20
 
 
@@ -125,7 +126,7 @@ class _PackJob:
         self._put(SHARDS, (line for line in lines))
         self._put(INDEX, _sorted_lines(self.store))
         self._put(META, [self.store.meta.data])
-        for name in [*(_note(plan.name) for plan in self.plans), _JOB]:
+        for name in [*(_note(plan.name) for plan in self.plans), JOB]:
             self.folder.remove(name)
         sizes = [Shard.from_line(line).size for line in lines]
         return PackReport(len(self.store), len(lines), self.kept, sum(sizes))
@@ -133,10 +134,10 @@ class _PackJob:
     def _begin(self) -> None:
         """Write what is packed here, or see that a job of the very same was stopped."""
         job = self._describe()
-        if _JOB in self.files:
-            if self.folder.read(_JOB) != job:
+        if JOB in self.files:
+            if self.folder.read(JOB) != job:
                 raise DataError(
-                    f"{self.folder.path(_JOB)}: another store, or the same in other shards, was being packed here; "
+                    f"{self.folder.path(JOB)}: another store, or the same in other shards, was being packed here; "
                     "remove the folder, or choose another one"
                 )
             for place in {PACKING, *(posixpath.dirname(plan.name) for plan in self.plans)}:
@@ -145,7 +146,7 @@ class _PackJob:
             what = "a packed store already" if SHARDS in self.files else f"not empty (holds '{min(self.files)}')"
             raise DataError(f"{self.folder.path('')}: {what}; choose another folder, nothing is replaced")
         else:
-            self._put(_JOB, [job])
+            self._put(JOB, [job])
 
     def _describe(self) -> bytes:
         """Checksums of all that decides about the bytes of the result."""

@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semiovs.errors import DataError
+from semiovs.read_ahead import read_ahead
 from semiovs.store.index import IndexRow, StoreIndex
 from semiovs.store.meta import INDEX, META
 from semiovs.store.shard_index import SHARDS, Place, Shard, parse_shards
 from semiovs.store.shard_tar import FIELDS, ShardCheck
 from semiovs.store.store_folder import StoreFolder, open_folder
+
+#: Tars that are read at the same time.
+_THREADS = 2
 
 
 @dataclass
@@ -38,8 +42,16 @@ def check_packed(root: Path, index: StoreIndex, *, progress: Callable[[int, int]
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     held, names = set[str](), set[str]()
-    for shard in parse_shards(data, path):
-        _ShardLook(folder, shard, index, found).run(there.get(shard.name))
+
+    def look(shard: Shard) -> tuple[Shard, PackedReport]:
+        seen = PackedReport()
+        _ShardLook(folder, shard, index, seen).run(there.get(shard.name))
+        return shard, seen
+
+    for shard, seen in read_ahead(parse_shards(data, path), look, threads=_THREADS):
+        found.missing += seen.missing
+        found.damaged += seen.damaged
+        found.shards += seen.shards
         held.update(item.id for item in shard.items)
         names.add(shard.name)
         if progress is not None:

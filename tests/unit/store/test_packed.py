@@ -170,6 +170,13 @@ def test_a_killed_job_goes_on_at_the_shard_where_it_was(store: PseudoLabelStore,
     job.send_signal(signal.SIGKILL)
     job.wait()
     assert not (out / "meta.json").exists()
+    from semiovs.integrity.label_store import check_store  # imports torch, which spawned processes need not
+
+    told = check_store(out)
+    assert told.is_whole
+    assert [(finding.harm, finding.next) for finding in told.findings] == [
+        ("unfinished", "# run `semiovs labels pack` again")
+    ]
     with pytest.raises(DataError, match="another store, or the same in other shards"):
         pack_store(store.root, out, size=2)
     finished = len(list(out.glob("packing/*.json")))
