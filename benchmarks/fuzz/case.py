@@ -25,6 +25,7 @@ from semiovs.errors import SemiovsError
 SECONDS, GROWTH, HUNG = 1.0, 200 * 2**20, 20.0
 #: Bytes of memory that each pixel of a picture may take, beyond that.
 _BYTES = 16
+_SLOW = "slow: "
 _STATUS, _REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -59,7 +60,7 @@ class Bench:
         self.seeds = self.target.prepare(self.folder)
         for _ in range(2):  # imports and first uses are not of a case
             for seed in self.seeds:
-                if (found := self.run(seed, "valid", 0)).kind == "wrong" and "slow" not in found.what:
+                if (found := self.run(seed, "valid", 0)).kind == "wrong" and not found.what.startswith(_SLOW):
                     raise RuntimeError(f"{self.target.name}: a valid file is not read: {found.what}")
 
     def make(self, seed: str, number: int) -> bytes:
@@ -67,7 +68,17 @@ class Bench:
         return make_case(self.target.form, self.seeds, Random(f"{seed}/{self.target.name}/{number}"))
 
     def run(self, data: bytes, seed: str, number: int, *, least: float = SECONDS) -> Outcome:
-        """Write `data` where the target reads it, and read it. least: CPU seconds from which on it is wrong."""
+        """Write `data` where the target reads it, and read it. least: CPU seconds from which on it is wrong.
+
+        What is slow is read once more, because CPU time grows under load, and the faster reading counts.
+        """
+        found = self._run_once(data, seed, number, least)
+        if found.what.startswith(_SLOW):
+            again = self._run_once(data, seed, number, least)
+            found = min(found, again, key=lambda one: one.seconds)
+        return found
+
+    def _run_once(self, data: bytes, seed: str, number: int, least: float) -> Outcome:
         path = self.folder / self.target.file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -88,7 +99,7 @@ class Bench:
         if kind != "wrong" and sorted(self.folder.parent.iterdir()) != beside:
             kind, what = "wrong", "wrote beside its folder"
         if kind != "wrong" and seconds > least:
-            kind, what = "wrong", f"slow: {seconds:.1f} s ({kind})"
+            kind, what = "wrong", f"{_SLOW}{seconds:.1f} s ({kind})"
         if kind != "wrong" and growth > GROWTH + _count_claimed(path, self.target.form):
             kind, what = "wrong", f"memory: {growth / 2**20:.0f} MB ({kind})"
         return Outcome(self.target.name, seed, number, kind, what[:600], round(seconds, 4), growth)

@@ -87,6 +87,17 @@ def test_what_goes_wrong_is_told(bench, tmp_path):
     assert ready.make("a", 3) == ready.make("a", 3)
 
 
+def test_a_slow_case_is_read_twice(bench, monkeypatch):
+    clock = iter([0, 3, 3, 3.5, 4, 7, 7, 9])
+    monkeypatch.setattr("benchmarks.fuzz.case.time.process_time", lambda: next(clock))
+    read = []
+    ready = bench(Target("own", "text", "a", lambda _: [], read.append))
+    outcomes = [ready.run(data, "0", 0) for data in (b"once", b"always")]
+    assert [(one.kind, one.what) for one in outcomes] == [("read", ""), ("wrong", "slow: 2.0 s (read)")]
+    assert [one.seconds for one in outcomes] == [0.5, 2.0]
+    assert len(read) == 4
+
+
 def test_a_process_that_dies_is_one_wrong_case(monkeypatch):
     def read(path):
         if path.read_bytes() != b"x":

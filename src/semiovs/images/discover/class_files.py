@@ -40,14 +40,19 @@ class ClassFile:
     note: str = ""
 
 
-def find_class_file(folder: Path, beside: Iterable[Path] = ()) -> ClassFile | None:
-    """Find the class file of a folder. beside: further folders in which those of other programs may lie."""
+def find_own_class_file(folder: Path) -> ClassFile | None:
+    """Find the class file that a folder has for semiovs, or that Roboflow wrote for it."""
     for name in (*CLASS_FILES, *ROBOFLOW_CLASSES):
         path = folder / name
         if path.is_file():
             classes = read_numbered_classes(path) if path.suffix in {".yaml", ".yml"} else None
             gaps = f"{name} numbers its classes with gaps: they were put in order, with a map from the values in masks"
             return ClassFile(path, classes=classes, note=gaps) if classes else _read_names(path)
+    return None
+
+
+def find_foreign_class_file(folder: Path, beside: Iterable[Path] = ()) -> ClassFile | None:
+    """Find the class file of another program. beside: further folders in which it may lie."""
     for path in dict.fromkeys(place / name for place in (folder, *beside) for name in COLOR_FILES):
         if path.is_file() and (found := _read_names(path)).colors:
             return found

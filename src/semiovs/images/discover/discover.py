@@ -8,7 +8,7 @@ from pathlib import Path
 from semiovs.errors import DataError
 from semiovs.images.conventions import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiovs.images.discover.bands import guess_bands
-from semiovs.images.discover.class_files import find_class_file
+from semiovs.images.discover.class_files import ClassFile, find_foreign_class_file, find_own_class_file
 from semiovs.images.discover.left_aside import note_left_aside
 from semiovs.images.discover.lists import (
     LABELED,
@@ -44,8 +44,9 @@ def discover(folder: Path, roles: Roles | None = None) -> Survey:
     found.unlabeled = _count_files(folder / "unlabeled", IMAGE_SUFFIXES)
     found.val = _count_files(folder / "val" / "images", IMAGE_SUFFIXES)
     found.ood = _count_files(folder / "ood", IMAGE_SUFFIXES)
-    _find_lists(found, roles or Roles())
-    _find_classes(found)
+    own = find_own_class_file(folder)
+    _find_lists(found, roles or Roles(), own)
+    _find_classes(found, own)
     _find_bands(found)
     if not (found.images or found.unlabeled or found.flat or found.lists or found.folders):
         raise DataError(
@@ -61,9 +62,10 @@ def _count_files(folder: Path, suffixes: Collection[str]) -> int:
     return sum(1 for _ in walk_files(folder, suffixes))
 
 
-def _find_classes(found: Survey) -> None:
+def _find_classes(found: Survey, own: ClassFile | None) -> None:
     beside = [place for mask in found.mask_files[:1] for place in (mask.parent, mask.parent.parent)]
-    file = find_class_file(found.folder, [p for p in beside if found.told or p.is_relative_to(found.folder)])
+    beside = [place for place in beside if found.told or place.is_relative_to(found.folder)]
+    file = own or find_foreign_class_file(found.folder, beside)
     if file is None:
         return
     found.classes, found.colors, found.class_names = file.classes, file.colors, file.names
@@ -73,10 +75,10 @@ def _find_classes(found: Survey) -> None:
         found.class_file = format_place(found.folder, file.path)
 
 
-def _find_lists(found: Survey, roles: Roles) -> None:
+def _find_lists(found: Survey, roles: Roles, own: ClassFile | None) -> None:
     lists = pair_told_folders(found.folder, roles)
     find_lists(found.folder, lists)
-    file = find_class_file(found.folder)
+    file = own or find_foreign_class_file(found.folder)
     add_missing_lists(found.folder, lists, () if file is None else file.names)
     add_told_images(found.folder, roles, lists)
     found.told = lists.told
