@@ -19,6 +19,8 @@ _ALL = (
     Target("manifest", "jsonl", "labeled.jsonl", text_files.manifest, text_files.read_list),
     Target("store-index", "jsonl", "store/index.jsonl", text_files.store_index, text_files.read_store),
     Target("store-meta", "json", "store/meta.json", text_files.store_meta, text_files.read_store),
+    Target("packed-index", "jsonl", "store/shards.jsonl", text_files.packed_index, text_files.read_store),
+    Target("packed-tar", "tar", "store/000000.tar", text_files.packed_tar, text_files.read_store),
     Target("store-label", "picture", "store/labels/a.png", text_files.store_label, text_files.read_store),
     Target("coco", "json", "given.json", partial(text_files.annotations, "coco"), text_files.read_annotation),
     Target("cvat", "xml", "given.xml", partial(text_files.annotations, "cvat"), text_files.read_annotation),

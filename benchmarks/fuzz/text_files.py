@@ -17,6 +17,7 @@ from semiovs.exchange.image_index import ImageIndex
 from semiovs.exchange.regions import ExportLabel
 from semiovs.images.masks import MaskReader
 from semiovs.images.source import examine_source
+from semiovs.store.pack import pack_store
 from semiovs.store.pseudo_labels import PseudoLabelStore
 from semiovs.store.verify import inspect
 from semiovs.vocab import Vocabulary
@@ -161,12 +162,12 @@ class RefusedLineError(SemiovsError):
     exit_code = 3
 
 
-def _store(folder: Path) -> Path:
-    made = PseudoLabelStore.create(folder / "store", Vocabulary.of(NAMES), teacher={"name": "t", "options": {"a": 1}})
-    for name in ("a", "b/c"):
-        made.add(name, np.ones((6, 8), np.uint8), np.full((6, 8), 200, np.uint8))
+def _store(folder: Path, name: str = "store") -> Path:
+    made = PseudoLabelStore.create(folder / name, Vocabulary.of(NAMES), teacher={"name": "t", "options": {"a": 1}})
+    for image in ("a", "b/c"):
+        made.add(image, np.ones((6, 8), np.uint8), np.full((6, 8), 200, np.uint8))
     made.settle()
-    return folder / "store"
+    return folder / name
 
 
 def store_index(folder: Path) -> list[bytes]:
@@ -182,6 +183,21 @@ def store_meta(folder: Path) -> list[bytes]:
 def store_label(folder: Path) -> list[bytes]:
     """A label of a store."""
     return [next((_store(folder) / "labels").rglob("a.png")).read_bytes()]
+
+
+def packed_index(folder: Path) -> list[bytes]:
+    """``shards.jsonl`` of a packed store."""
+    return [(_pack(folder) / "shards.jsonl").read_bytes()]
+
+
+def packed_tar(folder: Path) -> list[bytes]:
+    """A tar of labels."""
+    return [(_pack(folder) / "000000.tar").read_bytes()]
+
+
+def _pack(folder: Path) -> Path:
+    pack_store(_store(folder, "files"), folder / "store")
+    return folder / "store"
 
 
 def read_store(path: Path) -> None:

@@ -192,6 +192,13 @@ def test_claims_of_a_terabyte_are_no_bomb(packed: Path) -> None:
     assert only_problem(packed).startswith(f"{path}: 1,099,511,627,776 bytes, but ")
 
 
+def test_a_member_of_less_than_nothing(packed: Path) -> None:
+    given = members(packed / "000000.tar")
+    tars.write(packed / "000000.tar", [*given, tars.attribute("e.json", size="-5")])
+    change_line(packed, 0, lambda row: row.update(bytes=(packed / "000000.tar").stat().st_size))
+    assert "000000.tar: member 'e.json': claims a size of -5 bytes" in "\n".join(inspect(packed).shards)
+
+
 def test_a_header_that_would_fill_the_memory(packed: Path) -> None:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:

@@ -110,6 +110,8 @@ def find_fault(member: tarfile.TarInfo) -> str | None:
         return "has an absolute name"
     if ".." in member.name.split("/"):
         return "leads out of the tar by '..'"
+    if member.size < 0:
+        return f"claims a size of {member.size:,} bytes; the file is damaged"
     if member.issym() or member.islnk():
         return f"is a link to '{shorten(member.linkname)}'; tars must hold the images themselves"
     if member.isdev():
