@@ -9,8 +9,9 @@ from pathlib import Path
 
 from benchmarks.chaos.equality import run_difference, store_difference
 from benchmarks.chaos.harm import Harm
+from benchmarks.chaos.learners import METHODS
 from benchmarks.chaos.trial import Story, kind, require, require_code, require_same
-from benchmarks.chaos.world import METHODS, World, tree
+from benchmarks.chaos.world import World, tree
 
 
 def truncate(path: Path, draws: random.Random) -> None:

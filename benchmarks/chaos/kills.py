@@ -16,9 +16,10 @@ from benchmarks.chaos.equality import (
     store_difference,
 )
 from benchmarks.chaos.harm import Harm
+from benchmarks.chaos.learners import LEARNERS, METHODS
 from benchmarks.chaos.process import children_of
 from benchmarks.chaos.trial import Story, kind, require, require_code, require_same
-from benchmarks.chaos.world import METHODS, World
+from benchmarks.chaos.world import World
 
 #: Kills of one run, one after the other.
 _KILLS = 3
@@ -34,7 +35,15 @@ def draw_kill(draws: random.Random, folder: Path, events: list[str]) -> Harm:
 
 @kind("kill-train", "SIGKILL of `train` and `resume`, three times a run", times=12)
 def kill_train(world: World, story: Story) -> None:
-    method = list(METHODS)[story.number % len(METHODS)]
+    _kill_training(world, story, list(METHODS)[story.number % len(METHODS)])
+
+
+@kind("kill-learner", "as kill-train: every learner, alone and with OOD images", times=len(LEARNERS))
+def kill_learner(world: World, story: Story) -> None:
+    _kill_training(world, story, list(LEARNERS)[story.number % len(LEARNERS)])
+
+
+def _kill_training(world: World, story: Story, method: str) -> None:
     straight, folder = world.straight(method), world.folder()
     run, events = folder / "run", world.events(straight)
     for turn in range(_KILLS):  # each lets the run come a part of its way, the last perhaps to its end

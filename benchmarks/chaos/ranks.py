@@ -10,9 +10,10 @@ from pathlib import Path
 
 from benchmarks.chaos.equality import run_difference
 from benchmarks.chaos.harm import Harm
+from benchmarks.chaos.learners import METHODS
 from benchmarks.chaos.process import Process, children_of
 from benchmarks.chaos.trial import NotCoveredError, Story, kind, require, require_code, require_same
-from benchmarks.chaos.world import METHODS, World
+from benchmarks.chaos.world import World
 
 #: Modules that begin ranks.
 _LAUNCHERS = ("torch.distributed.run", "semiovs.torchrun")

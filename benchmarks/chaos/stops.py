@@ -8,8 +8,9 @@ from pathlib import Path
 
 from benchmarks.chaos.equality import comparison_difference, run_difference, store_difference
 from benchmarks.chaos.harm import Harm
+from benchmarks.chaos.learners import METHODS
 from benchmarks.chaos.trial import Story, kind, require, require_code, require_same
-from benchmarks.chaos.world import METHODS, World
+from benchmarks.chaos.world import World
 from semiovs.cli.app import TERMINATED
 from semiovs.engine.run import read_metrics
 

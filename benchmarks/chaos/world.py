@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.chaos.harm import Harm
+from benchmarks.chaos.learners import LEARNERS, METHODS
 from benchmarks.chaos.process import Process
 
 CLASSES = ("ground", "red", "blue")
@@ -26,14 +27,6 @@ IMAGES = 40
 _METHOD = ("data.crop_size=32", "model.encoder=tiny", "model.channels=16", "model.dilations=[1,2]", "optim.lr=0.01")
 _TRAIN = ("train.batch_size=2", "train.precision=fp32", "train.device=cpu", "train.log_every=1", "run.log=[]")
 _OFTEN = ("train.save_every=1", "train.keep_last=3", "train.eval_every=5", "data.workers=0")
-_OOD = ("ood.images=ood", "ood.labels=ood-labels")
-#: Methods that are harmed in turn, with their settings.
-METHODS: dict[str, tuple[str, ...]] = {
-    "unimatch": (*_OOD, "method.conf_thresh=0.4", "method.ema_decay=0.9"),
-    "supervised": ("method.ema_decay=0.9",),
-    "prevmatch": (*_OOD, "method.conf_thresh=0.4", "method.ema_decay=0.9"),
-    "fixmatch": (*_OOD, "method.conf_thresh=0.4", "method.ema_decay=0.9"),
-}
 
 
 @dataclass
@@ -76,7 +69,7 @@ class World:
 
     def training(self, method: str, run: Path, *further: str) -> list[str]:
         """Words of a training of `STEPS` steps that saves after each of them; it replaces what is in `run`."""
-        words = [*_METHOD, *_TRAIN, *_OFTEN, *METHODS[method], f"method.name={method}", f"train.steps={STEPS}"]
+        words = [*_METHOD, *_TRAIN, *_OFTEN, *{**LEARNERS, **METHODS}[method], f"train.steps={STEPS}"]
         return ["train", *words, f"data.root={self.data}", f"run.dir={run}", "run.overwrite=true", *further]
 
     def go_on(self, method: str, run: Path, *further: str) -> list[str]:
@@ -92,7 +85,7 @@ class World:
 
     def comparison(self, out: Path) -> list[str]:
         """Words of a comparison of two arms with one seed."""
-        words = [*_METHOD, *_TRAIN, *METHODS["unimatch"], "data.workers=0", "method.name=unimatch", "train.steps=6"]
+        words = [*_METHOD, *_TRAIN, *METHODS["unimatch"], "data.workers=0", "train.steps=6"]
         words += ["train.save_every=1", "train.eval_every=3", f"data.root={self.data}"]
         return ["compare", *words, "--out", str(out), "--arms", "labels,ood", "--seeds", "1"]
 
