@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -202,8 +202,9 @@ def test_in_processes(store: PseudoLabelStore, tmp_path: Path, start: str) -> No
     pack_store(store.root, tmp_path / "p", size=2)
     packed = PseudoLabelStore.open(tmp_path / "p")
     wanted = read_all(packed)  # the tars are open now
-    with multiprocessing.get_context(start).Pool(2) as pool:
-        assert pool.map(read_all, [packed] * 4) == [wanted] * 4
+    context = multiprocessing.get_context(start)  # whose `Pool` ends by SIGTERM, for which Ray may have left a handler
+    with ProcessPoolExecutor(2, context) as pool:
+        assert list(pool.map(read_all, [packed] * 4)) == [wanted] * 4
     assert read_all(pickle.loads(pickle.dumps(packed))) == wanted
 
 
