@@ -134,8 +134,7 @@ def load_model(
     if path.suffix in SUFFIXES:
         return _load_exported(path, which, device)
     card, state = _read_portable(path, which) if path.suffix == ".safetensors" else _read_training(path, which)
-    with suppress(NotImplementedError, RuntimeError), torch.device("meta"):  # no memory is taken for another model
-        _require_same(path, card, _build(path, card), state)
+    _refuse_another_model(path, card, state)
     segmenter = _build(path, card)
     _require_same(path, card, segmenter, state)
     _require_finite(path, state)
@@ -156,6 +155,12 @@ def _build(path: Path, card: ModelCard) -> Segmenter:
         )
     except (UsageError, TypeError, ValueError, KeyError, AttributeError, OverflowError, ZeroDivisionError) as error:
         raise WeightsError(f"{path}: its model cannot be built by this version of semiovs: {error}") from None
+
+
+def _refuse_another_model(path: Path, card: ModelCard, state: StateDict) -> None:
+    """Compare shapes before memory is taken for weights; a model that cannot be built without is compared later."""
+    with suppress(NotImplementedError, RuntimeError), torch.device("meta"):
+        _require_same(path, card, _build(path, card), state)
 
 
 def _require_same(path: Path, card: ModelCard, segmenter: Segmenter, state: StateDict) -> None:

@@ -100,6 +100,10 @@ class LocalFolder:
 
     def read_range(self, name: str, offset: int, size: int) -> bytes:
         """Bytes of a file from `offset` on; fewer where it ends before."""
+        if not hasattr(os, "pread"):  # Windows: no reading at an offset, so no file that threads share
+            with open_regular(self.root / name) as file:
+                file.seek(offset)
+                return file.read(size)
         with self._lock:
             handle = self._open.pop(name, None) or _Handle(self.root / name)
             self._open[name] = handle
@@ -133,10 +137,6 @@ class LocalFolder:
 
 
 def _read_at(number: int, offset: int, size: int) -> bytes:
-    if not hasattr(os, "pread"):  # pragma: no cover - Windows
-        with os.fdopen(os.dup(number), "rb", buffering=0) as file:
-            file.seek(offset)
-            return file.read(size)
     data = os.pread(number, size, offset)
     while len(data) < size and (more := os.pread(number, size - len(data), offset + len(data))):
         data += more

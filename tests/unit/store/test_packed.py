@@ -208,6 +208,17 @@ def test_in_processes(store: PseudoLabelStore, tmp_path: Path, start: str) -> No
     assert read_all(pickle.loads(pickle.dumps(packed))) == wanted
 
 
+def test_in_threads_where_there_is_no_pread(
+    store: PseudoLabelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("os.pread")
+    pack_store(store.root, tmp_path / "p", size=2)
+    packed = PseudoLabelStore.open(tmp_path / "p")
+    wanted = read_all(store)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: read_all(packed), range(40))) == [wanted] * 40
+
+
 def test_in_threads_with_more_tars_than_may_be_open(
     store: PseudoLabelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
